@@ -1,0 +1,99 @@
+"""The agent's words: VMs in groups that share everything but their index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from fleet.identity import Fleet
+from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
+
+
+class VmState(IntEnum):
+    """One byte a VM; values are those of fleet.v1.VmState."""
+
+    PENDING = 1
+    CLONING = 2
+    DEFINED = 3
+    BOOTING = 4
+    RUNNING = 5
+    STOPPING = 6
+    FAILED = 7
+    UNKNOWN = 8
+
+
+class Phase(IntEnum):
+    """How far a domain is, as its hypervisor tells."""
+
+    DEFINED = 1  # defined, not active
+    ACTIVE = 2  # started; readiness not yet seen
+    READY = 3  # active, and its readiness has been seen since it was started
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Kin:
+    """What VMs of one group share: the mark that each of their domains and clones carries."""
+
+    fleet_uid: str
+    generation: int
+    birth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is written on a domain or clone besides its kin and index: who ordered it last."""
+
+    term: tuple[int, int]  # (store generation, revision)
+    epoch: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CloneRun:
+    """Clones that exist and carry our mark."""
+
+    kin: Kin
+    indices: IndexSet
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRun:
+    """Domains that exist and carry our mark."""
+
+    kin: Kin
+    indices: IndexSet
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """VMs of one kin for one driver call."""
+
+    fleet: Fleet
+    kin: Kin
+    spec: types.FleetSpec
+    mark: Mark
+    indices: IndexSet
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure:
+    """Why a step failed for one VM.
+
+    `kind` is short and stable (no_memory, no_space, image_missing, conflict, busy, timeout,
+    not_ready, ...): failures are counted by it. `retry` is False where trying again cannot
+    help until somebody changes something.
+    """
+
+    index: int
+    kind: str
+    message: str
+    retry: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of part of a batch: indices done, and failures one by one."""
+
+    done: IndexSet
+    failures: tuple[StepFailure, ...] = ()

@@ -1,0 +1,1 @@
+"""The Storage and Hypervisor ports and their adapters."""

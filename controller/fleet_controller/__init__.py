@@ -1,0 +1,1 @@
+"""The controller: divides totals among hosts, keeps the division in etcd, tells the agents."""

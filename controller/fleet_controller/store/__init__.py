@@ -1,0 +1,1 @@
+"""Where intent is kept: the Store port, its keys, and its adapters."""

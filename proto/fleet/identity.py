@@ -1,0 +1,88 @@
+"""Everything about a VM that follows from (fleet, index): nothing is drawn at random.
+
+Fleet numbers have 12 bits and sites 4, indices 24: each is range-checked, so that no MAC
+address can run over into a neighbour's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+from dataclasses import dataclass
+
+MAX_INDEX = 2**24 - 1
+MAX_FLEET_NUMBER = 2**12 - 1
+MAX_SITE = 2**4 - 1
+
+# A fleet's name is the start of domain names, dataset names and file names: lower-case
+# letters, digits and single hyphens; room is left for "-16777215" within 63 characters.
+NAME_PATTERN = re.compile(r"[a-z](?:-?[a-z0-9])*")
+MAX_NAME_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What identifies a fleet on every host. `uid` is a UUID in its usual spelling."""
+
+    uid: str
+    name: str
+    number: int
+    site: int = 0
+
+    def domain_name(self, index: int) -> str:
+        """spv-250 for index 250 of fleet spv."""
+        return f"{self.name}-{checked_index(index)}"
+
+    def domain_uuid(self, index: int) -> uuid.UUID:
+        """UUID v5 of the index in the fleet's own namespace: a new uid, new UUIDs."""
+        return uuid.uuid5(uuid.UUID(self.uid), str(checked_index(index)))
+
+    def dataset_name(self, index: int) -> str:
+        """The last component of the clone's dataset: the domain's name."""
+        return self.domain_name(index)
+
+    def mac(self, index: int) -> str:
+        """02, then site (4 bits), fleet number (12) and index (24): locally administered.
+
+        Raises ValueError when one of them does not fit.
+        """
+        if not 0 <= self.site <= MAX_SITE or not 0 <= self.number <= MAX_FLEET_NUMBER:
+            raise ValueError(f"site {self.site} or fleet number {self.number} has too many bits")
+        bits = (self.site << 36) | (self.number << 24) | checked_index(index)
+        return ":".join(f"{octet:02x}" for octet in (0x02, *bits.to_bytes(5, "big")))
+
+    def address(self, index: int, prefix: str) -> str:
+        """The index-th host address of a CIDR prefix, after its first (the gateway's).
+
+        Raises ValueError when the prefix is wrong or has no such address.
+        """
+        network = ipaddress.ip_network(prefix, strict=True)
+        offset = checked_index(index) + 2
+        if offset >= network.num_addresses - (1 if network.version == 4 else 0):
+            raise ValueError(f"{prefix} has no address for index {index}")
+        return str(network[offset])
+
+
+def checked_index(index: int) -> int:
+    """The index itself. Raises ValueError outside 0..MAX_INDEX."""
+    if not 0 <= index <= MAX_INDEX:
+        raise ValueError(f"index {index} is outside 0..{MAX_INDEX}")
+    return index
+
+
+def checked_fleet_name(name: str) -> str:
+    """The name itself. Raises ValueError saying what a fleet may be called."""
+    if len(name) > MAX_NAME_LENGTH or not NAME_PATTERN.fullmatch(name):
+        raise ValueError(
+            f"a fleet's name is 1 to {MAX_NAME_LENGTH} lower-case letters, digits and single "
+            f"hyphens, beginning with a letter; got {name[:60]!r}"
+        )
+    return name
+
+
+def index_of(domain_name: str, fleet_name: str) -> int | None:
+    """The index in a domain's or dataset's name, or None when it is not of that fleet."""
+    prefix, _, digits = domain_name.rpartition("-")
+    canonical = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
+    return int(digits) if prefix == fleet_name and canonical else None

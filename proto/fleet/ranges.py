@@ -1,0 +1,190 @@
+"""Sets of VM indices as sorted, disjoint, half-open ranges.
+
+A shard of 250 VMs is one range: all set operations cost the number of ranges, never the
+number of VMs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+
+class IndexSet:
+    """An immutable set of indices >= 0. Compares and hashes by content."""
+
+    __slots__ = ("_count", "ranges")
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        """From (start, stop) pairs in any order; overlapping and touching ones merge.
+
+        Raises ValueError for a negative start or an empty pair.
+        """
+        self.ranges = _merged(ranges)
+        self._count = sum(stop - start for start, stop in self.ranges)
+
+    @classmethod
+    def span(cls, start: int, stop: int) -> IndexSet:
+        """start, ..., stop-1; empty when stop <= start."""
+        return cls(((start, stop),)) if stop > start else EMPTY
+
+    @classmethod
+    def of(cls, indices: Iterable[int]) -> IndexSet:
+        """From single indices, in any order."""
+        return cls((index, index + 1) for index in indices)
+
+    @classmethod
+    def union_of(cls, sets: Iterable[IndexSet]) -> IndexSet:
+        """The union of many sets in one pass."""
+        return cls(pair for one in sets for pair in one.ranges)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def __iter__(self) -> Iterator[int]:
+        for start, stop in self.ranges:
+            yield from range(start, stop)
+
+    def __contains__(self, index: int) -> bool:
+        return any(start <= index < stop for start, stop in self.ranges)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IndexSet) and self.ranges == other.ranges
+
+    def __hash__(self) -> int:
+        return hash(self.ranges)
+
+    def __repr__(self) -> str:
+        return f"IndexSet({self})"
+
+    def __str__(self) -> str:
+        """As people write it: "0-249,300"."""
+        return ",".join(
+            str(start) if stop == start + 1 else f"{start}-{stop - 1}"
+            for start, stop in self.ranges
+        )
+
+    def __or__(self, other: IndexSet) -> IndexSet:
+        if not other:
+            return self
+        return IndexSet(self.ranges + other.ranges) if self else other
+
+    def __and__(self, other: IndexSet) -> IndexSet:
+        if self.ranges == other.ranges:
+            return self
+        pairs = []
+        mine, theirs = iter(self.ranges), iter(other.ranges)
+        a, b = next(mine, None), next(theirs, None)
+        while a and b:
+            start, stop = max(a[0], b[0]), min(a[1], b[1])
+            if start < stop:
+                pairs.append((start, stop))
+            if a[1] <= b[1]:
+                a = next(mine, None)
+            else:
+                b = next(theirs, None)
+        return _trusted(pairs)
+
+    def __sub__(self, other: IndexSet) -> IndexSet:
+        if not other or not self:
+            return self
+        if self.ranges == other.ranges:
+            return EMPTY
+        pairs = []
+        cuts = iter(other.ranges)
+        cut = next(cuts, None)
+        for start, stop in self.ranges:
+            while cut and cut[1] <= start:
+                cut = next(cuts, None)
+            while cut and cut[0] < stop:
+                if start < cut[0]:
+                    pairs.append((start, cut[0]))
+                start = cut[1]
+                if start >= stop:
+                    break
+                cut = next(cuts, None)
+            if start < stop:
+                pairs.append((start, stop))
+        return _trusted(pairs)
+
+    def isdisjoint(self, other: IndexSet) -> bool:
+        return not self & other
+
+    def issubset(self, other: IndexSet) -> bool:
+        return not self - other
+
+    @property
+    def first(self) -> int:
+        """The lowest index. Raises IndexError when empty."""
+        return self.ranges[0][0]
+
+    @property
+    def last(self) -> int:
+        """The highest index. Raises IndexError when empty."""
+        return self.ranges[-1][1] - 1
+
+    def lowest(self, count: int) -> IndexSet:
+        """The `count` lowest indices, or all when there are fewer."""
+        if count >= self._count:
+            return self
+        pairs = []
+        for start, stop in self.ranges:
+            if count <= 0:
+                break
+            pairs.append((start, min(stop, start + count)))
+            count -= stop - start
+        return _trusted(pairs)
+
+    def highest(self, count: int) -> IndexSet:
+        """The `count` highest indices, or all when there are fewer."""
+        return self - self.lowest(self._count - count) if count < self._count else self
+
+    def batches(self, size: int) -> Iterator[IndexSet]:
+        """Cut into sets of at most `size` indices, lowest first."""
+        rest = self
+        while rest:
+            batch = rest.lowest(size)
+            yield batch
+            rest = rest - batch
+
+
+def parse_ranges(text: str) -> IndexSet:
+    """From "0-249,300". Raises ValueError saying which part is wrong."""
+    pairs = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(f"'{part.strip()}' is not an index or a range such as 0-249")
+        start, stop = int(first), int(last if dash else first) + 1
+        if stop <= start:
+            raise ValueError(f"'{part.strip()}' ends before it starts")
+        pairs.append((start, stop))
+    return IndexSet(pairs)
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    pairs: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if start < 0 or stop <= start:
+            raise ValueError(f"not a range of indices: {start}..{stop}")
+        if pairs and start <= pairs[-1][1]:
+            if stop > pairs[-1][1]:
+                pairs[-1] = (pairs[-1][0], stop)
+        else:
+            pairs.append((start, stop))
+    return tuple(pairs)
+
+
+def _trusted(pairs: list[tuple[int, int]]) -> IndexSet:
+    """From pairs known to be sorted, disjoint and not touching."""
+    made = IndexSet.__new__(IndexSet)
+    made.ranges = tuple(pairs)
+    made._count = sum(stop - start for start, stop in pairs)
+    return made
+
+
+EMPTY = IndexSet()

@@ -1,0 +1,1 @@
+"""fleet.v1: generated messages and services."""
