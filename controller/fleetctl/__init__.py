@@ -1,0 +1,1 @@
+"""fleetctl: what an operator types. It meets the controller only on the wire."""
