@@ -637,13 +637,10 @@ class StatusResponse(_message.Message):
     OLDEST_REPORT_SECONDS_FIELD_NUMBER: _builtins.int
     SERVER_SECONDS_FIELD_NUMBER: _builtins.int
     DURABLE_FIELD_NUMBER: _builtins.int
-    VMS_LISTED_BY_HOSTS_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
     durable: _builtins.bool
-    vms_listed_by_hosts: _builtins.int
-    """VMs that hosts report to exist, assigned or not"""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
@@ -656,11 +653,10 @@ class StatusResponse(_message.Message):
         oldest_report_seconds: _builtins.float = ...,
         server_seconds: _builtins.float = ...,
         durable: _builtins.bool = ...,
-        vms_listed_by_hosts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "fleets", b"fleets", "hosts", b"hosts", "oldest_report_seconds", b"oldest_report_seconds", "server_seconds", b"server_seconds", "vms_listed_by_hosts", b"vms_listed_by_hosts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "fleets", b"fleets", "hosts", b"hosts", "oldest_report_seconds", b"oldest_report_seconds", "server_seconds", b"server_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

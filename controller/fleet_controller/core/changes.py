@@ -1,0 +1,224 @@
+"""What operators and agents ask for, decided: records to write, or a refusal.
+
+Pure functions over records. A refusal carries a stable reason and one clear sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, checked_fleet_name
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import (
+    Capacity,
+    ClusterView,
+    FleetRecord,
+    HostRecord,
+    Meta,
+)
+from fleet_controller.core.placement import FleetPlan, Placement, place
+
+
+class Reason(StrEnum):
+    """Stable, for machines; fleetctl's exit codes follow from them."""
+
+    NO_SUCH_FLEET = "NO_SUCH_FLEET"
+    NO_SUCH_HOST = "NO_SUCH_HOST"
+    NO_SUCH_VM = "NO_SUCH_VM"
+    WHICH_FLEET = "WHICH_FLEET"
+    BAD_TOTAL = "BAD_TOTAL"
+    BAD_SPEC = "BAD_SPEC"
+    BEYOND_CAPACITY = "BEYOND_CAPACITY"
+    STALE_PLAN = "STALE_PLAN"
+    FLEET_DELETING = "FLEET_DELETING"
+    NO_FLEET_NUMBER = "NO_FLEET_NUMBER"
+    DUPLICATE_HOST = "DUPLICATE_HOST"
+    BAD_ANNOUNCE = "BAD_ANNOUNCE"
+
+
+class Refused(Exception):
+    """A change that is not made."""
+
+    def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.metadata = metadata
+
+
+def named_fleet(fleets: Mapping[str, FleetRecord], name: str) -> FleetRecord:
+    """The fleet of that name; the only one when the name is empty. Raises Refused."""
+    if name:
+        if name not in fleets:
+            known = ", ".join(sorted(fleets)[:5]) or "there is none yet; apply a fleet file first"
+            raise Refused(
+                Reason.NO_SUCH_FLEET, f"there is no fleet {name[:60]!r} (fleets: {known})"
+            )
+        return fleets[name]
+    if len(fleets) == 1:
+        return next(iter(fleets.values()))
+    if not fleets:
+        raise Refused(Reason.NO_SUCH_FLEET, "there is no fleet yet; apply a fleet file first")
+    raise Refused(
+        Reason.WHICH_FLEET,
+        f"there are {len(fleets)} fleets: say which ({', '.join(sorted(fleets)[:5])})",
+    )
+
+
+class Application(msgspec.Struct, frozen=True):
+    """A fleet file applied: the record afterwards, the spec to store if any, and the meta."""
+
+    fleet: FleetRecord
+    spec: types.FleetSpec | None
+    created: bool
+    meta: Meta | None = None
+
+
+def apply_fleet(
+    fleets: Mapping[str, FleetRecord],
+    specs: Mapping[tuple[str, int], types.FleetSpec],
+    meta: Meta,
+    name: str,
+    spec: types.FleetSpec,
+    actor: str,
+    new_uid: str,
+    all_hosts_accounted: bool,
+) -> Application:
+    """A new fleet of total 0, a new generation of an old one, or nothing to do.
+
+    `new_uid` is used only for a new fleet. Raises Refused.
+    """
+    try:
+        checked_fleet_name(name)
+    except ValueError as error:
+        raise Refused(Reason.BAD_SPEC, str(error)) from error
+    have = fleets.get(name)
+    if have is None:
+        number = next_number(meta, fleets, all_hosts_accounted)
+        fleet = FleetRecord(name, new_uid, number, meta.site, changed_by=actor)
+        return Application(fleet, spec, True, msgspec.structs.replace(meta, last_number=number))
+    if have.deleting:
+        raise Refused(
+            Reason.FLEET_DELETING,
+            f"fleet {name} is being deleted; apply it again when its hosts have let its VMs go",
+        )
+    if specs.get((have.uid, have.generation)) == spec:
+        return Application(have, None, False)
+    newest = max((g for uid, g in specs if uid == have.uid), default=have.generation)
+    changed = msgspec.structs.replace(have, generation=newest + 1, changed_by=actor)
+    return Application(changed, spec, False)
+
+
+def next_number(meta: Meta, fleets: Mapping[str, FleetRecord], all_hosts_accounted: bool) -> int:
+    """A fleet number that no fleet has. Numbers are part of MAC addresses, so one is used a
+    second time only after all others, and only while every host is heard. Raises Refused."""
+    used = {fleet.number for fleet in fleets.values()}
+    count = MAX_FLEET_NUMBER + 1
+    for step in range(1, count + 1):
+        number = (meta.last_number + step) % count
+        wrapped = meta.last_number + step >= count
+        if wrapped and not all_hosts_accounted:
+            raise Refused(
+                Reason.NO_FLEET_NUMBER,
+                f"all {count} fleet numbers have been given once, and one may be used again only "
+                "while every host is live; bring the hosts back or remove them",
+            )
+        if number not in used:
+            return number
+    raise Refused(
+        Reason.NO_FLEET_NUMBER, f"there are {count} fleets already, the most there may be"
+    )
+
+
+class Scaling(msgspec.Struct, frozen=True):
+    """A scale decided: the fleet afterwards, where its VMs go, and what names this plan."""
+
+    before: FleetRecord
+    fleet: FleetRecord
+    placement: Placement
+    plan: FleetPlan
+    token: str
+
+
+def scale(view: ClusterView, name: str, total: int, actor: str) -> Scaling:
+    """The fleet at another total. Raises Refused for what can never be."""
+    before = named_fleet(view.fleets, name)
+    if before.deleting:
+        raise Refused(Reason.FLEET_DELETING, f"fleet {before.name} is being deleted")
+    if not 0 <= total <= MAX_INDEX + 1:
+        raise Refused(Reason.BAD_TOTAL, f"a total is from 0 to {MAX_INDEX + 1:,}; {total:,} is not")
+    fleet = msgspec.structs.replace(before, total=total, changed_by=actor)
+    placement = place(msgspec.structs.replace(view, fleets={**view.fleets, fleet.name: fleet}))
+    plan = placement.fleets[fleet.name]
+    return Scaling(before, fleet, placement, plan, _token(before, placement, fleet))
+
+
+def check_scale(scaling: Scaling, partial: bool, token: str) -> None:
+    """Raises Refused when the plan shown is stale, or when VMs would fit nowhere."""
+    if token and token != scaling.token:
+        raise Refused(
+            Reason.STALE_PLAN,
+            "the cluster has changed since that plan was made; look at a new one",
+        )
+    short = [u for u in scaling.plan.unplaced if u.reason != "releasing"]
+    grows = scaling.fleet.total > scaling.before.total
+    if short and grows and not partial:
+        count = sum(len(u.indices) for u in short)
+        fits = scaling.fleet.total - count
+        needed = max(u.hosts_needed for u in short)
+        raise Refused(
+            Reason.BEYOND_CAPACITY,
+            f"{scaling.fleet.total:,} VMs do not fit: {fits:,} would. "
+            f"{short[0].message}. --partial places what fits",
+            fits=str(fits),
+            hosts_needed=str(needed),
+        )
+
+
+def _token(before: FleetRecord, placement: Placement, after: FleetRecord) -> str:
+    """A digest of what the plan does, births aside: equal for equal effects."""
+    effect = [
+        (host, [(s.fleet, str(s.ranges), s.generation) for s in assignment.shards])
+        for host, assignment in sorted(placement.assignments.items())
+    ]
+    text = repr((before.uid, before.total, before.generation, after.total, effect))
+    return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()
+
+
+def announced(
+    have: HostRecord | None, host_id: str, address: str, facts: types.HostFacts, live: bool
+) -> HostRecord:
+    """The host's record after an Announce. Raises Refused for a second live claimant."""
+    if not address or len(address) > 255 or not address.rpartition(":")[2].isdecimal():
+        raise Refused(
+            Reason.BAD_ANNOUNCE, f"{address[:80]!r} is not an address such as 10.0.0.7:7443"
+        )
+    if have and live and have.incarnation != facts.incarnation:
+        raise Refused(
+            Reason.DUPLICATE_HOST,
+            f"host {host_id} is live at {have.address} with another incarnation: two dom0s use one "
+            "certificate; give this one its own",
+        )
+    capacity = facts.capacity
+    return HostRecord(
+        id=host_id,
+        address=address,
+        labels=dict(sorted(facts.labels.items())),
+        capacity=Capacity(
+            capacity.guests,
+            capacity.memory_bytes,
+            capacity.disks,
+            capacity.vifs,
+            capacity.event_channels,
+        ),
+        binding_limit=capacity.binding_limit,
+        machine_id=facts.machine_id,
+        incarnation=facts.incarnation,
+        cordoned=have.cordoned if have else False,
+        agent_version=facts.agent_version,
+        hypervisor=facts.hypervisor,
+        storage=facts.storage,
+    )

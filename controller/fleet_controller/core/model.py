@@ -1,0 +1,155 @@
+"""The controller's words: what is kept in the store, and a snapshot of all of it.
+
+Records are immutable and hold intent only; what agents observe is never in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+import msgspec
+
+from fleet.identity import Fleet
+from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
+
+
+class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a host admits, or what one VM takes; 0 in a host's: that resource is no limit."""
+
+    guests: int = 0
+    memory_bytes: int = 0
+    disks: int = 0
+    vifs: int = 0
+    event_channels: int = 0
+
+
+class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One dom0, as its agent announced it and operators set it."""
+
+    id: str
+    address: str
+    labels: Mapping[str, str] = {}
+    capacity: Capacity = Capacity()
+    binding_limit: str = ""
+    machine_id: str = ""
+    incarnation: str = ""
+    cordoned: bool = False
+    agent_version: str = ""
+    hypervisor: str = ""
+    storage: str = ""
+
+
+class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One fleet: what it is called and how many VMs it is to have."""
+
+    name: str
+    uid: str
+    number: int
+    site: int = 0
+    total: int = 0
+    generation: int = 1
+    deleting: bool = False
+    changed_by: str = ""
+
+    @property
+    def identity(self) -> Fleet:
+        return Fleet(self.uid, self.name, self.number, self.site)
+
+    @property
+    def wanted(self) -> IndexSet:
+        """The indices that are to run."""
+        return IndexSet.span(0, self.total)
+
+
+class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one host runs of one fleet with one generation, birth and power."""
+
+    fleet: str
+    ranges: IndexSet
+    generation: int
+    birth: int
+    power: bool = True
+
+
+class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Ranges a host must release; only VMs born up to `born_until` are meant."""
+
+    id: int
+    fleet: str
+    ranges: IndexSet
+    born_until: int
+
+
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All shards and tombstones of one host."""
+
+    shards: tuple[Shard, ...] = ()
+    tombstones: tuple[Tombstone, ...] = ()
+
+    def indices(self, fleet: str) -> IndexSet:
+        """What the host is to run of the fleet."""
+        return IndexSet.union_of(shard.ranges for shard in self.shards if shard.fleet == fleet)
+
+
+class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Facts about the store itself. `generation` grows when an operator has recovered it."""
+
+    generation: int = 1
+    last_number: int = -1
+    site: int = 0
+
+
+class Health(IntEnum):
+    """How a host stands with the leader; values are those of fleet.v1.HostHealth."""
+
+    LIVE = 1
+    UNREACHABLE = 2
+    SUSPECT = 3
+    LOST = 4
+
+
+class HostView(msgspec.Struct, frozen=True):
+    """One host as placement sees it."""
+
+    record: HostRecord
+    assignment: Assignment
+    reachable: bool  # live, or not yet tried by a new leader
+    # Tombstones the host has acknowledged; they hold nothing any more.
+    released: frozenset[int] = frozenset()
+    # Marked VMs on the host that are neither assigned to it nor tombstoned: (uid, birth, indices)
+    orphans: tuple[tuple[str, int, IndexSet], ...] = ()
+
+    @property
+    def pending_tombstones(self) -> tuple[Tombstone, ...]:
+        """Those the host has not acknowledged."""
+        if not self.assignment.tombstones:
+            return ()
+        return tuple(t for t in self.assignment.tombstones if t.id not in self.released)
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """Everything a placement is decided from. `revision` is that of the store."""
+
+    revision: int
+    hosts: Mapping[str, HostView]
+    fleets: Mapping[str, FleetRecord]  # by name
+    specs: Mapping[tuple[str, int], types.FleetSpec]  # by (uid, generation)
+
+
+# Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.
+_CHANNELS_ALWAYS = 2
+
+
+def footprint(spec: types.FleetSpec) -> Capacity:
+    """What one VM of this spec takes of its host."""
+    disks = 1 if spec.disk.target else 0
+    vifs = 1 if spec.HasField("network") else 0
+    return Capacity(
+        guests=1,
+        memory_bytes=spec.memory_bytes,
+        disks=disks,
+        vifs=vifs,
+        event_channels=_CHANNELS_ALWAYS + disks + vifs,
+    )

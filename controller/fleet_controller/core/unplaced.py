@@ -1,0 +1,106 @@
+"""Why VMs fit nowhere, in words and with what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import Capacity, ClusterView, FleetRecord, HostView
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """`hosts_needed`: how many more hosts like those here would do; 0 where more do not help."""
+
+    reason: str
+    indices: IndexSet
+    hosts_needed: int
+    message: str
+
+
+def explain(
+    fleet: FleetRecord,
+    spec: types.FleetSpec,
+    view: ClusterView,
+    rest: IndexSet,
+    releasing: IndexSet,
+    size: Sequence[int],
+) -> tuple[Unplaced, ...]:
+    """One entry for what waits for a release, one for what found no room."""
+    found = []
+    if releasing:
+        found.append(
+            Unplaced(
+                "releasing",
+                releasing,
+                0,
+                f"{_vms(len(releasing))} wait until the hosts that had them let go",
+            )
+        )
+    if rest:
+        found.append(_no_room(spec, list(view.hosts.values()), rest, size))
+    return tuple(found)
+
+
+def _no_room(
+    spec: types.FleetSpec, hosts: list[HostView], rest: IndexSet, size: Sequence[int]
+) -> Unplaced:
+    count = _vms(len(rest))
+    if not hosts:
+        return Unplaced(
+            "no_hosts", rest, 0, f"{count} cannot be placed: no host has announced itself"
+        )
+    selected = [host for host in hosts if _selected(host, spec.placement)]
+    if not selected:
+        wanted = ", ".join(f"{k}={v}" for k, v in sorted(spec.placement.selector.items()))
+        return Unplaced(
+            "selector", rest, 0, f"{count} cannot be placed: no host is labelled {wanted}"
+        )
+    open_hosts = [host for host in selected if not host.record.cordoned]
+    if not open_hosts:
+        return Unplaced(
+            "cordoned", rest, 0,
+            f"{count} cannot be placed: all {len(selected):,} hosts are cordoned",
+        )  # fmt: skip
+    reachable = [host for host in open_hosts if host.reachable]
+    if not reachable:
+        return Unplaced(
+            "unreachable", rest, 0,
+            f"{count} cannot be placed: none of {len(open_hosts):,} hosts can be reached",
+        )  # fmt: skip
+    sizes = sorted(_whole(host.record.capacity, spec, size) for host in reachable)
+    typical, binding = sizes[len(sizes) // 2]
+    needed = -(-len(rest) // typical) if typical else 0
+    more = f"; {needed:,} more hosts like these would do" if needed else ""
+    shut = len(selected) - len(reachable)
+    aside = f" ({shut:,} more are cordoned or out of reach)" if shut else ""
+    return Unplaced(
+        "per_host" if binding == "per_host" else "capacity",
+        rest,
+        needed,
+        f"{count} fit nowhere: {len(reachable):,} hosts are full at {typical:,} each "
+        f"({binding}){aside}{more}",
+    )
+
+
+def _selected(host: HostView, rule: types.Placement) -> bool:
+    labels = host.record.labels
+    return all(labels.get(key) == value for key, value in rule.selector.items())
+
+
+def _whole(capacity: Capacity, spec: types.FleetSpec, size: Sequence[int]) -> tuple[int, str]:
+    """How many of the fleet an empty host of this capacity takes, and what limits it."""
+    limits = [
+        (getattr(capacity, name) // each, name.removesuffix("_bytes").replace("_", " "))
+        for name, each in zip(Capacity.__struct_fields__, size, strict=True)
+        if each and getattr(capacity, name)
+    ]
+    if spec.placement.per_host:
+        limits.append((spec.placement.per_host, "per_host"))
+    return min(limits, default=(0, "no capacity known"))
+
+
+def _vms(count: int) -> str:
+    return f"{count:,} VM" + ("" if count == 1 else "s")

@@ -1,0 +1,96 @@
+"""The leader's mirror of the store: every record with the revision that last wrote it.
+
+It is fed from three sides, in any order: the first reading, the answers to the leader's own
+transactions, and the watch. A record never goes back to an older revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta
+from fleet_controller.store import keys
+from fleet_controller.store.codec import Record, decode, decode_spec
+from fleet_controller.store.port import Change, Delete, Put, Snapshot
+
+NOTHING = Assignment()
+
+
+class ClusterState:
+    """Records by their id. `listener(kind, id)` is told of each that changed."""
+
+    def __init__(self, listener: Callable[[str, str], None]) -> None:
+        self.meta = Meta()
+        self.hosts: dict[str, HostRecord] = {}
+        self.fleets: dict[str, FleetRecord] = {}
+        self.specs: dict[tuple[str, int], types.FleetSpec] = {}
+        self.assignments: dict[str, Assignment] = {}
+        self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
+        self._mods: dict[str, int] = {}  # the mod_revision of each key that is there
+        self.revision = 0
+        self.cluster = ""
+        self._listener = listener
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Take over a whole reading of the store."""
+        present = {entry.key for entry in snapshot.entries}
+        gone = [key for key in self._mods if key not in present]
+        self.cluster = snapshot.cluster
+        for entry in snapshot.entries:
+            self.apply(entry.key, entry.value, entry.mod_revision)
+        for key in gone:
+            self.apply(key, None, snapshot.revision)
+        self.revision = max(self.revision, snapshot.revision)
+
+    def take(self, changes: Iterable[Change]) -> None:
+        """Take over what a watch saw."""
+        for change in changes:
+            self.apply(change.key, change.value, change.mod_revision)
+
+    def written(self, writes: Iterable[Put | Delete], revision: int) -> None:
+        """Take over the leader's own transaction."""
+        for write in writes:
+            self.apply(write.key, write.value if isinstance(write, Put) else None, revision)
+
+    def mod_revision(self, key: str) -> int:
+        """0 for a key that is not there: what a guard on it must say."""
+        return self._mods.get(key, 0)
+
+    def apply(self, key: str, value: bytes | None, revision: int) -> None:
+        """One record as of a revision; older ones are ignored. Raises BrokenRecord."""
+        self.revision = max(self.revision, revision)
+        if revision <= self._seen.get(key, 0):
+            return
+        self._seen[key] = revision
+        if value is None:
+            self._mods.pop(key, None)
+        else:
+            self._mods[key] = revision
+        kind, _, rest = key.partition("/")
+        if key == keys.META:
+            self.meta = decode(Meta, key, value) if value is not None else Meta()
+        elif kind == "hosts":
+            _set(self.hosts, rest, value, HostRecord, key)
+        elif kind == "assignments":
+            _set(self.assignments, rest, value, Assignment, key)
+        elif spec := keys.spec_of(key):
+            if value is None:
+                self.specs.pop(spec, None)
+            else:
+                self.specs[spec] = decode_spec(key, value)
+        elif kind == "fleets":
+            _set(self.fleets, rest, value, FleetRecord, key)
+        self._listener(kind, rest)
+
+    def fleet_by_uid(self, uid: str) -> FleetRecord | None:
+        return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)
+
+
+def _set(
+    table: dict[str, Record], name: str, value: bytes | None, kind: type[Record], key: str
+) -> None:
+    if value is None:
+        table.pop(name, None)
+    else:
+        table[name] = decode(kind, key, value)

@@ -1,0 +1,41 @@
+"""Every key in the store, and who writes it. The adapter adds the cluster's prefix.
+
+| key | value | written by |
+|---|---|---|
+| meta | Meta | leader |
+| hosts/<host id> | HostRecord | leader, from an agent's Announce or an operator |
+| fleets/<name> | FleetRecord | leader, from an operator |
+| fleets/<uid>/spec/<generation> | FleetSpec as JSON | leader, once |
+| assignments/<host id> | Assignment | leader |
+| leader | replica id and address, on a lease | whoever holds it |
+"""
+
+from __future__ import annotations
+
+META = "meta"
+LEADER = "leader"
+HOSTS = "hosts/"
+FLEETS = "fleets/"
+ASSIGNMENTS = "assignments/"
+
+
+def host(host_id: str) -> str:
+    return HOSTS + host_id
+
+
+def fleet(name: str) -> str:
+    return FLEETS + name
+
+
+def spec(uid: str, generation: int) -> str:
+    return f"{FLEETS}{uid}/spec/{generation}"
+
+
+def assignment(host_id: str) -> str:
+    return ASSIGNMENTS + host_id
+
+
+def spec_of(key: str) -> tuple[str, int] | None:
+    """(uid, generation) when the key is that of a spec."""
+    parts = key.removeprefix(FLEETS).split("/")
+    return (parts[0], int(parts[2])) if len(parts) == 3 and parts[1] == "spec" else None

@@ -1,0 +1,344 @@
+"""What a fleet's template may hold: one table of fields and bounds.
+
+The table drives three things: how a fleet file is read (fleetctl), what the controller accepts
+(it trusts no client), and the reference of the fleet file. Values here are those of the
+message: bytes, seconds, enum numbers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from fleet.identity import MAX_INDEX, MAX_NAME_LENGTH, NAME_PATTERN
+from fleet.v1 import types_pb2 as types
+
+KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
+
+# MAX_GUEST_CMDLINE of Xen's start_info is 1024 bytes with the closing zero.
+MAX_CMDLINE_BYTES = 1023
+PLACEHOLDERS: Mapping[str, int] = {  # the longest that each becomes
+    "name": MAX_NAME_LENGTH + 1 + len(str(MAX_INDEX)),
+    "index": len(str(MAX_INDEX)),
+    "mac": 17,
+}
+MAX_LABELS = 32
+LABEL_KEY = re.compile(r"[a-z](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+class Kind(StrEnum):
+    """How a field is written and compared."""
+
+    TEXT = "text"
+    SIZE = "size"
+    COUNT = "whole number"
+    RATE = "number"
+    DURATION = "duration"
+    FLAG = "true or false"
+    CHOICE = "choice"
+    LABELS = "labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the fleet file and of FleetSpec.
+
+    `default` is as written in a file; None: the field is required. `holds` names the field of
+    the message where it is called otherwise; empty: not a part of FleetSpec.
+    """
+
+    path: str
+    kind: Kind
+    says: str
+    default: str | None
+    holds: str | None = None
+    low: float = 0
+    high: float = math.inf
+    step: int = 1
+    zero: str = ""  # what 0 stands for, where it is allowed below `low`
+    pattern: re.Pattern[str] | None = None
+    words: str = ""  # what the pattern allows, for people
+    choices: Mapping[str, int] = field(default_factory=dict)
+    check: Callable[[str], str | None] | None = None  # what is wrong with a text, or None
+
+    @property
+    def message_path(self) -> str:
+        return self.path if self.holds is None else self.holds
+
+    @property
+    def section(self) -> str:
+        """The section it stands in; empty at the top."""
+        return self.path.rpartition(".")[0]
+
+
+def _components(text: str) -> str | None:
+    return "'..' is not allowed" if ".." in text else None
+
+
+def _path_components(text: str) -> str | None:
+    if any(part in ("", ".", "..") for part in text.split("/")[1:]):
+        return "an absolute path without '.', '..' or '//' is needed"
+    return None
+
+
+def _cmdline(text: str) -> str | None:
+    """Placeholders are the only braces, and the longest VM's line still fits."""
+    longest = len(text)
+    for match in re.finditer(r"\{([^{}]*)\}", text):
+        if match[1] not in PLACEHOLDERS:
+            return f"{match[0]!r} is no placeholder; {{name}}, {{index}} and {{mac}} are"
+        longest += PLACEHOLDERS[match[1]] - len(match[0])
+    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", text)):
+        return "a brace stands alone; {name}, {index} and {mac} are the placeholders"
+    if longest > MAX_CMDLINE_BYTES:
+        return f"filled in it may be {longest} characters long; {MAX_CMDLINE_BYTES} fit"
+    return None
+
+
+def _prefix(text: str) -> str | None:
+    try:
+        network = ipaddress.ip_network(text, strict=True) if text else None
+    except ValueError as error:
+        return f"{error}; write a network such as 10.0.0.0/8"
+    if network and network.num_addresses < 4:
+        return f"{text} has no address for a VM"
+    return None
+
+
+def _regular_expression(text: str) -> str | None:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"not a regular expression: {error}"
+    if _repeats_a_repeat(text):
+        return "a repeat of a group that repeats, such as (a+)+, may search for hours"
+    return None
+
+
+def _repeats_a_repeat(pattern: str) -> bool:
+    """Whether an unbounded repeat is applied to a group that holds one. `pattern` compiles."""
+    bare = re.sub(r"\\.", "x", pattern, flags=re.DOTALL)
+    bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", bare)
+    groups = [False]
+    closed = False  # whether the token before was a group that holds a repeat
+    for token in re.findall(r"\(\?|[()*+]|\{\d*,\d*\}|.", bare, flags=re.DOTALL):
+        if token[0] == "(":
+            groups.append(False)
+        elif token == ")" and len(groups) > 1:
+            closed = groups.pop()
+            groups[-1] |= closed
+            continue
+        elif token in "*+" or len(token) > 1:
+            if closed:
+                return True
+            groups[-1] = True
+        closed = False
+    return False
+
+
+_COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_COMPONENT_WORDS = "1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+_FILE = re.compile(r"/[A-Za-z0-9._+/-]{1,254}")
+_FILE_WORDS = "an absolute path of at most 255 letters, digits, '.', '_', '+', '-' and '/'"
+
+NAME = Field(
+    "name", Kind.TEXT, "The fleet's name: the start of its VMs' names, as in spv-250.", None,
+    holds="", pattern=re.compile(f"(?=.{{1,{MAX_NAME_LENGTH}}}$){NAME_PATTERN.pattern}"),
+    words=f"1 to {MAX_NAME_LENGTH} lower-case letters, digits and single hyphens, beginning "
+    "with a letter",
+)  # fmt: skip
+
+FIELDS: tuple[Field, ...] = (
+    NAME,
+    Field(
+        "image.name", Kind.TEXT,
+        "The golden image that each VM's disk is cloned from: its name under the hosts' pool.",
+        None, pattern=_COMPONENT, words=_COMPONENT_WORDS, check=_components,
+    ),
+    Field(
+        "image.snapshot", Kind.TEXT, "The snapshot of the golden image.", None,
+        pattern=_COMPONENT, words=_COMPONENT_WORDS, check=_components,
+    ),
+    Field(
+        "image.digest", Kind.TEXT,
+        "The content the image must have on every host; left out, any.", "",
+        pattern=re.compile(r"(sha256:[0-9a-f]{64})?"),
+        words="sha256: and 64 lower-case hexadecimal digits",
+    ),
+    Field("memory", Kind.SIZE, "Memory of one VM.", None, holds="memory_bytes",
+          low=MIB, high=TIB, step=MIB),
+    Field("vcpus", Kind.COUNT, "Virtual CPUs of one VM.", "1", low=1, high=128),
+    Field("boot.kernel", Kind.TEXT, "The kernel, a file on every host.", None,
+          pattern=_FILE, words=_FILE_WORDS, check=_path_components),
+    Field(
+        "boot.initrd", Kind.TEXT, "The initial ramdisk, a file on every host; left out, none.",
+        "", pattern=re.compile(f"({_FILE.pattern})?"), words=_FILE_WORDS, check=_path_components,
+    ),
+    Field(
+        "boot.cmdline", Kind.TEXT,
+        "The kernel's command line. {name}, {index} and {mac} become those of each VM.", "",
+        pattern=re.compile(r"[ -~]*"),
+        words=f"printable ASCII, at most {MAX_CMDLINE_BYTES} characters when filled in",
+        check=_cmdline,
+    ),
+    Field(
+        "disk.target", Kind.TEXT, "The clone's device name in the VM; \"\": no disk.", "xvda",
+        pattern=re.compile(r"((xvd|vd|sd|hd)[a-z]{1,2})?"), words="xvda, vda, sda and the like",
+    ),
+    Field("disk.size", Kind.SIZE, "Size of the disk.", "0", holds="disk.size_bytes",
+          low=MIB, high=64 * TIB, step=MIB, zero="the image's own"),
+    Field("disk.read_only", Kind.FLAG, "Whether the VM may only read its disk.", "false"),
+    Field(
+        "network.bridge", Kind.TEXT, "The hosts' bridge that each VM's interface joins.", None,
+        pattern=re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}"),
+        words="an interface's name: 1 to 15 letters, digits, '.', '_' and '-'",
+    ),
+    Field(
+        "network.prefix", Kind.TEXT,
+        "The network from which each VM's address follows by its index; left out, none.", "",
+        pattern=re.compile(r"([0-9a-fA-F.:]{2,45}/[0-9]{1,3})?"),
+        words="a network such as 10.0.0.0/8", check=_prefix,
+    ),
+    Field(
+        "readiness.active", Kind.FLAG,
+        "A VM runs as soon as its domain is active. The default without `console`.", "true",
+        holds="readiness.domain_active",
+    ),
+    Field(
+        "readiness.console", Kind.TEXT,
+        "A VM runs once this regular expression is found on its console.", "",
+        holds="readiness.console_pattern", pattern=re.compile(r"[ -~]{0,256}"),
+        words="a regular expression of at most 256 printable ASCII characters",
+        check=_regular_expression,
+    ),
+    Field(
+        "readiness.timeout", Kind.DURATION, "A VM not ready by then has failed and is retried.",
+        "60s", holds="readiness.timeout_seconds", low=0.1, high=86400,
+    ),
+    Field(
+        "admission.parallel", Kind.COUNT,
+        "VMs of one host between start and ready at the same time.", "32", low=1, high=4096,
+    ),
+    Field("admission.per_second", Kind.RATE, "VMs that one host starts a second.", "0",
+          low=0.01, high=10000, zero="no limit"),
+    Field(
+        "placement.policy", Kind.CHOICE,
+        "spread: level over the label's values, then over hosts. pack: fill host after host.",
+        "spread",
+        choices={
+            "spread": types.Placement.POLICY_SPREAD,
+            "pack": types.Placement.POLICY_PACK,
+        },
+    ),
+    Field("placement.per_host", Kind.COUNT, "At most this many VMs of the fleet on one host.",
+          "0", low=1, high=65535, zero="the host's capacity"),
+    Field(
+        "placement.spread_label", Kind.TEXT,
+        "The label of hosts to spread over, such as rack; left out, over hosts alone.", "",
+        pattern=re.compile(f"({LABEL_KEY.pattern})?"),
+        words="a label's name: lower-case letters, digits, '.', '_' and '-'",
+    ),
+    Field(
+        "placement.selector", Kind.LABELS, "Only hosts that carry all these labels.", "{}",
+        high=MAX_LABELS,
+        words=f"at most {MAX_LABELS} labels; names of lower-case letters, digits, '.', '_' and "
+        "'-'; values of letters, digits, '.', '_' and '-'; 63 characters each",
+    ),
+    Field(
+        "on_loss", Kind.CHOICE,
+        "When a host is lost: replace its VMs on other hosts, or wait for it to return.",
+        "replace",
+        choices={"replace": types.ON_LOSS_REPLACE, "wait": types.ON_LOSS_WAIT},
+    ),
+)  # fmt: skip
+
+# Sections that a file may leave out as a whole although a field in them is required.
+OPTIONAL_SECTIONS = frozenset({"network"})
+
+
+def allowed(one: Field) -> str:
+    """What a field may hold, in words, as the fleet file writes it."""
+    if one.choices:
+        return " or ".join(one.choices)
+    if one.words:
+        return one.words
+    if one.kind is Kind.FLAG:
+        return "true or false"
+    bounds = f"{written(one, one.low)} to {written(one, one.high)}"
+    steps = f", in whole {written(one, one.step)[1:]}" if one.step > 1 else ""
+    return f"{bounds}{steps}{f', or 0: {one.zero}' if one.zero else ''}"
+
+
+def written(one: Field, value: float) -> str:
+    """A number as the fleet file writes it: 256MiB, 30s, 250."""
+    if one.kind is Kind.SIZE:
+        for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+            if value and value % unit == 0:
+                return f"{int(value // unit)}{name}"
+        return f"{int(value)} bytes"
+    return f"{value:.15g}{'s' if one.kind is Kind.DURATION else ''}"
+
+
+def wrong_with(one: Field, value: Any) -> str | None:
+    """What is wrong with a value of the message, and what is allowed; None when it is good."""
+    if one.kind is Kind.LABELS:
+        return _wrong_labels(one, value)
+    if one.kind is Kind.TEXT:
+        return _wrong_text(one, value)
+    if one.kind is Kind.CHOICE:
+        return None if value in one.choices.values() else f"must be {allowed(one)}"
+    if one.kind is Kind.FLAG or (one.zero and value == 0):
+        return None
+    good = one.low <= value <= one.high and (one.step == 1 or value % one.step == 0)
+    return None if good else f"must be {allowed(one)}; got {written(one, value)}"
+
+
+def check_spec(spec: types.FleetSpec) -> list[str]:
+    """Everything that is wrong with a spec, one sentence each; empty when it may be applied."""
+    found = []
+    for one in FIELDS:
+        if one.holds == "" or (one.section in OPTIONAL_SECTIONS and not spec.HasField("network")):
+            continue
+        value = _value(spec, one.message_path)
+        if one.kind is Kind.TEXT and value == "" and one.default is not None:
+            continue
+        if problem := wrong_with(one, value):
+            found.append(f"{one.path}: {problem}")
+    if not (spec.readiness.domain_active or spec.readiness.console_pattern):
+        found.append("readiness: must be active: true, or a console pattern")
+    if spec.on_isolation_stop_after_seconds:
+        found.append("on_isolation: is not offered")
+    return found
+
+
+def _value(spec: types.FleetSpec, path: str) -> Any:
+    value: Any = spec
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _wrong_text(one: Field, text: str) -> str | None:
+    if one.pattern and not one.pattern.fullmatch(text):
+        return f"must be {one.words}; got {shown(text)}"
+    return one.check(text) if one.check and text else None
+
+
+def _wrong_labels(one: Field, labels: Mapping[str, str]) -> str | None:
+    if len(labels) > one.high:
+        return f"must be {one.words}; got {len(labels)}"
+    for key, value in labels.items():
+        if not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(value):
+            return f"must be {one.words}; got {shown(f'{key}: {value}')}"
+    return None
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """A text from outside, quoted, escaped and cut, so that it is safe to print."""
+    return ascii(text if len(text) <= limit else text[:limit] + "...")
