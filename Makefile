@@ -1,12 +1,57 @@
-# make demo · make test · make lab · make bench: each installs what it needs.
+# Each target installs what it needs: as root, or through sudo.
 .DEFAULT_GOAL := help
-PYTHON := .venv/bin/python
+SHELL := /bin/sh
+BIN := .venv/bin
 
 .PHONY: help
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
+## make demo        a million VMs on 4,480 hollow hosts here: HOSTS=448 TOTAL=100000 for less
+HOSTS ?=
+TOTAL ?=
+.PHONY: demo
+demo: setup
+	@$(BIN)/fleetctl sandbox demo $(if $(HOSTS),--hosts $(HOSTS)) $(if $(TOTAL),--total $(TOTAL))
+
+## make setup       install what running needs: etcd, uv, the locked environment in .venv
+.PHONY: setup
+setup:
+	@deploy/setup.sh run
+
+.PHONY: setup-dev
+setup-dev:
+	@deploy/setup.sh dev
+
+## make test        formatting, lint, types, import contracts, stubs, all tests
+.PHONY: test
+test: setup-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	sh proto/generate.sh --check
+	$(BIN)/pytest -q -n 2
+
+## make bench       measure and print one table, with its conditions; JSON in bench.json
+.PHONY: bench
+bench: setup-dev
+	$(BIN)/python -m tests.bench
+
 ## make proto       regenerate the committed stubs from proto/**/*.proto
 .PHONY: proto
-proto:
+proto: setup-dev
 	sh proto/generate.sh
+
+## make lock        resolve pyproject.toml into the lock files anew: UPGRADE=--upgrade for the newest
+UPGRADE ?=
+.PHONY: lock
+lock: setup
+	deploy/lock.sh $(UPGRADE)
+
+## make rootfs-test make demo and sandbox on fresh Debian 12 and 13 roots, as root and as a user
+.PHONY: rootfs-test
+rootfs-test:
+	deploy/rootfs/prove.sh
+
+-include deploy/lab/lab.mk
