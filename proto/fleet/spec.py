@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -113,32 +114,38 @@ def _prefix(text: str) -> str | None:
 
 def _regular_expression(text: str) -> str | None:
     try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of what a later Python would read otherwise
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         return f"not a regular expression: {error}"
-    if _repeats_a_repeat(text):
-        return "a repeat of a group that repeats, such as (a+)+, may search for hours"
+    if _repeats_a_choice(text):
+        return "a repeat of a group that itself repeats or chooses, as (a+)+, may take for ever"
     return None
 
 
-def _repeats_a_repeat(pattern: str) -> bool:
-    """Whether an unbounded repeat is applied to a group that holds one. `pattern` compiles."""
+def _repeats_a_choice(pattern: str) -> bool:
+    """Whether a repeat is applied to a group in which a repeat, '?' or '|' stands.
+
+    Those are the patterns whose search may take exponential time on an unlucky console. Some
+    harmless ones are among them. `pattern` compiles.
+    """
     bare = re.sub(r"\\.", "x", pattern, flags=re.DOTALL)
     bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", bare)
     groups = [False]
-    closed = False  # whether the token before was a group that holds a repeat
-    for token in re.findall(r"\(\?|[()*+]|\{\d*,\d*\}|.", bare, flags=re.DOTALL):
+    closed = False  # whether the token before was the end of a group with a choice
+    for token in re.findall(r"\(\?|\{\d*,\d*\}|.", bare, flags=re.DOTALL):
+        repeats = token in ("*", "+") or (token[0] == "{" and len(token) > 1)
+        if repeats and closed:
+            return True
+        closed = False
         if token[0] == "(":
             groups.append(False)
         elif token == ")" and len(groups) > 1:
             closed = groups.pop()
             groups[-1] |= closed
-            continue
-        elif token in "*+" or len(token) > 1:
-            if closed:
-                return True
+        elif repeats or token in "?|":
             groups[-1] = True
-        closed = False
     return False
 
 

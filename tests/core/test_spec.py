@@ -1,0 +1,164 @@
+"""Bounds of a fleet's template, as the controller checks them on the message."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.spec import FIELDS, NAME, Kind, allowed, check_spec, written, wrong_with
+from fleet.v1 import types_pb2 as types
+
+MIB = 2**20
+
+
+def good() -> types.FleetSpec:
+    return types.FleetSpec(
+        image=types.Image(name="golden", snapshot="1"),
+        memory_bytes=256 * MIB,
+        vcpus=1,
+        boot=types.Boot(kernel="/boot/vmlinuz", cmdline="name={name} mac={mac} i={index}"),
+        disk=types.Disk(target="xvda"),
+        readiness=types.Readiness(domain_active=True, timeout_seconds=60),
+        admission=types.Admission(parallel=250),
+        placement=types.Placement(
+            policy=types.Placement.POLICY_SPREAD, spread_label="rack", selector={"zone": "a"}
+        ),
+        on_loss=types.ON_LOSS_REPLACE,
+    )
+
+
+def test_a_good_spec_has_nothing_wrong() -> None:
+    assert check_spec(good()) == []
+
+
+def test_every_field_of_the_table_is_a_field_of_the_message() -> None:
+    for one in FIELDS:
+        if one.message_path:
+            value: object = good()
+            for name in one.message_path.split("."):
+                value = getattr(value, name)
+
+
+def test_an_empty_spec_names_every_required_field() -> None:
+    found = "\n".join(check_spec(types.FleetSpec()))
+    for required in ("image.name", "image.snapshot", "memory", "boot.kernel", "vcpus", "on_loss"):
+        assert re.search(rf"^{re.escape(required)}: must be ", found, re.MULTILINE), required
+
+
+BAD: list[tuple[str, object, str]] = [
+    ("image.name", "a/b", "image.name: must be 1 to 64"),
+    ("image.name", "a..b", "image.name: '..' is not allowed"),
+    ("image.name", "a@b", "image.name: must be"),
+    ("image.snapshot", "1\n", "image.snapshot: must be"),
+    ("image.digest", "md5:00", "image.digest: must be sha256:"),
+    ("memory_bytes", 0, "memory: must be 1MiB to 1TiB, in whole MiB; got 0 bytes"),
+    ("memory_bytes", MIB + 1, "memory: must be 1MiB to 1TiB, in whole MiB; got 1048577 bytes"),
+    ("memory_bytes", 2**60, "memory: must be"),
+    ("vcpus", 0, "vcpus: must be 1 to 128; got 0"),
+    ("boot.kernel", "vmlinuz", "boot.kernel: must be an absolute path"),
+    ("boot.kernel", "/boot/../etc/shadow", "boot.kernel: an absolute path without"),
+    ("boot.initrd", "/boot//x", "boot.initrd: an absolute path without"),
+    ("boot.cmdline", "a\x00b", "boot.cmdline: must be printable ASCII"),
+    ("boot.cmdline", "{ip}", "boot.cmdline: '{ip}' is no placeholder"),
+    ("boot.cmdline", "{name", "boot.cmdline: a brace stands alone"),
+    ("boot.cmdline", "{name}" * 60, "boot.cmdline: filled in it may be"),
+    ("disk.target", "../sda", "disk.target: must be"),
+    ("disk.size_bytes", 5, "disk.size: must be 1MiB to 64TiB, in whole MiB, or 0: the image's"),
+    ("readiness.console_pattern", "(", "readiness.console: not a regular expression"),
+    ("readiness.console_pattern", "x" * 300, "readiness.console: must be"),
+    ("readiness.console_pattern", "(a+)+$", "readiness.console: a repeat of a group"),
+    ("readiness.timeout_seconds", math.nan, "readiness.timeout: must be 0.1s to 86400s; got nans"),
+    ("readiness.timeout_seconds", -1, "readiness.timeout: must be 0.1s to 86400s; got -1s"),
+    ("admission.parallel", 0, "admission.parallel: must be 1 to 4096; got 0"),
+    ("admission.per_second", math.inf, "admission.per_second: must be"),
+    ("placement.policy", 0, "placement.policy: must be spread or pack"),
+    ("placement.policy", 9, "placement.policy: must be spread or pack"),
+    ("placement.spread_label", "Rack", "placement.spread_label: must be"),
+    ("on_loss", 0, "on_loss: must be replace or wait"),
+    ("on_isolation_stop_after_seconds", 5, "on_isolation: is not offered"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "says"), BAD)
+def test_what_is_out_of_bounds_is_named_with_what_is_allowed(
+    path: str, value: object, says: str
+) -> None:
+    spec = good()
+    *outer, last = path.split(".")
+    section: object = spec
+    for name in outer:
+        section = getattr(section, name)
+    setattr(section, last, value)
+    assert [problem for problem in check_spec(spec) if problem.startswith(says)]
+    assert len(check_spec(spec)) == 1
+
+
+def test_labels_are_bounded_in_number_and_kind() -> None:
+    for selector in ({f"k{i}": "v" for i in range(33)}, {"a/b": "c"}, {"a": "c\n"}, {"a": ""}):
+        spec = good()
+        spec.placement.selector.update(selector)
+        assert check_spec(spec)[0].startswith("placement.selector: must be at most 32 labels")
+
+
+def test_a_network_is_checked_only_when_there_is_one() -> None:
+    spec = good()
+    spec.network.bridge = "xenbr0"
+    assert check_spec(spec) == []
+    for bridge, prefix in (("", ""), ("a/b", ""), ("br0", "10.0.0.1/8"), ("br0", "10.0.0.0/31")):
+        spec.network.bridge, spec.network.prefix = bridge, prefix
+        assert len(check_spec(spec)) == 1, (bridge, prefix)
+
+
+def test_readiness_needs_a_condition() -> None:
+    spec = good()
+    spec.readiness.domain_active = False
+    assert check_spec(spec) == ["readiness: must be active: true, or a console pattern"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fine"),
+    [
+        (r"megafleet: ready name=\S+ index=\d+", True),
+        (r"login:|Welcome", True),
+        (r"(\d{1,3}\.){3}\d+", True),
+        (r"(ab)+", True),
+        (r"[(+*]+\)+", True),
+        (r"(a*)*", False),
+        (r"(?:a|a)*b", False),
+        (r"((a+))*", False),
+        (r"(a?){2,}", False),
+        (r"(?P<x>.*,)+", False),
+        (r"[[a]", False),
+    ],
+)
+def test_patterns_that_may_search_for_ever_are_refused(pattern: str, fine: bool) -> None:
+    console = next(one for one in FIELDS if one.path == "readiness.console")
+    assert (wrong_with(console, pattern) is None) == fine
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_a_check_or_reaches_the_terminal_raw(text: str) -> None:
+    for one in FIELDS:
+        if one.kind is Kind.TEXT:
+            problem = wrong_with(one, text)
+            if problem and one.path not in ("boot.cmdline", "readiness.console"):
+                assert problem.isprintable()
+
+
+@given(st.text(alphabet="ab-.@/ \n09Z", max_size=50))
+def test_a_fleets_name_is_never_a_path_or_a_snapshot(name: str) -> None:
+    if wrong_with(NAME, name) is None:
+        assert not set(name) & set("/@. \n") and len(name) <= 40
+
+
+def test_what_is_allowed_reads_well() -> None:
+    said = {one.path: allowed(one) for one in FIELDS}
+    assert said["memory"] == "1MiB to 1TiB, in whole MiB"
+    assert said["admission.per_second"] == "0.01 to 10000, or 0: no limit"
+    assert said["placement.policy"] == "spread or pack"
+    memory = next(one for one in FIELDS if one.path == "memory")
+    assert written(memory, 256 * MIB) == "256MiB"
