@@ -1,0 +1,96 @@
+"""What makes the dom0 out of installed packages: everything in `rootfs/`, and what cannot be said
+as a file there."""
+
+import shutil
+from pathlib import Path
+
+from .chroot import run_inside
+from .digest import digest
+from .errors import LabError
+from .folders import LAB_SOURCES
+
+_ROOTFS = LAB_SOURCES / "rootfs"
+_VENV = "/opt/megafleet/venv"
+_SITE_PACKAGES = "opt/megafleet/venv/lib/python3.13/site-packages"
+# Where the checkout's sources are put at `make lab`; see agent_install.py.
+_SOURCE_ROOTS = ("/opt/megafleet/src/proto", "/opt/megafleet/src/agent")
+# Periodic work, waiting for a network that is there or not, and guests started behind the
+# agent's back: none of it belongs in this dom0.
+_MASKED = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "getty@tty1.service",
+    "libvirt-guests.service",
+    "logrotate.timer",
+    "man-db.timer",
+    "systemd-networkd-wait-online.service",
+    "systemd-timesyncd.service",
+    "xendomains.service",
+    "zfs-volume-wait.service",
+)
+_ENABLED = ("systemd-networkd.service", "ssh.service", "libvirtd.service", "megafleet-lab.target")
+
+
+def setup_key() -> str:
+    return digest(Path(__file__), _ROOTFS)
+
+
+def configure(tree: Path, public_key: Path, log: Path) -> None:
+    """Settings, units, Xen's block script, console logs, and who may log in as root."""
+    stock = ["dpkg-divert", "--local", "--rename", "--add"]
+    block = "/etc/xen/scripts/block"
+    run_inside(tree, [*stock, "--divert", f"{block}.stock", block], log)
+    _copy_rootfs(tree)
+    (tree / block.lstrip("/")).symlink_to("block-fast")
+    _append(tree / "etc/default/xen", "\n# The agent reads guests' consoles from these logs.\n")
+    _append(tree / "etc/default/xen", "XENCONSOLED_ARGS='--log=guest'\n")
+    (tree / "var/log/xen/console").mkdir(parents=True, exist_ok=True)
+    _accept_emulated_cpu(tree)
+    (tree / "etc/libvirt/qemu/networks/autostart/default.xml").unlink(missing_ok=True)
+    authorized = tree / "root/.ssh/authorized_keys"
+    authorized.parent.mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(public_key, authorized)
+    run_inside(tree, ["passwd", "-d", "root"], log)
+    run_inside(tree, ["systemctl", "mask", *_MASKED], log)
+    run_inside(tree, ["systemctl", "enable", *_ENABLED], log)
+
+
+def _copy_rootfs(tree: Path) -> None:
+    """Owned by root whoever owns the checkout; only the executable bit is taken over."""
+    for source in sorted(path for path in _ROOTFS.rglob("*") if path.is_file()):
+        target = tree / source.relative_to(_ROOTFS)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
+
+
+def _append(file: Path, text: str) -> None:
+    with open(file, "a") as opened:
+        opened.write(text)
+
+
+def _accept_emulated_cpu(tree: Path) -> None:
+    """QEMU's emulation has no CPUID VME, without which libvirt finds no model for the host's CPU
+    and its Xen driver does not start ("Cannot find suitable CPU model for given data")."""
+    model = tree / "usr/share/libvirt/cpu_map/x86_486.xml"
+    lines = model.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "'vme'" not in line]
+    if len(kept) != len(lines) - 1:
+        raise LabError(f"expected one line with 'vme' in {model}; libvirt's CPU map has changed")
+    model.write_text("".join(kept))
+
+
+def install_wheels(tree: Path, wheels: Path, log: Path) -> None:
+    """The environment that the agent runs in; it sees Debian's libvirt and ZFS bindings too."""
+    staged = tree / "opt/megafleet/wheels"
+    shutil.copytree(wheels, staged)
+    names = sorted(f"/opt/megafleet/wheels/{wheel.name}" for wheel in wheels.iterdir())
+    run_inside(tree, ["python3", "-m", "venv", "--system-site-packages", _VENV], log)
+    install = [f"{_VENV}/bin/pip", "install", "--no-index", "--no-deps", *names]
+    run_inside(tree, install, log, deadline=600)
+    (tree / _SITE_PACKAGES / "megafleet.pth").write_text("\n".join(_SOURCE_ROOTS) + "\n")
+    shutil.rmtree(staged)
