@@ -1,0 +1,188 @@
+"""The fleet file: what it may hold, and what every mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fleet.spec import FIELDS, check_spec
+from fleet.v1 import types_pb2 as types
+from fleetctl.fleet_file import MAX_FILE_BYTES, FleetFileError, parse_fleet_file
+
+SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
+
+LEAST = """\
+name: spv
+image:
+  name: golden
+  snapshot: 1
+memory: 256MiB
+boot:
+  kernel: /boot/vmlinuz
+"""
+
+
+def told(text: str) -> str:
+    with pytest.raises(FleetFileError) as caught:
+        parse_fleet_file(text, "f.yaml")
+    return str(caught.value)
+
+
+def test_the_least_file_has_every_default() -> None:
+    parsed = parse_fleet_file(LEAST, "f.yaml")
+    assert parsed.name == "spv"
+    assert parsed.spec == types.FleetSpec(
+        image=types.Image(name="golden", snapshot="1"),
+        memory_bytes=256 * 2**20,
+        vcpus=1,
+        boot=types.Boot(kernel="/boot/vmlinuz"),
+        disk=types.Disk(target="xvda"),
+        readiness=types.Readiness(domain_active=True, timeout_seconds=60),
+        admission=types.Admission(parallel=32),
+        placement=types.Placement(policy=types.Placement.POLICY_SPREAD),
+        on_loss=types.ON_LOSS_REPLACE,
+    )
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_samples_are_good(sample: Path) -> None:
+    parsed = parse_fleet_file(sample.read_text(), sample.name)
+    assert check_spec(parsed.spec) == []
+
+
+def test_a_full_file_holds_what_it_says() -> None:
+    spec = parse_fleet_file((SAMPLES / "linux-busybox.yaml").read_text(), "f").spec
+    assert spec.disk == types.Disk(target="xvda", size_bytes=64 * 2**20)
+    assert spec.network == types.Network(bridge="xenbr0", prefix="10.64.0.0/10")
+    assert spec.readiness == types.Readiness(console_pattern="login: $", timeout_seconds=90)
+    assert spec.admission == types.Admission(parallel=16, per_second=20)
+    assert spec.placement == types.Placement(
+        policy=types.Placement.POLICY_SPREAD,
+        spread_label="rack",
+        per_host=100,
+        selector={"network": "guests"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("memroy: 4MiB", "f.yaml:8: memroy: no such field; did you mean memory?"),
+        ("kernel: /x", "f.yaml:8: kernel: no such field; did you mean boot.kernel?"),
+        ("zzz: 1", "f.yaml:8: zzz: no such field; here may stand name, image, memory, vcpus,"),
+        ("disk: {sise: 1GiB}", "disk.sise: no such field; did you mean size?"),
+        ("memory: 1GiB", "f.yaml:8: memory: stands here for the second time"),
+        ("image: {}", "f.yaml:8: image: stands here for the second time"),
+        ("vcpus: 0", "vcpus: must be 1 to 128; got 0"),
+        ("vcpus: -1", "vcpus: must be 1 to 128; got -1"),
+        ("vcpus: 1.5", "vcpus: must be a whole number: 1 to 128; got '1.5'"),
+        ("vcpus: [1]", "vcpus: must be one value: 1 to 128"),
+        ("vcpus:", "vcpus: is empty; it must be 1 to 128"),
+        ("vcpus: 0x10", "vcpus: must be a whole number: 1 to 128; got '0x10'"),
+        ("disk: {size: 256MB}", "a number with its unit, KiB, MiB, GiB or TiB, such as 256MiB"),
+        ("disk: {size: 1}", "disk.size: must be a number with its unit"),
+        ("disk: {size: 0.5MiB}", "disk.size: must be 1MiB to 64TiB, in whole MiB, or 0: the im"),
+        ("disk: {size: 0.0000001KiB}", "disk.size: must be 1MiB to 64TiB"),
+        ("disk: {read_only: yes}", "disk.read_only: must be true or false; got 'yes'"),
+        ("disk:", "f.yaml:8: disk: must hold target, size, read_only, indented"),
+        ("disk: xvda", "f.yaml:8: disk: must hold target, size, read_only, indented"),
+        ("network: {}", "f.yaml:8: network.bridge: is missing; it must be an interface's name"),
+        ("readiness: {timeout: 30}", "readiness.timeout: must be a number with its unit, ms,"),
+        ("readiness: {timeout: 2d}", "readiness.timeout: must be a number with its unit, ms,"),
+        ("readiness: {console: '('}", "readiness.console: not a regular expression"),
+        ("readiness: {active: true, console: x}", "readiness: has both active and console"),
+        ("readiness: {active: false}", "readiness: must be active: true, or a console pattern"),
+        ("placement: {policy: random}", "placement.policy: must be spread or pack; got 'random'"),
+        ("placement: {selector: [a]}", "placement.selector: must be 'label: value' lines"),
+        ("placement: {selector: {a: 1, a: 2}}", "placement.selector: holds 'a' twice"),
+        ("placement: {selector: {a/b: c}}", "placement.selector: must be at most 32 labels"),
+        ("on_loss: ignore", "f.yaml:8: on_loss: must be replace or wait; got 'ignore'"),
+        ("vcpus: &a 1", "f.yaml:8: anchors (&a) are not allowed"),
+        ("vcpus: *a", "f.yaml:8: aliases (*a) are not allowed"),
+        ("vcpus: !!python/object:os.system 1", "f.yaml:8: tags ('tag:yaml.org,2002:python/obj"),
+        ("<<: {a: b}", "f.yaml:8: '<<': no such field"),
+        ("? [a, b]\n: c", "f.yaml:8: 'a list or mapping': no such field"),
+        ("---\nname: b", "f.yaml:8: a second document begins"),
+        ("vcpus: [", "f.yaml:9: not YAML:"),
+        ("\tvcpus: 1", "f.yaml:8: not YAML:"),
+        ("vcpus: \x07", "f.yaml:8: character '\\x07' is not allowed"),
+        ("x: " + "[" * 900, "f.yaml:8: nested more than 8 deep"),
+        ("x: [" + "1," * 3000 + "]", "f.yaml:8: more than 2000 values"),
+        ("\u202e: 1", r"f.yaml:8: '\u202e': no such field"),
+    ],
+)
+def test_a_mistake_says_line_field_and_what_is_allowed(written: str, says: str) -> None:
+    assert says in told(f"{LEAST}{written}\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/b", "..", "a@b", "A", "a\\nb", "a\\e[31m", "x" * 41, "-a", "a--b", "", "a b"],
+)
+def test_hostile_names_are_refused_and_shown_harmless(name: str) -> None:
+    said = told(LEAST.replace("name: spv", f'name: "{name}"'))
+    assert said.startswith("f.yaml:1: name: must be 1 to 40 lower-case letters")
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("cmdline", ["{ip}", "{name!r}", "{index:99}", "{{name}}", "{", "{name.x}"])
+def test_only_three_placeholders_exist(cmdline: str) -> None:
+    said = told(LEAST + f'  cmdline: "{cmdline}"\n')
+    assert said.startswith("f.yaml:8: boot.cmdline: ")
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
+    lines = told("vcpus: 0\nmemory: 3\nzzz: 1\n").split("\n")
+    numbers = [int(line.split(":")[1]) for line in lines]
+    assert numbers == sorted(numbers)
+    assert {line.split(": ")[1] for line in lines} == {
+        "vcpus", "memory", "zzz", "name", "image.name", "image.snapshot", "boot.kernel"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "- a\n- b\n", "just text", "null"])
+def test_what_is_no_mapping_says_what_a_fleet_file_is(text: str) -> None:
+    assert "a fleet file is 'field: value' lines" in told(text)
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read() -> None:
+    assert told("#" * (MAX_FILE_BYTES + 1)) == "f.yaml:1: the file is larger than 256 KiB"
+    assert told("é" * (MAX_FILE_BYTES // 2 + 1)) == "f.yaml:1: the file is larger than 256 KiB"
+
+
+@given(st.text(max_size=300))
+@example("%YAML 9.9\n---\na: b")
+@example("%TAG ! tag:x,2000:\n---\n!a b")
+@example("a: 'x\n")
+@example("\ufeffname: x")
+@example("{" * 300)
+def test_no_text_ends_otherwise_than_with_a_fleet_or_with_mistakes(text: str) -> None:
+    try:
+        parse_fleet_file(text, "f.yaml")
+    except FleetFileError as error:
+        assert error.mistakes
+
+
+_SCALARS = st.one_of(
+    st.sampled_from(["1", "-1", "0", "1GiB", "30s", "true", "null", "~", "[]", "{}", "a", "''"]),
+    st.text(alphabet="abz019 .-/@{}", max_size=12).map(lambda text: f"'{text}'"),
+)
+
+
+@given(st.dictionaries(st.sampled_from([one.path for one in FIELDS]), _SCALARS))
+def test_what_the_parser_accepts_the_controller_accepts(fields: dict[str, str]) -> None:
+    sections: dict[str, list[str]] = {}
+    for path, value in fields.items():
+        section, _, key = path.rpartition(".")
+        sections.setdefault(section, []).append(f"{key}: {value}")
+    lines = sections.pop("", [])
+    for section, held in sections.items():
+        lines += [f"{section}:", *(f"  {line}" for line in held)]
+    try:
+        parsed = parse_fleet_file("\n".join(lines), "f.yaml")
+    except FleetFileError:
+        return
+    assert check_spec(parsed.spec) == []
