@@ -1,0 +1,91 @@
+"""Agents over gRPC with mTLS: the real adapter of the agents port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from fleet.transport import Identity, Role, channel_options, detail_of, dns_name
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1.agent_pb2_grpc import AgentServiceStub
+from fleet_controller.agents import AheadOfStore, LinkError, StaleTerm, Unreachable
+
+_REASONS: dict[str, type[LinkError]] = {"STALE_TERM": StaleTerm, "STALE_EPOCH": AheadOfStore}
+
+
+class GrpcDialer:
+    """Dials each host at its address and insists on its certificate."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._credentials = identity.for_channel()
+
+    def connect(self, host_id: str, address: str) -> GrpcConnection:
+        options = channel_options(dns_name(Role.AGENT, host_id))
+        channel = grpc.aio.secure_channel(address, self._credentials, options)
+        return GrpcConnection(channel, f"{host_id} at {address}")
+
+
+class GrpcConnection:
+    """One channel, which has one connection of its own."""
+
+    def __init__(self, channel: grpc.aio.Channel, peer: str) -> None:
+        self._channel = channel
+        self._stub = AgentServiceStub(channel)
+        self._peer = peer
+
+    def watch(self, first: wire.WatchRequest) -> GrpcReports:
+        return GrpcReports(self._stub.Watch(), first, self._peer)
+
+    async def assign(self, request: wire.AssignRequest, timeout: float) -> wire.AssignResponse:
+        try:
+            return await self._stub.Assign(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error, self._peer) from error
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+class GrpcReports:
+    """One Watch call. The first request is sent with the first read."""
+
+    def __init__(
+        self,
+        call: grpc.aio.StreamStreamCall[wire.WatchRequest, wire.Report],
+        first: wire.WatchRequest,
+        peer: str,
+    ) -> None:
+        self._call = call
+        self._first: wire.WatchRequest | None = first
+        self._peer = peer
+
+    async def read(self) -> wire.Report:
+        try:
+            if self._first is not None:
+                first, self._first = self._first, None
+                await self._call.write(first)
+            report: Any = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error, self._peer) from error
+        except grpc.aio.UsageError as error:
+            raise Unreachable(f"{self._peer}: the call has ended") from error
+        if report is grpc.aio.EOF:
+            raise Unreachable(f"{self._peer}: the agent ended its reports")
+        return report  # type: ignore[no-any-return]
+
+    async def repace(self, pace: wire.Pace) -> None:
+        try:
+            await self._call.write(wire.WatchRequest(pace=pace))
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error, self._peer) from error
+        except (grpc.aio.UsageError, RuntimeError) as error:
+            raise Unreachable(f"{self._peer}: the call has ended") from error
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
+    kind = _REASONS.get(detail_of(error).reason, Unreachable)
+    return kind(f"{peer}: {error.details() or error.code().name.lower()}"[:300])

@@ -1,0 +1,152 @@
+"""One fleet's observed states: one byte a VM, and counts kept as they change.
+
+A million VMs take about 7 MB. Setting a host's share of 250 costs some 20 us, reading the
+counts nothing, a filter over all of them 1-2 ms.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
+
+STATES = 16  # room for VmState values in the counting key
+UNPLACED = 0
+PENDING = int(types.VM_STATE_PENDING)
+RUNNING = int(types.VM_STATE_RUNNING)
+UNKNOWN = int(types.VM_STATE_UNKNOWN)
+NO_HOST = -1
+
+
+class FleetVector:
+    """States, generations and hosts by index. Hosts are numbers given by the caller."""
+
+    def __init__(self) -> None:
+        self.states: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.hosts: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._slots: NDArray[np.uint16] = np.zeros(0, np.uint16)
+        self._generations: list[int] = []
+        self._slot_of: dict[int, int] = {}
+        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.placed = 0
+
+    def place(self, host: int, indices: IndexSet, generation: int, state: int) -> None:
+        """The host now holds these indices; the earlier holder, if any, no longer does."""
+        if not indices:
+            return
+        self._reserve(indices.last + 1)
+        slot = self._slot(generation)
+        for start, stop in indices.ranges:
+            self.placed += int(np.count_nonzero(self.hosts[start:stop] == NO_HOST))
+            self._uncount(slice(start, stop))
+            self.hosts[start:stop] = host
+            self._slots[start:stop] = slot
+            self.states[start:stop] = state
+            self._counts[slot * STATES + state] += stop - start
+
+    def clear(self, host: int, indices: IndexSet) -> None:
+        """The host no longer holds these; those that another holds by now are left alone."""
+        for start, stop in indices.ranges:
+            own = np.flatnonzero(self.hosts[start:stop] == host) + start
+            self._uncount(own)
+            self.hosts[own] = NO_HOST
+            self.states[own] = UNPLACED
+            self.placed -= len(own)
+
+    def set_states(self, host: int, start: int, states: NDArray[np.uint8]) -> None:
+        """What the host reports of start, start+1, ...; only what it holds is taken over."""
+        stop = min(start + len(states), len(self.states))
+        if stop <= start:
+            return
+        part = slice(start, stop)
+        new = np.minimum(states[: stop - start], STATES - 1)
+        new[(new == 0) | (new > UNKNOWN)] = UNKNOWN
+        mine = self.hosts[part] == host
+        if not mine.all():
+            new = np.where(mine, new, self.states[part])
+            held = np.flatnonzero(self.hosts[part] != NO_HOST)
+            self._count(np.arange(start, stop)[held], new[held])
+        else:
+            self._count(part, new)
+        self.states[part] = new
+
+    def set_state(self, host: int, indices: IndexSet, state: int) -> None:
+        """The same state for all of these that the host holds."""
+        for start, stop in indices.ranges:
+            self.set_states(host, start, np.full(stop - start, state, np.uint8))
+
+    def counts(self) -> list[int]:
+        """VMs in each state, by VmState value."""
+        if not len(self._counts):
+            return [0] * STATES
+        return [int(n) for n in self._counts.reshape(-1, STATES).sum(axis=0)]
+
+    def by_generation(self) -> dict[int, tuple[int, int]]:
+        """Generation -> (placed, running), for generations that any VM has."""
+        table = self._counts.reshape(-1, STATES)
+        sums = table.sum(axis=1)
+        return {
+            generation: (int(sums[slot]), int(table[slot, RUNNING]))
+            for slot, generation in enumerate(self._generations)
+            if sums[slot]
+        }
+
+    def generation_of(self, index: int) -> int:
+        """0 for an unplaced index."""
+        if index >= len(self.hosts) or self.hosts[index] == NO_HOST:
+            return 0
+        return self._generations[int(self._slots[index])]
+
+    def running_within(self, indices: IndexSet, state: int = RUNNING) -> int:
+        """How many of these are in the state."""
+        return sum(
+            int(np.count_nonzero(self.states[start:stop] == state))
+            for start, stop in indices.ranges
+        )
+
+    def select(
+        self, total: int, state: int | None, host: int | None, within: IndexSet | None
+    ) -> NDArray[np.int64]:
+        """Indices below `total` that match all filters given, ascending."""
+        size = min(total, len(self.states))
+        chosen = np.ones(size, bool) if within is None else np.zeros(size, bool)
+        for start, stop in within.ranges if within is not None else ():
+            chosen[start:stop] = True
+        if state is not None:
+            chosen &= self.states[:size] == state
+        if host is not None:
+            chosen &= self.hosts[:size] == host
+        return np.flatnonzero(chosen)
+
+    def _slot(self, generation: int) -> int:
+        if generation not in self._slot_of:
+            self._slot_of[generation] = len(self._generations)
+            self._generations.append(generation)
+            self._counts = np.append(self._counts, np.zeros(STATES, np.int64))
+        return self._slot_of[generation]
+
+    def _keys(self, where: slice | NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._slots[where].astype(np.int64) * STATES + self.states[where]
+
+    def _count(self, where: slice | NDArray[np.int64], new: NDArray[np.uint8]) -> None:
+        slots = self._slots[where].astype(np.int64) * STATES
+        size = len(self._counts)
+        self._counts += np.bincount(slots + new, minlength=size)
+        self._counts -= np.bincount(slots + self.states[where], minlength=size)
+
+    def _uncount(self, where: slice | NDArray[np.int64]) -> None:
+        """Take placed VMs at these positions out of the counts."""
+        keys = self._keys(where)[self.hosts[where] != NO_HOST]
+        if len(keys):
+            self._counts -= np.bincount(keys, minlength=len(self._counts))
+
+    def _reserve(self, size: int) -> None:
+        have = len(self.states)
+        if size <= have:
+            return
+        size = max(size, have + have // 4)
+        self.states = np.concatenate([self.states, np.zeros(size - have, np.uint8)])
+        self._slots = np.concatenate([self._slots, np.zeros(size - have, np.uint16)])
+        self.hosts = np.concatenate([self.hosts, np.full(size - have, NO_HOST, np.int32)])
