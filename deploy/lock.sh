@@ -17,3 +17,5 @@ compile deploy/build.lock --group build "$@"
 compile requirements-dev.lock pyproject.toml --all-extras --group dev -c deploy/build.lock "$@"
 compile requirements.lock pyproject.toml --extra controller --extra agent --extra cli \
   -c requirements-dev.lock "$@"
+# What the lab puts into its dom0, which downloads nothing itself.
+compile deploy/lab/agent.lock pyproject.toml --extra agent -c requirements.lock "$@"

@@ -4,13 +4,12 @@ packages, which match its daemons and modules."""
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 
 from .chroot import scratch_folder
 from .commands import run_logged
 from .digest import digest
-from .folders import CHECKOUT
+from .folders import CHECKOUT, LAB_SOURCES
 
 # Debian 13's Python, and the C libraries that a wheel may ask for there.
 _TARGET = (
@@ -21,40 +20,43 @@ _TARGET = (
     "--platform=manylinux2014_x86_64",
     "--only-binary=:all:",
 )
-# Published as source only; they are pure Python, so a wheel made here runs there.
-_SOURCE_ONLY = ("sdnotify",)
-_LOCK = CHECKOUT / "requirements.lock"
-
-
-def agent_requirements() -> list[str]:
-    """What `pyproject.toml` asks for: the project's own dependencies and the agent's."""
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["agent"]]
+# Published as source only; it is pure Python, so a wheel made here runs there.
+_SOURCE_ONLY = "sdnotify"
+# Versions and hashes: of what the agent needs, and of what builds the one from source.
+_LOCK = LAB_SOURCES / "agent.lock"
+_BUILD_LOCK = CHECKOUT / "deploy" / "build.lock"
 
 
 def wheels_key() -> str:
-    lock: tuple[Path, ...] = (_LOCK,) if _LOCK.exists() else ()
-    return digest(Path(__file__), *agent_requirements(), *lock)
+    return digest(Path(__file__), _LOCK)
 
 
 def fetch_wheels(cache: Path, log: Path) -> Path:
-    """The cached folder of wheels, downloaded first if absent; versions from the lock."""
+    """The cached folder of wheels, downloaded first if absent."""
     folder = cache / f"wheels-{wheels_key()}"
     if not folder.exists():
         with scratch_folder(cache, "wheels") as scratch:
             run_logged([sys.executable, "-m", "venv", scratch / "venv"], log=log, deadline=120)
-            _download(scratch / "venv" / "bin" / "python", scratch / "wheels", log)
+            _download(scratch, scratch / "wheels", log)
             (scratch / "wheels").rename(folder)
     return folder
 
 
-def _download(python: Path, target: Path, log: Path) -> None:
-    wanted = agent_requirements()
-    source_only = [text for text in wanted if re.split(r"[^\w.-]", text)[0] in _SOURCE_ONLY]
-    binary = [text for text in wanted if text not in source_only]
-    constraints = [f"--constraint={_LOCK}"] if _LOCK.exists() else []
-    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check"]
-    make = [*pip, "wheel", "--no-deps", f"--wheel-dir={target}", *constraints, *source_only]
-    run_logged(make, log=log, deadline=600)
-    fetch = [*pip, "download", f"--dest={target}", *_TARGET, *constraints, *binary]
+def _download(scratch: Path, target: Path, log: Path) -> None:
+    binary, source = scratch / "binary.lock", scratch / "source.lock"
+    _split_lock(binary, source)
+    pip: list[str | Path] = [scratch / "venv" / "bin" / "python", "-m", "pip"]
+    hashed = ["--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    fetch = [*pip, "download", *hashed, *_TARGET, "-d", target, "-r", binary]
     run_logged(fetch, log=log, deadline=600)
+    run_logged([*pip, "install", *hashed, "-r", _BUILD_LOCK], log=log, deadline=600)
+    make = [*pip, "wheel", *hashed, "--no-build-isolation", "-w", target, "-r", source]
+    run_logged(make, log=log, deadline=600)
+
+
+def _split_lock(binary: Path, source: Path) -> None:
+    """An entry begins at a line's start; its hashes follow on indented lines."""
+    entries = re.split(r"^(?=\S)", _LOCK.read_text(), flags=re.MULTILINE)
+    from_source = [entry for entry in entries if entry.startswith(f"{_SOURCE_ONLY}==")]
+    binary.write_text("".join(entry for entry in entries if entry not in from_source))
+    source.write_text("".join(from_source))
