@@ -49,6 +49,10 @@ class LeaseLost(StoreError):
     """The lease has expired or was revoked."""
 
 
+class StoreReplaced(StoreError):
+    """Another store answers, or this one was set back to an older state. Open it anew to go on."""
+
+
 class InvalidTransaction(StoreError):
     """Too many operations or bytes: a mistake of the caller, never retried."""
 

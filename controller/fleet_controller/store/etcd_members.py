@@ -1,0 +1,221 @@
+"""The members of an etcd cluster: one channel each, of which one is asked at a time.
+
+A call goes out only on a connection that is up, so that a call refused for want of one is known
+never to have been sent. A member that fails a call hands its turn to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import grpc
+
+from fleet.etcd import rpc_pb2 as rpc
+from fleet.etcd import rpc_pb2_grpc as stubs
+from fleet.transport import Identity
+from fleet_controller.store.etcd_wire import parse_endpoint
+from fleet_controller.store.port import StoreReplaced, Unavailable
+
+# A member that has vanished without closing is noticed within their sum. etcd refuses pings
+# more often than every 5 s (--grpc-keepalive-min-time), and any without a call under way.
+KEEPALIVE_TIME_MS = 10_000
+KEEPALIVE_TIMEOUT_MS = 5_000
+MAX_RECONNECT_BACKOFF_MS = 1_000
+# Of a page of a read; one value may have 1.5 MiB (etcd's --max-request-bytes).
+MAX_RECEIVE_BYTES = 64 * 1024 * 1024
+# How long one member may take to connect and to say who it is.
+PROBE_SECONDS = 2.0
+# Makes a member that has lost its quorum end a watch instead of falling silent.
+REQUIRE_LEADER = (("hasleader", "true"),)
+
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", MAX_RECONNECT_BACKOFF_MS),
+    ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_BACKOFF_MS),
+    ("grpc.use_local_subchannel_pool", 1),
+    # A call sent twice by the transport itself would have two outcomes.
+    ("grpc.enable_retries", 0),
+)
+
+
+class Answer(Protocol):
+    """What all of etcd's answers have."""
+
+    @property
+    def header(self) -> rpc.ResponseHeader: ...
+
+
+A = TypeVar("A", bound=Answer)
+
+
+class Member:
+    """One etcd server: its connection and its services."""
+
+    def __init__(self, address: str, identity: Identity | None) -> None:
+        self.address = address
+        self._closed = False
+        self._channel = (
+            grpc.aio.insecure_channel(address, options=_OPTIONS)
+            if identity is None
+            else grpc.aio.secure_channel(address, identity.for_channel(), options=_OPTIONS)
+        )
+        self.kv = stubs.KVStub(self._channel)
+        self.leases = stubs.LeaseStub(self._channel)
+        self.watches = stubs.WatchStub(self._channel)
+        self._maintenance = stubs.MaintenanceStub(self._channel)
+
+    @property
+    def connected(self) -> bool:
+        return not self._closed and self._channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def probe(self, seconds: float, *, patient: bool) -> rpc.StatusResponse:
+        """Connect and ask who it is. Impatient: a refused connection ends it at once."""
+        return await self._maintenance.Status(
+            rpc.StatusRequest(), timeout=seconds, wait_for_ready=patient
+        )
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._channel.close()
+
+
+class Members:
+    """All members, and the one whose turn it is."""
+
+    def __init__(self, endpoints: Sequence[str], identity: Identity | None) -> None:
+        """Endpoints are `host:port` or URLs. Raises ValueError."""
+        addresses = list(dict.fromkeys(map(parse_endpoint, endpoints)))
+        if not addresses:
+            raise ValueError("no etcd endpoint is given")
+        self._members = [Member(address, identity) for address in addresses]
+        self._turn = 0
+        self._cluster = 0
+        self.version = ""
+        self.closed = False
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's id in hexadecimal, as etcdctl shows it."""
+        return f"{self._cluster:x}"
+
+    @property
+    def addresses(self) -> str:
+        return ",".join(member.address for member in self._members)
+
+    def pass_turn(self, member: Member) -> None:
+        """The member failed: another is asked from here on."""
+        if self._members[self._turn] is member:
+            self._turn = (self._turn + 1) % len(self._members)
+
+    def accept(self, answer: A) -> A:
+        """The answer, if it comes from the cluster first spoken to. Raises StoreReplaced."""
+        cluster = answer.header.cluster_id
+        if self._cluster == 0:
+            self._cluster = cluster
+        if cluster != self._cluster:
+            raise StoreReplaced(
+                f"etcd at {self.addresses} is another cluster ({cluster:x}) than the one this"
+                f" controller began with ({self._cluster:x})"
+            )
+        return answer
+
+    async def connected(self, until: float) -> Member:
+        """A member with a connection that is up, before `until` (of the loop's clock).
+
+        Raises Unavailable, StoreReplaced. Nothing but a question for its name has been sent.
+        """
+        self._refuse_closed()
+        for _ in self._members:
+            member = self._members[self._turn]
+            if member.connected:
+                return member
+            seconds = min(PROBE_SECONDS, until - asyncio.get_running_loop().time())
+            error = await self._greet(member, seconds, patient=False)
+            if error is None:
+                return member
+            failure = error
+            self.pass_turn(member)
+        raise Unavailable(
+            f"etcd at {self.addresses} cannot be reached: {explain(failure)}"
+        ) from failure
+
+    async def wait_connected(self) -> Member:
+        """As `connected`, however long it takes. Raises StoreReplaced; Unavailable when closed."""
+        while True:
+            self._refuse_closed()
+            member = self._members[self._turn]
+            if member.connected or not await self._greet(member, PROBE_SECONDS, patient=True):
+                return member
+            self.pass_turn(member)
+
+    def _refuse_closed(self) -> None:
+        if self.closed:
+            raise Unavailable("the connection to etcd has been closed")
+
+    async def _greet(
+        self, member: Member, seconds: float, *, patient: bool
+    ) -> grpc.aio.AioRpcError | None:
+        try:
+            status = self.accept(await member.probe(seconds, patient=patient))
+        except grpc.aio.AioRpcError as error:
+            return error
+        self.version = status.version
+        return None
+
+    async def ask(self, until: float, call: Callable[[Member, float], Awaitable[A]]) -> A:
+        """Ask what may be asked twice, of one member after the other, until one answers.
+
+        `call` gets the member and its share of the time in seconds. Raises Unavailable,
+        StoreReplaced, and AioRpcError where another member would say the same.
+        """
+        attempts = len(self._members) + 1
+        for left in range(attempts, 0, -1):
+            member = await self.connected(until)
+            seconds = (until - asyncio.get_running_loop().time()) / left
+            try:
+                return self.accept(await call(member, seconds))
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in PASSING:
+                    raise
+                self.pass_turn(member)
+                failure = error
+        raise Unavailable(
+            f"etcd at {self.addresses} does not answer: {explain(failure)}"
+        ) from failure
+
+    async def close(self) -> None:
+        self.closed = True
+        for member in self._members:
+            await member.close()
+
+
+# What another member, or the same one a moment later, may answer differently.
+PASSING = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+
+
+def explain(error: grpc.aio.AioRpcError) -> str:
+    """One short clause for people."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer in time"
+    if "database space exceeded" in (error.details() or ""):
+        return (
+            "its database is full; compact and defragment it, then disarm its alarm"
+            " (etcdctl alarm disarm)"
+        )
+    details = error.details() or error.code().name
+    return details.rpartition("remote host: ")[2].removeprefix("etcdserver: ")
