@@ -41,8 +41,8 @@ class AgentConnection(Protocol):
 
     def watch(self, first: wire.WatchRequest) -> Reports: ...
 
-    async def assign(self, request: wire.AssignRequest, timeout: float) -> wire.AssignResponse:
-        """Raises LinkError. `timeout` in seconds."""
+    async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
+        """Raises LinkError, after at most `seconds`."""
 
     async def close(self) -> None: ...
 

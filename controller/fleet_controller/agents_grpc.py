@@ -37,9 +37,9 @@ class GrpcConnection:
     def watch(self, first: wire.WatchRequest) -> GrpcReports:
         return GrpcReports(self._stub.Watch(), first, self._peer)
 
-    async def assign(self, request: wire.AssignRequest, timeout: float) -> wire.AssignResponse:
+    async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
         try:
-            return await self._stub.Assign(request, timeout=timeout)
+            return await self._stub.Assign(request, timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise _translated(error, self._peer) from error
 

@@ -40,7 +40,7 @@ class LinkSettings:
     first_retry: float = 0.5
     last_retry: float = 15.0
     sweep_interval: float = 1.0
-    times: HealthTimes = HealthTimes()
+    times: HealthTimes = field(default_factory=HealthTimes)
 
 
 class Superior(Protocol):

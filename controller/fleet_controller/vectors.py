@@ -99,7 +99,7 @@ class FleetVector:
             return 0
         return self._generations[int(self._slots[index])]
 
-    def running_within(self, indices: IndexSet, state: int = RUNNING) -> int:
+    def count_within(self, indices: IndexSet, state: int) -> int:
         """How many of these are in the state."""
         return sum(
             int(np.count_nonzero(self.states[start:stop] == state))
@@ -110,7 +110,8 @@ class FleetVector:
         self, total: int, state: int | None, host: int | None, within: IndexSet | None
     ) -> NDArray[np.int64]:
         """Indices below `total` that match all filters given, ascending."""
-        size = min(total, len(self.states))
+        self._reserve(total)  # unplaced ones are listed too
+        size = total
         chosen = np.ones(size, bool) if within is None else np.zeros(size, bool)
         for start, stop in within.ranges if within is not None else ():
             chosen[start:stop] = True

@@ -8,7 +8,7 @@ that any endpoint of a cluster may be dialled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -112,7 +112,7 @@ def channel_options(expected_name: str) -> list[tuple[str, Any]]:
     ]
 
 
-def peer_of(auth_context: Mapping[str, list[bytes]]) -> Peer | None:
+def peer_of(auth_context: Mapping[str, Iterable[bytes]]) -> Peer | None:
     """Who is at the other end, from `context.auth_context()`; None without such a name."""
     for raw in auth_context.get("x509_subject_alternative_name", ()):
         name, _, role = raw.decode("utf-8", "replace").removesuffix(f".{DOMAIN}").rpartition(".")

@@ -1,0 +1,264 @@
+"""ClusterService: what fleetctl and agents ask, answered by the leader.
+
+Each method is a translation: the change or the answer itself is made elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+from fleet.spec import check_spec
+from fleet.transport import Peer, Role, abort
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
+from fleet_controller import answers
+from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.gate import (
+    READERS,
+    WRITERS,
+    Context,
+    asks,
+    caller,
+    later,
+    later_stream,
+    refusal_of,
+)
+from fleet_controller.replica import Leading, NotLeading, Replica
+
+_MIN_STATUS_INTERVAL = 0.05
+_EVENT_PAGE = 100
+_LONGEST_WAIT_MS = 30_000
+
+
+class ClusterApi(ClusterServiceServicer):
+    """Bound to one replica; whoever does not lead says who does."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+
+    async def Version(
+        self, request: cluster.VersionRequest, context: Context
+    ) -> cluster.VersionResponse:
+        store = self.replica.around.store
+        answer = cluster.VersionResponse(
+            version=version("megafleet"),
+            replica=self.replica.name,
+            store=store.description,
+            durable=store.durable,
+        )
+        try:
+            caller(context, (*READERS, Role.AGENT))
+            self.replica.leading()
+            answer.leader = True
+        except NotLeading as standing_by:
+            answer.leader_address = standing_by.address
+        except Exception as error:
+            await abort(context, refusal_of(error))
+        return answer
+
+    @asks(WRITERS)
+    async def ApplyFleet(
+        self, leading: Leading, request: cluster.ApplyFleetRequest, peer: Peer
+    ) -> cluster.ApplyFleetResponse:
+        if wrong := check_spec(request.spec):
+            raise Refused(Reason.BAD_SPEC, f"fleet {request.name[:60]!r}: {'; '.join(wrong[:3])}")
+        done = await leading.operations.apply(request.name, request.spec, str(peer))
+        return cluster.ApplyFleetResponse(
+            fleet=answers.fleet_summary(leading.reign, done.fleet),
+            created=done.created,
+            changed=done.spec is not None and not done.created,
+        )
+
+    @asks(READERS)
+    async def ListFleets(
+        self, leading: Leading, request: cluster.ListFleetsRequest, peer: Peer
+    ) -> cluster.ListFleetsResponse:
+        fleets = sorted(leading.reign.state.fleets.values(), key=lambda fleet: fleet.name)
+        return cluster.ListFleetsResponse(
+            fleets=[answers.fleet_summary(leading.reign, fleet) for fleet in fleets]
+        )
+
+    @asks(WRITERS)
+    async def DeleteFleet(
+        self, leading: Leading, request: cluster.DeleteFleetRequest, peer: Peer
+    ) -> cluster.DeleteFleetResponse:
+        fleet = await leading.operations.delete(request.name, str(peer))
+        return cluster.DeleteFleetResponse(fleet=answers.fleet_summary(leading.reign, fleet))
+
+    async def Scale(self, request: cluster.ScaleRequest, context: Context) -> cluster.ScaleResponse:
+        roles = READERS if request.plan_only else WRITERS
+        try:
+            peer = str(caller(context, roles))
+            leading = self.replica.leading()
+            operations = leading.operations
+            if request.plan_only:
+                scaling = await operations.plan(request.fleet, request.total, peer)
+            else:
+                scaling = await operations.scale(
+                    request.fleet,
+                    request.total,
+                    peer,
+                    partial=request.partial,
+                    token=request.plan_token,
+                )
+            return answers.scale_response(leading.reign, scaling)
+        except Exception as error:
+            await abort(context, refusal_of(error))
+
+    @asks(READERS)
+    async def Status(
+        self, leading: Leading, request: cluster.StatusRequest, peer: Peer
+    ) -> cluster.StatusResponse:
+        return self._status(leading, request.fleet)
+
+    async def WatchStatus(
+        self, request: cluster.WatchStatusRequest, context: Context
+    ) -> AsyncIterator[cluster.StatusResponse]:
+        try:
+            caller(context, READERS)
+            interval = max(_MIN_STATUS_INTERVAL, request.interval_ms / 1000)
+            while True:
+                leading = self.replica.leading()
+                seen = leading.reign.observed.pulse.version
+                yield self._status(leading, request.fleet)
+                await asyncio.sleep(interval)
+                await self._changed(leading, seen)
+        except Exception as error:
+            await abort(context, refusal_of(error))
+
+    @asks(READERS)
+    async def ListHosts(
+        self, leading: Leading, request: cluster.ListHostsRequest, peer: Peer
+    ) -> cluster.ListHostsResponse:
+        return answers.hosts(leading.reign, request)
+
+    @asks(READERS)
+    async def GetHost(
+        self, leading: Leading, request: cluster.GetHostRequest, peer: Peer
+    ) -> cluster.HostDetail:
+        return answers.host_detail(leading.reign, request.id)
+
+    @asks(WRITERS)
+    async def SetCordon(
+        self, leading: Leading, request: cluster.SetCordonRequest, peer: Peer
+    ) -> cluster.HostSummary:
+        await leading.operations.cordon(request.id, request.cordoned, str(peer))
+        return answers.host_summary(leading.reign, request.id)
+
+    @asks(READERS)
+    async def ListVms(
+        self, leading: Leading, request: cluster.ListVmsRequest, peer: Peer
+    ) -> cluster.ListVmsResponse:
+        started = time.perf_counter()
+        answer = answers.vms(leading.reign, request)
+        answer.server_seconds = time.perf_counter() - started
+        return answer
+
+    @asks(READERS)
+    async def GetVm(
+        self, leading: Leading, request: cluster.GetVmRequest, peer: Peer
+    ) -> cluster.VmDetail:
+        return answers.vm(leading.reign, request)
+
+    @asks(READERS)
+    async def ListEvents(
+        self, leading: Leading, request: cluster.ListEventsRequest, peer: Peer
+    ) -> cluster.ListEventsResponse:
+        log = leading.reign.events
+        limit = min(request.limit or _EVENT_PAGE, answers.MAX_PAGE)
+        wait = min(request.wait_ms, _LONGEST_WAIT_MS) / 1000
+        seen = log.pulse.version
+        events, dropped = log.after(request.after, limit, request.fleet, request.host)
+        if not events and wait:
+            try:
+                async with asyncio.timeout(wait):
+                    await log.pulse.after(seen)
+            except TimeoutError:
+                dropped = False
+            events, dropped = log.after(request.after, limit, request.fleet, request.host)
+        following = events[-1].cursor if events else request.after
+        return cluster.ListEventsResponse(events=events, next=following, truncated=dropped)
+
+    @asks((Role.AGENT,))
+    async def Announce(
+        self, leading: Leading, request: cluster.AnnounceRequest, peer: Peer
+    ) -> cluster.AnnounceResponse:
+        await leading.announcements.announce(peer.name, request.address, request.facts)
+        return cluster.AnnounceResponse(host_id=peer.name, announce_again_seconds=60)
+
+    def _status(self, leading: Leading, fleet: str) -> cluster.StatusResponse:
+        started = time.perf_counter()
+        answer = answers.status(leading.reign, fleet)
+        answer.durable = leading.reign.durable
+        answer.server_seconds = time.perf_counter() - started
+        return answer
+
+    async def _changed(self, leading: Leading, seen: int) -> None:
+        """Until something was reported, or a while has passed: ages grow by themselves."""
+        try:
+            async with asyncio.timeout(1.0):
+                await leading.reign.observed.pulse.after(seen)
+        except TimeoutError:
+            return
+
+    # ---- not yet -------------------------------------------------------------------------
+
+    def Console(
+        self, request_iterator: AsyncIterator[wire.ConsoleInput], context: Context
+    ) -> AsyncIterator[wire.ConsoleOutput]:
+        return later_stream(context, "consoles", wire.ConsoleOutput())
+
+    async def Doctor(
+        self, request: cluster.HostDoctorRequest, context: Context
+    ) -> wire.DoctorResponse:
+        await later(context, "doctor")
+        return wire.DoctorResponse()
+
+    async def Tune(self, request: cluster.HostTuneRequest, context: Context) -> wire.TuneResponse:
+        await later(context, "tuning")
+        return wire.TuneResponse()
+
+    def Drain(
+        self, request: cluster.DrainRequest, context: Context
+    ) -> AsyncIterator[cluster.DrainProgress]:
+        return later_stream(context, "draining", cluster.DrainProgress())
+
+    async def RemoveHost(
+        self, request: cluster.RemoveHostRequest, context: Context
+    ) -> cluster.RemoveHostResponse:
+        await later(context, "removal of hosts")
+        return cluster.RemoveHostResponse()
+
+    async def DeclareLost(
+        self, request: cluster.DeclareLostRequest, context: Context
+    ) -> cluster.HostSummary:
+        await later(context, "declaration of lost hosts")
+        return cluster.HostSummary()
+
+    async def ReleaseBreaker(
+        self, request: cluster.ReleaseBreakerRequest, context: Context
+    ) -> cluster.ReleaseBreakerResponse:
+        await later(context, "breaker")
+        return cluster.ReleaseBreakerResponse()
+
+    async def Rollout(
+        self, request: cluster.RolloutRequest, context: Context
+    ) -> cluster.RolloutStatus:
+        await later(context, "rollouts")
+        return cluster.RolloutStatus()
+
+    async def ControlVms(
+        self, request: cluster.ControlVmsRequest, context: Context
+    ) -> cluster.ControlVmsResponse:
+        await later(context, "control of single VMs")
+        return cluster.ControlVmsResponse()
+
+    async def ListClusterImages(
+        self, request: cluster.ListClusterImagesRequest, context: Context
+    ) -> cluster.ListClusterImagesResponse:
+        await later(context, "images")
+        return cluster.ListClusterImagesResponse()

@@ -1,0 +1,136 @@
+"""What stands before each method of the API: who may call, and how errors are told."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import grpc
+
+from fleet.transport import Peer, Refusal, Role, abort, peer_of
+from fleet_controller.commit import Outdated
+from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.leader import LeadershipLost
+from fleet_controller.replica import Leading, NotLeading, Replica
+from fleet_controller.store.port import StoreError, UnknownOutcome
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+READERS = (Role.OPERATOR, Role.VIEWER)
+WRITERS = (Role.OPERATOR,)
+
+_CODES = {
+    Reason.NO_SUCH_FLEET: grpc.StatusCode.NOT_FOUND,
+    Reason.NO_SUCH_HOST: grpc.StatusCode.NOT_FOUND,
+    Reason.NO_SUCH_VM: grpc.StatusCode.NOT_FOUND,
+    Reason.BEYOND_CAPACITY: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.STALE_PLAN: grpc.StatusCode.ABORTED,
+    Reason.FLEET_DELETING: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NO_FLEET_NUMBER: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.DUPLICATE_HOST: grpc.StatusCode.ALREADY_EXISTS,
+}
+
+
+class Gated(Protocol):
+    """What has methods behind the gate."""
+
+    replica: Replica
+
+
+def caller(context: Context, roles: tuple[Role, ...]) -> Peer:
+    """Who calls. Raises Refusal when the certificate does not entitle to it."""
+    peer = peer_of(context.auth_context())
+    if peer is None:
+        raise Refusal(
+            grpc.StatusCode.UNAUTHENTICATED,
+            "NO_ROLE",
+            "the certificate names no role: make one with 'fleetctl certs user'",
+        )
+    if peer.role not in roles:
+        wanted = " or ".join(roles)
+        raise Refusal(
+            grpc.StatusCode.PERMISSION_DENIED,
+            "NOT_ALLOWED",
+            f"{peer} may not do this; it takes the role {wanted}",
+        )
+    return peer
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """How an error of ours is told to the caller. Others are raised again: they are defects."""
+    match error:
+        case Refusal():
+            return error
+        case Refused():
+            code = _CODES.get(error.reason, grpc.StatusCode.INVALID_ARGUMENT)
+            return Refusal(code, error.reason, str(error), error.metadata)
+        case NotLeading():
+            return Refusal(
+                grpc.StatusCode.FAILED_PRECONDITION
+                if error.address
+                else grpc.StatusCode.UNAVAILABLE,
+                "NOT_LEADER",
+                str(error),
+                {"leader_address": error.address},
+            )
+        case LeadershipLost():
+            return Refusal(grpc.StatusCode.UNAVAILABLE, "NOT_LEADER", str(error))
+        case UnknownOutcome():
+            return Refusal(
+                grpc.StatusCode.UNAVAILABLE,
+                "OUTCOME_UNKNOWN",
+                f"the store did not answer in time, so the change may or may not stand: {error}",
+            )
+        case StoreError():
+            return Refusal(
+                grpc.StatusCode.UNAVAILABLE,
+                "STORE_UNAVAILABLE",
+                f"nothing was changed, the store cannot be written: {error}",
+            )
+        case Outdated():
+            return Refusal(
+                grpc.StatusCode.ABORTED, "BUSY", "others kept changing the same things; try again"
+            )
+    raise error
+
+
+def asks(
+    roles: tuple[Role, ...],
+) -> Callable[
+    [Callable[[Any, Leading, Request, Peer], Awaitable[Response]]],
+    Callable[[Any, Request, Context], Awaitable[Response]],
+]:
+    """A method that the leader answers to callers of these roles."""
+
+    def gate(
+        method: Callable[[Any, Leading, Request, Peer], Awaitable[Response]],
+    ) -> Callable[[Any, Request, Context], Awaitable[Response]]:
+        @functools.wraps(method)
+        async def gated(self: Gated, request: Request, context: Context) -> Response:
+            try:
+                peer = caller(context, roles)
+                return await method(self, self.replica.leading(), request, peer)
+            except Exception as error:
+                await abort(context, refusal_of(error))
+
+        return gated
+
+    return gate
+
+
+async def later(context: Context, what: str) -> None:
+    """Answer that this controller cannot do it yet."""
+    await abort(
+        context,
+        Refusal(
+            grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"this controller has no {what} yet"
+        ),
+    )
+
+
+async def later_stream(context: Context, what: str, nothing: Response) -> AsyncIterator[Response]:
+    """The same for a stream."""
+    await later(context, what)
+    yield nothing

@@ -1,0 +1,189 @@
+"""fleet-controller: wires the parts to the real world and runs them until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import grpc
+import sdnotify
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from fleet.transport import SERVER_OPTIONS, Identity
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
+from fleet_controller.agents_grpc import GrpcDialer
+from fleet_controller.api import ClusterApi
+from fleet_controller.events import EventLog
+from fleet_controller.leader import Election
+from fleet_controller.reign import ReignSettings, Surroundings
+from fleet_controller.replica import Replica
+from fleet_controller.settings import Settings, parse
+from fleet_controller.store.etcd import EtcdStore
+from fleet_controller.store.memory import MemoryStore
+from fleet_controller.store.port import Store, StoreError, Unavailable
+
+_log = structlog.get_logger("fleet_controller")
+_STORE_RETRY_SECONDS = 1.0
+_GRACE_SECONDS = 2.0
+
+
+class CannotStart(Exception):
+    """One sentence for whoever started it."""
+
+
+def main() -> None:
+    """Exit status 0 after SIGTERM or SIGINT, 1 when it cannot start."""
+    settings = parse()
+    _set_up_logs(settings)
+    _raise_descriptor_limit()
+    # Links and messages are long-lived and acyclic; collecting them over and over is the
+    # controller's largest single cost at thousands of hosts.
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        asyncio.run(_serve(settings))
+    except CannotStart as error:
+        print(f"fleet-controller: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+async def _serve(settings: Settings) -> None:
+    identity = _identity(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    store = await _store(settings, stop)
+    if store is None:
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
+        around = Surroundings(
+            store=store,
+            dialer=GrpcDialer(identity),
+            clock=time.monotonic,
+            random=Random(),
+            executor=executor,
+            events=EventLog(time.time),
+            settings=ReignSettings(),
+        )
+        election = Election(
+            store, settings.replica, settings.advertise, _uptime, settings.lease_seconds
+        )
+        replica = Replica(settings.replica, election, around, lambda: str(uuid.uuid4()))
+        server, address = await _server(settings, identity, replica)
+        _ready(settings, address)
+        await _until_stopped(replica, stop)
+        await server.stop(_GRACE_SECONDS)
+    await store.close()
+
+
+async def _until_stopped(replica: Replica, stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as group:
+        leading = group.create_task(replica.run())
+        await stop.wait()
+        sdnotify.SystemdNotifier().notify("STOPPING=1")
+        leading.cancel()
+
+
+async def _server(
+    settings: Settings, identity: Identity, replica: Replica
+) -> tuple[grpc.aio.Server, str]:
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    add_ClusterServiceServicer_to_server(ClusterApi(replica), server)
+    alive = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(alive, server)
+    name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
+    await alive.set(name, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection(
+        (name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+    try:
+        port = server.add_secure_port(settings.listen, identity.for_server())
+    except RuntimeError as error:
+        raise CannotStart(
+            f"cannot listen on {settings.listen}: is the address taken, or the certificate broken?"
+        ) from error
+    await server.start()
+    return server, f"{settings.listen.rpartition(':')[0]}:{port}"
+
+
+async def _store(settings: Settings, stop: asyncio.Event) -> Store | None:
+    """The store, waited for as long as nobody stops the controller."""
+    if settings.store == "memory:":
+        return MemoryStore(time.monotonic)
+    try:
+        identity = Identity.load(settings.store_identity) if settings.store_identity else None
+    except OSError as error:
+        raise CannotStart(f"--store-identity: {error}") from error
+    while not stop.is_set():
+        try:
+            return await EtcdStore.connect(
+                settings.etcd_endpoints, prefix=settings.etcd_prefix, identity=identity
+            )
+        except Unavailable as error:
+            _log.warning("waiting for the store", reason=str(error))
+        except (StoreError, ValueError) as error:
+            raise CannotStart(f"--store {settings.store}: {error}") from error
+        try:
+            async with asyncio.timeout(_STORE_RETRY_SECONDS):
+                await stop.wait()
+        except TimeoutError:
+            continue
+    return None
+
+
+def _identity(settings: Settings) -> Identity:
+    try:
+        return Identity.load(settings.identity)
+    except OSError as error:
+        raise CannotStart(f"--identity: {error}") from error
+
+
+def _ready(settings: Settings, address: str) -> None:
+    if settings.ready_file:
+        draft = settings.ready_file.with_suffix(".new")
+        draft.write_text(json.dumps({"address": address, "pid": os.getpid()}))
+        draft.replace(settings.ready_file)
+    sdnotify.SystemdNotifier().notify("READY=1")
+    _log.info("serving", address=address, replica=settings.replica)
+
+
+def _uptime() -> float:
+    """Seconds that also count while the machine is suspended: leases in etcd do."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _raise_descriptor_limit() -> None:
+    """A link takes one descriptor; the soft limit is often 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _set_up_logs(settings: Settings) -> None:
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    main()

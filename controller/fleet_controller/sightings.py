@@ -1,0 +1,48 @@
+"""Hosts coming and going, as events: one each when few, one for all when many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+from fleet_controller.core.model import Health
+from fleet_controller.events import EventLog
+
+_FEW = 5
+_GATHER_SECONDS = 1.0
+
+
+class Sightings:
+    """Gathers changes of health for a second before it speaks."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+        self._fresh: dict[Health, dict[str, str]] = defaultdict(dict)
+        self._some = asyncio.Event()
+
+    def note(self, host_id: str, health: Health, why: str) -> None:
+        """A host is in another state, with the reason when there is one."""
+        self._fresh[health][host_id] = why
+        self._some.set()
+
+    async def summarise_for_ever(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._some.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            self._some.clear()
+            self.summarise()
+
+    def summarise(self) -> None:
+        """Turn what was gathered into events."""
+        for health, hosts in self._fresh.items():
+            kind = f"host_{health.name.lower()}"
+            if len(hosts) <= _FEW:
+                for host_id, why in hosts.items():
+                    text = f"{host_id} is {health.name.lower()}" + (f": {why}" if why else "")
+                    self._events.add(kind, text, host=host_id)
+            elif hosts:
+                first = next(iter(hosts))
+                text = f"{len(hosts):,} hosts are {health.name.lower()}, {first} among them"
+                self._events.add(kind, text)
+        self._fresh.clear()
