@@ -24,7 +24,6 @@ from fleet_controller.gate import (
     asks,
     caller,
     later,
-    later_stream,
     refusal_of,
 )
 from fleet_controller.replica import Leading, NotLeading, Replica
@@ -207,10 +206,11 @@ class ClusterApi(ClusterServiceServicer):
 
     # ---- not yet -------------------------------------------------------------------------
 
-    def Console(
+    async def Console(
         self, request_iterator: AsyncIterator[wire.ConsoleInput], context: Context
     ) -> AsyncIterator[wire.ConsoleOutput]:
-        return later_stream(context, "consoles", wire.ConsoleOutput())
+        await later(context, "consoles")
+        yield wire.ConsoleOutput()
 
     async def Doctor(
         self, request: cluster.HostDoctorRequest, context: Context
@@ -222,10 +222,11 @@ class ClusterApi(ClusterServiceServicer):
         await later(context, "tuning")
         return wire.TuneResponse()
 
-    def Drain(
+    async def Drain(
         self, request: cluster.DrainRequest, context: Context
     ) -> AsyncIterator[cluster.DrainProgress]:
-        return later_stream(context, "draining", cluster.DrainProgress())
+        await later(context, "draining")
+        yield cluster.DrainProgress()
 
     async def RemoveHost(
         self, request: cluster.RemoveHostRequest, context: Context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -128,9 +128,3 @@ async def later(context: Context, what: str) -> None:
             grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"this controller has no {what} yet"
         ),
     )
-
-
-async def later_stream(context: Context, what: str, nothing: Response) -> AsyncIterator[Response]:
-    """The same for a stream."""
-    await later(context, what)
-    yield nothing

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from fleet_controller.store.keys import LEADER
 from fleet_controller.store.port import (
     Compacted,
     Guard,
@@ -34,7 +35,6 @@ from fleet_controller.store.port import (
     UnknownOutcome,
 )
 
-LEADER_KEY = "leader"
 DEFAULT_TTL_SECONDS = 6
 # After an unavailable store. A standby loses at most this much of a takeover.
 RETRY_SECONDS = 0.5
@@ -76,7 +76,7 @@ class Leadership:
 
     def __init__(self, term: int, lease: int, deadline: float, clock: Callable[[], float]) -> None:
         self.term_revision = term
-        self.guard = Guard(LEADER_KEY, create_revision=term)
+        self.guard = Guard(LEADER, create_revision=term)
         self.lease = lease
         self._deadline = deadline
         self._clock = clock
@@ -163,9 +163,9 @@ class Election:
         while True:
             try:
                 revision = await self._look()
-                async for changes in self._store.watch(LEADER_KEY, revision):
+                async for changes in self._store.watch(LEADER, revision):
                     for change in changes:
-                        if change.key == LEADER_KEY:
+                        if change.key == LEADER:
                             holder = (
                                 Holder.parse(change.value, change.create_revision)
                                 if change.value is not None
@@ -180,12 +180,12 @@ class Election:
 
     async def _look(self) -> int:
         """Read the key; the revision that it is known at."""
-        snapshot = await self._store.read(LEADER_KEY)
+        snapshot = await self._store.read(LEADER)
         holder = next(
             (
                 Holder.parse(entry.value, entry.create_revision)
                 for entry in snapshot.entries
-                if entry.key == LEADER_KEY
+                if entry.key == LEADER
             ),
             None,
         )
@@ -247,9 +247,9 @@ class Election:
     async def _create_key(self, lease: int) -> int:
         """The term it begins; 0 when the key is another's."""
         value = Holder(self._replica, self._address, lease, 0).value()
-        vacant = Guard(LEADER_KEY, create_revision=0)
+        vacant = Guard(LEADER, create_revision=0)
         try:
-            result = await self._store.txn([vacant], [Put(LEADER_KEY, value, lease)])
+            result = await self._store.txn([vacant], [Put(LEADER, value, lease)])
             if result.applied:
                 return result.revision
         except UnknownOutcome as error:

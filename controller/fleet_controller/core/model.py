@@ -16,7 +16,8 @@ from fleet.v1 import types_pb2 as types
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a host admits, or what one VM takes; 0 in a host's: that resource is no limit."""
+    """What a host admits, or what one VM takes. 0 in a host's: that resource is no limit, but
+    for guests, of which 0 are none."""
 
     guests: int = 0
     memory_bytes: int = 0

@@ -237,6 +237,7 @@ def own_room(draft: _Draft, fleet: FleetRecord, spec: types.FleetSpec) -> int:
 
 def room(host: HostView, used: Sequence[int], size: Sequence[int], most: int) -> int:
     """How many more VMs of this footprint fit on the host; at most `most`."""
+    most = min(most, host.record.capacity.guests - used[0])
     for limit, have, each in zip(_vector(host.record.capacity), used, size, strict=True):
         if limit and each:
             most = min(most, (limit - have) // each)

@@ -95,11 +95,11 @@ def _whole(capacity: Capacity, spec: types.FleetSpec, size: Sequence[int]) -> tu
     limits = [
         (getattr(capacity, name) // each, name.removesuffix("_bytes").replace("_", " "))
         for name, each in zip(Capacity.__struct_fields__, size, strict=True)
-        if each and getattr(capacity, name)
+        if each and (getattr(capacity, name) or name == "guests")
     ]
     if spec.placement.per_host:
         limits.append((spec.placement.per_host, "per_host"))
-    return min(limits, default=(0, "no capacity known"))
+    return min(limits)
 
 
 def _vms(count: int) -> str:

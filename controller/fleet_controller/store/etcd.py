@@ -119,7 +119,7 @@ class EtcdStore:
         async def ask(member: Member, seconds: float) -> rpc.RangeResponse:
             return await member.kv.Range(request, timeout=seconds)
 
-        return await self._members.ask(until, ask)
+        return await self._members.ask_newest(until, ask)
 
     async def txn(self, guards: Sequence[Guard], writes: Sequence[Put | Delete]) -> TxnResult:
         """Also raises LeaseLost for a Put on a lease that is gone: nothing is written."""
@@ -128,11 +128,13 @@ class EtcdStore:
         until = self._until()
         member = await self._members.connected(until)
         seconds = until - asyncio.get_running_loop().time()
+        floor = self._members.revision
         try:
-            answer = self._members.accept(await member.kv.Txn(request, timeout=seconds))
+            answer = await member.kv.Txn(request, timeout=seconds)
         except grpc.aio.AioRpcError as error:
             self._members.pass_turn(member)
             raise self._outcome(error) from error
+        self._members.accept_newest(answer, floor)
         return TxnResult(answer.succeeded, answer.header.revision)
 
     def _outcome(self, error: grpc.aio.AioRpcError) -> StoreError:

@@ -97,6 +97,7 @@ class Members:
         self._members = [Member(address, identity) for address in addresses]
         self._turn = 0
         self._cluster = 0
+        self._revision = 0
         self.version = ""
         self.closed = False
 
@@ -124,6 +125,27 @@ class Members:
                 f"etcd at {self.addresses} is another cluster ({cluster:x}) than the one this"
                 f" controller began with ({self._cluster:x})"
             )
+        return answer
+
+    async def ask_newest(self, until: float, call: Callable[[Member, float], Awaitable[A]]) -> A:
+        """`ask`, for linearizable calls: also StoreReplaced for a state older than one seen."""
+        floor = self._revision
+        return self.accept_newest(await self.ask(until, call), floor)
+
+    @property
+    def revision(self) -> int:
+        """The highest that a linearizable answer had."""
+        return self._revision
+
+    def accept_newest(self, answer: A, floor: int) -> A:
+        """`floor`: the revision when the call was sent; answers may overtake one another."""
+        reached = self.accept(answer).header.revision
+        if reached < floor:
+            raise StoreReplaced(
+                f"etcd at {self.addresses} is at revision {reached} and had been at {floor}:"
+                " it was made anew or restored from an older state"
+            )
+        self._revision = max(self._revision, reached)
         return answer
 
     async def connected(self, until: float) -> Member:

@@ -98,7 +98,9 @@ class EtcdWatch:
         made there is gone from its history; and one that starts in the future it lets wait.
         """
         request = self._keyspace.page(self._prefix, b"", 1, self.seen, count_only=True)
-        self._members.accept(await member.kv.Range(request, timeout=CHECK_SECONDS))
+        floor = self._members.revision
+        answer = await member.kv.Range(request, timeout=CHECK_SECONDS)
+        self._members.accept_newest(answer, floor)
 
     def _refuse_lost_history(self, error: grpc.aio.AioRpcError) -> None:
         if error.code() is not grpc.StatusCode.OUT_OF_RANGE:
