@@ -1,0 +1,422 @@
+"""The agent of one host: makes its assignment true, and keeps it so.
+
+Two things happen here. Calls (`assign`, `heard`) are fenced by term and epoch and written to the
+ledger before they are answered. One loop lists what exists, plans, runs the plan, and lists
+again until nothing is left to do; it is woken by an assignment, by a change of the hypervisor,
+by a retry that has come due, and by a slow audit. Nothing is concluded from having done a step:
+only from what the drivers list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_agent.alarm import Alarm
+from fleet_agent.board import Board
+from fleet_agent.core.assignment import Assignment, Order, order_of, parse_assignment
+from fleet_agent.core.deviations import DIED, BackOff, Deviations
+from fleet_agent.core.model import Kin, Mark, Phase, StepFailure, VmState
+from fleet_agent.core.plan import Plan, Snapshot, Step, StepKind, plan, snapshot_of
+from fleet_agent.core.states import states_of
+from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
+from fleet_agent.ledger import Ledger, Record
+from fleet_agent.reports import Pace, Reports
+from fleet_agent.runner import Runner, RunnerSettings
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class CallRefused(Exception):
+    """A call that the agent must not obey; one sentence."""
+
+
+class StaleTerm(CallRefused):
+    """A newer leader has been here."""
+
+
+class StaleEpoch(CallRefused):
+    """A newer assignment is in the ledger, or another one under the same epoch."""
+
+
+class WrongHost(CallRefused):
+    """The assignment is meant for another host."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Seconds, unless a name says otherwise."""
+
+    runner: RunnerSettings = field(default_factory=RunnerSettings)
+    back_off: BackOff = field(default_factory=BackOff)
+    audit_interval: float = 60.0
+    listing_deadline: float = 120.0
+    # While a plan runs, news from the hypervisor wait so long before the plan is made anew.
+    replan_after: float = 15.0
+    # Between two tries of a driver that does not work at all: BackOff's first up to this.
+    driver_retry: float = 30.0
+
+
+class Agent:
+    """One host's agent. `open` once, then `run` until cancelled; VMs keep running after that."""
+
+    def __init__(
+        self,
+        host_id: str,
+        facts: types.HostFacts,
+        storage: Storage,
+        hypervisor: Hypervisor,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+        settings: AgentSettings,
+        incarnation: str,
+        on_step: Callable[[Step], None] | None = None,
+        on_watched: Callable[[bool], None] | None = None,
+    ) -> None:
+        """`clock` gives monotonic seconds, `jitter` numbers in [0, 1). `incarnation` is taken
+        by a host that has none yet. `on_step` hears of each step of each batch as it begins,
+        `on_watched` whether anybody holds a stream of reports."""
+        self.host_id = host_id
+        self.board = Board()
+        self._facts = facts
+        self._storage = storage
+        self._hypervisor = hypervisor
+        self._ledger = ledger
+        self._clock = clock
+        self._jitter = jitter
+        self._settings = settings
+        self._on_step = on_step
+        self._on_watched = on_watched
+        self._record = Record(incarnation, facts.boot_id)
+        self._assignment = Assignment()
+        self._awaits_assign = False
+        self._deviations = Deviations(settings.back_off, jitter)
+        self._runner = Runner(storage, hypervisor, settings.runner, clock, self)
+        self._alarm = Alarm()
+        self._round: asyncio.Timeout | None = None
+        self._turn = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
+        self._streams: list[tuple[Order, Reports]] = []
+        self._driver_failures = 0
+
+    # Life ---------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Read the ledger, or begin one. Raises LedgerError, BadAssignment."""
+        record = await self._ledger.load()
+        if record is None:
+            await self._ledger.save(self._record)
+            record = self._record
+        self._record = record
+        self._assignment = parse_assignment(types.Assignment.FromString(record.assignment))
+        self._awaits_assign = bool(record.assignment) and record.boot_id != self._facts.boot_id
+        self._facts.incarnation = record.incarnation
+        self.board.set_facts(self._facts)
+
+    async def run(self) -> None:
+        """Keep the assignment true until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._group.create_task(self._listen())
+                await self._reconcile()
+        finally:
+            self._group = None
+
+    # Calls --------------------------------------------------------------------------------
+
+    @property
+    def facts(self) -> types.HostFacts:
+        return self.board.facts
+
+    @property
+    def term(self) -> Order:
+        """The highest seen."""
+        return self._record.term
+
+    @property
+    def epoch(self) -> Order:
+        """That of the assignment in the ledger."""
+        return self._record.epoch
+
+    async def heard(self, term: Order) -> None:
+        """A controller has spoken in this term. Raises StaleTerm, LedgerError."""
+        self._check_term(term)
+        if term > self._record.term:
+            await self._whole(self._hear(term))
+
+    async def assign(self, request: wire.AssignRequest) -> Order:
+        """Take over the assignment; when this returns it is in the ledger. The epoch of it.
+
+        Raises WrongHost, StaleTerm, StaleEpoch, BadAssignment, LedgerError; then nothing has
+        changed.
+        """
+        if request.host_id != self.host_id:
+            raise WrongHost(f"this is host {self.host_id}, not {request.host_id[:80]!r}")
+        return await self._whole(self._accept(request))
+
+    def open_reports(self, term: Order, pace: Pace) -> Reports:
+        """A stream of reports for a reader that speaks in this term; give it back to
+        `close_reports`. It ends by itself once a higher term is heard."""
+        reports = Reports(self.board, pace, self._clock)
+        self._streams.append((term, reports))
+        if self._on_watched is not None and len(self._streams) == 1:
+            self._on_watched(True)
+        return reports
+
+    def close_reports(self, reports: Reports) -> None:
+        reports.close()
+        self._streams = [one for one in self._streams if one[1] is not reports]
+        if self._on_watched is not None and not self._streams:
+            self._on_watched(False)
+
+    async def _whole(self, act: Coroutine[Any, Any, T]) -> T:
+        """Done to its end though the caller be cancelled: what is in the ledger is obeyed."""
+        if self._group is None:
+            return await act
+        return await asyncio.shield(self._group.create_task(act))
+
+    async def _hear(self, term: Order) -> None:
+        async with self._turn:
+            self._check_term(term)
+            await self._remember(msgspec.structs.replace(self._record, term=term))
+
+    async def _accept(self, request: wire.AssignRequest) -> Order:
+        async with self._turn:
+            term, epoch = order_of(request.term), order_of(request.epoch)
+            self._check_term(term)
+            data = request.assignment.SerializeToString(deterministic=True)
+            self._check_epoch(epoch, data)
+            news = epoch != self._record.epoch or self._awaits_assign
+            assignment = parse_assignment(request.assignment) if news else self._assignment
+            boot_id = self._facts.boot_id
+            await self._remember(Record(self._record.incarnation, boot_id, term, epoch, data))
+            if news:
+                self._assignment = assignment
+                self._awaits_assign = False
+                self._deviations.reconsider(self._clock())
+                self._interrupt()
+            return epoch
+
+    async def _remember(self, record: Record) -> None:
+        if record == self._record:
+            return
+        await self._ledger.save(record)
+        self._record = record
+        for term, reports in self._streams:
+            if term < record.term:
+                reports.close()
+
+    def _check_term(self, term: Order) -> None:
+        if term < self._record.term:
+            raise StaleTerm(
+                f"host {self.host_id} has heard a leader of term {self._record.term}; "
+                f"this one's is {term}"
+            )
+
+    def _check_epoch(self, epoch: Order, data: bytes) -> None:
+        known = self._record
+        if epoch < known.epoch:
+            raise StaleEpoch(
+                f"host {self.host_id} holds the assignment of epoch {known.epoch}; this one is "
+                f"of epoch {epoch}"
+            )
+        if epoch == known.epoch and known.assignment and data != known.assignment:
+            raise StaleEpoch(f"host {self.host_id} holds another assignment of epoch {epoch}")
+
+    # The loop -----------------------------------------------------------------------------
+
+    async def _reconcile(self) -> None:
+        while True:
+            await self._alarm.sleep(await self._attempt())
+
+    async def _attempt(self) -> float:
+        """One round; how long to sleep after it."""
+        trouble: BaseException | None = None
+        try:
+            await self._guarded()
+        except* DriverError as errors:
+            trouble = _first(errors)
+        if trouble is not None:
+            return self._driver_trouble(trouble)
+        self._driver_failures = 0
+        now = self._clock()
+        audit = self._settings.audit_interval * (1.0 - self._jitter() / 4)
+        due = self._deviations.next_try(now)
+        return audit if due is None else min(audit, due - now)
+
+    async def _guarded(self) -> None:
+        try:
+            async with asyncio.timeout(None) as self._round:
+                await self._converge()
+        except TimeoutError:
+            # Interrupted: the plan is made anew.
+            self._alarm.ring()
+        finally:
+            self._round = None
+
+    def _interrupt(self, after: float = 0.0) -> None:
+        """Make the plan anew: at once, or when the present one has run so much longer."""
+        self._alarm.ring()
+        scope = self._round
+        if scope is None or scope.expired():
+            return
+        when = asyncio.get_running_loop().time() + after
+        planned = scope.when()
+        if planned is None or when < planned:
+            scope.reschedule(when)
+
+    async def _converge(self) -> None:
+        before: list[Step] = []
+        while True:
+            snapshot = await self._look()
+            now = self._clock()
+            self._note_deaths(snapshot, now)
+            made = self._plan(snapshot, now)
+            if before and self._note_no_effect(before, made, now):
+                made = self._plan(snapshot, now)
+            self._deviations.prune(made.unmet, now)
+            self._publish(snapshot, made)
+            if not made.steps:
+                return
+            await self._runner.run(
+                made, self._assignment, Mark(self._record.term, self._record.epoch)
+            )
+            before = made.steps
+
+    async def _look(self) -> Snapshot:
+        try:
+            async with asyncio.timeout(self._settings.listing_deadline):
+                clones = await self._storage.listing()
+                return snapshot_of(clones, await self._hypervisor.listing())
+        except TimeoutError as error:
+            raise DriverError(
+                f"the drivers did not list what exists within "
+                f"{self._settings.listing_deadline:.0f} s"
+            ) from error
+
+    def _plan(self, snapshot: Snapshot, now: float) -> Plan:
+        return plan(
+            self._assignment,
+            snapshot,
+            self._deviations.resting(now),
+            may_start=not self._awaits_assign,
+        )
+
+    def _note_deaths(self, snapshot: Snapshot, now: float) -> None:
+        """A VM that ran and is down by itself is started again, with back-off."""
+        for shard in self._assignment.shards:
+            if not shard.power_on:
+                continue
+            ran = self.board.having(shard.kin, VmState.RUNNING) & shard.indices
+            down = ran - snapshot.phase(shard.kin, Phase.READY)
+            down = down - snapshot.phase(shard.kin, Phase.ACTIVE)
+            if down:
+                message = "it was running and is not active any more"
+                failures = [StepFailure(index, DIED, message) for index in down]
+                self._deviations.record(shard.kin, StepKind.START, failures, now)
+
+    def _note_no_effect(self, before: list[Step], made: Plan, now: float) -> bool:
+        """Steps that a driver called done and that are to be done again are failures."""
+        failing = self._deviations.failing()
+        done = {(step.kind, step.kin): step.indices for step in before}
+        noted = False
+        for step in made.steps:
+            again = step.indices & done.get((step.kind, step.kin), EMPTY)
+            again = again - failing.get(step.kin, EMPTY)
+            if again:
+                noted = True
+                message = f"{step.kind} was done and has had no effect"
+                failures = [StepFailure(index, "no_effect", message) for index in again]
+                self._deviations.record(step.kin, step.kind, failures, now)
+        return noted
+
+    def _publish(self, snapshot: Snapshot, made: Plan) -> None:
+        board = self.board
+        failing = self._deviations.failing()
+        board.describe(states_of(self._assignment, snapshot, made, failing))
+        board.set_orphans(made.orphans)
+        board.set_released(made.released)
+        board.set_problems(self._problems(made))
+        board.set_standing(
+            self._record.epoch,
+            converged=not made.steps and not made.held,
+            awaits_assign=self._awaits_assign,
+        )
+
+    def _problems(self, made: Plan) -> list[wire.Problem]:
+        problems = [
+            wire.Problem(
+                kind="conflict",
+                fleet_uid=kin.fleet_uid,
+                count=len(indices),
+                example_index=indices.first,
+                example_message="a VM of this name exists here and is not to be touched",
+            )
+            for kin, indices in made.conflicts.items()
+        ]
+        for (kind, uid), (count, index, message) in self._deviations.counted(made.unmet).items():
+            problems.append(
+                wire.Problem(
+                    kind=kind,
+                    fleet_uid=uid,
+                    count=count,
+                    example_index=index,
+                    example_message=message,
+                )
+            )
+        return problems
+
+    def _driver_trouble(self, error: BaseException) -> float:
+        """Tell it, and how long to wait before the next try."""
+        log.warning("driver does not work", host=self.host_id, error=str(error))
+        self._driver_failures += 1
+        problem = wire.Problem(kind="driver", count=1, example_message=str(error))
+        self.board.set_problems([problem])
+        self.board.set_standing(
+            self.board.epoch, converged=False, awaits_assign=self._awaits_assign
+        )
+        first = self._settings.back_off.first
+        wait = min(self._settings.driver_retry, first * 2.0 ** min(self._driver_failures - 1, 16))
+        return wait * (1.0 - self._jitter() / 2)
+
+    async def _listen(self) -> None:
+        """Hints of the hypervisor. A hint that is lost costs no more than the audit's wait."""
+        while True:
+            try:
+                async for _ in self._hypervisor.changes():
+                    self._interrupt(self._settings.replan_after)
+            except DriverError as error:
+                log.warning("no news of the hypervisor", host=self.host_id, error=str(error))
+            await asyncio.sleep(self._settings.driver_retry)
+
+    # What the runner tells ----------------------------------------------------------------
+
+    def began(self, step: Step) -> None:
+        if self._on_step is not None:
+            self._on_step(step)
+
+    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
+        self.board.put(kin, indices, state)
+
+    def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None:
+        self._deviations.record(kin, kind, failures, self._clock())
+
+
+def _first(errors: BaseExceptionGroup[DriverError]) -> BaseException:
+    """One of the errors in a group of groups."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

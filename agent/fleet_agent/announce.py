@@ -1,0 +1,144 @@
+"""Makes the host known to the controllers, and is silent while one of them watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from fleet.v1 import types_pb2 as types
+from fleet_agent.alarm import Alarm
+
+log = structlog.get_logger()
+
+
+class NotLeader(Exception):
+    """The replica does not lead; `leader` is the address of the one that does, or empty."""
+
+    def __init__(self, leader: str) -> None:
+        super().__init__(f"not the leader; the leader is {leader or 'not known'}")
+        self.leader = leader
+
+
+class ControllerUnreachable(Exception):
+    """Nobody answers there; one sentence."""
+
+
+class AnnounceRefused(Exception):
+    """The controller does not want this host; one sentence."""
+
+
+class ControllerClient(Protocol):
+    """The controllers, as an agent sees them."""
+
+    async def announce(self, endpoint: str, address: str, facts: types.HostFacts) -> float:
+        """In how many seconds to announce again if no controller has called by then.
+
+        Raises NotLeader, ControllerUnreachable, AnnounceRefused.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceSettings:
+    """Seconds: the first and the longest wait after a failure, and where the controller does
+    not say when to announce again."""
+
+    first: float = 0.5
+    longest: float = 30.0
+    again: float = 60.0
+    # The first announcements of many hosts are spread over so long.
+    spread: float = 0.0
+
+
+class Announcer:
+    """Announces at the start, when told that facts changed, and when nobody watches for long."""
+
+    def __init__(
+        self,
+        client: ControllerClient,
+        endpoints: Sequence[str],
+        address: str,
+        facts: Callable[[], types.HostFacts],
+        *,
+        jitter: Callable[[], float],
+        gate: AbstractAsyncContextManager[object],
+        settings: AnnounceSettings,
+    ) -> None:
+        """`endpoints` is not empty. `gate` bounds how many announce at once."""
+        self._client = client
+        self._endpoints = list(endpoints)
+        self._address = address
+        self._facts = facts
+        self._jitter = jitter
+        self._gate = gate
+        self._settings = settings
+        self._alarm = Alarm()
+        self._watched = False
+        self._stale = True  # what was announced last is not what is true
+        self._changed = False  # and that has come up since the last look
+        self._again = settings.again
+        self._next = int(jitter() * len(self._endpoints))
+        self._leader = ""
+        self._failures = 0
+
+    def on_watched(self, watched: bool) -> None:
+        self._watched = watched
+        self._alarm.ring()
+
+    def announce_anew(self, address: str | None = None) -> None:
+        """Facts or the address have changed."""
+        self._address = address or self._address
+        self._stale = self._changed = True
+        self._alarm.ring()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        wait = self._settings.spread * self._jitter()
+        while True:
+            if self._watched and not self._stale:
+                await self._alarm.sleep(None)
+                wait = self._again
+            elif wait > 0 and await self._alarm.sleep(wait):
+                wait = 0.0 if self._changed else wait
+            else:
+                wait = await self._announce()
+            self._changed = False
+
+    async def _announce(self) -> float:
+        """One try; seconds until the next."""
+        endpoint = self._leader or self._endpoints[self._next % len(self._endpoints)]
+        was_stale, self._stale = self._stale, False
+        try:
+            async with self._gate:
+                again = await self._client.announce(endpoint, self._address, self._facts())
+        except NotLeader as error:
+            self._stale = was_stale or self._stale
+            return self._redirected(error.leader)
+        except (ControllerUnreachable, AnnounceRefused) as error:
+            self._stale = was_stale or self._stale
+            return self._failed(str(error))
+        self._failures = 0
+        self._again = (again or self._settings.again) * (1.0 + self._jitter() / 4)
+        return self._again
+
+    def _redirected(self, leader: str) -> float:
+        """Go to the leader at once, but not in circles."""
+        self._next += 1
+        fresh = leader != self._leader and bool(leader)
+        self._leader = leader
+        return 0.0 if fresh and not self._failures else self._back_off()
+
+    def _failed(self, message: str) -> float:
+        self._leader = ""
+        self._next += 1
+        wait = self._back_off()
+        log.info("announce failed", address=self._address, error=message, again_in=round(wait, 1))
+        return wait
+
+    def _back_off(self) -> float:
+        whole = min(self._settings.longest, self._settings.first * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        return whole * (1.0 - self._jitter() / 2)

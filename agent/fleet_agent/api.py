@@ -1,0 +1,114 @@
+"""The agent's gRPC service: who may call, and what refusals look like on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import NoReturn, cast
+
+import grpc
+
+from fleet.transport import Refusal, Role, abort, peer_of
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_agent.agent import Agent, StaleEpoch, StaleTerm, WrongHost
+from fleet_agent.api_later import Context, RpcsNotOffered
+from fleet_agent.core.assignment import BadAssignment, Order, order_of
+from fleet_agent.ledger import LedgerError, LedgerFull
+from fleet_agent.reports import Pace, Reports
+
+# What each refusal of the agent is on the wire.
+_REASONS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
+    (StaleTerm, grpc.StatusCode.FAILED_PRECONDITION, "STALE_TERM"),
+    (StaleEpoch, grpc.StatusCode.FAILED_PRECONDITION, "STALE_EPOCH"),
+    (WrongHost, grpc.StatusCode.FAILED_PRECONDITION, "WRONG_HOST"),
+    (BadAssignment, grpc.StatusCode.INVALID_ARGUMENT, "BAD_ASSIGNMENT"),
+    (LedgerFull, grpc.StatusCode.UNAVAILABLE, "LEDGER_FULL"),
+    (LedgerError, grpc.StatusCode.UNAVAILABLE, "LEDGER_FAILED"),
+)
+_REFUSED = tuple(kind for kind, _, _ in _REASONS)
+
+
+class AgentApi(RpcsNotOffered):
+    """Translates; decides nothing but who may call."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def Describe(
+        self, request: wire.DescribeRequest, context: Context
+    ) -> wire.DescribeResponse:
+        await _check_caller(context)
+        agent = self._agent
+        try:
+            await agent.heard(order_of(request.term))
+        except _REFUSED as error:
+            await _refuse(context, error)
+        return wire.DescribeResponse(
+            host_id=agent.host_id,
+            facts=agent.facts,
+            epoch=_epoch(agent.epoch),
+            term=types.Term(store_generation=agent.term[0], revision=agent.term[1]),
+        )
+
+    async def Assign(self, request: wire.AssignRequest, context: Context) -> wire.AssignResponse:
+        await _check_caller(context)
+        try:
+            return wire.AssignResponse(epoch=_epoch(await self._agent.assign(request)))
+        except _REFUSED as error:
+            await _refuse(context, error)
+
+    # grpc.aio also takes a coroutine that writes; the generated signature knows generators only.
+    async def Watch(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[wire.WatchRequest], context: Context
+    ) -> None:
+        """Reads the pace in a task beside the reports, so that neither waits for the other."""
+        await _check_caller(context)
+        first = await anext(aiter(request_iterator), None)
+        if first is None:
+            return
+        term = order_of(first.term)
+        try:
+            await self._agent.heard(term)
+        except _REFUSED as error:
+            await _refuse(context, error)
+        reports = self._agent.open_reports(term, Pace.of(first.pace))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_follow_pace(request_iterator, reports))
+                await _send(reports, context)
+        finally:
+            self._agent.close_reports(reports)
+        if term < self._agent.term:
+            await _refuse(context, StaleTerm("a newer leader watches this host"))
+
+
+async def _send(reports: Reports, context: Context) -> None:
+    while (report := await reports.next()) is not None:
+        await context.write(report)
+
+
+async def _follow_pace(requests: AsyncIterator[wire.WatchRequest], reports: Reports) -> None:
+    """Ends the reports when the reader has closed its side."""
+    async for request in requests:
+        reports.set_pace(Pace.of(request.pace))
+    reports.close()
+
+
+async def _check_caller(context: Context) -> None:
+    peer = peer_of(cast(Mapping[str, list[bytes]], context.auth_context()))
+    if peer is None or peer.role is not Role.CONTROLLER:
+        who = peer or "a caller without a fleet certificate"
+        message = f"{who} may not command an agent; only controllers may"
+        await abort(context, Refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED", message))
+
+
+async def _refuse(context: Context, error: Exception) -> NoReturn:
+    for kind, code, reason in _REASONS:
+        if isinstance(error, kind):
+            await abort(context, Refusal(code, reason, str(error)))
+    raise error
+
+
+def _epoch(order: Order) -> types.Epoch:
+    return types.Epoch(store_generation=order[0], revision=order[1])

@@ -1,0 +1,124 @@
+"""What the controller wants of this host, parsed from the wire and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fleet.identity import MAX_INDEX, Fleet, checked_fleet_name
+from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_agent.core.model import Kin
+
+Order = tuple[int, int]  # a term or an epoch: (store generation, revision)
+
+NEVER: Order = (0, 0)
+
+
+class BadAssignment(ValueError):
+    """The assignment contradicts itself; one sentence says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedShard:
+    """VMs of one kin that are to exist here, running or not."""
+
+    kin: Kin
+    indices: IndexSet
+    power_on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A tombstone: what was born until then of these indices goes, and is acknowledged by id."""
+
+    id: int
+    fleet_uid: str
+    indices: IndexSet
+    born_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The whole wanted state of a host; the default is that of a host never assigned."""
+
+    fleets: Mapping[str, Fleet] = field(default_factory=dict)
+    specs: Mapping[tuple[str, int], types.FleetSpec] = field(default_factory=dict)
+    shards: tuple[WantedShard, ...] = ()
+    releases: tuple[Release, ...] = ()
+
+    def has_disk(self, kin: Kin) -> bool:
+        """Whether VMs of this kin are cloned from a golden image."""
+        spec = self.specs.get((kin.fleet_uid, kin.generation))
+        return spec is not None and bool(spec.image.name)
+
+
+def order_of(message: types.Term | types.Epoch) -> Order:
+    """A term or an epoch in the form in which they are compared."""
+    return (message.store_generation, message.revision)
+
+
+def parse_assignment(message: types.Assignment) -> Assignment:
+    """Raises BadAssignment where a shard or tombstone has no fleet, a shard no spec, or an index is
+    wanted twice."""
+    fleets = {fleet.uid: _fleet(fleet) for fleet in message.fleets}
+    specs = {(spec.fleet_uid, spec.generation): spec.spec for spec in message.specs}
+    shards = tuple(_shard(shard, fleets, specs) for shard in message.shards)
+    _check_disjoint(shards)
+    releases = tuple(_release(stone, fleets) for stone in message.tombstones)
+    return Assignment(fleets, specs, shards, releases)
+
+
+def _fleet(message: types.FleetIdentity) -> Fleet:
+    try:
+        name = checked_fleet_name(message.name)
+    except ValueError as error:
+        raise BadAssignment(f"fleet {message.uid[:60]!r}: {error}") from error
+    return Fleet(message.uid, name, message.number, message.site)
+
+
+def _shard(
+    message: types.Shard,
+    fleets: Mapping[str, Fleet],
+    specs: Mapping[tuple[str, int], types.FleetSpec],
+) -> WantedShard:
+    kin = Kin(message.fleet_uid, message.generation, message.birth)
+    if kin.fleet_uid not in fleets or (kin.fleet_uid, kin.generation) not in specs:
+        raise BadAssignment(
+            f"a shard of fleet {kin.fleet_uid}, generation {kin.generation}, comes without that "
+            "fleet's identity or that generation's spec"
+        )
+    return WantedShard(kin, _indices(message.ranges), message.power != types.POWER_OFF)
+
+
+def _release(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Release:
+    if message.fleet_uid not in fleets:
+        raise BadAssignment(
+            f"tombstone {message.id} comes without the identity of fleet {message.fleet_uid}"
+        )
+    return Release(message.id, message.fleet_uid, _indices(message.ranges), message.born_until)
+
+
+def _indices(ranges: Iterable[types.IndexRange]) -> IndexSet:
+    try:
+        indices = IndexSet([(one.start, one.stop) for one in ranges])
+    except ValueError as error:
+        raise BadAssignment(str(error)) from error
+    if indices and indices.last > MAX_INDEX:
+        raise BadAssignment(f"index {indices.last} is above {MAX_INDEX}")
+    return indices
+
+
+def _check_disjoint(shards: tuple[WantedShard, ...]) -> None:
+    if len(shards) < 2:
+        return
+    seen: dict[str, IndexSet] = {}
+    for shard in shards:
+        before = seen.get(shard.kin.fleet_uid)
+        if before is None:
+            seen[shard.kin.fleet_uid] = shard.indices
+            continue
+        twice = before & shard.indices
+        if twice:
+            raise BadAssignment(f"indices {twice} of fleet {shard.kin.fleet_uid} are wanted twice")
+        seen[shard.kin.fleet_uid] = before | shard.indices

@@ -1,0 +1,245 @@
+"""The difference between what is wanted and what exists, as steps with reasons.
+
+Rules, in order of weight:
+- only what carries our mark is ever removed, and only on an explicit word: a tombstone names
+  its index and birth, or a shard of this host wants the same index with a newer birth;
+- what is neither wanted nor named by a tombstone is an orphan: reported, left as it is;
+- an index that is wanted waits until whatever else lives under its name is gone;
+- a VM in `resting` (its last step failed and its time to try again has not come) gets no step.
+
+All of it is interval arithmetic: the cost follows the number of ranges, not of VMs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.assignment import Assignment, Release, WantedShard
+from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
+
+
+class StepKind(StrEnum):
+    """What can be done to VMs; the runner knows how."""
+
+    CLONE = "clone"
+    DEFINE = "define"
+    START = "start"
+    AWAIT_READY = "await_ready"
+    STOP = "stop"
+    UNDEFINE = "undefine"
+    DESTROY = "destroy"
+
+
+# What takes something away. The rest brings VMs up.
+REMOVALS = frozenset((StepKind.STOP, StepKind.UNDEFINE, StepKind.DESTROY))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kind of act on VMs of one kin, and why."""
+
+    kind: StepKind
+    kin: Kin
+    indices: IndexSet
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What exists with our mark, by kin."""
+
+    clones: Mapping[Kin, IndexSet]
+    domains: Mapping[Kin, Mapping[Phase, IndexSet]]
+    defined: Mapping[Kin, IndexSet]  # domains of any phase
+    exists: Mapping[Kin, IndexSet]  # clones or domains
+
+    def phase(self, kin: Kin, phase: Phase) -> IndexSet:
+        return self.domains.get(kin, _NO_PHASES).get(phase, EMPTY)
+
+
+_NO_PHASES: Mapping[Phase, IndexSet] = {}
+
+
+@dataclass(slots=True)
+class Plan:
+    """Steps, removals first; and what follows from the snapshot without any step."""
+
+    steps: list[Step] = field(default_factory=list)
+    removing: dict[Kin, IndexSet] = field(default_factory=dict)
+    orphans: dict[Kin, IndexSet] = field(default_factory=dict)
+    # Wanted, but something that must not be touched lives under the name.
+    conflicts: dict[Kin, IndexSet] = field(default_factory=dict)
+    # Not as wanted, whether or not there is a step for it.
+    unmet: dict[Kin, IndexSet] = field(default_factory=dict)
+    # Would be brought up, were it not for `may_start`.
+    held: bool = False
+    released: list[int] = field(default_factory=list)  # tombstones that are done
+
+    def add(self, kind: StepKind, kin: Kin, indices: IndexSet, reason: str) -> None:
+        if indices:
+            self.steps.append(Step(kind, kin, indices, reason))
+
+    def miss(self, kin: Kin, indices: IndexSet) -> None:
+        if indices:
+            self.unmet[kin] = self.unmet.get(kin, EMPTY) | indices
+
+
+def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Snapshot:
+    """What the drivers list, by kin."""
+    cloned: dict[Kin, IndexSet] = {}
+    for clone in clones:
+        cloned[clone.kin] = cloned.get(clone.kin, EMPTY) | clone.indices
+    phases: dict[Kin, dict[Phase, IndexSet]] = {}
+    defined: dict[Kin, IndexSet] = {}
+    for domain in domains:
+        mine = phases.setdefault(domain.kin, {})
+        mine[domain.phase] = mine.get(domain.phase, EMPTY) | domain.indices
+        defined[domain.kin] = defined.get(domain.kin, EMPTY) | domain.indices
+    exists = dict(cloned)
+    for kin, indices in defined.items():
+        exists[kin] = exists.get(kin, EMPTY) | indices
+    return Snapshot(cloned, phases, defined, exists)
+
+
+def plan(
+    assignment: Assignment,
+    snapshot: Snapshot,
+    resting: Mapping[Kin, IndexSet],
+    *,
+    may_start: bool = True,
+) -> Plan:
+    """What to do next. `may_start` False: bring nothing up, but adopt what is active."""
+    made = Plan()
+    wanted: dict[Kin, IndexSet] = {}
+    for shard in assignment.shards:
+        wanted[shard.kin] = wanted.get(shard.kin, EMPTY) | shard.indices
+    for kin in sorted(snapshot.exists):
+        _plan_leftover(made, kin, wanted, assignment, snapshot, resting.get(kin, EMPTY))
+    for shard in assignment.shards:
+        if not shard.power_on:
+            _plan_stop(made, shard, snapshot, resting.get(shard.kin, EMPTY))
+    for shard in assignment.shards:
+        free = _plan_blocked(made, shard, assignment, snapshot)
+        _plan_bring_up(
+            made, shard, free, assignment, snapshot, resting.get(shard.kin, EMPTY), may_start
+        )
+    made.released = [
+        release.id for release in assignment.releases if _is_done(release, wanted, snapshot)
+    ]
+    return made
+
+
+def _plan_leftover(
+    made: Plan,
+    kin: Kin,
+    wanted: Mapping[Kin, IndexSet],
+    assignment: Assignment,
+    snapshot: Snapshot,
+    resting: IndexSet,
+) -> None:
+    """Remove what a tombstone or a newer birth names; call the rest orphans."""
+    leftover = snapshot.exists[kin] - wanted.get(kin, EMPTY)
+    if not leftover:
+        return
+    rest = leftover
+    for other, indices in wanted.items():
+        if other.fleet_uid == kin.fleet_uid and other.birth > kin.birth and rest & indices:
+            reason = f"replaced by birth {other.birth}"
+            _plan_removal(made, kin, rest & indices, snapshot, resting, reason)
+            rest = rest - indices
+    for release in assignment.releases:
+        hit = rest & _released(release, kin, wanted)
+        if hit:
+            _plan_removal(made, kin, hit, snapshot, resting, f"tombstone {release.id}")
+            rest = rest - hit
+    if rest:
+        made.orphans[kin] = rest
+
+
+def _plan_removal(
+    made: Plan, kin: Kin, indices: IndexSet, snapshot: Snapshot, resting: IndexSet, reason: str
+) -> None:
+    made.removing[kin] = made.removing.get(kin, EMPTY) | indices
+    made.miss(kin, indices)
+    todo = indices - resting
+    made.add(StepKind.UNDEFINE, kin, todo & snapshot.defined.get(kin, EMPTY), reason)
+    made.add(StepKind.DESTROY, kin, todo & snapshot.clones.get(kin, EMPTY), reason)
+
+
+def _released(release: Release, kin: Kin, wanted: Mapping[Kin, IndexSet]) -> IndexSet:
+    """Which indices of the kin the tombstone names: not those wanted with that very birth."""
+    if release.fleet_uid != kin.fleet_uid or kin.birth > release.born_until:
+        return EMPTY
+    named = release.indices
+    for other, indices in wanted.items():
+        if other.fleet_uid == kin.fleet_uid and other.birth == kin.birth:
+            named = named - indices
+    return named
+
+
+def _is_done(release: Release, wanted: Mapping[Kin, IndexSet], snapshot: Snapshot) -> bool:
+    return all(
+        indices.isdisjoint(_released(release, kin, wanted))
+        for kin, indices in snapshot.exists.items()
+    )
+
+
+def _plan_stop(made: Plan, shard: WantedShard, snapshot: Snapshot, resting: IndexSet) -> None:
+    active = snapshot.phase(shard.kin, Phase.ACTIVE) | snapshot.phase(shard.kin, Phase.READY)
+    todo = active & shard.indices
+    made.miss(shard.kin, todo)
+    made.add(StepKind.STOP, shard.kin, todo - resting, "wanted off")
+
+
+def _plan_blocked(
+    made: Plan, shard: WantedShard, assignment: Assignment, snapshot: Snapshot
+) -> IndexSet:
+    """The indices whose name is free; notes conflicts for those where it will not become so."""
+    free = shard.indices
+    name = assignment.fleets[shard.kin.fleet_uid].name
+    for kin, indices in snapshot.exists.items():
+        if kin == shard.kin:
+            continue
+        fleet = assignment.fleets.get(kin.fleet_uid)
+        if fleet is None or fleet.name != name:
+            continue
+        taken = free & indices
+        if taken:
+            free = free - taken
+            made.miss(shard.kin, taken)
+            conflict = taken - made.removing.get(kin, EMPTY)
+            if conflict:
+                made.conflicts[shard.kin] = made.conflicts.get(shard.kin, EMPTY) | conflict
+    return free
+
+
+def _plan_bring_up(
+    made: Plan,
+    shard: WantedShard,
+    free: IndexSet,
+    assignment: Assignment,
+    snapshot: Snapshot,
+    resting: IndexSet,
+    may_start: bool,
+) -> None:
+    kin = shard.kin
+    clone = free - snapshot.clones.get(kin, EMPTY) if assignment.has_disk(kin) else EMPTY
+    define = free - snapshot.defined.get(kin, EMPTY)
+    active = free & snapshot.phase(kin, Phase.ACTIVE)
+    ready = snapshot.phase(kin, Phase.READY)
+    # What is active keeps what it has: its clone is not made anew beneath it.
+    clone = clone - active - ready
+    start = free - active - ready if shard.power_on else EMPTY
+    if not shard.power_on:
+        active = EMPTY
+    made.miss(kin, clone | define | start | active)
+    if not may_start:
+        made.held = made.held or bool(clone or define or start)
+        clone = define = start = EMPTY
+    made.add(StepKind.CLONE, kin, clone - resting, "no clone")
+    made.add(StepKind.DEFINE, kin, define - resting, "not defined")
+    made.add(StepKind.START, kin, start - resting, "not active")
+    made.add(StepKind.AWAIT_READY, kin, (active | start) - resting, "readiness not seen")

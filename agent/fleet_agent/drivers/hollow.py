@@ -1,0 +1,261 @@
+"""Storage and hypervisor that exist only in memory: runs of indices, never one object a VM.
+
+They obey the ports to the letter, with the latencies and faults of a profile. What a slow step
+has begun takes effect group by group, as its results are yielded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+from fleet.identity import Fleet
+from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.alarm import Alarm
+from fleet_agent.core.model import (
+    Batch,
+    CloneRun,
+    DomainRun,
+    Kin,
+    Phase,
+    StepFailure,
+    StepResult,
+)
+from fleet_agent.core.plan import StepKind
+from fleet_agent.drivers.ports import HypervisorFacts, StorageFacts
+from fleet_agent.drivers.profile import INSTANT, Dice, Profile
+
+# A slow batch is yielded in at most so many parts.
+GROUPS = 8
+
+Sleep = Callable[[float], Awaitable[None]]
+# Does one group: which of the indices are done, and what failed.
+Act = Callable[[Batch, IndexSet], StepResult]
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """What the hollow drivers of one host share."""
+
+    profile: Profile
+    dice: Dice
+    sleep: Sleep = asyncio.sleep
+
+    @classmethod
+    def of(cls, profile: Profile = INSTANT, seed: int = 0, host: str = "hollow") -> Behaviour:
+        return cls(profile, Dice(profile, seed, host))
+
+    async def perform(self, kind: StepKind, batch: Batch, act: Act) -> AsyncIterator[StepResult]:
+        """At once where the step takes no time; else in groups, each after its share of it."""
+        seconds = self.dice.seconds(kind, batch.indices)
+        if not seconds:
+            yield self._attempt(kind, batch, batch.indices, act)
+            return
+        groups = list(batch.indices.batches(-(-len(batch.indices) // GROUPS)))
+        for group in groups:
+            await self.sleep(seconds * len(group) / len(batch.indices))
+            yield self._attempt(kind, batch, group, act)
+
+    def _attempt(self, kind: StepKind, batch: Batch, indices: IndexSet, act: Act) -> StepResult:
+        if not self.dice.has_faults(kind):
+            return act(batch, indices)
+        failures = []
+        for index in indices:
+            fault = self.dice.fault(kind, batch.kin.fleet_uid, index)
+            if fault is not None:
+                failures.append(
+                    StepFailure(index, fault.kind, fault.message, retry=bool(fault.attempts))
+                )
+        lucky = indices - IndexSet.of(failure.index for failure in failures)
+        result = act(batch, lucky) if lucky else StepResult(EMPTY)
+        return StepResult(result.done, (*result.failures, *failures))
+
+
+@dataclass(slots=True)
+class Names:
+    """What carries which name on this host: kins by the fleet's name."""
+
+    by_name: dict[str, dict[Kin, IndexSet]] = field(default_factory=dict)
+
+    def taken(self, batch: Batch, indices: IndexSet) -> IndexSet:
+        """Those of the indices whose name another kin has."""
+        kins = self.by_name.get(batch.fleet.name)
+        if not kins or (len(kins) == 1 and batch.kin in kins):
+            return EMPTY
+        others = IndexSet.union_of(have for kin, have in kins.items() if kin != batch.kin)
+        return others & indices
+
+    def add(self, batch: Batch, indices: IndexSet) -> None:
+        kins = self.by_name.setdefault(batch.fleet.name, {})
+        have = kins.get(batch.kin)
+        kins[batch.kin] = have | indices if have else indices
+
+    def remove(self, batch: Batch, indices: IndexSet) -> None:
+        kins = self.by_name.get(batch.fleet.name, {})
+        rest = kins.get(batch.kin, EMPTY) - indices
+        if rest:
+            kins[batch.kin] = rest
+        else:
+            kins.pop(batch.kin, None)
+
+    def all(self) -> dict[Kin, IndexSet]:
+        return {kin: have for kins in self.by_name.values() for kin, have in kins.items()}
+
+
+def _conflicts(batch: Batch, taken: IndexSet) -> tuple[StepFailure, ...]:
+    return tuple(
+        StepFailure(
+            index,
+            "conflict",
+            f"{batch.fleet.domain_name(index)} exists and is not ours to touch",
+            retry=False,
+        )
+        for index in taken
+    )
+
+
+class HollowStorage:
+    """Storage in memory."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        self._clones = Names()
+
+    async def facts(self) -> StorageFacts:
+        pool = self._behaviour.profile.pool_bytes
+        return StorageFacts("hollow", pool, pool)
+
+    async def listing(self) -> tuple[CloneRun, ...]:
+        return tuple(CloneRun(kin, have) for kin, have in sorted(self._clones.all().items()))
+
+    def clone(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._behaviour.perform(StepKind.CLONE, batch, self._clone)
+
+    def destroy(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._behaviour.perform(StepKind.DESTROY, batch, self._destroy)
+
+    def disk_path(self, fleet: Fleet, index: int) -> str:
+        return f"/hollow/{fleet.dataset_name(index)}"
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _clone(self, batch: Batch, indices: IndexSet) -> StepResult:
+        taken = self._clones.taken(batch, indices)
+        done = indices - taken
+        self._clones.add(batch, done)
+        return StepResult(done, _conflicts(batch, taken))
+
+    def _destroy(self, batch: Batch, indices: IndexSet) -> StepResult:
+        self._clones.remove(batch, indices)
+        return StepResult(indices)
+
+
+class HollowHypervisor:
+    """Hypervisor in memory."""
+
+    def __init__(self, behaviour: Behaviour, max_guests: int = 250) -> None:
+        self._behaviour = behaviour
+        self._max_guests = max_guests
+        self._domains = Names()
+        # Of those defined: which are active, and which of these are ready.
+        self._active: dict[Kin, IndexSet] = {}
+        self._ready: dict[Kin, IndexSet] = {}
+        self._changed = Alarm()
+
+    async def facts(self) -> HypervisorFacts:
+        return HypervisorFacts("hollow", self._behaviour.profile.memory_bytes, self._max_guests)
+
+    async def listing(self) -> tuple[DomainRun, ...]:
+        runs = []
+        for kin, defined in sorted(self._domains.all().items()):
+            active = self._active.get(kin, EMPTY)
+            ready = self._ready.get(kin, EMPTY)
+            for indices, phase in (
+                (defined - active, Phase.DEFINED),
+                (active - ready, Phase.ACTIVE),
+                (ready, Phase.READY),
+            ):
+                if indices:
+                    runs.append(DomainRun(kin, indices, phase))
+        return tuple(runs)
+
+    def define(
+        self, batch: Batch, disk_path: Callable[[Fleet, int], str]
+    ) -> AsyncIterator[StepResult]:
+        return self._behaviour.perform(StepKind.DEFINE, batch, self._define)
+
+    def start(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._behaviour.perform(StepKind.START, batch, self._start)
+
+    def await_ready(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._behaviour.perform(StepKind.AWAIT_READY, batch, self._await_ready)
+
+    def stop(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._behaviour.perform(StepKind.STOP, batch, self._stop)
+
+    def undefine(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._behaviour.perform(StepKind.UNDEFINE, batch, self._undefine)
+
+    async def changes(self) -> AsyncIterator[None]:
+        while True:
+            await self._changed.sleep(None)
+            yield
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def lose(self, fleet_uid: str, indices: IndexSet) -> None:
+        """Domains end behind the agent's back."""
+        for kin in [kin for kin in self._active if kin.fleet_uid == fleet_uid]:
+            self._deactivate(kin, indices)
+        self._changed.ring()
+
+    def _define(self, batch: Batch, indices: IndexSet) -> StepResult:
+        taken = self._domains.taken(batch, indices)
+        done = indices - taken
+        self._domains.add(batch, done)
+        return StepResult(done, _conflicts(batch, taken))
+
+    def _start(self, batch: Batch, indices: IndexSet) -> StepResult:
+        done = indices & self._defined(batch)
+        have = self._active.get(batch.kin)
+        self._active[batch.kin] = have | done if have else done
+        return _split(indices, done, "not_defined", "is not defined", retry=True)
+
+    def _await_ready(self, batch: Batch, indices: IndexSet) -> StepResult:
+        done = indices & self._active.get(batch.kin, EMPTY)
+        have = self._ready.get(batch.kin)
+        self._ready[batch.kin] = have | done if have else done
+        return _split(indices, done, "died", "is not active any more", retry=True)
+
+    def _stop(self, batch: Batch, indices: IndexSet) -> StepResult:
+        self._deactivate(batch.kin, indices)
+        return StepResult(indices)
+
+    def _undefine(self, batch: Batch, indices: IndexSet) -> StepResult:
+        self._deactivate(batch.kin, indices)
+        self._domains.remove(batch, indices)
+        return StepResult(indices)
+
+    def _defined(self, batch: Batch) -> IndexSet:
+        return self._domains.by_name.get(batch.fleet.name, {}).get(batch.kin, EMPTY)
+
+    def _deactivate(self, kin: Kin, indices: IndexSet) -> None:
+        for phase in (self._active, self._ready):
+            rest = phase.get(kin, EMPTY) - indices
+            if rest:
+                phase[kin] = rest
+            else:
+                phase.pop(kin, None)
+
+
+def _split(
+    indices: IndexSet, done: IndexSet, kind: str, message: str, *, retry: bool
+) -> StepResult:
+    missing = indices - done
+    return StepResult(
+        done,
+        tuple(StepFailure(index, kind, f"index {index} {message}", retry) for index in missing),
+    )

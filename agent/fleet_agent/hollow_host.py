@@ -1,0 +1,151 @@
+"""One hollow host: a whole agent with its own server, certificate and address, drivers apart."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fleet.transport import Identity
+from fleet.v1 import types_pb2 as types
+from fleet_agent.agent import Agent, AgentSettings
+from fleet_agent.announce import Announcer, AnnounceSettings
+from fleet_agent.api import AgentApi
+from fleet_agent.controller_client import GrpcControllerClient
+from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.profile import Profile
+from fleet_agent.ledger import MemoryLedger
+from fleet_agent.serving import AgentServer, CannotListen, SharedServices
+from fleet_agent.version import VERSION
+
+LOOPBACK = "127.0.0.1"
+# Machine ids of hollow hosts are UUIDs of this namespace: a host keeps its own for ever.
+_NAMESPACE = uuid.UUID("7e1c0a3e-6d1b-4f0e-9a5c-3d8f7b0c2a11")
+
+
+class Remembered(msgspec.Struct):
+    """What a hollow host keeps over a restart of its process."""
+
+    port: int
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class HollowSettings:
+    """What all hollow hosts of a process share."""
+
+    certificates: Path
+    endpoints: tuple[str, ...]
+    per_host: int
+    profile: Profile
+    seed: int
+    hosts_per_rack: int
+    boot_id: str
+    agent: AgentSettings
+    announce: AnnounceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the process lends to each of its hosts."""
+
+    clock: Callable[[], float]
+    jitter: Callable[[], float]
+    gate: AbstractAsyncContextManager[object]
+    services: SharedServices
+
+
+def host_id(number: int) -> str:
+    """The name of hollow host `number`, counted from 1."""
+    return f"hollow-{number:05d}"
+
+
+def load_identity(folder: Path, host: str, ca: bytes) -> Identity:
+    """From `<host id>.pem`, which holds key and certificate. Raises OSError naming the file."""
+    pem = (folder / f"{host}.pem").read_bytes()
+    return Identity(ca, pem, pem)
+
+
+class HollowHost:
+    """`listen`, `start`, then `run` until cancelled, `stop`."""
+
+    def __init__(
+        self,
+        number: int,
+        settings: HollowSettings,
+        around: Surroundings,
+        ca: bytes,
+        remembered: Remembered,
+    ) -> None:
+        self.id = host_id(number)
+        self._remembered = remembered
+        behaviour = Behaviour.of(settings.profile, settings.seed, self.id)
+        self.drivers = (HollowStorage(behaviour), HollowHypervisor(behaviour, settings.per_host))
+        identity = load_identity(settings.certificates, self.id, ca)
+        agent = Agent(
+            self.id,
+            _facts(number, self.id, settings),
+            *self.drivers,
+            MemoryLedger(),
+            clock=around.clock,
+            jitter=around.jitter,
+            settings=settings.agent,
+            incarnation=remembered.incarnation,
+            on_watched=self._on_watched,
+        )
+        self.agent = agent
+        self._server = AgentServer(AgentApi(agent), around.services, identity.for_server())
+        self._announcer = Announcer(
+            GrpcControllerClient(identity),
+            settings.endpoints,
+            "",
+            lambda: agent.facts,
+            jitter=around.jitter,
+            gate=around.gate,
+            settings=settings.announce,
+        )
+
+    def listen(self) -> Remembered:
+        """On the remembered port, or on another one if that is taken. Raises CannotListen."""
+        try:
+            port = self._server.listen(f"{LOOPBACK}:{self._remembered.port}")
+        except CannotListen:
+            if not self._remembered.port:
+                raise
+            port = self._server.listen(f"{LOOPBACK}:0")
+        self._announcer.announce_anew(f"{LOOPBACK}:{port}")
+        self._remembered = Remembered(port, self._remembered.incarnation)
+        return self._remembered
+
+    async def start(self) -> None:
+        await self.agent.open()
+        await self._server.start()
+
+    def run(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        return [group.create_task(self.agent.run()), group.create_task(self._announcer.run())]
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    def _on_watched(self, watched: bool) -> None:
+        self._announcer.on_watched(watched)
+
+
+def _facts(number: int, host: str, settings: HollowSettings) -> types.HostFacts:
+    rack = (number - 1) // settings.hosts_per_rack + 1
+    return types.HostFacts(
+        machine_id=uuid.uuid5(_NAMESPACE, host).hex,
+        boot_id=settings.boot_id,
+        labels={"rack": f"r{rack:02d}"},
+        capacity=types.Capacity(
+            guests=settings.per_host, memory_bytes=settings.profile.memory_bytes
+        ),
+        agent_version=VERSION,
+        hypervisor="hollow",
+        storage="hollow",
+    )

@@ -1,0 +1,184 @@
+"""fleet-hollow: many hollow hosts in one process, each a whole agent on an address of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import resource
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from fleet_agent import logs
+from fleet_agent.agent import AgentSettings
+from fleet_agent.announce import AnnounceSettings
+from fleet_agent.drivers.profile import BadProfile, load_profile
+from fleet_agent.hollow_host import (
+    HollowHost,
+    HollowSettings,
+    Remembered,
+    Surroundings,
+    host_id,
+)
+from fleet_agent.hollow_listing import ListingServer
+from fleet_agent.runner import RunnerSettings
+from fleet_agent.serving import CannotListen, SharedServices
+
+# A listening socket, a controller's connection, another for announcing, and room for a second
+# controller; the rest is gRPC's own, Python's, and the files it opens.
+FILES_PER_HOST = 4
+FILES_BESIDE = 256
+# Handshakes at once: more only makes each of them slower.
+ANNOUNCE_AT_ONCE = 32
+# Hosts whose servers start together.
+START_AT_ONCE = 64
+
+
+class HollowError(Exception):
+    """The process cannot run its hosts; one sentence."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="fleet-hollow", description=__doc__)
+    made.add_argument(
+        "--hosts", required=True, type=host_range, metavar="FIRST-LAST", help="or a count"
+    )
+    made.add_argument("--per-host", type=int, default=250, metavar="VMS")
+    made.add_argument("--profile", default="instant", help="instant, dom0 or a TOML file")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--certificates", required=True, type=Path, metavar="FOLDER")
+    made.add_argument("--endpoints", required=True, metavar="HOST:PORT,...")
+    made.add_argument("--state", required=True, type=Path, metavar="FOLDER")
+    made.add_argument("--racks", type=int, default=40, metavar="HOSTS", help="hosts in one rack")
+    made.add_argument("--listing", type=Path, metavar="SOCKET")
+    made.add_argument("--audit", type=float, default=600.0, metavar="SECONDS")
+    made.add_argument("--batch-size", type=int, default=RunnerSettings().batch_size)
+    made.add_argument("--log-level", choices=logs.LEVELS, default="warning")
+    return made
+
+
+def host_range(text: str) -> range:
+    """From "1-2240" or "2240". For argparse."""
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a count nor FIRST-LAST")
+    numbers = range(int(first), int(last) + 1) if dash else range(1, int(first) + 1)
+    if not numbers or numbers[0] < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} names no hosts; they are counted from 1")
+    return numbers
+
+
+def main() -> None:
+    options = parser().parse_args()
+    logs.configure(options.log_level)
+    try:
+        raise_file_limit(len(options.hosts))
+        asyncio.run(run(options))
+    except (HollowError, BadProfile, CannotListen) as error:
+        sys.exit(f"fleet-hollow: {error}")
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        sys.exit(f"fleet-hollow:{where} {error.strerror or error}")
+
+
+def raise_file_limit(hosts: int) -> None:
+    """Up to what the system allows. Raises HollowError when that is too little."""
+    needed = hosts * FILES_PER_HOST + FILES_BESIDE
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        fit = max(0, (hard - FILES_BESIDE) // FILES_PER_HOST)
+        raise HollowError(
+            f"{hosts} hosts need {needed} open files and this system allows {hard} (ulimit -Hn): "
+            f"raise that, or run at most {fit} hosts in one process"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Until SIGTERM or SIGINT."""
+    settings = HollowSettings(
+        certificates=options.certificates,
+        endpoints=tuple(options.endpoints.split(",")),
+        per_host=options.per_host,
+        profile=load_profile(options.profile),
+        seed=options.seed,
+        hosts_per_rack=max(1, options.racks),
+        boot_id=str(uuid.uuid4()),
+        agent=AgentSettings(
+            runner=RunnerSettings(batch_size=options.batch_size), audit_interval=options.audit
+        ),
+        announce=AnnounceSettings(),
+    )
+    around = Surroundings(
+        clock=time.monotonic,
+        jitter=random.Random(f"{options.seed}/{options.hosts[0]}").random,
+        gate=asyncio.Semaphore(ANNOUNCE_AT_ONCE),
+        services=SharedServices(),
+    )
+    await around.services.serving()
+    memory = Memory(options.state)
+    ca = (options.certificates / "ca.pem").read_bytes()
+    hosts = [
+        HollowHost(number, settings, around, ca, memory.of(host_id(number)))
+        for number in options.hosts
+    ]
+    listing = ListingServer({host.id: host.drivers for host in hosts})
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with asyncio.TaskGroup() as group:
+        server = await listing.start(options.listing) if options.listing else None
+        tasks = await bring_up(hosts, memory, group)
+        print(json.dumps({"event": "listening", "hosts": len(hosts)}), flush=True)
+        await stopping.wait()
+        if server is not None:
+            server.close()
+        await asyncio.gather(*(host.stop() for host in hosts))
+        for task in tasks:
+            task.cancel()
+
+
+async def bring_up(
+    hosts: list[HollowHost], memory: Memory, group: asyncio.TaskGroup
+) -> list[asyncio.Task[None]]:
+    """In lots, so that those that serve already answer meanwhile."""
+    tasks: list[asyncio.Task[None]] = []
+    for at in range(0, len(hosts), START_AT_ONCE):
+        for host in hosts[at : at + START_AT_ONCE]:
+            memory.hosts[host.id] = host.listen()
+            await host.start()
+        for host in hosts[at : at + START_AT_ONCE]:
+            tasks += host.run(group)
+    memory.save()
+    return tasks
+
+
+class Memory:
+    """`hosts.json` in the state folder: the port and the incarnation of each host."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "hosts.json"
+        self.hosts: dict[str, Remembered] = {}
+        if self._path.exists():
+            try:
+                known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Remembered])
+            except msgspec.MsgspecError as error:
+                raise HollowError(f"{self._path} is broken ({error}); remove it") from error
+            self.hosts = known
+
+    def of(self, host: str) -> Remembered:
+        if host not in self.hosts:
+            self.hosts[host] = Remembered(0, uuid.uuid4().hex)
+        return self.hosts[host]
+
+    def save(self) -> None:
+        beside = self._path.with_suffix(".new")
+        beside.write_bytes(msgspec.json.encode(self.hosts))
+        beside.replace(self._path)
