@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 20.0
+# etcd 3.4 starts on ARM only when told that one means it.
+_ARCHITECTURE = {"ETCD_UNSUPPORTED_ARCH": "arm64"} if platform.machine() == "aarch64" else {}
 # A tenth of the defaults: elections end in 0.1 s, and leases may be as short as one second.
 _QUICK = ("--heartbeat-interval=10", "--election-timeout=100")
 
@@ -44,6 +47,7 @@ class EtcdProcess:
         self.tls = tls
         self._options = options
         self._client_port, self._peer_port = free_ports(2)
+        self._token = str(self._peer_port)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,7 +65,7 @@ class EtcdProcess:
         with _readiness(self.folder / "ready") as ready, (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(),
-                env={**os.environ, "NOTIFY_SOCKET": str(self.folder / "ready")},
+                env={**os.environ, **_ARCHITECTURE, "NOTIFY_SOCKET": str(self.folder / "ready")},
                 stdout=log,
                 stderr=log,
             )
@@ -74,6 +78,12 @@ class EtcdProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def forget(self, token: str = "") -> None:
+        """Of a killed one, remove all data. With another token it comes back as another cluster;
+        without, etcd derives the same cluster id again from the same ports."""
+        shutil.rmtree(self.folder / "data")
+        self._token = token or self._token
 
     def signal(self, number: int) -> None:
         assert self._process is not None
@@ -105,7 +115,7 @@ class EtcdProcess:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=member-{self._peer_port}={peer}",
-            f"--initial-cluster-token={self._peer_port}",
+            f"--initial-cluster-token={self._token}",
             *_QUICK,
             *self._tls_options(),
             *self._options,

@@ -62,7 +62,7 @@ class MemoryStore:
         self._closed = False
 
     async def read(self, prefix: str = "") -> Snapshot:
-        self._begin()
+        await self._begin()
         found = [stored.entry for key, stored in self._keys.items() if key.startswith(prefix)]
         found.sort(key=lambda entry: entry.key)
         return Snapshot(tuple(found), self._revision, "memory")
@@ -70,7 +70,7 @@ class MemoryStore:
     async def txn(self, guards: Sequence[Guard], writes: Sequence[Put | Delete]) -> TxnResult:
         """Also raises LeaseLost for a Put on a lease that is gone: nothing is written."""
         transaction.check(guards, writes)
-        self._begin()
+        await self._begin()
         if not all(map(self._holds, guards)):
             return TxnResult(False, self._revision)
         for write in writes:
@@ -95,14 +95,14 @@ class MemoryStore:
                 await self._wait(self._news)
 
     async def grant(self, ttl_seconds: int) -> int:
-        self._begin()
+        await self._begin()
         self._granted += 1
         self._leases[self._granted] = _Lease(ttl_seconds, self._clock() + ttl_seconds)
         self._wake()
         return self._granted
 
     async def keep_alive(self, lease: int) -> int:
-        self._begin()
+        await self._begin()
         held = self._leases.get(lease)
         if held is None:
             raise LeaseLost(f"lease {lease:x} has expired or was revoked")
@@ -110,12 +110,12 @@ class MemoryStore:
         return held.ttl
 
     async def revoke(self, lease: int) -> None:
-        self._begin()
+        await self._begin()
         self._end(lease)
 
     async def compact(self, revision: int) -> None:
         """Forget the history before this revision. Not part of the port."""
-        self._begin()
+        await self._begin()
         if revision > self._revision:
             raise Unavailable(f"the store in memory has not reached revision {revision}")
         self._forget(revision)
@@ -124,7 +124,9 @@ class MemoryStore:
         self._closed = True
         self._wake()
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
+        """Each call gives others a turn first, as one over a network does."""
+        await asyncio.sleep(0)
         if self._closed:
             raise Unavailable("the store in memory has been closed")
         self._expire()
