@@ -31,9 +31,10 @@ keep_daemons_down() {
   fi
 }
 
+# As `systemctl disable etcd` does, which is not on every machine: what links to its unit goes.
 leave_etcd_disabled() {
-  if command -v deb-systemd-helper >/dev/null; then
-    deb-systemd-helper disable etcd.service >/dev/null 2>&1 || :
+  if [ -d /etc/systemd/system ]; then
+    find /etc/systemd/system -lname '*/etcd.service' -delete
   fi
   if [ -e /etc/init.d/etcd ]; then update-rc.d etcd disable >/dev/null 2>&1 || :; fi
   if [ -d /run/systemd/system ]; then systemctl daemon-reload >/dev/null 2>&1 || :; fi
@@ -51,8 +52,7 @@ run apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "$@
 }
 case " $* " in
   *" etcd-server "*)
-    # The mask goes first: a masked unit cannot be disabled.
-    if [ -L "$unit" ]; then case "$made" in *"$unit"*) rm -f "$unit" ;; esac; fi
+    clean
     leave_etcd_disabled
     ;;
 esac

@@ -1,0 +1,130 @@
+"""fleetctl sandbox up, status, down, demo."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from fleetctl.output import say, say_json
+from fleetctl.sandbox.context import DEFAULT_NAME
+from fleetctl.session import Session, output_option, pass_session
+
+name_option = click.option(
+    "--name", default=DEFAULT_NAME, show_default=True, help="Which sandbox; also its context."
+)
+
+
+@click.group()
+def sandbox() -> None:
+    """A whole cluster on this machine: etcd, a controller, hollow hosts.
+
+    Everything listens on loopback, on free ports, with certificates of its own. Its data lies
+    in the user's state folder; nothing of the machine's own etcd is touched.
+    """
+
+
+@sandbox.command()
+@name_option
+@click.option(
+    "--hosts", type=click.IntRange(1, 100_000), help="Hollow hosts; 4,480, or what fits here."
+)
+@click.option("--per-host", type=click.IntRange(1, 10_000), help="VMs a host admits; 250.")
+@click.option("--profile", help="How long its drivers take: instant, dom0 or a TOML file.")
+@click.option("--seed", type=click.IntRange(0), help="Of latencies and faults; 1.")
+@click.option("--hosts-per-rack", type=click.IntRange(1), help="For their label 'rack'; 40.")
+@click.option(
+    "--store",
+    type=click.Choice(["auto", "etcd", "memory"]),
+    default="auto",
+    help="auto: etcd if it is installed, else memory, which is not durable.",
+)
+@output_option
+@pass_session
+def up(
+    session: Session,
+    name: str,
+    hosts: int | None,
+    per_host: int | None,
+    profile: str | None,
+    seed: int | None,
+    hosts_per_rack: int | None,
+    store: str,
+) -> None:
+    """Starts the sandbox, or what of it has died. Returns when all hosts are live.
+
+    A sandbox keeps its settings until it is taken down.
+    """
+    from fleetctl.sandbox.folder import Folder
+    from fleetctl.sandbox.lifecycle import up as bring_up
+    from fleetctl.sandbox.progress import Progress
+    from fleetctl.sandbox.record import Settings
+    from fleetctl.sandbox.report import as_json, look
+
+    wanted = Settings(
+        hosts=hosts,
+        per_host=per_host,
+        profile=checked_profile(profile),
+        seed=seed,
+        hosts_per_rack=hosts_per_rack,
+        store="etcd" if store == "etcd" else "memory" if store == "memory" else None,
+    )
+    progress = Progress()
+    folder = Folder.of(name, os.environ)
+    with folder.locked():
+        record = bring_up(folder, wanted, progress)
+    if session.json:
+        say_json(as_json(look(folder)))
+    else:
+        say(
+            f"sandbox '{name}' is up: {record.hosts:,} hosts of {record.asked.per_host} VMs, "
+            f"{record.store_version} ({progress.total():.1f} s)"
+        )
+
+
+@sandbox.command()
+@name_option
+@output_option
+@pass_session
+def status(session: Session, name: str) -> None:
+    """Its processes, hosts and store. Exit code 1 if any process is missing."""
+    from fleetctl.sandbox.folder import Folder
+    from fleetctl.sandbox.report import as_json, as_text, look
+
+    seen = look(Folder.of(name, os.environ))
+    if session.json:
+        say_json(as_json(seen))
+    else:
+        say(as_text(seen))
+    if seen.state != "up":
+        raise SystemExit(1)
+
+
+@sandbox.command()
+@name_option
+@click.option("--keep", is_flag=True, help="Keep its state for the next up.")
+def down(name: str, keep: bool) -> None:
+    """Stops all its processes and removes its state and its context."""
+    from fleetctl.sandbox.folder import Folder
+    from fleetctl.sandbox.lifecycle import down as bring_down
+    from fleetctl.sandbox.progress import Progress
+
+    folder = Folder.of(name, os.environ)
+    if not folder.path.exists():
+        say(f"there is no sandbox '{name}'")
+        return
+    with folder.locked():
+        bring_down(folder, Progress(), keep=keep)
+    say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}")
+
+
+def checked_profile(profile: str | None) -> str | None:
+    """A named profile as it is, a file's with its whole path. Raises UsageError."""
+    if profile is None or profile in {"instant", "dom0"}:
+        return profile
+    if not Path(profile).is_file():
+        raise click.UsageError(
+            f"--profile {profile}: neither 'instant' nor 'dom0', nor a file that exists"
+        )
+    return str(Path(profile).resolve())

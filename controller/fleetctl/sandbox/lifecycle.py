@@ -1,0 +1,224 @@
+"""Brings a sandbox up and down. Up is to be repeated: it starts what is missing, nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from fleetctl.connection import Cluster
+from fleetctl.sandbox.context import context_of, current_context, select, withdraw
+from fleetctl.sandbox.errors import SandboxError, SandboxLateError
+from fleetctl.sandbox.folder import Folder
+from fleetctl.sandbox.identities import Identities, issue, issue_agents
+from fleetctl.sandbox.machine import Machine, raise_descriptor_limit
+from fleetctl.sandbox.parts import Part, parts_of
+from fleetctl.sandbox.planning import plan
+from fleetctl.sandbox.process import Process, daemon_environment, find, start, stop
+from fleetctl.sandbox.progress import Progress
+from fleetctl.sandbox.readiness import (
+    LOOK_SECONDS,
+    controller_serves,
+    etcd_is_healthy,
+    host_counts,
+    until,
+)
+from fleetctl.sandbox.record import Record, Settings, check_same
+
+ETCD_SECONDS = 60.0
+CONTROLLER_SECONDS = 60.0
+# For all links: a floor, and what a slow machine may take for each host.
+LINKS_SECONDS = 60.0
+STATUS_SECONDS = 5.0
+LINK_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Ascent:
+    """One `up` under way: what it works on, and which processes it has started itself."""
+
+    folder: Folder
+    record: Record
+    parts: list[Part]
+    running: dict[str, Process]
+    progress: Progress
+    started: list[Process]
+
+    @property
+    def identities(self) -> Identities:
+        return Identities(self.folder.certificates)
+
+
+def up(folder: Folder, wanted: Settings, progress: Progress) -> Record:
+    """Brings the sandbox up, its folder being held. Returns once every link is live.
+
+    Interrupted or failed, it stops what it has started; a sandbox that it made itself is then
+    removed, but for its logs after a failure. Raises SandboxError.
+    """
+    raise_descriptor_limit()
+    machine = Machine.look()
+    record = folder.load()
+    running = find(record.id) if record else {}
+    is_new = record is None or not (running or record.kept)
+    if record is None or is_new:
+        folder.clear()
+        record = plan(folder.name, wanted, machine)
+        record = replace(record, previous_context=current_context())
+        issue(record, Identities(folder.certificates))
+    else:
+        check_same(record, wanted)
+        record = replace(record, kept=False)
+    folder.save(record)
+    for reason in record.reasons if is_new else ():
+        progress.note(f"  {reason}")
+    parts = parts_of(record, folder, machine.etcd)
+    ascent = Ascent(folder, record, parts, running, progress, [])
+    try:
+        _forget_with_the_store(ascent)
+        _start_missing(ascent)
+        await_links(ascent)
+        select(record, folder)
+    except SandboxLateError:
+        select(record, folder)
+        raise
+    except BaseException as error:
+        stop(ascent.started)
+        if is_new and not isinstance(error, SandboxError):
+            folder.remove()
+        raise
+    return record
+
+
+def down(folder: Folder, progress: Progress, *, keep: bool) -> int:
+    """Stops all processes of the sandbox, its folder being held; returns how many there were.
+
+    Its state is removed, or with `keep` left for the next up. Raises SandboxError.
+    """
+    record = folder.load()
+    if record is not None:
+        withdraw(record, folder)
+    processes = list(find(record.id).values()) if record else []
+    with progress.phase(f"stopping {len(processes)} processes") as phase:
+        stop([process for process in processes if not process.part.startswith("etcd")])
+        stop([process for process in processes if process.part.startswith("etcd")])
+        phase.outcome = f"{len(processes)} processes stopped"
+    if keep and record is not None:
+        folder.save(replace(record, kept=True))
+    else:
+        folder.remove()
+    return len(processes)
+
+
+def _forget_with_the_store(ascent: Ascent) -> None:
+    """A store in memory ends with its controller: hosts that obey it would be ahead of the next,
+    so they start afresh with it."""
+    alive = any(replica.name in ascent.running for replica in ascent.record.controllers)
+    if ascent.record.durable or alive or not ascent.running:
+        return
+    ascent.progress.note("  the store in memory ended with its controller: hosts start afresh")
+    stop(list(ascent.running.values()))
+    ascent.running.clear()
+
+
+def _start_missing(ascent: Ascent) -> None:
+    missing = [part for part in ascent.parts if part.name not in ascent.running]
+    for kind in ("etcd", "controller", "hollow"):
+        parts = [part for part in missing if part.kind == kind]
+        if kind == "controller":
+            _issue_agents(ascent)
+        for part in parts:
+            _start(ascent, part)
+        for part in parts if kind == "etcd" else ():
+            _await_etcd(ascent, part)
+        for part in parts if kind == "controller" else ():
+            _await_controller(ascent, part)
+
+
+def _start(ascent: Ascent, part: Part) -> None:
+    ascent.folder.state_of(part.name).mkdir(exist_ok=True, mode=0o700)
+    ascent.folder.ready_file(part.name).unlink(missing_ok=True)
+    process = start(
+        part.name,
+        part.argv,
+        ascent.record.id,
+        ascent.folder.log_of(part.name),
+        {**daemon_environment(os.environ), **part.environment},
+    )
+    ascent.started.append(process)
+    ascent.running[part.name] = process
+
+
+def _issue_agents(ascent: Ascent) -> None:
+    with ascent.progress.phase("certificates") as phase:
+        issue_agents(ascent.record.hosts, ascent.identities)
+        phase.outcome = f"certificates for {ascent.record.hosts:,} hosts"
+
+
+def _await_etcd(ascent: Ascent, part: Part) -> None:
+    client = ascent.identities.etcd_client
+    with ascent.progress.phase(f"{part.name} starts") as phase:
+        until(
+            lambda: etcd_is_healthy(part.address, client),
+            ascent.running[part.name],
+            ETCD_SECONDS,
+            ascent.folder.log_of(part.name),
+            "served",
+        )
+        phase.outcome = f"{ascent.record.store_version} serves on {part.address}"
+
+
+def _await_controller(ascent: Ascent, part: Part) -> None:
+    process = ascent.running[part.name]
+    ready = ascent.folder.ready_file(part.name)
+    with ascent.progress.phase(f"{part.name} starts") as phase:
+        until(
+            lambda: controller_serves(ready, process.pid),
+            process,
+            CONTROLLER_SECONDS,
+            ascent.folder.log_of(part.name),
+            "served",
+        )
+        phase.outcome = f"{part.name} serves on {part.address}"
+
+
+def await_links(ascent: Ascent) -> None:
+    """Until the controller counts every host live. Raises SandboxLateError at the deadline, and
+    SandboxError if a process ends meanwhile."""
+    wanted = ascent.record.hosts
+    deadline = time.monotonic() + LINKS_SECONDS + LINK_SECONDS * wanted
+    controller = ascent.running[ascent.record.controllers[0].name]
+    link = Cluster(context_of(ascent.record, ascent.folder), STATUS_SECONDS)
+    with ascent.progress.phase("hosts connect") as phase:
+        live = 0
+        while live < wanted:
+            counts = host_counts(link)
+            live = counts.live if counts else live
+            phase.show(f"{live:,} of {wanted:,} hosts are live")
+            if live < wanted:
+                _check_time(deadline, live, ascent)
+                controller.ends_within(LOOK_SECONDS)
+                _check_alive(ascent)
+        hollow = len(ascent.record.hollow)
+        phase.outcome = f"{live:,} hosts live, in {hollow} process{'es' * (hollow != 1)}"
+
+
+def _check_time(deadline: float, live: int, ascent: Ascent) -> None:
+    if time.monotonic() > deadline:
+        raise SandboxLateError(
+            f"{live:,} of {ascent.record.hosts:,} hosts are live, the others still connect; "
+            f"the logs are in {_logs(ascent.folder)}"
+        )
+
+
+def _check_alive(ascent: Ascent) -> None:
+    for process in ascent.running.values():
+        if process.ends_within(0):
+            log = ascent.folder.log_of(process.part)
+            until(lambda: False, process, 0, log, "was connected")
+
+
+def _logs(folder: Folder) -> Path:
+    return folder.log_of("").parent

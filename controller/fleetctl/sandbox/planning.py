@@ -1,0 +1,53 @@
+"""Plans a new sandbox: what was asked, what the machine admits, which ports, which processes."""
+
+from __future__ import annotations
+
+import secrets
+
+from fleetctl.sandbox.errors import SandboxError
+from fleetctl.sandbox.machine import Machine, etcd_version, free_ports
+from fleetctl.sandbox.record import EtcdMember, HollowProcess, Record, Replica, Settings
+from fleetctl.sandbox.sizing import DEFAULT_HOSTS, DEFAULT_HOSTS_A_RACK, DEFAULT_PER_HOST, Size, fit
+
+
+def plan(name: str, wanted: Settings, machine: Machine) -> Record:
+    """A new sandbox, as asked for and as this machine admits. Raises SandboxError."""
+    asked = Settings(
+        hosts=wanted.hosts or DEFAULT_HOSTS,
+        per_host=wanted.per_host or DEFAULT_PER_HOST,
+        profile=wanted.profile or "instant",
+        seed=wanted.seed if wanted.seed is not None else 1,
+        hosts_per_rack=wanted.hosts_per_rack or DEFAULT_HOSTS_A_RACK,
+        store=wanted.store or ("etcd" if machine.etcd else "memory"),
+    )
+    assert asked.hosts is not None
+    if asked.store == "etcd" and machine.etcd is None:
+        raise SandboxError(
+            "etcd is not installed: install the Debian package etcd-server, or take "
+            "--store memory, which is not durable"
+        )
+    size = fit(asked.hosts, machine)
+    return _record(name, asked, size, machine)
+
+
+def _record(name: str, asked: Settings, size: Size, machine: Machine) -> Record:
+    etcd: list[EtcdMember] = []
+    client, peer, api = free_ports(3)
+    version = "memory (not durable)"
+    if asked.store == "etcd" and machine.etcd is not None:
+        etcd.append(EtcdMember("etcd-1", client, peer))
+        version = f"etcd {etcd_version(machine.etcd)}"
+    return Record(
+        id=secrets.token_hex(8),
+        name=name,
+        asked=asked,
+        hosts=size.hosts,
+        store_version=version,
+        reasons=list(size.reasons),
+        etcd=etcd,
+        controllers=[Replica("controller-1", api)],
+        hollow=[
+            HollowProcess(f"hollow-{number}", first, last)
+            for number, (first, last) in enumerate(size.processes, start=1)
+        ],
+    )

@@ -1,0 +1,174 @@
+"""How a sandbox stands: its processes, its hosts, its store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fleetctl.connection import Cluster
+from fleetctl.contexts import ClusterContext
+from fleetctl.output import table
+from fleetctl.sandbox.context import context_name
+from fleetctl.sandbox.errors import SandboxError
+from fleetctl.sandbox.folder import Folder
+from fleetctl.sandbox.identities import Identities
+from fleetctl.sandbox.machine import LOOPBACK
+from fleetctl.sandbox.process import find
+from fleetctl.sandbox.readiness import host_counts, version
+from fleetctl.sandbox.record import Record
+
+STATUS_SECONDS = 5.0
+
+
+class ProcessReport(msgspec.Struct, frozen=True, omit_defaults=False):
+    """`pid` and `leader` are null where there is no process, or none that could lead."""
+
+    name: str
+    kind: str
+    address: str
+    pid: int | None
+    alive: bool
+    hosts: int = 0
+    leader: bool | None = None
+
+
+class HostReport(msgspec.Struct, frozen=True):
+    """`wanted` is what the sandbox has; the others are counts of the leader, null without one."""
+
+    wanted: int
+    live: int | None = None
+    unreachable: int | None = None
+    suspect: int | None = None
+    lost: int | None = None
+
+
+class SandboxReport(msgspec.Struct, frozen=True):
+    """The shape of `fleetctl sandbox status -o json`.
+
+    `state` is up (all processes run), degraded (some do) or down. `reasons` say why there are
+    fewer hosts than asked for.
+    """
+
+    name: str
+    state: str
+    folder: str
+    context: str
+    endpoints: list[str]
+    store: str
+    durable: bool
+    per_host: int
+    profile: str
+    seed: int
+    hosts_per_rack: int
+    hosts: HostReport
+    processes: list[ProcessReport]
+    reasons: list[str]
+
+
+def look(folder: Folder) -> SandboxReport:
+    """Raises SandboxError if there is no such sandbox."""
+    record = folder.load()
+    if record is None:
+        raise SandboxError(
+            f"there is no sandbox '{folder.name}' in {folder.path.parent}: "
+            f"'fleetctl sandbox up' starts one"
+        )
+    running = {part: process.pid for part, process in find(record.id).items()}
+    leaders, hosts = _ask_controllers(record, folder, running)
+    return report(record, folder, running, leaders, hosts)
+
+
+def report(
+    record: Record,
+    folder: Folder,
+    running: dict[str, int],
+    leaders: frozenset[str],
+    hosts: HostReport,
+) -> SandboxReport:
+    """From what was found: `running` are pids by part, `leaders` the replicas that lead."""
+    processes = [
+        ProcessReport(name, kind, address, running.get(name), name in running, count, leader)
+        for name, kind, address, count, leader in (
+            *((one.name, "etcd", f"{LOOPBACK}:{one.client_port}", 0, None) for one in record.etcd),
+            *(
+                (one.name, "controller", f"{LOOPBACK}:{one.port}", 0, one.name in leaders)
+                for one in record.controllers
+            ),
+            *((one.name, "hollow", "", one.last - one.first + 1, None) for one in record.hollow),
+        )
+    ]
+    alive = sum(process.alive for process in processes)
+    state = "up" if alive == len(processes) else "degraded" if alive else "down"
+    asked = record.asked
+    return SandboxReport(
+        name=record.name,
+        state=state,
+        folder=str(folder.path),
+        context=context_name(record.name),
+        endpoints=record.endpoints,
+        store=record.store_version,
+        durable=record.durable,
+        per_host=asked.per_host or 0,
+        profile=asked.profile or "",
+        seed=asked.seed or 0,
+        hosts_per_rack=asked.hosts_per_rack or 0,
+        hosts=hosts,
+        processes=processes,
+        reasons=record.reasons,
+    )
+
+
+def _ask_controllers(
+    record: Record, folder: Folder, running: dict[str, int]
+) -> tuple[frozenset[str], HostReport]:
+    """Which replicas lead, and what the leader counts."""
+    leaders: set[str] = set()
+    hosts = HostReport(record.hosts)
+    operator = Identities(folder.certificates).operator
+    for replica in record.controllers:
+        if replica.name not in running:
+            continue
+        target = ClusterContext.with_identity([f"{LOOPBACK}:{replica.port}"], operator)
+        link = Cluster(target, STATUS_SECONDS)
+        answer = version(link)
+        if answer is None or not answer.leader:
+            continue
+        leaders.add(replica.name)
+        counts = host_counts(link)
+        if counts is not None:
+            hosts = HostReport(
+                record.hosts, counts.live, counts.unreachable, counts.suspect, counts.lost
+            )
+    return frozenset(leaders), hosts
+
+
+def as_text(seen: SandboxReport) -> str:
+    """For people: what runs where, and how many hosts are live."""
+    live = "" if seen.hosts.live is None else f"{seen.hosts.live:,} of "
+    rows = [
+        (one.name, str(one.pid or "-"), one.address or "-", one.hosts, _condition(one))
+        for one in seen.processes
+    ]
+    lines = [
+        f"sandbox {seen.name}: {seen.state}",
+        f"hosts    {live}{seen.hosts.wanted:,} live, {seen.per_host} VMs each",
+        f"store    {seen.store}",
+        f"profile  {seen.profile}, seed {seen.seed}",
+        f"folder   {seen.folder}",
+        *(f"note     {reason}" for reason in seen.reasons),
+        "",
+        table(("PROCESS", "PID", "ADDRESS", "HOSTS", "CONDITION"), rows),
+    ]
+    return "\n".join(lines)
+
+
+def _condition(process: ProcessReport) -> str:
+    if not process.alive:
+        return "dead"
+    return "leads" if process.leader else "runs"
+
+
+def as_json(seen: SandboxReport) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(seen)
+    return found

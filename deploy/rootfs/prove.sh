@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Shows that the demo and the sandbox work on a fresh minimal Debian (make rootfs-test), as root:
+#
+#   prove.sh [bookworm|trixie|all] [root|user|all] [setup]
+#
+# Each combination gets a root of its own, with nothing but Debian's minimum, make, git and (for
+# the user) sudo, and a fresh clone of this checkout's HEAD in it. HOSTS is the size of the demo's
+# sandbox there (default 64). The roots are made with mmdebstrap, from MIRROR where it is set, and
+# cached. With `setup`, only `make setup` is shown.
+set -euo pipefail
+
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/megafleet/rootfs
+suites=${1:-all} people=${2:-all} scope=${3:-everything}
+[ "$suites" = all ] && suites="bookworm trixie"
+[ "$people" = all ] && people="root user"
+
+say() { printf '\n== %s\n' "$*"; }
+refuse() { printf 'prove.sh: %s\n' "$*" >&2; exit 1; }
+
+[ "$(id -u)" = 0 ] || refuse "run this as root: it mounts and enters roots"
+for tool in mmdebstrap unshare git tar; do
+  command -v $tool >/dev/null || refuse "$tool is missing: apt-get install mmdebstrap util-linux git"
+done
+
+# What the network needs here: certificates (copied into the root), package index, proxies.
+bundle=${SSL_CERT_FILE:-${PIP_CERT:-}}
+bundle_inside=/var/tmp/ca-bundle.pem
+passed=()
+if [ -n "$bundle" ]; then passed+=("SSL_CERT_FILE=$bundle_inside" "PIP_CERT=$bundle_inside"); fi
+for name in PIP_INDEX_URL UV_DEFAULT_INDEX UV_INDEX_URL \
+  http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+  if [ -n "${!name:-}" ]; then passed+=("$name=${!name}"); fi
+done
+
+base_root() { # suite: makes the cached archive, prints its path
+  local archive=$cache/$1.tar
+  if ! [ -e "$archive" ]; then
+    mkdir -p "$cache"
+    mmdebstrap --quiet --variant=minbase --include=make,git,sudo "$1" "$archive.new.tar" ${MIRROR:-} >&2
+    mv "$archive.new.tar" "$archive"
+  fi
+  printf '%s\n' "$archive"
+}
+
+# Runs in a mount and process namespace of its own: all of it is gone when it ends.
+enter() { # root, home, user, and a script
+  local root=$1 home=$2 user=$3 script=$4
+  # shellcheck disable=SC2016
+  unshare --mount --pid --fork --kill-child sh -euc '
+    root=$1 home=$2 user=$3 script=$4; shift 4
+    mount -t proc proc "$root/proc"
+    mount -t tmpfs tmpfs "$root/tmp" -o mode=1777
+    for device in null zero full random urandom tty; do
+      [ -e "$root/dev/$device" ] || touch "$root/dev/$device"
+      mount --bind "/dev/$device" "$root/dev/$device"
+    done
+    cp /etc/resolv.conf /etc/hosts "$root/etc/"
+    chroot "$root" sudo -u "$user" env -i HOME="$home" USER="$user" TERM=dumb LANG=C.UTF-8 \
+      PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" \
+      bash -euo pipefail -c "cd; cd megafleet; $script" </dev/null
+  ' sh "$root" "$home" "$user" "$script" "${passed[@]}"
+}
+
+shown_setup='
+say() { printf "\n-- %s\n" "$*"; }
+say "before: $(. /etc/os-release; echo "$PRETTY_NAME"), as $(id -un)"
+for tool in python3 pip etcd uv gcc; do printf "%s: %s\n" $tool "$(command -v $tool || echo none)"; done
+say "make setup"; time make setup
+say "make setup, again"; time make setup
+say "after"; etcd --version | sed -n 1p; .venv/bin/python -V; .venv/bin/fleetctl version -o json || :
+for left in /usr/sbin/policy-rc.d /etc/systemd/system/etcd.service; do
+  if [ -e $left ] || [ -L $left ]; then echo "left behind: $left"; exit 1; fi
+done
+if find /etc/systemd/system /etc/rc?.d -name "*etcd*" -name "[!K]*" 2>/dev/null | grep .; then
+  echo "a system etcd is enabled"; exit 1
+fi
+'
+shown_rest='
+none_left() {
+  for process in /proc/[0-9]*; do
+    if tr "\0" " " <$process/cmdline 2>/dev/null | grep -E "^[^ ]*(etcd|python[^ ]*) "; then
+      echo "still runs after $1"; exit 1
+    fi
+  done
+}
+say "pip refuses the system"; python3 -m pip install rich 2>&1 | sed -n 1p || :
+say "make demo HOSTS=$HOSTS"; time make demo HOSTS=$HOSTS; none_left demo
+fleetctl=.venv/bin/fleetctl
+say "sandbox up"; time $fleetctl sandbox up --hosts $HOSTS
+say "sandbox up, again"; time $fleetctl sandbox up
+say "sandbox status"; $fleetctl sandbox status
+say "apply and scale"; $fleetctl apply -f deploy/samples/spv.yaml
+$fleetctl scale --total 1000; $fleetctl status
+say "sandbox down"; time $fleetctl sandbox down; none_left down
+'
+
+prove() { # suite, person
+  local archive root home=/root user=root script=$shown_setup
+  archive=$(base_root "$1")
+  root=$(mktemp -d "$cache/$1-$2.XXXX")
+  # shellcheck disable=SC2064
+  trap "rm -rf --one-file-system '$root'" EXIT
+  tar -C "$root" -xf "$archive"
+  if [ -n "$bundle" ]; then install -m 644 "$bundle" "$root$bundle_inside"; fi
+  if [ "$2" = user ]; then
+    user=ada home=/home/ada
+    chroot "$root" useradd -m -s /bin/bash $user
+    echo "$user ALL=(ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/$user"
+  fi
+  git clone -q --no-hardlinks "$checkout" "$root$home/megafleet"
+  chroot "$root" chown -R $user "$home/megafleet"
+  [ "$scope" = setup ] || script+=$shown_rest
+  enter "$root" $home $user "HOSTS=${HOSTS:-64}; $script"
+  rm -rf --one-file-system "$root"
+  trap - EXIT
+}
+
+for suite in $suites; do
+  for person in $people; do
+    say "$suite as $person"
+    prove "$suite" "$person"
+    say "$suite as $person: passed"
+  done
+done
