@@ -1,8 +1,7 @@
 """What a domain carries of ours in its <metadata>.
 
-Two elements of our own namespaces: the mark (fleet uid, index, generation, birth, term, epoch),
-written at define, and the readiness seen, added when the domain has become ready. Whatever
-carries no mark is not ours.
+Two elements of our own namespaces: the mark, written at define, and the readiness seen, added
+when the domain has become ready.
 """
 
 from __future__ import annotations
@@ -11,19 +10,11 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from fleet_agent.core.model import Batch, Kin, Mark
+from fleet_agent.core.marks import FIELDS, Marked, mark_fields, natural, pair, read_mark
+from fleet_agent.core.model import Batch
 
 MARK_NAMESPACE = "urn:megafleet:vm:1"
 READY_NAMESPACE = "urn:megafleet:ready:1"
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """The mark of one domain."""
-
-    kin: Kin
-    index: int
-    mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +34,7 @@ class ReadySeen:
 def mark_element(batch: Batch, index: int) -> etree._Element:
     """The mark of one VM of a batch."""
     return etree.Element(
-        f"{{{MARK_NAMESPACE}}}vm",
-        {
-            "uid": batch.kin.fleet_uid,
-            "index": str(index),
-            "generation": str(batch.kin.generation),
-            "birth": str(batch.kin.birth),
-            "term": "{}:{}".format(*batch.mark.term),
-            "epoch": "{}:{}".format(*batch.mark.epoch),
-        },
-        nsmap={"fleet": MARK_NAMESPACE},
+        f"{{{MARK_NAMESPACE}}}vm", mark_fields(batch, index), nsmap={"fleet": MARK_NAMESPACE}
     )
 
 
@@ -75,14 +57,7 @@ def parse_mark(domain: etree._Element) -> Marked | None:
     element = domain.find(f"metadata/{{{MARK_NAMESPACE}}}vm")
     if element is None:
         return None
-    try:
-        return Marked(
-            Kin(_word(element, "uid"), _number(element, "generation"), _number(element, "birth")),
-            _number(element, "index"),
-            Mark(_pair(element, "term"), _pair(element, "epoch")),
-        )
-    except ValueError:
-        return None
+    return read_mark({name: element.get(name, "") for name in FIELDS})
 
 
 def parse_ready(domain: etree._Element) -> ReadySeen | None:
@@ -91,8 +66,8 @@ def parse_ready(domain: etree._Element) -> ReadySeen | None:
     if element is None:
         return None
     try:
-        inode, read = _pair(element, "log")
-        return ReadySeen(_word(element, "boot"), _number(element, "domain"), inode, read)
+        inode, read = pair(element.get("log", ""))
+        return ReadySeen(element.get("boot", ""), natural(element.get("domain", "")), inode, read)
     except ValueError:
         return None
 
@@ -101,22 +76,3 @@ def parsed(xml: str) -> etree._Element:
     """A domain's XML as elements; entities stay unresolved, and nothing is fetched."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True)
     return etree.fromstring(xml.encode(), parser)
-
-
-def _word(element: etree._Element, attribute: str) -> str:
-    word = element.get(attribute)
-    if not word:
-        raise ValueError(f"{attribute} is missing")
-    return word
-
-
-def _number(element: etree._Element, attribute: str) -> int:
-    number = int(_word(element, attribute))
-    if number < 0:
-        raise ValueError(f"{attribute} is negative")
-    return number
-
-
-def _pair(element: etree._Element, attribute: str) -> tuple[int, int]:
-    first, _, second = _word(element, attribute).partition(":")
-    return int(first), int(second)

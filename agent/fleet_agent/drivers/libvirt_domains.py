@@ -56,7 +56,7 @@ class Found:
 
     def is_of(self, batch: Batch, index: int) -> bool:
         marked = parse_mark(self.xml)
-        return marked is not None and (marked.kin, marked.index) == (batch.kin, index)
+        return marked is not None and marked.is_of(batch, index)
 
 
 class Domains:

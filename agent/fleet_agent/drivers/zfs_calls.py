@@ -1,0 +1,180 @@
+"""The calls to ZFS that the driver makes: libzfs_core, one listing command, the device nodes.
+
+All blocking, callable from any thread. libzfs_core comes with the host (python3-pyzfs), in the
+version of the host's kernel module: PyPI's pyzfs is of 2016 and knows no channel programs.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import importlib
+import os
+import stat
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from fleet_agent.core.marks import FIELDS
+from fleet_agent.drivers.ports import DriverError
+
+PROPERTY_PREFIX = "megafleet:"
+NODES = Path("/dev/zvol")
+MODULE_VERSION = Path("/sys/module/zfs/version")
+
+# The value of the index property volmode for "dev": ZFS_VOLMODE_DEV in OpenZFS's sys/fs/zfs.h.
+VOLMODE_DEV = 2
+# _IOR(0x12, 125, char[256]) of the same header: the name of the zvol behind a device node.
+BLKZNAME = 0x8100127D
+ZVOL_NAME_BYTES = 256
+
+LISTING_SECONDS = 120.0  # zfs(8) waits for a pool that is suspended; the driver does not
+
+
+class ZfsError(Exception):
+    """A call failed; `number` is an errno."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A device node that opens: which zvol is behind it, and how many bytes it has."""
+
+    zvol: str
+    size: int
+
+
+class ZfsCalls(Protocol):
+    """What the driver asks of ZFS. Names are full dataset names."""
+
+    def clone(self, name: str, origin: str, marks: Mapping[str, str], size: int) -> None:
+        """A volume from a snapshot, with its marks at once, volmode=dev; `size` in bytes, 0 for
+        the snapshot's. Raises ZfsError."""
+
+    def destroy(self, name: str) -> None:
+        """Raises ZfsError."""
+
+    def exists(self, name: str) -> bool: ...
+
+    def volumes(self, parent: str) -> Mapping[str, Mapping[str, str]]:
+        """The marks, whole or not, of each volume right below `parent`. Raises DriverError."""
+
+    def space(self, parent: str) -> tuple[int, int]:
+        """Bytes used below `parent`, and still available there. Raises DriverError."""
+
+    def node(self, name: str) -> Node | None:
+        """The volume's device node, when there is one and it opens."""
+
+    def version(self) -> str: ...
+
+
+class _Lzc(Protocol):
+    def lzc_clone(self, name: bytes, origin: bytes, props: Mapping[bytes, bytes | int]) -> None: ...
+
+    def lzc_destroy(self, name: bytes) -> None: ...
+
+    def lzc_exists(self, name: bytes) -> bool: ...
+
+
+class HostZfs:
+    """ZfsCalls on this host. Raises DriverError when the host's libzfs_core is not there."""
+
+    def __init__(self) -> None:
+        try:
+            module = importlib.import_module("libzfs_core")
+            self._error: type[Exception] = importlib.import_module(
+                "libzfs_core.exceptions"
+            ).ZFSError
+        except (ImportError, OSError) as error:
+            raise DriverError(
+                f"libzfs_core does not load ({error}); install the host's python3-pyzfs, and let "
+                "the agent's environment see the host's packages"
+            ) from error
+        if not hasattr(module, "lzc_channel_program"):
+            raise DriverError(
+                f"the libzfs_core in {module.__file__} is PyPI's pyzfs of 2016 and not the "
+                "host's; uninstall pyzfs there and install the host's python3-pyzfs"
+            )
+        self._lzc = cast(_Lzc, module)
+
+    def clone(self, name: str, origin: str, marks: Mapping[str, str], size: int) -> None:
+        properties: dict[bytes, bytes | int] = {
+            (PROPERTY_PREFIX + field).encode(): value.encode() for field, value in marks.items()
+        }
+        properties[b"volmode"] = VOLMODE_DEV
+        if size:
+            properties[b"volsize"] = size
+        try:
+            self._lzc.lzc_clone(name.encode(), origin.encode(), properties)
+        except self._error as error:
+            raise _zfs_error(error) from error
+
+    def destroy(self, name: str) -> None:
+        try:
+            self._lzc.lzc_destroy(name.encode())
+        except self._error as error:
+            raise _zfs_error(error) from error
+
+    def exists(self, name: str) -> bool:
+        return self._lzc.lzc_exists(name.encode())
+
+    def volumes(self, parent: str) -> Mapping[str, Mapping[str, str]]:
+        # libzfs_core offers no way to read properties; "-" stands for a property not set.
+        columns = ["name", *(PROPERTY_PREFIX + field for field in FIELDS)]
+        lines = _zfs("list", "-H", "-p", "-d", "1", "-t", "volume", "-o", ",".join(columns), parent)
+        rows = (line.split("\t") for line in lines)
+        return {name: dict(zip(FIELDS, marks, strict=True)) for name, *marks in rows}
+
+    def space(self, parent: str) -> tuple[int, int]:
+        (line,) = _zfs("list", "-H", "-p", "-d", "0", "-o", "used,available", parent)
+        used, available = line.split("\t")
+        return int(used), int(available)
+
+    def node(self, name: str) -> Node | None:
+        try:
+            node = os.open(NODES / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # not there yet, or not ready to be opened
+            return None
+        try:
+            if not stat.S_ISBLK(os.fstat(node).st_mode):
+                return None
+            answer = fcntl.ioctl(node, BLKZNAME, bytes(ZVOL_NAME_BYTES))
+            zvol = answer.partition(b"\0")[0].decode()
+            return Node(zvol, os.lseek(node, 0, os.SEEK_END))
+        except OSError:  # another device's node, left from a volume that is gone
+            return None
+        finally:
+            os.close(node)
+
+    def version(self) -> str:
+        try:
+            return MODULE_VERSION.read_text().strip().partition("-")[0]
+        except OSError:
+            return "(module not loaded)"
+
+
+def _zfs(*arguments: str) -> list[str]:
+    """Lines of a zfs(8) command that only reads. Raises DriverError."""
+    try:
+        ended = subprocess.run(
+            ["zfs", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=LISTING_SECONDS,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DriverError(f"cannot list ZFS volumes: {error}") from error
+    if ended.returncode:
+        raise DriverError(f"cannot list ZFS volumes: {ended.stderr.strip()}")
+    return ended.stdout.splitlines()
+
+
+def _zfs_error(error: Exception) -> ZfsError:
+    number = getattr(error, "errno", None) or errno.EIO
+    return ZfsError(number, f"{type(error).__name__} ({os.strerror(number)})")
