@@ -1,7 +1,7 @@
 """Reports for one reader of the board: a full one, then numbered deltas at the reader's pace.
 
-The first change after quiet is told at once, and so is the moment when the host has nothing
-left to do; everything between waits for the pace and goes out as one. Without news a heartbeat
+The moment when the host has nothing left to do is told at once; the first change after quiet
+after a moment in which more may come; everything between waits for the pace and goes out as one. Without news a heartbeat
 is sent. What a slow reader has not fetched is never queued: it grows into the next report.
 """
 
@@ -35,6 +35,8 @@ class Pace:
 
 
 DEFAULT_PACE = Pace()
+# Seconds: an assignment that is carried out within them makes one report, not two.
+SETTLE = 0.02
 
 
 class Reports:
@@ -46,7 +48,7 @@ class Reports:
         self._clock = clock
         self._alarm = Alarm()
         self._sequence = 0
-        self._last_sent = 0.0
+        self._last_sent = self._news_since = 0.0
         self._urgent = False
         self._closed = False
         self._clear()
@@ -85,8 +87,9 @@ class Reports:
     def _due(self) -> float:
         if self._urgent:
             return 0.0
-        wait = self._pace.min_interval if self._news else self._pace.heartbeat
-        return self._last_sent + wait
+        if not self._news:
+            return self._last_sent + self._pace.heartbeat
+        return max(self._last_sent + self._pace.min_interval, self._news_since + SETTLE)
 
     def _sent(self, report: agent.Report, now: float) -> agent.Report:
         self._sequence += 1
@@ -101,6 +104,7 @@ class Reports:
     def _note(self) -> None:
         if not self._news:
             self._news = True
+            self._news_since = self._clock()
             self._alarm.ring()
 
     def on_states(self, kin: Kin, indices: IndexSet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from fleet.identity import Fleet
 from fleet.ranges import IndexSet
@@ -31,9 +32,11 @@ class Phase(IntEnum):
     READY = 3  # active, and its readiness has been seen since it was started
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Kin:
-    """What VMs of one group share: the mark that each of their domains and clones carries."""
+class Kin(NamedTuple):
+    """What VMs of one group share: the mark that each of their domains and clones carries.
+
+    A tuple, since it is the key of everything and its hash is taken a hundred times a plan.
+    """
 
     fleet_uid: str
     generation: int
