@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -117,6 +118,30 @@ def down(name: str, keep: bool) -> None:
     with folder.locked():
         bring_down(folder, Progress(), keep=keep)
     say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}")
+
+
+@sandbox.command()
+@click.option("--hosts", type=click.IntRange(1, 100_000), help="4,480, or what fits here.")
+@click.option("--per-host", type=click.IntRange(1, 10_000), help="VMs a host admits; 250.")
+@click.option("--total", type=click.IntRange(1), help="1,000,000, or what fits the hosts.")
+@click.option("--profile", help="As for up.")
+@click.pass_context
+def demo(
+    ctx: click.Context,
+    hosts: int | None,
+    per_host: int | None,
+    total: int | None,
+    profile: str | None,
+) -> None:
+    """A sandbox, a sample fleet in it, and a million VMs.
+
+    At a terminal the sandbox then stays up until Ctrl-C; else it is stopped.
+    """
+    from fleetctl.sandbox.demo import run
+    from fleetctl.sandbox.record import Settings
+
+    wanted = Settings(hosts=hosts, per_host=per_host, profile=checked_profile(profile))
+    run(ctx, wanted, total, stay=sys.stdin.isatty() and sys.stdout.isatty())
 
 
 def checked_profile(profile: str | None) -> str | None:

@@ -1,0 +1,162 @@
+"""The demo: a sandbox, a sample fleet, a million VMs, and what to try next."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from fleetctl.commands.apply import apply
+from fleetctl.commands.scale import scale
+from fleetctl.commands.status import status
+from fleetctl.output import note, say
+from fleetctl.sandbox.errors import SandboxError
+from fleetctl.sandbox.folder import Folder
+from fleetctl.sandbox.lifecycle import down, up
+from fleetctl.sandbox.progress import Progress
+from fleetctl.sandbox.record import Record, Settings
+from fleetctl.sandbox.sizing import FULL_TOTAL, demo_total
+from fleetctl.session import Session
+
+DEMO = "demo"
+SAMPLE = "spv.yaml"
+SCALE_SECONDS = 1800.0
+
+
+def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) -> None:
+    """All of it. Holds the sandbox from beginning to end; it is stopped however this ends.
+
+    With `stay` the sandbox stays up until Ctrl-C. Raises Trouble, and Abort when interrupted
+    before the end.
+    """
+    folder = Folder.of(DEMO, os.environ)
+    sample = sample_file(SAMPLE)
+    with folder.locked(), _interruptible() as interrupt:
+        progress = Progress()
+        if folder.load() is not None:
+            note("A demo that was not stopped is taken down first.")
+            down(folder, progress, keep=False)
+            folder.path.mkdir(parents=True, mode=0o700)
+        try:
+            _show(ctx, up(folder, wanted, progress), sample, total)
+            if stay:
+                _stay()
+        except BaseException as error:
+            if interrupt.came:
+                raise click.Abort from error
+            raise
+        finally:
+            interrupt.ignore()
+            if folder.path.exists():
+                down(folder, Progress(), keep=False)
+
+
+def sample_file(name: str) -> Path:
+    """A sample of deploy/samples: beside the package, or in the checkout it runs from."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "samples", package.parents[1] / "deploy" / "samples"):
+        if (folder / name).is_file():
+            return folder / name
+    raise SandboxError(f"the sample {name} is missing: run this from a checkout of Megafleet")
+
+
+def _show(ctx: click.Context, record: Record, sample: Path, total: int | None) -> None:
+    ctx.find_root().ensure_object(Session).context = record.name
+    capacity = record.hosts * (record.asked.per_host or 0)
+    wanted = total or demo_total(record.hosts, record.asked.per_host or 0)
+    if not total and wanted < FULL_TOTAL:
+        note(f"{capacity:,} VMs fit this sandbox: the demo scales to {wanted:,}.")
+    if not record.durable:
+        note("etcd is not installed: the store is in memory, and not durable.")
+    fleetctl = command_name()
+    _tell(f"{fleetctl} apply -f {_short(sample)}")
+    ctx.invoke(apply, filename=str(sample))
+    _tell(f"{fleetctl} scale --total {wanted}")
+    ctx.invoke(
+        scale,
+        fleet="",
+        total=wanted,
+        plan_only=False,
+        partial=False,
+        token="",
+        no_wait=False,
+        timeout=SCALE_SECONDS,
+    )
+    _tell(f"{fleetctl} status")
+    ctx.invoke(status, fleet="")
+    say(what_next(fleetctl, record))
+
+
+def what_next(fleetctl: str, record: Record) -> str:
+    """Commands to copy, for a sandbox that runs."""
+    more = record.hosts * (record.asked.per_host or 0)
+    commands = (
+        (f"scale --total {more}", "every host full"),
+        (f"scale --total {more // 2} --plan", "what that would remove"),
+        ("vms --index 0-9", "the first ten VMs, and where they are"),
+        ("hosts", "the hosts"),
+        ("watch", "the live display, while another terminal scales"),
+        (f"sandbox status --name {record.name}", "the processes: kill one, and see"),
+    )
+    width = max(len(command) for command, _ in commands)
+    lines = [f"  {fleetctl} {command:<{width}}   # {what}" for command, what in commands]
+    return "\n".join(("", "To try next, in another terminal:", *lines))
+
+
+def command_name() -> str:
+    """How this fleetctl is called from here."""
+    return _short(Path(sys.argv[0]).absolute())
+
+
+def _short(path: Path) -> str:
+    """A path relative to the working directory, if it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _tell(command: str) -> None:
+    note(click.style(f"\n$ {command}", bold=True))
+
+
+def _stay() -> None:
+    note("\nThe sandbox stays up until Ctrl-C.")
+    try:
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        note("")
+
+
+class _Interrupt:
+    """Whether this process was asked to end: Ctrl-C, SIGTERM, or its terminal was closed."""
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+    def ignore(self) -> None:
+        """From here on nothing stops the stopping."""
+        for number in self.signals:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _interruptible() -> Iterator[_Interrupt]:
+    interrupt = _Interrupt()
+    before = {number: signal.signal(number, interrupt) for number in _Interrupt.signals}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
