@@ -39,7 +39,7 @@ NODE = """<node><cpu><mhz>2000</mhz><model>x</model><active>4</active><nodes>1</
 
 
 def batch(indices: IndexSet, spec: types.FleetSpec = SPEC, fleet: Fleet = FLEET) -> Batch:
-    kin = replace(KIN, fleet_uid=fleet.uid)
+    kin = KIN._replace(fleet_uid=fleet.uid)
     return Batch(fleet, kin, spec, Mark((1, 10), (1, 20)), indices)
 
 
@@ -253,7 +253,7 @@ class TestHypervisor:
 
     async def test_fleets_births_and_generations_are_told_apart(self, driver: Hypervisor) -> None:
         neighbour = replace(OTHER, name="other")
-        younger = replace(batch(IndexSet.of([7])), kin=replace(KIN, birth=99))
+        younger = replace(batch(IndexSet.of([7])), kin=KIN._replace(birth=99))
         for vms in (
             batch(IndexSet.span(0, 2)),
             batch(IndexSet.span(0, 3), fleet=neighbour),
