@@ -14,8 +14,8 @@ _VENV = "/opt/megafleet/venv"
 _SITE_PACKAGES = "opt/megafleet/venv/lib/python3.13/site-packages"
 # Where the checkout's sources are put at `make lab`; see agent_install.py.
 _SOURCE_ROOTS = ("/opt/megafleet/src/proto", "/opt/megafleet/src/agent")
-# Periodic work, waiting for a network that is there or not, and guests started behind the
-# agent's back: none of it belongs in this dom0.
+# Periodic work, waiting for a network or for pools of an earlier boot (there are none), and guests
+# started behind the agent's back: none of it belongs in this dom0.
 _MASKED = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -29,7 +29,10 @@ _MASKED = (
     "man-db.timer",
     "systemd-networkd-wait-online.service",
     "systemd-timesyncd.service",
+    "systemd-udev-settle.service",
     "xendomains.service",
+    "zfs-import-cache.service",
+    "zfs-import-scan.service",
     "zfs-volume-wait.service",
 )
 _ENABLED = ("systemd-networkd.service", "ssh.service", "libvirtd.service", "megafleet-lab.target")
