@@ -14,7 +14,7 @@ import grpc
 from fleet.etcd import rpc_pb2 as rpc
 from fleet.transport import Identity
 from fleet_controller.store import transaction
-from fleet_controller.store.etcd_members import Member, Members, explain
+from fleet_controller.store.etcd_members import PASSING, Member, Members, explain
 from fleet_controller.store.etcd_watch import EtcdWatch
 from fleet_controller.store.etcd_wire import Keyspace
 from fleet_controller.store.port import (
@@ -132,7 +132,8 @@ class EtcdStore:
         try:
             answer = await member.kv.Txn(request, timeout=seconds)
         except grpc.aio.AioRpcError as error:
-            self._members.pass_turn(member)
+            if error.code() in PASSING:
+                self._members.pass_turn(member)
             raise self._outcome(error) from error
         self._members.accept_newest(answer, floor)
         return TxnResult(answer.succeeded, answer.header.revision)

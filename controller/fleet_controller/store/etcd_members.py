@@ -30,7 +30,7 @@ PROBE_SECONDS = 2.0
 # Makes a member that has lost its quorum end a watch instead of falling silent.
 REQUIRE_LEADER = (("hasleader", "true"),)
 
-_OPTIONS: tuple[tuple[str, Any], ...] = (
+OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 0),
@@ -61,10 +61,12 @@ class Member:
     def __init__(self, address: str, identity: Identity | None) -> None:
         self.address = address
         self._closed = False
+        # Whether it has said who it is since a call to it last failed.
+        self.known = False
         self._channel = (
-            grpc.aio.insecure_channel(address, options=_OPTIONS)
+            grpc.aio.insecure_channel(address, options=OPTIONS)
             if identity is None
-            else grpc.aio.secure_channel(address, identity.for_channel(), options=_OPTIONS)
+            else grpc.aio.secure_channel(address, identity.for_channel(), options=OPTIONS)
         )
         self.kv = stubs.KVStub(self._channel)
         self.leases = stubs.LeaseStub(self._channel)
@@ -73,7 +75,10 @@ class Member:
 
     @property
     def connected(self) -> bool:
-        return not self._closed and self._channel.get_state() is grpc.ChannelConnectivity.READY
+        """Known, by a connection that is up."""
+        if self._closed or not self.known:
+            return False
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
 
     async def probe(self, seconds: float, *, patient: bool) -> rpc.StatusResponse:
         """Connect and ask who it is. Impatient: a refused connection ends it at once."""
@@ -98,6 +103,7 @@ class Members:
         self._turn = 0
         self._cluster = 0
         self._revision = 0
+        self._replaced = ""
         self.version = ""
         self.closed = False
 
@@ -111,7 +117,8 @@ class Members:
         return ",".join(member.address for member in self._members)
 
     def pass_turn(self, member: Member) -> None:
-        """The member failed: another is asked from here on."""
+        """The member failed a call: another is asked from here on."""
+        member.known = False
         if self._members[self._turn] is member:
             self._turn = (self._turn + 1) % len(self._members)
 
@@ -121,10 +128,11 @@ class Members:
         if self._cluster == 0:
             self._cluster = cluster
         if cluster != self._cluster:
-            raise StoreReplaced(
+            self._replaced = (
                 f"etcd at {self.addresses} is another cluster ({cluster:x}) than the one this"
                 f" controller began with ({self._cluster:x})"
             )
+        self._refuse_replaced()
         return answer
 
     async def ask_newest(self, until: float, call: Callable[[Member, float], Awaitable[A]]) -> A:
@@ -141,10 +149,11 @@ class Members:
         """`floor`: the revision when the call was sent; answers may overtake one another."""
         reached = self.accept(answer).header.revision
         if reached < floor:
-            raise StoreReplaced(
+            self._replaced = (
                 f"etcd at {self.addresses} is at revision {reached} and had been at {floor}:"
                 " it was made anew or restored from an older state"
             )
+        self._refuse_replaced()
         self._revision = max(self._revision, reached)
         return answer
 
@@ -153,7 +162,7 @@ class Members:
 
         Raises Unavailable, StoreReplaced. Nothing but a question for its name has been sent.
         """
-        self._refuse_closed()
+        self._refuse_ended()
         for _ in self._members:
             member = self._members[self._turn]
             if member.connected:
@@ -171,15 +180,21 @@ class Members:
     async def wait_connected(self) -> Member:
         """As `connected`, however long it takes. Raises StoreReplaced; Unavailable when closed."""
         while True:
-            self._refuse_closed()
+            self._refuse_ended()
             member = self._members[self._turn]
             if member.connected or not await self._greet(member, PROBE_SECONDS, patient=True):
                 return member
             self.pass_turn(member)
 
-    def _refuse_closed(self) -> None:
+    def _refuse_ended(self) -> None:
         if self.closed:
             raise Unavailable("the connection to etcd has been closed")
+        self._refuse_replaced()
+
+    def _refuse_replaced(self) -> None:
+        """A store found replaced stays so, whoever answers later."""
+        if self._replaced:
+            raise StoreReplaced(self._replaced)
 
     async def _greet(
         self, member: Member, seconds: float, *, patient: bool
@@ -189,6 +204,7 @@ class Members:
         except grpc.aio.AioRpcError as error:
             return error
         self.version = status.version
+        member.known = True
         return None
 
     async def ask(self, until: float, call: Callable[[Member, float], Awaitable[A]]) -> A:

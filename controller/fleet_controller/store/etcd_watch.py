@@ -16,7 +16,7 @@ import grpc
 from fleet.etcd import rpc_pb2 as rpc
 from fleet_controller.store.etcd_members import REQUIRE_LEADER, Member, Members
 from fleet_controller.store.etcd_wire import Keyspace
-from fleet_controller.store.port import Change, Compacted, StoreReplaced
+from fleet_controller.store.port import Change, Compacted, StoreReplaced, Unavailable
 
 Stream = grpc.aio.StreamStreamCall[rpc.WatchRequest, rpc.WatchResponse]
 
@@ -40,6 +40,9 @@ class EtcdWatch:
         while not self._members.closed:
             try:
                 member = await self._members.wait_connected()
+            except Unavailable:
+                return  # closed meanwhile
+            try:
                 async with aclosing(self._stream(member)) as batches:
                     async for batch in batches:
                         yield batch
