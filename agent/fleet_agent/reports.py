@@ -1,8 +1,9 @@
 """Reports for one reader of the board: a full one, then numbered deltas at the reader's pace.
 
 The moment when the host has nothing left to do is told at once; the first change after quiet
-after a moment in which more may come; everything between waits for the pace and goes out as one. Without news a heartbeat
-is sent. What a slow reader has not fetched is never queued: it grows into the next report.
+after a moment in which more may come; everything between waits for the pace and goes out as
+one. Without news a heartbeat is sent. What a slow reader has not fetched is never queued: it
+grows into the next report.
 """
 
 from __future__ import annotations

@@ -1,0 +1,73 @@
+"""Facts of this dom0 that the agent states: who it is, since when, and where it is reached."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from pathlib import Path
+
+from fleet.transport import DOMAIN, Role
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MACHINE_ID = Path("/etc/machine-id")
+# How a DNS name of ours stands in a certificate: tag 2 of GeneralName, a length below 128, text.
+_NAME = re.compile(rb"\x82(.)([a-z0-9.-]+)\." + f"{Role.AGENT}.{DOMAIN}".encode(), re.DOTALL)
+_SUFFIX_LENGTH = len(f".{Role.AGENT}.{DOMAIN}")
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class HostError(Exception):
+    """A fact is missing; one sentence."""
+
+
+def host_id_of(certificate: bytes) -> str:
+    """The host that a PEM certificate names, `<host id>.agent.megafleet`. Raises HostError.
+
+    Others verify the certificate; here its holder only reads its own name in it.
+    """
+    block = _PEM.search(certificate)
+    if block is None:
+        raise HostError("the certificate is not PEM")
+    try:
+        der = ssl.PEM_cert_to_DER_cert(block[0].decode("ascii"))
+    except ValueError as error:
+        raise HostError(f"the certificate is not PEM: {error}") from error
+    for found in _NAME.finditer(der):
+        if found[1][0] == len(found[2]) + _SUFFIX_LENGTH:
+            return found[2].decode("ascii")
+    raise HostError(f"the certificate names no host: it carries no <host>.{Role.AGENT}.{DOMAIN}")
+
+
+def boot_id() -> str:
+    return _read(BOOT_ID)
+
+
+def machine_id() -> str:
+    return _read(MACHINE_ID)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        raise HostError(f"{path} cannot be read: {error}") from error
+
+
+def address_towards(endpoint: str) -> str:
+    """The address from which this host would reach the endpoint; nothing is sent.
+
+    Raises HostError.
+    """
+    host, _, port = endpoint.rpartition(":")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise HostError(
+            f"no address of this host leads to {endpoint} ({error.strerror}): set advertise"
+        ) from error

@@ -1,0 +1,186 @@
+"""fleet-agent: the agent of one dom0. Stopping it stops no VM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import sdnotify
+import structlog
+
+from fleet.transport import Identity
+from fleet.v1 import types_pb2 as types
+from fleet_agent import host, logs, settings
+from fleet_agent.agent import Agent, AgentSettings
+from fleet_agent.announce import Announcer, AnnounceSettings
+from fleet_agent.api import AgentApi
+from fleet_agent.controller_client import GrpcControllerClient
+from fleet_agent.core.assignment import BadAssignment
+from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
+from fleet_agent.ledger import FileLedger, LedgerError
+from fleet_agent.runner import RunnerSettings
+from fleet_agent.serving import AgentServer, CannotListen, SharedServices
+from fleet_agent.settings import BadSettings, Settings
+from fleet_agent.version import VERSION
+
+log = structlog.get_logger()
+
+# Calls in flight get so long to end when the agent stops.
+STOP_SECONDS = 2.0
+
+
+def main() -> None:
+    try:
+        asked = settings.load()
+        logs.configure(asked.log.level, as_json=asked.log.json)
+        asyncio.run(run(asked))
+    except (BadSettings, host.HostError, LedgerError, DriverError, CannotListen) as error:
+        sys.exit(f"fleet-agent: {error}")
+    except BadAssignment as error:
+        sys.exit(f"fleet-agent: the ledger's assignment makes no sense to this version: {error}")
+    except OSError as error:
+        where = f" {error.filename}:" if error.filename else ""
+        sys.exit(f"fleet-agent:{where} {error.strerror or error}")
+
+
+@dataclass(frozen=True, slots=True)
+class Drivers:
+    storage: Storage
+    hypervisor: Hypervisor
+
+    async def close(self) -> None:
+        await self.hypervisor.close()
+        await self.storage.close()
+
+
+async def run(asked: Settings) -> None:
+    """Until SIGTERM or SIGINT."""
+    identity = Identity.load(Path(asked.identity))
+    host_id = host.host_id_of(identity.certificate)
+    drivers = open_drivers(asked)
+    with ThreadPoolExecutor(1, "ledger") as executor:
+        facts = await facts_of(asked, drivers)
+        watched: list[Announcer] = []
+        agent = Agent(
+            host_id,
+            facts,
+            drivers.storage,
+            drivers.hypervisor,
+            FileLedger(Path(asked.ledger), executor),
+            clock=time.monotonic,
+            jitter=random.random,
+            settings=agent_settings(asked),
+            incarnation=uuid.uuid4().hex,
+            on_watched=lambda held: watched[0].on_watched(held),
+        )
+        await agent.open()
+        services = SharedServices()
+        server = AgentServer(AgentApi(agent), services, identity.for_server())
+        port = server.listen(asked.listen)
+        announcer = Announcer(
+            GrpcControllerClient(identity),
+            asked.endpoints,
+            asked.advertise or advertised(asked, port),
+            lambda: agent.facts,
+            jitter=random.random,
+            gate=contextlib.nullcontext(),
+            settings=AnnounceSettings(),
+        )
+        watched.append(announcer)
+        try:
+            await serve(agent, announcer, server, services)
+        finally:
+            await drivers.close()
+
+
+async def serve(
+    agent: Agent, announcer: Announcer, server: AgentServer, services: SharedServices
+) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    systemd = sdnotify.SystemdNotifier()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(agent.run()), group.create_task(announcer.run())]
+        await server.start()
+        await services.serving()
+        systemd.notify("READY=1")
+        log.info("serving", host=agent.host_id, incarnation=agent.facts.incarnation)
+        await stopping.wait()
+        systemd.notify("STOPPING=1")
+        log.info("stopping; VMs keep running", host=agent.host_id)
+        await services.stopping()
+        await server.stop(STOP_SECONDS)
+        for task in tasks:
+            task.cancel()
+
+
+def open_drivers(asked: Settings) -> Drivers:
+    """Imported late: a host needs only the libraries of the drivers it uses."""
+    from fleet_agent.drivers.libvirt import XEN_CONSOLE_LOG, LibvirtHypervisor
+
+    hypervisor = LibvirtHypervisor(
+        asked.hypervisor.uri,
+        max_guests=asked.guests,
+        start_threads=asked.hypervisor.start_threads,
+        console_log=asked.hypervisor.console_log or XEN_CONSOLE_LOG,
+    )
+    return Drivers(open_storage(asked), hypervisor)
+
+
+def open_storage(asked: Settings) -> Storage:
+    if asked.storage.kind == "zfs":
+        from fleet_agent.drivers.zfs import ZfsStorage
+
+        return ZfsStorage(asked.storage.parent, threads=asked.storage.threads)
+    from fleet_agent.drivers.reflink import ReflinkStorage
+
+    return ReflinkStorage(asked.storage.parent, threads=asked.storage.threads)
+
+
+async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
+    """What the drivers cannot say yet is left out: the agent starts without them."""
+    facts = types.HostFacts(
+        machine_id=host.machine_id(),
+        boot_id=host.boot_id(),
+        labels=asked.labels,
+        capacity=types.Capacity(guests=asked.guests),
+        agent_version=VERSION,
+    )
+    try:
+        hypervisor = await drivers.hypervisor.facts()
+        facts.hypervisor = hypervisor.description
+        facts.capacity.memory_bytes = hypervisor.memory_bytes
+        if hypervisor.max_guests < asked.guests:
+            facts.capacity.guests = hypervisor.max_guests
+            facts.capacity.binding_limit = "the hypervisor's own limit of guests"
+        facts.storage = (await drivers.storage.facts()).description
+    except DriverError as error:
+        log.warning("driver does not work", error=str(error))
+    return facts
+
+
+def advertised(asked: Settings, port: int) -> str:
+    """The address of `listen`, unless that is every address: then the one towards the
+    controllers."""
+    listen = asked.listen.rpartition(":")[0]
+    if listen.strip("[]") in ("0.0.0.0", "::", "*"):
+        listen = host.address_towards(asked.endpoints[0])
+        listen = f"[{listen}]" if ":" in listen else listen
+    return f"{listen}:{port}"
+
+
+def agent_settings(asked: Settings) -> AgentSettings:
+    timing = asked.timing
+    return AgentSettings(
+        runner=RunnerSettings(timing.batch_size, timing.call, timing.per_vm),
+        audit_interval=timing.audit,
+    )
