@@ -1,0 +1,76 @@
+"""What operators type, checked before anything is called."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from fleet.identity import MAX_INDEX, checked_fleet_name
+
+if TYPE_CHECKING:
+    from fleet.ranges import IndexSet
+    from fleet.v1 import types_pb2 as types
+
+MAX_TOTAL = MAX_INDEX + 1
+
+
+def total(text: str) -> int:
+    """0 to 16777216, in digits. Raises click.BadParameter."""
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise click.BadParameter(f"{text[:40]!r} is not a whole number")
+    if len(text) > 20 or not 0 <= int(text) <= MAX_TOTAL:
+        raise click.BadParameter(f"{text[:40]} is outside 0 to {MAX_TOTAL:,}")
+    return int(text)
+
+
+def fleet_name(text: str) -> str:
+    """A name that a fleet may have; empty where none was given. Raises click.BadParameter."""
+    try:
+        return checked_fleet_name(text) if text else ""
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def indices(text: str) -> IndexSet:
+    """Indices and ranges of them: 0-99,300. Raises click.BadParameter."""
+    from fleet.ranges import parse_ranges
+
+    try:
+        parsed = parse_ranges(text[:100_000])
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if parsed.last > MAX_INDEX:
+        raise click.BadParameter(f"index {parsed.last} is beyond {MAX_INDEX:,}")
+    return parsed
+
+
+def label(text: str) -> tuple[str, str]:
+    """A label and its value: rack=r7. Raises click.BadParameter."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise click.BadParameter(f"{text[:80]!r} is no label; write name=value")
+    return key, value
+
+
+total_option = click.option(
+    "--total",
+    metavar="NUMBER",
+    type=total,
+    required=True,
+    help="How many VMs the fleet is to have.",
+)
+fleet_argument = click.argument("fleet", metavar="[FLEET]", type=fleet_name, default="")
+fleet_option = click.option(
+    "--fleet", metavar="FLEET", type=fleet_name, default="",
+    help="The fleet; may be left out while there is only one.",
+)  # fmt: skip
+
+
+def index_ranges(held: IndexSet | None) -> list[types.IndexRange]:
+    """Indices as the wire has them; None: no ranges."""
+    from fleet.v1 import types_pb2
+
+    pairs = held.ranges if held else ()
+    return [types_pb2.IndexRange(start=start, stop=stop) for start, stop in pairs]

@@ -1,0 +1,105 @@
+"""fleetctl events: what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetctl.arguments import fleet_name
+from fleetctl.outcome import Unavailable, printable
+from fleetctl.output import note, say, say_json, say_json_line
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+
+# A controller is asked to wait this long for the next event.
+WAIT_SECONDS = 10.0
+# Between two attempts to reach one.
+PAUSE = 0.5
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Go on with what happens next, until Ctrl-C.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="At most so many of the past.",
+)
+@click.option("--fleet", metavar="FLEET", type=fleet_name, default="", help="Only of this fleet.")
+@click.option("--host", default="", help="Only of this host.")
+@cluster_options
+@pass_session
+def events(session: Session, follow: bool, limit: int, fleet: str, host: str) -> None:
+    """Show what happened, the latest last.
+
+    With --follow and -o json: one JSON object a line.
+    """  # fmt: skip
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+
+    request = cluster_pb2.ListEventsRequest(limit=limit, fleet=fleet, host=host)
+    answer = connection.call(lambda stub: stub.ListEvents, request)
+    if session.json and not follow:
+        told = [event_json(one) for one in answer.events]
+        say_json({"events": told, "cursor": answer.next})
+        return
+    _tell(session, answer.events)
+    if not answer.events and not follow:
+        note("no events")
+    if follow:
+        try:
+            _follow(session, request, answer.next)
+        except KeyboardInterrupt:
+            return
+
+
+def _follow(session: Session, request: cluster.ListEventsRequest, after: int) -> None:
+    """Events as they come, through failovers, until an interrupt."""
+    request.wait_ms = int(WAIT_SECONDS * 1000)
+    limit = WAIT_SECONDS + session.cluster.timeout
+    reachable = True
+    while True:
+        request.after = after
+        try:
+            answer = session.cluster.call(lambda stub: stub.ListEvents, request, limit)
+        except Unavailable as trouble:
+            if reachable:
+                note(f"{trouble.message}; still waiting")
+            reachable = False
+            time.sleep(PAUSE)
+            continue
+        reachable, after = True, answer.next
+        if answer.truncated:
+            note("some events in between are no longer kept")
+        _tell(session, answer.events)
+
+
+def _tell(session: Session, found: Iterable[cluster.Event]) -> None:
+    for one in found:
+        if session.json:
+            say_json_line(event_json(one))
+        else:
+            when = datetime.fromtimestamp(one.time_unix).strftime("%Y-%m-%d %H:%M:%S")
+            about = " ".join(part for part in (one.fleet, one.host) if part)
+            by = f"  ({one.actor})" if one.actor else ""
+            say(printable(f"{when}  {one.kind:<18} {about:<16} {one.message}{by}"))
+
+
+def event_json(one: cluster.Event) -> dict[str, Any]:
+    """`time` is in seconds since 1970, UTC."""
+    return {
+        "cursor": one.cursor,
+        "time": one.time_unix,
+        "kind": one.kind,
+        "fleet": one.fleet or None,
+        "host": one.host or None,
+        "message": one.message,
+        "actor": one.actor or None,
+    }

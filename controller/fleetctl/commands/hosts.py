@@ -1,0 +1,149 @@
+"""fleetctl hosts: which there are, how one stands, and keeping VMs from one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetctl.arguments import label
+from fleetctl.lazy_group import ListingGroup
+from fleetctl.output import note, number, say, say_json, table
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+
+PAGE = 1000
+HEALTHS = ("live", "unreachable", "suspect", "lost")
+
+
+@click.group(cls=ListingGroup)
+def hosts() -> None:
+    """List hosts, show one, cordon and uncordon. Without a command: list."""
+
+
+@hosts.command("list")
+@click.option("--health", type=click.Choice(HEALTHS), default=None, help="Only these.")
+@click.option("--cordoned", is_flag=True, help="Only hosts that take no new VMs.")
+@click.option(
+    "--label",
+    "labels",
+    metavar="NAME=VALUE",
+    type=label,
+    multiple=True,
+    help="Only hosts with this label; may be given several times.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, PAGE), default=100, show_default=True, help="At most so many."
+)
+@click.option("--cursor", default="", help="Where the list before ended.")
+@click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
+@cluster_options
+@pass_session
+def list_hosts(
+    session: Session,
+    health: str | None,
+    cordoned: bool,
+    labels: tuple[tuple[str, str], ...],
+    limit: int,
+    cursor: str,
+    everything: bool,
+) -> None:
+    """List hosts."""  # fmt: skip
+    filters = _Filters(health, cordoned, dict(labels))
+    pages = _pages(session, filters, PAGE if everything else limit, cursor)
+    answers = list(pages) if everything else [next(pages)]
+    found = [one for answer in answers for one in answer.hosts]
+    last = answers[-1]
+    from fleetctl.host_view import HEADERS, host_json, host_row
+
+    if session.json:
+        told = [host_json(one) for one in found]
+        say_json({"hosts": told, "matching": last.matching, "next_cursor": last.next_cursor})
+        return
+    say(table(HEADERS, [host_row(one) for one in found]) if found else "No hosts.")
+    if last.next_cursor:
+        note(
+            f"{number(len(found))} of {number(last.matching)}; go on with "
+            f"--cursor '{last.next_cursor}', or see --all"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Filters:
+    health: str | None
+    cordoned: bool
+    labels: Mapping[str, str]
+
+
+def _pages(
+    session: Session, filters: _Filters, limit: int, cursor: str
+) -> Iterator[cluster.ListHostsResponse]:
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+
+    value = HEALTHS.index(filters.health) + 1 if filters.health else 0
+    while True:
+        request = cluster_pb2.ListHostsRequest(
+            health=cluster_pb2.HostHealth.ValueType(value),
+            cursor=cursor,
+            limit=limit,
+            selector=filters.labels,
+            cordoned_only=filters.cordoned,
+        )
+        answer = connection.call(lambda stub: stub.ListHosts, request)
+        yield answer
+        if not (cursor := answer.next_cursor):
+            return
+
+
+@hosts.command("show")
+@click.argument("host")
+@cluster_options
+@pass_session
+def show_host(session: Session, host: str) -> None:
+    """Show one host: its facts, its capacity, what it runs and what troubles it."""
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.host_view import detail_json, detail_text
+
+    answer = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
+    if session.json:
+        say_json(detail_json(answer))
+    else:
+        say(detail_text(answer))
+
+
+@hosts.command("cordon")
+@click.argument("host")
+@cluster_options
+@pass_session
+def cordon(session: Session, host: str) -> None:
+    """Place no more VMs on a host. What runs there goes on."""
+    _set_cordon(session, host, cordoned=True)
+
+
+@hosts.command("uncordon")
+@click.argument("host")
+@cluster_options
+@pass_session
+def uncordon(session: Session, host: str) -> None:
+    """Let a cordoned host take VMs again."""
+    _set_cordon(session, host, cordoned=False)
+
+
+def _set_cordon(session: Session, host: str, *, cordoned: bool) -> None:
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.host_view import host_json
+
+    request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
+    answer = connection.call(lambda stub: stub.SetCordon, request, session.change_timeout)
+    if session.json:
+        say_json(host_json(answer))
+    else:
+        takes = "cordoned, takes no new VMs" if answer.cordoned else "takes VMs"
+        say(f"{answer.id}: {takes}; {number(answer.assigned)} assigned")

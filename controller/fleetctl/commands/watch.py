@@ -1,0 +1,83 @@
+"""fleetctl watch: how fleets stand, live."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetctl.arguments import fleet_argument
+from fleetctl.output import note, number, say, say_json_line
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+
+
+@click.command()
+@fleet_argument
+@cluster_options
+@pass_session
+def watch(session: Session, fleet: str) -> None:
+    """Follow how fleets stand until Ctrl-C.
+
+    Live on a terminal; else a line for each change, with -o json one JSON object a line, of the
+    shape of `status`.
+    """
+    try:
+        if sys.stdout.isatty() and not session.json:
+            _live(session, fleet)
+        else:
+            _lines(session, fleet)
+    except KeyboardInterrupt:
+        return
+
+
+def _live(session: Session, fleet: str) -> None:
+    connection = session.cluster
+    from fleetctl.follow import statuses
+    from fleetctl.live import LiveStatus
+
+    shown = LiveStatus()
+    with shown.live:
+        for response in statuses(connection, fleet, math.inf, shown):
+            shown.see(response)
+
+
+def _lines(session: Session, fleet: str) -> None:
+    connection = session.cluster
+    from fleetctl.follow import statuses
+    from fleetctl.status_view import status_json
+
+    last = ""
+    for response in statuses(connection, fleet, math.inf, _Notes()):
+        if session.json:
+            say_json_line(status_json(response))
+        elif (line := _line(response)) != last:
+            last = line
+            say(line)
+
+
+class _Notes:
+    """Tells on stderr when the controller goes and comes."""
+
+    def lost(self, message: str) -> None:
+        note(f"{message}; still waiting")
+
+    def back(self) -> None:
+        note("the controller answers again")
+
+
+def _line(response: cluster.StatusResponse) -> str:
+    from fleetctl.status_view import states_of, verdict
+
+    parts = []
+    for status in response.fleets:
+        counts = states_of(status)
+        held = ", ".join(f"{number(count)} {name}" for name, count in counts.items() if count)
+        parts.append(f"{status.fleet}: {number(status.total)} wanted, {held or 'none'}")
+        parts[-1] += f" ({verdict(status)[0]})"
+    parts.append(f"hosts {number(response.hosts.converged)} of {number(response.hosts.live)} ready")
+    return "; ".join(parts)

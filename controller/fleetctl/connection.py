@@ -1,0 +1,225 @@
+"""Calls to the controller: any replica that answers, a deadline on all, errors as sentences.
+
+Every call may be repeated: each says the whole of what is wanted. So a call that one replica
+did not answer is made to the next.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from fleet.transport import CONTROLLER_NAME, Identity, channel_options, detail_of
+from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
+from fleetctl.contexts import ClusterContext
+from fleetctl.outcome import Failed, Trouble, Unavailable, Unreachable, printable
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+# Between two rounds over the replicas while none of them leads.
+ELECTION_PAUSE = 0.2
+NOT_LEADER = "NOT_LEADER"
+
+_DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
+_NOT_ALLOWED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a call to one replica failed. `leader` is the address it named, if any."""
+
+    endpoint: str
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    leader: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another replica may still answer."""
+        silent = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        return self.code in silent or self.reason == NOT_LEADER
+
+
+@dataclass(slots=True)
+class Cluster:
+    """The controller of one cluster, whichever replica it is. `timeout` is in seconds."""
+
+    context: ClusterContext
+    timeout: float
+    clock: Callable[[], float] = time.monotonic
+    _stubs: dict[str, ClusterServiceStub] = field(default_factory=dict)
+    _identity: Identity | None = None
+    _first: str = ""  # the replica that answered last
+
+    def call(
+        self,
+        rpc: Callable[[ClusterServiceStub], grpc.UnaryUnaryMultiCallable[Q, A]],
+        request: Q,
+        timeout: float | None = None,
+    ) -> A:
+        """The answer of the first replica that gives one. Raises Trouble."""
+        limit = self.timeout if timeout is None else timeout
+        deadline = self.clock() + limit
+        while True:
+            failures = []
+            untried = self._replicas()
+            while untried:
+                endpoint = untried.pop(0)
+                share = max(0.1, deadline - self.clock()) / (len(untried) + 1)
+                try:
+                    answer = rpc(self._stub(endpoint))(request, timeout=share)
+                except grpc.RpcError as error:
+                    failure = _failure(endpoint, error)
+                    if not failure.elsewhere:
+                        raise trouble([failure], limit) from error
+                    failures.append(failure)
+                    _put_first(failure.leader, untried, failures)
+                else:
+                    self._first = endpoint
+                    return answer
+            electing = any(failure.reason == NOT_LEADER for failure in failures)
+            if not electing or self.clock() + ELECTION_PAUSE >= deadline:
+                raise trouble(failures, limit)
+            time.sleep(ELECTION_PAUSE)
+
+    def stream(
+        self,
+        rpc: Callable[[ClusterServiceStub], grpc.UnaryStreamMultiCallable[Q, A]],
+        request: Q,
+        timeout: float,
+    ) -> Iterator[A]:
+        """Answers of one replica until the timeout, which ends the stream without an error.
+
+        A replica that says nothing at all is left for the next one. Raises Trouble.
+        """
+        failures: list[Failure] = []
+        untried = self._replicas()
+        while untried:
+            endpoint = untried.pop(0)
+            heard = False
+            call = rpc(self._stub(endpoint))(request, timeout=timeout)
+            try:
+                for answer in call:
+                    self._first, heard = endpoint, True
+                    yield answer
+                return
+            except grpc.RpcError as error:
+                failure = _failure(endpoint, error)
+                if heard and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    return
+                if heard or not failure.elsewhere:
+                    raise trouble([failure], timeout) from error
+                failures.append(failure)
+                _put_first(failure.leader, untried, failures)
+            finally:
+                call.cancel()
+        raise trouble(failures, timeout)
+
+    def _replicas(self) -> list[str]:
+        endpoints = list(self.context.endpoints)
+        if self._first:
+            endpoints = [self._first, *(one for one in endpoints if one != self._first)]
+        return endpoints
+
+    def _stub(self, endpoint: str) -> ClusterServiceStub:
+        if endpoint not in self._stubs:
+            if self._identity is None:
+                self._identity = load_identity(self.context)
+            channel = grpc.secure_channel(
+                _target(endpoint),
+                self._identity.for_channel(),
+                # Fleetctl speaks to the cluster itself, whatever proxies the machine uses.
+                options=[*channel_options(CONTROLLER_NAME), ("grpc.enable_http_proxy", 0)],
+            )
+            self._stubs[endpoint] = ClusterServiceStub(channel)
+        return self._stubs[endpoint]
+
+
+def load_identity(context: ClusterContext) -> Identity:
+    """The files of a context. Raises Unreachable naming the one that is missing or no PEM."""
+    return Identity(
+        ca=_pem(context.ca), certificate=_pem(context.certificate), key=_pem(context.key)
+    )
+
+
+def _pem(file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise Unreachable(
+            f"cannot read {file}: {error.strerror}; it must be there to prove who you are"
+        ) from error
+    if b"-----BEGIN " not in content:
+        raise Unreachable(f"{file} is not a PEM file")
+    return content
+
+
+def _target(endpoint: str) -> str:
+    """Without asking a resolver where the endpoint is an address already."""
+    host, _, port = endpoint.rpartition(":")
+    if host.startswith("["):
+        return f"ipv6:{endpoint}"
+    return f"ipv4:{endpoint}" if re.fullmatch(r"[0-9.]+", host) else f"dns:///{host}:{port}"
+
+
+def _put_first(leader: str, untried: list[str], failures: list[Failure]) -> None:
+    """Let the replica that leads be tried next, unless it has been."""
+    if leader and all(failure.endpoint != leader for failure in failures):
+        if leader in untried:
+            untried.remove(leader)
+        untried.insert(0, leader)
+
+
+def _failure(endpoint: str, error: grpc.RpcError) -> Failure:
+    code = getattr(error, "code", lambda: None)() or grpc.StatusCode.UNKNOWN
+    detail = detail_of(error)
+    message = printable(getattr(error, "details", lambda: None)() or "")
+    leader = detail.metadata.get("leader_address", "")
+    return Failure(endpoint, code, message, detail.reason, leader)
+
+
+def trouble(failures: list[Failure], limit: float) -> Trouble:
+    """What people are told when no replica did it. `failures` is not empty."""
+    # Of several answers the most telling: a refusal, then what the controller itself says.
+    last = max(failures, key=lambda one: (not one.elsewhere, bool(one.reason)))
+    where = ", ".join(dict.fromkeys(failure.endpoint for failure in failures))
+    if last.reason == NOT_LEADER:
+        return Unavailable(f"no controller leads at the moment ({where}); try again")
+    if last.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Unavailable(
+            f"no answer from {where} within {limit:g} s; a change may still be carried out, "
+            f"see 'fleetctl status'",
+            reason=last.reason,
+        )
+    if last.code is grpc.StatusCode.UNAVAILABLE:
+        return _unavailable(last, where)
+    if last.code in _NOT_ALLOWED:
+        said = last.message or "the controller does not say why"
+        return Unreachable(f"not allowed: {said}", reason=last.reason)
+    if last.code is grpc.StatusCode.UNIMPLEMENTED:
+        return Failed("this controller cannot do that", reason=last.reason)
+    return Failed(
+        last.message or f"the controller answers {last.code.name} and nothing else",
+        reason=last.reason,
+    )
+
+
+def _unavailable(failure: Failure, where: str) -> Trouble:
+    if failure.reason:
+        return Unavailable(failure.message, reason=failure.reason)
+    if _DISTRUST.search(failure.message):
+        return Unreachable(
+            f"not allowed: {where} and these certificates do not trust each other; are they of "
+            f"this cluster, and not expired?"
+        )
+    refused = "connection refused" in failure.message.lower()
+    why = "nothing listens there" if refused else failure.message.rsplit(":", 1)[-1].strip()
+    return Unavailable(f"cannot reach the controller at {where}: {why[:200]}")

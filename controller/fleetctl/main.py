@@ -1,0 +1,103 @@
+"""The process `fleetctl`: finds the command, runs it, and ends with its exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from fleetctl import startup
+from fleetctl.lazy_group import LazyGroup
+from fleetctl.outcome import ExitCode, Trouble, printable
+from fleetctl.session import Session, cluster_options
+
+COMMANDS = {
+    "apply": ("fleetctl.commands.apply:apply", "Make a fleet, or change its template."),
+    "scale": ("fleetctl.commands.scale:scale", "Say how many VMs a fleet has."),
+    "plan": ("fleetctl.commands.plan:plan", "Show what a scale would do."),
+    "status": ("fleetctl.commands.status:status", "Show how fleets stand."),
+    "watch": ("fleetctl.commands.watch:watch", "Follow how fleets stand, live."),
+    "fleets": ("fleetctl.commands.fleets:fleets", "List the fleets."),
+    "hosts": ("fleetctl.commands.hosts:hosts", "List hosts, show one, cordon and uncordon."),
+    "vms": ("fleetctl.commands.vms:vms", "List VMs, show one."),
+    "events": ("fleetctl.commands.events:events", "Show what happened."),
+    "delete": ("fleetctl.commands.delete:delete", "Delete a fleet and all its VMs."),
+    "sandbox": ("fleetctl.sandbox.command:sandbox", "Run a whole cluster on this machine."),
+    "certs": ("fleetctl.commands.certs:certs", "Make certificates."),
+    "contexts": ("fleetctl.commands.contexts:contexts", "Say which cluster is meant."),
+    "version": ("fleetctl.commands.version:version", "Show the versions of both sides."),
+    "completion": ("fleetctl.commands.completion:completion", "Print a shell's completion."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@cluster_options
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Run any number of small virtual machines on a cluster of dom0 hosts.
+
+    Exit codes: 0 done; 1 failed; 2 usage; 3 accepted but not converged within the timeout;
+    4 cannot reach the controller, or not allowed.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line, and returns its exit code. Nothing is raised."""
+    try:
+        code: Any = cli.main(list(arguments), "fleetctl", standalone_mode=False, obj=Session())
+    except Trouble as trouble:
+        return _told(trouble.message, trouble.code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        return _usage(error)
+    except click.Abort:
+        return _told("interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has had enough of it.
+        sys.stdout = open(os.devnull, "w")
+        return ExitCode.DONE
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        return _told(f"{named}{error.strerror or error}", ExitCode.FAILED)
+    except Exception as error:
+        if os.environ.get("MEGAFLEET_DEBUG"):
+            raise
+        said = f"internal error: {type(error).__name__}: {error}; MEGAFLEET_DEBUG=1 shows where"
+        return _told(said, ExitCode.FAILED)
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _usage(error: click.ClickException) -> int:
+    """What was typed is wrong: one sentence, and where help is."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "fleetctl"
+    return _told(f"{error.format_message()} (see '{path} --help')", ExitCode.USAGE)
+
+
+def _told(message: str, code: int) -> int:
+    try:
+        click.echo(f"fleetctl: {printable(message)}", err=True)
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            return code or ExitCode.FAILED
+    return code
+
+
+def main() -> None:
+    """The console script. Never returns."""
+    startup.prepare()
+    startup.leave(run(sys.argv[1:]))

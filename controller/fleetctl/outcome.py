@@ -1,0 +1,68 @@
+"""How a command ends: an exit code, and one sentence on stderr when it is not 0.
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | failed: refused by the controller, superseded, or not possible here |
+| 2 | usage: an unknown option, a total that is no number, a fleet file with mistakes |
+| 3 | accepted, but not converged within the timeout; also when waiting was ended by Ctrl-C |
+| 4 | cannot reach the controller, or not allowed |
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What fleetctl's process ends with. 130, as shells have it, for Ctrl-C elsewhere."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_CONVERGED = 3
+    UNREACHABLE = 4
+    INTERRUPTED = 130
+
+
+class Trouble(Exception):
+    """A command cannot do what was asked: a sentence for people, and the exit code."""
+
+    code = ExitCode.FAILED
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        """`reason` is the controller's stable, machine-readable one; empty when not from it."""
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+
+
+class Failed(Trouble):
+    """Refused, or not possible."""
+
+
+class Misuse(Trouble):
+    """What was typed cannot be meant."""
+
+    code = ExitCode.USAGE
+
+
+class NotConverged(Trouble):
+    """Accepted and still going on."""
+
+    code = ExitCode.NOT_CONVERGED
+
+
+class Unreachable(Trouble):
+    """No controller answers, or it does not let us."""
+
+    code = ExitCode.UNREACHABLE
+
+
+class Unavailable(Unreachable):
+    """No controller answers at the moment: another try may succeed."""
+
+
+def printable(text: str) -> str:
+    """A text from elsewhere without anything that would steer a terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)

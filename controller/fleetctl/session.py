@@ -1,0 +1,101 @@
+"""What all commands share: how to reach the cluster, and how to print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fleetctl.contexts import Wish, resolve
+
+if TYPE_CHECKING:
+    from fleetctl.connection import Cluster
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+READ_TIMEOUT = 10.0
+# A change of the whole fleet is planned and written to the store before it is answered.
+CHANGE_TIMEOUT = 30.0
+
+
+@dataclass
+class Session:
+    """One run of fleetctl. Timeouts are in seconds."""
+
+    context: str = ""
+    endpoints: tuple[str, ...] = ()
+    identity: str = ""
+    request_timeout: float | None = None
+    output: str = "table"
+
+    @property
+    def json(self) -> bool:
+        return self.output == "json"
+
+    @property
+    def change_timeout(self) -> float:
+        return self.request_timeout or CHANGE_TIMEOUT
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """Raises Trouble when no cluster is named. Nothing is dialled before the first call."""
+        wish = Wish(self.context, self.endpoints, self.identity)
+        target = resolve(wish)
+        from fleetctl.connection import Cluster
+
+        return Cluster(target, self.request_timeout or READ_TIMEOUT)
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+def _kept(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Options may stand before or after the command: the later one wins."""
+    session = context.find_root().ensure_object(Session)
+    if value is not None and value != () and parameter.name:
+        setattr(session, parameter.name, value)
+    return value
+
+
+def output_option(command: F) -> F:
+    """-o table|json."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default=None,
+        callback=_kept,
+        expose_value=False,
+        help="How to print; table is the default.",
+    )(command)
+
+
+def cluster_options(command: F) -> F:
+    """Which cluster, as whom, how long, and -o: on every command that calls the controller."""
+    options = [
+        output_option,
+        click.option(
+            "--context", metavar="NAME", callback=_kept, expose_value=False,
+            help="The context to use  [env: MEGAFLEET_CONTEXT].",
+        ),
+        click.option(
+            "--endpoint", "endpoints", metavar="HOST:PORT", multiple=True, callback=_kept,
+            expose_value=False,
+            help="A controller; may be given several times  [env: MEGAFLEET_ENDPOINTS].",
+        ),
+        click.option(
+            "--identity", metavar="FOLDER", callback=_kept, expose_value=False,
+            help="The folder of ca.pem, cert.pem and key.pem  [env: MEGAFLEET_IDENTITY].",
+        ),
+        click.option(
+            "--request-timeout", metavar="SECONDS", type=click.FloatRange(0.1, 3600),
+            callback=_kept, expose_value=False,
+            help="For one call; 10 by default, 30 for changes.",
+        ),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,207 @@
+"""The status of fleets, as JSON and as text. Pure: messages in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
+
+
+def states_of(status: cluster.FleetStatus) -> dict[str, int]:
+    """The count of each state by its name. A state that we do not know counts as unknown."""
+    counts = dict.fromkeys(STATES, 0)
+    for value, count in enumerate(status.states):
+        if value and count:
+            counts[state_name(value)] += count
+    return counts
+
+
+def state_name(value: int) -> str:
+    return STATES[value - 1] if 1 <= value <= len(STATES) else "unknown"
+
+
+def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
+    """All fleets of the answer together, and each by itself under `fleets`.
+
+    `fleet` is the name when there is exactly one, and null otherwise.
+    """
+    fleets = [fleet_json(one) for one in response.fleets]
+    only = fleets[0] if len(fleets) == 1 else None
+    return {
+        "fleet": only["fleet"] if only else None,
+        "total": sum(one["total"] for one in fleets),
+        "placed": sum(one["placed"] for one in fleets),
+        "unplaced": sum(one["unplaced"] for one in fleets),
+        "states": {name: sum(one["states"][name] for one in fleets) for name in STATES},
+        "releasing": sum(one["releasing"] for one in fleets),
+        "orphans": sum(one["orphans"] for one in fleets),
+        "converged": all(one["converged"] for one in fleets),
+        "hosts": hosts_json(response.hosts),
+        "oldest_report_seconds": response.oldest_report_seconds,
+        "problems": [problem for one in fleets for problem in one["problems"]],
+        "unplaced_reasons": [reason for one in fleets for reason in one["unplaced_reasons"]],
+        "generation": only["generation"] if only else None,
+        "generations": only["generations"] if only else [],
+        "durable": response.durable,
+        "server_seconds": response.server_seconds,
+        "fleets": fleets,
+    }
+
+
+def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
+    return {
+        "fleet": status.fleet,
+        "uid": status.uid,
+        "total": status.total,
+        "placed": status.placed,
+        "unplaced": status.unplaced,
+        "states": states_of(status),
+        "releasing": status.releasing,
+        "orphans": status.orphans,
+        "hosts_used": status.hosts_used,
+        "converged": status.converged,
+        "deleting": status.deleting,
+        "generation": status.generation,
+        "generations": [
+            {"generation": one.generation, "assigned": one.assigned, "running": one.running}
+            for one in status.generations
+        ],
+        "problems": [
+            {
+                "kind": one.kind,
+                "count": one.count,
+                "hosts": one.hosts,
+                "example": one.example,
+                "fleet": status.fleet,
+            }
+            for one in status.problems
+        ],
+        "unplaced_reasons": unplaced_json(status.unplaced_reasons),
+        "change": status.change,
+        "changed_by": status.changed_by,
+    }
+
+
+def unplaced_json(reasons: Iterable[cluster.Unplaced]) -> list[dict[str, Any]]:
+    return [
+        {
+            "reason": one.reason,
+            "count": one.count,
+            "first_index": one.first_index,
+            "hosts_needed": one.hosts_needed,
+            "message": one.message,
+        }
+        for one in reasons
+    ]
+
+
+def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
+    return {
+        "live": hosts.live,
+        "unreachable": hosts.unreachable,
+        "suspect": hosts.suspect,
+        "lost": hosts.lost,
+        "cordoned": hosts.cordoned,
+        "converged": hosts.converged,
+        "total": hosts.total,
+    }
+
+
+def status_text(response: cluster.StatusResponse) -> str:
+    """For people, with colours."""
+    blocks = ["\n".join(_fleet_lines(one)) for one in response.fleets]
+    if not blocks:
+        blocks = ["No fleets. Make one with 'fleetctl apply -f FILE'."]
+    blocks.append("\n".join(_host_lines(response)))
+    return "\n\n".join(blocks)
+
+
+def verdict(status: cluster.FleetStatus) -> tuple[str, str]:
+    """How the fleet stands in a word or two, and its colour."""
+    if status.deleting:
+        return "deleting", "magenta"
+    if status.converged:
+        return "converged", "green"
+    counts = states_of(status)
+    if status.unplaced and not status.releasing and counts["running"] == status.placed:
+        return f"{number(status.unplaced)} unplaced", "red"
+    return "converging", "yellow"
+
+
+def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
+    word, colour = verdict(status)
+    name = click.style(status.fleet, bold=True)
+    wanted = f"{counted(status.total, 'VM')} wanted"
+    yield f"{name}  {wanted}  {click.style(word, fg=colour, bold=True)}"
+    yield ""
+    yield from _state_lines(status)
+    yield ""
+    placed = f"{number(status.placed)} on {counted(status.hosts_used, 'host')}"
+    rest = [f"{number(status.unplaced)} unplaced"]
+    rest += [f"{number(status.releasing)} to be released"] if status.releasing else []
+    rest += [f"{number(status.orphans)} orphans"] if status.orphans else []
+    yield f"  placed       {', '.join([placed, *rest])}"
+    yield f"  generation   {_generations(status)}"
+    if status.unplaced_reasons:
+        yield ""
+        yield from _unplaced_lines(status.unplaced_reasons)
+    if status.problems:
+        yield ""
+        rows = [(one.kind, one.count, one.hosts, one.example) for one in status.problems]
+        yield table(("PROBLEM", "VMS", "HOSTS", "EXAMPLE"), rows, "  ")
+
+
+def _state_lines(status: cluster.FleetStatus) -> Iterable[str]:
+    """The eight states side by side, each over its count."""
+    counts = states_of(status)
+    widths = {name: max(len(name), len(number(count))) for name, count in counts.items()}
+    heads = (click.style(name.rjust(widths[name]), dim=not counts[name]) for name in STATES)
+    yield f"  {'  '.join(heads)}"
+    cells = (
+        click.style(
+            number(count).rjust(widths[name]),
+            fg=STATE_STYLES[name] if count else None,
+            dim=not count,
+        )
+        for name, count in counts.items()
+    )
+    yield f"  {'  '.join(cells)}"
+
+
+def _generations(status: cluster.FleetStatus) -> str:
+    if len(status.generations) < 2:
+        return number(status.generation)
+    older = (
+        f"{number(one.generation)}: {counted(one.assigned, 'VM')}" for one in status.generations
+    )
+    return f"{number(status.generation)} is current  ({'; '.join(older)})"
+
+
+def _unplaced_lines(reasons: Iterable[cluster.Unplaced]) -> Iterable[str]:
+    rows = [(one.reason, one.count, one.hosts_needed or "-", one.message or "-") for one in reasons]
+    yield table(("UNPLACED", "VMS", "HOSTS NEEDED", "WHY"), rows, "  ")
+
+
+def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
+    hosts = response.hosts
+    named = [
+        ("live", hosts.live, "green"),
+        ("unreachable", hosts.unreachable, "yellow"),
+        ("suspect", hosts.suspect, "yellow"),
+        ("lost", hosts.lost, "red"),
+        ("cordoned", hosts.cordoned, "cyan"),
+    ]
+    cells = [
+        click.style(f"{number(count)} {name}", fg=colour if count else None, dim=not count)
+        for name, count, colour in named
+    ]
+    yield f"{click.style('hosts', bold=True)}          {'  '.join(cells)}"
+    age = duration(response.oldest_report_seconds)
+    yield f"  converged    {number(hosts.converged)} of {number(hosts.live)} live"
+    yield f"  oldest news  {age} ago"
+    if not response.durable:
+        yield f"  store        {click.style('in memory, not durable', fg='yellow')}"
