@@ -137,8 +137,9 @@ class Election:
 
     @property
     def leadership(self) -> Leadership | None:
-        """This replica's own, while it leads."""
-        return self._leadership
+        """This replica's own, while it is valid."""
+        held = self._leadership
+        return held if held is not None and held.valid() else None
 
     def current_leader(self) -> tuple[str, str] | None:
         """Replica id and address of the one that the key names, as far as is known."""

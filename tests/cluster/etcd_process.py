@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 20.0
+# Below the range of outgoing connections (net.ipv4.ip_local_port_range).
+_UNASSIGNED = range(15_000, 32_000)
 # etcd 3.4 starts on ARM only when told that one means it.
 _ARCHITECTURE = {"ETCD_UNSUPPORTED_ARCH": "arm64"} if platform.machine() == "aarch64" else {}
 # A tenth of the defaults: elections end in 0.1 s, and leases may be as short as one second.
@@ -30,12 +33,18 @@ class EtcdTls:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free together a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that were free a moment ago, of those that the kernel gives to nobody unasked: so
+    they are free again when a server that was killed comes back."""
+    candidates = random.sample(_UNASSIGNED, len(_UNASSIGNED))
+    found: list[int] = []
+    while len(found) < count:
+        port = candidates.pop()
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
 
 
 class EtcdProcess:

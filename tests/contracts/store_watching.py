@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fleet_controller.store.port import Change, Store
 
@@ -40,9 +40,9 @@ class Watching:
     async def until_ended(self) -> None:
         await self.until(lambda: self.ended)
 
-    async def run(self, store: Store, prefix: str, after: int) -> None:
+    async def run(self, watch: AsyncIterator[tuple[Change, ...]]) -> None:
         try:
-            async for batch in store.watch(prefix, after):
+            async for batch in watch:
                 self.batches.append(batch)
                 self._news.set()
         except Exception as error:
@@ -53,9 +53,15 @@ class Watching:
 
 
 @asynccontextmanager
-async def watching(store: Store, prefix: str = "", after: int = 0) -> AsyncIterator[Watching]:
+async def observing(watch: AsyncIterator[tuple[Change, ...]]) -> AsyncIterator[Watching]:
     seen = Watching()
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(seen.run(store, prefix, after))
+        task = group.create_task(seen.run(watch))
         yield seen
         task.cancel()
+
+
+def watching(
+    store: Store, prefix: str = "", after: int = 0
+) -> AbstractAsyncContextManager[Watching]:
+    return observing(store.watch(prefix, after))

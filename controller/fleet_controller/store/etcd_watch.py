@@ -20,7 +20,7 @@ from fleet_controller.store.port import Change, Compacted, StoreReplaced, Unavai
 
 Stream = grpc.aio.StreamStreamCall[rpc.WatchRequest, rpc.WatchResponse]
 
-# Between two streams of which the first ended at once (no quorum, no permission).
+# Before the next stream when one ended though its connection is up (no quorum, no permission).
 PAUSE_SECONDS = 0.5
 # For the question whether the history is still there.
 CHECK_SECONDS = 5.0
@@ -40,9 +40,6 @@ class EtcdWatch:
         while not self._members.closed:
             try:
                 member = await self._members.wait_connected()
-            except Unavailable:
-                return  # closed meanwhile
-            try:
                 async with aclosing(self._stream(member)) as batches:
                     async for batch in batches:
                         yield batch
@@ -52,8 +49,11 @@ class EtcdWatch:
                 if self._cancelled_from_outside():
                     raise
                 return
+            except Unavailable:
+                return  # closed meanwhile
+            refused = member.connected
             self._members.pass_turn(member)
-            if member.connected:
+            if refused:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _stream(self, member: Member) -> AsyncGenerator[tuple[Change, ...], None]:
