@@ -1,0 +1,256 @@
+"""Definitions: what is asked for, what comes back, and whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from fleet.identity import MAX_INDEX, Fleet
+from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain_mark import ReadySeen, parse_mark, parse_ready, parsed, ready_xml
+from fleet_agent.core.domain_xml import Flavour, command_line, differences, domain_xml
+from fleet_agent.core.marks import FIELDS, Marked, mark_fields, read_mark
+from fleet_agent.core.model import Batch, Kin, Mark
+
+FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
+KIN = Kin(FLEET.uid, 3, 41)
+MARK = Mark((1, 10), (1, 20))
+DISK = "/dev/zvol/tank/spv-250"
+
+Change = Callable[[types.FleetSpec], object]
+
+
+def batch(*changes: Change) -> Batch:
+    spec = types.FleetSpec(
+        memory_bytes=72 << 20,
+        vcpus=2,
+        boot=types.Boot(kernel="/boot/vmlinuz", initrd="/boot/initrd", cmdline="root=/dev/xvda"),
+        disk=types.Disk(target="xvda"),
+        network=types.Network(bridge="xenbr0"),
+    )
+    for change in changes:
+        change(spec)
+    return Batch(FLEET, KIN, spec, MARK, IndexSet.of([250]))
+
+
+def definition(
+    *changes: Change, flavour: Flavour = Flavour.XEN, disk: str = DISK
+) -> etree._Element:
+    return parsed(domain_xml(batch(*changes), 250, disk, flavour, "/var/log/spv-250.log"))
+
+
+def cmdline(text: str) -> Change:
+    return lambda spec: setattr(spec.boot, "cmdline", text)
+
+
+class TestDefinition:
+    def test_a_paravirtualised_guest_whole(self) -> None:
+        assert etree.tostring(definition(), encoding="unicode") == (
+            '<domain type="xen"><name>spv-250</name>'
+            f"<uuid>{FLEET.domain_uuid(250)}</uuid>"
+            '<metadata><fleet:vm xmlns:fleet="urn:megafleet:vm:1" '
+            'uid="8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10" index="250" generation="3" birth="41" '
+            'term="1:10" epoch="1:20"/></metadata>'
+            '<memory unit="KiB">73728</memory><vcpu>2</vcpu>'
+            '<os><type arch="x86_64" machine="xenpv">linux</type><kernel>/boot/vmlinuz</kernel>'
+            "<initrd>/boot/initrd</initrd><cmdline>root=/dev/xvda</cmdline></os>"
+            "<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot>"
+            "<on_crash>destroy</on_crash>"
+            '<devices><disk type="block" device="disk"><driver name="phy"/>'
+            '<source dev="/dev/zvol/tank/spv-250"/><target dev="xvda" bus="xen"/></disk>'
+            '<interface type="bridge"><mac address="02:10:07:00:00:fa"/>'
+            '<source bridge="xenbr0"/></interface>'
+            '<console type="pty"><target type="xen" port="0"/></console></devices></domain>'
+        )
+
+    def test_a_file_is_a_file_backed_disk(self) -> None:
+        disk = definition(disk="/srv/clones/spv-250").find("devices/disk")
+        assert disk is not None
+        assert disk.get("type") == "file"
+        assert [child.get("name") or child.get("file") for child in disk] == [
+            "file",
+            "/srv/clones/spv-250",
+            None,
+        ]
+
+    def test_kvm_has_raw_virtio_disks_and_writes_its_console_log(self) -> None:
+        devices = definition(flavour=Flavour.KVM).find("devices")
+        assert devices is not None
+        driver, log, model = (
+            devices.find(path) for path in ("disk/driver", "serial/log", "interface/model")
+        )
+        assert driver is not None
+        assert (driver.get("name"), driver.get("type")) == ("qemu", "raw")
+        assert log is not None
+        assert log.get("file") == "/var/log/spv-250.log"
+        assert model is not None
+        assert model.get("type") == "virtio"
+
+    def test_without_disk_network_and_initrd_there_is_none(self) -> None:
+        bare = definition(
+            lambda spec: spec.ClearField("network"),
+            lambda spec: spec.ClearField("disk"),
+            lambda spec: spec.boot.ClearField("initrd"),
+        )
+        assert [bare.find(path) for path in ("devices/disk", "devices/interface", "os/initrd")] == [
+            None,
+            None,
+            None,
+        ]
+
+    def test_a_read_only_disk_says_so(self) -> None:
+        assert definition(lambda spec: setattr(spec.disk, "read_only", True)).find(
+            "devices/disk/readonly"
+        ) is not None  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("template", "filled"),
+        [
+            ("id={index} name={name}", "id=250 name=spv-250"),
+            ("mac={mac}", "mac=02:10:07:00:00:fa"),
+            ("{index}{index}", "250250"),
+            ("{other} {} {0} {name!r} {name:>9} }{", "{other} {} {0} {name!r} {name:>9} }{"),
+            ("{{name}}", "{spv-250}"),
+            ("%s %(name)s $name", "%s %(name)s $name"),
+            ("<evil/> & ]]> \"'", "<evil/> & ]]> \"'"),
+        ],
+    )  # fmt: skip
+    def test_placeholders_and_nothing_else_are_filled_in(self, template: str, filled: str) -> None:
+        assert command_line(batch(cmdline(template)), 250) == filled
+        assert definition(cmdline(template)).findtext("os/cmdline") == filled
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            (cmdline("a\x00b"), "the cmdline 'a.*b' holds the character"),
+            (cmdline("a\nb"), "holds the character"),
+            (cmdline("a\x1b[0m"), "holds the character"),
+            (cmdline("a\ufffe"), "holds the character"),
+            (lambda spec: setattr(spec.boot, "kernel", "/k\r"), "the kernel '/k"),
+            (lambda spec: setattr(spec.boot, "kernel", ""), "spv-250 has no kernel"),
+            (lambda spec: setattr(spec.network, "bridge", "br\t0"), "the bridge 'br"),
+            (lambda spec: setattr(spec.disk, "target", "xvda\x7f"), "the target of the disk"),
+            (lambda spec: setattr(spec, "memory_bytes", (4 << 20) + 1024), "multiple of 1 MiB"),
+            (lambda spec: setattr(spec, "memory_bytes", 0), "multiple of 1 MiB"),
+            (lambda spec: setattr(spec, "vcpus", 0), "at least one vcpu"),
+        ],
+    )
+    def test_what_cannot_be_a_definition_is_one_sentence(
+        self, change: Change, sentence: str
+    ) -> None:
+        with pytest.raises(ValueError, match=sentence) as refusal:
+            definition(change)
+        assert "\n" not in str(refusal.value)
+
+    @given(st.text(max_size=40))
+    def test_any_command_line_is_refused_or_kept(self, text: str) -> None:
+        try:
+            root = definition(cmdline(text))
+        except ValueError:
+            return
+        assert (root.findtext("os/cmdline") or "") == command_line(batch(cmdline(text)), 250)
+        assert [child.tag for child in root] == [child.tag for child in definition()]
+
+
+class TestDifferences:
+    ASKED = domain_xml(batch(), 250, DISK, Flavour.XEN)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda root: None, []),
+            (lambda root: drop(root, "os/kernel"), ["kernel /boot/vmlinuz was dropped"]),
+            (lambda root: drop(root, "os/initrd"), ["initrd /boot/initrd was dropped"]),
+            (lambda root: drop(root, "os/cmdline"), ["command line root=/dev/xvda was dropped"]),
+            (
+                lambda root: drop(root, "devices/disk"),
+                ["disk xvda /dev/zvol/tank/spv-250 was dropped"],
+            ),
+            (
+                lambda root: write(root, "memory", "65536"),
+                ["memory is 65536 KiB instead of 73728 KiB"],
+            ),
+            (lambda root: write(root, "vcpu", "1"), ["vcpus is 1 instead of 2"]),
+            (
+                lambda root: root.find("devices/disk/target").set("dev", "xvdb"),
+                [
+                    "disk xvda /dev/zvol/tank/spv-250 was dropped",
+                    "disk xvdb /dev/zvol/tank/spv-250 was added",
+                ],
+            ),
+            (
+                lambda root: root.find("devices/interface/mac").set("address", "02:10:07:00:00:FA"),
+                [],
+            ),
+            (
+                lambda root: root.find("devices/interface/mac").set("address", "52:54:00:00:00:01"),
+                ["mac of interface 0 is 52:54:00:00:00:01 instead of 02:10:07:00:00:fa"],
+            ),
+        ],
+    )
+    def test_in_words(self, change: Callable[[etree._Element], object], words: list[str]) -> None:
+        given = parsed(self.ASKED)
+        change(given)
+        assert differences(self.ASKED, etree.tostring(given, encoding="unicode")) == words
+
+
+def drop(root: etree._Element, path: str) -> None:
+    found = root.find(path)
+    assert found is not None
+    parent = found.getparent()
+    assert parent is not None
+    parent.remove(found)
+
+
+def write(root: etree._Element, path: str, text: str) -> None:
+    found = root.find(path)
+    assert found is not None
+    found.text = text
+
+
+class TestMarks:
+    def test_a_definition_carries_its_mark(self) -> None:
+        assert parse_mark(definition()) == Marked(KIN, 250, MARK)
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            "",
+            "<metadata/>",
+            '<metadata><vm uid="u" index="1" generation="1" birth="1" term="1:1" epoch="1:1"/>'
+            "</metadata>",
+            '<metadata><f:vm xmlns:f="urn:megafleet:vm:1" index="1"/></metadata>',
+            '<metadata><f:vm xmlns:f="urn:megafleet:vm:1" uid="u" index="-1" generation="1" '
+            'birth="1" term="1:1" epoch="1:1"/></metadata>',
+        ],
+    )
+    def test_what_is_not_whole_is_no_mark(self, metadata: str) -> None:
+        assert parse_mark(parsed(f"<domain>{metadata}</domain>")) is None
+
+    @given(
+        st.builds(
+            Marked,
+            st.builds(Kin, st.uuids().map(str), st.integers(0, 2**32 - 1), st.integers(0, 2**63)),
+            st.integers(0, MAX_INDEX),
+            st.builds(Mark, *[st.tuples(st.integers(0, 2**63), st.integers(0, 2**63))] * 2),
+        )
+    )
+    def test_fields_say_the_mark(self, marked: Marked) -> None:
+        one = Batch(FLEET, marked.kin, types.FleetSpec(), marked.mark, IndexSet.of([marked.index]))
+        fields = mark_fields(one, marked.index)
+        assert tuple(fields) == FIELDS
+        assert read_mark(fields | {"other": "x"}) == marked
+        assert marked.is_of(one, marked.index)
+
+    def test_readiness_says_whose_life_it_was(self) -> None:
+        seen = ReadySeen("boot-1", 7, 1234, 5678)
+        # As virDomainSetMetadata adds it: the namespace is libvirt's part.
+        element = ready_xml(seen).replace("<ready ", '<r:ready xmlns:r="urn:megafleet:ready:1" ')
+        domain = parsed(f"<domain><metadata>{element}</metadata></domain>")
+        assert parse_ready(domain) == seen
+        assert parse_ready(parsed("<domain><metadata/></domain>")) is None
