@@ -76,7 +76,7 @@ def host_counts(reign: Reign) -> cluster.HostCounts:
         unreachable=by[Health.UNREACHABLE],
         suspect=by[Health.SUSPECT],
         lost=by[Health.LOST],
-        cordoned=sum(host.cordoned for host in reign.state.hosts.values()),
+        cordoned=reign.state.cordoned,
         converged=reign.observed.converged,
         total=len(reign.state.hosts),
     )

@@ -106,6 +106,7 @@ class Links:
         self._group: asyncio.TaskGroup | None = None
         self._untried: set[str] = set()
         self._pace = pace_for(1)
+        self._oldest = clock()
         self.links: dict[str, Link] = {}
         self.by_health: Counter[Health] = Counter()
         self.settled = asyncio.Event()  # every host known at the start was tried once
@@ -155,9 +156,11 @@ class Links:
             self._due.put_nowait(host_id)
 
     def silence(self) -> float:
-        """Seconds since the live host was heard that has been silent longest; 0 without any."""
-        heard = (k.heard for k in self.links.values() if k.health is Health.LIVE)
-        return max(0.0, self._clock() - min(heard, default=self._clock()))
+        """Seconds since the live host was heard that has been silent longest; 0 without any.
+
+        As of the last sweep: it is asked with every status, and thousands of hosts are many.
+        """
+        return max(0.0, self._clock() - self._oldest) if self.by_health[Health.LIVE] else 0.0
 
     def age(self, host_id: str) -> float:
         """Seconds since the host was heard; negative when it never was."""
@@ -263,9 +266,11 @@ class Links:
         """Notice silence, and keep the pace fit for the number of hosts."""
         while True:
             await asyncio.sleep(self._settings.sweep_interval)
-            now = self._clock()
+            now = self._oldest = self._clock()
             for link in list(self.links.values()):
                 linked = link.health is Health.LIVE
+                if linked and link.heard < self._oldest:
+                    self._oldest = link.heard
                 state = health(linked, now - link.heard, link.heartbeat, self._settings.times)
                 if state is not link.health and linked and link.reports:
                     link.error = f"{link.host_id}: silent for {now - link.heard:.0f} s"

@@ -221,6 +221,8 @@ class Reign:
             return
 
     async def _pass(self) -> None:
+        if not self.state.fleets:
+            return
         view = self.view()
         placement = await self.in_executor(lambda: place(view))
         self.plans = placement.fleets

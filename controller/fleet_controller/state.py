@@ -28,6 +28,7 @@ class ClusterState:
         self.assignments: dict[str, Assignment] = {}
         self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
         self._mods: dict[str, int] = {}  # the mod_revision of each key that is there
+        self.cordoned = 0  # hosts
         self.revision = 0
         self.cluster = ""
         self._listener = listener
@@ -71,7 +72,9 @@ class ClusterState:
         if key == keys.META:
             self.meta = decode(Meta, key, value) if value is not None else Meta()
         elif kind == "hosts":
+            self.cordoned -= rest in self.hosts and self.hosts[rest].cordoned
             _set(self.hosts, rest, value, HostRecord, key)
+            self.cordoned += rest in self.hosts and self.hosts[rest].cordoned
         elif kind == "assignments":
             _set(self.assignments, rest, value, Assignment, key)
         elif spec := keys.spec_of(key):
