@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fleetctl.output import say, say_json
+from fleetctl.output import counted, say, say_json
 from fleetctl.sandbox.context import DEFAULT_NAME
 from fleetctl.session import Session, output_option, pass_session
 
@@ -79,7 +79,7 @@ def up(
         say_json(as_json(look(folder)))
     else:
         say(
-            f"sandbox '{name}' is up: {record.hosts:,} hosts of {record.asked.per_host} VMs, "
+            f"sandbox '{name}' is up: {counted(record.hosts, 'host')} of {record.asked.per_host} VMs, "
             f"{record.store_version} ({progress.total():.1f} s)"
         )
 

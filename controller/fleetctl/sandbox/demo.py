@@ -42,7 +42,6 @@ def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) 
         if folder.load() is not None:
             note("A demo that was not stopped is taken down first.")
             down(folder, progress, keep=False)
-            folder.path.mkdir(parents=True, mode=0o700)
         try:
             _show(ctx, up(folder, wanted, progress), sample, total)
             if stay:
@@ -53,7 +52,7 @@ def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) 
             raise
         finally:
             interrupt.ignore()
-            if folder.path.exists():
+            if folder.load() is not None:
                 down(folder, Progress(), keep=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -68,7 +69,7 @@ class Folder:
         draft.replace(self.record_file)
 
     def clear(self) -> None:
-        """Removes what is in the folder, the record first. Raises OSError."""
+        """Removes all that is in the folder, the record first. Raises OSError."""
         self.record_file.unlink(missing_ok=True)
         for entry in self.path.iterdir():
             if entry.is_dir() and not entry.is_symlink():
@@ -76,25 +77,18 @@ class Folder:
             else:
                 entry.unlink()
 
-    def remove(self) -> None:
-        """Removes the folder, and those above it that were made for it alone. Raises OSError."""
-        self.clear()
-        self.path.rmdir()
-        for above in self.path.parents[:2]:
-            if any(above.iterdir()):
-                break
-            above.rmdir()
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Makes the folder if need be and holds it alone. Raises SandboxBusyError.
 
-        The lock is on the folder itself: it leaves no file, and ends with its process.
+        Left empty, it is removed in the end, with those above it that were made for it. The lock
+        is on the folder itself: it leaves no file, and ends with its process.
         """
         descriptor = self._hold()
         try:
             yield
         finally:
+            self._remove_empty()
             os.close(descriptor)
 
     def _hold(self) -> int:
@@ -112,6 +106,15 @@ class Folder:
                     f"wait for it to end, or interrupt it"
                 ) from error
             os.close(descriptor)
+
+    def _remove_empty(self) -> None:
+        for folder in (self.path, *self.path.parents[:2]):
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                    raise
+                return
 
     def _is_current(self, descriptor: int) -> bool:
         """Whether the locked folder is still the one at the path: it may have been removed."""

@@ -10,11 +10,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from fleetctl.connection import Cluster
+from fleetctl.output import counted, number
 from fleetctl.sandbox.context import context_of, current_context, select, withdraw
 from fleetctl.sandbox.errors import SandboxError, SandboxLateError
 from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.identities import Identities, issue, issue_agents
-from fleetctl.sandbox.machine import Machine, raise_descriptor_limit
+from fleetctl.sandbox.machine import Machine, find_etcd, raise_descriptor_limit
 from fleetctl.sandbox.parts import Part, parts_of
 from fleetctl.sandbox.planning import plan
 from fleetctl.sandbox.process import Process, daemon_environment, find, start, stop
@@ -59,22 +60,40 @@ def up(folder: Folder, wanted: Settings, progress: Progress) -> Record:
     removed, but for its logs after a failure. Raises SandboxError.
     """
     raise_descriptor_limit()
-    machine = Machine.look()
     record = folder.load()
     running = find(record.id) if record else {}
-    is_new = record is None or not (running or record.kept)
-    if record is None or is_new:
-        folder.clear()
-        record = plan(folder.name, wanted, machine)
-        record = replace(record, previous_context=current_context())
-        issue(record, Identities(folder.certificates))
-    else:
-        check_same(record, wanted)
-        record = replace(record, kept=False)
+    if record is None or not (running or record.kept):
+        return _up_anew(folder, wanted, progress)
+    check_same(record, wanted)
+    record = replace(record, kept=False)
     folder.save(record)
-    for reason in record.reasons if is_new else ():
-        progress.note(f"  {reason}")
-    parts = parts_of(record, folder, machine.etcd)
+    _ascend(folder, record, running, progress)
+    return record
+
+
+def _up_anew(folder: Folder, wanted: Settings, progress: Progress) -> Record:
+    """What is left of a crashed sandbox makes room for a new one."""
+    folder.clear()
+    try:
+        record = plan(folder.name, wanted, Machine.look())
+        record = replace(record, previous_context=current_context())
+        for reason in record.reasons:
+            progress.note(f"  {reason}")
+        issue(record, Identities(folder.certificates))
+        folder.save(record)
+        _ascend(folder, record, {}, progress)
+    except SandboxError:
+        raise
+    except BaseException:
+        folder.clear()
+        raise
+    return record
+
+
+def _ascend(
+    folder: Folder, record: Record, running: dict[str, Process], progress: Progress
+) -> None:
+    parts = parts_of(record, folder, find_etcd())
     ascent = Ascent(folder, record, parts, running, progress, [])
     try:
         _forget_with_the_store(ascent)
@@ -84,12 +103,9 @@ def up(folder: Folder, wanted: Settings, progress: Progress) -> Record:
     except SandboxLateError:
         select(record, folder)
         raise
-    except BaseException as error:
+    except BaseException:
         stop(ascent.started)
-        if is_new and not isinstance(error, SandboxError):
-            folder.remove()
         raise
-    return record
 
 
 def down(folder: Folder, progress: Progress, *, keep: bool) -> int:
@@ -101,14 +117,14 @@ def down(folder: Folder, progress: Progress, *, keep: bool) -> int:
     if record is not None:
         withdraw(record, folder)
     processes = list(find(record.id).values()) if record else []
-    with progress.phase(f"stopping {len(processes)} processes") as phase:
+    with progress.phase("processes stop") as phase:
         stop([process for process in processes if not process.part.startswith("etcd")])
         stop([process for process in processes if process.part.startswith("etcd")])
-        phase.outcome = f"{len(processes)} processes stopped"
+        phase.outcome = f"{number(len(processes))} processes stopped"
     if keep and record is not None:
         folder.save(replace(record, kept=True))
     else:
-        folder.remove()
+        folder.clear()
     return len(processes)
 
 
@@ -154,7 +170,7 @@ def _start(ascent: Ascent, part: Part) -> None:
 def _issue_agents(ascent: Ascent) -> None:
     with ascent.progress.phase("certificates") as phase:
         issue_agents(ascent.record.hosts, ascent.identities)
-        phase.outcome = f"certificates for {ascent.record.hosts:,} hosts"
+        phase.outcome = f"certificates for {counted(ascent.record.hosts, 'host')}"
 
 
 def _await_etcd(ascent: Ascent, part: Part) -> None:
@@ -201,8 +217,7 @@ def await_links(ascent: Ascent) -> None:
                 _check_time(deadline, live, ascent)
                 controller.ends_within(LOOK_SECONDS)
                 _check_alive(ascent)
-        hollow = len(ascent.record.hollow)
-        phase.outcome = f"{live:,} hosts live, in {hollow} process{'es' * (hollow != 1)}"
+        phase.outcome = f"{counted(live, 'host')} live"
 
 
 def _check_time(deadline: float, live: int, ascent: Ascent) -> None:

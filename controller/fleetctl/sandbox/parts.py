@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -56,6 +57,17 @@ def program(name: str) -> str:
     if found is None:
         raise SandboxError(f"{name} is not installed beside {sys.executable}: run 'make setup'")
     return found
+
+
+def listing_socket(folder: Folder, part: str) -> Path | None:
+    """Where a process of hollow hosts lists what its drivers hold; None if the path would be too
+    long for a socket's (unix(7): 108 bytes with the ending zero)."""
+    path = folder.state_of(part) / "listing.sock"
+    return path if len(os.fsencode(path)) < 108 else None
+
+
+def _listing(socket: Path | None) -> tuple[str, ...]:
+    return ("--listing", str(socket)) if socket else ()
 
 
 def _etcd(
@@ -147,6 +159,6 @@ def _hollow(process: HollowProcess, record: Record, folder: Folder, identities: 
             *("--certificates", str(identities.agents)),
             *("--endpoints", ",".join(record.endpoints)),
             *("--state", str(folder.state_of(process.name))),
-            *("--listing", str(folder.state_of(process.name) / "listing.sock")),
+            *_listing(listing_socket(folder, process.name)),
         ),
     )

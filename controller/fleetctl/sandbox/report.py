@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from fleetctl.connection import Cluster
 from fleetctl.contexts import ClusterContext
@@ -14,9 +15,10 @@ from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.identities import Identities
 from fleetctl.sandbox.machine import LOOPBACK
+from fleetctl.sandbox.parts import listing_socket
 from fleetctl.sandbox.process import find
 from fleetctl.sandbox.readiness import host_counts, version
-from fleetctl.sandbox.record import Record
+from fleetctl.sandbox.record import HollowProcess, Record
 
 STATUS_SECONDS = 5.0
 
@@ -31,6 +33,7 @@ class ProcessReport(msgspec.Struct, frozen=True, omit_defaults=False):
     alive: bool
     hosts: int = 0
     leader: bool | None = None
+    listing: str | None = None  # the socket on which hollow hosts list what their drivers hold
 
 
 class HostReport(msgspec.Struct, frozen=True):
@@ -87,17 +90,7 @@ def report(
     hosts: HostReport,
 ) -> SandboxReport:
     """From what was found: `running` are pids by part, `leaders` the replicas that lead."""
-    processes = [
-        ProcessReport(name, kind, address, running.get(name), name in running, count, leader)
-        for name, kind, address, count, leader in (
-            *((one.name, "etcd", f"{LOOPBACK}:{one.client_port}", 0, None) for one in record.etcd),
-            *(
-                (one.name, "controller", f"{LOOPBACK}:{one.port}", 0, one.name in leaders)
-                for one in record.controllers
-            ),
-            *((one.name, "hollow", "", one.last - one.first + 1, None) for one in record.hollow),
-        )
-    ]
+    processes = _processes(record, folder, running, leaders)
     alive = sum(process.alive for process in processes)
     state = "up" if alive == len(processes) else "degraded" if alive else "down"
     asked = record.asked
@@ -117,6 +110,28 @@ def report(
         processes=processes,
         reasons=record.reasons,
     )
+
+
+def _processes(
+    record: Record, folder: Folder, running: dict[str, int], leaders: frozenset[str]
+) -> list[ProcessReport]:
+    def one(name: str, kind: str, address: str = "") -> ProcessReport:
+        pid = running.get(name)
+        return ProcessReport(name, kind, address, pid, alive=pid is not None)
+
+    def hollow(process: HollowProcess) -> ProcessReport:
+        socket = listing_socket(folder, process.name)
+        hosts = process.last - process.first + 1
+        return replace(
+            one(process.name, "hollow"), hosts=hosts, listing=str(socket) if socket else None
+        )
+
+    etcd = (one(it.name, "etcd", f"{LOOPBACK}:{it.client_port}") for it in record.etcd)
+    controllers = (
+        replace(one(it.name, "controller", f"{LOOPBACK}:{it.port}"), leader=it.name in leaders)
+        for it in record.controllers
+    )
+    return [*etcd, *controllers, *map(hollow, record.hollow)]
 
 
 def _ask_controllers(

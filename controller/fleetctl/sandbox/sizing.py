@@ -71,8 +71,8 @@ def split(hosts: int, machine: Machine) -> tuple[tuple[int, int], ...]:
 def demo_total(hosts: int, per_host: int) -> int:
     """As many VMs as leave the share of the capacity free that a million leaves free of 4,480
     hosts of 250, in two digits and zeros."""
-    exact = max(1, hosts * per_host * FULL_TOTAL // FULL_CAPACITY)
-    unit = 10 ** max(0, len(str(exact)) - 2)
+    exact: int = max(1, hosts * per_host * FULL_TOTAL // FULL_CAPACITY)
+    unit: int = 10 ** max(0, len(str(exact)) - 2)
     return min(FULL_TOTAL, exact // unit * unit)
 
 
