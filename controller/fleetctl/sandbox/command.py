@@ -78,10 +78,8 @@ def up(
     if session.json:
         say_json(as_json(look(folder)))
     else:
-        say(
-            f"sandbox '{name}' is up: {counted(record.hosts, 'host')} of {record.asked.per_host} VMs, "
-            f"{record.store_version} ({progress.total():.1f} s)"
-        )
+        size = f"{counted(record.hosts, 'host')} of {record.asked.per_host} VMs"
+        say(f"sandbox '{name}' is up: {size}, {record.store_version} ({progress.total():.1f} s)")
 
 
 @sandbox.command()

@@ -66,9 +66,8 @@ def etcd_version(binary: Path) -> str:
 
 def raise_descriptor_limit() -> None:
     """Gives this process, and so those it starts, as many descriptors as it may have."""
-    limit = _descriptor_limit()
-    hard = max(limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_descriptor_limit(), hard))
 
 
 def free_ports(count: int) -> list[int]:
@@ -100,7 +99,7 @@ def _is_free(port: int) -> bool:
 
 
 def _descriptor_limit() -> int:
-    """Root may raise its own limit; who may not keeps the hard one."""
+    """The hard limit, to which the soft one can be raised."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
 
