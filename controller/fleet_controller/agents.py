@@ -12,14 +12,19 @@ class LinkError(Exception):
 
 
 class Unreachable(LinkError):
-    """No answer in time, no connection, or a certificate that does not name this host."""
+    """No answer in time, no connection, a call that has ended, or a certificate that does not
+    name this host."""
 
 
-class StaleTerm(LinkError):
+class Declined(LinkError):
+    """The agent was reached and does not do it: its ledger is full, or the request is wrong."""
+
+
+class StaleTerm(Declined):
     """The agent has heard a newer leader."""
 
 
-class AheadOfStore(LinkError):
+class AheadOfStore(Declined):
     """The agent holds a newer assignment than the store: the store was restored or replaced."""
 
 

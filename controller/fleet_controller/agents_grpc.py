@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -9,7 +12,7 @@ import grpc
 from fleet.transport import Identity, Role, channel_options, detail_of, dns_name
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
-from fleet_controller.agents import AheadOfStore, LinkError, StaleTerm, Unreachable
+from fleet_controller.agents import AheadOfStore, Declined, LinkError, StaleTerm, Unreachable
 
 _REASONS: dict[str, type[LinkError]] = {"STALE_TERM": StaleTerm, "STALE_EPOCH": AheadOfStore}
 
@@ -38,10 +41,8 @@ class GrpcConnection:
         return GrpcReports(self._stub.Watch(), first, self._peer)
 
     async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
-        try:
+        with _errors_as_the_ports(self._peer):
             return await self._stub.Assign(request, timeout=seconds)
-        except grpc.aio.AioRpcError as error:
-            raise _translated(error, self._peer) from error
 
     async def close(self) -> None:
         await self._channel.close()
@@ -61,31 +62,42 @@ class GrpcReports:
         self._peer = peer
 
     async def read(self) -> wire.Report:
-        try:
+        with _errors_as_the_ports(self._peer):
             if self._first is not None:
                 first, self._first = self._first, None
                 await self._call.write(first)
             report: Any = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise _translated(error, self._peer) from error
-        except grpc.aio.UsageError as error:
-            raise Unreachable(f"{self._peer}: the call has ended") from error
         if report is grpc.aio.EOF:
             raise Unreachable(f"{self._peer}: the agent ended its reports")
         return report  # type: ignore[no-any-return]
 
     async def repace(self, pace: wire.Pace) -> None:
-        try:
+        with _errors_as_the_ports(self._peer):
             await self._call.write(wire.WatchRequest(pace=pace))
-        except grpc.aio.AioRpcError as error:
-            raise _translated(error, self._peer) from error
-        except (grpc.aio.UsageError, RuntimeError) as error:
-            raise Unreachable(f"{self._peer}: the call has ended") from error
 
     def cancel(self) -> None:
         self._call.cancel()
 
 
+@contextmanager
+def _errors_as_the_ports(peer: str) -> Iterator[None]:
+    """A call that was cancelled or closed at this end raises CancelledError in whoever waits
+    for it, as if that task were cancelled: only when it is may it pass."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise _translated(error, peer) from error
+    except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:
+        raise Unreachable(f"{peer}: the call has ended") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Unreachable(f"{peer}: the call was ended at this end") from error
+
+
 def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
-    kind = _REASONS.get(detail_of(error).reason, Unreachable)
+    """An answer with a reason comes from the agent itself; any other from the way to it."""
+    reason = detail_of(error).reason
+    kind = _REASONS.get(reason, Declined) if reason else Unreachable
     return kind(f"{peer}: {error.details() or error.code().name.lower()}"[:300])
