@@ -1,0 +1,74 @@
+"""Why a start failed, told from libvirt's message and the lines of libxl and libxc."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleet_agent.drivers.libvirt_reasons import LOG_END_BYTES, log_since, log_size, start_failure
+
+UNSAID = "internal error: libxenlight failed to create new domain 'spv-3'"
+
+
+@pytest.mark.parametrize(
+    ("message", "log", "kind", "part"),
+    [
+        (UNSAID, "", "hypervisor_error", "libxenlight failed"),
+        (UNSAID, "libxl: libxl_event.c: nothing of note", "hypervisor_error", "libxenlight failed"),
+        (
+            UNSAID,
+            "2026-11-23 02:55:20.000+0000: xc: xg_dom_core.c:675:xc_dom_alloc_segment: panic: "
+            "segment kernel too large (0x1234 > 0x1000)\n"
+            "2026-11-23 02:55:21.000+0000: libxl: Domain 5:cannot (re-)build domain: -3",
+            "kernel",
+            "segment kernel too large",
+        ),
+        (
+            UNSAID,
+            "xc: xg_dom_x86.c:417:count_pgtables: not enough memory for initial mapping",
+            "kernel",
+            "count_pgtables",
+        ),
+        (
+            UNSAID,
+            "libxl: libxl_mem.c:619:libxl_wait_for_memory_target: new target 0\n"
+            "libxl: libxl.c:1:freemem: Domain 7:Not enough memory to start domain",
+            "no_memory",
+            "Not enough memory",
+        ),
+        (
+            UNSAID,
+            "libxl: libxl_exec.c:117: /etc/xen/scripts/block add [123] exited with error status 1",
+            "disk",
+            "exited with error status 1",
+        ),
+        ("internal error: Failed to allocate memory: out of memory", "", "no_memory", "out of"),
+        ("Cannot access storage file '/dev/zvol/tank/spv-3'", "", "disk", "/dev/zvol/tank/spv-3"),
+        ("Cannot get interface MTU on 'xenbr0': no such bridge", "", "network", "xenbr0"),
+    ],
+)
+def test_kind_and_sentence(message: str, log: str, kind: str, part: str) -> None:
+    found, sentence = start_failure(message, log)
+    assert found == kind
+    assert part in sentence
+    assert "\n" not in sentence
+
+
+def test_the_time_is_left_out_of_the_sentence() -> None:
+    _, sentence = start_failure(UNSAID, "2026-11-23 02:55:20.000+0000: xc: out of memory")
+    assert sentence == f"{UNSAID}: xc: out of memory"
+
+
+def test_only_what_the_log_gained_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "driver.log"
+    assert (log_size(log), log_since(log, 0)) == (0, "")
+    log.write_text("before\n")
+    size = log_size(log)
+    with log.open("a") as more:
+        more.write("after\n")
+    assert log_since(log, size) == "after\n"
+    log.write_text("anew\n")  # rotated: shorter than it was
+    assert log_since(log, size) == "anew\n"
+    log.write_text("x" * 3 * LOG_END_BYTES)
+    assert len(log_since(log, 0)) == LOG_END_BYTES
