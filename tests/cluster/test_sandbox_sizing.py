@@ -32,6 +32,11 @@ def test_an_ample_machine_gets_what_was_asked_in_few_processes() -> None:
     assert fit(1, AMPLE).processes == ((1, 1),)
 
 
+def test_a_sandbox_without_hosts_is_one_for_hosts_of_its_own() -> None:
+    size = fit(0, replace(AMPLE, memory_bytes=0))
+    assert (size.hosts, size.processes, size.reasons) == (0, (), ())
+
+
 @pytest.mark.parametrize(
     ("machine", "reason"),
     [

@@ -29,7 +29,9 @@ def sandbox() -> None:
 @sandbox.command()
 @name_option
 @click.option(
-    "--hosts", type=click.IntRange(1, 100_000), help="Hollow hosts; 4,480, or what fits here."
+    "--hosts",
+    type=click.IntRange(0, 100_000),
+    help="Hollow hosts; 4,480, or what fits here. 0: a cluster for hosts that announce themselves.",
 )
 @click.option("--per-host", type=click.IntRange(1, 10_000), help="VMs a host admits; 250.")
 @click.option("--profile", help="How long its drivers take: instant, dom0 or a TOML file.")

@@ -13,7 +13,7 @@ from fleetctl.sandbox.sizing import DEFAULT_HOSTS, DEFAULT_HOSTS_A_RACK, DEFAULT
 def plan(name: str, wanted: Settings, machine: Machine) -> Record:
     """A new sandbox, as asked for and as this machine admits. Raises SandboxError."""
     asked = Settings(
-        hosts=wanted.hosts or DEFAULT_HOSTS,
+        hosts=DEFAULT_HOSTS if wanted.hosts is None else wanted.hosts,
         per_host=wanted.per_host or DEFAULT_PER_HOST,
         profile=wanted.profile or "instant",
         seed=wanted.seed if wanted.seed is not None else 1,

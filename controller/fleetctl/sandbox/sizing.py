@@ -44,23 +44,27 @@ class Size:
 
 
 def fit(asked: int, machine: Machine) -> Size:
-    """The largest sandbox of at most `asked` hosts that fits."""
+    """The largest sandbox of at most `asked` hosts that fits; none only where none are asked for,
+    for a cluster whose hosts are elsewhere."""
+    least = min(asked, 1)
     limits = {
         "memory": int((machine.memory_bytes * MEMORY_SHARE - BASE_MEMORY) // MEMORY_A_HOST),
         "descriptors": (machine.descriptors - DESCRIPTORS_A_PROCESS) // DESCRIPTORS_A_LINK,
         "ports": machine.ports // PORTS_A_HOST,
     }
-    hosts = max(1, min(asked, *limits.values()))
+    hosts = max(least, min(asked, *limits.values()))
     reasons = tuple(
         f"{hosts:,} hosts instead of {asked:,}: {_sentence(limit, machine)}"
         for limit, admits in limits.items()
-        if admits < asked and max(1, admits) == hosts
+        if hosts < asked and admits < asked and max(least, admits) == hosts
     )
     return Size(hosts, split(hosts, machine), reasons)
 
 
 def split(hosts: int, machine: Machine) -> tuple[tuple[int, int], ...]:
     """Hosts 1..`hosts` in consecutive runs whose lengths differ by at most one."""
+    if not hosts:
+        return ()
     by_descriptors = max(1, (machine.descriptors - DESCRIPTORS_A_PROCESS) // DESCRIPTORS_A_HOST)
     most = min(MOST_HOSTS_A_PROCESS, by_descriptors)
     count = min(hosts, max(machine.cores, -(-hosts // most)))
