@@ -34,6 +34,7 @@ _MASKED = (
     "zfs-import-cache.service",
     "zfs-import-scan.service",
     "zfs-volume-wait.service",
+    "zfs-zed.service",
 )
 _ENABLED = ("systemd-networkd.service", "ssh.service", "libvirtd.service", "megafleet-lab.target")
 
