@@ -65,6 +65,7 @@ def fleet_status(reign: Reign, fleet: FleetRecord) -> cluster.FleetStatus:
         change=reign.state.mod_revision(keys.fleet(fleet.name)),
         changed_by=fleet.changed_by,
         orphans=orphans,
+        hosts_used=reign.observed.users[fleet.uid],
         converged=running == fleet.total == vector.placed and not releasing,
     )
 

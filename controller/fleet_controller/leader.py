@@ -243,7 +243,10 @@ class Election:
         finally:
             if not term:
                 await self._resign(lease)
-        return Leadership(term, lease, sent + self._ttl, self._clock) if term else None
+        if not term:
+            return None
+        await self._learn(Holder(self._replica, self._address, lease, term), term)
+        return Leadership(term, lease, sent + self._ttl, self._clock)
 
     async def _create_key(self, lease: int) -> int:
         """The term it begins; 0 when the key is another's."""

@@ -46,6 +46,7 @@ class Observed:
         self.names: list[str] = []
         self.vectors: dict[str, FleetVector] = defaultdict(FleetVector)
         self.releasing: Counter[str] = Counter()
+        self.users: Counter[str] = Counter()  # hosts that hold any VM, by fleet
         self.converged = 0  # hosts
         self.troubled: set[str] = set()  # hosts with problems
         self.orphaned: set[str] = set()
@@ -71,6 +72,8 @@ class Observed:
             gained = ranges - old.get((fleet, birth, generation), EMPTY)
             if gained:
                 self.vectors[fleet].place(host.number, gained, generation, state)
+        self.users.subtract({shard.fleet for shard in host.assignment.shards})
+        self.users.update({shard.fleet for shard in assignment.shards})
         host.assignment = assignment
         self._set_converged(host, False)
         self._count_releasing(host)
@@ -103,6 +106,7 @@ class Observed:
         """The fleet is gone from the store."""
         self.vectors.pop(uid, None)
         self.releasing.pop(uid, None)
+        self.users.pop(uid, None)
 
     def _begin_anew(self, host: HostObservation) -> None:
         host.seen = True

@@ -14,7 +14,7 @@ import grpc
 from fleet.etcd import rpc_pb2 as rpc
 from fleet.transport import Identity
 from fleet_controller.store import transaction
-from fleet_controller.store.etcd_members import PASSING, Member, Members, explain
+from fleet_controller.store.etcd_members import PASSING, Member, Members, explain, send
 from fleet_controller.store.etcd_watch import EtcdWatch
 from fleet_controller.store.etcd_wire import Keyspace
 from fleet_controller.store.port import (
@@ -170,7 +170,7 @@ class EtcdStore:
         async def ask(member: Member, seconds: float) -> rpc.LeaseKeepAliveResponse:
             stream = member.leases.LeaseKeepAlive(timeout=seconds)
             try:
-                await stream.write(rpc.LeaseKeepAliveRequest(ID=lease))
+                await send(stream, rpc.LeaseKeepAliveRequest(ID=lease))
                 await stream.done_writing()
                 async for answer in stream:
                     return answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -20,9 +21,11 @@ from fleet_controller.store.port import StoreReplaced, Unavailable
 
 # A member that has vanished without closing is noticed within their sum. etcd refuses pings
 # more often than every 5 s (--grpc-keepalive-min-time), and any without a call under way.
-KEEPALIVE_TIME_MS = 10_000
+KEEPALIVE_TIME_MS = 6_000
 KEEPALIVE_TIMEOUT_MS = 5_000
 MAX_RECONNECT_BACKOFF_MS = 1_000
+# What gRPC calls the minimal back-off is how long one attempt to connect may take.
+CONNECT_TIMEOUT_MS = 3_000
 # Of a page of a read; one value may have 1.5 MiB (etcd's --max-request-bytes).
 MAX_RECEIVE_BYTES = 64 * 1024 * 1024
 # How long one member may take to connect and to say who it is.
@@ -37,7 +40,7 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", MAX_RECONNECT_BACKOFF_MS),
+    ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
     ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_BACKOFF_MS),
     ("grpc.use_local_subchannel_pool", 1),
     # A call sent twice by the transport itself would have two outcomes.
@@ -53,6 +56,7 @@ class Answer(Protocol):
 
 
 A = TypeVar("A", bound=Answer)
+Q = TypeVar("Q")
 
 
 class Member:
@@ -232,6 +236,12 @@ class Members:
         self.closed = True
         for member in self._members:
             await member.close()
+
+
+async def send(stream: grpc.aio.StreamStreamCall[Q, Any], request: Q) -> None:
+    """Write to a stream. One that has ended already tells why when it is read."""
+    with suppress(asyncio.InvalidStateError):
+        await stream.write(request)
 
 
 # What another member, or the same one a moment later, may answer differently.

@@ -14,7 +14,7 @@ from contextlib import aclosing
 import grpc
 
 from fleet.etcd import rpc_pb2 as rpc
-from fleet_controller.store.etcd_members import REQUIRE_LEADER, Member, Members
+from fleet_controller.store.etcd_members import REQUIRE_LEADER, Member, Members, send
 from fleet_controller.store.etcd_wire import Keyspace
 from fleet_controller.store.port import Change, Compacted, StoreReplaced, Unavailable
 
@@ -61,7 +61,7 @@ class EtcdWatch:
         await self._check_history(member)
         stream: Stream = member.watches.Watch(metadata=REQUIRE_LEADER)
         try:
-            await stream.write(self._request())
+            await send(stream, self._request())
             parts: list[rpc.Event] = []
             async for response in stream:
                 self._members.accept(response)

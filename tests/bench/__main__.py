@@ -1,0 +1,82 @@
+"""make bench: measure on this machine, print one table and its conditions, write bench.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
+
+
+def main() -> None:
+    """Exit status 1 when a figure misses what it must be."""
+    parser = argparse.ArgumentParser("make bench")
+    parser.add_argument("--hosts", type=int, default=4480)
+    parser.add_argument("--few-hosts", type=int, default=448, help="for CPU seconds a host")
+    parser.add_argument("--without-dom0-profile", action="store_true")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"))
+    given = parser.parse_args()
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    out = Measured()
+    conditions = _conditions()
+    with tempfile.TemporaryDirectory(prefix="megafleet-bench-") as folder:
+        _measure(Path(folder), given, say, out)
+    conditions["load_at_end"] = [round(load, 2) for load in os.getloadavg()]
+    given.json.write_text(json.dumps({"conditions": conditions} | out.as_json(), indent=2) + "\n")
+    _print(out, conditions)
+    raise SystemExit(any(figure.verdict == "MISSED" for figure in out.figures))
+
+
+def _measure(
+    home: Path, given: argparse.Namespace, say: Callable[[str], None], out: Measured
+) -> None:
+    say(f"sandbox of {given.few_hosts:,} hosts")
+    few = full_scale_cpu(home, given.few_hosts)
+    say(f"sandbox of {given.hosts:,} hosts, profile instant")
+    many = instant(home, given.hosts, say, out)
+    what = f"CPU seconds a host, {given.hosts:,} hosts / {given.few_hosts:,}"
+    out.add(what, many / few, "x", 1.3, 1.1)
+    out.notes["cpu_ms_a_host"] = {"few": round(few * 1000, 2), "many": round(many * 1000, 2)}
+    if not given.without_dom0_profile:
+        say(f"sandbox of {given.hosts:,} hosts, profile dom0")
+        realistic(home, given.hosts, say, out)
+
+
+def _conditions() -> dict[str, Any]:
+    return {
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "grpcio": version("grpcio"),
+        "load_at_start": [round(load, 2) for load in os.getloadavg()],
+        "all_parties_on_this_machine": True,
+        "mtls": True,
+    }
+
+
+def _print(out: Measured, conditions: dict[str, Any]) -> None:
+    width = max(len(figure.what) for figure in out.figures)
+    print(f"{'what':{width}}  {'seen':>12}  {'must':>8}  {'aim':>8}")
+    for row in out.figures:
+        seen = f"{row.value:,.3g} {row.unit}" if row.value < 100 else f"{row.value:,.0f} {row.unit}"
+        print(f"{row.what:{width}}  {seen:>12}  {row.must:>8,g}  {row.aim:>8,g}  {row.verdict}")
+    print(json.dumps(out.notes))
+    print("conditions: " + ", ".join(f"{key} {value}" for key, value in conditions.items()))
+
+
+if __name__ == "__main__":
+    main()
