@@ -5,7 +5,7 @@ the last successful keep-alive was sent: the store counts from when it arrived, 
 stops before the store lets another in. What it writes carries a guard on its key's
 create_revision (the term), so that a write sent late changes nothing.
 
-Everyone follows the key by one watch. A standby campaigns the moment it goes.
+Every replica follows the key by one watch. A standby campaigns the moment it goes.
 
 A replica that was killed and comes back finds its own id in the key and revokes that lease at
 once instead of waiting for it to end. That is safe while a predecessor still runs: its guards
@@ -16,16 +16,14 @@ so that two replicas given one id by mistake do not take turns.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 
+from fleet_controller.leader_key import RETRY_SECONDS, Holder, LeaderKey
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.port import (
-    Compacted,
     Guard,
     LeaseLost,
     Put,
@@ -36,8 +34,6 @@ from fleet_controller.store.port import (
 )
 
 DEFAULT_TTL_SECONDS = 6
-# After an unavailable store. A standby loses at most this much of a takeover.
-RETRY_SECONDS = 0.5
 # A clean shutdown waits no longer than this for its lease to be revoked.
 RESIGN_SECONDS = 2.0
 
@@ -46,29 +42,6 @@ _log = structlog.get_logger(__name__)
 
 class LeadershipLost(Exception):
     """This replica leads no longer; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who the key names. `term` is the key's create_revision."""
-
-    replica: str
-    address: str
-    lease: int
-    term: int
-
-    @classmethod
-    def parse(cls, value: bytes, term: int) -> Holder:
-        """A value that is not ours names nobody, and is waited for like any other."""
-        try:
-            fields = json.loads(value)
-            return cls(str(fields["replica"]), str(fields["address"]), int(fields["lease"]), term)
-        except (ValueError, TypeError, KeyError):
-            return cls("", "", 0, term)
-
-    def value(self) -> bytes:
-        fields = {"replica": self.replica, "address": self.address, "lease": self.lease}
-        return json.dumps(fields, separators=(",", ":")).encode()
 
 
 class Leadership:
@@ -83,7 +56,7 @@ class Leadership:
         self._lost = ""
 
     def valid(self) -> bool:
-        """Whether no other can lead yet. Once False, it stays so."""
+        """Whether the lease cannot have ended yet. Once False, it stays so."""
         if not self._lost and self._clock() >= self._deadline:
             self._lost = "its lease was not renewed in time"
         return not self._lost
@@ -128,9 +101,7 @@ class Election:
         self._address = address
         self._clock = clock
         self._ttl = ttl_seconds
-        self._seen = 0
-        self._holder: Holder | None = None
-        self._changed = asyncio.Condition()
+        self._key = LeaderKey(store)
         self._leadership: Leadership | None = None
         self._may_supersede = True
         self._own_lease = 0
@@ -143,7 +114,8 @@ class Election:
 
     def current_leader(self) -> tuple[str, str] | None:
         """Replica id and address of the one that the key names, as far as is known."""
-        return (self._holder.replica, self._holder.address) if self._holder else None
+        holder = self._key.holder
+        return (holder.replica, holder.address) if holder else None
 
     async def lead(self, work: Callable[[Leadership], Awaitable[None]]) -> None:
         """Campaign, run the work while leading, and again, until cancelled.
@@ -153,55 +125,10 @@ class Election:
         of the work, and StoreReplaced, end it inside an ExceptionGroup.
         """
         async with asyncio.TaskGroup() as group:
-            follower = group.create_task(self._follow())
+            follower = group.create_task(self._key.follow())
             while not await self._hold(await self._campaign(), work):
                 _raise_if_cancelled()
             follower.cancel()
-
-    # What the key says
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                revision = await self._look()
-                async for changes in self._store.watch(LEADER, revision):
-                    for change in changes:
-                        if change.key == LEADER:
-                            holder = (
-                                Holder.parse(change.value, change.create_revision)
-                                if change.value is not None
-                                else None
-                            )
-                            await self._learn(holder, change.mod_revision)
-                raise StoreError("the store was closed under the election")
-            except Compacted:
-                continue
-            except Unavailable:
-                await asyncio.sleep(RETRY_SECONDS)
-
-    async def _look(self) -> int:
-        """Read the key; the revision that it is known at."""
-        snapshot = await self._store.read(LEADER)
-        holder = next(
-            (
-                Holder.parse(entry.value, entry.create_revision)
-                for entry in snapshot.entries
-                if entry.key == LEADER
-            ),
-            None,
-        )
-        await self._learn(holder, snapshot.revision)
-        return snapshot.revision
-
-    async def _learn(self, holder: Holder | None, revision: int) -> None:
-        if revision > self._seen:
-            self._seen, self._holder = revision, holder
-            async with self._changed:
-                self._changed.notify_all()
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        async with self._changed:
-            await self._changed.wait_for(condition)
 
     # Standing by
 
@@ -209,7 +136,7 @@ class Election:
         """Wait for the key to be free, and take it."""
         while True:
             try:
-                await self._until(lambda: self._seen > 0)
+                await self._key.until(lambda: self._key.revision > 0)
                 await self._vacate()
                 if leadership := await self._claim():
                     return leadership
@@ -219,12 +146,12 @@ class Election:
 
     async def _vacate(self) -> None:
         """Return when nobody holds the key; end a lease that is this replica's own."""
-        holder = self._holder
+        holder = self._key.holder
         if holder is not None and self._is_own(holder):
             await self._store.revoke(holder.lease)
-            await self._look()
+            await self._key.look()
         self._may_supersede = False
-        await self._until(lambda: self._holder is None)
+        await self._key.until(lambda: self._key.holder is None)
 
     def _is_own(self, holder: Holder) -> bool:
         if holder.lease == 0:
@@ -237,16 +164,15 @@ class Election:
         """None when another was faster."""
         sent = self._clock()
         lease = self._own_lease = await self._store.grant(self._ttl)
-        term = 0
+        leadership = None
         try:
-            term = await self._create_key(lease)
+            if term := await self._create_key(lease):
+                await self._key.learn(Holder(self._replica, self._address, lease, term), term)
+                leadership = Leadership(term, lease, sent + self._ttl, self._clock)
         finally:
-            if not term:
+            if leadership is None:
                 await self._resign(lease)
-        if not term:
-            return None
-        await self._learn(Holder(self._replica, self._address, lease, term), term)
-        return Leadership(term, lease, sent + self._ttl, self._clock)
+        return leadership
 
     async def _create_key(self, lease: int) -> int:
         """The term it begins; 0 when the key is another's."""
@@ -258,8 +184,8 @@ class Election:
                 return result.revision
         except UnknownOutcome as error:
             _log.warning("reading anew", replica=self._replica, reason=str(error))
-        await self._look()
-        holder = self._holder
+        await self._key.look()
+        holder = self._key.holder
         return holder.term if holder is not None and holder.lease == lease else 0
 
     # Leading
@@ -311,8 +237,9 @@ class Election:
     async def _notice_loss(self, leadership: Leadership) -> None:
         """The key may go though the lease lives: deleted by hand, or by a successor."""
         term = leadership.term_revision
-        await self._until(
-            lambda: self._seen >= term and (self._holder is None or self._holder.term != term)
+        key = self._key
+        await key.until(
+            lambda: key.revision >= term and (key.holder is None or key.holder.term != term)
         )
         raise leadership.end("its key is gone")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.transport import Identity, Role
-from fleet_controller.store import etcd_members
+from fleet_controller.store import etcd_member
 from fleet_controller.store.etcd import PAGE_KEYS, EtcdStore
 from fleet_controller.store.etcd_members import Members
 from fleet_controller.store.etcd_watch import EtcdWatch
@@ -378,8 +378,8 @@ async def test_a_read_larger_than_a_message(
     etcd: EtcdProcess, etcd_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 4 * 1024 * 1024
-    options = (*etcd_members.OPTIONS, ("grpc.max_receive_message_length", limit))
-    monkeypatch.setattr(etcd_members, "OPTIONS", options)
+    options = (*etcd_member.OPTIONS, ("grpc.max_receive_message_length", limit))
+    monkeypatch.setattr(etcd_member, "OPTIONS", options)
     async with connected(etcd.endpoint, prefix=etcd_prefix) as store:
         for number in range(80):
             await store.txn([], [Put(f"{number:03}", bytes(100_000))])
@@ -432,8 +432,13 @@ async def test_tls_lets_in_who_shows_a_certificate_and_no_one_else(
             result: TxnResult = await store.txn([], [Put("a", b"1")])
             async with watching(store, "", result.revision - 1) as seen:
                 await seen.until_key("a")
-        for identity in (None, stranger, Identity(ours.ca, stranger.certificate, stranger.key)):
-            with pytest.raises(Unavailable, match="cannot be reached"):
+        untrusted = Identity(ours.ca, stranger.certificate, stranger.key)
+        for identity, says in (
+            (None, "ended the handshake"),
+            (untrusted, "ended the handshake"),
+            (stranger, "its certificate is not from the authority"),
+        ):
+            with pytest.raises(Unavailable, match=f"cannot be reached: .*{says}"):
                 await EtcdStore.connect([server.endpoint], identity=identity, deadline=2.0)
     finally:
         server.kill()

@@ -14,7 +14,8 @@ import grpc
 from fleet.etcd import rpc_pb2 as rpc
 from fleet.transport import Identity
 from fleet_controller.store import transaction
-from fleet_controller.store.etcd_members import PASSING, Member, Members, explain, send
+from fleet_controller.store.etcd_member import PASSING, Member, explain, send
+from fleet_controller.store.etcd_members import Members
 from fleet_controller.store.etcd_watch import EtcdWatch
 from fleet_controller.store.etcd_wire import Keyspace
 from fleet_controller.store.port import (

@@ -14,7 +14,8 @@ from contextlib import aclosing
 import grpc
 
 from fleet.etcd import rpc_pb2 as rpc
-from fleet_controller.store.etcd_members import REQUIRE_LEADER, Member, Members, send
+from fleet_controller.store.etcd_member import REQUIRE_LEADER, Member, send
+from fleet_controller.store.etcd_members import Members
 from fleet_controller.store.etcd_wire import Keyspace
 from fleet_controller.store.port import Change, Compacted, StoreReplaced, Unavailable
 
