@@ -22,13 +22,19 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.board import Board
-from fleet_agent.core.assignment import Assignment, Order, order_of, parse_assignment
+from fleet_agent.core.assignment import (
+    Assignment,
+    BadAssignment,
+    Order,
+    order_of,
+    parse_assignment,
+)
 from fleet_agent.core.deviations import DIED, BackOff, Deviations
 from fleet_agent.core.model import Kin, Mark, Phase, StepFailure, VmState
 from fleet_agent.core.plan import Plan, Snapshot, Step, StepKind, plan, snapshot_of
 from fleet_agent.core.states import states_of
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
-from fleet_agent.ledger import Ledger, Record
+from fleet_agent.ledger import Ledger, LedgerError, Record
 from fleet_agent.reports import Pace, Reports
 from fleet_agent.runner import Runner, RunnerSettings
 
@@ -110,6 +116,8 @@ class Agent:
         self._group: asyncio.TaskGroup | None = None
         self._streams: list[tuple[Order, Reports]] = []
         self._driver_failures = 0
+        # What has failed at any step since the runner was given its last plan.
+        self._failed_of_run: dict[Kin, IndexSet] = {}
 
     # Life ---------------------------------------------------------------------------------
 
@@ -185,7 +193,9 @@ class Agent:
         """Done to its end though the caller be cancelled: what is in the ledger is obeyed."""
         if self._group is None:
             return await act
-        return await asyncio.shield(self._group.create_task(act))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._group.create_task(_answer(act, answer))
+        return await answer
 
     async def _hear(self, term: Order) -> None:
         async with self._turn:
@@ -290,6 +300,7 @@ class Agent:
             self._publish(snapshot, made)
             if not made.steps:
                 return
+            self._failed_of_run.clear()
             await self._runner.run(
                 made, self._assignment, Mark(self._record.term, self._record.epoch)
             )
@@ -325,21 +336,20 @@ class Agent:
             if down:
                 message = "it was running and is not active any more"
                 failures = [StepFailure(index, DIED, message) for index in down]
-                self._deviations.record(shard.kin, StepKind.START, failures, now)
+                self._deviations.record(shard.kin, failures, now)
 
     def _note_no_effect(self, before: list[Step], made: Plan, now: float) -> bool:
         """Steps that a driver called done and that are to be done again are failures."""
-        failing = self._deviations.failing()
         done = {(step.kind, step.kin): step.indices for step in before}
         noted = False
         for step in made.steps:
             again = step.indices & done.get((step.kind, step.kin), EMPTY)
-            again = again - failing.get(step.kin, EMPTY)
+            again = again - self._failed_of_run.get(step.kin, EMPTY)
             if again:
                 noted = True
                 message = f"{step.kind} was done and has had no effect"
                 failures = [StepFailure(index, "no_effect", message) for index in again]
-                self._deviations.record(step.kin, step.kind, failures, now)
+                self._deviations.record(step.kin, failures, now)
         return noted
 
     def _publish(self, snapshot: Snapshot, made: Plan) -> None:
@@ -411,7 +421,25 @@ class Agent:
         self.board.put(kin, indices, state)
 
     def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None:
-        self._deviations.record(kin, kind, failures, self._clock())
+        failures = tuple(failures)
+        self._deviations.record(kin, failures, self._clock())
+        failed = IndexSet.of(failure.index for failure in failures)
+        self._failed_of_run[kin] = self._failed_of_run.get(kin, EMPTY) | failed
+
+
+async def _answer(act: Coroutine[Any, Any, T], answer: asyncio.Future[T]) -> None:
+    """Nobody may be waiting for the answer any more. A refusal ends the call, not the agent."""
+    try:
+        result = await act
+    except (CallRefused, BadAssignment, LedgerError) as error:
+        if not answer.done():
+            answer.set_exception(error)
+    except BaseException:
+        answer.cancel()
+        raise
+    else:
+        if not answer.done():
+            answer.set_result(result)
 
 
 def _first(errors: BaseExceptionGroup[DriverError]) -> BaseException:

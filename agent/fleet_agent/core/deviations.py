@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import Kin, StepFailure
-from fleet_agent.core.plan import StepKind
 
 # A VM that ended by itself.
 DIED = "died"
@@ -40,7 +39,6 @@ class BackOff:
 class Deviation:
     """One VM's trouble."""
 
-    step: StepKind
     attempts: int
     next_try: float
     kind: str
@@ -59,13 +57,15 @@ class Deviations:
     def __len__(self) -> int:
         return len(self._by_vm)
 
-    def record(self, kin: Kin, step: StepKind, failures: Iterable[StepFailure], now: float) -> None:
+    def record(self, kin: Kin, failures: Iterable[StepFailure], now: float) -> None:
+        """Those that failed together are tried again together: one plan, not one for each."""
+        jitter = self._jitter()
         for failure in failures:
             before = self._by_vm.get((kin, failure.index))
             attempts = before.attempts + 1 if before else 1
-            wait = self._back_off.wait(attempts, failure.retry, self._jitter())
+            wait = self._back_off.wait(attempts, failure.retry, jitter)
             self._by_vm[kin, failure.index] = Deviation(
-                step, attempts, now + wait, failure.kind, failure.message, failure.retry
+                attempts, now + wait, failure.kind, failure.message, failure.retry
             )
 
     def get(self, kin: Kin, index: int) -> Deviation | None:

@@ -1,0 +1,124 @@
+"""An agent that ends at any moment: the next one adopts what runs, and converges."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fleet.ranges import EMPTY
+from fleet_agent.core.model import Phase, VmState
+from fleet_agent.core.plan import StepKind
+from fleet_agent.drivers.profile import DOM0
+from tests.agent_host import Host, converged, give, in_state, settled, until
+from tests.assignments import assignment, indices, kin, shard, spec, tombstone
+from tests.virtual_loop import run_virtual
+
+TEN = assignment(shard("0-9", 10), template=spec(parallel=3))
+
+
+def test_a_restarted_agent_does_nothing_to_what_runs() -> None:
+    async def story() -> None:
+        host = Host()
+        async with host.running() as agent:
+            await settled(agent, TEN, 10)
+        host.steps.clear()
+        async with host.running() as agent:
+            await converged(agent, 10)
+            assert host.steps == []
+            assert in_state(agent, kin(10), VmState.RUNNING) == indices("0-9")
+            assert agent.facts.incarnation == "first"
+
+    run_virtual(story())
+
+
+def test_a_restarted_agent_keeps_its_assignment_true_without_a_controller() -> None:
+    async def story() -> None:
+        host = Host()
+        async with host.running() as agent:
+            await settled(agent, TEN, 10)
+        host.hollow.lose(kin(10).fleet_uid, indices("4"))
+        async with host.running() as agent:
+            await converged(agent, 10)
+            assert (await host.snapshot()).phase(kin(10), Phase.READY) == indices("0-9")
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("after", [n * 0.17 for n in range(60)])
+def test_killed_at_any_moment_of_a_change_the_next_agent_ends_it(after: float) -> None:
+    async def story() -> None:
+        host = Host(profile=DOM0)
+        async with host.running() as agent:
+            await settled(agent, TEN, 10)
+        changed = assignment(
+            shard("0-4", 10),
+            shard("20-29", 11),
+            tombstones=[tombstone(1, "5-9", 10)],
+            template=spec(parallel=3),
+        )
+        async with host.running() as agent:
+            await give(agent, changed, 11)
+            await asyncio.sleep(after)
+        kept = (await host.snapshot()).phase(kin(10), Phase.READY) & indices("0-4")
+        assert kept == indices("0-4")
+        async with host.running() as agent:
+            await converged(agent, 11)
+            there = await host.snapshot()
+            assert there.exists == {kin(10): indices("0-4"), kin(11): indices("20-29")}
+            assert there.phase(kin(11), Phase.READY) == indices("20-29")
+            assert agent.board.released == {1}
+        starts = [step for step in host.steps if step.kind is StepKind.START]
+        assert all(step.indices.isdisjoint(indices("0-4")) for step in starts[1:])
+
+    run_virtual(story())
+
+
+def test_after_a_reboot_nothing_starts_until_the_assignment_comes_again() -> None:
+    async def story() -> None:
+        host = Host()
+        async with host.running() as agent:
+            await settled(agent, TEN, 10)
+        await host.lose_all()
+        host.reboot()
+        async with host.running() as agent:
+            await asyncio.sleep(500)
+            assert (await host.snapshot()).phase(kin(10), Phase.READY) == EMPTY
+            assert agent.board.awaits_assign
+            assert not agent.board.converged
+            await settled(agent, TEN, 10)
+            assert (await host.snapshot()).phase(kin(10), Phase.READY) == indices("0-9")
+            assert not agent.board.awaits_assign
+
+    run_virtual(story())
+
+
+def test_after_a_reboot_what_runs_is_adopted() -> None:
+    async def story() -> None:
+        host = Host()
+        async with host.running() as agent:
+            await settled(agent, TEN, 10)
+        host.reboot()  # the agent saw another boot id; the domains live on
+        async with host.running() as agent:
+            await until(lambda: bool(agent.board.kins))
+            assert in_state(agent, kin(10), VmState.RUNNING) == indices("0-9")
+            assert agent.board.converged
+
+    run_virtual(story())
+
+
+def test_an_agent_killed_between_reboot_and_assign_still_waits() -> None:
+    async def story() -> None:
+        host = Host()
+        async with host.running() as agent:
+            await settled(agent, TEN, 10)
+        await host.lose_all()
+        host.reboot()
+        async with host.running() as agent:
+            await agent.heard((1, 9))
+        async with host.running() as agent:
+            await asyncio.sleep(500)
+            assert agent.board.awaits_assign
+            assert (await host.snapshot()).phase(kin(10), Phase.READY) == EMPTY
+
+    run_virtual(story())
