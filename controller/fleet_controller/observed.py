@@ -79,8 +79,10 @@ class Observed:
         self._count_releasing(host)
         self.pulse.beat()
 
-    def reported(self, host_id: str, report: wire.Report) -> bool:
-        """Take a report over; whether it may change what placement decides."""
+    def reported(self, host_id: str, report: wire.Report, epoch: int) -> bool:
+        """Take a report over; whether it may change what placement decides. `epoch`: the
+        revision of the host's assignment; a host that speaks of an older one has not converged.
+        """
         host = self.host(host_id)
         if report.full:
             self._begin_anew(host)
@@ -88,7 +90,7 @@ class Observed:
         for shard in report.shards:
             self._take_states(host, shard)
         matters = self._take_rest(host_id, host, report)
-        self._set_converged(host, report.converged)
+        self._set_converged(host, report.converged and host.epoch[1] >= epoch)
         host.awaits_assign = report.awaits_assign
         self.pulse.beat()
         return matters

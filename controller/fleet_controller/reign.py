@@ -87,6 +87,7 @@ class Reign:
         self._wake = Pulse()
         self._urgent = asyncio.Event()
         self._told = False
+        self._outranked = False
 
     @property
     def term(self) -> types.Term:
@@ -144,7 +145,8 @@ class Reign:
         return self._messages.request(host_id, self.term)
 
     def reported(self, host_id: str, report: wire.Report) -> None:
-        if self.observed.reported(host_id, report):
+        epoch = self.state.mod_revision(keys.assignment(host_id))
+        if self.observed.reported(host_id, report, epoch):
             self._wake.beat()
 
     def lost_sight(self, host_id: str) -> None:
@@ -157,7 +159,9 @@ class Reign:
             self._wake.beat()
 
     def outranked(self, why: str) -> None:
-        self.events.add("leader_outranked", f"an agent has heard a newer leader: {why}")
+        if not self._outranked:  # every agent would say the same
+            self._outranked = True
+            self.events.add("leader_outranked", f"an agent has heard a newer leader: {why}")
 
     # ---- the loop ------------------------------------------------------------------------
 
