@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The emulated dom0 from the command line: build, start, ssh, status, stop."""
+"""The emulated dom0 from the command line: build, start, join, ssh, status, stop."""
 
 import argparse
 import json
@@ -9,15 +9,24 @@ import sys
 import time
 from dataclasses import asdict
 
+from emulated_dom0.agent_install import install_agent, wait_joined
 from emulated_dom0.commands import Stopwatch
 from emulated_dom0.disk_image import build_image, prune_cache
 from emulated_dom0.errors import LabError
 from emulated_dom0.folders import Folders, lab_folders
 from emulated_dom0.host_packages import install_missing
-from emulated_dom0.machine import Size, running_machine, start_machine, stop_machine
-from emulated_dom0.secure_shell import open_dom0
+from emulated_dom0.lab_cluster import NAME, cluster_down, cluster_up, issue_identity
+from emulated_dom0.machine import (
+    Size,
+    require_machine,
+    running_machine,
+    start_machine,
+    stop_machine,
+)
+from emulated_dom0.secure_shell import Dom0
 
-_BOOT_SECONDS = 600.0
+_BOOT_SECONDS = 900.0
+_JOIN_SECONDS = 300.0
 
 
 def build(folders: Folders, options: argparse.Namespace) -> int:
@@ -38,11 +47,25 @@ def start(folders: Folders, options: argparse.Namespace) -> int:
             install_missing(folders.logs / "apt.log")
             image = build_image(folders, watch)
             prune_cache(folders, image, in_use=None)
+            cluster_down(folders)
             size = Size(options.memory, options.dom0_memory, options.cpus, options.tank)
             machine = start_machine(folders, image, size)
             watch.say(f"booting, ssh on 127.0.0.1:{machine.ssh_port}")
-        open_dom0(folders, machine).wait_ready(options.timeout)
+        Dom0(folders, machine).wait_ready(options.timeout)
     watch.say("the dom0 is up")
+    return 0
+
+
+def join(folders: Folders, options: argparse.Namespace) -> int:
+    watch = Stopwatch()
+    with folders.locked():
+        machine = require_machine(folders)
+        cluster = cluster_up(folders)
+        watch.say(f"controller on {cluster.controller}, fleetctl's context is {NAME}")
+        install_agent(Dom0(folders, machine), machine, cluster, issue_identity(folders, cluster))
+        watch.say("the agent of this checkout runs in the dom0")
+        wait_joined(folders, machine, options.timeout)
+    watch.say("the controller sees the dom0 live")
     return 0
 
 
@@ -50,7 +73,8 @@ def stop(folders: Folders, options: argparse.Namespace) -> int:
     with folders.locked():
         machine = running_machine(folders)
         if machine is not None:
-            open_dom0(folders, machine).close()
+            Dom0(folders, machine).close()
+        cluster_down(folders)
         print("lab: stopped" if stop_machine(folders) else "lab: was not running")
     return 0
 
@@ -71,7 +95,7 @@ def status(folders: Folders, options: argparse.Namespace) -> int:
 
 
 def ssh(folders: Folders, options: argparse.Namespace) -> int:
-    command = open_dom0(folders, running_machine(folders)).ssh_command(*options.command)
+    command = Dom0(folders, require_machine(folders)).ssh_command(*options.command)
     os.execvp(command[0], command)
 
 
@@ -87,6 +111,9 @@ def main() -> int:
     starting.add_argument("--tank", type=int, default=default.tank, help="GiB of the pool's disk")
     starting.add_argument("--timeout", type=float, default=_BOOT_SECONDS, help="seconds")
     starting.set_defaults(action=start)
+    joining = actions.add_parser("join", help="install the agent, join it to a controller here")
+    joining.add_argument("--timeout", type=float, default=_JOIN_SECONDS, help="seconds")
+    joining.set_defaults(action=join)
     stating = actions.add_parser("status", help="does it run, and on which ports")
     stating.add_argument("--json", action="store_true")
     stating.set_defaults(action=status)

@@ -12,8 +12,13 @@ from .folders import LAB_SOURCES
 _ROOTFS = LAB_SOURCES / "rootfs"
 _VENV = "/opt/megafleet/venv"
 _SITE_PACKAGES = "opt/megafleet/venv/lib/python3.13/site-packages"
-# Where the checkout's sources are put at `make lab`; see agent_install.py.
-_SOURCE_ROOTS = ("/opt/megafleet/src/proto", "/opt/megafleet/src/agent")
+# Where `make lab` puts the checkout's sources; the environment finds them there.
+SOURCES = "/opt/megafleet/src"
+_PROGRAM = f"""#!{_VENV}/bin/python
+from fleet_agent.main import main
+
+main()
+"""
 # Periodic work, waiting for a network or for pools of an earlier boot (there are none), and guests
 # started behind the agent's back: none of it belongs in this dom0.
 _MASKED = (
@@ -96,5 +101,9 @@ def install_wheels(tree: Path, wheels: Path, log: Path) -> None:
     run_inside(tree, ["python3", "-m", "venv", "--system-site-packages", _VENV], log)
     install = [f"{_VENV}/bin/pip", "install", "--no-index", "--no-deps", *names]
     run_inside(tree, install, log, deadline=600)
-    (tree / _SITE_PACKAGES / "megafleet.pth").write_text("\n".join(_SOURCE_ROOTS) + "\n")
+    roots = f"{SOURCES}/proto\n{SOURCES}/agent\n"
+    (tree / _SITE_PACKAGES / "megafleet.pth").write_text(roots)
+    program = tree / _VENV.lstrip("/") / "bin" / "fleet-agent"
+    program.write_text(_PROGRAM)
+    program.chmod(0o755)
     shutil.rmtree(staged)

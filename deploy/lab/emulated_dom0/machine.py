@@ -14,7 +14,7 @@ from .folders import Folders
 from .process import Process
 
 # The agent's port inside the dom0; outside it is a free loopback port.
-AGENT_PORT = 7443
+AGENT_PORT = 7441
 # SMAP as emulated by QEMU 7.2 crashes dom0 at boot; nested SVM has no use here.
 _CPU = "max,-svm,-smap"
 # Mitigations cost a great deal of time under emulation and protect nobody here.
@@ -70,6 +70,13 @@ def running_machine(folders: Folders) -> Machine | None:
     state["size"] = Size(**state["size"])
     machine = Machine(**state)
     return machine if machine.process.alive() else None
+
+
+def require_machine(folders: Folders) -> Machine:
+    machine = running_machine(folders)
+    if machine is None:
+        raise LabError("the lab does not run; start it with: make lab")
+    return machine
 
 
 def start_machine(folders: Folders, image: Image, size: Size) -> Machine:

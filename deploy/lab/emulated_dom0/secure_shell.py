@@ -94,9 +94,3 @@ class Dom0:
         log = serial_log(self._folders)
         lines = log.read_text(errors="replace").splitlines()[-8:] if log.exists() else []
         return "\n".join([f"the end of {log}:", *lines])
-
-
-def open_dom0(folders: Folders, machine: Machine | None) -> Dom0:
-    if machine is None:
-        raise LabError("the lab does not run; start it with: make lab")
-    return Dom0(folders, machine)
