@@ -97,15 +97,17 @@ class Announcer:
     async def run(self) -> None:
         """Until cancelled."""
         wait = self._settings.spread * self._jitter()
+        self._changed = False
         while True:
+            if self._changed:
+                wait, self._changed = 0.0, False
             if self._watched and not self._stale:
                 await self._alarm.sleep(None)
                 wait = self._again
-            elif wait > 0 and await self._alarm.sleep(wait):
-                wait = 0.0 if self._changed else wait
+            elif wait > 0:
+                wait = wait if await self._alarm.sleep(wait) else 0.0
             else:
                 wait = await self._announce()
-            self._changed = False
 
     async def _announce(self) -> float:
         """One try; seconds until the next."""
@@ -127,9 +129,10 @@ class Announcer:
     def _redirected(self, leader: str) -> float:
         """Go to the leader at once, but not in circles."""
         self._next += 1
-        fresh = leader != self._leader and bool(leader)
+        at_once = bool(leader) and not self._failures
         self._leader = leader
-        return 0.0 if fresh and not self._failures else self._back_off()
+        back_off = self._back_off()
+        return 0.0 if at_once else back_off
 
     def _failed(self, message: str) -> float:
         self._leader = ""

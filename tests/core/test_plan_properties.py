@@ -95,7 +95,7 @@ def converge(wanted: Assignment, world: World) -> Plan:
     raise AssertionError(f"not converged: {made.steps}")
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, deadline=None)
 @given(assignments(), worlds)
 def test_what_is_wanted_and_not_in_conflict_comes_to_run(
     message: types.Assignment, world: World
@@ -109,7 +109,7 @@ def test_what_is_wanted_and_not_in_conflict_comes_to_run(
             assert (one.kin, index) in world.clones or active
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, deadline=None)
 @given(assignments(), worlds)
 def test_only_what_is_named_is_removed(message: types.Assignment, world: World) -> None:
     wanted = parse_assignment(message)
@@ -131,14 +131,14 @@ def test_only_what_is_named_is_removed(message: types.Assignment, world: World) 
         assert released or replaced
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, deadline=None)
 @given(assignments(), worlds)
 def test_every_tombstone_ends_released(message: types.Assignment, world: World) -> None:
     made = converge(parse_assignment(message), world)
     assert sorted(made.released) == sorted(stone.id for stone in message.tombstones)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(assignments(), worlds)
 def test_a_plan_never_starts_an_orphan_and_never_two_of_a_name(
     message: types.Assignment, world: World
