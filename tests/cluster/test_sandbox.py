@@ -19,7 +19,7 @@ from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.process import MARK, find, stop
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     home = Home(environment)
     yield home
     for file in (tmp_path / "state").glob("megafleet/sandbox/*/sandbox.json"):
-        stop(list(find(json.loads(file.read_text())["id"]).values()), grace=1.0)
+        stop(find(json.loads(file.read_text())["id"]), grace=1.0)
     assert home.processes() == []
 
 

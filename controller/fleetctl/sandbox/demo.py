@@ -124,8 +124,8 @@ def _tell(command: str) -> None:
 
 
 def _stay() -> None:
-    note("\nThe sandbox stays up until Ctrl-C.")
     try:
+        note("\nThe sandbox stays up until Ctrl-C.")
         while True:
             signal.pause()
     except KeyboardInterrupt:

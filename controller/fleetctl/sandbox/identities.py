@@ -82,11 +82,13 @@ def _issue_etcd(members: list[EtcdMember], identities: Identities) -> None:
         write_identity(folder, Identity(authority.certificate, issued.certificate, issued.key))
 
 
+def agents_issued(identities: Identities) -> bool:
+    """Whether every host has its certificate."""
+    return (identities.agents / CA_FILE).exists()
+
+
 def issue_agents(hosts: int, identities: Identities) -> None:
-    """Those of hosts 1 to `hosts`, unless they are there. Raises OSError."""
-    done = identities.agents / CA_FILE
-    if done.exists():
-        return
+    """Those of hosts 1 to `hosts`. Raises OSError."""
     authority = Authority.load(identities.root)
     identities.agents.mkdir(parents=True, exist_ok=True, mode=0o700)
     for number in range(1, hosts + 1):
@@ -94,7 +96,7 @@ def issue_agents(hosts: int, identities: Identities) -> None:
         issued = authority.issue(Role.AGENT, host, LOOPBACK_NAMES)
         write_private(identities.agent(host), issued.key + issued.certificate)
     # Last: it says that all are there.
-    done.write_bytes(authority.certificate)
+    (identities.agents / CA_FILE).write_bytes(authority.certificate)
 
 
 def files_of(folder: Path) -> tuple[str, str, str]:

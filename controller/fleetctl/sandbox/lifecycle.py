@@ -14,11 +14,11 @@ from fleetctl.output import counted, number
 from fleetctl.sandbox.context import context_of, current_context, select, withdraw
 from fleetctl.sandbox.errors import SandboxError, SandboxLateError
 from fleetctl.sandbox.folder import Folder
-from fleetctl.sandbox.identities import Identities, issue, issue_agents
+from fleetctl.sandbox.identities import Identities, agents_issued, issue, issue_agents
 from fleetctl.sandbox.machine import Machine, find_etcd, raise_descriptor_limit
 from fleetctl.sandbox.parts import Part, parts_of
 from fleetctl.sandbox.planning import plan
-from fleetctl.sandbox.process import Process, daemon_environment, find, start, stop
+from fleetctl.sandbox.process import Process, daemon_environment, find, kill, start, stop
 from fleetctl.sandbox.progress import Progress
 from fleetctl.sandbox.readiness import (
     LOOK_SECONDS,
@@ -39,14 +39,13 @@ LINK_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Ascent:
-    """One `up` under way: what it works on, and which processes it has started itself."""
+    """One `up` under way. `running` are its processes by part, and grow."""
 
     folder: Folder
     record: Record
     parts: list[Part]
     running: dict[str, Process]
     progress: Progress
-    started: list[Process]
 
     @property
     def identities(self) -> Identities:
@@ -61,7 +60,7 @@ def up(folder: Folder, wanted: Settings, progress: Progress) -> Record:
     """
     raise_descriptor_limit()
     record = folder.load()
-    running = find(record.id) if record else {}
+    running = {one.part: one for one in find(record.id)} if record else {}
     if record is None or not (running or record.kept):
         return _up_anew(folder, wanted, progress)
     check_same(record, wanted)
@@ -94,7 +93,8 @@ def _ascend(
     folder: Folder, record: Record, running: dict[str, Process], progress: Progress
 ) -> None:
     parts = parts_of(record, folder, find_etcd())
-    ascent = Ascent(folder, record, parts, running, progress, [])
+    ascent = Ascent(folder, record, parts, running, progress)
+    before = {process.pid for process in running.values()}
     try:
         _forget_with_the_store(ascent)
         _start_missing(ascent)
@@ -104,7 +104,8 @@ def _ascend(
         select(record, folder)
         raise
     except BaseException:
-        stop(ascent.started)
+        # Looked up afresh: one that was started as Ctrl-C came is in nobody's list.
+        stop([one for one in find(record.id) if one.pid not in before])
         raise
 
 
@@ -116,10 +117,14 @@ def down(folder: Folder, progress: Progress, *, keep: bool) -> int:
     record = folder.load()
     if record is not None:
         withdraw(record, folder)
-    processes = list(find(record.id).values()) if record else []
+    processes = find(record.id) if record else []
     with progress.phase("processes stop") as phase:
-        stop([process for process in processes if not process.part.startswith("etcd")])
-        stop([process for process in processes if process.part.startswith("etcd")])
+        if keep:
+            stop([process for process in processes if not process.part.startswith("etcd")])
+            stop([process for process in processes if process.part.startswith("etcd")])
+        else:
+            # Nothing of theirs is wanted any more: to ask thousands of hosts to end takes longer.
+            kill(processes)
         phase.outcome = f"{number(len(processes))} processes stopped"
     if keep and record is not None:
         folder.save(replace(record, kept=True))
@@ -140,34 +145,38 @@ def _forget_with_the_store(ascent: Ascent) -> None:
 
 
 def _start_missing(ascent: Ascent) -> None:
-    missing = [part for part in ascent.parts if part.name not in ascent.running]
-    for kind in ("etcd", "controller", "hollow"):
-        parts = [part for part in missing if part.kind == kind]
-        if kind == "controller":
-            _issue_agents(ascent)
-        for part in parts:
-            _start(ascent, part)
-        for part in parts if kind == "etcd" else ():
-            _await_etcd(ascent, part)
-        for part in parts if kind == "controller" else ():
-            _await_controller(ascent, part)
+    """What waits for nobody's answer goes on meanwhile: certificates are made while etcd starts,
+    and hosts begin to listen while the controller starts."""
+    etcd, controllers, hollow = (
+        [part for part in ascent.parts if part.kind == kind and part.name not in ascent.running]
+        for kind in ("etcd", "controller", "hollow")
+    )
+    for part in etcd:
+        _start(ascent, part)
+    _issue_agents(ascent)
+    for part in etcd:
+        _await_etcd(ascent, part)
+    for part in (*controllers, *hollow):
+        _start(ascent, part)
+    for part in controllers:
+        _await_controller(ascent, part)
 
 
 def _start(ascent: Ascent, part: Part) -> None:
     ascent.folder.state_of(part.name).mkdir(exist_ok=True, mode=0o700)
     ascent.folder.ready_file(part.name).unlink(missing_ok=True)
-    process = start(
+    ascent.running[part.name] = start(
         part.name,
         part.argv,
         ascent.record.id,
         ascent.folder.log_of(part.name),
         {**daemon_environment(os.environ), **part.environment},
     )
-    ascent.started.append(process)
-    ascent.running[part.name] = process
 
 
 def _issue_agents(ascent: Ascent) -> None:
+    if agents_issued(ascent.identities):
+        return
     with ascent.progress.phase("certificates") as phase:
         issue_agents(ascent.record.hosts, ascent.identities)
         phase.outcome = f"certificates for {counted(ascent.record.hosts, 'host')}"

@@ -45,15 +45,11 @@ class Process:
             return  # It has ended, which is all a signal is for here.
 
 
-def find(sandbox: str) -> dict[str, Process]:
-    """The running processes of a sandbox, by part."""
-    found: dict[str, Process] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and _part_of(int(entry), sandbox) is not None:
-            process = _held(int(entry), sandbox)
-            if process is not None:
-                found[process.part] = process
-    return found
+def find(sandbox: str) -> list[Process]:
+    """The running processes of a sandbox."""
+    numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    marked = [pid for pid in numbers if _part_of(pid, sandbox) is not None]
+    return [process for pid in marked if (process := _held(pid, sandbox)) is not None]
 
 
 def start(
@@ -96,10 +92,17 @@ def stop(processes: Sequence[Process], grace: float = GRACE) -> None:
     for process in processes:
         process.send(signal.SIGTERM)
     deadline = time.monotonic() + grace
+    kill([one for one in processes if not one.ends_within(deadline - time.monotonic())])
     for process in processes:
-        if not process.ends_within(deadline - time.monotonic()):
-            process.send(signal.SIGKILL)
-            process.ends_within(grace)
+        _reap(process)
+
+
+def kill(processes: Sequence[Process]) -> None:
+    """Ends all at once, without their doing. None is left afterwards."""
+    for process in processes:
+        process.send(signal.SIGKILL)
+    for process in processes:
+        process.ends_within(GRACE)
         _reap(process)
 
 
@@ -108,7 +111,8 @@ def daemon_environment(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environment.items()
-        if not name.startswith(("ETCD_", "FLEET_", "FLEETCTL_", "MEGAFLEET_"))
+        # fleetctl silences gRPC for itself; what it says of a daemon belongs in the daemon's log.
+        if not name.startswith(("ETCD_", "MEGAFLEET_")) and name != "GRPC_VERBOSITY"
     }
     for name in ("no_proxy", "NO_PROXY"):
         kept[name] = ",".join(filter(None, (kept.get(name), LOOPBACK_NAMES)))

@@ -77,7 +77,7 @@ def look(folder: Folder) -> SandboxReport:
             f"there is no sandbox '{folder.name}' in {folder.path.parent}: "
             f"'fleetctl sandbox up' starts one"
         )
-    running = {part: process.pid for part, process in find(record.id).items()}
+    running = {process.part: process.pid for process in find(record.id)}
     leaders, hosts = _ask_controllers(record, folder, running)
     return report(record, folder, running, leaders, hosts)
 
