@@ -6,13 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.commit import Outdated, Write
+from fleet_controller.commit import MAX_WRITES, Outdated, Write
 from fleet_controller.core.changes import Refused, announced
 from fleet_controller.core.model import Health, HostRecord
 from fleet_controller.reign import Reign
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
-from fleet_controller.store.port import MAX_TXN_OPS, Put, StoreError
+from fleet_controller.store.port import Put, StoreError
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +21,11 @@ class _Announcement:
     address: str
     facts: types.HostFacts
     done: asyncio.Future[None] = field(default_factory=asyncio.Future)
+
+    def fail(self, error: Exception) -> None:
+        """Unless whoever announced has gone away meanwhile."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class Announcements:
@@ -42,7 +47,7 @@ class Announcements:
         try:
             while True:
                 batch = [await self._queue.get()]
-                while not self._queue.empty() and len(batch) < MAX_TXN_OPS - 1:
+                while not self._queue.empty() and len(batch) < MAX_WRITES:
                     batch.append(self._queue.get_nowait())
                 await self._write(batch)
         finally:
@@ -55,8 +60,7 @@ class Announcements:
         try:
             async with self._reign.changing:
                 writes = self._decided(batch)
-                if writes:
-                    await self._reign.committer.write_one(list(writes.values()))
+                await self._reign.committer.write(list(writes.values()))
         except Outdated:
             for announcement in batch:  # decided anew with the next batch
                 if not announcement.done.done():
@@ -64,8 +68,7 @@ class Announcements:
             return
         except StoreError as error:
             for announcement in batch:
-                if not announcement.done.done():
-                    announcement.done.set_exception(error)
+                announcement.fail(error)
             return
         for announcement in batch:
             if not announcement.done.done():
@@ -83,7 +86,7 @@ class Announcements:
                 record = announced(have, one.host_id, one.address, one.facts, live)
             except Refused as refused:
                 self._reign.events.add("host_refused", str(refused), host=one.host_id)
-                one.done.set_exception(refused)
+                one.fail(refused)
                 continue
             if record != have:
                 records[one.host_id] = record

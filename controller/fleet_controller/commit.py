@@ -1,7 +1,11 @@
 """Writing decisions to the store: in transactions that hold only while this leader leads.
 
-Each compares the leader's key and the revision every key was decided from. When one does not
-hold, or its outcome is unknown, the store is read again before anything else is decided.
+Each compares the leader's key, the revision every key was decided from, and that of META. When
+one does not hold the store is read again before anything else is decided.
+
+A transaction whose answer was lost may still be applied later, when something else has been
+decided from a store without it. So before the next write META is written anew, which makes the
+guards of every earlier transaction fail; what is read after that is certain.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from fleet_controller.state import ClusterState
+from fleet_controller.store.codec import encode
+from fleet_controller.store.keys import META
 from fleet_controller.store.port import (
     MAX_TXN_BYTES,
     MAX_TXN_OPS,
@@ -17,11 +23,15 @@ from fleet_controller.store.port import (
     Guard,
     Put,
     Store,
+    StoreError,
+    Unavailable,
     UnknownOutcome,
 )
 
 Write = Put | Delete
 
+# Of one transaction: each has a guard, and so have the leader's key and META.
+MAX_WRITES = MAX_TXN_OPS - 2
 # A few at once hide the store's latency; more only queue behind its log.
 _IN_FLIGHT = 3
 
@@ -40,36 +50,48 @@ class Committer:
         self._state = state
         self._guard = guard
         self._alive = alive
+        self._in_doubt = False
+        self._settling = asyncio.Lock()
         self.transactions = 0
 
     async def write(self, writes: Sequence[Write]) -> None:
-        """All writes, as few transactions as will hold them. Raises Outdated, StoreError."""
+        """All writes, as few transactions as will hold them. Raises Outdated, StoreError.
+
+        None is abandoned because another failed; those not begun by then are not.
+        """
         gate = asyncio.Semaphore(_IN_FLIGHT)
+        failures: list[Exception] = []
 
         async def guarded(part: Sequence[Write]) -> None:
             async with gate:
-                await self.write_one(part)
+                if not failures:
+                    try:
+                        await self.write_one(part)
+                    except Exception as error:
+                        failures.append(error)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for part in parts(writes):
-                    group.create_task(guarded(part))
-        except* Outdated as outdated:
-            raise outdated.exceptions[0] from None
-        except* Exception as failed:
-            raise failed.exceptions[0] from None
+        async with asyncio.TaskGroup() as group:
+            for part in parts(writes):
+                group.create_task(guarded(part))
+        if failures:
+            raise failures[0]
 
     async def write_one(self, writes: Sequence[Write]) -> None:
-        """One transaction. Raises Outdated, StoreError."""
-        guards = [Guard(w.key, mod_revision=self._state.mod_revision(w.key)) for w in writes]
+        """One transaction. Raises Outdated, StoreError; UnknownOutcome only where the store
+        could not be asked afterwards."""
         self._alive()
+        if self._in_doubt:
+            await self._settle()
+            raise Outdated("this was decided while an earlier write was in doubt")
         self.transactions += 1
         try:
-            result = await self._store.txn([self._guard, *guards], list(writes))
-        except UnknownOutcome:
-            if await self._was_written(writes):
-                return
+            result = await self._store.txn(self._guards(writes), list(writes))
+        except asyncio.CancelledError:
+            self._in_doubt = True
             raise
+        except UnknownOutcome as lost:
+            self._in_doubt = True
+            return await self._find_out(writes, lost)
         if not result.applied:
             await self.read_again()
             raise Outdated("the store has changed since this was decided")
@@ -79,21 +101,50 @@ class Committer:
         """Take over the store as it is. Raises StoreError."""
         self._state.load(await self._store.read())
 
-    async def _was_written(self, writes: Sequence[Write]) -> bool:
-        """Whether the store, read again, holds exactly these writes."""
-        snapshot = await self._store.read()
-        self._state.load(snapshot)
-        there = {entry.key: entry.value for entry in snapshot.entries}
-        return all(there.get(w.key) == (w.value if isinstance(w, Put) else None) for w in writes)
+    def refuse_if_past(self, revision: int) -> None:
+        """For what was decided from this revision of the state. Raises Outdated."""
+        if self._state.revision > revision:
+            raise Outdated("the store has changed while this was being decided")
+
+    def _guards(self, writes: Sequence[Write]) -> list[Guard]:
+        guarded = dict.fromkeys([META, *(write.key for write in writes)])
+        revisions = [Guard(key, mod_revision=self._state.mod_revision(key)) for key in guarded]
+        return [self._guard, *revisions]
+
+    async def _find_out(self, writes: Sequence[Write], lost: UnknownOutcome) -> None:
+        """Return when the writes are in the store after all."""
+        try:
+            await self._settle()
+            entries = (await self._store.read()).entries
+        except (StoreError, Outdated):
+            raise lost from None
+        there = {entry.key: entry.value for entry in entries}
+        if any(there.get(w.key) != (w.value if isinstance(w, Put) else None) for w in writes):
+            raise Unavailable(str(lost)) from lost
+
+    async def _settle(self) -> None:
+        """Let nothing sent before take effect any more, and read what did.
+
+        Raises StoreError, Outdated; the doubt remains then.
+        """
+        async with self._settling:
+            if not self._in_doubt:
+                return
+            fence = Put(META, encode(self._state.meta))
+            result = await self._store.txn(self._guards([fence]), [fence])
+            await self.read_again()
+            if not result.applied:
+                raise Outdated("the store has changed since it was last read")
+            self._in_doubt = False
 
 
 def parts(writes: Sequence[Write]) -> list[list[Write]]:
-    """Cut so that each part, with the leader's guard, fits one transaction."""
+    """Cut so that each part, with its guards, fits one transaction."""
     cut: list[list[Write]] = [[]]
     size = 0
     for write in writes:
         more = 2 * len(write.key) + (len(write.value) if isinstance(write, Put) else 0) + 32
-        if len(cut[-1]) == MAX_TXN_OPS - 1 or size + more > MAX_TXN_BYTES - 1024:
+        if len(cut[-1]) == MAX_WRITES or size + more > MAX_TXN_BYTES - 1024:
             cut.append([])
             size = 0
         cut[-1].append(write)

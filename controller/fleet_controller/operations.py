@@ -71,8 +71,10 @@ class Operations:
         the loop writes the rest."""
 
         async def once() -> changes.Scaling:
+            revision = self._reign.state.revision
             scaling = await self.plan(name, total, actor)
             changes.check_scale(scaling, partial, token)
+            self._reign.committer.refuse_if_past(revision)
             fleet = scaling.fleet
             writes: list[Write] = [Put(keys.fleet(fleet.name), encode(fleet))]
             if self._reign.plans_freely:

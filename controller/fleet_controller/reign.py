@@ -19,6 +19,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
 from fleet_controller.commit import Committer, Outdated, Write
+from fleet_controller.core.changes import without_tombstones
 from fleet_controller.core.model import Assignment, ClusterView, Health, HostView, Meta
 from fleet_controller.core.placement import FleetPlan, Placement, place
 from fleet_controller.events import EventLog
@@ -231,6 +232,7 @@ class Reign:
         placement = await self.in_executor(lambda: place(view))
         self.plans = placement.fleets
         self.observed.pulse.beat()
+        self.committer.refuse_if_past(view.revision)
         await self.committer.write(self.assignment_writes(placement))
         await self._finish_deletions()
 
@@ -246,12 +248,18 @@ class Reign:
             held = self.observed.vectors[fleet.uid].placed
             if not fleet.deleting or held or self.observed.releasing[fleet.uid]:
                 continue
-            specs = [key for key in self.state.specs if key[0] == fleet.uid]
-            writes: list[Write] = [Delete(keys.fleet(fleet.name))]
-            writes += [Delete(keys.spec(*spec)) for spec in specs]
-            await self.committer.write(writes)
+            # The record goes last: no agent could be told what a tombstone without it means.
+            await self.committer.write(self._last_traces(fleet.uid))
+            await self.committer.write_one([Delete(keys.fleet(fleet.name))])
             self.observed.forget_fleet(fleet.uid)
             self.events.add("fleet_deleted", f"fleet {fleet.name} is gone", fleet=fleet.name)
+
+    def _last_traces(self, uid: str) -> list[Write]:
+        cleared = without_tombstones(self.state.assignments, uid)
+        return [
+            *(Put(keys.assignment(host), encode(one)) for host, one in cleared.items()),
+            *(Delete(keys.spec(*key)) for key in self.state.specs if key[0] == uid),
+        ]
 
     async def _read_when_possible(self) -> None:
         while True:

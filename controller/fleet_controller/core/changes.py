@@ -14,6 +14,7 @@ import msgspec
 from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, checked_fleet_name
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import (
+    Assignment,
     Capacity,
     ClusterView,
     FleetRecord,
@@ -131,6 +132,17 @@ def next_number(meta: Meta, fleets: Mapping[str, FleetRecord], all_hosts_account
     raise Refused(
         Reason.NO_FLEET_NUMBER, f"there are {count} fleets already, the most there may be"
     )
+
+
+def without_tombstones(assignments: Mapping[str, Assignment], uid: str) -> dict[str, Assignment]:
+    """The assignments that have tombstones of the fleet, without them."""
+    return {
+        host: msgspec.structs.replace(
+            one, tombstones=tuple(stone for stone in one.tombstones if stone.fleet != uid)
+        )
+        for host, one in assignments.items()
+        if any(stone.fleet == uid for stone in one.tombstones)
+    }
 
 
 class Scaling(msgspec.Struct, frozen=True):
