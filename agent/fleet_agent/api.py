@@ -75,8 +75,9 @@ class AgentApi(RpcsNotOffered):
         reports = self._agent.open_reports(term, Pace.of(first.pace))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_follow_pace(request_iterator, reports))
+                following = group.create_task(_follow_pace(request_iterator, reports))
                 await _send(reports, context)
+                following.cancel()
         finally:
             self._agent.close_reports(reports)
         if term < self._agent.term:

@@ -1,0 +1,202 @@
+"""One agent behind real gRPC with mTLS: who may call, and what refusals look like."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from fleet.transport import Identity, Role, detail_of
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_agent.agent import Agent, AgentSettings
+from fleet_agent.api import AgentApi
+from fleet_agent.core.model import VmState
+from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.ledger import LedgerFull, MemoryLedger, Record
+from fleet_agent.serving import SERVICE, AgentServer, CannotListen, SharedServices
+from fleetctl.certs import Authority
+from tests.assignments import assignment, shard
+from tests.certificates import identity
+from tests.cluster.agent_caller import Caller
+
+HOST = "dom0-1"
+TEN = assignment(shard("0-9", 10))
+
+
+class Ledger(MemoryLedger):
+    full = False
+
+    async def save(self, record: Record) -> None:
+        if self.full:
+            raise LedgerFull("no space left on device")
+        await super().save(record)
+
+
+@dataclass
+class Served:
+    address: str
+    ledger: Ledger
+
+    def caller(self, by: Identity | None = None, host: str = HOST) -> Caller:
+        return Caller(host, self.address, by)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    behaviour, ledger = Behaviour.of(), Ledger()
+    agent = Agent(
+        HOST,
+        types.HostFacts(machine_id="m", boot_id="b"),
+        HollowStorage(behaviour),
+        HollowHypervisor(behaviour),
+        ledger,
+        clock=time.monotonic,
+        jitter=random.Random(1).random,
+        settings=AgentSettings(),
+        incarnation="i",
+    )
+    await agent.open()
+    services = SharedServices()
+    credentials = identity(Role.AGENT, HOST).for_server()
+    server = AgentServer(AgentApi(agent), services, credentials)
+    port = server.listen("127.0.0.1:0")
+    task = asyncio.create_task(agent.run())
+    await server.start()
+    await services.serving()
+    yield Served(f"127.0.0.1:{port}", ledger)
+    await server.stop()
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), detail_of(caught.value).reason
+
+
+async def test_an_assignment_is_answered_watched_and_described(served: Served) -> None:
+    async with served.caller() as caller:
+        answer = await caller.assign(TEN, 10)
+        assert answer.epoch == types.Epoch(store_generation=1, revision=10)
+        report = (await caller.until_converged(10))[-1]
+        assert report.shards[0].runs[0].states == bytes([VmState.RUNNING]) * 10
+        told = await caller.describe()
+        assert (told.host_id, told.epoch.revision, told.term.revision) == (HOST, 10, 1)
+        assert told.facts.incarnation == "i"
+
+
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.VIEWER, Role.AGENT])
+async def test_only_controllers_may_call(served: Served, role: Role) -> None:
+    denied = (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED")
+    async with served.caller(identity(role, "somebody")) as caller:
+        assert await refusal(caller.assign(TEN, 10)) == denied
+        assert await refusal(caller.describe()) == denied
+        assert await refusal(anext(caller.reports())) == denied
+
+
+async def test_a_certificate_of_another_authority_does_not_connect(served: Served) -> None:
+    stranger = Authority.create("Stranger").identity(Role.CONTROLLER, "controller-1")
+    mixed = Identity(identity(Role.CONTROLLER, "c").ca, stranger.certificate, stranger.key)
+    async with served.caller(mixed) as caller:
+        assert (await refusal(caller.describe()))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_host_that_answers_at_anothers_address_is_refused(served: Served) -> None:
+    async with served.caller(host="dom0-2") as caller:
+        assert (await refusal(caller.describe()))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_refusals_carry_their_reason(served: Served) -> None:
+    precondition = grpc.StatusCode.FAILED_PRECONDITION
+    async with served.caller() as caller:
+        await caller.assign(TEN, 10, term=5)
+        assert await refusal(caller.assign(TEN, 11, term=4)) == (precondition, "STALE_TERM")
+        assert await refusal(caller.assign(TEN, 9, term=5)) == (precondition, "STALE_EPOCH")
+        wrong = caller.assign(TEN, 11, term=5, host="dom0-2")
+        assert await refusal(wrong) == (precondition, "WRONG_HOST")
+        twice = assignment(shard("0-9", 10), shard("0", 11))
+        bad = (grpc.StatusCode.INVALID_ARGUMENT, "BAD_ASSIGNMENT")
+        assert await refusal(caller.assign(twice, 12, term=5)) == bad
+        served.ledger.full = True
+        full = (grpc.StatusCode.UNAVAILABLE, "LEDGER_FULL")
+        assert await refusal(caller.assign(assignment(), 12, term=5)) == full
+        assert (await caller.describe(term=5)).epoch.revision == 10
+
+
+async def test_a_stale_leader_is_told_so_on_its_stream(served: Served) -> None:
+    async with served.caller() as old, served.caller() as new:
+        stream = old.reports(term=3)
+        await anext(stream)
+        await new.assign(TEN, 10, term=4)
+
+        async def read_to_the_end() -> None:
+            async for _ in stream:
+                pass
+
+        assert await refusal(read_to_the_end()) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "STALE_TERM",
+        )
+        late = old.reports(term=3)
+        assert (await refusal(anext(late)))[1] == "STALE_TERM"
+
+
+async def test_a_reader_that_closes_its_side_ends_the_stream(served: Served) -> None:
+    async with served.caller() as caller:
+        call: Any = caller.stub.Watch()
+        await call.write(wire.WatchRequest(term=types.Term(store_generation=1, revision=1)))
+        await call.read()
+        await call.done_writing()
+        while await call.read() is not grpc.aio.EOF:
+            pass
+        assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_what_is_not_offered_answers_unimplemented(served: Served) -> None:
+    expected = (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
+    async with served.caller() as caller:
+        stub: Any = caller.stub
+        assert await refusal(stub.Doctor(wire.DoctorRequest())) == expected
+        assert await refusal(stub.Tune(wire.TuneRequest())) == expected
+        assert await refusal(stub.ListImages(wire.ListImagesRequest())) == expected
+        assert await refusal(stub.DeleteImage(wire.DeleteImageRequest())) == expected
+        for call in (
+            stub.ImportImage(wire.ImportImageRequest()),
+            stub.SendImage(wire.SendImageRequest()),
+            stub.Top(wire.TopRequest()),
+        ):
+            assert await refusal(call.read()) == expected
+        console = stub.Console()
+        await console.write(wire.ConsoleInput())
+        assert await refusal(console.read()) == expected
+
+
+async def test_health_and_reflection_are_served(served: Served) -> None:
+    async with served.caller(identity(Role.VIEWER, "probe")) as caller:
+        health = health_pb2_grpc.HealthStub(caller.channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        reflected: Any = reflection_pb2_grpc.ServerReflectionStub(caller.channel)
+        stream = reflected.ServerReflectionInfo(
+            iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        )
+        listed = await stream.read()
+        names = {service.name for service in listed.list_services_response.service}
+        assert SERVICE in names
+
+
+async def test_an_address_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
+    agent: Any = None
+    server = AgentServer(AgentApi(agent), SharedServices(), identity(Role.AGENT, HOST).for_server())
+    with pytest.raises(CannotListen, match=f"cannot listen on {served.address}"):
+        server.listen(served.address)
