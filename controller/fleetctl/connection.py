@@ -19,6 +19,7 @@ from fleet.transport import CONTROLLER_NAME, Identity, channel_options, detail_o
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.contexts import ClusterContext
 from fleetctl.outcome import Failed, Trouble, Unavailable, Unreachable, printable
+from fleetctl.own_certificate import fault
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -28,6 +29,13 @@ ELECTION_PAUSE = 0.2
 NOT_LEADER = "NOT_LEADER"
 
 _DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
+_NOBODY_THERE = re.compile(r"connection refused", re.IGNORECASE)
+# A server that is being stopped cancels the calls it has.
+_SILENT = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
 _NOT_ALLOWED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 
@@ -44,8 +52,7 @@ class Failure:
     @property
     def elsewhere(self) -> bool:
         """Whether another replica may still answer."""
-        silent = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-        return self.code in silent or self.reason == NOT_LEADER
+        return self.code in _SILENT or self.reason == NOT_LEADER
 
 
 @dataclass(slots=True)
@@ -79,15 +86,15 @@ class Cluster:
                 except grpc.RpcError as error:
                     failure = _failure(endpoint, error)
                     if not failure.elsewhere:
-                        raise trouble([failure], limit) from error
+                        raise self._trouble([failure], limit) from error
                     failures.append(failure)
                     _put_first(failure.leader, untried, failures)
                 else:
                     self._first = endpoint
                     return answer
-            electing = any(failure.reason == NOT_LEADER for failure in failures)
+            electing = _most_telling(failures).reason == NOT_LEADER
             if not electing or self.clock() + ELECTION_PAUSE >= deadline:
-                raise trouble(failures, limit)
+                raise self._trouble(failures, limit)
             time.sleep(ELECTION_PAUSE)
 
     def stream(
@@ -96,9 +103,9 @@ class Cluster:
         request: Q,
         timeout: float,
     ) -> Iterator[A]:
-        """Answers of one replica until the timeout, which ends the stream without an error.
+        """Answers until the timeout, which ends the stream without an error.
 
-        A replica that says nothing at all is left for the next one. Raises Trouble.
+        A replica that says nothing, or ceases to lead, is left for the next one. Raises Trouble.
         """
         failures: list[Failure] = []
         untried = self._replicas()
@@ -115,13 +122,24 @@ class Cluster:
                 failure = _failure(endpoint, error)
                 if heard and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
                     return
-                if heard or not failure.elsewhere:
-                    raise trouble([failure], timeout) from error
+                if not failure.elsewhere:
+                    raise self._trouble([failure], timeout) from error
+                if heard:  # it no longer leads, or is no longer there: all others are worth a try
+                    failures.clear()
+                    untried = [one for one in self._replicas() if one != endpoint]
                 failures.append(failure)
                 _put_first(failure.leader, untried, failures)
             finally:
                 call.cancel()
-        raise trouble(failures, timeout)
+        raise self._trouble(failures, timeout)
+
+    def _trouble(self, failures: list[Failure], limit: float) -> Trouble:
+        """What people are told when no replica did it."""
+        last = _most_telling(failures)
+        if last.code is grpc.StatusCode.UNAVAILABLE and not last.reason:
+            if not _NOBODY_THERE.search(last.message) and (why := fault(self.context)):
+                return Unreachable(f"not allowed: {why}")
+        return trouble(failures, limit)
 
     def _replicas(self) -> list[str]:
         endpoints = list(self.context.endpoints)
@@ -187,29 +205,32 @@ def _failure(endpoint: str, error: grpc.RpcError) -> Failure:
 
 
 def trouble(failures: list[Failure], limit: float) -> Trouble:
-    """What people are told when no replica did it. `failures` is not empty."""
-    # Of several answers the most telling: a refusal, then what the controller itself says.
-    last = max(failures, key=lambda one: (not one.elsewhere, bool(one.reason)))
+    """The sentence and the exit code for failures of a call; there is at least one."""
+    last = _most_telling(failures)
     where = ", ".join(dict.fromkeys(failure.endpoint for failure in failures))
+    said = last.message or f"the controller answers {last.code.name} and nothing else"
     if last.reason == NOT_LEADER:
-        return Unavailable(f"no controller leads at the moment ({where}); try again")
+        return Unavailable(f"no controller leads at the moment: {said}", reason=last.reason)
     if last.code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unavailable(
             f"no answer from {where} within {limit:g} s; a change may still be carried out, "
             f"see 'fleetctl status'",
             reason=last.reason,
         )
-    if last.code is grpc.StatusCode.UNAVAILABLE:
+    if last.code in _SILENT:
         return _unavailable(last, where)
     if last.code in _NOT_ALLOWED:
-        said = last.message or "the controller does not say why"
         return Unreachable(f"not allowed: {said}", reason=last.reason)
-    if last.code is grpc.StatusCode.UNIMPLEMENTED:
-        return Failed("this controller cannot do that", reason=last.reason)
-    return Failed(
-        last.message or f"the controller answers {last.code.name} and nothing else",
-        reason=last.reason,
-    )
+    return Failed(said, reason=last.reason)
+
+
+def _most_telling(failures: list[Failure]) -> Failure:
+    """Of several answers: a refusal, then what a controller says, then that none leads."""
+    return max(
+        failures,
+        key=lambda one: (not one.elsewhere, bool(one.reason) and one.reason != NOT_LEADER,
+                         bool(one.reason)),
+    )  # fmt: skip
 
 
 def _unavailable(failure: Failure, where: str) -> Trouble:
@@ -220,6 +241,7 @@ def _unavailable(failure: Failure, where: str) -> Trouble:
             f"not allowed: {where} and these certificates do not trust each other; are they of "
             f"this cluster, and not expired?"
         )
-    refused = "connection refused" in failure.message.lower()
-    why = "nothing listens there" if refused else failure.message.rsplit(":", 1)[-1].strip()
+    if _NOBODY_THERE.search(failure.message):
+        return Unavailable(f"cannot reach the controller at {where}: nothing listens there")
+    why = failure.message.rsplit(":", 1)[-1].strip()
     return Unavailable(f"cannot reach the controller at {where}: {why[:200]}")

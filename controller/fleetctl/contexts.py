@@ -26,6 +26,7 @@ from typing import Any
 from fleetctl.outcome import Failed, Misuse, Unreachable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 ENDPOINT = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
 
 
@@ -136,7 +137,7 @@ def _toml(contexts: Contexts) -> str:
     for name, one in contexts.named.items():
         lines += [
             "",
-            f"[contexts.{json.dumps(name)}]",
+            f"[contexts.{name if BARE_KEY.fullmatch(name) else json.dumps(name)}]",
             f"endpoints = {json.dumps(list(one.endpoints))}",
             f"ca = {json.dumps(str(one.ca))}",
             f"certificate = {json.dumps(str(one.certificate))}",

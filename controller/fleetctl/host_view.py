@@ -32,7 +32,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "running": one.running,
         "failed": one.failed,
         "capacity": one.capacity_guests,
-        "report_age_seconds": one.report_age_seconds if one.report_age_seconds >= 0 else None,
+        "report_age_seconds": round(age, 3) if (age := one.report_age_seconds) >= 0 else None,
         "link_error": one.link_error,
         "labels": dict(sorted(one.labels.items())),
     }

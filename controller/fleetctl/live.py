@@ -149,7 +149,7 @@ def _title(status: cluster.FleetStatus, right: str, width: int, colour: str = "b
 def bar(status: cluster.FleetStatus, whole: int, width: int) -> Text:
     """All VMs of a fleet, each state by its share and colour; grey: not there yet, or gone."""
     counts = states_of(status)
-    counts["stopping"] += status.releasing
+    counts["stopping"] = max(counts["stopping"], status.releasing)
     cells = shares(counts, max(whole, sum(counts.values()), 1), width)
     drawn = Text()
     for name, length in cells.items():
@@ -184,11 +184,15 @@ def _states(status: cluster.FleetStatus) -> Iterable[Text]:
 
 
 def _pace(response: cluster.StatusResponse, progress: Progress, now: float) -> Text:
+    """Rate and time of what goes on; over all of it once it is done."""
     hosts, rest = response.hosts, progress.ends_in()
+    over = progress.seen_at if not progress.remaining else now
+    elapsed = progress.elapsed(over)
+    rate = progress.rate() if progress.remaining else progress.done / max(elapsed, 0.001)
     parts = [
-        f"{number(round(progress.rate()))} VMs/s",
+        f"{number(round(rate))} VMs/s",
         f"hosts ready {number(hosts.converged)} of {number(hosts.live)}",
-        f"elapsed {duration(progress.elapsed(now))}",
+        f"elapsed {duration(elapsed)}",
     ]
     if progress.remaining and rest is not None:
         parts.append(f"ends in about {duration(rest)}")

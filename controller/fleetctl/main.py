@@ -13,6 +13,7 @@ import click
 from fleetctl import startup
 from fleetctl.lazy_group import LazyGroup
 from fleetctl.outcome import ExitCode, Trouble, printable
+from fleetctl.output import ReaderGone
 from fleetctl.session import Session, cluster_options
 
 COMMANDS = {
@@ -66,10 +67,11 @@ def run(arguments: Sequence[str]) -> int:
         return _usage(error)
     except click.Abort:
         return _told("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has had enough of it.
+    except ReaderGone:
         sys.stdout = open(os.devnull, "w")
         return ExitCode.DONE
+    except SystemExit as left:  # click's own, of a shell that asks for completions
+        return left.code if isinstance(left.code, int) else ExitCode.FAILED
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
         return _told(f"{named}{error.strerror or error}", ExitCode.FAILED)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from fleetctl.outcome import printable
+from fleetctl.outcome import Failed, printable
 
 # Colours of the eight states, wherever they are shown. Names that click and rich share.
 STATE_STYLES: Mapping[str, str] = {
@@ -27,9 +27,18 @@ STATE_STYLES: Mapping[str, str] = {
 STATES: tuple[str, ...] = tuple(STATE_STYLES)
 
 
+class ReaderGone(Exception):
+    """Whoever read the result has had enough of it: no error, and nothing more to do."""
+
+
 def say(text: str = "") -> None:
-    """One line, or several, of the result."""
-    click.echo(text, color=None if coloured() else False)
+    """One line, or several, of the result. Raises ReaderGone, or Failed when it is not written."""
+    try:
+        click.echo(text, color=None if coloured() else False)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise Failed(f"cannot write the output: {error.strerror}") from error
 
 
 def note(text: str) -> None:
@@ -44,12 +53,12 @@ def coloured() -> bool:
 
 def say_json(value: Any) -> None:
     """One JSON value, indented for people as well."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    say(json.dumps(value, indent=2))
 
 
 def say_json_line(value: Any) -> None:
     """One JSON value on one line: for what goes on."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    say(json.dumps(value))
 
 
 def number(value: int) -> str:

@@ -76,6 +76,11 @@ class Progress:
             self._seen.popleft()
 
     @property
+    def seen_at(self) -> float:
+        """When the last status was seen."""
+        return self._seen[-1][0] if self._seen else self.started
+
+    @property
     def done(self) -> int:
         return self.work - self.remaining
 

@@ -41,13 +41,13 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "orphans": sum(one["orphans"] for one in fleets),
         "converged": all(one["converged"] for one in fleets),
         "hosts": hosts_json(response.hosts),
-        "oldest_report_seconds": response.oldest_report_seconds,
+        "oldest_report_seconds": round(response.oldest_report_seconds, 3),
         "problems": [problem for one in fleets for problem in one["problems"]],
         "unplaced_reasons": [reason for one in fleets for reason in one["unplaced_reasons"]],
         "generation": only["generation"] if only else None,
         "generations": only["generations"] if only else [],
         "durable": response.durable,
-        "server_seconds": response.server_seconds,
+        "server_seconds": round(response.server_seconds, 6),
         "fleets": fleets,
     }
 
@@ -140,7 +140,8 @@ def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
     yield ""
     yield from _state_lines(status)
     yield ""
-    placed = f"{number(status.placed)} on {counted(status.hosts_used, 'host')}"
+    placed = number(status.placed)
+    placed += f" on {counted(status.hosts_used, 'host')}" if status.hosts_used else ""
     rest = [f"{number(status.unplaced)} unplaced"]
     rest += [f"{number(status.releasing)} to be released"] if status.releasing else []
     rest += [f"{number(status.orphans)} orphans"] if status.orphans else []

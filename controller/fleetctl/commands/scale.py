@@ -145,8 +145,8 @@ def _done(waiting: Waiting, elapsed: float) -> str:
 
     status, work = waiting.status, waiting.progress.work
     assert status is not None  # the standing came from it
-    runs = f"{status.fleet}: {counted(running(status), 'VM')} running on "
-    hosts = counted(status.hosts_used, "host")
+    runs = f"{status.fleet}: {counted(running(status), 'VM')} running"
+    hosts = f" on {counted(status.hosts_used, 'host')}" if status.hosts_used else ""
     pace = f"{counted(work, 'VM')} changed in {duration(elapsed)}"
     speed = f", {number(round(work / elapsed))} VMs/s" if work and elapsed > 0 else ""
     missing = f"; {number(status.unplaced)} fit nowhere" if status.unplaced else ""

@@ -104,8 +104,9 @@ def _tell_table(pages: Iterator[cluster.ListVmsResponse]) -> None:
     for answer in pages:
         fleet = fleet_of(answer.fleet)
         rows = [vm_row(fleet, row, answer.hosts) for row in answer.vms]
-        text = table(HEADERS, rows)
-        say(text if not shown else text.partition("\n")[2])
+        if rows:
+            text = table(HEADERS, rows)
+            say(text if not shown else text.partition("\n")[2])
         shown += len(rows)
     if not shown:
         note("no such VMs")

@@ -1,0 +1,160 @@
+"""A controller for tests of fleetctl: real gRPC with mTLS, answers from a script."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import grpc
+
+from fleet.transport import Identity, Refusal, Role, peer_of
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
+from tests.certificates import identity
+
+METHODS = (
+    "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "ListHosts",
+    "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents",
+)  # fmt: skip
+
+Script = Callable[[Any], Any] | Refusal
+
+
+class ControllerDouble:
+    """Serves on a free port, or on a given one, while the block lasts.
+
+    `on(method, answer)` says what a method answers: a message, a function of the request that
+    gives one, or a Refusal. `statuses` is what WatchStatus yields before it stays silent.
+    """
+
+    def __init__(self, own: Identity | None = None, port: int = 0, name: str = "c1") -> None:
+        self.requests: list[tuple[str, Any]] = []
+        self.peers: set[str] = set()
+        self.statuses: list[cluster.StatusResponse | Refusal] = []
+        self.watched = threading.Event()
+        self._answers: dict[str, Script] = {}
+        self._refusals: dict[str, list[Refusal]] = {}
+        self._ending = threading.Event()
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        add_ClusterServiceServicer_to_server(self._servicer(), self._server)
+        own = own or identity(Role.CONTROLLER, name)
+        self.port = self._server.add_secure_port(f"127.0.0.1:{port}", own.for_server())
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def on(self, method: str, answer: Any) -> None:
+        is_script = callable(answer) or isinstance(answer, Refusal)
+        self._answers[method] = answer if is_script else lambda _: answer
+
+    def refusing(self, method: str, refusal: Refusal, times: int) -> None:
+        """The method is refused that many times before it answers."""
+        self._refusals[method] = [refusal] * times
+
+    def asked(self, method: str) -> list[Any]:
+        return [request for named, request in self.requests if named == method]
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._ending.set()
+        self._server.stop(grace=None).wait()
+
+    def _servicer(self) -> ClusterServiceServicer:
+        double = self
+
+        def method(name: str) -> Callable[[Any, Any, Any], Any]:
+            return lambda _, request, context: double._answer(name, request, context)
+
+        def watch(_: Any, request: Any, context: Any) -> Iterator[cluster.StatusResponse]:
+            return double._watch(request, context)
+
+        methods: dict[str, Any] = {name: method(name) for name in METHODS}
+        kind = type("Servicer", (ClusterServiceServicer,), methods | {"WatchStatus": watch})
+        servicer: ClusterServiceServicer = kind()
+        return servicer
+
+    def _answer(self, name: str, request: Any, context: grpc.ServicerContext) -> Any:
+        self.requests.append((name, request))
+        names: Any = context.auth_context()
+        if peer := peer_of(names):
+            self.peers.add(str(peer))
+        refusals = self._refusals.get(name)
+        script = refusals.pop() if refusals else self._answers[name]
+        if isinstance(script, Refusal):
+            self._refuse(script, context)
+        return script(request) if callable(script) else None
+
+    def _watch(
+        self, request: Any, context: grpc.ServicerContext
+    ) -> Iterator[cluster.StatusResponse]:
+        self.requests.append(("WatchStatus", request))
+        for status in self.statuses:
+            if isinstance(status, Refusal):
+                self._refuse(status, context)
+            else:
+                yield status
+        self.watched.set()
+        while context.is_active() and not self._ending.wait(0.01):
+            pass
+
+    @staticmethod
+    def _refuse(refusal: Refusal, context: grpc.ServicerContext) -> None:
+        context.set_trailing_metadata(refusal.trailing())
+        context.abort(refusal.code, refusal.message)
+
+
+def status(
+    total: int = 1000,
+    running: int = 1000,
+    *,
+    change: int = 7,
+    releasing: int = 0,
+    unplaced: int = 0,
+    failed: int = 0,
+    deleting: bool = False,
+    changed_by: str = "operator/alice",
+) -> cluster.StatusResponse:
+    """A status of the fleet spv on four live hosts; what does not run boots."""
+    placed = total - unplaced
+    running = min(running, placed)
+    states = [0] * 9
+    states[5], states[7], states[4] = running, failed, placed - running - failed
+    fleet = cluster.FleetStatus(
+        fleet="spv",
+        uid="6a0c9d5e-0f3b-4c55-9f7e-52c2d5a5b1a0",
+        total=total,
+        placed=placed,
+        unplaced=unplaced,
+        states=states,
+        generation=1,
+        generations=[cluster.GenerationCount(generation=1, assigned=placed, running=running)],
+        releasing=releasing,
+        deleting=deleting,
+        change=change,
+        changed_by=changed_by,
+        hosts_used=4,
+        converged=running == total and not releasing and not deleting,
+    )
+    hosts = cluster.HostCounts(live=4, converged=4, total=4)
+    return cluster.StatusResponse(
+        fleets=[fleet], hosts=hosts, oldest_report_seconds=1.5, server_seconds=0.0004, durable=True
+    )
+
+
+def accepted(
+    total: int = 1000, before: int = 0, *, change: int = 7, adds: int = 1000, removes: int = 0
+) -> cluster.ScaleResponse:
+    """The controller's answer to a scale of the fleet spv."""
+    plan = cluster.Plan(token="t0ken", adds=adds, removes=removes, hosts_changed=4)
+    return cluster.ScaleResponse(
+        fleet="spv", from_total=before, total=total, plan=plan, change=change
+    )

@@ -1,0 +1,517 @@
+"""What each command asks of the controller, prints, and ends with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from fleet.identity import Fleet
+from fleet.transport import Refusal, Role
+from fleet.v1 import agent_pb2 as agent
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
+from tests.certificates import issue
+from tests.cluster.controller_double import ControllerDouble, status
+from tests.cluster.fleetctl_process import Fleetctl
+
+UID = "6a0c9d5e-0f3b-4c55-9f7e-52c2d5a5b1a0"
+IDENTITY = types.FleetIdentity(uid=UID, name="spv", number=3)
+SAMPLE = Path(__file__).parents[2] / "deploy" / "samples" / "spv.yaml"
+
+
+@pytest.fixture
+def controller() -> Iterator[ControllerDouble]:
+    with ControllerDouble() as double:
+        yield double
+
+
+@pytest.fixture
+def fleetctl(tmp_path: Path, controller: ControllerDouble) -> Fleetctl:
+    alice = issue(tmp_path / "alice", Role.OPERATOR, "alice")
+    return Fleetctl(tmp_path, (controller.endpoint,), alice)
+
+
+# ---- status ------------------------------------------------------------------------------
+
+
+def test_status_as_text(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    answer = status(total=1_000_000, running=998_000, unplaced=796, failed=1204)
+    answer.fleets[0].problems.add(kind="no_memory", count=1204, hosts=9, example="h1: no memory")
+    answer.fleets[0].unplaced_reasons.add(
+        reason="capacity", count=796, hosts_needed=4, message="4 hosts are full"
+    )
+    controller.on("Status", answer)
+    said = fleetctl("status", "spv")
+    assert said.code == 0
+    assert said.out == (
+        "spv  1,000,000 VMs wanted  converging\n"
+        "\n"
+        "  pending  cloning  defined  booting  running  stopping  failed  unknown\n"
+        "        0        0        0        0  998,000         0   1,204        0\n"
+        "\n"
+        "  placed       999,204 on 4 hosts, 796 unplaced\n"
+        "  generation   1\n"
+        "\n"
+        "  UNPLACED  VMS  HOSTS NEEDED  WHY\n"
+        "  capacity  796             4  4 hosts are full\n"
+        "\n"
+        "  PROBLEM      VMS  HOSTS  EXAMPLE\n"
+        "  no_memory  1,204      9  h1: no memory\n"
+        "\n"
+        "hosts          4 live  0 unreachable  0 suspect  0 lost  0 cordoned\n"
+        "  converged    4 of 4 live\n"
+        "  oldest news  1.5 s ago\n"
+    )
+
+
+def test_status_as_json_has_all_that_scripts_may_rely_on(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = status(total=1000, running=996, failed=4)
+    answer.fleets[0].problems.add(kind="no_memory", count=4, hosts=1, example="h1: no memory")
+    controller.on("Status", answer)
+    told = fleetctl("status", "-o", "json").json
+    assert (told["fleet"], told["total"], told["placed"], told["unplaced"]) == (
+        "spv",
+        1000,
+        1000,
+        0,
+    )
+    assert told["states"] == {
+        "pending": 0, "cloning": 0, "defined": 0, "booting": 0, "running": 996, "stopping": 0,
+        "failed": 4, "unknown": 0,
+    }  # fmt: skip
+    assert told["hosts"] == {
+        "live": 4, "unreachable": 0, "suspect": 0, "lost": 0, "cordoned": 0, "converged": 4,
+        "total": 4,
+    }  # fmt: skip
+    assert told["oldest_report_seconds"] == 1.5
+    problem = {"kind": "no_memory", "count": 4, "hosts": 1, "example": "h1: no memory"}
+    assert told["problems"] == [problem | {"fleet": "spv"}]
+    assert told["converged"] is False and told["releasing"] == 0 and told["generation"] == 1
+
+
+def test_status_of_several_fleets_adds_them_up(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = status(total=10, running=10)
+    answer.fleets.add(fleet="web", total=5, placed=5, states=[0, 5])
+    controller.on("Status", answer)
+    told = fleetctl("status", "-o", "json").json
+    assert told["fleet"] is None and told["generation"] is None
+    assert told["total"] == 15 and told["states"]["running"] == 10
+    assert told["states"]["pending"] == 5 and told["converged"] is False
+    assert [one["fleet"] for one in told["fleets"]] == ["spv", "web"]
+
+
+def test_a_state_from_the_future_counts_as_unknown(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = status(total=10, running=7)
+    answer.fleets[0].states.extend([0, 3])
+    controller.on("Status", answer)
+    assert fleetctl("status", "-o", "json").json["states"]["unknown"] == 3
+
+
+def test_status_without_fleets(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("Status", cluster.StatusResponse(durable=False))
+    said = fleetctl("status")
+    assert said.out.startswith("No fleets. Make one with 'fleetctl apply -f FILE'.")
+    assert "in memory, not durable" in said.out
+    assert fleetctl("status", "-o", "json").json["fleets"] == []
+
+
+# ---- apply, fleets, delete ---------------------------------------------------------------
+
+
+def summary(**fields: object) -> cluster.FleetSummary:
+    made = cluster.FleetSummary(name="spv", uid=UID, generation=1, total=8, placed=8, running=7)
+    made.spec.image.name, made.spec.image.snapshot = "golden", "1"
+    made.spec.memory_bytes = 16 << 20
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("created", "changed", "says"),
+    [
+        (True, True, "spv: created; start VMs with 'fleetctl scale spv --total NUMBER'\n"),
+        (False, True, "spv: generation 1, for VMs created from now on; 7 running VMs unchanged\n"),
+        (False, False, "spv: unchanged, generation 1\n"),
+    ],
+)
+def test_apply_says_what_became_of_it(
+    fleetctl: Fleetctl, controller: ControllerDouble, created: bool, changed: bool, says: str
+) -> None:
+    answer = cluster.ApplyFleetResponse(fleet=summary(), created=created, changed=changed)
+    controller.on("ApplyFleet", answer)
+    assert fleetctl("apply", "-f", str(SAMPLE)).out == says
+    assert fleetctl("apply", "-f", "-", text=SAMPLE.read_text()).out == says
+    told = fleetctl("apply", "-f", str(SAMPLE), "-o", "json").json
+    assert told == {
+        "fleet": "spv", "uid": UID, "created": created, "changed": changed, "generation": 1,
+        "total": 8,
+    }  # fmt: skip
+    first, second, _ = controller.asked("ApplyFleet")
+    assert first == second and first.name == "spv" and first.spec.memory_bytes == 16 << 20
+
+
+def test_apply_refuses_a_wrong_file_before_any_call(
+    fleetctl: Fleetctl, controller: ControllerDouble, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(SAMPLE.read_text().replace("memory: 16MiB", "memroy: 16MB"))
+    said = fleetctl("apply", "-f", str(wrong))
+    line = SAMPLE.read_text().split("\n").index("memory: 16MiB") + 1
+    assert said.code == 2
+    assert f"{wrong}:{line}: memroy: no such field; did you mean memory?" in said.err
+    assert not controller.requests
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\xff\xfe", "wrong.yaml:1: not UTF-8 text"),
+        (b"a\n" * 200_000, "the file is larger than 256 KiB"),
+        (b"", "a fleet file is 'field: value' lines"),
+    ],
+)
+def test_apply_refuses_what_is_no_fleet_file(
+    fleetctl: Fleetctl, tmp_path: Path, content: bytes, says: str
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_bytes(content)
+    said = fleetctl("apply", "-f", str(wrong))
+    assert said.code == 2 and says in said.err
+
+
+def test_apply_of_a_file_that_is_not_there(fleetctl: Fleetctl, tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        said = fleetctl("apply", "-f", str(path))
+        assert said.code == 2 and said.err.startswith(f"fleetctl: cannot read {path}: ")
+
+
+def test_fleets(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("ListFleets", cluster.ListFleetsResponse(fleets=[summary()]))
+    assert fleetctl("fleets").out == (
+        "FLEET  TOTAL  PLACED  RUNNING  GENERATION  IMAGE     MEMORY\n"
+        "spv        8       8        7           1  golden@1  16 MiB\n"
+    )
+    (told,) = fleetctl("fleets", "-o", "json").json["fleets"]
+    assert told["fleet"] == "spv" and told["total"] == 8 and told["image"] == "golden@1"
+
+
+def test_delete_asks_first(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("DeleteFleet", cluster.DeleteFleetResponse(fleet=summary(deleting=True)))
+    said = fleetctl("delete", "spv")
+    assert said.code == 2 and "give --yes" in said.err and not controller.requests
+    said = fleetctl("delete", "spv", "--yes")
+    assert said.code == 0 and said.out.startswith("spv: being deleted")
+    assert fleetctl("delete", "spv", "--yes", "-o", "json").json["deleting"] is True
+
+
+# ---- hosts -------------------------------------------------------------------------------
+
+
+def host(number: int, **fields: object) -> cluster.HostSummary:
+    made = cluster.HostSummary(
+        id=f"h{number}",
+        address=f"192.0.2.{number}:7441",
+        health=cluster.HOST_HEALTH_LIVE,
+        assigned=250,
+        running=249,
+        failed=1,
+        capacity_guests=250,
+        report_age_seconds=2.5,
+        labels={"rack": "r1"},
+    )
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_hosts_are_listed_without_saying_list(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    hosts = [
+        host(1),
+        host(2, health=cluster.HOST_HEALTH_LOST, cordoned=True, report_age_seconds=-1),
+    ]
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=hosts, matching=2))
+    said = fleetctl("hosts", "--health", "lost", "--label", "rack=r1", "--cordoned")
+    assert said.out == (
+        "HOST  HEALTH          ASSIGNED  RUNNING  FAILED  CAPACITY  HEARD      ADDRESS         "
+        "LABELS\n"
+        "h1    live                 250      249       1       250  2.5 s ago  192.0.2.1:7441  "
+        "rack=r1\n"
+        "h2    lost, cordoned       250      249       1       250  never      192.0.2.2:7441  "
+        "rack=r1\n"
+    )
+    (asked,) = controller.asked("ListHosts")
+    assert asked.health == cluster.HOST_HEALTH_LOST and asked.cordoned_only
+    assert dict(asked.selector) == {"rack": "r1"} and asked.limit == 100
+    told = fleetctl("hosts", "list", "-o", "json").json
+    assert [one["report_age_seconds"] for one in told["hosts"]] == [2.5, None]
+
+
+def test_all_hosts_are_asked_for_page_by_page(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    def page(request: cluster.ListHostsRequest) -> cluster.ListHostsResponse:
+        number = int(request.cursor or "1")
+        following = str(number + 1) if number < 3 else ""
+        return cluster.ListHostsResponse(hosts=[host(number)], next_cursor=following, matching=3)
+
+    controller.on("ListHosts", page)
+    told = fleetctl("hosts", "--all", "-o", "json").json
+    assert [one["host"] for one in told["hosts"]] == ["h1", "h2", "h3"]
+    said = fleetctl("hosts", "--limit", "1")
+    assert said.err == "1 of 3; go on with --cursor '2', or see --all\n"
+
+
+def test_one_host(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    detail = cluster.HostDetail(
+        summary=host(1),
+        facts=types.HostFacts(hypervisor="Xen 4.20", storage="zfs tank"),
+        shards=[
+            types.Shard(
+                fleet_uid=UID, ranges=[types.IndexRange(start=0, stop=249), RANGE_300], generation=1
+            )
+        ],
+        tombstones=[types.Tombstone(id=4, fleet_uid=UID, ranges=[RANGE_300])],
+        problems=[agent.Problem(kind="no_space", fleet_uid=UID, count=1, example_message="full")],
+        fleets=[IDENTITY],
+    )
+    controller.on("GetHost", detail)
+    said = fleetctl("hosts", "show", "h1")
+    assert "hypervisor  Xen 4.20\n" in said.out
+    assert "  spv    250  0-248,300           1\n" in said.out
+    assert "to be released:\n" in said.out and "no_space" in said.out
+    told = fleetctl("hosts", "show", "h1", "-o", "json").json
+    assert told["shards"][0]["indices"] == "0-248,300" and told["tombstones"][0]["id"] == 4
+
+
+RANGE_300 = types.IndexRange(start=300, stop=301)
+
+
+def test_cordon_and_uncordon(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("SetCordon", lambda request: host(1, cordoned=request.cordoned))
+    assert fleetctl("hosts", "cordon", "h1").out == (
+        "h1: cordoned, takes no new VMs; 250 assigned\n"
+    )
+    assert fleetctl("hosts", "uncordon", "h1").out == "h1: takes VMs; 250 assigned\n"
+    assert [one.cordoned for one in controller.asked("SetCordon")] == [True, False]
+
+
+# ---- vms ---------------------------------------------------------------------------------
+
+
+def rows(*indices: int, cursor: str = "", matching: int = 2) -> cluster.ListVmsResponse:
+    state = types.VM_STATE_RUNNING
+    vms = [cluster.VmRow(index=one, state=state, host=one % 2, generation=1) for one in indices]
+    return cluster.ListVmsResponse(
+        fleet=IDENTITY, vms=vms, hosts=["", "h1"], next_cursor=cursor, matching=matching
+    )
+
+
+def test_vms_are_listed_without_saying_list(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListVms", rows(249, 250))
+    said = fleetctl("vms", "--state", "running", "--host", "h1", "--index", "0-99,300")
+    assert said.out == (
+        "NAME     INDEX  STATE    HOST  GENERATION\n"
+        "spv-249  249    running  h1    1\n"
+        "spv-250  250    running  -     1\n"
+    )
+    (asked,) = controller.asked("ListVms")
+    assert asked.state == types.VM_STATE_RUNNING and asked.host == "h1" and asked.limit == 100
+    assert [(one.start, one.stop) for one in asked.indices] == [(0, 100), (300, 301)]
+
+
+def test_vms_as_json_have_what_follows_from_fleet_and_index(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListVms", rows(249, 250))
+    told = fleetctl("vms", "list", "-o", "json").json
+    fleet = Fleet(UID, "spv", 3)
+    assert told["fleet"] == "spv" and told["matching"] == 2 and told["next_cursor"] == ""
+    assert told["vms"][0] == {
+        "name": "spv-249", "index": 249, "state": "running", "host": "h1", "generation": 1,
+        "uuid": str(fleet.domain_uuid(249)), "mac": fleet.mac(249),
+    }  # fmt: skip
+    assert told["vms"][1]["host"] is None
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3])
+def test_all_vms_make_one_json_object_and_one_table(
+    fleetctl: Fleetctl, controller: ControllerDouble, pages: int
+) -> None:
+    def page(request: cluster.ListVmsRequest) -> cluster.ListVmsResponse:
+        number = int(request.cursor or "0")
+        following = str(number + 1) if number + 1 < pages else ""
+        return rows(2 * number, 2 * number + 1, cursor=following, matching=2 * pages)
+
+    controller.on("ListVms", page)
+    told = fleetctl("vms", "--all", "-o", "json").json
+    assert [one["index"] for one in told["vms"]] == list(range(2 * pages))
+    said = fleetctl("vms", "--all")
+    assert said.out.count("NAME") == 1 and said.out.count("\n") == 1 + 2 * pages
+    assert controller.asked("ListVms")[0].limit == 10_000
+
+
+def test_no_vms(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("ListVms", rows(matching=0))
+    said = fleetctl("vms", "--state", "failed")
+    assert (said.code, said.out, said.err) == (0, "", "no such VMs\n")
+    assert fleetctl("vms", "-o", "json").json["vms"] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "fleet", "index"),
+    [(["250"], "", 250), (["spv-250"], "spv", 250), (["250", "--fleet", "spv"], "spv", 250),
+     (["a-b-7", "--fleet", "a-b"], "a-b", 7)],
+)  # fmt: skip
+def test_one_vm_by_index_or_name(
+    fleetctl: Fleetctl, controller: ControllerDouble, typed: list[str], fleet: str, index: int
+) -> None:
+    detail = cluster.VmDetail(fleet=IDENTITY, index=250, state=types.VM_STATE_FAILED, host="h1")
+    detail.spec.network.prefix = "10.0.0.0/8"
+    detail.problem.kind, detail.problem.example_message = "no_memory", "no memory for 16 MiB"
+    controller.on("GetVm", detail)
+    said = fleetctl("vms", "show", *typed)
+    assert said.code == 0
+    assert "name             spv-250\n" in said.out
+    assert "problem          no_memory: no memory for 16 MiB" in said.out
+    (asked,) = controller.asked("GetVm")
+    assert (asked.fleet, asked.index) == (fleet, index)
+    assert fleetctl("vms", "show", *typed, "-o", "json").json["address"] == "10.0.0.252"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [["vms", "--index", "9-1"], ["vms", "--index", "x"], ["vms", "--index", "99999999"],
+     ["vms", "--state", "dead"], ["vms", "--limit", "0"], ["vms", "show", "a/b-1"],
+     ["vms", "show", "web-1", "--fleet", "spv"], ["vms", "show", "-1"], ["vms", "nope"],
+     ["hosts", "--label", "rack"], ["status", "../x"], ["status", "a", "b"], ["nope"],
+     ["scale"], ["scale", "--total"], ["--nope"], ["apply"], ["delete"], ["completion", "tcsh"],
+     ["status", "--request-timeout", "0"], ["status", "--endpoint", "nowhere"],
+     ["status", "--endpoint", "h:99999"], ["contexts", "use", "x"], ["contexts", "show", "x"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_cannot_be_meant_is_exit_code_2_and_one_sentence(
+    fleetctl: Fleetctl, controller: ControllerDouble, typed: list[str]
+) -> None:
+    said = fleetctl(*typed)
+    assert said.code == 2 and said.out == ""
+    assert said.err.startswith("fleetctl: ") and said.err.count("\n") == 1
+    assert not controller.requests
+
+
+# ---- events ------------------------------------------------------------------------------
+
+
+def test_events(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    event = cluster.Event(
+        cursor=5, time_unix=1.0, kind="fleet_scaled", fleet="spv", message="0 -> 8 \x1b[2J",
+        actor="operator/alice",
+    )  # fmt: skip
+    controller.on("ListEvents", cluster.ListEventsResponse(events=[event], next=5))
+    said = fleetctl("events", "--limit", "3", "--fleet", "spv")
+    assert "fleet_scaled" in said.out and "0 -> 8 \\x1b[2J  (operator/alice)" in said.out
+    told = fleetctl("events", "-o", "json").json
+    assert told["cursor"] == 5 and told["events"][0]["host"] is None
+    assert [one.limit for one in controller.asked("ListEvents")] == [3, 100]
+
+
+def test_events_are_followed_through_a_failover_until_the_reader_has_enough(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on(
+        "ListEvents",
+        lambda request: cluster.ListEventsResponse(
+            events=[cluster.Event(cursor=request.after + 1, kind="host_live")],
+            next=request.after + 1,
+        ),
+    )
+    with fleetctl.start("events", "--follow", "-o", "json") as process:
+        assert process.stdout
+        seen = [json.loads(process.stdout.readline())["cursor"] for _ in range(2)]
+        controller.refusing(
+            "ListEvents", Refusal(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "no store"), 1
+        )
+        assert process.stderr
+        assert process.stderr.readline() == "no store; still waiting\n"
+        after = json.loads(process.stdout.readline())["cursor"]
+        process.stdout.close()
+        process.wait(timeout=30)
+    assert seen == [1, 2] and after >= 3
+    assert process.returncode == 0
+
+
+# ---- the process -------------------------------------------------------------------------
+
+
+def test_version_shows_both_sides(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    answer = cluster.VersionResponse(
+        version="0.9", replica="c1", leader=True, store="etcd 3.5.16", durable=True
+    )
+    controller.on("Version", answer)
+    said = fleetctl("version")
+    assert "controller  0.9  (replica c1, leads)\nstore       etcd 3.5.16\n" in said.out
+    assert fleetctl("version", "-o", "json").json["controller"]["replica"] == "c1"
+    assert fleetctl("version", "--client", "-o", "json").json["controller"] is None
+
+
+def test_version_shows_its_own_also_when_nobody_answers(tmp_path: Path) -> None:
+    said = Fleetctl(tmp_path)("version")
+    assert said.code == 4 and said.out.startswith("fleetctl    ")
+    assert said.err.startswith("fleetctl: no cluster is named")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(fleetctl: Fleetctl, shell: str) -> None:
+    said = fleetctl("completion", shell)
+    assert said.code == 0 and "_FLEETCTL_COMPLETE" in said.out
+
+
+def test_a_process_of_its_own_says_the_same(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Status", status())
+    for arguments in (["status"], ["status", "-o", "json"], ["status", "a/b"], ["--help"], []):
+        assert fleetctl.process(*arguments) == fleetctl(*arguments)
+
+
+def test_a_reader_that_has_had_enough_is_no_error(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListVms", rows(*range(10_000), cursor="next", matching=10**6))
+    with fleetctl.start("vms", "--all") as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        process.wait(timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_full_disk_is_told(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("ListVms", rows(*range(10_000)))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            fleetctl.arguments("vms", "--limit", "10000"),
+            env=fleetctl.whole_environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "fleetctl: cannot write the output: No space left on device\n"
