@@ -132,6 +132,8 @@ class Committer:
                 return
             fence = Put(META, encode(self._state.meta))
             result = await self._store.txn(self._guards([fence]), [fence])
+            if result.applied:
+                self._state.written([fence], result.revision)
             await self.read_again()
             if not result.applied:
                 raise Outdated("the store has changed since it was last read")

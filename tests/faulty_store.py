@@ -1,0 +1,100 @@
+"""The store in memory behind a way that loses answers, holds requests back, or is cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from enum import Enum, auto
+
+from fleet_controller.store.memory import MemoryStore
+from fleet_controller.store.port import (
+    Change,
+    Delete,
+    Guard,
+    Put,
+    Snapshot,
+    TxnResult,
+    Unavailable,
+    UnknownOutcome,
+)
+
+Request = tuple[Sequence[Guard], Sequence[Put | Delete]]
+
+
+class Fault(Enum):
+    """What becomes of one transaction."""
+
+    ANSWER_LOST = auto()  # applied, and nobody is told
+    REQUEST_LOST = auto()  # never applied, and nobody is told
+    HELD_BACK = auto()  # as REQUEST_LOST, until `release`
+    REFUSED = auto()  # Unavailable
+    STUCK = auto()  # neither applied nor answered
+
+
+class FaultyStore:
+    """`faults`: of the next transactions, in order; None lets one pass."""
+
+    durable = False
+    description = "memory behind a bad wire"
+
+    def __init__(self, inner: MemoryStore) -> None:
+        self.inner = inner
+        self.faults: list[Fault | None] = []
+        self.cut = False
+        self.reads_fail = False
+        self.txns: list[Request] = []  # all that were sent
+        self.in_flight = self.most_in_flight = 0
+        self._held: list[Request] = []
+
+    async def read(self, prefix: str = "") -> Snapshot:
+        if self.cut or self.reads_fail:
+            raise Unavailable("the wire is cut")
+        return await self.inner.read(prefix)
+
+    async def txn(self, guards: Sequence[Guard], writes: Sequence[Put | Delete]) -> TxnResult:
+        if self.cut:
+            raise Unavailable("the wire is cut")
+        self.txns.append((guards, writes))
+        fault = self.faults.pop(0) if self.faults else None
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self._answer(fault, guards, writes)
+        finally:
+            self.in_flight -= 1
+
+    async def _answer(
+        self, fault: Fault | None, guards: Sequence[Guard], writes: Sequence[Put | Delete]
+    ) -> TxnResult:
+        match fault:
+            case None:
+                return await self.inner.txn(guards, writes)
+            case Fault.REFUSED:
+                raise Unavailable("the disk is full")
+            case Fault.STUCK:
+                await asyncio.Event().wait()
+            case Fault.ANSWER_LOST:
+                await self.inner.txn(guards, writes)
+            case Fault.HELD_BACK:
+                self._held.append((guards, writes))
+        raise UnknownOutcome("no answer in time")
+
+    async def release(self) -> list[bool]:
+        """What was held back arrives after all; whether each was applied."""
+        held, self._held = self._held, []
+        return [(await self.inner.txn(*request)).applied for request in held]
+
+    def watch(self, prefix: str, after: int) -> AsyncIterator[tuple[Change, ...]]:
+        return self.inner.watch(prefix, after)
+
+    async def grant(self, ttl_seconds: int) -> int:
+        return await self.inner.grant(ttl_seconds)
+
+    async def keep_alive(self, lease: int) -> int:
+        return await self.inner.keep_alive(lease)
+
+    async def revoke(self, lease: int) -> None:
+        await self.inner.revoke(lease)
+
+    async def close(self) -> None:
+        await self.inner.close()
