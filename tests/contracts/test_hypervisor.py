@@ -14,11 +14,15 @@ import pytest
 from fleet.identity import Fleet
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain_xml import Flavour
 from fleet_agent.core.model import Batch, DomainRun, Kin, Mark, Phase, StepFailure, StepResult
 from fleet_agent.drivers import libvirt_binding
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor
 from fleet_agent.drivers.libvirt import LibvirtHypervisor
 from fleet_agent.drivers.libvirt_binding import Connection
+from fleet_agent.drivers.libvirt_domains import Domains, HostPaths
+from fleet_agent.drivers.libvirt_link import Link
+from fleet_agent.drivers.libvirt_ready import Patience, ReadyWatch, Verdicts
 from fleet_agent.drivers.ports import DriverError, Hypervisor
 
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
@@ -347,6 +351,33 @@ class TestHypervisor:
             await heard
             await changes.aclose()  # type: ignore[attr-defined]
 
+    async def test_its_own_acts_are_no_news(self, host: Host, driver: Hypervisor) -> None:
+        heard = 0
+        listening, lost = asyncio.Event(), asyncio.Event()
+
+        async def listen() -> None:
+            nonlocal heard
+            changes = driver.changes()
+            listening.set()
+            async for _ in changes:
+                heard += 1
+                lost.set()
+
+        listener = asyncio.create_task(listen())
+        await listening.wait()
+        vms = batch(IndexSet.span(0, 5))
+        await up(driver, vms)
+        for step in (driver.await_ready, driver.stop, driver.start, driver.undefine):
+            await gather(step(vms))
+        await up(driver, vms)
+        # Events keep their order: when this one is heard, so would have been those before it.
+        host.lose(0)
+        async with asyncio.timeout(10):
+            await lost.wait()
+        assert heard == 1
+        listener.cancel()
+        await asyncio.wait([listener])
+
     async def test_facts_name_the_hypervisor(self, driver: Hypervisor) -> None:
         facts = await driver.facts()
         assert facts.description
@@ -441,6 +472,21 @@ class TestLibvirt:
         assert (done, failures[0].kind) == (EMPTY, "not_ready")
         host.write_console(0, "READY\n")
         assert await gather(driver.await_ready(vms)) == (vms.indices, ())
+
+    async def test_a_wait_cut_short_uses_up_its_timeout(
+        self, host: LibvirtHost, driver: Hypervisor
+    ) -> None:
+        vms = batch(IndexSet.of([0]), expecting("READY", timeout=30))
+        await up(driver, vms)
+        paths = HostPaths(str(host.folder / "guest-{name}.log"), host.folder / "none", "boot-1")
+        domains = Domains(Link(host.uri, host.connect, lambda: None), Flavour.TEST, paths)
+        patience = Patience()
+        assert ReadyWatch(domains, vms, patience).poll(now=100.0) == Verdicts()
+        later = ReadyWatch(domains, vms, patience)
+        assert later.poll(now=129.9) == Verdicts()
+        assert [one.kind for one in later.poll(now=130.0).failures] == ["not_ready"]
+        # After a verdict, whoever waits again has the whole timeout.
+        assert ReadyWatch(domains, vms, patience).poll(now=131.0) == Verdicts()
 
     async def test_a_pattern_that_is_none_is_refused(self, driver: Hypervisor) -> None:
         vms = batch(IndexSet.of([0]), expecting("(", timeout=30))

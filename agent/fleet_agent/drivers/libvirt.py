@@ -22,7 +22,7 @@ from fleet_agent.drivers.lanes import Act, Lanes
 from fleet_agent.drivers.libvirt_domains import Domains, HostPaths
 from fleet_agent.drivers.libvirt_link import Connect, Link
 from fleet_agent.drivers.libvirt_listing import domain_runs, host_facts
-from fleet_agent.drivers.libvirt_ready import ReadyWatch
+from fleet_agent.drivers.libvirt_ready import Patience, ReadyWatch
 from fleet_agent.drivers.ports import HypervisorFacts
 
 XEN_CONSOLE_LOG = "/var/log/xen/console/guest-{name}.log"  # xenconsoled --log=guest
@@ -60,6 +60,7 @@ class LibvirtHypervisor:
         self._link = Link(uri, connect, self._stir)
         host = HostPaths(console_log, Path(driver_log), self._boot_id)
         self._domains = Domains(self._link, flavour or flavour_of(uri), host)
+        self._patience = Patience()
         self._lanes = Lanes()
         self._starting = ThreadPoolExecutor(start_threads, "libvirt-start")
         self._calling = ThreadPoolExecutor(call_threads, "libvirt-call")
@@ -89,7 +90,7 @@ class LibvirtHypervisor:
                     yield result
             return
         loop = asyncio.get_running_loop()
-        watch = ReadyWatch(self._domains, batch, loop.time())
+        watch = ReadyWatch(self._domains, batch, self._patience)
         while True:
             verdicts = await loop.run_in_executor(self._looking, watch.poll, loop.time())
             if verdicts.failures:

@@ -28,6 +28,7 @@ from fleet_agent.core.model import Batch
 from fleet_agent.drivers.lanes import Refused
 from fleet_agent.drivers.libvirt_binding import Connection, Domain, code_of, message_of
 from fleet_agent.drivers.libvirt_console import ConsoleTail, last_lines, set_aside
+from fleet_agent.drivers.libvirt_events import Lifecycle
 from fleet_agent.drivers.libvirt_link import Link
 from fleet_agent.drivers.libvirt_reasons import log_since, log_size, start_failure
 
@@ -57,6 +58,15 @@ class Found:
     def is_of(self, batch: Batch, index: int) -> bool:
         marked = parse_mark(self.xml)
         return marked is not None and marked.is_of(batch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of a domain: its id, whether it was seen ready, and the last readiness of any."""
+
+    domain_id: int
+    ready: bool
+    last_ready: ReadySeen | None
 
 
 class Domains:
@@ -108,26 +118,28 @@ class Domains:
             if batch.spec.readiness.console_pattern:
                 self._set_console_aside(name)
             size = log_size(self._host.driver_log)
+            self._link.expected.expect(name, Lifecycle.STARTED)
             try:
                 found.domain.createWithFlags(0)
             except self._link.binding.libvirtError as error:
                 if found.domain.isActive():
                     return
+                self._link.expected.withdraw(name, Lifecycle.STARTED)
                 log = log_since(self._host.driver_log, size)
                 kind, reason = start_failure(message_of(error), log)
                 reason = self._missing_file(batch) or reason
                 raise Refused(kind, f"cannot start {name}: {reason}") from error
 
-    def ready_seen(self, batch: Batch, index: int) -> tuple[bool, ReadySeen | None]:
-        """Whether this life of the domain was seen ready, and the last readiness seen of any.
+    def life(self, batch: Batch, index: int) -> Life:
+        """The life that the domain now has.
 
         Raises Refused ("died") when the domain is not active, or not this kin's.
         """
         name = batch.fleet.domain_name(index)
         with self._acting("look at", name) as connection:
             found = self._living(connection, batch, index)
-            seen = parse_ready(found.xml)
-            return is_life(seen, self._host.boot_id, found.domain.ID()), seen
+            seen, domain_id = parse_ready(found.xml), found.domain.ID()
+            return Life(domain_id, is_life(seen, self._host.boot_id, domain_id), seen)
 
     def remember_ready(self, batch: Batch, tails: dict[int, ConsoleTail], index: int) -> None:
         """Write the readiness with the domain, live and for its next life."""
@@ -212,16 +224,20 @@ class Domains:
     def _stop(self, domain: Domain) -> None:
         if domain.ID() == INACTIVE:
             return
+        self._link.expected.expect(domain.name(), Lifecycle.STOPPED)
         try:
             domain.destroy()
         except self._link.binding.libvirtError as error:
+            self._link.expected.withdraw(domain.name(), Lifecycle.STOPPED)
             if code_of(error) != self._link.binding.VIR_ERR_NO_DOMAIN and domain.isActive():
                 raise
 
     def _undefine(self, domain: Domain) -> None:
+        self._link.expected.expect(domain.name(), Lifecycle.UNDEFINED)
         try:
             domain.undefineFlags(self._link.binding.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
         except self._link.binding.libvirtError as error:
+            self._link.expected.withdraw(domain.name(), Lifecycle.UNDEFINED)
             if code_of(error) != self._link.binding.VIR_ERR_NO_DOMAIN:
                 raise
 

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 from fleet_agent.drivers import libvirt_binding
-from fleet_agent.drivers.libvirt_binding import Binding, Connection
+from fleet_agent.drivers.libvirt_binding import Binding, Connection, Domain
+from fleet_agent.drivers.libvirt_events import Expected
 from fleet_agent.drivers.ports import DriverError
 
 # Seconds between probes of an idle connection, and how many may go unanswered: a libvirtd on an
@@ -20,15 +21,18 @@ Connect = Callable[[str], Connection]
 
 class Link:
     """Hands out the connection to any thread. `stirred` is called, from any thread, on each
-    lifecycle event and whenever the connection was made anew, since events may be lost then."""
+    lifecycle event that is news, and whenever the connection was made anew, since events may be
+    lost then. What is expected is no news."""
 
     def __init__(self, uri: str, connect: Connect | None, stirred: Callable[[], None]) -> None:
+        self.expected = Expected()
         self._uri = uri
         self._connect = connect
         self._stirred = stirred
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._callback = -1
+        self._connected_before = False
 
     @property
     def binding(self) -> Binding:
@@ -60,9 +64,11 @@ class Link:
             if self._connection is not None and self._alive(self._connection):
                 return self._connection
             self._release()
-            self._connection = self._opened()
-        self._stirred()
-        return self._connection
+            connection = self._connection = self._opened()
+            again, self._connected_before = self._connected_before, True
+        if again:
+            self._stirred()
+        return connection
 
     def _opened(self) -> Connection:
         binding = self.binding
@@ -103,5 +109,8 @@ class Link:
         except self.binding.libvirtError:
             return False
 
-    def _on_event(self, *_event: object) -> None:
-        self._stirred()
+    def _on_event(
+        self, _connection: object, domain: Domain, event: int, _detail: int, _opaque: object
+    ) -> None:
+        if self.expected.is_news(domain.name(), event):
+            self._stirred()

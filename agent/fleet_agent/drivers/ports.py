@@ -103,7 +103,8 @@ class Hypervisor(Protocol):
     def await_ready(self, batch: Batch) -> AsyncIterator[StepResult]:
         """Each domain ready as the spec's readiness says, remembered with the domain so that a
         restarted agent need not see it again. Kinds: not_ready (its timeout passed; the message
-        holds the end of its console), died (not active any more)."""
+        holds the end of its console), died (not active any more). A wait that was cancelled and
+        taken up again has used up its share of the timeout."""
 
     def stop(self, batch: Batch) -> AsyncIterator[StepResult]:
         """Each domain inactive, still defined. Kinds: hypervisor_error."""
@@ -113,7 +114,8 @@ class Hypervisor(Protocol):
         Kinds: hypervisor_error."""
 
     def changes(self) -> AsyncIterator[None]:
-        """Yields whenever something may have happened to a domain behind the agent's back.
-        A hint to list again, never more: events may be lost or doubled."""
+        """Yields whenever something may have happened to a domain behind the agent's back; what
+        this driver's own acts bring about is not told. A hint to list again, never more: events
+        may be lost or doubled."""
 
     async def close(self) -> None: ...
