@@ -4,13 +4,12 @@ LAB := python3 deploy/lab/lab.py
 ## make guests      build the guests of deploy/guests
 .PHONY: guests
 guests:
+	@$(LAB) packages
 	$(MAKE) -C deploy/guests
 
 ## make lab         a real Xen dom0, emulated: built once, booted, its agent joined to a controller
 .PHONY: lab
-lab: setup
-	$(LAB) build
-	$(MAKE) -C deploy/guests
+lab: setup guests
 	$(LAB) start
 	$(LAB) join
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The emulated dom0 from the command line: build, start, join, ssh, status, stop."""
+"""The emulated dom0 from the command line: packages, build, start, join, ssh, status, stop."""
 
 import argparse
 import json
@@ -29,6 +29,11 @@ _BOOT_SECONDS = 900.0
 _JOIN_SECONDS = 300.0
 
 
+def packages(folders: Folders, options: argparse.Namespace) -> int:
+    install_missing(folders.logs / "apt.log")
+    return 0
+
+
 def build(folders: Folders, options: argparse.Namespace) -> int:
     with folders.locked():
         install_missing(folders.logs / "apt.log")
@@ -51,7 +56,7 @@ def start(folders: Folders, options: argparse.Namespace) -> int:
             size = Size(options.memory, options.dom0_memory, options.cpus, options.tank)
             machine = start_machine(folders, image, size)
             watch.say(f"booting, ssh on 127.0.0.1:{machine.ssh_port}")
-        Dom0(folders, machine).wait_ready(options.timeout)
+    Dom0(folders, machine).wait_ready(options.timeout)
     watch.say("the dom0 is up")
     return 0
 
@@ -102,6 +107,8 @@ def ssh(folders: Folders, options: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="lab.py", description=__doc__)
     actions = parser.add_subparsers(required=True, metavar="ACTION")
+    needed = actions.add_parser("packages", help="install what the lab and the guests need here")
+    needed.set_defaults(action=packages)
     actions.add_parser("build", help="build the image, once").set_defaults(action=build)
     starting = actions.add_parser("start", help="build if need be, boot, wait until it is up")
     default = Size()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .commands import run_logged
 from .errors import LabError
+from .folders import CHECKOUT
 
 PACKAGES = (
     "arch-test",
@@ -46,9 +47,10 @@ def install_missing(log: Path) -> None:
     if not missing:
         return
     if os.geteuid() != 0:
-        raise LabError(f"packages are missing; run: sudo apt-get install {' '.join(missing)}")
+        raise LabError(
+            "packages are missing, and installing them needs root; run: "
+            f"sudo apt-get install --no-install-recommends {' '.join(missing)}"
+        )
     print(f"lab: installing {' '.join(missing)}", flush=True)
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    run_logged(["apt-get", "update", "-q"], log=log, deadline=300, env=quiet)
-    install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing]
-    run_logged(install, log=log, deadline=1200, env=quiet)
+    install = ["sh", str(CHECKOUT / "deploy" / "apt-install.sh"), *missing]
+    run_logged(install, log=log, deadline=1800)
