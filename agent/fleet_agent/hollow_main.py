@@ -45,21 +45,25 @@ class HollowError(Exception):
     """The process cannot run its hosts; one sentence."""
 
 
+# What is no bug of ours.
+MISTAKES = (HollowError, BadProfile, CannotListen, OSError)
+
+
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="fleet-hollow", description=__doc__)
     made.add_argument(
         "--hosts", required=True, type=host_range, metavar="FIRST-LAST", help="or a count"
     )
-    made.add_argument("--per-host", type=int, default=250, metavar="VMS")
+    made.add_argument("--per-host", type=count, default=250, metavar="VMS")
     made.add_argument("--profile", default="instant", help="instant, dom0 or a TOML file")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--certificates", required=True, type=Path, metavar="FOLDER")
     made.add_argument("--endpoints", required=True, metavar="HOST:PORT,...")
     made.add_argument("--state", required=True, type=Path, metavar="FOLDER")
-    made.add_argument("--racks", type=int, default=40, metavar="HOSTS", help="hosts in one rack")
+    made.add_argument("--racks", type=count, default=40, metavar="HOSTS", help="hosts in one rack")
     made.add_argument("--listing", type=Path, metavar="SOCKET")
     made.add_argument("--audit", type=float, default=600.0, metavar="SECONDS")
-    made.add_argument("--batch-size", type=int, default=RunnerSettings().batch_size)
+    made.add_argument("--batch-size", type=count, default=RunnerSettings().batch_size)
     made.add_argument("--log-level", choices=logs.LEVELS, default="warning")
     return made
 
@@ -75,20 +79,33 @@ def host_range(text: str) -> range:
     return numbers
 
 
+def count(text: str) -> int:
+    """A number of at least 1. For argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
 def main() -> None:
     options = parser().parse_args()
     logs.configure(options.log_level)
     try:
         raise_file_limit(len(options.hosts))
-        # A thousand agents live as long as the process: walking over them at every few hundred
-        # new objects is a quarter of its time.
-        gc.set_threshold(50_000, 20, 100)
         asyncio.run(run(options))
-    except (HollowError, BadProfile, CannotListen) as error:
-        sys.exit(f"fleet-hollow: {error}")
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        sys.exit(f"fleet-hollow:{where} {error.strerror or error}")
+    except (*MISTAKES, ExceptionGroup) as error:
+        sys.exit(f"fleet-hollow: {sentence_of(error)}")
+
+
+def sentence_of(error: Exception) -> str:
+    """What went wrong, from the first error of a group of them. Raises what is a bug of ours."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, MISTAKES):
+        raise error
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return str(error)
 
 
 def raise_file_limit(hosts: int) -> None:
@@ -112,7 +129,7 @@ async def run(options: argparse.Namespace) -> None:
         per_host=options.per_host,
         profile=load_profile(options.profile),
         seed=options.seed,
-        hosts_per_rack=max(1, options.racks),
+        hosts_per_rack=options.racks,
         boot_id=str(uuid.uuid4()),
         agent=AgentSettings(
             runner=RunnerSettings(batch_size=options.batch_size), audit_interval=options.audit
@@ -187,3 +204,7 @@ class Memory:
         beside = self._path.with_suffix(".new")
         beside.write_bytes(msgspec.json.encode(self.hosts))
         beside.replace(self._path)
+
+
+if __name__ == "__main__":
+    main()

@@ -184,3 +184,7 @@ def agent_settings(asked: Settings) -> AgentSettings:
         runner=RunnerSettings(timing.batch_size, timing.call, timing.per_vm),
         audit_interval=timing.audit,
     )
+
+
+if __name__ == "__main__":
+    main()
