@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Shows that the demo and the sandbox work on a fresh minimal Debian (make rootfs-test), as root:
 #
-#   prove.sh [bookworm|trixie|all] [root|user|all] [setup]
+#   prove.sh [bookworm|trixie|all] [root|user|all] [demo|setup|ci]
 #
 # Each combination gets a root of its own, with nothing but Debian's minimum, make, git and (for
 # the user) sudo, and a fresh clone of this checkout's HEAD in it. HOSTS is the size of the demo's
 # sandbox there (default 64). The roots are made with mmdebstrap, from MIRROR where it is set, and
-# cached. With `setup`, only `make setup` is shown.
+# cached. `setup` shows `make setup` alone, and `ci` what .ci/run does: all tests.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/megafleet/rootfs
-suites=${1:-all} people=${2:-all} scope=${3:-everything}
+suites=${1:-all} people=${2:-all} scope=${3:-demo}
 [ "$suites" = all ] && suites="bookworm trixie"
 [ "$people" = all ] && people="root user"
 
@@ -76,7 +76,7 @@ if find /etc/systemd/system /etc/rc?.d -name "*etcd*" -name "[!K]*" 2>/dev/null 
   echo "a system etcd is enabled"; exit 1
 fi
 '
-shown_rest='
+shown_demo='
 none_left() {
   for process in /proc/[0-9]*; do
     if tr "\0" " " <$process/cmdline 2>/dev/null | grep -E "^[^ ]*(etcd|python[^ ]*) "; then
@@ -95,6 +95,8 @@ $fleetctl scale --total 1000; $fleetctl status
 say "sandbox down"; time $fleetctl sandbox down; none_left down
 '
 
+shown_ci='printf "\n-- .ci/run\n"; time .ci/run'
+
 prove() { # suite, person
   local archive root home=/root user=root script=$shown_setup
   archive=$(base_root "$1")
@@ -110,7 +112,12 @@ prove() { # suite, person
   fi
   git clone -q --no-hardlinks "$checkout" "$root$home/megafleet"
   chroot "$root" chown -R $user "$home/megafleet"
-  [ "$scope" = setup ] || script+=$shown_rest
+  case $scope in
+    setup) ;;
+    demo) script+=$shown_demo ;;
+    ci) script=$shown_ci ;;
+    *) refuse "unknown scope '$scope'" ;;
+  esac
   enter "$root" $home $user "HOSTS=${HOSTS:-64}; $script"
   rm -rf --one-file-system "$root"
   trap - EXIT

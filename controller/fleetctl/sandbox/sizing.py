@@ -19,8 +19,8 @@ MOST_HOSTS_A_PROCESS = 1_500
 
 MIB = 1 << 20
 # Bytes, measured on a full scale and rounded up; `python -m tests.bench` shows them again.
-BASE_MEMORY = 350 * MIB  # etcd, the controller and the interpreters, without hosts
-MEMORY_A_HOST = 600 * 1024  # both ends of its link, its ledger, 250 VMs, and some reserve
+BASE_MEMORY = 300 * MIB  # etcd, the controller and the interpreters, without hosts
+MEMORY_A_HOST = 512 * 1024  # both ends of its link, 250 VMs, what the kernel holds, a reserve
 # What is left of the available memory for everything else.
 MEMORY_SHARE = 0.8
 
