@@ -7,6 +7,7 @@
 | 2 | usage: an unknown option, a total that is no number, a fleet file with mistakes |
 | 3 | accepted, but not converged within the timeout; also when waiting was ended by Ctrl-C |
 | 4 | cannot reach the controller, or not allowed |
+| 130 | ended by Ctrl-C, other than while waiting |
 """
 
 from __future__ import annotations

@@ -1,0 +1,190 @@
+"""Writes the references of the fleet file and of fleetctl from the code that reads them.
+
+python -m fleetctl.reference docs/reference
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from inspect import cleandoc
+from pathlib import Path
+
+import click
+
+from fleet.spec import FIELDS, OPTIONAL_SECTIONS, Field, Kind, allowed
+from fleetctl.main import cli
+from fleetctl.outcome import __doc__ as exit_codes
+
+_FLEET_FILE = """\
+# The fleet file
+
+What `fleetctl apply -f FILE` reads: a YAML mapping of the fields below, at most 256 KiB, one
+fleet a file. It is read strictly: an unknown or repeated field, a wrong unit or a value out of
+range is refused with its line and with what is allowed; anchors, aliases, tags and further
+documents are not allowed. Samples are in `deploy/samples/`.
+
+Sizes are whole numbers with `KiB`, `MiB`, `GiB` or `TiB`; durations are numbers with `ms`, `s`,
+`m` or `h`. In the command line `{name}`, `{index}` and `{mac}` become those of each VM, and no
+other braces may stand there.
+
+The least that is needed:
+
+```yaml
+name: spv
+image:
+  name: golden
+  snapshot: "1"
+memory: 16MiB
+boot:
+  kernel: /var/lib/megafleet/guests/tiny.elf
+```
+
+Changing a file and applying it again makes a new *generation*, for VMs that are created from
+then on. Running VMs are never recreated by it.
+"""
+
+_SECTIONS = {
+    "": "Top level",
+    "image": "image: what each VM's disk is cloned from",
+    "boot": "boot: how a VM starts",
+    "disk": "disk: the clone as the VM sees it",
+    "network": "network: one interface; without this section, none",
+    "readiness": "readiness: when a VM counts as running",
+    "admission": "admission: how a host lets VMs boot",
+    "placement": "placement: where VMs go",
+}
+
+_FLEETCTL = """\
+# fleetctl
+
+{codes}
+
+Every command that calls the controller takes `-o json`; the shapes are in [json.md](json.md).
+
+Which cluster is meant, and as whom, is said by flags, else by the environment
+(`MEGAFLEET_CONTEXT`, `MEGAFLEET_ENDPOINTS`, `MEGAFLEET_IDENTITY`), else by the current context of
+the contexts file: `$MEGAFLEET_CONFIG`, else `$XDG_CONFIG_HOME/megafleet/config.toml`, else
+`~/.config/megafleet/config.toml`. With several endpoints the next is tried when one does not
+answer or does not lead.
+
+```toml
+current = "lab"
+
+[contexts.lab]
+endpoints = ["192.0.2.1:7440", "192.0.2.2:7440"]
+ca = "/etc/megafleet/ca.pem"
+certificate = "/etc/megafleet/cert.pem"
+key = "/etc/megafleet/key.pem"
+```
+
+Colours are left out where stdout is no terminal, and with `NO_COLOR`.
+"""
+
+
+def fleet_file() -> str:
+    """The reference of the fleet file, Markdown."""
+    parts = [_FLEET_FILE]
+    for section, title in _SECTIONS.items():
+        fields = [one for one in FIELDS if one.section == section]
+        rows = [(_name(one), _default(one), allowed(one), one.says) for one in fields]
+        parts.append(f"## {title}\n\n{_table(('field', 'default', 'allowed', 'meaning'), rows)}")
+    return "\n".join(parts)
+
+
+def _name(one: Field) -> str:
+    return f"`{one.path.rpartition('.')[2]}`"
+
+
+def _default(one: Field) -> str:
+    if one.default is None:
+        return "required" if one.section not in OPTIONAL_SECTIONS else "required in it"
+    if one.zero and one.default == "0":
+        return f"`0`: {one.zero}"
+    if one.default == "" or one.kind is Kind.LABELS:
+        return "none"
+    return f"`{one.default}`"
+
+
+def fleetctl() -> str:
+    """The reference of all commands, Markdown."""
+    codes = cleandoc(exit_codes or "").partition("\n\n")[2]
+    parts = [_FLEETCTL.format(codes=f"Its exit codes:\n\n{codes}")]
+    with click.Context(cli, info_name="fleetctl") as top:
+        shared = [one for one in cli.params if not one.expose_value]
+        parts.append(f"## Options of all commands that call the controller\n\n{_options(shared)}")
+        for path, command in _commands(cli, top, "fleetctl"):
+            parts.append(_command(path, command, top))
+    return "\n".join(parts)
+
+
+def _commands(
+    group: click.Group, context: click.Context, path: str
+) -> Iterator[tuple[str, click.Command]]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None or command.hidden:
+            continue
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from _commands(command, context, f"{path} {name}")
+
+
+def _command(path: str, command: click.Command, context: click.Context) -> str:
+    own = [one for one in command.params if one.expose_value]
+    arguments = [one for one in own if isinstance(one, click.Argument)]
+    words = [one.make_metavar(context) for one in arguments]
+    tail = ["COMMAND"] if isinstance(command, click.Group) else ["[OPTIONS]", *words]
+    text = cleandoc(command.help or "").replace("\b\n", "")
+    options = [one for one in own if isinstance(one, click.Option)]
+    parts = [f"## {path}\n\n    {' '.join([path, *tail])}\n\n{_indent_code(text)}\n"]
+    if options:
+        parts.append(_options(options))
+    return "\n".join(parts)
+
+
+def _indent_code(text: str) -> str:
+    """Lines that name a shell's command stay lines."""
+    return re.sub(r"^(\w+: +fleetctl )", r"    \1", text, flags=re.MULTILINE)
+
+
+def _options(options: Iterable[click.Parameter]) -> str:
+    rows = [(_spelling(one), one.help or "") for one in options if isinstance(one, click.Option)]
+    return _table(("option", "meaning"), rows)
+
+
+def _spelling(option: click.Option) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    if option.is_flag:
+        return names
+    default = option.default if isinstance(option.default, str | int | float) else None
+    shown = f", default `{default:g}`" if isinstance(default, int | float) else ""
+    shown = f", default `{default}`" if isinstance(default, str) and default else shown
+    return f"{names} `{_metavar(option)}`{shown}"
+
+
+def _metavar(option: click.Option) -> str:
+    if not option.metavar and isinstance(option.type, click.IntRange | click.FloatRange):
+        return "NUMBER"
+    with click.Context(cli) as context:
+        return option.make_metavar(context)
+
+
+def _table(headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"fleet-file.md": fleet_file, "fleetctl.md": fleetctl}
+
+
+def main(folder: Path) -> None:
+    """Writes all pages into a folder."""
+    for name, page in PAGES.items():
+        (folder / name).write_text(page())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
