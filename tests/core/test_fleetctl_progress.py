@@ -1,0 +1,138 @@
+"""What a status says of a change that is waited for; how fast it goes; how it is shown."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.live import LiveScale, LiveStatus, shares
+from fleetctl.output import counted, duration, table
+from fleetctl.progress import Goal, Progress, Standing, left, standing
+from fleetctl.viewers import progress_line
+from tests.cluster.controller_double import status
+
+GOAL = Goal("spv", 1000, change=7)
+
+
+@pytest.mark.parametrize(
+    ("goal", "seen", "expected"),
+    [
+        (GOAL, status(running=999), Standing.GOING_ON),
+        (GOAL, status(), Standing.DONE),
+        (GOAL, status(releasing=3), Standing.GOING_ON),
+        (GOAL, status(change=6), Standing.GOING_ON),
+        (GOAL, status(total=5, change=8), Standing.SUPERSEDED),
+        (GOAL, status(change=8), Standing.DONE),
+        (GOAL, status(running=1, change=8), Standing.GOING_ON),
+        (GOAL, status(deleting=True, change=8), Standing.DELETED),
+        (GOAL, status(unplaced=10), Standing.GOING_ON),
+        (Goal("spv", 1000, 7, partial=True), status(unplaced=10), Standing.PLACED_PARTLY),
+        (Goal("spv", 1000, 7, partial=True), status(running=9, unplaced=10), Standing.GOING_ON),
+        (Goal("spv", 1000, 7, partial=True), status(), Standing.DONE),
+    ],
+)
+def test_how_a_goal_stands(goal: Goal, seen: cluster.StatusResponse, expected: Standing) -> None:
+    assert standing(goal, seen.fleets[0]) is expected
+
+
+def test_what_is_left_is_to_run_or_to_be_released() -> None:
+    assert left(status(running=400).fleets[0]) == 600
+    assert left(status(total=10, running=10, releasing=990).fleets[0]) == 990
+    # More run than are wanted while the rest is being released.
+    over = status(total=10, running=10, releasing=5)
+    over.fleets[0].states[5] = 15
+    assert left(over.fleets[0]) == 5
+
+
+def test_rate_and_end_follow_the_last_seconds() -> None:
+    progress = Progress(started=100.0, work=1000)
+    assert (progress.fraction, progress.rate(), progress.ends_in()) == (1.0, 0.0, None)
+    progress.see(status(running=0).fleets[0], 100.0)
+    progress.see(status(running=0).fleets[0], 110.0)
+    assert (progress.fraction, progress.rate(), progress.ends_in()) == (0.0, 0.0, None)
+    progress.see(status(running=500).fleets[0], 112.0)
+    assert progress.fraction == 0.5 and progress.rate() == 250.0 and progress.ends_in() == 2.0
+
+
+def test_a_setback_is_no_negative_rate() -> None:
+    progress = Progress(started=0.0)
+    progress.see(status(running=900).fleets[0], 1.0)
+    progress.see(status(running=100).fleets[0], 2.0)
+    assert progress.rate() == 0.0 and progress.ends_in() is None and progress.work == 900
+
+
+def test_a_line_for_those_without_a_terminal() -> None:
+    progress = Progress(started=0.0)
+    first = status(running=0)
+    progress.see(first.fleets[0], 1.0)
+    last = status(running=400, failed=3)
+    progress.see(last.fleets[0], 2.0)
+    assert progress_line(last, progress, 2.0) == (
+        " 2.0 s   40.0%, 400 of 1,000 running, 400 VMs/s, hosts ready 4 of 4, 3 VMs failed, "
+        "about 1.5 s left"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (59.4, "59 s"), (59.6, "1:00"), (187, "3:07"),
+     (7380, "2:03:00")],
+)  # fmt: skip
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_counts_and_tables_are_for_people() -> None:
+    assert counted(1, "host") == "1 host" and counted(4480, "host") == "4,480 hosts"
+    assert table(("NAME", "VMS"), [("a", 1000), ("long\x1b", 5)]) == (
+        "NAME        VMS\na         1,000\nlong\\x1b      5"
+    )
+    assert table(("NAME", "VMS"), []) == "NAME  VMS"
+
+
+def test_a_bar_is_never_longer_than_it_is() -> None:
+    counts = dict.fromkeys(
+        ("pending", "cloning", "defined", "booting", "running", "stopping", "failed", "unknown"), 1
+    )
+    for whole in (8, 9, 1000):
+        for width in (1, 7, 100):
+            assert 0 <= sum(shares(counts, whole, width).values()) <= width
+    assert shares(counts | {"running": 93}, 100, 100)["running"] == 93
+
+
+def drawn(width: int, *seen: cluster.StatusResponse) -> str:
+    console = Console(width=width, record=True, force_terminal=True, height=30)
+    progress = Progress(started=0.0, work=1000)
+    with LiveScale(1000, console) as live:
+        for at, one in enumerate(seen):
+            progress.see(one.fleets[0], float(at))
+            live.see(one, progress, float(at))
+        live.lost("cannot reach the controller")
+    return console.export_text()
+
+
+def test_the_live_display_shows_counts_pace_and_trouble() -> None:
+    going = status(running=400, failed=4)
+    going.fleets[0].problems.add(kind="no_memory", count=4, hosts=1, example="h1\x1b: no memory")
+    text = drawn(100, status(running=0), going)
+    assert "spv  1,000 VMs wanted" in text and "40.0%" in text
+    assert "running         400" in text and "failed            4" in text
+    assert "400 VMs/s   hosts ready 4 of 4" in text and "ends in about 1.5 s" in text
+    assert "! no_memory: 4 VMs on 1 hosts: h1\\x1b: no memory" in text
+    assert "cannot reach the controller; still waiting" in text
+
+
+def test_the_live_display_fits_a_narrow_terminal() -> None:
+    for width in (20, 40, 80):
+        text = drawn(width, status(running=400))
+        assert max(map(len, text.split("\n"))) <= width
+
+
+def test_watch_shows_fleets_and_hosts() -> None:
+    console = Console(width=100, record=True, force_terminal=True, height=30)
+    shown = LiveStatus(console)
+    with shown.live:
+        shown.see(status(running=400))
+    text = console.export_text()
+    assert "converging" in text and "4 live   4 ready" in text
