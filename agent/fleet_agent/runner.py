@@ -84,11 +84,11 @@ class Runner:
             jobs = [pipeline.run(group) for pipeline in pipelines]
             if removals:
                 jobs.append(self._remove(removals, assignment, mark))
-            # The last one runs in this task: one job alone, the usual case, costs no task.
-            for job in jobs[:-1]:
+            # The first one runs in this task: one job alone, the usual case, costs no task.
+            for job in jobs[1:]:
                 group.create_task(job)
             if jobs:
-                await jobs[-1]
+                await jobs[0]
 
     def _pipelines(self, plan: Plan, assignment: Assignment, mark: Mark) -> list[_Pipeline]:
         by_kin: dict[Kin, dict[StepKind, Step]] = {}
