@@ -202,7 +202,11 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
             storage=record.storage,
         ),
         shards=request.assignment.shards if request else [],
-        tombstones=request.assignment.tombstones if request else [],
+        tombstones=[
+            tombstone
+            for tombstone in (request.assignment.tombstones if request else ())
+            if tombstone.id not in seen.released
+        ],
         epoch=request.epoch if request else None,
         reported_epoch=types.Epoch(store_generation=generation, revision=revision),
         problems=seen.problems,
