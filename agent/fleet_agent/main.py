@@ -25,7 +25,8 @@ from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
-from fleet_agent.ledger import FileLedger, LedgerError
+from fleet_agent.ledger import LedgerError
+from fleet_agent.ledger_file import FileLedger
 from fleet_agent.runner import RunnerSettings
 from fleet_agent.serving import AgentServer, CannotListen, SharedServices
 from fleet_agent.settings import BadSettings, Settings

@@ -11,16 +11,14 @@ from pathlib import Path
 import pytest
 
 from fleet_agent.ledger import (
-    FileLedger,
     Ledger,
     LedgerBroken,
     LedgerError,
     LedgerFull,
     MemoryLedger,
     Record,
-    decode,
-    encode,
 )
+from fleet_agent.ledger_file import FileLedger, decode, encode
 
 FIRST = Record("incarnation-1", "boot-1", (1, 2), (1, 3), b"assignment")
 SECOND = Record("incarnation-1", "boot-2", (1, 4), (1, 5), b"another " * 1000)
