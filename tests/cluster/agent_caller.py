@@ -71,11 +71,11 @@ class Caller:
         finally:
             call.cancel()
 
-    async def until_converged(self, revision: int) -> list[wire.Report]:
+    async def until_converged(self, revision: int, term: int = 1) -> list[wire.Report]:
         """All reports of a new stream until the host has done that assignment."""
         seen: list[wire.Report] = []
         async with asyncio.timeout(DEADLINE):
-            async for report in self.reports():
+            async for report in self.reports(term):
                 seen.append(report)
                 if report.converged and report.epoch.revision == revision:
                     return seen

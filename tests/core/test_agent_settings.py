@@ -1,0 +1,98 @@
+"""The agent's settings: what a mistake says, and who wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleet.transport import Role
+from fleet_agent.host import HostError, address_towards, host_id_of
+from fleet_agent.settings import BadSettings, load
+from fleetctl.certs import Authority
+from tests.certificates import identity
+
+ENDPOINT = 'endpoints = ["c:7440"]\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "agent.toml"
+
+
+def test_endpoints_are_enough(file: Path) -> None:
+    file.write_text(ENDPOINT)
+    settings = load(["--config", str(file)])
+    assert settings.endpoints == ("c:7440",)
+    assert (settings.guests, settings.storage.kind) == (250, "zfs")
+
+
+def test_flags_win_over_the_file(file: Path) -> None:
+    file.write_text(ENDPOINT + 'guests = 10\nlabels = { rack = "r1", zone = "z" }\n')
+    flags = ["--guests", "20", "--label", "rack=r2", "--storage", "reflink:/srv/fleet"]
+    settings = load(["--config", str(file), *flags])
+    assert settings.guests == 20
+    assert settings.labels == {"rack": "r2", "zone": "z"}
+    assert (settings.storage.kind, settings.storage.parent) == ("reflink", "/srv/fleet")
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "sentence"),
+    [
+        ("guests = 0", [], r"agent.toml: Expected `int` >= 1 - at `\$.guests`"),
+        ("gests = 1", [], "agent.toml: Object contains unknown field `gests`"),
+        ("[storage]\nkind = 'nfs'", [], r"Invalid enum value 'nfs' - at `\$.storage.kind`"),
+        ("[timing]\naudit = 0", [], r"at `\$.timing.audit`"),
+        ("guests = ", [], "agent.toml: "),
+        ("listen = 'nowhere'", [], "'nowhere' is not HOST:PORT"),
+        ("", ["--endpoints", "c"], "'c' is not HOST:PORT"),
+        ("", ["--storage", "tank"], "--storage 'tank' is not KIND:PARENT"),
+        ("", ["--label", "rack"], "--label 'rack' is not KEY=VALUE"),
+        ("", ["--guests", "0"], "with the flags given: Expected `int` >= 1"),
+    ],
+)
+def test_a_mistake_says_where(file: Path, text: str, flags: list[str], sentence: str) -> None:
+    file.write_text(ENDPOINT + text)
+    with pytest.raises(BadSettings, match=sentence):
+        load(["--config", str(file), *flags])
+
+
+def test_without_controllers_it_says_what_to_set(file: Path) -> None:
+    file.write_text("")
+    with pytest.raises(BadSettings, match="no controllers: set endpoints"):
+        load(["--config", str(file)])
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match=r"missing\.toml cannot be read: No such file"):
+        load(["--config", str(tmp_path / "missing.toml")])
+
+
+@pytest.mark.parametrize("name", ["dom0-1", "r1.dom0-17", "a" * 63])
+def test_a_host_is_what_its_certificate_names(name: str) -> None:
+    assert host_id_of(identity(Role.AGENT, name).certificate) == name
+
+
+def test_further_names_in_a_certificate_do_not_matter() -> None:
+    more = ("dom0-1.example.org", "127.0.0.1")
+    issued = Authority.create("x").issue(Role.AGENT, "dom0-1", more)
+    assert host_id_of(issued.key + issued.certificate) == "dom0-1"
+
+
+def test_a_certificate_of_another_role_names_no_host() -> None:
+    with pytest.raises(HostError, match="names no host"):
+        host_id_of(identity(Role.CONTROLLER, "c").certificate)
+
+
+def test_what_is_no_certificate_is_said_so() -> None:
+    with pytest.raises(HostError, match="not PEM"):
+        host_id_of(b"nonsense")
+
+
+def test_the_address_towards_a_controller_on_this_machine_is_the_loopback() -> None:
+    assert address_towards("127.0.0.1:7440") == "127.0.0.1"
+
+
+def test_no_address_leads_to_a_name_that_is_none() -> None:
+    with pytest.raises(HostError, match="set advertise"):
+        address_towards("no-such-host.invalid:1")
