@@ -78,7 +78,7 @@ class LiveScale:
             bar(status, self._whole, width),
             *_states(status),
             _pace(response, progress, time.monotonic()),
-            *_problems(status, width),
+            *_problems(status),
         ]
         if self._lost:
             lines.append(Text(f"{printable(self._lost)}; still waiting", style="yellow"))
@@ -121,7 +121,7 @@ class LiveStatus:
                 _title(status, word, width, colour),
                 bar(status, max(1, status.total + status.releasing), width),
                 *_states(status),
-                *_problems(status, width),
+                *_problems(status),
                 Text(""),
             ]
         if not self._response.fleets:
@@ -216,10 +216,10 @@ def _hosts(response: cluster.StatusResponse) -> Text:
     return line
 
 
-def _problems(status: cluster.FleetStatus, width: int) -> Iterable[Text]:
+def _problems(status: cluster.FleetStatus) -> Iterable[Text]:
     for one in status.problems[:MAX_PROBLEMS]:
         text = f"! {one.kind}: {number(one.count)} VMs on {number(one.hosts)} hosts: {one.example}"
-        yield Text(printable(text)[:width], style="red")
+        yield Text(printable(text), style="red")
     for reason in status.unplaced_reasons[:MAX_PROBLEMS]:
         text = f"! {number(reason.count)} unplaced: {reason.message or reason.reason}"
-        yield Text(printable(text)[:width], style="red")
+        yield Text(printable(text), style="red")

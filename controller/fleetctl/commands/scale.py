@@ -87,7 +87,13 @@ def _ask(
     from fleet.v1 import cluster_pb2
 
     request = cluster_pb2.ScaleRequest(fleet=fleet, total=total, partial=partial, plan_token=token)
-    return connection.call(lambda stub: stub.Scale, request, session.change_timeout)
+    try:
+        return connection.call(lambda stub: stub.Scale, request, session.change_timeout)
+    except KeyboardInterrupt as interrupt:
+        raise NotConverged(
+            "interrupted before the controller had answered; it may still be carried out, see "
+            "'fleetctl status'"
+        ) from interrupt
 
 
 def _tell_accepted(session: Session, accepted: cluster.ScaleResponse) -> None:
