@@ -25,7 +25,8 @@ class GrpcDialer:
 
     def connect(self, host_id: str, address: str) -> GrpcConnection:
         options = channel_options(dns_name(Role.AGENT, host_id))
-        channel = grpc.aio.secure_channel(address, self._credentials, options)
+        # The scheme is ours: an address is a host and a port, whatever it looks like.
+        channel = grpc.aio.secure_channel(f"dns:///{address}", self._credentials, options)
         return GrpcConnection(channel, f"{host_id} at {address}")
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.commit import MAX_WRITES, Outdated, Write
-from fleet_controller.core.changes import Refused, announced
+from fleet_controller.core.changes import Refused
+from fleet_controller.core.hosts import announced
 from fleet_controller.core.model import Health, HostRecord
 from fleet_controller.reign import Reign
 from fleet_controller.store import keys
@@ -81,7 +82,7 @@ class Announcements:
         for one in batch:
             have = records.get(one.host_id) or self._reign.state.hosts.get(one.host_id)
             link = self._reign.links.links.get(one.host_id)
-            live = link is not None and link.health is Health.LIVE
+            live = link is not None and (link.health is Health.LIVE or not link.tried)
             try:
                 record = announced(have, one.host_id, one.address, one.facts, live)
             except Refused as refused:
@@ -91,6 +92,6 @@ class Announcements:
             if record != have:
                 records[one.host_id] = record
                 writes[one.host_id] = Put(keys.host(one.host_id), encode(record))
-            elif link and not live:
+            elif link and link.health is not Health.LIVE:
                 link.redial.set()
         return writes

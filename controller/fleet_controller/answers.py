@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from fleet.identity import checked_index
+from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
@@ -227,9 +229,8 @@ def vms(reign: Reign, request: cluster.ListVmsRequest) -> cluster.ListVmsRespons
         if request.host not in reign.state.hosts:
             raise Refused(Reason.NO_SUCH_HOST, f"there is no host {request.host[:80]!r}")
         host = reign.observed.host(request.host).number
-    within = ranges_of(request.indices) if request.indices else None
+    first, within = _asked_indices(request)
     chosen = vector.select(fleet.total, request.state or None, host, within)
-    first = int(request.cursor) if request.cursor.isdecimal() else 0
     rest = chosen[chosen.searchsorted(first) :]
     page = [int(i) for i in rest[: min(request.limit or VM_PAGE, MAX_PAGE)]]
     rows, names = _rows(reign, vector, page)
@@ -240,6 +241,18 @@ def vms(reign: Reign, request: cluster.ListVmsRequest) -> cluster.ListVmsRespons
         next_cursor=str(page[-1] + 1) if len(page) < len(rest) else "",
         matching=len(chosen),
     )
+
+
+def _asked_indices(request: cluster.ListVmsRequest) -> tuple[int, IndexSet | None]:
+    """Where the page begins, and what it is limited to."""
+    try:
+        first = checked_index(int(request.cursor or 0))
+        return first, ranges_of(request.indices) if request.indices else None
+    except ValueError as error:
+        raise Refused(
+            Reason.BAD_QUERY,
+            f"the cursor {request.cursor[:40]!r} or a range of indices is not one: {error}",
+        ) from error
 
 
 def vm(reign: Reign, request: cluster.GetVmRequest) -> cluster.VmDetail:

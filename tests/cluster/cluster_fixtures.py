@@ -25,3 +25,12 @@ def cluster(shared_cluster: SmallCluster) -> Iterator[SmallCluster]:
     request = wire.ListHostsRequest(cordoned_only=True)
     for host in shared_cluster.stub.ListHosts(request, timeout=30).hosts:
         shared_cluster.stub.SetCordon(wire.SetCordonRequest(id=host.id), timeout=30)
+
+
+@pytest.fixture
+def expendable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallCluster]:
+    """A test's own: 4 hosts in one process, 10 VMs each, and an etcd that is full at 4 MiB."""
+    folder = tmp_path_factory.mktemp("expendable")
+    options = [f"--quota-backend-bytes={4 << 20}"]
+    with SmallCluster(folder, 4, 10, processes=1, etcd_options=options) as running:
+        yield running

@@ -168,6 +168,33 @@ class SmallCluster:
     def assignments(self) -> dict[str, Assignment]:
         return {k: decode(Assignment, k, v) for k, v in self.stored("assignments/").items()}
 
+    def fill_etcd(self) -> None:
+        """Beyond its quota, so that it takes no more writes. Only with a small quota."""
+        big = bytes(500_000)
+        while True:
+            put = rpc.PutRequest(key=b"/ballast", value=big)
+            try:
+                self._write(rpc.RequestOp(request_put=put))
+            except grpc.RpcError as error:
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, error
+                return
+
+    def make_room_in_etcd(self) -> None:
+        """What an operator does: delete, compact, defragment, disarm the alarm."""
+        self._write(rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=b"/ballast")))
+        answer = self._kv.Range(rpc.RangeRequest(key=b"x", count_only=True), timeout=CALL_SECONDS)
+        request = rpc.CompactionRequest(revision=answer.header.revision)
+        self._kv.Compact(request, timeout=CALL_SECONDS)
+        member = rpc.ResponseHeader(member_id=answer.header.member_id)
+        disarm = b"\x08\x02" + member.SerializeToString() + b"\x18\x01"
+        for name, body in (("Defragment", b""), ("Alarm", disarm)):
+            path = f"/etcdserverpb.Maintenance/{name}"
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._etcd_channel.unary_unary(path)
+            call(body, timeout=CALL_SECONDS)
+
+    def _write(self, operation: rpc.RequestOp) -> None:
+        self._kv.Txn(rpc.TxnRequest(success=[operation]), timeout=CALL_SECONDS)
+
     # What must hold -------------------------------------------------------------------------
 
     def assert_division(self, fleet: str, total: int) -> None:

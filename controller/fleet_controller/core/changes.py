@@ -13,14 +13,7 @@ import msgspec
 
 from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, checked_fleet_name
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.model import (
-    Assignment,
-    Capacity,
-    ClusterView,
-    FleetRecord,
-    HostRecord,
-    Meta,
-)
+from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Meta
 from fleet_controller.core.placement import FleetPlan, Placement, place
 
 
@@ -39,6 +32,7 @@ class Reason(StrEnum):
     NO_FLEET_NUMBER = "NO_FLEET_NUMBER"
     DUPLICATE_HOST = "DUPLICATE_HOST"
     BAD_ANNOUNCE = "BAD_ANNOUNCE"
+    BAD_QUERY = "BAD_QUERY"
 
 
 class Refused(Exception):
@@ -198,39 +192,3 @@ def _token(before: FleetRecord, placement: Placement, after: FleetRecord) -> str
     ]
     text = repr((before.uid, before.total, before.generation, after.total, effect))
     return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()
-
-
-def announced(
-    have: HostRecord | None, host_id: str, address: str, facts: types.HostFacts, live: bool
-) -> HostRecord:
-    """The host's record after an Announce. Raises Refused for a second live claimant."""
-    if not address or len(address) > 255 or not address.rpartition(":")[2].isdecimal():
-        raise Refused(
-            Reason.BAD_ANNOUNCE, f"{address[:80]!r} is not an address such as 10.0.0.7:7443"
-        )
-    if have and live and have.incarnation != facts.incarnation:
-        raise Refused(
-            Reason.DUPLICATE_HOST,
-            f"host {host_id} is live at {have.address} with another incarnation: two dom0s use one "
-            "certificate; give this one its own",
-        )
-    capacity = facts.capacity
-    return HostRecord(
-        id=host_id,
-        address=address,
-        labels=dict(sorted(facts.labels.items())),
-        capacity=Capacity(
-            capacity.guests,
-            capacity.memory_bytes,
-            capacity.disks,
-            capacity.vifs,
-            capacity.event_channels,
-        ),
-        binding_limit=capacity.binding_limit,
-        machine_id=facts.machine_id,
-        incarnation=facts.incarnation,
-        cordoned=have.cordoned if have else False,
-        agent_version=facts.agent_version,
-        hypervisor=facts.hypervisor,
-        storage=facts.storage,
-    )

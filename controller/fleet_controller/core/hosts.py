@@ -1,0 +1,82 @@
+"""A host as its agent announces it: checked, bounded, and one claimant a name."""
+
+from __future__ import annotations
+
+import re
+
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.model import Capacity, HostRecord
+
+# A name, an IPv4 address, or an IPv6 one in brackets; then a port.
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
+# Records of many hosts share a transaction: none may fill it.
+MAX_LABELS = 64
+MAX_TEXT = 255
+
+
+def announced(
+    have: HostRecord | None, host_id: str, address: str, facts: types.HostFacts, live: bool
+) -> HostRecord:
+    """The host's record after an Announce. Raises Refused for what is wrong with it, and for a
+    second live claimant; `live` is whether the first one may be."""
+    _check_address(address)
+    _check_texts(facts)
+    if have and live and have.incarnation != facts.incarnation:
+        raise Refused(
+            Reason.DUPLICATE_HOST,
+            f"host {host_id} is known at {have.address} with another incarnation: two dom0s use "
+            "one certificate; give this one its own",
+        )
+    capacity = facts.capacity
+    return HostRecord(
+        id=host_id,
+        address=address,
+        labels=dict(sorted(facts.labels.items())),
+        capacity=Capacity(
+            capacity.guests,
+            capacity.memory_bytes,
+            capacity.disks,
+            capacity.vifs,
+            capacity.event_channels,
+        ),
+        binding_limit=capacity.binding_limit,
+        machine_id=facts.machine_id,
+        incarnation=facts.incarnation,
+        cordoned=have.cordoned if have else False,
+        agent_version=facts.agent_version,
+        hypervisor=facts.hypervisor,
+        storage=facts.storage,
+    )
+
+
+def _check_address(address: str) -> None:
+    found = _ADDRESS.fullmatch(address)
+    if not found or not 1 <= int(found[1]) <= 65535:
+        raise Refused(
+            Reason.BAD_ANNOUNCE, f"{address[:80]!r} is not an address such as 10.0.0.7:7443"
+        )
+
+
+def _check_texts(facts: types.HostFacts) -> None:
+    if len(facts.labels) > MAX_LABELS:
+        raise Refused(
+            Reason.BAD_ANNOUNCE, f"a host has at most {MAX_LABELS} labels, not {len(facts.labels)}"
+        )
+    texts = {
+        "machine id": facts.machine_id,
+        "incarnation": facts.incarnation,
+        "agent version": facts.agent_version,
+        "hypervisor": facts.hypervisor,
+        "storage": facts.storage,
+        "binding limit": facts.capacity.binding_limit,
+    }
+    texts |= {
+        f"label {key[:40]!r}": max(key, value, key=len) for key, value in facts.labels.items()
+    }
+    for what, text in texts.items():
+        if len(text) > MAX_TEXT:
+            raise Refused(
+                Reason.BAD_ANNOUNCE,
+                f"the host's {what} has {len(text):,} characters; at most {MAX_TEXT}",
+            )
