@@ -34,11 +34,13 @@ def start_failure(message: str, log: str) -> tuple[str, str]:
     kind = _kind_of(message)
     if kind != "hypervisor_error":
         return kind, message
-    for line in log.splitlines():
+    lines = [_TIMESTAMP.sub("", line)[:LINE_LENGTH] for line in log.splitlines() if line.strip()]
+    for line in lines:
         kind = _kind_of(line)
         if kind != "hypervisor_error":
-            return kind, f"{message}: {_TIMESTAMP.sub('', line)[:LINE_LENGTH]}"
-    return "hypervisor_error", message
+            return kind, f"{message}: {line}"
+    # A cause stands before its consequences.
+    return "hypervisor_error", f"{message}: {lines[0]}" if lines else message
 
 
 def log_size(log: Path) -> int:
