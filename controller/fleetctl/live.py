@@ -17,7 +17,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, duration, number
 from fleetctl.progress import Progress
-from fleetctl.status_view import states_of, verdict
+from fleetctl.status_view import states_of, unplaced_text, verdict
 
 REFRESH_PER_SECOND = 10
 MAX_BAR = 100
@@ -221,5 +221,4 @@ def _problems(status: cluster.FleetStatus) -> Iterable[Text]:
         text = f"! {one.kind}: {number(one.count)} VMs on {number(one.hosts)} hosts: {one.example}"
         yield Text(printable(text), style="red")
     for reason in status.unplaced_reasons[:MAX_PROBLEMS]:
-        text = f"! {number(reason.count)} unplaced: {reason.message or reason.reason}"
-        yield Text(printable(text), style="red")
+        yield Text(f"! {unplaced_text(reason)}", style="red")

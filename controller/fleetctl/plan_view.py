@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.output import counted, number, table
-from fleetctl.status_view import unplaced_json
+from fleetctl.status_view import unplaced_json, unplaced_text
 
 
 def plan_json(answer: cluster.ScaleResponse) -> dict[str, Any]:
@@ -47,16 +47,13 @@ def _plan_lines(answer: cluster.ScaleResponse) -> Iterable[str]:
         more = plan.hosts_changed - len(plan.examples)
         if more > 0:
             yield f"  and {counted(more, 'more host')}"
-    yield from unplaced_lines(plan)
+    if plan.reasons:
+        yield ""
+        yield from (f"  {unplaced_text(one)}" for one in plan.reasons)
     if plan.token:
+        partial = " --partial" if plan.unplaced else ""
         yield ""
         yield "To do exactly this, and be refused if anything has changed meanwhile:"
-        yield f"  fleetctl scale {answer.fleet} --total {answer.total} --token {plan.token}"
-
-
-def unplaced_lines(plan: cluster.Plan) -> Iterable[str]:
-    """Which VMs fit nowhere, and why."""
-    for one in plan.reasons:
-        more = f"; {counted(one.hosts_needed, 'more host')} would do" if one.hosts_needed else ""
-        yield ""
-        yield f"  {counted(one.count, 'VM')} unplaced: {one.message or one.reason}{more}"
+        yield (
+            f"  fleetctl scale {answer.fleet} --total {answer.total}{partial} --token {plan.token}"
+        )

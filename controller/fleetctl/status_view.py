@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
 
 
@@ -149,7 +150,7 @@ def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
     yield f"  generation   {_generations(status)}"
     if status.unplaced_reasons:
         yield ""
-        yield from _unplaced_lines(status.unplaced_reasons)
+        yield from (f"  {unplaced_text(one)}" for one in status.unplaced_reasons)
     if status.problems:
         yield ""
         rows = [(one.kind, one.count, one.hosts, one.example) for one in status.problems]
@@ -182,9 +183,12 @@ def _generations(status: cluster.FleetStatus) -> str:
     return f"{number(status.generation)} is current  ({'; '.join(older)})"
 
 
-def _unplaced_lines(reasons: Iterable[cluster.Unplaced]) -> Iterable[str]:
-    rows = [(one.reason, one.count, one.hosts_needed or "-", one.message or "-") for one in reasons]
-    yield table(("UNPLACED", "VMS", "HOSTS NEEDED", "WHY"), rows, "  ")
+def unplaced_text(one: cluster.Unplaced) -> str:
+    """Why VMs fit nowhere: the controller's sentence, or what can be said without it."""
+    if one.message:
+        return printable(one.message)
+    more = f"; {counted(one.hosts_needed, 'more host')} would do" if one.hosts_needed else ""
+    return f"{counted(one.count, 'VM')} unplaced: {printable(one.reason)}{more}"
 
 
 def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:

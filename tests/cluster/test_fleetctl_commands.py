@@ -43,7 +43,7 @@ def test_status_as_text(fleetctl: Fleetctl, controller: ControllerDouble) -> Non
     answer = status(total=1_000_000, running=998_000, unplaced=796, failed=1204)
     answer.fleets[0].problems.add(kind="no_memory", count=1204, hosts=9, example="h1: no memory")
     answer.fleets[0].unplaced_reasons.add(
-        reason="capacity", count=796, hosts_needed=4, message="4 hosts are full"
+        reason="capacity", count=796, hosts_needed=4, message="796 VMs fit nowhere: 4 hosts full"
     )
     controller.on("Status", answer)
     said = fleetctl("status", "spv")
@@ -57,8 +57,7 @@ def test_status_as_text(fleetctl: Fleetctl, controller: ControllerDouble) -> Non
         "  placed       999,204 on 4 hosts, 796 unplaced\n"
         "  generation   1\n"
         "\n"
-        "  UNPLACED  VMS  HOSTS NEEDED  WHY\n"
-        "  capacity  796             4  4 hosts are full\n"
+        "  796 VMs fit nowhere: 4 hosts full\n"
         "\n"
         "  PROBLEM      VMS  HOSTS  EXAMPLE\n"
         "  no_memory  1,204      9  h1: no memory\n"
