@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -168,12 +169,18 @@ def test_without_etcd_the_store_is_memory_and_its_hosts_start_afresh_with_it(
     bare.run("down")
 
 
-def test_kept_state_is_continued_by_the_next_up(home: Home) -> None:
+def test_what_was_kept_or_has_crashed_is_continued_by_the_next_up(home: Home) -> None:
     home.run("up", "--hosts", "1")
+    first = home.status()
     certificate = home.folder().certificates / "ca.pem"
     before = certificate.read_bytes()
     home.run("down", "--keep")
     assert home.status(code=1)["state"] == "down"
+    with socket.create_server(("127.0.0.1", int(first["endpoints"][0].rpartition(":")[2]))):
+        home.run("up")
+        assert home.status()["endpoints"] != first["endpoints"]
+    for pid in home.pids().values():
+        kill(pid)
     home.run("up")
     assert certificate.read_bytes() == before
     home.run("down")

@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from fleetctl.connection import Cluster
 from fleetctl.output import counted, number
 from fleetctl.sandbox.context import context_of, current_context, select, withdraw
-from fleetctl.sandbox.errors import SandboxError, SandboxLateError
+from fleetctl.sandbox.errors import SandboxConflictError, SandboxError, SandboxLateError
 from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.identities import Identities, agents_issued, issue, issue_agents
 from fleetctl.sandbox.machine import Machine, find_etcd, raise_descriptor_limit
 from fleetctl.sandbox.parts import Part, parts_of
-from fleetctl.sandbox.planning import plan
+from fleetctl.sandbox.planning import plan, with_free_ports
 from fleetctl.sandbox.process import Process, daemon_environment, find, kill, start, stop
 from fleetctl.sandbox.progress import Progress
 from fleetctl.sandbox.readiness import (
@@ -27,7 +27,7 @@ from fleetctl.sandbox.readiness import (
     host_counts,
     until,
 )
-from fleetctl.sandbox.record import Record, Settings, check_same
+from fleetctl.sandbox.record import Record, Settings, difference
 
 ETCD_SECONDS = 60.0
 CONTROLLER_SECONDS = 60.0
@@ -55,23 +55,30 @@ class Ascent:
 def up(folder: Folder, wanted: Settings, progress: Progress) -> Record:
     """Brings the sandbox up, its folder being held. Returns once every link is live.
 
+    One that has crashed is continued from its state, unless other settings are wanted.
     Interrupted or failed, it stops what it has started; a sandbox that it made itself is then
     removed, but for its logs after a failure. Raises SandboxError.
     """
     raise_descriptor_limit()
     record = folder.load()
-    running = {one.part: one for one in find(record.id)} if record else {}
-    if record is None or not (running or record.kept):
+    if record is None:
         return _up_anew(folder, wanted, progress)
-    check_same(record, wanted)
-    record = replace(record, kept=False)
-    folder.save(record)
+    running = {one.part: one for one in find(record.id)}
+    other = difference(record, wanted)
+    if other and (running or record.kept):
+        raise SandboxConflictError(other)
+    if other:
+        return _up_anew(folder, wanted, progress)
+    if not running:
+        record = with_free_ports(record)
+        folder.save(record)
     _ascend(folder, record, running, progress)
+    folder.save(replace(record, kept=False))
     return record
 
 
 def _up_anew(folder: Folder, wanted: Settings, progress: Progress) -> Record:
-    """What is left of a crashed sandbox makes room for a new one."""
+    """What is left of a crashed sandbox of other settings makes room for a new one."""
     folder.clear()
     try:
         record = plan(folder.name, wanted, Machine.look())

@@ -75,8 +75,10 @@ def free_ports(count: int) -> list[int]:
     low, _ = ephemeral_range()
     candidates = range(min(LOWEST_PORT, low // 2), low)
     found: list[int] = []
+    if count == 0:
+        return found
     for port in random.SystemRandom().sample(candidates, len(candidates)):
-        if _is_free(port):
+        if is_free(port):
             found.append(port)
         if len(found) == count:
             return found
@@ -89,8 +91,11 @@ def ephemeral_range() -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nothing listens on this port of loopback."""
     with socket.socket() as probe:
+        # What has just ended leaves connections behind that bar nobody from listening.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError:

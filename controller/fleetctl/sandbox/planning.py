@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 
+from msgspec.structs import replace
+
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.machine import Machine, etcd_version, free_ports
+from fleetctl.sandbox.machine import Machine, etcd_version, free_ports, is_free
 from fleetctl.sandbox.record import EtcdMember, HollowProcess, Record, Replica, Settings
 from fleetctl.sandbox.sizing import DEFAULT_HOSTS, DEFAULT_HOSTS_A_RACK, DEFAULT_PER_HOST, Size, fit
 
@@ -51,3 +53,18 @@ def _record(name: str, asked: Settings, size: Size, machine: Machine) -> Record:
             for number, (first, last) in enumerate(size.processes, start=1)
         ],
     )
+
+
+def with_free_ports(record: Record) -> Record:
+    """The same sandbox, none of whose processes runs, where others have taken ports of it.
+
+    etcd keeps its peers' ports: they are in its data.
+    """
+    taken = [one for one in record.controllers if not is_free(one.port)]
+    ports = dict(zip((one.name for one in taken), free_ports(len(taken)), strict=True))
+    controllers = [replace(one, port=ports.get(one.name, one.port)) for one in record.controllers]
+    members = [
+        one if is_free(one.client_port) else replace(one, client_port=free_ports(1)[0])
+        for one in record.etcd
+    ]
+    return replace(record, controllers=controllers, etcd=members)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from fleetctl.sandbox.errors import SandboxConflictError, SandboxError
+from fleetctl.sandbox.errors import SandboxError
 
 SCHEMA = 1
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -91,16 +91,17 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_same(record: Record, wanted: Settings) -> None:
-    """Raises SandboxConflictError if anything given differs from what the sandbox has."""
+def difference(record: Record, wanted: Settings) -> str:
+    """The first given setting that is not what the sandbox has, as a sentence; empty: none."""
     for field in Settings.__struct_fields__:
         asked, has = getattr(wanted, field), getattr(record.asked, field)
         if asked is not None and asked != has and not (field == "hosts" and asked == record.hosts):
-            raise SandboxConflictError(
+            return (
                 f"sandbox '{record.name}' has {field.replace('_', '-')} {has} and cannot change "
                 f"it to {asked}: 'fleetctl sandbox down --name {record.name}' removes it, or "
                 f"--name makes another beside it"
             )
+    return ""
 
 
 def encode(record: Record) -> bytes:
