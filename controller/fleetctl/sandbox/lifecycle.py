@@ -18,7 +18,15 @@ from fleetctl.sandbox.identities import Identities, agents_issued, issue, issue_
 from fleetctl.sandbox.machine import Machine, find_etcd, raise_descriptor_limit
 from fleetctl.sandbox.parts import Part, parts_of
 from fleetctl.sandbox.planning import plan, with_free_ports
-from fleetctl.sandbox.process import Process, daemon_environment, find, kill, start, stop
+from fleetctl.sandbox.process import (
+    Process,
+    daemon_environment,
+    find,
+    kill,
+    start,
+    stop,
+    uninterrupted,
+)
 from fleetctl.sandbox.progress import Progress
 from fleetctl.sandbox.readiness import (
     LOOK_SECONDS,
@@ -112,7 +120,8 @@ def _ascend(
         raise
     except BaseException:
         # Looked up afresh: one that was started as Ctrl-C came is in nobody's list.
-        stop([one for one in find(record.id) if one.pid not in before])
+        with uninterrupted():
+            kill([one for one in find(record.id) if one.pid not in before])
         raise
 
 

@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +104,16 @@ def kill(processes: Sequence[Process]) -> None:
     for process in processes:
         process.ends_within(GRACE)
         _reap(process)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Without Ctrl-C, for what must not be left half done and is short."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def daemon_environment(environment: Mapping[str, str]) -> dict[str, str]:
