@@ -102,6 +102,11 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
                 entry.hosts += 1
                 entry.count += _assigned(reign, link.host_id, uid)
                 entry.example = entry.example or link.error or f"{link.host_id}: not dialled yet"
+    for host_id in reign.links.declining:
+        entry = found["assignment_refused"]
+        entry.hosts += 1
+        entry.count += _assigned(reign, host_id, uid)
+        entry.example = entry.example or reign.links.links[host_id].error
     for kind, entry in found.items():
         entry.kind = kind
     return sorted(found.values(), key=lambda entry: (-entry.count, entry.kind))

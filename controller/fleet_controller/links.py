@@ -7,6 +7,7 @@ term, and nothing is sent once the lease may be gone.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import (
     AgentConnection,
     AgentDialer,
-    AheadOfStore,
+    Declined,
     LinkError,
     Reports,
     StaleTerm,
@@ -80,6 +81,8 @@ class Link:
     connection: AgentConnection | None = None
     reports: Reports | None = None
     acknowledged: tuple[int, int] = (0, 0)  # the epoch the agent has confirmed
+    push_wait: float = 0.0  # seconds between the last two pushes that the agent declined
+    push_at: float = math.inf  # when to try again
     redial: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -108,6 +111,7 @@ class Links:
         self._pace = pace_for(1)
         self._oldest = clock()
         self.links: dict[str, Link] = {}
+        self.declining: set[str] = set()  # hosts that are there and do not take their assignment
         self.by_health: Counter[Health] = Counter()
         self.settled = asyncio.Event()  # every host known at the start was tried once
 
@@ -145,6 +149,7 @@ class Links:
         if link:
             self.by_health[link.health] -= 1
             self._untried.discard(host_id)
+            self._settle_push(link)
             if link.task:
                 link.task.cancel()
 
@@ -234,6 +239,7 @@ class Links:
 
     async def _drop(self, link: Link) -> None:
         connection, link.connection, link.reports = link.connection, None, None
+        self._settle_push(link)
         if connection:
             await connection.close()
 
@@ -253,14 +259,28 @@ class Links:
             await connection.assign(request, self._settings.call_timeout)
             link.acknowledged = _pair(request.epoch)
             link.error = ""
+            self._settle_push(link)
         except StaleTerm as error:
             self._superior.outranked(str(error))
-        except AheadOfStore as error:
-            link.error = str(error)
+        except Declined as error:
+            self._put_off_push(link, str(error))
         except LinkError as error:
             link.error = str(error)
             if link.connection is connection and link.reports:
                 link.reports.cancel()  # the link is made anew, and the push with it
+
+    def _settle_push(self, link: Link) -> None:
+        link.push_wait, link.push_at = 0.0, math.inf
+        self.declining.discard(link.host_id)
+
+    def _put_off_push(self, link: Link, why: str) -> None:
+        """The link is good and what was asked of it was not: its reports are still worth having."""
+        link.error = why
+        link.push_wait = min(
+            max(self._settings.first_retry, link.push_wait * 2), self._settings.last_retry
+        )
+        link.push_at = self._clock() + link.push_wait * self._random.uniform(0.75, 1.25)
+        self.declining.add(link.host_id)
 
     async def _sweep(self) -> None:
         """Notice silence, and keep the pace fit for the number of hosts."""
@@ -277,6 +297,9 @@ class Links:
                     link.reports.cancel()
                 elif state is not link.health and not linked:
                     self._set_health(link, state, link.error)
+                if now >= link.push_at:
+                    link.push_at = math.inf
+                    self.push(link.host_id)
             await self._repace()
 
     async def _repace(self) -> None:
@@ -288,10 +311,11 @@ class Links:
             if link.reports and link.health is Health.LIVE:
                 link.heartbeat = max(link.heartbeat, wanted.heartbeat)
                 try:
-                    await link.reports.repace(_wire_pace(wanted))
+                    async with asyncio.timeout(self._settings.sweep_interval):
+                        await link.reports.repace(_wire_pace(wanted))
                     link.heartbeat = wanted.heartbeat
-                except LinkError as error:
-                    link.error = str(error)  # its reader finds the same and dials again
+                except (LinkError, TimeoutError) as error:
+                    link.error = str(error)  # its reader finds the same, or silence
 
     def _set_health(self, link: Link, after: Health, why: str) -> None:
         before, link.health = link.health, after
