@@ -72,7 +72,7 @@ def load_identity(folder: Path, host: str, ca: bytes) -> Identity:
 
 
 class HollowHost:
-    """`listen`, `start`, then `run` until cancelled, `stop`."""
+    """`listen`, `start`, then `run`: until the process ends."""
 
     def __init__(
         self,
@@ -126,11 +126,9 @@ class HollowHost:
         await self.agent.open()
         await self._server.start()
 
-    def run(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        return [group.create_task(self.agent.run()), group.create_task(self._announcer.run())]
-
-    async def stop(self) -> None:
-        await self._server.stop()
+    def run(self, group: asyncio.TaskGroup) -> None:
+        group.create_task(self.agent.run())
+        group.create_task(self._announcer.run())
 
     def _on_watched(self, watched: bool) -> None:
         self._announcer.on_watched(watched)
