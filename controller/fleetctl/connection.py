@@ -18,12 +18,14 @@ import grpc
 from fleet.transport import CONTROLLER_NAME, Identity, channel_options, detail_of
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.contexts import ClusterContext
-from fleetctl.outcome import Failed, Trouble, Unavailable, Unreachable, printable
+from fleetctl.outcome import Failed, NoAnswer, Trouble, Unavailable, Unreachable, printable
 from fleetctl.own_certificate import fault
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
+# A change of the whole fleet is planned and written to the store before it is answered.
+CHANGE_TIMEOUT = 30.0
 # Between two rounds over the replicas while none of them leads.
 ELECTION_PAUSE = 0.2
 NOT_LEADER = "NOT_LEADER"
@@ -57,14 +59,28 @@ class Failure:
 
 @dataclass(slots=True)
 class Cluster:
-    """The controller of one cluster, whichever replica it is. `timeout` is in seconds."""
+    """The controller of one cluster, whichever replica it is. Timeouts are in seconds."""
 
     context: ClusterContext
     timeout: float
+    change_timeout: float = CHANGE_TIMEOUT
     clock: Callable[[], float] = time.monotonic
     _stubs: dict[str, ClusterServiceStub] = field(default_factory=dict)
     _identity: Identity | None = None
     _first: str = ""  # the replica that answered last
+
+    def change(
+        self,
+        rpc: Callable[[ClusterServiceStub], grpc.UnaryUnaryMultiCallable[Q, A]],
+        request: Q,
+    ) -> A:
+        """As `call`, for what changes something. Raises Trouble."""
+        try:
+            return self.call(rpc, request, self.change_timeout)
+        except NoAnswer as trouble:
+            raise NoAnswer(
+                f"{trouble.message}; the change may still be carried out, see 'fleetctl status'"
+            ) from trouble
 
     def call(
         self,
@@ -212,11 +228,7 @@ def trouble(failures: list[Failure], limit: float) -> Trouble:
     if last.reason == NOT_LEADER:
         return Unavailable(f"no controller leads at the moment: {said}", reason=last.reason)
     if last.code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Unavailable(
-            f"no answer from {where} within {limit:g} s; a change may still be carried out, "
-            f"see 'fleetctl status'",
-            reason=last.reason,
-        )
+        return NoAnswer(f"no answer from {where} within {limit:g} s", reason=last.reason)
     if last.code in _SILENT:
         return _unavailable(last, where)
     if last.code in _NOT_ALLOWED:

@@ -64,6 +64,10 @@ class Unavailable(Unreachable):
     """No controller answers at the moment: another try may succeed."""
 
 
+class NoAnswer(Unavailable):
+    """The deadline passed: what was asked for may or may not have been done."""
+
+
 def printable(text: str) -> str:
     """A text from elsewhere without anything that would steer a terminal."""
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)

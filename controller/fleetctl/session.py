@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 READ_TIMEOUT = 10.0
-# A change of the whole fleet is planned and written to the store before it is answered.
-CHANGE_TIMEOUT = 30.0
 
 
 @dataclass
@@ -35,18 +33,15 @@ class Session:
     def json(self) -> bool:
         return self.output == "json"
 
-    @property
-    def change_timeout(self) -> float:
-        return self.request_timeout or CHANGE_TIMEOUT
-
     @cached_property
     def cluster(self) -> Cluster:
         """Raises Trouble when no cluster is named. Nothing is dialled before the first call."""
         wish = Wish(self.context, self.endpoints, self.identity)
         target = resolve(wish)
-        from fleetctl.connection import Cluster
+        from fleetctl.connection import CHANGE_TIMEOUT, Cluster
 
-        return Cluster(target, self.request_timeout or READ_TIMEOUT)
+        limit = self.request_timeout
+        return Cluster(target, limit or READ_TIMEOUT, limit or CHANGE_TIMEOUT)
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

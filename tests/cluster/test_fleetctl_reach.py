@@ -197,3 +197,17 @@ def test_proxies_of_the_machine_are_not_used(
         monkeypatch.setenv(name, f"http://{closed_port}")
     monkeypatch.delenv("no_proxy", raising=False)
     assert Fleetctl(tmp_path, (controller.endpoint,), alice)("status").code == 0  # fmt: skip
+
+
+def test_a_change_without_an_answer_may_still_be_carried_out(tmp_path: Path, alice: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        fleetctl = Fleetctl(tmp_path, (endpoint,), alice)
+        said = fleetctl("scale", "--total", "1", "--request-timeout", "0.5")
+    assert said.code == 4
+    assert said.err == (
+        f"fleetctl: no answer from {endpoint} within 0.5 s; the change may still be carried out, "
+        f"see 'fleetctl status'\n"
+    )

@@ -30,7 +30,7 @@ def delete(session: Session, fleet: str, yes: bool) -> None:
     from fleet.v1 import cluster_pb2
 
     request = cluster_pb2.DeleteFleetRequest(name=fleet)
-    answer = connection.call(lambda stub: stub.DeleteFleet, request, session.change_timeout)
+    answer = connection.change(lambda stub: stub.DeleteFleet, request)
     if session.json:
         say_json(fleet_json(answer.fleet))
     else:

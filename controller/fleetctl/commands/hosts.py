@@ -141,7 +141,7 @@ def _set_cordon(session: Session, host: str, *, cordoned: bool) -> None:
     from fleetctl.host_view import host_json
 
     request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
-    answer = connection.call(lambda stub: stub.SetCordon, request, session.change_timeout)
+    answer = connection.change(lambda stub: stub.SetCordon, request)
     if session.json:
         say_json(host_json(answer))
     else:

@@ -30,7 +30,7 @@ def show_plan(session: Session, fleet: str, total: int, partial: bool) -> None:
     from fleetctl.plan_view import plan_json, plan_text
 
     request = cluster_pb2.ScaleRequest(fleet=fleet, total=total, plan_only=True, partial=partial)
-    answer = cluster.call(lambda stub: stub.Scale, request, session.change_timeout)
+    answer = cluster.call(lambda stub: stub.Scale, request, cluster.change_timeout)
     if session.json:
         say_json(plan_json(answer))
     else:

@@ -88,7 +88,7 @@ def _ask(
 
     request = cluster_pb2.ScaleRequest(fleet=fleet, total=total, partial=partial, plan_token=token)
     try:
-        return connection.call(lambda stub: stub.Scale, request, session.change_timeout)
+        return connection.change(lambda stub: stub.Scale, request)
     except KeyboardInterrupt as interrupt:
         raise NotConverged(
             "interrupted before the controller had answered; it may still be carried out, see "
