@@ -71,8 +71,6 @@ def _show(ctx: click.Context, record: Record, sample: Path, total: int | None) -
     wanted = total or demo_total(record.hosts, record.asked.per_host or 0)
     if not total and wanted < FULL_TOTAL:
         note(f"{capacity:,} VMs fit this sandbox: the demo scales to {wanted:,}.")
-    if not record.durable:
-        note("etcd is not installed: the store is in memory, and not durable.")
     fleetctl = command_name()
     _tell(f"{fleetctl} apply -f {_short(sample)}")
     ctx.invoke(apply, filename=str(sample))

@@ -29,10 +29,16 @@ def plan(name: str, wanted: Settings, machine: Machine) -> Record:
             "--store memory, which is not durable"
         )
     size = fit(asked.hosts, machine)
-    return _record(name, asked, size, machine)
+    reasons = list(size.reasons)
+    if machine.etcd is None and wanted.store is None:
+        reasons.append(
+            "the store is in memory and not durable: etcd is not installed "
+            "(Debian package etcd-server)"
+        )
+    return _record(name, asked, size, reasons, machine)
 
 
-def _record(name: str, asked: Settings, size: Size, machine: Machine) -> Record:
+def _record(name: str, asked: Settings, size: Size, reasons: list[str], machine: Machine) -> Record:
     etcd: list[EtcdMember] = []
     client, peer, api = free_ports(3)
     version = "memory (not durable)"
@@ -45,7 +51,7 @@ def _record(name: str, asked: Settings, size: Size, machine: Machine) -> Record:
         asked=asked,
         hosts=size.hosts,
         store_version=version,
-        reasons=list(size.reasons),
+        reasons=reasons,
         etcd=etcd,
         controllers=[Replica("controller-1", api)],
         hollow=[

@@ -51,8 +51,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """`id` marks the processes. `asked` has every field. `reasons` say why there are fewer hosts
-    than asked. `kept` says that it was stopped to be continued."""
+    """`id` marks the processes. `asked` has every field. `reasons` say why it is less than
+    it could be, for want of what. `kept` says that it was stopped to be continued."""
 
     schema: int = SCHEMA
     id: str

@@ -49,8 +49,8 @@ class HostReport(msgspec.Struct, frozen=True):
 class SandboxReport(msgspec.Struct, frozen=True):
     """The shape of `fleetctl sandbox status -o json`.
 
-    `state` is up (all processes run), degraded (some do) or down. `reasons` say why there are
-    fewer hosts than asked for.
+    `state` is up (all processes run), degraded (some do) or down. `reasons` say why it is
+    less than it could be.
     """
 
     name: str
