@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.spec import FIELDS, NAME, Kind, allowed, check_spec, written, wrong_with
@@ -140,6 +140,7 @@ def test_patterns_that_may_search_for_ever_are_refused(pattern: str, fine: bool)
     assert (wrong_with(console, pattern) is None) == fine
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_no_text_breaks_a_check_or_reaches_the_terminal_raw(text: str) -> None:
     for one in FIELDS:
@@ -149,6 +150,7 @@ def test_no_text_breaks_a_check_or_reaches_the_terminal_raw(text: str) -> None:
                 assert problem.isprintable()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab-.@/ \n09Z", max_size=50))
 def test_a_fleets_name_is_never_a_path_or_a_snapshot(name: str) -> None:
     if wrong_with(NAME, name) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleet.spec import FIELDS, check_spec
@@ -153,6 +153,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read() -> None:
     assert told("é" * (MAX_FILE_BYTES // 2 + 1)) == "f.yaml:1: the file is larger than 256 KiB"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 @example("%YAML 9.9\n---\na: b")
 @example("%TAG ! tag:x,2000:\n---\n!a b")
@@ -172,6 +173,7 @@ _SCALARS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([one.path for one in FIELDS]), _SCALARS))
 def test_what_the_parser_accepts_the_controller_accepts(fields: dict[str, str]) -> None:
     sections: dict[str, list[str]] = {}

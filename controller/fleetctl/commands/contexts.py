@@ -69,13 +69,19 @@ def show_context(session: Session, name: str | None) -> None:
 
 @contexts.command("use")
 @click.argument("name")
-def use_context(name: str) -> None:
+@output_option
+@pass_session
+def use_context(session: Session, name: str) -> None:
     """Make a context the current one."""
     with editing(config_file(os.environ)) as held:
         if name not in held.named:
             raise Misuse(_missing(name, list(held.named)))
         held.current = name
-    say(f"current context: {name}")
+        told = _json(name, held.named[name], name)
+    if session.json:
+        say_json(told)
+    else:
+        say(f"current context: {name}")
 
 
 @contexts.command("add")
@@ -95,7 +101,11 @@ def use_context(name: str) -> None:
     help="The folder of ca.pem, cert.pem and key.pem.",
 )
 @click.option("--use", is_flag=True, help="Make it the current one.")
-def add_context(name: str, endpoints: tuple[str, ...], identity: str, use: bool) -> None:
+@output_option
+@pass_session
+def add_context(
+    session: Session, name: str, endpoints: tuple[str, ...], identity: str, use: bool
+) -> None:
     """Add a context, or change the one of that name. The first one becomes current."""  # fmt: skip
     checked_name(name)
     folder = Path(identity).absolute()
@@ -107,8 +117,11 @@ def add_context(name: str, endpoints: tuple[str, ...], identity: str, use: bool)
         held.named[name] = one
         if use or not held.current:
             held.current = name
-        current = held.current
-    say(f"context {name} added{', and current' if current == name else ''}")
+        told = _json(name, one, held.current)
+    if session.json:
+        say_json(told)
+    else:
+        say(f"context {name} added{', and current' if told['current'] else ''}")
 
 
 def _missing(name: str, known: list[str]) -> str:
