@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -40,6 +41,20 @@ class SharedServices:
         reflection.enable_server_reflection(NAMES, server)
 
 
+class _Unregistered:
+    """A server whose methods are found by name when they are called.
+
+    Registered ones are waited for by a task each for as long as the server lives: 16 of them
+    take some 40 KiB, which a process of thousands of agents would pay thousands of times.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """They are in the generic handler already."""
+
+
 class AgentServer:
     """Bound at construction, so that its port is known before it serves."""
 
@@ -48,8 +63,9 @@ class AgentServer:
     ) -> None:
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._credentials = credentials
-        wire_grpc.add_AgentServiceServicer_to_server(api, self._server)
-        shared.add_to(self._server)
+        services: Any = _Unregistered(self._server)
+        wire_grpc.add_AgentServiceServicer_to_server(api, services)
+        shared.add_to(services)
 
     def listen(self, address: str) -> int:
         """The port. Raises CannotListen."""
