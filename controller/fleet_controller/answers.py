@@ -24,6 +24,7 @@ VM_PAGE = 100
 MAX_PAGE = 10_000
 HOST_PAGE = 1000
 _EXAMPLES = 10
+_MOST = 2**32 - 1  # what a count on the wire can say
 STOPPING = int(types.VM_STATE_STOPPING)
 FAILED = int(types.VM_STATE_FAILED)
 
@@ -92,7 +93,7 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
         for problem in reign.observed.hosts[host_id].problems:
             if problem.fleet_uid in ("", uid):
                 entry = found[problem.kind]
-                entry.count += problem.count
+                entry.count = min(entry.count + problem.count, _MOST)
                 entry.hosts += 1
                 entry.example = entry.example or f"{host_id}: {problem.example_message}"
     if len(reign.links.links) != reign.links.by_health[Health.LIVE]:
@@ -354,9 +355,10 @@ def _assigned(reign: Reign, host_id: str, uid: str) -> int:
 
 
 def _orphans(reign: Reign, uid: str) -> int:
-    return sum(
+    count = sum(
         len(ranges)
         for host_id in reign.observed.orphaned
         for fleet, _, ranges in reign.observed.hosts[host_id].orphans
         if fleet == uid
     )
+    return min(count, _MOST)

@@ -56,7 +56,8 @@ class Superior(Protocol):
     def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
         """The request that tells the host its assignment; None when it never had one."""
 
-    def reported(self, host_id: str, report: wire.Report) -> None: ...
+    def reported(self, host_id: str, report: wire.Report) -> None:
+        """Raises ValueError for a report that makes no sense."""
 
     def lost_sight(self, host_id: str) -> None: ...
 
@@ -211,7 +212,7 @@ class Links:
             sequence += 1
             if report.sequence != sequence:
                 raise Unreachable(f"{link.host_id}: a report is missing; asking for all again")
-            self._superior.reported(link.host_id, report)
+            self._take(link, report)
 
     async def _open(self, link: Link) -> wire.Report:
         link.connection = self._dialer.connect(link.host_id, link.address)
@@ -225,11 +226,18 @@ class Links:
         link.ever_heard = True
         link.error = ""
         link.acknowledged = (report.epoch.store_generation, report.epoch.revision)
-        self._superior.reported(link.host_id, report)
+        self._take(link, report)
         self._set_health(link, Health.LIVE, "")
         wanted = self._superior.assignment_for(link.host_id)
         if wanted and (_pair(wanted.epoch) != link.acknowledged or report.awaits_assign):
             self.push(link.host_id)
+
+    def _take(self, link: Link, report: wire.Report) -> None:
+        try:
+            self._superior.reported(link.host_id, report)
+        except ValueError as error:
+            message = f"{link.host_id} sends reports that make no sense: {error}"
+            raise Unreachable(message) from error
 
     def _tried(self, link: Link) -> None:
         link.tried = True

@@ -75,6 +75,7 @@ class Observed:
         self.users.subtract({shard.fleet for shard in host.assignment.shards})
         self.users.update({shard.fleet for shard in assignment.shards})
         host.assignment = assignment
+        host.released &= {tombstone.id for tombstone in assignment.tombstones}
         self._set_converged(host, False)
         self._count_releasing(host)
         self.pulse.beat()
@@ -82,6 +83,8 @@ class Observed:
     def reported(self, host_id: str, report: wire.Report, epoch: int) -> bool:
         """Take a report over; whether it may change what placement decides. `epoch`: the
         revision of the host's assignment; a host that speaks of an older one has not converged.
+
+        Raises ValueError for a report that makes no sense.
         """
         host = self.host(host_id)
         if report.full:
@@ -117,16 +120,14 @@ class Observed:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, PENDING)
 
     def _take_states(self, host: HostObservation, report: wire.ShardReport) -> None:
-        mine = next(
-            (
-                shard.ranges
-                for shard in host.assignment.shards
-                if shard.fleet == report.fleet_uid
+        mine = EMPTY  # shards that differ in power alone are reported on as one
+        for shard in host.assignment.shards:
+            if (
+                shard.fleet == report.fleet_uid
                 and shard.birth == report.birth
                 and shard.generation == report.generation
-            ),
-            EMPTY,
-        )
+            ):
+                mine = mine | shard.ranges
         if not mine:
             return
         vector = self.vectors[report.fleet_uid]

@@ -33,6 +33,7 @@ class Leader:
         self.lost: list[str] = []
         self.changes: list[tuple[str, Health]] = []
         self.why: list[str] = []
+        self.understands = True
 
     def may_act(self) -> bool:
         return self.acts
@@ -44,6 +45,8 @@ class Leader:
         return wire.AssignRequest(term=self.term, epoch=epoch, host_id=host_id)
 
     def reported(self, host_id: str, report: wire.Report) -> None:
+        if not self.understands:
+            raise ValueError("an empty range")
         self.heard.append((host_id, report))
 
     def lost_sight(self, host_id: str) -> None:
@@ -250,6 +253,22 @@ def test_a_missing_report_means_all_again() -> None:
                 (True, False),
             ]
             assert rig.leader.lost == ["a"]
+
+    play(scenario)
+
+
+def test_an_agent_that_talks_nonsense_is_a_host_out_of_reach_and_no_more() -> None:
+    async def scenario(rig: Rig) -> None:
+        agent = rig.add("a")
+        async with running(rig):
+            await rig.until(lambda: rig.health("a") is Health.LIVE)
+            rig.leader.understands = False
+            agent.send()
+            await rig.until(lambda: len(agent.watches) > 3)
+            assert rig.health("a") is Health.UNREACHABLE
+            assert rig.link("a").error == "a sends reports that make no sense: an empty range"
+            rig.leader.understands = True
+            await rig.until(lambda: rig.health("a") is Health.LIVE)
 
     play(scenario)
 
