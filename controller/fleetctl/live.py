@@ -171,15 +171,15 @@ def shares(counts: Mapping[str, int], whole: int, width: int) -> dict[str, int]:
 
 
 def _states(status: cluster.FleetStatus) -> Iterable[Text]:
-    """Two rows of four states, at fixed places so that nothing jumps."""
+    """Two rows of four states in 80 columns, at fixed places so that nothing jumps."""
     counts = states_of(status)
     for row in (STATES[:4], STATES[4:]):
         line = Text()
         for name in row:
             style = STATE_STYLES[name] if counts[name] else "grey42"
+            line.append("  " if line else "")
             line.append(f"{name:<8} ", style=style)
-            line.append(f"{number(counts[name]):>10}", style="default" if counts[name] else style)
-            line.append("   ")
+            line.append(f"{number(counts[name]):>9}", style="default" if counts[name] else style)
         yield line
 
 
@@ -198,7 +198,7 @@ def _pace(response: cluster.StatusResponse, progress: Progress, now: float) -> T
         parts.append(f"ends in about {duration(rest)}")
     if response.fleets[0].releasing:
         parts.append(f"{number(response.fleets[0].releasing)} to be released")
-    return Text("   ".join(parts), style="bold")
+    return Text("  ".join(parts), style="bold")
 
 
 def _hosts(response: cluster.StatusResponse) -> Text:

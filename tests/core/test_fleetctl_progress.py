@@ -117,8 +117,8 @@ def test_the_live_display_shows_counts_pace_and_trouble() -> None:
     going.fleets[0].problems.add(kind="no_memory", count=4, hosts=1, example="h1\x1b: no memory")
     text = drawn(100, status(running=0), going)
     assert "spv  1,000 VMs wanted" in text and "40.0%" in text
-    assert "running         400" in text and "failed            4" in text
-    assert "400 VMs/s   hosts ready 4 of 4" in text and "ends in about 1.5 s" in text
+    assert "running        400" in text and "failed           4" in text
+    assert "400 VMs/s  hosts ready 4 of 4" in text and "ends in about 1.5 s" in text
     assert "! no_memory: 4 VMs on 1 hosts: h1\\x1b: no memory" in text
     assert "cannot reach the controller; still waiting" in text
 
@@ -127,6 +127,7 @@ def test_the_live_display_fits_a_narrow_terminal() -> None:
     for width in (20, 40, 80):
         text = drawn(width, status(running=400))
         assert max(map(len, text.split("\n"))) <= width
+    assert "booting" in text and "…" not in text
 
 
 def test_watch_shows_fleets_and_hosts() -> None:
