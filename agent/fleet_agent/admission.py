@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 
+HANDFULS = 8
+
 
 @dataclass(slots=True)
 class Tokens:
@@ -44,7 +46,11 @@ class Admission:
     """Slots between start and ready. Those already booting hold theirs from the beginning."""
 
     def __init__(self, admission: types.Admission, booting: int, tokens: Tokens) -> None:
-        self._free = (admission.parallel or 1) - booting
+        parallel = admission.parallel or 1
+        self._free = parallel - booting
+        # Slots are given out by handfuls: a driver call for each single VM would cost more than
+        # a slot that stays empty for a moment.
+        self._handful = max(1, parallel // HANDFULS)
         self._tokens = tokens
         tokens.set_rate(admission.per_second)
         self._alarm = Alarm()
@@ -59,7 +65,7 @@ class Admission:
     async def _acquire(self, wanted: int) -> int:
         while True:
             granted = min(wanted, self._free)
-            if granted <= 0:
+            if granted < min(wanted, self._handful):
                 await self._alarm.sleep(None)
                 continue
             if self._tokens.per_second <= 0:

@@ -158,7 +158,7 @@ def test_a_whole_host_of_a_good_dom0_takes_a_minute() -> None:
         loop = asyncio.get_running_loop()
         async with host.running() as agent:
             before = loop.time()
-            template = spec(parallel=8)
+            template = spec(parallel=16)
             await settled(agent, assignment(shard("0-249", 10), template=template), 10)
             assert 40 <= loop.time() - before <= 60
 

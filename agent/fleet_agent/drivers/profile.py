@@ -16,19 +16,16 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Seconds: `base` once a call, then `per_vm` for each VM, `concurrency` of them at a time.
+    """Seconds. `per_vm` is the work for one VM, `concurrency` the hands that the host has for
+    this step; `base` passes between the work and its result, and keeps no hand busy.
 
-    `spread` varies per_vm by that share up or down, by host and batch.
+    `spread` varies the work by that share up or down, by host and VM.
     """
 
     base: Seconds = 0.0
     per_vm: Seconds = 0.0
     concurrency: Annotated[int, msgspec.Meta(ge=1)] = 1
     spread: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
-
-    def seconds(self, count: int) -> float:
-        """How long `count` VMs of one call take together."""
-        return self.base + self.per_vm * -(-count // self.concurrency)
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,18 +53,18 @@ class BadProfile(ValueError):
 
 INSTANT = Profile()
 
-# One good hardware dom0: cloning through libzfs_core with 8 threads, libxl with 4; a start
-# costs some 0.4 s of toolstack and a small guest is up 1 to 2 s later. 250 VMs then take
-# 1.6 + 1.3 + 25 s of work, and boots that overlap: 40 to 60 s with `parallel` at 8 to 16.
+# One good hardware dom0: 8 threads clone through libzfs_core at 50 ms, libxl starts 4 domains at
+# a time at 0.6 s, and a small guest is up 1.5 s later. The starts are what binds: 250 VMs take
+# some 42 s where admission lets 16 or more boot at once, some 65 s with 8.
 DOM0 = Profile(
     latency={
-        StepKind.CLONE: Latency(base=0.05, per_vm=0.05, concurrency=8, spread=0.2),
+        StepKind.CLONE: Latency(base=0.02, per_vm=0.05, concurrency=8, spread=0.2),
         StepKind.DEFINE: Latency(base=0.01, per_vm=0.02, concurrency=4, spread=0.2),
-        StepKind.START: Latency(base=0.05, per_vm=0.4, concurrency=4, spread=0.2),
-        StepKind.AWAIT_READY: Latency(base=1.2, per_vm=0.05, concurrency=4, spread=0.2),
-        StepKind.STOP: Latency(base=0.05, per_vm=0.3, concurrency=8, spread=0.2),
-        StepKind.UNDEFINE: Latency(base=0.05, per_vm=0.3, concurrency=8, spread=0.2),
-        StepKind.DESTROY: Latency(base=0.05, per_vm=0.04, concurrency=8, spread=0.2),
+        StepKind.START: Latency(base=0.02, per_vm=0.6, concurrency=4, spread=0.2),
+        StepKind.AWAIT_READY: Latency(base=1.5, per_vm=0.01, concurrency=4, spread=0.2),
+        StepKind.STOP: Latency(base=0.02, per_vm=0.3, concurrency=8, spread=0.2),
+        StepKind.UNDEFINE: Latency(base=0.02, per_vm=0.3, concurrency=8, spread=0.2),
+        StepKind.DESTROY: Latency(base=0.02, per_vm=0.04, concurrency=8, spread=0.2),
     }
 )
 
@@ -99,19 +96,15 @@ class Dice:
             kind: tuple(fault for fault in profile.faults if fault.step is kind)
             for kind in StepKind
         }
-        self._latency = profile.latency
         self._salt = f"{seed}/{host}".encode()
         self._failed: dict[tuple[StepKind, str, int], int] = {}
 
-    def seconds(self, kind: StepKind, indices: IndexSet) -> float:
-        """How long this step takes for these VMs together; 0 where the profile says nothing."""
-        latency = self._latency.get(kind)
-        if latency is None:
-            return 0.0
-        whole = latency.seconds(len(indices))
+    def seconds(self, kind: StepKind, latency: Latency, indices: IndexSet) -> float:
+        """How long all hands together work on these VMs."""
+        work = latency.per_vm * len(indices) / latency.concurrency
         if latency.spread and indices:
-            whole *= 1.0 + latency.spread * (2 * self._share(kind, "", indices.first) - 1)
-        return whole
+            work *= 1.0 + latency.spread * (2 * self._share(kind, "", indices.first) - 1)
+        return work
 
     def fault(self, kind: StepKind, fleet_uid: str, index: int) -> Fault | None:
         """The fault that hits this attempt, if any."""
