@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -49,6 +50,19 @@ def note(text: str) -> None:
 def coloured() -> bool:
     """Whether colours may be written to stdout: see no-color.org."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Shows on a terminal what is being waited for, and takes it away again."""
+    if sys.stdout.isatty():
+        sys.stdout.write(what)
+        sys.stdout.flush()
+    try:
+        yield
+    finally:
+        if sys.stdout.isatty():
+            sys.stdout.write("\r" + " " * len(what) + "\r")
 
 
 def say_json(value: Any) -> None:

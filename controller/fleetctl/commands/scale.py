@@ -10,7 +10,7 @@ import click
 from fleetctl.arguments import fleet_argument, total_option
 from fleetctl.commands.plan import show_plan
 from fleetctl.outcome import ExitCode, Failed, NotConverged, Trouble
-from fleetctl.output import counted, duration, number, say, say_json
+from fleetctl.output import counted, doing, duration, number, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def _ask(
 
     request = cluster_pb2.ScaleRequest(fleet=fleet, total=total, partial=partial, plan_token=token)
     try:
-        return connection.change(lambda stub: stub.Scale, request)
+        with doing("planning ..."):
+            return connection.change(lambda stub: stub.Scale, request)
     except KeyboardInterrupt as interrupt:
         raise NotConverged(
             "interrupted before the controller had answered; it may still be carried out, see "
