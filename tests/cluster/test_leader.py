@@ -30,7 +30,8 @@ from tests.cluster.etcd_process import EtcdProcess
 pytest_plugins = ["tests.cluster.etcd_fixtures"]
 
 PATIENCE_SECONDS = 15.0
-LONG = 60
+# Longer than any run: a lease that ended later would raise the revision under another test.
+LONG = 3600
 
 
 @pytest.fixture(params=["memory", "etcd"])
@@ -53,6 +54,8 @@ class Faulty:
         self.cut = False
         self.lose_answer_of_next_txn = False
         self.replaced = False
+        self.kept = 0
+        self.after_keep_alive: Callable[[], None] = lambda: None
 
     @property
     def durable(self) -> bool:
@@ -90,7 +93,10 @@ class Faulty:
 
     async def keep_alive(self, lease: int) -> int:
         await self._pass()
-        return await self._store.keep_alive(lease)
+        ttl = await self._store.keep_alive(lease)
+        self.kept += 1
+        self.after_keep_alive()
+        return ttl
 
     async def revoke(self, lease: int) -> None:
         await self._pass()
@@ -203,7 +209,7 @@ async def test_the_term_is_the_revision_that_made_the_key(store: Store) -> None:
 
 
 async def test_a_standby_takes_over_at_once_when_the_leader_resigns(store: Store) -> None:
-    """The lease would live for a minute: nothing waits for it."""
+    """The lease would live for an hour: nothing waits for it."""
     one, two = Replica(store, "one"), Replica(store, "two")
     async with running(one):
         first = await one.until_leading()
@@ -262,6 +268,7 @@ async def test_a_stalled_leader_is_invalid_before_another_can_lead(store: Store)
     async with running(one):
         first = await one.until_leading()
         async with running(two):
+            await eventually(lambda: one.path.kept >= 2)
             one.path.cut = True
             await two.until_leading()
             assert not first.valid()
@@ -281,6 +288,21 @@ async def test_a_leader_whose_machine_slept_knows_without_being_told(store: Stor
         assert not leadership.valid()
         one.clock_ahead = 0.0
         assert not leadership.valid(), "once lost, a term does not come back"
+
+
+async def test_the_deadline_counts_from_when_the_keep_alive_was_sent(store: Store) -> None:
+    """An answer that takes one of the lease's two seconds leaves one."""
+    one = Replica(store, "one", ttl=2)
+
+    def answer_late() -> None:
+        one.clock_ahead += 1.0
+        one.path.after_keep_alive = lambda: None
+
+    one.path.after_keep_alive = answer_late
+    async with running(one):
+        leadership = await one.until_leading()
+        await eventually(lambda: one.clock_ahead > 0)
+        assert leadership.seconds_left() <= 1.0
 
 
 async def test_work_is_cancelled_when_the_lease_is_revoked(store: Store) -> None:
@@ -316,10 +338,11 @@ async def test_a_leader_that_finds_its_own_key_again_begins_a_new_term(store: St
 async def test_a_lost_answer_to_the_campaign_is_looked_up(store: Store) -> None:
     one = Replica(store, "one")
     one.path.lose_answer_of_next_txn = True
+    before = (await store.read()).revision
     async with running(one):
         leadership = await one.until_leading()
-        (entry,) = (await store.read(LEADER)).entries
-        assert leadership.term_revision == entry.create_revision
+        assert leadership.term_revision == before + 1, "it campaigned again"
+        assert await write_as(leadership, store, "x")
 
 
 async def test_an_unavailable_store_is_waited_for(store: Store) -> None:
@@ -333,20 +356,10 @@ async def test_an_unavailable_store_is_waited_for(store: Store) -> None:
 
 async def test_a_leader_writes_nothing_to_stay_one(store: Store) -> None:
     one = Replica(store, "one", ttl=1)
-    kept = 0
-
-    class Counting(Faulty):
-        async def keep_alive(self, lease: int) -> int:
-            nonlocal kept
-            kept += 1
-            return await super().keep_alive(lease)
-
-    path = Counting(store)
-    one.election = Election(path, "one", "one:7400", time.monotonic, 1)
     async with running(one):
         await one.until_leading()
         before = (await store.read()).revision
-        await eventually(lambda: kept >= 4)
+        await eventually(lambda: one.path.kept >= 4)
         assert (await store.read()).revision == before
         assert one.cancelled == 0
 

@@ -17,6 +17,7 @@ class Watching:
         self.batches: list[tuple[Change, ...]] = []
         self.error: BaseException | None = None
         self.ended = False
+        self.completed = False
         self._news = asyncio.Event()
 
     @property
@@ -45,6 +46,7 @@ class Watching:
             async for batch in watch:
                 self.batches.append(batch)
                 self._news.set()
+            self.completed = True
         except Exception as error:
             self.error = error
         finally:
