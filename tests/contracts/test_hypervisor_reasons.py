@@ -50,6 +50,13 @@ UNSAID = "internal error: libxenlight failed to create new domain 'spv-3'"
             "hypervisor_error",
             "console tty: timed out",
         ),
+        (
+            UNSAID,
+            "2026-11-23 03:49:23.801+0000: libxl: libxl_create.c:2037:console_xswait_callback: "
+            "domain 2 console tty: timed out",
+            "console",
+            "domain 2 console tty: timed out",
+        ),
         ("internal error: Failed to allocate memory: out of memory", "", "no_memory", "out of"),
         ("Cannot access storage file '/dev/zvol/tank/spv-3'", "", "disk", "/dev/zvol/tank/spv-3"),
         ("Cannot get interface MTU on 'xenbr0': no such bridge", "", "network", "xenbr0"),

@@ -74,7 +74,7 @@ class TestStorage:
         assert await driver.listing() == (CloneRun(KIN, older.indices),)
 
     async def test_cancelled_midway_then_repeated(self, driver: Storage) -> None:
-        vms = batch(IndexSet.span(0, 40))
+        vms = batch(IndexSet.span(0, 12))
         for step, left in ((driver.clone, (CloneRun(KIN, vms.indices),)), (driver.destroy, ())):
             async with asyncio.TaskGroup() as group:
                 begun = group.create_task(gather(step(vms)))

@@ -19,6 +19,8 @@ _KINDS = (
     ("no_memory", r"failed to (?:free|balloon)|insufficient (?:free )?memory|boot_mem_init"),
     ("disk", r"hotplug-scripts?/block|scripts/block|\bvbd\b|\bdisk\b|/dev/zvol|backend.*block"),
     ("network", r"\bvif\b|\bbridge\b|network interface"),
+    # xenconsoled did not take up the new domain's console in libxl's time: a busy dom0.
+    ("console", r"console tty: timed out|console_xswait"),
     ("kernel", r"\bkernel\b|\binitrd\b|\bramdisk\b"),
 )
 _PATTERNS = tuple((kind, re.compile(words, re.IGNORECASE)) for kind, words in _KINDS)
@@ -30,7 +32,7 @@ LINE_LENGTH = 200
 
 def start_failure(message: str, log: str) -> tuple[str, str]:
     """(kind, sentence) for a failed start, from libvirt's message and what its driver's log
-    gained meanwhile. Kinds: no_memory, kernel, disk, network, hypervisor_error."""
+    gained meanwhile. Kinds: no_memory, kernel, disk, network, console, hypervisor_error."""
     kind = _kind_of(message)
     if kind != "hypervisor_error":
         return kind, message

@@ -98,7 +98,8 @@ class Hypervisor(Protocol):
         hypervisor_error."""
 
     def start(self, batch: Batch) -> AsyncIterator[StepResult]:
-        """Each domain active. Kinds: no_memory, kernel, disk, hypervisor_error, not_defined."""
+        """Each domain active. Kinds: no_memory, kernel, disk, network, console, not_defined,
+        conflict, hypervisor_error."""
 
     def await_ready(self, batch: Batch) -> AsyncIterator[StepResult]:
         """Each domain ready as the spec's readiness says, remembered with the domain so that a
