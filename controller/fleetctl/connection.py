@@ -57,6 +57,12 @@ class Failure:
         return self.code in _SILENT or self.reason == NOT_LEADER
 
 
+class _NobodyAnswered(Exception):
+    def __init__(self, failures: list[Failure]) -> None:
+        super().__init__(failures)
+        self.failures = failures
+
+
 @dataclass(slots=True)
 class Cluster:
     """The controller of one cluster, whichever replica it is. Timeouts are in seconds."""
@@ -91,27 +97,41 @@ class Cluster:
         """The answer of the first replica that gives one. Raises Trouble."""
         limit = self.timeout if timeout is None else timeout
         deadline = self.clock() + limit
+        failures: list[Failure] = []
         while True:
-            failures = []
-            untried = self._replicas()
-            while untried:
-                endpoint = untried.pop(0)
-                share = max(0.1, deadline - self.clock()) / (len(untried) + 1)
-                try:
-                    answer = rpc(self._stub(endpoint))(request, timeout=share)
-                except grpc.RpcError as error:
-                    failure = _failure(endpoint, error)
-                    if not failure.elsewhere:
-                        raise self._trouble([failure], limit) from error
-                    failures.append(failure)
-                    _put_first(failure.leader, untried, failures)
-                else:
-                    self._first = endpoint
-                    return answer
-            electing = _most_telling(failures).reason == NOT_LEADER
-            if not electing or self.clock() + ELECTION_PAUSE >= deadline:
-                raise self._trouble(failures, limit)
+            try:
+                return self._ask_each(rpc, request, deadline)
+            except _NobodyAnswered as round_:
+                failures += round_.failures
+                electing = _most_telling(round_.failures).reason == NOT_LEADER
+                if not electing or self.clock() + ELECTION_PAUSE >= deadline:
+                    # The last round may have had no time left: an earlier one says more.
+                    raise self._trouble(failures, limit) from round_
             time.sleep(ELECTION_PAUSE)
+
+    def _ask_each(
+        self,
+        rpc: Callable[[ClusterServiceStub], grpc.UnaryUnaryMultiCallable[Q, A]],
+        request: Q,
+        deadline: float,
+    ) -> A:
+        """One round over the replicas. Raises _NobodyAnswered, or Trouble for a refusal."""
+        failures: list[Failure] = []
+        untried = self._replicas()
+        while untried:
+            endpoint = untried.pop(0)
+            share = max(0.1, deadline - self.clock()) / (len(untried) + 1)
+            try:
+                answer = rpc(self._stub(endpoint))(request, timeout=share)
+            except grpc.RpcError as error:
+                failures.append(_failure(endpoint, error))
+                if not failures[-1].elsewhere:
+                    raise self._trouble(failures[-1:], share) from error
+                _put_first(failures[-1].leader, untried, failures)
+            else:
+                self._first = endpoint
+                return answer
+        raise _NobodyAnswered(failures)
 
     def stream(
         self,
