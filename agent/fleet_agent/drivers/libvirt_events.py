@@ -37,6 +37,11 @@ class Expected:
         with self._lock:
             self._coming.discard((name, event))
 
+    def withdraw_all(self) -> None:
+        """The connection was lost, and with it whatever was on its way."""
+        with self._lock:
+            self._coming.clear()
+
     def is_news(self, name: str, event: int) -> bool:
         """Whether an event that has come was caused by somebody else. Asked once an event."""
         if event not in _KNOWN:

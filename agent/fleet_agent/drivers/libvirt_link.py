@@ -64,6 +64,7 @@ class Link:
             if self._connection is not None and self._alive(self._connection):
                 return self._connection
             self._release()
+            self.expected.withdraw_all()
             connection = self._connection = self._opened()
             again, self._connected_before = self._connected_before, True
         if again:
