@@ -15,10 +15,11 @@ from typing import TypeVar
 
 import grpc
 
-from fleet.transport import CONTROLLER_NAME, Identity, channel_options, detail_of
+from fleet.transport import CONTROLLER_NAME, Identity, channel_options
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.contexts import ClusterContext
-from fleetctl.outcome import Failed, NoAnswer, Trouble, Unavailable, Unreachable, printable
+from fleetctl.failure import NOT_LEADER, Failure, failure_of, most_telling, trouble
+from fleetctl.outcome import NoAnswer, Trouble, Unreachable
 from fleetctl.own_certificate import fault
 
 Q = TypeVar("Q")
@@ -28,33 +29,6 @@ A = TypeVar("A")
 CHANGE_TIMEOUT = 30.0
 # Between two rounds over the replicas while none of them leads.
 ELECTION_PAUSE = 0.2
-NOT_LEADER = "NOT_LEADER"
-
-_DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
-_NOBODY_THERE = re.compile(r"connection refused", re.IGNORECASE)
-# A server that is being stopped cancels the calls it has.
-_SILENT = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-)
-_NOT_ALLOWED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """How a call to one replica failed. `leader` is the address it named, if any."""
-
-    endpoint: str
-    code: grpc.StatusCode
-    message: str
-    reason: str
-    leader: str = ""
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether another replica may still answer."""
-        return self.code in _SILENT or self.reason == NOT_LEADER
 
 
 class _NobodyAnswered(Exception):
@@ -103,7 +77,7 @@ class Cluster:
                 return self._ask_each(rpc, request, deadline)
             except _NobodyAnswered as round_:
                 failures += round_.failures
-                electing = _most_telling(round_.failures).reason == NOT_LEADER
+                electing = most_telling(round_.failures).reason == NOT_LEADER
                 if not electing or self.clock() + ELECTION_PAUSE >= deadline:
                     # The last round may have had no time left: an earlier one says more.
                     raise self._trouble(failures, limit) from round_
@@ -124,7 +98,7 @@ class Cluster:
             try:
                 answer = rpc(self._stub(endpoint))(request, timeout=share)
             except grpc.RpcError as error:
-                failures.append(_failure(endpoint, error))
+                failures.append(failure_of(endpoint, error))
                 if not failures[-1].elsewhere:
                     raise self._trouble(failures[-1:], share) from error
                 _put_first(failures[-1].leader, untried, failures)
@@ -155,7 +129,7 @@ class Cluster:
                     yield answer
                 return
             except grpc.RpcError as error:
-                failure = _failure(endpoint, error)
+                failure = failure_of(endpoint, error)
                 if heard and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
                     return
                 if not failure.elsewhere:
@@ -171,10 +145,8 @@ class Cluster:
 
     def _trouble(self, failures: list[Failure], limit: float) -> Trouble:
         """What people are told when no replica did it."""
-        last = _most_telling(failures)
-        if last.code is grpc.StatusCode.UNAVAILABLE and not last.reason:
-            if not _NOBODY_THERE.search(last.message) and (why := fault(self.context)):
-                return Unreachable(f"not allowed: {why}")
+        if most_telling(failures).hung_up and (why := fault(self.context)):
+            return Unreachable(f"not allowed: {why}")
         return trouble(failures, limit)
 
     def _replicas(self) -> list[str]:
@@ -230,50 +202,3 @@ def _put_first(leader: str, untried: list[str], failures: list[Failure]) -> None
         if leader in untried:
             untried.remove(leader)
         untried.insert(0, leader)
-
-
-def _failure(endpoint: str, error: grpc.RpcError) -> Failure:
-    code = getattr(error, "code", lambda: None)() or grpc.StatusCode.UNKNOWN
-    detail = detail_of(error)
-    message = printable(getattr(error, "details", lambda: None)() or "")
-    leader = detail.metadata.get("leader_address", "")
-    return Failure(endpoint, code, message, detail.reason, leader)
-
-
-def trouble(failures: list[Failure], limit: float) -> Trouble:
-    """The sentence and the exit code for failures of a call; there is at least one."""
-    last = _most_telling(failures)
-    where = ", ".join(dict.fromkeys(failure.endpoint for failure in failures))
-    said = last.message or f"the controller answers {last.code.name} and nothing else"
-    if last.reason == NOT_LEADER:
-        return Unavailable(f"no controller leads at the moment: {said}", reason=last.reason)
-    if last.code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return NoAnswer(f"no answer from {where} within {limit:g} s", reason=last.reason)
-    if last.code in _SILENT:
-        return _unavailable(last, where)
-    if last.code in _NOT_ALLOWED:
-        return Unreachable(f"not allowed: {said}", reason=last.reason)
-    return Failed(said, reason=last.reason)
-
-
-def _most_telling(failures: list[Failure]) -> Failure:
-    """Of several answers: a refusal, then what a controller says, then that none leads."""
-    return max(
-        failures,
-        key=lambda one: (not one.elsewhere, bool(one.reason) and one.reason != NOT_LEADER,
-                         bool(one.reason)),
-    )  # fmt: skip
-
-
-def _unavailable(failure: Failure, where: str) -> Trouble:
-    if failure.reason:
-        return Unavailable(failure.message, reason=failure.reason)
-    if _DISTRUST.search(failure.message):
-        return Unreachable(
-            f"not allowed: {where} and these certificates do not trust each other; are they of "
-            f"this cluster, and not expired?"
-        )
-    if _NOBODY_THERE.search(failure.message):
-        return Unavailable(f"cannot reach the controller at {where}: nothing listens there")
-    why = failure.message.rsplit(":", 1)[-1].strip()
-    return Unavailable(f"cannot reach the controller at {where}: {why[:200]}")

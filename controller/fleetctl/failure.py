@@ -1,0 +1,93 @@
+"""Why a call failed, from gRPC's words to one sentence and an exit code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import grpc
+
+from fleet.transport import detail_of
+from fleetctl.outcome import Failed, NoAnswer, Trouble, Unavailable, Unreachable, printable
+
+NOT_LEADER = "NOT_LEADER"
+
+_DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
+_NOBODY_THERE = re.compile(r"connection refused", re.IGNORECASE)
+# A server that is being stopped cancels the calls it has.
+_SILENT = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
+_NOT_ALLOWED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a call to one replica failed. `leader` is the address it named, if any."""
+
+    endpoint: str
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    leader: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another replica may still answer."""
+        return self.code in _SILENT or self.reason == NOT_LEADER
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether somebody was there and ended the connection without a word."""
+        silent = self.code is grpc.StatusCode.UNAVAILABLE and not self.reason
+        return silent and not _NOBODY_THERE.search(self.message)
+
+
+def failure_of(endpoint: str, error: grpc.RpcError) -> Failure:
+    """What a replica answered instead of an answer."""
+    code = getattr(error, "code", lambda: None)() or grpc.StatusCode.UNKNOWN
+    detail = detail_of(error)
+    message = printable(getattr(error, "details", lambda: None)() or "")
+    leader = detail.metadata.get("leader_address", "")
+    return Failure(endpoint, code, message, detail.reason, leader)
+
+
+def trouble(failures: list[Failure], limit: float) -> Trouble:
+    """The sentence and the exit code for failures of a call; there is at least one."""
+    last = most_telling(failures)
+    where = ", ".join(dict.fromkeys(failure.endpoint for failure in failures))
+    said = last.message or f"the controller answers {last.code.name} and nothing else"
+    if last.reason == NOT_LEADER:
+        return Unavailable(f"no controller leads at the moment: {said}", reason=last.reason)
+    if last.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return NoAnswer(f"no answer from {where} within {limit:g} s", reason=last.reason)
+    if last.code in _SILENT:
+        return _unavailable(last, where)
+    if last.code in _NOT_ALLOWED:
+        return Unreachable(f"not allowed: {said}", reason=last.reason)
+    return Failed(said, reason=last.reason)
+
+
+def most_telling(failures: list[Failure]) -> Failure:
+    """Of several answers: a refusal, then what a controller says, then that none leads."""
+    return max(
+        failures,
+        key=lambda one: (not one.elsewhere, bool(one.reason) and one.reason != NOT_LEADER,
+                         bool(one.reason)),
+    )  # fmt: skip
+
+
+def _unavailable(failure: Failure, where: str) -> Trouble:
+    if failure.reason:
+        return Unavailable(failure.message, reason=failure.reason)
+    if _DISTRUST.search(failure.message):
+        return Unreachable(
+            f"not allowed: {where} and these certificates do not trust each other; are they of "
+            f"this cluster, and not expired?"
+        )
+    if _NOBODY_THERE.search(failure.message):
+        return Unavailable(f"cannot reach the controller at {where}: nothing listens there")
+    why = failure.message.rsplit(":", 1)[-1].strip()
+    return Unavailable(f"cannot reach the controller at {where}: {why[:200]}")
