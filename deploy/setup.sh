@@ -80,9 +80,12 @@ check_python() {
     "PYTHON=/path/to/python3 chooses another"
 }
 
+has_pip() { "$python" -m pip --version >/dev/null 2>&1; }
+
 # The index and the certificates that pip is configured for serve uv as well.
 adopt_pip_settings() {
-  pip_setting() { .tools/bin/python -m pip config get "global.$1" 2>/dev/null || :; }
+  if [ -x .tools/bin/python ]; then with_pip=.tools/bin/python; else with_pip=$python; fi
+  pip_setting() { "$with_pip" -m pip config get "global.$1" 2>/dev/null || :; }
   if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
     index=${PIP_INDEX_URL:-$(pip_setting index-url)}
     if [ -n "$index" ]; then export UV_DEFAULT_INDEX="$index"; fi
@@ -93,21 +96,35 @@ adopt_pip_settings() {
   fi
 }
 
+pip_installs_uv() { # the interpreter whose pip does it, and further arguments
+  with_pip=$1
+  shift
+  say "installing uv into .tools"
+  "$with_pip" -m pip install -q --disable-pip-version-check --no-input --require-hashes \
+    --only-binary :all: "$@" -r deploy/tools.lock </dev/null ||
+    refuse "pip could not install uv; what it said is above"
+}
+
 find_uv() {
   uv=.tools/bin/uv
   if [ -x "$uv" ] && [ "$(cat .tools/.setup 2>&1)" = "$(cksum <deploy/tools.lock)" ]; then
     return 0
   fi
-  if has_venv; then "$python" -m venv --clear .tools
-  elif has virtualenv; then virtualenv -q --clear -p "$python" .tools
-  elif has uv; then uv=uv; return 0
-  else refuse "$(command -v "$python") cannot make virtual environments: install its venv module" \
-    "(on Debian: apt-get install python3-venv), then run this again"
+  if has_venv; then
+    "$python" -m venv --clear .tools
+    pip_installs_uv .tools/bin/python
+  elif has_pip; then
+    # A folder of its own is no part of the system, which pip refuses to touch.
+    rm -rf .tools
+    pip_installs_uv "$python" --target .tools/site
+    mkdir -p .tools/bin && ln -s ../site/bin/uv "$uv"
+  elif has uv; then
+    uv=uv
+    return 0
+  else
+    refuse "$(command -v "$python") has neither venv nor pip: install its venv module" \
+      "(on Debian: apt-get install python3-venv), then run this again"
   fi
-  say "installing uv into .tools"
-  .tools/bin/python -m pip install -q --disable-pip-version-check --no-input --require-hashes \
-    --only-binary :all: -r deploy/tools.lock </dev/null ||
-    refuse "pip could not install uv; what it said is above"
   cksum <deploy/tools.lock >.tools/.setup
 }
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Shows that the demo and the sandbox work on a fresh minimal Debian (make rootfs-test), as root:
 #
-#   prove.sh [bookworm|trixie|all] [root|user|all] [demo|setup|ci]
+#   prove.sh [bookworm|trixie|all] [root|user|guest|all] [demo|setup|ci]
 #
-# Each combination gets a root of its own, with nothing but Debian's minimum, make, git and (for
-# the user) sudo, and a fresh clone of this checkout's HEAD in it. HOSTS is the size of the demo's
+# Each combination gets a root of its own, with nothing but Debian's minimum, make, git and sudo,
+# and a fresh clone of this checkout's HEAD in it. The user may sudo. The guest may not, and finds
+# Python there but no etcd: the demo runs on a store in memory. HOSTS is the size of the demo's
 # sandbox there (default 64). The roots are made with mmdebstrap, from MIRROR where it is set, and
 # cached. `setup` shows `make setup` alone, and `ci` what .ci/run does: all tests.
 set -euo pipefail
@@ -13,7 +14,7 @@ checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/megafleet/rootfs
 suites=${1:-all} people=${2:-all} scope=${3:-demo}
 [ "$suites" = all ] && suites="bookworm trixie"
-[ "$people" = all ] && people="root user"
+[ "$people" = all ] && people="root user guest"
 
 say() { printf '\n== %s\n' "$*"; }
 refuse() { printf 'prove.sh: %s\n' "$*" >&2; exit 1; }
@@ -95,6 +96,23 @@ $fleetctl scale --total 1000; $fleetctl status
 say "sandbox down"; time $fleetctl sandbox down; none_left down
 '
 
+shown_refusal='
+printf "\n-- make setup, without python3-venv and without sudo\n"
+if sudo -n true 2>/dev/null || make setup; then exit 1; fi
+'
+shown_to_guest='
+printf "\n-- make demo HOSTS=$HOSTS, with python3-venv\n"; time make demo HOSTS=$HOSTS
+fleetctl=.venv/bin/fleetctl
+$fleetctl sandbox up --hosts 8; $fleetctl sandbox status; $fleetctl sandbox down
+'
+prove_guest() { # root, user, home
+  local install="sh deploy/apt-install.sh"
+  enter "$1" "$3" root "$install python3"
+  enter "$1" "$3" "$2" "$shown_refusal"
+  enter "$1" "$3" root "$install python3-venv"
+  enter "$1" "$3" "$2" "HOSTS=${HOSTS:-64}; $shown_to_guest"
+}
+
 shown_ci='printf "\n-- .ci/run\n"; time .ci/run'
 
 prove() { # suite, person
@@ -105,9 +123,11 @@ prove() { # suite, person
   trap "rm -rf --one-file-system '$root'" EXIT
   tar -C "$root" -xf "$archive"
   if [ -n "$bundle" ]; then install -m 644 "$bundle" "$root$bundle_inside"; fi
-  if [ "$2" = user ]; then
+  if [ "$2" != root ]; then
     user=ada home=/home/ada
     chroot "$root" useradd -m -s /bin/bash $user
+  fi
+  if [ "$2" = user ]; then
     echo "$user ALL=(ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/$user"
   fi
   git clone -q --no-hardlinks "$checkout" "$root$home/megafleet"
@@ -118,7 +138,9 @@ prove() { # suite, person
     ci) script=$shown_ci ;;
     *) refuse "unknown scope '$scope'" ;;
   esac
-  enter "$root" $home $user "HOSTS=${HOSTS:-64}; $script"
+  if [ "$2" = guest ]; then prove_guest "$root" $user $home
+  else enter "$root" $home $user "HOSTS=${HOSTS:-64}; $script"
+  fi
   rm -rf --one-file-system "$root"
   trap - EXIT
 }
