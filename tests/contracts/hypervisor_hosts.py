@@ -106,6 +106,7 @@ class Breakable:
         self.whole = connection
         self.listeners = listeners
         self.cut = False
+        self.calls_left: int | None = None
 
     def domainEventRegisterAny(
         self, _domain: None, _kind: int, listener: Callable[..., None], _opaque: object
@@ -123,6 +124,9 @@ class Breakable:
         return 0 if self.cut else 1
 
     def __getattr__(self, name: str) -> object:
+        if self.calls_left is not None:
+            self.calls_left -= 1
+            self.cut |= self.calls_left < 0
         if self.cut:
             raise libvirt_binding.load().libvirtError("the socket is closed")
         return getattr(self.whole, name)
@@ -165,6 +169,10 @@ class LibvirtHost:
     def cut(self) -> None:
         for connection in self.opened:
             connection.cut = True
+
+    def cut_after(self, calls: int) -> None:
+        for connection in self.opened:
+            connection.calls_left = calls
 
     def write_console(self, index: int, text: str) -> None:
         with (self.folder / f"guest-spv-{index}.log").open("a") as log:

@@ -186,6 +186,18 @@ async def test_a_lost_libvirt_is_the_drivers_error_until_it_is_back(
     assert await driver.listing() == (DomainRun(KIN, vms.indices, Phase.ACTIVE),)
 
 
+async def test_a_libvirt_lost_in_the_middle_of_a_batch(
+    host: LibvirtHost, driver: Hypervisor
+) -> None:
+    vms = batch(IndexSet.span(0, 20))
+    await driver.listing()
+    host.cut_after(calls=20)
+    with pytest.raises(DriverError, match="was lost"):
+        await gather(driver.define(vms, disk_path))
+    assert await gather(driver.define(vms, disk_path)) == (vms.indices, ())
+    assert await driver.listing() == (DomainRun(KIN, vms.indices, Phase.DEFINED),)
+
+
 async def test_a_libvirt_that_never_was(tmp_path: Path) -> None:
     driver = LibvirtHypervisor(f"test://{tmp_path}/none.xml")
     with pytest.raises(DriverError, match="is libvirtd running"):
