@@ -33,7 +33,6 @@ raise SystemExit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exi
 
 missing_packages() {
   has "$python" || echo python3
-  # A foreign interpreter cannot be completed with Debian's packages.
   has_venv || echo python3-venv
   has etcd || echo etcd-server
   [ "$kind" = dev ] || return 0
