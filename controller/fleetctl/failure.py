@@ -60,7 +60,9 @@ def trouble(failures: list[Failure], limit: float) -> Trouble:
     where = ", ".join(dict.fromkeys(failure.endpoint for failure in failures))
     said = last.message or f"the controller answers {last.code.name} and nothing else"
     if last.reason == NOT_LEADER:
-        return Unavailable(f"no controller leads at the moment: {said}", reason=last.reason)
+        known = said.startswith("no controller leads")
+        said = said if known else f"no controller leads at the moment: {said}"
+        return Unavailable(said, reason=last.reason)
     if last.code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return NoAnswer(f"no answer from {where} within {limit:g} s", reason=last.reason)
     if last.code in _SILENT:
@@ -89,5 +91,5 @@ def _unavailable(failure: Failure, where: str) -> Trouble:
         )
     if _NOBODY_THERE.search(failure.message):
         return Unavailable(f"cannot reach the controller at {where}: nothing listens there")
-    why = failure.message.rsplit(":", 1)[-1].strip()
+    why = failure.message.rsplit(":", 1)[-1].strip(" []")
     return Unavailable(f"cannot reach the controller at {where}: {why[:200]}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleetctl.outcome import printable
 from fleetctl.output import duration, number, table
 
 HEADERS = (
@@ -127,7 +128,7 @@ def ranges_count(ranges: Iterable[types.IndexRange]) -> int:
 
 
 def detail_text(detail: cluster.HostDetail) -> str:
-    return "\n".join(_detail_lines(detail))
+    return printable("\n".join(_detail_lines(detail)))
 
 
 def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from fleet.identity import Fleet
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleetctl.outcome import printable
 from fleetctl.status_view import state_name
 
 HEADERS = ("NAME", "INDEX", "STATE", "HOST", "GENERATION")
@@ -72,6 +73,6 @@ def detail_text(detail: cluster.VmDetail) -> str:
     told["memory"] = f"{told.pop('memory_bytes') >> 20} MiB"
     if problem := told["problem"]:
         told["problem"] = f"{problem['kind']}: {problem['example']}"
-    return "\n".join(
-        f"{name.replace('_', ' '):<17}{value}" for name, value in told.items() if value is not None
-    )
+    known = ((name, value) for name, value in told.items() if value is not None)
+    lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
+    return printable("\n".join(lines))

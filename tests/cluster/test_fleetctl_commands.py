@@ -277,7 +277,7 @@ def test_all_hosts_are_asked_for_page_by_page(
 def test_one_host(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     detail = cluster.HostDetail(
         summary=host(1),
-        facts=types.HostFacts(hypervisor="Xen 4.20", storage="zfs tank"),
+        facts=types.HostFacts(hypervisor="Xen 4.20\x1b[2J", storage="zfs tank"),
         shards=[
             types.Shard(
                 fleet_uid=UID, ranges=[types.IndexRange(start=0, stop=249), RANGE_300], generation=1
@@ -289,7 +289,7 @@ def test_one_host(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     )
     controller.on("GetHost", detail)
     said = fleetctl("hosts", "show", "h1")
-    assert "hypervisor  Xen 4.20\n" in said.out
+    assert "hypervisor  Xen 4.20\\x1b[2J\n" in said.out
     assert "  spv    250  0-248,300           1\n" in said.out
     assert "to be released:\n" in said.out and "no_space" in said.out
     told = fleetctl("hosts", "show", "h1", "-o", "json").json
@@ -391,6 +391,12 @@ def test_one_vm_by_index_or_name(
     (asked,) = controller.asked("GetVm")
     assert (asked.fleet, asked.index) == (fleet, index)
     assert fleetctl("vms", "show", *typed, "-o", "json").json["address"] == "10.0.0.252"
+
+
+def test_the_first_vm_has_an_index_too(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("GetVm", cluster.VmDetail(fleet=IDENTITY, index=0, state=types.VM_STATE_PENDING))
+    said = fleetctl("vms", "show", "0")
+    assert "index            0\n" in said.out and "host" not in said.out
 
 
 @pytest.mark.parametrize(

@@ -211,3 +211,10 @@ def test_a_change_without_an_answer_may_still_be_carried_out(tmp_path: Path, ali
         f"fleetctl: no answer from {endpoint} within 0.5 s; the change may still be carried out, "
         f"see 'fleetctl status'\n"
     )
+
+
+def test_a_name_that_resolves_to_nothing(tmp_path: Path, alice: Path) -> None:
+    fleetctl = Fleetctl(tmp_path, ("controller.invalid:7440",), alice)
+    said = fleetctl("status", "--request-timeout", "20")
+    assert said.code == 4 and said.err.count("\n") == 1
+    assert "controller.invalid:7440" in said.err
