@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 
+# Into how many parts the slots of a fleet are given out.
 HANDFULS = 8
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
 from fleet.ranges import EMPTY, IndexSet
@@ -22,41 +21,21 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.board import Board
-from fleet_agent.core.assignment import (
-    Assignment,
-    BadAssignment,
-    Order,
-    order_of,
-    parse_assignment,
-)
+from fleet_agent.core.assignment import BadAssignment, Order
 from fleet_agent.core.deviations import DIED, BackOff, Deviations
 from fleet_agent.core.model import Kin, Mark, Phase, StepFailure, VmState
 from fleet_agent.core.plan import Plan, Snapshot, Step, StepKind, plan, snapshot_of
 from fleet_agent.core.states import states_of
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
-from fleet_agent.ledger import Ledger, LedgerError, Record
+from fleet_agent.ledger import Ledger, LedgerError
+from fleet_agent.orders import CallRefused, Orders
+from fleet_agent.problems import driver_problem, problems_of
 from fleet_agent.reports import Pace, Reports
 from fleet_agent.runner import Runner, RunnerSettings
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-
-class CallRefused(Exception):
-    """A call that the agent must not obey; one sentence."""
-
-
-class StaleTerm(CallRefused):
-    """A newer leader has been here."""
-
-
-class StaleEpoch(CallRefused):
-    """A newer assignment is in the ledger, or another one under the same epoch."""
-
-
-class WrongHost(CallRefused):
-    """The assignment is meant for another host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +78,12 @@ class Agent:
         self._facts = facts
         self._storage = storage
         self._hypervisor = hypervisor
-        self._ledger = ledger
         self._clock = clock
         self._jitter = jitter
         self._settings = settings
         self._on_step = on_step
         self._on_watched = on_watched
-        self._record = Record(incarnation, facts.boot_id)
-        self._assignment = Assignment()
-        self._awaits_assign = False
+        self._orders = Orders(host_id, ledger, facts.boot_id, incarnation)
         self._deviations = Deviations(settings.back_off, jitter)
         self._runner = Runner(storage, hypervisor, settings.runner, clock, self)
         self._alarm = Alarm()
@@ -123,15 +99,15 @@ class Agent:
 
     async def open(self) -> None:
         """Read the ledger, or begin one. Raises LedgerError, BadAssignment."""
-        record = await self._ledger.load()
-        if record is None:
-            await self._ledger.save(self._record)
-            record = self._record
-        self._record = record
-        self._assignment = parse_assignment(types.Assignment.FromString(record.assignment))
-        self._awaits_assign = bool(record.assignment) and record.boot_id != self._facts.boot_id
-        self._facts.incarnation = record.incarnation
-        self.board.set_facts(self._facts)
+        await self._orders.open()
+        self.set_facts(self._facts)
+
+    def set_facts(self, facts: types.HostFacts) -> None:
+        """Something about the host has changed. Its incarnation is the ledger's, whatever they
+        say."""
+        facts.incarnation = self._orders.record.incarnation
+        self._facts = facts
+        self.board.set_facts(facts)
 
     async def run(self) -> None:
         """Keep the assignment true until cancelled."""
@@ -151,17 +127,17 @@ class Agent:
     @property
     def term(self) -> Order:
         """The highest seen."""
-        return self._record.term
+        return self._orders.record.term
 
     @property
     def epoch(self) -> Order:
         """That of the assignment in the ledger."""
-        return self._record.epoch
+        return self._orders.record.epoch
 
     async def heard(self, term: Order) -> None:
         """A controller has spoken in this term. Raises StaleTerm, LedgerError."""
-        self._check_term(term)
-        if term > self._record.term:
+        self._orders.check_term(term)
+        if term > self.term:
             await self._whole(self._hear(term))
 
     async def assign(self, request: wire.AssignRequest) -> Order:
@@ -170,8 +146,6 @@ class Agent:
         Raises WrongHost, StaleTerm, StaleEpoch, BadAssignment, LedgerError; then nothing has
         changed.
         """
-        if request.host_id != self.host_id:
-            raise WrongHost(f"this is host {self.host_id}, not {request.host_id[:80]!r}")
         return await self._whole(self._accept(request))
 
     def open_reports(self, term: Order, pace: Pace) -> Reports:
@@ -199,51 +173,22 @@ class Agent:
 
     async def _hear(self, term: Order) -> None:
         async with self._turn:
-            self._check_term(term)
-            await self._remember(msgspec.structs.replace(self._record, term=term))
+            await self._orders.hear(term)
+            self._end_older_streams()
 
     async def _accept(self, request: wire.AssignRequest) -> Order:
         async with self._turn:
-            term, epoch = order_of(request.term), order_of(request.epoch)
-            self._check_term(term)
-            data = request.assignment.SerializeToString(deterministic=True)
-            self._check_epoch(epoch, data)
-            news = epoch != self._record.epoch or self._awaits_assign
-            assignment = parse_assignment(request.assignment) if news else self._assignment
-            boot_id = self._facts.boot_id
-            await self._remember(Record(self._record.incarnation, boot_id, term, epoch, data))
-            if news:
-                self._assignment = assignment
-                self._awaits_assign = False
+            if await self._orders.accept(request):
                 self._deviations.reconsider(self._clock())
                 self._interrupt()
-            return epoch
+                log.info("assigned", host=self.host_id, term=self.term, epoch=self.epoch)
+            self._end_older_streams()
+            return self.epoch
 
-    async def _remember(self, record: Record) -> None:
-        if record == self._record:
-            return
-        await self._ledger.save(record)
-        self._record = record
+    def _end_older_streams(self) -> None:
         for term, reports in self._streams:
-            if term < record.term:
+            if term < self.term:
                 reports.close()
-
-    def _check_term(self, term: Order) -> None:
-        if term < self._record.term:
-            raise StaleTerm(
-                f"host {self.host_id} has heard a leader of term {self._record.term}; "
-                f"this one's is {term}"
-            )
-
-    def _check_epoch(self, epoch: Order, data: bytes) -> None:
-        known = self._record
-        if epoch < known.epoch:
-            raise StaleEpoch(
-                f"host {self.host_id} holds the assignment of epoch {known.epoch}; this one is "
-                f"of epoch {epoch}"
-            )
-        if epoch == known.epoch and known.assignment and data != known.assignment:
-            raise StaleEpoch(f"host {self.host_id} holds another assignment of epoch {epoch}")
 
     # The loop -----------------------------------------------------------------------------
 
@@ -301,9 +246,7 @@ class Agent:
             if not made.steps:
                 return
             self._failed_of_run.clear()
-            await self._runner.run(
-                made, self._assignment, Mark(self._record.term, self._record.epoch)
-            )
+            await self._runner.run(made, self._orders.assignment, Mark(self.term, self.epoch))
             before = made.steps
 
     async def _look(self) -> Snapshot:
@@ -319,15 +262,15 @@ class Agent:
 
     def _plan(self, snapshot: Snapshot, now: float) -> Plan:
         return plan(
-            self._assignment,
+            self._orders.assignment,
             snapshot,
             self._deviations.resting(now),
-            may_start=not self._awaits_assign,
+            may_start=not self._orders.awaits_assign,
         )
 
     def _note_deaths(self, snapshot: Snapshot, now: float) -> None:
         """A VM that ran and is down by itself is started again, with back-off."""
-        for shard in self._assignment.shards:
+        for shard in self._orders.assignment.shards:
             if not shard.power_on:
                 continue
             ran = self.board.having(shard.kin, VmState.RUNNING) & shard.indices
@@ -355,47 +298,23 @@ class Agent:
     def _publish(self, snapshot: Snapshot, made: Plan) -> None:
         board = self.board
         failing = self._deviations.failing()
-        board.describe(states_of(self._assignment, snapshot, made, failing))
+        board.describe(states_of(self._orders.assignment, snapshot, made, failing))
         board.set_orphans(made.orphans)
         board.set_released(made.released)
-        board.set_problems(self._problems(made))
+        board.set_problems(problems_of(made, self._deviations))
         board.set_standing(
-            self._record.epoch,
+            self.epoch,
             converged=not made.steps and not made.held,
-            awaits_assign=self._awaits_assign,
+            awaits_assign=self._orders.awaits_assign,
         )
-
-    def _problems(self, made: Plan) -> list[wire.Problem]:
-        problems = [
-            wire.Problem(
-                kind="conflict",
-                fleet_uid=kin.fleet_uid,
-                count=len(indices),
-                example_index=indices.first,
-                example_message="a VM of this name exists here and is not to be touched",
-            )
-            for kin, indices in made.conflicts.items()
-        ]
-        for (kind, uid), (count, index, message) in self._deviations.counted(made.unmet).items():
-            problems.append(
-                wire.Problem(
-                    kind=kind,
-                    fleet_uid=uid,
-                    count=count,
-                    example_index=index,
-                    example_message=message,
-                )
-            )
-        return problems
 
     def _driver_trouble(self, error: BaseException) -> float:
         """Tell it, and how long to wait before the next try."""
         log.warning("driver does not work", host=self.host_id, error=str(error))
         self._driver_failures += 1
-        problem = wire.Problem(kind="driver", count=1, example_message=str(error))
-        self.board.set_problems([problem])
+        self.board.set_problems([driver_problem(error)])
         self.board.set_standing(
-            self.board.epoch, converged=False, awaits_assign=self._awaits_assign
+            self.board.epoch, converged=False, awaits_assign=self._orders.awaits_assign
         )
         first = self._settings.back_off.first
         wait = min(self._settings.driver_retry, first * 2.0 ** min(self._driver_failures - 1, 16))
@@ -414,6 +333,15 @@ class Agent:
     # What the runner tells ----------------------------------------------------------------
 
     def began(self, step: Step) -> None:
+        log.info(
+            "step",
+            host=self.host_id,
+            kind=step.kind,
+            fleet=step.kin.fleet_uid,
+            birth=step.kin.birth,
+            indices=step.indices,
+            reason=step.reason,
+        )
         if self._on_step is not None:
             self._on_step(step)
 
@@ -424,6 +352,15 @@ class Agent:
         failures = tuple(failures)
         self._deviations.record(kin, failures, self._clock())
         failed = IndexSet.of(failure.index for failure in failures)
+        log.info(
+            "failed",
+            host=self.host_id,
+            step=kind,
+            fleet=kin.fleet_uid,
+            indices=failed,
+            reason=failures[0].kind,
+            message=failures[0].message,
+        )
         self._failed_of_run[kin] = self._failed_of_run.get(kin, EMPTY) | failed
 
 

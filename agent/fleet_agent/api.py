@@ -11,10 +11,11 @@ import grpc
 from fleet.transport import Refusal, Role, abort, peer_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.agent import Agent, StaleEpoch, StaleTerm, WrongHost
+from fleet_agent.agent import Agent
 from fleet_agent.api_later import Context, RpcsNotOffered
 from fleet_agent.core.assignment import BadAssignment, Order, order_of
 from fleet_agent.ledger import LedgerError, LedgerFull
+from fleet_agent.orders import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reports import Pace, Reports
 
 # What each refusal of the agent is on the wire.

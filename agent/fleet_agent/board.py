@@ -6,7 +6,7 @@ build their report when they may speak, so that however much happens meanwhile i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from fleet.ranges import EMPTY, IndexSet
@@ -49,24 +49,21 @@ class KinStates:
         """Set the state of those that are here; the ranges in which that changed anything."""
         changed = []
         fill = bytes((state,))
-        for (start, stop), array in zip(self.indices.ranges, self.arrays, strict=True):
-            for first, last in indices.ranges:
-                low, high = max(first, start), min(last, stop)
-                if low < high:
-                    wanted = fill * (high - low)
-                    if array[low - start : high - start] != wanted:
-                        array[low - start : high - start] = wanted
-                        changed.append((low, high))
+        for position, _, low, high in _overlaps(self.indices, indices):
+            array, start = self.arrays[position], self.indices.ranges[position][0]
+            wanted = fill * (high - low)
+            if array[low - start : high - start] != wanted:
+                array[low - start : high - start] = wanted
+                changed.append((low, high))
         return changed
 
     def resized(self, indices: IndexSet) -> KinStates:
         """The same states over other indices; those new here have none (0)."""
         made = KinStates(indices)
-        for (start, stop), array in zip(self.indices.ranges, self.arrays, strict=True):
-            for (first, last), target in zip(made.indices.ranges, made.arrays, strict=True):
-                low, high = max(first, start), min(last, stop)
-                if low < high:
-                    target[low - first : high - first] = array[low - start : high - start]
+        for position, target, low, high in _overlaps(self.indices, indices):
+            start, first = self.indices.ranges[position][0], indices.ranges[target][0]
+            kept = self.arrays[position][low - start : high - start]
+            made.arrays[target][low - first : high - first] = kept
         return made
 
     def having(self, state: int) -> IndexSet:
@@ -82,13 +79,25 @@ class KinStates:
 
     def runs(self, indices: IndexSet) -> list[agent.StateRun]:
         found = []
-        for (start, stop), array in zip(self.indices.ranges, self.arrays, strict=True):
-            for first, last in indices.ranges:
-                low, high = max(first, start), min(last, stop)
-                if low < high:
-                    states = bytes(array[low - start : high - start])
-                    found.append(agent.StateRun(start=low, states=states))
+        for position, _, low, high in _overlaps(self.indices, indices):
+            start = self.indices.ranges[position][0]
+            states = bytes(self.arrays[position][low - start : high - start])
+            found.append(agent.StateRun(start=low, states=states))
         return found
+
+
+def _overlaps(mine: IndexSet, theirs: IndexSet) -> Iterator[tuple[int, int, int, int]]:
+    """(position in mine, position in theirs, start, stop) of each stretch that both have."""
+    i = j = 0
+    while i < len(mine.ranges) and j < len(theirs.ranges):
+        (start, stop), (first, last) = mine.ranges[i], theirs.ranges[j]
+        low, high = max(start, first), min(stop, last)
+        if low < high:
+            yield i, j, low, high
+        if stop <= last:
+            i += 1
+        else:
+            j += 1
 
 
 class Board:

@@ -9,9 +9,11 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sdnotify
 import structlog
@@ -36,6 +38,10 @@ log = structlog.get_logger()
 
 # Calls in flight get so long to end when the agent stops.
 STOP_SECONDS = 2.0
+# Between two looks at what the drivers say of themselves, and when they do not.
+FACTS_SECONDS = 300.0
+FACTS_RETRY_SECONDS = 5.0
+FACTS_DEADLINE = 30.0
 
 
 def main() -> None:
@@ -68,7 +74,7 @@ async def run(asked: Settings) -> None:
     host_id = host.host_id_of(identity.certificate)
     drivers = open_drivers(asked)
     with ThreadPoolExecutor(1, "ledger") as executor:
-        facts = await facts_of(asked, drivers)
+        facts = facts_of_settings(asked)
         watched: list[Announcer] = []
         agent = Agent(
             host_id,
@@ -97,20 +103,25 @@ async def run(asked: Settings) -> None:
         )
         watched.append(announcer)
         try:
-            await serve(agent, announcer, server, services)
+            facts_kept = keep_facts(asked, drivers, agent, announcer)
+            await serve(agent, announcer, server, services, facts_kept)
         finally:
             await drivers.close()
 
 
 async def serve(
-    agent: Agent, announcer: Announcer, server: AgentServer, services: SharedServices
+    agent: Agent,
+    announcer: Announcer,
+    server: AgentServer,
+    services: SharedServices,
+    beside: Coroutine[Any, Any, None],
 ) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     systemd = sdnotify.SystemdNotifier()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(agent.run()), group.create_task(announcer.run())]
+        tasks = [group.create_task(job) for job in (agent.run(), announcer.run(), beside)]
         await server.start()
         await services.serving()
         systemd.notify("READY=1")
@@ -147,26 +158,45 @@ def open_storage(asked: Settings) -> Storage:
     return ReflinkStorage(asked.storage.parent, threads=asked.storage.threads)
 
 
-async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
-    """What the drivers cannot say yet is left out: the agent starts without them."""
-    facts = types.HostFacts(
+def facts_of_settings(asked: Settings) -> types.HostFacts:
+    """What is known before any driver has answered: the agent starts without them."""
+    return types.HostFacts(
         machine_id=host.machine_id(),
         boot_id=host.boot_id(),
         labels=asked.labels,
         capacity=types.Capacity(guests=asked.guests),
         agent_version=VERSION,
     )
-    try:
-        hypervisor = await drivers.hypervisor.facts()
-        facts.hypervisor = hypervisor.description
-        facts.capacity.memory_bytes = hypervisor.memory_bytes
-        if hypervisor.max_guests < asked.guests:
-            facts.capacity.guests = hypervisor.max_guests
-            facts.capacity.binding_limit = "the hypervisor's own limit of guests"
-        facts.storage = (await drivers.storage.facts()).description
-    except DriverError as error:
-        log.warning("driver does not work", error=str(error))
+
+
+async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
+    """Raises DriverError."""
+    facts = facts_of_settings(asked)
+    hypervisor = await drivers.hypervisor.facts()
+    facts.hypervisor = hypervisor.description
+    facts.capacity.memory_bytes = hypervisor.memory_bytes
+    if hypervisor.max_guests < asked.guests:
+        facts.capacity.guests = hypervisor.max_guests
+        facts.capacity.binding_limit = "the hypervisor's own limit of guests"
+    facts.storage = (await drivers.storage.facts()).description
     return facts
+
+
+async def keep_facts(asked: Settings, drivers: Drivers, agent: Agent, announcer: Announcer) -> None:
+    """Ask the drivers until they answer, and again from time to time."""
+    while True:
+        try:
+            async with asyncio.timeout(FACTS_DEADLINE):
+                facts = await facts_of(asked, drivers)
+        except (DriverError, TimeoutError) as error:
+            log.warning("a driver says nothing of itself", error=str(error))
+            await asyncio.sleep(FACTS_RETRY_SECONDS)
+            continue
+        facts.incarnation = agent.facts.incarnation
+        if facts != agent.facts:
+            agent.set_facts(facts)
+            announcer.announce_anew()
+        await asyncio.sleep(FACTS_SECONDS)
 
 
 def advertised(asked: Settings, port: int) -> str:
