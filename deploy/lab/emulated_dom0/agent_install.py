@@ -8,10 +8,11 @@ import io
 import json
 import tarfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .dom0_setup import SOURCES
+from .dom0_setup import SITE_PACKAGES, SOURCES
 from .errors import LabError
 from .folders import CHECKOUT, GUEST_SOURCES, Folders
 from .lab_cluster import HOST_ID, Cluster, host_state
@@ -28,13 +29,16 @@ _INSTALL = (
     " && systemctl enable -q fleet-agent && systemctl restart fleet-agent"
 )
 _PAUSE_SECONDS = 2.0
+# What a batch of driver calls may take: on a busy machine, four emulated starts at once were seen
+# to take longer than the minute that is the agent's default.
+_CALL_SECONDS = 300.0
 
 
 def install_agent(
     dom0: Dom0, machine: Machine, cluster: Cluster, identity: Mapping[str, bytes]
 ) -> None:
     """Put the agent, its settings and the guests into the dom0 and start it anew. VMs stay."""
-    files = dict(_sources())
+    files = dict([*_sources(), _metadata()])
     files["etc/systemd/system/fleet-agent.service"] = _UNIT.read_bytes()
     files["etc/megafleet/agent.toml"] = _settings(machine, cluster).encode()
     files["var/lib/megafleet/guests/tiny.elf"] = _guest()
@@ -62,6 +66,13 @@ def _sources() -> Iterator[tuple[str, bytes]]:
             yield f"{SOURCES.lstrip('/')}/{file.relative_to(CHECKOUT)}", file.read_bytes()
 
 
+def _metadata() -> tuple[str, bytes]:
+    """What tells the agent its own version, as an installed package would."""
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    text = f"Metadata-Version: 2.1\nName: megafleet\nVersion: {version}\n"
+    return f"{SITE_PACKAGES}/megafleet-{version}.dist-info/METADATA", text.encode()
+
+
 def _guest() -> bytes:
     if not _TINY.exists():
         raise LabError(f"{_TINY} is missing; run: make guests")
@@ -73,7 +84,10 @@ def _settings(machine: Machine, cluster: Cluster) -> str:
     endpoint = json.dumps(f"{_HOST_SEEN_FROM_DOM0}:{cluster.port}")
     advertise = json.dumps(f"127.0.0.1:{machine.agent_port}")
     listen = json.dumps(f"0.0.0.0:{AGENT_PORT}")
-    return f"endpoints = [{endpoint}]\nlisten = {listen}\nadvertise = {advertise}\n"
+    return (
+        f"endpoints = [{endpoint}]\nlisten = {listen}\nadvertise = {advertise}\n"
+        f"[timing]\ncall = {_CALL_SECONDS}\n"
+    )
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

@@ -11,7 +11,7 @@ from .folders import LAB_SOURCES
 
 _ROOTFS = LAB_SOURCES / "rootfs"
 _VENV = "/opt/megafleet/venv"
-_SITE_PACKAGES = "opt/megafleet/venv/lib/python3.13/site-packages"
+SITE_PACKAGES = "opt/megafleet/venv/lib/python3.13/site-packages"
 # Where `make lab` puts the checkout's sources; the environment finds them there.
 SOURCES = "/opt/megafleet/src"
 _PROGRAM = f"""#!{_VENV}/bin/python
@@ -19,8 +19,9 @@ from fleet_agent.main import main
 
 main()
 """
-# Periodic work, waiting for a network or for pools of an earlier boot (there are none), and guests
-# started behind the agent's back: none of it belongs in this dom0.
+# Periodic work, session keeping (a login over ssh would start a manager for root), waiting for a
+# network or for pools of an earlier boot (there are none), and guests started behind the agent's
+# back: none of it belongs in this dom0.
 _MASKED = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -32,6 +33,8 @@ _MASKED = (
     "libvirt-guests.service",
     "logrotate.timer",
     "man-db.timer",
+    "systemd-logind.service",
+    "systemd-machined.service",
     "systemd-networkd-wait-online.service",
     "systemd-timesyncd.service",
     "systemd-udev-settle.service",
@@ -102,7 +105,7 @@ def install_wheels(tree: Path, wheels: Path, log: Path) -> None:
     install = [f"{_VENV}/bin/pip", "install", "--no-index", "--no-deps", *names]
     run_inside(tree, install, log, deadline=600)
     roots = f"{SOURCES}/proto\n{SOURCES}/agent\n"
-    (tree / _SITE_PACKAGES / "megafleet.pth").write_text(roots)
+    (tree / SITE_PACKAGES / "megafleet.pth").write_text(roots)
     program = tree / _VENV.lstrip("/") / "bin" / "fleet-agent"
     program.write_text(_PROGRAM)
     program.chmod(0o755)
