@@ -18,6 +18,7 @@ from fleet_controller.store.port import (
     UnknownOutcome,
 )
 
+DEADLINE_SECONDS = 5.0
 Request = tuple[Sequence[Guard], Sequence[Put | Delete]]
 
 
@@ -28,7 +29,7 @@ class Fault(Enum):
     REQUEST_LOST = auto()  # never applied, and nobody is told
     HELD_BACK = auto()  # as REQUEST_LOST, until `release`
     REFUSED = auto()  # Unavailable
-    STUCK = auto()  # neither applied nor answered
+    STUCK = auto()  # neither applied nor answered, for as long as a deadline is
 
 
 class FaultyStore:
@@ -72,7 +73,7 @@ class FaultyStore:
             case Fault.REFUSED:
                 raise Unavailable("the disk is full")
             case Fault.STUCK:
-                await asyncio.Event().wait()
+                await asyncio.sleep(DEADLINE_SECONDS)
             case Fault.ANSWER_LOST:
                 await self.inner.txn(guards, writes)
             case Fault.HELD_BACK:

@@ -1,0 +1,80 @@
+"""A controller replica that leads, in virtual time: memory for a store, scripted agents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager
+from itertools import count
+from random import Random
+from typing import Any
+
+from fleet_controller.agents import AgentDialer
+from fleet_controller.events import EventLog
+from fleet_controller.leader import Election
+from fleet_controller.reign import ReignSettings, Surroundings
+from fleet_controller.replica import Leading, NotLeading, Replica
+from fleet_controller.store.port import Store
+
+LEASE_SECONDS = 6
+
+
+class InlineExecutor(Executor):
+    """Does its work where it is submitted: virtual time passes for no thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def replica_over(
+    store: Store, dialer: AgentDialer, name: str = "controller-1", seed: int = 1
+) -> Replica:
+    """Not running yet. Uids of its fleets are 00000000-0000-0000-<seed>-<n>."""
+    clock = asyncio.get_running_loop().time
+    numbers = count(1)
+    around = Surroundings(
+        store=store,
+        dialer=dialer,
+        clock=clock,
+        random=Random(seed),
+        executor=InlineExecutor(),
+        events=EventLog(clock),
+        settings=ReignSettings(settle=5.0),
+    )
+    election = Election(store, name, f"{name}:1", clock, LEASE_SECONDS)
+    return Replica(
+        name, election, around, lambda: f"00000000-0000-0000-{seed:04x}-{next(numbers):012x}"
+    )
+
+
+def leading_or_none(replica: Replica) -> Leading | None:
+    try:
+        return replica.leading()
+    except NotLeading:
+        return None
+
+
+async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait, in the loop's time, until it holds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not condition():
+        assert loop.time() < deadline, "not within the time"
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def leading(store: Store, dialer: AgentDialer) -> AsyncIterator[Leading]:
+    """The replica runs and leads; whatever goes wrong inside it is raised at the end."""
+    replica = replica_over(store, dialer)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(replica.run())
+        await until(lambda: leading_or_none(replica) is not None)
+        yield replica.leading()
+        running.cancel()

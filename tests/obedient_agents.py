@@ -1,0 +1,142 @@
+"""Agents that do at once what they are told, in a world that lets no VM run twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+from random import Random
+
+from fleet.ranges import IndexSet
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_controller.agents import AheadOfStore, StaleTerm
+from fleet_controller.observed import ranges_of
+from tests.scripted_agents import FakeDialer, ScriptedAgent, Stream
+
+Vm = tuple[str, int]  # fleet uid, index
+
+
+@dataclass
+class World:
+    """All VMs that run anywhere: by host, with their births."""
+
+    running: dict[Vm, str] = field(default_factory=dict)
+
+    def start(self, vm: Vm, host: str) -> None:
+        holder = self.running.setdefault(vm, host)
+        assert holder == host, f"{vm} runs on {holder} and is started on {host}"
+
+    def stop(self, vm: Vm, host: str) -> None:
+        assert self.running.pop(vm) == host
+
+
+class ObedientAgent(ScriptedAgent):
+    """Takes a random moment for each assignment; remembers all it must, its VMs too."""
+
+    def __init__(self, host_id: str, world: World, random: Random) -> None:
+        super().__init__(host_id)
+        self._world = world
+        self._random = random
+        self.term = (0, 0)
+        self.births: dict[Vm, int] = {}
+        self._generations: dict[Vm, int] = {}
+        self._assignment = types.Assignment()
+
+    def open(self, first: wire.WatchRequest) -> Stream:
+        self._hear(first.term)
+        self.speaks = False
+        stream = super().open(first)
+        self._report(full=True)
+        return stream
+
+    async def assign(self, request: wire.AssignRequest) -> wire.AssignResponse:
+        await asyncio.sleep(self._random.uniform(0.0, 0.5))
+        self._hear(request.term)
+        epoch = (request.epoch.store_generation, request.epoch.revision)
+        if epoch < self.epoch:
+            raise AheadOfStore(f"{self.host_id} is at {self.epoch}, this is {epoch}")
+        self.epoch = epoch
+        self._assignment = request.assignment
+        self._obey()
+        if self.streams:
+            self._report()
+        return wire.AssignResponse(epoch=request.epoch)
+
+    def beat(self) -> None:
+        if self.streams:
+            self._report()
+
+    def _hear(self, term: types.Term) -> None:
+        told = (term.store_generation, term.revision)
+        if told < self.term:
+            raise StaleTerm(f"{self.host_id} has heard {self.term}, this is {told}")
+        self.term = told
+
+    def _obey(self) -> None:
+        wanted = {
+            (shard.fleet_uid, index): (shard.birth, shard.generation)
+            for shard in self._assignment.shards
+            for index in ranges_of(shard.ranges)
+        }
+        for vm, birth in list(self.births.items()):
+            replaced = vm in wanted and wanted[vm][0] > birth
+            if replaced or self._is_buried(vm, birth, wanted):
+                self._world.stop(vm, self.host_id)
+                del self.births[vm], self._generations[vm]
+        for vm, (birth, generation) in wanted.items():
+            if vm not in self.births:
+                self._world.start(vm, self.host_id)
+                self.births[vm], self._generations[vm] = birth, generation
+
+    def _is_buried(self, vm: Vm, birth: int, wanted: dict[Vm, tuple[int, int]]) -> bool:
+        if vm in wanted and wanted[vm][0] == birth:
+            return False
+        return any(
+            vm[0] == stone.fleet_uid
+            and birth <= stone.born_until
+            and vm[1] in ranges_of(stone.ranges)
+            for stone in self._assignment.tombstones
+        )
+
+    def _report(self, full: bool = False) -> None:
+        kinds: dict[tuple[str, int, int], list[int]] = defaultdict(list)
+        for (uid, index), birth in self.births.items():
+            kinds[uid, self._generations[uid, index], birth].append(index)
+        running = types.VM_STATE_RUNNING
+        self.send(
+            full=full,
+            converged=True,
+            released=[stone.id for stone in self._assignment.tombstones],
+            shards=[
+                wire.ShardReport(
+                    fleet_uid=uid,
+                    generation=generation,
+                    birth=birth,
+                    runs=[
+                        wire.StateRun(start=start, states=bytes([running] * (stop - start)))
+                        for start, stop in IndexSet.of(indices).ranges
+                    ],
+                )
+                for (uid, generation, birth), indices in kinds.items()
+            ],
+        )
+
+
+class Network(FakeDialer):
+    """A dialer whose ways to single hosts can be cut and mended."""
+
+    def __init__(self) -> None:
+        super().__init__(0.01)
+        self._away: dict[str, ScriptedAgent] = {}
+
+    def cut(self, address: str) -> None:
+        agent = self.agents.pop(address, None)
+        if agent is not None:
+            self._away[address] = agent
+            if agent.streams:
+                agent.end()
+
+    def mend(self) -> None:
+        self.agents |= self._away
+        self._away.clear()
