@@ -31,6 +31,7 @@ from fleet_agent.drivers.libvirt_console import ConsoleTail, last_lines, set_asi
 from fleet_agent.drivers.libvirt_events import Lifecycle
 from fleet_agent.drivers.libvirt_link import Link
 from fleet_agent.drivers.libvirt_reasons import log_since, log_size, start_failure
+from fleet_agent.drivers.ports import DriverError
 
 INACTIVE = -1  # what virDomain.ID() answers for a domain that is not active
 
@@ -127,7 +128,9 @@ class Domains:
                 self._link.expected.withdraw(name, Lifecycle.STARTED)
                 log = log_since(self._host.driver_log, size)
                 kind, reason = start_failure(message_of(error), log)
-                reason = self._missing_file(batch) or reason
+                missing = self._missing_file(batch)
+                if missing:
+                    kind, reason = "kernel", missing
                 raise Refused(kind, f"cannot start {name}: {reason}") from error
 
     def life(self, batch: Batch, index: int) -> Life:
@@ -172,8 +175,11 @@ class Domains:
     def active_names(self) -> frozenset[str]:
         """The names of all active domains. Raises DriverError."""
         flags = self._link.binding.VIR_CONNECT_LIST_DOMAINS_ACTIVE
-        with self._link.talk() as connection:
-            return frozenset(domain.name() for domain in connection.listAllDomains(flags))
+        try:
+            with self._link.talk() as connection:
+                return frozenset(domain.name() for domain in connection.listAllDomains(flags))
+        except self._link.binding.libvirtError as error:
+            raise DriverError(f"cannot list the active domains: {message_of(error)}") from error
 
     def console(self, batch: Batch, index: int) -> Path:
         return self._host.console(batch.fleet.domain_name(index))
