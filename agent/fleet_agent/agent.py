@@ -329,6 +329,8 @@ class Agent:
             except DriverError as error:
                 log.warning("no news of the hypervisor", host=self.host_id, error=str(error))
             await asyncio.sleep(self._settings.driver_retry)
+            # Whatever has happened meanwhile was not told.
+            self._interrupt(self._settings.replan_after)
 
     # What the runner tells ----------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
 from fleet_agent.drivers.profile import Profile
 from fleet_agent.ledger import MemoryLedger
-from fleet_agent.serving import AgentServer, CannotListen, SharedServices
+from fleet_agent.loopback import LOOPBACK, is_free
+from fleet_agent.serving import AgentServer, SharedServices
 from fleet_agent.version import VERSION
 
-LOOPBACK = "127.0.0.1"
 # Machine ids of hollow hosts are UUIDs of this namespace: a host keeps its own for ever.
 _NAMESPACE = uuid.UUID("7e1c0a3e-6d1b-4f0e-9a5c-3d8f7b0c2a11")
 
@@ -58,6 +58,7 @@ class Surroundings:
     jitter: Callable[[], float]
     gate: AbstractAsyncContextManager[object]
     services: SharedServices
+    ports: Iterator[int]
 
 
 def host_id(number: int) -> str:
@@ -84,6 +85,7 @@ class HollowHost:
     ) -> None:
         self.id = host_id(number)
         self._remembered = remembered
+        self._ports = around.ports
         behaviour = Behaviour.of(settings.profile, settings.seed, self.id)
         self.drivers = (HollowStorage(behaviour), HollowHypervisor(behaviour, settings.per_host))
         identity = load_identity(settings.certificates, self.id, ca)
@@ -112,15 +114,14 @@ class HollowHost:
 
     def listen(self) -> Remembered:
         """On the remembered port, or on another one if that is taken. Raises CannotListen."""
-        try:
-            port = self._server.listen(f"{LOOPBACK}:{self._remembered.port}")
-        except CannotListen:
-            if not self._remembered.port:
-                raise
-            port = self._server.listen(f"{LOOPBACK}:0")
+        port = self._server.listen(f"{LOOPBACK}:{self._port()}")
         self._announcer.announce_anew(f"{LOOPBACK}:{port}")
         self._remembered = Remembered(port, self._remembered.incarnation)
         return self._remembered
+
+    def _port(self) -> int:
+        port = self._remembered.port
+        return port if port and is_free(port) else next(self._ports)
 
     async def start(self) -> None:
         await self.agent.open()

@@ -29,6 +29,7 @@ from fleet_agent.hollow_host import (
     host_id,
 )
 from fleet_agent.hollow_listing import ListingServer
+from fleet_agent.loopback import free_ports
 from fleet_agent.runner import RunnerSettings
 from fleet_agent.serving import CannotListen, SharedServices
 
@@ -142,6 +143,7 @@ async def run(options: argparse.Namespace) -> None:
         jitter=random.Random(f"{options.seed}/{options.hosts[0]}").random,
         gate=asyncio.Semaphore(ANNOUNCE_AT_ONCE),
         services=SharedServices(),
+        ports=free_ports(random.random()),
     )
     await around.services.serving()
     memory = Memory(options.state)
@@ -150,6 +152,8 @@ async def run(options: argparse.Namespace) -> None:
         HollowHost(number, settings, around, ca, memory.of(host_id(number)))
         for number in options.hosts
     ]
+    # Before any of them announces itself: a host that is killed in between keeps its name.
+    memory.save()
     listing = ListingServer({host.id: host.drivers for host in hosts})
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
