@@ -137,18 +137,18 @@ def test_up_restarts_what_has_died_and_nothing_else_and_down_leaves_nothing(home
 
 
 def test_two_sandboxes_do_not_disturb_each_other(home: Home) -> None:
-    home.run("up", "--name", "one", "--hosts", "2", "--store", "memory")
-    home.run("up", "--name", "two", "--hosts", "3", "--store", "memory")
+    home.run("up", "--name", "one", "--hosts", "1", "--store", "memory")
+    home.run("up", "--name", "two", "--hosts", "1", "--store", "memory")
     two = home.pids("two")
     for pid in home.pids("one").values():
         kill(pid)
     assert home.status("one")["state"] == "down"
     # What is left of a crashed sandbox binds nobody: other settings start it anew.
-    home.run("up", "--name", "one", "--hosts", "1", "--store", "memory")
-    assert home.status("one")["hosts"]["live"] == 1
+    home.run("up", "--name", "one", "--hosts", "1", "--store", "memory", "--per-host", "7")
+    assert home.status("one")["per_host"] == 7
     home.run("down", "--name", "one")
     assert home.pids("two") == two
-    assert home.status("two")["hosts"]["live"] == 3
+    assert home.status("two")["hosts"]["live"] == 1
     home.run("down", "--name", "two")
 
 
@@ -156,9 +156,9 @@ def test_without_etcd_the_store_is_memory_and_its_hosts_start_afresh_with_it(
     home: Home, tmp_path: Path
 ) -> None:
     bare = without_etcd(home, tmp_path)
-    _, said = bare.run("up", "--hosts", "2", "--store", "etcd", code=1)
+    _, said = bare.run("up", "--hosts", "1", "--store", "etcd", code=1)
     assert "etcd is not installed" in said
-    _, said = bare.run("up", "--hosts", "2")
+    _, said = bare.run("up", "--hosts", "1")
     assert "the store is in memory and not durable: etcd is not installed" in said
     found = bare.status()
     assert (found["durable"], found["store"]) == (False, "memory (not durable)")
@@ -198,11 +198,11 @@ def test_an_interrupted_up_leaves_nothing(home: Home) -> None:
 
 
 def test_an_up_that_was_killed_is_completed_by_the_next(home: Home) -> None:
-    with home.start("up", "--hosts", "2", "--store", "memory") as process:
+    with home.start("up", "--hosts", "1", "--store", "memory") as process:
         wait_for(home.folder().log_of("controller-1"))
         process.kill()
         process.communicate(timeout=DEADLINE)
-    home.run("up", "--hosts", "2", "--store", "memory")
+    home.run("up", "--hosts", "1", "--store", "memory")
     assert home.status()["state"] == "up"
     home.run("down")
 
