@@ -283,7 +283,10 @@ class Agent:
 
     def _note_no_effect(self, before: list[Step], made: Plan, now: float) -> bool:
         """Steps that a driver called done and that are to be done again are failures."""
-        done = {(step.kind, step.kin): step.indices for step in before}
+        done: dict[tuple[StepKind, Kin], IndexSet] = {}
+        for step in before:
+            key = (step.kind, step.kin)
+            done[key] = done.get(key, EMPTY) | step.indices
         noted = False
         for step in made.steps:
             again = step.indices & done.get((step.kind, step.kin), EMPTY)

@@ -16,7 +16,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.admission import Admission, Tokens
 from fleet_agent.core.assignment import Assignment
 from fleet_agent.core.model import Batch, Kin, Mark, StepFailure, StepResult, VmState
-from fleet_agent.core.plan import Plan, Step, StepKind
+from fleet_agent.core.plan import REMOVALS, Plan, Step, StepKind
 from fleet_agent.drivers.ports import Hypervisor, Storage
 
 
@@ -78,7 +78,7 @@ class Runner:
 
     async def run(self, plan: Plan, assignment: Assignment, mark: Mark) -> None:
         """Raises DriverError, in an exception group, when a driver as a whole cannot work."""
-        removals = [step for step in plan.steps if step.kind in _REMOVERS]
+        removals = [step for step in plan.steps if step.kind in REMOVALS]
         pipelines = self._pipelines(plan, assignment, mark)
         async with asyncio.TaskGroup() as group:
             jobs = [pipeline.run(group) for pipeline in pipelines]
@@ -93,7 +93,7 @@ class Runner:
     def _pipelines(self, plan: Plan, assignment: Assignment, mark: Mark) -> list[_Pipeline]:
         by_kin: dict[Kin, dict[StepKind, Step]] = {}
         for step in plan.steps:
-            if step.kind not in _REMOVERS:
+            if step.kind not in REMOVALS:
                 by_kin.setdefault(step.kin, {})[step.kind] = step
         cloning, defining = asyncio.Lock(), asyncio.Lock()
         admissions = self._admissions(by_kin, assignment)
@@ -206,11 +206,8 @@ class Runner:
         self._progress.began(step)
 
 
-_REMOVERS = frozenset((StepKind.STOP, StepKind.UNDEFINE, StepKind.DESTROY))
-
-
 def _failed_state(kind: StepKind) -> VmState:
-    return VmState.STOPPING if kind in _REMOVERS else VmState.FAILED
+    return VmState.STOPPING if kind in REMOVALS else VmState.FAILED
 
 
 def batch_of(assignment: Assignment, kin: Kin, indices: IndexSet, mark: Mark) -> Batch:

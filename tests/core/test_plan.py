@@ -109,6 +109,17 @@ ROWS = [
         ["stop 2-3 of 10: wanted off"],
     ),
     Row(
+        "one birth, part of it off, nothing there: made in one step, part of it started",
+        parsed(shard("0-1", 10), shard("2-3", 10, on=False)),
+        [],
+        [
+            "clone 0-3 of 10: no clone",
+            "define 0-3 of 10: not defined",
+            "start 0-1 of 10: not active",
+            "await_ready 0-1 of 10: readiness not seen",
+        ],
+    ),
+    Row(
         "an empty assignment destroys nothing",
         Assignment(),
         [*running("0-9", 10), clones("20", 11)],

@@ -113,23 +113,31 @@ def plan(
 ) -> Plan:
     """What to do next. `may_start` False: bring nothing up, but adopt what is active."""
     made = Plan()
-    wanted: dict[Kin, IndexSet] = {}
-    for shard in assignment.shards:
-        wanted[shard.kin] = wanted.get(shard.kin, EMPTY) | shard.indices
+    wanted, on = _wanted(assignment.shards)
     for kin in sorted(snapshot.exists):
         _plan_leftover(made, kin, wanted, assignment, snapshot, resting.get(kin, EMPTY))
-    for shard in assignment.shards:
-        if not shard.power_on:
-            _plan_stop(made, shard, snapshot, resting.get(shard.kin, EMPTY))
-    for shard in assignment.shards:
-        free = _plan_blocked(made, shard, assignment, snapshot)
+    for kin, indices in wanted.items():
+        _plan_stop(made, kin, indices - on[kin], snapshot, resting.get(kin, EMPTY))
+    for kin, indices in wanted.items():
+        free = _plan_blocked(made, kin, indices, assignment, snapshot)
         _plan_bring_up(
-            made, shard, free, assignment, snapshot, resting.get(shard.kin, EMPTY), may_start
+            made, kin, free, on[kin], assignment, snapshot, resting.get(kin, EMPTY), may_start
         )
     made.released = [
         release.id for release in assignment.releases if _is_done(release, wanted, snapshot)
     ]
     return made
+
+
+def _wanted(shards: Iterable[WantedShard]) -> tuple[dict[Kin, IndexSet], dict[Kin, IndexSet]]:
+    """By kin: all that is wanted, and which of it is to run."""
+    wanted: dict[Kin, IndexSet] = {}
+    on: dict[Kin, IndexSet] = {}
+    for shard in shards:
+        wanted[shard.kin] = wanted.get(shard.kin, EMPTY) | shard.indices
+        runs = shard.indices if shard.power_on else EMPTY
+        on[shard.kin] = on.get(shard.kin, EMPTY) | runs
+    return wanted, on
 
 
 def _plan_leftover(
@@ -187,59 +195,58 @@ def _is_done(release: Release, wanted: Mapping[Kin, IndexSet], snapshot: Snapsho
     )
 
 
-def _plan_stop(made: Plan, shard: WantedShard, snapshot: Snapshot, resting: IndexSet) -> None:
-    active = snapshot.phase(shard.kin, Phase.ACTIVE) | snapshot.phase(shard.kin, Phase.READY)
-    todo = active & shard.indices
-    made.miss(shard.kin, todo)
-    made.add(StepKind.STOP, shard.kin, todo - resting, "wanted off")
+def _plan_stop(made: Plan, kin: Kin, off: IndexSet, snapshot: Snapshot, resting: IndexSet) -> None:
+    if not off:
+        return
+    todo = (snapshot.phase(kin, Phase.ACTIVE) | snapshot.phase(kin, Phase.READY)) & off
+    made.miss(kin, todo)
+    made.add(StepKind.STOP, kin, todo - resting, "wanted off")
 
 
 def _plan_blocked(
-    made: Plan, shard: WantedShard, assignment: Assignment, snapshot: Snapshot
+    made: Plan, kin: Kin, indices: IndexSet, assignment: Assignment, snapshot: Snapshot
 ) -> IndexSet:
     """The indices whose name is free; notes conflicts for those where it will not become so."""
-    free = shard.indices
-    name = assignment.fleets[shard.kin.fleet_uid].name
-    for kin, indices in snapshot.exists.items():
-        if kin == shard.kin:
+    free = indices
+    name = assignment.fleets[kin.fleet_uid].name
+    for other, there in snapshot.exists.items():
+        if other == kin:
             continue
-        fleet = assignment.fleets.get(kin.fleet_uid)
+        fleet = assignment.fleets.get(other.fleet_uid)
         if fleet is None or fleet.name != name:
             continue
-        taken = free & indices
+        taken = free & there
         if taken:
             free = free - taken
-            made.miss(shard.kin, taken)
-            conflict = taken - made.removing.get(kin, EMPTY)
+            made.miss(kin, taken)
+            conflict = taken - made.removing.get(other, EMPTY)
             if conflict:
-                made.conflicts[shard.kin] = made.conflicts.get(shard.kin, EMPTY) | conflict
+                made.conflicts[kin] = made.conflicts.get(kin, EMPTY) | conflict
     return free
 
 
 def _plan_bring_up(
     made: Plan,
-    shard: WantedShard,
+    kin: Kin,
     free: IndexSet,
+    on: IndexSet,
     assignment: Assignment,
     snapshot: Snapshot,
     resting: IndexSet,
     may_start: bool,
 ) -> None:
-    kin = shard.kin
-    clone = free - snapshot.clones.get(kin, EMPTY) if assignment.has_disk(kin) else EMPTY
-    define = free - snapshot.defined.get(kin, EMPTY)
     active = free & snapshot.phase(kin, Phase.ACTIVE)
-    ready = snapshot.phase(kin, Phase.READY)
+    down = free - active - snapshot.phase(kin, Phase.READY)
     # What is active keeps what it has: its clone is not made anew beneath it.
-    clone = clone - active - ready
-    start = free - active - ready if shard.power_on else EMPTY
-    if not shard.power_on:
-        active = EMPTY
-    made.miss(kin, clone | define | start | active)
+    clone = down - snapshot.clones.get(kin, EMPTY) if assignment.has_disk(kin) else EMPTY
+    define = down - snapshot.defined.get(kin, EMPTY)
+    start = down & on
+    waiting = active & on
+    made.miss(kin, clone | define | start | waiting)
     if not may_start:
         made.held = made.held or bool(clone or define or start)
         clone = define = start = EMPTY
     made.add(StepKind.CLONE, kin, clone - resting, "no clone")
     made.add(StepKind.DEFINE, kin, define - resting, "not defined")
     made.add(StepKind.START, kin, start - resting, "not active")
-    made.add(StepKind.AWAIT_READY, kin, (active | start) - resting, "readiness not seen")
+    made.add(StepKind.AWAIT_READY, kin, (waiting | start) - resting, "readiness not seen")
