@@ -52,6 +52,8 @@ class ObedientAgent(ScriptedAgent):
 
     async def assign(self, request: wire.AssignRequest) -> wire.AssignResponse:
         await asyncio.sleep(self._random.uniform(0.0, 0.5))
+        if self.assign_refusals:
+            raise self.assign_refusals.pop(0)
         self._hear(request.term)
         epoch = (request.epoch.store_generation, request.epoch.revision)
         if epoch < self.epoch:

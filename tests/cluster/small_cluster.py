@@ -218,10 +218,7 @@ class SmallCluster:
             assert buried.isdisjoint(together), f"{host} has not released what others hold"
 
     def _unacknowledged(self, host: str, uid: str) -> IndexSet:
-        """What the host's tombstones name, while it has not reported on this assignment."""
         detail = self.stub.GetHost(cluster.GetHostRequest(id=host), timeout=CALL_SECONDS)
-        if detail.epoch == detail.reported_epoch and detail.summary.converged:
-            return IndexSet()
         return IndexSet.union_of(
             IndexSet((r.start, r.stop) for r in tombstone.ranges)
             for tombstone in detail.tombstones

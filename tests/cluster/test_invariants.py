@@ -210,7 +210,7 @@ async def play_out(steps: list[tuple[str, int | Fault, float]], seed: int) -> No
 
 
 @settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(st.lists(trouble, min_size=1, max_size=14), st.integers(0, 9))
 def test_no_vm_runs_twice_and_in_the_end_all_that_were_asked_for_run(
