@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from fleet.transport import Role
 from fleet_agent.host import HostError, address_towards, host_id_of
-from fleet_agent.settings import BadSettings, load
+from fleet_agent.settings import BadSettings, Settings, load
 from fleetctl.certs import Authority
 from tests.certificates import identity
 
@@ -96,3 +97,13 @@ def test_the_address_towards_a_controller_on_this_machine_is_the_loopback() -> N
 def test_no_address_leads_to_a_name_that_is_none() -> None:
     with pytest.raises(HostError, match="set advertise"):
         address_towards("no-such-host.invalid:1")
+
+
+def test_the_sample_shows_every_setting_with_its_default(file: Path) -> None:
+    sample = Path(__file__).parents[2] / "deploy" / "settings" / "agent.toml"
+    file.write_text(re.sub(r"(?m)^# (\[\w+\]|\w+ = .+)$", r"\1", sample.read_text()))
+    shown = load(["--config", str(file)])
+    default = Settings(endpoints=shown.endpoints, labels=shown.labels)
+    for name in Settings.__struct_fields__:
+        if name != "log":  # its `json` has no default to show
+            assert getattr(shown, name) == getattr(default, name), name
