@@ -32,19 +32,19 @@ from fleet_controller.replica import Replica
 from fleet_controller.settings import Settings, parse
 from fleet_controller.store.etcd import EtcdStore
 from fleet_controller.store.memory import MemoryStore
-from fleet_controller.store.port import Store, StoreError, Unavailable
+from fleet_controller.store.port import Store, StoreError, StoreReplaced, Unavailable
 
 _log = structlog.get_logger("fleet_controller")
 _STORE_RETRY_SECONDS = 1.0
 _GRACE_SECONDS = 2.0
 
 
-class CannotStart(Exception):
+class CannotRun(Exception):
     """One sentence for whoever started it."""
 
 
 def main() -> None:
-    """Exit status 0 after SIGTERM or SIGINT, 1 when it cannot start."""
+    """Exit status 0 after SIGTERM or SIGINT, 1 when it cannot run."""
     settings = parse()
     _set_up_logs(settings)
     _raise_descriptor_limit()
@@ -53,7 +53,7 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 100)
     try:
         asyncio.run(_serve(settings))
-    except CannotStart as error:
+    except CannotRun as error:
         print(f"fleet-controller: {error}", file=sys.stderr)
         raise SystemExit(1) from error
 
@@ -81,18 +81,34 @@ async def _serve(settings: Settings) -> None:
         )
         replica = Replica(settings.replica, election, around, lambda: str(uuid.uuid4()))
         server, address = await _server(settings, identity, replica)
-        _ready(settings, address)
-        await _until_stopped(replica, stop)
-        await server.stop(_GRACE_SECONDS)
-    await store.close()
+        try:
+            _ready(settings, address)
+            await _until_stopped(replica, stop)
+        finally:
+            await server.stop(_GRACE_SECONDS)
+            await store.close()
 
 
 async def _until_stopped(replica: Replica, stop: asyncio.Event) -> None:
-    async with asyncio.TaskGroup() as group:
-        leading = group.create_task(replica.run())
-        await stop.wait()
-        sdnotify.SystemdNotifier().notify("STOPPING=1")
-        leading.cancel()
+    """Raises CannotRun when the store has become another one."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            leading = group.create_task(replica.run())
+            await stop.wait()
+            sdnotify.SystemdNotifier().notify("STOPPING=1")
+            leading.cancel()
+    except* StoreReplaced as replaced:
+        raise CannotRun(
+            f"{_first(replaced)}; start again to go on with the store as it is"
+        ) from None
+
+
+def _first(errors: BaseExceptionGroup[StoreReplaced]) -> BaseException:
+    """One of the errors in a group of groups."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _server(
@@ -110,7 +126,7 @@ async def _server(
     try:
         port = server.add_secure_port(settings.listen, identity.for_server())
     except RuntimeError as error:
-        raise CannotStart(
+        raise CannotRun(
             f"cannot listen on {settings.listen}: is the address taken, or the certificate broken?"
         ) from error
     await server.start()
@@ -124,7 +140,7 @@ async def _store(settings: Settings, stop: asyncio.Event) -> Store | None:
     try:
         identity = Identity.load(settings.store_identity) if settings.store_identity else None
     except OSError as error:
-        raise CannotStart(f"--store-identity: {error}") from error
+        raise CannotRun(f"--store-identity: {error}") from error
     while not stop.is_set():
         try:
             return await EtcdStore.connect(
@@ -133,7 +149,7 @@ async def _store(settings: Settings, stop: asyncio.Event) -> Store | None:
         except Unavailable as error:
             _log.warning("waiting for the store", reason=str(error))
         except (StoreError, ValueError) as error:
-            raise CannotStart(f"--store {settings.store}: {error}") from error
+            raise CannotRun(f"--store {settings.store}: {error}") from error
         try:
             async with asyncio.timeout(_STORE_RETRY_SECONDS):
                 await stop.wait()
@@ -146,7 +162,7 @@ def _identity(settings: Settings) -> Identity:
     try:
         return Identity.load(settings.identity)
     except OSError as error:
-        raise CannotStart(f"--identity: {error}") from error
+        raise CannotRun(f"--identity: {error}") from error
 
 
 def _ready(settings: Settings, address: str) -> None:

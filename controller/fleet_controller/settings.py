@@ -44,7 +44,6 @@ def parse(arguments: list[str] | None = None) -> Settings:
     add("--store-identity", type=Path, help="the same three files for etcd; without: no TLS")
     add("--replica", default="controller-1", help="this replica's name, unlike any other's")
     add("--lease-seconds", type=int, default=6, help="how soon another replica takes over")
-    add("--state", type=Path, help="a folder that only this replica uses")
     add("--ready-file", type=Path, help="written as JSON once it serves")
     add("--log-json", action="store_true", help="log JSON lines")
     given = parser.parse_args(arguments)

@@ -136,7 +136,6 @@ def _controller(replica: Replica, record: Record, folder: Folder, identities: Id
             *("--advertise", address),
             *("--identity", str(identities.replica(replica.name))),
             *_store_arguments(record, identities),
-            *("--state", str(folder.state_of(replica.name))),
             *("--replica", replica.name),
             *("--ready-file", str(folder.ready_file(replica.name))),
         ),
