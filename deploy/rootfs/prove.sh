@@ -77,7 +77,7 @@ if find /etc/systemd/system /etc/rc?.d -name "*etcd*" -name "[!K]*" 2>/dev/null 
   echo "a system etcd is enabled"; exit 1
 fi
 '
-shown_demo='
+none_left='
 none_left() {
   for process in /proc/[0-9]*; do
     if tr "\0" " " <$process/cmdline 2>/dev/null | grep -E "^[^ ]*(etcd|python[^ ]*) "; then
@@ -85,6 +85,8 @@ none_left() {
     fi
   done
 }
+'
+shown_demo="$none_left"'
 say "Debian lets pip install nothing into the system"; ls /usr/lib/python3*/EXTERNALLY-MANAGED
 say "make demo HOSTS=$HOSTS"; time make demo HOSTS=$HOSTS; none_left demo
 fleetctl=.venv/bin/fleetctl
@@ -113,7 +115,7 @@ prove_guest() { # root, user, home
   enter "$1" "$3" "$2" "HOSTS=${HOSTS:-64}; $shown_to_guest"
 }
 
-shown_ci='printf "\n-- .ci/run\n"; time .ci/run'
+shown_ci="$none_left"'printf "\n-- .ci/run\n"; time .ci/run; none_left ".ci/run"'
 
 prove() { # suite, person
   local archive root home=/root user=root script=$shown_setup
