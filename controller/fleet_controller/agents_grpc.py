@@ -35,15 +35,17 @@ class GrpcConnection:
 
     def __init__(self, channel: grpc.aio.Channel, peer: str) -> None:
         self._channel = channel
-        self._stub = AgentServiceStub(channel)
+        # Only what a link calls: thousands of stubs with a dozen methods each are megabytes.
+        stub = AgentServiceStub(channel)
+        self._watch, self._assign = stub.Watch, stub.Assign
         self._peer = peer
 
     def watch(self, first: wire.WatchRequest) -> GrpcReports:
-        return GrpcReports(self._stub.Watch(), first, self._peer)
+        return GrpcReports(self._watch(), first, self._peer)
 
     async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
         with _errors_as_the_ports(self._peer):
-            return await self._stub.Assign(request, timeout=seconds)
+            return await self._assign(request, timeout=seconds)
 
     async def close(self) -> None:
         await self._channel.close()
