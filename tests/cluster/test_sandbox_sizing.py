@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fleetctl.sandbox.machine import Machine
 from fleetctl.sandbox.process import daemon_environment
+from fleetctl.sandbox.readiness import last_words
 from fleetctl.sandbox.sizing import (
     DEFAULT_HOSTS,
     DESCRIPTORS_A_HOST,
@@ -76,6 +77,26 @@ def test_the_demo_leaves_the_same_share_free_at_any_size() -> None:
     assert demo_total(448, 250) == 100_000
     assert demo_total(16, 250) == 3_500
     assert demo_total(1, 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", ""),
+        ("one\ntwo\n\n", "two"),
+        (
+            '{"level":"fatal","msg":"discovery failed","error":"no space"}\n\tmain.go:46\n',
+            "discovery failed: no space",
+        ),
+        ("fleet-controller: cannot listen on :1\n", "fleet-controller: cannot listen on :1"),
+        (
+            "  | Traceback\n  | OSError: AF_UNIX path too long\n  +-----\n",
+            "OSError: AF_UNIX path too long",
+        ),
+    ],
+)
+def test_of_a_log_the_line_is_shown_that_says_why(log: str, words: str) -> None:
+    assert last_words(log) == words
 
 
 def test_daemons_get_no_settings_from_outside_and_no_proxy_to_loopback() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -75,7 +77,7 @@ def up(
     )
     progress = Progress()
     folder = Folder.of(name, os.environ)
-    with folder.locked():
+    with naming(folder.path), folder.locked():
         record = bring_up(folder, wanted, progress)
     if session.json:
         say_json(as_json(look(folder)))
@@ -113,7 +115,7 @@ def down(name: str, keep: bool) -> None:
     if not folder.path.exists():
         say(f"there is no sandbox '{name}'")
         return
-    with folder.locked():
+    with naming(folder.path), folder.locked():
         bring_down(folder, Progress(), keep=keep)
     say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}")
 
@@ -136,10 +138,24 @@ def demo(
     At a terminal the sandbox then stays up until Ctrl-C; else it is stopped.
     """
     from fleetctl.sandbox.demo import run
+    from fleetctl.sandbox.folder import base_folder
     from fleetctl.sandbox.record import Settings
 
     wanted = Settings(hosts=hosts, per_host=per_host, profile=checked_profile(profile))
-    run(ctx, wanted, total, stay=sys.stdin.isatty() and sys.stdout.isatty())
+    with naming(base_folder(os.environ)):
+        run(ctx, wanted, total, stay=sys.stdin.isatty() and sys.stdout.isatty())
+
+
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """A full disk, or a folder that may not be written, is named in one sentence."""
+    from fleetctl.sandbox.errors import SandboxError
+
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        raise SandboxError(f"cannot write {where}: {error.strerror or error}") from error
 
 
 def checked_profile(profile: str | None) -> str | None:

@@ -42,6 +42,7 @@ def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) 
         if folder.load() is not None:
             note("A demo that was not stopped is taken down first.")
             down(folder, progress, keep=False)
+        failed = False
         try:
             _show(ctx, up(folder, wanted, progress), sample, total)
             if stay:
@@ -49,11 +50,13 @@ def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) 
         except BaseException as error:
             if interrupt.came:
                 raise click.Abort from error
+            failed = True
             raise
         finally:
             interrupt.ignore()
             if folder.load() is not None:
-                down(folder, Progress(), keep=False)
+                # What failed is to be found in the logs.
+                down(folder, Progress(), keep=failed)
 
 
 def sample_file(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -18,7 +19,9 @@ from fleetctl.sandbox.process import Process
 
 # Between two looks. A part that ends is noticed at once.
 LOOK_SECONDS = 0.05
-LOG_LINES = 3
+LONGEST_WORDS = 300
+# etcd logs JSON with a level, Go and Python end with a panic or an exception, ours with a sentence.
+_TELLING = re.compile(r'"level":"(?:error|fatal|panic)"|^panic: |^fleet-\w+: |^[\s|]*\w*Error: ')
 
 
 def until(
@@ -28,7 +31,7 @@ def until(
     deadline = time.monotonic() + seconds
     while not ready():
         if process.ends_within(LOOK_SECONDS):
-            raise SandboxError(f"{process.part} ended before it {what}{_last_words(log)}")
+            raise SandboxError(f"{process.part} ended before it {what}{_why(log)}")
         if time.monotonic() > deadline:
             raise SandboxError(
                 f"{process.part} has not {what} after {seconds:.0f} s; its log is {log}"
@@ -75,9 +78,27 @@ def version(link: Cluster) -> cluster.VersionResponse | None:
         return None
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: str) -> str:
+    """The line of a log that says best why its process ended: the last that speaks of an error,
+    else the last; empty for an empty log. Of JSON, the message and the error in it."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    telling = [line for line in lines if _TELLING.search(line)] or lines
+    return _sentence(telling[-1])[:LONGEST_WORDS] if telling else ""
+
+
+def _sentence(line: str) -> str:
     try:
-        lines = log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:]
+        event = json.loads(line)
+    except ValueError:
+        return line.strip(" |")
+    if not isinstance(event, dict):
+        return line
+    return ": ".join(str(event[key]) for key in ("msg", "event", "error") if key in event)
+
+
+def _why(log: Path) -> str:
+    try:
+        words = last_words(log.read_text(errors="replace"))
     except FileNotFoundError:
-        lines = []
-    return f" ({log}): {' | '.join(lines)}" if lines else f"; its log {log} is empty"
+        words = ""
+    return f": {words} ({log})" if words else f"; its log {log} is empty"
