@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller import answers
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.replica import Leading, Replica
@@ -171,9 +172,10 @@ async def check(play: Play) -> None:
     stored = {entry.key: entry.value for entry in snapshot.entries}
     fleet = decode(FleetRecord, "spv", stored[keys.fleet("spv")])
     assert fleet.total in play.totals, "what was answered is true"
-    wanted = {(fleet.uid, index) for index in range(fleet.total)}
-    await until(lambda: play.world.running.keys() == wanted, 600.0)
-    await until(lambda: leading.reign.observed.converged == HOSTS, 600.0)
+    reign = leading.reign
+    await until(lambda: answers.fleet_status(reign, reign.state.fleets["spv"]).converged, 600.0)
+    await until(lambda: reign.observed.converged == HOSTS, 600.0)
+    assert play.world.running.keys() == {(fleet.uid, index) for index in range(fleet.total)}
     divided = {
         entry.key.removeprefix(keys.ASSIGNMENTS): decode(Assignment, entry.key, entry.value)
         for entry in (await play.store.read(keys.ASSIGNMENTS)).entries
