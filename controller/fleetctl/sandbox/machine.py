@@ -17,9 +17,10 @@ from fleetctl.sandbox.errors import SandboxError
 LOOPBACK = "127.0.0.1"
 # More descriptors than this no part needs, however many a kernel would grant.
 MOST_DESCRIPTORS = 1_048_576
-# Services listen below the range from which the kernel takes the ports of outgoing connections:
-# a part that is started again finds its port free.
-LOWEST_PORT = 16_384
+# Where etcd and controllers of sandboxes listen: below the range from which the kernel takes the
+# ports of outgoing connections, so that a part that is started again finds its port free, and
+# below 10,000, where fleet-hollow's hosts begin to listen.
+SERVICE_PORTS = range(7_000, 10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,18 @@ def raise_descriptor_limit() -> None:
 
 def free_ports(count: int) -> list[int]:
     """Ports on loopback on which nothing listens, for services. Raises SandboxError."""
-    low, _ = ephemeral_range()
-    candidates = range(min(LOWEST_PORT, low // 2), low)
     found: list[int] = []
-    if count == 0:
-        return found
-    for port in random.SystemRandom().sample(candidates, len(candidates)):
+    for port in random.SystemRandom().sample(SERVICE_PORTS, len(SERVICE_PORTS)):
+        if len(found) == count:
+            break
         if is_free(port):
             found.append(port)
-        if len(found) == count:
-            return found
-    raise SandboxError(f"no {count} free ports on {LOOPBACK} below {low}: stop what listens there")
+    if len(found) < count:
+        raise SandboxError(
+            f"no {count} free ports on {LOOPBACK} from {SERVICE_PORTS.start} to "
+            f"{SERVICE_PORTS.stop - 1}: stop what listens there"
+        )
+    return found
 
 
 def ephemeral_range() -> tuple[int, int]:
