@@ -44,7 +44,8 @@ def boot_id() -> str:
 
 
 def machine_id() -> str:
-    return _read(MACHINE_ID)
+    """Empty where the machine has none, as in a container: the incarnation still tells it apart."""
+    return _read(MACHINE_ID) if MACHINE_ID.exists() else ""
 
 
 def _read(path: Path) -> str:
