@@ -1,5 +1,6 @@
 """What of the lab can be tested without booting it."""
 
+import lzma
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from emulated_dom0.commands import run_logged
 from emulated_dom0.digest import digest
 from emulated_dom0.errors import LabError
 from emulated_dom0.folders import lab_folders
+from emulated_dom0.initramfs import write_initramfs
 from emulated_dom0.mirror import debian_mirror
 from emulated_dom0.process import Process
 
@@ -83,6 +85,34 @@ def test_digest_sees_names_contents_and_the_executable_bit(tmp_path: Path) -> No
     third = digest(tmp_path)
     script.rename(tmp_path / "renamed")
     assert len({first, second, third, digest(tmp_path)}) == 4
+
+
+def test_the_initramfs_loads_dependencies_first_and_each_module_once(tmp_path: Path) -> None:
+    modules = tmp_path / "usr/lib/modules/6.12"
+    modules.mkdir(parents=True)
+    needed = {
+        "virtio_pci.ko.xz": "virtio-ring.ko.xz virtio.ko.xz",
+        "virtio_blk.ko.xz": "virtio-ring.ko.xz virtio.ko.xz",
+        "virtio-ring.ko.xz": "virtio.ko.xz",
+        "virtio.ko.xz": "",
+        "ext4.ko.xz": "jbd2.ko.xz",
+        "jbd2.ko.xz": "",
+    }
+    for name in needed:
+        (modules / name).write_bytes(lzma.compress(f"code of {name}".encode()))
+    table = "".join(f"{name}: {others}\n" for name, others in needed.items())
+    (modules / "modules.dep").write_text(table)
+    (modules / "modules.builtin").write_text("kernel/crypto/crc32c_generic.ko\n")
+    (tmp_path / "usr/bin").mkdir()
+    (tmp_path / "usr/bin/busybox").write_bytes(b"busybox")
+
+    write_initramfs(tmp_path, "6.12", tmp_path / "initramfs")
+
+    archive = (tmp_path / "initramfs").read_bytes()
+    order = ["virtio", "virtio_ring", "virtio_pci", "virtio_blk", "jbd2", "ext4"]
+    assert "".join(f"{name}.ko\n" for name in order).encode() in archive
+    assert archive.count(b"code of virtio.ko.xz") == 1
+    assert len(archive) % 4 == 0
 
 
 def test_a_process_is_known_by_its_start_time_too() -> None:

@@ -17,6 +17,7 @@ from .digest import digest
 from .dom0_setup import configure, install_wheels, setup_key
 from .errors import LabError
 from .folders import Folders
+from .initramfs import write_initramfs
 from .mirror import debian_mirror
 from .root_tree import build_root, root_key
 from .zfs_modules import ZfsModules, build_modules, modules_key
@@ -102,7 +103,15 @@ def prune_cache(folders: Folders, image: Image, in_use: str | None) -> None:
 def _image_key(folders: Folders, wheels: Path) -> str:
     names = sorted(wheel.name for wheel in wheels.iterdir())
     key = folders.ssh_key.with_suffix(".pub")
-    return digest(Path(__file__), setup_key(), root_key(), modules_key(), *names, key)
+    return digest(
+        Path(__file__),
+        Path(__file__).with_name("initramfs.py"),
+        setup_key(),
+        root_key(),
+        modules_key(),
+        *names,
+        key,
+    )
 
 
 def _make_key(folders: Folders) -> None:
@@ -130,7 +139,7 @@ def _assemble(scratch: Path, parts: _Parts, log: Path) -> None:
     configure(tree, parts.folders.ssh_key.with_suffix(".pub"), log)
     install_wheels(tree, parts.wheels, log)
     run_inside(tree, ["depmod", kernel], log)
-    run_inside(tree, ["update-initramfs", "-u", "-k", kernel], log)
+    write_initramfs(tree, kernel, result / "initrd.img")
     _export(tree, result, kernel)
     _make_disk(tree, result / "dom0.raw", log)
 
@@ -154,7 +163,6 @@ def _check_kernel(tree: Path, parts: _Parts) -> None:
 
 def _export(tree: Path, result: Path, kernel: str) -> None:
     shutil.copy(tree / f"boot/vmlinuz-{kernel}", result / "vmlinuz")
-    shutil.copy(tree / f"boot/initrd.img-{kernel}", result / "initrd.img")
     (compressed,) = (tree / "boot").glob("xen-*-amd64.gz")
     with gzip.open(compressed) as packed, open(result / "xen", "wb") as plain:
         shutil.copyfileobj(packed, plain)
