@@ -11,6 +11,7 @@ from fleet_controller.store.port import (
     Change,
     Delete,
     Guard,
+    LeaseLost,
     Put,
     Snapshot,
     TxnResult,
@@ -83,7 +84,13 @@ class FaultyStore:
     async def release(self) -> list[bool]:
         """What was held back arrives after all; whether each was applied."""
         held, self._held = self._held, []
-        return [(await self.inner.txn(*request)).applied for request in held]
+        return [await self._arrives(*request) for request in held]
+
+    async def _arrives(self, guards: Sequence[Guard], writes: Sequence[Put | Delete]) -> bool:
+        try:
+            return (await self.inner.txn(guards, writes)).applied
+        except LeaseLost:
+            return False
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[tuple[Change, ...]]:
         return self.inner.watch(prefix, after)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import grpc
@@ -196,11 +195,10 @@ class FakeReports:
 
 
 async def _cancelled(*futures: asyncio.Future[Any]) -> None:
-    """None of them is left running."""
+    """None of them is left running; whoever is cancelled meanwhile is cancelled."""
     for future in futures:
         future.cancel()
-        with suppress(asyncio.CancelledError, LinkError):
-            await future
+    await asyncio.wait(futures)
 
 
 # Over gRPC

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller import answers
+from fleet_controller.commit import Outdated
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.model import Assignment, FleetRecord
+from fleet_controller.leader import LeadershipLost
 from fleet_controller.replica import Leading, Replica
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
@@ -33,6 +35,7 @@ HOSTS = 6
 PER_HOST = 8
 CAPACITY = HOSTS * PER_HOST
 HEARTBEAT = 4.0
+NOTHING_CHANGED = (Refused, Unavailable, LeadershipLost, Outdated)
 SPEC = types.FleetSpec(
     memory_bytes=4 << 20,
     vcpus=1,
@@ -121,8 +124,8 @@ class Play:
             async with asyncio.timeout(20):
                 await leading.operations.scale("spv", total, "operator/me", partial=True)
             self.totals = {total}
-        except (Refused, Unavailable):
-            return  # and nothing has changed
+        except NOTHING_CHANGED:
+            return
         except (UnknownOutcome, TimeoutError):
             self.totals.add(total)
 
@@ -140,7 +143,7 @@ class Play:
                     await leading.operations.apply("spv", spec, "operator/me")
                 else:
                     await leading.operations.cordon(f"h{which}", which % 2 == 0, "operator/me")
-        except (Refused, Unavailable, UnknownOutcome, TimeoutError):
+        except (*NOTHING_CHANGED, UnknownOutcome, TimeoutError):
             return
 
 
