@@ -19,6 +19,7 @@ from fleetctl.output import note, say
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.lifecycle import down, up
+from fleetctl.sandbox.process import INTERRUPTS
 from fleetctl.sandbox.progress import Progress
 from fleetctl.sandbox.record import Record, Settings
 from fleetctl.sandbox.sizing import FULL_TOTAL, demo_total
@@ -136,8 +137,6 @@ def _stay() -> None:
 class _Interrupt:
     """Whether this process was asked to end: Ctrl-C, SIGTERM, or its terminal was closed."""
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
     def __init__(self) -> None:
         self.came = False
 
@@ -147,14 +146,14 @@ class _Interrupt:
 
     def ignore(self) -> None:
         """From here on nothing stops the stopping."""
-        for number in self.signals:
+        for number in INTERRUPTS:
             signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def _interruptible() -> Iterator[_Interrupt]:
     interrupt = _Interrupt()
-    before = {number: signal.signal(number, interrupt) for number in _Interrupt.signals}
+    before = {number: signal.signal(number, interrupt) for number in INTERRUPTS}
     try:
         yield interrupt
     finally:

@@ -119,9 +119,8 @@ def _ascend(
         select(record, folder)
         raise
     except BaseException:
-        # Looked up afresh: one that was started as Ctrl-C came is in nobody's list.
         with uninterrupted():
-            kill([one for one in find(record.id) if one.pid not in before])
+            kill([one for one in ascent.running.values() if one.pid not in before])
         raise
 
 
@@ -181,13 +180,11 @@ def _start_missing(ascent: Ascent) -> None:
 def _start(ascent: Ascent, part: Part) -> None:
     ascent.folder.state_of(part.name).mkdir(exist_ok=True, mode=0o700)
     ascent.folder.ready_file(part.name).unlink(missing_ok=True)
-    ascent.running[part.name] = start(
-        part.name,
-        part.argv,
-        ascent.record.id,
-        ascent.folder.log_of(part.name),
-        {**daemon_environment(os.environ), **part.environment},
-    )
+    environment = {**daemon_environment(os.environ), **part.environment}
+    log = ascent.folder.log_of(part.name)
+    # A process that has started is one that is known, and so stopped if this goes wrong.
+    with uninterrupted():
+        ascent.running[part.name] = start(part.name, part.argv, ascent.record.id, log, environment)
 
 
 def _issue_agents(ascent: Ascent) -> None:

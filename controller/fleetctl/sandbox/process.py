@@ -21,6 +21,7 @@ from fleetctl.sandbox.errors import SandboxError
 MARK = "MEGAFLEET_SANDBOX"
 # How long a part may take to end by itself before it is killed. Seconds.
 GRACE = 15.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOPBACK_NAMES = "127.0.0.1,localhost"
 
 
@@ -108,12 +109,17 @@ def kill(processes: Sequence[Process]) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Without Ctrl-C, for what must not be left half done and is short."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C waits for the end of what must not be left half done, and is short."""
+    numbers = [one for one in INTERRUPTS if callable(signal.getsignal(one))]
+    came: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def daemon_environment(environment: Mapping[str, str]) -> dict[str, str]:
