@@ -30,6 +30,7 @@ from fleet_controller.leader import Election
 from fleet_controller.reign import ReignSettings, Surroundings
 from fleet_controller.replica import Replica
 from fleet_controller.settings import Settings, parse
+from fleet_controller.store.codec import BrokenRecord
 from fleet_controller.store.etcd import EtcdStore
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Store, StoreError, StoreReplaced, Unavailable
@@ -90,7 +91,8 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _until_stopped(replica: Replica, stop: asyncio.Event) -> None:
-    """Raises CannotRun when the store has become another one."""
+    """Raises CannotRun when the store has become another one, or holds what nobody understands:
+    to go on without a record would be to place its VMs a second time."""
     try:
         async with asyncio.TaskGroup() as group:
             leading = group.create_task(replica.run())
@@ -101,9 +103,11 @@ async def _until_stopped(replica: Replica, stop: asyncio.Event) -> None:
         raise CannotRun(
             f"{_first(replaced)}; start again to go on with the store as it is"
         ) from None
+    except* BrokenRecord as broken:
+        raise CannotRun(f"{_first(broken)}; mend or delete it, and start again") from None
 
 
-def _first(errors: BaseExceptionGroup[StoreReplaced]) -> BaseException:
+def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
     """One of the errors in a group of groups."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):

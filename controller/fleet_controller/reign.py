@@ -89,6 +89,7 @@ class Reign:
         self._urgent = asyncio.Event()
         self._told = False
         self._outranked = False
+        self._trouble = ""  # with the store, as it was said last
 
     @property
     def term(self) -> types.Term:
@@ -185,10 +186,16 @@ class Reign:
                 async for changes in self._around.store.watch("", self.state.revision):
                     self.state.take(changes)
             except Compacted:
-                self.state.load(await self._around.store.read())
+                await self._read_when_possible()
             except StoreError as error:
-                self.events.add("store_trouble", str(error))
+                self._store_trouble(error)
             await asyncio.sleep(self._around.settings.store_retry)
+
+    def _store_trouble(self, error: StoreError) -> None:
+        """Said once, until it is another or over."""
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            self.events.add("store_trouble", self._trouble)
 
     async def _plan_for_ever(self) -> None:
         await self._settle()
@@ -200,10 +207,11 @@ class Reign:
                 async with self.changing:
                     seen = self._wake.version
                     await self._pass()
+                self._trouble = ""
             except Outdated:
                 self._wake.beat()
             except StoreError as error:
-                self.events.add("store_trouble", str(error))
+                self._store_trouble(error)
                 self._wake.beat()
                 await self._read_when_possible()
             await self._pause()

@@ -168,6 +168,11 @@ class SmallCluster:
     def assignments(self) -> dict[str, Assignment]:
         return {k: decode(Assignment, k, v) for k, v in self.stored("assignments/").items()}
 
+    def put(self, key: str, value: bytes) -> None:
+        """As somebody with etcdctl would."""
+        put = rpc.PutRequest(key=(PREFIX + key).encode(), value=value)
+        self._write(rpc.RequestOp(request_put=put))
+
     def fill_etcd(self) -> None:
         """Beyond its quota, so that it takes no more writes. Only with a small quota."""
         big = bytes(500_000)

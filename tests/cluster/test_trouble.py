@@ -251,6 +251,26 @@ def test_a_controller_killed_between_two_transactions_ends_with_what_was_asked_f
         cluster.check("spv", 0)
 
 
+def test_a_record_that_nobody_understands_ends_the_controller_with_one_sentence(
+    expendable: SmallCluster,
+) -> None:
+    cluster = expendable
+    cluster.apply()
+    cluster.scale_and_wait(40)
+    good = cluster.stored("assignments/")["hollow-00002"]
+    cluster.put("assignments/hollow-00002", b'{"shards": 7}')
+    eventually(lambda: not cluster.controller.running, "the controller has ended")
+    said = cluster.controller.said()
+    assert "the store's key assignments/hollow-00002 cannot be understood" in said
+    assert "mend or delete it, and start again" in said
+    assert "Traceback" not in said
+    assert cluster.hollows[0].listing()[cluster.records()["spv"].uid]["running"] == 40
+    cluster.put("assignments/hollow-00002", good)
+    cluster.controller.start()
+    cluster.until_converged(40)
+    cluster.check("spv", 40)
+
+
 # Daemons that cannot start
 
 
