@@ -9,6 +9,7 @@ from enum import Enum, auto
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import (
     Change,
+    Compacted,
     Delete,
     Guard,
     LeaseLost,
@@ -44,6 +45,7 @@ class FaultyStore:
         self.faults: list[Fault | None] = []
         self.cut = False
         self.reads_fail = False
+        self.compacts = False  # the next batch of a watch of everything is lost to a compaction
         self.txns: list[Request] = []  # all that were sent
         self.in_flight = self.most_in_flight = 0
         self._held: list[Request] = []
@@ -92,8 +94,12 @@ class FaultyStore:
         except LeaseLost:
             return False
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[tuple[Change, ...]]:
-        return self.inner.watch(prefix, after)
+    async def watch(self, prefix: str, after: int) -> AsyncIterator[tuple[Change, ...]]:
+        async for batch in self.inner.watch(prefix, after):
+            if self.compacts and not prefix:
+                self.compacts = False
+                raise Compacted(batch[-1].mod_revision)
+            yield batch
 
     async def grant(self, ttl_seconds: int) -> int:
         return await self.inner.grant(ttl_seconds)
