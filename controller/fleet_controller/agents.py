@@ -55,4 +55,5 @@ class AgentConnection(Protocol):
 class AgentDialer(Protocol):
     """Makes connections. Cheap: nothing is sent until the first call."""
 
-    def connect(self, host_id: str, address: str) -> AgentConnection: ...
+    def connect(self, host_id: str, address: str) -> AgentConnection:
+        """Raises Unreachable when this end can hold no more of them."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,23 +19,39 @@ _REASONS: dict[str, type[LinkError]] = {"STALE_TERM": StaleTerm, "STALE_EPOCH": 
 
 
 class GrpcDialer:
-    """Dials each host at its address and insists on its certificate."""
+    """Dials each host at its address and insists on its certificate.
 
-    def __init__(self, identity: Identity) -> None:
+    Holds at most `most` connections: a process out of descriptors could answer nobody, so that
+    those who might help would not even learn why.
+    """
+
+    def __init__(self, identity: Identity, most: int = sys.maxsize) -> None:
         self._credentials = identity.for_channel()
+        self._most = most
+        self._open = 0
 
     def connect(self, host_id: str, address: str) -> GrpcConnection:
+        if self._open >= self._most:
+            raise Unreachable(
+                f"{host_id}: this controller may open too few files for more than {self._most:,} "
+                "hosts; raise its limit (LimitNOFILE, ulimit -Hn) and start it again"
+            )
+        self._open += 1
         options = channel_options(dns_name(Role.AGENT, host_id))
         # The scheme is ours: an address is a host and a port, whatever it looks like.
         channel = grpc.aio.secure_channel(f"dns:///{address}", self._credentials, options)
-        return GrpcConnection(channel, f"{host_id} at {address}")
+        return GrpcConnection(channel, f"{host_id} at {address}", self._closed)
+
+    def _closed(self) -> None:
+        self._open -= 1
 
 
 class GrpcConnection:
     """One channel, which has one connection of its own."""
 
-    def __init__(self, channel: grpc.aio.Channel, peer: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, peer: str, closed: Callable[[], None]) -> None:
         self._channel = channel
+        self._closed = closed
         # Only what a link calls: thousands of stubs with a dozen methods each are megabytes.
         stub = AgentServiceStub(channel)
         self._watch, self._assign = stub.Watch, stub.Assign
@@ -48,7 +65,10 @@ class GrpcConnection:
             return await self._assign(request, timeout=seconds)
 
     async def close(self) -> None:
-        await self._channel.close()
+        try:
+            await self._channel.close()
+        finally:
+            self._closed()
 
 
 class GrpcReports:
@@ -103,4 +123,5 @@ def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
     """An answer with a reason comes from the agent itself; any other from the way to it."""
     reason = detail_of(error).reason
     kind = _REASONS.get(reason, Declined) if reason else Unreachable
-    return kind(f"{peer}: {error.details() or error.code().name.lower()}"[:300])
+    said = (error.details() or error.code().name.lower()).partition("\n")[0]
+    return kind(f"{peer}: {''.join(filter(str.isprintable, said))}"[:300])

@@ -38,6 +38,8 @@ from fleet_controller.store.port import Store, StoreError, StoreReplaced, Unavai
 _log = structlog.get_logger("fleet_controller")
 _STORE_RETRY_SECONDS = 1.0
 _GRACE_SECONDS = 2.0
+# For callers of the API, agents that announce themselves (a few dozen at once), etcd, logs.
+_FILES_BESIDE_LINKS = 256
 
 
 class CannotRun(Exception):
@@ -48,18 +50,17 @@ def main() -> None:
     """Exit status 0 after SIGTERM or SIGINT, 1 when it cannot run."""
     settings = parse()
     _set_up_logs(settings)
-    _raise_descriptor_limit()
     # Links and messages are long-lived and acyclic; collecting them over and over is the
     # controller's largest single cost at thousands of hosts.
     gc.set_threshold(50_000, 20, 100)
     try:
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, _raise_descriptor_limit()))
     except CannotRun as error:
         print(f"fleet-controller: {error}", file=sys.stderr)
         raise SystemExit(1) from error
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, links: int) -> None:
     identity = _identity(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,7 +71,7 @@ async def _serve(settings: Settings) -> None:
     with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
         around = Surroundings(
             store=store,
-            dialer=GrpcDialer(identity),
+            dialer=GrpcDialer(identity, links),
             clock=time.monotonic,
             random=Random(),
             executor=executor,
@@ -183,10 +184,19 @@ def _uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _raise_descriptor_limit() -> None:
-    """A link takes one descriptor; the soft limit is often 1,024."""
+def _raise_descriptor_limit() -> int:
+    """How many links may be open: each takes a descriptor, and the soft limit is often 1,024.
+    Raises CannotRun where next to none is left beside what else is needed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return sys.maxsize
+    if hard <= _FILES_BESIDE_LINKS:
+        raise CannotRun(
+            f"it may open {hard} files, and needs {_FILES_BESIDE_LINKS} and one for each host: "
+            "raise its limit (LimitNOFILE, ulimit -Hn)"
+        )
+    return hard - _FILES_BESIDE_LINKS
 
 
 def _set_up_logs(settings: Settings) -> None:

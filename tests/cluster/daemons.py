@@ -51,12 +51,18 @@ class Daemon:
         self.name = name
         self.folder = folder
         self.log = folder / f"{name}.log"
+        self.files = 0  # how many it may open; 0: as many as this process
         self._process: subprocess.Popen[bytes] | None = None
 
     def launch(self, *command: str) -> None:
+        limit = ["sh", "-c", f'ulimit -n {self.files} && exec "$@"', "limited"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name(command[0])), *command[1:]],
+                [
+                    *(limit if self.files else ()),
+                    str(Path(sys.executable).with_name(command[0])),
+                    *command[1:],
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

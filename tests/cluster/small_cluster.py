@@ -54,7 +54,7 @@ class SmallCluster:
         options: Iterable[str] = (),
         etcd_options: Iterable[str] = (),
     ) -> None:
-        self.capacity = hosts * per_host
+        self.live = hosts  # how many can be
         self.etcd = EtcdProcess(folder / "etcd", None, *etcd_options)
         self.controller = Controller(folder / "controller", f"etcd://{self.etcd.endpoint}")
         share = -(-hosts // processes)
@@ -101,8 +101,8 @@ class SmallCluster:
 
     def until_live(self) -> None:
         eventually(
-            lambda: self._all_run() and self.status().hosts.live == len(self.hosts),
-            "all hosts live",
+            lambda: self._all_run() and self.status().hosts.live == self.live,
+            f"{self.live} hosts live",
         )
 
     def status(self, fleet: str = "") -> cluster.StatusResponse:

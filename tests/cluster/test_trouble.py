@@ -271,6 +271,22 @@ def test_a_record_that_nobody_understands_ends_the_controller_with_one_sentence(
     cluster.check("spv", 40)
 
 
+def test_a_controller_with_too_few_descriptors_says_so_and_goes_on_with_what_it_reaches(
+    tmp_path: Path,
+) -> None:
+    cluster = SmallCluster(tmp_path, hosts=12, per_host=4, processes=1)
+    cluster.controller.files = 256 + 8
+    cluster.live = 8
+    with cluster:
+        eventually(lambda: cluster.status().hosts.total == 12, "all have announced themselves")
+        cluster.apply()
+        cluster.scale(32)
+        eventually(lambda: cluster.fleet().states[RUNNING] == 32, "what can be reached runs")
+        (problem,) = cluster.fleet().problems
+        assert (problem.kind, problem.hosts) == ("host_unreachable", 4)
+        assert "may open too few files for more than 8 hosts; raise its limit" in problem.example
+
+
 # Daemons that cannot start
 
 

@@ -172,3 +172,12 @@ async def test_nobody_there_and_somebody_else_there_are_unreachable(rig: Rig) ->
             await connection.assign(wire.AssignRequest(), SECONDS)
         await connection.close()
     assert not rig.agent.watches and not rig.agent.assigned
+
+
+async def test_a_dialer_holds_no_more_connections_than_it_may() -> None:
+    dialer = GrpcDialer(identity(Role.CONTROLLER, "controller-1"), most=1)
+    first = dialer.connect("h1", "127.0.0.1:1")
+    with pytest.raises(Unreachable, match="h2: this controller may open too few files"):
+        dialer.connect("h2", "127.0.0.1:1")
+    await first.close()
+    await dialer.connect("h2", "127.0.0.1:1").close()
