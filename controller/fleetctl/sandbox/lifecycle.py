@@ -130,8 +130,6 @@ def down(folder: Folder, progress: Progress, *, keep: bool) -> int:
     Its state is removed, or with `keep` left for the next up. Raises SandboxError.
     """
     record = folder.load()
-    if record is not None:
-        withdraw(record, folder)
     processes = find(record.id) if record else []
     with progress.phase("processes stop") as phase:
         if keep:
@@ -141,6 +139,8 @@ def down(folder: Folder, progress: Progress, *, keep: bool) -> int:
             # Nothing of theirs is wanted any more: to ask thousands of hosts to end takes longer.
             kill(processes)
         phase.outcome = f"{number(len(processes))} processes stopped"
+    if record is not None:
+        withdraw(record, folder)
     if keep and record is not None:
         folder.save(replace(record, kept=True))
     else:

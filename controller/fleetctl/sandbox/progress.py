@@ -13,16 +13,14 @@ from typing import TextIO
 
 
 class Progress:
-    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._quiet = quiet
-        self._live = not quiet and self._stream.isatty()
+        self._live = self._stream.isatty()
         self._started = time.monotonic()
 
     def note(self, text: str) -> None:
         """A line of its own."""
-        if not self._quiet:
-            self._write(f"{text}\n")
+        self._write(f"{text}\n")
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
