@@ -80,6 +80,7 @@ class Operations:
             if self._reign.plans_freely:
                 writes += self._reign.assignment_writes(scaling.placement)
             await self._reign.committer.write_one(parts(writes)[0])
+            self._reign.plans = scaling.placement.fleets
             return scaling
 
         scaling = await self._until_written(once)

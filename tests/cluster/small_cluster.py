@@ -202,15 +202,22 @@ class SmallCluster:
 
     # What must hold -------------------------------------------------------------------------
 
+    def assigned_once(self, uid: str) -> IndexSet:
+        """All indices of the fleet that are assigned; none is twice. True at every moment."""
+        held = [one.indices(uid) for one in self.assignments().values()]
+        together = IndexSet.union_of(held)
+        assert sum(map(len, held)) == len(together), "an index is assigned twice"
+        return together
+
     def assert_division(self, fleet: str, total: int) -> None:
         """Every index of [0, total) is in exactly one assignment or unplaced with a reason, no
-        other index is in any, and none is where a tombstone may still hold it."""
+        other index is in any, and none is where a tombstone may still hold it.
+
+        Of a fleet at rest: etcd is read before the controller is asked.
+        """
         uid = self.records()[fleet].uid
         assert self.records()[fleet].total == total
-        assignments = self.assignments()
-        held = {host: one.indices(uid) for host, one in assignments.items()}
-        together = IndexSet.union_of(held.values())
-        assert sum(map(len, held.values())) == len(together), "an index is assigned twice"
+        together = self.assigned_once(uid)
         wanted = IndexSet.span(0, total)
         assert not together - wanted, "assigned above the total"
         status = self.fleet(fleet)

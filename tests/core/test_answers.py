@@ -94,6 +94,7 @@ def test_status_counts_states_generations_and_hosts() -> None:
 def test_what_fits_nowhere_is_unplaced_with_its_reason() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
         await scale(leader, 55, partial=True)
+        assert [r.count for r in fleet_of(leader).unplaced_reasons] == [15], "told at once"
         await until(lambda: fleet_of(leader).states[RUNNING] == 40)
         fleet = fleet_of(leader)
         (reason,) = fleet.unplaced_reasons
