@@ -27,7 +27,7 @@ from fleet_agent.drivers.ports import HypervisorFacts, StorageFacts
 from fleet_agent.drivers.profile import INSTANT, Dice, Latency, Profile
 
 # A slow batch is yielded in at most so many parts, of at least so many VMs.
-GROUPS = 8
+GROUPS = 4
 GROUP_VMS = 4
 
 Sleep = Callable[[float], Awaitable[None]]

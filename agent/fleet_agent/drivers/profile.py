@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -100,10 +101,12 @@ class Dice:
         self._failed: dict[tuple[StepKind, str, int], int] = {}
 
     def seconds(self, kind: StepKind, latency: Latency, indices: IndexSet) -> float:
-        """How long all hands together work on these VMs."""
+        """How long all hands together work on these VMs. Each VM has its own luck; that of many
+        together deviates by the root of their number less."""
         work = latency.per_vm * len(indices) / latency.concurrency
         if latency.spread and indices:
-            work *= 1.0 + latency.spread * (2 * self._share(kind, "", indices.first) - 1)
+            luck = 2 * self._share(kind, "", indices.first) - 1
+            work *= 1.0 + latency.spread * luck / math.sqrt(len(indices))
         return work
 
     def fault(self, kind: StepKind, fleet_uid: str, index: int) -> Fault | None:
