@@ -82,6 +82,23 @@ class Caller:
         raise AssertionError("the stream ended before the host had converged")
 
 
+def states_told(reports: list[wire.Report]) -> dict[int, int]:
+    """The state of each index after all of these reports: how many there are is the agent's
+    affair, and depends on how busy it is."""
+    return {
+        run.start + offset: state
+        for report in reports
+        for shard in report.shards
+        for run in shard.runs
+        for offset, state in enumerate(run.states)
+    }
+
+
+def released_in(reports: list[wire.Report]) -> set[int]:
+    """The tombstones acknowledged in any of these reports."""
+    return {number for report in reports for number in report.released}
+
+
 class Announced(cluster_grpc.ClusterServiceServicer):
     """A controller that knows Announce alone."""
 

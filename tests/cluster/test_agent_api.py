@@ -26,7 +26,7 @@ from fleet_agent.serving import SERVICE, AgentServer, CannotListen, SharedServic
 from fleetctl.certs import Authority
 from tests.assignments import assignment, shard
 from tests.certificates import identity
-from tests.cluster.agent_caller import Caller
+from tests.cluster.agent_caller import Caller, states_told
 
 HOST = "dom0-1"
 TEN = assignment(shard("0-9", 10))
@@ -88,8 +88,8 @@ async def test_an_assignment_is_answered_watched_and_described(served: Served) -
     async with served.caller() as caller:
         answer = await caller.assign(TEN, 10)
         assert answer.epoch == types.Epoch(store_generation=1, revision=10)
-        report = (await caller.until_converged(10))[-1]
-        assert report.shards[0].runs[0].states == bytes([VmState.RUNNING]) * 10
+        reports = await caller.until_converged(10)
+        assert states_told(reports) == dict.fromkeys(range(10), VmState.RUNNING)
         told = await caller.describe()
         assert (told.host_id, told.epoch.revision, told.term.revision) == (HOST, 10, 1)
         assert told.facts.incarnation == "i"

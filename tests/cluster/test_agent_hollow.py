@@ -16,7 +16,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent import hollow_main
 from tests.assignments import SPV, assignment, shard, tombstone
-from tests.cluster.agent_caller import Announced, announcements
+from tests.cluster.agent_caller import Announced, announcements, released_in
 from tests.cluster.agent_processes import HollowHosts, ended, terminated
 
 
@@ -88,7 +88,7 @@ async def test_removed_vms_are_released_and_gone(tmp_path: Path) -> None:
             async with announced.caller(hosts.hosts[0]) as caller:
                 await caller.assign(assignment(tombstones=[tombstone(4, "0-49", 10)]), 11)
                 reports = await caller.until_converged(11)
-            assert 4 in reports[-1].released
+            assert released_in(reports) == {4}
             assert await hosts.listing() == {}
 
 
