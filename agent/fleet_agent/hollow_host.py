@@ -21,7 +21,7 @@ from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorag
 from fleet_agent.drivers.profile import Profile
 from fleet_agent.ledger import MemoryLedger
 from fleet_agent.loopback import LOOPBACK, is_free
-from fleet_agent.serving import AgentServer, SharedServices
+from fleet_agent.serving import AgentServer, CannotListen, SharedServices
 from fleet_agent.version import VERSION
 
 # Machine ids of hollow hosts are UUIDs of this namespace: a host keeps its own for ever.
@@ -114,14 +114,22 @@ class HollowHost:
 
     def listen(self) -> Remembered:
         """On the remembered port, or on another one if that is taken. Raises CannotListen."""
-        port = self._server.listen(f"{LOOPBACK}:{self._port()}")
+        port = self._listen_somewhere()
         self._announcer.announce_anew(f"{LOOPBACK}:{port}")
         self._remembered = Remembered(port, self._remembered.incarnation)
         return self._remembered
 
-    def _port(self) -> int:
+    def _listen_somewhere(self) -> int:
         port = self._remembered.port
-        return port if port and is_free(port) else next(self._ports)
+        if not port or not is_free(port):
+            port = next(self._ports)
+        while True:
+            try:
+                return self._server.listen(f"{LOOPBACK}:{port}")
+            except CannotListen:
+                if not port:
+                    raise
+            port = next(self._ports)
 
     async def start(self) -> None:
         await self.agent.open()

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import uuid
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -143,7 +144,8 @@ async def run(options: argparse.Namespace) -> None:
         jitter=random.Random(f"{options.seed}/{options.hosts[0]}").random,
         gate=asyncio.Semaphore(ANNOUNCE_AT_ONCE),
         services=SharedServices(),
-        ports=free_ports(random.random()),
+        # The processes of one sandbox begin side by side, those of another elsewhere.
+        ports=free_ports(zlib.crc32(options.endpoints.encode()) / 2.0**32, options.hosts[0] - 1),
     )
     await around.services.serving()
     memory = Memory(options.state)

@@ -19,11 +19,14 @@ _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _EPHEMERAL = 32_768
 
 
-def free_ports(share: float) -> Iterator[int]:
-    """Ports nobody listens on, each once, from a place that `share` in [0, 1) chooses; then 0,
-    for ever: any port."""
+def free_ports(share: float, skip: int = 0) -> Iterator[int]:
+    """Ports nobody listens on, each once, from a place that `share` in [0, 1) chooses, and so
+    many further on; then 0, for ever: any port.
+
+    Somebody else may listen on one before the caller does: take the next then.
+    """
     count = max(0, _first_ephemeral() - LOWEST)
-    begin = int(share * count)
+    begin = int(share * count) + skip
     for step in range(count):
         port = LOWEST + (begin + step) % count
         if is_free(port):

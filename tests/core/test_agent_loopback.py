@@ -32,3 +32,7 @@ def test_when_all_are_taken_any_will_do() -> None:
     count = sum(1 for _ in iter(lambda: next(ports), 0))
     assert count > 1000
     assert next(ports) == 0
+
+
+def test_processes_of_one_sandbox_begin_side_by_side() -> None:
+    assert next(free_ports(0.2, 1000)) - next(free_ports(0.2)) >= 1000 - 50

@@ -1,0 +1,47 @@
+"""A port that somebody takes between the look at it and the listening is passed over."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from itertools import chain, repeat
+from pathlib import Path
+
+from fleet.transport import Role
+from fleet_agent.agent import AgentSettings
+from fleet_agent.announce import AnnounceSettings
+from fleet_agent.drivers.profile import INSTANT
+from fleet_agent.hollow_host import HollowHost, HollowSettings, Remembered, Surroundings, host_id
+from fleet_agent.loopback import free_ports
+from fleet_agent.serving import SharedServices
+from fleetctl.certs import Authority
+
+
+async def test_a_port_taken_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    authority = Authority.create()
+    issued = authority.issue(Role.AGENT, host_id(1))
+    (tmp_path / f"{host_id(1)}.pem").write_bytes(issued.key + issued.certificate)
+    taken, free = (next(free_ports(share)) for share in (0.41, 0.43))
+    with socket.create_server(("127.0.0.1", taken)):
+        settings = HollowSettings(
+            certificates=tmp_path,
+            endpoints=("127.0.0.1:1",),
+            per_host=1,
+            profile=INSTANT,
+            seed=1,
+            hosts_per_rack=1,
+            boot_id="b",
+            agent=AgentSettings(),
+            announce=AnnounceSettings(),
+        )
+        around = Surroundings(
+            clock=time.monotonic,
+            jitter=random.Random(1).random,
+            gate=asyncio.Semaphore(1),
+            services=SharedServices(),
+            ports=chain([taken, free], repeat(0)),
+        )
+        host = HollowHost(1, settings, around, authority.certificate, Remembered(0, "i"))
+        assert host.listen() == Remembered(free, "i")
