@@ -99,9 +99,7 @@ def main() -> None:
         gc.set_threshold(50_000, 20, 100)
         asyncio.run(run(options))
     except (*MISTAKES, ExceptionGroup) as error:
-        print(f"fleet-hollow: {sentence_of(error)}", file=sys.stderr, flush=True)
-        # Servers that were never started would each say at the end that the loop is closed.
-        os._exit(1)
+        sys.exit(f"fleet-hollow: {sentence_of(error)}")
 
 
 def sentence_of(error: Exception) -> str:
