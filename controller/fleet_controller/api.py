@@ -258,8 +258,26 @@ class ClusterApi(ClusterServiceServicer):
         await later(context, "control of single VMs")
         return cluster.ControlVmsResponse()
 
-    async def ListClusterImages(
+    async def ListImages(
         self, request: cluster.ListClusterImagesRequest, context: Context
     ) -> cluster.ListClusterImagesResponse:
         await later(context, "images")
         return cluster.ListClusterImagesResponse()
+
+    async def ImportImage(
+        self, request: cluster.HostImportImageRequest, context: Context
+    ) -> AsyncIterator[wire.ImportImageProgress]:
+        await later(context, "images")
+        yield wire.ImportImageProgress()
+
+    async def DeleteImage(
+        self, request: cluster.HostDeleteImageRequest, context: Context
+    ) -> wire.DeleteImageResponse:
+        await later(context, "images")
+        return wire.DeleteImageResponse()
+
+    async def Top(
+        self, request: cluster.ClusterTopRequest, context: Context
+    ) -> AsyncIterator[cluster.ClusterTopSample]:
+        await later(context, "top")
+        yield cluster.ClusterTopSample()

@@ -24,6 +24,35 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TopOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TopOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TopOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOP_ORDER_UNSPECIFIED: _TopOrder.ValueType  # 0
+    """by CPU"""
+    TOP_ORDER_CPU: _TopOrder.ValueType  # 1
+    TOP_ORDER_MEMORY: _TopOrder.ValueType  # 2
+    TOP_ORDER_NETWORK: _TopOrder.ValueType  # 3
+    """received and sent a second"""
+    TOP_ORDER_BLOCK: _TopOrder.ValueType  # 4
+    """read and written a second"""
+    TOP_ORDER_NAME: _TopOrder.ValueType  # 5
+
+class TopOrder(_TopOrder, metaclass=_TopOrderEnumTypeWrapper): ...
+
+TOP_ORDER_UNSPECIFIED: TopOrder.ValueType  # 0
+"""by CPU"""
+TOP_ORDER_CPU: TopOrder.ValueType  # 1
+TOP_ORDER_MEMORY: TopOrder.ValueType  # 2
+TOP_ORDER_NETWORK: TopOrder.ValueType  # 3
+"""received and sent a second"""
+TOP_ORDER_BLOCK: TopOrder.ValueType  # 4
+"""read and written a second"""
+TOP_ORDER_NAME: TopOrder.ValueType  # 5
+Global___TopOrder: _TypeAlias = TopOrder  # noqa: Y015
+
 @_typing.final
 class DescribeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -411,7 +440,7 @@ Global___Report: _TypeAlias = Report  # noqa: Y015
 
 @_typing.final
 class VmAddress(_message.Message):
-    """---- later: defined so that an older party knows their shape ----------------------------"""
+    """---- what operators ask of one host, passed on by the controller --------------------------"""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -443,16 +472,27 @@ class ConsoleInput(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     LOG_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_ONLY_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    TAKE_OVER_FIELD_NUMBER: _builtins.int
     read_only: _builtins.bool
     data: _builtins.bytes
+    """what was typed"""
     rows: _builtins.int
+    """of the reader's terminal; 0: unknown, or as before"""
     columns: _builtins.int
     log_bytes: _builtins.int
-    """of what was printed before, to begin with"""
+    """of what was printed before, to begin with; the agent bounds it"""
+    log_only: _builtins.bool
+    """end after that"""
+    take_over: _builtins.bool
+    """become the writer though another one is; that one goes on reading"""
     @_builtins.property
     def vm(self) -> Global___VmAddress:
-        """on the first message"""
+        """on the first message; the rest of 1 to 8 but data and size as well"""
 
+    @_builtins.property
+    def term(self) -> _types_pb2.Term: ...
     def __init__(
         self,
         *,
@@ -462,10 +502,13 @@ class ConsoleInput(_message.Message):
         rows: _builtins.int = ...,
         columns: _builtins.int = ...,
         log_bytes: _builtins.int = ...,
+        log_only: _builtins.bool = ...,
+        term: _types_pb2.Term | None = ...,
+        take_over: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["vm", b"vm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["term", b"term", "vm", b"vm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "data", b"data", "log_bytes", b"log_bytes", "read_only", b"read_only", "rows", b"rows", "vm", b"vm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "data", b"data", "log_bytes", b"log_bytes", "log_only", b"log_only", "read_only", b"read_only", "rows", b"rows", "take_over", b"take_over", "term", b"term", "vm", b"vm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,15 +519,23 @@ class ConsoleOutput(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    WRITING_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
+    notice: _builtins.str
+    """For the reader, not from the guest: another took over, the VM has ended, output was skipped."""
+    writing: _builtins.bool
+    """whether what this reader types reaches the guest, as of now"""
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
+        notice: _builtins.str = ...,
+        writing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "notice", b"notice", "writing", b"writing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -497,7 +548,7 @@ class DoctorRequest(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     GUESTS_FIELD_NUMBER: _builtins.int
     guests: _builtins.int
-    """the density asked for"""
+    """the density asked for; 0: the host's `guests` setting"""
     @_builtins.property
     def term(self) -> _types_pb2.Term: ...
     def __init__(
@@ -516,6 +567,8 @@ Global___DoctorRequest: _TypeAlias = DoctorRequest  # noqa: Y015
 
 @_typing.final
 class LimitVerdict(_message.Message):
+    """One limit of a dom0 against one density."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Verdict:
@@ -527,15 +580,21 @@ class LimitVerdict(_message.Message):
         VERDICT_UNSPECIFIED: LimitVerdict._Verdict.ValueType  # 0
         VERDICT_PASS: LimitVerdict._Verdict.ValueType  # 1
         VERDICT_FIXABLE: LimitVerdict._Verdict.ValueType  # 2
+        """by `tune`, without a reboot"""
         VERDICT_NEEDS_REBOOT: LimitVerdict._Verdict.ValueType  # 3
         VERDICT_NOT_APPLICABLE: LimitVerdict._Verdict.ValueType  # 4
+        VERDICT_UNKNOWN: LimitVerdict._Verdict.ValueType  # 5
+        """it could not be read here; `value` says why"""
 
     class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper): ...
     VERDICT_UNSPECIFIED: LimitVerdict.Verdict.ValueType  # 0
     VERDICT_PASS: LimitVerdict.Verdict.ValueType  # 1
     VERDICT_FIXABLE: LimitVerdict.Verdict.ValueType  # 2
+    """by `tune`, without a reboot"""
     VERDICT_NEEDS_REBOOT: LimitVerdict.Verdict.ValueType  # 3
     VERDICT_NOT_APPLICABLE: LimitVerdict.Verdict.ValueType  # 4
+    VERDICT_UNKNOWN: LimitVerdict.Verdict.ValueType  # 5
+    """it could not be read here; `value` says why"""
 
     LIMIT_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
@@ -543,12 +602,29 @@ class LimitVerdict(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
     ADMITS_GUESTS_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ADVISORY_FIELD_NUMBER: _builtins.int
     limit: _builtins.str
+    """its stable name, such as dynamic_irqs"""
     value: _builtins.str
+    """as found"""
     needed: _builtins.str
+    """for the density asked for"""
     verdict: Global___LimitVerdict.Verdict.ValueType
     change: _builtins.str
+    """the exact line to add, or the command; empty when it passes"""
     admits_guests: _builtins.int
+    """as found; 2^32-1: it sets no bound"""
+    file: _builtins.str
+    """where the line belongs"""
+    title: _builtins.str
+    """for people"""
+    source: _builtins.str
+    """where the formula comes from"""
+    advisory: _builtins.bool
+    """slows down rather than breaks: never binds"""
     def __init__(
         self,
         *,
@@ -558,30 +634,89 @@ class LimitVerdict(_message.Message):
         verdict: Global___LimitVerdict.Verdict.ValueType = ...,
         change: _builtins.str = ...,
         admits_guests: _builtins.int = ...,
+        file: _builtins.str = ...,
+        title: _builtins.str = ...,
+        source: _builtins.str = ...,
+        advisory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admits_guests", b"admits_guests", "change", b"change", "limit", b"limit", "needed", b"needed", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admits_guests", b"admits_guests", "advisory", b"advisory", "change", b"change", "file", b"file", "limit", b"limit", "needed", b"needed", "source", b"source", "title", b"title", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LimitVerdict: _TypeAlias = LimitVerdict  # noqa: Y015
 
 @_typing.final
+class LimitMet(_message.Message):
+    """A limit that was met, as a log of the dom0 tells."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    MEANING_FIELD_NUMBER: _builtins.int
+    limit: _builtins.str
+    line: _builtins.str
+    """of the log"""
+    where: _builtins.str
+    """which log"""
+    meaning: _builtins.str
+    """in words"""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.str = ...,
+        line: _builtins.str = ...,
+        where: _builtins.str = ...,
+        meaning: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "line", b"line", "meaning", b"meaning", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitMet: _TypeAlias = LimitMet  # noqa: Y015
+
+@_typing.final
 class DoctorResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERDICTS_FIELD_NUMBER: _builtins.int
+    GUESTS_FIELD_NUMBER: _builtins.int
+    ADMITS_GUESTS_FIELD_NUMBER: _builtins.int
+    BINDING_LIMIT_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    MET_FIELD_NUMBER: _builtins.int
+    guests: _builtins.int
+    """the density judged"""
+    admits_guests: _builtins.int
+    """as the host stands"""
+    binding_limit: _builtins.str
+    """the limit that binds; empty when the density asked for fits"""
+    summary: _builtins.str
+    """one sentence"""
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitVerdict]: ...
+    @_builtins.property
+    def met(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitMet]:
+        """found in logs since boot, newest of each"""
+
     def __init__(
         self,
         *,
         verdicts: _abc.Iterable[Global___LimitVerdict] | None = ...,
+        guests: _builtins.int = ...,
+        admits_guests: _builtins.int = ...,
+        binding_limit: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        met: _abc.Iterable[Global___LimitMet] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admits_guests", b"admits_guests", "binding_limit", b"binding_limit", "guests", b"guests", "met", b"met", "summary", b"summary", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -598,6 +733,7 @@ class TuneRequest(_message.Message):
     apply: _builtins.bool
     undo: _builtins.bool
     guests: _builtins.int
+    """0: the host's `guests` setting"""
     @_builtins.property
     def term(self) -> _types_pb2.Term: ...
     def __init__(
@@ -617,28 +753,90 @@ class TuneRequest(_message.Message):
 Global___TuneRequest: _TypeAlias = TuneRequest  # noqa: Y015
 
 @_typing.final
-class TuneResponse(_message.Message):
+class TuneChange(_message.Message):
+    """One thing that tuning changes, or would."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    APPLIED_FIELD_NUMBER: _builtins.int
-    PERSISTENT_FIELD_NUMBER: _builtins.int
-    NEEDS_REBOOT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def applied(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    @_builtins.property
-    def persistent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    @_builtins.property
-    def needs_reboot(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TuneChange._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: TuneChange._Kind.ValueType  # 0
+        KIND_LIVE: TuneChange._Kind.ValueType  # 1
+        """takes effect at once and is gone with a reboot or restart"""
+        KIND_PERSISTENT: TuneChange._Kind.ValueType  # 2
+        """a file of ours, for the next boot or start"""
+        KIND_REBOOT: TuneChange._Kind.ValueType  # 3
+        """for people to do; never done by us"""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: TuneChange.Kind.ValueType  # 0
+    KIND_LIVE: TuneChange.Kind.ValueType  # 1
+    """takes effect at once and is gone with a reboot or restart"""
+    KIND_PERSISTENT: TuneChange.Kind.ValueType  # 2
+    """a file of ours, for the next boot or start"""
+    KIND_REBOOT: TuneChange.Kind.ValueType  # 3
+    """for people to do; never done by us"""
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    limit: _builtins.str
+    kind: Global___TuneChange.Kind.ValueType
+    what: _builtins.str
+    """such as kernel.pty.max, or the file's path"""
+    before: _builtins.str
+    after: _builtins.str
+    done: _builtins.bool
+    error: _builtins.str
+    """why it was not done"""
     def __init__(
         self,
         *,
-        applied: _abc.Iterable[_builtins.str] | None = ...,
-        persistent: _abc.Iterable[_builtins.str] | None = ...,
-        needs_reboot: _abc.Iterable[_builtins.str] | None = ...,
+        limit: _builtins.str = ...,
+        kind: Global___TuneChange.Kind.ValueType = ...,
+        what: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+        done: _builtins.bool = ...,
+        error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "needs_reboot", b"needs_reboot", "persistent", b"persistent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "done", b"done", "error", b"error", "kind", b"kind", "limit", b"limit", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneChange: _TypeAlias = TuneChange  # noqa: Y015
+
+@_typing.final
+class TuneResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TuneChange]: ...
+    @_builtins.property
+    def after(self) -> Global___DoctorResponse:
+        """with `apply` or `undo`: how the host stands now"""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___TuneChange] | None = ...,
+        after: Global___DoctorResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "changes", b"changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,46 +858,149 @@ class ListImagesRequest(_message.Message):
 Global___ListImagesRequest: _TypeAlias = ListImagesRequest  # noqa: Y015
 
 @_typing.final
+class Space(_message.Message):
+    """Bytes that a set of datasets takes: `referenced` is what they show, `unique` what would be
+    freed with them; the difference is shared with others.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCED_BYTES_FIELD_NUMBER: _builtins.int
+    UNIQUE_BYTES_FIELD_NUMBER: _builtins.int
+    referenced_bytes: _builtins.int
+    unique_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        referenced_bytes: _builtins.int = ...,
+        unique_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["referenced_bytes", b"referenced_bytes", "unique_bytes", b"unique_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Space: _TypeAlias = Space  # noqa: Y015
+
+@_typing.final
 class ImageOnHost(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGE_FIELD_NUMBER: _builtins.int
-    REFERENCED_BYTES_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
     CLONES_FIELD_NUMBER: _builtins.int
-    referenced_bytes: _builtins.int
+    CREATED_UNIX_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    size_bytes: _builtins.int
+    """of a clone's disk"""
     clones: _builtins.int
+    created_unix: _builtins.float
+    source: _builtins.str
+    """what it was imported from; empty: made by other means"""
     @_builtins.property
     def image(self) -> _types_pb2.Image: ...
+    @_builtins.property
+    def space(self) -> Global___Space: ...
     def __init__(
         self,
         *,
         image: _types_pb2.Image | None = ...,
-        referenced_bytes: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        space: Global___Space | None = ...,
         clones: _builtins.int = ...,
+        created_unix: _builtins.float = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "space", b"space"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clones", b"clones", "image", b"image", "referenced_bytes", b"referenced_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clones", b"clones", "created_unix", b"created_unix", "image", b"image", "size_bytes", b"size_bytes", "source", b"source", "space", b"space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImageOnHost: _TypeAlias = ImageOnHost  # noqa: Y015
 
 @_typing.final
+class FleetSpace(_message.Message):
+    """The clones of one fleet on this host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_UID_FIELD_NUMBER: _builtins.int
+    FLEET_FIELD_NUMBER: _builtins.int
+    CLONES_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    fleet_uid: _builtins.str
+    fleet: _builtins.str
+    """its name; empty when the host does not know it any more"""
+    clones: _builtins.int
+    @_builtins.property
+    def space(self) -> Global___Space: ...
+    def __init__(
+        self,
+        *,
+        fleet_uid: _builtins.str = ...,
+        fleet: _builtins.str = ...,
+        clones: _builtins.int = ...,
+        space: Global___Space | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clones", b"clones", "fleet", b"fleet", "fleet_uid", b"fleet_uid", "space", b"space"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FleetSpace: _TypeAlias = FleetSpace  # noqa: Y015
+
+@_typing.final
+class PoolSpace(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    total_bytes: _builtins.int
+    free_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        total_bytes: _builtins.int = ...,
+        free_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_bytes", b"free_bytes", "name", b"name", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolSpace: _TypeAlias = PoolSpace  # noqa: Y015
+
+@_typing.final
 class ListImagesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGES_FIELD_NUMBER: _builtins.int
+    FLEETS_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageOnHost]: ...
+    @_builtins.property
+    def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetSpace]: ...
+    @_builtins.property
+    def pool(self) -> Global___PoolSpace: ...
     def __init__(
         self,
         *,
         images: _abc.Iterable[Global___ImageOnHost] | None = ...,
+        fleets: _abc.Iterable[Global___FleetSpace] | None = ...,
+        pool: Global___PoolSpace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleets", b"fleets", "images", b"images", "pool", b"pool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -712,21 +1013,28 @@ class ImportImageRequest(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     source: _builtins.str
+    """On this host: a raw or qcow2 file, a directory, a volume, or dataset@snapshot of a volume."""
+    size_bytes: _builtins.int
+    """of the volume; 0: as the source, or what a directory needs"""
     @_builtins.property
     def term(self) -> _types_pb2.Term: ...
     @_builtins.property
-    def image(self) -> _types_pb2.Image: ...
+    def image(self) -> _types_pb2.Image:
+        """name and snapshot it is to have; a digest: refused if it differs"""
+
     def __init__(
         self,
         *,
         term: _types_pb2.Term | None = ...,
         image: _types_pb2.Image | None = ...,
         source: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "source", b"source", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "size_bytes", b"size_bytes", "source", b"source", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -738,20 +1046,28 @@ class ImportImageProgress(_message.Message):
 
     DONE_BYTES_FIELD_NUMBER: _builtins.int
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
-    DIGEST_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     done_bytes: _builtins.int
     total_bytes: _builtins.int
-    digest: _builtins.str
+    """0: not known yet"""
+    step: _builtins.str
+    """in words: copying, making a file system, ..."""
+    @_builtins.property
+    def image(self) -> Global___ImageOnHost:
+        """on the last message: it is there"""
+
     def __init__(
         self,
         *,
         done_bytes: _builtins.int = ...,
         total_bytes: _builtins.int = ...,
-        digest: _builtins.str = ...,
+        step: _builtins.str = ...,
+        image: Global___ImageOnHost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "done_bytes", b"done_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "image", b"image", "step", b"step", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -840,74 +1156,216 @@ class TopRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
+    FLEET_UID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     interval_seconds: _builtins.float
+    """between two samples; the agent bounds it from below"""
+    fleet_uid: _builtins.str
+    """empty: all"""
+    limit: _builtins.int
+    """rows, the first ones in order; 0: all"""
+    order: Global___TopOrder.ValueType
+    samples: _builtins.int
+    """0: until the call is cancelled"""
     def __init__(
         self,
         *,
         interval_seconds: _builtins.float = ...,
+        fleet_uid: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        order: Global___TopOrder.ValueType = ...,
+        samples: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_seconds", b"interval_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet_uid", b"fleet_uid", "interval_seconds", b"interval_seconds", "limit", b"limit", "order", b"order", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TopRequest: _TypeAlias = TopRequest  # noqa: Y015
 
 @_typing.final
-class TopSample(_message.Message):
+class Usage(_message.Message):
+    """Totals since a domain was started, and rates over the last interval."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    DOMAINS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___DomainSample]: ...
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    CPU_PERCENT_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    VCPUS_FIELD_NUMBER: _builtins.int
+    NET_RX_BYTES_FIELD_NUMBER: _builtins.int
+    NET_TX_BYTES_FIELD_NUMBER: _builtins.int
+    BLOCK_READ_BYTES_FIELD_NUMBER: _builtins.int
+    BLOCK_WRITE_BYTES_FIELD_NUMBER: _builtins.int
+    NET_RX_PER_SECOND_FIELD_NUMBER: _builtins.int
+    NET_TX_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BLOCK_READ_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BLOCK_WRITE_PER_SECOND_FIELD_NUMBER: _builtins.int
+    cpu_seconds: _builtins.float
+    cpu_percent: _builtins.float
+    """of one CPU"""
+    memory_bytes: _builtins.int
+    vcpus: _builtins.int
+    net_rx_bytes: _builtins.int
+    net_tx_bytes: _builtins.int
+    block_read_bytes: _builtins.int
+    block_write_bytes: _builtins.int
+    net_rx_per_second: _builtins.float
+    net_tx_per_second: _builtins.float
+    block_read_per_second: _builtins.float
+    block_write_per_second: _builtins.float
     def __init__(
         self,
         *,
-        domains: _abc.Iterable[Global___DomainSample] | None = ...,
+        cpu_seconds: _builtins.float = ...,
+        cpu_percent: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
+        vcpus: _builtins.int = ...,
+        net_rx_bytes: _builtins.int = ...,
+        net_tx_bytes: _builtins.int = ...,
+        block_read_bytes: _builtins.int = ...,
+        block_write_bytes: _builtins.int = ...,
+        net_rx_per_second: _builtins.float = ...,
+        net_tx_per_second: _builtins.float = ...,
+        block_read_per_second: _builtins.float = ...,
+        block_write_per_second: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domains", b"domains"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_read_bytes", b"block_read_bytes", "block_read_per_second", b"block_read_per_second", "block_write_bytes", b"block_write_bytes", "block_write_per_second", b"block_write_per_second", "cpu_percent", b"cpu_percent", "cpu_seconds", b"cpu_seconds", "memory_bytes", b"memory_bytes", "net_rx_bytes", b"net_rx_bytes", "net_rx_per_second", b"net_rx_per_second", "net_tx_bytes", b"net_tx_bytes", "net_tx_per_second", b"net_tx_per_second", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TopSample: _TypeAlias = TopSample  # noqa: Y015
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class DomainSample(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VM_FIELD_NUMBER: _builtins.int
-    CPU_SECONDS_FIELD_NUMBER: _builtins.int
-    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
-    NET_RX_BYTES_FIELD_NUMBER: _builtins.int
-    NET_TX_BYTES_FIELD_NUMBER: _builtins.int
-    BLOCK_READ_BYTES_FIELD_NUMBER: _builtins.int
-    BLOCK_WRITE_BYTES_FIELD_NUMBER: _builtins.int
-    cpu_seconds: _builtins.float
-    memory_bytes: _builtins.int
-    net_rx_bytes: _builtins.int
-    net_tx_bytes: _builtins.int
-    block_read_bytes: _builtins.int
-    block_write_bytes: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    state: _builtins.str
+    """running, blocked, paused, shutdown, crashed, dying, as the hypervisor says"""
     @_builtins.property
     def vm(self) -> Global___VmAddress: ...
+    @_builtins.property
+    def usage(self) -> Global___Usage: ...
     def __init__(
         self,
         *,
         vm: Global___VmAddress | None = ...,
-        cpu_seconds: _builtins.float = ...,
-        memory_bytes: _builtins.int = ...,
-        net_rx_bytes: _builtins.int = ...,
-        net_tx_bytes: _builtins.int = ...,
-        block_read_bytes: _builtins.int = ...,
-        block_write_bytes: _builtins.int = ...,
+        name: _builtins.str = ...,
+        state: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["vm", b"vm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage", "vm", b"vm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_read_bytes", b"block_read_bytes", "block_write_bytes", b"block_write_bytes", "cpu_seconds", b"cpu_seconds", "memory_bytes", b"memory_bytes", "net_rx_bytes", b"net_rx_bytes", "net_tx_bytes", b"net_tx_bytes", "vm", b"vm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "state", b"state", "usage", b"usage", "vm", b"vm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DomainSample: _TypeAlias = DomainSample  # noqa: Y015
+
+@_typing.final
+class FleetSample(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_UID_FIELD_NUMBER: _builtins.int
+    FLEET_FIELD_NUMBER: _builtins.int
+    VMS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    fleet_uid: _builtins.str
+    fleet: _builtins.str
+    vms: _builtins.int
+    @_builtins.property
+    def usage(self) -> Global___Usage: ...
+    def __init__(
+        self,
+        *,
+        fleet_uid: _builtins.str = ...,
+        fleet: _builtins.str = ...,
+        vms: _builtins.int = ...,
+        usage: Global___Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "fleet_uid", b"fleet_uid", "usage", b"usage", "vms", b"vms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FleetSample: _TypeAlias = FleetSample  # noqa: Y015
+
+@_typing.final
+class HostSample(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPUS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    VMS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    cpus: _builtins.int
+    memory_bytes: _builtins.int
+    """of the host"""
+    memory_free_bytes: _builtins.int
+    """for guests"""
+    vms: _builtins.int
+    """of ours"""
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """their sum"""
+
+    def __init__(
+        self,
+        *,
+        cpus: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+        memory_free_bytes: _builtins.int = ...,
+        vms: _builtins.int = ...,
+        usage: Global___Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpus", b"cpus", "memory_bytes", b"memory_bytes", "memory_free_bytes", b"memory_free_bytes", "usage", b"usage", "vms", b"vms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostSample: _TypeAlias = HostSample  # noqa: Y015
+
+@_typing.final
+class TopSample(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAINS_FIELD_NUMBER: _builtins.int
+    FLEETS_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    window_seconds: _builtins.float
+    """over which the rates were taken"""
+    @_builtins.property
+    def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___DomainSample]: ...
+    @_builtins.property
+    def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetSample]: ...
+    @_builtins.property
+    def host(self) -> Global___HostSample: ...
+    def __init__(
+        self,
+        *,
+        domains: _abc.Iterable[Global___DomainSample] | None = ...,
+        fleets: _abc.Iterable[Global___FleetSample] | None = ...,
+        host: Global___HostSample | None = ...,
+        window_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domains", b"domains", "fleets", b"fleets", "host", b"host", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopSample: _TypeAlias = TopSample  # noqa: Y015

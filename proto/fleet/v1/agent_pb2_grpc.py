@@ -79,15 +79,15 @@ class AgentServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_agent__pb2.DeleteImageRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_agent__pb2.DeleteImageResponse.FromString,
                 _registered_method=True)
-        self.SendImage = channel.unary_stream(
-                '/fleet.v1.AgentService/SendImage',
-                request_serializer=fleet_dot_v1_dot_agent__pb2.SendImageRequest.SerializeToString,
-                response_deserializer=fleet_dot_v1_dot_agent__pb2.ImageChunk.FromString,
-                _registered_method=True)
         self.Top = channel.unary_stream(
                 '/fleet.v1.AgentService/Top',
                 request_serializer=fleet_dot_v1_dot_agent__pb2.TopRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_agent__pb2.TopSample.FromString,
+                _registered_method=True)
+        self.SendImage = channel.unary_stream(
+                '/fleet.v1.AgentService/SendImage',
+                request_serializer=fleet_dot_v1_dot_agent__pb2.SendImageRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_agent__pb2.ImageChunk.FromString,
                 _registered_method=True)
 
 
@@ -119,50 +119,58 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Console(self, request_iterator, context):
-        """The rest answers UNIMPLEMENTED until the agent has it.
+        """One VM's console. The first input names it; later ones carry what is typed. Any number of
+        readers, one writer: NOT_FOUND, NO_SUCH_VM; FAILED_PRECONDITION, CONSOLE_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Doctor(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What of the dom0's limits stands in the way of a density. Reads only.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Tune(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lifts the limits that can be lifted; without `apply` says what it would do.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListImages(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Golden images, and what they and their clones take of the pool.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportImage(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a golden image of something on this host. Ends with one message that holds `image`.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteImage(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SendImage(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Refused while clones of it exist: FAILED_PRECONDITION, IMAGE_IN_USE.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Top(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """What domains use, once an interval.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendImage(self, request, context):
+        """Answers UNIMPLEMENTED until the agent has it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -215,15 +223,15 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     request_deserializer=fleet_dot_v1_dot_agent__pb2.DeleteImageRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_agent__pb2.DeleteImageResponse.SerializeToString,
             ),
-            'SendImage': grpc.unary_stream_rpc_method_handler(
-                    servicer.SendImage,
-                    request_deserializer=fleet_dot_v1_dot_agent__pb2.SendImageRequest.FromString,
-                    response_serializer=fleet_dot_v1_dot_agent__pb2.ImageChunk.SerializeToString,
-            ),
             'Top': grpc.unary_stream_rpc_method_handler(
                     servicer.Top,
                     request_deserializer=fleet_dot_v1_dot_agent__pb2.TopRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_agent__pb2.TopSample.SerializeToString,
+            ),
+            'SendImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.SendImage,
+                    request_deserializer=fleet_dot_v1_dot_agent__pb2.SendImageRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_agent__pb2.ImageChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -480,33 +488,6 @@ class AgentService(object):
             _registered_method=True)
 
     @staticmethod
-    def SendImage(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/fleet.v1.AgentService/SendImage',
-            fleet_dot_v1_dot_agent__pb2.SendImageRequest.SerializeToString,
-            fleet_dot_v1_dot_agent__pb2.ImageChunk.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def Top(request,
             target,
             options=(),
@@ -523,6 +504,33 @@ class AgentService(object):
             '/fleet.v1.AgentService/Top',
             fleet_dot_v1_dot_agent__pb2.TopRequest.SerializeToString,
             fleet_dot_v1_dot_agent__pb2.TopSample.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.AgentService/SendImage',
+            fleet_dot_v1_dot_agent__pb2.SendImageRequest.SerializeToString,
+            fleet_dot_v1_dot_agent__pb2.ImageChunk.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,14 +47,23 @@ class AgentServiceStub:
     A slow reader gets fewer, coalesced reports, never a queue of old ones.
     """
     Console: _grpc.StreamStreamMultiCallable[_agent_pb2.ConsoleInput, _agent_pb2.ConsoleOutput]
-    """The rest answers UNIMPLEMENTED until the agent has it."""
+    """One VM's console. The first input names it; later ones carry what is typed. Any number of
+    readers, one writer: NOT_FOUND, NO_SUCH_VM; FAILED_PRECONDITION, CONSOLE_TAKEN.
+    """
     Doctor: _grpc.UnaryUnaryMultiCallable[_agent_pb2.DoctorRequest, _agent_pb2.DoctorResponse]
+    """What of the dom0's limits stands in the way of a density. Reads only."""
     Tune: _grpc.UnaryUnaryMultiCallable[_agent_pb2.TuneRequest, _agent_pb2.TuneResponse]
+    """Lifts the limits that can be lifted; without `apply` says what it would do."""
     ListImages: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListImagesRequest, _agent_pb2.ListImagesResponse]
+    """Golden images, and what they and their clones take of the pool."""
     ImportImage: _grpc.UnaryStreamMultiCallable[_agent_pb2.ImportImageRequest, _agent_pb2.ImportImageProgress]
+    """Makes a golden image of something on this host. Ends with one message that holds `image`."""
     DeleteImage: _grpc.UnaryUnaryMultiCallable[_agent_pb2.DeleteImageRequest, _agent_pb2.DeleteImageResponse]
-    SendImage: _grpc.UnaryStreamMultiCallable[_agent_pb2.SendImageRequest, _agent_pb2.ImageChunk]
+    """Refused while clones of it exist: FAILED_PRECONDITION, IMAGE_IN_USE."""
     Top: _grpc.UnaryStreamMultiCallable[_agent_pb2.TopRequest, _agent_pb2.TopSample]
+    """What domains use, once an interval."""
+    SendImage: _grpc.UnaryStreamMultiCallable[_agent_pb2.SendImageRequest, _agent_pb2.ImageChunk]
+    """Answers UNIMPLEMENTED until the agent has it."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -71,14 +80,23 @@ class AgentServiceAsyncStub(AgentServiceStub):
     A slow reader gets fewer, coalesced reports, never a queue of old ones.
     """
     Console: _aio.StreamStreamMultiCallable[_agent_pb2.ConsoleInput, _agent_pb2.ConsoleOutput]  # type: ignore[assignment]
-    """The rest answers UNIMPLEMENTED until the agent has it."""
+    """One VM's console. The first input names it; later ones carry what is typed. Any number of
+    readers, one writer: NOT_FOUND, NO_SUCH_VM; FAILED_PRECONDITION, CONSOLE_TAKEN.
+    """
     Doctor: _aio.UnaryUnaryMultiCallable[_agent_pb2.DoctorRequest, _agent_pb2.DoctorResponse]  # type: ignore[assignment]
+    """What of the dom0's limits stands in the way of a density. Reads only."""
     Tune: _aio.UnaryUnaryMultiCallable[_agent_pb2.TuneRequest, _agent_pb2.TuneResponse]  # type: ignore[assignment]
+    """Lifts the limits that can be lifted; without `apply` says what it would do."""
     ListImages: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListImagesRequest, _agent_pb2.ListImagesResponse]  # type: ignore[assignment]
+    """Golden images, and what they and their clones take of the pool."""
     ImportImage: _aio.UnaryStreamMultiCallable[_agent_pb2.ImportImageRequest, _agent_pb2.ImportImageProgress]  # type: ignore[assignment]
+    """Makes a golden image of something on this host. Ends with one message that holds `image`."""
     DeleteImage: _aio.UnaryUnaryMultiCallable[_agent_pb2.DeleteImageRequest, _agent_pb2.DeleteImageResponse]  # type: ignore[assignment]
-    SendImage: _aio.UnaryStreamMultiCallable[_agent_pb2.SendImageRequest, _agent_pb2.ImageChunk]  # type: ignore[assignment]
+    """Refused while clones of it exist: FAILED_PRECONDITION, IMAGE_IN_USE."""
     Top: _aio.UnaryStreamMultiCallable[_agent_pb2.TopRequest, _agent_pb2.TopSample]  # type: ignore[assignment]
+    """What domains use, once an interval."""
+    SendImage: _aio.UnaryStreamMultiCallable[_agent_pb2.SendImageRequest, _agent_pb2.ImageChunk]  # type: ignore[assignment]
+    """Answers UNIMPLEMENTED until the agent has it."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -116,55 +134,64 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_agent_pb2.ConsoleInput],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.ConsoleOutput], _abc.AsyncIterator[_agent_pb2.ConsoleOutput]]:
-        """The rest answers UNIMPLEMENTED until the agent has it."""
+        """One VM's console. The first input names it; later ones carry what is typed. Any number of
+        readers, one writer: NOT_FOUND, NO_SUCH_VM; FAILED_PRECONDITION, CONSOLE_TAKEN.
+        """
 
     @_abc_1.abstractmethod
     def Doctor(
         self,
         request: _agent_pb2.DoctorRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.DoctorResponse, _abc.Awaitable[_agent_pb2.DoctorResponse]]: ...
+    ) -> _typing.Union[_agent_pb2.DoctorResponse, _abc.Awaitable[_agent_pb2.DoctorResponse]]:
+        """What of the dom0's limits stands in the way of a density. Reads only."""
 
     @_abc_1.abstractmethod
     def Tune(
         self,
         request: _agent_pb2.TuneRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.TuneResponse, _abc.Awaitable[_agent_pb2.TuneResponse]]: ...
+    ) -> _typing.Union[_agent_pb2.TuneResponse, _abc.Awaitable[_agent_pb2.TuneResponse]]:
+        """Lifts the limits that can be lifted; without `apply` says what it would do."""
 
     @_abc_1.abstractmethod
     def ListImages(
         self,
         request: _agent_pb2.ListImagesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.ListImagesResponse, _abc.Awaitable[_agent_pb2.ListImagesResponse]]: ...
+    ) -> _typing.Union[_agent_pb2.ListImagesResponse, _abc.Awaitable[_agent_pb2.ListImagesResponse]]:
+        """Golden images, and what they and their clones take of the pool."""
 
     @_abc_1.abstractmethod
     def ImportImage(
         self,
         request: _agent_pb2.ImportImageRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_agent_pb2.ImportImageProgress], _abc.AsyncIterator[_agent_pb2.ImportImageProgress]]: ...
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.ImportImageProgress], _abc.AsyncIterator[_agent_pb2.ImportImageProgress]]:
+        """Makes a golden image of something on this host. Ends with one message that holds `image`."""
 
     @_abc_1.abstractmethod
     def DeleteImage(
         self,
         request: _agent_pb2.DeleteImageRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_agent_pb2.DeleteImageResponse, _abc.Awaitable[_agent_pb2.DeleteImageResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def SendImage(
-        self,
-        request: _agent_pb2.SendImageRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_agent_pb2.ImageChunk], _abc.AsyncIterator[_agent_pb2.ImageChunk]]: ...
+    ) -> _typing.Union[_agent_pb2.DeleteImageResponse, _abc.Awaitable[_agent_pb2.DeleteImageResponse]]:
+        """Refused while clones of it exist: FAILED_PRECONDITION, IMAGE_IN_USE."""
 
     @_abc_1.abstractmethod
     def Top(
         self,
         request: _agent_pb2.TopRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_agent_pb2.TopSample], _abc.AsyncIterator[_agent_pb2.TopSample]]: ...
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.TopSample], _abc.AsyncIterator[_agent_pb2.TopSample]]:
+        """What domains use, once an interval."""
+
+    @_abc_1.abstractmethod
+    def SendImage(
+        self,
+        request: _agent_pb2.SendImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.ImageChunk], _abc.AsyncIterator[_agent_pb2.ImageChunk]]:
+        """Answers UNIMPLEMENTED until the agent has it."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

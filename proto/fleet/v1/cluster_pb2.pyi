@@ -1254,13 +1254,14 @@ Global___AnnounceResponse: _TypeAlias = AnnounceResponse  # noqa: Y015
 
 @_typing.final
 class HostDoctorRequest(_message.Message):
-    """---- later ------------------------------------------------------------------------------"""
+    """---- passed on to hosts -----------------------------------------------------------------"""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HOST_FIELD_NUMBER: _builtins.int
     GUESTS_FIELD_NUMBER: _builtins.int
     host: _builtins.str
+    """may be empty while there is only one"""
     guests: _builtins.int
     def __init__(
         self,
@@ -1285,6 +1286,7 @@ class HostTuneRequest(_message.Message):
     UNDO_FIELD_NUMBER: _builtins.int
     GUESTS_FIELD_NUMBER: _builtins.int
     host: _builtins.str
+    """may be empty while there is only one"""
     apply: _builtins.bool
     undo: _builtins.bool
     guests: _builtins.int
@@ -1305,7 +1307,253 @@ class HostTuneRequest(_message.Message):
 Global___HostTuneRequest: _TypeAlias = HostTuneRequest  # noqa: Y015
 
 @_typing.final
+class HostImportImageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """may be empty while there is only one"""
+    source: _builtins.str
+    size_bytes: _builtins.int
+    @_builtins.property
+    def image(self) -> _types_pb2.Image: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        image: _types_pb2.Image | None = ...,
+        source: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "image", b"image", "size_bytes", b"size_bytes", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostImportImageRequest: _TypeAlias = HostImportImageRequest  # noqa: Y015
+
+@_typing.final
+class HostDeleteImageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """may be empty while there is only one"""
+    @_builtins.property
+    def image(self) -> _types_pb2.Image: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        image: _types_pb2.Image | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "image", b"image"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostDeleteImageRequest: _TypeAlias = HostDeleteImageRequest  # noqa: Y015
+
+@_typing.final
+class ListClusterImagesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """empty: all live ones"""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClusterImagesRequest: _TypeAlias = ListClusterImagesRequest  # noqa: Y015
+
+@_typing.final
+class HostImages(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    error: _builtins.str
+    """why it did not answer; then `images` is absent"""
+    @_builtins.property
+    def images(self) -> _agent_pb2.ListImagesResponse: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        images: _agent_pb2.ListImagesResponse | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "host", b"host", "images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostImages: _TypeAlias = HostImages  # noqa: Y015
+
+@_typing.final
+class ListClusterImagesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostImages]: ...
+    def __init__(
+        self,
+        *,
+        hosts: _abc.Iterable[Global___HostImages] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClusterImagesResponse: _TypeAlias = ListClusterImagesResponse  # noqa: Y015
+
+@_typing.final
+class ClusterTopRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    FLEET_FIELD_NUMBER: _builtins.int
+    INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """empty: all that run the fleet, or all live ones"""
+    fleet: _builtins.str
+    """its name; empty: all fleets"""
+    interval_seconds: _builtins.float
+    limit: _builtins.int
+    """rows of domains; 0: 1000, which is also the most"""
+    order: _agent_pb2.TopOrder.ValueType
+    samples: _builtins.int
+    """0: until the call is cancelled"""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        fleet: _builtins.str = ...,
+        interval_seconds: _builtins.float = ...,
+        limit: _builtins.int = ...,
+        order: _agent_pb2.TopOrder.ValueType = ...,
+        samples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "host", b"host", "interval_seconds", b"interval_seconds", "limit", b"limit", "order", b"order", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterTopRequest: _TypeAlias = ClusterTopRequest  # noqa: Y015
+
+@_typing.final
+class HostTop(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    @_builtins.property
+    def sample(self) -> _agent_pb2.HostSample: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        sample: _agent_pb2.HostSample | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "sample", b"sample"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostTop: _TypeAlias = HostTop  # noqa: Y015
+
+@_typing.final
+class DomainTop(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    @_builtins.property
+    def sample(self) -> _agent_pb2.DomainSample: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        sample: _agent_pb2.DomainSample | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "sample", b"sample"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DomainTop: _TypeAlias = DomainTop  # noqa: Y015
+
+@_typing.final
+class ClusterTopSample(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAINS_FIELD_NUMBER: _builtins.int
+    FLEETS_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    SILENT_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    window_seconds: _builtins.float
+    @_builtins.property
+    def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___DomainTop]:
+        """the first ones in order, of all hosts together"""
+
+    @_builtins.property
+    def fleets(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.FleetSample]: ...
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostTop]: ...
+    @_builtins.property
+    def silent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """hosts that were asked and have not answered"""
+
+    def __init__(
+        self,
+        *,
+        domains: _abc.Iterable[Global___DomainTop] | None = ...,
+        fleets: _abc.Iterable[_agent_pb2.FleetSample] | None = ...,
+        hosts: _abc.Iterable[Global___HostTop] | None = ...,
+        silent: _abc.Iterable[_builtins.str] | None = ...,
+        window_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domains", b"domains", "fleets", b"fleets", "hosts", b"hosts", "silent", b"silent", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterTopSample: _TypeAlias = ClusterTopSample  # noqa: Y015
+
+@_typing.final
 class DrainRequest(_message.Message):
+    """---- later ------------------------------------------------------------------------------"""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     HOST_FIELD_NUMBER: _builtins.int
@@ -1586,38 +1834,3 @@ class ControlVmsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ControlVmsResponse: _TypeAlias = ControlVmsResponse  # noqa: Y015
-
-@_typing.final
-class ListClusterImagesRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListClusterImagesRequest: _TypeAlias = ListClusterImagesRequest  # noqa: Y015
-
-@_typing.final
-class ListClusterImagesResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    IMAGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def images(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.ImageOnHost]: ...
-    def __init__(
-        self,
-        *,
-        images: _abc.Iterable[_agent_pb2.ImageOnHost] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListClusterImagesResponse: _TypeAlias = ListClusterImagesResponse  # noqa: Y015

@@ -120,6 +120,26 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.HostTuneRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_agent__pb2.TuneResponse.FromString,
                 _registered_method=True)
+        self.ImportImage = channel.unary_stream(
+                '/fleet.v1.ClusterService/ImportImage',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.HostImportImageRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_agent__pb2.ImportImageProgress.FromString,
+                _registered_method=True)
+        self.DeleteImage = channel.unary_unary(
+                '/fleet.v1.ClusterService/DeleteImage',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.HostDeleteImageRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_agent__pb2.DeleteImageResponse.FromString,
+                _registered_method=True)
+        self.ListImages = channel.unary_unary(
+                '/fleet.v1.ClusterService/ListImages',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.FromString,
+                _registered_method=True)
+        self.Top = channel.unary_stream(
+                '/fleet.v1.ClusterService/Top',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ClusterTopRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.ClusterTopSample.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_stream(
                 '/fleet.v1.ClusterService/Drain',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.DrainRequest.SerializeToString,
@@ -149,11 +169,6 @@ class ClusterServiceStub(object):
                 '/fleet.v1.ClusterService/ControlVms',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ControlVmsRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.ControlVmsResponse.FromString,
-                _registered_method=True)
-        self.ListClusterImages = channel.unary_unary(
-                '/fleet.v1.ClusterService/ListClusterImages',
-                request_serializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.SerializeToString,
-                response_deserializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.FromString,
                 _registered_method=True)
 
 
@@ -251,7 +266,9 @@ class ClusterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Console(self, request_iterator, context):
-        """The rest answers UNIMPLEMENTED until the controller has it.
+        """Passed on to one host's agent, which answers. A host that cannot be reached: UNAVAILABLE,
+        HOST_UNREACHABLE. A console that is read only, Doctor, Tune without a change, ListImages and
+        Top may be asked by viewers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -269,8 +286,34 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Drain(self, request, context):
+    def ImportImage(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImages(self, request, context):
+        """Asked of many hosts at once; whoever does not answer in time is named and left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Top(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """The rest answers UNIMPLEMENTED until the controller has it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -300,12 +343,6 @@ class ClusterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ControlVms(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListClusterImages(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -399,6 +436,26 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.HostTuneRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_agent__pb2.TuneResponse.SerializeToString,
             ),
+            'ImportImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.ImportImage,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.HostImportImageRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_agent__pb2.ImportImageProgress.SerializeToString,
+            ),
+            'DeleteImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteImage,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.HostDeleteImageRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_agent__pb2.DeleteImageResponse.SerializeToString,
+            ),
+            'ListImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImages,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.SerializeToString,
+            ),
+            'Top': grpc.unary_stream_rpc_method_handler(
+                    servicer.Top,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ClusterTopRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.ClusterTopSample.SerializeToString,
+            ),
             'Drain': grpc.unary_stream_rpc_method_handler(
                     servicer.Drain,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.DrainRequest.FromString,
@@ -428,11 +485,6 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ControlVms,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.ControlVmsRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.ControlVmsResponse.SerializeToString,
-            ),
-            'ListClusterImages': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListClusterImages,
-                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.FromString,
-                    response_serializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -905,6 +957,114 @@ class ClusterService(object):
             _registered_method=True)
 
     @staticmethod
+    def ImportImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ImportImage',
+            fleet_dot_v1_dot_cluster__pb2.HostImportImageRequest.SerializeToString,
+            fleet_dot_v1_dot_agent__pb2.ImportImageProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/DeleteImage',
+            fleet_dot_v1_dot_cluster__pb2.HostDeleteImageRequest.SerializeToString,
+            fleet_dot_v1_dot_agent__pb2.DeleteImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ListImages',
+            fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Top(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Top',
+            fleet_dot_v1_dot_cluster__pb2.ClusterTopRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.ClusterTopSample.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Drain(request,
             target,
             options=(),
@@ -1056,33 +1216,6 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/ControlVms',
             fleet_dot_v1_dot_cluster__pb2.ControlVmsRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.ControlVmsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListClusterImages(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/fleet.v1.ClusterService/ListClusterImages',
-            fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.SerializeToString,
-            fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,16 +58,24 @@ class ClusterServiceStub:
     Announce: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.AnnounceRequest, _cluster_pb2.AnnounceResponse]
     """An agent says where it can be reached. Its certificate says who it is."""
     Console: _grpc.StreamStreamMultiCallable[_agent_pb2.ConsoleInput, _agent_pb2.ConsoleOutput]
-    """The rest answers UNIMPLEMENTED until the controller has it."""
+    """Passed on to one host's agent, which answers. A host that cannot be reached: UNAVAILABLE,
+    HOST_UNREACHABLE. A console that is read only, Doctor, Tune without a change, ListImages and
+    Top may be asked by viewers.
+    """
     Doctor: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.HostDoctorRequest, _agent_pb2.DoctorResponse]
     Tune: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.HostTuneRequest, _agent_pb2.TuneResponse]
+    ImportImage: _grpc.UnaryStreamMultiCallable[_cluster_pb2.HostImportImageRequest, _agent_pb2.ImportImageProgress]
+    DeleteImage: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.HostDeleteImageRequest, _agent_pb2.DeleteImageResponse]
+    ListImages: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListClusterImagesRequest, _cluster_pb2.ListClusterImagesResponse]
+    """Asked of many hosts at once; whoever does not answer in time is named and left out."""
+    Top: _grpc.UnaryStreamMultiCallable[_cluster_pb2.ClusterTopRequest, _cluster_pb2.ClusterTopSample]
     Drain: _grpc.UnaryStreamMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainProgress]
+    """The rest answers UNIMPLEMENTED until the controller has it."""
     RemoveHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RemoveHostRequest, _cluster_pb2.RemoveHostResponse]
     DeclareLost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DeclareLostRequest, _cluster_pb2.HostSummary]
     ReleaseBreaker: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ReleaseBreakerRequest, _cluster_pb2.ReleaseBreakerResponse]
     Rollout: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RolloutRequest, _cluster_pb2.RolloutStatus]
     ControlVms: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ControlVmsRequest, _cluster_pb2.ControlVmsResponse]
-    ListClusterImages: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListClusterImagesRequest, _cluster_pb2.ListClusterImagesResponse]
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -94,16 +102,24 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     Announce: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AnnounceRequest, _cluster_pb2.AnnounceResponse]  # type: ignore[assignment]
     """An agent says where it can be reached. Its certificate says who it is."""
     Console: _aio.StreamStreamMultiCallable[_agent_pb2.ConsoleInput, _agent_pb2.ConsoleOutput]  # type: ignore[assignment]
-    """The rest answers UNIMPLEMENTED until the controller has it."""
+    """Passed on to one host's agent, which answers. A host that cannot be reached: UNAVAILABLE,
+    HOST_UNREACHABLE. A console that is read only, Doctor, Tune without a change, ListImages and
+    Top may be asked by viewers.
+    """
     Doctor: _aio.UnaryUnaryMultiCallable[_cluster_pb2.HostDoctorRequest, _agent_pb2.DoctorResponse]  # type: ignore[assignment]
     Tune: _aio.UnaryUnaryMultiCallable[_cluster_pb2.HostTuneRequest, _agent_pb2.TuneResponse]  # type: ignore[assignment]
+    ImportImage: _aio.UnaryStreamMultiCallable[_cluster_pb2.HostImportImageRequest, _agent_pb2.ImportImageProgress]  # type: ignore[assignment]
+    DeleteImage: _aio.UnaryUnaryMultiCallable[_cluster_pb2.HostDeleteImageRequest, _agent_pb2.DeleteImageResponse]  # type: ignore[assignment]
+    ListImages: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListClusterImagesRequest, _cluster_pb2.ListClusterImagesResponse]  # type: ignore[assignment]
+    """Asked of many hosts at once; whoever does not answer in time is named and left out."""
+    Top: _aio.UnaryStreamMultiCallable[_cluster_pb2.ClusterTopRequest, _cluster_pb2.ClusterTopSample]  # type: ignore[assignment]
     Drain: _aio.UnaryStreamMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainProgress]  # type: ignore[assignment]
+    """The rest answers UNIMPLEMENTED until the controller has it."""
     RemoveHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RemoveHostRequest, _cluster_pb2.RemoveHostResponse]  # type: ignore[assignment]
     DeclareLost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DeclareLostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
     ReleaseBreaker: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ReleaseBreakerRequest, _cluster_pb2.ReleaseBreakerResponse]  # type: ignore[assignment]
     Rollout: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RolloutRequest, _cluster_pb2.RolloutStatus]  # type: ignore[assignment]
     ControlVms: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ControlVmsRequest, _cluster_pb2.ControlVmsResponse]  # type: ignore[assignment]
-    ListClusterImages: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListClusterImagesRequest, _cluster_pb2.ListClusterImagesResponse]  # type: ignore[assignment]
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -217,7 +233,10 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_agent_pb2.ConsoleInput],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.ConsoleOutput], _abc.AsyncIterator[_agent_pb2.ConsoleOutput]]:
-        """The rest answers UNIMPLEMENTED until the controller has it."""
+        """Passed on to one host's agent, which answers. A host that cannot be reached: UNAVAILABLE,
+        HOST_UNREACHABLE. A console that is read only, Doctor, Tune without a change, ListImages and
+        Top may be asked by viewers.
+        """
 
     @_abc_1.abstractmethod
     def Doctor(
@@ -234,11 +253,41 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_pb2.TuneResponse, _abc.Awaitable[_agent_pb2.TuneResponse]]: ...
 
     @_abc_1.abstractmethod
+    def ImportImage(
+        self,
+        request: _cluster_pb2.HostImportImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.ImportImageProgress], _abc.AsyncIterator[_agent_pb2.ImportImageProgress]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteImage(
+        self,
+        request: _cluster_pb2.HostDeleteImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.DeleteImageResponse, _abc.Awaitable[_agent_pb2.DeleteImageResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListImages(
+        self,
+        request: _cluster_pb2.ListClusterImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListClusterImagesResponse, _abc.Awaitable[_cluster_pb2.ListClusterImagesResponse]]:
+        """Asked of many hosts at once; whoever does not answer in time is named and left out."""
+
+    @_abc_1.abstractmethod
+    def Top(
+        self,
+        request: _cluster_pb2.ClusterTopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.ClusterTopSample], _abc.AsyncIterator[_cluster_pb2.ClusterTopSample]]: ...
+
+    @_abc_1.abstractmethod
     def Drain(
         self,
         request: _cluster_pb2.DrainRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.DrainProgress], _abc.AsyncIterator[_cluster_pb2.DrainProgress]]: ...
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.DrainProgress], _abc.AsyncIterator[_cluster_pb2.DrainProgress]]:
+        """The rest answers UNIMPLEMENTED until the controller has it."""
 
     @_abc_1.abstractmethod
     def RemoveHost(
@@ -274,12 +323,5 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.ControlVmsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ControlVmsResponse, _abc.Awaitable[_cluster_pb2.ControlVmsResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def ListClusterImages(
-        self,
-        request: _cluster_pb2.ListClusterImagesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_cluster_pb2.ListClusterImagesResponse, _abc.Awaitable[_cluster_pb2.ListClusterImagesResponse]]: ...
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

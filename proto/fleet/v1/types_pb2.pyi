@@ -364,6 +364,8 @@ class FleetSpec(_message.Message):
     PLACEMENT_FIELD_NUMBER: _builtins.int
     ON_LOSS_FIELD_NUMBER: _builtins.int
     ON_ISOLATION_STOP_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    MORE_DISKS_FIELD_NUMBER: _builtins.int
+    MORE_NETWORKS_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
     """a multiple of 1 MiB"""
     vcpus: _builtins.int
@@ -386,6 +388,12 @@ class FleetSpec(_message.Message):
     def admission(self) -> Global___Admission: ...
     @_builtins.property
     def placement(self) -> Global___Placement: ...
+    @_builtins.property
+    def more_disks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExtraDisk]: ...
+    @_builtins.property
+    def more_networks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Network]:
+        """the second interface and those after it"""
+
     def __init__(
         self,
         *,
@@ -400,10 +408,12 @@ class FleetSpec(_message.Message):
         placement: Global___Placement | None = ...,
         on_loss: Global___OnLoss.ValueType = ...,
         on_isolation_stop_after_seconds: _builtins.int = ...,
+        more_disks: _abc.Iterable[Global___ExtraDisk] | None = ...,
+        more_networks: _abc.Iterable[Global___Network] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "image", b"image", "memory_bytes", b"memory_bytes", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,8 +448,9 @@ Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class Boot(_message.Message):
-    """Explicit kernel, initrd and command line. `{name}`, `{index}` and `{mac}` are filled in
-    for each VM in the command line.
+    """Explicit kernel, initrd and command line. `{name}`, `{index}`, `{mac}` and `{address}` are
+    filled in for each VM in the command line; `{address}` is that in `network.prefix`, with the
+    length of the prefix: 10.0.0.2/8.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -491,6 +502,36 @@ class Disk(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Disk: _TypeAlias = Disk  # noqa: Y015
+
+@_typing.final
+class ExtraDisk(_message.Message):
+    """A further disk: something that exists on every host, never cloned and never removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """device name in the guest, such as xvdb"""
+    path: _builtins.str
+    """a device node or a file; `{name}` and `{index}` are filled in"""
+    read_only: _builtins.bool
+    """one that is shared must be"""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        path: _builtins.str = ...,
+        read_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "read_only", b"read_only", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtraDisk: _TypeAlias = ExtraDisk  # noqa: Y015
 
 @_typing.final
 class Network(_message.Message):
