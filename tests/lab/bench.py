@@ -148,11 +148,12 @@ def _host() -> Any:
 def _agent() -> dict[str, float]:
     """The agent's resident memory in MiB, CPU seconds, descriptors; and others' of the dom0."""
     script = (
-        "P=$(systemctl show -P MainPID fleet-agent); X=$(pgrep xenconsoled);"
-        "L=$(pgrep -x libvirtd); O=$(pgrep xenstored); grep VmRSS /proc/$P/status | tr -dc '0-9\\n';"
-        "cut -d' ' -f14,15 /proc/$P/stat; for p in $P $X $L $O; do ls /proc/$p/fd | wc -l;"
-        "grep VmRSS /proc/$p/status | tr -dc '0-9\\n'; done; ls /dev/pts | wc -l;"
-        "xenstore-ls | wc -l"
+        "P=$(systemctl show -P MainPID fleet-agent); X=$(pgrep xenconsoled); "
+        "L=$(pgrep -x libvirtd); O=$(pgrep xenstored); "
+        "memory() { grep VmRSS /proc/$1/status | tr -dc '0-9\\n'; }; "
+        "memory $P; cut -d' ' -f14,15 /proc/$P/stat; "
+        "for p in $P $X $L $O; do ls /proc/$p/fd | wc -l; memory $p; done; "
+        "ls /dev/pts | wc -l; xenstore-ls | wc -l"
     )
     lines = ssh(script).split("\n")
     user, system = lines[1].split()

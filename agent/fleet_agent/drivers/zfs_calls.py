@@ -10,6 +10,7 @@ import errno
 import importlib
 import os
 import subprocess
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol, cast
@@ -38,7 +39,7 @@ class ZfsCalls(Protocol):
     """What the driver asks of ZFS. Names are full dataset names."""
 
     def clone(self, name: str, origin: str, marks: Mapping[str, str], size: int) -> None:
-        """A volume from a snapshot, with its marks at once, volmode=dev; `size` in bytes, 0 for
+        """A volume from a snapshot, with its marks at once and volmode=dev; `size` in bytes, 0 for
         the snapshot's. Raises ZfsError."""
 
     def destroy(self, name: str) -> None:
@@ -90,18 +91,30 @@ class HostZfs:
             )
         self._lzc = cast(_Lzc, module)
         self._links = NodeLinks()
+        self._asking = threading.Lock()
+        self._volmodes: dict[str, str] = {}
 
     def clone(self, name: str, origin: str, marks: Mapping[str, str], size: int) -> None:
         properties: dict[bytes, bytes | int] = {
             (PROPERTY_PREFIX + field).encode(): value.encode() for field, value in marks.items()
         }
-        properties[b"volmode"] = VOLMODE_DEV
+        if not self._inherits_dev(name.rpartition("/")[0]):
+            properties[b"volmode"] = VOLMODE_DEV
         if size:
             properties[b"volsize"] = size
         try:
             self._lzc.lzc_clone(name.encode(), origin.encode(), properties)
         except self._error as error:
             raise _zfs_error(error) from error
+
+    def _inherits_dev(self, parent: str) -> bool:
+        """Whether volumes below it have volmode=dev without being told. Given with a clone that
+        would have it anyway, ZFS makes the device, removes it, and makes it anew: twice the work.
+        Asked once in the life of the agent. Raises DriverError."""
+        with self._asking:
+            if parent not in self._volmodes:
+                (self._volmodes[parent],) = _zfs("get", "-H", "-o", "value", "volmode", parent)
+            return self._volmodes[parent] == "dev"
 
     def destroy(self, name: str) -> None:
         try:
