@@ -32,6 +32,9 @@ class Footprint:
     assumed: bool = True
 
 
+ASSUMED = Footprint()
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A daemon of the dom0: how many files it may open, and the systemd unit it lives in (empty
@@ -84,7 +87,7 @@ class Dom0Facts:
     pool_bytes: int | None = None
     pool_free_bytes: int | None = None
     own_files: Mapping[str, str] = field(default_factory=dict)  # those that tuning wrote
-    footprint: Footprint = Footprint()
+    footprint: Footprint = ASSUMED
     unread: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -97,7 +100,7 @@ def footprint_of(assignment: Assignment) -> Footprint:
     ]
     vms = sum(count for _, count in counted)
     if not vms:
-        return Footprint()
+        return ASSUMED
     specs = [spec for spec, count in counted if count]
     bridges = {one for spec in specs for one in _bridges(spec)}
     return Footprint(
