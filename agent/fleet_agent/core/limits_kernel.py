@@ -95,12 +95,14 @@ LIMITS = (
     Limit(
         name="aio_requests",
         title="asynchronous I/O requests",
-        source="LXD production notes; QEMU asks for 1,024 a disk",
+        source="LXD production notes; QEMU asks for 1,024 a disk, and does with threads else",
         found=_aio,
         needed=lambda guests, facts: guests * AIO_EVENTS_A_DISK * max(1, facts.footprint.disks),
         remedy=lambda guests, facts: sysctl(
-            "fs.aio-max-nr", power_of_two(guests * AIO_EVENTS_A_DISK * facts.footprint.disks)
+            "fs.aio-max-nr",
+            power_of_two(guests * AIO_EVENTS_A_DISK * max(1, facts.footprint.disks)),
         ),
+        advisory=True,
     ),
     Limit(
         name="inotify_instances",
