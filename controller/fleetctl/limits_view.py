@@ -114,15 +114,13 @@ def _recipes(rows: Iterable[agent.LimitVerdict]) -> Iterator[str]:
 def recipes(changes: Iterable[tuple[str, str]]) -> Iterator[str]:
     """From (file, lines): what follows a line, "# then ...", is said once a file."""
     lines: dict[str, list[str]] = {}
-    after: dict[str, list[str]] = {}
     for file, change in changes:
-        for line in change.splitlines():
-            held = after if line.startswith("# then ") else lines
-            if line not in held.setdefault(file, []):
-                held[file].append(line)
-    for file, held_lines in lines.items():
+        lines.setdefault(file, []).extend(change.splitlines())
+    for file, held in lines.items():
         yield f"  in {file}:" if file else "  by hand:"
-        yield from (f"      {line}" for line in (*held_lines, *after.get(file, ())))
+        if file:
+            held = sorted(dict.fromkeys(held), key=lambda line: line.startswith("# then "))
+        yield from (f"      {line}" for line in held)
 
 
 def _met(answer: agent.DoctorResponse) -> Iterator[str]:

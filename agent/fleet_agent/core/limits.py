@@ -151,11 +151,12 @@ def summary(verdicts: tuple[Verdict, ...], guests: int, host: str) -> str:
     if bound is None or bound.remedy is None:
         return _fits(verdicts, guests)
     told = f"this host admits {bound.admits:,} guests: {bound.limit.title}; "
-    told += f"{instruction(bound.remedy, host)} for {guests:,}"
+    told += instruction(bound.remedy, host)
     others = sum(one.binds and one.fails for one in verdicts) - 1
-    if others:
-        told += f"; {others} more limit{'s' * (others > 1)} stand{'s' * (others == 1)} in the way"
-    return told
+    if not others:
+        return f"{told} for {guests:,}"
+    more = "1 more limit is" if others == 1 else f"{others} more limits are"
+    return f"{told}; {more} in the way of {guests:,}"
 
 
 def _fits(verdicts: tuple[Verdict, ...], guests: int) -> str:

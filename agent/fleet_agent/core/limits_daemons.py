@@ -143,7 +143,7 @@ LIMITS = (
         found=of_xen(_store),
         needed=lambda guests, facts: int(guests > OXENSTORED_FROM),
         remedy=lambda guests, facts: by_hand(
-            "XENSTORED=/usr/sbin/oxenstored", "/etc/default/xencommons", then="reboot", reboot=True
+            "XENSTORED=/usr/sbin/oxenstored", "/etc/default/xen", then="reboot", reboot=True
         ),
         advisory=True,
         shown=named(STORES),

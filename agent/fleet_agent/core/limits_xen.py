@@ -259,9 +259,7 @@ LIMITS = (
         source="xen-command-line, dom0_max_vcpus: each CPU more has queues and timers of its own",
         found=_most_vcpus,
         needed=_vcpus_needed,
-        remedy=lambda guests, facts: xen_option(
-            f"dom0_max_vcpus={_vcpus_needed(guests, facts)} dom0_vcpus_pin"
-        ),
+        remedy=lambda guests, facts: xen_option(f"dom0_max_vcpus={_vcpus_needed(guests, facts)}"),
         advisory=True,
         most=True,
     ),

@@ -10,6 +10,8 @@ import os
 import re
 from pathlib import Path
 
+from fleet_agent.core.limits_met import explained
+
 # Kind, and the words of libvirt, libxl and libxc that tell it; the first row that fits counts.
 # "segment kernel too large" and "count_pgtables" come from libxc's domain builder when the guest
 # has too little memory for its own kernel: giving the host more memory would not help.
@@ -32,11 +34,18 @@ LINE_LENGTH = 200
 
 def start_failure(message: str, log: str) -> tuple[str, str]:
     """(kind, sentence) for a failed start, from libvirt's message and what its driver's log
-    gained meanwhile. Kinds: no_memory, kernel, disk, network, console, hypervisor_error."""
+    gained meanwhile. Kinds: no_memory, kernel, disk, network, console, hypervisor_error. A limit
+    of the dom0 that was met is named in the sentence, with what lifts it."""
+    lines = [_TIMESTAMP.sub("", line)[:LINE_LENGTH] for line in log.splitlines() if line.strip()]
+    kind, told = _reason(message, lines)
+    met = next(filter(None, map(explained, (message, *lines))), "")
+    return kind, f"{told}: {met}" if met else told
+
+
+def _reason(message: str, lines: list[str]) -> tuple[str, str]:
     kind = _kind_of(message)
     if kind != "hypervisor_error":
         return kind, message
-    lines = [_TIMESTAMP.sub("", line)[:LINE_LENGTH] for line in log.splitlines() if line.strip()]
     for line in lines:
         kind = _kind_of(line)
         if kind != "hypervisor_error":
