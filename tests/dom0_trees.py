@@ -121,7 +121,11 @@ def modern_dom0(
     release = "6.12.57+deb13-amd64"
     made = linux(root, release)
     xen(made, release, (4, 20), command_line, 65_536)
-    made.put("/dev/kmsg", "6,1,0,-;xen:events: Using FIFO-based ABI\n SUBSYSTEM=x\n")
+    made.put(
+        "/dev/kmsg",
+        "6,0,0,-;NR_IRQS: 524544, nr_irqs: 1024\n"
+        "6,1,0,-;xen:events: Using FIFO-based ABI\n SUBSYSTEM=x\n",
+    )
     for key, value in {
         "xen_blkback/parameters/max_persistent_grants": "1056",
         "xen_blkback/parameters/max_queues": "8",

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent import host, logs, settings
 from fleet_agent.agent import Agent, AgentSettings
+from fleet_agent.alarm import Alarm
 from fleet_agent.announce import Announcer, AnnounceSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
@@ -96,7 +97,8 @@ async def run(asked: Settings) -> None:
             on_watched=lambda held: watched[0].on_watched(held),
         )
         await agent.open()
-        doctor = open_doctor(asked, drivers, agent)
+        stirred = Alarm()
+        doctor = open_doctor(asked, drivers, agent, stirred.ring)
         # Before anything is announced: nobody is to place what this host would not bear.
         agent.set_facts(await bound_by_limits(agent.facts, doctor, agent.facts))
         services = SharedServices()
@@ -113,7 +115,7 @@ async def run(asked: Settings) -> None:
         )
         watched.append(announcer)
         try:
-            facts_kept = keep_facts(asked, drivers, doctor, agent, announcer)
+            facts_kept = keep_facts(asked, drivers, doctor, agent, announcer, stirred)
             await serve(agent, announcer, server, services, facts_kept)
         finally:
             doctor.close()
@@ -215,7 +217,9 @@ async def bound_by_limits(
     return bound
 
 
-def open_doctor(asked: Settings, drivers: Drivers, agent: Agent) -> Dom0Doctor:
+def open_doctor(
+    asked: Settings, drivers: Drivers, agent: Agent, tuned: Callable[[], None]
+) -> Dom0Doctor:
     async def circumstances() -> Circumstances:
         around = Circumstances(
             qemu_disks=asked.storage.kind != "zfs" or not asked.hypervisor.uri.startswith("xen"),
@@ -229,13 +233,18 @@ def open_doctor(asked: Settings, drivers: Drivers, agent: Agent) -> Dom0Doctor:
         return replace(around, pool_bytes=pool.total_bytes, pool_free_bytes=pool.free_bytes)
 
     record = RecordFile(Path(asked.ledger).with_name("tuning.json"))
-    return Dom0Doctor(agent.host_id, asked.guests, circumstances, HostTree(), record)
+    return Dom0Doctor(agent.host_id, asked.guests, circumstances, HostTree(), record, tuned=tuned)
 
 
 async def keep_facts(
-    asked: Settings, drivers: Drivers, doctor: Doctor, agent: Agent, announcer: Announcer
+    asked: Settings,
+    drivers: Drivers,
+    doctor: Doctor,
+    agent: Agent,
+    announcer: Announcer,
+    stirred: Alarm,
 ) -> None:
-    """Ask the drivers until they answer, and again from time to time."""
+    """Ask the drivers until they answer, and again from time to time and when stirred."""
     while True:
         try:
             async with asyncio.timeout(FACTS_DEADLINE):
@@ -250,7 +259,7 @@ async def keep_facts(
             tell_capacity(agent.facts.capacity, facts.capacity)
             agent.set_facts(facts)
             announcer.announce_anew()
-        await asyncio.sleep(FACTS_SECONDS)
+        await stirred.sleep(FACTS_SECONDS)
 
 
 def tell_capacity(before: types.Capacity, now: types.Capacity) -> None:

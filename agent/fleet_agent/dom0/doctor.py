@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
-from fleet_agent.core.dom0_facts import Dom0Facts
+from fleet_agent.core.dom0_facts import Dom0Facts, Process
 from fleet_agent.core.limits import (
     Limit,
     NotApplicable,
@@ -22,7 +22,7 @@ from fleet_agent.core.limits import (
 from fleet_agent.core.limits_met import LimitMet
 from fleet_agent.core.limits_table import LIMITS
 from fleet_agent.core.remedies import by_hand
-from fleet_agent.core.tuning import tuning
+from fleet_agent.core.tuning import Change, tuning
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.met import read_met
 from fleet_agent.dom0.probe import Circumstances, read_facts
@@ -87,7 +87,11 @@ class Dom0Doctor:
         circumstances: Callable[[], Awaitable[Circumstances]],
         tree: HostTree,
         record: RecordFile,
+        *,
+        tuned: Callable[[], None],
     ) -> None:
+        """`tuned` is told whenever limits may have changed."""
+        self._told = tuned
         self._host = host
         self._guests = guests
         self._circumstances = circumstances
@@ -104,13 +108,24 @@ class Dom0Doctor:
 
     async def tune(self, guests: int, wish: Wish) -> tuple[Outcome, ...]:
         async with asyncio.timeout(DEADLINE):
-            if wish is Wish.UNDO:
-                return await self._in_thread(self._tuner.undo)
-            facts = await self._facts()
-            verdicts = judge(LIMITS, facts, guests or self._guests)
-            changes = tuning(verdicts, facts.own_files)
-            act = self._tuner.apply if wish is Wish.APPLY else self._tuner.look
-            return await self._in_thread(lambda: act(changes, facts.processes))
+            if wish is Wish.PLAN:
+                return await self._change(guests, self._tuner.look)
+            try:
+                if wish is Wish.UNDO:
+                    return await self._in_thread(self._tuner.undo)
+                return await self._change(guests, self._tuner.apply)
+            finally:
+                self._told()
+
+    async def _change(
+        self,
+        guests: int,
+        act: Callable[[Iterable[Change], Mapping[str, Process]], tuple[Outcome, ...]],
+    ) -> tuple[Outcome, ...]:
+        facts = await self._facts()
+        verdicts = judge(LIMITS, facts, guests or self._guests)
+        changes = tuning(verdicts, facts.own_files)
+        return await self._in_thread(lambda: act(changes, facts.processes))
 
     def close(self) -> None:
         self._executor.shutdown(wait=False)

@@ -28,6 +28,10 @@ _KINDS = (
 _PATTERNS = tuple((kind, re.compile(words, re.IGNORECASE)) for kind, words in _KINDS)
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+\+\d{4}: ")
 
+# tools/console/daemon/main.c: a pty's two ends, an event channel, a log.
+FILES_OF_A_CONSOLE = 4
+_FILES = re.compile(r"^Max open files\s+(\d+)", re.MULTILINE)
+
 LOG_END_BYTES = 64 * 1024
 LINE_LENGTH = 200
 
@@ -52,6 +56,22 @@ def _reason(message: str, lines: list[str]) -> tuple[str, str]:
             return kind, f"{message}: {line}"
     # A cause stands before its consequences.
     return "hypervisor_error", f"{message}: {lines[0]}" if lines else message
+
+
+def xenconsoled_full(proc: Path = Path("/proc")) -> str:
+    """In words when xenconsoled has as many files open as it may, but for the few that a console
+    needs; empty when it has room, or when nothing of it can be read."""
+    try:
+        for folder in proc.glob("[0-9]*"):
+            if (folder / "comm").read_text() == "xenconsoled\n":
+                may = _FILES.search((folder / "limits").read_text())
+                held = len(os.listdir(folder / "fd"))
+                if may and held + FILES_OF_A_CONSOLE > int(may[1]):
+                    return f"xenconsoled has {held} of its {may[1]} files open"
+                return ""
+    except OSError:
+        return ""
+    return ""
 
 
 def log_size(log: Path) -> int:
