@@ -21,7 +21,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.board import Board
-from fleet_agent.core.assignment import BadAssignment, Order
+from fleet_agent.core.assignment import Assignment, BadAssignment, Order
 from fleet_agent.core.deviations import DIED, BackOff, Deviations
 from fleet_agent.core.model import Kin, Mark, Phase, StepFailure, VmState
 from fleet_agent.core.plan import Plan, Snapshot, Step, StepKind, plan, snapshot_of
@@ -128,6 +128,11 @@ class Agent:
     def term(self) -> Order:
         """The highest seen."""
         return self._orders.record.term
+
+    @property
+    def assignment(self) -> Assignment:
+        """What the host is to have, as the ledger says."""
+        return self._orders.assignment
 
     @property
     def epoch(self) -> Order:

@@ -11,9 +11,11 @@ import grpc
 from fleet.transport import Refusal, Role, abort, peer_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet_agent import api_doctor
 from fleet_agent.agent import Agent
-from fleet_agent.api_later import Context, RpcsNotOffered
+from fleet_agent.api_later import Context, RpcsNotOffered, not_offered
 from fleet_agent.core.assignment import BadAssignment, Order, order_of
+from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.ledger import LedgerError, LedgerFull
 from fleet_agent.orders import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reports import Pace, Reports
@@ -33,8 +35,10 @@ _REFUSED = tuple(kind for kind, _, _ in _REASONS)
 class AgentApi(RpcsNotOffered):
     """Translates; decides nothing but who may call."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, *, doctor: Doctor | None = None) -> None:
+        """Without a doctor its calls answer UNIMPLEMENTED."""
         self._agent = agent
+        self._doctor = doctor
 
     async def Describe(
         self, request: wire.DescribeRequest, context: Context
@@ -83,6 +87,28 @@ class AgentApi(RpcsNotOffered):
             self._agent.close_reports(reports)
         if term < self._agent.term:
             await _refuse(context, StaleTerm("a newer leader watches this host"))
+
+    async def Doctor(self, request: wire.DoctorRequest, context: Context) -> wire.DoctorResponse:
+        await _check_caller(context)
+        if self._doctor is None:
+            await not_offered(context, "Doctor")
+        try:
+            return await api_doctor.examine(self._doctor, request)
+        except api_doctor.Refused as error:
+            await abort(context, error.refusal)
+
+    async def Tune(self, request: wire.TuneRequest, context: Context) -> wire.TuneResponse:
+        await _check_caller(context)
+        if self._doctor is None:
+            await not_offered(context, "Tune")
+        try:
+            if api_doctor.changes_something(request):
+                await self._agent.heard(order_of(request.term))
+            return await api_doctor.tune(self._doctor, request)
+        except _REFUSED as error:
+            await _refuse(context, error)
+        except api_doctor.Refused as error:
+            await abort(context, error.refusal)
 
 
 async def _send(reports: Reports, context: Context) -> None:

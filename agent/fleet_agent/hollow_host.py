@@ -17,6 +17,7 @@ from fleet_agent.agent import Agent, AgentSettings
 from fleet_agent.announce import Announcer, AnnounceSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
+from fleet_agent.dom0.doctor import HollowDoctor
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
 from fleet_agent.drivers.profile import Profile
 from fleet_agent.ledger import MemoryLedger
@@ -101,7 +102,8 @@ class HollowHost:
             on_watched=self._on_watched,
         )
         self.agent = agent
-        self._server = AgentServer(AgentApi(agent), around.services, identity.for_server())
+        api = AgentApi(agent, doctor=HollowDoctor(self.id, settings.per_host))
+        self._server = AgentServer(api, around.services, identity.for_server())
         self._announcer = Announcer(
             GrpcControllerClient(identity),
             settings.endpoints,

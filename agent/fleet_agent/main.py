@@ -9,9 +9,9 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,16 @@ from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent import host, logs, settings
 from fleet_agent.agent import Agent, AgentSettings
+from fleet_agent.alarm import Alarm
 from fleet_agent.announce import Announcer, AnnounceSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.core.assignment import BadAssignment
+from fleet_agent.core.dom0_facts import footprint_of
+from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
+from fleet_agent.dom0.host_tree import HostTree
+from fleet_agent.dom0.probe import Circumstances
+from fleet_agent.dom0.tuning_record import RecordFile
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
 from fleet_agent.ledger import LedgerError
 from fleet_agent.ledger_file import FileLedger
@@ -42,6 +48,8 @@ STOP_SECONDS = 2.0
 FACTS_SECONDS = 300.0
 FACTS_RETRY_SECONDS = 5.0
 FACTS_DEADLINE = 30.0
+# On a busy dom0 `xl info` alone takes seconds.
+LIMITS_DEADLINE = 30.0
 
 
 def main() -> None:
@@ -89,8 +97,12 @@ async def run(asked: Settings) -> None:
             on_watched=lambda held: watched[0].on_watched(held),
         )
         await agent.open()
+        stirred = Alarm()
+        doctor = open_doctor(asked, drivers, agent, stirred.ring)
+        # Before anything is announced: nobody is to place what this host would not bear.
+        agent.set_facts(await bound_by_limits(agent.facts, doctor, agent.facts))
         services = SharedServices()
-        server = AgentServer(AgentApi(agent), services, identity.for_server())
+        server = AgentServer(AgentApi(agent, doctor=doctor), services, identity.for_server())
         port = server.listen(asked.listen)
         announcer = Announcer(
             GrpcControllerClient(identity),
@@ -103,9 +115,10 @@ async def run(asked: Settings) -> None:
         )
         watched.append(announcer)
         try:
-            facts_kept = keep_facts(asked, drivers, agent, announcer)
+            facts_kept = keep_facts(asked, drivers, doctor, agent, announcer, stirred)
             await serve(agent, announcer, server, services, facts_kept)
         finally:
+            doctor.close()
             await drivers.close()
 
 
@@ -182,8 +195,56 @@ async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
     return facts
 
 
-async def keep_facts(asked: Settings, drivers: Drivers, agent: Agent, announcer: Announcer) -> None:
-    """Ask the drivers until they answer, and again from time to time."""
+async def bound_by_limits(
+    facts: types.HostFacts, doctor: Doctor, before: types.HostFacts
+) -> types.HostFacts:
+    """With no more guests than the dom0's limits admit. A host too busy to tell them keeps what
+    it was bound to before."""
+    bound = types.HostFacts()
+    bound.CopyFrom(facts)
+    capacity, known = bound.capacity, before.capacity
+    try:
+        async with asyncio.timeout(LIMITS_DEADLINE):
+            examined = await doctor.examine(capacity.guests, logs=False)
+    except TimeoutError:
+        log.warning("the limits of this dom0 were not told in time")
+        if known.guests < capacity.guests:
+            capacity.guests, capacity.binding_limit = known.guests, known.binding_limit
+        return bound
+    if examined.binding is not None:
+        capacity.guests = examined.admits
+        capacity.binding_limit = examined.binding.limit.title
+    return bound
+
+
+def open_doctor(
+    asked: Settings, drivers: Drivers, agent: Agent, tuned: Callable[[], None]
+) -> Dom0Doctor:
+    async def circumstances() -> Circumstances:
+        around = Circumstances(
+            qemu_disks=asked.storage.kind != "zfs" or not asked.hypervisor.uri.startswith("xen"),
+            zvols=asked.storage.kind == "zfs",
+            footprint=footprint_of(agent.assignment),
+        )
+        try:
+            pool = await drivers.storage.facts()
+        except DriverError as error:
+            return replace(around, pool_trouble=str(error))
+        return replace(around, pool_bytes=pool.total_bytes, pool_free_bytes=pool.free_bytes)
+
+    record = RecordFile(Path(asked.ledger).with_name("tuning.json"))
+    return Dom0Doctor(agent.host_id, asked.guests, circumstances, HostTree(), record, tuned=tuned)
+
+
+async def keep_facts(
+    asked: Settings,
+    drivers: Drivers,
+    doctor: Doctor,
+    agent: Agent,
+    announcer: Announcer,
+    stirred: Alarm,
+) -> None:
+    """Ask the drivers until they answer, and again from time to time and when stirred."""
     while True:
         try:
             async with asyncio.timeout(FACTS_DEADLINE):
@@ -192,11 +253,19 @@ async def keep_facts(asked: Settings, drivers: Drivers, agent: Agent, announcer:
             log.warning("a driver says nothing of itself", error=str(error))
             await asyncio.sleep(FACTS_RETRY_SECONDS)
             continue
+        facts = await bound_by_limits(facts, doctor, agent.facts)
         facts.incarnation = agent.facts.incarnation
         if facts != agent.facts:
+            tell_capacity(agent.facts.capacity, facts.capacity)
             agent.set_facts(facts)
             announcer.announce_anew()
-        await asyncio.sleep(FACTS_SECONDS)
+        await stirred.sleep(FACTS_SECONDS)
+
+
+def tell_capacity(before: types.Capacity, now: types.Capacity) -> None:
+    if (before.guests, before.binding_limit) != (now.guests, now.binding_limit):
+        limit = now.binding_limit or "the setting"
+        log.info("capacity", guests=now.guests, limit=limit)
 
 
 def advertised(asked: Settings, port: int) -> str:

@@ -24,6 +24,8 @@ COMMANDS = {
     "watch": ("fleetctl.commands.watch:watch", "Follow how fleets stand, live."),
     "fleets": ("fleetctl.commands.fleets:fleets", "List the fleets."),
     "hosts": ("fleetctl.commands.hosts:hosts", "List hosts, show one, cordon and uncordon."),
+    "doctor": ("fleetctl.commands.doctor:doctor", "Show which limits of a host are in the way."),
+    "tune": ("fleetctl.commands.tune:tune", "Lift the limits of a host."),
     "vms": ("fleetctl.commands.vms:vms", "List VMs, show one."),
     "events": ("fleetctl.commands.events:events", "Show what happened."),
     "delete": ("fleetctl.commands.delete:delete", "Delete a fleet and all its VMs."),

@@ -30,6 +30,7 @@ class Caller:
 
     def __init__(self, host: str, address: str, caller: Identity | None = None) -> None:
         self.host = host
+        self.address = address
         credentials = (caller or controller_identity()).for_channel()
         options = channel_options(dns_name(Role.AGENT, host))
         self.channel = grpc.aio.secure_channel(address, credentials, options)

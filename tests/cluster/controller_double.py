@@ -16,7 +16,7 @@ from tests.certificates import identity
 
 METHODS = (
     "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "ListHosts",
-    "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents",
+    "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Doctor", "Tune",
 )  # fmt: skip
 
 Script = Callable[[Any], Any] | Refusal

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.drivers.libvirt_reasons import LOG_END_BYTES, log_since, log_size, start_failure
+from fleet_agent.drivers.libvirt_reasons import (
+    LOG_END_BYTES,
+    log_since,
+    log_size,
+    start_failure,
+    xenconsoled_full,
+)
 
 UNSAID = "internal error: libxenlight failed to create new domain 'spv-3'"
 
@@ -79,3 +85,43 @@ def test_only_what_the_log_gained_is_read(tmp_path: Path) -> None:
     assert log_since(log, size) == "anew\n"
     log.write_text("x" * 3 * LOG_END_BYTES)
     assert len(log_since(log, 0)) == LOG_END_BYTES
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        (
+            "libxl: libxl_create.c:2037:console_xswait_callback: domain 2 console tty: timed out",
+            "console tty: timed out: xenconsoled did not take up a console",
+        ),
+        (
+            "libxl: error: xs_write of /local/domain/9/device: E2BIG",
+            "a guest reached its quota in xenstore; see 'fleetctl doctor HOST'",
+        ),
+        (
+            "libxl: libxl_exec.c:117: /etc/xen/scripts/vif-bridge: bash: fork: retry: Resource "
+            "temporarily unavailable",
+            "the dom0 could start no more processes; run 'fleetctl tune HOST --apply'",
+        ),
+        ("xc: panic: segment kernel too large (0x2000 > 0x1000)", "give it more (memory in"),
+    ],
+)
+def test_a_limit_that_was_met_is_named_with_what_lifts_it(line: str, part: str) -> None:
+    _, sentence = start_failure(UNSAID, f"libxl: something before\n{line}\n")
+    assert sentence.startswith(UNSAID) and part in sentence and "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("held", "told"), [(62, "xenconsoled has 62 of its 64 files open"), (9, "")]
+)
+def test_a_xenconsoled_without_room_is_told(tmp_path: Path, held: int, told: str) -> None:
+    assert xenconsoled_full(tmp_path) == ""
+    for pid, name in ((7, "init"), (510, "xenconsoled")):
+        files = tmp_path / str(pid) / "fd"
+        files.mkdir(parents=True)
+        (tmp_path / str(pid) / "comm").write_text(f"{name}\n")
+    limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files  64  4096  files\n"
+    (tmp_path / "510" / "limits").write_text(limits)
+    for number in range(held):
+        (tmp_path / "510" / "fd" / str(number)).touch()
+    assert xenconsoled_full(tmp_path) == told

@@ -30,7 +30,12 @@ from fleet_agent.drivers.libvirt_binding import Connection, Domain, code_of, mes
 from fleet_agent.drivers.libvirt_console import ConsoleTail, last_lines, set_aside
 from fleet_agent.drivers.libvirt_events import Lifecycle
 from fleet_agent.drivers.libvirt_link import Link
-from fleet_agent.drivers.libvirt_reasons import log_since, log_size, start_failure
+from fleet_agent.drivers.libvirt_reasons import (
+    log_since,
+    log_size,
+    start_failure,
+    xenconsoled_full,
+)
 from fleet_agent.drivers.ports import DriverError
 
 INACTIVE = -1  # what virDomain.ID() answers for a domain that is not active
@@ -128,6 +133,8 @@ class Domains:
                 self._link.expected.withdraw(name, Lifecycle.STARTED)
                 log = log_since(self._host.driver_log, size)
                 kind, reason = start_failure(message_of(error), log)
+                if kind == "console" and (full := xenconsoled_full()):
+                    reason = f"{reason} ({full})"
                 missing = self._missing_file(batch)
                 if missing:
                     kind, reason = "kernel", missing

@@ -1,0 +1,1 @@
+"""The dom0 that the agent runs on: read, judged, tuned."""
