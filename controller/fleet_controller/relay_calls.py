@@ -84,12 +84,14 @@ async def import_image(
         term=relay.term, image=request.image, source=request.source, size_bytes=request.size_bytes
     )
     with relay.changing(host_id, "image_imported", f"import of image {image}", actor):
-        await _told(questions.import_image(asked), tell)
+        if not await _told(questions.import_image(asked), tell):
+            message = f"host {host_id} ended the import of {image} without an image"
+            raise Refused(Reason.HOST_UNREACHABLE, message)
     relay.event("image_imported", f"{host_id}: image {image} is imported", host_id, actor)
 
 
-async def _told(answers: Answers[wire.ImportImageProgress], tell: Tell) -> None:
-    """Raises NoAnswer for an agent that falls silent, or ends without an image."""
+async def _told(answers: Answers[wire.ImportImageProgress], tell: Tell) -> bool:
+    """Whether the last one held an image. Raises NoAnswer for an agent that falls silent."""
     done = False
     try:
         while (progress := await _next(answers)) is not None:
@@ -97,8 +99,7 @@ async def _told(answers: Answers[wire.ImportImageProgress], tell: Tell) -> None:
             await tell(progress)
     finally:
         answers.cancel()
-    if not done:
-        raise NoAnswer("ended without an image")
+    return done
 
 
 async def _next(
