@@ -69,6 +69,10 @@ class RelayRig:
         await until(lambda: self.health(name) is Health.LIVE, SECONDS)
         return agent
 
+    async def close_callers(self) -> None:
+        """Whoever called is gone."""
+        await self._stack.aclose()
+
     def health(self, host: str) -> Health | None:
         link = self.leading.reign.links.links.get(host)
         return link.health if link else None
