@@ -74,8 +74,9 @@ class TopRelay:
         self._relay.raise_if_over()
         hosts, samples = self._hosts(), self._samples.fresh()
         samples = {host: samples[host] for host in hosts if host in samples}
-        if not samples and self._samples.refusals:
-            raise self._samples.refusals[min(self._samples.refusals)]
+        refusals = self._samples.refusals
+        if refusals and not any(self._relay.is_live(h) for h in hosts if h not in refusals):
+            raise refusals[min(refusals)]
         names = {fleet.uid: fleet.name for fleet in self._reign.state.fleets.values()}
         silent = [host for host in hosts if host not in samples]
         order = self._request.order
