@@ -15,8 +15,8 @@ from fleet.transport import Identity, Refusal, abort
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
-from fleet_agent.api_later import RpcsNotOffered
 from fleet_controller.agents import AheadOfStore, Declined, LinkError, StaleTerm, Unreachable
+from tests.scripted_questions import FakeQuestions, QuestionsServicer, ScriptedQuestions
 
 ENDED = None
 
@@ -45,6 +45,7 @@ class ScriptedAgent:
         self.watch_refusals: list[LinkError] = []
         self.assign_refusals: list[LinkError] = []
         self.news = asyncio.Event()
+        self.questions = ScriptedQuestions(self.news.set)
 
     def open(self, first: wire.WatchRequest) -> Stream:
         """A Watch call has come. Raises the LinkError that the script wants."""
@@ -136,6 +137,12 @@ class FakeConnection:
         finally:
             await _cancelled(call, closed)
 
+    def questions(self) -> FakeQuestions:
+        return FakeQuestions(self)
+
+    def scripted(self) -> ScriptedQuestions:
+        return self._agent().questions
+
     async def close(self) -> None:
         if not self.closed.is_set():
             self.closed.set()
@@ -210,9 +217,10 @@ _REFUSALS: dict[type[LinkError], tuple[grpc.StatusCode, str]] = {
 }
 
 
-class _Servicer(RpcsNotOffered):
+class _Servicer(QuestionsServicer):
     def __init__(self, agent: ScriptedAgent) -> None:
         self._agent = agent
+        self.questions = agent.questions
 
     async def Describe(self, request: wire.DescribeRequest, context: Any) -> wire.DescribeResponse:
         return wire.DescribeResponse(host_id=self._agent.host_id)
@@ -251,7 +259,7 @@ async def _refuse(context: Any, error: LinkError) -> NoReturn:
 async def serve(agent: ScriptedAgent, identity: Identity) -> tuple[grpc.aio.Server, str]:
     """A started server of the agent on a free port of the loopback, and its address."""
     server = grpc.aio.server()
-    servicer = _Servicer(agent)  # type: ignore[abstract]
+    servicer = _Servicer(agent)
     add_AgentServiceServicer_to_server(servicer, server)
     port = server.add_secure_port("127.0.0.1:0", identity.for_server())
     await server.start()

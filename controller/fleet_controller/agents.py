@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
+
+Answer = TypeVar("Answer", covariant=True)
 
 
 class LinkError(Exception):
@@ -16,8 +19,23 @@ class Unreachable(LinkError):
     name this host."""
 
 
+class NoAnswer(Unreachable):
+    """No answer in time: what was asked may still be done."""
+
+
 class Declined(LinkError):
-    """The agent was reached and does not do it: its ledger is full, or the request is wrong."""
+    """The agent was reached and does not do it: its ledger is full, or the request is wrong.
+
+    `answer`: the agent's own words and reason, for whoever asked through the leader.
+    """
+
+    def __init__(self, message: str, answer: Refusal | None = None) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class NotOffered(Declined):
+    """The agent does not know this call, or knows it and cannot do it: it is older than this."""
 
 
 class StaleTerm(Declined):
@@ -41,6 +59,51 @@ class Reports(Protocol):
         """End the call; a pending read raises."""
 
 
+class Answers(Protocol[Answer]):
+    """What an agent answers to one question, bit by bit."""
+
+    async def read(self) -> Answer | None:
+        """The next one; None when the agent has said all. Raises LinkError. Cancelling ends the
+        call."""
+
+    def cancel(self) -> None:
+        """End the call; a pending read raises."""
+
+
+class Talk(Answers[wire.ConsoleOutput], Protocol):
+    """One console: both sides speak when they like."""
+
+    async def write(self, typed: wire.ConsoleInput) -> None:
+        """Returns when it is on its way. Raises LinkError."""
+
+    async def done_writing(self) -> None:
+        """Nothing more is typed. Raises LinkError."""
+
+
+class Questions(Protocol):
+    """What operators ask of one agent. All raise LinkError; `seconds` bounds the waiting."""
+
+    async def doctor(self, request: wire.DoctorRequest, seconds: float) -> wire.DoctorResponse: ...
+
+    async def tune(self, request: wire.TuneRequest, seconds: float) -> wire.TuneResponse: ...
+
+    async def list_images(
+        self, request: wire.ListImagesRequest, seconds: float
+    ) -> wire.ListImagesResponse: ...
+
+    async def delete_image(
+        self, request: wire.DeleteImageRequest, seconds: float
+    ) -> wire.DeleteImageResponse: ...
+
+    def import_image(
+        self, request: wire.ImportImageRequest
+    ) -> Answers[wire.ImportImageProgress]: ...
+
+    def top(self, request: wire.TopRequest) -> Answers[wire.TopSample]: ...
+
+    def console(self) -> Talk: ...
+
+
 class AgentConnection(Protocol):
     """One connection to one agent."""
 
@@ -48,6 +111,9 @@ class AgentConnection(Protocol):
 
     async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
         """Raises LinkError, after at most `seconds`."""
+
+    def questions(self) -> Questions:
+        """For a question or two: made when asked, and not to be kept."""
 
     async def close(self) -> None: ...
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
-from fleet.transport import Identity, Role, channel_options, detail_of, dns_name
+from fleet.transport import Identity, Role, channel_options, dns_name
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
-from fleet_controller.agents import AheadOfStore, Declined, LinkError, StaleTerm, Unreachable
-
-_REASONS: dict[str, type[LinkError]] = {"STALE_TERM": StaleTerm, "STALE_EPOCH": AheadOfStore}
+from fleet_controller.agents import Unreachable
+from fleet_controller.link_errors import errors_as_the_ports
+from fleet_controller.questions_grpc import GrpcQuestions
 
 
 class GrpcDialer:
@@ -61,8 +59,11 @@ class GrpcConnection:
         return GrpcReports(self._watch(), first, self._peer)
 
     async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
-        with _errors_as_the_ports(self._peer):
+        with errors_as_the_ports(self._peer):
             return await self._assign(request, timeout=seconds)
+
+    def questions(self) -> GrpcQuestions:
+        return GrpcQuestions(self._channel, self._peer)
 
     async def close(self) -> None:
         try:
@@ -85,7 +86,7 @@ class GrpcReports:
         self._peer = peer
 
     async def read(self) -> wire.Report:
-        with _errors_as_the_ports(self._peer):
+        with errors_as_the_ports(self._peer):
             if self._first is not None:
                 first, self._first = self._first, None
                 await self._call.write(first)
@@ -95,33 +96,8 @@ class GrpcReports:
         return report  # type: ignore[no-any-return]
 
     async def repace(self, pace: wire.Pace) -> None:
-        with _errors_as_the_ports(self._peer):
+        with errors_as_the_ports(self._peer):
             await self._call.write(wire.WatchRequest(pace=pace))
 
     def cancel(self) -> None:
         self._call.cancel()
-
-
-@contextmanager
-def _errors_as_the_ports(peer: str) -> Iterator[None]:
-    """A call that was cancelled or closed at this end raises CancelledError in whoever waits
-    for it, as if that task were cancelled: only when it is may it pass."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise _translated(error, peer) from error
-    except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:
-        raise Unreachable(f"{peer}: the call has ended") from error
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise Unreachable(f"{peer}: the call was ended at this end") from error
-
-
-def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
-    """An answer with a reason comes from the agent itself; any other from the way to it."""
-    reason = detail_of(error).reason
-    kind = _REASONS.get(reason, Declined) if reason else Unreachable
-    said = (error.details() or error.code().name.lower()).partition("\n")[0]
-    return kind(f"{peer}: {''.join(filter(str.isprintable, said))}"[:300])

@@ -12,10 +12,9 @@ from importlib.metadata import version
 
 from fleet.spec import check_spec
 from fleet.transport import Peer, Role, abort
-from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
-from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller import answers
+from fleet_controller.api_hosts import HostsApi
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.gate import (
     READERS,
@@ -33,7 +32,7 @@ _EVENT_PAGE = 100
 _LONGEST_WAIT_MS = 30_000
 
 
-class ClusterApi(ClusterServiceServicer):
+class ClusterApi(HostsApi):
     """Bound to one replica; whoever does not lead says who does."""
 
     def __init__(self, replica: Replica) -> None:
@@ -206,22 +205,6 @@ class ClusterApi(ClusterServiceServicer):
 
     # ---- not yet -------------------------------------------------------------------------
 
-    async def Console(
-        self, request_iterator: AsyncIterator[wire.ConsoleInput], context: Context
-    ) -> AsyncIterator[wire.ConsoleOutput]:
-        await later(context, "consoles")
-        yield wire.ConsoleOutput()
-
-    async def Doctor(
-        self, request: cluster.HostDoctorRequest, context: Context
-    ) -> wire.DoctorResponse:
-        await later(context, "doctor")
-        return wire.DoctorResponse()
-
-    async def Tune(self, request: cluster.HostTuneRequest, context: Context) -> wire.TuneResponse:
-        await later(context, "tuning")
-        return wire.TuneResponse()
-
     async def Drain(
         self, request: cluster.DrainRequest, context: Context
     ) -> AsyncIterator[cluster.DrainProgress]:
@@ -257,27 +240,3 @@ class ClusterApi(ClusterServiceServicer):
     ) -> cluster.ControlVmsResponse:
         await later(context, "control of single VMs")
         return cluster.ControlVmsResponse()
-
-    async def ListImages(
-        self, request: cluster.ListClusterImagesRequest, context: Context
-    ) -> cluster.ListClusterImagesResponse:
-        await later(context, "images")
-        return cluster.ListClusterImagesResponse()
-
-    async def ImportImage(
-        self, request: cluster.HostImportImageRequest, context: Context
-    ) -> AsyncIterator[wire.ImportImageProgress]:
-        await later(context, "images")
-        yield wire.ImportImageProgress()
-
-    async def DeleteImage(
-        self, request: cluster.HostDeleteImageRequest, context: Context
-    ) -> wire.DeleteImageResponse:
-        await later(context, "images")
-        return wire.DeleteImageResponse()
-
-    async def Top(
-        self, request: cluster.ClusterTopRequest, context: Context
-    ) -> AsyncIterator[cluster.ClusterTopSample]:
-        await later(context, "top")
-        yield cluster.ClusterTopSample()

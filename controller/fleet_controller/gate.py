@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from fleet.transport import Peer, Refusal, Role, abort, peer_of
+from fleet.transport import TAKEN_METADATA, Peer, Refusal, Role, abort, peer_of
 from fleet_controller.commit import Outdated
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.leader import LeadershipLost
@@ -20,6 +21,7 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 READERS = (Role.OPERATOR, Role.VIEWER)
 WRITERS = (Role.OPERATOR,)
+_SHARE_OF_WAITING = 0.9
 
 _CODES = {
     Reason.NO_SUCH_FLEET: grpc.StatusCode.NOT_FOUND,
@@ -30,6 +32,8 @@ _CODES = {
     Reason.FLEET_DELETING: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.NO_FLEET_NUMBER: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DUPLICATE_HOST: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.HOST_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
 }
 
 
@@ -112,6 +116,58 @@ def asks(
             try:
                 peer = caller(context, roles)
                 return await method(self, self.replica.leading(), request, peer)
+            except Exception as error:
+                await abort(context, refusal_of(error))
+
+        return gated
+
+    return gate
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that the leader passes on, as its method sees it."""
+
+    peer: Peer
+    leading: Leading
+    _context: Context
+
+    def require(self, roles: tuple[Role, ...]) -> None:
+        """Raises Refusal when the caller has none of these."""
+        caller(self._context, roles)
+
+    def within(self, seconds: float) -> float:
+        """At most so many, and less where the caller waits no longer: whoever does not answer
+        can be named only to somebody who still listens."""
+        left = self._context.time_remaining()
+        return seconds if left is None else min(seconds, left * _SHARE_OF_WAITING)
+
+    async def begin(self) -> None:
+        """Tell the caller now that the leader has taken the call."""
+        await self._context.send_initial_metadata(((TAKEN_METADATA, "1"),))
+
+    async def send(self, answer: Any) -> None:
+        """One answer of a stream. Returns when there is room for the next."""
+        await self._context.write(answer)
+
+
+def passes_on(
+    roles_for: Callable[[Any], tuple[Role, ...]],
+) -> Callable[
+    [Callable[[Any, Call, Request], Awaitable[Response]]],
+    Callable[[Any, Request, Context], Awaitable[Response]],
+]:
+    """A method, with one answer or a stream of them, that is asked of hosts through the leader.
+    Which roles may ask follows from the request."""
+
+    def gate(
+        method: Callable[[Any, Call, Request], Awaitable[Response]],
+    ) -> Callable[[Any, Request, Context], Awaitable[Response]]:
+        @functools.wraps(method)
+        async def gated(self: Gated, request: Request, context: Context) -> Response:
+            try:
+                peer = caller(context, roles_for(request))
+                return await method(self, Call(peer, self.replica.leading(), context), request)
             except Exception as error:
                 await abort(context, refusal_of(error))
 

@@ -9,6 +9,7 @@ from fleet_controller.announcements import Announcements
 from fleet_controller.leader import Election, Leadership
 from fleet_controller.operations import Operations
 from fleet_controller.reign import Reign, Surroundings
+from fleet_controller.relay import Relay
 
 
 class NotLeading(Exception):
@@ -28,10 +29,13 @@ class Leading:
         self.reign = Reign(leadership, around)
         self.operations = Operations(self.reign, uid)
         self.announcements = Announcements(self.reign)
+        self.relay = Relay(self.reign)
 
     async def run(self) -> None:
         """Until cancelled, or until leadership is lost."""
         async with asyncio.TaskGroup() as group:
+            # First of all, so that it knows of the end before the connections are closed.
+            group.create_task(self.relay.run())
             group.create_task(self.announcements.run())
             group.create_task(self.reign.run())
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ import grpc
 from fleet.transport import CONTROLLER_NAME, Identity, channel_options
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.contexts import ClusterContext
+from fleetctl.conversation import Conversation, NotTaken, Said, opened
 from fleetctl.failure import NOT_LEADER, Failure, failure_of, most_telling, trouble
 from fleetctl.outcome import NoAnswer, Trouble, Unreachable
 from fleetctl.own_certificate import fault
@@ -142,6 +143,93 @@ class Cluster:
             finally:
                 call.cancel()
         raise self._trouble(failures, timeout)
+
+    def follow(
+        self,
+        rpc: Callable[[ClusterServiceStub], grpc.UnaryStreamMultiCallable[Q, A]],
+        request: Q,
+    ) -> Iterator[A]:
+        """Answers until the controller has given all, or the caller goes away: to close the
+        iterator, as Ctrl-C does, ends the call.
+
+        When its replica is gone or ceases to lead, another one is asked the same from the
+        beginning, for at most the timeout of a call. Raises Trouble.
+        """
+        deadline = self.clock() + self.timeout
+        while True:
+            failures: list[Failure] = []
+            untried = self._replicas()
+            while untried:
+                endpoint = untried.pop(0)
+                call = rpc(self._stub(endpoint))(request)
+                try:
+                    for answer in call:
+                        self._first = endpoint
+                        yield answer
+                        deadline = self.clock() + self.timeout
+                    return
+                except grpc.RpcError as error:
+                    failures.append(failure_of(endpoint, error))
+                    if not failures[-1].elsewhere:
+                        raise self._trouble(failures[-1:], self.timeout) from error
+                    _put_first(failures[-1].leader, untried, failures)
+                finally:
+                    call.cancel()
+            self._pause_or_raise(failures, deadline)
+
+    def converse(
+        self,
+        rpc: Callable[[ClusterServiceStub], grpc.StreamStreamMultiCallable[Q, A]],
+        requests: Iterable[Q],
+    ) -> Conversation[A]:
+        """A call on which both sides speak, once a replica has taken it. `requests` is read by a
+        thread of its own, and everything it gives reaches the replica that takes the call.
+
+        What happens after that ends the conversation. Raises Trouble, here and while iterating.
+        """
+        said = Said(requests)
+        deadline = self.clock() + self.timeout
+        while True:
+            failures: list[Failure] = []
+            untried = self._replicas()
+            while untried:
+                endpoint = untried.pop(0)
+                share = max(0.1, deadline - self.clock()) / (len(untried) + 1)
+                try:
+                    return self._opened(rpc, endpoint, said, share)
+                except NotTaken as refusal:
+                    failure = failure_of(endpoint, refusal.error)
+                    if refusal.silent:
+                        failure = replace(failure, code=grpc.StatusCode.DEADLINE_EXCEEDED)
+                    failures.append(failure)
+                    if not failure.elsewhere:
+                        raise self._trouble([failure], share) from refusal
+                    _put_first(failure.leader, untried, failures)
+            self._pause_or_raise(failures, deadline)
+
+    def _opened(
+        self,
+        rpc: Callable[[ClusterServiceStub], grpc.StreamStreamMultiCallable[Q, A]],
+        endpoint: str,
+        said: Said[Q],
+        seconds: float,
+    ) -> Conversation[A]:
+        """Raises NotTaken."""
+
+        def told(error: grpc.RpcError) -> Trouble:
+            return self._trouble([failure_of(endpoint, error)], self.timeout)
+
+        call = rpc(self._stub(endpoint))
+        conversation = opened(lambda hearing: call(hearing), said, seconds, told)
+        self._first = endpoint
+        return conversation
+
+    def _pause_or_raise(self, failures: list[Failure], deadline: float) -> None:
+        """Wait a moment for a leader to be elected; Trouble when nobody else can help."""
+        electing = most_telling(failures).reason == NOT_LEADER
+        if not electing or self.clock() + ELECTION_PAUSE >= deadline:
+            raise self._trouble(failures, self.timeout)
+        time.sleep(ELECTION_PAUSE)
 
     def _trouble(self, failures: list[Failure], limit: float) -> Trouble:
         """What people are told when no replica did it."""

@@ -20,6 +20,9 @@ _SILENT = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
 )
+# What a controller says of itself with these codes; any other reason is a host's, or about one,
+# and no other replica knows better.
+_OF_CONTROLLERS = ("", NOT_LEADER, "STORE_UNAVAILABLE", "OUTCOME_UNKNOWN")
 _NOT_ALLOWED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 
@@ -36,7 +39,8 @@ class Failure:
     @property
     def elsewhere(self) -> bool:
         """Whether another replica may still answer."""
-        return self.code in _SILENT or self.reason == NOT_LEADER
+        silent = self.code in _SILENT and self.reason in _OF_CONTROLLERS
+        return silent or self.reason == NOT_LEADER
 
     @property
     def hung_up(self) -> bool:
@@ -63,6 +67,8 @@ def trouble(failures: list[Failure], limit: float) -> Trouble:
         known = said.startswith("no controller leads")
         said = said if known else f"no controller leads at the moment: {said}"
         return Unavailable(said, reason=last.reason)
+    if last.reason not in _OF_CONTROLLERS and last.code in _SILENT:
+        return Failed(said, reason=last.reason)
     if last.code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return NoAnswer(f"no answer from {where} within {limit:g} s", reason=last.reason)
     if last.code in _SILENT:

@@ -21,6 +21,8 @@ from fleet.v1 import types_pb2 as types
 DOMAIN = "megafleet"
 CONTROLLER_NAME = f"controller.{DOMAIN}"
 ERROR_METADATA = "fleet-error-bin"
+# Sent before the first answer of a console: the leader has it, so no other replica need be asked.
+TAKEN_METADATA = "fleet-taken"
 
 # A peer that vanished without closing is noticed within KEEPALIVE_TIME + KEEPALIVE_TIMEOUT.
 KEEPALIVE_TIME_MS = 60_000

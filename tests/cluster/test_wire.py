@@ -39,6 +39,7 @@ READS: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.GetVm(wire.GetVmRequest(), timeout=SECONDS),
     lambda s: s.ListEvents(wire.ListEventsRequest(), timeout=SECONDS),
     lambda s: s.Scale(wire.ScaleRequest(plan_only=True), timeout=SECONDS),
+    lambda s: s.ListImages(wire.ListClusterImagesRequest(), timeout=SECONDS),
 ]
 WRITES: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.ApplyFleet(wire.ApplyFleetRequest(name="x", spec=spec()), timeout=SECONDS),
@@ -213,6 +214,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
     offered = {
         "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "WatchStatus",
         "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
+        "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

@@ -1,8 +1,10 @@
-"""A host as its agent announces it: checked, bounded, and one claimant a name."""
+"""A host as its agent announces it: checked, bounded, and one claimant a name; and as it is
+named by whoever asks something of it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.changes import Reason, Refused
@@ -48,6 +50,35 @@ def announced(
         hypervisor=facts.hypervisor,
         storage=facts.storage,
     )
+
+
+def named_host(hosts: Mapping[str, HostRecord], name: str) -> HostRecord:
+    """The host of that name; the only one when the name is empty. Raises Refused."""
+    if name:
+        if name not in hosts:
+            raise Refused(Reason.NO_SUCH_HOST, f"there is no host {name[:80]!r}")
+        return hosts[name]
+    if len(hosts) == 1:
+        return next(iter(hosts.values()))
+    if not hosts:
+        raise Refused(Reason.NO_SUCH_HOST, "there is no host yet; none has announced itself")
+    examples = ", ".join(sorted(hosts)[:3])
+    raise Refused(Reason.WHICH_HOST, f"there are {len(hosts):,} hosts: say which ({examples}, ...)")
+
+
+def out_of_reach(host_id: str, silent_seconds: float, why: str) -> Refused:
+    """What is said of a host that cannot be asked. `silent_seconds`: since it was last heard;
+    negative when this leader never heard it."""
+    since = f"last heard {_ago(silent_seconds)} ago" if silent_seconds >= 0 else "not heard yet"
+    reason = f": {why}" if why else ""
+    return Refused(Reason.HOST_UNREACHABLE, f"host {host_id} cannot be reached ({since}){reason}")
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _check_address(address: str) -> None:
