@@ -57,7 +57,13 @@ def test_a_full_file_holds_what_it_says() -> None:
     spec = parse_fleet_file((SAMPLES / "linux-busybox.yaml").read_text(), "f").spec
     assert spec.disk == types.Disk(target="xvda", size_bytes=64 * 2**20)
     assert spec.network == types.Network(bridge="xenbr0", prefix="10.64.0.0/10")
-    assert spec.readiness == types.Readiness(console_pattern="login: $", timeout_seconds=90)
+    assert list(spec.more_disks) == [
+        types.ExtraDisk(target="xvdb", path="/var/lib/megafleet/data.iso", read_only=True)
+    ]
+    assert list(spec.more_networks) == [types.Network(bridge="xenbr1")]
+    assert spec.readiness == types.Readiness(
+        console_pattern=r"megafleet: ready name=\S+ index=\d+", timeout_seconds=90
+    )
     assert spec.admission == types.Admission(parallel=16, per_second=20)
     assert spec.placement == types.Placement(
         policy=types.Placement.POLICY_SPREAD,

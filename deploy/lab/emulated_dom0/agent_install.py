@@ -24,7 +24,9 @@ _HOST_SEEN_FROM_DOM0 = "10.0.2.2"
 _PACKAGES = (Path("proto/fleet"), Path("agent/fleet_agent"))
 _UNIT = CHECKOUT / "deploy" / "systemd" / "fleet-agent.service"
 _GUESTS_BUILT = GUEST_SOURCES / "out"
-_GUESTS = ("tiny.elf", "linux/vmlinuz", "linux/initrd.img")
+# The guests in the dom0, where the samples look for them.
+GUESTS_FOLDER = "var/lib/megafleet/guests"
+GUESTS = ("tiny.elf", "linux/vmlinuz", "linux/initrd.img")
 _INSTALL = (
     f"rm -rf {SOURCES} && tar -C / -xf - && systemctl daemon-reload"
     " && systemctl enable -q fleet-agent && systemctl restart fleet-agent"
@@ -75,11 +77,11 @@ def _metadata() -> tuple[str, bytes]:
 
 
 def _guests() -> Iterator[tuple[str, bytes]]:
-    for name in _GUESTS:
+    for name in GUESTS:
         built = _GUESTS_BUILT / name
         if not built.exists():
             raise LabError(f"{built} is missing; run: make guests")
-        yield f"var/lib/megafleet/guests/{name}", built.read_bytes()
+        yield f"{GUESTS_FOLDER}/{name}", built.read_bytes()
 
 
 def _settings(machine: Machine, cluster: Cluster) -> str:
