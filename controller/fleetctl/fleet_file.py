@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,14 @@ from fleet.spec import (
     FIELDS,
     GIB,
     KIB,
+    LISTS,
     MIB,
     NAME,
     OPTIONAL_SECTIONS,
     TIB,
     Field,
     Kind,
+    Listed,
     allowed,
     check_spec,
     shown,
@@ -33,7 +35,7 @@ from fleet.spec import (
 from fleet.v1 import types_pb2 as types
 
 MAX_FILE_BYTES = 256 * 1024
-# A fleet file with every field has some 100 nodes, three deep.
+# A fleet file with every field and full lists has some 200 nodes, four deep.
 MAX_NODES = 2000
 MAX_DEPTH = 8
 MAX_MISTAKES_TOLD = 20
@@ -41,7 +43,9 @@ MAX_MISTAKES_TOLD = 20
 _SIZE_UNITS = {"KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
-_SECTIONS = {one.section for one in FIELDS if one.section}
+_SECTIONS = {one.section for one in FIELDS if one.section} - LISTS.keys()
+_LISTS = {one.name: one for one in LISTS.values()}
+_BY_PATH = {one.path: one for one in FIELDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def parse_fleet_file(text: str, filename: str) -> ParsedFleet:
     values = dict(_values(given, sections, mistakes))
     if mistakes:
         raise FleetFileError(filename, mistakes)
-    spec = _spec(values, has_network="network" in sections)
+    spec = _spec(values, sections)
     if problems := check_spec(spec):
         raise FleetFileError(filename, [Mistake(1, "", problem) for problem in problems])
     return ParsedFleet(values[NAME.path], spec)
@@ -176,10 +180,43 @@ def _collect(
                 _collect(value, path, given, sections, mistakes)
             else:
                 mistakes.append(Mistake(line, path, f"must hold {_names(path)}, indented"))
-        elif any(one.path == path for one in FIELDS):
+        elif path in _LISTS:
+            sections[path] = line
+            _collect_list(value, _LISTS[path], given, sections, mistakes)
+        elif _in_table(path) in _BY_PATH:
             given[path] = _Given(line, value)
         else:
             mistakes.append(Mistake(line, path, _unknown(name, section)))
+
+
+def _collect_list(
+    node: yaml.Node,
+    listed: Listed,
+    given: dict[str, _Given],
+    sections: dict[str, int],
+    mistakes: list[Mistake],
+) -> None:
+    """The fields of each entry, as in `disks[0].target`, and each entry as a section."""
+    line = sections[listed.name]
+    if not isinstance(node, yaml.SequenceNode):
+        problem = f"must be a list; an entry begins with '- ' and holds {_names(listed.path)}"
+        mistakes.append(Mistake(line, listed.name, problem))
+        return
+    if len(node.value) > listed.most:
+        problem = f"must be at most {listed.most}; got {len(node.value)}"
+        mistakes.append(Mistake(line, listed.name, problem))
+    for number, entry in enumerate(node.value[: listed.most]):
+        section, line = f"{listed.name}[{number}]", entry.start_mark.line + 1
+        if isinstance(entry, yaml.MappingNode):
+            sections[section] = line
+            _collect(entry, section, given, sections, mistakes)
+        else:
+            mistakes.append(Mistake(line, section, f"must hold {_names(listed.path)}"))
+
+
+def _in_table(path: str) -> str:
+    """The path in FIELDS of `disks[0].target`: that of all entries' targets."""
+    return re.sub(r"\[\d+\]", "[]", path)
 
 
 def _key(key: yaml.Node) -> str:
@@ -194,9 +231,9 @@ def _names(section: str) -> str:
 
 def _keys(section: str) -> list[str]:
     """What may stand in a section, in the order of the reference."""
-    prefix = f"{section}." if section else ""
+    prefix = f"{_in_table(section)}." if section else ""
     below = (one.path.removeprefix(prefix) for one in FIELDS if one.path.startswith(prefix))
-    return list(dict.fromkeys(path.split(".")[0] for path in below))
+    return list(dict.fromkeys(path.split(".")[0].removesuffix("[]") for path in below))
 
 
 def _unknown(name: str, section: str) -> str:
@@ -210,25 +247,38 @@ def _values(
     given: Mapping[str, _Given], sections: Mapping[str, int], mistakes: list[Mistake]
 ) -> Iterator[tuple[str, Any]]:
     """Every field's path with its value, given or by default."""
-    for one in FIELDS:
-        if one.section in OPTIONAL_SECTIONS and one.section not in sections:
-            continue
-        found = given.get(one.path)
+    for one, path in _expected(sections):
+        found = given.get(path)
         try:
             if found is not None:
-                yield one.path, _given_value(one, found.node)
+                yield path, _given_value(one, found.node)
             elif one.default is not None:
-                if one.path == "readiness.active" and "readiness.console" in given:
+                if path == "readiness.active" and "readiness.console" in given:
                     continue
-                yield one.path, {} if one.kind is Kind.LABELS else _converted(one, one.default)
+                yield path, {} if one.kind is Kind.LABELS else _converted(one, one.default)
             else:
                 raise ValueError(f"is missing; it must be {allowed(one)}")
         except ValueError as error:
-            line = found.line if found else sections.get(one.section, 1)
-            mistakes.append(Mistake(line, one.path, str(error)))
+            line = found.line if found else sections.get(path.rpartition(".")[0], 1)
+            mistakes.append(Mistake(line, path, str(error)))
     if "readiness.active" in given and "readiness.console" in given:
         line = given["readiness.console"].line
         mistakes.append(Mistake(line, "readiness", "has both active and console; give one"))
+
+
+def _expected(sections: Mapping[str, int]) -> Iterator[tuple[Field, str]]:
+    """Each field with its path, once for every place where it may stand in this file."""
+    for one in FIELDS:
+        if listed := LISTS.get(one.section):
+            for entry in _entries(listed, sections):
+                yield one, one.path.replace(listed.path, entry)
+        elif one.section not in OPTIONAL_SECTIONS or one.section in sections:
+            yield one, one.path
+
+
+def _entries(listed: Listed, sections: Iterable[str]) -> list[str]:
+    """The sections that are entries of the list, in its order."""
+    return [section for section in sections if section.startswith(f"{listed.name}[")]
 
 
 def _given_value(one: Field, node: yaml.Node) -> Any:
@@ -295,11 +345,11 @@ def _measure(one: Field, text: str, units: Mapping[str, float], words: str) -> f
     return int(value)
 
 
-def _spec(values: Mapping[str, Any], *, has_network: bool) -> types.FleetSpec:
+def _spec(values: Mapping[str, Any], sections: Iterable[str]) -> types.FleetSpec:
     spec = types.FleetSpec()
     for name in ("image", "boot", "disk", "readiness", "admission", "placement"):
         getattr(spec, name).SetInParent()
-    if has_network:
+    if "network" in sections:
         spec.network.SetInParent()
     for one in FIELDS:
         value = values.get(one.path)
@@ -313,4 +363,9 @@ def _spec(values: Mapping[str, Any], *, has_network: bool) -> types.FleetSpec:
             getattr(section, last).update(value)
         else:
             setattr(section, last, value)
+    for listed in LISTS.values():
+        names = [one.path.rpartition(".")[2] for one in FIELDS if one.section == listed.path]
+        for entry in _entries(listed, sections):
+            held = {name: values[f"{entry}.{name}"] for name in names}
+            getattr(spec, listed.holds).add(**held)
     return spec

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from fleet.spec import FIELDS, OPTIONAL_SECTIONS, Field, Kind, allowed
+from fleet.spec import FIELDS, LISTS, OPTIONAL_SECTIONS, Field, Kind, allowed
 from fleetctl.main import cli
 from fleetctl.outcome import __doc__ as exit_codes
 
@@ -26,8 +26,9 @@ range is refused with its line and with what is allowed; anchors, aliases, tags 
 documents are not allowed. Samples are in `deploy/samples/`.
 
 Sizes are whole numbers with `KiB`, `MiB`, `GiB` or `TiB`; durations are numbers with `ms`, `s`,
-`m` or `h`. In the command line `{name}`, `{index}` and `{mac}` become those of each VM, and no
-other braces may stand there.
+`m` or `h`. In the command line `{name}`, `{index}`, `{mac}` and `{address}` become those of each
+VM, and no other braces may stand there; `{address}` needs `network.prefix`. A VM's interface n has
+the MAC address of its first one with 4 * n added to the first octet: 02, 06, 0a and so on.
 
 The least that is needed:
 
@@ -50,7 +51,9 @@ _SECTIONS = {
     "image": "image: what each VM's disk is cloned from",
     "boot": "boot: how a VM starts",
     "disk": "disk: the clone as the VM sees it",
-    "network": "network: one interface; without this section, none",
+    "disks[]": "disks: a list of further disks, at most {most}",
+    "network": "network: the first interface; without this section, none",
+    "networks[]": "networks: a list of further interfaces, at most {most}",
     "readiness": "readiness: when a VM counts as running",
     "admission": "admission: how a host lets VMs boot",
     "placement": "placement: where VMs go",
@@ -87,6 +90,8 @@ def fleet_file() -> str:
     """The reference of the fleet file, Markdown."""
     parts = [_FLEET_FILE]
     for section, title in _SECTIONS.items():
+        if listed := LISTS.get(section):
+            title = title.format(most=listed.most)
         fields = [one for one in FIELDS if one.section == section]
         rows = [(_name(one), _default(one), allowed(one), one.says) for one in fields]
         parts.append(f"## {title}\n\n{_table(('field', 'default', 'allowed', 'meaning'), rows)}")
@@ -99,7 +104,8 @@ def _name(one: Field) -> str:
 
 def _default(one: Field) -> str:
     if one.default is None:
-        return "required" if one.section not in OPTIONAL_SECTIONS else "required in it"
+        inner = one.section in OPTIONAL_SECTIONS or one.section in LISTS
+        return "required in it" if inner else "required"
     if one.zero and one.default == "0":
         return f"`0`: {one.zero}"
     if one.default == "" or one.kind is Kind.LABELS:

@@ -1,7 +1,7 @@
 """Everything about a VM that follows from (fleet, index): nothing is drawn at random.
 
-Fleet numbers have 12 bits and sites 4, indices 24: each is range-checked, so that no MAC
-address can run over into a neighbour's.
+Fleet numbers have 12 bits and sites 4, indices 24, interfaces of a VM 3: each is
+range-checked, so that no MAC address can run over into a neighbour's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 MAX_INDEX = 2**24 - 1
 MAX_FLEET_NUMBER = 2**12 - 1
 MAX_SITE = 2**4 - 1
+MAX_NIC = 2**3 - 1  # number of a VM's last possible interface
 
 # A fleet's name is the start of domain names, dataset names and file names: lower-case
 # letters, digits and single hyphens; room is left for "-16777215" within 63 characters.
@@ -42,15 +43,19 @@ class Fleet:
         """The last component of the clone's dataset: the domain's name."""
         return self.domain_name(index)
 
-    def mac(self, index: int) -> str:
-        """02, then site (4 bits), fleet number (12) and index (24): locally administered.
+    def mac(self, index: int, nic: int = 0) -> str:
+        """The address of interface `nic`: 02 + 4 * nic, then site (4 bits), fleet number (12)
+        and index (24).
 
-        Raises ValueError when one of them does not fit.
+        The two lowest bits of the first octet make it locally administered and unicast. Raises
+        ValueError when one of the parts does not fit.
         """
         if not 0 <= self.site <= MAX_SITE or not 0 <= self.number <= MAX_FLEET_NUMBER:
             raise ValueError(f"site {self.site} or fleet number {self.number} has too many bits")
+        if not 0 <= nic <= MAX_NIC:
+            raise ValueError(f"interface {nic} is outside 0..{MAX_NIC}")
         bits = (self.site << 36) | (self.number << 24) | checked_index(index)
-        return ":".join(f"{octet:02x}" for octet in (0x02, *bits.to_bytes(5, "big")))
+        return ":".join(f"{octet:02x}" for octet in (0x02 + 4 * nic, *bits.to_bytes(5, "big")))
 
     def address(self, index: int, prefix: str) -> str:
         """The index-th host address of a CIDR prefix, after its first (the gateway's).
@@ -62,6 +67,10 @@ class Fleet:
         if offset >= network.num_addresses - (1 if network.version == 4 else 0):
             raise ValueError(f"{prefix} has no address for index {index}")
         return str(network[offset])
+
+    def interface_address(self, index: int, prefix: str) -> str:
+        """The same with the prefix's length, as an interface is given it: 10.0.0.2/8."""
+        return f"{self.address(index, prefix)}/{prefix.partition('/')[2]}"
 
 
 def checked_index(index: int) -> int:

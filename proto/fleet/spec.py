@@ -7,27 +7,29 @@ message: bytes, seconds, enum numbers.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fleet.identity import MAX_INDEX, MAX_NAME_LENGTH, NAME_PATTERN
+from fleet.identity import MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
+from fleet.spec_texts import (
+    DISK_PLACEHOLDERS,
+    MAX_CMDLINE_BYTES,
+    asks_for,
+    cmdline_problem,
+    component_problem,
+    disk_path_problem,
+    path_problem,
+    prefix_problem,
+    regular_expression_problem,
+)
 from fleet.v1 import types_pb2 as types
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 
-# MAX_GUEST_CMDLINE of Xen's start_info is 1024 bytes with the closing zero.
-MAX_CMDLINE_BYTES = 1023
-PLACEHOLDERS: Mapping[str, int] = {  # the longest that each becomes
-    "name": MAX_NAME_LENGTH + 1 + len(str(MAX_INDEX)),
-    "index": len(str(MAX_INDEX)),
-    "mac": 17,
-}
 MAX_LABELS = 32
 LABEL_KEY = re.compile(r"[a-z](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -50,8 +52,9 @@ class Kind(StrEnum):
 class Field:
     """One field of the fleet file and of FleetSpec.
 
-    `default` is as written in a file; None: the field is required. `holds` names the field of
-    the message where it is called otherwise; empty: not a part of FleetSpec.
+    `path` begins with its section; a section that ends in [] is a list (LISTS). `default` is as
+    written in a file; None: the field is required. `holds` names the field of the message where
+    it is called otherwise; empty: not a part of FleetSpec.
     """
 
     path: str
@@ -78,81 +81,16 @@ class Field:
         return self.path.rpartition(".")[0]
 
 
-def _components(text: str) -> str | None:
-    return "'..' is not allowed" if ".." in text else None
-
-
-def _path_components(text: str) -> str | None:
-    if any(part in ("", ".", "..") for part in text.split("/")[1:]):
-        return "an absolute path without '.', '..' or '//' is needed"
-    return None
-
-
-def _cmdline(text: str) -> str | None:
-    """Placeholders are the only braces, and the longest VM's line still fits."""
-    longest = len(text)
-    for match in re.finditer(r"\{([^{}]*)\}", text):
-        if match[1] not in PLACEHOLDERS:
-            return f"{match[0]!r} is no placeholder; {{name}}, {{index}} and {{mac}} are"
-        longest += PLACEHOLDERS[match[1]] - len(match[0])
-    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", text)):
-        return "a brace stands alone; {name}, {index} and {mac} are the placeholders"
-    if longest > MAX_CMDLINE_BYTES:
-        return f"filled in it may be {longest} characters long; {MAX_CMDLINE_BYTES} fit"
-    return None
-
-
-def _prefix(text: str) -> str | None:
-    try:
-        network = ipaddress.ip_network(text, strict=True) if text else None
-    except ValueError as error:
-        return f"{error}; write a network such as 10.0.0.0/8"
-    if network and network.num_addresses < 4:
-        return f"{text} has no address for a VM"
-    return None
-
-
-def _regular_expression(text: str) -> str | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of what a later Python would read otherwise
-            re.compile(text)
-    except (re.error, OverflowError, RecursionError, Warning) as error:
-        return f"not a regular expression: {error}"
-    if _repeats_a_choice(text):
-        return "a repeat of a group that itself repeats or chooses, as (a+)+, may take for ever"
-    return None
-
-
-def _repeats_a_choice(pattern: str) -> bool:
-    """Whether a repeat is applied to a group in which a repeat, '?' or '|' stands.
-
-    Those are the patterns whose search may take exponential time on an unlucky console. Some
-    harmless ones are among them. `pattern` compiles.
-    """
-    bare = re.sub(r"\\.", "x", pattern, flags=re.DOTALL)
-    bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", bare)
-    groups = [False]
-    closed = False  # whether the token before was the end of a group with a choice
-    for token in re.findall(r"\(\?|\{\d*,\d*\}|.", bare, flags=re.DOTALL):
-        repeats = token in ("*", "+") or (token[0] == "{" and len(token) > 1)
-        if repeats and closed:
-            return True
-        closed = False
-        if token[0] == "(":
-            groups.append(False)
-        elif token == ")" and len(groups) > 1:
-            closed = groups.pop()
-            groups[-1] |= closed
-        elif repeats or token in "?|":
-            groups[-1] = True
-    return False
-
-
 _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COMPONENT_WORDS = "1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 _FILE = re.compile(r"/[A-Za-z0-9._+/-]{1,254}")
 _FILE_WORDS = "an absolute path of at most 255 letters, digits, '.', '_', '+', '-' and '/'"
+_TARGET = re.compile(r"(xvd|vd|sd|hd)[a-z]{1,2}")
+_TARGET_WORDS = "xvda, vda, sda and the like"
+_BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+_BRIDGE_WORDS = "an interface's name: 1 to 15 letters, digits, '.', '_' and '-'"
+_PREFIX = re.compile(r"([0-9a-fA-F.:]{2,45}/[0-9]{1,3})?")
+_PREFIX_WORDS = "a network such as 10.0.0.0/8"
 
 NAME = Field(
     "name", Kind.TEXT, "The fleet's name: the start of its VMs' names, as in spv-250.", None,
@@ -166,11 +104,11 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "image.name", Kind.TEXT,
         "The golden image that each VM's disk is cloned from: its name under the hosts' pool.",
-        None, pattern=_COMPONENT, words=_COMPONENT_WORDS, check=_components,
+        None, pattern=_COMPONENT, words=_COMPONENT_WORDS, check=component_problem,
     ),
     Field(
         "image.snapshot", Kind.TEXT, "The snapshot of the golden image.", None,
-        pattern=_COMPONENT, words=_COMPONENT_WORDS, check=_components,
+        pattern=_COMPONENT, words=_COMPONENT_WORDS, check=component_problem,
     ),
     Field(
         "image.digest", Kind.TEXT,
@@ -182,35 +120,59 @@ FIELDS: tuple[Field, ...] = (
           low=MIB, high=TIB, step=MIB),
     Field("vcpus", Kind.COUNT, "Virtual CPUs of one VM.", "1", low=1, high=128),
     Field("boot.kernel", Kind.TEXT, "The kernel, a file on every host.", None,
-          pattern=_FILE, words=_FILE_WORDS, check=_path_components),
+          pattern=_FILE, words=_FILE_WORDS, check=path_problem),
     Field(
         "boot.initrd", Kind.TEXT, "The initial ramdisk, a file on every host; left out, none.",
-        "", pattern=re.compile(f"({_FILE.pattern})?"), words=_FILE_WORDS, check=_path_components,
+        "", pattern=re.compile(f"({_FILE.pattern})?"), words=_FILE_WORDS, check=path_problem,
     ),
     Field(
         "boot.cmdline", Kind.TEXT,
-        "The kernel's command line. {name}, {index} and {mac} become those of each VM.", "",
+        "The kernel's command line. {name}, {index}, {mac} and {address} become those of each "
+        "VM; {address} is that in network.prefix, with its length: 10.0.0.2/8.", "",
         pattern=re.compile(r"[ -~]*"),
         words=f"printable ASCII, at most {MAX_CMDLINE_BYTES} characters when filled in",
-        check=_cmdline,
+        check=cmdline_problem,
     ),
     Field(
         "disk.target", Kind.TEXT, "The clone's device name in the VM; \"\": no disk.", "xvda",
-        pattern=re.compile(r"((xvd|vd|sd|hd)[a-z]{1,2})?"), words="xvda, vda, sda and the like",
+        pattern=re.compile(f"({_TARGET.pattern})?"), words=_TARGET_WORDS,
     ),
     Field("disk.size", Kind.SIZE, "Size of the disk.", "0", holds="disk.size_bytes",
           low=MIB, high=64 * TIB, step=MIB, zero="the image's own"),
     Field("disk.read_only", Kind.FLAG, "Whether the VM may only read its disk.", "false"),
     Field(
+        "disks[].target", Kind.TEXT, "The disk's device name in the VM.", None,
+        pattern=_TARGET, words=_TARGET_WORDS,
+    ),
+    Field(
+        "disks[].path", Kind.TEXT,
+        "A device or file that is on every host: never cloned, never removed. {name} and {index} "
+        "become those of each VM.", None,
+        pattern=re.compile(r"/[A-Za-z0-9._+/{}-]{1,254}"),
+        words=f"{_FILE_WORDS}, with {{name}} and {{index}} filled in", check=disk_path_problem,
+    ),
+    Field(
+        "disks[].read_only", Kind.FLAG,
+        "Whether VMs may only read it. A disk without {name} or {index} is shared, and must be.",
+        "true",
+    ),
+    Field(
         "network.bridge", Kind.TEXT, "The hosts' bridge that each VM's interface joins.", None,
-        pattern=re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}"),
-        words="an interface's name: 1 to 15 letters, digits, '.', '_' and '-'",
+        pattern=_BRIDGE, words=_BRIDGE_WORDS,
     ),
     Field(
         "network.prefix", Kind.TEXT,
         "The network from which each VM's address follows by its index; left out, none.", "",
-        pattern=re.compile(r"([0-9a-fA-F.:]{2,45}/[0-9]{1,3})?"),
-        words="a network such as 10.0.0.0/8", check=_prefix,
+        pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
+    ),
+    Field(
+        "networks[].bridge", Kind.TEXT, "The hosts' bridge that this interface joins.", None,
+        pattern=_BRIDGE, words=_BRIDGE_WORDS,
+    ),
+    Field(
+        "networks[].prefix", Kind.TEXT,
+        "The network from which this interface's address follows; left out, none.", "",
+        pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
     ),
     Field(
         "readiness.active", Kind.FLAG,
@@ -222,7 +184,7 @@ FIELDS: tuple[Field, ...] = (
         "A VM runs once this regular expression is found on its console.", "",
         holds="readiness.console_pattern", pattern=re.compile(r"[ -~]{0,256}"),
         words="a regular expression of at most 256 printable ASCII characters",
-        check=_regular_expression,
+        check=regular_expression_problem,
     ),
     Field(
         "readiness.timeout", Kind.DURATION, "A VM not ready by then has failed and is retried.",
@@ -269,6 +231,28 @@ FIELDS: tuple[Field, ...] = (
 OPTIONAL_SECTIONS = frozenset({"network"})
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A section that stands any number of times: in a file as a list, in FleetSpec repeated."""
+
+    path: str  # ends in "[]", as the start of its fields' paths does
+    holds: str  # the field of the message
+    most: int
+
+    @property
+    def name(self) -> str:
+        return self.path.removesuffix("[]")
+
+
+LISTS: Mapping[str, Listed] = {
+    one.path: one
+    for one in (
+        Listed("disks[]", "more_disks", most=8),
+        Listed("networks[]", "more_networks", most=MAX_NIC),  # beside `network`
+    )
+}
+
+
 def allowed(one: Field) -> str:
     """What a field may hold, in words, as the fleet file writes it."""
     if one.choices:
@@ -308,20 +292,54 @@ def wrong_with(one: Field, value: Any) -> str | None:
 
 def check_spec(spec: types.FleetSpec) -> list[str]:
     """Everything that is wrong with a spec, one sentence each; empty when it may be applied."""
-    found = []
-    for one in FIELDS:
-        if one.holds == "" or (one.section in OPTIONAL_SECTIONS and not spec.HasField("network")):
-            continue
-        value = _value(spec, one.message_path)
+    found = [
+        f"{listed.name}: must be at most {listed.most}; got {count}"
+        for listed in LISTS.values()
+        if (count := len(getattr(spec, listed.holds))) > listed.most
+    ]
+    for one, path, value in _held(spec):
         if one.kind is Kind.TEXT and value == "" and one.default is not None:
             continue
         if problem := wrong_with(one, value):
-            found.append(f"{one.path}: {problem}")
+            found.append(f"{path}: {problem}")
+    return found + list(_wrong_together(spec))
+
+
+def _held(spec: types.FleetSpec) -> Iterator[tuple[Field, str, Any]]:
+    """Each field of the table with its path and value, as often as it stands in the spec."""
+    for one in FIELDS:
+        if listed := LISTS.get(one.section):
+            last = one.path.rpartition(".")[2]
+            for number, item in enumerate(getattr(spec, listed.holds)[: listed.most]):
+                yield one, f"{listed.name}[{number}].{last}", getattr(item, last)
+        elif one.holds != "" and (one.section not in OPTIONAL_SECTIONS or spec.HasField("network")):
+            yield one, one.path, _value(spec, one.message_path)
+
+
+def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
+    """What fields that are each good may still not be beside one another."""
     if not (spec.readiness.domain_active or spec.readiness.console_pattern):
-        found.append("readiness: must be active: true, or a console pattern")
+        yield "readiness: must be active: true, or a console pattern"
     if spec.on_isolation_stop_after_seconds:
-        found.append("on_isolation: is not offered")
-    return found
+        yield "on_isolation: is not offered"
+    if asks_for(spec.boot.cmdline, "address") and not spec.network.prefix:
+        yield "boot.cmdline: {address} needs network.prefix, the network that addresses come from"
+    if spec.more_networks and not spec.HasField("network"):
+        yield "networks: are the second interface and those after it; network, the first, is absent"
+    yield from _wrong_disks([spec.disk.target], spec.more_disks[: LISTS["disks[]"].most])
+
+
+def _wrong_disks(taken: Sequence[str], disks: Sequence[types.ExtraDisk]) -> Iterator[str]:
+    targets = list(taken)
+    for number, disk in enumerate(disks):
+        if disk.target in targets:
+            yield f"disks[{number}].target: {shown(disk.target)} is another disk's already"
+        if not (disk.read_only or asks_for(disk.path, *DISK_PLACEHOLDERS)):
+            yield (
+                f"disks[{number}].read_only: must be true for a path without {{name}} or "
+                "{index}: all VMs share it"
+            )
+        targets.append(disk.target)
 
 
 def _value(spec: types.FleetSpec, path: str) -> Any:

@@ -31,7 +31,7 @@ def batch(*changes: Change) -> Batch:
         vcpus=2,
         boot=types.Boot(kernel="/boot/vmlinuz", initrd="/boot/initrd", cmdline="root=/dev/xvda"),
         disk=types.Disk(target="xvda"),
-        network=types.Network(bridge="xenbr0"),
+        network=types.Network(bridge="xenbr0", prefix="10.77.0.0/16"),
     )
     for change in changes:
         change(spec)
@@ -46,6 +46,19 @@ def definition(
 
 def cmdline(text: str) -> Change:
     return lambda spec: setattr(spec.boot, "cmdline", text)
+
+
+def address_from(prefix: str) -> Change:
+    def change(spec: types.FleetSpec) -> None:
+        spec.network.prefix, spec.boot.cmdline = prefix, "ip={address}"
+
+    return change
+
+
+def attributes(element: etree._Element, path: str) -> dict[str, str]:
+    found = element.find(path)
+    assert found is not None
+    return {str(name): str(value) for name, value in found.attrib.items()}
 
 
 class TestDefinition:
@@ -108,11 +121,43 @@ class TestDefinition:
             "devices/disk/readonly"
         ) is not None  # fmt: skip
 
+    def test_further_disks_and_interfaces_follow_the_first(self) -> None:
+        root = definition(
+            lambda spec: spec.more_disks.add(target="xvdb", path="/dev/zvol/tank/{name}-{index}"),
+            lambda spec: spec.more_disks.add(target="xvdc", path="/srv/{mac}.iso", read_only=True),
+            lambda spec: spec.more_networks.add(bridge="br1"),
+            lambda spec: spec.more_networks.add(bridge="xenbr0"),
+        )
+        disks = [
+            (disk.get("type"), *(attributes(disk, path) for path in ("source", "target")),
+             disk.find("readonly") is not None)
+            for disk in root.iterfind("devices/disk")
+        ]  # fmt: skip
+        assert disks == [
+            ("block", {"dev": DISK}, {"dev": "xvda", "bus": "xen"}, False),
+            (
+                "block",
+                {"dev": "/dev/zvol/tank/spv-250-250"},
+                {"dev": "xvdb", "bus": "xen"},
+                False,
+            ),
+            ("file", {"file": "/srv/{mac}.iso"}, {"dev": "xvdc", "bus": "xen"}, True),
+        ]
+        assert [
+            (attributes(one, "mac")["address"], attributes(one, "source")["bridge"])
+            for one in root.iterfind("devices/interface")
+        ] == [
+            ("02:10:07:00:00:fa", "xenbr0"),
+            ("06:10:07:00:00:fa", "br1"),
+            ("0a:10:07:00:00:fa", "xenbr0"),
+        ]
+
     @pytest.mark.parametrize(
         ("template", "filled"),
         [
             ("id={index} name={name}", "id=250 name=spv-250"),
             ("mac={mac}", "mac=02:10:07:00:00:fa"),
+            ("ip={address}", "ip=10.77.0.252/16"),
             ("{index}{index}", "250250"),
             ("{other} {} {0} {name!r} {name:>9} }{", "{other} {} {0} {name!r} {name:>9} }{"),
             ("{{name}}", "{spv-250}"),
@@ -134,6 +179,10 @@ class TestDefinition:
             (lambda spec: setattr(spec.boot, "kernel", "/k\r"), "the kernel '/k"),
             (lambda spec: setattr(spec.boot, "kernel", ""), "spv-250 has no kernel"),
             (lambda spec: setattr(spec.network, "bridge", "br\t0"), "the bridge 'br"),
+            (lambda spec: spec.more_networks.add(bridge="br\t1"), "the bridge 'br"),
+            (lambda spec: spec.more_disks.add(target="xvdb", path="/\n"), "source of the disk"),
+            (address_from(""), "spv-250 has no address: the fleet's network has no prefix"),
+            (address_from("10.0.0.0/30"), "10.0.0.0/30 has no address for index 250"),
             (lambda spec: setattr(spec.disk, "target", "xvda\x7f"), "the target of the disk"),
             (lambda spec: setattr(spec, "memory_bytes", (4 << 20) + 1024), "multiple of 1 MiB"),
             (lambda spec: setattr(spec, "memory_bytes", 0), "multiple of 1 MiB"),
@@ -158,7 +207,15 @@ class TestDefinition:
 
 
 class TestDifferences:
-    ASKED = domain_xml(batch(), 250, DISK, Flavour.XEN)
+    ASKED = domain_xml(
+        batch(
+            lambda spec: spec.more_disks.add(target="xvdb", path="/dev/sdb", read_only=True),
+            lambda spec: spec.more_networks.add(bridge="br1"),
+        ),
+        250,
+        DISK,
+        Flavour.XEN,
+    )
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -177,10 +234,25 @@ class TestDifferences:
             ),
             (lambda root: write(root, "vcpu", "1"), ["vcpus is 1 instead of 2"]),
             (
-                lambda root: root.find("devices/disk/target").set("dev", "xvdb"),
+                lambda root: root.find("devices/disk/target").set("dev", "xvdz"),
                 [
                     "disk xvda /dev/zvol/tank/spv-250 was dropped",
-                    "disk xvdb /dev/zvol/tank/spv-250 was added",
+                    "disk xvdz /dev/zvol/tank/spv-250 was added",
+                ],
+            ),
+            (
+                lambda root: drop(root, "devices/disk[2]"),
+                ["disk xvdb /dev/sdb (read-only) was dropped"],
+            ),
+            (
+                lambda root: drop(root, "devices/disk[2]/readonly"),
+                ["disk xvdb is /dev/sdb instead of /dev/sdb (read-only)"],
+            ),
+            (
+                lambda root: drop(root, "devices/interface[2]"),
+                [
+                    "bridge of interface 1 br1 was dropped",
+                    "mac of interface 1 06:10:07:00:00:fa was dropped",
                 ],
             ),
             (

@@ -20,6 +20,7 @@ from fleet_controller.core.model import (
     HostView,
     Shard,
     Tombstone,
+    footprint,
 )
 from fleet_controller.core.placement import Placement, place
 
@@ -266,6 +267,21 @@ def test_memory_binds_where_guests_do_not() -> None:
     assert len(holders(view, placement)["a"]) == 3
     (reason,) = placement.fleets["spv"].unplaced
     assert "memory" in reason.message and reason.hosts_needed == 1
+
+
+def test_further_disks_and_interfaces_take_their_share() -> None:
+    rule = spec()
+    rule.disk.target = "xvda"
+    rule.more_disks.add(target="xvdb")
+    rule.network.bridge = "br0"
+    rule.more_networks.add(bridge="br1")
+    rule.more_networks.add(bridge="br2")
+    assert footprint(rule) == Capacity(1, 4 << 20, disks=2, vifs=3, event_channels=7)
+    few = host("a")
+    record = msgspec.structs.replace(few.record, capacity=Capacity(10, vifs=8))
+    placed = place(cluster([msgspec.structs.replace(few, record=record)], 10, rule))
+    (shard,) = placed.assignments["a"].shards
+    assert len(shard.ranges) == 2
 
 
 def test_an_orphan_that_another_host_holds_is_buried_where_it_is() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.spec import FIELDS, NAME, Kind, allowed, check_spec, written, wrong_with
+from fleet.spec import FIELDS, LISTS, NAME, Kind, allowed, check_spec, written, wrong_with
 from fleet.v1 import types_pb2 as types
 
 MIB = 2**20
@@ -37,7 +37,10 @@ def test_a_good_spec_has_nothing_wrong() -> None:
 
 def test_every_field_of_the_table_is_a_field_of_the_message() -> None:
     for one in FIELDS:
-        if one.message_path:
+        if listed := LISTS.get(one.section):
+            item = getattr(types.FleetSpec(), listed.holds).add()
+            getattr(item, one.path.rpartition(".")[2])
+        elif one.message_path:
             value: object = good()
             for name in one.message_path.split("."):
                 value = getattr(value, name)
@@ -66,6 +69,7 @@ BAD: list[tuple[str, object, str]] = [
     ("boot.cmdline", "{ip}", "boot.cmdline: '{ip}' is no placeholder"),
     ("boot.cmdline", "{name", "boot.cmdline: a brace stands alone"),
     ("boot.cmdline", "{name}" * 60, "boot.cmdline: filled in it may be"),
+    ("boot.cmdline", "ip={address}", "boot.cmdline: {address} needs network.prefix"),
     ("disk.target", "../sda", "disk.target: must be"),
     ("disk.size_bytes", 5, "disk.size: must be 1MiB to 64TiB, in whole MiB, or 0: the image's"),
     ("readiness.console_pattern", "(", "readiness.console: not a regular expression"),
@@ -111,6 +115,72 @@ def test_a_network_is_checked_only_when_there_is_one() -> None:
     for bridge, prefix in (("", ""), ("a/b", ""), ("br0", "10.0.0.1/8"), ("br0", "10.0.0.0/31")):
         spec.network.bridge, spec.network.prefix = bridge, prefix
         assert len(check_spec(spec)) == 1, (bridge, prefix)
+
+
+def test_an_address_on_the_command_line_comes_from_the_first_networks_prefix() -> None:
+    spec = good()
+    spec.boot.cmdline = "ip={address}"
+    spec.network.bridge, spec.network.prefix = "br0", "10.0.0.0/8"
+    assert check_spec(spec) == []
+    spec.boot.cmdline = "x" * 981 + "{address}"  # 42 characters are left, IPv6 may need 43
+    assert check_spec(spec) == ["boot.cmdline: filled in it may be 1024 characters long; 1023 fit"]
+
+
+DISKS: list[tuple[dict[str, object], str]] = [
+    ({"target": ""}, "disks[0].target: must be xvda, vda, sda and the like; got ''"),
+    ({"target": "xvda"}, "disks[0].target: 'xvda' is another disk's already"),
+    ({"path": "tank/data"}, "disks[0].path: must be an absolute path of at most 255"),
+    ({"path": "/dev/../sda"}, "disks[0].path: an absolute path without '.', '..' or '//'"),
+    ({"path": "/dev/{mac}"}, "disks[0].path: '{mac}' is no placeholder; {name} and {index} are"),
+    ({"path": "/dev/{name"}, "disks[0].path: a brace stands alone"),
+    ({"path": "/dev/" + "{name}" * 9}, "disks[0].path: filled in it may be 446 characters long"),
+    ({"path": "/dev/sdb;reboot"}, "disks[0].path: must be"),
+    ({"read_only": False, "path": "/dev/sdb"}, "disks[0].read_only: must be true for a path w"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), DISKS)
+def test_further_disks_are_checked_each(change: dict[str, object], says: str) -> None:
+    spec = good()
+    disk = spec.more_disks.add(target="xvdb", path="/dev/zvol/tank/{name}-data", read_only=True)
+    assert check_spec(spec) == []
+    for name, value in change.items():
+        setattr(disk, name, value)
+    (problem,) = check_spec(spec)
+    assert problem.startswith(says)
+
+
+def test_two_further_disks_have_two_targets() -> None:
+    spec = good()
+    for _ in range(2):
+        spec.more_disks.add(target="xvdb", path="/srv/data-{index}")
+    assert check_spec(spec) == ["disks[1].target: 'xvdb' is another disk's already"]
+
+
+def test_further_interfaces_are_checked_each_and_need_a_first() -> None:
+    spec = good()
+    spec.more_networks.add(bridge="br1")
+    (problem,) = check_spec(spec)
+    assert problem.startswith("networks: are the second interface and those after it")
+    spec.network.bridge = "br0"
+    assert check_spec(spec) == []
+    spec.more_networks.add(bridge="", prefix="10.0.0.1/8")
+    assert [one.partition(":")[0] for one in check_spec(spec)] == [
+        "networks[1].bridge",
+        "networks[1].prefix",
+    ]
+
+
+def test_lists_are_bounded() -> None:
+    spec = good()
+    spec.network.bridge = "br0"
+    for number in range(100):
+        spec.more_disks.add(target=f"xvd{chr(98 + number % 20)}", path="/dev/sdb", read_only=True)
+        spec.more_networks.add(bridge="br1")
+    assert check_spec(spec) == [
+        "disks: must be at most 8; got 100",
+        "networks: must be at most 7; got 100",
+    ]
 
 
 def test_readiness_needs_a_condition() -> None:

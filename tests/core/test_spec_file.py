@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fleet.spec import FIELDS, check_spec
+from fleet.spec import FIELDS, LISTS, check_spec
 from fleet.v1 import types_pb2 as types
 from fleetctl.fleet_file import MAX_FILE_BYTES, FleetFileError, parse_fleet_file
 
@@ -57,7 +57,13 @@ def test_a_full_file_holds_what_it_says() -> None:
     spec = parse_fleet_file((SAMPLES / "linux-busybox.yaml").read_text(), "f").spec
     assert spec.disk == types.Disk(target="xvda", size_bytes=64 * 2**20)
     assert spec.network == types.Network(bridge="xenbr0", prefix="10.64.0.0/10")
-    assert spec.readiness == types.Readiness(console_pattern="login: $", timeout_seconds=90)
+    assert list(spec.more_disks) == [
+        types.ExtraDisk(target="xvdb", path="/var/lib/megafleet/data.iso", read_only=True)
+    ]
+    assert list(spec.more_networks) == [types.Network(bridge="xenbr1")]
+    assert spec.readiness == types.Readiness(
+        console_pattern=r"megafleet: ready name=\S+ index=\d+", timeout_seconds=90
+    )
     assert spec.admission == types.Admission(parallel=16, per_second=20)
     assert spec.placement == types.Placement(
         policy=types.Placement.POLICY_SPREAD,
@@ -89,6 +95,25 @@ def test_a_full_file_holds_what_it_says() -> None:
         ("disk: {read_only: yes}", "disk.read_only: must be true or false; got 'yes'"),
         ("disk:", "f.yaml:8: disk: must hold target, size, read_only, indented"),
         ("disk: xvda", "f.yaml:8: disk: must hold target, size, read_only, indented"),
+        (
+            "disks: {target: xvdb}",
+            "f.yaml:8: disks: must be a list; an entry begins with '- ' and ",
+        ),
+        ("disks:", "f.yaml:8: disks: must be a list"),
+        ("disks:\n- xvdb", "f.yaml:9: disks[0]: must hold target, path, read_only"),
+        ("disks:\n- {target: xvdb}", "f.yaml:9: disks[0].path: is missing; it must be an abs"),
+        ("disks:\n- {targte: xvdb}", "f.yaml:9: disks[0].targte: no such field; did you mean tar"),
+        ("disks:\n- {path: /a, path: /b}", "disks[0].path: stands here for the second time"),
+        (
+            f"disks: [{'{target: xvdb, path: /a}, ' * 9}]",
+            "f.yaml:8: disks: must be at most 8; got 9",
+        ),
+        ("disks: [{target: xvda, path: /a}]", "disks[0].target: 'xvda' is another disk's already"),
+        ("networks: [{bridge: br1}]", "networks: are the second interface and those after it;"),
+        (
+            "network: {bridge: b}\nnetworks: [{bridge: b, prefix: x}]",
+            "f.yaml:9: networks[0].prefix",
+        ),
         ("network: {}", "f.yaml:8: network.bridge: is missing; it must be an interface's name"),
         ("readiness: {timeout: 30}", "readiness.timeout: must be a number with its unit, ms,"),
         ("readiness: {timeout: 2d}", "readiness.timeout: must be a number with its unit, ms,"),
@@ -118,6 +143,38 @@ def test_a_mistake_says_line_field_and_what_is_allowed(written: str, says: str) 
     assert says in told(f"{LEAST}{written}\n")
 
 
+def test_lists_hold_what_they_say_with_defaults() -> None:
+    spec = parse_fleet_file(
+        f"""{LEAST}
+disks:
+- target: xvdb
+  path: /dev/zvol/tank/{{name}}-data
+  read_only: false
+- {{target: xvdc, path: /srv/shared.iso}}
+network: {{bridge: br0}}
+networks:
+- {{bridge: br1, prefix: 10.1.0.0/16}}
+- {{bridge: br2}}
+""",
+        "f.yaml",
+    ).spec
+    assert list(spec.more_disks) == [
+        types.ExtraDisk(target="xvdb", path="/dev/zvol/tank/{name}-data"),
+        types.ExtraDisk(target="xvdc", path="/srv/shared.iso", read_only=True),
+    ]
+    assert list(spec.more_networks) == [
+        types.Network(bridge="br1", prefix="10.1.0.0/16"),
+        types.Network(bridge="br2"),
+    ]
+
+
+def test_an_address_without_a_prefix_is_a_mistake_said_plainly() -> None:
+    said = told(LEAST + '  cmdline: "ip={address}"\nnetwork: {bridge: br0}\n')
+    assert said.endswith(
+        "boot.cmdline: {address} needs network.prefix, the network that addresses come from"
+    )
+
+
 @pytest.mark.parametrize(
     "name",
     ["a/b", "..", "a@b", "A", "a\\nb", "a\\e[31m", "x" * 41, "-a", "a--b", "", "a b"],
@@ -129,7 +186,7 @@ def test_hostile_names_are_refused_and_shown_harmless(name: str) -> None:
 
 
 @pytest.mark.parametrize("cmdline", ["{ip}", "{name!r}", "{index:99}", "{{name}}", "{", "{name.x}"])
-def test_only_three_placeholders_exist(cmdline: str) -> None:
+def test_only_four_placeholders_exist(cmdline: str) -> None:
     said = told(LEAST + f'  cmdline: "{cmdline}"\n')
     assert said.startswith("f.yaml:8: boot.cmdline: ")
 
@@ -182,7 +239,9 @@ def test_what_the_parser_accepts_the_controller_accepts(fields: dict[str, str]) 
         sections.setdefault(section, []).append(f"{key}: {value}")
     lines = sections.pop("", [])
     for section, held in sections.items():
-        lines += [f"{section}:", *(f"  {line}" for line in held)]
+        dash = "- " if section in LISTS else "  "
+        lines.append(f"{section.removesuffix('[]')}:")
+        lines += [f"{'  ' if number else dash}{line}" for number, line in enumerate(held)]
     try:
         parsed = parse_fleet_file("\n".join(lines), "f.yaml")
     except FleetFileError:

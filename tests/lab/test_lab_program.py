@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from emulated_dom0.agent_install import GUESTS, GUESTS_FOLDER
 from emulated_dom0.commands import run_logged
 from emulated_dom0.digest import digest
 from emulated_dom0.errors import LabError
-from emulated_dom0.folders import lab_folders
+from emulated_dom0.folders import LAB_SOURCES, lab_folders
 from emulated_dom0.initramfs import write_initramfs
 from emulated_dom0.mirror import debian_mirror
 from emulated_dom0.process import Process
+
+from fleetctl.fleet_file import parse_fleet_file
 
 _DEB822 = """\
 Types: deb
@@ -152,3 +155,16 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(
     monkeypatch.setenv("MEGAFLEET_LAB_DIR", str(tmp_path / "file" / "lab"))
     with pytest.raises(LabError, match="MEGAFLEET_LAB_DIR"):
         lab_folders()
+
+
+@pytest.mark.parametrize("name", ["lab-tiny", "lab-linux"])
+def test_the_labs_samples_ask_for_what_the_lab_has(name: str) -> None:
+    sample = LAB_SOURCES.parent / "samples" / f"{name}.yaml"
+    spec = parse_fleet_file(sample.read_text(), sample.name).spec
+    built = {f"/{GUESTS_FOLDER}/{guest}" for guest in GUESTS}
+    assert {spec.boot.kernel, spec.boot.initrd} <= {*built, ""}
+    tank = (LAB_SOURCES / "rootfs/usr/local/sbin/make-tank").read_text()
+    assert f"zfs snapshot tank/{spec.image.name}@{spec.image.snapshot}" in tank
+    networks = LAB_SOURCES / "rootfs/etc/systemd/network"
+    bridges = {file.stem.partition("-")[2] for file in networks.glob("*.netdev")}
+    assert {spec.network.bridge} <= {*bridges, ""}

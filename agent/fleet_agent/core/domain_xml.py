@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 
 from lxml import etree
@@ -12,7 +13,8 @@ from fleet_agent.core.model import Batch
 
 MIB = 1024 * 1024
 
-_PLACEHOLDER = re.compile(r"\{(name|index|mac)\}")
+_PLACEHOLDER = re.compile(r"\{(name|index|mac|address)\}")
+_DISK_PLACEHOLDER = re.compile(r"\{(name|index)\}")
 # What XML 1.0 cannot carry, and what has no place in a path, a name or a command line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -23,6 +25,16 @@ class Flavour(StrEnum):
     XEN = "xen"  # paravirtualised, machine xenpv
     KVM = "kvm"
     TEST = "test"  # libvirt's in-process mock
+
+
+# How each driver boots a kernel directly: the text of <os><type> and its attributes. Another kind
+# of boot (pvgrub, PVH, HVM) is another such table.
+_DIRECT_BOOT: Mapping[Flavour, tuple[str, Mapping[str, str]]] = {
+    Flavour.XEN: ("linux", {"arch": "x86_64", "machine": "xenpv"}),
+    Flavour.KVM: ("hvm", {}),
+    # libvirt's test driver keeps <kernel> for "xen" and drops it silently for "linux".
+    Flavour.TEST: ("xen", {}),
+}
 
 
 def domain_xml(
@@ -50,20 +62,45 @@ def domain_xml(
     devices = etree.SubElement(root, "devices")
     if spec.disk.target:
         _add_disk(devices, disk_path, spec.disk.target, spec.disk.read_only, flavour)
-    if spec.HasField("network"):
-        _add_interface(devices, spec.network.bridge, batch.fleet.mac(index), flavour)
+    for disk in spec.more_disks:
+        path = further_disk_path(batch, index, disk.path)
+        _add_disk(devices, path, disk.target, disk.read_only, flavour)
+    networks = [*([spec.network] if spec.HasField("network") else []), *spec.more_networks]
+    for nic, network in enumerate(networks):
+        _add_interface(devices, network.bridge, batch.fleet.mac(index, nic), flavour)
     _add_console(devices, flavour, console_log)
     return etree.tostring(root, encoding="unicode")
 
 
 def command_line(batch: Batch, index: int) -> str:
-    """The spec's command line with {name}, {index} and {mac} filled in, and nothing else."""
-    values = {
-        "name": batch.fleet.domain_name(index),
-        "index": str(index),
-        "mac": batch.fleet.mac(index),
-    }
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], batch.spec.boot.cmdline)
+    """The spec's command line with {name}, {index}, {mac} and {address} filled in, no others.
+
+    Raises ValueError when an address is asked for and the network has none for this VM.
+    """
+
+    def filled(found: re.Match[str]) -> str:
+        if found[1] == "address":
+            return _address(batch, index)
+        return batch.fleet.mac(index) if found[1] == "mac" else _own(batch, index, found)
+
+    return _PLACEHOLDER.sub(filled, batch.spec.boot.cmdline)
+
+
+def further_disk_path(batch: Batch, index: int, path: str) -> str:
+    """A further disk's path with {name} and {index} filled in, and nothing else."""
+    return _DISK_PLACEHOLDER.sub(lambda found: _own(batch, index, found), path)
+
+
+def _own(batch: Batch, index: int, found: re.Match[str]) -> str:
+    return batch.fleet.domain_name(index) if found[1] == "name" else str(index)
+
+
+def _address(batch: Batch, index: int) -> str:
+    prefix = batch.spec.network.prefix
+    if not prefix:
+        name = batch.fleet.domain_name(index)
+        raise ValueError(f"{name} has no address: the fleet's network has no prefix")
+    return batch.fleet.interface_address(index, prefix)
 
 
 def differences(asked: str, given: str) -> list[str]:
@@ -105,7 +142,8 @@ def _facts(xml: str) -> dict[str, str]:
         target, source = disk.find("target"), disk.find("source")
         where = "" if target is None else target.get("dev", "")
         what = "" if source is None else source.get("dev") or source.get("file") or ""
-        facts[f"disk {where}"] = what or "(no source)"
+        access = "" if disk.find("readonly") is None else " (read-only)"
+        facts[f"disk {where}"] = (what or "(no source)") + access
     for number, interface in enumerate(root.iterfind("devices/interface")):
         mac, source = interface.find("mac"), interface.find("source")
         facts[f"mac of interface {number}"] = "" if mac is None else mac.get("address", "").lower()
@@ -115,11 +153,8 @@ def _facts(xml: str) -> dict[str, str]:
 
 def _add_boot(root: etree._Element, batch: Batch, index: int, flavour: Flavour) -> None:
     boot = etree.SubElement(root, "os")
-    if flavour is Flavour.XEN:
-        _text(boot, "type", "linux", arch="x86_64", machine="xenpv")
-    else:
-        # libvirt's test driver keeps <kernel> for "xen" and drops it silently for "linux".
-        _text(boot, "type", "hvm" if flavour is Flavour.KVM else "xen")
+    kind, attributes = _DIRECT_BOOT[flavour]
+    _text(boot, "type", kind, **attributes)
     if not batch.spec.boot.kernel:
         raise ValueError(f"{batch.fleet.domain_name(index)} has no kernel")
     _text(boot, "kernel", batch.spec.boot.kernel)

@@ -145,8 +145,8 @@ _CHANNELS_ALWAYS = 2
 
 def footprint(spec: types.FleetSpec) -> Capacity:
     """What one VM of this spec takes of its host."""
-    disks = 1 if spec.disk.target else 0
-    vifs = 1 if spec.HasField("network") else 0
+    disks = (1 if spec.disk.target else 0) + len(spec.more_disks)
+    vifs = (1 if spec.HasField("network") else 0) + len(spec.more_networks)
     return Capacity(
         guests=1,
         memory_bytes=spec.memory_bytes,

@@ -8,7 +8,9 @@
 #define SCHEDOP_shutdown 2
 #define SCHEDOP_poll 3
 #define EVTCHNOP_send 4
-/* shared_info: 32 vcpu_info of 64 bytes come before the pending bits. */
+/* shared_info: 32 vcpu_info of 64 bytes come before the pending bits; the second half of a
+ * vcpu_info is its time. */
+#define VCPU_TIME_OFFSET 32
 #define EVTCHN_PENDING_OFFSET 2048
 
 static u8 shared_info[PAGE_SIZE] __attribute__((aligned(4096)));
@@ -34,6 +36,11 @@ int map_shared_info(struct start_info *si)
     return (int)update_va_mapping((u64)shared_info, entry, UVMF_INVLPG);
 }
 
+const void *shared_time(void)
+{
+    return shared_info + VCPU_TIME_OFFSET;
+}
+
 void event_notify(u32 port)
 {
     event_channel_op(EVTCHNOP_send, (u64)&port, 0);
@@ -45,17 +52,21 @@ void event_clear(u32 port)
     __sync_fetch_and_and(&pending[port / 64], ~(1UL << (port % 64)));
 }
 
-void event_wait(u32 port)
+/* Xen looks at the pending bits after it has marked the vcpu as blocked, so that no event between
+ * the caller's last look and the sleep is lost. The ports stay unmasked: Xen wakes a poller only
+ * when a bit changes, which is why they are cleared before the rings are looked at. */
+void event_wait(const u32 *ports, u32 count)
 {
     struct {
-        u32 *ports;
+        const u32 *ports;
         u32 nr_ports;
         u64 timeout; /* 0: none */
-    } poll = {&port, 1, 0};
+    } poll = {ports, count, 0};
     sched_op(SCHEDOP_poll, (u64)&poll, 0);
 }
 
 void domain_shutdown(u32 reason)
 {
-    sched_op(SCHEDOP_shutdown, (u64)&reason, 0);
+    for (;;)
+        sched_op(SCHEDOP_shutdown, (u64)&reason, 0);
 }

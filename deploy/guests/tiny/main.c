@@ -1,55 +1,73 @@
 /* tiny: the smallest paravirtualised guest of use to a fleet. It says on its console who it is,
- * from `name=` and `index=` on its command line, and then sleeps until the tool stack asks it to
- * end (control/shutdown in xenstore). It has no device drivers: its disk and network are the
- * host's matter alone. */
+ * from `name=` and `index=` on its command line, and then sleeps, until something is typed on its
+ * console, which it answers, or until the tool stack asks it to end (control/shutdown in
+ * xenstore). It has no device drivers: its disk and network are the host's matter alone. */
 #include "xen.h"
 
 #define SHUTDOWN_PATH "control/shutdown"
 
-/* The value of `key` (given with its '='), up to the next space; "-" when it is not there. */
-static const char *argument(const char *command_line, const char *key)
+static struct terminal terminal;
+
+static void end(enum wish wish)
 {
-    for (const char *word = command_line; *word; word++) {
-        if (word != command_line && word[-1] != ' ')
-            continue;
-        u32 n = 0;
-        while (key[n] && word[n] == key[n])
-            n++;
-        if (!key[n])
-            return word + n;
-    }
-    return "-";
+    print("megafleet: stopping ");
+    print_identity(terminal.command_line);
+    print("\n");
+    console_flush();
+    domain_shutdown(wish == WISH_REBOOT ? SHUTDOWN_REBOOT : SHUTDOWN_POWEROFF);
 }
 
-static void print_identity(struct start_info *si)
+/* Whether there was something to do: more may have come meanwhile. */
+static int serve_console(void)
 {
-    print(" name=");
-    print_until_space(argument(si->cmd_line, "name="));
-    print(" index=");
-    print_until_space(argument(si->cmd_line, "index="));
-    print("\n");
+    char typed[64];
+    u32 count = console_read(typed, sizeof typed);
+    for (u32 n = 0; n < count; n++) {
+        enum wish wish = terminal_typed(&terminal, typed[n]);
+        if (wish != WISH_NONE)
+            end(wish);
+    }
+    if (count)
+        console_flush(); /* xenconsoled hears of the echo, and of the room for more input */
+    return count != 0;
+}
+
+static int serve_xenstore(void)
+{
+    if (!xenstore_event())
+        return 0;
+    const char *asked = xenstore_read(SHUTDOWN_PATH);
+    if (*asked) {
+        enum wish wish = *asked == 'r' ? WISH_REBOOT : WISH_HALT;
+        xenstore_write(SHUTDOWN_PATH, ""); /* the acknowledgement that the tool stack awaits */
+        end(wish);
+    }
+    return 1;
 }
 
 void guest_main(struct start_info *si)
 {
-    console_init(si);
-    xenstore_init(si);
+    u32 ports[] = {console_init(si), xenstore_init(si)};
+    terminal.command_line = si->cmd_line;
     if (map_shared_info(si)) {
         print("megafleet: cannot map the shared info page; stopping\n");
-        domain_shutdown(SHUTDOWN_POWEROFF);
+        end(WISH_HALT);
     }
+    clock_init();
     xenstore_watch(SHUTDOWN_PATH);
-    print("megafleet: ready");
-    print_identity(si);
+    print("megafleet: ready ");
+    print_identity(si->cmd_line);
+    print("\n");
+    console_flush();
     for (;;) {
-        xenstore_wait_event();
-        const char *wish = xenstore_read(SHUTDOWN_PATH);
-        if (!*wish)
-            continue;
-        u32 reason = *wish == 'r' ? SHUTDOWN_REBOOT : SHUTDOWN_POWEROFF;
-        print("megafleet: stopping");
-        print_identity(si);
-        xenstore_write(SHUTDOWN_PATH, ""); /* the acknowledgement that the tool stack awaits */
-        domain_shutdown(reason);
+        /* Forgotten before the rings are looked at, so that whatever comes after a look ends the
+         * sleep at once. What was forgotten while one ring waited for room, or for an answer, is
+         * found by looking: nobody sleeps unless both were seen to be empty after this. */
+        event_clear(ports[0]);
+        event_clear(ports[1]);
+        int busy = serve_console();
+        busy |= serve_xenstore();
+        if (!busy)
+            event_wait(ports, 2);
     }
 }

@@ -3,9 +3,7 @@
 #ifndef TINY_XEN_H
 #define TINY_XEN_H
 
-typedef unsigned char u8;
-typedef unsigned int u32;
-typedef unsigned long u64;
+#include "tiny.h"
 
 #define PAGE_SIZE 4096UL
 #define PTE_PRESENT_WRITABLE_USER 7UL
@@ -56,25 +54,29 @@ static inline struct console_ring *console_page(struct start_info *si)
 
 static inline void memory_barrier(void)
 {
-    asm volatile("mfence" ::: "memory");
+    __sync_synchronize();
 }
 
 /* event.c */
 int map_shared_info(struct start_info *si); /* 0, or a negative Xen error */
+const void *shared_time(void);              /* the first vcpu's struct vcpu_time_info */
 void event_notify(u32 port);
 void event_clear(u32 port);
-void event_wait(u32 port); /* returns at once when the port is pending already */
-void domain_shutdown(u32 reason);
+void event_wait(const u32 *ports, u32 count); /* returns at once when one is pending already */
+void domain_shutdown(u32 reason) __attribute__((noreturn));
 
-/* console.c */
-void console_init(struct start_info *si);
-void print(const char *text);
-void print_until_space(const char *text);
+/* clock.c */
+void clock_init(void);
 
-/* xenstore.c */
-void xenstore_init(struct start_info *si);
+/* console.c; init returns the event channel. */
+u32 console_init(struct start_info *si);
+void console_flush(void);                  /* what was printed is seen only after it */
+u32 console_read(char *typed, u32 most);   /* how many bytes; never waits */
+
+/* xenstore.c; init returns the event channel. */
+u32 xenstore_init(struct start_info *si);
 void xenstore_watch(const char *path);
-void xenstore_wait_event(void);
+int xenstore_event(void); /* whether a watched path changed since it was asked last; never waits */
 /* Both keep nothing of what they are given; read's answer holds until the next call. */
 const char *xenstore_read(const char *path); /* "" when absent */
 void xenstore_write(const char *path, const char *value);

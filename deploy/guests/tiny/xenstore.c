@@ -7,46 +7,47 @@ static u32 port;
 static int event_seen;
 static char payload[XENSTORE_PAYLOAD_MAX + 1];
 
-void xenstore_init(struct start_info *si)
+u32 xenstore_init(struct start_info *si)
 {
     ring = xenstore_page(si);
     port = si->store_evtchn;
-}
-
-static u32 length(const char *text)
-{
-    u32 n = 0;
-    while (text[n])
-        n++;
-    return n;
+    return port;
 }
 
 static void send(const void *bytes, u32 count)
 {
     const char *next = bytes;
     while (count--) {
-        while (ring->req_prod - ring->req_cons >= sizeof ring->req) {
+        while (!ring_room(ring->req_prod, ring->req_cons, sizeof ring->req)) {
             event_notify(port);
-            event_wait(port);
+            event_wait(&port, 1);
             event_clear(port);
         }
+        memory_barrier();
         ring->req[ring->req_prod % sizeof ring->req] = *next++;
         memory_barrier();
         ring->req_prod++;
     }
 }
 
+static int has_come(void)
+{
+    return ring_used(ring->rsp_prod, ring->rsp_cons, sizeof ring->rsp) != 0;
+}
+
 static void receive(void *bytes, u32 count)
 {
     char *next = bytes;
     while (count--) {
-        while (ring->rsp_prod == ring->rsp_cons) {
+        while (!has_come()) {
             event_clear(port);
-            memory_barrier();
             /* Looked at again after the clear: a byte may have come in between. */
-            if (ring->rsp_prod == ring->rsp_cons)
-                event_wait(port);
+            if (has_come())
+                break;
+            event_notify(port); /* the answer may wait for the room that was just made */
+            event_wait(&port, 1);
         }
+        memory_barrier();
         *next++ = ring->rsp[ring->rsp_cons % sizeof ring->rsp];
         memory_barrier();
         ring->rsp_cons++;
@@ -67,7 +68,7 @@ static u32 receive_message(void)
 /* The first string goes with its final NUL; so does a token, but a value goes without. */
 static u32 request(u32 type, const char *path, const char *second, u32 second_length)
 {
-    u32 path_length = length(path) + 1;
+    u32 path_length = text_length(path) + 1;
     struct xenstore_message head = {type, 0, 0, path_length + second_length};
     send(&head, sizeof head);
     send(path, path_length);
@@ -86,11 +87,13 @@ void xenstore_watch(const char *path)
     request(XS_WATCH, path, "tiny", sizeof "tiny");
 }
 
-void xenstore_wait_event(void)
+int xenstore_event(void)
 {
-    while (!event_seen)
+    while (!event_seen && has_come())
         event_seen = receive_message() == XS_WATCH_EVENT;
+    int seen = event_seen;
     event_seen = 0;
+    return seen;
 }
 
 const char *xenstore_read(const char *path)
@@ -100,5 +103,5 @@ const char *xenstore_read(const char *path)
 
 void xenstore_write(const char *path, const char *value)
 {
-    request(XS_WRITE, path, value, length(value));
+    request(XS_WRITE, path, value, text_length(value));
 }

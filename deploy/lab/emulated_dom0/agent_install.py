@@ -23,7 +23,10 @@ from .secure_shell import Dom0
 _HOST_SEEN_FROM_DOM0 = "10.0.2.2"
 _PACKAGES = (Path("proto/fleet"), Path("agent/fleet_agent"))
 _UNIT = CHECKOUT / "deploy" / "systemd" / "fleet-agent.service"
-_TINY = GUEST_SOURCES / "out" / "tiny.elf"
+_GUESTS_BUILT = GUEST_SOURCES / "out"
+# The guests in the dom0, where the samples look for them.
+GUESTS_FOLDER = "var/lib/megafleet/guests"
+GUESTS = ("tiny.elf", "linux/vmlinuz", "linux/initrd.img")
 _INSTALL = (
     f"rm -rf {SOURCES} && tar -C / -xf - && systemctl daemon-reload"
     " && systemctl enable -q fleet-agent && systemctl restart fleet-agent"
@@ -41,7 +44,7 @@ def install_agent(
     files = dict([*_sources(), _metadata()])
     files["etc/systemd/system/fleet-agent.service"] = _UNIT.read_bytes()
     files["etc/megafleet/agent.toml"] = _settings(machine, cluster).encode()
-    files["var/lib/megafleet/guests/tiny.elf"] = _guest()
+    files.update(_guests())
     for name, content in identity.items():
         files[f"etc/megafleet/identity/{name}"] = content
     dom0.run(_INSTALL, stdin=_archive(files), deadline=600)
@@ -73,10 +76,12 @@ def _metadata() -> tuple[str, bytes]:
     return f"{SITE_PACKAGES}/megafleet-{version}.dist-info/METADATA", text.encode()
 
 
-def _guest() -> bytes:
-    if not _TINY.exists():
-        raise LabError(f"{_TINY} is missing; run: make guests")
-    return _TINY.read_bytes()
+def _guests() -> Iterator[tuple[str, bytes]]:
+    for name in GUESTS:
+        built = _GUESTS_BUILT / name
+        if not built.exists():
+            raise LabError(f"{built} is missing; run: make guests")
+        yield f"{GUESTS_FOLDER}/{name}", built.read_bytes()
 
 
 def _settings(machine: Machine, cluster: Cluster) -> str:

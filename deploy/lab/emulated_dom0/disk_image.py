@@ -23,6 +23,7 @@ from .root_tree import build_root, root_key
 from .zfs_modules import ZfsModules, build_modules, modules_key
 
 _DISK_GIB = 8
+_INITRAMFS_RECIPE = ("initramfs", "cpio", "kernel_modules")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _image_key(folders: Folders, wheels: Path) -> str:
     key = folders.ssh_key.with_suffix(".pub")
     return digest(
         Path(__file__),
-        Path(__file__).with_name("initramfs.py"),
+        *(Path(__file__).with_name(f"{name}.py") for name in _INITRAMFS_RECIPE),
         setup_key(),
         root_key(),
         modules_key(),

@@ -33,8 +33,8 @@ _START_SECONDS = 30.0
 class Size:
     """What the machine has; memory in MiB, the tank disk (sparse) in GiB."""
 
-    memory: int = 4096
-    dom0_memory: int = 1536
+    memory: int = 8192
+    dom0_memory: int = 2048
     cpus: int = 2
     tank: int = 20
 
