@@ -86,10 +86,10 @@ def content_of(order: ImportOrder, path: Path, watch: Watch) -> Content:
         raise BadSource(f"cannot read {error.filename or path}: {error.strerror}") from error
 
 
-def check_room(content: Content, free: int, where: str) -> None:
+def check_room(needed: int, free: int, where: str) -> None:
     """Raises PoolFull."""
-    if content.needed > free:
-        raise PoolFull(f"the image takes up to {content.needed} bytes, and {where} has {free} free")
+    if needed > free:
+        raise PoolFull(f"the image takes up to {needed} bytes, and {where} has {free} free")
 
 
 def digest_of(path: Path, watch: Watch) -> str:
@@ -198,7 +198,8 @@ def _directory(order: ImportOrder, path: Path, watch: Watch) -> Content:
     program = image_tools.found("mke2fs", "e2fsprogs", "importing a directory")
 
     def pour(target: Path, watch: Watch) -> str:
-        # The same directory, made an image of the same name, gives the same file system.
+        # The same directory, made an image of the same name, gives the same file system, unless
+        # a file's time of last access has changed: mke2fs takes that over as well.
         name = str(uuid.uuid5(_NAMESPACE, str(order.image)))
         command = [
             program, "-q", "-F", "-t", "ext4", "-N", str(inodes_for(entries)), "-U", name,

@@ -44,7 +44,7 @@ def run(
     with tempfile.TemporaryFile() as errors:
         with begun(command, stdout=subprocess.PIPE, stderr=errors, environment=environment) as it:
             assert it.stdout is not None
-            for said in _prints(it.stdout):
+            for said in prints(it.stdout):
                 told(said)
             while True:
                 try:
@@ -92,7 +92,7 @@ def last_words(errors: IO[bytes]) -> str:
     return lines[-1][:400] if lines else "it said nothing"
 
 
-def _prints(output: IO[bytes]) -> Iterator[bytes]:
+def prints(output: IO[bytes]) -> Iterator[bytes]:
     """What the program prints, piece by piece; empty ones while it prints nothing."""
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)

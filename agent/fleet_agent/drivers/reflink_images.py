@@ -151,7 +151,7 @@ class ReflinkImages:
     def _write(self, order: ImportOrder, source: FilePath, part: Path, watch: Watch) -> None:
         content = image_content.content_of(order, Path(source.path), watch)
         space = os.statvfs(self._folder)
-        image_content.check_room(content, space.f_bavail * space.f_frsize, str(self._folder))
+        image_content.check_room(content.needed, space.f_bavail * space.f_frsize, str(self._folder))
         with part.open("wb") as file:
             reflink_files.write_importing(file.fileno())
             file.truncate(content.size)
