@@ -15,7 +15,7 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     [storage]
     kind = "zfs"                             # or reflink
     parent = "tank"                          # a dataset, or a folder
-    threads = 8
+    threads = 16
     [timing]                                 # seconds
     audit = 60.0
     call = 60.0
@@ -60,7 +60,7 @@ class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Literal["zfs", "reflink"] = "zfs"
     parent: str = "tank"
-    threads: Count = 8
+    threads: Count = 16
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,9 +7,15 @@ guests:
 	@$(LAB) packages
 	$(MAKE) -C deploy/guests
 
+## make dom0        build the dom0's own programs of deploy/dom0
+.PHONY: dom0
+dom0:
+	@$(LAB) packages
+	$(MAKE) -C deploy/dom0
+
 ## make lab         a real Xen dom0, emulated: built once, booted, its agent joined to a controller
 .PHONY: lab
-lab: setup guests
+lab: setup guests dom0
 	$(LAB) start
 	$(LAB) join
 
@@ -17,6 +23,13 @@ lab: setup guests
 .PHONY: lab-test
 lab-test: setup-dev lab
 	$(BIN)/pytest -q -m lab tests/lab
+
+## make lab-bench   figures of a dense dom0 on the lab's: DOMUS=250 SOAK=30 (minutes)
+DOMUS ?= 250
+SOAK ?= 0
+.PHONY: lab-bench
+lab-bench: setup-dev lab
+	$(BIN)/python -m tests.lab.bench --domus $(DOMUS) --soak $(SOAK)
 
 ## make lab-ssh     a shell in the lab's dom0: RUN="xl list" for one command
 RUN ?=

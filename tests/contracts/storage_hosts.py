@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +25,8 @@ from fleet_agent.drivers.hollow import Behaviour, HollowStorage
 from fleet_agent.drivers.ports import DriverError, Storage
 from fleet_agent.drivers.reflink import ReflinkStorage
 from fleet_agent.drivers.zfs import ZfsStorage
-from fleet_agent.drivers.zfs_calls import HostZfs, Node, ZfsError
+from fleet_agent.drivers.zfs_calls import HostZfs, ZfsError
+from fleet_agent.drivers.zfs_nodes import Node
 
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
 OTHER = replace(FLEET, uid="11111111-6a0c-4b3e-9d51-0f6a4c1b7d10")
@@ -186,6 +187,9 @@ class FakeZfs:
     def space(self, parent: str) -> tuple[int, int]:
         self.checked()
         return 1 << 20, 1 << 30
+
+    def link_nodes(self, names: Collection[str]) -> None:
+        """Nodes have no links here."""
 
     def node(self, name: str) -> Node | None:
         with self.lock:

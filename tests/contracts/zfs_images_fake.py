@@ -9,8 +9,9 @@ from pathlib import Path
 
 from fleet_agent.core.images import BLOCK
 from fleet_agent.drivers import reflink_files
-from fleet_agent.drivers.zfs_calls import DIGEST, Node, ZfsError
+from fleet_agent.drivers.zfs_calls import DIGEST, ZfsError
 from fleet_agent.drivers.zfs_image_calls import IMPORTING, SOURCE, Entry, SourceDataset
+from fleet_agent.drivers.zfs_nodes import Node
 from tests.contracts.storage_hosts import FakeZfs
 
 POOL = 1 << 40

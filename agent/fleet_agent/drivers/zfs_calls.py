@@ -7,13 +7,10 @@ version of the host's kernel module: PyPI's pyzfs is of 2016 and knows no channe
 from __future__ import annotations
 
 import errno
-import fcntl
 import importlib
 import os
-import stat
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -21,18 +18,14 @@ from fleet_agent.core.marks import FIELDS
 from fleet_agent.core.model import Kin
 from fleet_agent.drivers import zfs_program
 from fleet_agent.drivers.ports import DriverError
+from fleet_agent.drivers.zfs_nodes import NODES, Node, NodeLinks, node_at
 
 PROPERTY_PREFIX = "megafleet:"
 DIGEST = f"{PROPERTY_PREFIX}digest"
-NODES = Path("/dev/zvol")
 MODULE_VERSION = Path("/sys/module/zfs/version")
 
 # The value of the index property volmode for "dev": ZFS_VOLMODE_DEV in OpenZFS's sys/fs/zfs.h.
 VOLMODE_DEV = 2
-# _IOR(0x12, 125, char[256]) of the same header: the name of the zvol behind a device node.
-BLKZNAME = 0x8100127D
-ZVOL_NAME_BYTES = 256
-
 LISTING_SECONDS = 120.0  # zfs(8) waits for a pool that is suspended; the driver does not
 
 
@@ -42,14 +35,6 @@ class ZfsError(Exception):
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
         self.number = number
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A device node that opens: which zvol is behind it, and how many bytes it has."""
-
-    zvol: str
-    size: int
 
 
 class ZfsCalls(Protocol):
@@ -79,6 +64,9 @@ class ZfsCalls(Protocol):
 
     def space(self, parent: str) -> tuple[int, int]:
         """Bytes used below `parent`, and still available there. Raises DriverError."""
+
+    def link_nodes(self, names: Collection[str]) -> None:
+        """Let the nodes of these volumes be found under their names, as far as they exist."""
 
     def node(self, name: str) -> Node | None:
         """The volume's device node, when there is one and it opens."""
@@ -118,6 +106,7 @@ class HostZfs:
                 "host's; uninstall pyzfs there and install the host's python3-pyzfs"
             )
         self._lzc = cast(_Lzc, module)
+        self._links = NodeLinks()
 
     def clone(self, name: str, origin: str, marks: Mapping[str, str], size: int) -> None:
         properties: dict[bytes, bytes | int] = {
@@ -171,21 +160,11 @@ class HostZfs:
         used, available = line.split("\t")
         return int(used), int(available)
 
+    def link_nodes(self, names: Collection[str]) -> None:
+        self._links.make(names)
+
     def node(self, name: str) -> Node | None:
-        try:
-            node = os.open(NODES / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # not there yet, or not ready to be opened
-            return None
-        try:
-            if not stat.S_ISBLK(os.fstat(node).st_mode):
-                return None
-            answer = fcntl.ioctl(node, BLKZNAME, bytes(ZVOL_NAME_BYTES))
-            zvol = answer.partition(b"\0")[0].decode()
-            return Node(zvol, os.lseek(node, 0, os.SEEK_END))
-        except OSError:  # another device's node, left from a volume that is gone
-            return None
-        finally:
-            os.close(node)
+        return node_at(NODES / name)
 
     def version(self) -> str:
         try:

@@ -74,6 +74,8 @@ class Clones:
 
     def opened(self, batch: Batch, indices: IndexSet) -> IndexSet:
         """Those whose device node opens and is that volume, with the size asked for."""
+        if indices:
+            self._calls.link_nodes({self.dataset(batch.fleet, index) for index in indices})
         return IndexSet.of(index for index in indices if self._is_open(batch, index))
 
     def destroy(self, batch: Batch, look: Look, part: IndexSet) -> Refusals:

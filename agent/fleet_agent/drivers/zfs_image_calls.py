@@ -20,14 +20,13 @@ from fleet_agent.core.marks import FIELDS
 from fleet_agent.drivers import image_tools
 from fleet_agent.drivers.zfs_calls import (
     DIGEST,
-    NODES,
     PROPERTY_PREFIX,
     HostZfs,
-    Node,
     ZfsCalls,
     ZfsError,
     read_zfs,
 )
+from fleet_agent.drivers.zfs_nodes import NODES, Node
 
 SOURCE = f"{PROPERTY_PREFIX}source"
 # Holds the parent dataset of the host whose import has made, or is changing, what carries it.
@@ -207,6 +206,7 @@ class HostZfsImages:
         _change("destroy", name)
 
     def node(self, name: str) -> Node | None:
+        self._calls.link_nodes({name})
         return self._calls.node(name)
 
     def node_path(self, name: str) -> Path:

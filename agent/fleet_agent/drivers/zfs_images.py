@@ -60,7 +60,7 @@ SENT = "megafleet-import-"  # begins the names of snapshots taken of a source
 SENDING = "sending and receiving"
 AWAITING = "waiting for the device node"
 
-# A node appears when udev gets to it: 15 to 37 s for 20 to 100 clones were seen under emulation.
+# A node comes with the volume; a kernel that is busy with hundreds of them gets to it later.
 NODE_SECONDS = 120.0
 NODE_PACE = 0.1
 # Waits between tries to destroy a volume that is busy: udev's programs look at each new node.
@@ -256,7 +256,7 @@ class ZfsImages:
                     f"{NODE_SECONDS:g} s"
                 )
             watch.told(AWAITING)
-            time.sleep(NODE_PACE)  # udev makes nodes, and tells nobody here when it has
+            time.sleep(NODE_PACE)  # the kernel makes nodes, and tells nobody here when it has
 
     # Removing -----------------------------------------------------------------------------
 

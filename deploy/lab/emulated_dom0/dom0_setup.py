@@ -7,7 +7,7 @@ from pathlib import Path
 from .chroot import run_inside
 from .digest import digest
 from .errors import LabError
-from .folders import LAB_SOURCES
+from .folders import DOM0_PROGRAMS, LAB_SOURCES
 
 _ROOTFS = LAB_SOURCES / "rootfs"
 _VENV = "/opt/megafleet/venv"
@@ -47,8 +47,19 @@ _MASKED = (
 _ENABLED = ("systemd-networkd.service", "ssh.service", "libvirtd.service", "megafleet-lab.target")
 
 
+# Where the dom0 keeps the hotplug program for disks; Xen calls it by the link in its own folder.
+_BLOCK_PROGRAM = "/usr/lib/megafleet/block-phy"
+
+
+def _block_program() -> Path:
+    program = DOM0_PROGRAMS / "block-phy"
+    if not program.exists():
+        raise LabError(f"{program} is missing; run: make dom0")
+    return program
+
+
 def setup_key() -> str:
-    return digest(Path(__file__), _ROOTFS)
+    return digest(Path(__file__), _ROOTFS, _block_program())
 
 
 def configure(tree: Path, public_key: Path, log: Path) -> None:
@@ -57,7 +68,11 @@ def configure(tree: Path, public_key: Path, log: Path) -> None:
     block = "/etc/xen/scripts/block"
     run_inside(tree, [*stock, "--divert", f"{block}.stock", block], log)
     _copy_rootfs(tree)
-    (tree / block.lstrip("/")).symlink_to("block-fast")
+    installed = tree / _BLOCK_PROGRAM.lstrip("/")
+    installed.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_block_program(), installed)
+    installed.chmod(0o755)
+    (tree / block.lstrip("/")).symlink_to(_BLOCK_PROGRAM)
     _append(tree / "etc/default/xen", "\n# The agent reads guests' consoles from these logs.\n")
     _append(tree / "etc/default/xen", "XENCONSOLED_ARGS='--log=guest'\n")
     (tree / "var/log/xen/console").mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from .errors import LabError
 CHECKOUT = Path(__file__).resolve().parents[3]
 LAB_SOURCES = CHECKOUT / "deploy" / "lab"
 GUEST_SOURCES = CHECKOUT / "deploy" / "guests"
+DOM0_PROGRAMS = CHECKOUT / "deploy" / "dom0" / "out"
 
 
 @dataclass(frozen=True)
