@@ -14,7 +14,8 @@ from fleet.v1 import agent_pb2_grpc as wire_grpc
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-async def _not_offered(context: Context, rpc: str) -> NoReturn:
+async def not_offered(context: Context, rpc: str) -> NoReturn:
+    """The answer to a call of this name."""
     message = f"this agent does not offer {rpc}; a newer one may"
     await abort(context, Refusal(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", message))
 
@@ -25,39 +26,23 @@ class RpcsNotOffered(wire_grpc.AgentServiceServicer):
     async def Console(
         self, request_iterator: AsyncIterator[wire.ConsoleInput], context: Context
     ) -> AsyncIterator[wire.ConsoleOutput]:
-        await _not_offered(context, "Console")
+        await not_offered(context, "Console")
         yield wire.ConsoleOutput()
 
     async def Doctor(self, request: wire.DoctorRequest, context: Context) -> wire.DoctorResponse:
-        await _not_offered(context, "Doctor")
+        await not_offered(context, "Doctor")
 
     async def Tune(self, request: wire.TuneRequest, context: Context) -> wire.TuneResponse:
-        await _not_offered(context, "Tune")
-
-    async def ListImages(
-        self, request: wire.ListImagesRequest, context: Context
-    ) -> wire.ListImagesResponse:
-        await _not_offered(context, "ListImages")
-
-    async def ImportImage(
-        self, request: wire.ImportImageRequest, context: Context
-    ) -> AsyncIterator[wire.ImportImageProgress]:
-        await _not_offered(context, "ImportImage")
-        yield wire.ImportImageProgress()
-
-    async def DeleteImage(
-        self, request: wire.DeleteImageRequest, context: Context
-    ) -> wire.DeleteImageResponse:
-        await _not_offered(context, "DeleteImage")
+        await not_offered(context, "Tune")
 
     async def SendImage(
         self, request: wire.SendImageRequest, context: Context
     ) -> AsyncIterator[wire.ImageChunk]:
-        await _not_offered(context, "SendImage")
+        await not_offered(context, "SendImage")
         yield wire.ImageChunk()
 
     async def Top(
         self, request: wire.TopRequest, context: Context
     ) -> AsyncIterator[wire.TopSample]:
-        await _not_offered(context, "Top")
+        await not_offered(context, "Top")
         yield wire.TopSample()

@@ -18,6 +18,7 @@ from fleet_agent.announce import Announcer, AnnounceSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow_images import HollowImages
 from fleet_agent.drivers.profile import Profile
 from fleet_agent.ledger import MemoryLedger
 from fleet_agent.loopback import LOOPBACK, is_free
@@ -87,7 +88,8 @@ class HollowHost:
         self._remembered = remembered
         self._ports = around.ports
         behaviour = Behaviour.of(settings.profile, settings.seed, self.id)
-        self.drivers = (HollowStorage(behaviour), HollowHypervisor(behaviour, settings.per_host))
+        storage = HollowStorage(behaviour)
+        self.drivers = (storage, HollowHypervisor(behaviour, settings.per_host))
         identity = load_identity(settings.certificates, self.id, ca)
         agent = Agent(
             self.id,
@@ -101,7 +103,8 @@ class HollowHost:
             on_watched=self._on_watched,
         )
         self.agent = agent
-        self._server = AgentServer(AgentApi(agent), around.services, identity.for_server())
+        api = AgentApi(agent, images=HollowImages(storage))
+        self._server = AgentServer(api, around.services, identity.for_server())
         self._announcer = Announcer(
             GrpcControllerClient(identity),
             settings.endpoints,

@@ -26,6 +26,7 @@ from fleet_agent.announce import Announcer, AnnounceSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.core.assignment import BadAssignment
+from fleet_agent.drivers.images_port import Images
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
 from fleet_agent.ledger import LedgerError
 from fleet_agent.ledger_file import FileLedger
@@ -62,8 +63,10 @@ def main() -> None:
 class Drivers:
     storage: Storage
     hypervisor: Hypervisor
+    images: Images
 
     async def close(self) -> None:
+        await self.images.close()
         await self.hypervisor.close()
         await self.storage.close()
 
@@ -90,7 +93,9 @@ async def run(asked: Settings) -> None:
         )
         await agent.open()
         services = SharedServices()
-        server = AgentServer(AgentApi(agent), services, identity.for_server())
+        server = AgentServer(
+            AgentApi(agent, images=drivers.images), services, identity.for_server()
+        )
         port = server.listen(asked.listen)
         announcer = Announcer(
             GrpcControllerClient(identity),
@@ -145,17 +150,21 @@ def open_drivers(asked: Settings) -> Drivers:
         start_threads=asked.hypervisor.start_threads,
         console_log=asked.hypervisor.console_log or XEN_CONSOLE_LOG,
     )
-    return Drivers(open_storage(asked), hypervisor)
+    storage, images = open_storage(asked)
+    return Drivers(storage, hypervisor, images)
 
 
-def open_storage(asked: Settings) -> Storage:
+def open_storage(asked: Settings) -> tuple[Storage, Images]:
+    parent, threads = asked.storage.parent, asked.storage.threads
     if asked.storage.kind == "zfs":
         from fleet_agent.drivers.zfs import ZfsStorage
+        from fleet_agent.drivers.zfs_images import ZfsImages
 
-        return ZfsStorage(asked.storage.parent, threads=asked.storage.threads)
+        return ZfsStorage(parent, threads=threads), ZfsImages(parent)
     from fleet_agent.drivers.reflink import ReflinkStorage
+    from fleet_agent.drivers.reflink_images import ReflinkImages
 
-    return ReflinkStorage(asked.storage.parent, threads=asked.storage.threads)
+    return ReflinkStorage(parent, threads=threads), ReflinkImages(parent)
 
 
 def facts_of_settings(asked: Settings) -> types.HostFacts:
