@@ -23,8 +23,8 @@ from fleet_agent.drivers.profile import Profile
 from fleet_agent.drivers.reflink import ReflinkStorage
 from fleet_agent.drivers.reflink_images import ReflinkImages
 from fleet_agent.drivers.zfs import ZfsStorage
-from fleet_agent.drivers.zfs_nodes import NODES
 from fleet_agent.drivers.zfs_images import ZfsImages
+from fleet_agent.drivers.zfs_nodes import NODES
 from tests.contracts.storage_hosts import ZFS_PARENT, FakeZfs, zfs
 from tests.contracts.zfs_images_fake import FakeZfsImages
 
