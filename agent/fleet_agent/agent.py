@@ -10,7 +10,7 @@ only from what the drivers list.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -138,6 +138,11 @@ class Agent:
     def epoch(self) -> Order:
         """That of the assignment in the ledger."""
         return self._orders.record.epoch
+
+    @property
+    def fleet_names(self) -> Mapping[str, str]:
+        """Of the fleets in its assignment, by uid."""
+        return {uid: fleet.name for uid, fleet in self._orders.assignment.fleets.items()}
 
     async def heard(self, term: Order) -> None:
         """A controller has spoken in this term. Raises StaleTerm, LedgerError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import NoReturn, cast
 
 import grpc
@@ -11,11 +12,12 @@ import grpc
 from fleet.transport import Refusal, Role, abort, peer_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent import api_doctor
+from fleet_agent import api_doctor, api_images
 from fleet_agent.agent import Agent
 from fleet_agent.api_later import Context, RpcsNotOffered, not_offered
 from fleet_agent.core.assignment import BadAssignment, Order, order_of
 from fleet_agent.dom0.doctor import Doctor
+from fleet_agent.drivers.images_port import Images
 from fleet_agent.ledger import LedgerError, LedgerFull
 from fleet_agent.orders import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reports import Pace, Reports
@@ -35,10 +37,13 @@ _REFUSED = tuple(kind for kind, _, _ in _REASONS)
 class AgentApi(RpcsNotOffered):
     """Translates; decides nothing but who may call."""
 
-    def __init__(self, agent: Agent, *, doctor: Doctor | None = None) -> None:
-        """Without a doctor its calls answer UNIMPLEMENTED."""
+    def __init__(
+        self, agent: Agent, *, doctor: Doctor | None = None, images: Images | None = None
+    ) -> None:
+        """Calls for which there is nothing answer UNIMPLEMENTED."""
         self._agent = agent
         self._doctor = doctor
+        self._images = images
 
     async def Describe(
         self, request: wire.DescribeRequest, context: Context
@@ -109,6 +114,47 @@ class AgentApi(RpcsNotOffered):
             await _refuse(context, error)
         except api_doctor.Refused as error:
             await abort(context, error.refusal)
+
+    async def ListImages(
+        self, request: wire.ListImagesRequest, context: Context
+    ) -> wire.ListImagesResponse:
+        images = await self._offered_images(context, "ListImages")
+        try:
+            return await api_images.listed(images, self._agent.fleet_names)
+        except api_images.ERRORS as error:
+            await abort(context, api_images.refusal_of(error))
+
+    async def ImportImage(
+        self, request: wire.ImportImageRequest, context: Context
+    ) -> AsyncIterator[wire.ImportImageProgress]:
+        images = await self._offered_images(context, "ImportImage")
+        try:
+            await self._agent.heard(order_of(request.term))
+            async with aclosing(api_images.imported(images, request)) as importing:
+                async for told in importing:
+                    yield told
+        except _REFUSED as error:
+            await _refuse(context, error)
+        except api_images.ERRORS as error:
+            await abort(context, api_images.refusal_of(error))
+
+    async def DeleteImage(
+        self, request: wire.DeleteImageRequest, context: Context
+    ) -> wire.DeleteImageResponse:
+        images = await self._offered_images(context, "DeleteImage")
+        try:
+            await self._agent.heard(order_of(request.term))
+            return await api_images.deleted(images, request)
+        except _REFUSED as error:
+            await _refuse(context, error)
+        except api_images.ERRORS as error:
+            await abort(context, api_images.refusal_of(error))
+
+    async def _offered_images(self, context: Context, rpc: str) -> Images:
+        await _check_caller(context)
+        if self._images is None:
+            await not_offered(context, rpc)
+        return self._images
 
 
 async def _send(reports: Reports, context: Context) -> None:

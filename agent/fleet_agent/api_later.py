@@ -29,22 +29,6 @@ class RpcsNotOffered(wire_grpc.AgentServiceServicer):
         await not_offered(context, "Console")
         yield wire.ConsoleOutput()
 
-    async def ListImages(
-        self, request: wire.ListImagesRequest, context: Context
-    ) -> wire.ListImagesResponse:
-        await not_offered(context, "ListImages")
-
-    async def ImportImage(
-        self, request: wire.ImportImageRequest, context: Context
-    ) -> AsyncIterator[wire.ImportImageProgress]:
-        await not_offered(context, "ImportImage")
-        yield wire.ImportImageProgress()
-
-    async def DeleteImage(
-        self, request: wire.DeleteImageRequest, context: Context
-    ) -> wire.DeleteImageResponse:
-        await not_offered(context, "DeleteImage")
-
     async def SendImage(
         self, request: wire.SendImageRequest, context: Context
     ) -> AsyncIterator[wire.ImageChunk]:

@@ -19,6 +19,7 @@ from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.dom0.doctor import HollowDoctor
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow_images import HollowImages
 from fleet_agent.drivers.profile import Profile
 from fleet_agent.ledger import MemoryLedger
 from fleet_agent.loopback import LOOPBACK, is_free
@@ -88,7 +89,8 @@ class HollowHost:
         self._remembered = remembered
         self._ports = around.ports
         behaviour = Behaviour.of(settings.profile, settings.seed, self.id)
-        self.drivers = (HollowStorage(behaviour), HollowHypervisor(behaviour, settings.per_host))
+        storage = HollowStorage(behaviour)
+        self.drivers = (storage, HollowHypervisor(behaviour, settings.per_host))
         identity = load_identity(settings.certificates, self.id, ca)
         agent = Agent(
             self.id,
@@ -102,7 +104,11 @@ class HollowHost:
             on_watched=self._on_watched,
         )
         self.agent = agent
-        api = AgentApi(agent, doctor=HollowDoctor(self.id, settings.per_host))
+        api = AgentApi(
+            agent,
+            doctor=HollowDoctor(self.id, settings.per_host),
+            images=HollowImages(storage),
+        )
         self._server = AgentServer(api, around.services, identity.for_server())
         self._announcer = Announcer(
             GrpcControllerClient(identity),

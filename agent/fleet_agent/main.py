@@ -32,6 +32,7 @@ from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import Circumstances
 from fleet_agent.dom0.tuning_record import RecordFile
+from fleet_agent.drivers.images_port import Images
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
 from fleet_agent.ledger import LedgerError
 from fleet_agent.ledger_file import FileLedger
@@ -70,8 +71,10 @@ def main() -> None:
 class Drivers:
     storage: Storage
     hypervisor: Hypervisor
+    images: Images
 
     async def close(self) -> None:
+        await self.images.close()
         await self.hypervisor.close()
         await self.storage.close()
 
@@ -102,7 +105,8 @@ async def run(asked: Settings) -> None:
         # Before anything is announced: nobody is to place what this host would not bear.
         agent.set_facts(await bound_by_limits(agent.facts, doctor, agent.facts))
         services = SharedServices()
-        server = AgentServer(AgentApi(agent, doctor=doctor), services, identity.for_server())
+        api = AgentApi(agent, doctor=doctor, images=drivers.images)
+        server = AgentServer(api, services, identity.for_server())
         port = server.listen(asked.listen)
         announcer = Announcer(
             GrpcControllerClient(identity),
@@ -158,17 +162,21 @@ def open_drivers(asked: Settings) -> Drivers:
         start_threads=asked.hypervisor.start_threads,
         console_log=asked.hypervisor.console_log or XEN_CONSOLE_LOG,
     )
-    return Drivers(open_storage(asked), hypervisor)
+    storage, images = open_storage(asked)
+    return Drivers(storage, hypervisor, images)
 
 
-def open_storage(asked: Settings) -> Storage:
+def open_storage(asked: Settings) -> tuple[Storage, Images]:
+    parent, threads = asked.storage.parent, asked.storage.threads
     if asked.storage.kind == "zfs":
         from fleet_agent.drivers.zfs import ZfsStorage
+        from fleet_agent.drivers.zfs_images import ZfsImages
 
-        return ZfsStorage(asked.storage.parent, threads=asked.storage.threads)
+        return ZfsStorage(parent, threads=threads), ZfsImages(parent)
     from fleet_agent.drivers.reflink import ReflinkStorage
+    from fleet_agent.drivers.reflink_images import ReflinkImages
 
-    return ReflinkStorage(asked.storage.parent, threads=asked.storage.threads)
+    return ReflinkStorage(parent, threads=threads), ReflinkImages(parent)
 
 
 def facts_of_settings(asked: Settings) -> types.HostFacts:

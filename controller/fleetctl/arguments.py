@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -52,6 +52,62 @@ def label(text: str) -> tuple[str, str]:
     if not (key and equals):
         raise click.BadParameter(f"{text[:80]!r} is no label; write name=value")
     return key, value
+
+
+# What an image may be called, as in the fleet file.
+_IMAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})(?:@([A-Za-z0-9][A-Za-z0-9._-]{0,63}))?")
+_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+MAX_BYTES = 64 << 40
+
+
+class ImageId(NamedTuple):
+    """A golden image as it was typed; the snapshot is empty where none was named."""
+
+    name: str
+    snapshot: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.snapshot}" if self.snapshot else self.name
+
+    def with_snapshot(self, default: str) -> ImageId:
+        return ImageId(self.name, self.snapshot or default)
+
+
+def image_name(text: str) -> ImageId:
+    """golden, or golden@1. Raises click.BadParameter."""
+    match = _IMAGE.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(
+            f"{text[:80]!r} names no image; write NAME or NAME@SNAPSHOT, each of up to 64 letters, "
+            "digits, '.', '_' and '-'"
+        )
+    return ImageId(match[1], match[2] or "")
+
+
+def whole_image_name(text: str) -> ImageId:
+    """golden@1. Raises click.BadParameter."""
+    image = image_name(text)
+    if not image.snapshot:
+        raise click.BadParameter(f"{text[:80]!r} names no snapshot; write NAME@SNAPSHOT")
+    return image
+
+
+def digest(text: str) -> str:
+    """sha256: and 64 digits; empty where none was given. Raises click.BadParameter."""
+    if text and not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
+        raise click.BadParameter(
+            f"{text[:80]!r} is no digest: sha256: and 64 lower-case hexadecimal digits"
+        )
+    return text
+
+
+def byte_count(text: str) -> int:
+    """2GiB, or so many bytes. Raises click.BadParameter."""
+    match = re.fullmatch(r"([0-9]{1,20})(KiB|MiB|GiB|TiB)?", str(text))
+    value = int(match[1]) * _UNITS[match[2] or ""] if match else -1
+    if not 0 <= value <= MAX_BYTES:
+        raise click.BadParameter(f"{str(text)[:40]!r} is no size up to 64TiB, such as 256MiB")
+    return value
 
 
 total_option = click.option(

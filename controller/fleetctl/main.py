@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor": ("fleetctl.commands.doctor:doctor", "Show which limits of a host are in the way."),
     "tune": ("fleetctl.commands.tune:tune", "Lift the limits of a host."),
     "vms": ("fleetctl.commands.vms:vms", "List VMs, show one."),
+    "images": ("fleetctl.commands.images:images", "Golden images: import, list, space, delete."),
     "events": ("fleetctl.commands.events:events", "Show what happened."),
     "delete": ("fleetctl.commands.delete:delete", "Delete a fleet and all its VMs."),
     "sandbox": ("fleetctl.sandbox.command:sandbox", "Run a whole cluster on this machine."),

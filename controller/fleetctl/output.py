@@ -85,6 +85,16 @@ def counted(value: int, noun: str) -> str:
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
+def byte_text(value: int) -> str:
+    """0 B, 512 KiB, 1.5 GiB: two digits at least, and in powers of 1024."""
+    scaled, unit = float(value), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if scaled < 1000 or unit == "TiB":
+            break
+        scaled /= 1024
+    return f"{scaled:.1f} {unit}" if scaled < 10 and unit != "B" else f"{scaled:.0f} {unit}"
+
+
 def duration(seconds: float) -> str:
     """0.3 s, 12 s, 3:07, 2:03:00: short, and never more precise than it is."""
     if seconds < 10:

@@ -18,6 +18,7 @@ from typing import Protocol
 from fleet.identity import Fleet
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.marks import read_mark
 from fleet_agent.core.model import Batch, Kin, Mark, StepFailure, StepResult
 from fleet_agent.drivers import reflink
 from fleet_agent.drivers.hollow import Behaviour, HollowStorage
@@ -123,7 +124,11 @@ class FakeZfs:
     def __init__(self, looks_until_node: int = 0, room: int = 1000) -> None:
         self.volumes_by_name: dict[str, dict[str, str]] = {"tank/golden": {}}
         self.sizes = {"tank/golden": SIZE, "tank/golden@g": SIZE}
+        self.origins: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
         self.busy: dict[str, int] = {}
+        self.programs = True  # whether this host runs channel programs
+        self.programs_run: list[int] = []  # volumes in each
         self.looks_until_node = looks_until_node
         self.looks: dict[str, int] = {}
         self.room = room
@@ -140,6 +145,7 @@ class FakeZfs:
                 raise ZfsError(errno.ENOSPC, "NoSpace")
             self.volumes_by_name[name] = dict(marks)
             self.sizes[name] = size or self.sizes[origin]
+            self.origins[name] = origin
 
     def destroy(self, name: str) -> None:
         with self.lock:
@@ -149,6 +155,26 @@ class FakeZfs:
             if self.volumes_by_name.pop(name, None) is None:
                 raise ZfsError(errno.ENOENT, "DatasetNotFound")
             del self.sizes[name]
+            self.origins.pop(name, None)
+
+    def destroy_marked(self, kin: Kin, volumes: Mapping[str, int]) -> Mapping[str, int]:
+        if not self.programs:
+            raise ZfsError(errno.EPERM, "ZCPPermissionError")
+        self.programs_run.append(len(volumes))
+        return {name: self._destroy_marked(kin, name, index) for name, index in volumes.items()}
+
+    def _destroy_marked(self, kin: Kin, name: str, index: int) -> int:
+        marked = read_mark(self.volumes_by_name.get(name, {}))
+        if marked is None or (marked.kin, marked.index) != (kin, index):
+            return 0
+        try:
+            self.destroy(name)
+        except ZfsError as error:
+            return error.number
+        return 0
+
+    def recorded(self, snapshot: str) -> str | None:
+        return self.digests.get(snapshot, "") if snapshot in self.sizes else None
 
     def exists(self, name: str) -> bool:
         return self.imported and (name == "tank" or name in self.sizes)

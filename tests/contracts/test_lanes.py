@@ -139,3 +139,67 @@ async def test_nothing_to_do_is_done_at_once(pool: ThreadPoolExecutor) -> None:
     lanes = Lanes()
     assert [one async for one in lanes.run(pool, str, (), lambda _index: None)] == []
     await lanes.idle()
+
+
+class Parts:
+    """An act for several VMs that holds until released, and notices overlaps."""
+
+    def __init__(self) -> None:
+        self.work = Work()
+
+    def __call__(self, part: IndexSet) -> dict[int, Refused]:
+        work = self.work
+        work.overlapped |= not work.running.isdisjoint(part)
+        work.running |= set(part)
+        work.runs += part
+        work.begun.release()
+        assert work.released.wait(SECONDS)
+        work.running -= set(part)
+        return {index: Refused("busy", "held open") for index in part if index == 1}
+
+
+async def parts_of(
+    lanes: Lanes, pool: ThreadPoolExecutor, parts: list[IndexSet], act: Parts
+) -> tuple[IndexSet, list[StepFailure]]:
+    results = [one async for one in lanes.run_parts(pool, str, parts, act)]
+    done = IndexSet.union_of(one.done for one in results)
+    return done, [failure for one in results for failure in one.failures]
+
+
+async def test_an_act_for_several_waits_until_all_their_lanes_are_free(
+    pool: ThreadPoolExecutor,
+) -> None:
+    lanes, parts = Lanes(), Parts()
+    one = asyncio.create_task(all_of(lanes, pool, IndexSet.of([2]), parts.work))
+    await parts.work.has_begun()
+    several = asyncio.create_task(parts_of(lanes, pool, [IndexSet.span(0, 4)], parts))
+    await asyncio.sleep(0)  # it enters its lanes
+    behind = asyncio.create_task(all_of(lanes, pool, IndexSet.of([3]), parts.work))
+    beside = asyncio.create_task(all_of(lanes, pool, IndexSet.of([9]), parts.work))
+    await parts.work.has_begun()
+    assert parts.work.runs == [2, 9]
+    parts.work.released.set()
+    assert await several == (IndexSet.of([0, 2, 3]), [StepFailure(1, "busy", "held open")])
+    assert await one | await behind | await beside == IndexSet.of([2, 3, 9])
+    assert not parts.work.overlapped
+    assert parts.work.runs == [2, 9, 0, 1, 2, 3, 3]
+    await lanes.idle()
+
+
+async def test_dropping_an_act_for_several_lets_those_behind_it_begin(
+    pool: ThreadPoolExecutor,
+) -> None:
+    lanes, parts = Lanes(), Parts()
+    one = asyncio.create_task(all_of(lanes, pool, IndexSet.of([2]), parts.work))
+    await parts.work.has_begun()
+    several = asyncio.create_task(parts_of(lanes, pool, [IndexSet.span(0, 4)], parts))
+    await asyncio.sleep(0)
+    behind = asyncio.create_task(all_of(lanes, pool, IndexSet.of([3]), parts.work))
+    await asyncio.sleep(0)
+    several.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await several
+    await parts.work.has_begun()  # index 3, though 2 is still being worked on
+    parts.work.released.set()
+    assert await one | await behind == IndexSet.of([2, 3])
+    await lanes.idle()

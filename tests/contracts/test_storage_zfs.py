@@ -114,3 +114,31 @@ async def test_a_mark_inherited_from_the_parent_is_none(host: FakeZfsHost, drive
     inherited = host.calls.volumes_by_name["tank/spv-0"]
     host.calls.volumes_by_name["tank/golden"] = inherited
     assert await driver.listing() == (CloneRun(KIN, IndexSet.of([0])),)
+
+
+async def test_many_are_destroyed_by_few_programs(host: FakeZfsHost, driver: Storage) -> None:
+    vms = batch(IndexSet.span(0, 150))
+    await gather(driver.clone(vms))
+    assert await gather(driver.destroy(vms)) == (vms.indices, ())
+    assert sorted(host.calls.programs_run) == [22, 64, 64]
+    assert await driver.listing() == ()
+
+
+async def test_without_programs_they_are_destroyed_one_by_one(
+    host: FakeZfsHost, driver: Storage
+) -> None:
+    host.calls.programs = False
+    vms = batch(IndexSet.span(0, 70))
+    await gather(driver.clone(vms))
+    host.calls.busy = {"tank/spv-1": 2}
+    assert await gather(driver.destroy(vms)) == (vms.indices, ())
+    assert await driver.listing() == ()
+
+
+async def test_only_marked_ones_reach_a_program(host: FakeZfsHost, driver: Storage) -> None:
+    await FakeZfsHost.take_name(host, "spv-1")
+    vms = batch(IndexSet.span(0, 3))
+    await gather(driver.clone(vms))
+    assert await gather(driver.destroy(vms)) == (vms.indices, ())
+    assert host.calls.programs_run == [2]
+    assert await host.has_taken("spv-1")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fleet.identity import Fleet
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.alarm import Alarm
+from fleet_agent.core.images import ImageName, digest_differs
 from fleet_agent.core.model import (
     Batch,
     CloneRun,
@@ -138,15 +139,26 @@ def _conflicts(batch: Batch, taken: IndexSet) -> tuple[StepFailure, ...]:
     )
 
 
+def _failures(indices: IndexSet, kind: str, message: str) -> tuple[StepFailure, ...]:
+    return tuple(StepFailure(index, kind, message, retry=False) for index in indices)
+
+
 class HollowStorage:
     """Storage in memory."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
         self._clones = Names()
+        # Of the kins that have clones: the image they are of. Of imported images: the digest.
+        self.golden: dict[Kin, ImageName] = {}
+        self.digests: dict[ImageName, str] = {}
+
+    @property
+    def pool_bytes(self) -> int:
+        return self._behaviour.profile.pool_bytes
 
     async def facts(self) -> StorageFacts:
-        pool = self._behaviour.profile.pool_bytes
+        pool = self.pool_bytes
         return StorageFacts("hollow", pool, pool)
 
     async def listing(self) -> tuple[CloneRun, ...]:
@@ -165,13 +177,21 @@ class HollowStorage:
         """Nothing is held."""
 
     def _clone(self, batch: Batch, indices: IndexSet) -> StepResult:
+        image = ImageName(batch.spec.image.name, batch.spec.image.snapshot)
+        # Of an image that was never imported nobody knows the content: any digest will do.
+        asked = batch.spec.image.digest
+        if differs := digest_differs(image, asked, self.digests.get(image, asked)):
+            return StepResult(EMPTY, _failures(indices, "image_mismatch", differs))
         taken = self._clones.taken(batch, indices)
         done = indices - taken
         self._clones.add(batch, done)
+        self.golden[batch.kin] = image
         return StepResult(done, _conflicts(batch, taken))
 
     def _destroy(self, batch: Batch, indices: IndexSet) -> StepResult:
         self._clones.remove(batch, indices)
+        if batch.kin not in self._clones.by_name.get(batch.fleet.name, {}):
+            self.golden.pop(batch.kin, None)
         return StepResult(indices)
 
 

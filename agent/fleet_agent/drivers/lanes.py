@@ -2,15 +2,18 @@
 
 A lane outlives the call that opened it: when an iteration is cancelled, acts not yet begun are
 dropped, the one a thread has begun finishes, and the next call for that VM waits behind it.
-All state belongs to the event loop's thread; worker threads only run acts.
+An act may be for several VMs; it begins when it is first in the lanes of all of them. It enters
+them all at once, so acts stand in the same order in every lane they share, and none can wait for
+one that waits for it. All state belongs to the event loop's thread; worker threads only run acts.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import aclosing
 from functools import partial
 
 from fleet.ranges import IndexSet
@@ -32,6 +35,12 @@ class Refused(Exception):
         return StepFailure(index, self.kind, str(self), self.retry)
 
 
+Refusals = Mapping[int, Refused]
+PartAct = Callable[[IndexSet], Refusals]
+"""What is done for several indices, in a thread: all are done but those refused. Raises
+DriverError."""
+
+
 class Lanes:
     """The lanes of one driver. A lane is named after the VM, which is what acts collide on."""
 
@@ -45,14 +54,28 @@ class Lanes:
     ) -> AsyncGenerator[StepResult, None]:
         """Run `act` for each index; results as they come, several indices in one when they are
         quick. An act's DriverError, or any error but Refused, ends the iteration."""
+        parts = [IndexSet.of([index]) for index in indices]
+        one_each = partial(_one_each, act)
+        async with aclosing(self.run_parts(executor, name_of, parts, one_each)) as results:
+            async for result in results:
+                yield result
+
+    async def run_parts(
+        self,
+        executor: Executor,
+        name_of: Callable[[int], str],
+        parts: Iterable[IndexSet],
+        act: PartAct,
+    ) -> AsyncGenerator[StepResult, None]:
+        """The same with one act for each part of the indices, none of them empty."""
         ended: _Outcomes = asyncio.Queue()
         jobs = [
             _Job(
-                name_of(index),
-                partial(executor.submit, act, index),
-                partial(_put, ended, index),
+                tuple(map(name_of, part)),
+                partial(executor.submit, act, part),
+                partial(_put, ended, part),
             )
-            for index in indices
+            for part in parts
         ]
         try:
             for job in jobs:
@@ -73,10 +96,12 @@ class Lanes:
         await self._empty.wait()
 
     def _enter(self, job: _Job) -> None:
-        lane = self._lanes.setdefault(job.lane, deque())
-        lane.append(job)
         self._empty.clear()
-        if len(lane) == 1:
+        for name in job.lanes:
+            lane = self._lanes.setdefault(name, deque())
+            lane.append(job)
+            job.behind += len(lane) > 1
+        if not job.behind:
             self._begin(job)
 
     def _begin(self, job: _Job) -> None:
@@ -86,57 +111,82 @@ class Lanes:
             lambda future: loop.call_soon_threadsafe(self._end, job, future)
         )
 
-    def _end(self, job: _Job, future: Future[None]) -> None:
-        lane = self._lanes[job.lane]
-        lane.popleft()
+    def _end(self, job: _Job, future: Future[Refusals]) -> None:
         if not job.dropped:
-            job.ended(future.exception())
-        if lane:
-            self._begin(lane[0])
-            return
-        del self._lanes[job.lane]
+            job.ended(future)
+        self._leave(job)
+
+    def _leave(self, job: _Job) -> None:
+        """Make way in all lanes for those behind."""
+        for name in job.lanes:
+            lane = self._lanes[name]
+            was_first = lane[0] is job
+            lane.remove(job)
+            if not lane:
+                del self._lanes[name]
+            elif was_first:
+                lane[0].behind -= 1
+                if not lane[0].behind:
+                    self._begin(lane[0])
         if not self._lanes:
             self._empty.set()
 
     def _drop(self, job: _Job) -> None:
         """Forget a job whose outcome nobody awaits; one that a thread has begun goes on."""
+        if job.dropped or job.has_ended:
+            return
         job.dropped = True
         if job.future is not None:
             job.future.cancel()
-        elif job.lane in self._lanes and job in self._lanes[job.lane]:
-            self._lanes[job.lane].remove(job)
+        else:
+            self._leave(job)
 
 
 class _Job:
-    __slots__ = ("dropped", "ended", "future", "lane", "submit")
+    __slots__ = ("behind", "dropped", "future", "has_ended", "lanes", "submit", "tell")
 
     def __init__(
         self,
-        lane: str,
-        submit: Callable[[], Future[None]],
-        ended: Callable[[BaseException | None], None],
+        lanes: tuple[str, ...],
+        submit: Callable[[], Future[Refusals]],
+        tell: Callable[[Future[Refusals]], None],
     ) -> None:
-        self.lane = lane
+        self.lanes = lanes
         self.submit = submit
-        self.ended = ended
-        self.future: Future[None] | None = None
+        self.tell = tell
+        self.behind = 0  # lanes in which another job is before this one
+        self.future: Future[Refusals] | None = None
         self.dropped = False
+        self.has_ended = False
+
+    def ended(self, future: Future[Refusals]) -> None:
+        self.has_ended = True
+        self.tell(future)
 
 
-_Outcomes = asyncio.Queue[tuple[int, BaseException | None]]
+_Outcome = tuple[IndexSet, Future[Refusals]]
+_Outcomes = asyncio.Queue[_Outcome]
 
 
-def _put(outcomes: _Outcomes, index: int, error: BaseException | None) -> None:
-    outcomes.put_nowait((index, error))
+def _put(outcomes: _Outcomes, part: IndexSet, future: Future[Refusals]) -> None:
+    outcomes.put_nowait((part, future))
 
 
-def _result(outcomes: list[tuple[int, BaseException | None]]) -> StepResult:
+def _one_each(act: Act, part: IndexSet) -> Refusals:
+    refusals = {}
+    for index in part:
+        try:
+            act(index)
+        except Refused as refused:
+            refusals[index] = refused
+    return refusals
+
+
+def _result(outcomes: list[_Outcome]) -> StepResult:
+    """Raises what an act has raised."""
     done, failures = [], []
-    for index, error in outcomes:
-        if error is None:
-            done.append(index)
-        elif isinstance(error, Refused):
-            failures.append(error.failure(index))
-        else:
-            raise error
+    for part, future in outcomes:
+        refusals = future.result()
+        done += [index for index in part if index not in refusals]
+        failures += [refused.failure(index) for index, refused in refusals.items()]
     return StepResult(IndexSet.of(done), tuple(failures))

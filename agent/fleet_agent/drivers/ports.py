@@ -67,7 +67,8 @@ class Storage(Protocol):
     def clone(self, batch: Batch) -> AsyncIterator[StepResult]:
         """A clone of the spec's golden image for each index, its device node usable.
 
-        Failure kinds: image_missing, no_space, conflict, node_missing, storage_error.
+        Failure kinds: image_missing, image_mismatch (the digest that the spec asks for is not the
+        one recorded of the image), no_space, conflict, node_missing, storage_error.
         """
 
     def destroy(self, batch: Batch) -> AsyncIterator[StepResult]:

@@ -13,12 +13,13 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from fleet.identity import Fleet
+from fleet_agent.core.images import ImageName, digest_differs
 from fleet_agent.core.marks import Marked, clone_runs, mark_fields
 from fleet_agent.core.model import Batch, CloneRun, StepResult
 from fleet_agent.drivers import reflink_files
@@ -58,7 +59,9 @@ class ReflinkStorage:
         return await loop.run_in_executor(self._looking, self._listing)
 
     def clone(self, batch: Batch) -> AsyncIterator[StepResult]:
-        act, name_of = partial(self._clone, batch), batch.fleet.domain_name
+        # Looked up once, not for each VM; a failure is not kept, so that each VM tells of it.
+        golden = cache(partial(self._golden, batch))
+        act, name_of = partial(self._clone, batch, golden), batch.fleet.domain_name
         return self._lanes.run(self._acting, name_of, batch.indices, act)
 
     def destroy(self, batch: Batch) -> AsyncIterator[StepResult]:
@@ -114,19 +117,19 @@ class ReflinkStorage:
 
     def _listing(self) -> tuple[CloneRun, ...]:
         self._prepare()
-        return clone_runs(one for path in self._clones.iterdir() if (one := _own_mark(path)))
+        return clone_runs(one for path in self._clones.iterdir() if (one := own_mark(path)))
 
-    def _clone(self, batch: Batch, index: int) -> None:
+    def _clone(self, batch: Batch, golden: Callable[[], Path], index: int) -> None:
         self._prepare()
         clone = Path(self.disk_path(batch.fleet, index))
         if _is_done(clone, batch, index):
             return
         part = clone.with_name(f".{clone.name}{PART_SUFFIX}")
         try:
-            self._write(part, batch, index)
+            self._write(golden(), part, batch, index)
             with contextlib.suppress(FileExistsError):
                 os.link(part, clone)
-            _flush(self._clones)
+            flush_folder(self._clones)
         except OSError as error:
             raise _refusal(error, clone) from error
         finally:
@@ -134,12 +137,13 @@ class ReflinkStorage:
         if not _is_done(clone, batch, index):
             raise Refused("storage_error", f"{clone} vanished as soon as it was made")
 
-    def _write(self, part: Path, batch: Batch, index: int) -> None:
-        with self._golden(batch).open("rb") as golden, part.open("w+b") as file:
+    def _write(self, image: Path, part: Path, batch: Batch, index: int) -> None:
+        with image.open("rb") as golden, part.open("w+b") as file:
             if not reflink_files.reflink(golden.fileno(), file.fileno()):
                 reflink_files.copy(golden.fileno(), file.fileno())
             if batch.spec.disk.size_bytes:
                 file.truncate(batch.spec.disk.size_bytes)
+            reflink_files.write_golden(file.fileno(), image.name)
             reflink_files.write_mark(file.fileno(), mark_fields(batch, index))
             os.fsync(file.fileno())
 
@@ -151,6 +155,10 @@ class ReflinkStorage:
         golden = self._images / name
         if not golden.is_file():
             raise Refused("image_missing", f"the golden image {golden} is not on this host")
+        recorded = reflink_files.image_fields(golden).get("digest", "")
+        named = ImageName(image.name, image.snapshot)
+        if differs := digest_differs(named, image.digest, recorded):
+            raise Refused("image_mismatch", differs, retry=False)
         return golden
 
     def _destroy(self, batch: Batch, index: int) -> None:
@@ -180,7 +188,7 @@ def _is_done(clone: Path, batch: Batch, index: int) -> bool:
     raise Refused("conflict", f"{clone} exists, a file {whose}; it is left alone", retry=False)
 
 
-def _own_mark(path: Path) -> Marked | None:
+def own_mark(path: Path) -> Marked | None:
     """The mark of a clone under its own name; None for anything else, or when it vanished."""
     try:
         marked = reflink_files.mark_of(path)
@@ -197,7 +205,7 @@ def _refusal(error: OSError, clone: Path) -> Refused:
     return Refused(kind, f"cannot make {clone}: {error.strerror}{hint}")
 
 
-def _flush(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a new name in the folder outlast a crash of the host."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

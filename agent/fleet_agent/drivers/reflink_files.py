@@ -14,6 +14,11 @@ from pathlib import Path
 from fleet_agent.core.marks import Marked, read_mark
 
 MARK_ATTRIBUTE = "user.megafleet.mark"
+# On a clone: the image it was made from. On an image: its digest and source, as JSON, and while
+# it is being imported, that it is.
+GOLDEN_ATTRIBUTE = "user.megafleet.golden"
+IMAGE_ATTRIBUTE = "user.megafleet.image"
+IMPORTING_ATTRIBUTE = "user.megafleet.importing"
 FICLONE = 0x40049409  # _IOW(0x94, 9, int) of linux/fs.h
 COPY_BYTES = 16 * 1024 * 1024
 
@@ -55,17 +60,61 @@ def write_mark(file: int, fields: dict[str, str]) -> None:
 def mark_of(path: Path) -> Marked | None:
     """The mark of a file; None when it has none that is whole. Raises OSError, such as
     FileNotFoundError."""
+    return read_mark(_fields(path, MARK_ATTRIBUTE))
+
+
+def write_golden(file: int, image: str) -> None:
+    """Raises OSError."""
+    os.setxattr(file, GOLDEN_ATTRIBUTE, image.encode())
+
+
+def golden_of(path: Path) -> str:
+    """The image that a clone was made from; empty when it does not say. Raises OSError."""
+    return (_attribute(path, GOLDEN_ATTRIBUTE) or b"").decode("utf-8", "replace")
+
+
+def write_image_fields(file: int, fields: dict[str, str]) -> None:
+    """Raises OSError."""
+    os.setxattr(file, IMAGE_ATTRIBUTE, json.dumps(fields).encode())
+
+
+def image_fields(path: Path) -> dict[str, str]:
+    """What is recorded of an image; empty when it was not imported. Raises OSError."""
+    return _fields(path, IMAGE_ATTRIBUTE)
+
+
+def write_importing(file: int) -> None:
+    """Raises OSError."""
+    os.setxattr(file, IMPORTING_ATTRIBUTE, b"1")
+
+
+def is_importing(path: Path) -> bool:
+    """Raises OSError."""
+    return _attribute(path, IMPORTING_ATTRIBUTE) is not None
+
+
+def clear_importing(path: Path) -> None:
+    """Raises OSError."""
+    os.removexattr(path, IMPORTING_ATTRIBUTE)
+
+
+def _fields(path: Path, attribute: str) -> dict[str, str]:
     try:
-        fields = json.loads(os.getxattr(path, MARK_ATTRIBUTE, follow_symlinks=False))
+        fields = json.loads(_attribute(path, attribute) or b"null")
     except ValueError:
-        return None
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    return {str(name): str(value) for name, value in fields.items()}
+
+
+def _attribute(path: Path, name: str) -> bytes | None:
+    try:
+        return os.getxattr(path, name, follow_symlinks=False)
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.ENOTSUP):
             return None
         raise
-    if not isinstance(fields, dict):
-        return None
-    return read_mark({str(name): str(value) for name, value in fields.items()})
 
 
 def can_reflink(folder: Path) -> bool:

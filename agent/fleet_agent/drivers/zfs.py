@@ -1,7 +1,8 @@
 """Clones as ZFS volumes: <parent>/<fleet name>-<index> from <parent>/<image>@<snapshot>.
 
-Clone and destroy go through libzfs_core in parallel (measured four times faster than one after
-another: each waits for the pool's transaction group). The marks are user properties, given in
+Clones are made through libzfs_core in parallel (measured four times faster than one after
+another: each waits for the pool's transaction group), and destroyed many at once by a program in
+the kernel, whose destroys share a transaction group. The marks are user properties, given in
 the clone call itself, so that no clone is ever without them. A clone counts as done when its
 own device node opens and is that volume's; nothing waits for udev, for it as a whole least of all.
 """
@@ -23,6 +24,7 @@ from fleet_agent.drivers.ports import StorageFacts
 from fleet_agent.drivers.zfs_calls import HostZfs, ZfsCalls
 from fleet_agent.drivers.zfs_clones import Clones
 from fleet_agent.drivers.zfs_nodes import NODES
+from fleet_agent.drivers.zfs_program import PART
 
 # A node comes with the volume; a kernel that is busy with hundreds of them gets to it later.
 NODE_SECONDS = 120.0
@@ -61,9 +63,13 @@ class ZfsStorage:
         return await loop.run_in_executor(self._looking, self._clones.listing)
 
     async def clone(self, batch: Batch) -> AsyncIterator[StepResult]:
+        loop = asyncio.get_running_loop()
+        fault = await loop.run_in_executor(self._looking, self._clones.image_fault, batch)
+        if fault is not None:
+            yield StepResult(EMPTY, tuple(map(fault.failure, batch.indices)))
+            return
         act = partial(self._clones.clone, batch, self._clones.look())
         waiting = EMPTY
-        loop = asyncio.get_running_loop()
         looked = loop.time()
         async with aclosing(self._each(batch, act)) as cloning:
             async for result in cloning:
@@ -85,8 +91,11 @@ class ZfsStorage:
         left = batch
         for wait in (*BUSY_WAITS, None):
             busy: list[StepFailure] = []
-            async with aclosing(self._each(left, act)) as each:
-                async for result in each:
+            parts = left.indices.batches(PART)
+            name_of = batch.fleet.domain_name
+            destroying = self._lanes.run_parts(self._acting, name_of, parts, act)
+            async with aclosing(destroying) as results:
+                async for result in results:
                     again = [one for one in result.failures if one.kind == "busy"]
                     given_up = tuple(one for one in result.failures if one.kind != "busy")
                     busy += again

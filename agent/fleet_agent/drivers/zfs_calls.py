@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from fleet_agent.core.marks import FIELDS
+from fleet_agent.core.model import Kin
+from fleet_agent.drivers import zfs_program
 from fleet_agent.drivers.ports import DriverError
 from fleet_agent.drivers.zfs_nodes import NODES, Node, NodeLinks, node_at
 
 PROPERTY_PREFIX = "megafleet:"
+DIGEST = f"{PROPERTY_PREFIX}digest"
 MODULE_VERSION = Path("/sys/module/zfs/version")
 
 # The value of the index property volmode for "dev": ZFS_VOLMODE_DEV in OpenZFS's sys/fs/zfs.h.
@@ -45,6 +48,16 @@ class ZfsCalls(Protocol):
     def destroy(self, name: str) -> None:
         """Raises ZfsError."""
 
+    def destroy_marked(self, kin: Kin, volumes: Mapping[str, int]) -> Mapping[str, int]:
+        """Destroy those of the volumes, each given with its index, that carry the marks of this
+        kin, all at once; the errno of each, 0 where nothing of this kin is left. All are of one
+        pool, and at most zfs_program.PART. Raises ZfsError when the host does not do it so;
+        what is gone by then is not known."""
+
+    def recorded(self, snapshot: str) -> str | None:
+        """The digest recorded of a golden image; empty: none; None: there is no such snapshot.
+        Raises DriverError."""
+
     def exists(self, name: str) -> bool: ...
 
     def volumes(self, parent: str) -> Mapping[str, Mapping[str, str]]:
@@ -68,6 +81,10 @@ class _Lzc(Protocol):
     def lzc_destroy(self, name: bytes) -> None: ...
 
     def lzc_exists(self, name: bytes) -> bool: ...
+
+    def lzc_channel_program(
+        self, poolname: bytes, program: bytes, *, params: list[bytes]
+    ) -> Mapping[bytes, int]: ...
 
 
 class HostZfs:
@@ -113,7 +130,7 @@ class HostZfs:
         Asked once in the life of the agent. Raises DriverError."""
         with self._asking:
             if parent not in self._volmodes:
-                (self._volmodes[parent],) = _zfs("get", "-H", "-o", "value", "volmode", parent)
+                (self._volmodes[parent],) = read_zfs("get", "-H", "-o", "value", "volmode", parent)
             return self._volmodes[parent] == "dev"
 
     def destroy(self, name: str) -> None:
@@ -122,18 +139,37 @@ class HostZfs:
         except self._error as error:
             raise _zfs_error(error) from error
 
+    def destroy_marked(self, kin: Kin, volumes: Mapping[str, int]) -> Mapping[str, int]:
+        pool = next(iter(volumes)).partition("/")[0]
+        asked = zfs_program.arguments(kin, volumes)
+        try:
+            returned = self._lzc.lzc_channel_program(
+                pool.encode(), zfs_program.DESTROY, params=asked
+            )
+        except self._error as error:
+            raise _zfs_error(error) from error
+        return zfs_program.answers(returned, volumes)
+
+    def recorded(self, snapshot: str) -> str | None:
+        if not self.exists(snapshot):
+            return None
+        (value,) = read_zfs("get", "-H", "-o", "value", DIGEST, snapshot)
+        return "" if value == "-" else value
+
     def exists(self, name: str) -> bool:
         return self._lzc.lzc_exists(name.encode())
 
     def volumes(self, parent: str) -> Mapping[str, Mapping[str, str]]:
         # libzfs_core offers no way to read properties; "-" stands for a property not set.
         columns = ["name", *(PROPERTY_PREFIX + field for field in FIELDS)]
-        lines = _zfs("list", "-H", "-p", "-d", "1", "-t", "volume", "-o", ",".join(columns), parent)
+        lines = read_zfs(
+            "list", "-H", "-p", "-d", "1", "-t", "volume", "-o", ",".join(columns), parent
+        )
         rows = (line.split("\t") for line in lines)
         return {name: dict(zip(FIELDS, marks, strict=True)) for name, *marks in rows}
 
     def space(self, parent: str) -> tuple[int, int]:
-        (line,) = _zfs("list", "-H", "-p", "-d", "0", "-o", "used,available", parent)
+        (line,) = read_zfs("list", "-H", "-p", "-d", "0", "-o", "used,available", parent)
         used, available = line.split("\t")
         return int(used), int(available)
 
@@ -150,7 +186,7 @@ class HostZfs:
             return "(module not loaded)"
 
 
-def _zfs(*arguments: str) -> list[str]:
+def read_zfs(*arguments: str) -> list[str]:
     """Lines of a zfs(8) command that only reads. Raises DriverError."""
     try:
         ended = subprocess.run(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Mapping
 
 from fleet.identity import Fleet
 from fleet.ranges import IndexSet
+from fleet_agent.core.images import ImageName, digest_differs
 from fleet_agent.core.marks import Marked, clone_runs, mark_fields, read_mark
 from fleet_agent.core.model import Batch, CloneRun
-from fleet_agent.drivers.lanes import Refused
+from fleet_agent.drivers.lanes import Refusals, Refused
 from fleet_agent.drivers.ports import DriverError, StorageFacts
 from fleet_agent.drivers.zfs_calls import ZfsCalls, ZfsError
 
@@ -76,19 +78,47 @@ class Clones:
             self._calls.link_nodes({self.dataset(batch.fleet, index) for index in indices})
         return IndexSet.of(index for index in indices if self._is_open(batch, index))
 
-    def destroy(self, batch: Batch, look: Look, index: int) -> None:
-        name = self.dataset(batch.fleet, index)
-        marked = look.mark(name)
-        if marked is None or not marked.is_of(batch, index):
-            return
+    def destroy(self, batch: Batch, look: Look, part: IndexSet) -> Refusals:
+        """Destroys those that are ours, together; the others are not there."""
+        names = {self.dataset(batch.fleet, index): index for index in part}
+        ours = {
+            name: index
+            for name, index in names.items()
+            if (marked := look.mark(name)) is not None and marked.is_of(batch, index)
+        }
+        if not ours:
+            return {}
+        try:
+            ended = self._calls.destroy_marked(batch.kin, ours)
+        except ZfsError:
+            # Not permitted, not known to this host, or over its limits: one by one, then.
+            ended = {name: self._destroy(name) for name in ours}
+        return {
+            ours[name]: _not_destroyed(name, number) for name, number in ended.items() if number
+        }
+
+    def _destroy(self, name: str) -> int:
+        """An errno; 0 when it is gone."""
         try:
             self._calls.destroy(name)
         except ZfsError as error:
-            if error.number == errno.ENOENT:
-                return
-            if error.number == errno.EBUSY:
-                raise Refused("busy", f"{name} is held open, or has snapshots") from error
-            raise Refused("storage_error", f"cannot destroy {name}: {error}") from error
+            return 0 if error.number == errno.ENOENT else error.number
+        return 0
+
+    def image_fault(self, batch: Batch) -> Refused | None:
+        """Why none of a batch may be cloned: its golden image is not the one asked for. Whether
+        there is an image at all, cloning tells. Raises DriverError."""
+        image = batch.spec.image
+        if not image.digest:
+            return None
+        try:
+            recorded = self._calls.recorded(self._origin(batch))
+        except Refused as refused:
+            return refused
+        if recorded is None:
+            return None
+        differs = digest_differs(ImageName(image.name, image.snapshot), image.digest, recorded)
+        return Refused("image_mismatch", differs, retry=False) if differs else None
 
     def listing(self) -> tuple[CloneRun, ...]:
         """Every volume with our mark, under the name that its mark says. Raises DriverError."""
@@ -124,6 +154,12 @@ class Clones:
         if not self._calls.exists(origin):
             return Refused("image_missing", f"the golden image {origin} is not on this host")
         return Refused("storage_error", f"{origin} could not be found when cloning it to {name}")
+
+
+def _not_destroyed(name: str, number: int) -> Refused:
+    if number == errno.EBUSY:
+        return Refused("busy", f"{name} is held open, or has snapshots")
+    return Refused("storage_error", f"cannot destroy {name}: {os.strerror(number)}")
 
 
 def _check_ours(marked: Marked | None, batch: Batch, index: int, name: str) -> None:

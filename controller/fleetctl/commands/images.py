@@ -1,0 +1,196 @@
+"""fleetctl images: the golden images of hosts, what they take, making and removing them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetctl.arguments import ImageId, byte_count, digest, image_name, whole_image_name
+from fleetctl.lazy_group import ListingGroup
+from fleetctl.outcome import Failed, Misuse
+from fleetctl.output import note, say, say_json
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import agent_pb2 as agent
+    from fleet.v1 import cluster_pb2 as cluster
+
+# An import of terabytes takes hours; what takes longer has been forgotten.
+IMPORT_SECONDS = 86_400.0
+DEFAULT_SNAPSHOT = "1"
+
+host_option = click.option("--host", default="", metavar="HOST", help="Only this host.")
+one_host_option = click.option(
+    "--host", default="", metavar="HOST", help="The host; may be left out while there is only one."
+)
+
+
+@click.group(cls=ListingGroup)
+def images() -> None:
+    """Golden images of hosts: list, show, import, delete, and what they take. Without a
+    command: list."""
+
+
+@images.command("list")
+@host_option
+@cluster_options
+@pass_session
+def list_images(session: Session, host: str) -> None:
+    """List the golden images of all live hosts, or of one."""
+    from fleetctl.images_view import list_json, list_text
+
+    answered = _answered(session, host)
+    if session.json:
+        say_json(list_json(answered))
+    else:
+        say(list_text(answered))
+
+
+@images.command("show")
+@click.argument("image", metavar="NAME[@SNAPSHOT]", type=image_name)
+@host_option
+@cluster_options
+@pass_session
+def show_image(session: Session, image: ImageId, host: str) -> None:
+    """Show one golden image wherever it is: its digest, its source, what it takes."""
+    from fleetctl.images_view import list_json, only, show_text
+
+    answered = only(image, _answered(session, host))
+    if not any(one.images.images for one in answered):
+        raise Failed(f"there is no image {image} on {host or 'any live host'}")
+    if session.json:
+        say_json(list_json(answered))
+    else:
+        say(show_text(answered))
+
+
+@images.command("df")
+@host_option
+@cluster_options
+@pass_session
+def df(session: Session, host: str) -> None:
+    """Show what images and the clones of each fleet take of the hosts' pools.
+
+    Referenced is what they show, unique what would be freed with them; the difference is shared
+    with others. A pool that is 80 % full is warned of.
+    """
+    from fleetctl.images_view import df_json, df_text, full_pools
+
+    answered = _answered(session, host)
+    if session.json:
+        say_json(df_json(answered))
+    else:
+        say(df_text(answered))
+    for warning in full_pools(answered):
+        note(click.style(warning, fg="yellow"))
+
+
+@images.command("import")
+@click.argument("image", metavar="NAME[@SNAPSHOT]", type=image_name)
+@click.argument("source")
+@one_host_option
+@click.option(
+    "--digest",
+    "wanted",
+    metavar="sha256:...",
+    type=digest,
+    default="",
+    help="What the content must be; refused if it differs.",
+)
+@click.option(
+    "--size",
+    "size",
+    metavar="SIZE",
+    type=byte_count,
+    default=0,
+    help="Of the disk, such as 2GiB; as the source, or as a directory needs, unless given.",
+)
+@cluster_options
+@pass_session
+def import_image(
+    session: Session, image: ImageId, source: str, host: str, wanted: str, size: int
+) -> None:
+    """Make a golden image of something that is on the host.
+
+    SOURCE is there, not here: the absolute path of a raw or qcow2 file or of a directory, which
+    becomes an ext4, or a ZFS volume, or dataset@snapshot of one. The snapshot is 1 unless one is
+    named. Ctrl-C ends the import, and nothing of it is left.
+    """  # fmt: skip
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2, types_pb2
+    from fleetctl.images_view import imported_json, imported_text
+
+    image = image.with_snapshot(DEFAULT_SNAPSHOT)
+    request = cluster_pb2.HostImportImageRequest(
+        host=host,
+        image=types_pb2.Image(name=image.name, snapshot=image.snapshot, digest=wanted),
+        source=source,
+        size_bytes=size,
+    )
+    told = connection.stream(lambda stub: stub.ImportImage, request, IMPORT_SECONDS)
+    made = _last(told, session)
+    if session.json:
+        say_json(imported_json(made, host))
+    else:
+        say(imported_text(made))
+
+
+@images.command("delete")
+@click.argument("image", metavar="NAME@SNAPSHOT", type=whole_image_name)
+@one_host_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@cluster_options
+@pass_session
+def delete_image(session: Session, image: ImageId, host: str, yes: bool) -> None:
+    """Remove a golden image from a host. Refused while there are clones of it."""
+    if not yes:
+        _confirm(image, host)
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2, types_pb2
+
+    named = types_pb2.Image(name=image.name, snapshot=image.snapshot)
+    request = cluster_pb2.HostDeleteImageRequest(host=host, image=named)
+    connection.change(lambda stub: stub.DeleteImage, request)
+    if session.json:
+        say_json({"host": host or None, "name": image.name, "snapshot": image.snapshot})
+    else:
+        say(f"{image}: deleted")
+
+
+def _answered(session: Session, host: str) -> list[cluster.HostImages]:
+    """What hosts have answered; those that have not are named. Raises Trouble when none has."""
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.images_view import unanswered
+
+    request = cluster_pb2.ListClusterImagesRequest(host=host)
+    answer = connection.call(lambda stub: stub.ListImages, request)
+    held = list(answer.hosts)
+    silent = list(unanswered(held))
+    if silent and len(silent) == len(held):
+        raise Failed("; ".join(silent))
+    for said in silent:
+        note(said)
+    return held
+
+
+def _last(told: Iterable[agent.ImportImageProgress], session: Session) -> agent.ImageOnHost:
+    """Shows how far the import is until it is done. Raises Trouble."""
+    from fleetctl.import_progress import showing
+
+    with showing(on_stderr=session.json) as shown:
+        for one in told:
+            if one.HasField("image"):
+                return one.image
+            shown.see(one)
+    raise Failed("the import ended without having made an image")
+
+
+def _confirm(image: ImageId, host: str) -> None:
+    if not sys.stdin.isatty():
+        raise Misuse("delete asks first, and there is no terminal to ask at: give --yes")
+    if not click.confirm(f"Delete {image}{f' from {host}' if host else ''}?", err=True):
+        raise Failed(f"{image} was not deleted")
