@@ -41,6 +41,8 @@ missing_packages() {
   has pkg-config || echo pkg-config
   { has pkg-config && pkg-config --exists libvirt; } || echo libvirt-dev
   has_headers || echo python3-dev
+  has qemu-img || echo qemu-utils
+  has mke2fs || [ -x /usr/sbin/mke2fs ] || echo e2fsprogs
 }
 
 # How root is reached: "" as root, "sudo -n", "sudo" (may ask for a password), or "none".

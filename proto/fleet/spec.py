@@ -112,7 +112,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "image.digest", Kind.TEXT,
-        "The content the image must have on every host; left out, any.", "",
+        "The content the image must have on every host, as imports tell it; left out, any.", "",
         pattern=re.compile(r"(sha256:[0-9a-f]{64})?"),
         words="sha256: and 64 lower-case hexadecimal digits",
     ),

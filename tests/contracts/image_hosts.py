@@ -23,6 +23,7 @@ from fleet_agent.drivers.profile import Profile
 from fleet_agent.drivers.reflink import ReflinkStorage
 from fleet_agent.drivers.reflink_images import ReflinkImages
 from fleet_agent.drivers.zfs import ZfsStorage
+from fleet_agent.drivers.zfs_calls import HostZfs
 from fleet_agent.drivers.zfs_images import ZfsImages
 from fleet_agent.drivers.zfs_nodes import NODES
 from tests.contracts.storage_hosts import ZFS_PARENT, FakeZfs, zfs
@@ -140,7 +141,9 @@ class RealZfsImageHost:
         return ZfsStorage(self.parent)
 
     def disk(self, image: str) -> Path:
-        return NODES / self.parent / image.partition("@")[0]
+        name = f"{self.parent}/{image.partition('@')[0]}"
+        HostZfs().link_nodes({name})
+        return NODES / name
 
     def remove(self) -> None:
         zfs("destroy", "-R", self.parent)

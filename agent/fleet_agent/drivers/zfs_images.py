@@ -11,20 +11,16 @@ the mark says what a killed agent has left, and the next one removes it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from fleet_agent.core.images import BadImage, Dataset, ImageName, ImportOrder, fitting_size
+from fleet_agent.core.images import ImageName, ImportOrder
 from fleet_agent.drivers import image_content
 from fleet_agent.drivers.image_jobs import ImageJobs, Watch
 from fleet_agent.drivers.images_port import (
-    BadSource,
     Holdings,
     Image,
     ImageError,
@@ -50,21 +46,9 @@ from fleet_agent.drivers.zfs_image_calls import (
     IMPORTING,
     SOURCE,
     HostZfsImages,
-    SourceDataset,
     ZfsImageCalls,
 )
-
-T = TypeVar("T")
-
-SENT = "megafleet-import-"  # begins the names of snapshots taken of a source
-SENDING = "sending and receiving"
-AWAITING = "waiting for the device node"
-
-# A node comes with the volume; a kernel that is busy with hundreds of them gets to it later.
-NODE_SECONDS = 120.0
-NODE_PACE = 0.1
-# Waits between tries to destroy a volume that is busy: udev's programs look at each new node.
-BUSY_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+from fleet_agent.drivers.zfs_staging import SENT, Staging, destroy, retried
 
 
 class ZfsImages:
@@ -75,6 +59,7 @@ class ZfsImages:
         missing or not the host's."""
         self._calls = calls or HostZfsImages()
         self._parent = parent
+        self._staging = Staging(self._calls, parent)
         self._jobs = ImageJobs("images")
         self._swept = False
 
@@ -112,7 +97,7 @@ class ZfsImages:
         staged = f"{self._parent}/{STAGED}{uuid.uuid4().hex[:12]}"
         try:
             with self._translated(f"cannot import {order.source_text}"):
-                digest = self._stage(order, staged, watch)
+                digest = self._staging.stage(order, staged, watch)
                 image_matches(order, digest)
                 self._publish(order, staged, digest, watch)
         finally:
@@ -139,58 +124,6 @@ class ZfsImages:
             )
         return next((one for one in images_of(volumes) if one.image == image), None)
 
-    def _stage(self, order: ImportOrder, staged: str, watch: Watch) -> str:
-        """The whole content, in a volume of its own; its digest."""
-        if isinstance(order.source, Dataset):
-            return self._stage_dataset(order, order.source, staged, watch)
-        content = image_content.content_of(order, Path(order.source.path), watch)
-        _, available = self._calls.pool_space(self._parent)
-        image_content.check_room(content.needed, available, self._parent)
-        self._calls.create(staged, content.size, self._parent)
-        return content.pour(self._node(staged, content.size, watch), watch)
-
-    def _stage_dataset(self, order: ImportOrder, source: Dataset, staged: str, watch: Watch) -> str:
-        held = self._source(source)
-        try:
-            size = fitting_size(held.size, order.size, str(source))
-        except BadImage as error:
-            raise BadSource(str(error)) from error
-        _, available = self._calls.pool_space(self._parent)
-        image_content.check_room(held.referenced, available, self._parent)
-        with self._snapshot_of(source) as snapshot:
-            told = partial(_told_sent, watch, held.referenced)
-            self._calls.receive(snapshot, staged, self._parent, told)
-        for one in self._volumes()[staged.removeprefix(f"{self._parent}/")].snapshots.values():
-            self._calls.destroy(one.name)
-        if order.size and size != held.size:
-            self._calls.put(staged, {"volsize": str(size)})
-        return image_content.digest_of(self._node(staged, 0, watch), watch)
-
-    def _source(self, source: Dataset) -> SourceDataset:
-        """Raises BadSource unless it is a volume or a volume's snapshot."""
-        held = self._calls.source(str(source))
-        if held is None:
-            raise BadSource(f"there is no dataset {source} on this host")
-        if held.type != "volume":
-            raise BadSource(
-                f"{source} is a {held.type}, not a volume; give the absolute path of a directory "
-                "to make an image of the files in it"
-            )
-        return held
-
-    @contextlib.contextmanager
-    def _snapshot_of(self, source: Dataset) -> Iterator[str]:
-        """The snapshot asked for, or one taken of the volume and removed again."""
-        if source.snapshot:
-            yield str(source)
-            return
-        taken = f"{source.name}@{SENT}{uuid.uuid4().hex[:12]}"
-        self._calls.snapshot(taken, {IMPORTING: self._parent})
-        try:
-            yield taken
-        finally:
-            self._calls.destroy(taken)
-
     def _publish(self, order: ImportOrder, staged: str, digest: str, watch: Watch) -> None:
         name = f"{self._parent}/{order.image.name}"
         recorded = {DIGEST: digest, SOURCE: order.source_text}
@@ -205,7 +138,7 @@ class ZfsImages:
             self._merge(volume, staged, order.image, recorded, watch)
         else:
             self._calls.snapshot(f"{staged}@{order.image.snapshot}", recorded)
-            self._retried(lambda: self._calls.rename(staged, name))
+            retried(lambda: self._calls.rename(staged, name))
             self._calls.clear(name, IMPORTING)
 
     def _merge(
@@ -231,32 +164,18 @@ class ZfsImages:
             self._restore(image.name)
 
     def _overwrite(self, name: str, staged: str, watch: Watch) -> None:
-        source = self._node(staged, 0, watch)
+        source = self._staging.node(staged, 0, watch)
         size = _device_size(source)
         self._calls.put(name, {"volsize": str(size)})
         # Exclusively: a volume that is mounted, or a guest's disk, must not change beneath it.
-        target = os.open(self._node(name, size, watch), os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+        target = os.open(
+            self._staging.node(name, size, watch), os.O_RDWR | os.O_EXCL | os.O_CLOEXEC
+        )
         try:
             with source.open("rb", buffering=0) as staged_node:
                 image_content.copy(staged_node.fileno(), target, size, watch, over=True)
         finally:
             os.close(target)
-
-    def _node(self, name: str, size: int, watch: Watch) -> Path:
-        """The device node of a volume of so many bytes (0: any), once it opens. Raises
-        ImageError, Abandoned."""
-        deadline = time.monotonic() + NODE_SECONDS
-        while True:
-            node = self._calls.node(name)
-            if node is not None and node.zvol == name and node.size and size in (0, node.size):
-                return self._calls.node_path(name)
-            if time.monotonic() >= deadline:
-                raise ImageError(
-                    f"{self._calls.node_path(name)} did not become that volume's node within "
-                    f"{NODE_SECONDS:g} s"
-                )
-            watch.told(AWAITING)
-            time.sleep(NODE_PACE)  # the kernel makes nodes, and tells nobody here when it has
 
     # Removing -----------------------------------------------------------------------------
 
@@ -278,13 +197,13 @@ class ZfsImages:
             if whole:
                 self._calls.put(volume.entry.name, {IMPORTING: self._parent})
             try:
-                self._destroy(f"{self._parent}/{image}")
+                destroy(self._calls, f"{self._parent}/{image}")
             except ZfsError:
                 if whole:
                     self._calls.clear(volume.entry.name, IMPORTING)
                 raise
             if whole:
-                self._destroy(volume.entry.name)
+                destroy(self._calls, volume.entry.name)
 
     def _sweep(self) -> None:
         """Remove what a killed agent has left: only what bears the mark of such work. What is
@@ -300,7 +219,7 @@ class ZfsImages:
         for snapshot in self._calls.left_snapshots(self._parent):
             if snapshot.partition("@")[2].startswith(SENT):
                 with contextlib.suppress(ZfsError):
-                    self._destroy(snapshot)
+                    destroy(self._calls, snapshot)
         self._swept = True
 
     def _discard(self, staged: str) -> None:
@@ -312,29 +231,16 @@ class ZfsImages:
 
     def _discard_volume(self, volume: Volume) -> None:
         for snapshot in volume.snapshots.values():
-            self._destroy(snapshot.name)
-        self._destroy(volume.entry.name)
+            destroy(self._calls, snapshot.name)
+        destroy(self._calls, volume.entry.name)
 
     def _restore(self, name: str) -> None:
         """A volume of images is as its latest snapshot, and no longer being imported."""
         volume = self._volumes()[name]
         if volume.latest is not None:
             latest = volume.latest.name
-            self._retried(lambda: self._calls.roll_back(latest))
+            retried(lambda: self._calls.roll_back(latest))
         self._calls.clear(volume.entry.name, IMPORTING)
-
-    def _destroy(self, name: str) -> None:
-        self._retried(lambda: self._calls.destroy(name))
-
-    def _retried(self, act: Callable[[], T]) -> T:
-        for wait in BUSY_WAITS:
-            try:
-                return act()
-            except ZfsError as error:
-                if error.number != errno.EBUSY:
-                    raise
-            time.sleep(wait)  # whoever holds a volume open tells nobody when he lets go
-        return act()
 
     @contextlib.contextmanager
     def _translated(self, what: str) -> Iterator[None]:
@@ -347,11 +253,6 @@ class ZfsImages:
                 raise PoolFull(f"{what}: the pool is full; nothing was kept") from error
             words = str(error) if isinstance(error, ZfsError) else error.strerror
             raise ImageError(f"{what}: {words}") from error
-
-
-def _told_sent(watch: Watch, total: int, sent: int) -> None:
-    """A stream holds more than its blocks: what it will have in all is not known."""
-    watch.told(SENDING, sent, max(total, sent))
 
 
 def _device_size(node: Path) -> int:
