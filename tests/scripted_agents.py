@@ -251,7 +251,8 @@ async def _refuse(context: Any, error: LinkError) -> NoReturn:
 async def serve(agent: ScriptedAgent, identity: Identity) -> tuple[grpc.aio.Server, str]:
     """A started server of the agent on a free port of the loopback, and its address."""
     server = grpc.aio.server()
-    add_AgentServiceServicer_to_server(_Servicer(agent), server)
+    servicer = _Servicer(agent)  # type: ignore[abstract]
+    add_AgentServiceServicer_to_server(servicer, server)
     port = server.add_secure_port("127.0.0.1:0", identity.for_server())
     await server.start()
     return server, f"127.0.0.1:{port}"

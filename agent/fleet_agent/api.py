@@ -12,8 +12,12 @@ from fleet.transport import Refusal, Role, abort, peer_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.agent import Agent
+from fleet_agent.api_console import BadConsoleInput, ConsoleRpc
 from fleet_agent.api_later import Context, RpcsNotOffered
+from fleet_agent.consoles import Desk, TooManyReaders
 from fleet_agent.core.assignment import BadAssignment, Order, order_of
+from fleet_agent.drivers.consoles_port import Consoles, NoSuchVm
+from fleet_agent.drivers.ports import DriverError
 from fleet_agent.ledger import LedgerError, LedgerFull
 from fleet_agent.orders import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reports import Pace, Reports
@@ -26,6 +30,10 @@ _REASONS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (BadAssignment, grpc.StatusCode.INVALID_ARGUMENT, "BAD_ASSIGNMENT"),
     (LedgerFull, grpc.StatusCode.UNAVAILABLE, "LEDGER_FULL"),
     (LedgerError, grpc.StatusCode.UNAVAILABLE, "LEDGER_FAILED"),
+    (NoSuchVm, grpc.StatusCode.NOT_FOUND, "NO_SUCH_VM"),
+    (BadConsoleInput, grpc.StatusCode.INVALID_ARGUMENT, "BAD_CONSOLE_INPUT"),
+    (TooManyReaders, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_READERS"),
+    (DriverError, grpc.StatusCode.UNAVAILABLE, "DRIVER_FAILED"),
 )
 _REFUSED = tuple(kind for kind, _, _ in _REASONS)
 
@@ -33,8 +41,9 @@ _REFUSED = tuple(kind for kind, _, _ in _REASONS)
 class AgentApi(RpcsNotOffered):
     """Translates; decides nothing but who may call."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, *, consoles: Consoles) -> None:
         self._agent = agent
+        self._console = ConsoleRpc(Desk(consoles), self._heard)
 
     async def Describe(
         self, request: wire.DescribeRequest, context: Context
@@ -83,6 +92,19 @@ class AgentApi(RpcsNotOffered):
             self._agent.close_reports(reports)
         if term < self._agent.term:
             await _refuse(context, StaleTerm("a newer leader watches this host"))
+
+    # As Watch.
+    async def Console(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[wire.ConsoleInput], context: Context
+    ) -> None:
+        await _check_caller(context)
+        try:
+            await self._console.serve(request_iterator, context)
+        except _REFUSED as error:
+            await _refuse(context, error)
+
+    async def _heard(self, term: Order) -> None:
+        await self._agent.heard(term)
 
 
 async def _send(reports: Reports, context: Context) -> None:

@@ -22,12 +22,6 @@ async def _not_offered(context: Context, rpc: str) -> NoReturn:
 class RpcsNotOffered(wire_grpc.AgentServiceServicer):
     """The part of the service that only refuses."""
 
-    async def Console(
-        self, request_iterator: AsyncIterator[wire.ConsoleInput], context: Context
-    ) -> AsyncIterator[wire.ConsoleOutput]:
-        await _not_offered(context, "Console")
-        yield wire.ConsoleOutput()
-
     async def Doctor(self, request: wire.DoctorRequest, context: Context) -> wire.DoctorResponse:
         await _not_offered(context, "Doctor")
 

@@ -18,6 +18,7 @@ from fleet_agent.announce import Announcer, AnnounceSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow_console import HollowConsoles
 from fleet_agent.drivers.profile import Profile
 from fleet_agent.ledger import MemoryLedger
 from fleet_agent.loopback import LOOPBACK, is_free
@@ -101,7 +102,8 @@ class HollowHost:
             on_watched=self._on_watched,
         )
         self.agent = agent
-        self._server = AgentServer(AgentApi(agent), around.services, identity.for_server())
+        api = AgentApi(agent, consoles=HollowConsoles(self.drivers[1]))
+        self._server = AgentServer(api, around.services, identity.for_server())
         self._announcer = Announcer(
             GrpcControllerClient(identity),
             settings.endpoints,

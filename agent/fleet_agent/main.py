@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from fleet_agent.announce import Announcer, AnnounceSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.core.assignment import BadAssignment
+from fleet_agent.drivers.consoles_port import Consoles
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
 from fleet_agent.ledger import LedgerError
 from fleet_agent.ledger_file import FileLedger
@@ -62,8 +63,12 @@ def main() -> None:
 class Drivers:
     storage: Storage
     hypervisor: Hypervisor
+    consoles: Consoles
+    # What runs beside the agent for the drivers' own sake, until it is cancelled.
+    beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
     async def close(self) -> None:
+        await self.consoles.close()
         await self.hypervisor.close()
         await self.storage.close()
 
@@ -90,7 +95,8 @@ async def run(asked: Settings) -> None:
         )
         await agent.open()
         services = SharedServices()
-        server = AgentServer(AgentApi(agent), services, identity.for_server())
+        api = AgentApi(agent, consoles=drivers.consoles)
+        server = AgentServer(api, services, identity.for_server())
         port = server.listen(asked.listen)
         announcer = Announcer(
             GrpcControllerClient(identity),
@@ -104,7 +110,8 @@ async def run(asked: Settings) -> None:
         watched.append(announcer)
         try:
             facts_kept = keep_facts(asked, drivers, agent, announcer)
-            await serve(agent, announcer, server, services, facts_kept)
+            beside = (facts_kept, *(job() for job in drivers.beside))
+            await serve(agent, announcer, server, services, beside)
         finally:
             await drivers.close()
 
@@ -114,14 +121,14 @@ async def serve(
     announcer: Announcer,
     server: AgentServer,
     services: SharedServices,
-    beside: Coroutine[Any, Any, None],
+    beside: Iterable[Coroutine[Any, Any, None]],
 ) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     systemd = sdnotify.SystemdNotifier()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(job) for job in (agent.run(), announcer.run(), beside)]
+        tasks = [group.create_task(job) for job in (agent.run(), announcer.run(), *beside)]
         await server.start()
         await services.serving()
         systemd.notify("READY=1")
@@ -137,7 +144,10 @@ async def serve(
 
 def open_drivers(asked: Settings) -> Drivers:
     """Imported late: a host needs only the libraries of the drivers it uses."""
+    from fleet_agent.drivers.console_sweep import ConsoleSweep
     from fleet_agent.drivers.libvirt import XEN_CONSOLE_LOG, LibvirtHypervisor
+    from fleet_agent.drivers.libvirt_consoles import LibvirtConsoles
+    from fleet_agent.drivers.libvirt_marks import OurDomains
 
     hypervisor = LibvirtHypervisor(
         asked.hypervisor.uri,
@@ -145,7 +155,9 @@ def open_drivers(asked: Settings) -> Drivers:
         start_threads=asked.hypervisor.start_threads,
         console_log=asked.hypervisor.console_log or XEN_CONSOLE_LOG,
     )
-    return Drivers(open_storage(asked), hypervisor)
+    link, paths, ours = hypervisor.link, hypervisor.host_paths, OurDomains(hypervisor.link)
+    sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
+    return Drivers(open_storage(asked), hypervisor, LibvirtConsoles(link, paths), (sweep.run,))
 
 
 def open_storage(asked: Settings) -> Storage:

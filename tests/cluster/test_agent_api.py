@@ -21,6 +21,7 @@ from fleet_agent.agent import Agent, AgentSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.core.model import VmState
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow_console import HollowConsoles
 from fleet_agent.ledger import LedgerFull, MemoryLedger, Record
 from fleet_agent.serving import SERVICE, AgentServer, CannotListen, SharedServices
 from fleetctl.certs import Authority
@@ -53,11 +54,12 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     behaviour, ledger = Behaviour.of(), Ledger()
+    hypervisor = HollowHypervisor(behaviour)
     agent = Agent(
         HOST,
         types.HostFacts(machine_id="m", boot_id="b"),
         HollowStorage(behaviour),
-        HollowHypervisor(behaviour),
+        hypervisor,
         ledger,
         clock=time.monotonic,
         jitter=random.Random(1).random,
@@ -67,7 +69,8 @@ async def served() -> AsyncIterator[Served]:
     await agent.open()
     services = SharedServices()
     credentials = identity(Role.AGENT, HOST).for_server()
-    server = AgentServer(AgentApi(agent), services, credentials)
+    api = AgentApi(agent, consoles=HollowConsoles(hypervisor))
+    server = AgentServer(api, services, credentials)
     port = server.listen("127.0.0.1:0")
     task = asyncio.create_task(agent.run())
     await server.start()
@@ -176,9 +179,6 @@ async def test_what_is_not_offered_answers_unimplemented(served: Served) -> None
             stub.Top(wire.TopRequest()),
         ):
             assert await refusal(call.read()) == expected
-        console = stub.Console()
-        await console.write(wire.ConsoleInput())
-        assert await refusal(console.read()) == expected
 
 
 async def test_health_and_reflection_are_served(served: Served) -> None:
@@ -196,7 +196,8 @@ async def test_health_and_reflection_are_served(served: Served) -> None:
 
 
 async def test_an_address_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
-    agent: Any = None
-    server = AgentServer(AgentApi(agent), SharedServices(), identity(Role.AGENT, HOST).for_server())
+    nothing: Any = None
+    api = AgentApi(nothing, consoles=nothing)
+    server = AgentServer(api, SharedServices(), identity(Role.AGENT, HOST).for_server())
     with pytest.raises(CannotListen, match=f"cannot listen on {served.address}"):
         server.listen(served.address)
