@@ -75,6 +75,7 @@ class Guest:
         self.index = index
         self.log = log
         self.typed = bytearray()
+        self._heard = threading.Condition()
         self.reads = True
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
@@ -95,6 +96,11 @@ class Guest:
         )
         return rows, columns
 
+    def until_typed(self, count: int) -> bool:
+        """Blocks until so many bytes have arrived."""
+        with self._heard:
+            return self._heard.wait_for(lambda: len(self.typed) >= count, DEADLINE)
+
     def stop(self) -> None:
         os.write(self._waker, b".")
         self._thread.join()
@@ -114,7 +120,9 @@ class Guest:
                     return
                 continue
             data = os.read(self._master, 1024)
-            self.typed += data
+            with self._heard:
+                self.typed += data
+                self._heard.notify_all()
             for byte in data.replace(b"\r", b"\n"):
                 line += bytes((byte,))
                 if byte == 10:

@@ -72,6 +72,7 @@ def test_the_pace_relaxes_and_is_quick_again() -> None:
 def test_a_line_that_is_cut_is_left_out_unless_it_is_all() -> None:
     assert from_line_start(b"rest\nwhole\n") == b"whole\n"
     assert from_line_start(b"no line") == b"no line"
+    assert from_line_start(b"the only line\n") == b"the only line\n"
 
 
 @pytest.mark.parametrize(

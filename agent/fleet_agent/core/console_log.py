@@ -85,7 +85,7 @@ def next_pace(pace: float, active: bool) -> float:
 
 def from_line_start(data: bytes) -> bytes:
     """Without a first line that is cut, unless there is no other."""
-    return data[data.find(b"\n") + 1 :]
+    return data[data.find(b"\n") + 1 :] or data
 
 
 def old_bytes(size: int, allocated: int, limit: int) -> int:
