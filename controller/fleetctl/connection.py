@@ -7,11 +7,12 @@ did not answer is made to the next.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -24,6 +25,7 @@ from fleetctl.own_certificate import fault
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 
 # A change of the whole fleet is planned and written to the store before it is answered.
 CHANGE_TIMEOUT = 30.0
@@ -35,6 +37,14 @@ class _NobodyAnswered(Exception):
     def __init__(self, failures: list[Failure]) -> None:
         super().__init__(failures)
         self.failures = failures
+
+
+class Conversation(Protocol[A_co]):
+    """A call in both directions, as far as it is used."""
+
+    def __iter__(self) -> Iterator[A_co]: ...
+
+    def cancel(self) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -142,6 +152,43 @@ class Cluster:
             finally:
                 call.cancel()
         raise self._trouble(failures, timeout)
+
+    def converse(
+        self, dial: Callable[[ClusterServiceStub], Conversation[A]], timeout: float | None = None
+    ) -> Iterator[A]:
+        """Answers of a call that goes on in both directions, until either side ends it.
+
+        `dial` begins the call anew with each replica, until one has answered within the timeout;
+        with that one it stays. Raises Trouble, whose message says nothing of what broke.
+        """
+        limit = self.timeout if timeout is None else timeout
+        failures: list[Failure] = []
+        untried = self._replicas()
+        while untried:
+            endpoint = untried.pop(0)
+            heard = False
+            call = dial(self._stub(endpoint))
+            silent = threading.Timer(limit, call.cancel)
+            silent.start()
+            try:
+                for answer in call:
+                    if not heard:
+                        silent.cancel()
+                        self._first, heard = endpoint, True
+                    yield answer
+                return
+            except grpc.RpcError as error:
+                failure = failure_of(endpoint, error)
+                if failure.code is grpc.StatusCode.CANCELLED and not heard:
+                    failure = replace(failure, code=grpc.StatusCode.DEADLINE_EXCEEDED)
+                if heard or not failure.elsewhere:
+                    raise self._trouble([failure], limit) from error
+                failures.append(failure)
+                _put_first(failure.leader, untried, failures)
+            finally:
+                silent.cancel()
+                call.cancel()
+        raise self._trouble(failures, limit)
 
     def _trouble(self, failures: list[Failure], limit: float) -> Trouble:
         """What people are told when no replica did it."""

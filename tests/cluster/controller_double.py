@@ -34,6 +34,8 @@ class ControllerDouble:
         self.peers: set[str] = set()
         self.statuses: list[cluster.StatusResponse | Refusal] = []
         self.watched = threading.Event()
+        # What Console yields, given what comes in.
+        self.console: Callable[[Iterator[Any]], Iterator[Any]] | Refusal | None = None
         self._answers: dict[str, Script] = {}
         self._refusals: dict[str, list[Refusal]] = {}
         self._ending = threading.Event()
@@ -77,8 +79,12 @@ class ControllerDouble:
         def watch(_: Any, request: Any, context: Any) -> Iterator[cluster.StatusResponse]:
             return double._watch(request, context)
 
+        def console(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+            return double._console(requests, context)
+
         methods: dict[str, Any] = {name: method(name) for name in METHODS}
-        kind = type("Servicer", (ClusterServiceServicer,), methods | {"WatchStatus": watch})
+        methods |= {"WatchStatus": watch, "Console": console}
+        kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
         return servicer
 
@@ -105,6 +111,17 @@ class ControllerDouble:
         self.watched.set()
         while context.is_active() and not self._ending.wait(0.01):
             pass
+
+    def _console(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        if isinstance(self.console, Refusal):
+            self._refuse(self.console, context)
+        assert callable(self.console)
+        yield from self.console(self._recorded(requests))
+
+    def _recorded(self, requests: Iterator[Any]) -> Iterator[Any]:
+        for request in requests:
+            self.requests.append(("Console", request))
+            yield request
 
     @staticmethod
     def _refuse(refusal: Refusal, context: grpc.ServicerContext) -> None:
