@@ -14,6 +14,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.agent import Agent
 from fleet_agent.api_console import BadConsoleInput, ConsoleRpc
 from fleet_agent.api_later import Context, RpcsNotOffered
+from fleet_agent.api_top import TopRpc
 from fleet_agent.consoles import Desk, TooManyReaders
 from fleet_agent.core.assignment import BadAssignment, Order, order_of
 from fleet_agent.drivers.consoles_port import Consoles, NoSuchVm
@@ -21,6 +22,7 @@ from fleet_agent.drivers.ports import DriverError
 from fleet_agent.ledger import LedgerError, LedgerFull
 from fleet_agent.orders import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reports import Pace, Reports
+from fleet_agent.sampling import Sampling
 
 # What each refusal of the agent is on the wire.
 _REASONS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
@@ -41,9 +43,10 @@ _REFUSED = tuple(kind for kind, _, _ in _REASONS)
 class AgentApi(RpcsNotOffered):
     """Translates; decides nothing but who may call."""
 
-    def __init__(self, agent: Agent, *, consoles: Consoles) -> None:
+    def __init__(self, agent: Agent, *, consoles: Consoles, sampling: Sampling) -> None:
         self._agent = agent
         self._console = ConsoleRpc(Desk(consoles), self._heard)
+        self._top = TopRpc(sampling)
 
     async def Describe(
         self, request: wire.DescribeRequest, context: Context
@@ -100,6 +103,15 @@ class AgentApi(RpcsNotOffered):
         await _check_caller(context)
         try:
             await self._console.serve(request_iterator, context)
+        except _REFUSED as error:
+            await _refuse(context, error)
+
+    async def Top(  # type: ignore[override]
+        self, request: wire.TopRequest, context: Context
+    ) -> None:
+        await _check_caller(context)
+        try:
+            await self._top.serve(request, context)
         except _REFUSED as error:
             await _refuse(context, error)
 

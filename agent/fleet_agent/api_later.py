@@ -49,9 +49,3 @@ class RpcsNotOffered(wire_grpc.AgentServiceServicer):
     ) -> AsyncIterator[wire.ImageChunk]:
         await _not_offered(context, "SendImage")
         yield wire.ImageChunk()
-
-    async def Top(
-        self, request: wire.TopRequest, context: Context
-    ) -> AsyncIterator[wire.TopSample]:
-        await _not_offered(context, "Top")
-        yield wire.TopSample()

@@ -28,9 +28,11 @@ from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.drivers.consoles_port import Consoles
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
+from fleet_agent.drivers.top_port import Sampler
 from fleet_agent.ledger import LedgerError
 from fleet_agent.ledger_file import FileLedger
 from fleet_agent.runner import RunnerSettings
+from fleet_agent.sampling import Sampling
 from fleet_agent.serving import AgentServer, CannotListen, SharedServices
 from fleet_agent.settings import BadSettings, Settings
 from fleet_agent.version import VERSION
@@ -64,11 +66,13 @@ class Drivers:
     storage: Storage
     hypervisor: Hypervisor
     consoles: Consoles
+    sampler: Sampler
     # What runs beside the agent for the drivers' own sake, until it is cancelled.
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
     async def close(self) -> None:
         await self.consoles.close()
+        await self.sampler.close()
         await self.hypervisor.close()
         await self.storage.close()
 
@@ -95,7 +99,8 @@ async def run(asked: Settings) -> None:
         )
         await agent.open()
         services = SharedServices()
-        api = AgentApi(agent, consoles=drivers.consoles)
+        sampling = Sampling(drivers.sampler, time.monotonic)
+        api = AgentApi(agent, consoles=drivers.consoles, sampling=sampling)
         server = AgentServer(api, services, identity.for_server())
         port = server.listen(asked.listen)
         announcer = Announcer(
@@ -148,6 +153,7 @@ def open_drivers(asked: Settings) -> Drivers:
     from fleet_agent.drivers.libvirt import XEN_CONSOLE_LOG, LibvirtHypervisor
     from fleet_agent.drivers.libvirt_consoles import LibvirtConsoles
     from fleet_agent.drivers.libvirt_marks import OurDomains
+    from fleet_agent.drivers.libvirt_top import LibvirtSampler
 
     hypervisor = LibvirtHypervisor(
         asked.hypervisor.uri,
@@ -157,7 +163,13 @@ def open_drivers(asked: Settings) -> Drivers:
     )
     link, paths, ours = hypervisor.link, hypervisor.host_paths, OurDomains(hypervisor.link)
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
-    return Drivers(open_storage(asked), hypervisor, LibvirtConsoles(link, paths), (sweep.run,))
+    return Drivers(
+        open_storage(asked),
+        hypervisor,
+        LibvirtConsoles(link, paths),
+        LibvirtSampler(link, ours),
+        (sweep.run,),
+    )
 
 
 def open_storage(asked: Settings) -> Storage:

@@ -25,6 +25,7 @@ COMMANDS = {
     "fleets": ("fleetctl.commands.fleets:fleets", "List the fleets."),
     "hosts": ("fleetctl.commands.hosts:hosts", "List hosts, show one, cordon and uncordon."),
     "vms": ("fleetctl.commands.vms:vms", "List VMs, show one."),
+    "top": ("fleetctl.commands.top:top", "Show what VMs use."),
     "console": ("fleetctl.commands.console:console", "Read and type at a VM's console."),
     "events": ("fleetctl.commands.events:events", "Show what happened."),
     "delete": ("fleetctl.commands.delete:delete", "Delete a fleet and all its VMs."),

@@ -36,6 +36,8 @@ class ControllerDouble:
         self.watched = threading.Event()
         # What Console yields, given what comes in.
         self.console: Callable[[Iterator[Any]], Iterator[Any]] | Refusal | None = None
+        # What Top yields before the call ends.
+        self.samples: list[cluster.ClusterTopSample | Refusal] = []
         self._answers: dict[str, Script] = {}
         self._refusals: dict[str, list[Refusal]] = {}
         self._ending = threading.Event()
@@ -82,8 +84,11 @@ class ControllerDouble:
         def console(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
             return double._console(requests, context)
 
+        def top(_: Any, request: Any, context: Any) -> Iterator[Any]:
+            return double._top(request, context)
+
         methods: dict[str, Any] = {name: method(name) for name in METHODS}
-        methods |= {"WatchStatus": watch, "Console": console}
+        methods |= {"WatchStatus": watch, "Console": console, "Top": top}
         kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
         return servicer
@@ -117,6 +122,13 @@ class ControllerDouble:
             self._refuse(self.console, context)
         assert callable(self.console)
         yield from self.console(self._recorded(requests))
+
+    def _top(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        self.requests.append(("Top", request))
+        for sample in self.samples:
+            if isinstance(sample, Refusal):
+                self._refuse(sample, context)
+            yield sample
 
     def _recorded(self, requests: Iterator[Any]) -> Iterator[Any]:
         for request in requests:

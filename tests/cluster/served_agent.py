@@ -19,7 +19,9 @@ from fleet_agent.agent import Agent, AgentSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
 from fleet_agent.drivers.hollow_console import HollowConsoles
+from fleet_agent.drivers.hollow_top import HollowSampler
 from fleet_agent.ledger import LedgerFull, MemoryLedger, Record
+from fleet_agent.sampling import Sampling
 from fleet_agent.serving import AgentServer, SharedServices
 from tests.assignments import assignment, shard
 from tests.certificates import identity
@@ -66,7 +68,11 @@ async def serving() -> AsyncIterator[Served]:
     await agent.open()
     services = SharedServices()
     credentials = identity(Role.AGENT, HOST).for_server()
-    api = AgentApi(agent, consoles=HollowConsoles(hypervisor))
+    api = AgentApi(
+        agent,
+        consoles=HollowConsoles(hypervisor),
+        sampling=Sampling(HollowSampler(hypervisor, behaviour), time.monotonic),
+    )
     server = AgentServer(api, services, credentials)
     port = server.listen("127.0.0.1:0")
     task = asyncio.create_task(agent.run())

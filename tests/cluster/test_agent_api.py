@@ -118,7 +118,6 @@ async def test_what_is_not_offered_answers_unimplemented(served: Served) -> None
         for call in (
             stub.ImportImage(wire.ImportImageRequest()),
             stub.SendImage(wire.SendImageRequest()),
-            stub.Top(wire.TopRequest()),
         ):
             assert await refusal(call.read()) == expected
 
@@ -139,7 +138,7 @@ async def test_health_and_reflection_are_served(served: Served) -> None:
 
 async def test_an_address_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
     nothing: Any = None
-    api = AgentApi(nothing, consoles=nothing)
+    api = AgentApi(nothing, consoles=nothing, sampling=nothing)
     server = AgentServer(api, SharedServices(), identity(Role.AGENT, HOST).for_server())
     with pytest.raises(CannotListen, match=f"cannot listen on {served.address}"):
         server.listen(served.address)

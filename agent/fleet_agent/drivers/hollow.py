@@ -240,6 +240,12 @@ class HollowHypervisor:
                     return Fleet(fleet_uid, fleet, 0).domain_name(index), active
         return None
 
+    def fleet_names(self) -> dict[str, str]:
+        """The names of the fleets that have VMs here, by uid."""
+        return {
+            kin.fleet_uid: fleet for fleet, kins in self._domains.by_name.items() for kin in kins
+        }
+
     def lose(self, fleet_uid: str, indices: IndexSet) -> None:
         """Domains end behind the agent's back."""
         for kin in [kin for kin in self._active if kin.fleet_uid == fleet_uid]:

@@ -88,6 +88,7 @@ class Binding(Protocol):
     """The libvirt module."""
 
     libvirtError: type[Exception]
+    VIR_ERR_ARGUMENT_UNSUPPORTED: int
     VIR_ERR_NO_DOMAIN: int
     VIR_ERR_NO_SUPPORT: int
     VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE: int
