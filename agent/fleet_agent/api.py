@@ -14,13 +14,19 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent import api_doctor, api_images
 from fleet_agent.agent import Agent
+from fleet_agent.api_console import BadConsoleInput, ConsoleRpc
 from fleet_agent.api_later import Context, RpcsNotOffered, not_offered
+from fleet_agent.api_top import TopRpc
+from fleet_agent.consoles import Desk, TooManyReaders
 from fleet_agent.core.assignment import BadAssignment, Order, order_of
 from fleet_agent.dom0.doctor import Doctor
+from fleet_agent.drivers.consoles_port import Consoles, NoSuchVm
 from fleet_agent.drivers.images_port import Images
+from fleet_agent.drivers.ports import DriverError
 from fleet_agent.ledger import LedgerError, LedgerFull
 from fleet_agent.orders import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reports import Pace, Reports
+from fleet_agent.sampling import Sampling
 
 # What each refusal of the agent is on the wire.
 _REASONS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
@@ -30,6 +36,10 @@ _REASONS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (BadAssignment, grpc.StatusCode.INVALID_ARGUMENT, "BAD_ASSIGNMENT"),
     (LedgerFull, grpc.StatusCode.UNAVAILABLE, "LEDGER_FULL"),
     (LedgerError, grpc.StatusCode.UNAVAILABLE, "LEDGER_FAILED"),
+    (NoSuchVm, grpc.StatusCode.NOT_FOUND, "NO_SUCH_VM"),
+    (BadConsoleInput, grpc.StatusCode.INVALID_ARGUMENT, "BAD_CONSOLE_INPUT"),
+    (TooManyReaders, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_READERS"),
+    (DriverError, grpc.StatusCode.UNAVAILABLE, "DRIVER_FAILED"),
 )
 _REFUSED = tuple(kind for kind, _, _ in _REASONS)
 
@@ -38,10 +48,18 @@ class AgentApi(RpcsNotOffered):
     """Translates; decides nothing but who may call."""
 
     def __init__(
-        self, agent: Agent, *, doctor: Doctor | None = None, images: Images | None = None
+        self,
+        agent: Agent,
+        *,
+        consoles: Consoles | None = None,
+        sampling: Sampling | None = None,
+        doctor: Doctor | None = None,
+        images: Images | None = None,
     ) -> None:
         """Calls for which there is nothing answer UNIMPLEMENTED."""
         self._agent = agent
+        self._console = ConsoleRpc(Desk(consoles), self._heard) if consoles else None
+        self._top = TopRpc(sampling) if sampling else None
         self._doctor = doctor
         self._images = images
 
@@ -92,6 +110,32 @@ class AgentApi(RpcsNotOffered):
             self._agent.close_reports(reports)
         if term < self._agent.term:
             await _refuse(context, StaleTerm("a newer leader watches this host"))
+
+    # As Watch.
+    async def Console(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[wire.ConsoleInput], context: Context
+    ) -> None:
+        await _check_caller(context)
+        if self._console is None:
+            await not_offered(context, "Console")
+        try:
+            await self._console.serve(request_iterator, context)
+        except _REFUSED as error:
+            await _refuse(context, error)
+
+    async def Top(  # type: ignore[override]
+        self, request: wire.TopRequest, context: Context
+    ) -> None:
+        await _check_caller(context)
+        if self._top is None:
+            await not_offered(context, "Top")
+        try:
+            await self._top.serve(request, context)
+        except _REFUSED as error:
+            await _refuse(context, error)
+
+    async def _heard(self, term: Order) -> None:
+        await self._agent.heard(term)
 
     async def Doctor(self, request: wire.DoctorRequest, context: Context) -> wire.DoctorResponse:
         await _check_caller(context)

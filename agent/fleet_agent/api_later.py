@@ -23,20 +23,8 @@ async def not_offered(context: Context, rpc: str) -> NoReturn:
 class RpcsNotOffered(wire_grpc.AgentServiceServicer):
     """The part of the service that only refuses."""
 
-    async def Console(
-        self, request_iterator: AsyncIterator[wire.ConsoleInput], context: Context
-    ) -> AsyncIterator[wire.ConsoleOutput]:
-        await not_offered(context, "Console")
-        yield wire.ConsoleOutput()
-
     async def SendImage(
         self, request: wire.SendImageRequest, context: Context
     ) -> AsyncIterator[wire.ImageChunk]:
         await not_offered(context, "SendImage")
         yield wire.ImageChunk()
-
-    async def Top(
-        self, request: wire.TopRequest, context: Context
-    ) -> AsyncIterator[wire.TopSample]:
-        await not_offered(context, "Top")
-        yield wire.TopSample()

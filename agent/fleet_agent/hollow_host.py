@@ -19,10 +19,13 @@ from fleet_agent.api import AgentApi
 from fleet_agent.controller_client import GrpcControllerClient
 from fleet_agent.dom0.doctor import HollowDoctor
 from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow_console import HollowConsoles
 from fleet_agent.drivers.hollow_images import HollowImages
+from fleet_agent.drivers.hollow_top import HollowSampler
 from fleet_agent.drivers.profile import Profile
 from fleet_agent.ledger import MemoryLedger
 from fleet_agent.loopback import LOOPBACK, is_free
+from fleet_agent.sampling import Sampling
 from fleet_agent.serving import AgentServer, CannotListen, SharedServices
 from fleet_agent.version import VERSION
 
@@ -104,8 +107,11 @@ class HollowHost:
             on_watched=self._on_watched,
         )
         self.agent = agent
+        sampler = HollowSampler(self.drivers[1], behaviour, settings.per_host)
         api = AgentApi(
             agent,
+            consoles=HollowConsoles(self.drivers[1]),
+            sampling=Sampling(sampler, around.clock),
             doctor=HollowDoctor(self.id, settings.per_host),
             images=HollowImages(storage),
         )

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,11 +32,14 @@ from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import Circumstances
 from fleet_agent.dom0.tuning_record import RecordFile
+from fleet_agent.drivers.consoles_port import Consoles
 from fleet_agent.drivers.images_port import Images
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
+from fleet_agent.drivers.top_port import Sampler
 from fleet_agent.ledger import LedgerError
 from fleet_agent.ledger_file import FileLedger
 from fleet_agent.runner import RunnerSettings
+from fleet_agent.sampling import Sampling
 from fleet_agent.serving import AgentServer, CannotListen, SharedServices
 from fleet_agent.settings import BadSettings, Settings
 from fleet_agent.version import VERSION
@@ -72,9 +75,15 @@ class Drivers:
     storage: Storage
     hypervisor: Hypervisor
     images: Images
+    consoles: Consoles
+    sampler: Sampler
+    # What runs beside the agent for the drivers' own sake, until it is cancelled.
+    beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
     async def close(self) -> None:
         await self.images.close()
+        await self.consoles.close()
+        await self.sampler.close()
         await self.hypervisor.close()
         await self.storage.close()
 
@@ -105,7 +114,14 @@ async def run(asked: Settings) -> None:
         # Before anything is announced: nobody is to place what this host would not bear.
         agent.set_facts(await bound_by_limits(agent.facts, doctor, agent.facts))
         services = SharedServices()
-        api = AgentApi(agent, doctor=doctor, images=drivers.images)
+        sampling = Sampling(drivers.sampler, time.monotonic)
+        api = AgentApi(
+            agent,
+            consoles=drivers.consoles,
+            sampling=sampling,
+            doctor=doctor,
+            images=drivers.images,
+        )
         server = AgentServer(api, services, identity.for_server())
         port = server.listen(asked.listen)
         announcer = Announcer(
@@ -120,7 +136,8 @@ async def run(asked: Settings) -> None:
         watched.append(announcer)
         try:
             facts_kept = keep_facts(asked, drivers, doctor, agent, announcer, stirred)
-            await serve(agent, announcer, server, services, facts_kept)
+            beside = (facts_kept, *(job() for job in drivers.beside))
+            await serve(agent, announcer, server, services, beside)
         finally:
             doctor.close()
             await drivers.close()
@@ -131,14 +148,14 @@ async def serve(
     announcer: Announcer,
     server: AgentServer,
     services: SharedServices,
-    beside: Coroutine[Any, Any, None],
+    beside: Iterable[Coroutine[Any, Any, None]],
 ) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     systemd = sdnotify.SystemdNotifier()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(job) for job in (agent.run(), announcer.run(), beside)]
+        tasks = [group.create_task(job) for job in (agent.run(), announcer.run(), *beside)]
         await server.start()
         await services.serving()
         systemd.notify("READY=1")
@@ -154,7 +171,11 @@ async def serve(
 
 def open_drivers(asked: Settings) -> Drivers:
     """Imported late: a host needs only the libraries of the drivers it uses."""
+    from fleet_agent.drivers.console_sweep import ConsoleSweep
     from fleet_agent.drivers.libvirt import XEN_CONSOLE_LOG, LibvirtHypervisor
+    from fleet_agent.drivers.libvirt_consoles import LibvirtConsoles
+    from fleet_agent.drivers.libvirt_marks import OurDomains
+    from fleet_agent.drivers.libvirt_top import LibvirtSampler
 
     hypervisor = LibvirtHypervisor(
         asked.hypervisor.uri,
@@ -163,7 +184,16 @@ def open_drivers(asked: Settings) -> Drivers:
         console_log=asked.hypervisor.console_log or XEN_CONSOLE_LOG,
     )
     storage, images = open_storage(asked)
-    return Drivers(storage, hypervisor, images)
+    link, paths, ours = hypervisor.link, hypervisor.host_paths, OurDomains(hypervisor.link)
+    sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
+    return Drivers(
+        storage,
+        hypervisor,
+        images,
+        LibvirtConsoles(link, paths),
+        LibvirtSampler(link, ours),
+        (sweep.run,),
+    )
 
 
 def open_storage(asked: Settings) -> tuple[Storage, Images]:

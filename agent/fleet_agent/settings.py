@@ -12,6 +12,7 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     [hypervisor]
     uri = "xen:///system"
     start_threads = 4
+    console_log_bytes = 1048576             # kept of each guest's console; 0: all
     [storage]
     kind = "zfs"                             # or reflink
     parent = "tank"                          # a dataset, or a folder
@@ -38,8 +39,10 @@ import msgspec
 from fleet_agent.logs import LEVELS
 
 DEFAULT_FILE = Path("/etc/megafleet/agent.toml")
+MIN_LOG_BYTES = 64 * 1024
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+LogBytes = Annotated[int, msgspec.Meta(ge=0, le=1024**4)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 
 
@@ -53,6 +56,7 @@ class Hypervisor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uri: str = "xen:///system"
     start_threads: Count = 4
     console_log: str = ""  # a path with {name}; empty: the driver's default
+    console_log_bytes: LogBytes = 1024 * 1024
 
 
 class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -196,3 +200,8 @@ def _check(settings: Settings) -> None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise BadSettings(f"{address!r} is not HOST:PORT")
+    if 0 < settings.hypervisor.console_log_bytes < MIN_LOG_BYTES:
+        raise BadSettings(
+            f"hypervisor.console_log_bytes is 0 or at least {MIN_LOG_BYTES}: less would not hold "
+            "a failed guest's last lines"
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from fleet.identity import MAX_INDEX, checked_fleet_name
+from fleet.identity import MAX_INDEX, checked_fleet_name, index_of
 
 if TYPE_CHECKING:
     from fleet.ranges import IndexSet
@@ -44,6 +44,16 @@ def indices(text: str) -> IndexSet:
     if parsed.last > MAX_INDEX:
         raise click.BadParameter(f"index {parsed.last} is beyond {MAX_INDEX:,}")
     return parsed
+
+
+def vm(text: str) -> tuple[str, int]:
+    """A VM by its name, spv-250, or by its index alone; then the fleet is empty. Raises
+    click.BadParameter."""
+    fleet, _, _ = text.rpartition("-")
+    index = index_of(text if fleet else f"vm-{text}", fleet or "vm") if len(text) <= 80 else None
+    if index is None or index > MAX_INDEX:
+        raise click.BadParameter(f"{text[:80]!r} is no VM; write its name, such as spv-250")
+    return fleet_name(fleet), index
 
 
 def label(text: str) -> tuple[str, str]:
@@ -118,6 +128,7 @@ total_option = click.option(
     help="How many VMs the fleet is to have.",
 )
 fleet_argument = click.argument("fleet", metavar="[FLEET]", type=fleet_name, default="")
+vm_argument = click.argument("vm", metavar="VM", type=vm)
 fleet_option = click.option(
     "--fleet", metavar="FLEET", type=fleet_name, default="",
     help="The fleet; may be left out while there is only one.",

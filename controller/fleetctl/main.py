@@ -27,6 +27,8 @@ COMMANDS = {
     "doctor": ("fleetctl.commands.doctor:doctor", "Show which limits of a host are in the way."),
     "tune": ("fleetctl.commands.tune:tune", "Lift the limits of a host."),
     "vms": ("fleetctl.commands.vms:vms", "List VMs, show one."),
+    "top": ("fleetctl.commands.top:top", "Show what VMs use."),
+    "console": ("fleetctl.commands.console:console", "Read and type at a VM's console."),
     "images": ("fleetctl.commands.images:images", "Golden images: import, list, space, delete."),
     "events": ("fleetctl.commands.events:events", "Show what happened."),
     "delete": ("fleetctl.commands.delete:delete", "Delete a fleet and all its VMs."),

@@ -35,6 +35,10 @@ class ControllerDouble:
         self.peers: set[str] = set()
         self.statuses: list[cluster.StatusResponse | Refusal] = []
         self.watched = threading.Event()
+        # What Console yields, given what comes in.
+        self.console: Callable[[Iterator[Any]], Iterator[Any]] | Refusal | None = None
+        # What Top yields before the call ends.
+        self.samples: list[cluster.ClusterTopSample | Refusal] = []
         self._answers: dict[str, Script] = {}
         self._refusals: dict[str, list[Refusal]] = {}
         self._ending = threading.Event()
@@ -78,8 +82,15 @@ class ControllerDouble:
         def watch(_: Any, request: Any, context: Any) -> Iterator[cluster.StatusResponse]:
             return double._watch(request, context)
 
+        def console(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+            return double._console(requests, context)
+
+        def top(_: Any, request: Any, context: Any) -> Iterator[Any]:
+            return double._top(request, context)
+
         methods: dict[str, Any] = {name: method(name) for name in METHODS}
-        kind = type("Servicer", (ClusterServiceServicer,), methods | {"WatchStatus": watch})
+        methods |= {"WatchStatus": watch, "Console": console, "Top": top}
+        kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
         return servicer
 
@@ -106,6 +117,24 @@ class ControllerDouble:
         self.watched.set()
         while context.is_active() and not self._ending.wait(0.01):
             pass
+
+    def _console(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        if isinstance(self.console, Refusal):
+            self._refuse(self.console, context)
+        assert callable(self.console)
+        yield from self.console(self._recorded(requests))
+
+    def _top(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        self.requests.append(("Top", request))
+        for sample in self.samples:
+            if isinstance(sample, Refusal):
+                self._refuse(sample, context)
+            yield sample
+
+    def _recorded(self, requests: Iterator[Any]) -> Iterator[Any]:
+        for request in requests:
+            self.requests.append(("Console", request))
+            yield request
 
     @staticmethod
     def _refuse(refusal: Refusal, context: grpc.ServicerContext) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -14,74 +10,23 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from fleet.transport import Identity, Role, detail_of
+from fleet.transport import Identity, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.agent import Agent, AgentSettings
 from fleet_agent.api import AgentApi
 from fleet_agent.core.model import VmState
-from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
-from fleet_agent.ledger import LedgerFull, MemoryLedger, Record
 from fleet_agent.serving import SERVICE, AgentServer, CannotListen, SharedServices
 from fleetctl.certs import Authority
 from tests.assignments import assignment, shard
 from tests.certificates import identity
-from tests.cluster.agent_caller import Caller, states_told
-
-HOST = "dom0-1"
-TEN = assignment(shard("0-9", 10))
-
-
-class Ledger(MemoryLedger):
-    full = False
-
-    async def save(self, record: Record) -> None:
-        if self.full:
-            raise LedgerFull("no space left on device")
-        await super().save(record)
-
-
-@dataclass
-class Served:
-    address: str
-    ledger: Ledger
-
-    def caller(self, by: Identity | None = None, host: str = HOST) -> Caller:
-        return Caller(host, self.address, by)
+from tests.cluster.agent_caller import states_told
+from tests.cluster.served_agent import HOST, TEN, Served, refusal, serving
 
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    behaviour, ledger = Behaviour.of(), Ledger()
-    agent = Agent(
-        HOST,
-        types.HostFacts(machine_id="m", boot_id="b"),
-        HollowStorage(behaviour),
-        HollowHypervisor(behaviour),
-        ledger,
-        clock=time.monotonic,
-        jitter=random.Random(1).random,
-        settings=AgentSettings(),
-        incarnation="i",
-    )
-    await agent.open()
-    services = SharedServices()
-    credentials = identity(Role.AGENT, HOST).for_server()
-    server = AgentServer(AgentApi(agent), services, credentials)
-    port = server.listen("127.0.0.1:0")
-    task = asyncio.create_task(agent.run())
-    await server.start()
-    await services.serving()
-    yield Served(f"127.0.0.1:{port}", ledger)
-    await server.stop()
-    task.cancel()
-    await asyncio.wait([task])
-
-
-async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value.code(), detail_of(caught.value).reason
+    async with serving() as made:
+        yield made
 
 
 async def test_an_assignment_is_answered_watched_and_described(served: Served) -> None:
@@ -173,12 +118,8 @@ async def test_what_is_not_offered_answers_unimplemented(served: Served) -> None
         for call in (
             stub.ImportImage(wire.ImportImageRequest()),
             stub.SendImage(wire.SendImageRequest()),
-            stub.Top(wire.TopRequest()),
         ):
             assert await refusal(call.read()) == expected
-        console = stub.Console()
-        await console.write(wire.ConsoleInput())
-        assert await refusal(console.read()) == expected
 
 
 async def test_health_and_reflection_are_served(served: Served) -> None:
@@ -196,7 +137,8 @@ async def test_health_and_reflection_are_served(served: Served) -> None:
 
 
 async def test_an_address_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
-    agent: Any = None
-    server = AgentServer(AgentApi(agent), SharedServices(), identity(Role.AGENT, HOST).for_server())
+    nothing: Any = None
+    api = AgentApi(nothing, consoles=nothing, sampling=nothing)
+    server = AgentServer(api, SharedServices(), identity(Role.AGENT, HOST).for_server())
     with pytest.raises(CannotListen, match=f"cannot listen on {served.address}"):
         server.listen(served.address)

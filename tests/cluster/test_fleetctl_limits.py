@@ -159,7 +159,7 @@ def test_a_host_that_cannot_be_reached_is_told(
     said = "dom0-9 cannot be reached"
     controller.on("Doctor", Refusal(grpc.StatusCode.UNAVAILABLE, "HOST_UNREACHABLE", said))
     told = fleetctl("doctor", "dom0-9")
-    assert (told.code, told.out, told.err) == (4, "", f"fleetctl: {said}\n")
+    assert (told.code, told.out, told.err) == (1, "", f"fleetctl: {said}\n")
 
 
 def changed(done: bool = False, error: str = "") -> agent.TuneResponse:

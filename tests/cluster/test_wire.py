@@ -224,8 +224,12 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
 
 
 def test_what_the_agent_cannot_do_yet_is_unimplemented(cluster: SmallCluster) -> None:
+    offered = {
+        "Describe", "Assign", "Watch", "Doctor", "Tune", "Console", "Top",
+        "ListImages", "ImportImage", "DeleteImage",
+    }  # fmt: skip
     with agent_channel(cluster) as channel:
-        for method in later(AGENT, {"Describe", "Assign", "Watch", "Doctor", "Tune"}):
+        for method in later(AGENT, offered):
             with refused(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED") as said:
                 outcome(channel, method)
             assert method.name in said[0]

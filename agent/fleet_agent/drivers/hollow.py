@@ -206,6 +206,8 @@ class HollowHypervisor:
         self._active: dict[Kin, IndexSet] = {}
         self._ready: dict[Kin, IndexSet] = {}
         self._changed = Alarm()
+        # Told of every start and end: consoles that somebody follows.
+        self.on_lives: Callable[[], None] | None = None
 
     async def facts(self) -> HypervisorFacts:
         return HypervisorFacts("hollow", self._behaviour.profile.memory_bytes, self._max_guests)
@@ -249,6 +251,21 @@ class HollowHypervisor:
     async def close(self) -> None:
         """Nothing is held."""
 
+    def find(self, fleet_uid: str, index: int) -> tuple[str, bool] | None:
+        """The name of a VM that is defined here, and whether it is active."""
+        for fleet, kins in self._domains.by_name.items():
+            for kin, have in kins.items():
+                if kin.fleet_uid == fleet_uid and index in have:
+                    active = index in self._active.get(kin, EMPTY)
+                    return Fleet(fleet_uid, fleet, 0).domain_name(index), active
+        return None
+
+    def fleet_names(self) -> dict[str, str]:
+        """The names of the fleets that have VMs here, by uid."""
+        return {
+            kin.fleet_uid: fleet for fleet, kins in self._domains.by_name.items() for kin in kins
+        }
+
     def lose(self, fleet_uid: str, indices: IndexSet) -> None:
         """Domains end behind the agent's back."""
         for kin in [kin for kin in self._active if kin.fleet_uid == fleet_uid]:
@@ -265,6 +282,7 @@ class HollowHypervisor:
         done = indices & self._defined(batch)
         have = self._active.get(batch.kin)
         self._active[batch.kin] = have | done if have else done
+        self._tell_lives()
         return _split(indices, done, "not_defined", "is not defined", retry=True)
 
     def _await_ready(self, batch: Batch, indices: IndexSet) -> StepResult:
@@ -292,6 +310,11 @@ class HollowHypervisor:
                 phase[kin] = rest
             else:
                 phase.pop(kin, None)
+        self._tell_lives()
+
+    def _tell_lives(self) -> None:
+        if self.on_lives is not None:
+            self.on_lives()
 
 
 def _split(

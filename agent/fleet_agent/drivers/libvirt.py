@@ -58,13 +58,18 @@ class LibvirtHypervisor:
         self._max_guests = max_guests
         self._boot_id = boot_id or _kernel_boot_id()
         self._link = Link(uri, connect, self._stir)
-        host = HostPaths(console_log, Path(driver_log), self._boot_id)
-        self._domains = Domains(self._link, flavour or flavour_of(uri), host)
+        self.host_paths = HostPaths(console_log, Path(driver_log), self._boot_id)
+        self._domains = Domains(self._link, flavour or flavour_of(uri), self.host_paths)
         self._patience = Patience()
         self._lanes = Lanes()
         self._starting = ThreadPoolExecutor(start_threads, "libvirt-start")
         self._calling = ThreadPoolExecutor(call_threads, "libvirt-call")
         self._looking = ThreadPoolExecutor(LOOKING_THREADS, "libvirt-look")
+
+    @property
+    def link(self) -> Link:
+        """The one connection, for whatever else speaks with this libvirt."""
+        return self._link
 
     async def facts(self) -> HypervisorFacts:
         loop = asyncio.get_running_loop()

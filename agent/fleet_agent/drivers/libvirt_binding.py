@@ -20,11 +20,14 @@ class LibvirtError(Protocol):
 
 
 class Domain(Protocol):
-    """libvirt.virDomain. ID() is -1 when inactive and costs no round trip."""
+    """libvirt.virDomain. ID() is -1 when inactive; name(), ID() and UUIDString() cost no round
+    trip."""
 
     def name(self) -> str: ...
 
     def ID(self) -> int: ...
+
+    def UUIDString(self) -> str: ...
 
     def info(self) -> list[int]: ...
 
@@ -58,9 +61,17 @@ class Connection(Protocol):
 
     def getInfo(self) -> list[int]: ...
 
+    def getFreeMemory(self) -> int: ...
+
+    def getAllDomainStats(
+        self, stats: int = 0, flags: int = 0
+    ) -> list[tuple[Domain, dict[str, int | str]]]: ...
+
     def listAllDomains(self, flags: int = 0) -> list[Domain]: ...
 
     def lookupByName(self, name: str) -> Domain: ...
+
+    def lookupByUUIDString(self, uuidstr: str) -> Domain: ...
 
     def defineXML(self, xml: str) -> Domain: ...
 
@@ -77,8 +88,10 @@ class Binding(Protocol):
     """The libvirt module."""
 
     libvirtError: type[Exception]
+    VIR_ERR_ARGUMENT_UNSUPPORTED: int
     VIR_ERR_NO_DOMAIN: int
     VIR_ERR_NO_SUPPORT: int
+    VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE: int
     VIR_CONNECT_LIST_DOMAINS_ACTIVE: int
     VIR_DOMAIN_AFFECT_CONFIG: int
     VIR_DOMAIN_AFFECT_LIVE: int

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet_agent.drivers.console_file import data_from
+
 READ_BYTES = 256 * 1024  # read at most, each time
 CARRY_BYTES = 4 * 1024  # kept from the read before: a pattern may lie across the boundary
 END_BYTES = 2 * 1024  # where the last lines are looked for
@@ -48,6 +50,8 @@ class ConsoleTail:
         status = os.fstat(log)
         if status.st_ino != self.inode or status.st_size < self.read:
             self.inode, self.read, self._carry = status.st_ino, 0, b""
+        # The start of a long log is freed meanwhile: nothing can be found in a hole.
+        self.read = data_from(log, self.read, status.st_size)
         fresh = os.pread(log, READ_BYTES, self.read)
         self.read += len(fresh)
         return fresh

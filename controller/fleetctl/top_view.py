@@ -1,0 +1,190 @@
+"""What domains use, as JSON and as text. Pure: messages in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.outcome import printable
+from fleetctl.output import counted, number, table
+
+# Hosts that are named when they do not answer; the rest are counted.
+MAX_SILENT = 5
+
+_USAGE_HEADERS = ("CPU %", "CPU s", "MEMORY", "VCPUS", "RX/s", "TX/s", "READ/s", "WRITTEN/s")
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def order_value(name: str) -> wire.TopOrder.ValueType:
+    """The order on the wire, of a name such as cpu."""
+    return wire.TopOrder.Value(f"TOP_ORDER_{name.upper()}")
+
+
+def top_json(sample: cluster.ClusterTopSample) -> dict[str, Any]:
+    """Bytes, seconds, and percent of one CPU."""
+    fleets = {one.fleet_uid: one.fleet for one in sample.fleets}
+    return {
+        "window_seconds": round(sample.window_seconds, 3),
+        "total": {"hosts": len(sample.hosts), "vms": _vms(sample), **usage_json(total(sample))},
+        "hosts": [
+            {
+                "host": one.host,
+                "vms": one.sample.vms,
+                "cpus": one.sample.cpus,
+                "host_memory_bytes": one.sample.memory_bytes,
+                "host_memory_free_bytes": one.sample.memory_free_bytes,
+                **usage_json(one.sample.usage),
+            }
+            for one in sample.hosts
+        ],
+        "fleets": [
+            {
+                "fleet": one.fleet,
+                "uid": one.fleet_uid,
+                "vms": one.vms,
+                **usage_json(one.usage),
+            }
+            for one in sample.fleets
+        ],
+        "domains": [
+            {
+                "name": one.sample.name,
+                "fleet": fleets.get(one.sample.vm.fleet_uid) or None,
+                "index": one.sample.vm.index,
+                "host": one.host,
+                "state": one.sample.state,
+                **usage_json(one.sample.usage),
+            }
+            for one in sample.domains
+        ],
+        "silent": list(sample.silent),
+    }
+
+
+def usage_json(usage: wire.Usage) -> dict[str, Any]:
+    return {
+        "cpu_seconds": round(usage.cpu_seconds, 3),
+        "cpu_percent": round(usage.cpu_percent, 2),
+        "memory_bytes": usage.memory_bytes,
+        "vcpus": usage.vcpus,
+        "net_rx_bytes": usage.net_rx_bytes,
+        "net_tx_bytes": usage.net_tx_bytes,
+        "block_read_bytes": usage.block_read_bytes,
+        "block_write_bytes": usage.block_write_bytes,
+        "net_rx_per_second": round(usage.net_rx_per_second, 1),
+        "net_tx_per_second": round(usage.net_tx_per_second, 1),
+        "block_read_per_second": round(usage.block_read_per_second, 1),
+        "block_write_per_second": round(usage.block_write_per_second, 1),
+    }
+
+
+def total(sample: cluster.ClusterTopSample) -> wire.Usage:
+    """Of all hosts together."""
+    usages = [one.sample.usage for one in sample.hosts]
+    fields = wire.Usage.DESCRIPTOR.fields
+    return wire.Usage(
+        **{field.name: sum(getattr(one, field.name) for one in usages) for field in fields}
+    )
+
+
+def top_text(sample: cluster.ClusterTopSample) -> str:
+    """The sums, each fleet, each host, and the domains in order."""
+    parts = [summary_line(sample)]
+    if len(sample.fleets) > 1:
+        parts.append(_fleets(sample.fleets))
+    if len(sample.hosts) > 1:
+        parts.append(_hosts(sample.hosts))
+    parts.append(domains_text(sample.domains))
+    if sample.silent:
+        parts.append(silent_line(sample.silent))
+    return "\n\n".join(parts)
+
+
+def summary_line(sample: cluster.ClusterTopSample) -> str:
+    """All hosts in one line."""
+    usage = total(sample)
+    cpus = sum(one.sample.cpus for one in sample.hosts)
+    free = sum(one.sample.memory_free_bytes for one in sample.hosts)
+    return (
+        f"{counted(_vms(sample), 'VM')} on {counted(len(sample.hosts), 'host')}, "
+        f"CPU {usage.cpu_percent:.1f} % of {counted(cpus, 'CPU')}, "
+        f"memory {size(usage.memory_bytes)} used and {size(free)} free, "
+        f"over {sample.window_seconds:.1f} s"
+    )
+
+
+def fleet_line(one: wire.FleetSample) -> str:
+    """A fleet in one line."""
+    usage = one.usage
+    return (
+        f"{printable(one.fleet)}: {counted(one.vms, 'VM')}, CPU {usage.cpu_percent:.1f} %, "
+        f"memory {size(usage.memory_bytes)}, "
+        f"net {size(usage.net_rx_per_second + usage.net_tx_per_second)}/s, "
+        f"block {size(usage.block_read_per_second + usage.block_write_per_second)}/s"
+    )
+
+
+def domains_text(domains: Iterable[cluster.DomainTop]) -> str:
+    rows = [
+        (one.sample.name, one.host, one.sample.state, *_usage(one.sample.usage)) for one in domains
+    ]
+    return _table(("NAME", "HOST", "STATE", *_USAGE_HEADERS), rows, 3) if rows else "No VM runs."
+
+
+def silent_line(silent: Sequence[str]) -> str:
+    named = ", ".join(silent[:MAX_SILENT])
+    more = f" and {number(len(silent) - MAX_SILENT)} more" if len(silent) > MAX_SILENT else ""
+    return printable(f"no answer from {counted(len(silent), 'host')}: {named}{more}")
+
+
+def size(value: float) -> str:
+    """950 B, 1.2 KiB, 64 MiB: three digits at most."""
+    for unit in _UNITS:
+        if value < 1000 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+
+
+def _vms(sample: cluster.ClusterTopSample) -> int:
+    return sum(one.sample.vms for one in sample.hosts)
+
+
+def _fleets(fleets: Iterable[wire.FleetSample]) -> str:
+    rows = [(one.fleet, number(one.vms), *_usage(one.usage)) for one in fleets]
+    return _table(("FLEET", "VMS", *_USAGE_HEADERS), rows, 1)
+
+
+def _hosts(hosts: Iterable[cluster.HostTop]) -> str:
+    rows = [
+        (one.host, number(one.sample.vms), size(one.sample.memory_free_bytes),
+         *_usage(one.sample.usage))
+        for one in hosts
+    ]  # fmt: skip
+    return _table(("HOST", "VMS", "FREE", *_USAGE_HEADERS), rows, 1)
+
+
+def _usage(usage: wire.Usage) -> tuple[str, ...]:
+    return (
+        f"{usage.cpu_percent:.1f}",
+        f"{usage.cpu_seconds:,.1f}",
+        size(usage.memory_bytes),
+        number(usage.vcpus),
+        size(usage.net_rx_per_second),
+        size(usage.net_tx_per_second),
+        size(usage.block_read_per_second),
+        size(usage.block_write_per_second),
+    )
+
+
+def _table(headers: Sequence[str], rows: list[tuple[str, ...]], words: int) -> str:
+    """As `table`, all columns but the first `words` to the right."""
+    columns = list(zip(headers, *rows, strict=True))
+    padded = [
+        column if at < words else tuple(cell.rjust(max(map(len, column))) for cell in column)
+        for at, column in enumerate(columns)
+    ]
+    head, *body = zip(*padded, strict=True)
+    return table(head, body)
