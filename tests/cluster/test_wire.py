@@ -223,7 +223,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
 
 def test_what_the_agent_cannot_do_yet_is_unimplemented(cluster: SmallCluster) -> None:
     with agent_channel(cluster) as channel:
-        for method in later(AGENT, {"Describe", "Assign", "Watch"}):
+        for method in later(AGENT, {"Describe", "Assign", "Watch", "Console", "Top"}):
             with refused(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED") as said:
                 outcome(channel, method)
             assert method.name in said[0]
