@@ -17,7 +17,7 @@ class TopRpc:
     async def serve(self, request: wire.TopRequest, context: Context) -> None:
         """Raises DriverError."""
         samples = self._sampling.samples(wish_of(request))
-        async with aclosing(samples):  # type: ignore[type-var]
+        async with aclosing(samples):
             async for one in samples:
                 await context.write(one)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from fleet.v1 import agent_pb2 as wire
@@ -41,7 +41,7 @@ class Sampling:
         self._last: Counters | None = None
         self._callers = 0
 
-    async def samples(self, wish: Wish) -> AsyncIterator[wire.TopSample]:
+    async def samples(self, wish: Wish) -> AsyncGenerator[wire.TopSample, None]:
         """Each over its own interval, the first one after the first interval. Raises
         DriverError."""
         interval = min(max(wish.interval, MIN_INTERVAL), MAX_INTERVAL)

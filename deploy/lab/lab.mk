@@ -7,15 +7,15 @@ guests:
 	@$(LAB) packages
 	$(MAKE) -C deploy/guests
 
-## make dom0        build the dom0's own programs of deploy/dom0
-.PHONY: dom0
-dom0:
+## make hotplug     build the dom0's own programs of deploy/dom0
+.PHONY: hotplug
+hotplug:
 	@$(LAB) packages
 	$(MAKE) -C deploy/dom0
 
 ## make lab         a real Xen dom0, emulated: built once, booted, its agent joined to a controller
 .PHONY: lab
-lab: setup guests dom0
+lab: setup guests hotplug
 	$(LAB) start
 	$(LAB) join
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from fleet.ranges import IndexSet
 from fleet_agent.core.console_log import LAG_BYTES, Place
-from fleet_agent.drivers import console_file, console_tty
+from fleet_agent.drivers import console_file, console_follower, console_tty
 from fleet_agent.drivers.console_file import bound, end_of, glance
 from fleet_agent.drivers.console_sweep import ConsoleSweep
 from fleet_agent.drivers.consoles_port import FEED_BYTES, CannotType, Feed, NoSuchVm
@@ -18,8 +20,8 @@ from fleet_agent.drivers.libvirt_console import ConsoleTail, last_lines
 from fleet_agent.drivers.libvirt_consoles import tty_of
 from fleet_agent.drivers.libvirt_marks import OurDomains
 from fleet_agent.drivers.ports import DriverError
-from tests.contracts.console_hosts import LibvirtConsoleHost, Reader
-from tests.contracts.hypervisor_hosts import FLEET, foreign_xml
+from tests.contracts.console_hosts import DEADLINE, LibvirtConsoleHost, Reader
+from tests.contracts.hypervisor_hosts import FLEET, batch, foreign_xml, gather
 
 LIMIT = 64 * 1024
 LINE = b"a line of what a guest prints\n"
@@ -135,6 +137,41 @@ async def test_without_libvirt_logs_are_followed_on(host: LibvirtConsoleHost) ->
         await host.consoles.open(FLEET.uid, 3, Feed(), 0)
     host.host.reachable = True
     console.close()
+
+
+async def test_a_libvirtd_that_hangs_holds_up_no_reader(
+    host: LibvirtConsoleHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def hanging() -> dict[str, int]:
+        asked.set()
+        answers.wait(DEADLINE)
+        return {}
+
+    reader = Reader(Feed())
+    monkeypatch.setattr(console_follower, "LIVES_INTERVAL", 0.01)
+    monkeypatch.setattr(host.consoles._follower, "_lives", hanging)  # type: ignore[attr-defined]
+    console = await host.consoles.open(FLEET.uid, 3, reader.feed, 0)
+    assert await asyncio.to_thread(asked.wait, DEADLINE)
+    host.guest(3).print(b"still here\n")
+    await reader.until(b"still here")
+    answers.set()
+    await reader.until("spv-3 has ended")
+    console.close()
+
+
+async def test_whoever_comes_as_the_last_one_leaves_is_served(host: LibvirtConsoleHost) -> None:
+    for turns in range(4):
+        first = await host.consoles.open(FLEET.uid, 3, Feed(), 0)
+        first.close()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reader = Reader(Feed())
+        second = await host.consoles.open(FLEET.uid, 3, reader.feed, 0)
+        host.guest(3).print(b"news\n")
+        await reader.until(b"news\n")
+        second.close()
 
 
 async def test_a_reader_that_is_far_behind_skips_and_is_told(host: LibvirtConsoleHost) -> None:
@@ -287,3 +324,13 @@ async def test_marks_are_read_once_a_life(
     with host.driver.link.talk() as connection:
         ours.listed(connection)
     assert read == ["spv-3", "spv-3"]
+
+
+async def test_an_undefined_vm_leaves_no_logs(host: LibvirtConsoleHost) -> None:
+    old = host.log(3).with_name(host.log(3).name + ".1")
+    old.write_bytes(b"the life before\n")
+    host.log(4).write_bytes(b"another's\n")
+    host.end(3)
+    assert await gather(host.driver.undefine(batch(IndexSet.of([3])))) == (IndexSet.of([3]), ())
+    assert not host.log(3).exists() and not old.exists()
+    assert host.log(4).exists()

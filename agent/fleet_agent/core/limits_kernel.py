@@ -81,7 +81,7 @@ LIMITS = (
         found=_ports,
         needed=lambda guests, facts: guests * max(1, facts.footprint.vifs),
         remedy=lambda guests, facts: by_hand(
-            "make more bridges, and fleets that name them (network.bridge in the fleet file)"
+            "use more bridges, and fleets that name them (network.bridge in the fleet file)"
         ),
     ),
     Limit(

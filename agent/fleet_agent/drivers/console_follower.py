@@ -26,6 +26,8 @@ from fleet_agent.drivers.ports import DriverError
 
 # Seconds between two looks at which domains run: one call for all. A new log asks at once.
 LIVES_INTERVAL = 2.0
+# A libvirtd that is busy for longer is asked again; logs are read on meanwhile.
+LIVES_DEADLINE = 30.0
 
 Lives = Mapping[str, int]  # active domains: their ids by name
 
@@ -44,15 +46,16 @@ class LogReader:
 
 
 class Follower:
-    """All readers of a host. `lives` lists the active domains; it blocks, and runs in `threads`
-    as everything does that touches files. Raises DriverError."""
+    """All readers of a host. `lives` lists the active domains, and raises DriverError. It may wait
+    for libvirtd, and runs in `calls`; what touches files runs in `files`."""
 
-    def __init__(self, threads: Executor, lives: Callable[[], Lives]) -> None:
-        self._threads = threads
+    def __init__(self, files: Executor, calls: Executor, lives: Callable[[], Lives]) -> None:
+        self._files = files
+        self._calls = calls
         self._lives = lives
-        self._lives_due = 0.0
         self._readers: set[LogReader] = set()
         self._alarm = Alarm()
+        self._begun = Alarm()  # a new log was seen
         self._task: asyncio.Task[None] | None = None
 
     def add(self, reader: LogReader) -> None:
@@ -83,15 +86,23 @@ class Follower:
     async def _follow(self) -> None:
         """Until nobody reads any more; an error ends all readers, never the agent."""
         try:
+            # Somebody may have come while the last one's lives were given up.
             while self._readers:
-                await self._pass()
-                due = min((reader.due for reader in self._readers), default=0.0)
-                if self._readers:
-                    await self._alarm.sleep(due - asyncio.get_running_loop().time())
+                async with asyncio.TaskGroup() as group:
+                    lives = group.create_task(self._follow_lives())
+                    await self._follow_logs()
+                    lives.cancel()
         finally:
             for reader in self._readers:
                 reader.feed.end()
             self._readers.clear()
+
+    async def _follow_logs(self) -> None:
+        while self._readers:
+            await self._pass()
+            due = min((reader.due for reader in self._readers), default=0.0)
+            if self._readers:
+                await self._alarm.sleep(due - asyncio.get_running_loop().time())
 
     async def _pass(self) -> None:
         """Looks at those that are due, or nearly so: passes are dear, looks are cheap."""
@@ -101,46 +112,41 @@ class Follower:
         if not due:
             return
         asked = [(reader, reader.place, reader.feed.room) for reader in due]
-        ask_lives = now >= self._lives_due
-        seen, lives = await loop.run_in_executor(self._threads, self._look, asked, ask_lives)
+        seen = await loop.run_in_executor(self._files, _look, asked)
         now = loop.time()
-        for reader, found in seen:
-            self._take(reader, found, lives, now)
-        if lives is not None:
-            self._lives_due = now + LIVES_INTERVAL
-            self._tell_lives(self._readers, lives)
+        for reader, found in zip(due, seen, strict=True):
+            if reader in self._readers:
+                self._take(reader, found, now)
 
-    def _look(
-        self, asked: Iterable[tuple[LogReader, Place, int]], ask_lives: bool
-    ) -> tuple[list[tuple[LogReader, Glance]], Lives | None]:
-        """In a thread."""
-        seen = [(reader, _glance(reader, place, room)) for reader, place, room in asked]
-        if not ask_lives and not any(found.replaced for _, found in seen):
-            return seen, None
-        try:
-            return seen, self._lives()
-        except DriverError:
-            # libvirtd is gone for a while: logs are read on, and nothing follows about domains.
-            return seen, None
-
-    def _take(self, reader: LogReader, found: Glance, lives: Lives | None, now: float) -> None:
-        if reader not in self._readers:
-            return
+    def _take(self, reader: LogReader, found: Glance, now: float) -> None:
         reader.place = found.place
         reader.feed.tell(found.notice)
         if found.data:
             reader.feed.put(found.data)
-        if found.replaced and lives is not None:
-            self._tell_lives((reader,), lives)
-        active = bool(found.data) or found.replaced
-        reader.pace = next_pace(reader.pace, active)
+        if found.replaced:
+            self._begun.ring()
+        reader.pace = next_pace(reader.pace, active=bool(found.data) or found.replaced)
         reader.due = now + reader.pace
 
-    def _tell_lives(self, readers: Iterable[LogReader], lives: Lives) -> None:
-        for reader in readers:
-            after = lives.get(reader.name, INACTIVE)
-            reader.feed.tell(life_notice(reader.name, reader.domain_id, after))
-            reader.domain_id = after
+    async def _follow_lives(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._begun.sleep(LIVES_INTERVAL)
+            known = {reader: reader.domain_id for reader in self._readers}
+            try:
+                async with asyncio.timeout(LIVES_DEADLINE):
+                    lives = await loop.run_in_executor(self._calls, self._lives)
+            except (DriverError, TimeoutError):
+                # libvirtd is gone or busy: logs are read on, nothing follows about domains.
+                continue
+            for reader, before in known.items():
+                reader.domain_id = after = lives.get(reader.name, INACTIVE)
+                reader.feed.tell(life_notice(reader.name, before, after))
+
+
+def _look(asked: Iterable[tuple[LogReader, Place, int]]) -> list[Glance]:
+    """In a thread."""
+    return [_glance(reader, place, room) for reader, place, room in asked]
 
 
 def _glance(reader: LogReader, place: Place, room: int) -> Glance:

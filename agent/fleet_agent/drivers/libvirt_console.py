@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet_agent.drivers.console_file import data_from
+from fleet_agent.drivers.console_file import OLD_SUFFIXES, data_from
 
 READ_BYTES = 256 * 1024  # read at most, each time
 CARRY_BYTES = 4 * 1024  # kept from the read before: a pattern may lie across the boundary
@@ -80,3 +80,11 @@ def set_aside(path: Path) -> None:
     """
     with contextlib.suppress(FileNotFoundError):
         os.replace(path, path.with_name(path.name + ".1"))
+
+
+def discard(path: Path) -> None:
+    """Remove the logs of a guest that is no more. One that cannot be removed does no harm but to
+    the disk."""
+    for name in (path.name, *(path.name + suffix for suffix in OLD_SUFFIXES)):
+        with contextlib.suppress(OSError):
+            path.with_name(name).unlink()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from lxml import etree
 
@@ -26,6 +27,11 @@ from fleet_agent.drivers.libvirt_binding import code_of, message_of
 from fleet_agent.drivers.libvirt_domains import HostPaths
 from fleet_agent.drivers.libvirt_link import Link
 from fleet_agent.drivers.ports import DriverError
+
+T = TypeVar("T")
+
+# Seconds for one look at a VM or at its log: libvirtd may be busy with starts.
+DEADLINE = 20.0
 
 
 def tty_of(domain: etree._Element) -> str:
@@ -64,7 +70,7 @@ class LibvirtConsoles:
         # Looking at files must not wait behind calls to libvirtd of those who open or type.
         self._files = ThreadPoolExecutor(1, "console-look")
         self._calls = ThreadPoolExecutor(1, "console-call")
-        self._follower = Follower(self._files, self._lives)
+        self._follower = Follower(self._files, self._calls, self._lives)
 
     async def open(self, fleet_uid: str, index: int, feed: Feed, last_bytes: int) -> LibvirtConsole:
         subject = await self._subject(fleet_uid, index)
@@ -88,16 +94,15 @@ class LibvirtConsoles:
     async def _end(self, name: str, count: int) -> tuple[Place, bytes]:
         log = self._host.console(name)
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._files, end_of, log, count)
+            return await _within(self._files, partial(end_of, log, count), f"read {log}")
         except OSError as error:
             raise DriverError(
                 f"cannot read {log}, the console log of {name}: {error.strerror}"
             ) from error
 
     async def _subject(self, fleet_uid: str, index: int) -> Subject:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._calls, self._find, fleet_uid, index)
+        find = partial(self._find, fleet_uid, index)
+        return await _within(self._calls, find, "look up a VM in libvirt")
 
     def _find(self, fleet_uid: str, index: int) -> Subject:
         """Blocking. Raises NoSuchVm, DriverError."""
@@ -130,6 +135,15 @@ class LibvirtConsoles:
                 return {one.name(): one.ID() for one in connection.listAllDomains(flags)}
         except self._link.binding.libvirtError as error:
             raise DriverError(f"cannot list the active domains: {message_of(error)}") from error
+
+
+async def _within(threads: Executor, act: Callable[[], T], what: str) -> T:
+    """In a thread, within the deadline. Raises DriverError, and what the act does."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await asyncio.get_running_loop().run_in_executor(threads, act)
+    except TimeoutError as error:
+        raise DriverError(f"could not {what} within {DEADLINE:.0f} s") from error
 
 
 class LibvirtConsole:

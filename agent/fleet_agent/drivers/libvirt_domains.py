@@ -27,7 +27,7 @@ from fleet_agent.core.domain_xml import Flavour, differences, domain_xml
 from fleet_agent.core.model import Batch
 from fleet_agent.drivers.lanes import Refused
 from fleet_agent.drivers.libvirt_binding import Connection, Domain, code_of, message_of
-from fleet_agent.drivers.libvirt_console import ConsoleTail, last_lines, set_aside
+from fleet_agent.drivers.libvirt_console import ConsoleTail, discard, last_lines, set_aside
 from fleet_agent.drivers.libvirt_events import Lifecycle
 from fleet_agent.drivers.libvirt_link import Link
 from fleet_agent.drivers.libvirt_reasons import (
@@ -178,6 +178,7 @@ class Domains:
             if found is not None and found.is_of(batch, index):
                 self._stop(found.domain)
                 self._undefine(found.domain)
+                discard(self._host.console(name))
 
     def active_names(self) -> frozenset[str]:
         """The names of all active domains. Raises DriverError."""

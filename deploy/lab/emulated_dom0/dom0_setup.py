@@ -54,7 +54,7 @@ _BLOCK_PROGRAM = "/usr/lib/megafleet/block-phy"
 def _block_program() -> Path:
     program = DOM0_PROGRAMS / "block-phy"
     if not program.exists():
-        raise LabError(f"{program} is missing; run: make dom0")
+        raise LabError(f"{program} is missing; run: make hotplug")
     return program
 
 
