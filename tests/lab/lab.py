@@ -102,9 +102,12 @@ class Lab:
         self.ssh(f"printf %s {shlex.quote(text)} > {terminal}")
 
     def console(self, name: str) -> Console:
+        """Of its present life: the log of the one before is set aside when it is started anew, and
+        for a moment there is none."""
         log = f"/var/log/xen/console/guest-{name}.log"
-        inode, _, text = self.ssh(f"stat -c %i {log} && cat {log}").partition("\n")
-        return Console(int(inode), text)
+        seen = self.ssh(f"! test -e {log} || {{ stat -c %i {log} && cat {log}; }}")
+        inode, _, text = seen.partition("\n")
+        return Console(int(inode or 0), text)
 
 
 def _output(command: list[str], seconds: float) -> str:
