@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleet.identity import index_of
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 SAMPLES = CHECKOUT / "deploy" / "samples"
 POOL = "tank"
@@ -76,19 +78,23 @@ class Lab:
         return _output(["python3", program, "ssh", command], 120)
 
     def domains(self) -> dict[str, int]:
-        """Domain ids by name, of all that run but the dom0."""
+        """Domain ids by name, of all of the fleet that run."""
         rows = [line.split() for line in self.ssh("xl list").splitlines()[1:]]
-        return {row[0]: int(row[1]) for row in rows if row[0] != "Domain-0"}
+        return {row[0]: int(row[1]) for row in rows if self._is_ours(row[0])}
 
     def defined(self) -> set[str]:
         names = self.ssh("virsh -q -c xen:///system list --all --name").split()
-        return set(names) - {"Domain-0"}
+        return {name for name in names if self._is_ours(name)}
+
+    def _is_ours(self, name: str) -> bool:
+        return index_of(name, self.fleet) is not None
 
     def clones(self) -> dict[str, str]:
-        """Origins of the pool's clones by name."""
+        """Origins of the fleet's clones by name."""
         listing = self.ssh(f"zfs list -H -d 1 -t volume -o name,origin {POOL}")
         rows = [line.split("\t") for line in listing.splitlines()]
-        return {name.removeprefix(f"{POOL}/"): origin for name, origin in rows if origin != "-"}
+        named = {name.removeprefix(f"{POOL}/"): origin for name, origin in rows if origin != "-"}
+        return {name: origin for name, origin in named.items() if self._is_ours(name)}
 
     def agent(self) -> str:
         """The process of the agent, once it serves; empty meanwhile."""
