@@ -86,7 +86,7 @@ def test_no_sample_is_a_failure(fleetctl: Fleetctl, controller: ControllerDouble
     assert fleetctl("top", "--once").code == 1
     controller.samples = [Refusal(grpc.StatusCode.UNAVAILABLE, "HOST_UNREACHABLE", "h is gone")]
     said = fleetctl("top", "--once")
-    assert (said.code, said.err) == (4, "fleetctl: h is gone\n")
+    assert (said.code, said.err) == (1, "fleetctl: h is gone\n")
 
 
 def test_json_lines_until_interrupted(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
