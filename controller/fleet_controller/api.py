@@ -14,7 +14,10 @@ from fleet.spec import check_spec
 from fleet.transport import Peer, Role, abort
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller import answers
+from fleet_controller.api_history import HistoryApi
 from fleet_controller.api_hosts import HostsApi
+from fleet_controller.api_loss import LossApi
+from fleet_controller.api_moves import MovesApi
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.gate import (
     READERS,
@@ -22,7 +25,6 @@ from fleet_controller.gate import (
     Context,
     asks,
     caller,
-    later,
     refusal_of,
 )
 from fleet_controller.replica import Leading, NotLeading, Replica
@@ -32,7 +34,7 @@ _EVENT_PAGE = 100
 _LONGEST_WAIT_MS = 30_000
 
 
-class ClusterApi(HostsApi):
+class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
     """Bound to one replica; whoever does not lead says who does."""
 
     def __init__(self, replica: Replica) -> None:
@@ -202,41 +204,3 @@ class ClusterApi(HostsApi):
                 await leading.reign.observed.pulse.after(seen)
         except TimeoutError:
             return
-
-    # ---- not yet -------------------------------------------------------------------------
-
-    async def Drain(
-        self, request: cluster.DrainRequest, context: Context
-    ) -> AsyncIterator[cluster.DrainProgress]:
-        await later(context, "draining")
-        yield cluster.DrainProgress()
-
-    async def RemoveHost(
-        self, request: cluster.RemoveHostRequest, context: Context
-    ) -> cluster.RemoveHostResponse:
-        await later(context, "removal of hosts")
-        return cluster.RemoveHostResponse()
-
-    async def DeclareLost(
-        self, request: cluster.DeclareLostRequest, context: Context
-    ) -> cluster.HostSummary:
-        await later(context, "declaration of lost hosts")
-        return cluster.HostSummary()
-
-    async def ReleaseBreaker(
-        self, request: cluster.ReleaseBreakerRequest, context: Context
-    ) -> cluster.ReleaseBreakerResponse:
-        await later(context, "breaker")
-        return cluster.ReleaseBreakerResponse()
-
-    async def Rollout(
-        self, request: cluster.RolloutRequest, context: Context
-    ) -> cluster.RolloutStatus:
-        await later(context, "rollouts")
-        return cluster.RolloutStatus()
-
-    async def ControlVms(
-        self, request: cluster.ControlVmsRequest, context: Context
-    ) -> cluster.ControlVmsResponse:
-        await later(context, "control of single VMs")
-        return cluster.ControlVmsResponse()

@@ -37,6 +37,9 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     machine_id: str = ""
     incarnation: str = ""
     cordoned: bool = False
+    draining: bool = False
+    lost: bool = False  # declared: what it held may be placed elsewhere
+    quarantine: str = ""  # why it gets no further VMs
     agent_version: str = ""
     hypervisor: str = ""
     storage: str = ""
@@ -65,13 +68,19 @@ class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one host runs of one fleet with one generation, birth and power."""
+    """What one host runs of one fleet with one generation, birth and power.
+
+    `staged`: cloned and defined here, and held by another host that has not let go yet; agents
+    are told that its power is off. `restart`: as fleet.v1.Shard has it.
+    """
 
     fleet: str
     ranges: IndexSet
     generation: int
     birth: int
     power: bool = True
+    staged: bool = False
+    restart: int = 0
 
 
 class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):

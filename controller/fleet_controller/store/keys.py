@@ -2,11 +2,20 @@
 
 | key | value | written by |
 |---|---|---|
-| meta | Meta | leader |
+| meta | Meta | breaker | whether lost hosts are replaced | leader |
+| rollouts/<fleet uid> | position of a fleet's last rollout | leader |
+| audit/<id> | one accepted change | leader |
+| leader |
 | hosts/<host id> | HostRecord | leader, from an agent's Announce or an operator |
 | fleets/<name> | FleetRecord | leader, from an operator |
 | fleets/<uid>/spec/<generation> | FleetSpec as JSON | leader, once |
-| assignments/<host id> | Assignment | leader |
+| assignments/<host id> | Assignment | breaker | whether lost hosts are replaced | leader |
+| rollouts/<fleet uid> | position of a fleet's last rollout | leader |
+| audit/<id> | one accepted change | leader |
+| leader |
+| breaker | whether lost hosts are replaced | leader |
+| rollouts/<fleet uid> | position of a fleet's last rollout | leader |
+| audit/<id> | one accepted change | leader |
 | leader | replica id and address, on a lease | whoever holds it |
 """
 
@@ -17,6 +26,9 @@ LEADER = "leader"
 HOSTS = "hosts/"
 FLEETS = "fleets/"
 ASSIGNMENTS = "assignments/"
+BREAKER = "breaker"
+ROLLOUTS = "rollouts/"
+AUDIT = "audit/"
 
 
 def host(host_id: str) -> str:

@@ -472,6 +472,8 @@ class HostCounts(_message.Message):
     CORDONED_FIELD_NUMBER: _builtins.int
     CONVERGED_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
     live: _builtins.int
     unreachable: _builtins.int
     suspect: _builtins.int
@@ -480,6 +482,8 @@ class HostCounts(_message.Message):
     converged: _builtins.int
     """live hosts with nothing left to do"""
     total: _builtins.int
+    draining: _builtins.int
+    quarantined: _builtins.int
     def __init__(
         self,
         *,
@@ -490,10 +494,12 @@ class HostCounts(_message.Message):
         cordoned: _builtins.int = ...,
         converged: _builtins.int = ...,
         total: _builtins.int = ...,
+        draining: _builtins.int = ...,
+        quarantined: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "live", b"live", "lost", b"lost", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "draining", b"draining", "live", b"live", "lost", b"lost", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -573,6 +579,10 @@ class FleetStatus(_message.Message):
     ORPHANS_FIELD_NUMBER: _builtins.int
     HOSTS_USED_FIELD_NUMBER: _builtins.int
     CONVERGED_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    POWERED_OFF_FIELD_NUMBER: _builtins.int
+    ON_LOST_HOSTS_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     uid: _builtins.str
     total: _builtins.int
@@ -589,6 +599,12 @@ class FleetStatus(_message.Message):
     hosts_used: _builtins.int
     converged: _builtins.bool
     """All wanted VMs are placed and running and nothing is left to release."""
+    duplicates: _builtins.int
+    """VMs that may still run on a host that no longer holds them, while another does."""
+    powered_off: _builtins.int
+    """wanted off by an operator; counted as placed, never as missing"""
+    on_lost_hosts: _builtins.int
+    """assigned to lost hosts, and waiting for them (on_loss: wait)"""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """states[s] is the count of VmState s, among placed VMs"""
@@ -599,6 +615,10 @@ class FleetStatus(_message.Message):
     def unplaced_reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unplaced]: ...
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusProblem]: ...
+    @_builtins.property
+    def rollout(self) -> Global___RolloutStatus:
+        """the last one; absent when there never was one"""
+
     def __init__(
         self,
         *,
@@ -619,10 +639,14 @@ class FleetStatus(_message.Message):
         orphans: _builtins.int = ...,
         hosts_used: _builtins.int = ...,
         converged: _builtins.bool = ...,
+        duplicates: _builtins.int = ...,
+        powered_off: _builtins.int = ...,
+        on_lost_hosts: _builtins.int = ...,
+        rollout: Global___RolloutStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "orphans", b"orphans", "placed", b"placed", "problems", b"problems", "releasing", b"releasing", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -637,14 +661,32 @@ class StatusResponse(_message.Message):
     OLDEST_REPORT_SECONDS_FIELD_NUMBER: _builtins.int
     SERVER_SECONDS_FIELD_NUMBER: _builtins.int
     DURABLE_FIELD_NUMBER: _builtins.int
+    BREAKER_FIELD_NUMBER: _builtins.int
+    FREEZE_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
+    AS_OF_SECONDS_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
     durable: _builtins.bool
+    read_only: _builtins.str
+    """The store has no quorum or this replica does not lead: answered from what it knew last, and
+    no change is taken. In words; empty: the leader's own answer.
+    """
+    as_of_seconds: _builtins.float
+    """age of what a read-only answer is made from"""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
     def hosts(self) -> Global___HostCounts: ...
+    @_builtins.property
+    def breaker(self) -> Global___BreakerStatus:
+        """absent: closed"""
+
+    @_builtins.property
+    def freeze(self) -> Global___FreezeStatus:
+        """absent: changes are taken"""
+
     def __init__(
         self,
         *,
@@ -653,14 +695,85 @@ class StatusResponse(_message.Message):
         oldest_report_seconds: _builtins.float = ...,
         server_seconds: _builtins.float = ...,
         durable: _builtins.bool = ...,
+        breaker: Global___BreakerStatus | None = ...,
+        freeze: Global___FreezeStatus | None = ...,
+        read_only: _builtins.str = ...,
+        as_of_seconds: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "fleets", b"fleets", "hosts", b"hosts", "oldest_report_seconds", b"oldest_report_seconds", "server_seconds", b"server_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class BreakerStatus(_message.Message):
+    """Replacement of lost hosts has stopped: too many went at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    WAITING_HOSTS_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """one sentence, with the shares"""
+    since_unix: _builtins.float
+    waiting_hosts: _builtins.int
+    """hosts that would be declared lost by now"""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"fleet", or label=value of the racks"""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        since_unix: _builtins.float = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        waiting_hosts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "scopes", b"scopes", "since_unix", b"since_unix", "waiting_hosts", b"waiting_hosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakerStatus: _TypeAlias = BreakerStatus  # noqa: Y015
+
+@_typing.final
+class FreezeStatus(_message.Message):
+    """The store is older than what agents have seen, or is another one: nothing is changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    HOSTS_AHEAD_FIELD_NUMBER: _builtins.int
+    HOSTS_UNSEEN_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    since_unix: _builtins.float
+    hosts_ahead: _builtins.int
+    """that hold a newer assignment or term than the store has"""
+    hosts_unseen: _builtins.int
+    """known and not heard since"""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        since_unix: _builtins.float = ...,
+        hosts_ahead: _builtins.int = ...,
+        hosts_unseen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts_ahead", b"hosts_ahead", "hosts_unseen", b"hosts_unseen", "reason", b"reason", "since_unix", b"since_unix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeStatus: _TypeAlias = FreezeStatus  # noqa: Y015
 
 @_typing.final
 class WatchStatusRequest(_message.Message):
@@ -720,6 +833,9 @@ class HostSummary(_message.Message):
     CONVERGED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     LINK_ERROR_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    QUARANTINE_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -732,6 +848,11 @@ class HostSummary(_message.Message):
     converged: _builtins.bool
     failed: _builtins.int
     link_error: _builtins.str
+    draining: _builtins.bool
+    quarantine: _builtins.str
+    """why it gets no further VMs; empty: it is not quarantined"""
+    duplicates: _builtins.int
+    """VMs it may still run that others hold by now"""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -749,10 +870,13 @@ class HostSummary(_message.Message):
         converged: _builtins.bool = ...,
         failed: _builtins.int = ...,
         link_error: _builtins.str = ...,
+        draining: _builtins.bool = ...,
+        quarantine: _builtins.str = ...,
+        duplicates: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "quarantine", b"quarantine", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1552,26 +1676,36 @@ Global___ClusterTopSample: _TypeAlias = ClusterTopSample  # noqa: Y015
 
 @_typing.final
 class DrainRequest(_message.Message):
-    """---- later ------------------------------------------------------------------------------"""
+    """---- hosts that go ----------------------------------------------------------------------"""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HOST_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    PLAN_ONLY_FIELD_NUMBER: _builtins.int
+    NO_WAIT_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     force: _builtins.bool
+    """without waiting for it to let go: only for a host that is lost"""
     cancel: _builtins.bool
+    """what has moved stays where it is now"""
+    plan_only: _builtins.bool
+    """one DrainProgress that says what would move"""
+    no_wait: _builtins.bool
+    """end once the drain stands"""
     def __init__(
         self,
         *,
         host: _builtins.str = ...,
         force: _builtins.bool = ...,
         cancel: _builtins.bool = ...,
+        plan_only: _builtins.bool = ...,
+        no_wait: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "force", b"force", "host", b"host"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "force", b"force", "host", b"host", "no_wait", b"no_wait", "plan_only", b"plan_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1583,17 +1717,32 @@ class DrainProgress(_message.Message):
 
     MOVED_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
+    MOVING_FIELD_NUMBER: _builtins.int
+    UNPLACED_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
     moved: _builtins.int
     left: _builtins.int
+    moving: _builtins.int
+    """of those left: prepared on another host, or being let go"""
+    unplaced: _builtins.int
+    """of those left: no other host has room"""
+    message: _builtins.str
+    """one sentence when something stands in the way"""
+    done: _builtins.bool
     def __init__(
         self,
         *,
         moved: _builtins.int = ...,
         left: _builtins.int = ...,
+        moving: _builtins.int = ...,
+        unplaced: _builtins.int = ...,
+        message: _builtins.str = ...,
+        done: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["left", b"left", "moved", b"moved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "left", b"left", "message", b"message", "moved", b"moved", "moving", b"moving", "unplaced", b"unplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1607,6 +1756,7 @@ class RemoveHostRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     force: _builtins.bool
+    """though VMs are assigned to it and it cannot be asked to let them go"""
     def __init__(
         self,
         *,
@@ -1625,12 +1775,17 @@ Global___RemoveHostRequest: _TypeAlias = RemoveHostRequest  # noqa: Y015
 class RemoveHostResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    FORSAKEN_FIELD_NUMBER: _builtins.int
+    forsaken: _builtins.int
+    """VMs that may still run there"""
     def __init__(
         self,
+        *,
+        forsaken: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forsaken", b"forsaken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1638,6 +1793,49 @@ Global___RemoveHostResponse: _TypeAlias = RemoveHostResponse  # noqa: Y015
 
 @_typing.final
 class DeclareLostRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    undo: _builtins.bool
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        undo: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "undo", b"undo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareLostRequest: _TypeAlias = DeclareLostRequest  # noqa: Y015
+
+@_typing.final
+class DeclareLostResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostSummary]: ...
+    def __init__(
+        self,
+        *,
+        hosts: _abc.Iterable[Global___HostSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareLostResponse: _TypeAlias = DeclareLostResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseQuarantineRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HOST_FIELD_NUMBER: _builtins.int
@@ -1653,18 +1851,23 @@ class DeclareLostRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DeclareLostRequest: _TypeAlias = DeclareLostRequest  # noqa: Y015
+Global___ReleaseQuarantineRequest: _TypeAlias = ReleaseQuarantineRequest  # noqa: Y015
 
 @_typing.final
 class ReleaseBreakerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SECONDS_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    """how long replacement goes on whatever is gone; 0: a default"""
     def __init__(
         self,
+        *,
+        seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seconds", b"seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1674,12 +1877,20 @@ Global___ReleaseBreakerRequest: _TypeAlias = ReleaseBreakerRequest  # noqa: Y015
 class ReleaseBreakerResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    WAITING_HOSTS_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_FIELD_NUMBER: _builtins.int
+    waiting_hosts: _builtins.int
+    """that are declared lost now, within the budget"""
+    until_unix: _builtins.float
     def __init__(
         self,
+        *,
+        waiting_hosts: _builtins.int = ...,
+        until_unix: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["until_unix", b"until_unix", "waiting_hosts", b"waiting_hosts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1687,6 +1898,8 @@ Global___ReleaseBreakerResponse: _TypeAlias = ReleaseBreakerResponse  # noqa: Y0
 
 @_typing.final
 class RolloutRequest(_message.Message):
+    """---- VMs: rollouts, restarts, power -------------------------------------------------------"""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Action:
@@ -1700,7 +1913,10 @@ class RolloutRequest(_message.Message):
         ACTION_PAUSE: RolloutRequest._Action.ValueType  # 2
         ACTION_RESUME: RolloutRequest._Action.ValueType  # 3
         ACTION_ABORT: RolloutRequest._Action.ValueType  # 4
+        """no further VM is changed; those that were keep the new generation"""
         ACTION_UNDO: RolloutRequest._Action.ValueType  # 5
+        """a rollout back to the generation before"""
+        ACTION_SHOW: RolloutRequest._Action.ValueType  # 6
 
     class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
     ACTION_UNSPECIFIED: RolloutRequest.Action.ValueType  # 0
@@ -1708,16 +1924,32 @@ class RolloutRequest(_message.Message):
     ACTION_PAUSE: RolloutRequest.Action.ValueType  # 2
     ACTION_RESUME: RolloutRequest.Action.ValueType  # 3
     ACTION_ABORT: RolloutRequest.Action.ValueType  # 4
+    """no further VM is changed; those that were keep the new generation"""
     ACTION_UNDO: RolloutRequest.Action.ValueType  # 5
+    """a rollout back to the generation before"""
+    ACTION_SHOW: RolloutRequest.Action.ValueType  # 6
 
     FLEET_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     MAX_UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    MAX_UNAVAILABLE_SHARE_FIELD_NUMBER: _builtins.int
+    BY_LABEL_FIELD_NUMBER: _builtins.int
+    HALT_SHARE_FIELD_NUMBER: _builtins.int
+    PLAN_ONLY_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     action: Global___RolloutRequest.Action.ValueType
     generation: _builtins.int
+    """0: the newest"""
     max_unavailable: _builtins.int
+    """VMs that may be down at once for it; 0: by share"""
+    max_unavailable_share: _builtins.float
+    """of the total; 0 with no max_unavailable: 0.05"""
+    by_label: _builtins.str
+    """one value of this label after another, such as rack; may be empty"""
+    halt_share: _builtins.float
+    """of changed VMs that fail: it halts by itself; 0: 0.2"""
+    plan_only: _builtins.bool
     def __init__(
         self,
         *,
@@ -1725,10 +1957,14 @@ class RolloutRequest(_message.Message):
         action: Global___RolloutRequest.Action.ValueType = ...,
         generation: _builtins.int = ...,
         max_unavailable: _builtins.int = ...,
+        max_unavailable_share: _builtins.float = ...,
+        by_label: _builtins.str = ...,
+        halt_share: _builtins.float = ...,
+        plan_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "fleet", b"fleet", "generation", b"generation", "max_unavailable", b"max_unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "by_label", b"by_label", "fleet", b"fleet", "generation", b"generation", "halt_share", b"halt_share", "max_unavailable", b"max_unavailable", "max_unavailable_share", b"max_unavailable_share", "plan_only", b"plan_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1744,12 +1980,31 @@ class RolloutStatus(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    CHANGING_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    WAVE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     from_generation: _builtins.int
     to_generation: _builtins.int
     done: _builtins.int
+    """VMs that run the new generation"""
     left: _builtins.int
+    """that are still to be changed"""
     state: _builtins.str
+    """running, paused, halted, aborted, done"""
+    changing: _builtins.int
+    """made anew and not running yet"""
+    failed: _builtins.int
+    """of those changed"""
+    wave: _builtins.str
+    """such as rack=r3; empty without by_label"""
+    message: _builtins.str
+    """why it halted, what it waits for"""
+    since_unix: _builtins.float
+    actor: _builtins.str
     def __init__(
         self,
         *,
@@ -1759,10 +2014,16 @@ class RolloutStatus(_message.Message):
         done: _builtins.int = ...,
         left: _builtins.int = ...,
         state: _builtins.str = ...,
+        changing: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        wave: _builtins.str = ...,
+        message: _builtins.str = ...,
+        since_unix: _builtins.float = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "fleet", b"fleet", "from_generation", b"from_generation", "left", b"left", "state", b"state", "to_generation", b"to_generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "changing", b"changing", "done", b"done", "failed", b"failed", "fleet", b"fleet", "from_generation", b"from_generation", "left", b"left", "message", b"message", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "wave", b"wave"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1795,11 +2056,22 @@ class ControlVmsRequest(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     INDICES_FIELD_NUMBER: _builtins.int
     PLAN_ONLY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    PLAN_TOKEN_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     action: Global___ControlVmsRequest.Action.ValueType
     plan_only: _builtins.bool
+    state: _types_pb2.VmState.ValueType
+    """only those in this state"""
+    host: _builtins.str
+    """only those on this host"""
+    plan_token: _builtins.str
+    """of a plan that was shown: refused as STALE_PLAN when it is stale"""
     @_builtins.property
-    def indices(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]: ...
+    def indices(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]:
+        """empty: all"""
+
     def __init__(
         self,
         *,
@@ -1807,10 +2079,13 @@ class ControlVmsRequest(_message.Message):
         action: Global___ControlVmsRequest.Action.ValueType = ...,
         indices: _abc.Iterable[_types_pb2.IndexRange] | None = ...,
         plan_only: _builtins.bool = ...,
+        state: _types_pb2.VmState.ValueType = ...,
+        host: _builtins.str = ...,
+        plan_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "fleet", b"fleet", "indices", b"indices", "plan_only", b"plan_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "fleet", b"fleet", "host", b"host", "indices", b"indices", "plan_only", b"plan_only", "plan_token", b"plan_token", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1821,16 +2096,306 @@ class ControlVmsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VMS_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    INDICES_FIELD_NUMBER: _builtins.int
     vms: _builtins.int
+    hosts: _builtins.int
+    token: _builtins.str
+    @_builtins.property
+    def indices(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]:
+        """the first thousand ranges"""
+
     def __init__(
         self,
         *,
         vms: _builtins.int = ...,
+        hosts: _builtins.int = ...,
+        token: _builtins.str = ...,
+        indices: _abc.Iterable[_types_pb2.IndexRange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "indices", b"indices", "token", b"token", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ControlVmsResponse: _TypeAlias = ControlVmsResponse  # noqa: Y015
+
+@_typing.final
+class AuditRecord(_message.Message):
+    """---- history, backup, recovery ------------------------------------------------------------
+
+    One accepted change. Kept in the store, the newest few thousand.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TIME_UNIX_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    FLEET_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """grows"""
+    time_unix: _builtins.float
+    actor: _builtins.str
+    """role/name of the certificate; "leader" for what it does by itself"""
+    action: _builtins.str
+    """scale, apply, delete, cordon, drain, declare_lost, ..."""
+    fleet: _builtins.str
+    host: _builtins.str
+    before: _builtins.str
+    after: _builtins.str
+    result: _builtins.str
+    """accepted, or why it ended otherwise"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        time_unix: _builtins.float = ...,
+        actor: _builtins.str = ...,
+        action: _builtins.str = ...,
+        fleet: _builtins.str = ...,
+        host: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+        result: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "after", b"after", "before", b"before", "fleet", b"fleet", "host", b"host", "id", b"id", "result", b"result", "time_unix", b"time_unix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
+
+@_typing.final
+class HistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    fleet: _builtins.str
+    host: _builtins.str
+    before: _builtins.int
+    """only older ones; 0: from the newest"""
+    limit: _builtins.int
+    """0: 100"""
+    def __init__(
+        self,
+        *,
+        fleet: _builtins.str = ...,
+        host: _builtins.str = ...,
+        before: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "fleet", b"fleet", "host", b"host", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryRequest: _TypeAlias = HistoryRequest  # noqa: Y015
+
+@_typing.final
+class HistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """for `before`; 0: that was all"""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___AuditRecord] | None = ...,
+        next: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryResponse: _TypeAlias = HistoryResponse  # noqa: Y015
+
+@_typing.final
+class BackupRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupRequest: _TypeAlias = BackupRequest  # noqa: Y015
+
+@_typing.final
+class BackupChunk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    total_bytes: _builtins.int
+    """0: not known yet"""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        total_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupChunk: _TypeAlias = BackupChunk  # noqa: Y015
+
+@_typing.final
+class RecoverRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TotalsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ADOPT_FIELD_NUMBER: _builtins.int
+    PLAN_ONLY_FIELD_NUMBER: _builtins.int
+    PLAN_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    ABSENT_HOSTS_FIELD_NUMBER: _builtins.int
+    adopt: _builtins.bool
+    """rebuild assignments from what agents run; else: confirm the store's"""
+    plan_only: _builtins.bool
+    plan_token: _builtins.str
+    @_builtins.property
+    def totals(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Totals that the operator confirms, by fleet name: changes stay frozen for the others."""
+
+    @_builtins.property
+    def absent_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """accounted for: they are gone, and are declared lost"""
+
+    def __init__(
+        self,
+        *,
+        adopt: _builtins.bool = ...,
+        plan_only: _builtins.bool = ...,
+        plan_token: _builtins.str = ...,
+        totals: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        absent_hosts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_hosts", b"absent_hosts", "adopt", b"adopt", "plan_only", b"plan_only", "plan_token", b"plan_token", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverRequest: _TypeAlias = RecoverRequest  # noqa: Y015
+
+@_typing.final
+class RecoverFleet(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    ADOPTED_FIELD_NUMBER: _builtins.int
+    TWICE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    fleet: _builtins.str
+    uid: _builtins.str
+    total: _builtins.int
+    """as the store says"""
+    running: _builtins.int
+    """on hosts that were heard"""
+    adopted: _builtins.int
+    """assignments made from what runs"""
+    twice: _builtins.int
+    """indices that run on two hosts"""
+    missing: _builtins.int
+    """of the total, nowhere"""
+    def __init__(
+        self,
+        *,
+        fleet: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        total: _builtins.int = ...,
+        running: _builtins.int = ...,
+        adopted: _builtins.int = ...,
+        twice: _builtins.int = ...,
+        missing: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "fleet", b"fleet", "missing", b"missing", "running", b"running", "total", b"total", "twice", b"twice", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverFleet: _TypeAlias = RecoverFleet  # noqa: Y015
+
+@_typing.final
+class RecoverResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    FLEETS_FIELD_NUMBER: _builtins.int
+    UNSEEN_HOSTS_FIELD_NUMBER: _builtins.int
+    FROZEN_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    frozen: _builtins.bool
+    """whether changes still are, afterwards"""
+    message: _builtins.str
+    @_builtins.property
+    def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecoverFleet]: ...
+    @_builtins.property
+    def unseen_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        fleets: _abc.Iterable[Global___RecoverFleet] | None = ...,
+        unseen_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        frozen: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleets", b"fleets", "frozen", b"frozen", "message", b"message", "token", b"token", "unseen_hosts", b"unseen_hosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverResponse: _TypeAlias = RecoverResponse  # noqa: Y015

@@ -153,6 +153,11 @@ class ClusterServiceStub(object):
         self.DeclareLost = channel.unary_unary(
                 '/fleet.v1.ClusterService/DeclareLost',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.DeclareLostRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.DeclareLostResponse.FromString,
+                _registered_method=True)
+        self.ReleaseQuarantine = channel.unary_unary(
+                '/fleet.v1.ClusterService/ReleaseQuarantine',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ReleaseQuarantineRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
                 _registered_method=True)
         self.ReleaseBreaker = channel.unary_unary(
@@ -169,6 +174,21 @@ class ClusterServiceStub(object):
                 '/fleet.v1.ClusterService/ControlVms',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ControlVmsRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.ControlVmsResponse.FromString,
+                _registered_method=True)
+        self.History = channel.unary_unary(
+                '/fleet.v1.ClusterService/History',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.HistoryRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.HistoryResponse.FromString,
+                _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/fleet.v1.ClusterService/Backup',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.BackupRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.BackupChunk.FromString,
+                _registered_method=True)
+        self.Recover = channel.unary_unary(
+                '/fleet.v1.ClusterService/Recover',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.RecoverResponse.FromString,
                 _registered_method=True)
 
 
@@ -312,7 +332,8 @@ class ClusterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """The rest answers UNIMPLEMENTED until the controller has it.
+        """Moves everything off a host, in waves; ends when nothing is left, or when the caller goes:
+        the drain goes on until it is done or cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -325,6 +346,12 @@ class ClusterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeclareLost(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseQuarantine(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -344,6 +371,27 @@ class ClusterServiceServicer(object):
 
     def ControlVms(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def History(self, request, context):
+        """Who changed what, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Backup(self, request, context):
+        """The store as it is, as etcd's own snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recover(self, request, context):
+        """After the store came back older than the agents: what recovery would do, and doing it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -469,6 +517,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
             'DeclareLost': grpc.unary_unary_rpc_method_handler(
                     servicer.DeclareLost,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.DeclareLostRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.DeclareLostResponse.SerializeToString,
+            ),
+            'ReleaseQuarantine': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseQuarantine,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ReleaseQuarantineRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.SerializeToString,
             ),
             'ReleaseBreaker': grpc.unary_unary_rpc_method_handler(
@@ -485,6 +538,21 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ControlVms,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.ControlVmsRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.ControlVmsResponse.SerializeToString,
+            ),
+            'History': grpc.unary_unary_rpc_method_handler(
+                    servicer.History,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.HistoryRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.HistoryResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.BackupRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.BackupChunk.SerializeToString,
+            ),
+            'Recover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.RecoverRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.RecoverResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1134,6 +1202,33 @@ class ClusterService(object):
             target,
             '/fleet.v1.ClusterService/DeclareLost',
             fleet_dot_v1_dot_cluster__pb2.DeclareLostRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.DeclareLostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseQuarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ReleaseQuarantine',
+            fleet_dot_v1_dot_cluster__pb2.ReleaseQuarantineRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
             options,
             channel_credentials,
@@ -1216,6 +1311,87 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/ControlVms',
             fleet_dot_v1_dot_cluster__pb2.ControlVmsRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.ControlVmsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def History(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/History',
+            fleet_dot_v1_dot_cluster__pb2.HistoryRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.HistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Backup',
+            fleet_dot_v1_dot_cluster__pb2.BackupRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.BackupChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Recover',
+            fleet_dot_v1_dot_cluster__pb2.RecoverRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.RecoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

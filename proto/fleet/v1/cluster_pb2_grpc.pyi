@@ -70,12 +70,21 @@ class ClusterServiceStub:
     """Asked of many hosts at once; whoever does not answer in time is named and left out."""
     Top: _grpc.UnaryStreamMultiCallable[_cluster_pb2.ClusterTopRequest, _cluster_pb2.ClusterTopSample]
     Drain: _grpc.UnaryStreamMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainProgress]
-    """The rest answers UNIMPLEMENTED until the controller has it."""
+    """Moves everything off a host, in waves; ends when nothing is left, or when the caller goes:
+    the drain goes on until it is done or cancelled.
+    """
     RemoveHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RemoveHostRequest, _cluster_pb2.RemoveHostResponse]
-    DeclareLost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DeclareLostRequest, _cluster_pb2.HostSummary]
+    DeclareLost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DeclareLostRequest, _cluster_pb2.DeclareLostResponse]
+    ReleaseQuarantine: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ReleaseQuarantineRequest, _cluster_pb2.HostSummary]
     ReleaseBreaker: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ReleaseBreakerRequest, _cluster_pb2.ReleaseBreakerResponse]
     Rollout: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RolloutRequest, _cluster_pb2.RolloutStatus]
     ControlVms: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ControlVmsRequest, _cluster_pb2.ControlVmsResponse]
+    History: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.HistoryRequest, _cluster_pb2.HistoryResponse]
+    """Who changed what, newest first."""
+    Backup: _grpc.UnaryStreamMultiCallable[_cluster_pb2.BackupRequest, _cluster_pb2.BackupChunk]
+    """The store as it is, as etcd's own snapshot."""
+    Recover: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RecoverRequest, _cluster_pb2.RecoverResponse]
+    """After the store came back older than the agents: what recovery would do, and doing it."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -114,12 +123,21 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """Asked of many hosts at once; whoever does not answer in time is named and left out."""
     Top: _aio.UnaryStreamMultiCallable[_cluster_pb2.ClusterTopRequest, _cluster_pb2.ClusterTopSample]  # type: ignore[assignment]
     Drain: _aio.UnaryStreamMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainProgress]  # type: ignore[assignment]
-    """The rest answers UNIMPLEMENTED until the controller has it."""
+    """Moves everything off a host, in waves; ends when nothing is left, or when the caller goes:
+    the drain goes on until it is done or cancelled.
+    """
     RemoveHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RemoveHostRequest, _cluster_pb2.RemoveHostResponse]  # type: ignore[assignment]
-    DeclareLost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DeclareLostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
+    DeclareLost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DeclareLostRequest, _cluster_pb2.DeclareLostResponse]  # type: ignore[assignment]
+    ReleaseQuarantine: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ReleaseQuarantineRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
     ReleaseBreaker: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ReleaseBreakerRequest, _cluster_pb2.ReleaseBreakerResponse]  # type: ignore[assignment]
     Rollout: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RolloutRequest, _cluster_pb2.RolloutStatus]  # type: ignore[assignment]
     ControlVms: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ControlVmsRequest, _cluster_pb2.ControlVmsResponse]  # type: ignore[assignment]
+    History: _aio.UnaryUnaryMultiCallable[_cluster_pb2.HistoryRequest, _cluster_pb2.HistoryResponse]  # type: ignore[assignment]
+    """Who changed what, newest first."""
+    Backup: _aio.UnaryStreamMultiCallable[_cluster_pb2.BackupRequest, _cluster_pb2.BackupChunk]  # type: ignore[assignment]
+    """The store as it is, as etcd's own snapshot."""
+    Recover: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RecoverRequest, _cluster_pb2.RecoverResponse]  # type: ignore[assignment]
+    """After the store came back older than the agents: what recovery would do, and doing it."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -287,7 +305,9 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.DrainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.DrainProgress], _abc.AsyncIterator[_cluster_pb2.DrainProgress]]:
-        """The rest answers UNIMPLEMENTED until the controller has it."""
+        """Moves everything off a host, in waves; ends when nothing is left, or when the caller goes:
+        the drain goes on until it is done or cancelled.
+        """
 
     @_abc_1.abstractmethod
     def RemoveHost(
@@ -300,6 +320,13 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     def DeclareLost(
         self,
         request: _cluster_pb2.DeclareLostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.DeclareLostResponse, _abc.Awaitable[_cluster_pb2.DeclareLostResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReleaseQuarantine(
+        self,
+        request: _cluster_pb2.ReleaseQuarantineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.HostSummary, _abc.Awaitable[_cluster_pb2.HostSummary]]: ...
 
@@ -323,5 +350,29 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.ControlVmsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ControlVmsResponse, _abc.Awaitable[_cluster_pb2.ControlVmsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def History(
+        self,
+        request: _cluster_pb2.HistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.HistoryResponse, _abc.Awaitable[_cluster_pb2.HistoryResponse]]:
+        """Who changed what, newest first."""
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _cluster_pb2.BackupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.BackupChunk], _abc.AsyncIterator[_cluster_pb2.BackupChunk]]:
+        """The store as it is, as etcd's own snapshot."""
+
+    @_abc_1.abstractmethod
+    def Recover(
+        self,
+        request: _cluster_pb2.RecoverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.RecoverResponse, _abc.Awaitable[_cluster_pb2.RecoverResponse]]:
+        """After the store came back older than the agents: what recovery would do, and doing it."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

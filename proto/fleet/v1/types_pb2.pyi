@@ -194,12 +194,17 @@ class Shard(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     POWER_FIELD_NUMBER: _builtins.int
     BIRTH_FIELD_NUMBER: _builtins.int
+    RESTART_FIELD_NUMBER: _builtins.int
     fleet_uid: _builtins.str
     generation: _builtins.int
     power: Global___Power.ValueType
     birth: _builtins.int
     """The store revision at which these indices were placed on this host. A VM that exists
     with another birth is not this one: it is removed and cloned afresh.
+    """
+    restart: _builtins.int
+    """Grows when these VMs are to be restarted: one that was last started for a lower value is
+    stopped and started again, on the disk it has. An agent that does not know it restarts none.
     """
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexRange]:
@@ -213,10 +218,11 @@ class Shard(_message.Message):
         generation: _builtins.int = ...,
         power: Global___Power.ValueType = ...,
         birth: _builtins.int = ...,
+        restart: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "fleet_uid", b"fleet_uid", "generation", b"generation", "power", b"power", "ranges", b"ranges"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "fleet_uid", b"fleet_uid", "generation", b"generation", "power", b"power", "ranges", b"ranges", "restart", b"restart"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
