@@ -18,7 +18,9 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
+from fleet_controller.audit import Audit
 from fleet_controller.commit import Committer, Outdated, Write
+from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import without_tombstones
 from fleet_controller.core.model import Assignment, ClusterView, Health, HostView, Meta
 from fleet_controller.core.placement import FleetPlan, Placement, place
@@ -75,6 +77,7 @@ class Reign:
         self._leadership = leadership
         self.events = around.events
         self.state = ClusterState(self._record_changed)
+        self.audit = Audit(self.state, around.events.now)
         self.observed = Observed()
         self.committer = Committer(
             around.store, self.state, leadership.guard, leadership.raise_if_lost
@@ -234,6 +237,8 @@ class Reign:
             return
 
     async def _pass(self) -> None:
+        if trimming := self.audit.trimming():
+            await self.committer.write_one(trimming)
         if not self.state.fleets:
             return
         view = self.view()
@@ -258,7 +263,8 @@ class Reign:
                 continue
             # The record goes last: no agent could be told what a tombstone without it means.
             await self.committer.write(self._last_traces(fleet.uid))
-            await self.committer.write_one([Delete(keys.fleet(fleet.name))])
+            gone = self.audit.entry("fleet_deleted", BY_LEADER, fleet=fleet.name)
+            await self.committer.write_one([Delete(keys.fleet(fleet.name)), gone])
             self.observed.forget_fleet(fleet.uid)
             self.events.add("fleet_deleted", f"fleet {fleet.name} is gone", fleet=fleet.name)
 

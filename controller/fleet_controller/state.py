@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.audit import AuditTrail, id_of
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta
 from fleet_controller.store import keys
 from fleet_controller.store.codec import Record, decode, decode_spec
@@ -26,6 +27,7 @@ class ClusterState:
         self.fleets: dict[str, FleetRecord] = {}
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}
         self.assignments: dict[str, Assignment] = {}
+        self.audit = AuditTrail()
         self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
         self._mods: dict[str, int] = {}  # the mod_revision of each key that is there
         self.cordoned = 0  # hosts
@@ -69,6 +71,9 @@ class ClusterState:
         else:
             self._mods[key] = revision
         kind, _, rest = key.partition("/")
+        if key.startswith(keys.AUDIT):
+            self._take_audit(key, id_of(rest), value)
+            return
         if key == keys.META:
             self.meta = decode(Meta, key, value) if value is not None else Meta()
         elif kind == "hosts":
@@ -85,6 +90,15 @@ class ClusterState:
         elif kind == "fleets":
             _set(self.fleets, rest, value, FleetRecord, key)
         self._listener(kind, rest)
+
+    def _take_audit(self, key: str, record_id: int, value: bytes | None) -> None:
+        """Nothing is decided from these, so nobody is told. Of one that is gone nothing is kept:
+        the trail itself knows that it does not come back."""
+        if record_id:
+            self.audit.take(record_id, value)
+        if record_id not in self.audit:
+            self._seen.pop(key, None)
+            self._mods.pop(key, None)
 
     def fleet_by_uid(self, uid: str) -> FleetRecord | None:
         return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)

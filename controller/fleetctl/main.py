@@ -31,6 +31,7 @@ COMMANDS = {
     "console": ("fleetctl.commands.console:console", "Read and type at a VM's console."),
     "images": ("fleetctl.commands.images:images", "Golden images: import, list, space, delete."),
     "events": ("fleetctl.commands.events:events", "Show what happened."),
+    "history": ("fleetctl.commands.history:history", "Show who changed what."),
     "delete": ("fleetctl.commands.delete:delete", "Delete a fleet and all its VMs."),
     "sandbox": ("fleetctl.sandbox.command:sandbox", "Run a whole cluster on this machine."),
     "certs": ("fleetctl.commands.certs:certs", "Make certificates."),

@@ -17,7 +17,7 @@ from tests.certificates import identity
 METHODS = (
     "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "ListHosts",
     "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Doctor", "Tune",
-    "ListImages", "ImportImage", "DeleteImage",
+    "ListImages", "ImportImage", "DeleteImage", "History",
 )  # fmt: skip
 
 Script = Callable[[Any], Any] | Refusal

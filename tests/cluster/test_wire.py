@@ -39,6 +39,7 @@ READS: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.GetVm(wire.GetVmRequest(), timeout=SECONDS),
     lambda s: s.ListEvents(wire.ListEventsRequest(), timeout=SECONDS),
     lambda s: s.Scale(wire.ScaleRequest(plan_only=True), timeout=SECONDS),
+    lambda s: s.History(wire.HistoryRequest(), timeout=SECONDS),
     lambda s: s.ListImages(wire.ListClusterImagesRequest(), timeout=SECONDS),
 ]
 WRITES: list[Callable[[ClusterServiceStub], object]] = [
@@ -215,6 +216,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "WatchStatus",
         "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
+        "History",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

@@ -2,20 +2,15 @@
 
 | key | value | written by |
 |---|---|---|
-| meta | Meta | breaker | whether lost hosts are replaced | leader |
-| rollouts/<fleet uid> | position of a fleet's last rollout | leader |
-| audit/<id> | one accepted change | leader |
-| leader |
+| meta | Meta | leader |
 | hosts/<host id> | HostRecord | leader, from an agent's Announce or an operator |
 | fleets/<name> | FleetRecord | leader, from an operator |
 | fleets/<uid>/spec/<generation> | FleetSpec as JSON | leader, once |
-| assignments/<host id> | Assignment | breaker | whether lost hosts are replaced | leader |
-| rollouts/<fleet uid> | position of a fleet's last rollout | leader |
-| audit/<id> | one accepted change | leader |
-| leader |
+| assignments/<host id> | Assignment | leader |
 | breaker | whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
-| audit/<id> | one accepted change | leader |
+| audit/<id> | AuditRecord: one accepted change | leader, with the change |
+| freeze | Freeze: why nothing is changed; absent: changes are taken | leader |
 | leader | replica id and address, on a lease | whoever holds it |
 """
 
@@ -29,6 +24,7 @@ ASSIGNMENTS = "assignments/"
 BREAKER = "breaker"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"
+FREEZE = "freeze"
 
 
 def host(host_id: str) -> str:
@@ -41,6 +37,10 @@ def fleet(name: str) -> str:
 
 def spec(uid: str, generation: int) -> str:
     return f"{FLEETS}{uid}/spec/{generation}"
+
+
+def audit(name: str) -> str:
+    return AUDIT + name
 
 
 def assignment(host_id: str) -> str:
