@@ -179,6 +179,7 @@ class Reign:
                 break
             except (StoreError, Outdated):
                 await asyncio.sleep(self._around.settings.store_retry)
+        self.events.begin(self._leadership.term_revision)
         self.ready.set()
         self.events.add("leader_elected", f"this controller leads, term {self.term.revision}")
 
