@@ -34,6 +34,9 @@ _CODES = {
     Reason.DUPLICATE_HOST: grpc.StatusCode.ALREADY_EXISTS,
     Reason.HOST_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    Reason.NOT_DURABLE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.CHANGES_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NOT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

@@ -59,9 +59,7 @@ def led(term: int, *, events: EventLog | None = None) -> EventLog:
     return events
 
 
-def test_a_cursor_outlives_its_leader_and_what_the_former_one_told_later_is_said_to_be_missing() -> (
-    None
-):
+def test_a_cursor_outlives_its_leader_and_what_that_one_told_last_is_said_to_be_missing() -> None:
     first, second = led(40), led(51)
     cursor = first.page(0, 100, "", "").events[0].cursor
     page = second.page(cursor, 100, "", "")
