@@ -167,11 +167,23 @@ class Agent:
             self._on_watched(True)
         return reports
 
+    def open_observation(self, pace: Pace) -> Reports:
+        """As `open_reports`, for a reader that commands nothing, whatever its term: nobody else's
+        stream ends for it, and the host still looks for a controller."""
+        return Reports(self.board, pace, self._clock, self._tell_observer)
+
     def close_reports(self, reports: Reports) -> None:
         reports.close()
-        self._streams = [one for one in self._streams if one[1] is not reports]
-        if self._on_watched is not None and not self._streams:
+        left = [one for one in self._streams if one[1] is not reports]
+        was_watched, self._streams = bool(self._streams), left
+        if self._on_watched is not None and was_watched and not left:
             self._on_watched(False)
+
+    def _tell_observer(self, report: wire.Report) -> None:
+        assignment = types.Assignment.FromString(self._orders.record.assignment)
+        report.fleets.extend(assignment.fleets)
+        report.specs.extend(assignment.specs)
+        report.term.store_generation, report.term.revision = self.term
 
     async def _whole(self, act: Coroutine[Any, Any, T]) -> T:
         """Done to its end though the caller be cancelled: what is in the ledger is obeyed."""

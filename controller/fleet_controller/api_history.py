@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 
 from fleet.transport import Peer, abort
@@ -9,12 +10,14 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.core.audit import AuditRecord
 from fleet_controller.core.changes import Reason, Refused
-from fleet_controller.gate import READERS, WRITERS, Context, asks, caller, later, refusal_of
+from fleet_controller.core.recovery import RecoveryPlan, Wish
+from fleet_controller.gate import READERS, WRITERS, Context, asks, caller, refusal_of
 from fleet_controller.replica import Leading, Replica
 from fleet_controller.store.port import Copied, Store
 
 PAGE = 100
 MAX_PAGE = 1_000
+_NAMED = 5  # of a list that people read
 
 
 class HistoryApi(ClusterServiceServicer):
@@ -48,8 +51,19 @@ class HistoryApi(ClusterServiceServicer):
     async def Recover(
         self, request: cluster.RecoverRequest, context: Context
     ) -> cluster.RecoverResponse:
-        await later(context, "recovery")
-        return cluster.RecoverResponse()
+        try:
+            peer = caller(context, READERS if request.plan_only else WRITERS)
+            leading = self.replica.leading()
+            wish = Wish(request.adopt, dict(request.totals), frozenset(request.absent_hosts))
+            ahead = len(leading.reign.ahead())
+            if request.plan_only:
+                plan = await leading.recovery.plan(wish)
+            else:
+                plan = await leading.recovery.recover(wish, request.plan_token, str(peer))
+            frozen = request.plan_only or not plan.complete
+            return recover_response(plan, ahead, frozen)
+        except Exception as error:
+            await abort(context, refusal_of(error))
 
 
 async def _send_copy(store: Store, context: Context) -> int:
@@ -68,6 +82,46 @@ async def _send_copy(store: Store, context: Context) -> int:
             await context.write(chunk)
             sent += size
     return sent
+
+
+def recover_response(plan: RecoveryPlan, ahead: int, frozen: bool) -> cluster.RecoverResponse:
+    return cluster.RecoverResponse(
+        token=plan.token,
+        fleets=[
+            cluster.RecoverFleet(
+                fleet=found.record.name,
+                uid=found.record.uid,
+                total=found.record.total,
+                running=found.running,
+                adopted=found.adopted,
+                twice=found.twice,
+                missing=found.missing,
+                confirmed=found.confirmed,
+                excess=found.excess,
+                problem=found.problem,
+            )
+            for found in plan.fleets
+        ],
+        unseen_hosts=plan.unseen,
+        frozen=frozen,
+        message=_what_is_left(plan),
+        hosts=len(plan.assignments),
+        hosts_ahead=ahead,
+    )
+
+
+def _what_is_left(plan: RecoveryPlan) -> str:
+    parts = []
+    if plan.unconfirmed:
+        parts.append(f"confirm the totals of {_some(plan.unconfirmed)}")
+    if plan.unseen:
+        parts.append(f"account for {_some(plan.unseen)}: wait for them, or say that they are gone")
+    return "; ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _wire_record(record: AuditRecord) -> cluster.AuditRecord:

@@ -39,14 +39,20 @@ class EventLog:
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
         self._events: deque[cluster.Event] = deque(maxlen=KEPT)
+        self._term = 0
         self._last = self._first = 0  # cursors of this leadership's events: after the one, up to
         self.begins = wall()
         self.pulse = Pulse()
 
-    def begin(self, term: int) -> None:
-        """A leadership of this term: a revision of the store, higher than any term before it."""
+    def begin(self, term: int) -> bool:
+        """A leadership of this term: a revision of the store, higher than any term before it.
+        False, and nothing changes, where it was begun before."""
+        if term == self._term:
+            return False
+        self._term = term
         self._last = self._first = max(self._last, term * CURSORS)
         self.begins = self._wall()
+        return True
 
     def now(self) -> float:
         """The wall clock."""

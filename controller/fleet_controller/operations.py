@@ -139,6 +139,7 @@ class Operations:
 
     async def _until_written(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
         async with self._reign.changing:
+            self._reign.raise_if_frozen()
             for _ in range(_ATTEMPTS - 1):
                 try:
                     return await once()

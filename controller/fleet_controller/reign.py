@@ -14,16 +14,21 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
+import msgspec
+
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
 from fleet_controller.audit import Audit
 from fleet_controller.commit import Committer, Outdated, Write
+from fleet_controller.core import freeze
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import without_tombstones
-from fleet_controller.core.model import Assignment, ClusterView, Health, HostView, Meta
+from fleet_controller.core.inventory import Inventory
+from fleet_controller.core.model import Assignment, ClusterView, Health, HostView
 from fleet_controller.core.placement import FleetPlan, Placement, place
+from fleet_controller.doubts import Doubts
 from fleet_controller.events import EventLog
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
@@ -42,6 +47,13 @@ from fleet_controller.store.port import (
 )
 
 Result = TypeVar("Result")
+
+
+_NEVER = 2**63  # a revision that no report has
+
+
+class BeginAnew(Exception):
+    """Changes are frozen from here on, or taken again: the leadership begins with fresh links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,10 @@ class Reign:
         self._told = False
         self._outranked = False
         self._trouble = ""  # with the store, as it was said last
+        self.inventory = Inventory()  # what hosts have, while changes are frozen
+        self._began_frozen = False
+        self._anew = asyncio.Event()
+        self._doubts = Doubts(self)
 
     @property
     def term(self) -> types.Term:
@@ -106,12 +122,15 @@ class Reign:
         return self._around.store.durable
 
     async def run(self) -> None:
-        """Lead until cancelled."""
+        """Lead until cancelled. Raises BeginAnew, in a group."""
         await self._begin()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._begin_anew_when_told())
             group.create_task(self.links.run())
             group.create_task(self._follow_store())
-            group.create_task(self._plan_for_ever())
+            group.create_task(self._doubts.resolve_for_ever())
+            if not self._began_frozen:
+                group.create_task(self._plan_for_ever())
             group.create_task(self.sightings.summarise_for_ever())
 
     async def in_executor(self, work: Callable[[], Result]) -> Result:
@@ -128,7 +147,10 @@ class Reign:
                 record, assignment, self._reachable(host_id), seen.released, seen.orphans
             )
         return ClusterView(
-            self.state.revision, hosts, dict(self.state.fleets), dict(self.state.specs)
+            self.state.revision + self.state.meta.raised,
+            hosts,
+            dict(self.state.fleets),
+            dict(self.state.specs),
         )
 
     def wake(self) -> None:
@@ -141,16 +163,66 @@ class Reign:
         """Whether the term has been told, so that plans may be carried out."""
         return self._told
 
+    # ---- a store that came back older -----------------------------------------------------
+
+    @property
+    def frozen(self) -> freeze.Freeze | None:
+        """Why nothing is changed; None while changes are taken."""
+        return self.state.freeze
+
+    def raise_if_frozen(self) -> None:
+        """Raises Refused with CHANGES_FROZEN."""
+        if self.frozen or self._doubts.reason:
+            raise freeze.refusal(self.frozen.reason if self.frozen else self._doubts.reason)
+
+    def ahead(self) -> frozenset[str]:
+        """The hosts heard that hold a newer assignment than the store can have given them."""
+        return frozenset(
+            host
+            for host, has in self.inventory.hosts.items()
+            if freeze.is_ahead(has.epoch, self.state.meta.generation, self.known_revision(host))
+        )
+
+    async def read_as_leader(self) -> bool:
+        """Read the store anew; whether it says that this replica leads. Raises StoreError."""
+        found = (await self._around.store.read(keys.LEADER)).entries
+        await self.committer.read_again()
+        leads = {entry.create_revision for entry in found if entry.key == keys.LEADER}
+        return self._leadership.term_revision in leads
+
+    def trust(self) -> None:
+        """The store was doubted without a reason: what waited meanwhile goes on."""
+        for host_id in self.links.links:
+            self.links.push(host_id)
+        self._wake.beat()
+
+    def known_revision(self, host_id: str) -> int:
+        """That of the host's assignment, as freeze.is_ahead wants it."""
+        return self.state.known_revision(keys.assignment(host_id))
+
     # ---- what links ask of their superior ------------------------------------------------
 
     def may_act(self) -> bool:
         return self._leadership.valid()
 
-    def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
+    def assignment_message(self, host_id: str) -> wire.AssignRequest | None:
+        """What the host is to have, as the store says; None when it never was told anything."""
         return self._messages.request(host_id, self.term)
 
+    def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
+        """Nothing is told while the store is in doubt."""
+        if self._began_frozen or self._doubts.reason:
+            return None
+        return self.assignment_message(host_id)
+
     def reported(self, host_id: str, report: wire.Report) -> None:
+        if self._began_frozen:
+            self.inventory.take(host_id, report)
+        else:
+            self._doubts.look_at(host_id, report.epoch)
         epoch = self.state.mod_revision(keys.assignment(host_id))
+        if epoch and report.epoch.store_generation != self.state.meta.generation:
+            epoch = _NEVER  # what it has carried out is not of this store
         if self.observed.reported(host_id, report, epoch):
             self._wake.beat()
 
@@ -164,6 +236,9 @@ class Reign:
             self._wake.beat()
 
     def outranked(self, why: str) -> None:
+        if self._began_frozen:
+            return
+        self._doubts.outranked(why)
         if not self._outranked:  # every agent would say the same
             self._outranked = True
             self.events.add("leader_outranked", f"an agent has heard a newer leader: {why}")
@@ -174,14 +249,41 @@ class Reign:
         while True:
             try:
                 self.state.load(await self._around.store.read())
-                if not self.state.mod_revision(keys.META):
-                    await self.committer.write_one([Put(keys.META, encode(Meta()))])
+                await self._claim_store()
                 break
             except (StoreError, Outdated):
                 await asyncio.sleep(self._around.settings.store_retry)
-        self.events.begin(self._leadership.term_revision)
+        if self.events.begin(self._leadership.term_revision):
+            self.events.add("leader_elected", f"this controller leads, term {self.term.revision}")
+        self._began_frozen = self.links.observe = self.frozen is not None
         self.ready.set()
-        self.events.add("leader_elected", f"this controller leads, term {self.term.revision}")
+
+    async def _claim_store(self) -> None:
+        """The record about the store itself says which store it is. Raises StoreError, Outdated."""
+        meta = self.state.meta
+        reason = freeze.replaced(meta, self.state.cluster)
+        if reason and not self.frozen:
+            await self.write_freeze(reason)
+        elif not meta.cluster:
+            named = msgspec.structs.replace(meta, cluster=self.state.cluster)
+            await self.committer.write_one([Put(keys.META, encode(named))])
+
+    async def write_freeze(self, reason: str) -> None:
+        """From here on nothing is changed; what was decided before fails by META's guard. Raises
+        StoreError, Outdated."""
+        record = freeze.Freeze(reason, self.events.now())
+        await self.committer.write_one(
+            [
+                Put(keys.META, encode(self.state.meta)),
+                Put(keys.FREEZE, encode(record)),
+                self.audit.entry("freeze", BY_LEADER, after=reason),
+            ]
+        )
+        self.events.add("changes_frozen", f"changes are frozen: {reason}")
+
+    async def _begin_anew_when_told(self) -> None:
+        await self._anew.wait()
+        raise BeginAnew
 
     async def _follow_store(self) -> None:
         """Take over what others write, for as long as this leads."""
@@ -238,15 +340,17 @@ class Reign:
             return
 
     async def _pass(self) -> None:
+        if self.frozen or self._doubts.reason:
+            return
         if trimming := self.audit.trimming():
             await self.committer.write_one(trimming)
         if not self.state.fleets:
             return
-        view = self.view()
+        revision, view = self.state.revision, self.view()
         placement = await self.in_executor(lambda: place(view))
         self.plans = placement.fleets
         self.observed.pulse.beat()
-        self.committer.refuse_if_past(view.revision)
+        self.committer.refuse_if_past(revision)
         await self.committer.write(self.assignment_writes(placement))
         await self._finish_deletions()
 
@@ -288,6 +392,10 @@ class Reign:
         return link is not None and (link.health is Health.LIVE or not link.tried)
 
     def _record_changed(self, kind: str, name: str) -> None:
+        if kind == keys.FREEZE:
+            if self.ready.is_set() and self._began_frozen != (self.frozen is not None):
+                self._anew.set()
+            return
         if kind == "assignments":
             self.observed.assigned(name, self.state.assignments.get(name, Assignment()))
             self.links.push(name)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from fleet_controller.announcements import Announcements
 from fleet_controller.leader import Election, Leadership
 from fleet_controller.operations import Operations
-from fleet_controller.reign import Reign, Surroundings
+from fleet_controller.recovery import Recovery
+from fleet_controller.reign import BeginAnew, Reign, Surroundings
 from fleet_controller.relay import Relay
 
 
@@ -29,10 +30,12 @@ class Leading:
         self.reign = Reign(leadership, around)
         self.operations = Operations(self.reign, uid)
         self.announcements = Announcements(self.reign)
+        self.recovery = Recovery(self.reign)
         self.relay = Relay(self.reign)
 
     async def run(self) -> None:
-        """Until cancelled, or until leadership is lost."""
+        """Until cancelled, until leadership is lost, or, with BeginAnew in a group, until changes
+        are frozen or taken again."""
         async with asyncio.TaskGroup() as group:
             # First of all, so that it knows of the end before the connections are closed.
             group.create_task(self.relay.run())
@@ -73,8 +76,19 @@ class Replica:
         )
 
     async def _lead(self, leadership: Leadership) -> None:
-        self._leading = Leading(leadership, self.around, self._new_uid)
-        try:
-            await self._leading.run()
-        finally:
-            self._leading = None
+        while True:
+            self._leading = Leading(leadership, self.around, self._new_uid)
+            try:
+                await self._leading.run()
+            except* BeginAnew:
+                _raise_if_cancelled()
+            finally:
+                self._leading = None
+
+
+def _raise_if_cancelled() -> None:
+    """A TaskGroup that ends by a child's error forgets that it was also cancelled from outside
+    (Python before 3.13)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.audit import AuditTrail, id_of
+from fleet_controller.core.freeze import Freeze
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta
 from fleet_controller.store import keys
 from fleet_controller.store.codec import Record, decode, decode_spec
@@ -28,6 +29,8 @@ class ClusterState:
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}
         self.assignments: dict[str, Assignment] = {}
         self.audit = AuditTrail()
+        self.freeze: Freeze | None = None
+        self._first = 0  # the revision of the first reading
         self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
         self._mods: dict[str, int] = {}  # the mod_revision of each key that is there
         self.cordoned = 0  # hosts
@@ -40,6 +43,7 @@ class ClusterState:
         present = {entry.key for entry in snapshot.entries}
         gone = [key for key in self._mods if key not in present]
         self.cluster = snapshot.cluster
+        self._first = self._first or snapshot.revision
         for entry in snapshot.entries:
             self.apply(entry.key, entry.value, entry.mod_revision)
         for key in gone:
@@ -60,6 +64,10 @@ class ClusterState:
         """0 for a key that is not there: what a guard on it must say."""
         return self._mods.get(key, 0)
 
+    def known_revision(self, key: str) -> int:
+        """When the key was last written or deleted, as far as is known: no later than this."""
+        return self._seen.get(key, self._first)
+
     def apply(self, key: str, value: bytes | None, revision: int) -> None:
         """One record as of a revision; older ones are ignored. Raises BrokenRecord."""
         self.revision = max(self.revision, revision)
@@ -76,6 +84,8 @@ class ClusterState:
             return
         if key == keys.META:
             self.meta = decode(Meta, key, value) if value is not None else Meta()
+        elif key == keys.FREEZE:
+            self.freeze = decode(Freeze, key, value) if value is not None else None
         elif kind == "hosts":
             self.cordoned -= rest in self.hosts and self.hosts[rest].cordoned
             _set(self.hosts, rest, value, HostRecord, key)

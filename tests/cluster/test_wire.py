@@ -217,7 +217,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "WatchStatus",
         "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
-        "History", "Backup",
+        "History", "Backup", "Recover",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

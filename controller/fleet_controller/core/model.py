@@ -104,11 +104,18 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Facts about the store itself. `generation` grows when an operator has recovered it."""
+    """Facts about the store itself. `generation` grows when an operator has recovered it.
+
+    `cluster`: the etcd cluster in which this was written; empty in records of older controllers.
+    `raised`: what placement adds to the store's revision, so that births and tombstones after a
+    recovery are above all that were given before the store was set back.
+    """
 
     generation: int = 1
     last_number: int = -1
     site: int = 0
+    cluster: str = ""
+    raised: int = 0
 
 
 class Health(IntEnum):
@@ -140,7 +147,8 @@ class HostView(msgspec.Struct, frozen=True):
 
 
 class ClusterView(msgspec.Struct, frozen=True):
-    """Everything a placement is decided from. `revision` is that of the store."""
+    """Everything a placement is decided from. `revision`: of the store, as births and tombstones
+    are made of it: with Meta.raised added."""
 
     revision: int
     hosts: Mapping[str, HostView]
