@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
@@ -42,13 +43,29 @@ class ObedientAgent(ScriptedAgent):
         self.births: dict[Vm, int] = {}
         self._generations: dict[Vm, int] = {}
         self._assignment = types.Assignment()
+        self.orphaned: set[Vm] = set()  # those it has and no ledger knows of
 
     def open(self, first: wire.WatchRequest) -> Stream:
-        self._hear(first.term)
+        if not first.observe:
+            self._hear(first.term)
         self.speaks = False
         stream = super().open(first)
-        self._report(full=True)
+        self._report(full=True, **(self._for_observers() if first.observe else {}))
         return stream
+
+    def forget(self) -> None:
+        """Its ledger is gone: what it has is nobody's."""
+        self.term = self.epoch = (0, 0)
+        self._assignment = types.Assignment()
+        self.orphaned = set(self.births)
+
+    def _for_observers(self) -> dict[str, Any]:
+        generation, revision = self.term
+        return {
+            "fleets": self._assignment.fleets,
+            "specs": self._assignment.specs,
+            "term": types.Term(store_generation=generation, revision=revision),
+        }
 
     async def assign(self, request: wire.AssignRequest) -> wire.AssignResponse:
         await asyncio.sleep(self._random.uniform(0.0, 0.5))
@@ -61,6 +78,11 @@ class ObedientAgent(ScriptedAgent):
         self.epoch = epoch
         self._assignment = request.assignment
         self._obey()
+        self.orphaned -= {
+            (shard.fleet_uid, index)
+            for shard in request.assignment.shards
+            for index in ranges_of(shard.ranges)
+        }
         if self.streams:
             self._report()
         return wire.AssignResponse(epoch=request.epoch)
@@ -101,7 +123,7 @@ class ObedientAgent(ScriptedAgent):
             for stone in self._assignment.tombstones
         )
 
-    def _report(self, full: bool = False) -> None:
+    def _report(self, full: bool = False, **more: Any) -> None:
         kinds: dict[tuple[str, int, int], list[int]] = defaultdict(list)
         for (uid, index), birth in self.births.items():
             kinds[uid, self._generations[uid, index], birth].append(index)
@@ -122,6 +144,17 @@ class ObedientAgent(ScriptedAgent):
                 )
                 for (uid, generation, birth), indices in kinds.items()
             ],
+            orphans_set=True,
+            orphans=[
+                wire.Orphans(
+                    fleet_uid=uid,
+                    birth=self.births[uid, index],
+                    ranges=[types.IndexRange(start=index, stop=index + 1)],
+                )
+                for uid, index in sorted(self.orphaned)
+                if (uid, index) in self.births
+            ],
+            **more,
         )
 
 

@@ -52,10 +52,6 @@ Result = TypeVar("Result")
 _NEVER = 2**63  # a revision that no report has
 
 
-class BeginAnew(Exception):
-    """Changes are frozen from here on, or taken again: the leadership begins with fresh links."""
-
-
 @dataclass(frozen=True, slots=True)
 class ReignSettings:
     """Seconds."""
@@ -107,7 +103,8 @@ class Reign:
         self._trouble = ""  # with the store, as it was said last
         self.inventory = Inventory()  # what hosts have, while changes are frozen
         self._began_frozen = False
-        self._anew = asyncio.Event()
+        # Changes are frozen from here on, or taken again: all of this reign is out of date.
+        self.anew = asyncio.Event()
         self._doubts = Doubts(self)
 
     @property
@@ -122,10 +119,9 @@ class Reign:
         return self._around.store.durable
 
     async def run(self) -> None:
-        """Lead until cancelled. Raises BeginAnew, in a group."""
+        """Lead until cancelled."""
         await self._begin()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._begin_anew_when_told())
             group.create_task(self.links.run())
             group.create_task(self._follow_store())
             group.create_task(self._doubts.resolve_for_ever())
@@ -281,10 +277,6 @@ class Reign:
         )
         self.events.add("changes_frozen", f"changes are frozen: {reason}")
 
-    async def _begin_anew_when_told(self) -> None:
-        await self._anew.wait()
-        raise BeginAnew
-
     async def _follow_store(self) -> None:
         """Take over what others write, for as long as this leads."""
         while True:
@@ -394,7 +386,7 @@ class Reign:
     def _record_changed(self, kind: str, name: str) -> None:
         if kind == keys.FREEZE:
             if self.ready.is_set() and self._began_frozen != (self.frozen is not None):
-                self._anew.set()
+                self.anew.set()
             return
         if kind == "assignments":
             self.observed.assigned(name, self.state.assignments.get(name, Assignment()))

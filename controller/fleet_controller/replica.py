@@ -9,7 +9,7 @@ from fleet_controller.announcements import Announcements
 from fleet_controller.leader import Election, Leadership
 from fleet_controller.operations import Operations
 from fleet_controller.recovery import Recovery
-from fleet_controller.reign import BeginAnew, Reign, Surroundings
+from fleet_controller.reign import Reign, Surroundings
 from fleet_controller.relay import Relay
 
 
@@ -34,13 +34,15 @@ class Leading:
         self.relay = Relay(self.reign)
 
     async def run(self) -> None:
-        """Until cancelled, until leadership is lost, or, with BeginAnew in a group, until changes
-        are frozen or taken again."""
+        """Until cancelled, until leadership is lost, or until changes are frozen or taken again."""
         async with asyncio.TaskGroup() as group:
             # First of all, so that it knows of the end before the connections are closed.
-            group.create_task(self.relay.run())
-            group.create_task(self.announcements.run())
-            group.create_task(self.reign.run())
+            tasks = [group.create_task(self.relay.run())]
+            tasks.append(group.create_task(self.announcements.run()))
+            tasks.append(group.create_task(self.reign.run()))
+            await self.reign.anew.wait()
+            for task in tasks:
+                task.cancel()
 
 
 class Replica:
@@ -76,19 +78,10 @@ class Replica:
         )
 
     async def _lead(self, leadership: Leadership) -> None:
+        """Frozen or taken again, changes begin with fresh links under the same leadership."""
         while True:
             self._leading = Leading(leadership, self.around, self._new_uid)
             try:
                 await self._leading.run()
-            except* BeginAnew:
-                _raise_if_cancelled()
             finally:
                 self._leading = None
-
-
-def _raise_if_cancelled() -> None:
-    """A TaskGroup that ends by a child's error forgets that it was also cancelled from outside
-    (Python before 3.13)."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -64,7 +64,8 @@ def recover(
     newer word. --confirm goes on with the store's own. Adopting needs every fleet's total, and
     every host that the store knows to be heard or --absent; it may be said in several runs.
 
-    Hosts that joined after the backup announce themselves within a minute.
+    Hosts that joined after the backup announce themselves within a minute. The exit code is 3
+    while changes stay frozen.
     """  # fmt: skip
     if adopt and confirm:
         raise Misuse("--adopt and --confirm exclude each other")
@@ -87,8 +88,9 @@ def recover(
     if not yes:
         _confirm(plan, request.adopt)
     request.plan_only, request.plan_token = False, plan.token
-    _tell(session, _asked(session, request))
-    return ExitCode.DONE
+    done = _asked(session, request)
+    _tell(session, done)
+    return ExitCode.NOT_CONVERGED if done.frozen else ExitCode.DONE
 
 
 def _asked(session: Session, request: cluster.RecoverRequest) -> cluster.RecoverResponse:
