@@ -44,13 +44,15 @@ class ObedientAgent(ScriptedAgent):
         self._generations: dict[Vm, int] = {}
         self._assignment = types.Assignment()
         self.orphaned: set[Vm] = set()  # those it has and no ledger knows of
+        self.knows_observers = True  # False: an agent of an older release
 
     def open(self, first: wire.WatchRequest) -> Stream:
-        if not first.observe:
+        observed = first.observe and self.knows_observers
+        if not observed:
             self._hear(first.term)
         self.speaks = False
         stream = super().open(first)
-        self._report(full=True, **(self._for_observers() if first.observe else {}))
+        self._report(full=True, **(self._for_observers() if observed else {}))
         return stream
 
     def forget(self) -> None:

@@ -17,7 +17,7 @@ from tests.certificates import identity
 METHODS = (
     "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "ListHosts",
     "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Doctor", "Tune",
-    "ListImages", "ImportImage", "DeleteImage", "History",
+    "ListImages", "ImportImage", "DeleteImage", "History", "Recover",
 )  # fmt: skip
 STREAMS = ("Backup",)
 

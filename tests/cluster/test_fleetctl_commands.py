@@ -16,6 +16,7 @@ from fleet.transport import Refusal, Role
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleetctl.outcome import ExitCode
 from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble, status
 from tests.cluster.fleetctl_process import Fleetctl
@@ -510,6 +511,94 @@ def test_a_long_history_is_read_by_pages(fleetctl: Fleetctl, controller: Control
     told = fleetctl("history", "--limit", "1200", "-o", "json").json
     assert [one["id"] for one in told["records"]] == list(range(301, 1501))
     assert [one.limit for one in controller.asked("History")] == [1000, 200]
+
+
+# ---- recover -----------------------------------------------------------------------------
+
+
+def found(**fields: Any) -> cluster.RecoverFleet:
+    return cluster.RecoverFleet(fleet="spv", uid=UID, total=8, running=10, adopted=10, **fields)
+
+
+def plan_of(request: cluster.RecoverRequest) -> cluster.RecoverResponse:
+    """What a controller says that waits for the total of spv."""
+    confirmed = "spv" in request.totals
+    return cluster.RecoverResponse(
+        token="t0ken",
+        fleets=[found(confirmed=confirmed, excess=2), cluster.RecoverFleet(problem="unnamed")],
+        unseen_hosts=["h9"],
+        frozen=request.plan_only or not confirmed,
+        message="" if confirmed else "confirm the totals of spv",
+        hosts=3,
+        hosts_ahead=4,
+    )
+
+
+def test_a_recovery_is_shown_before_anything_is_done(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", plan_of)
+    said = fleetctl("recover", "--plan")
+    assert "4 hosts ahead of the store" in said.out and "anew of what runs there" in said.out
+    assert "2 VMs above its total will be released afterwards" in said.out
+    assert "still needed: confirm the totals of spv" in said.out and "  h9" in said.out
+    told = fleetctl("recover", "--plan", "-o", "json").json
+    assert (told["frozen"], told["unseen_hosts"], told["fleets"][0]["excess"]) == (True, ["h9"], 2)
+    assert all(one.plan_only for one in controller.asked("Recover"))
+
+
+def test_a_recovery_says_what_is_still_needed_and_the_exit_code_as_well(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", plan_of)
+    said = fleetctl("recover", "--adopt", "--absent", "h9", "--yes")
+    assert (said.code, said.out) == (
+        ExitCode.NOT_CONVERGED,
+        "remembered; changes stay frozen. Still needed: confirm the totals of spv\n",
+    )
+    done = controller.asked("Recover")[-1]
+    assert (done.plan_token, list(done.absent_hosts), done.adopt) == ("t0ken", ["h9"], True)
+
+
+def test_totals_as_shown_are_confirmed_together(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", plan_of)
+    assert fleetctl("recover", "--adopt", "--keep-totals", "--yes").code == ExitCode.DONE
+    assert dict(controller.asked("Recover")[-1].totals) == {"spv": 8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "say how"),
+        (("--adopt", "--confirm"), "exclude each other"),
+        (("--adopt", "--total", "spv"), "write FLEET=NUMBER"),
+        (("--adopt", "--total", "spv=-1"), "outside 0 to"),
+        (("--adopt",), "no terminal to ask at: give --yes"),
+    ],
+)
+def test_a_recovery_that_cannot_be_meant_is_not_asked_for(
+    fleetctl: Fleetctl, controller: ControllerDouble, arguments: tuple[str, ...], sentence: str
+) -> None:
+    controller.on("Recover", plan_of)
+    said = fleetctl("recover", *arguments)
+    assert said.code == ExitCode.USAGE and sentence in said.err
+    assert all(one.plan_only for one in controller.asked("Recover"))
+
+
+def test_status_says_above_all_that_changes_are_frozen(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = status()
+    answer.freeze.reason, answer.freeze.hosts_ahead = "the store is older", 4
+    controller.on("Status", answer)
+    lines = fleetctl("status").out.splitlines()
+    assert lines[0] == "changes are frozen; VMs go on as they are"
+    assert lines[1].split(None, 1)[1] == "the store is older" and "recover --plan" in lines[3]
+    assert fleetctl("status", "-o", "json").json["freeze"]["hosts_ahead"] == 4
+    controller.on("Status", status())
+    assert fleetctl("status", "-o", "json").json["freeze"] is None
 
 
 # ---- the process -------------------------------------------------------------------------

@@ -446,3 +446,20 @@ def test_a_second_recovery_rises_above_the_first() -> None:
             await site.scale(50)
 
     run_virtual(scenario())
+
+
+def test_an_older_agent_that_cannot_be_looked_at_is_not_heard_and_confirming_reaches_it() -> None:
+    async def scenario() -> None:
+        site = Site()
+        async with set_back(site) as store:
+            await site.frozen()
+        site.agent("h3").knows_observers = False
+        site.agent("h3").term = (1, 10_000)
+        async with site.led(store):
+            await site.frozen(HOSTS - 1)
+            link = site.chief.reign.links.links["h3"]
+            await until(lambda: "has heard" in link.error)
+            await site.chief.recovery.recover(Wish(False), "", ME)
+            await until(lambda: site.chief.reign.observed.converged == HOSTS)
+
+    run_virtual(scenario())
