@@ -146,3 +146,21 @@ def test_a_change_and_its_line_stand_or_fall_together() -> None:
             assert keyed[line] == keyed[keys.fleet("spv")], "of one transaction"
 
     run_virtual(scenario())
+
+
+def test_the_loop_takes_away_what_need_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet_controller.core.audit.KEPT", 5)
+    monkeypatch.setattr("fleet_controller.core.audit.SLACK", 3)
+
+    async def scenario() -> None:
+        store = MemoryStore(asyncio.get_running_loop().time)
+        network = Network()
+        async with leading(store, network) as chief:
+            await one_host(chief, network)
+            for number in range(20):
+                await chief.operations.cordon("h1", number % 2 == 0, ME)
+            await until(lambda: len(chief.reign.state.audit) < 8)
+            kept = [entry.key for entry in (await store.read(keys.AUDIT)).entries]
+            assert len(kept) == len(chief.reign.state.audit) and kept[-1].endswith("20")
+
+    run_virtual(scenario())

@@ -20,7 +20,7 @@ from fleet_controller.core.recovery import (
     RecoveryPlan,
     RecoveryView,
     Wish,
-    covered_twice,
+    had_by_an_earlier_one,
     plan_recovery,
 )
 
@@ -316,9 +316,12 @@ ranges = st.builds(
 
 
 @given(st.lists(ranges, max_size=6))
-def test_what_is_covered_twice(sets: list[IndexSet]) -> None:
-    counts = [sum(index in one for one in sets) for index in range(80)]
-    assert list(covered_twice(sets)) == [i for i, count in enumerate(counts) if count > 1]
+def test_what_one_before_it_has_as_well(sets: list[IndexSet]) -> None:
+    expected = [
+        [index for index in one if any(index in before for before in sets[:number])]
+        for number, one in enumerate(sets)
+    ]
+    assert list(map(list, had_by_an_earlier_one(sets))) == expected
 
 
 holdings = st.lists(

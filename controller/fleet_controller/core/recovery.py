@@ -14,6 +14,7 @@ hold as they are, or those of hosts that are ahead of it are made anew of what t
 from __future__ import annotations
 
 import hashlib
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -202,26 +203,36 @@ def _settled(
     lost: list[_Claim] = []
     twice = {}
     for fleet, mine in by_fleet.items():
-        disputed = twice[fleet] = covered_twice(claim.shard.ranges for claim in mine)
-        taken = EMPTY
         mine.sort(key=lambda claim: claim.host)
-        for claim in sorted(mine, key=lambda claim: claim.rank, reverse=True):
-            losing = claim.shard.ranges & disputed & taken if disputed else EMPTY
-            taken = taken | (claim.shard.ranges & disputed) if disputed else EMPTY
-            kept += _part(claim, claim.shard.ranges - losing)
-            lost += _part(claim, losing)
+        mine.sort(key=lambda claim: claim.rank, reverse=True)
+        losing = had_by_an_earlier_one([claim.shard.ranges for claim in mine])
+        twice[fleet] = IndexSet.union_of(losing)
+        for claim, loses in zip(mine, losing, strict=True):
+            kept += _part(claim, claim.shard.ranges - loses)
+            lost += _part(claim, loses)
     return kept, lost, twice
 
 
-def covered_twice(sets: Iterable[IndexSet]) -> IndexSet:
-    """The indices that are in more than one of the sets."""
-    pairs = []
-    reach = 0
-    for start, stop in sorted(pair for one in sets for pair in one.ranges):
-        if start < reach:
-            pairs.append((start, min(stop, reach)))
-        reach = max(reach, stop)
-    return IndexSet(pairs)
+def had_by_an_earlier_one(sets: Sequence[IndexSet]) -> list[IndexSet]:
+    """Of each set the part that one before it has as well. In one sweep over all ranges."""
+    ends: list[tuple[int, bool, int]] = []  # (index, begins, which set)
+    for number, one in enumerate(sets):
+        for start, stop in one.ranges:
+            ends += ((start, True, number), (stop, False, number))
+    ends.sort()
+    losing: list[list[tuple[int, int]]] = [[] for _ in sets]
+    open_: list[int] = []  # the sets that have the present index, the first ones first
+    last = 0
+    for index, begins, number in ends:
+        if index > last:
+            for loser in open_[1:]:
+                losing[loser].append((last, index))
+        last = index
+        if begins:
+            insort(open_, number)
+        else:
+            open_.remove(number)
+    return [IndexSet(pairs) for pairs in losing]
 
 
 def _part(claim: _Claim, indices: IndexSet) -> list[_Claim]:
