@@ -199,10 +199,12 @@ def open_drivers(asked: Settings) -> Drivers:
 def open_storage(asked: Settings) -> tuple[Storage, Images]:
     parent, threads = asked.storage.parent, asked.storage.threads
     if asked.storage.kind == "zfs":
+        from fleet_agent.drivers.udev_queue import UdevQueue
         from fleet_agent.drivers.zfs import ZfsStorage
         from fleet_agent.drivers.zfs_images import ZfsImages
 
-        return ZfsStorage(parent, threads=threads), ZfsImages(parent)
+        udev = UdevQueue() if asked.storage.hold_udev else None
+        return ZfsStorage(parent, threads=threads, udev=udev), ZfsImages(parent)
     from fleet_agent.drivers.reflink import ReflinkStorage
     from fleet_agent.drivers.reflink_images import ReflinkImages
 

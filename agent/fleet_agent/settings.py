@@ -60,11 +60,13 @@ class Hypervisor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`parent` is a dataset for zfs, a folder for reflink."""
+    """`parent` is a dataset for zfs, a folder for reflink. `hold_udev`: whether udev's queue is
+    held while zfs clones many."""
 
     kind: Literal["zfs", "reflink"] = "zfs"
     parent: str = "tank"
     threads: Count = 16
+    hold_udev: bool = True
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

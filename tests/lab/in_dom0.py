@@ -16,6 +16,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Kin, Mark, StepResult
 from fleet_agent.drivers.libvirt import LibvirtHypervisor
+from fleet_agent.drivers.udev_queue import UdevQueue
 from fleet_agent.drivers.zfs import ZfsStorage
 
 UID = "6f1d2f5e-5a0b-4c8e-9a57-2d1c3b4a5e6f"
@@ -95,7 +96,7 @@ def clones_one_by_one(count: int) -> float:
 
 
 async def clones_by_agent(made: Batch) -> float:
-    storage = ZfsStorage(POOL)
+    storage = ZfsStorage(POOL, udev=UdevQueue())
     began = time.monotonic()
     await whole(storage.clone(made))
     open_all([made.fleet.dataset_name(index) for index in made.indices])
@@ -192,7 +193,7 @@ def forget_consoles(made: Batch) -> None:
 
 
 async def domains_by_agent(made: Batch) -> float:
-    storage, hypervisor = ZfsStorage(POOL), LibvirtHypervisor("xen:///system")
+    storage, hypervisor = ZfsStorage(POOL, udev=UdevQueue()), LibvirtHypervisor("xen:///system")
     began = time.monotonic()
     await whole(hypervisor.define(made, storage.disk_path))
     await whole(hypervisor.start(made))
