@@ -115,11 +115,11 @@ def starts(table: Table, running: int, count: int) -> None:
 
 
 def consoles(table: Table, count: int) -> None:
-    """How many logs say that their guest is ready, each naming itself."""
-    said = ssh(f"cd /var/log/xen/console && grep -l 'megafleet: ready' guest-{FLEET}-*.log | wc -l")
-    table.add(f"of {count} domUs: consoles that answer", int(said), str(count))
-    running = ssh("xl list | grep -c ' lab-' || true")
-    table.add(f"of {count} domUs: running, as xl tells", int(running), str(count))
+    """How many run, and how many answer what is typed on their consoles."""
+    running = sum(name.startswith(f"{FLEET}-") for name in ids())
+    table.add(f"of {count} domUs: running, as xl tells", running, str(count))
+    answered = measured("answers", count)["answered"]
+    table.add(f"of {count} domUs: consoles that answer what is typed", int(answered), str(count))
 
 
 def ids() -> dict[str, str]:

@@ -263,11 +263,38 @@ def measure_starts(count: int) -> dict[str, float]:
     return seen
 
 
+def measure_answers(count: int) -> dict[str, float]:
+    """How many of the lab's guests answer what is typed on their consoles, each for itself."""
+    logs = {index: Path(CONSOLE.format(name=f"lab-{index}")) for index in range(count)}
+    before = {index: log.stat().st_size for index, log in logs.items()}
+    for line in subprocess.check_output(["xl", "list"], text=True).splitlines():
+        name, domain = line.split()[:2]
+        if name.startswith("lab-"):
+            path = f"/local/domain/{domain}/console/tty"
+            tty = subprocess.check_output(["xenstore-read", path], text=True).strip()
+            with open(tty, "wb", buffering=0) as terminal:
+                terminal.write(b"id\r")
+    end = time.monotonic() + 120
+    silent = set(logs)
+    while silent and time.monotonic() < end:
+        for index in tuple(silent):
+            said = logs[index].read_bytes()[before[index] :]
+            if f"name=lab-{index} index={index}\r\n".encode() in said:
+                silent.discard(index)
+        time.sleep(0.1)
+    return {"answered": count - len(silent)}
+
+
 def main() -> None:
     what, count = sys.argv[1], int(sys.argv[2])
     with open("/run/megafleet-bench.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        measures = {"clones": measure_clones, "domains": measure_domains, "starts": measure_starts}
+        measures = {
+            "clones": measure_clones,
+            "domains": measure_domains,
+            "starts": measure_starts,
+            "answers": measure_answers,
+        }
         print(json.dumps({key: round(took, 2) for key, took in measures[what](count).items()}))
 
 
