@@ -94,6 +94,8 @@ class Agent:
         self._driver_failures = 0
         # What has failed at any step since the runner was given its last plan.
         self._failed_of_run: dict[Kin, IndexSet] = {}
+        # Once the first round is over, well or not: what runs is known, or cannot be.
+        self.begun = asyncio.Event()
 
     # Life ---------------------------------------------------------------------------------
 
@@ -204,7 +206,9 @@ class Agent:
 
     async def _reconcile(self) -> None:
         while True:
-            await self._alarm.sleep(await self._attempt())
+            pause = await self._attempt()
+            self.begun.set()
+            await self._alarm.sleep(pause)
 
     async def _attempt(self) -> float:
         """One round; how long to sleep after it."""

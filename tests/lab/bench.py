@@ -135,9 +135,12 @@ def killed_agent(table: Table, total: int) -> None:
     until(lambda: _host()["health"] != "live", 0.1)
     until(lambda: _host()["health"] == "live" and _host()["running"] == total, 0.2)
     table.add("agent killed and restarted: all adopted after, s", time.monotonic() - began, "10 s")
-    table.add(
-        "domUs restarted by that", sum(ids().get(name) != i for name, i in before.items()), "0"
-    )
+    table.add("domUs restarted by that", _restarted(before), "0")
+
+
+def _restarted(before: dict[str, str]) -> int:
+    now = ids()
+    return sum(now.get(name) != life for name, life in before.items())
 
 
 def _host() -> Any:
@@ -180,14 +183,14 @@ def soak(table: Table, minutes: float) -> None:
     lives, first = ids(), _agent()
     time.sleep(minutes * 60)  # the soak
     last = _agent()
-    restarted = sum(ids().get(name) != life for name, life in lives.items())
-    table.add(f"soak of {minutes:g} min: domUs restarted", restarted, "0")
+    table.add(f"soak of {minutes:g} min: domUs restarted", _restarted(lives), "0")
     for name in first:
         if name != "cpu s":
             table.add(f"soak: {name}, before and after", f"{first[name]:.4g} {last[name]:.4g}")
 
 
 def leftovers(table: Table) -> None:
+    ssh("udevadm settle --timeout=60 || true")  # who takes links away does it in its own time
     left = {
         "domains": f"virsh -q -c xen:///system list --all --name | grep -c '^{FLEET}-' || true",
         "clones": f"zfs list -H -o name -t volume | grep -c '^tank/{FLEET}-' || true",
