@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -19,16 +20,25 @@ Vm = tuple[str, int]  # fleet uid, index
 
 @dataclass
 class World:
-    """All VMs that run anywhere: by host, with their births."""
+    """All VMs that run anywhere, with their hosts. What runs on a host that `is_lost` when
+    another starts it runs twice, until the lost host lets go."""
 
     running: dict[Vm, str] = field(default_factory=dict)
+    twice: set[tuple[Vm, str]] = field(default_factory=set)
+    is_lost: Callable[[str], bool] = lambda host: False
 
     def start(self, vm: Vm, host: str) -> None:
-        holder = self.running.setdefault(vm, host)
-        assert holder == host, f"{vm} runs on {holder} and is started on {host}"
+        holder = self.running.get(vm, host)
+        if holder != host:
+            assert self.is_lost(holder), f"{vm} runs on {holder} and is started on {host}"
+            self.twice.add((vm, holder))
+        self.running[vm] = host
 
     def stop(self, vm: Vm, host: str) -> None:
-        assert self.running.pop(vm) == host
+        if (vm, host) in self.twice:
+            self.twice.remove((vm, host))
+        else:
+            assert self.running.pop(vm) == host
 
 
 class ObedientAgent(ScriptedAgent):
@@ -42,6 +52,15 @@ class ObedientAgent(ScriptedAgent):
         self.births: dict[Vm, int] = {}
         self._generations: dict[Vm, int] = {}
         self._assignment = types.Assignment()
+        # What it says beside its states, and whether it keeps acknowledgements to itself.
+        self.problems: list[wire.Problem] = []
+        self.orphans: list[wire.Orphans] = []
+        self.holds_back = False
+
+    @property
+    def told(self) -> types.Assignment:
+        """The last assignment it took."""
+        return self._assignment
 
     def open(self, first: wire.WatchRequest) -> Stream:
         self._hear(first.term)
@@ -109,7 +128,11 @@ class ObedientAgent(ScriptedAgent):
         self.send(
             full=full,
             converged=True,
-            released=[stone.id for stone in self._assignment.tombstones],
+            released=[] if self.holds_back else [stone.id for stone in self._assignment.tombstones],
+            problems=self.problems,
+            problems_set=True,
+            orphans=self.orphans,
+            orphans_set=True,
             shards=[
                 wire.ShardReport(
                     fleet_uid=uid,

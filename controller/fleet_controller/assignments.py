@@ -68,7 +68,7 @@ class AssignmentMessages:
 
     def _fleet(self, uid: str) -> types.FleetIdentity | None:
         if uid not in self._fleets:
-            record = self._state.fleet_by_uid(uid)
+            record = self._state.fleet_by_uid(uid) or self._state.gone.get(uid)
             if record is None:
                 return None
             self._fleets[uid] = fleet_identity(record.identity)

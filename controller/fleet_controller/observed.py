@@ -35,6 +35,7 @@ class HostObservation:
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
     released: frozenset[int] = frozenset()
     releasing: dict[str, int] = field(default_factory=dict)
+    lost: bool = False  # declared: nobody waits for what it has to release
 
 
 class Observed:
@@ -97,6 +98,14 @@ class Observed:
         host.awaits_assign = report.awaits_assign
         self.pulse.beat()
         return matters
+
+    def declared_lost(self, host_id: str, lost: bool) -> None:
+        """Whether the verdict stands that the host is lost."""
+        host = self.host(host_id)
+        if host.lost != lost:
+            host.lost = lost
+            self._count_releasing(host)
+            self.pulse.beat()
 
     def lost_sight(self, host_id: str) -> None:
         """The link is gone: what its VMs do is not known until it reports again."""
@@ -163,7 +172,7 @@ class Observed:
         self.releasing.subtract(host.releasing)
         host.releasing = {}
         for tombstone in host.assignment.tombstones:
-            if tombstone.id not in host.released:
+            if tombstone.id not in host.released and not host.lost:
                 have = host.releasing.get(tombstone.fleet, 0)
                 host.releasing[tombstone.fleet] = have + len(tombstone.ranges)
         self.releasing.update(host.releasing)
