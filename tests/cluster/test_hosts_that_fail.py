@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -14,6 +15,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller import answers
+from fleet_controller.agents import Declined
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import Health
@@ -30,6 +32,7 @@ from tests.virtual_loop import run_virtual
 ME = "operator/me"
 HOSTS = 20  # in racks of five
 LOST_AFTER = 300.0
+SICK = QuarantineSettings(least=3, share=0.5, after=60)
 UNBOUND = LossSettings(lost_after=LOST_AFTER, budget=0, fleet_share=0.2, rack_share=0.6)
 
 
@@ -80,7 +83,7 @@ Scenario = Callable[[Cluster], Awaitable[None]]
 def play(
     scenario: Scenario,
     loss: LossSettings = UNBOUND,
-    quarantine: QuarantineSettings = QuarantineSettings(),
+    quarantine: QuarantineSettings = SICK,
     hosts: int = HOSTS,
     guests: int = 10,
 ) -> None:
@@ -220,7 +223,7 @@ def test_the_budget_lets_so_many_hosts_go_a_minute() -> None:
         for count in range(1, 5):
             await until(lambda count=count: len(it.lost()) >= count, 500)  # type: ignore[misc]
             times.append(_now())
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(times)]
         assert all(28 <= gap <= 32 for gap in gaps[1:]), gaps
 
     play(scenario, LossSettings(lost_after=LOST_AFTER, budget=2, fleet_share=1))
@@ -308,7 +311,7 @@ def test_a_host_that_returns_is_told_its_assignment_before_its_verdict_is_taken_
         it.cut(3)
         await until(lambda: it.lost() == {"h03"}, 400)
         await until(lambda: it.status().converged, 5)
-        agent.assign_refusals = [_declined() for _ in range(3)]
+        agent.assign_refusals = [Declined("the ledger is full") for _ in range(3)]
         it.network.mend()
         await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == HOSTS)
         await asyncio.sleep(0.4)
@@ -317,12 +320,6 @@ def test_a_host_that_returns_is_told_its_assignment_before_its_verdict_is_taken_
         assert not it.world.twice
 
     play(scenario)
-
-
-def _declined() -> Exception:
-    from fleet_controller.agents import Declined
-
-    return Declined("the ledger's disk is full")
 
 
 def test_a_verdict_taken_back_by_hand_stands_until_the_time_has_passed_anew() -> None:
@@ -489,9 +486,6 @@ def test_an_orphan_whose_index_another_holds_is_a_duplicate_until_it_is_released
 # Quarantine
 
 
-SICK = QuarantineSettings(least=3, share=0.5, after=60)
-
-
 def test_a_host_on_which_many_vms_fail_gets_no_more() -> None:
     async def scenario(it: Cluster) -> None:
         await it.scale(100)
@@ -514,7 +508,7 @@ def test_a_host_on_which_many_vms_fail_gets_no_more() -> None:
         assert it.held("h03") == 10
         assert it.kinds()["host_quarantined"] == it.kinds()["host_released"] == 1
 
-    play(scenario, quarantine=SICK)
+    play(scenario)
 
 
 def test_what_fails_everywhere_puts_no_host_in_quarantine() -> None:
@@ -526,7 +520,7 @@ def test_what_fails_everywhere_puts_no_host_in_quarantine() -> None:
         await asyncio.sleep(300)
         assert not it.leader.reign.state.quarantined
 
-    play(scenario, quarantine=SICK)
+    play(scenario)
 
 
 def _failing(it: Cluster, count: int, kind: str) -> wire.Problem:
