@@ -24,6 +24,8 @@ VM_PAGE = 100
 MAX_PAGE = 10_000
 HOST_PAGE = 1000
 _EXAMPLES = 10
+# A refused agent tries again more often than that.
+_REFUSAL_SHOWN_SECONDS = 300.0
 _MOST = 2**32 - 1  # what a count on the wire can say
 STOPPING = int(types.VM_STATE_STOPPING)
 FAILED = int(types.VM_STATE_FAILED)
@@ -127,6 +129,11 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
         entry.hosts += 1
         entry.count += _assigned(reign, host_id, uid)
         entry.example = entry.example or reign.links.links[host_id].error
+    for host_id, (at, why) in reign.refused.items():
+        if host_id in reign.state.hosts and reign.now() - at < _REFUSAL_SHOWN_SECONDS:
+            entry = found["host_refused"]
+            entry.hosts += 1
+            entry.example = entry.example or why
     for kind, entry in found.items():
         entry.kind = kind
     return sorted(found.values(), key=lambda entry: (-entry.count, entry.kind))

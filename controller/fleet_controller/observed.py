@@ -35,6 +35,7 @@ class HostObservation:
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
     released: frozenset[int] = frozenset()
     releasing: dict[str, int] = field(default_factory=dict)
+    boot_id: str = ""  # of the dom0, while it is linked
     lost: bool = False  # declared: nobody waits for what it has to release
 
 
@@ -96,6 +97,8 @@ class Observed:
         matters = self._take_rest(host_id, host, report)
         self._set_converged(host, report.converged and host.epoch[1] >= epoch)
         host.awaits_assign = report.awaits_assign
+        if report.HasField("facts"):
+            host.boot_id = report.facts.boot_id
         self.pulse.beat()
         return matters
 
@@ -111,6 +114,7 @@ class Observed:
         """The link is gone: what its VMs do is not known until it reports again."""
         host = self.host(host_id)
         host.seen = False
+        host.boot_id = ""
         self._set_converged(host, False)
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, UNKNOWN)

@@ -100,6 +100,8 @@ class Reign:
         # VMs that may run twice, by host and fleet uid.
         self.duplicates: Mapping[str, Mapping[str, int]] = {}
         self.ready = asyncio.Event()  # the store has been read
+        # Hosts whose announcement was refused: when last, on the leader's clock, and why.
+        self.refused: dict[str, tuple[float, str]] = {}
         self._messages = AssignmentMessages(self.state)
         self._wake = Pulse()
         self._urgent = asyncio.Event()
