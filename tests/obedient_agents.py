@@ -20,25 +20,32 @@ Vm = tuple[str, int]  # fleet uid, index
 
 @dataclass
 class World:
-    """All VMs that run anywhere, with their hosts. What runs on a host that `is_lost` when
-    another starts it runs twice, until the lost host lets go."""
+    """All VMs that run anywhere. One runs twice only where all its hosts but one have been lost:
+    those let go of it, before or after the one that is left begins."""
 
-    running: dict[Vm, str] = field(default_factory=dict)
-    twice: set[tuple[Vm, str]] = field(default_factory=set)
+    hosts: dict[Vm, list[str]] = field(default_factory=lambda: defaultdict(list))
     is_lost: Callable[[str], bool] = lambda host: False
 
+    @property
+    def running(self) -> dict[Vm, str]:
+        """Each VM with the host that started it last."""
+        return {vm: hosts[-1] for vm, hosts in self.hosts.items()}
+
+    @property
+    def twice(self) -> set[Vm]:
+        return {vm for vm, hosts in self.hosts.items() if len(hosts) > 1}
+
     def start(self, vm: Vm, host: str) -> None:
-        holder = self.running.get(vm, host)
-        if holder != host:
-            assert self.is_lost(holder), f"{vm} runs on {holder} and is started on {host}"
-            self.twice.add((vm, holder))
-        self.running[vm] = host
+        hosts = self.hosts[vm]
+        if host not in hosts:
+            hosts.append(host)
+        rightful = [one for one in hosts if not self.is_lost(one)]
+        assert len(rightful) < 2, f"{vm} is started on {host} and runs on {rightful}"
 
     def stop(self, vm: Vm, host: str) -> None:
-        if (vm, host) in self.twice:
-            self.twice.remove((vm, host))
-        else:
-            assert self.running.pop(vm) == host
+        self.hosts[vm].remove(host)
+        if not self.hosts[vm]:
+            del self.hosts[vm]
 
 
 class ObedientAgent(ScriptedAgent):

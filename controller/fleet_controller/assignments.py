@@ -63,6 +63,8 @@ class AssignmentMessages:
                     born_until=tombstone.born_until,
                 )
                 for tombstone in record.tombstones
+                # An agent takes no assignment with one of a fleet that it is not told the name of.
+                if self._fleet(tombstone.fleet)
             ],
         )
 
