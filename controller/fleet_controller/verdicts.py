@@ -36,13 +36,14 @@ class Verdicts:
         self._reign = reign
         self._operations = operations
         self._settings = reign.settings.loss
-        now = reign.now()
-        self._allowance = Allowance(bucket(self._settings), now)
-        # Hosts lost by time, and when; of those that were lost before this leader began nobody
-        # knows, so they count from there.
+        self._allowance = Allowance(bucket(self._settings), reign.now())
+        # When this leader began to judge: all hosts known then were dialled before.
+        self._began: float | None = None
+        # Hosts lost by time, and when.
         self._recent: dict[str, float] = {}
-        self._began = now
-        self._inherited = False
+        suspect = reign.settings.links.times.suspect_after
+        # Seconds of silence after which a host counts as gone.
+        self._shortest = min(suspect, self._settings.lost_after or suspect)
         self._pardoned: dict[str, float] = {}  # silence counts from here
         self._sick_since: dict[str, float] = {}
         self.waiting = 0  # hosts that are due and held by the breaker
@@ -51,7 +52,10 @@ class Verdicts:
         """Until cancelled."""
         while True:
             await asyncio.sleep(self._reign.settings.judge_interval)
-            if not self._reign.plans_freely or not self._anything_amiss():
+            if not self._reign.plans_freely:
+                continue
+            self._begin(self._reign.now())
+            if not self._anything_amiss():
                 continue
             try:
                 async with self._reign.changing:
@@ -129,6 +133,13 @@ class Verdicts:
             or self._sick_since
         )
 
+    def _begin(self, now: float) -> float:
+        """When it began. Hosts lost before that have been lost then, for all that is known."""
+        if self._began is None:
+            self._began = now
+            self._recent = dict.fromkeys(self._reign.state.lost, now)
+        return self._began
+
     async def _judge(self) -> None:
         back = self._returned()
         judged = self._judged()
@@ -189,9 +200,9 @@ class Verdicts:
 
     def _judged(self) -> Judgement:
         state, now = self._reign.state, self._reign.now()
-        if not self._inherited:
-            self._inherited = True
-            self._recent |= dict.fromkeys(state.lost, self._began)
+        if now - self._begin(now) < self._shortest:
+            # Nobody can have been silent for long yet: what an earlier leader found may still be.
+            return Judgement((), state.breaker.scopes, state.breaker.reason, self.waiting)
         window = now - self._settings.window
         self._recent = {
             host: at for host, at in self._recent.items() if at > window and host in state.lost
@@ -213,15 +224,13 @@ class Verdicts:
 
     def _absent(self, now: float) -> list[Absent]:
         """Suspect hosts without a verdict."""
-        times = self._reign.settings.links.times
-        shortest = min(times.suspect_after, self._settings.lost_after or times.suspect_after)
         found = []
         for host, link in self._reign.links.links.items():
             record = self._reign.state.hosts.get(host)
             if link.health is Health.LIVE or record is None or record.lost:
                 continue
             silent = now - max(link.heard, self._pardoned.get(host, link.heard))
-            if silent >= shortest:
+            if silent >= self._shortest:
                 found.append(Absent(host, self._rack(record), silent))
         return found
 

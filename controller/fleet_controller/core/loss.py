@@ -94,11 +94,8 @@ def judge(
     due = [one for one in absent if settings.lost_after and one.silent >= settings.lost_after]
     over = {} if released else _over(absent, racks, recent, settings)
     # Nothing is stopped by a breaker before there is something to stop.
-    scopes = {
-        scope: why
-        for scope, why in over.items()
-        if scope in open_scopes or any(scope in _scopes(one, settings) for one in due)
-    }
+    concerned = open_scopes.union(*(_scopes(one, settings) for one in due))
+    scopes = {scope: why for scope, why in over.items() if scope in concerned}
     held = [one for one in due if not scopes.keys().isdisjoint(_scopes(one, settings))]
     rest = [one for one in due if scopes.keys().isdisjoint(_scopes(one, settings))]
     free = [one for one in rest if open_scopes.isdisjoint(_scopes(one, settings))]
