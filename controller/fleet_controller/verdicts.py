@@ -82,7 +82,7 @@ class Verdicts:
             return [one.id for one in changed]
 
         changed = await self._operations.until_written(once)
-        for host in changed:
+        for host in hosts:
             self._recent.pop(host, None)
             self._pardoned[host] = self._reign.now()
         self._tell("host_lost" if lost else "host_lost_undone", changed, "an operator", actor)

@@ -50,6 +50,31 @@ def test_lost_hosts_are_replaced_and_let_go_of_what_moved_when_they_are_back(
     cluster.check("spv", 24 * 40)
 
 
+def test_a_fleet_deleted_and_made_again_while_hosts_were_away_takes_nothing_of_the_old(
+    cluster: SmallCluster,
+) -> None:
+    cluster.apply()
+    cluster.scale_and_wait(TOTAL)
+    old = cluster.records()["spv"].uid
+    hanging = cluster.hollows[1]
+    pause(hanging)
+    try:
+        gone = len(hanging.hosts)
+        eventually(lambda: cluster.status().hosts.live == cluster.live - gone, "they are missed")
+        declare(cluster, hanging.hosts)
+        cluster.remove("spv")
+        cluster.apply()
+        cluster.scale_and_wait(TOTAL)
+        new = cluster.records()["spv"].uid
+    finally:
+        resume(hanging)
+    eventually(lambda: cluster.status().hosts.lost == 0, "all are back")
+    eventually(lambda: old not in hanging.listing(), "the old fleet's VMs are released")
+    cluster.scale_and_wait(24 * 40)
+    assert new != old and cluster.hollows[0].listing().keys() == {new}
+    cluster.check("spv", 24 * 40)
+
+
 def test_hosts_that_are_live_are_not_lost_whoever_says_so(cluster: SmallCluster) -> None:
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "HOST_LIVE") as said:
         declare(cluster, cluster.hosts[:7])
