@@ -180,6 +180,9 @@ class Agent:
         reports.close()
         self._note_contact()
         self._streams = [one for one in self._streams if one[1] is not reports]
+        limit = shortest_limit(self.assignment)
+        if limit is not None and not self._streams:
+            self._interrupt(limit)
         if self._on_watched is not None and not self._streams:
             self._on_watched(False)
 
@@ -257,6 +260,10 @@ class Agent:
     async def _guarded(self) -> None:
         try:
             async with asyncio.timeout(None) as self._round:
+                # What is under way then would go on starting what is to be stopped.
+                changes_in = self._leave().changes_in
+                if changes_in is not None and not self._streams:
+                    self._round.reschedule(asyncio.get_running_loop().time() + changes_in)
                 await self._converge()
         except TimeoutError:
             # Interrupted: the plan is made anew.

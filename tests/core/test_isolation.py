@@ -136,6 +136,31 @@ def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hears_aga
     run_virtual(story())
 
 
+@pytest.mark.parametrize("watched_first", [False, True])
+def test_a_host_isolated_in_the_midst_of_slow_starts_stops_them_in_time(
+    watched_first: bool,
+) -> None:
+    slow = spec(per_second=0.005)
+    slow.on_isolation_stop_after_seconds = ISOLATED_AFTER
+
+    async def story() -> None:
+        host = Host()
+        async with host.running() as agent:
+            stream = agent.open_reports((1, 1), Pace()) if watched_first else None
+            await give(agent, assignment(shard("0-9", 10), template=slow), 10)
+            await asyncio.sleep(300)
+            if stream is not None:
+                agent.close_reports(stream)
+                await asyncio.sleep(300)
+            assert await ready(host) != EMPTY
+            await asyncio.sleep(310)
+            assert await ready(host) == EMPTY
+            await asyncio.sleep(5_000)
+            assert await ready(host) == EMPTY
+
+    run_virtual(story())
+
+
 def test_a_host_that_somebody_watches_is_not_isolated() -> None:
     async def story() -> None:
         host = Host()
