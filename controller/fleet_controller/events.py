@@ -55,7 +55,7 @@ class EventLog:
         return True
 
     def now(self) -> float:
-        """The wall clock."""
+        """Seconds since 1970, as events are dated."""
         return self._wall()
 
     def add(

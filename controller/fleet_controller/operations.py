@@ -58,7 +58,7 @@ class Operations:
                 await self._reign.committer.write_one(writes)
             return decided
 
-        decided = await self._until_written(once)
+        decided = await self.until_written(once)
         if decided.spec is not None:
             what = "created" if decided.created else f"has generation {decided.fleet.generation}"
             self._event("fleet_applied", f"fleet {name} {what}", name, actor)
@@ -94,7 +94,7 @@ class Operations:
             self._reign.plans = scaling.placement.fleets
             return scaling
 
-        scaling = await self._until_written(once)
+        scaling = await self.until_written(once)
         text = f"fleet {scaling.fleet.name}: {scaling.before.total:,} -> {total:,} VMs"
         self._event("fleet_scaled", text, scaling.fleet.name, actor)
         self._reign.wake()
@@ -112,7 +112,7 @@ class Operations:
             await self._reign.committer.write_one([Put(keys.fleet(fleet.name), encode(gone)), told])
             return gone
 
-        fleet = await self._until_written(once)
+        fleet = await self.until_written(once)
         self._event("fleet_deleting", f"fleet {fleet.name} is being deleted", fleet.name, actor)
         self._reign.wake()
         return fleet
@@ -132,12 +132,13 @@ class Operations:
                 )
             return record
 
-        record = await self._until_written(once)
+        record = await self.until_written(once)
         verb = "cordoned" if cordoned else "uncordoned"
         self._reign.events.add(f"host_{verb}", f"{host_id} is {verb}", host=host_id, actor=actor)
         return record
 
-    async def _until_written(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def until_written(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Decided and written under the lock; decided again where the store has moved on."""
         async with self._reign.changing:
             self._reign.raise_if_frozen()
             for _ in range(_ATTEMPTS - 1):

@@ -127,6 +127,7 @@ class Recovery:
             specs=dict(state.specs),
             inventory=self._reign.inventory.copy(),
             ahead=self._reign.ahead(),
+            gone=frozenset(state.gone),
         )
 
 

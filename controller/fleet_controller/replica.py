@@ -11,6 +11,7 @@ from fleet_controller.operations import Operations
 from fleet_controller.recovery import Recovery
 from fleet_controller.reign import Reign, Surroundings
 from fleet_controller.relay import Relay
+from fleet_controller.verdicts import Verdicts
 
 
 class NotLeading(Exception):
@@ -32,6 +33,7 @@ class Leading:
         self.announcements = Announcements(self.reign)
         self.recovery = Recovery(self.reign)
         self.relay = Relay(self.reign)
+        self.verdicts = Verdicts(self.reign, self.operations)
 
     async def run(self) -> None:
         """Until cancelled, until leadership is lost, or until changes are frozen or taken again."""
@@ -39,6 +41,7 @@ class Leading:
             # First of all, so that it knows of the end before the connections are closed.
             tasks = [group.create_task(self.relay.run())]
             tasks.append(group.create_task(self.announcements.run()))
+            tasks.append(group.create_task(self.verdicts.run()))
             tasks.append(group.create_task(self.reign.run()))
             await self.reign.anew.wait()
             for task in tasks:

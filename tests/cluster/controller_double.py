@@ -18,6 +18,7 @@ METHODS = (
     "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "ListHosts",
     "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Doctor", "Tune",
     "ListImages", "ImportImage", "DeleteImage", "History", "Recover",
+    "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
 )  # fmt: skip
 STREAMS = ("Backup",)
 

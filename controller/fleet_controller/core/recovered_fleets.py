@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 import msgspec
@@ -33,6 +33,7 @@ def recovered_fleets(
     fleets: Mapping[str, FleetRecord],
     specs: Mapping[tuple[str, int], types.FleetSpec],
     inventory: Inventory,
+    gone: Set[str],
     adopt: bool,
 ) -> RecoveredFleets:
     """The store's, and those that only agents know of as far as they can be had again."""
@@ -40,12 +41,12 @@ def recovered_fleets(
     if adopt:
         used = {uid for has in inventory.hosts.values() for uid, _, _ in has.states}
         for uid in sorted(used - found.by_uid.keys()):
-            _add(found, uid, inventory)
+            _add(found, uid, inventory, uid in gone)
         _add_specs(found, inventory)
     return found
 
 
-def _add(found: RecoveredFleets, uid: str, inventory: Inventory) -> None:
+def _add(found: RecoveredFleets, uid: str, inventory: Inventory, deleted: bool) -> None:
     told = inventory.fleets.get(uid)
     if told is None:
         found.unknown.append(FleetRecord(f"(uid {uid[:40]})", uid, -1))
@@ -53,7 +54,9 @@ def _add(found: RecoveredFleets, uid: str, inventory: Inventory) -> None:
         return
     record = FleetRecord(told.name, uid, told.number, told.site)
     clash = _clash(record, found.by_uid.values())
-    if not any(of == uid for of, _ in inventory.specs):
+    if deleted:
+        clash = "it was deleted; what hosts still have of it is released afterwards"
+    elif not any(of == uid for of, _ in inventory.specs):
         clash = "no host that was heard has its template"
     if clash:
         found.unknown.append(record)

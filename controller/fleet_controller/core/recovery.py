@@ -62,6 +62,7 @@ class RecoveryView:
     specs: Mapping[tuple[str, int], types.FleetSpec]
     inventory: Inventory
     ahead: frozenset[str]
+    gone: frozenset[str] = frozenset()  # uids of fleets that were deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class _Claim:
 
 def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
     """What would be written so that changes can be taken again."""
-    known = recovered_fleets(view.fleets, view.specs, view.inventory, wish.adopt)
+    known = recovered_fleets(view.fleets, view.specs, view.inventory, view.gone, wish.adopt)
     claims = [
         claim for claim in _claims(view, known, wish.adopt) if claim.shard.fleet in known.by_uid
     ]

@@ -6,8 +6,9 @@
 | hosts/<host id> | HostRecord | leader, from an agent's Announce or an operator |
 | fleets/<name> | FleetRecord | leader, from an operator |
 | fleets/<uid>/spec/<generation> | FleetSpec as JSON | leader, once |
+| gone/<uid> | GoneFleet: a fleet that was deleted | leader |
 | assignments/<host id> | Assignment | leader |
-| breaker | whether lost hosts are replaced | leader |
+| breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | audit/<id> | AuditRecord: one accepted change | leader, with the change |
 | freeze | Freeze: why nothing is changed; absent: changes are taken | leader |
@@ -22,6 +23,7 @@ HOSTS = "hosts/"
 FLEETS = "fleets/"
 ASSIGNMENTS = "assignments/"
 BREAKER = "breaker"
+GONE = "gone/"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"
 FREEZE = "freeze"
@@ -41,6 +43,10 @@ def spec(uid: str, generation: int) -> str:
 
 def audit(name: str) -> str:
     return AUDIT + name
+
+
+def gone(uid: str) -> str:
+    return GONE + uid
 
 
 def assignment(host_id: str) -> str:
