@@ -9,7 +9,7 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.output import table
 
-HEADERS = ("WHEN", "WHO", "WHAT", "OF", "CHANGE", "RESULT")
+HEADERS = ("WHEN", "WHO", "WHAT", "OF", "RESULT", "CHANGE")
 
 
 def record_json(one: cluster.AuditRecord) -> dict[str, Any]:
@@ -36,4 +36,4 @@ def _row(one: cluster.AuditRecord) -> tuple[str, ...]:
     when = datetime.fromtimestamp(one.time_unix).strftime("%Y-%m-%d %H:%M:%S")
     about = " ".join(part for part in (one.fleet, one.host) if part)
     change = f"{one.before} -> {one.after}" if one.before else one.after
-    return when, one.actor, one.action, about, change, one.result
+    return when, one.actor, one.action, about, one.result, change

@@ -491,8 +491,8 @@ def test_history_shows_who_changed_what_the_latest_last(
     controller.on("History", cluster.HistoryResponse(records=lines, next=8))
     said = fleetctl("history", "spv", "--host", "h1", "--limit", "2")
     rows = said.out.splitlines()
-    assert rows[0].split() == ["WHEN", "WHO", "WHAT", "OF", "CHANGE", "RESULT"]
-    assert "operator/alice  scale   spv  0 -> 8  accepted" in rows[1] and "cordon" in rows[2]
+    assert rows[0].split() == ["WHEN", "WHO", "WHAT", "OF", "RESULT", "CHANGE"]
+    assert "operator/alice  scale   spv  accepted  0 -> 8" in rows[1] and "cordon" in rows[2]
     assert said.err == "there are older ones: --before 8, or a higher --limit\n"
     (asked,) = controller.asked("History")
     assert (asked.fleet, asked.host, asked.limit, asked.before) == ("spv", "h1", 2, 0)
