@@ -47,6 +47,7 @@ from fleet_controller.store.port import (
     Put,
     Store,
     StoreError,
+    Unavailable,
 )
 
 Result = TypeVar("Result")
@@ -187,9 +188,12 @@ class Reign:
         return self.state.freeze
 
     def raise_if_frozen(self) -> None:
-        """Raises Refused with CHANGES_FROZEN."""
-        if self.frozen or self._doubts.reason:
-            raise freeze.refusal(self.frozen.reason if self.frozen else self._doubts.reason)
+        """Raises Refused with CHANGES_FROZEN; while that is being looked into Unavailable, since
+        another controller may turn out to lead."""
+        if self.frozen:
+            raise freeze.refusal(self.frozen.reason)
+        if self._doubts.reason:
+            raise Unavailable(f"it is being read anew: {self._doubts.reason}")
 
     def ahead(self) -> frozenset[str]:
         """The hosts heard that hold a newer assignment than the store can have given them."""
