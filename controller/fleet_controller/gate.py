@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from fleet.transport import TAKEN_METADATA, Peer, Refusal, Role, abort, peer_of
+from fleet.transport import CALLER_METADATA, TAKEN_METADATA, Peer, Refusal, Role, abort, peer_of
 from fleet_controller.commit import Frozen, Outdated
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.leader import LeadershipLost
@@ -49,13 +49,9 @@ class Gated(Protocol):
 
 def caller(context: Context, roles: tuple[Role, ...]) -> Peer:
     """Who calls. Raises Refusal when the certificate does not entitle to it."""
-    peer = peer_of(context.auth_context())
+    peer = caller_of(context)
     if peer is None:
-        raise Refusal(
-            grpc.StatusCode.UNAUTHENTICATED,
-            "NO_ROLE",
-            "the certificate names no role: make one with 'fleetctl certs user'",
-        )
+        raise nobody()
     if peer.role not in roles:
         wanted = " or ".join(roles)
         raise Refusal(
@@ -63,6 +59,26 @@ def caller(context: Context, roles: tuple[Role, ...]) -> Peer:
             "NOT_ALLOWED",
             f"{peer} may not do this; it takes the role {wanted}",
         )
+    return peer
+
+
+def nobody() -> Refusal:
+    """For a certificate without a role."""
+    return Refusal(
+        grpc.StatusCode.UNAUTHENTICATED,
+        "NO_ROLE",
+        "the certificate names no role: make one with 'fleetctl certs user'",
+    )
+
+
+def caller_of(context: Context) -> Peer | None:
+    """Who calls, or for whom another controller passes the call on; nobody else is believed about
+    whom it speaks for."""
+    peer = peer_of(context.auth_context())
+    if peer is not None and peer.role is Role.CONTROLLER:
+        for key, value in context.invocation_metadata() or ():
+            if key == CALLER_METADATA and (other := Peer.parse(str(value))):
+                return other
     return peer
 
 

@@ -117,6 +117,15 @@ class Election:
         holder = self._key.holder
         return (holder.replica, holder.address) if holder else None
 
+    @property
+    def holder(self) -> Holder | None:
+        """Who the key names, as far as is known."""
+        return self._key.holder
+
+    async def until_over(self, term: int) -> None:
+        """Until the key is known to name another term than this one, or nobody."""
+        await self._key.until(lambda: self._key.holder is None or self._key.holder.term != term)
+
     async def lead(self, work: Callable[[Leadership], Awaitable[None]]) -> None:
         """Campaign, run the work while leading, and again, until cancelled.
 

@@ -26,6 +26,7 @@ from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents_grpc import GrpcDialer
 from fleet_controller.api import ClusterApi
 from fleet_controller.events import EventLog
+from fleet_controller.forwarding import Forwarding, LeaderChannel
 from fleet_controller.leader import Election
 from fleet_controller.reign import ReignSettings, Surroundings
 from fleet_controller.replica import Replica
@@ -82,12 +83,14 @@ async def _serve(settings: Settings, links: int) -> None:
             store, settings.replica, settings.advertise, _uptime, settings.lease_seconds
         )
         replica = Replica(settings.replica, election, around, lambda: str(uuid.uuid4()))
-        server, address = await _server(settings, identity, replica)
+        leader = LeaderChannel(identity)
+        server, address = await _server(settings, identity, replica, leader)
         try:
             _ready(settings, address)
             await _until_stopped(replica, stop)
         finally:
             await server.stop(_GRACE_SECONDS)
+            await leader.close()
             await store.close()
 
 
@@ -118,13 +121,14 @@ def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 async def _server(
-    settings: Settings, identity: Identity, replica: Replica
+    settings: Settings, identity: Identity, replica: Replica, leader: LeaderChannel
 ) -> tuple[grpc.aio.Server, str]:
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
+    forwarding = Forwarding(replica, leader, name, own=("Version",))
+    server = grpc.aio.server(interceptors=(forwarding,), options=SERVER_OPTIONS)
     add_ClusterServiceServicer_to_server(ClusterApi(replica), server)
     alive = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(alive, server)
-    name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
     await alive.set(name, health_pb2.HealthCheckResponse.SERVING)
     reflection.enable_server_reflection(
         (name, health.SERVICE_NAME, reflection.SERVICE_NAME), server

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from fleet_controller.announcements import Announcements
 from fleet_controller.leader import Election, Leadership
+from fleet_controller.leader_key import Holder
 from fleet_controller.operations import Operations
 from fleet_controller.recovery import Recovery
 from fleet_controller.reign import Reign, Surroundings
@@ -79,6 +80,18 @@ class Replica:
             "not chosen yet",
             "",
         )
+
+    @property
+    def leader(self) -> Holder | None:
+        """The other replica that leads, as far as is known; None while this one does, or nobody."""
+        holder = self._election.holder
+        if self._election.leadership or holder is None or not holder.address:
+            return None
+        return None if holder.replica == self.name else holder
+
+    async def until_leader_is_not(self, term: int) -> None:
+        """Until this term is not the one that is known to be under way."""
+        await self._election.until_over(term)
 
     async def _lead(self, leadership: Leadership) -> None:
         """Frozen or taken again, changes begin with fresh links under the same leadership."""

@@ -23,6 +23,8 @@ CONTROLLER_NAME = f"controller.{DOMAIN}"
 ERROR_METADATA = "fleet-error-bin"
 # Sent before the first answer of a console: the leader has it, so no other replica need be asked.
 TAKEN_METADATA = "fleet-taken"
+# For whom a controller passes a call on: `role/name` of the certificate that it was shown.
+CALLER_METADATA = "fleet-caller"
 
 # A peer that vanished without closing is noticed within KEEPALIVE_TIME + KEEPALIVE_TIMEOUT.
 KEEPALIVE_TIME_MS = 60_000
@@ -69,6 +71,12 @@ class Peer:
 
     def __str__(self) -> str:
         return f"{self.role}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Peer | None:
+        """From `role/name`; None for anything else."""
+        role, _, name = text.partition("/")
+        return cls(Role(role), name) if name and role in Role.__members__.values() else None
 
 
 @dataclass(frozen=True, slots=True)
