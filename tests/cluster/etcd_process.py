@@ -126,7 +126,7 @@ class EtcdProcess:
         client = f"{scheme}://{self.endpoint}"
         peer = f"http://127.0.0.1:{self._peer_port}"
         return [
-            _binary(),
+            etcd_binary(),
             f"--name=member-{self._peer_port}",
             f"--data-dir={self.folder / 'data'}",
             f"--listen-client-urls={client}",
@@ -161,7 +161,7 @@ def _readiness(path: Path) -> Iterator[socket.socket]:
         yield ready
 
 
-def _binary() -> str:
+def etcd_binary() -> str:
     found = shutil.which("etcd", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/local/bin")
     if found is None:
         raise RuntimeError("etcd is not installed: apt-get install etcd-server")
