@@ -19,6 +19,7 @@ from fleet.transport import (
     CALLER_METADATA,
     CONTROLLER_NAME,
     ERROR_METADATA,
+    READ_ONLY_METADATA,
     TAKEN_METADATA,
     Identity,
     Refusal,
@@ -37,7 +38,7 @@ CONNECT_SECONDS = 2.0
 # A leader that comes back at its address is found again within this.
 _RECONNECT_MS = 1_000
 # Of the leader's metadata, what is meant for the caller.
-_MEANT_FOR_CALLERS = (ERROR_METADATA, TAKEN_METADATA)
+_MEANT_FOR_CALLERS = (ERROR_METADATA, READ_ONLY_METADATA, TAKEN_METADATA)
 # What ends a call without a word of the leader's.
 _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
 
@@ -211,5 +212,5 @@ def _gone(leader: Holder) -> Refusal:
         grpc.StatusCode.UNAVAILABLE,
         "LEADER_GONE",
         f"the controller that led, {leader.replica} at {leader.address}, went away before it had "
-        "answered: a change may or may not stand",
+        "answered",
     )

@@ -9,7 +9,16 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from fleet.transport import CALLER_METADATA, TAKEN_METADATA, Peer, Refusal, Role, abort, peer_of
+from fleet.transport import (
+    CALLER_METADATA,
+    READ_ONLY_METADATA,
+    TAKEN_METADATA,
+    Peer,
+    Refusal,
+    Role,
+    abort,
+    peer_of,
+)
 from fleet_controller.commit import Frozen, Outdated
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.leader import LeadershipLost
@@ -123,12 +132,13 @@ def refusal_of(error: Exception) -> Refusal:
 
 
 def asks(
-    roles: tuple[Role, ...],
+    roles: tuple[Role, ...], *, recalls: bool = False
 ) -> Callable[
     [Callable[[Any, Leading, Request, Peer], Awaitable[Response]]],
     Callable[[Any, Request, Context], Awaitable[Response]],
 ]:
-    """A method that the leader answers to callers of these roles."""
+    """A method that the leader answers to callers of these roles. `recalls`: while there is none,
+    whoever led last answers it from what it knew, and says so."""
 
     def gate(
         method: Callable[[Any, Leading, Request, Peer], Awaitable[Response]],
@@ -137,13 +147,26 @@ def asks(
         async def gated(self: Gated, request: Request, context: Context) -> Response:
             try:
                 peer = caller(context, roles)
-                return await method(self, self.replica.leading(), request, peer)
+                leading = _leading_or_past(self.replica, context) if recalls else None
+                return await method(self, leading or self.replica.leading(), request, peer)
             except Exception as error:
                 await abort(context, refusal_of(error))
 
         return gated
 
     return gate
+
+
+def _leading_or_past(replica: Replica, context: Context) -> Leading:
+    """Raises NotLeading where there is neither."""
+    try:
+        return replica.leading()
+    except NotLeading:
+        if (past := replica.past()) is None:
+            raise
+        told = f"{past.seconds:.1f} {past.reason}".encode()
+        context.set_trailing_metadata(((READ_ONLY_METADATA, told),))
+        return past.leading
 
 
 @dataclass(frozen=True, slots=True)

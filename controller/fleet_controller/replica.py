@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fleet_controller.announcements import Announcements
 from fleet_controller.leader import Election, Leadership
@@ -21,6 +22,15 @@ class NotLeading(Exception):
     def __init__(self, message: str, address: str) -> None:
         super().__init__(message)
         self.address = address
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A leadership that is over: why, and how many seconds ago what is known of it was true."""
+
+    leading: Leading
+    reason: str
+    seconds: float
 
 
 class Leading:
@@ -60,6 +70,9 @@ class Replica:
         self._election = election
         self._new_uid = new_uid
         self._leading: Leading | None = None
+        self._last: Leading | None = None
+        self._last_term = 0
+        self._lost_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -69,6 +82,7 @@ class Replica:
         """What to ask. Raises NotLeading."""
         leading, leadership = self._leading, self._election.leadership
         if leading and leadership and leadership.valid() and leading.reign.ready.is_set():
+            self._last = None  # as large as its successor
             return leading
         if leadership:
             raise NotLeading("this controller has just become the leader and still reads", "")
@@ -80,6 +94,20 @@ class Replica:
             "not chosen yet",
             "",
         )
+
+    def past(self) -> Past | None:
+        """What this replica knew when it led, while nobody is known to have led since, so that
+        nobody knows better; None otherwise. It ages, and nothing may be changed on its ground."""
+        holder = self._election.holder
+        led_since = holder is not None and holder.term > self._last_term
+        if self._last is None or self._election.leadership or led_since:
+            return None
+        store = self.around.store.description
+        reason = (
+            f"no controller leads, as {store} cannot be reached or has no quorum; this is what "
+            f"{self.name} knew when it led"
+        )
+        return Past(self._last, reason, self.around.clock() - self._lost_at)
 
     @property
     def leader(self) -> Holder | None:
@@ -96,8 +124,11 @@ class Replica:
     async def _lead(self, leadership: Leadership) -> None:
         """Frozen or taken again, changes begin with fresh links under the same leadership."""
         while True:
-            self._leading = Leading(leadership, self.around, self._new_uid)
+            leading = self._leading = Leading(leadership, self.around, self._new_uid)
             try:
-                await self._leading.run()
+                await leading.run()
             finally:
                 self._leading = None
+                if leading.reign.ready.is_set():
+                    self._last, self._last_term = leading, leadership.term_revision
+                    self._lost_at = self.around.clock()

@@ -66,8 +66,10 @@ def cli(ctx: click.Context) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line, and returns its exit code. Nothing is raised."""
+    session = Session()
     try:
-        code: Any = cli.main(list(arguments), "fleetctl", standalone_mode=False, obj=Session())
+        code: Any = cli.main(list(arguments), "fleetctl", standalone_mode=False, obj=session)
+        _mark(session)
     except Trouble as trouble:
         return _told(trouble.message, trouble.code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -91,6 +93,12 @@ def run(arguments: Sequence[str]) -> int:
         said = f"internal error: {type(error).__name__}: {error}; MEGAFLEET_DEBUG=1 shows where"
         return _told(said, ExitCode.FAILED)
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _mark(session: Session) -> None:
+    """Says of what was shown that it is of the past, where it is."""
+    if mark := session.read_only:
+        click.echo(f"fleetctl: {mark}", err=True)
 
 
 def _usage(error: click.ClickException) -> int:

@@ -53,6 +53,8 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "breaker": breaker_json(response),
         "freeze": freeze_json(response),
         "durable": response.durable,
+        "read_only": response.read_only or None,
+        "as_of_seconds": round(response.as_of_seconds, 3) if response.read_only else None,
         "server_seconds": round(response.server_seconds, 6),
         "fleets": fleets,
     }

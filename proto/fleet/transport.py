@@ -23,6 +23,8 @@ CONTROLLER_NAME = f"controller.{DOMAIN}"
 ERROR_METADATA = "fleet-error-bin"
 # Sent before the first answer of a console: the leader has it, so no other replica need be asked.
 TAKEN_METADATA = "fleet-taken"
+# After an answer made from what was known last: its age in seconds, a space, and why in UTF-8.
+READ_ONLY_METADATA = "fleet-read-only-bin"
 # For whom a controller passes a call on: `role/name` of the certificate that it was shown.
 CALLER_METADATA = "fleet-caller"
 

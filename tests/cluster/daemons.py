@@ -152,6 +152,9 @@ class Hollow(Daemon):
 
     def start(self) -> None:
         """Return at once; its hosts are live some time later."""
+        self.begin()
+
+    def begin(self) -> None:
         self.launch(
             "fleet-hollow", "--hosts", self._span, "--certificates", str(self._certificates),
             "--endpoints", self._endpoint, "--state", str(self.folder / f"{self.name}-state"),

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 
+from fleet.etcd import rpc_pb2 as rpc
+from fleet.etcd.rpc_pb2_grpc import KVStub
+from fleet.ranges import IndexSet, parse_ranges
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
+from fleet_controller.core.model import Assignment, FleetRecord
+from fleet_controller.store.codec import decode
+from fleet_controller.store.keys import LEADER
 from fleetctl.connection import Cluster
 from fleetctl.contexts import ClusterContext
 from tests.certificates import issue
 from tests.cluster.daemons import Controller, Daemon, Hollow, channel_to, eventually, stub_for
 from tests.cluster.etcd_process import etcd_binary, free_ports
+
+PREFIX = "/megafleet/"
 
 
 class Wiring(Protocol):
@@ -81,7 +89,7 @@ class ReplicatedCluster:
             self._hollow(f"hollow-{at}", folder, first, min(hosts, first + share - 1), per_host)
             for at, first in enumerate(range(1, hosts + 1, share), start=1)
         ]
-        self._operator = issue(folder / "operator", Role.OPERATOR, "tester")
+        self.operator = issue(folder / "operator", Role.OPERATOR, "tester")
         self._channels = {one.name: channel_to(one.address) for one in self.controllers}
         self.stubs = {name: stub_for(channel) for name, channel in self._channels.items()}
 
@@ -92,7 +100,7 @@ class ReplicatedCluster:
 
     def client(self, endpoints: Sequence[str] = (), timeout: float = 10.0) -> Cluster:
         """What fleetctl reaches the cluster by."""
-        context = ClusterContext.with_identity(list(endpoints or self.endpoints), self._operator)
+        context = ClusterContext.with_identity(list(endpoints or self.endpoints), self.operator)
         return Cluster(context, timeout)
 
     def __enter__(self) -> ReplicatedCluster:
@@ -187,3 +195,74 @@ class ReplicatedCluster:
                 error = failed
         assert error is not None
         raise error
+
+    def total(self, fleet: str) -> int:
+        return self.status(fleet).fleets[0].total
+
+    # Past the controllers --------------------------------------------------------------------
+
+    def listings(self, fleet_uid: str) -> dict[str, dict[str, Any]]:
+        """What the drivers of each host hold of a fleet; hosts without any are left out."""
+        found = {host: one.listing(host) for one in self.hollows for host in one.hosts}
+        return {host: held[fleet_uid] for host, held in found.items() if fleet_uid in held}
+
+    def running(self, fleet_uid: str) -> int:
+        return sum(one.listing().get(fleet_uid, {"running": 0})["running"] for one in self.hollows)
+
+    def digest(self, fleet: str) -> list[str]:
+        """Which VMs exist and when each was born: the same exactly when nothing was changed."""
+        held = self.listings(self.uid(fleet))
+        return [f"{host} {held[host]['births_digest']}" for host in sorted(held)]
+
+    def uid(self, fleet: str) -> str:
+        return self.records()[fleet].uid
+
+    def records(self) -> dict[str, FleetRecord]:
+        return {
+            key.removeprefix("fleets/"): decode(FleetRecord, key, value)
+            for key, value in self.stored().items()
+            if key.startswith("fleets/") and key.count("/") == 1
+        }
+
+    def assignments(self) -> dict[str, Assignment]:
+        prefix = "assignments/"
+        return {
+            key.removeprefix(prefix): decode(Assignment, key, value)
+            for key, value in self.stored().items()
+            if key.startswith(prefix)
+        }
+
+    def stored(self) -> dict[str, bytes]:
+        """What is in etcd, but for who leads."""
+        first, end = PREFIX.encode(), PREFIX.encode()[:-1] + b"0"
+        request = rpc.RangeRequest(key=first, range_end=end)
+        answer = eventually(lambda: self._range(request), "etcd answers")
+        assert answer is not None
+        found = {kv.key.decode().removeprefix(PREFIX): kv.value for kv in answer.kvs}
+        found.pop(LEADER, None)
+        return found
+
+    def _range(self, request: rpc.RangeRequest) -> rpc.RangeResponse | None:
+        for member in self.members:
+            try:
+                with grpc.insecure_channel(member.client) as channel:
+                    return KVStub(channel).Range(request, timeout=2.0)
+            except grpc.RpcError:
+                continue
+        return None
+
+    def check(self, fleet: str, total: int) -> None:
+        """Of a fleet that has converged: what runs is what was asked for and what etcd says."""
+        record = self.records()[fleet]
+        assert record.total == total
+        assigned = {host: one.indices(record.uid) for host, one in self.assignments().items()}
+        together = IndexSet.union_of(assigned.values())
+        assert sum(map(len, assigned.values())) == len(together), "an index is assigned twice"
+        assert together == IndexSet.span(0, total)
+        held = self.listings(record.uid)
+        for host, indices in assigned.items():
+            found = held.get(host, {"running": 0, "indices": "", "duplicates": 0})
+            has = parse_ranges(found["indices"]) if found["indices"] else IndexSet()
+            assert has == indices, f"{host} holds {has} and is to hold {indices}"
+            assert (found["running"], found["duplicates"]) == (len(indices), 0), host
+        assert not set(held) - set(assigned), "a host holds what nobody gave it"

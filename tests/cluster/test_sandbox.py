@@ -136,6 +136,33 @@ def test_up_restarts_what_has_died_and_nothing_else_and_down_leaves_nothing(home
     assert "contexts" not in Path(home.environment["MEGAFLEET_CONFIG"]).read_text()
 
 
+def test_replicas_are_brought_up_repaired_and_taken_down_together(home: Home) -> None:
+    home.run("up", "--hosts", "4", "--per-host", "10", "--controllers", "3", "--etcd", "3")
+    first = home.status()
+    before = {one["name"]: one["pid"] for one in first["processes"]}
+    assert (first["state"], first["hosts"]["live"], len(first["endpoints"])) == ("up", 4, 3)
+    names = [one["name"] for one in first["processes"] if one["kind"] != "hollow"]
+    assert names == [f"{kind}-{n}" for kind in ("etcd", "controller") for n in (1, 2, 3)]
+    leaders = [one["name"] for one in first["processes"] if one["leader"]]
+    assert len(leaders) == 1
+    context = Path(home.environment["MEGAFLEET_CONFIG"]).read_text()
+    assert all(endpoint in context for endpoint in first["endpoints"])
+
+    for name in (leaders[0], "etcd-2"):
+        kill(before[name])
+    home.run("up")
+    after = home.pids()
+    assert {name for name in before if after[name] != before[name]} == {leaders[0], "etcd-2"}
+    assert home.status()["hosts"]["live"] == 4
+
+    _, said = home.run("up", "--controllers", "1", code=2)
+    assert "has controllers 3 and cannot change it to 1" in said
+    home.run("down")
+    assert home.processes() == []
+    _, said = home.run("up", "--store", "memory", "--controllers", "3", code=1)
+    assert "a store in memory is in one controller alone" in said
+
+
 def test_two_sandboxes_do_not_disturb_each_other(home: Home) -> None:
     home.run("up", "--name", "one", "--hosts", "1", "--store", "memory")
     home.run("up", "--name", "two", "--hosts", "1", "--store", "memory")

@@ -82,7 +82,9 @@ def _follow(session: Session, request: cluster.ListEventsRequest, after: int) ->
     while True:
         request.after = after
         try:
-            answer = session.cluster.call(lambda stub: stub.ListEvents, request, limit)
+            answer = session.cluster.call(
+                lambda stub: stub.ListEvents, request, limit, takes=WAIT_SECONDS
+            )
         except Unavailable as trouble:
             if reachable:
                 note(f"{trouble.message}; still waiting")

@@ -146,7 +146,7 @@ def _set_cordon(session: Session, host: str, *, cordoned: bool) -> None:
     from fleetctl.host_view import host_json
 
     request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
-    answer = connection.change(lambda stub: stub.SetCordon, request)
+    answer = connection.change(lambda stub: stub.SetCordon, request, again=True)
     if session.json:
         say_json(host_json(answer))
     else:
