@@ -28,6 +28,7 @@ from fleet_controller.api import ClusterApi
 from fleet_controller.events import EventLog
 from fleet_controller.forwarding import Forwarding, LeaderChannel
 from fleet_controller.leader import Election
+from fleet_controller.lookout import Lookout
 from fleet_controller.reign import ReignSettings, Surroundings
 from fleet_controller.replica import Replica
 from fleet_controller.settings import Settings, parse
@@ -87,21 +88,23 @@ async def _serve(settings: Settings, links: int) -> None:
         server, address = await _server(settings, identity, replica, leader)
         try:
             _ready(settings, address)
-            await _until_stopped(replica, stop)
+            await _until_stopped(replica, Lookout(replica, leader), stop)
         finally:
             await server.stop(_GRACE_SECONDS)
             await leader.close()
             await store.close()
 
 
-async def _until_stopped(replica: Replica, stop: asyncio.Event) -> None:
+async def _until_stopped(replica: Replica, lookout: Lookout, stop: asyncio.Event) -> None:
     """Raises CannotRun when the store has become another one, or holds what nobody understands:
     to go on without a record would be to place its VMs a second time."""
     try:
         async with asyncio.TaskGroup() as group:
             leading = group.create_task(replica.run())
+            looking = group.create_task(lookout.run())
             await stop.wait()
             sdnotify.SystemdNotifier().notify("STOPPING=1")
+            looking.cancel()
             leading.cancel()
     except* StoreReplaced as replaced:
         raise CannotRun(

@@ -121,6 +121,17 @@ class Replica:
         """Until this term is not the one that is known to be under way."""
         await self._election.until_over(term)
 
+    async def another_leads(self) -> Holder:
+        """Wait until another replica leads, as far as is known."""
+        while (leader := self.leader) is None:
+            await self._election.until_changed()
+        return leader
+
+    async def depose(self, leader: Holder) -> None:
+        """End the leadership of a replica that is known to be gone, without waiting for its
+        lease. Its successor need not be this one."""
+        await self._election.depose(leader)
+
     async def _lead(self, leadership: Leadership) -> None:
         """Frozen or taken again, changes begin with fresh links under the same leadership."""
         while True:

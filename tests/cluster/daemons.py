@@ -116,6 +116,7 @@ class Controller(Daemon):
         self._identity = issue(folder / "identity", Role.CONTROLLER, replica)
         self._ready = folder / "ready"
         self._store = store
+        self.lease_seconds = 3
 
     def start(self) -> None:
         """Return when it serves; whether it leads is another matter."""
@@ -130,8 +131,8 @@ class Controller(Daemon):
         self._ready.unlink(missing_ok=True)
         self.launch(
             "fleet-controller", "--listen", self.address, "--identity", str(self._identity),
-            "--store", self._store, "--replica", self.name, "--lease-seconds", "3",
-            "--ready-file", str(self._ready),
+            "--store", self._store, "--replica", self.name, "--ready-file", str(self._ready),
+            "--lease-seconds", str(self.lease_seconds),
         )  # fmt: skip
 
 

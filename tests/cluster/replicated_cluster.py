@@ -75,9 +75,11 @@ class ReplicatedCluster:
         processes: int = 2,
         members: int = 3,
         wiring: Wiring | None = None,
+        lease_seconds: int = 3,
     ) -> None:
         self.live = hosts
         self._wiring = wiring or Loopback()
+        self._lease_seconds = lease_seconds
         self.members = [self._member(f"etcd-{n}", folder) for n in range(1, members + 1)]
         for member in self.members:
             member.peers = ",".join(f"{one.name}={one.peer}" for one in self.members)
@@ -140,6 +142,7 @@ class ReplicatedCluster:
         address, within = self._wiring.place(name)
         made = Controller(folder / name, store, name, f"{address}:{free_ports(1)[0]}")
         made.within = within
+        made.lease_seconds = self._lease_seconds
         return made
 
     def _hollow(self, name: str, folder: Path, first: int, last: int, per_host: int) -> Hollow:
