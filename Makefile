@@ -38,6 +38,13 @@ test: setup-dev
 bench: setup-dev
 	$(BIN)/python -m tests.bench
 
+## make chaos       kills, stops and partitions at random on real processes: MINUTES= SEED= HOSTS=
+MINUTES ?= 5
+SEED ?=
+.PHONY: chaos
+chaos: setup-dev
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(HOSTS),--hosts $(HOSTS))
+
 ## make proto       regenerate the committed stubs from proto/**/*.proto
 .PHONY: proto
 proto: setup-dev

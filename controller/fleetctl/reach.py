@@ -54,6 +54,10 @@ class Reach:
             self._stubs[endpoint] = ClusterServiceStub(self._channel(endpoint))
         return self._stubs[endpoint]
 
+    def close(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+
     def first(self, endpoints: Sequence[str], seconds: float) -> tuple[str, bool]:
         """The first of these to have a connection, those in front having a head start, and True;
         where none has one, the first, and False."""
