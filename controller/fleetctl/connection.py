@@ -287,11 +287,6 @@ class Cluster:
         self._first = endpoint
         return conversation
 
-    def close(self) -> None:
-        """Ends all connections. A process that ends needs not."""
-        if self._reach is not None:
-            self._reach.close()
-
     def _pause_or_raise(self, failures: list[Failure], deadline: float) -> None:
         """Wait a moment for a leader to be elected; Trouble when nobody else can help."""
         electing = most_telling(failures).passing

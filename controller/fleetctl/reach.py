@@ -25,7 +25,7 @@ HEAD_START = 0.5
 CONNECT_SECONDS = 3.0
 # A server that has been stopped is noticed within the sum of both, while a stream is silent.
 # Controllers refuse pings more often than every 15 s.
-KEEPALIVE_TIME_MS = 16_000
+KEEPALIVE_TIME_MS = 20_000
 KEEPALIVE_TIMEOUT_MS = 4_000
 # A controller that comes back at its address is found again within this.
 RECONNECT_MS = 1_000
@@ -53,10 +53,6 @@ class Reach:
         if endpoint not in self._stubs:
             self._stubs[endpoint] = ClusterServiceStub(self._channel(endpoint))
         return self._stubs[endpoint]
-
-    def close(self) -> None:
-        for channel in self._channels.values():
-            channel.close()
 
     def first(self, endpoints: Sequence[str], seconds: float) -> tuple[str, bool]:
         """The first of these to have a connection, those in front having a head start, and True;

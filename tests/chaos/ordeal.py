@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
 
@@ -60,7 +59,6 @@ class Operator:
         if self._failed is not None:
             raise self._failed
         assert not self._thread.is_alive(), f"no change is accepted {ACCEPT_SECONDS:.0f} s later"
-        self._client.close()
 
     def _work(self) -> None:
         try:
@@ -70,7 +68,8 @@ class Operator:
             self._failed = error
 
     def _scale(self, total: int) -> None:
-        request = cluster.ScaleRequest(fleet=FLEET, total=total)
+        # What does not fit while hosts are away is placed when they are back.
+        request = cluster.ScaleRequest(fleet=FLEET, total=total, partial=True)
         started = time.monotonic()
         while True:
             try:
@@ -99,12 +98,12 @@ class Ordeal:
         self._random = Random(seed)
         self._most = most
         self._say = say
+        self._client = under.client(timeout=5.0)
         self.outcome = Outcome()
 
     def prepare(self) -> None:
         request = cluster.ApplyFleetRequest(name=FLEET, spec=spec())
-        with closing(self._under.client()) as client:
-            client.change(lambda stub: stub.ApplyFleet, request, again=True)
+        self._client.change(lambda stub: stub.ApplyFleet, request, again=True)
 
     def round(self, seconds: float) -> None:
         """Faults for so long; then all must be as the last accepted change asked for. Raises
@@ -162,22 +161,19 @@ class Ordeal:
                 self._net.mend()
 
     def _until_converged(self, total: int) -> None:
-        client = self._under.client(timeout=5.0)
-
         def look() -> bool:
             for part in self._under.parts.values():
                 part.must_run()
             try:
                 request = cluster.StatusRequest(fleet=FLEET)
-                answer = client.call(lambda stub: stub.Status, request)
+                answer = self._client.call(lambda stub: stub.Status, request)
             except Unavailable:
                 return False
             found = answer.fleets[0]
             live = answer.hosts.live == self._under.live
             return live and found.converged and found.total == total and not answer.read_only
 
-        with closing(client):
-            eventually(look, f"{total:,} VMs run as asked", CONVERGE_SECONDS)
+        eventually(look, f"{total:,} VMs run as asked", CONVERGE_SECONDS)
 
     def _note(self, faults: list[Fault], operator: Operator) -> None:
         out = self.outcome
