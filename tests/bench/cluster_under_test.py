@@ -78,7 +78,7 @@ class ClusterUnderTest:
 
     def client(self) -> Cluster:
         """What fleetctl reaches its controllers by."""
-        operator = self._certificates / "operator"
+        operator = self.certificates / "operator"
         return Cluster(ClusterContext.with_identity(self.description["endpoints"], operator), 10.0)
 
     def fleetctl(self, *arguments: str) -> str:
