@@ -24,7 +24,7 @@ from fleetctl.conversation import Conversation, NotTaken, Said, opened
 from fleetctl.failure import Failure, failure_of, most_telling, trouble
 from fleetctl.outcome import NoAnswer, Trouble, Unavailable, Unreachable
 from fleetctl.own_certificate import fault
-from fleetctl.reach import CONNECT_SECONDS, Reach
+from fleetctl.reach import CONNECT_SECONDS, HEAD_START, Reach
 from fleetctl.read_only import ReadOnly, read_only_mark
 from fleetctl.silence import Silence
 
@@ -132,7 +132,7 @@ class Cluster:
         failures: list[Failure] = []
         untried = self._replicas()
         while untried:
-            endpoint, most = self._next(untried, deadline - self.clock())
+            endpoint, most = self._next(untried, deadline - self.clock(), failures)
             share = max(0.1, deadline - self.clock() - takes) / (len(untried) + 1) + takes
             share = min(share, max(0.1, most))
             try:
@@ -179,7 +179,7 @@ class Cluster:
         failures: list[Failure] = []
         untried = self._replicas()
         while untried:
-            endpoint, most = self._next(untried, timeout)
+            endpoint, most = self._next(untried, timeout, failures)
             heard = False
             call = rpc(self._reached.stub(endpoint))(request, timeout=timeout)
             listening = Silence(call, min(silence, most + 1))
@@ -223,7 +223,7 @@ class Cluster:
             failures: list[Failure] = []
             untried = self._replicas()
             while untried:
-                endpoint, _ = self._next(untried, deadline - self.clock())
+                endpoint, _ = self._next(untried, deadline - self.clock(), failures)
                 call = rpc(self._reached.stub(endpoint))(request)
                 try:
                     for answer in call:
@@ -256,7 +256,7 @@ class Cluster:
             failures: list[Failure] = []
             untried = self._replicas()
             while untried:
-                endpoint, most = self._next(untried, deadline - self.clock())
+                endpoint, most = self._next(untried, deadline - self.clock(), failures)
                 share = min(max(0.1, deadline - self.clock()) / (len(untried) + 1), max(0.1, most))
                 try:
                     return self._opened(rpc, endpoint, said, share)
@@ -306,14 +306,19 @@ class Cluster:
             endpoints = [self._first, *(one for one in endpoints if one != self._first)]
         return endpoints
 
-    def _next(self, untried: list[str], seconds: float) -> tuple[str, float]:
+    def _next(
+        self, untried: list[str], seconds: float, failures: list[Failure]
+    ) -> tuple[str, float]:
         """Takes the one that is asked next out of those that have not been, and how long it may
-        take to answer: one that does not even connect keeps nobody from asking the others again."""
+        take to answer: one that does not even connect keeps nobody from asking the others again,
+        least of all while those wait for a leader."""
         if len(self.context.endpoints) == 1 and len(untried) == 1:
             return untried.pop(), seconds
-        endpoint, connected = self._reached.first(untried, seconds)
+        electing = any(failure.passing for failure in failures)
+        patience = min(seconds, HEAD_START if electing else CONNECT_SECONDS)
+        endpoint, connected = self._reached.first(untried, patience)
         untried.remove(endpoint)
-        return endpoint, seconds if connected else min(seconds, CONNECT_SECONDS)
+        return endpoint, seconds if connected else patience
 
     @property
     def _reached(self) -> Reach:

@@ -56,8 +56,8 @@ class Reach:
 
     def first(self, endpoints: Sequence[str], seconds: float) -> tuple[str, bool]:
         """The first of these to have a connection, those in front having a head start, and True;
-        where none has one, the first, and False."""
-        deadline = time.monotonic() + min(seconds, CONNECT_SECONDS)
+        where none has one within so many seconds, the first, and False."""
+        deadline = time.monotonic() + seconds
         with _Dials() as dials:
             for endpoint in endpoints:
                 dials.begin(endpoint, self._channel(endpoint))

@@ -67,6 +67,22 @@ def test_a_leader_that_is_killed_is_followed_by_another(replicas: ReplicatedClus
     leader.start()
 
 
+def test_a_question_outlives_a_leader_that_is_stopped(
+    replicas: ReplicatedCluster, tmp_path: Path
+) -> None:
+    scale(replicas, 30)
+    leader = replicas.leader()
+    others = [one.address for one in replicas.controllers if one is not leader]
+    pause(leader)
+    try:
+        for endpoints in ((leader.address, *others), (*others, leader.address)):
+            said = Fleetctl(tmp_path, endpoints, replicas.operator)("status", "spv", "-o", "json")
+            assert (said.code, said.json["total"], said.json["read_only"]) == (0, 30, None)
+    finally:
+        resume(leader)
+    replicas.until_live()
+
+
 def test_a_leader_that_was_stopped_and_wakes_changes_nothing(replicas: ReplicatedCluster) -> None:
     scale(replicas, 50)
     old = replicas.leader()
