@@ -33,6 +33,13 @@ _CODES = {
     Reason.NO_FLEET_NUMBER: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DUPLICATE_HOST: grpc.StatusCode.ALREADY_EXISTS,
     Reason.HOST_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.HOST_NOT_LOST: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.HOST_LOST: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.HOST_IN_USE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NO_SUCH_GENERATION: grpc.StatusCode.NOT_FOUND,
+    Reason.NOTHING_TO_CHANGE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.ROLLOUT_UNDER_WAY: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.ROLLOUT_STATE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
 }
 

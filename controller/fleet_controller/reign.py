@@ -20,8 +20,17 @@ from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
 from fleet_controller.commit import Committer, Outdated, Write
 from fleet_controller.core.changes import without_tombstones
-from fleet_controller.core.model import Assignment, ClusterView, Health, HostView, Meta
-from fleet_controller.core.placement import FleetPlan, Placement, place
+from fleet_controller.core.model import (
+    Assignment,
+    ClusterView,
+    Health,
+    HostRecord,
+    HostView,
+    Meta,
+    RolloutState,
+)
+from fleet_controller.core.passes import MOVES_AT_ONCE, Pass, decide
+from fleet_controller.core.placement import FleetPlan, Placement
 from fleet_controller.events import EventLog
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
@@ -51,6 +60,8 @@ class ReignSettings:
     # Between two passes that nobody waits for, so that a stream of reports costs few of them.
     pass_interval: float = 0.5
     store_retry: float = 1.0
+    # VMs that hosts prepare at once for others that are drained; no seconds.
+    moves_at_once: int = MOVES_AT_ONCE
     links: LinkSettings = field(default_factory=LinkSettings)
 
 
@@ -83,7 +94,9 @@ class Reign:
         self.sightings = Sightings(around.events)
         self.changing = asyncio.Lock()  # held by whoever decides and writes
         self.plans: Mapping[str, FleetPlan] = {}
+        self.last_pass = Pass()
         self.ready = asyncio.Event()  # the store has been read
+        self._rolling: set[str] = set()  # uids of fleets that are being rolled out
         self._messages = AssignmentMessages(self.state)
         self._wake = Pulse()
         self._urgent = asyncio.Event()
@@ -117,16 +130,25 @@ class Reign:
 
     def view(self) -> ClusterView:
         """A snapshot to decide from."""
-        hosts = {}
-        for host_id, record in self.state.hosts.items():
-            seen = self.observed.host(host_id)
-            assignment = self.state.assignments.get(host_id, NOTHING)
-            hosts[host_id] = HostView(
-                record, assignment, self._reachable(host_id), seen.released, seen.orphans
-            )
+        state = self.state
+        hosts = {host_id: self.host_view(host_id, one) for host_id, one in state.hosts.items()}
         return ClusterView(
-            self.state.revision, hosts, dict(self.state.fleets), dict(self.state.specs)
-        )
+            state.revision, hosts, dict(state.fleets), dict(state.specs), dict(state.rollouts),
+            {
+                uid: self.observed.standing(uid)
+                for uid, rollout in state.rollouts.items()
+                if rollout.state is RolloutState.RUNNING
+            },
+        )  # fmt: skip
+
+    def host_view(self, host_id: str, record: HostRecord) -> HostView:
+        """One host of it."""
+        seen = self.observed.host(host_id)
+        assignment = self.state.assignments.get(host_id, NOTHING)
+        return HostView(
+            record, assignment, self._reachable(host_id), seen.released, seen.orphans,
+            tuple((uid, birth, have) for (uid, birth, _), have in seen.prepared.items()),
+        )  # fmt: skip
 
     def wake(self) -> None:
         """Somebody waits: plan at once."""
@@ -148,7 +170,8 @@ class Reign:
 
     def reported(self, host_id: str, report: wire.Report) -> None:
         epoch = self.state.mod_revision(keys.assignment(host_id))
-        if self.observed.reported(host_id, report, epoch):
+        matters = self.observed.reported(host_id, report, epoch)
+        if matters or any(shard.fleet_uid in self._rolling for shard in report.shards):
             self._wake.beat()
 
     def lost_sight(self, host_id: str) -> None:
@@ -237,19 +260,36 @@ class Reign:
         if not self.state.fleets:
             return
         view = self.view()
-        placement = await self.in_executor(lambda: place(view))
-        self.plans = placement.fleets
+        most = self._around.settings.moves_at_once
+        decided = await self.in_executor(lambda: decide(view, most))
+        self.last_pass, self.plans = decided, decided.plans
         self.observed.pulse.beat()
         self.committer.refuse_if_past(view.revision)
-        await self.committer.write(self.assignment_writes(placement))
+        await self._write_rollouts(decided)
+        await self.committer.write(assignment_writes(decided.assignments))
         await self._finish_deletions()
+
+    async def _write_rollouts(self, decided: Pass) -> None:
+        """Rollouts that have ended, each with the fleet that is another by it. That one is over
+        is written before anything is decided from it."""
+        for record in decided.rollouts:
+            writes: list[Write] = [Put(keys.rollout(record.fleet), encode(record))]
+            fleet = decided.fleets.get(record.fleet)
+            if fleet:
+                writes.append(Put(keys.fleet(fleet.name), encode(fleet)))
+            await self.committer.write_one(writes)
+            name = fleet.name if fleet else self._name_of(record.fleet)
+            why = f": {record.why}" if record.why else ""
+            what = f"the rollout of {name} to generation {record.to_generation} is"
+            self.events.add("rollout_" + record.state, f"{what} {record.state}{why}", fleet=name)
+
+    def _name_of(self, uid: str) -> str:
+        fleet = self.state.fleet_by_uid(uid)
+        return fleet.name if fleet else uid
 
     def assignment_writes(self, placement: Placement) -> list[Write]:
         """The assignments a placement changes, as writes."""
-        return [
-            Put(keys.assignment(host), encode(assignment))
-            for host, assignment in placement.assignments.items()
-        ]
+        return assignment_writes(placement.assignments)
 
     async def _finish_deletions(self) -> None:
         for fleet in list(self.state.fleets.values()):
@@ -267,6 +307,7 @@ class Reign:
         return [
             *(Put(keys.assignment(host), encode(one)) for host, one in cleared.items()),
             *(Delete(keys.spec(*key)) for key in self.state.specs if key[0] == uid),
+            *([Delete(keys.rollout(uid))] if uid in self.state.rollouts else []),
         ]
 
     async def _read_when_possible(self) -> None:
@@ -282,7 +323,7 @@ class Reign:
 
     def _record_changed(self, kind: str, name: str) -> None:
         if kind == "assignments":
-            self.observed.assigned(name, self.state.assignments.get(name, Assignment()))
+            self.observed.assigned(name, self._known_assignment(name))
             self.links.push(name)
             return
         if kind == "hosts":
@@ -291,5 +332,23 @@ class Reign:
                 self.links.host(name, record.address)
             else:
                 self.links.forget(name)
+                self.observed.removed(name)
+            if self.observed.host(name).assignment != self._known_assignment(name):
+                self.observed.assigned(name, self._known_assignment(name))
+        if kind == "rollouts":
+            rollout = self.state.rollouts.get(name)
+            rolls = rollout is not None and rollout.state is RolloutState.RUNNING
+            (self._rolling.add if rolls else self._rolling.discard)(name)
         self._messages.forget()
         self._wake.beat()
+
+    def _known_assignment(self, host_id: str) -> Assignment:
+        """What a removed host is still to let go is nobody's to count: it holds nothing."""
+        if host_id not in self.state.hosts:
+            return NOTHING
+        return self.state.assignments.get(host_id, NOTHING)
+
+
+def assignment_writes(assignments: Mapping[str, Assignment]) -> list[Write]:
+    """Assignments by host id, as writes."""
+    return [Put(keys.assignment(host), encode(one)) for host, one in assignments.items()]

@@ -10,6 +10,7 @@ from fleet_controller.leader import Election, Leadership
 from fleet_controller.operations import Operations
 from fleet_controller.reign import Reign, Surroundings
 from fleet_controller.relay import Relay
+from fleet_controller.upkeep import Upkeep
 
 
 class NotLeading(Exception):
@@ -28,6 +29,7 @@ class Leading:
     ) -> None:
         self.reign = Reign(leadership, around)
         self.operations = Operations(self.reign, uid)
+        self.upkeep = Upkeep(self.reign, self.operations)
         self.announcements = Announcements(self.reign)
         self.relay = Relay(self.reign)
 

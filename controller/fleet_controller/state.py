@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta
+from fleet_controller.core.model import (
+    Assignment,
+    FleetRecord,
+    HostRecord,
+    Meta,
+    RolloutRecord,
+)
 from fleet_controller.store import keys
 from fleet_controller.store.codec import Record, decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
@@ -29,6 +35,8 @@ class ClusterState:
         self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
         self._mods: dict[str, int] = {}  # the mod_revision of each key that is there
         self.cordoned = 0  # hosts
+        self.draining = 0  # hosts
+        self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.revision = 0
         self.cluster = ""
         self._listener = listener
@@ -73,10 +81,14 @@ class ClusterState:
             self.meta = decode(Meta, key, value) if value is not None else Meta()
         elif kind == "hosts":
             self.cordoned -= rest in self.hosts and self.hosts[rest].cordoned
+            self.draining -= rest in self.hosts and self.hosts[rest].draining
             _set(self.hosts, rest, value, HostRecord, key)
             self.cordoned += rest in self.hosts and self.hosts[rest].cordoned
+            self.draining += rest in self.hosts and self.hosts[rest].draining
         elif kind == "assignments":
             _set(self.assignments, rest, value, Assignment, key)
+        elif kind == "rollouts":
+            _set(self.rollouts, rest, value, RolloutRecord, key)
         elif spec := keys.spec_of(key):
             if value is None:
                 self.specs.pop(spec, None)

@@ -46,6 +46,7 @@ def announced(
         machine_id=facts.machine_id,
         incarnation=facts.incarnation,
         cordoned=have.cordoned if have else False,
+        draining=have.draining if have else False,
         agent_version=facts.agent_version,
         hypervisor=facts.hypervisor,
         storage=facts.storage,

@@ -6,7 +6,7 @@ Records are immutable and hold intent only; what agents observe is never in here
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
 
@@ -90,6 +90,7 @@ class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
     fleet: str
     ranges: IndexSet
     born_until: int
+    off: bool = False  # of a host that was given up: an operator had stopped these
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,6 +131,8 @@ class HostView(msgspec.Struct, frozen=True):
     released: frozenset[int] = frozenset()
     # Marked VMs on the host that are neither assigned to it nor tombstoned: (uid, birth, indices)
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
+    # Staged VMs that the host has cloned and defined: (uid, birth, indices)
+    prepared: tuple[tuple[str, int, IndexSet], ...] = ()
 
     @property
     def pending_tombstones(self) -> tuple[Tombstone, ...]:
@@ -139,6 +142,46 @@ class HostView(msgspec.Struct, frozen=True):
         return tuple(t for t in self.assignment.tombstones if t.id not in self.released)
 
 
+class RolloutState(StrEnum):
+    """Where a rollout stands; those that are over stay so."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    HALTED = "halted"  # by itself: too many of those changed failed
+    ABORTED = "aborted"
+    DONE = "done"
+
+
+class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was asked of a fleet's last rollout, and its state; how far it is follows from the
+    assignments. `since_revision`: what was born of `to_generation` before is none of its."""
+
+    fleet: str  # uid
+    from_generation: int
+    to_generation: int
+    since_revision: int
+    state: RolloutState = RolloutState.RUNNING
+    max_unavailable: int = 0  # VMs; 0: by share
+    max_unavailable_share: float = 0.05  # of the total
+    by_label: str = ""
+    halt_share: float = 0.2
+    since_unix: float = 0.0
+    actor: str = ""
+    why: str = ""  # it halted
+
+    @property
+    def open(self) -> bool:
+        """Whether it may still change VMs, at once or when it is resumed."""
+        return self.state in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.HALTED)
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What of one fleet runs, and what has failed, wherever it is."""
+
+    running: IndexSet
+    failed: IndexSet
+
+
 class ClusterView(msgspec.Struct, frozen=True):
     """Everything a placement is decided from. `revision` is that of the store."""
 
@@ -146,6 +189,8 @@ class ClusterView(msgspec.Struct, frozen=True):
     hosts: Mapping[str, HostView]
     fleets: Mapping[str, FleetRecord]  # by name
     specs: Mapping[tuple[str, int], types.FleetSpec]  # by (uid, generation)
+    rollouts: Mapping[str, RolloutRecord] = {}  # by uid
+    standings: Mapping[str, Standing] = {}  # by uid, of fleets that are being rolled out
 
 
 # Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.

@@ -8,8 +8,10 @@ still unacknowledged holds it. What fits nowhere is explained.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
@@ -98,14 +100,10 @@ class _Tombstoner:
 
     def __init__(self, revision: int) -> None:
         self._base = revision << 16
-        self._given: dict[str, int] = defaultdict(int)
 
     def bury(self, draft: _Draft, fleet: str, ranges: IndexSet, born_until: int) -> None:
-        host = draft.view.record.id
-        self._given[host] += 1
-        draft.tombstones.append(
-            Tombstone(self._base + self._given[host], fleet, ranges, born_until)
-        )
+        last = max((tombstone.id for tombstone in draft.tombstones), default=0)
+        draft.tombstones.append(Tombstone(max(self._base, last) + 1, fleet, ranges, born_until))
         draft.changed = True
 
 
@@ -146,7 +144,7 @@ def _shrink(fleet: FleetRecord, drafts: Mapping[str, _Draft], taker: _Tombstoner
             removed[name] = removed.get(name, 0) + len(excess)
             rest = shard.ranges - excess
             if rest:
-                kept.append(Shard(shard.fleet, rest, shard.generation, shard.birth, shard.power))
+                kept.append(structs.replace(shard, ranges=rest))
         draft.shards = kept
         draft.own[fleet.uid] -= removed.get(name, 0)
     return removed
@@ -209,7 +207,9 @@ def _grow(
         rooms = [room(draft.view, draft.used, size, own_room(draft, fleet, spec))
                  for draft in candidates]  # fmt: skip
         shares = _shares(spec.placement, fleet.uid, candidates, rooms, len(free))
-        added, rest = _deal(fleet, view.revision, free, candidates, shares, size)
+        off = _stopped(fleet.uid, drafts.values())
+        kind = Shard(fleet.uid, free, fleet.generation, view.revision)
+        added, rest = _deal(kind, off, candidates, shares, size)
         unplaced = explain(fleet, spec, view, rest, releasing, size)
     touched = sorted(set(added) | set(removed))
     deltas = tuple(
@@ -225,6 +225,7 @@ def eligible(host: HostView, rule: types.Placement) -> bool:
     return (
         host.reachable
         and not host.record.cordoned
+        and not host.record.draining
         and all(labels.get(key) == value for key, value in rule.selector.items())
     )
 
@@ -279,21 +280,34 @@ def _shares(
     return shares
 
 
+def _stopped(uid: str, drafts: Iterable[_Draft]) -> IndexSet:
+    """What an operator had stopped on hosts that were given up since: it stays off."""
+    return IndexSet.union_of(
+        tombstone.ranges
+        for draft in drafts
+        for tombstone in draft.tombstones
+        if tombstone.off and tombstone.fleet == uid
+    )
+
+
 def _deal(
-    fleet: FleetRecord,
-    birth: int,
-    free: IndexSet,
+    kind: Shard,
+    off: IndexSet,
     candidates: Sequence[_Draft],
     shares: Sequence[int],
     size: Sequence[int],
 ) -> tuple[dict[str, int], IndexSet]:
-    """Give each candidate its share, lowest indices first; how many each got, and the rest."""
+    """Give each candidate its share of a shard, lowest indices first, those that are to be off
+    without power; how many each got, and the rest."""
     added = {}
-    deck = _Deck(free)
+    deck = _Deck(kind.ranges)
     for draft, share in zip(candidates, shares, strict=True):
         if share:
-            draft.shards.append(Shard(fleet.uid, deck.deal(share), fleet.generation, birth))
-            draft.own[fleet.uid] = draft.own.get(fleet.uid, 0) + share
+            dealt = deck.deal(share)
+            for ranges, power in ((dealt - off, kind.power), (dealt & off, False)):
+                if ranges:
+                    draft.shards.append(structs.replace(kind, ranges=ranges, power=power))
+            draft.own[kind.fleet] = draft.own.get(kind.fleet, 0) + share
             draft.changed = True
             _take(draft, size, share)
             added[draft.view.record.id] = share
@@ -323,10 +337,98 @@ class _Deck:
 
 def _merged(shards: Iterable[Shard]) -> tuple[Shard, ...]:
     """Shards that differ only in their ranges become one; ordered by fleet and birth."""
-    ranges: dict[tuple[str, int, int, bool], list[IndexSet]] = defaultdict(list)
-    for shard in shards:
-        ranges[shard.fleet, shard.birth, shard.generation, shard.power].append(shard.ranges)
+    alike: dict[tuple[str, int, int, bool, bool, int], list[Shard]] = defaultdict(list)
+    for one in shards:
+        key = (one.fleet, one.birth, one.generation, one.power, one.staged, one.restart)
+        alike[key].append(one)
     return tuple(
-        Shard(fleet, IndexSet.union_of(sets), generation, birth, power)
-        for (fleet, birth, generation, power), sets in sorted(ranges.items())
+        structs.replace(same[0], ranges=IndexSet.union_of(shard.ranges for shard in same))
+        for _, same in sorted(alike.items(), key=lambda item: item[0])
     )
+
+
+class Drafts:
+    """All hosts of a view while something besides placement is decided about what they hold.
+
+    They begin as a placement has left them (`decided`: assignments by host id), so that room is
+    counted once for all.
+    """
+
+    def __init__(self, view: ClusterView, decided: Mapping[str, Assignment]) -> None:
+        self._view = view
+        self._decided = decided
+        self._prints = {key: _vector(footprint(spec)) for key, spec in view.specs.items()}
+        self._taker = _Tombstoner(view.revision)
+        self._fleets = {fleet.uid: fleet for fleet in view.fleets.values()}
+        self._drafts = {
+            name: _draft(
+                structs.replace(host, assignment=decided[name]) if name in decided else host,
+                self._prints,
+            )
+            for name, host in sorted(view.hosts.items())
+        }
+
+    def shards(self) -> Iterator[tuple[str, Shard]]:
+        """Every shard with the id of its host, as of when the iteration reaches the host."""
+        for name, draft in self._drafts.items():
+            for shard in tuple(draft.shards):
+                yield name, shard
+
+    def tombstones(self) -> Iterator[tuple[str, Tombstone]]:
+        """Every unacknowledged tombstone with the id of its host."""
+        for name, draft in self._drafts.items():
+            for tombstone in tuple(draft.tombstones):
+                yield name, tombstone
+
+    def bury(self, host: str, shard: Shard, ranges: IndexSet) -> None:
+        """The host lets these of the shard go."""
+        draft = self._drafts[host]
+        self.put(host, shard, ranges, None)
+        draft.own[shard.fleet] -= len(ranges)
+        self._taker.bury(draft, shard.fleet, ranges, shard.birth)
+
+    def put(self, host: str, shard: Shard, ranges: IndexSet, kind: Shard | None) -> None:
+        """These of the shard become one of another kind on the same host, or none."""
+        draft = self._drafts[host]
+        draft.shards.remove(shard)
+        if rest := shard.ranges - ranges:
+            draft.shards.append(structs.replace(shard, ranges=rest))
+        if kind:
+            draft.shards.append(structs.replace(kind, ranges=ranges))
+            for one, count in ((shard, -len(ranges)), (kind, len(ranges))):
+                _take(draft, self._prints.get((one.fleet, one.generation), _GUEST), count)
+        draft.changed = True
+
+    def add(self, kind: Shard) -> IndexSet:
+        """Divide a shard among the hosts that may have it, by its fleet's rules; what fits on
+        none."""
+        fleet = self._fleets[kind.fleet]
+        key = (kind.fleet, kind.generation)
+        spec = self._view.specs.get(key, types.FleetSpec())
+        size = self._prints.get(key, _GUEST)
+        candidates = [d for d in self._drafts.values() if eligible(d.view, spec.placement)]
+        rooms = [room(d.view, d.used, size, own_room(d, fleet, spec)) for d in candidates]
+        shares = _shares(spec.placement, kind.fleet, candidates, rooms, len(kind.ranges))
+        return _deal(kind, EMPTY, candidates, shares, size)[1]
+
+    def fitting(self, host: str, shard: Shard, kind: Shard) -> int:
+        """How many VMs of the shard the host could have as this kind instead."""
+        draft = self._drafts[host]
+        old, new = (self._prints.get((s.fleet, s.generation), _GUEST) for s in (shard, kind))
+        limits = _vector(draft.view.record.capacity)
+        growth = zip(limits, draft.used, old, new, strict=True)
+        fits = [
+            max(0, limit - used) // (after - before)
+            for limit, used, before, after in growth
+            if limit and after > before
+        ]
+        return min([len(shard.ranges), *fits])
+
+    def assignments(self) -> dict[str, Assignment]:
+        """All that differ from the store, those decided before included."""
+        changed = {
+            name: Assignment(_merged(draft.shards), tuple(draft.tombstones))
+            for name, draft in self._drafts.items()
+            if draft.changed
+        }
+        return {**self._decided, **changed}

@@ -58,11 +58,11 @@ def _no_room(
         return Unplaced(
             "selector", rest, 0, f"{count} cannot be placed: no host is labelled {wanted}"
         )
-    open_hosts = [host for host in selected if not host.record.cordoned]
+    open_hosts = [host for host in selected if not (host.record.cordoned or host.record.draining)]
     if not open_hosts:
         return Unplaced(
             "cordoned", rest, 0,
-            f"{count} cannot be placed: all {len(selected):,} hosts are cordoned",
+            f"{count} cannot be placed: all {len(selected):,} hosts are cordoned or draining",
         )  # fmt: skip
     reachable = [host for host in open_hosts if host.reachable]
     if not reachable:
@@ -75,7 +75,7 @@ def _no_room(
     needed = -(-len(rest) // typical) if typical else 0
     more = f"; {needed:,} more hosts like these would do" if needed else ""
     shut = len(selected) - len(reachable)
-    aside = f" ({shut:,} more are cordoned or out of reach)" if shut else ""
+    aside = f" ({shut:,} more are cordoned, draining or out of reach)" if shut else ""
     return Unplaced(
         "per_host" if binding == "per_host" else "capacity",
         rest,
