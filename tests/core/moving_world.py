@@ -24,14 +24,16 @@ from fleet_controller.core.passes import Pass, decide
 UID = "0b8f3f0e-3c1a-4b57-9a43-5d2f6f0a1c11"
 FLEET = FleetRecord("spv", UID, 1, total=0)
 
+NOTHING = Assignment()
+
 
 @dataclass
 class Host:
     """`exists`: births of what is defined, by index. The rest is what the leader knows of it."""
 
     record: HostRecord
-    stored: Assignment = Assignment()
-    told: Assignment = Assignment()
+    stored: Assignment = NOTHING
+    told: Assignment = NOTHING
     exists: dict[int, int] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
     reachable: bool = True
