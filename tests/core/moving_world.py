@@ -79,6 +79,11 @@ class Host:
             if shard.staged
         )
 
+    def is_as_stored(self, index: int) -> bool:
+        """Whether what exists is what is stored by now, and not what was there before."""
+        birth = self.exists.get(index)
+        return any(index in s.ranges and s.birth == birth for s in self.stored.shards)
+
     def _is_wanted(self, index: int, birth: int) -> bool:
         return any(index in s.ranges and s.birth == birth for s in self.told.shards)
 
@@ -103,7 +108,7 @@ class World:
         self.revision = 100
 
     def view(self) -> ClusterView:
-        running = {i for host in self.hosts.values() for i in host.running}
+        running = {i for host in self.hosts.values() for i in host.running if host.is_as_stored(i)}
         return ClusterView(
             self.revision,
             {

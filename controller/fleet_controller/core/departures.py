@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import structs
 
-from fleet.ranges import IndexSet
+from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Assignment, ClusterView, HostView, Tombstone
 from fleet_controller.core.moves import move, moving_from
@@ -92,12 +92,22 @@ def check_removable(host_id: str, host: HostView) -> None:
 
 
 def check_forsakable(host_id: str, host: HostView) -> None:
-    """Raises Refused for a host that answers: it can be drained."""
+    """Raises Refused for a host that answers, which can be drained, and for one whose stopped
+    VMs are placed nowhere else yet."""
     if host.reachable and not host.record.lost:
         raise Refused(
             Reason.HOST_NOT_LOST,
             f"{host_id} answers: its VMs run, and must not run elsewhere as well; drain it "
             f"(fleetctl hosts drain {host_id})",
+        )
+    off = sum(len(s.ranges) for s in host.assignment.shards if not s.power)
+    off += sum(len(tombstone.off) for tombstone in host.assignment.tombstones)
+    if off:
+        raise Refused(
+            Reason.HOST_IN_USE,
+            f"{off:,} VMs of {host_id} are stopped, which would be forgotten with it: let them be "
+            f"placed elsewhere first (fleetctl hosts declare-lost {host_id}, then fleetctl hosts "
+            f"drain {host_id} --force)",
         )
 
 
@@ -107,7 +117,7 @@ def forsaken(assignment: Assignment, acknowledged: frozenset[int], revision: int
     kept = [t for t in assignment.tombstones if t.id not in acknowledged]
     first = max([revision << 16, *(tombstone.id for tombstone in kept)]) + 1
     buried = [
-        Tombstone(first + number, s.fleet, s.ranges, s.birth, off=not s.power)
+        Tombstone(first + number, s.fleet, s.ranges, s.birth, EMPTY if s.power else s.ranges)
         for number, s in enumerate(assignment.shards)
         if s.ranges
     ]

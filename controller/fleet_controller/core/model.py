@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 import msgspec
 
 from fleet.identity import Fleet
-from fleet.ranges import IndexSet
+from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 
 
@@ -90,7 +90,8 @@ class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
     fleet: str
     ranges: IndexSet
     born_until: int
-    off: bool = False  # of a host that was given up: an operator had stopped these
+    # Of a host that was given up: what an operator had stopped, until it is placed elsewhere.
+    off: IndexSet = EMPTY
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):

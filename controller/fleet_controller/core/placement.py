@@ -202,12 +202,12 @@ def _grow(
     free, releasing = missing - buried, missing & buried
     added: dict[str, int] = {}
     unplaced: tuple[Unplaced, ...] = ()
+    off = _stopped(fleet.uid, drafts.values(), missing)
     if missing:
         candidates = [draft for draft in drafts.values() if eligible(draft.view, spec.placement)]
         rooms = [room(draft.view, draft.used, size, own_room(draft, fleet, spec))
                  for draft in candidates]  # fmt: skip
         shares = _shares(spec.placement, fleet.uid, candidates, rooms, len(free))
-        off = _stopped(fleet.uid, drafts.values())
         kind = Shard(fleet.uid, free, fleet.generation, view.revision)
         added, rest = _deal(kind, off, candidates, shares, size)
         unplaced = explain(fleet, spec, view, rest, releasing, size)
@@ -280,14 +280,20 @@ def _shares(
     return shares
 
 
-def _stopped(uid: str, drafts: Iterable[_Draft]) -> IndexSet:
-    """What an operator had stopped on hosts that were given up since: it stays off."""
-    return IndexSet.union_of(
-        tombstone.ranges
-        for draft in drafts
-        for tombstone in draft.tombstones
-        if tombstone.off and tombstone.fleet == uid
-    )
+def _stopped(uid: str, drafts: Iterable[_Draft], missing: IndexSet) -> IndexSet:
+    """What an operator had stopped on hosts that were given up since: it stays off. What is
+    placed again, or wanted no more, says so itself, and is forgotten here."""
+    off = []
+    for draft in drafts:
+        for position, tombstone in enumerate(draft.tombstones):
+            if tombstone.fleet != uid or not tombstone.off:
+                continue
+            left = tombstone.off & missing
+            off.append(left)
+            if left != tombstone.off:
+                draft.tombstones[position] = structs.replace(tombstone, off=left)
+                draft.changed = True
+    return IndexSet.union_of(off)
 
 
 def _deal(
