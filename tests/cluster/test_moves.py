@@ -1,0 +1,353 @@
+"""Drains, removals, power and rollouts by the real leader, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+
+from fleet.ranges import IndexSet, parse_ranges
+from fleet.v1 import types_pb2 as types
+from fleet_controller import answers
+from fleet_controller.core.changes import Refused
+from fleet_controller.core.control import Action
+from fleet_controller.core.model import Health
+from fleet_controller.core.rollout_orders import Wish
+from fleet_controller.replica import Leading
+from fleet_controller.store.memory import MemoryStore
+from fleet_controller.upkeep import Chosen
+from tests.leading import leading, until
+from tests.obedient_agents import Network, ObedientAgent, World
+from tests.virtual_loop import run_virtual
+
+ME = "operator/me"
+HOSTS = 6
+PER_HOST = 8
+SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
+
+
+@dataclass
+class Stage:
+    """What outlives a leader."""
+
+    network: Network = field(default_factory=Network)
+    world: World = field(default_factory=World)
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(asyncio.get_running_loop().time)
+
+    def agent(self, host: str) -> ObedientAgent:
+        agent = self.network.agents[f"{host}:1"]
+        assert isinstance(agent, ObedientAgent)
+        return agent
+
+
+Scene = Callable[[Leading, Stage], Awaitable[None]]
+
+
+def play(*scenes: Scene, total: int = 24) -> None:
+    """Six hosts in three racks run a fleet; each scene is under a leader of its own."""
+
+    async def whole() -> None:
+        stage = Stage()
+        async with asyncio.TaskGroup() as group:
+            beating = group.create_task(_beat(stage.network))
+            for number, scene in enumerate(scenes):
+                async with leading(stage.store, stage.network) as leader:
+                    if not number:
+                        await _begin(leader, stage, total)
+                    await scene(leader, stage)
+            beating.cancel()
+
+    run_virtual(whole())
+
+
+async def _begin(leader: Leading, stage: Stage, total: int) -> None:
+    for number in range(HOSTS):
+        name = f"h{number}"
+        stage.network.agents[f"{name}:1"] = ObedientAgent(name, stage.world, Random(number))
+        facts = types.HostFacts(
+            incarnation="i",
+            labels={"rack": f"r{number % 3}"},
+            capacity=types.Capacity(guests=PER_HOST),
+        )
+        await leader.announcements.announce(name, f"{name}:1", facts)
+    await until(lambda: leader.reign.links.by_health[Health.LIVE] == HOSTS)
+    await leader.operations.apply("spv", SPEC, ME)
+    await leader.operations.scale("spv", total, ME)
+    await until(lambda: converged(leader))
+
+
+async def _beat(network: Network) -> None:
+    while True:
+        await asyncio.sleep(4.0)
+        for agent in list(network.agents.values()):
+            assert isinstance(agent, ObedientAgent)
+            agent.beat()
+
+
+def converged(leader: Leading) -> bool:
+    fleet = leader.reign.state.fleets["spv"]
+    return answers.fleet_status(leader.reign, fleet).converged
+
+
+def left(leader: Leading, host: str) -> int:
+    return leader.upkeep.drained(host).left
+
+
+def kinds(leader: Leading) -> Counter[str]:
+    events, _ = leader.reign.events.after(0, 10_000, "", "")
+    return Counter(event.kind for event in events)
+
+
+def newer(vcpus: int) -> types.FleetSpec:
+    spec = types.FleetSpec()
+    spec.CopyFrom(SPEC)
+    spec.vcpus = vcpus
+    return spec
+
+
+async def do(leader: Leading, action: Action, indices: str | IndexSet) -> int:
+    chosen = parse_ranges(indices) if isinstance(indices, str) else indices
+    made = await leader.upkeep.control(Chosen("spv", chosen), action, ME, plan_only=False, token="")
+    return len(made.indices)
+
+
+def test_a_drained_host_is_empty_in_the_end_and_all_vms_run_elsewhere() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.drain("h0", ME)
+        await until(lambda: left(leader, "h0") == 0)
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 24
+        assert "h0" not in stage.world.running.values()
+        assert answers.host_counts(leader.reign).draining == 1
+        assert await leader.upkeep.remove("h0", False, ME) == 0
+        assert "h0" not in leader.reign.state.hosts
+        assert kinds(leader)["host_draining"] == kinds(leader)["host_removed"] == 1
+
+    play(scene)
+
+
+def test_status_counts_each_vm_once_while_it_moves() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.drain("h0", ME)
+        seen = set()
+        while left(leader, "h0"):
+            status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+            assert status.placed == 24 and not status.unplaced
+            seen.add(bool(leader.reign.observed.staging.get(status.uid)))
+            await asyncio.sleep(0.05)
+        assert True in seen, "some were seen on their way"
+
+    play(scene)
+
+
+def test_a_leader_that_changes_in_the_middle_of_a_drain_goes_on_with_it() -> None:
+    async def first(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.drain("h0", ME)
+        uid = leader.reign.state.fleets["spv"].uid
+        await until(lambda: bool(leader.reign.observed.staging[uid]))
+
+    async def second(leader: Leading, stage: Stage) -> None:
+        await until(lambda: leader.reign.plans_freely)
+        await until(lambda: left(leader, "h0") == 0)
+        await until(lambda: converged(leader))
+
+    play(first, second)
+
+
+def test_a_cancelled_drain_leaves_nothing_staged_and_everything_running() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.drain("h0", ME)
+        uid = leader.reign.state.fleets["spv"].uid
+        await until(lambda: bool(leader.reign.observed.staging[uid]))
+        await leader.upkeep.cancel_drain("h0", ME)
+        await until(lambda: not leader.reign.observed.staging[uid])
+        await until(lambda: converged(leader))
+        assert not leader.reign.state.hosts["h0"].draining
+
+    play(scene)
+
+
+def test_a_host_that_dies_while_it_is_drained_keeps_its_vms_until_it_is_back() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        stage.network.cut("h0:1")
+        await leader.upkeep.drain("h0", ME)
+        await asyncio.sleep(60)
+        now = leader.upkeep.drained("h0")
+        assert now.left == 4
+        assert "h0 cannot be reached" in leader.upkeep.hindrance("h0", now)
+        stage.network.mend()
+        await until(lambda: left(leader, "h0") == 0)
+        await until(lambda: converged(leader))
+
+    play(scene)
+
+
+def test_an_announcement_does_not_end_a_drain() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.drain("h0", ME)
+        facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=PER_HOST))
+        await leader.announcements.announce("h0", "h0:1", facts)
+        assert leader.reign.state.hosts["h0"].draining
+
+    play(scene)
+
+
+def test_a_dead_host_is_removed_by_force_and_lets_go_when_it_comes_back() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        with pytest.raises(Refused, match="drain it first"):
+            await leader.upkeep.remove("h0", False, ME)
+        with pytest.raises(Refused, match="h0 answers"):
+            await leader.upkeep.remove("h0", True, ME)
+        dead = stage.agent("h0")
+        stage.network.cut("h0:1")
+        for vm in [vm for vm, host in stage.world.running.items() if host == "h0"]:
+            stage.world.stop(vm, "h0")  # its power is off
+            del dead.restarts[vm]
+        await until(lambda: leader.reign.links.by_health[Health.LIVE] == HOSTS - 1)
+        assert await leader.upkeep.remove("h0", True, ME) == 4
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 24
+        stage.network.mend()
+        facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=PER_HOST))
+        await leader.announcements.announce("h0", "h0:1", facts)
+        await until(lambda: not dead.births)
+        await until(lambda: converged(leader))
+
+    play(scene)
+
+
+def test_a_host_whose_vms_are_stopped_is_not_forgotten_with_them() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.control(
+            Chosen("spv", host="h0"), Action.STOP, ME, plan_only=False, token=""
+        )
+        stage.network.cut("h0:1")
+        await until(lambda: leader.reign.links.by_health[Health.LIVE] == HOSTS - 1)
+        with pytest.raises(Refused, match="4 VMs of h0 are stopped"):
+            await leader.upkeep.remove("h0", True, ME)
+
+    play(scene)
+
+
+def test_only_a_lost_host_is_drained_by_force() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        with pytest.raises(Refused, match="h0 is not declared lost"):
+            await leader.upkeep.give_up("h0", ME)
+
+    play(scene)
+
+
+def test_what_is_stopped_counts_as_converged_and_stays_off_over_leaders() -> None:
+    async def first(leader: Leading, stage: Stage) -> None:
+        assert await do(leader, Action.STOP, "0-9") == 10
+        await until(lambda: len(stage.world.running) == 14)
+        await until(lambda: converged(leader))
+        status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        assert (status.powered_off, status.placed, status.unplaced) == (10, 24, 0)
+
+    async def second(leader: Leading, stage: Stage) -> None:
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 14
+        await leader.operations.scale("spv", 30, ME)
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 20
+        await leader.upkeep.drain("h0", ME)
+        await until(lambda: left(leader, "h0") == 0)
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 20
+        assert await do(leader, Action.START, "0-29") == 10
+        await until(lambda: len(stage.world.running) == 30)
+        await until(lambda: converged(leader))
+        status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        assert status.powered_off == 0
+
+    play(first, second)
+
+
+def test_a_restart_reaches_the_agents_of_those_meant() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        assert await do(leader, Action.RESTART, "0-3") == 4
+
+        def restarted() -> set[int]:
+            return {
+                vm[1] for n in range(HOSTS)
+                for vm, value in stage.agent(f"h{n}").restarts.items() if value
+            }  # fmt: skip
+
+        await until(lambda: restarted() == {0, 1, 2, 3})
+        await until(lambda: converged(leader))
+
+    play(scene)
+
+
+def test_a_rollout_ends_with_all_vms_on_the_new_generation() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await leader.operations.apply("spv", newer(2), ME)
+        wish = Wish(max_unavailable=3, by_label="rack")
+        await leader.upkeep.start_rollout("spv", wish, ME, plan_only=False)
+        fleet = leader.reign.state.fleets["spv"]
+        fewest = 24
+        while leader.reign.state.rollouts[fleet.uid].state == "running":
+            fewest = min(fewest, len(stage.world.running))
+            await asyncio.sleep(0.05)
+        assert fewest >= 21
+        status = answers.fleet_status(leader.reign, fleet)
+        assert [(g.generation, g.running) for g in status.generations] == [(2, 24)]
+        assert (status.rollout.state, status.rollout.done, status.rollout.left) == ("done", 24, 0)
+        assert kinds(leader)["rollout_done"] == 1
+
+    play(scene)
+
+
+def test_a_rollout_that_fails_halts_by_itself_and_is_undone() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        for number in range(HOSTS):
+            stage.agent(f"h{number}").broken = {2}
+        await leader.operations.apply("spv", newer(2), ME)
+        await leader.upkeep.start_rollout("spv", Wish(max_unavailable=4), ME, plan_only=False)
+        fleet = leader.reign.state.fleets["spv"]
+        await until(lambda: leader.reign.state.rollouts[fleet.uid].state == "halted")
+        assert len(stage.world.running) == 20, "no more than were allowed"
+        shown = answers.rollout_status(leader.reign, fleet)
+        assert shown is not None and shown.failed == 4 and "4 of 4" in shown.message
+        assert leader.reign.state.fleets["spv"].generation == 1
+        await leader.upkeep.undo_rollout("spv", ME, plan_only=False)
+        await until(lambda: leader.reign.state.rollouts[fleet.uid].state == "done")
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 24
+
+    play(scene)
+
+
+def test_a_leader_that_changes_in_the_middle_of_a_rollout_goes_on_with_it() -> None:
+    async def first(leader: Leading, stage: Stage) -> None:
+        await leader.operations.apply("spv", newer(2), ME)
+        await leader.upkeep.start_rollout("spv", Wish(max_unavailable=2), ME, plan_only=False)
+        uid = leader.reign.state.fleets["spv"].uid
+        vector = leader.reign.observed.vectors[uid]
+        await until(lambda: 2 in vector.by_generation())
+
+    async def second(leader: Leading, stage: Stage) -> None:
+        uid = leader.reign.state.fleets["spv"].uid
+        await until(lambda: leader.reign.state.rollouts[uid].state == "done")
+        await until(lambda: converged(leader))
+
+    play(first, second)
+
+
+def test_a_deleted_fleet_takes_its_rollout_with_it() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await leader.operations.apply("spv", newer(2), ME)
+        await leader.upkeep.start_rollout("spv", Wish(), ME, plan_only=False)
+        await leader.operations.delete("spv", ME)
+        await until(lambda: "spv" not in leader.reign.state.fleets)
+        entries = (await stage.store.read()).entries
+        assert not [entry.key for entry in entries if entry.key.startswith("rollouts/")]
+
+    play(scene)
