@@ -60,6 +60,7 @@ class MovesApi(ClusterServiceServicer):
                 yield progress
                 if progress.done or request.no_wait or request.cancel:
                     return
+                leading.upkeep.check_draining(request.host)
                 await asyncio.sleep(_PROGRESS_INTERVAL)
                 await _changed(leading, seen)
         except Exception as error:

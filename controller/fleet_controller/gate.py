@@ -36,6 +36,7 @@ _CODES = {
     Reason.HOST_NOT_LOST: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.HOST_LOST: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.HOST_IN_USE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.DRAIN_CANCELLED: grpc.StatusCode.ABORTED,
     Reason.NO_SUCH_GENERATION: grpc.StatusCode.NOT_FOUND,
     Reason.NOTHING_TO_CHANGE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.ROLLOUT_UNDER_WAY: grpc.StatusCode.FAILED_PRECONDITION,

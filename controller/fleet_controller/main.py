@@ -76,7 +76,7 @@ async def _serve(settings: Settings, links: int) -> None:
             random=Random(),
             executor=executor,
             events=EventLog(time.time),
-            settings=ReignSettings(),
+            settings=ReignSettings(moves_at_once=settings.moves_at_once),
         )
         election = Election(
             store, settings.replica, settings.advertise, _uptime, settings.lease_seconds

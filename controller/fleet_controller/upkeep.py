@@ -122,6 +122,15 @@ class Upkeep:
         unplaced = self._reign.last_pass.unplaced.get(host_id, 0)
         return departures.departure(self._host_view(host_id), staged, unplaced)
 
+    def check_draining(self, host_id: str) -> None:
+        """Raises Refused once the host is drained no more, for whoever waits for it."""
+        if not self._host(host_id).draining:
+            raise Refused(
+                Reason.DRAIN_CANCELLED,
+                f"the drain of {host_id} was cancelled meanwhile: {self.drained(host_id).left:,} "
+                "VMs are left there",
+            )
+
     def hindrance(self, host_id: str, now: Departure) -> str:
         """What keeps a host from being empty, in one sentence; empty when nothing does."""
         view = self._host_view(host_id)

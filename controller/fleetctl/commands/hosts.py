@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.arguments import label
+from fleetctl.commands.leaving_hosts import drain, remove
 from fleetctl.lazy_group import ListingGroup
 from fleetctl.output import note, number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
@@ -22,7 +23,11 @@ HEALTHS = ("live", "unreachable", "suspect", "lost")
 
 @click.group(cls=ListingGroup)
 def hosts() -> None:
-    """List hosts, show one, cordon and uncordon. Without a command: list."""
+    """List hosts, show one, say what becomes of it. Without a command: list."""
+
+
+hosts.add_command(drain)
+hosts.add_command(remove)
 
 
 @hosts.command("list")
