@@ -324,6 +324,7 @@ def agent_settings(asked: Settings) -> AgentSettings:
     return AgentSettings(
         runner=RunnerSettings(timing.batch_size, timing.call, timing.per_vm),
         audit_interval=timing.audit,
+        reboot_grace=timing.reboot_grace,
     )
 
 

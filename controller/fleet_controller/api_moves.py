@@ -51,8 +51,8 @@ class MovesApi(ClusterServiceServicer):
             if request.plan_only:
                 yield _planned(await leading.upkeep.planned_drain(request.host))
                 return
-            await _ask(leading, request, peer)
             begun = leading.upkeep.drained(request.host).left
+            await _ask(leading, request, peer)
             while True:
                 leading = self.replica.leading()
                 seen = leading.reign.observed.pulse.version

@@ -25,7 +25,7 @@ class EventLog:
         self.pulse = Pulse()
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since 1970, as events are dated."""
         return self._wall()
 
     def add(

@@ -41,6 +41,7 @@ _CODES = {
     Reason.NOTHING_TO_CHANGE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.ROLLOUT_UNDER_WAY: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.ROLLOUT_STATE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.HOST_LIVE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
 }
 

@@ -76,7 +76,11 @@ async def _serve(settings: Settings, links: int) -> None:
             random=Random(),
             executor=executor,
             events=EventLog(time.time),
-            settings=ReignSettings(moves_at_once=settings.moves_at_once),
+            settings=ReignSettings(
+                moves_at_once=settings.moves_at_once,
+                loss=settings.loss,
+                quarantine=settings.quarantine,
+            ),
         )
         election = Election(
             store, settings.replica, settings.advertise, _uptime, settings.lease_seconds

@@ -121,7 +121,7 @@ class Operations:
         return record
 
     async def until_written(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What decides and writes, done under the lock, and again where it was outdated."""
+        """Decided and written under the lock; decided again where the store has moved on."""
         async with self._reign.changing:
             for _ in range(_ATTEMPTS - 1):
                 try:

@@ -19,10 +19,12 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
 from fleet_controller.commit import Committer, Outdated, Write
-from fleet_controller.core.changes import without_tombstones
+from fleet_controller.core.changes import forgettable, without_tombstones
+from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import (
     Assignment,
     ClusterView,
+    GoneFleet,
     Health,
     HostRecord,
     HostView,
@@ -31,6 +33,7 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.core.passes import MOVES_AT_ONCE, Pass, decide
 from fleet_controller.core.placement import FleetPlan, Placement
+from fleet_controller.core.quarantine import QuarantineSettings
 from fleet_controller.events import EventLog
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
@@ -62,6 +65,10 @@ class ReignSettings:
     store_retry: float = 1.0
     # VMs that hosts prepare at once for others that are drained; no seconds.
     moves_at_once: int = MOVES_AT_ONCE
+    # Between two looks at which hosts are lost, are back, or fail too much.
+    judge_interval: float = 1.0
+    loss: LossSettings = field(default_factory=LossSettings)
+    quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
     links: LinkSettings = field(default_factory=LinkSettings)
 
 
@@ -97,6 +104,8 @@ class Reign:
         self.last_pass = Pass()
         self.ready = asyncio.Event()  # the store has been read
         self._rolling: set[str] = set()  # uids of fleets that are being rolled out
+        # Hosts whose announcement was refused: when last, on the leader's clock, and why.
+        self.refused: dict[str, tuple[float, str]] = {}
         self._messages = AssignmentMessages(self.state)
         self._wake = Pulse()
         self._urgent = asyncio.Event()
@@ -109,6 +118,14 @@ class Reign:
         return types.Term(
             store_generation=self.state.meta.generation, revision=self._leadership.term_revision
         )
+
+    @property
+    def settings(self) -> ReignSettings:
+        return self._around.settings
+
+    def now(self) -> float:
+        """The leader's monotonic clock, in seconds."""
+        return self._around.clock()
 
     @property
     def durable(self) -> bool:
@@ -139,6 +156,7 @@ class Reign:
                 for uid, rollout in state.rollouts.items()
                 if rollout.state is RolloutState.RUNNING
             },
+            frozenset(state.gone),
         )  # fmt: skip
 
     def host_view(self, host_id: str, record: HostRecord) -> HostView:
@@ -149,6 +167,11 @@ class Reign:
             record, assignment, self._reachable(host_id), seen.released, seen.orphans,
             tuple((uid, birth, have) for (uid, birth, _), have in seen.prepared.items()),
         )  # fmt: skip
+
+    @property
+    def duplicates(self) -> Mapping[str, Mapping[str, int]]:
+        """VMs that may run twice, by host and fleet uid."""
+        return self.last_pass.duplicates
 
     def wake(self) -> None:
         """Somebody waits: plan at once."""
@@ -257,7 +280,7 @@ class Reign:
             return
 
     async def _pass(self) -> None:
-        if not self.state.fleets:
+        if not self.state.fleets and not self.state.gone:
             return
         view = self.view()
         most = self._around.settings.moves_at_once
@@ -266,7 +289,10 @@ class Reign:
         self.observed.pulse.beat()
         self.committer.refuse_if_past(view.revision)
         await self._write_rollouts(decided)
-        await self.committer.write(assignment_writes(decided.assignments))
+        # All that lets go is written before anything that takes it over.
+        first, rest = decided.in_order()
+        await self.committer.write(assignment_writes(first))
+        await self.committer.write(assignment_writes(rest))
         await self._finish_deletions()
 
     async def _write_rollouts(self, decided: Pass) -> None:
@@ -288,7 +314,8 @@ class Reign:
         return fleet.name if fleet else uid
 
     def assignment_writes(self, placement: Placement) -> list[Write]:
-        """The assignments a placement changes, as writes."""
+        """The assignments a placement changes, as writes; whoever writes less than all takes
+        them from the start, in one transaction."""
         return assignment_writes(placement.assignments)
 
     async def _finish_deletions(self) -> None:
@@ -298,12 +325,23 @@ class Reign:
                 continue
             # The record goes last: no agent could be told what a tombstone without it means.
             await self.committer.write(self._last_traces(fleet.uid))
-            await self.committer.write_one([Delete(keys.fleet(fleet.name))])
+            known = GoneFleet(fleet.name, fleet.uid, fleet.number, fleet.site)
+            await self.committer.write_one(
+                [Delete(keys.fleet(fleet.name)), Put(keys.gone(fleet.uid), encode(known))]
+            )
             self.observed.forget_fleet(fleet.uid)
             self.events.add("fleet_deleted", f"fleet {fleet.name} is gone", fleet=fleet.name)
+        if forgotten := forgettable(self.state.gone, self.state.assignments):
+            await self.committer.write([Delete(keys.gone(uid)) for uid in forgotten])
 
     def _last_traces(self, uid: str) -> list[Write]:
-        cleared = without_tombstones(self.state.assignments, uid)
+        # What lost and removed hosts have still to release they will be told when they are back.
+        there = {
+            host: one
+            for host, one in self.state.assignments.items()
+            if host in self.state.hosts and host not in self.state.lost
+        }
+        cleared = without_tombstones(there, uid)
         return [
             *(Put(keys.assignment(host), encode(one)) for host, one in cleared.items()),
             *(Delete(keys.spec(*key)) for key in self.state.specs if key[0] == uid),
@@ -328,6 +366,7 @@ class Reign:
             return
         if kind == "hosts":
             record = self.state.hosts.get(name)
+            self.observed.declared_lost(name, record is not None and record.lost)
             if record:
                 self.links.host(name, record.address)
             else:

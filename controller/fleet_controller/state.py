@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import (
     Assignment,
+    BreakerRecord,
     FleetRecord,
+    GoneFleet,
     HostRecord,
     Meta,
     RolloutRecord,
@@ -35,8 +37,13 @@ class ClusterState:
         self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
         self._mods: dict[str, int] = {}  # the mod_revision of each key that is there
         self.cordoned = 0  # hosts
-        self.draining = 0  # hosts
+        # Hosts with a verdict, by name.
+        self.lost: set[str] = set()
+        self.quarantined: set[str] = set()
+        self.draining: set[str] = set()
+        self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
+        self.breaker = BreakerRecord()
         self.revision = 0
         self.cluster = ""
         self._listener = listener
@@ -81,14 +88,19 @@ class ClusterState:
             self.meta = decode(Meta, key, value) if value is not None else Meta()
         elif kind == "hosts":
             self.cordoned -= rest in self.hosts and self.hosts[rest].cordoned
-            self.draining -= rest in self.hosts and self.hosts[rest].draining
             _set(self.hosts, rest, value, HostRecord, key)
             self.cordoned += rest in self.hosts and self.hosts[rest].cordoned
-            self.draining += rest in self.hosts and self.hosts[rest].draining
+            self._note_verdicts(rest)
         elif kind == "assignments":
             _set(self.assignments, rest, value, Assignment, key)
         elif kind == "rollouts":
             _set(self.rollouts, rest, value, RolloutRecord, key)
+        elif kind == "gone":
+            _set(self.gone, rest, value, GoneFleet, key)
+        elif key == keys.BREAKER:
+            self.breaker = (
+                decode(BreakerRecord, key, value) if value is not None else BreakerRecord()
+            )
         elif spec := keys.spec_of(key):
             if value is None:
                 self.specs.pop(spec, None)
@@ -97,6 +109,15 @@ class ClusterState:
         elif kind == "fleets":
             _set(self.fleets, rest, value, FleetRecord, key)
         self._listener(kind, rest)
+
+    def _note_verdicts(self, host_id: str) -> None:
+        record = self.hosts.get(host_id)
+        for members, holds in (
+            (self.lost, record and record.lost),
+            (self.quarantined, record and record.quarantine),
+            (self.draining, record and record.draining),
+        ):
+            (members.add if holds else members.discard)(host_id)
 
     def fleet_by_uid(self, uid: str) -> FleetRecord | None:
         return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)

@@ -24,6 +24,7 @@ COMMANDS = {
     "watch": ("fleetctl.commands.watch:watch", "Follow how fleets stand, live."),
     "fleets": ("fleetctl.commands.fleets:fleets", "List the fleets."),
     "hosts": ("fleetctl.commands.hosts:hosts", "List hosts, show one, say what becomes of it."),
+    "breaker": ("fleetctl.commands.breaker:breaker", "Show whether lost hosts are replaced."),
     "doctor": ("fleetctl.commands.doctor:doctor", "Show which limits of a host are in the way."),
     "tune": ("fleetctl.commands.tune:tune", "Lift the limits of a host."),
     "vms": ("fleetctl.commands.vms:vms", "List VMs, restart, reimage, stop, start."),

@@ -1,8 +1,10 @@
 """Whatever happens between the leader, its store and its hosts: one copy, and in the end all.
 
 The leader is the real one, on a virtual clock; hosts obey in their own time; the store loses,
-delays and refuses; ways to hosts are cut; leaders resign and crash. No VM ever runs twice, what
-was answered is true, and when the trouble ends the index set is exactly the one asked for.
+delays and refuses; ways to hosts are cut; hosts are declared lost, by time and by operators, and
+return; leaders resign and crash. No VM ever runs twice but where its earlier holder was declared
+lost, what was answered is true, and when the trouble ends the index set is exactly the one asked
+for, each once.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ from fleet_controller import answers
 from fleet_controller.commit import Outdated
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.control import Action
+from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.core.rollout_orders import Wish
 from fleet_controller.leader import LeadershipLost
+from fleet_controller.reign import ReignSettings
 from fleet_controller.replica import Leading, Replica
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
 from fleet_controller.store.memory import MemoryStore
-from fleet_controller.store.port import Unavailable, UnknownOutcome
+from fleet_controller.store.port import Put, Unavailable, UnknownOutcome
 from fleet_controller.upkeep import Chosen
 from tests.faulty_store import Fault, FaultyStore
 from tests.leading import leading_or_none, replica_over, until
@@ -42,7 +46,13 @@ NOTHING_CHANGED = (Refused, Unavailable, LeadershipLost, Outdated)
 SPEC = types.FleetSpec(
     memory_bytes=4 << 20,
     vcpus=1,
+    on_loss=types.ON_LOSS_REPLACE,
     placement=types.Placement(policy=types.Placement.POLICY_SPREAD, spread_label="rack"),
+)
+
+# Short, so that some of the cuts last longer.
+QUICK_LOSS = ReignSettings(
+    settle=5.0, loss=LossSettings(lost_after=15.0, budget=6, rack_share=1, fleet_share=0.5)
 )
 
 seconds = st.floats(0.0, 8.0)
@@ -62,6 +72,9 @@ trouble = st.one_of(
     st.tuples(st.just("undrain"), st.integers(0, HOSTS - 1), seconds),
     st.tuples(st.sampled_from(Action), st.integers(0, CAPACITY), seconds),
     st.tuples(st.just("rollout"), st.integers(0, 3), seconds),
+    st.tuples(st.just("lose"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.just("pardon"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.just("give up"), st.integers(0, HOSTS - 1), seconds),
 )
 
 
@@ -79,11 +92,22 @@ class Play:
         self.store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
         self.leader: asyncio.Task[None] | None = None
         self.replica: Replica | None = None
+        self.world.is_lost = self.was_lost
+
+    def was_lost(self, host: str) -> bool:
+        """Whether any leader has ever tried to declare it lost."""
+        return any(
+            isinstance(write, Put)
+            and write.key == keys.host(host)
+            and b'"lost":true' in write.value
+            for _, writes in self.store.txns
+            for write in writes
+        )
 
     async def begin(self, group: asyncio.TaskGroup) -> None:
         """Another process of the same replica takes the place of the last."""
         self.terms += 1
-        self.replica = replica_over(self.store, self.network, seed=self.terms)
+        self.replica = replica_over(self.store, self.network, seed=self.terms, settings=QUICK_LOSS)
         self.leader = group.create_task(self.replica.run())
 
     async def end(self, *, crash: bool) -> None:
@@ -138,7 +162,7 @@ class Play:
             self.totals.add(total)
 
     async def change(self, what: str, which: int) -> None:
-        """A new template, or a host cordoned or not; trouble is nobody's business here."""
+        """A new template, or something said of a host; trouble is nobody's business here."""
         leading = self._leading()
         if leading is None:
             return
@@ -162,6 +186,10 @@ class Play:
                 await upkeep.drain(f"h{which}", me)
             case "undrain":
                 await upkeep.cancel_drain(f"h{which}", me)
+            case "lose" | "pardon":
+                await leading.verdicts.declare_lost([f"h{which}"], what == "lose", me)
+            case "give up":
+                await upkeep.give_up(f"h{which}", me)
             case "rollout" if which == 0:
                 wish = Wish(max_unavailable=3, by_label="rack")
                 await upkeep.start_rollout("spv", wish, me, plan_only=False)
@@ -211,6 +239,8 @@ async def check(play: Play) -> None:
     await until(lambda: answers.fleet_status(reign, reign.state.fleets["spv"]).converged, 600.0)
     await until(lambda: reign.observed.converged == HOSTS, 600.0)
     await until(lambda: not any(reign.observed.staging.values()), 600.0)
+    await until(lambda: not play.world.twice and not reign.state.lost, 600.0)
+    await until(lambda: not reign.duplicates, 600.0)
     assert play.world.running.keys() == {(fleet.uid, index) for index in range(fleet.total)}
     divided = {
         entry.key.removeprefix(keys.ASSIGNMENTS): decode(Assignment, entry.key, entry.value)

@@ -63,6 +63,11 @@ WRITES: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.RemoveHost(wire.RemoveHostRequest(host=HOST), timeout=SECONDS),
     lambda s: s.ControlVms(wire.ControlVmsRequest(action=STOP), timeout=SECONDS),
     lambda s: s.Rollout(wire.RolloutRequest(action=START), timeout=SECONDS),
+    lambda s: s.DeclareLost(wire.DeclareLostRequest(hosts=["hollow-00001"]), timeout=SECONDS),
+    lambda s: s.ReleaseQuarantine(
+        wire.ReleaseQuarantineRequest(host="hollow-00001"), timeout=SECONDS
+    ),
+    lambda s: s.ReleaseBreaker(wire.ReleaseBreakerRequest(), timeout=SECONDS),
 ]
 
 
@@ -233,6 +238,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
         "Drain", "RemoveHost", "Rollout", "ControlVms",
+        "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

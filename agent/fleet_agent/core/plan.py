@@ -19,6 +19,7 @@ from enum import StrEnum
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment, Release, WantedShard
+from fleet_agent.core.isolation import Leave
 from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase, Restarts
 
 
@@ -64,6 +65,7 @@ class Snapshot:
 
 
 _NO_PHASES: Mapping[Phase, IndexSet] = {}
+FREE = Leave()
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class Plan:
     conflicts: dict[Kin, IndexSet] = field(default_factory=dict)
     # Not as wanted, whether or not there is a step for it.
     unmet: dict[Kin, IndexSet] = field(default_factory=dict)
-    # Would be brought up, were it not for `may_start`.
+    # Would be brought up, were it not for `leave`.
     held: bool = False
     released: list[int] = field(default_factory=list)  # tombstones that are done
 
@@ -116,22 +118,26 @@ def plan(
     snapshot: Snapshot,
     resting: Mapping[Kin, IndexSet],
     *,
-    may_start: bool = True,
+    leave: Leave = FREE,
 ) -> Plan:
-    """What to do next. `may_start` False: bring nothing up, but adopt what is active."""
+    """What to do next. Of what is held nothing is brought up, but what is active is adopted; what
+    is isolated is stopped."""
     made = Plan()
     wanted, on = _wanted(assignment.shards)
+    on |= dict.fromkeys(leave.isolated & on.keys(), EMPTY)
     for kin in sorted(snapshot.exists):
         _plan_leftover(made, kin, wanted, assignment, snapshot, resting.get(kin, EMPTY))
     for kin, indices in wanted.items():
-        _plan_stop(made, kin, indices - on[kin], snapshot, resting.get(kin, EMPTY))
+        reason = "no controller was heard" if kin in leave.isolated else "wanted off"
+        _plan_stop(made, kin, indices - on[kin], snapshot, resting.get(kin, EMPTY), reason)
     if any(shard.restart for shard in assignment.shards):
-        _plan_restarts(made, assignment, snapshot, resting, may_start)
+        _plan_restarts(made, assignment, snapshot, resting, leave)
     for kin, indices in wanted.items():
         free = _plan_blocked(made, kin, indices, assignment, snapshot)
         _plan_bring_up(
-            made, kin, free, on[kin], assignment, snapshot, resting.get(kin, EMPTY), may_start
-        )
+            made, kin, free, on[kin], assignment, snapshot, resting.get(kin, EMPTY),
+            kin not in leave.held,
+        )  # fmt: skip
     made.released = [
         release.id for release in assignment.releases if _is_done(release, wanted, snapshot)
     ]
@@ -204,12 +210,14 @@ def _is_done(release: Release, wanted: Mapping[Kin, IndexSet], snapshot: Snapsho
     )
 
 
-def _plan_stop(made: Plan, kin: Kin, off: IndexSet, snapshot: Snapshot, resting: IndexSet) -> None:
+def _plan_stop(
+    made: Plan, kin: Kin, off: IndexSet, snapshot: Snapshot, resting: IndexSet, reason: str
+) -> None:
     if not off:
         return
     todo = (snapshot.phase(kin, Phase.ACTIVE) | snapshot.phase(kin, Phase.READY)) & off
     made.miss(kin, todo)
-    made.add(StepKind.STOP, kin, todo - resting, "wanted off")
+    made.add(StepKind.STOP, kin, todo - resting, reason)
 
 
 def _plan_restarts(
@@ -217,22 +225,23 @@ def _plan_restarts(
     assignment: Assignment,
     snapshot: Snapshot,
     resting: Mapping[Kin, IndexSet],
-    may_start: bool,
+    leave: Leave,
 ) -> None:
     """Stop those that were last started for a lower value, as many of a fleet as may boot at
-    once here. The next plan starts them."""
+    once here. The next plan starts them. What is isolated is stopped already."""
     down: dict[str, int] = {}
-    for shard in assignment.shards:
+    shards = [shard for shard in assignment.shards if shard.kin not in leave.isolated]
+    for shard in shards:
         if shard.power_on:
             missing = shard.indices - snapshot.phase(shard.kin, Phase.READY)
             missing = missing - resting.get(shard.kin, EMPTY)
             uid = shard.kin.fleet_uid
             down[uid] = down.get(uid, 0) + len(missing)
-    for shard in assignment.shards:
+    for shard in shards:
         behind = _behind(shard, snapshot)
         if not behind:
             continue
-        uid = shard.kin.fleet_uid
+        uid, may_start = shard.kin.fleet_uid, shard.kin not in leave.held
         made.miss(shard.kin, behind)
         admission = assignment.specs[uid, shard.kin.generation].admission
         room = max(0, (admission.parallel or 1) - down[uid])

@@ -16,8 +16,9 @@ NO_BOUND = 2**31
 
 
 class Departure(msgspec.Struct, frozen=True):
-    """VMs of one host that is drained: those it still has or is still to let go; of these, those
-    that are prepared elsewhere or are being let go; of the rest, those that fit nowhere."""
+    """VMs of one host that is drained: those it still has or is still to let go, which nobody
+    waits for once it is lost; of these, those that are prepared elsewhere or are being let go; of
+    the rest, those that fit nowhere."""
 
     left: int
     moving: int
@@ -27,7 +28,8 @@ class Departure(msgspec.Struct, frozen=True):
 def departure(host: HostView, staged: Mapping[str, IndexSet], unplaced: int = 0) -> Departure:
     """`staged`: what any host has staged, by fleet."""
     held = sum(len(shard.ranges) for shard in host.assignment.shards)
-    releasing = sum(len(tombstone.ranges) for tombstone in host.pending_tombstones)
+    stones = () if host.record.lost else host.pending_tombstones
+    releasing = sum(len(tombstone.ranges) for tombstone in stones)
     moving = moving_from(host.assignment.shards, staged) + releasing
     return Departure(held + releasing, moving, min(unplaced, held))
 
@@ -37,7 +39,12 @@ def hindrance(host_id: str, host: HostView, now: Departure, silent_seconds: floa
     `silent_seconds`: since it was heard; negative when it never was."""
     if not now.left or not host.record.draining:
         return ""
-    if not host.reachable and not host.record.lost:
+    if host.record.lost:
+        return (
+            f"{host_id} is declared lost, and {now.left:,} VMs of fleets that wait for it stay: "
+            "they move when it is back; --force gives them up"
+        )
+    if not host.reachable:
         return (
             f"{host_id} cannot be reached (silent for {silent_seconds:.0f} s): what it has moves "
             "when it is back, or is replaced when it is declared lost"
@@ -89,6 +96,13 @@ def check_removable(host_id: str, host: HostView) -> None:
             f"{host_id} has not yet let go of {releasing:,} VMs: wait for it, or, when it is gone "
             "for good, give them up with --force",
         )
+    off = sum(len(tombstone.off) for tombstone in host.assignment.tombstones)
+    if off:
+        raise Refused(
+            Reason.HOST_IN_USE,
+            f"{off:,} VMs that were stopped on {host_id} are placed nowhere yet, and would start "
+            "once they are, if it were forgotten now: make room for them first",
+        )
 
 
 def check_forsakable(host_id: str, host: HostView) -> None:
@@ -114,10 +128,12 @@ def check_forsakable(host_id: str, host: HostView) -> None:
 def forsaken(assignment: Assignment, acknowledged: frozenset[int], revision: int) -> Assignment:
     """All that a host has, as tombstones, which stay until it acknowledges them should it ever
     come back. Those that were off stay off wherever they are placed."""
-    kept = [t for t in assignment.tombstones if t.id not in acknowledged]
+    kept = [t for t in assignment.tombstones if t.off or t.id not in acknowledged]
     first = max([revision << 16, *(tombstone.id for tombstone in kept)]) + 1
     buried = [
-        Tombstone(first + number, s.fleet, s.ranges, s.birth, EMPTY if s.power else s.ranges)
+        Tombstone(
+            first + number, s.fleet, s.ranges, s.birth, EMPTY if s.power else s.ranges, s.staged
+        )
         for number, s in enumerate(assignment.shards)
         if s.ranges
     ]
@@ -127,4 +143,5 @@ def forsaken(assignment: Assignment, acknowledged: frozenset[int], revision: int
 def forsaken_count(assignment: Assignment, acknowledged: frozenset[int]) -> int:
     """VMs that may still run on a host that was given up."""
     shards = sum(len(s.ranges) for s in assignment.shards if not s.staged)
-    return shards + sum(len(t.ranges) for t in assignment.tombstones if t.id not in acknowledged)
+    stones = (t for t in assignment.tombstones if not t.staged and t.id not in acknowledged)
+    return shards + sum(len(stone.ranges) for stone in stones)

@@ -5,7 +5,7 @@ Records are immutable and hold intent only; what agents observe is never in here
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from enum import IntEnum, StrEnum
 
 import msgspec
@@ -92,6 +92,7 @@ class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
     born_until: int
     # Of a host that was given up: what an operator had stopped, until it is placed elsewhere.
     off: IndexSet = EMPTY
+    staged: bool = False  # of what never ran on the host
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,6 +104,33 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
     def indices(self, fleet: str) -> IndexSet:
         """What the host is to run of the fleet."""
         return IndexSet.union_of(shard.ranges for shard in self.shards if shard.fleet == fleet)
+
+
+class GoneFleet(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fleet that was deleted: what is left of it on hosts that were away may be released, and
+    agents must be told what it was called."""
+
+    name: str
+    uid: str
+    number: int
+    site: int = 0
+
+    @property
+    def identity(self) -> Fleet:
+        return Fleet(self.uid, self.name, self.number, self.site)
+
+
+class BreakerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Hosts of these scopes are not declared lost by time: too many of them are gone at once.
+
+    `scopes`: "fleet", or label=value of a rack. Times are seconds since 1970; until
+    `released_until` it is held closed by an operator.
+    """
+
+    scopes: tuple[str, ...] = ()
+    reason: str = ""
+    since: float = 0.0
+    released_until: float = 0.0
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -192,6 +220,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     specs: Mapping[tuple[str, int], types.FleetSpec]  # by (uid, generation)
     rollouts: Mapping[str, RolloutRecord] = {}  # by uid
     standings: Mapping[str, Standing] = {}  # by uid, of fleets that are being rolled out
+    gone: Set[str] = frozenset()  # uids of fleets that were deleted
 
 
 # Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.

@@ -1,14 +1,17 @@
 """One planning pass of the leader: placement, then moves, then rollouts, over one snapshot.
 
-Each goes on from what the one before has decided, so that no room is given out twice.
+Each goes on from what the one before has decided, so that no room is given out twice. Moves and
+rollouts take nothing over that is let go in the same pass: what placement says is to be written
+first is all that has to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import msgspec
 
+from fleet_controller.core.duplicates import duplicates
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, RolloutRecord
 from fleet_controller.core.moves import move
 from fleet_controller.core.placement import FleetPlan, place
@@ -27,6 +30,15 @@ class Pass(msgspec.Struct, frozen=True):
     rollouts: tuple[RolloutRecord, ...] = ()  # those that change
     fleets: Mapping[str, FleetRecord] = {}  # those that change with a rollout, by uid
     progress: Mapping[str, Progress] = {}  # of rollouts under way, by uid
+    first: Set[str] = frozenset()  # hosts whose assignments are written before all others
+    # VMs that may run twice once all this is written, by host and fleet uid.
+    duplicates: Mapping[str, Mapping[str, int]] = {}
+
+    def in_order(self) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
+        """The assignments to be written before the others, and those."""
+        first = {host: one for host, one in self.assignments.items() if host in self.first}
+        rest = {host: one for host, one in self.assignments.items() if host not in self.first}
+        return first, rest
 
 
 def decide(view: ClusterView, moves_at_once: int) -> Pass:
@@ -41,4 +53,6 @@ def decide(view: ClusterView, moves_at_once: int) -> Pass:
         rolled.rollouts,
         rolled.fleets,
         rolled.progress,
+        placement.first,
+        duplicates(view, rolled.assignments),
     )

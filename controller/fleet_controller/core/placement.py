@@ -2,13 +2,14 @@
 
 It keeps what runs where it runs; it adds on the least loaded hosts (or packs), and takes away
 from the highest index. An index is placed only when no assignment and no tombstone that is
-still unacknowledged holds it. What fits nowhere is explained.
+still unacknowledged holds it; what a lost host has to release holds nothing. What lost hosts had
+is packed on few others, and what was stopped stays off. What fits nowhere is explained.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from msgspec import structs
@@ -56,10 +57,15 @@ class FleetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The assignments that change, by host id, and what that means for each fleet by name."""
+    """The assignments that change, by host id, and what that means for each fleet by name.
+
+    `first`: hosts whose assignments let go of what others are given here. They come first among
+    `assignments` and are to be written before the others, so that an index is never in two.
+    """
 
     assignments: Mapping[str, Assignment]
     fleets: Mapping[str, FleetPlan]
+    first: Set[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -72,6 +78,11 @@ class _Draft:
     used: list[int]  # per resource, tombstoned VMs included: they still take their room
     changed: bool = False
     own: dict[str, int] = field(default_factory=dict)  # VMs assigned, by fleet uid
+    # Acknowledged ones that say what is to stay off, until it is placed again.
+    remembered: list[Tombstone] = field(default_factory=list)
+
+    def assignment(self) -> Assignment:
+        return Assignment(_merged(self.shards), (*self.remembered, *self.tombstones))
 
 
 def place(view: ClusterView) -> Placement:
@@ -80,18 +91,18 @@ def place(view: ClusterView) -> Placement:
     drafts = {name: _draft(host, prints) for name, host in sorted(view.hosts.items())}
     taker = _Tombstoner(view.revision)
     fleets = sorted(view.fleets.values(), key=lambda fleet: fleet.number)
+    first = _forsake(view, drafts, taker)
     removed = {fleet.uid: _shrink(fleet, drafts, taker) for fleet in fleets}
-    for fleet in fleets:
-        _release_duplicates(fleet, drafts, taker)
+    _release_orphans(view, drafts, taker)
     plans = {}
     for fleet in fleets:
         plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid])
     changed = {
-        name: Assignment(_merged(draft.shards), tuple(draft.tombstones))
-        for name, draft in drafts.items()
+        name: draft.assignment()
+        for name, draft in sorted(drafts.items(), key=lambda item: item[0] not in first)
         if draft.changed
     }
-    return Placement(changed, plans)
+    return Placement(changed, plans, first)
 
 
 class _Tombstoner:
@@ -101,14 +112,26 @@ class _Tombstoner:
     def __init__(self, revision: int) -> None:
         self._base = revision << 16
 
-    def bury(self, draft: _Draft, fleet: str, ranges: IndexSet, born_until: int) -> None:
-        last = max((tombstone.id for tombstone in draft.tombstones), default=0)
-        draft.tombstones.append(Tombstone(max(self._base, last) + 1, fleet, ranges, born_until))
+    def bury(
+        self, draft: _Draft, shard: Shard, ranges: IndexSet, *, given_up: bool = False
+    ) -> None:
+        """These of a shard are to be let go. `given_up`: what was off is to stay so elsewhere."""
+        known = (*draft.remembered, *draft.tombstones)
+        last = max((self._base, *(tombstone.id for tombstone in known)))
+        off = ranges if given_up and not shard.power else EMPTY
+        draft.tombstones.append(
+            Tombstone(last + 1, shard.fleet, ranges, shard.birth, off, shard.staged)
+        )
         draft.changed = True
 
 
 def _draft(host: HostView, prints: Mapping[tuple[str, int], tuple[int, ...]]) -> _Draft:
     draft = _Draft(host, list(host.assignment.shards), list(host.pending_tombstones), [0] * 5)
+    draft.remembered = [
+        tombstone
+        for tombstone in host.assignment.tombstones
+        if tombstone.off and tombstone.id in host.released
+    ]
     for shard in draft.shards:
         count = len(shard.ranges)
         draft.own[shard.fleet] = draft.own.get(shard.fleet, 0) + count
@@ -140,7 +163,7 @@ def _shrink(fleet: FleetRecord, drafts: Mapping[str, _Draft], taker: _Tombstoner
             if not excess:
                 kept.append(shard)
                 continue
-            taker.bury(draft, fleet.uid, excess, shard.birth)
+            taker.bury(draft, shard, excess)
             removed[name] = removed.get(name, 0) + len(excess)
             rest = shard.ranges - excess
             if rest:
@@ -150,27 +173,54 @@ def _shrink(fleet: FleetRecord, drafts: Mapping[str, _Draft], taker: _Tombstoner
     return removed
 
 
-def _release_duplicates(
-    fleet: FleetRecord, drafts: Mapping[str, _Draft], taker: _Tombstoner
-) -> None:
-    """Bury orphans whose index another host is assigned."""
-    orphaned = [
-        (draft, birth, indices)
-        for draft in drafts.values()
-        for uid, birth, indices in draft.view.orphans
-        if uid == fleet.uid
-    ]
-    for draft, birth, indices in orphaned:
-        own = _ranges_of(draft.shards, fleet.uid)
-        elsewhere = IndexSet.union_of(
-            _ranges_of(other.shards, fleet.uid)
-            for other in drafts.values()
-            if other is not draft and other.own.get(fleet.uid)
-        )
-        buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == fleet.uid)
-        twice = (indices & elsewhere) - own - buried
-        if twice:
-            taker.bury(draft, fleet.uid, twice, birth)
+def _forsake(view: ClusterView, drafts: Mapping[str, _Draft], taker: _Tombstoner) -> frozenset[str]:
+    """Bury what lost hosts held of fleets that replace; which hosts that changes.
+
+    A VM's own generation says whether it waits: that is what its host knows, too. What was only
+    staged never ran there, so nothing of it is worth waiting for.
+    """
+    forsaken = set()
+    for name, draft in drafts.items():
+        if not draft.view.record.lost:
+            continue
+        kept = []
+        for shard in draft.shards:
+            spec = view.specs.get((shard.fleet, shard.generation))
+            replaces = spec is not None and spec.on_loss == types.ON_LOSS_REPLACE
+            if not (replaces or shard.staged):
+                kept.append(shard)
+                continue
+            taker.bury(draft, shard, shard.ranges, given_up=True)
+            draft.own[shard.fleet] -= len(shard.ranges)
+            forsaken.add(name)
+        draft.shards = kept
+    return frozenset(forsaken)
+
+
+def _release_orphans(view: ClusterView, drafts: Mapping[str, _Draft], taker: _Tombstoner) -> None:
+    """Bury orphans whose index another host is assigned, and those of deleted fleets.
+
+    Of what is only staged somewhere too: it starts there as soon as nobody else has it.
+    """
+    uids = {uid for draft in drafts.values() for uid, _, _ in draft.view.orphans}
+    for uid in sorted(uids):
+        held = _held(uid, drafts.values())
+        for draft in drafts.values():
+            for fleet, birth, indices in draft.view.orphans:
+                if fleet != uid:
+                    continue
+                unwanted = indices if uid in view.gone else indices & held
+                own = _ranges_of(draft.shards, uid)
+                buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == uid)
+                if unwanted := unwanted - own - buried:
+                    taker.bury(draft, Shard(uid, unwanted, 0, birth), unwanted)
+
+
+def _held(fleet: str, drafts: Iterable[_Draft]) -> IndexSet:
+    """What hosts hold of the fleet, or have staged: that is on its way, and goes nowhere else."""
+    return IndexSet.union_of(
+        shard.ranges for draft in drafts for shard in draft.shards if shard.fleet == fleet
+    )
 
 
 def _ranges_of(shards: Iterable[Shard], fleet: str) -> IndexSet:
@@ -186,30 +236,24 @@ def _grow(
 ) -> FleetPlan:
     spec = view.specs.get((fleet.uid, fleet.generation), types.FleetSpec())
     size = prints.get((fleet.uid, fleet.generation), _GUEST)
-    held = IndexSet.union_of(
-        shard.ranges
-        for draft in drafts.values()
-        for shard in draft.shards
-        if shard.fleet == fleet.uid
-    )
-    buried = IndexSet.union_of(
-        tombstone.ranges
-        for draft in drafts.values()
-        for tombstone in draft.tombstones
-        if tombstone.fleet == fleet.uid
-    )
-    missing = fleet.wanted - held
-    free, releasing = missing - buried, missing & buried
-    added: dict[str, int] = {}
+    missing = fleet.wanted - _held(fleet.uid, drafts.values())
+    releasing = missing & _buried(fleet.uid, drafts.values(), lost=False)
+    free = missing - releasing
+    added: Counter[str] = Counter()
     unplaced: tuple[Unplaced, ...] = ()
     off = _stopped(fleet.uid, drafts.values(), missing)
     if missing:
         candidates = [draft for draft in drafts.values() if eligible(draft.view, spec.placement)]
-        rooms = [room(draft.view, draft.used, size, own_room(draft, fleet, spec))
-                 for draft in candidates]  # fmt: skip
-        shares = _shares(spec.placement, fleet.uid, candidates, rooms, len(free))
-        kind = Shard(fleet.uid, free, fleet.generation, view.revision)
-        added, rest = _deal(kind, off, candidates, shares, size)
+        urgent = free & _buried(fleet.uid, drafts.values(), lost=True)
+        rest = EMPTY
+        for part, share in ((urgent, _packed), (free - urgent, _shares)):
+            rooms = [room(draft.view, draft.used, size, own_room(draft, fleet, spec))
+                     for draft in candidates]  # fmt: skip
+            shares = share(spec.placement, fleet.uid, candidates, rooms, len(part))
+            kind = Shard(fleet.uid, part, fleet.generation, view.revision)
+            dealt, left = _deal(kind, off, candidates, shares, size)
+            added.update(dealt)
+            rest = rest | left
         unplaced = explain(fleet, spec, view, rest, releasing, size)
     touched = sorted(set(added) | set(removed))
     deltas = tuple(
@@ -219,6 +263,17 @@ def _grow(
     return FleetPlan(fleet, sum(added.values()), sum(removed.values()), deltas, unplaced)
 
 
+def _buried(fleet: str, drafts: Iterable[_Draft], *, lost: bool) -> IndexSet:
+    """What lost hosts, or all others, have still to release of the fleet."""
+    return IndexSet.union_of(
+        tombstone.ranges
+        for draft in drafts
+        if draft.view.record.lost is lost
+        for tombstone in draft.tombstones
+        if tombstone.fleet == fleet
+    )
+
+
 def eligible(host: HostView, rule: types.Placement) -> bool:
     """Whether the fleet may be placed on the host at all, room aside."""
     labels = host.record.labels
@@ -226,6 +281,8 @@ def eligible(host: HostView, rule: types.Placement) -> bool:
         host.reachable
         and not host.record.cordoned
         and not host.record.draining
+        and not host.record.lost
+        and not host.record.quarantine
         and all(labels.get(key) == value for key, value in rule.selector.items())
     )
 
@@ -249,6 +306,26 @@ def _vector(capacity: Capacity) -> tuple[int, ...]:
     return tuple(getattr(capacity, name) for name in RESOURCES)
 
 
+def _packed(
+    rule: types.Placement,
+    uid: str,
+    candidates: Sequence[_Draft],
+    rooms: Sequence[int],
+    amount: int,
+) -> list[int]:
+    """On as few hosts as will do: those with the most room, so that few have to be told."""
+    order = sorted(range(len(rooms)), key=lambda i: (-rooms[i], i))
+    return _in_order(order, rooms, amount)
+
+
+def _in_order(order: Sequence[int], rooms: Sequence[int], amount: int) -> list[int]:
+    """Packed in this order of positions."""
+    shares = [0] * len(rooms)
+    for position, share in zip(order, pack([rooms[i] for i in order], amount), strict=True):
+        shares[position] = share
+    return shares
+
+
 def _shares(
     rule: types.Placement,
     uid: str,
@@ -258,9 +335,7 @@ def _shares(
 ) -> list[int]:
     if rule.policy == types.Placement.POLICY_PACK:
         order = sorted(range(len(rooms)), key=lambda i: (-candidates[i].used[0], i))
-        packed = pack([rooms[i] for i in order], amount)
-        by_position = dict(zip(order, packed, strict=True))
-        return [by_position[i] for i in range(len(rooms))]
+        return _in_order(order, rooms, amount)
     groups: dict[str, list[int]] = defaultdict(list)
     for position, draft in enumerate(candidates):
         groups[draft.view.record.labels.get(rule.spread_label, "")].append(position)
@@ -285,14 +360,16 @@ def _stopped(uid: str, drafts: Iterable[_Draft], missing: IndexSet) -> IndexSet:
     placed again, or wanted no more, says so itself, and is forgotten here."""
     off = []
     for draft in drafts:
-        for position, tombstone in enumerate(draft.tombstones):
-            if tombstone.fleet != uid or not tombstone.off:
-                continue
-            left = tombstone.off & missing
-            off.append(left)
-            if left != tombstone.off:
-                draft.tombstones[position] = structs.replace(tombstone, off=left)
-                draft.changed = True
+        for tombstones in (draft.remembered, draft.tombstones):
+            for position, tombstone in enumerate(tombstones):
+                if tombstone.fleet != uid or not tombstone.off:
+                    continue
+                left = tombstone.off & missing
+                off.append(left)
+                if left != tombstone.off:
+                    tombstones[position] = structs.replace(tombstone, off=left)
+                    draft.changed = True
+        draft.remembered = [tombstone for tombstone in draft.remembered if tombstone.off]
     return IndexSet.union_of(off)
 
 
@@ -391,7 +468,7 @@ class Drafts:
         draft = self._drafts[host]
         self.put(host, shard, ranges, None)
         draft.own[shard.fleet] -= len(ranges)
-        self._taker.bury(draft, shard.fleet, ranges, shard.birth)
+        self._taker.bury(draft, shard, ranges)
 
     def put(self, host: str, shard: Shard, ranges: IndexSet, kind: Shard | None) -> None:
         """These of the shard become one of another kind on the same host, or none."""
@@ -433,8 +510,6 @@ class Drafts:
     def assignments(self) -> dict[str, Assignment]:
         """All that differ from the store, those decided before included."""
         changed = {
-            name: Assignment(_merged(draft.shards), tuple(draft.tombstones))
-            for name, draft in self._drafts.items()
-            if draft.changed
+            name: draft.assignment() for name, draft in self._drafts.items() if draft.changed
         }
         return {**self._decided, **changed}

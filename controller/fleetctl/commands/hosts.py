@@ -1,4 +1,4 @@
-"""fleetctl hosts: which there are, how one stands, and keeping VMs from one."""
+"""fleetctl hosts: which there are, how one stands, keeping VMs from one, and verdicts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from fleetctl.arguments import label
 from fleetctl.commands.leaving_hosts import drain, remove
+from fleetctl.commands.lost_hosts import declare_lost, release
 from fleetctl.lazy_group import ListingGroup
 from fleetctl.output import note, number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
@@ -28,6 +29,8 @@ def hosts() -> None:
 
 hosts.add_command(drain)
 hosts.add_command(remove)
+hosts.add_command(declare_lost)
+hosts.add_command(release)
 
 
 @hosts.command("list")
