@@ -12,7 +12,7 @@ from fleet.v1 import cluster_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment
 from tests.certificates import issue
-from tests.cluster.daemons import eventually
+from tests.cluster.daemons import eventually, pause, resume
 from tests.cluster.fleetctl_process import Fleetctl
 from tests.cluster.small_cluster import SmallCluster, spec
 
@@ -184,5 +184,34 @@ def test_a_rollout_is_followed_to_its_end_and_undone(
     fleetctl("rollout", "resume")
     said = fleetctl("rollout", "status", "--follow")
     assert said.code == 0 and "generation 2 -> 1, done: 240 done, 0 left" in said.out
+    cluster.until_converged(240)
+    cluster.check("spv", 240)
+
+
+def test_a_lost_host_is_drained_by_force_without_waiting_for_it(
+    cluster: SmallCluster, fleetctl: Fleetctl
+) -> None:
+    cluster.apply(template=spec(on_loss=types.ON_LOSS_WAIT))
+    cluster.scale_and_wait(240)
+    hanging = next(one for one in cluster.hollows if HOST in one.hosts)
+    held = sum(len(shard.ranges) for shard in cluster.assignments()[HOST].shards)
+    refused = fleetctl("hosts", "drain", HOST, "--force", "--yes")
+    assert "only a lost host is drained by force" in refused.err and refused.code
+    pause(hanging)
+    try:
+        gone = len(hanging.hosts)
+        eventually(lambda: cluster.status().hosts.live == cluster.live - gone, "they are missed")
+        cluster.stub.DeclareLost(wire.DeclareLostRequest(hosts=[HOST]), timeout=30)
+        told = fleetctl("hosts", "drain", HOST, "--yes")
+        assert f"{HOST} is declared lost" in told.err
+        said = fleetctl("hosts", "drain", HOST, "--force", "--yes", "--timeout", "20", "-o", "json")
+        assert (said.code, said.json["outcome"]) == (0, "done")
+        assert (said.json["left"], said.json["moved"]) == (0, held)
+        told = fleetctl("hosts", "remove", HOST, "--yes")
+        assert f"has not yet let go of {held} VMs" in told.err
+    finally:
+        resume(hanging)
+    eventually(lambda: cluster.fleet().duplicates == 0, "nothing runs twice")
+    eventually(lambda: cluster.status().hosts.live == cluster.live, "all are back")
     cluster.until_converged(240)
     cluster.check("spv", 240)

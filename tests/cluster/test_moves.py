@@ -11,12 +11,14 @@ from random import Random
 import pytest
 
 from fleet.ranges import IndexSet, parse_ranges
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller import answers
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.control import Action
 from fleet_controller.core.model import Health
 from fleet_controller.core.rollout_orders import Wish
+from fleet_controller.observed import wire_ranges
 from fleet_controller.replica import Leading
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.upkeep import Chosen
@@ -27,7 +29,8 @@ from tests.virtual_loop import run_virtual
 ME = "operator/me"
 HOSTS = 6
 PER_HOST = 8
-SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
+SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1, on_loss=types.ON_LOSS_WAIT)
+REPLACED = types.FleetSpec(memory_bytes=4 << 20, vcpus=1, on_loss=types.ON_LOSS_REPLACE)
 
 
 @dataclass
@@ -49,7 +52,7 @@ class Stage:
 Scene = Callable[[Leading, Stage], Awaitable[None]]
 
 
-def play(*scenes: Scene, total: int = 24) -> None:
+def play(*scenes: Scene, total: int = 24, spec: types.FleetSpec = SPEC) -> None:
     """Six hosts in three racks run a fleet; each scene is under a leader of its own."""
 
     async def whole() -> None:
@@ -58,15 +61,17 @@ def play(*scenes: Scene, total: int = 24) -> None:
             beating = group.create_task(_beat(stage.network))
             for number, scene in enumerate(scenes):
                 async with leading(stage.store, stage.network) as leader:
+                    lost = leader.reign.state.lost
+                    stage.world.is_lost = lost.__contains__
                     if not number:
-                        await _begin(leader, stage, total)
+                        await _begin(leader, stage, total, spec)
                     await scene(leader, stage)
             beating.cancel()
 
     run_virtual(whole())
 
 
-async def _begin(leader: Leading, stage: Stage, total: int) -> None:
+async def _begin(leader: Leading, stage: Stage, total: int, spec: types.FleetSpec) -> None:
     for number in range(HOSTS):
         name = f"h{number}"
         stage.network.agents[f"{name}:1"] = ObedientAgent(name, stage.world, Random(number))
@@ -77,7 +82,7 @@ async def _begin(leader: Leading, stage: Stage, total: int) -> None:
         )
         await leader.announcements.announce(name, f"{name}:1", facts)
     await until(lambda: leader.reign.links.by_health[Health.LIVE] == HOSTS)
-    await leader.operations.apply("spv", SPEC, ME)
+    await leader.operations.apply("spv", spec, ME)
     await leader.operations.scale("spv", total, ME)
     await until(lambda: converged(leader))
 
@@ -102,6 +107,19 @@ def left(leader: Leading, host: str) -> int:
 def kinds(leader: Leading) -> Counter[str]:
     events, _ = leader.reign.events.after(0, 10_000, "", "")
     return Counter(event.kind for event in events)
+
+
+async def lose(leader: Leading, stage: Stage, host: str) -> None:
+    """It is cut off, and an operator says that it is lost."""
+    stage.network.cut(f"{host}:1")
+    await until(lambda: leader.reign.links.links[host].health is not Health.LIVE)
+    await leader.verdicts.declare_lost([host], True, ME)
+
+
+async def come_back(leader: Leading, stage: Stage) -> None:
+    """All hosts; whatever others had taken over is let go."""
+    stage.network.mend()
+    await until(lambda: not leader.reign.state.lost and not stage.world.twice)
 
 
 def newer(vcpus: int) -> types.FleetSpec:
@@ -239,6 +257,118 @@ def test_only_a_lost_host_is_drained_by_force() -> None:
     async def scene(leader: Leading, stage: Stage) -> None:
         with pytest.raises(Refused, match="h0 is not declared lost"):
             await leader.upkeep.give_up("h0", ME)
+
+    play(scene)
+
+
+def test_a_lost_host_is_drained_by_force_and_lets_go_when_it_is_back() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await lose(leader, stage, "h0")
+        with pytest.raises(Refused, match="h0 is declared lost"):
+            await leader.upkeep.drain("h0", ME)
+        await asyncio.sleep(5)
+        assert left(leader, "h0") == 4, "its fleet waits for it"
+        await leader.upkeep.give_up("h0", ME)
+        assert left(leader, "h0") == 0, "what it has to let go holds nobody up"
+        await until(lambda: converged(leader))
+        status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        assert (status.duplicates, status.on_lost_hosts, status.releasing) == (4, 0, 0)
+        assert len(stage.world.running) == 24
+        with pytest.raises(Refused, match="has not yet let go of 4 VMs"):
+            await leader.upkeep.remove("h0", False, ME)
+        await come_back(leader, stage)
+        await until(lambda: not leader.reign.duplicates)
+        assert converged(leader) and not stage.agent("h0").births
+        assert leader.reign.state.hosts["h0"].draining
+        assert await leader.upkeep.remove("h0", False, ME) == 0
+
+    play(scene)
+
+
+def test_a_draining_host_that_is_declared_lost_in_the_middle_is_succeeded_at_once() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        stage.agent("h0").holds_back = True  # it never says what it has let go
+        uid = leader.reign.state.fleets["spv"].uid
+        await leader.upkeep.drain("h0", ME)
+        await until(lambda: bool(leader.reign.observed.staging[uid]))
+        await lose(leader, stage, "h0")
+        await until(lambda: converged(leader))
+        assert left(leader, "h0") == 0
+        assert not any(leader.reign.observed.staging.values())
+        assert len(stage.world.running) == 24
+        assert "h0" not in stage.world.running.values()
+        stage.network.mend()
+        stage.agent("h0").holds_back = False
+        await come_back(leader, stage)
+        await until(lambda: not leader.reign.duplicates)
+        assert converged(leader) and left(leader, "h0") == 0
+
+    play(scene, spec=REPLACED)
+
+
+def test_a_draining_host_of_a_fleet_that_waits_is_lost_over_leaders_and_goes_on_when_back() -> None:
+    async def first(leader: Leading, stage: Stage) -> None:
+        uid = leader.reign.state.fleets["spv"].uid
+        await leader.upkeep.drain("h0", ME)
+        await until(lambda: bool(leader.reign.observed.staging[uid]))
+        await lose(leader, stage, "h0")
+
+    async def second(leader: Leading, stage: Stage) -> None:
+        await until(lambda: leader.reign.plans_freely)
+        await asyncio.sleep(5)
+        now = leader.upkeep.drained("h0")
+        if now.left:
+            assert "--force gives them up" in leader.upkeep.hindrance("h0", now)
+        await come_back(leader, stage)
+        await until(lambda: left(leader, "h0") == 0)
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 24
+
+    play(first, second)
+
+
+def test_stopped_vms_of_a_lost_host_are_placed_off_and_stay_off() -> None:
+    async def first(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.control(
+            Chosen("spv", host="h0"), Action.STOP, ME, plan_only=False, token=""
+        )
+        await until(lambda: len(stage.world.running) == 20)
+        await lose(leader, stage, "h0")
+        await until(lambda: answers.host_summary(leader.reign, "h0").assigned == 0)
+        await until(lambda: converged(leader))
+        status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        assert (status.placed, status.powered_off, len(stage.world.running)) == (24, 4, 20)
+
+    async def second(leader: Leading, stage: Stage) -> None:
+        await come_back(leader, stage)
+        await until(lambda: converged(leader))
+        await asyncio.sleep(10)
+        assert len(stage.world.running) == 20
+        assert await do(leader, Action.START, "0-23") == 4
+        await until(lambda: len(stage.world.running) == 24)
+
+    play(first, second, spec=REPLACED)
+
+
+def test_an_orphan_of_what_is_only_staged_is_let_go_before_that_starts() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        uid = leader.reign.state.fleets["spv"].uid
+        old, third = stage.agent("h0"), stage.agent("h5")
+        moving = IndexSet.of(index for _, index in old.births)
+        old.holds_back = True
+        await leader.upkeep.drain("h0", ME)
+        await until(lambda: not leader.reign.state.assignments["h0"].shards)
+        assert leader.reign.observed.staging[uid]
+        third.orphans = [wire.Orphans(fleet_uid=uid, birth=1, ranges=wire_ranges(moving))]
+        third.holds_back = True
+        await until(lambda: bool(leader.reign.state.assignments["h5"].tombstones))
+        old.holds_back = False
+        await until(lambda: left(leader, "h0") == 0)
+        await asyncio.sleep(10)
+        assert len(stage.world.running) == 20, "what the third has of them is not let go yet"
+        third.orphans, third.holds_back = [], False
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 24
 
     play(scene)
 
