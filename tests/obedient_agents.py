@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
@@ -61,6 +62,8 @@ class ObedientAgent(ScriptedAgent):
         self.broken: set[int] = set()  # generations whose VMs fail to start
         self._generations: dict[Vm, int] = {}
         self._assignment = types.Assignment()
+        self.orphaned: set[Vm] = set()  # those it has and no ledger knows of
+        self.knows_observers = True  # False: an agent of an older release
         # What it says beside its states, and whether it keeps acknowledgements to itself.
         self.problems: list[wire.Problem] = []
         self.orphans: list[wire.Orphans] = []
@@ -72,11 +75,27 @@ class ObedientAgent(ScriptedAgent):
         return self._assignment
 
     def open(self, first: wire.WatchRequest) -> Stream:
-        self._hear(first.term)
+        observed = first.observe and self.knows_observers
+        if not observed:
+            self._hear(first.term)
         self.speaks = False
         stream = super().open(first)
-        self._report(full=True)
+        self._report(full=True, **(self._for_observers() if observed else {}))
         return stream
+
+    def forget(self) -> None:
+        """Its ledger is gone: what it has is nobody's."""
+        self.term = self.epoch = (0, 0)
+        self._assignment = types.Assignment()
+        self.orphaned = set(self.births)
+
+    def _for_observers(self) -> dict[str, Any]:
+        generation, revision = self.term
+        return {
+            "fleets": self._assignment.fleets,
+            "specs": self._assignment.specs,
+            "term": types.Term(store_generation=generation, revision=revision),
+        }
 
     async def assign(self, request: wire.AssignRequest) -> wire.AssignResponse:
         await asyncio.sleep(self._random.uniform(0.0, 0.5))
@@ -89,6 +108,11 @@ class ObedientAgent(ScriptedAgent):
         self.epoch = epoch
         self._assignment = request.assignment
         self._obey()
+        self.orphaned -= {
+            (shard.fleet_uid, index)
+            for shard in request.assignment.shards
+            for index in ranges_of(shard.ranges)
+        }
         if self.streams:
             self._report()
         return wire.AssignResponse(epoch=request.epoch)
@@ -144,7 +168,18 @@ class ObedientAgent(ScriptedAgent):
             for stone in self._assignment.tombstones
         )
 
-    def _report(self, full: bool = False) -> None:
+    def _forgotten(self) -> list[wire.Orphans]:
+        return [
+            wire.Orphans(
+                fleet_uid=uid,
+                birth=self.births[uid, index],
+                ranges=[types.IndexRange(start=index, stop=index + 1)],
+            )
+            for uid, index in sorted(self.orphaned)
+            if (uid, index) in self.births
+        ]
+
+    def _report(self, full: bool = False, **more: Any) -> None:
         kinds: dict[tuple[str, int, int], list[int]] = defaultdict(list)
         for (uid, index), birth in self.births.items():
             kinds[uid, self._generations[uid, index], birth].append(index)
@@ -154,7 +189,7 @@ class ObedientAgent(ScriptedAgent):
             released=[] if self.holds_back else [stone.id for stone in self._assignment.tombstones],
             problems=self.problems,
             problems_set=True,
-            orphans=self.orphans,
+            orphans=[*self.orphans, *self._forgotten()],
             orphans_set=True,
             shards=[
                 wire.ShardReport(
@@ -171,6 +206,7 @@ class ObedientAgent(ScriptedAgent):
                 )
                 for (uid, generation, birth), indices in kinds.items()
             ],
+            **more,
         )
 
     def _state(self, vm: Vm) -> int:

@@ -40,6 +40,20 @@ def status(reign: Reign, name: str) -> cluster.StatusResponse:
         hosts=host_counts(reign),
         oldest_report_seconds=reign.links.silence(),
         breaker=breaker(reign),
+        freeze=freeze_status(reign),
+    )
+
+
+def freeze_status(reign: Reign) -> cluster.FreezeStatus | None:
+    """None while changes are taken."""
+    if reign.frozen is None:
+        return None
+    return cluster.FreezeStatus(
+        reason=reign.frozen.reason,
+        since_unix=reign.frozen.since,
+        hosts_ahead=len(reign.ahead()),
+        hosts_unseen=len(reign.state.hosts.keys() - reign.inventory.hosts.keys()),
+        store_generation=reign.state.meta.generation,
     )
 
 
@@ -245,7 +259,7 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
     if record is None:
         raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
     seen = reign.observed.host(host_id)
-    request = reign.assignment_for(host_id)
+    request = reign.assignment_message(host_id)
     generation, revision = seen.epoch
     capacity = record.capacity
     return cluster.HostDetail(

@@ -172,16 +172,21 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         limit = min(request.limit or _EVENT_PAGE, answers.MAX_PAGE)
         wait = min(request.wait_ms, _LONGEST_WAIT_MS) / 1000
         seen = log.pulse.version
-        events, dropped = log.after(request.after, limit, request.fleet, request.host)
-        if not events and wait:
+        page = log.page(request.after, limit, request.fleet, request.host)
+        if not page.events and wait:
             try:
                 async with asyncio.timeout(wait):
                     await log.pulse.after(seen)
             except TimeoutError:
-                dropped = False
-            events, dropped = log.after(request.after, limit, request.fleet, request.host)
-        following = events[-1].cursor if events else request.after
-        return cluster.ListEventsResponse(events=events, next=following, truncated=dropped)
+                pass
+            page = log.page(request.after, limit, request.fleet, request.host)
+        return cluster.ListEventsResponse(
+            events=page.events,
+            next=page.following,
+            truncated=page.dropped or page.former,
+            former_leader=page.former,
+            begins_unix=log.begins,
+        )
 
     @asks((Role.AGENT,))
     async def Announce(

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from fleet.transport import TAKEN_METADATA, Peer, Refusal, Role, abort, peer_of
-from fleet_controller.commit import Outdated
+from fleet_controller.commit import Frozen, Outdated
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.leader import LeadershipLost
 from fleet_controller.replica import Leading, NotLeading, Replica
@@ -43,6 +43,9 @@ _CODES = {
     Reason.ROLLOUT_STATE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.HOST_LIVE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    Reason.NOT_DURABLE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.CHANGES_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NOT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -102,6 +105,8 @@ def refusal_of(error: Exception) -> Refusal:
                 "STORE_UNAVAILABLE",
                 f"nothing was changed, the store cannot be written: {error}",
             )
+        case Frozen():
+            return Refusal(grpc.StatusCode.FAILED_PRECONDITION, Reason.CHANGES_FROZEN, str(error))
         case Outdated():
             return Refusal(
                 grpc.StatusCode.ABORTED, "BUSY", "others kept changing the same things; try again"

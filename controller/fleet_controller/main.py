@@ -106,7 +106,8 @@ async def _until_stopped(replica: Replica, stop: asyncio.Event) -> None:
             leading.cancel()
     except* StoreReplaced as replaced:
         raise CannotRun(
-            f"{_first(replaced)}; start again to go on with the store as it is"
+            f"{_first(replaced)}; start again to go on with the store as it is: what hosts have "
+            "seen decides whether changes are frozen then"
         ) from None
     except* BrokenRecord as broken:
         raise CannotRun(f"{_first(broken)}; mend or delete it, and start again") from None

@@ -14,12 +14,18 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
+import msgspec
+
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
+from fleet_controller.audit import Audit
 from fleet_controller.commit import Committer, Outdated, Write
+from fleet_controller.core import freeze
+from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import forgettable, without_tombstones
+from fleet_controller.core.inventory import Inventory
 from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import (
     Assignment,
@@ -28,12 +34,13 @@ from fleet_controller.core.model import (
     Health,
     HostRecord,
     HostView,
-    Meta,
     RolloutState,
 )
 from fleet_controller.core.passes import MOVES_AT_ONCE, Pass, decide
 from fleet_controller.core.placement import FleetPlan, Placement
 from fleet_controller.core.quarantine import QuarantineSettings
+from fleet_controller.doubts import Doubts
+from fleet_controller.endings import Endings
 from fleet_controller.events import EventLog
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
@@ -49,9 +56,13 @@ from fleet_controller.store.port import (
     Put,
     Store,
     StoreError,
+    Unavailable,
 )
 
 Result = TypeVar("Result")
+
+
+_NEVER = 2**63  # a revision that no report has
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +104,12 @@ class Reign:
         self._leadership = leadership
         self.events = around.events
         self.state = ClusterState(self._record_changed)
+        self.audit = Audit(self.state, around.events.now)
         self.observed = Observed()
         self.committer = Committer(
             around.store, self.state, leadership.guard, leadership.raise_if_lost
         )
+        self._endings = Endings(self.state, self.committer, self.audit, around.events)
         self.links = Links(self, around.dialer, around.clock, around.random, around.settings.links)
         self.sightings = Sightings(around.events)
         self.changing = asyncio.Lock()  # held by whoever decides and writes
@@ -112,6 +125,11 @@ class Reign:
         self._told = False
         self._outranked = False
         self._trouble = ""  # with the store, as it was said last
+        self.inventory = Inventory()  # what hosts have, while changes are frozen
+        self._began_frozen = False
+        # Changes are frozen from here on, or taken again: all of this reign is out of date.
+        self.anew = asyncio.Event()
+        self._doubts = Doubts(self)
 
     @property
     def term(self) -> types.Term:
@@ -138,7 +156,9 @@ class Reign:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.links.run())
             group.create_task(self._follow_store())
-            group.create_task(self._plan_for_ever())
+            group.create_task(self._doubts.resolve_for_ever())
+            if not self._began_frozen:
+                group.create_task(self._plan_for_ever())
             group.create_task(self.sightings.summarise_for_ever())
 
     async def in_executor(self, work: Callable[[], Result]) -> Result:
@@ -150,7 +170,7 @@ class Reign:
         state = self.state
         hosts = {host_id: self.host_view(host_id, one) for host_id, one in state.hosts.items()}
         return ClusterView(
-            state.revision, hosts, dict(state.fleets), dict(state.specs), dict(state.rollouts),
+            state.stamp, hosts, dict(state.fleets), dict(state.specs), dict(state.rollouts),
             {
                 uid: self.observed.standing(uid)
                 for uid, rollout in state.rollouts.items()
@@ -180,19 +200,72 @@ class Reign:
 
     @property
     def plans_freely(self) -> bool:
-        """Whether the term has been told, so that plans may be carried out."""
-        return self._told
+        """Whether the term has been told, and the store is trusted: plans may be carried out."""
+        return self._told and not self.frozen and not self._doubts.reason
+
+    # ---- a store that came back older -----------------------------------------------------
+
+    @property
+    def frozen(self) -> freeze.Freeze | None:
+        """Why nothing is changed; None while changes are taken."""
+        return self.state.freeze
+
+    def raise_if_frozen(self) -> None:
+        """Raises Refused with CHANGES_FROZEN; while that is being looked into Unavailable, since
+        another controller may turn out to lead."""
+        if self.frozen:
+            raise freeze.refusal(self.frozen.reason)
+        if self._doubts.reason:
+            raise Unavailable(f"it is being read anew: {self._doubts.reason}")
+
+    def ahead(self) -> frozenset[str]:
+        """The hosts heard that hold a newer assignment than the store can have given them."""
+        return frozenset(
+            host
+            for host, has in self.inventory.hosts.items()
+            if freeze.is_ahead(has.epoch, self.state.meta.generation, self.known_revision(host))
+        )
+
+    async def read_as_leader(self) -> bool:
+        """Read the store anew; whether it says that this replica leads. Raises StoreError."""
+        found = (await self._around.store.read(keys.LEADER)).entries
+        await self.committer.read_again()
+        leads = {entry.create_revision for entry in found if entry.key == keys.LEADER}
+        return self._leadership.term_revision in leads
+
+    def trust(self) -> None:
+        """The store was doubted without a reason: what waited meanwhile goes on."""
+        for host_id in self.links.links:
+            self.links.push(host_id)
+        self._wake.beat()
+
+    def known_revision(self, host_id: str) -> int:
+        """That of the host's assignment, as freeze.is_ahead wants it."""
+        return self.state.known_revision(keys.assignment(host_id))
 
     # ---- what links ask of their superior ------------------------------------------------
 
     def may_act(self) -> bool:
         return self._leadership.valid()
 
-    def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
+    def assignment_message(self, host_id: str) -> wire.AssignRequest | None:
+        """What the host is to have, as the store says; None when it never was told anything."""
         return self._messages.request(host_id, self.term)
 
+    def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
+        """Nothing is told while the store is in doubt."""
+        if self._began_frozen or self._doubts.reason:
+            return None
+        return self.assignment_message(host_id)
+
     def reported(self, host_id: str, report: wire.Report) -> None:
+        if self._began_frozen:
+            self.inventory.take(host_id, report)
+        else:
+            self._doubts.look_at(host_id, report.epoch)
         epoch = self.state.mod_revision(keys.assignment(host_id))
+        if epoch and report.epoch.store_generation != self.state.meta.generation:
+            epoch = _NEVER  # what it has carried out is not of this store
         matters = self.observed.reported(host_id, report, epoch)
         if matters or any(shard.fleet_uid in self._rolling for shard in report.shards):
             self._wake.beat()
@@ -207,6 +280,9 @@ class Reign:
             self._wake.beat()
 
     def outranked(self, why: str) -> None:
+        if self._began_frozen:
+            return
+        self._doubts.outranked(why)
         if not self._outranked:  # every agent would say the same
             self._outranked = True
             self.events.add("leader_outranked", f"an agent has heard a newer leader: {why}")
@@ -217,13 +293,37 @@ class Reign:
         while True:
             try:
                 self.state.load(await self._around.store.read())
-                if not self.state.mod_revision(keys.META):
-                    await self.committer.write_one([Put(keys.META, encode(Meta()))])
+                await self._claim_store()
                 break
             except (StoreError, Outdated):
                 await asyncio.sleep(self._around.settings.store_retry)
+        if self.events.begin(self._leadership.term_revision):
+            self.events.add("leader_elected", f"this controller leads, term {self.term.revision}")
+        self._began_frozen = self.links.observe = self.frozen is not None
         self.ready.set()
-        self.events.add("leader_elected", f"this controller leads, term {self.term.revision}")
+
+    async def _claim_store(self) -> None:
+        """The record about the store itself says which store it is. Raises StoreError, Outdated."""
+        meta = self.state.meta
+        reason = freeze.replaced(meta, self.state.cluster)
+        if reason and not self.frozen:
+            await self.write_freeze(reason)
+        elif not meta.cluster:
+            named = msgspec.structs.replace(meta, cluster=self.state.cluster)
+            await self.committer.write_one([Put(keys.META, encode(named))])
+
+    async def write_freeze(self, reason: str) -> None:
+        """From here on nothing is changed; what was decided before fails by META's guard. Raises
+        StoreError, Outdated."""
+        record = freeze.Freeze(reason, self.events.now())
+        await self.committer.write_one(
+            [
+                Put(keys.META, encode(self.state.meta)),
+                Put(keys.FREEZE, encode(record)),
+                self.audit.entry("freeze", BY_LEADER, after=reason),
+            ]
+        )
+        self.events.add("changes_frozen", f"changes are frozen: {reason}")
 
     async def _follow_store(self) -> None:
         """Take over what others write, for as long as this leads."""
@@ -280,38 +380,27 @@ class Reign:
             return
 
     async def _pass(self) -> None:
+        if not self.plans_freely:
+            return
+        if trimming := self.audit.trimming():
+            await self.committer.write_one(trimming)
+        await self._endings.drains(self.host_view)
         if not self.state.fleets and not self.state.gone:
             return
-        view = self.view()
+        revision, view = self.state.revision, self.view()
         most = self._around.settings.moves_at_once
         decided = await self.in_executor(lambda: decide(view, most))
         self.last_pass, self.plans = decided, decided.plans
         self.observed.pulse.beat()
-        self.committer.refuse_if_past(view.revision)
-        await self._write_rollouts(decided)
+        self.committer.refuse_if_past(revision)
+        if not self.plans_freely:
+            return
+        await self._endings.rollouts(decided)
         # All that lets go is written before anything that takes it over.
         first, rest = decided.in_order()
         await self.committer.write(assignment_writes(first))
         await self.committer.write(assignment_writes(rest))
         await self._finish_deletions()
-
-    async def _write_rollouts(self, decided: Pass) -> None:
-        """Rollouts that have ended, each with the fleet that is another by it. That one is over
-        is written before anything is decided from it."""
-        for record in decided.rollouts:
-            writes: list[Write] = [Put(keys.rollout(record.fleet), encode(record))]
-            fleet = decided.fleets.get(record.fleet)
-            if fleet:
-                writes.append(Put(keys.fleet(fleet.name), encode(fleet)))
-            await self.committer.write_one(writes)
-            name = fleet.name if fleet else self._name_of(record.fleet)
-            why = f": {record.why}" if record.why else ""
-            what = f"the rollout of {name} to generation {record.to_generation} is"
-            self.events.add("rollout_" + record.state, f"{what} {record.state}{why}", fleet=name)
-
-    def _name_of(self, uid: str) -> str:
-        fleet = self.state.fleet_by_uid(uid)
-        return fleet.name if fleet else uid
 
     def assignment_writes(self, placement: Placement) -> list[Write]:
         """The assignments a placement changes, as writes; whoever writes less than all takes
@@ -327,7 +416,11 @@ class Reign:
             await self.committer.write(self._last_traces(fleet.uid))
             known = GoneFleet(fleet.name, fleet.uid, fleet.number, fleet.site)
             await self.committer.write_one(
-                [Delete(keys.fleet(fleet.name)), Put(keys.gone(fleet.uid), encode(known))]
+                [
+                    Delete(keys.fleet(fleet.name)),
+                    Put(keys.gone(fleet.uid), encode(known)),
+                    self.audit.entry("fleet_deleted", BY_LEADER, fleet=fleet.name),
+                ]
             )
             self.observed.forget_fleet(fleet.uid)
             self.events.add("fleet_deleted", f"fleet {fleet.name} is gone", fleet=fleet.name)
@@ -360,6 +453,10 @@ class Reign:
         return link is not None and (link.health is Health.LIVE or not link.tried)
 
     def _record_changed(self, kind: str, name: str) -> None:
+        if kind == keys.FREEZE:
+            if self.ready.is_set() and self._began_frozen != (self.frozen is not None):
+                self.anew.set()
+            return
         if kind == "assignments":
             self.observed.assigned(name, self._known_assignment(name))
             self.links.push(name)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fleet_controller.announcements import Announcements
 from fleet_controller.leader import Election, Leadership
 from fleet_controller.operations import Operations
+from fleet_controller.recovery import Recovery
 from fleet_controller.reign import Reign, Surroundings
 from fleet_controller.relay import Relay
 from fleet_controller.upkeep import Upkeep
@@ -32,17 +33,21 @@ class Leading:
         self.operations = Operations(self.reign, uid)
         self.upkeep = Upkeep(self.reign, self.operations)
         self.announcements = Announcements(self.reign)
+        self.recovery = Recovery(self.reign)
         self.relay = Relay(self.reign)
         self.verdicts = Verdicts(self.reign, self.operations)
 
     async def run(self) -> None:
-        """Until cancelled, or until leadership is lost."""
+        """Until cancelled, until leadership is lost, or until changes are frozen or taken again."""
         async with asyncio.TaskGroup() as group:
             # First of all, so that it knows of the end before the connections are closed.
-            group.create_task(self.relay.run())
-            group.create_task(self.announcements.run())
-            group.create_task(self.verdicts.run())
-            group.create_task(self.reign.run())
+            tasks = [group.create_task(self.relay.run())]
+            tasks.append(group.create_task(self.announcements.run()))
+            tasks.append(group.create_task(self.verdicts.run()))
+            tasks.append(group.create_task(self.reign.run()))
+            await self.reign.anew.wait()
+            for task in tasks:
+                task.cancel()
 
 
 class Replica:
@@ -78,8 +83,10 @@ class Replica:
         )
 
     async def _lead(self, leadership: Leadership) -> None:
-        self._leading = Leading(leadership, self.around, self._new_uid)
-        try:
-            await self._leading.run()
-        finally:
-            self._leading = None
+        """Frozen or taken again, changes begin with fresh links under the same leadership."""
+        while True:
+            self._leading = Leading(leadership, self.around, self._new_uid)
+            try:
+                await self._leading.run()
+            finally:
+                self._leading = None

@@ -10,12 +10,13 @@ from collections.abc import Callable
 import msgspec
 
 from fleet.ranges import IndexSet
-from fleet_controller.commit import Write
+from fleet_controller.commit import Write, parts
 from fleet_controller.core import departures, rollout_orders
 from fleet_controller.core.changes import Reason, Refused, named_fleet
 from fleet_controller.core.control import Action, Controlled, check_token, control
 from fleet_controller.core.departures import Departure
 from fleet_controller.core.model import FleetRecord, HostRecord, HostView
+from fleet_controller.core.rollout import described
 from fleet_controller.core.rollout_orders import Ordered, Wish
 from fleet_controller.operations import Operations
 from fleet_controller.reign import Reign, assignment_writes
@@ -23,6 +24,15 @@ from fleet_controller.state import NOTHING
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
 from fleet_controller.store.port import Delete, Put
+
+# What has been done to a rollout, by what was asked of it.
+_DONE = {
+    "start": "started",
+    "undo": "undone",
+    "pause": "paused",
+    "resume": "resumed",
+    "abort": "aborted",
+}
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -52,13 +62,13 @@ class Upkeep:
                 f"{host_id} is declared lost: its VMs are placed elsewhere without it; --force "
                 "gives up those that wait for it",
             )
-        await self._set_draining(host_id, True)
+        await self._set_draining(host_id, True, actor)
         self._event("host_draining", f"{host_id} is being drained", host_id, actor)
         self._reign.wake()
 
     async def cancel_drain(self, host_id: str, actor: str) -> None:
         """What has moved stays where it is; the host takes VMs again."""
-        await self._set_draining(host_id, False)
+        await self._set_draining(host_id, False, actor)
         self._event("host_drain_cancelled", f"{host_id} is drained no more", host_id, actor)
         self._reign.wake()
 
@@ -74,7 +84,12 @@ class Upkeep:
                     "drained by force",
                 )
             drained = msgspec.structs.replace(record, draining=True)
-            writes = [Put(keys.host(host_id), encode(drained)), self._forsaken(host_id)]
+            view = self._host_view(host_id)
+            count = departures.forsaken_count(view.assignment, view.released)
+            told = self._reign.audit.entry(
+                "drain", actor, host=host_id, after=f"{count:,} VMs given up"
+            )
+            writes = [Put(keys.host(host_id), encode(drained)), self._forsaken(host_id), told]
             await self._reign.committer.write_one(writes)
 
         await self._until_written(once)
@@ -96,6 +111,8 @@ class Upkeep:
                 departures.check_removable(host_id, view)
                 if host_id in self._reign.state.assignments:
                     writes.append(Delete(keys.assignment(host_id)))
+            after = f"{count:,} VMs given up" if count else ""
+            writes.append(self._reign.audit.entry("remove", actor, host=host_id, after=after))
             await self._reign.committer.write_one(writes)
             return count
 
@@ -141,10 +158,13 @@ class Upkeep:
     async def control(
         self, chosen: Chosen, action: Action, actor: str, *, plan_only: bool, token: str
     ) -> Controlled:
-        """Do it, or with `plan_only` say what it would do."""
-        asked = self._reign.state.revision
+        """Do it, or with `plan_only` say what it would do. The line that tells it goes with the
+        first transaction."""
+        asked, told = self._reign.state.stamp, False
 
         async def once() -> Controlled:
+            nonlocal told
+            revision = self._reign.state.revision
             fleet = named_fleet(self._reign.state.fleets, chosen.fleet)
             view, indices = self._reign.view(), self._indices(fleet, chosen)
             made = await self._reign.in_executor(
@@ -153,8 +173,17 @@ class Upkeep:
             if plan_only:
                 return made
             check_token(made, token)
-            self._reign.committer.refuse_if_past(view.revision)
-            await self._reign.committer.write(assignment_writes(made.assignments))
+            self._reign.committer.refuse_if_past(revision)
+            writes: list[Write] = [*assignment_writes(made.assignments)]
+            if writes and not told:
+                what = f"{len(made.indices):,} VMs on {made.hosts:,} hosts"
+                line = self._reign.audit.entry(
+                    f"vms_{action.value}", actor, fleet=fleet.name, after=what
+                )
+                first = parts([line, *writes])[0]
+                await self._reign.committer.write_one(first)
+                told, writes = True, writes[len(first) - 1 :]
+            await self._reign.committer.write(writes)
             return made
 
         made = await self._until_written(once)
@@ -169,7 +198,7 @@ class Upkeep:
 
     async def start_rollout(self, name: str, wish: Wish, actor: str, *, plan_only: bool) -> Ordered:
         return await self._order(
-            name, actor, "started", plan_only,
+            name, actor, "start", plan_only,
             lambda fleet: rollout_orders.start(
                 self._reign.view(), fleet, wish, actor, self._reign.events.now()
             ),
@@ -177,7 +206,7 @@ class Upkeep:
 
     async def undo_rollout(self, name: str, actor: str, *, plan_only: bool) -> Ordered:
         return await self._order(
-            name, actor, "undone", plan_only,
+            name, actor, "undo", plan_only,
             lambda fleet: rollout_orders.undo(
                 self._reign.view(), fleet, actor, self._reign.events.now()
             ),
@@ -186,15 +215,15 @@ class Upkeep:
     async def turn_rollout(self, name: str, action: str, actor: str, *, plan_only: bool) -> Ordered:
         """`action`: pause, resume or abort."""
         return await self._order(
-            name, actor, {"pause": "paused", "resume": "resumed", "abort": "aborted"}[action],
-            plan_only, lambda fleet: rollout_orders.turn(self._reign.view(), fleet, action, actor),
+            name, actor, action, plan_only,
+            lambda fleet: rollout_orders.turn(self._reign.view(), fleet, action, actor),
         )  # fmt: skip
 
     async def _order(
         self,
         name: str,
         actor: str,
-        done: str,
+        action: str,
         plan_only: bool,
         decide: Callable[[FleetRecord], Ordered],
     ) -> Ordered:
@@ -202,7 +231,12 @@ class Upkeep:
             fleet = named_fleet(self._reign.state.fleets, name)
             ordered = decide(fleet)
             if not plan_only:
-                writes = [Put(keys.rollout(fleet.uid), encode(ordered.record))]
+                have = self._reign.state.rollouts.get(fleet.uid)
+                told = self._reign.audit.entry(
+                    f"rollout_{action}", actor, fleet=fleet.name,
+                    before=have.state if have else "", after=described(ordered.record),
+                )  # fmt: skip
+                writes = [Put(keys.rollout(fleet.uid), encode(ordered.record)), told]
                 if ordered.fleet != fleet:
                     writes.append(Put(keys.fleet(fleet.name), encode(ordered.fleet)))
                 await self._reign.committer.write_one(writes)
@@ -210,7 +244,7 @@ class Upkeep:
 
         ordered = await self._until_written(once)
         if not plan_only:
-            fleet = ordered.fleet.name
+            fleet, done = ordered.fleet.name, _DONE[action]
             what = f"the rollout of {fleet} to generation {ordered.record.to_generation} is {done}"
             self._reign.events.add(f"rollout_{done}", what, fleet=fleet, actor=actor)
             self._reign.wake()
@@ -218,12 +252,18 @@ class Upkeep:
 
     # ---- the rest ------------------------------------------------------------------------
 
-    async def _set_draining(self, host_id: str, draining: bool) -> None:
+    async def _set_draining(self, host_id: str, draining: bool, actor: str) -> None:
         async def once() -> None:
             have = self._host(host_id)
-            record = msgspec.structs.replace(have, draining=draining)
-            if record != have:
-                await self._reign.committer.write_one([Put(keys.host(host_id), encode(record))])
+            if have.draining == draining:
+                return
+            record = msgspec.structs.replace(have, draining=draining, drained=False)
+            left = departures.departure(self._host_view(host_id), {}).left
+            action, after = ("drain", "to move") if draining else ("undrain", "stay")
+            told = self._reign.audit.entry(
+                action, actor, host=host_id, after=f"{left:,} VMs {after}"
+            )
+            await self._reign.committer.write_one([Put(keys.host(host_id), encode(record)), told])
 
         await self._until_written(once)
 
@@ -240,7 +280,7 @@ class Upkeep:
         state = self._reign.state
         have = state.assignments.get(host_id, NOTHING)
         released = self._reign.observed.host(host_id).released
-        buried = departures.forsaken(have, released, state.revision)
+        buried = departures.forsaken(have, released, state.stamp)
         return Put(keys.assignment(host_id), encode(buried))
 
     def _indices(self, fleet: FleetRecord, chosen: Chosen) -> IndexSet:

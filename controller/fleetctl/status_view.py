@@ -52,10 +52,36 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "generation": only["generation"] if only else None,
         "generations": only["generations"] if only else [],
         "breaker": breaker_json(response),
+        "freeze": freeze_json(response),
         "durable": response.durable,
         "server_seconds": round(response.server_seconds, 6),
         "fleets": fleets,
     }
+
+
+def freeze_json(response: cluster.StatusResponse) -> dict[str, Any] | None:
+    """None while changes are taken."""
+    if not response.HasField("freeze"):
+        return None
+    freeze = response.freeze
+    return {
+        "reason": freeze.reason,
+        "since": freeze.since_unix,
+        "hosts_ahead": freeze.hosts_ahead,
+        "hosts_unseen": freeze.hosts_unseen,
+    }
+
+
+def freeze_lines(response: cluster.StatusResponse) -> Iterable[str]:
+    """Above everything else: nothing can be changed, and why."""
+    if not response.HasField("freeze"):
+        return
+    freeze = response.freeze
+    yield click.style("changes are frozen; VMs go on as they are", fg="red", bold=True)
+    yield f"  why          {printable(freeze.reason)}"
+    ahead, unseen = number(freeze.hosts_ahead), number(freeze.hosts_unseen)
+    yield f"  hosts        {ahead} ahead of the store, {unseen} not heard"
+    yield "  what to do   fleetctl recover --plan"
 
 
 def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
@@ -128,6 +154,8 @@ def status_text(response: cluster.StatusResponse) -> str:
     blocks = ["\n".join(_fleet_lines(one)) for one in response.fleets]
     if not blocks:
         blocks = ["No fleets. Make one with 'fleetctl apply -f FILE'."]
+    if frozen := "\n".join(freeze_lines(response)):
+        blocks.insert(0, frozen)
     blocks.append("\n".join(_host_lines(response)))
     return "\n\n".join(blocks)
 

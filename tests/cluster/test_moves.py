@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 
-from fleet.ranges import IndexSet, parse_ranges
+from fleet.ranges import EMPTY, IndexSet, parse_ranges
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller import answers
+from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.control import Action
 from fleet_controller.core.model import Health
@@ -21,7 +23,9 @@ from fleet_controller.core.rollout_orders import Wish
 from fleet_controller.observed import wire_ranges
 from fleet_controller.replica import Leading
 from fleet_controller.store.memory import MemoryStore
+from fleet_controller.store.port import StoreError
 from fleet_controller.upkeep import Chosen
+from tests.faulty_store import Fault, FaultyStore
 from tests.leading import leading, until
 from tests.obedient_agents import Network, ObedientAgent, World
 from tests.virtual_loop import run_virtual
@@ -41,7 +45,7 @@ class Stage:
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(asyncio.get_running_loop().time)
+        self.store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
 
     def agent(self, host: str) -> ObedientAgent:
         agent = self.network.agents[f"{host}:1"]
@@ -107,6 +111,12 @@ def left(leader: Leading, host: str) -> int:
 def kinds(leader: Leading) -> Counter[str]:
     events, _ = leader.reign.events.after(0, 10_000, "", "")
     return Counter(event.kind for event in events)
+
+
+def told(leader: Leading, **of: str) -> list[tuple[str, str, str]]:
+    """What was changed and by whom, the oldest first: (action, actor, after)."""
+    records, _ = leader.reign.audit.page(of.get("fleet", ""), of.get("host", ""), 0, 1000)
+    return [(one.action, one.actor, one.after) for one in reversed(records)]
 
 
 async def lose(leader: Leading, stage: Stage, host: str) -> None:
@@ -479,5 +489,115 @@ def test_a_deleted_fleet_takes_its_rollout_with_it() -> None:
         await until(lambda: "spv" not in leader.reign.state.fleets)
         entries = (await stage.store.read()).entries
         assert not [entry.key for entry in entries if entry.key.startswith("rollouts/")]
+
+    play(scene)
+
+
+# History
+
+
+def test_each_drain_is_in_the_history_once_with_its_end_whoever_leads() -> None:
+    async def first(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.drain("h0", ME)
+        await leader.upkeep.drain("h0", ME)  # changes nothing
+        await until(lambda: leader.reign.state.hosts["h0"].drained)
+        await leader.upkeep.drain("h1", ME)
+        await leader.upkeep.cancel_drain("h1", ME)
+        assert kinds(leader)["host_drained"] == 1
+
+    async def second(leader: Leading, stage: Stage) -> None:
+        await until(lambda: converged(leader))
+        await asyncio.sleep(30)
+        ours = [("drain", ME, "4 VMs to move"), ("drained", BY_LEADER, "")]
+        assert told(leader, host="h0") == ours
+        assert [line[0] for line in told(leader, host="h1")] == ["drain", "undrain"]
+        await leader.upkeep.cancel_drain("h0", ME)
+        await leader.upkeep.drain("h0", ME)
+        await until(lambda: len(told(leader, host="h0")) == 5)
+        assert told(leader, host="h0")[2:] == [
+            ("undrain", ME, "0 VMs stay"), ("drain", ME, "0 VMs to move"), ours[1],
+        ]  # fmt: skip
+        await leader.upkeep.remove("h0", False, ME)
+        assert told(leader, host="h0")[5:] == [("remove", ME, "")]
+
+    play(first, second)
+
+
+def test_what_is_given_up_by_force_is_in_the_history_with_how_much_it_was() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await lose(leader, stage, "h0")
+        await leader.upkeep.give_up("h0", ME)
+        await until(lambda: leader.reign.state.hosts["h0"].drained)
+        await leader.upkeep.remove("h0", True, ME)
+        assert told(leader, host="h0")[1:] == [
+            ("drain", ME, "4 VMs given up"), ("drained", BY_LEADER, ""),
+            ("remove", ME, "4 VMs given up"),
+        ]  # fmt: skip
+
+    play(scene)
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_what_is_done_to_vms_is_in_the_history_in_one_line(action: Action) -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await do(leader, Action.STOP, "0-1")
+        before = len(told(leader))
+        meant = await do(leader, action, "0-11")
+        hosts = {host for vm, host in stage.world.running.items() if vm[1] < 12}
+        assert await do(leader, action, EMPTY) == 0
+        (line,) = told(leader, fleet="spv")[before:]
+        assert line[:2] == (f"vms_{action.value}", ME)
+        assert line[2].startswith(f"{meant} VMs on ") and len(hosts) >= 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST, Fault.REFUSED])
+@pytest.mark.parametrize("at", [0, 1])
+def test_what_takes_several_writes_is_told_with_the_first_of_them(
+    fault: Fault, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet_controller.commit.MAX_WRITES", 3)
+
+    async def scene(leader: Leading, stage: Stage) -> None:
+        stage.store.faults = [*[None] * at, fault]
+        with suppress(StoreError):
+            await do(leader, Action.STOP, "0-23")
+        stage.store.faults = []
+        off = IndexSet.union_of(
+            shard.ranges
+            for one in leader.reign.state.assignments.values()
+            for shard in one.shards
+            if not shard.power
+        )
+        lines = [line for line in told(leader) if line[0] == "vms_stop"]
+        assert len(lines) == bool(off)
+
+    play(scene)
+
+
+def test_rollouts_are_in_the_history_by_whom_they_were_asked_for_and_how_they_ended() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        for number in range(HOSTS):
+            stage.agent(f"h{number}").broken = {2}
+        await leader.operations.apply("spv", newer(2), ME)
+        await leader.upkeep.start_rollout("spv", Wish(max_unavailable=4), ME, plan_only=True)
+        await leader.upkeep.start_rollout("spv", Wish(max_unavailable=4), ME, plan_only=False)
+        await leader.upkeep.turn_rollout("spv", "pause", ME, plan_only=False)
+        await leader.upkeep.turn_rollout("spv", "resume", ME, plan_only=False)
+        (uid,) = leader.reign.state.rollouts
+        await until(lambda: leader.reign.state.rollouts[uid].state == "halted")
+        await leader.upkeep.turn_rollout("spv", "abort", ME, plan_only=False)
+        await leader.upkeep.undo_rollout("spv", ME, plan_only=False)
+        await until(lambda: leader.reign.state.rollouts[uid].state == "done")
+        lines = [line for line in told(leader, fleet="spv") if line[0].startswith("rollout")]
+        assert [line[:2] for line in lines] == [
+            ("rollout_start", ME), ("rollout_pause", ME), ("rollout_resume", ME),
+            ("rollout_halted", BY_LEADER), ("rollout_abort", ME), ("rollout_undo", ME),
+            ("rollout_done", BY_LEADER),
+        ]  # fmt: skip
+        assert lines[0][2] == "running, generation 1 to 2"
+        assert "4 of 4 changed VMs failed" in lines[3][2]
+        assert lines[-1][2] == "done, generation 2 to 1"
 
     play(scene)

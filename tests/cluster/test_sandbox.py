@@ -226,3 +226,31 @@ def test_the_demo_scales_shows_and_leaves_nothing(home: Home) -> None:
     assert "scale --total 33" in said
     assert home.processes() == []
     assert not home.folder("demo").path.exists()
+
+
+def test_a_sandbox_is_set_back_to_a_backup_while_its_hosts_go_on(
+    home: Home, tmp_path: Path
+) -> None:
+    def fleetctl(*arguments: str) -> Any:
+        said = subprocess.run(
+            [FLEETCTL, *arguments], env=home.environment, capture_output=True, text=True, check=True
+        )
+        return json.loads(said.stdout) if "json" in arguments else said.stdout
+
+    home.run("up", "--hosts", "4", "--per-host", "10", "--store", "etcd")
+    fleetctl("apply", "-f", str(Path(__file__).parents[2] / "deploy/samples/spv.yaml"))
+    fleetctl("scale", "--total", "10")
+    backup = tmp_path / "store.db"
+    fleetctl("backup", str(backup))
+    fleetctl("scale", "--total", "20")
+    before = home.pids()
+    home.run("restore", str(backup))
+    after = home.pids()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {name for name in before if not name.startswith("hollow")}
+    assert fleetctl("status", "-o", "json")["freeze"]
+    fleetctl("recover", "--adopt", "--total", "spv=20", "--yes")
+    fleetctl("scale", "--total", "20")
+    _, err = home.run("restore", str(backup), "--name", "other", code=1)
+    assert "there is no sandbox 'other'" in err
+    home.run("down")

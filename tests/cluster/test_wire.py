@@ -50,6 +50,7 @@ READS: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.GetVm(wire.GetVmRequest(), timeout=SECONDS),
     lambda s: s.ListEvents(wire.ListEventsRequest(), timeout=SECONDS),
     lambda s: s.Scale(wire.ScaleRequest(plan_only=True), timeout=SECONDS),
+    lambda s: s.History(wire.HistoryRequest(), timeout=SECONDS),
     lambda s: s.ListImages(wire.ListClusterImagesRequest(), timeout=SECONDS),
     lambda s: next(iter(s.Drain(planned(wire.DrainRequest(host=HOST)), timeout=SECONDS))),
     lambda s: s.ControlVms(planned(wire.ControlVmsRequest(action=STOP)), timeout=SECONDS),
@@ -63,6 +64,7 @@ WRITES: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.RemoveHost(wire.RemoveHostRequest(host=HOST), timeout=SECONDS),
     lambda s: s.ControlVms(wire.ControlVmsRequest(action=STOP), timeout=SECONDS),
     lambda s: s.Rollout(wire.RolloutRequest(action=START), timeout=SECONDS),
+    lambda s: list(s.Backup(wire.BackupRequest(), timeout=SECONDS)),
     lambda s: s.DeclareLost(wire.DeclareLostRequest(hosts=["hollow-00001"]), timeout=SECONDS),
     lambda s: s.ReleaseQuarantine(
         wire.ReleaseQuarantineRequest(host="hollow-00001"), timeout=SECONDS
@@ -238,6 +240,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
         "Drain", "RemoveHost", "Rollout", "ControlVms",
+        "History", "Backup", "Recover",
         "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:

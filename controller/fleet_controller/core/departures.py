@@ -34,6 +34,11 @@ def departure(host: HostView, staged: Mapping[str, IndexSet], unplaced: int = 0)
     return Departure(held + releasing, moving, min(unplaced, held))
 
 
+def is_empty(host: HostView) -> bool:
+    """Whether the host has nothing any more that a drain would wait for."""
+    return not departure(host, {}).left
+
+
 def hindrance(host_id: str, host: HostView, now: Departure, silent_seconds: float) -> str:
     """What keeps a host from being empty, in one sentence; empty when nothing does.
     `silent_seconds`: since it was heard; negative when it never was."""

@@ -38,6 +38,7 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     incarnation: str = ""
     cordoned: bool = False
     draining: bool = False
+    drained: bool = False  # the drain is over: the host was seen empty
     lost: bool = False  # declared: what it held may be placed elsewhere
     quarantine: str = ""  # why it gets no further VMs
     agent_version: str = ""
@@ -134,11 +135,18 @@ class BreakerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Facts about the store itself. `generation` grows when an operator has recovered it."""
+    """Facts about the store itself. `generation` grows when an operator has recovered it.
+
+    `cluster`: the etcd cluster in which this was written; empty in records of older controllers.
+    `raised`: what placement adds to the store's revision, so that births and tombstones after a
+    recovery are above all that were given before the store was set back.
+    """
 
     generation: int = 1
     last_number: int = -1
     site: int = 0
+    cluster: str = ""
+    raised: int = 0
 
 
 class Health(IntEnum):
@@ -196,7 +204,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     halt_share: float = 0.2
     since_unix: float = 0.0
     actor: str = ""
-    why: str = ""  # it halted
+    why: str = ""  # it halted, or was paused by nobody
 
     @property
     def open(self) -> bool:
@@ -212,7 +220,8 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class ClusterView(msgspec.Struct, frozen=True):
-    """Everything a placement is decided from. `revision` is that of the store."""
+    """Everything a placement is decided from. `revision`: of the store, as births and tombstones
+    are made of it: with Meta.raised added."""
 
     revision: int
     hosts: Mapping[str, HostView]

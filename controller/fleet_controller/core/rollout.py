@@ -90,6 +90,12 @@ def most_unavailable(record: RolloutRecord, total: int) -> int:
     return record.max_unavailable or max(1, int(record.max_unavailable_share * total))
 
 
+def described(record: RolloutRecord) -> str:
+    """Where it stands, in words for whoever reads what was changed."""
+    why = f": {record.why}" if record.why else ""
+    return f"{record.state}, generation {record.from_generation} to {record.to_generation}{why}"
+
+
 def _position(
     view: ClusterView, drafts: Drafts, fleet: FleetRecord, record: RolloutRecord
 ) -> _Position:

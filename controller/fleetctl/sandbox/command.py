@@ -121,6 +121,24 @@ def down(name: str, keep: bool) -> None:
 
 
 @sandbox.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@name_option
+def restore(file: Path, name: str) -> None:
+    """Sets its etcd back to a backup, while its hosts and their VMs go on.
+
+    They are ahead of the store then: try 'fleetctl recover --plan'.
+    """
+    from fleetctl.sandbox.folder import Folder
+    from fleetctl.sandbox.progress import Progress
+    from fleetctl.sandbox.restoring import restore as set_back
+
+    folder = Folder.of(name, os.environ)
+    with naming(folder.path), folder.locked():
+        set_back(folder, file, Progress())
+    say(f"sandbox '{name}' is back as of {file}; go on with 'fleetctl recover --plan'")
+
+
+@sandbox.command()
 @click.option("--hosts", type=click.IntRange(1, 100_000), help="4,480, or what fits here.")
 @click.option("--per-host", type=click.IntRange(1, 10_000), help="VMs a host admits; 250.")
 @click.option("--total", type=click.IntRange(1), help="1,000,000, or what fits the hosts.")
