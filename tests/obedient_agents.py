@@ -57,7 +57,9 @@ class ObedientAgent(ScriptedAgent):
         self._world = world
         self._random = random
         self.term = (0, 0)
-        self.births: dict[Vm, int] = {}
+        self.births: dict[Vm, int] = {}  # of those that are defined, running or not
+        self.restarts: dict[Vm, int] = {}  # for which value each was last started
+        self.broken: set[int] = set()  # generations whose VMs fail to start
         self._generations: dict[Vm, int] = {}
         self._assignment = types.Assignment()
         self.orphaned: set[Vm] = set()  # those it has and no ledger knows of
@@ -131,15 +133,30 @@ class ObedientAgent(ScriptedAgent):
             for shard in self._assignment.shards
             for index in ranges_of(shard.ranges)
         }
+        on = {
+            (shard.fleet_uid, index): shard.restart
+            for shard in self._assignment.shards
+            if shard.power == types.POWER_ON and shard.generation not in self.broken
+            for index in ranges_of(shard.ranges)
+        }
         for vm, birth in list(self.births.items()):
             replaced = vm in wanted and wanted[vm][0] > birth
             if replaced or self._is_buried(vm, birth, wanted):
-                self._world.stop(vm, self.host_id)
+                self._stop(vm)
                 del self.births[vm], self._generations[vm]
+            elif vm in wanted and on.get(vm, -1) != self.restarts.get(vm):
+                self._stop(vm)
         for vm, (birth, generation) in wanted.items():
             if vm not in self.births:
-                self._world.start(vm, self.host_id)
                 self.births[vm], self._generations[vm] = birth, generation
+        for vm in on.keys() - self.restarts.keys():
+            self._world.start(vm, self.host_id)
+            self.restarts[vm] = on[vm]
+
+    def _stop(self, vm: Vm) -> None:
+        if vm in self.restarts:
+            self._world.stop(vm, self.host_id)
+            del self.restarts[vm]
 
     def _is_buried(self, vm: Vm, birth: int, wanted: dict[Vm, tuple[int, int]]) -> bool:
         if vm in wanted and wanted[vm][0] == birth:
@@ -166,7 +183,6 @@ class ObedientAgent(ScriptedAgent):
         kinds: dict[tuple[str, int, int], list[int]] = defaultdict(list)
         for (uid, index), birth in self.births.items():
             kinds[uid, self._generations[uid, index], birth].append(index)
-        running = types.VM_STATE_RUNNING
         self.send(
             full=full,
             converged=True,
@@ -181,7 +197,10 @@ class ObedientAgent(ScriptedAgent):
                     generation=generation,
                     birth=birth,
                     runs=[
-                        wire.StateRun(start=start, states=bytes([running] * (stop - start)))
+                        wire.StateRun(
+                            start=start,
+                            states=bytes(self._state((uid, i)) for i in range(start, stop)),
+                        )
                         for start, stop in IndexSet.of(indices).ranges
                     ],
                 )
@@ -189,6 +208,12 @@ class ObedientAgent(ScriptedAgent):
             ],
             **more,
         )
+
+    def _state(self, vm: Vm) -> int:
+        if vm in self.restarts:
+            return types.VM_STATE_RUNNING
+        failed = self._generations[vm] in self.broken
+        return types.VM_STATE_FAILED if failed else types.VM_STATE_DEFINED
 
 
 class Network(FakeDialer):

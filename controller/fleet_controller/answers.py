@@ -61,7 +61,6 @@ def fleet_status(reign: Reign, fleet: FleetRecord) -> cluster.FleetStatus:
     vector = reign.observed.vectors[fleet.uid]
     counts = vector.counts()
     releasing = reign.observed.releasing[fleet.uid]
-    running = counts[RUNNING]
     counts[STOPPING] += releasing
     unplaced = max(0, fleet.total - vector.placed)
     plan = reign.plans.get(fleet.name)
@@ -86,9 +85,38 @@ def fleet_status(reign: Reign, fleet: FleetRecord) -> cluster.FleetStatus:
         changed_by=fleet.changed_by,
         orphans=orphans,
         hosts_used=reign.observed.users[fleet.uid],
-        converged=running == fleet.total == vector.placed and not releasing,
+        converged=vector.as_wanted == fleet.total == vector.placed and not releasing,
+        powered_off=vector.powered_off,
+        rollout=rollout_status(reign, fleet),
         duplicates=sum(counts.get(fleet.uid, 0) for counts in reign.duplicates.values()),
         on_lost_hosts=sum(_assigned(reign, host_id, fleet.uid) for host_id in reign.state.lost),
+    )
+
+
+def rollout_status(reign: Reign, fleet: FleetRecord) -> cluster.RolloutStatus | None:
+    """The fleet's last rollout; None when there never was one."""
+    record = reign.state.rollouts.get(fleet.uid)
+    if record is None:
+        return None
+    vector, target = reign.observed.vectors[fleet.uid], record.to_generation
+    placed, _ = vector.by_generation().get(target, (0, 0))
+    running = vector.of_generation(target, RUNNING)
+    failed = vector.of_generation(target, FAILED)
+    off = vector.off_of_generation(target)
+    progress = reign.last_pass.progress.get(fleet.uid) if record.open else None
+    return cluster.RolloutStatus(
+        fleet=fleet.name,
+        from_generation=record.from_generation,
+        to_generation=target,
+        done=running + off,
+        left=vector.placed - placed,
+        state=record.state,
+        changing=placed - running - off - failed,
+        failed=failed,
+        wave=progress.wave if progress else "",
+        message=record.why or (progress.message if progress else ""),
+        since_unix=record.since_unix,
+        actor=record.actor,
     )
 
 
@@ -316,7 +344,8 @@ def vm(reign: Reign, request: cluster.GetVmRequest) -> cluster.VmDetail:
     detail = cluster.VmDetail(fleet=fleet_identity(fleet.identity), index=request.index)
     for host_id, record in reign.state.assignments.items():
         for shard in record.shards:
-            if shard.fleet == fleet.uid and request.index in shard.ranges:
+            here = shard.fleet == fleet.uid and request.index in shard.ranges
+            if here and not (shard.staged and detail.host):  # it runs where it is not staged
                 detail.host = host_id
                 detail.generation, detail.birth = shard.generation, shard.birth
     if detail.host:

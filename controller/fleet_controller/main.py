@@ -78,7 +78,11 @@ async def _serve(settings: Settings, links: int) -> None:
             random=Random(),
             executor=executor,
             events=EventLog(time.time),
-            settings=ReignSettings(loss=settings.loss, quarantine=settings.quarantine),
+            settings=ReignSettings(
+                moves_at_once=settings.moves_at_once,
+                loss=settings.loss,
+                quarantine=settings.quarantine,
+            ),
         )
         election = Election(
             store, settings.replica, settings.advertise, _uptime, settings.lease_seconds

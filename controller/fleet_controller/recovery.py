@@ -61,6 +61,8 @@ class Recovery:
         committer = self._reign.committer
         await committer.write(list(_writes(plan, self._reign, actor)), thawing=True)
         how = f"adopted {len(plan.assignments)} hosts" if wish.adopt else "confirmed the store's"
+        if plan.paused:
+            how += f", paused {len(plan.paused)} rollouts"
         told = self._reign.audit.entry(
             "recover", actor, before=freeze.reason,
             after=f"{how}, store generation {plan.meta.generation}",
@@ -128,14 +130,17 @@ class Recovery:
             inventory=self._reign.inventory.copy(),
             ahead=self._reign.ahead(),
             gone=frozenset(state.gone),
+            rollouts=dict(state.rollouts),
         )
 
 
 def _writes(plan: RecoveryPlan, reign: Reign, actor: str) -> Iterable[Write]:
     for host, assignment in plan.assignments.items():
         yield Put(keys.assignment(host), encode(assignment))
-    for record in plan.lost:
+    for record in (*plan.lost, *plan.returned):
         yield Put(keys.host(record.id), encode(record))
+    for rollout in plan.paused:
+        yield Put(keys.rollout(rollout.fleet), encode(rollout))
     for (uid, generation), spec in plan.specs.items():
         yield Put(keys.spec(uid, generation), encode_spec(spec))
     for found in plan.fleets:

@@ -25,13 +25,22 @@ from fleet_controller.commit import Committer, Outdated, Write
 from fleet_controller.core import freeze
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import forgettable, without_tombstones
-from fleet_controller.core.duplicates import duplicates
 from fleet_controller.core.inventory import Inventory
 from fleet_controller.core.loss import LossSettings
-from fleet_controller.core.model import Assignment, ClusterView, GoneFleet, Health, HostView
-from fleet_controller.core.placement import FleetPlan, Placement, place
+from fleet_controller.core.model import (
+    Assignment,
+    ClusterView,
+    GoneFleet,
+    Health,
+    HostRecord,
+    HostView,
+    RolloutState,
+)
+from fleet_controller.core.passes import MOVES_AT_ONCE, Pass, decide
+from fleet_controller.core.placement import FleetPlan, Placement
 from fleet_controller.core.quarantine import QuarantineSettings
 from fleet_controller.doubts import Doubts
+from fleet_controller.endings import Endings
 from fleet_controller.events import EventLog
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
@@ -65,6 +74,8 @@ class ReignSettings:
     # Between two passes that nobody waits for, so that a stream of reports costs few of them.
     pass_interval: float = 0.5
     store_retry: float = 1.0
+    # VMs that hosts prepare at once for others that are drained; no seconds.
+    moves_at_once: int = MOVES_AT_ONCE
     # Between two looks at which hosts are lost, are back, or fail too much.
     judge_interval: float = 1.0
     loss: LossSettings = field(default_factory=LossSettings)
@@ -98,13 +109,14 @@ class Reign:
         self.committer = Committer(
             around.store, self.state, leadership.guard, leadership.raise_if_lost
         )
+        self._endings = Endings(self.state, self.committer, self.audit, around.events)
         self.links = Links(self, around.dialer, around.clock, around.random, around.settings.links)
         self.sightings = Sightings(around.events)
         self.changing = asyncio.Lock()  # held by whoever decides and writes
         self.plans: Mapping[str, FleetPlan] = {}
-        # VMs that may run twice, by host and fleet uid.
-        self.duplicates: Mapping[str, Mapping[str, int]] = {}
+        self.last_pass = Pass()
         self.ready = asyncio.Event()  # the store has been read
+        self._rolling: set[str] = set()  # uids of fleets that are being rolled out
         # Hosts whose announcement was refused: when last, on the leader's clock, and why.
         self.refused: dict[str, tuple[float, str]] = {}
         self._messages = AssignmentMessages(self.state)
@@ -155,20 +167,31 @@ class Reign:
 
     def view(self) -> ClusterView:
         """A snapshot to decide from."""
-        hosts = {}
-        for host_id, record in self.state.hosts.items():
-            seen = self.observed.host(host_id)
-            assignment = self.state.assignments.get(host_id, NOTHING)
-            hosts[host_id] = HostView(
-                record, assignment, self._reachable(host_id), seen.released, seen.orphans
-            )
+        state = self.state
+        hosts = {host_id: self.host_view(host_id, one) for host_id, one in state.hosts.items()}
         return ClusterView(
-            self.state.revision + self.state.meta.raised,
-            hosts,
-            dict(self.state.fleets),
-            dict(self.state.specs),
-            frozenset(self.state.gone),
-        )
+            state.stamp, hosts, dict(state.fleets), dict(state.specs), dict(state.rollouts),
+            {
+                uid: self.observed.standing(uid)
+                for uid, rollout in state.rollouts.items()
+                if rollout.state is RolloutState.RUNNING
+            },
+            frozenset(state.gone),
+        )  # fmt: skip
+
+    def host_view(self, host_id: str, record: HostRecord) -> HostView:
+        """One host of it."""
+        seen = self.observed.host(host_id)
+        assignment = self.state.assignments.get(host_id, NOTHING)
+        return HostView(
+            record, assignment, self._reachable(host_id), seen.released, seen.orphans,
+            tuple((uid, birth, have) for (uid, birth, _), have in seen.prepared.items()),
+        )  # fmt: skip
+
+    @property
+    def duplicates(self) -> Mapping[str, Mapping[str, int]]:
+        """VMs that may run twice, by host and fleet uid."""
+        return self.last_pass.duplicates
 
     def wake(self) -> None:
         """Somebody waits: plan at once."""
@@ -243,7 +266,8 @@ class Reign:
         epoch = self.state.mod_revision(keys.assignment(host_id))
         if epoch and report.epoch.store_generation != self.state.meta.generation:
             epoch = _NEVER  # what it has carried out is not of this store
-        if self.observed.reported(host_id, report, epoch):
+        matters = self.observed.reported(host_id, report, epoch)
+        if matters or any(shard.fleet_uid in self._rolling for shard in report.shards):
             self._wake.beat()
 
     def lost_sight(self, host_id: str) -> None:
@@ -356,31 +380,32 @@ class Reign:
             return
 
     async def _pass(self) -> None:
-        if self.frozen or self._doubts.reason:
+        if not self.plans_freely:
             return
         if trimming := self.audit.trimming():
             await self.committer.write_one(trimming)
+        await self._endings.drains(self.host_view)
         if not self.state.fleets and not self.state.gone:
             return
         revision, view = self.state.revision, self.view()
-        placement, twice = await self.in_executor(lambda: _decided(view))
-        self.plans, self.duplicates = placement.fleets, twice
+        most = self._around.settings.moves_at_once
+        decided = await self.in_executor(lambda: decide(view, most))
+        self.last_pass, self.plans = decided, decided.plans
         self.observed.pulse.beat()
         self.committer.refuse_if_past(revision)
-        writes = self.assignment_writes(placement)
+        if not self.plans_freely:
+            return
+        await self._endings.rollouts(decided)
         # All that lets go is written before anything that takes it over.
-        cut = sum(host in placement.first for host in placement.assignments)
-        await self.committer.write(writes[:cut])
-        await self.committer.write(writes[cut:])
+        first, rest = decided.in_order()
+        await self.committer.write(assignment_writes(first))
+        await self.committer.write(assignment_writes(rest))
         await self._finish_deletions()
 
     def assignment_writes(self, placement: Placement) -> list[Write]:
         """The assignments a placement changes, as writes; whoever writes less than all takes
         them from the start, in one transaction."""
-        return [
-            Put(keys.assignment(host), encode(assignment))
-            for host, assignment in placement.assignments.items()
-        ]
+        return assignment_writes(placement.assignments)
 
     async def _finish_deletions(self) -> None:
         for fleet in list(self.state.fleets.values()):
@@ -403,14 +428,17 @@ class Reign:
             await self.committer.write([Delete(keys.gone(uid)) for uid in forgotten])
 
     def _last_traces(self, uid: str) -> list[Write]:
-        # What lost hosts have still to release they will be told when they are back.
+        # What lost and removed hosts have still to release they will be told when they are back.
         there = {
-            host: one for host, one in self.state.assignments.items() if host not in self.state.lost
+            host: one
+            for host, one in self.state.assignments.items()
+            if host in self.state.hosts and host not in self.state.lost
         }
         cleared = without_tombstones(there, uid)
         return [
             *(Put(keys.assignment(host), encode(one)) for host, one in cleared.items()),
             *(Delete(keys.spec(*key)) for key in self.state.specs if key[0] == uid),
+            *([Delete(keys.rollout(uid))] if uid in self.state.rollouts else []),
         ]
 
     async def _read_when_possible(self) -> None:
@@ -430,7 +458,7 @@ class Reign:
                 self.anew.set()
             return
         if kind == "assignments":
-            self.observed.assigned(name, self.state.assignments.get(name, Assignment()))
+            self.observed.assigned(name, self._known_assignment(name))
             self.links.push(name)
             return
         if kind == "hosts":
@@ -440,11 +468,23 @@ class Reign:
                 self.links.host(name, record.address)
             else:
                 self.links.forget(name)
+                self.observed.removed(name)
+            if self.observed.host(name).assignment != self._known_assignment(name):
+                self.observed.assigned(name, self._known_assignment(name))
+        if kind == "rollouts":
+            rollout = self.state.rollouts.get(name)
+            rolls = rollout is not None and rollout.state is RolloutState.RUNNING
+            (self._rolling.add if rolls else self._rolling.discard)(name)
         self._messages.forget()
         self._wake.beat()
 
+    def _known_assignment(self, host_id: str) -> Assignment:
+        """What a removed host is still to let go is nobody's to count: it holds nothing."""
+        if host_id not in self.state.hosts:
+            return NOTHING
+        return self.state.assignments.get(host_id, NOTHING)
 
-def _decided(view: ClusterView) -> tuple[Placement, Mapping[str, Mapping[str, int]]]:
-    """What is to be written, and what may run twice then."""
-    placement = place(view)
-    return placement, duplicates(view, placement.assignments)
+
+def assignment_writes(assignments: Mapping[str, Assignment]) -> list[Write]:
+    """Assignments by host id, as writes."""
+    return [Put(keys.assignment(host), encode(one)) for host, one in assignments.items()]

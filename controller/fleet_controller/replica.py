@@ -13,6 +13,7 @@ from fleet_controller.operations import Operations
 from fleet_controller.recovery import Recovery
 from fleet_controller.reign import Reign, Surroundings
 from fleet_controller.relay import Relay
+from fleet_controller.upkeep import Upkeep
 from fleet_controller.verdicts import Verdicts
 
 
@@ -41,6 +42,7 @@ class Leading:
     ) -> None:
         self.reign = Reign(leadership, around)
         self.operations = Operations(self.reign, uid)
+        self.upkeep = Upkeep(self.reign, self.operations)
         self.announcements = Announcements(self.reign)
         self.recovery = Recovery(self.reign)
         self.relay = Relay(self.reign)

@@ -18,6 +18,7 @@ from fleet_controller.core.model import (
     GoneFleet,
     HostRecord,
     Meta,
+    RolloutRecord,
 )
 from fleet_controller.store import keys
 from fleet_controller.store.codec import Record, decode, decode_spec
@@ -46,6 +47,7 @@ class ClusterState:
         self.quarantined: set[str] = set()
         self.draining: set[str] = set()
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
+        self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.breaker = BreakerRecord()
         self.revision = 0
         self.cluster = ""
@@ -77,6 +79,11 @@ class ClusterState:
         """0 for a key that is not there: what a guard on it must say."""
         return self._mods.get(key, 0)
 
+    @property
+    def stamp(self) -> int:
+        """What is decided now is born of this: the revision, raised by every recovery."""
+        return self.revision + self.meta.raised
+
     def known_revision(self, key: str) -> int:
         """When the key was last written or deleted, as far as is known: no later than this."""
         return self._seen.get(key, self._first)
@@ -106,6 +113,8 @@ class ClusterState:
             self._note_verdicts(rest)
         elif kind == "assignments":
             _set(self.assignments, rest, value, Assignment, key)
+        elif kind == "rollouts":
+            _set(self.rollouts, rest, value, RolloutRecord, key)
         elif kind == "gone":
             _set(self.gone, rest, value, GoneFleet, key)
         elif key == keys.BREAKER:

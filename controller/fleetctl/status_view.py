@@ -11,6 +11,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.loss_view import breaker_json, breaker_text
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
+from fleetctl.rollout_view import rollout_json, rollout_text
 
 
 def states_of(status: cluster.FleetStatus) -> dict[str, int]:
@@ -95,6 +96,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "states": states_of(status),
         "releasing": status.releasing,
         "orphans": status.orphans,
+        "powered_off": status.powered_off,
         "duplicates": status.duplicates,
         "on_lost_hosts": status.on_lost_hosts,
         "hosts_used": status.hosts_used,
@@ -118,6 +120,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "unplaced_reasons": unplaced_json(status.unplaced_reasons),
         "change": status.change,
         "changed_by": status.changed_by,
+        "rollout": rollout_json(status.rollout) if status.HasField("rollout") else None,
     }
 
 
@@ -184,10 +187,13 @@ def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
     rest = [f"{number(status.unplaced)} unplaced"]
     rest += [f"{number(status.releasing)} to be released"] if status.releasing else []
     rest += [f"{number(status.orphans)} orphans"] if status.orphans else []
+    rest += [f"{number(status.powered_off)} stopped"] if status.powered_off else []
     rest += [f"{number(status.duplicates)} may run twice"] if status.duplicates else []
     rest += [f"{number(waiting)} wait for lost hosts"] if (waiting := status.on_lost_hosts) else []
     yield f"  placed       {', '.join([placed, *rest])}"
     yield f"  generation   {_generations(status)}"
+    if status.HasField("rollout"):
+        yield f"  rollout      {printable(rollout_text(status.rollout))}"
     if status.unplaced_reasons:
         yield ""
         yield from (f"  {unplaced_text(one)}" for one in status.unplaced_reasons)

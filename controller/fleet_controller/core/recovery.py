@@ -9,6 +9,11 @@ hold as they are, or those of hosts that are ahead of it are made anew of what t
 - An index that two have stays with one: a host that was heard before one that was not, what
   runs before what does not, what its host was told to have before an orphan, the later birth,
   and then the host's name. The others get a tombstone for it.
+- What is only staged goes on being staged, beside whoever has the index: it starts once nobody has
+  it, as ever. So does what is defined, and does not run, on a host of which the store knows no
+  better, where another has the index: it is on its way there rather than off.
+- What the store says is off stays off, unless it runs.
+- Rollouts are paused, and a lost host that was heard and is ahead is lost no more.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import hashlib
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -29,6 +34,8 @@ from fleet_controller.core.model import (
     FleetRecord,
     HostRecord,
     Meta,
+    RolloutRecord,
+    RolloutState,
     Shard,
     Tombstone,
 )
@@ -44,6 +51,7 @@ MARGIN = 1 << 32
 MOST = 1 << 46
 
 _NOTHING = Assignment()
+_PAUSED = "paused by a recovery: what the store says of it may be old"
 # (heard, running, told to have it, birth): the higher one keeps an index.
 Rank = tuple[bool, bool, bool, int]
 
@@ -63,6 +71,7 @@ class RecoveryView:
     inventory: Inventory
     ahead: frozenset[str]
     gone: frozenset[str] = frozenset()  # uids of fleets that were deleted
+    rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)  # by uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,8 @@ class RecoveryPlan:
     fleets: tuple[FleetFinding, ...]
     specs: Mapping[tuple[str, int], types.FleetSpec]  # that the store lacks
     lost: tuple[HostRecord, ...]
+    returned: tuple[HostRecord, ...]  # that were lost, and are not
+    paused: tuple[RolloutRecord, ...]
     meta: Meta
     unseen: tuple[str, ...]
     unconfirmed: tuple[str, ...]
@@ -109,22 +120,25 @@ class RecoveryPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
+    """`doubtful`: it may be staged and not off, for all that the store knows."""
+
     host: str
     shard: Shard
     rank: Rank
+    doubtful: bool = False
 
 
 def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
     """What would be written so that changes can be taken again."""
     known = recovered_fleets(view.fleets, view.specs, view.inventory, view.gone, wish.adopt)
-    claims = [
-        claim for claim in _claims(view, known, wish.adopt) if claim.shard.fleet in known.by_uid
-    ]
-    kept, lost, twice = _settled(claims)
+    found = _claims(view, known, wish.adopt)
+    claims = _on_their_way([one for one in found if one.shard.fleet in known.by_uid])
+    kept, lost, twice = _settled([one for one in claims if not one.shard.staged])
+    staged, spare, _ = _settled([one for one in claims if one.shard.staged])
     meta = _meta(view, known)
     stamp = view.revision + meta.raised
-    assignments = _assignments(view, wish, known, kept, lost, stamp)
-    fleets = tuple(_findings(view, wish, known, kept, twice))
+    assignments = _assignments(view, wish, known, kept + staged, lost + spare, stamp)
+    fleets = tuple(_findings(view, wish, known, kept, staged, twice))
     heard = view.inventory.hosts.keys()
     return RecoveryPlan(
         assignments=assignments,
@@ -132,6 +146,16 @@ def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
         specs=known.new_specs,
         lost=tuple(
             msgspec.structs.replace(view.hosts[host], lost=True) for host in sorted(wish.absent)
+        ),
+        returned=tuple(
+            msgspec.structs.replace(record, lost=False)
+            for host, record in sorted(view.hosts.items())
+            if wish.adopt and record.lost and host in heard and _is_rebuilt(view, host)
+        ),
+        paused=tuple(
+            msgspec.structs.replace(one, state=RolloutState.PAUSED, why=_PAUSED)
+            for _, one in sorted(view.rollouts.items())
+            if wish.adopt and one.state is RolloutState.RUNNING
         ),
         meta=meta,
         unseen=tuple(
@@ -148,10 +172,13 @@ def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
 
 
 def _claims(view: RecoveryView, known: RecoveredFleets, adopt: bool) -> Iterator[_Claim]:
+    off = _known_off(view)
     for host in view.hosts:
         has = view.inventory.hosts.get(host)
         if has is not None and adopt and _is_rebuilt(view, host):
-            yield from _claims_of_what_it_has(host, has, known)
+            stored = view.assignments.get(host, _NOTHING).shards
+            for claim in _claims_of_what_it_has(host, has, known, off):
+                yield from _as_stored(claim, stored)
             continue
         for shard in view.assignments.get(host, _NOTHING).shards:
             yield from _claims_of_a_shard(host, shard, has)
@@ -161,24 +188,80 @@ def _is_rebuilt(view: RecoveryView, host: str) -> bool:
     return host in view.ahead or host not in view.assignments
 
 
+def _known_off(view: RecoveryView) -> dict[str, IndexSet]:
+    """What operators have stopped, for all that the store knows, by fleet."""
+    off: dict[str, list[IndexSet]] = defaultdict(list)
+    for one in view.assignments.values():
+        for shard in one.shards:
+            if not shard.power:
+                off[shard.fleet].append(shard.ranges)
+        for stone in one.tombstones:
+            off[stone.fleet].append(stone.off)
+    return {fleet: IndexSet.union_of(sets) for fleet, sets in off.items()}
+
+
 def _claims_of_what_it_has(
-    host: str, has: HostInventory, known: RecoveredFleets
+    host: str, has: HostInventory, known: RecoveredFleets, off: Mapping[str, IndexSet]
 ) -> Iterator[_Claim]:
     for kin, states in has.states.items():
         if (kin.fleet, kin.generation) not in known.specs:
             continue
         orphans = has.orphans.get((kin.fleet, kin.birth), EMPTY)
         running = has.having(kin, *RUNNING)
-        # A host with nothing left to do, and a VM that is defined and not started: it is off.
-        off = (has.having(kin, DEFINED) if has.converged else EMPTY) - orphans
         every = IndexSet.union_of(found for state, found in states.items() if state != STOPPING)
-        for indices, runs, power in (
-            (running, True, True), (off, False, False), (every - running - off, False, True),
-        ):  # fmt: skip
+        # A host with nothing left to do, and a VM that is defined and not started: it is off.
+        idle = (has.having(kin, DEFINED) if has.converged else EMPTY) - orphans - running
+        stopped = (every & off.get(kin.fleet, EMPTY)) - running - idle
+        for indices, runs, power, doubtful in (
+            (running, True, True, False),
+            (idle, False, False, True),
+            (stopped, False, False, False),
+            (every - running - idle - stopped, False, True, False),
+        ):
             for part, told in ((indices - orphans, True), (indices & orphans, False)):
                 if part:
                     shard = Shard(kin.fleet, part, kin.generation, kin.birth, power)
-                    yield _Claim(host, shard, (True, runs, told, kin.birth))
+                    yield _Claim(host, shard, (True, runs, told, kin.birth), doubtful)
+
+
+def _as_stored(claim: _Claim, stored: Iterable[Shard]) -> Iterator[_Claim]:
+    """What the store knows of this very birth on the host: whether it is staged there, and for
+    which restart it runs."""
+    runs = claim.rank[1]
+    for one in stored:
+        if (one.fleet, one.birth) != (claim.shard.fleet, claim.shard.birth):
+            continue
+        staged = one.staged and not runs
+        for part in _part(claim, claim.shard.ranges & one.ranges):
+            shard = msgspec.structs.replace(
+                part.shard, staged=staged, restart=one.restart,
+                power=one.power if staged else part.shard.power,
+            )  # fmt: skip
+            yield replace(part, shard=shard, doubtful=False)
+        rest = claim.shard.ranges - one.ranges
+        claim = replace(claim, shard=msgspec.structs.replace(claim.shard, ranges=rest))
+    yield from _part(claim, claim.shard.ranges)
+
+
+def _on_their_way(claims: Sequence[_Claim]) -> list[_Claim]:
+    """The same, where what is in doubt is staged if another has it. Its power is that of the
+    other, which says itself whether it is off."""
+    sure: dict[tuple[str, bool], list[IndexSet]] = defaultdict(list)
+    for claim in claims:
+        if not (claim.doubtful or claim.shard.staged):
+            sure[claim.shard.fleet, claim.shard.power].append(claim.shard.ranges)
+    union = {key: IndexSet.union_of(sets) for key, sets in sure.items()}
+    settled: list[_Claim] = []
+    for claim in claims:
+        ranges = claim.shard.ranges
+        if claim.doubtful:
+            for power in (True, False):
+                moving = ranges & union.get((claim.shard.fleet, power), EMPTY)
+                shard = msgspec.structs.replace(claim.shard, staged=True, power=power)
+                settled += _part(replace(claim, shard=shard), moving)
+                ranges = ranges - moving
+        settled += _part(claim, ranges)
+    return settled
 
 
 def _claims_of_a_shard(host: str, shard: Shard, has: HostInventory | None) -> Iterator[_Claim]:
@@ -239,7 +322,7 @@ def had_by_an_earlier_one(sets: Sequence[IndexSet]) -> list[IndexSet]:
 def _part(claim: _Claim, indices: IndexSet) -> list[_Claim]:
     if not indices:
         return []
-    return [_Claim(claim.host, msgspec.structs.replace(claim.shard, ranges=indices), claim.rank)]
+    return [replace(claim, shard=msgspec.structs.replace(claim.shard, ranges=indices))]
 
 
 # ---- what is written ----------------------------------------------------------------------
@@ -257,18 +340,19 @@ def _assignments(
     if not wish.adopt:
         return {}
     shards: dict[str, list[Shard]] = defaultdict(list)
-    graves: dict[str, list[tuple[str, int, IndexSet]]] = defaultdict(list)
+    graves: dict[str, list[Shard]] = defaultdict(list)
     for claim in kept:
         shards[claim.host].append(claim.shard)
     for claim in lost:
-        graves[claim.host].append((claim.shard.fleet, claim.shard.birth, claim.shard.ranges))
+        graves[claim.host].append(claim.shard)
     changed = {}
     for host in sorted(view.hosts):
         have = view.assignments.get(host, _NOTHING)
         has = view.inventory.hosts.get(host)
         old = have.tombstones
         if has is not None and _is_rebuilt(view, host):
-            old = ()
+            # It was told of other ones since; what was stopped on it may be placed nowhere yet.
+            old = tuple(stone for stone in old if stone.off)
             graves[host] += _being_removed(has, known)
         made = Assignment(_merged(shards[host]), old + _tombstones(graves[host], stamp))
         if made != have:
@@ -276,19 +360,19 @@ def _assignments(
     return changed
 
 
-def _being_removed(has: HostInventory, known: RecoveredFleets) -> list[tuple[str, int, IndexSet]]:
+def _being_removed(has: HostInventory, known: RecoveredFleets) -> list[Shard]:
     """What a word that the store has forgotten takes away: agents need the fleet's name for it."""
     return [
-        (kin.fleet, kin.birth, gone)
+        Shard(kin.fleet, gone, kin.generation, kin.birth)
         for kin in has.states
         if kin.fleet in known.by_uid and (gone := has.having(kin, STOPPING))
     ]
 
 
-def _tombstones(graves: Iterable[tuple[str, int, IndexSet]], stamp: int) -> tuple[Tombstone, ...]:
+def _tombstones(graves: Iterable[Shard], stamp: int) -> tuple[Tombstone, ...]:
     return tuple(
-        Tombstone((stamp << 16) + number, fleet, indices, birth)
-        for number, (fleet, birth, indices) in enumerate(graves, start=1)
+        Tombstone((stamp << 16) + number, one.fleet, one.ranges, one.birth, staged=one.staged)
+        for number, one in enumerate(graves, start=1)
     )
 
 
@@ -301,7 +385,9 @@ def _merged(shards: Iterable[Shard]) -> tuple[Shard, ...]:
         msgspec.structs.replace(shard, ranges=IndexSet.union_of(sets))
         for shard, sets in ranges.items()
     ]
-    return tuple(sorted(made, key=lambda s: (s.fleet, s.birth, s.generation, s.power, s.staged)))
+    return tuple(
+        sorted(made, key=lambda s: (s.fleet, s.birth, s.generation, s.power, s.staged, s.restart))
+    )
 
 
 def _meta(view: RecoveryView, known: RecoveredFleets) -> Meta:
@@ -332,10 +418,13 @@ def _findings(
     wish: Wish,
     known: RecoveredFleets,
     kept: Iterable[_Claim],
+    staged: Iterable[_Claim],
     twice: Mapping[str, IndexSet],
 ) -> Iterator[FleetFinding]:
     held: dict[str, list[IndexSet]] = defaultdict(list)
     adopted: dict[str, int] = defaultdict(int)
+    for claim in staged:
+        held[claim.shard.fleet].append(claim.shard.ranges)
     for claim in kept:
         held[claim.shard.fleet].append(claim.shard.ranges)
         if wish.adopt and claim.host in view.inventory.hosts and _is_rebuilt(view, claim.host):

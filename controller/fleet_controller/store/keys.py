@@ -53,6 +53,10 @@ def assignment(host_id: str) -> str:
     return ASSIGNMENTS + host_id
 
 
+def rollout(uid: str) -> str:
+    return ROLLOUTS + uid
+
+
 def spec_of(key: str) -> tuple[str, int] | None:
     """(uid, generation) when the key is that of a spec."""
     parts = key.removeprefix(FLEETS).split("/")
