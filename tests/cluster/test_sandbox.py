@@ -215,7 +215,8 @@ def test_what_was_kept_or_has_crashed_is_continued_by_the_next_up(home: Home) ->
 
 
 def test_an_interrupted_up_leaves_nothing(home: Home) -> None:
-    with home.start("up", "--hosts", "64") as process:
+    # So many that they are not all there by the time this process is given a turn.
+    with home.start("up", "--hosts", "2000") as process:
         wait_for(home.folder().log_of("controller-1"))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=DEADLINE)
