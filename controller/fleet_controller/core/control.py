@@ -15,8 +15,8 @@ from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.drafts import Drafts
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Shard
-from fleet_controller.core.placement import Drafts
 
 
 class Action(StrEnum):

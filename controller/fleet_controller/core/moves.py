@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
+from fleet_controller.core.drafts import Drafts
 from fleet_controller.core.model import Assignment, ClusterView, HostRecord, HostView, Shard
-from fleet_controller.core.placement import Drafts
 
 Staged = list[tuple[str, Shard]]  # with the host that has it
 

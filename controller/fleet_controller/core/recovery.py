@@ -40,6 +40,7 @@ from fleet_controller.core.model import (
     Tombstone,
 )
 from fleet_controller.core.recovered_fleets import RecoveredFleets, recovered_fleets
+from fleet_controller.core.shards import merged
 
 RUNNING = (int(types.VM_STATE_RUNNING), int(types.VM_STATE_BOOTING))
 DEFINED = int(types.VM_STATE_DEFINED)
@@ -354,7 +355,7 @@ def _assignments(
             # It was told of other ones since; what was stopped on it may be placed nowhere yet.
             old = tuple(stone for stone in old if stone.off)
             graves[host] += _being_removed(has, known)
-        made = Assignment(_merged(shards[host]), old + _tombstones(graves[host], stamp))
+        made = Assignment(merged(shards[host]), old + _tombstones(graves[host], stamp))
         if made != have:
             changed[host] = made
     return changed
@@ -373,20 +374,6 @@ def _tombstones(graves: Iterable[Shard], stamp: int) -> tuple[Tombstone, ...]:
     return tuple(
         Tombstone((stamp << 16) + number, one.fleet, one.ranges, one.birth, staged=one.staged)
         for number, one in enumerate(graves, start=1)
-    )
-
-
-def _merged(shards: Iterable[Shard]) -> tuple[Shard, ...]:
-    """Shards that differ in their ranges alone become one."""
-    ranges: dict[Shard, list[IndexSet]] = defaultdict(list)
-    for shard in shards:
-        ranges[msgspec.structs.replace(shard, ranges=EMPTY)].append(shard.ranges)
-    made = [
-        msgspec.structs.replace(shard, ranges=IndexSet.union_of(sets))
-        for shard, sets in ranges.items()
-    ]
-    return tuple(
-        sorted(made, key=lambda s: (s.fleet, s.birth, s.generation, s.power, s.staged, s.restart))
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
+from fleet_controller.core.drafts import Drafts
 from fleet_controller.core.model import (
     Assignment,
     ClusterView,
@@ -22,7 +23,6 @@ from fleet_controller.core.model import (
     Shard,
     Standing,
 )
-from fleet_controller.core.placement import Drafts
 
 Shards = Sequence[tuple[str, Shard]]  # with the host that has it
 NO_STANDING = Standing(EMPTY, EMPTY)

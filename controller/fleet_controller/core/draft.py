@@ -1,0 +1,98 @@
+"""One host while it is decided what it is to have: its shards, what it lets go, and what both
+take of its room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import Assignment, Capacity, HostView, Shard, Tombstone, footprint
+from fleet_controller.core.shards import merged
+
+Footprint = tuple[int, ...]  # per resource, as Capacity orders them
+Footprints = Mapping[tuple[str, int], Footprint]  # of one VM, by (fleet uid, generation)
+
+GUEST: Footprint = (1, 0, 0, 0, 0)  # a VM whose spec is not known takes at least its place
+_RESOURCES = Capacity.__struct_fields__
+
+
+@dataclass(slots=True)
+class Draft:
+    """One host while a placement is being made."""
+
+    view: HostView
+    shards: list[Shard]
+    tombstones: list[Tombstone]  # unacknowledged ones
+    used: list[int]  # per resource, tombstoned VMs included: they still take their room
+    changed: bool = False
+    own: dict[str, int] = field(default_factory=dict)  # VMs assigned, by fleet uid
+    # Acknowledged ones that say what is to stay off, until it is placed again.
+    remembered: list[Tombstone] = field(default_factory=list)
+
+    def assignment(self) -> Assignment:
+        return Assignment(merged(self.shards), (*self.remembered, *self.tombstones))
+
+
+def draft_of(host: HostView, prints: Footprints) -> Draft:
+    """As the store has it."""
+    draft = Draft(host, list(host.assignment.shards), list(host.pending_tombstones), [0] * 5)
+    draft.remembered = [
+        tombstone
+        for tombstone in host.assignment.tombstones
+        if tombstone.off and tombstone.id in host.released
+    ]
+    for shard in draft.shards:
+        count = len(shard.ranges)
+        draft.own[shard.fleet] = draft.own.get(shard.fleet, 0) + count
+        take(draft, prints.get((shard.fleet, shard.generation), GUEST), count)
+    for tombstone in draft.tombstones:
+        take(draft, _largest(tombstone.fleet, prints), len(tombstone.ranges))
+    return draft
+
+
+def _largest(fleet: str, prints: Footprints) -> Footprint:
+    """The most that a VM of the fleet takes in any generation: a tombstone has several."""
+    sizes = [size for (uid, _), size in prints.items() if uid == fleet]
+    return tuple(map(max, zip(*sizes, strict=True))) if sizes else GUEST
+
+
+def take(draft: Draft, size: Sequence[int], count: int) -> None:
+    """So many more of this footprint are on the host."""
+    draft.used = [have + each * count for have, each in zip(draft.used, size, strict=True)]
+
+
+def footprints(specs: Mapping[tuple[str, int], types.FleetSpec]) -> Footprints:
+    """What one VM of each takes."""
+    return {key: vector(footprint(spec)) for key, spec in specs.items()}
+
+
+def vector(capacity: Capacity) -> Footprint:
+    """By resource, as a footprint is."""
+    return tuple(getattr(capacity, name) for name in _RESOURCES)
+
+
+class Tombstoner:
+    """Gives tombstones ids that no earlier one of the same host has: they grow with the
+    revision that a plan was made from, and every write raises it."""
+
+    def __init__(self, revision: int) -> None:
+        self._base = revision << 16
+
+    def bury(self, draft: Draft, shard: Shard, ranges: IndexSet, *, given_up: bool = False) -> None:
+        """These of a shard are to be let go. `given_up`: what was off is to stay so elsewhere."""
+        known = (*draft.remembered, *draft.tombstones)
+        last = max((self._base, *(tombstone.id for tombstone in known)))
+        off = ranges if given_up and not shard.power else EMPTY
+        draft.tombstones.append(
+            Tombstone(last + 1, shard.fleet, ranges, shard.birth, off, shard.staged)
+        )
+        draft.changed = True
+
+
+def held(fleet: str, drafts: Iterable[Draft]) -> IndexSet:
+    """What hosts hold of the fleet, or have staged: that is on its way, and goes nowhere else."""
+    return IndexSet.union_of(
+        shard.ranges for draft in drafts for shard in draft.shards if shard.fleet == fleet
+    )

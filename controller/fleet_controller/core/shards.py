@@ -1,0 +1,28 @@
+"""Shards, put together: those of one host that differ only in their ranges are one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from msgspec import structs
+
+from fleet.ranges import IndexSet
+from fleet_controller.core.model import Shard
+
+
+def merged(shards: Iterable[Shard]) -> tuple[Shard, ...]:
+    """Shards that differ only in their ranges become one; ordered by fleet and birth."""
+    alike: dict[tuple[str, int, int, bool, bool, int], list[Shard]] = defaultdict(list)
+    for one in shards:
+        key = (one.fleet, one.birth, one.generation, one.power, one.staged, one.restart)
+        alike[key].append(one)
+    return tuple(
+        structs.replace(same[0], ranges=IndexSet.union_of(shard.ranges for shard in same))
+        for _, same in sorted(alike.items(), key=lambda item: item[0])
+    )
+
+
+def ranges_of(shards: Iterable[Shard], fleet: str) -> IndexSet:
+    """What these hold of the fleet."""
+    return IndexSet.union_of(shard.ranges for shard in shards if shard.fleet == fleet)
