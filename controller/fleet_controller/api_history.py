@@ -10,7 +10,8 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.core.audit import AuditRecord
 from fleet_controller.core.changes import Reason, Refused
-from fleet_controller.core.recovery import RecoveryPlan, Wish
+from fleet_controller.core.recovery import RecoveryPlan
+from fleet_controller.core.recovery_view import Wish
 from fleet_controller.gate import READERS, WRITERS, Context, asks, caller, refusal_of
 from fleet_controller.replica import Leading, Replica
 from fleet_controller.store.port import Copied, Store

@@ -10,7 +10,8 @@ from fleet.identity import MAX_INDEX
 from fleet_controller.commit import Outdated, Write
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.freeze import Freeze
-from fleet_controller.core.recovery import RecoveryPlan, RecoveryView, Wish, plan_recovery
+from fleet_controller.core.recovery import RecoveryPlan, plan_recovery
+from fleet_controller.core.recovery_view import RecoveryView, Wish
 from fleet_controller.reign import Reign
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec

@@ -13,7 +13,7 @@ import pytest
 from fleet_controller import answers
 from fleet_controller.commit import Frozen
 from fleet_controller.core.changes import Reason
-from fleet_controller.core.recovery import Wish
+from fleet_controller.core.recovery_view import Wish
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Put, Unavailable, UnknownOutcome

@@ -10,7 +10,7 @@ from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.changes import Reason
 from fleet_controller.core.control import Action
-from fleet_controller.core.recovery import Wish
+from fleet_controller.core.recovery_view import Wish
 from fleet_controller.core.rollout_orders import Wish as Rollout
 from fleet_controller.store import keys
 from fleet_controller.upkeep import Chosen

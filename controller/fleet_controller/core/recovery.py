@@ -19,19 +19,17 @@ hold as they are, or those of hosts that are ahead of it are made anew of what t
 from __future__ import annotations
 
 import hashlib
-from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
-from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.inventory import HostInventory, Inventory, Kin
+from fleet_controller.core.claims import NOTHING, STOPPING, Claim, claims_of, on_their_way, settled
+from fleet_controller.core.inventory import HostInventory
 from fleet_controller.core.model import (
     Assignment,
-    FleetRecord,
     HostRecord,
     Meta,
     RolloutRecord,
@@ -40,62 +38,17 @@ from fleet_controller.core.model import (
     Tombstone,
 )
 from fleet_controller.core.recovered_fleets import RecoveredFleets, recovered_fleets
+from fleet_controller.core.recovery_findings import FleetFinding, findings
+from fleet_controller.core.recovery_view import RecoveryView, Wish
 from fleet_controller.core.shards import merged
 
-RUNNING = (int(types.VM_STATE_RUNNING), int(types.VM_STATE_BOOTING))
-DEFINED = int(types.VM_STATE_DEFINED)
-STOPPING = int(types.VM_STATE_STOPPING)
 # Births and tombstones begin so far above all that was heard of: hosts that were not heard may
 # have been given later ones before the store was set back.
 MARGIN = 1 << 32
 # A number beyond is nonsense of a broken host: ids of tombstones are revisions times 2^16.
 MOST = 1 << 46
 
-_NOTHING = Assignment()
 _PAUSED = "paused by a recovery: what the store says of it may be old"
-# (heard, running, told to have it, birth): the higher one keeps an index.
-Rank = tuple[bool, bool, bool, int]
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryView:
-    """The store, unraised, and what was reported. `ahead`: hosts heard that have seen more than
-    the store holds."""
-
-    revision: int
-    cluster: str
-    meta: Meta
-    hosts: Mapping[str, HostRecord]
-    assignments: Mapping[str, Assignment]
-    fleets: Mapping[str, FleetRecord]  # by name
-    specs: Mapping[tuple[str, int], types.FleetSpec]
-    inventory: Inventory
-    ahead: frozenset[str]
-    gone: frozenset[str] = frozenset()  # uids of fleets that were deleted
-    rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)  # by uid
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the operator says: how, which totals hold, which hosts are gone."""
-
-    adopt: bool
-    totals: Mapping[str, int] = field(default_factory=dict)
-    absent: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class FleetFinding:
-    """One fleet: see fleet.v1.RecoverFleet."""
-
-    record: FleetRecord
-    confirmed: bool
-    running: int
-    adopted: int
-    twice: int
-    missing: int
-    excess: int
-    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +72,17 @@ class RecoveryPlan:
         return not self.unseen and not self.unconfirmed
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """`doubtful`: it may be staged and not off, for all that the store knows."""
-
-    host: str
-    shard: Shard
-    rank: Rank
-    doubtful: bool = False
-
-
 def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
     """What would be written so that changes can be taken again."""
     known = recovered_fleets(view.fleets, view.specs, view.inventory, view.gone, wish.adopt)
-    found = _claims(view, known, wish.adopt)
-    claims = _on_their_way([one for one in found if one.shard.fleet in known.by_uid])
-    kept, lost, twice = _settled([one for one in claims if not one.shard.staged])
-    staged, spare, _ = _settled([one for one in claims if one.shard.staged])
+    found = claims_of(view, known, wish.adopt)
+    claims = on_their_way([one for one in found if one.shard.fleet in known.by_uid])
+    kept, lost, twice = settled([one for one in claims if not one.shard.staged])
+    staged, spare, _ = settled([one for one in claims if one.shard.staged])
     meta = _meta(view, known)
     stamp = view.revision + meta.raised
     assignments = _assignments(view, wish, known, kept + staged, lost + spare, stamp)
-    fleets = tuple(_findings(view, wish, known, kept, staged, twice))
+    fleets = tuple(findings(view, wish, known, kept, staged, twice))
     heard = view.inventory.hosts.keys()
     return RecoveryPlan(
         assignments=assignments,
@@ -151,7 +94,7 @@ def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
         returned=tuple(
             msgspec.structs.replace(record, lost=False)
             for host, record in sorted(view.hosts.items())
-            if wish.adopt and record.lost and host in heard and _is_rebuilt(view, host)
+            if wish.adopt and record.lost and host in heard and view.is_rebuilt(host)
         ),
         paused=tuple(
             msgspec.structs.replace(one, state=RolloutState.PAUSED, why=_PAUSED)
@@ -169,172 +112,12 @@ def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
     )
 
 
-# ---- who has what -------------------------------------------------------------------------
-
-
-def _claims(view: RecoveryView, known: RecoveredFleets, adopt: bool) -> Iterator[_Claim]:
-    off = _known_off(view)
-    for host in view.hosts:
-        has = view.inventory.hosts.get(host)
-        if has is not None and adopt and _is_rebuilt(view, host):
-            stored = view.assignments.get(host, _NOTHING).shards
-            for claim in _claims_of_what_it_has(host, has, known, off):
-                yield from _as_stored(claim, stored)
-            continue
-        for shard in view.assignments.get(host, _NOTHING).shards:
-            yield from _claims_of_a_shard(host, shard, has)
-
-
-def _is_rebuilt(view: RecoveryView, host: str) -> bool:
-    return host in view.ahead or host not in view.assignments
-
-
-def _known_off(view: RecoveryView) -> dict[str, IndexSet]:
-    """What operators have stopped, for all that the store knows, by fleet."""
-    off: dict[str, list[IndexSet]] = defaultdict(list)
-    for one in view.assignments.values():
-        for shard in one.shards:
-            if not shard.power:
-                off[shard.fleet].append(shard.ranges)
-        for stone in one.tombstones:
-            off[stone.fleet].append(stone.off)
-    return {fleet: IndexSet.union_of(sets) for fleet, sets in off.items()}
-
-
-def _claims_of_what_it_has(
-    host: str, has: HostInventory, known: RecoveredFleets, off: Mapping[str, IndexSet]
-) -> Iterator[_Claim]:
-    for kin, states in has.states.items():
-        if (kin.fleet, kin.generation) not in known.specs:
-            continue
-        orphans = has.orphans.get((kin.fleet, kin.birth), EMPTY)
-        running = has.having(kin, *RUNNING)
-        every = IndexSet.union_of(found for state, found in states.items() if state != STOPPING)
-        # A host with nothing left to do, and a VM that is defined and not started: it is off.
-        idle = (has.having(kin, DEFINED) if has.converged else EMPTY) - orphans - running
-        stopped = (every & off.get(kin.fleet, EMPTY)) - running - idle
-        for indices, runs, power, doubtful in (
-            (running, True, True, False),
-            (idle, False, False, True),
-            (stopped, False, False, False),
-            (every - running - idle - stopped, False, True, False),
-        ):
-            for part, told in ((indices - orphans, True), (indices & orphans, False)):
-                if part:
-                    shard = Shard(kin.fleet, part, kin.generation, kin.birth, power)
-                    yield _Claim(host, shard, (True, runs, told, kin.birth), doubtful)
-
-
-def _as_stored(claim: _Claim, stored: Iterable[Shard]) -> Iterator[_Claim]:
-    """What the store knows of this very birth on the host: whether it is staged there, and for
-    which restart it runs."""
-    runs = claim.rank[1]
-    for one in stored:
-        if (one.fleet, one.birth) != (claim.shard.fleet, claim.shard.birth):
-            continue
-        staged = one.staged and not runs
-        for part in _part(claim, claim.shard.ranges & one.ranges):
-            shard = msgspec.structs.replace(
-                part.shard, staged=staged, restart=one.restart,
-                power=one.power if staged else part.shard.power,
-            )  # fmt: skip
-            yield replace(part, shard=shard, doubtful=False)
-        rest = claim.shard.ranges - one.ranges
-        claim = replace(claim, shard=msgspec.structs.replace(claim.shard, ranges=rest))
-    yield from _part(claim, claim.shard.ranges)
-
-
-def _on_their_way(claims: Sequence[_Claim]) -> list[_Claim]:
-    """The same, where what is in doubt is staged if another has it. Its power is that of the
-    other, which says itself whether it is off."""
-    sure: dict[tuple[str, bool], list[IndexSet]] = defaultdict(list)
-    for claim in claims:
-        if not (claim.doubtful or claim.shard.staged):
-            sure[claim.shard.fleet, claim.shard.power].append(claim.shard.ranges)
-    union = {key: IndexSet.union_of(sets) for key, sets in sure.items()}
-    settled: list[_Claim] = []
-    for claim in claims:
-        ranges = claim.shard.ranges
-        if claim.doubtful:
-            for power in (True, False):
-                moving = ranges & union.get((claim.shard.fleet, power), EMPTY)
-                shard = msgspec.structs.replace(claim.shard, staged=True, power=power)
-                settled += _part(replace(claim, shard=shard), moving)
-                ranges = ranges - moving
-        settled += _part(claim, ranges)
-    return settled
-
-
-def _claims_of_a_shard(host: str, shard: Shard, has: HostInventory | None) -> Iterator[_Claim]:
-    kin = Kin(shard.fleet, shard.generation, shard.birth)
-    running = shard.ranges & has.having(kin, *RUNNING) if has else EMPTY
-    for part, runs in ((running, True), (shard.ranges - running, False)):
-        if part:
-            rank = (has is not None, runs, True, shard.birth)
-            yield _Claim(host, msgspec.structs.replace(shard, ranges=part), rank)
-
-
-# ---- who keeps it -------------------------------------------------------------------------
-
-
-def _settled(
-    claims: Sequence[_Claim],
-) -> tuple[list[_Claim], list[_Claim], Mapping[str, IndexSet]]:
-    """What each keeps and what each loses; and by fleet what two had."""
-    by_fleet: dict[str, list[_Claim]] = defaultdict(list)
-    for claim in claims:
-        by_fleet[claim.shard.fleet].append(claim)
-    kept: list[_Claim] = []
-    lost: list[_Claim] = []
-    twice = {}
-    for fleet, mine in by_fleet.items():
-        mine.sort(key=lambda claim: claim.host)
-        mine.sort(key=lambda claim: claim.rank, reverse=True)
-        losing = had_by_an_earlier_one([claim.shard.ranges for claim in mine])
-        twice[fleet] = IndexSet.union_of(losing)
-        for claim, loses in zip(mine, losing, strict=True):
-            kept += _part(claim, claim.shard.ranges - loses)
-            lost += _part(claim, loses)
-    return kept, lost, twice
-
-
-def had_by_an_earlier_one(sets: Sequence[IndexSet]) -> list[IndexSet]:
-    """Of each set the part that one before it has as well. In one sweep over all ranges."""
-    ends: list[tuple[int, bool, int]] = []  # (index, begins, which set)
-    for number, one in enumerate(sets):
-        for start, stop in one.ranges:
-            ends += ((start, True, number), (stop, False, number))
-    ends.sort()
-    losing: list[list[tuple[int, int]]] = [[] for _ in sets]
-    open_: list[int] = []  # the sets that have the present index, the first ones first
-    last = 0
-    for index, begins, number in ends:
-        if index > last:
-            for loser in open_[1:]:
-                losing[loser].append((last, index))
-        last = index
-        if begins:
-            insort(open_, number)
-        else:
-            open_.remove(number)
-    return [IndexSet(pairs) for pairs in losing]
-
-
-def _part(claim: _Claim, indices: IndexSet) -> list[_Claim]:
-    if not indices:
-        return []
-    return [replace(claim, shard=msgspec.structs.replace(claim.shard, ranges=indices))]
-
-
-# ---- what is written ----------------------------------------------------------------------
-
-
 def _assignments(
     view: RecoveryView,
     wish: Wish,
     known: RecoveredFleets,
-    kept: Iterable[_Claim],
-    lost: Iterable[_Claim],
+    kept: Iterable[Claim],
+    lost: Iterable[Claim],
     stamp: int,
 ) -> dict[str, Assignment]:
     """The assignments that are not as they should be."""
@@ -348,10 +131,10 @@ def _assignments(
         graves[claim.host].append(claim.shard)
     changed = {}
     for host in sorted(view.hosts):
-        have = view.assignments.get(host, _NOTHING)
+        have = view.assignments.get(host, NOTHING)
         has = view.inventory.hosts.get(host)
         old = have.tombstones
-        if has is not None and _is_rebuilt(view, host):
+        if has is not None and view.is_rebuilt(host):
             # It was told of other ones since; what was stopped on it may be placed nowhere yet.
             old = tuple(stone for stone in old if stone.off)
             graves[host] += _being_removed(has, known)
@@ -395,44 +178,6 @@ def _meta(view: RecoveryView, known: RecoveredFleets) -> Meta:
         raised=raised,
         last_number=max([view.meta.last_number, *numbers]),
     )
-
-
-# ---- what is shown ------------------------------------------------------------------------
-
-
-def _findings(
-    view: RecoveryView,
-    wish: Wish,
-    known: RecoveredFleets,
-    kept: Iterable[_Claim],
-    staged: Iterable[_Claim],
-    twice: Mapping[str, IndexSet],
-) -> Iterator[FleetFinding]:
-    held: dict[str, list[IndexSet]] = defaultdict(list)
-    adopted: dict[str, int] = defaultdict(int)
-    for claim in staged:
-        held[claim.shard.fleet].append(claim.shard.ranges)
-    for claim in kept:
-        held[claim.shard.fleet].append(claim.shard.ranges)
-        if wish.adopt and claim.host in view.inventory.hosts and _is_rebuilt(view, claim.host):
-            adopted[claim.shard.fleet] += len(claim.shard.ranges)
-    running: dict[str, int] = defaultdict(int)
-    for has in view.inventory.hosts.values():
-        for kin in has.states:
-            running[kin.fleet] += len(has.having(kin, RUNNING[0]))
-    for record in known.all_records:
-        total = wish.totals.get(record.name, record.total)
-        wanted, have = IndexSet.span(0, total), IndexSet.union_of(held[record.uid])
-        yield FleetFinding(
-            record=msgspec.structs.replace(record, total=total),
-            confirmed=record.name in wish.totals or record.deleting or not wish.adopt,
-            running=running[record.uid],
-            adopted=adopted[record.uid],
-            twice=len(twice.get(record.uid, EMPTY)),
-            missing=len(wanted - have),
-            excess=len(have - wanted),
-            problem=known.problems.get(record.uid, ""),
-        )
 
 
 def _token(assignments: Mapping[str, Assignment], wish: Wish) -> str:
