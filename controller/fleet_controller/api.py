@@ -13,7 +13,7 @@ from importlib.metadata import version
 from fleet.spec import check_spec
 from fleet.transport import Peer, Role, abort
 from fleet.v1 import cluster_pb2 as cluster
-from fleet_controller import answers
+from fleet_controller import answers, host_answers, vm_answers
 from fleet_controller.api_history import HistoryApi
 from fleet_controller.api_hosts import HostsApi
 from fleet_controller.api_loss import LossApi
@@ -31,6 +31,7 @@ from fleet_controller.replica import Leading, NotLeading, Replica
 
 _MIN_STATUS_INTERVAL = 0.05
 _EVENT_PAGE = 100
+_MAX_EVENT_PAGE = 10_000
 _LONGEST_WAIT_MS = 30_000
 
 
@@ -134,27 +135,27 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
     async def ListHosts(
         self, leading: Leading, request: cluster.ListHostsRequest, peer: Peer
     ) -> cluster.ListHostsResponse:
-        return answers.hosts(leading.reign, request)
+        return host_answers.hosts(leading.reign, request)
 
     @asks(READERS, recalls=True)
     async def GetHost(
         self, leading: Leading, request: cluster.GetHostRequest, peer: Peer
     ) -> cluster.HostDetail:
-        return answers.host_detail(leading.reign, request.id)
+        return host_answers.host_detail(leading.reign, request.id)
 
     @asks(WRITERS)
     async def SetCordon(
         self, leading: Leading, request: cluster.SetCordonRequest, peer: Peer
     ) -> cluster.HostSummary:
         await leading.operations.cordon(request.id, request.cordoned, str(peer))
-        return answers.host_summary(leading.reign, request.id)
+        return host_answers.host_summary(leading.reign, request.id)
 
     @asks(READERS, recalls=True)
     async def ListVms(
         self, leading: Leading, request: cluster.ListVmsRequest, peer: Peer
     ) -> cluster.ListVmsResponse:
         started = time.perf_counter()
-        answer = answers.vms(leading.reign, request)
+        answer = vm_answers.vms(leading.reign, request)
         answer.server_seconds = time.perf_counter() - started
         return answer
 
@@ -162,14 +163,14 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
     async def GetVm(
         self, leading: Leading, request: cluster.GetVmRequest, peer: Peer
     ) -> cluster.VmDetail:
-        return answers.vm(leading.reign, request)
+        return vm_answers.vm(leading.reign, request)
 
     @asks(READERS, recalls=True)
     async def ListEvents(
         self, leading: Leading, request: cluster.ListEventsRequest, peer: Peer
     ) -> cluster.ListEventsResponse:
         log = leading.reign.events
-        limit = min(request.limit or _EVENT_PAGE, answers.MAX_PAGE)
+        limit = min(request.limit or _EVENT_PAGE, _MAX_EVENT_PAGE)
         wait = min(request.wait_ms, _LONGEST_WAIT_MS) / 1000
         seen = log.pulse.version
         page = log.page(request.after, limit, request.fleet, request.host)

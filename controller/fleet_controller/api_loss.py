@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.transport import Peer
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller import answers
+from fleet_controller import host_answers
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.gate import WRITERS, asks
 from fleet_controller.replica import Leading, Replica
@@ -25,7 +25,7 @@ class LossApi(ClusterServiceServicer):
         await leading.verdicts.declare_lost(request.hosts, not request.undo, str(peer))
         return cluster.DeclareLostResponse(
             hosts=[
-                answers.host_summary(leading.reign, host)
+                host_answers.host_summary(leading.reign, host)
                 for host in dict.fromkeys(request.hosts)
                 if host in leading.reign.state.hosts
             ]
@@ -36,7 +36,7 @@ class LossApi(ClusterServiceServicer):
         self, leading: Leading, request: cluster.ReleaseQuarantineRequest, peer: Peer
     ) -> cluster.HostSummary:
         await leading.verdicts.release_quarantine(request.host, str(peer))
-        return answers.host_summary(leading.reign, request.host)
+        return host_answers.host_summary(leading.reign, request.host)
 
     @asks(WRITERS)
     async def ReleaseBreaker(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
-from fleet_controller import answers
+from fleet_controller import vm_answers
 from fleet_controller.agents import LinkError, Talk
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.leader import LeadershipLost
@@ -116,7 +116,7 @@ def _place(relay: Relay, vm: wire.VmAddress) -> tuple[str, str, str]:
             Reason.NO_SUCH_VM, f"there is no fleet with the uid {vm.fleet_uid[:60]!r} any more"
         )
     request = cluster.GetVmRequest(fleet=fleet.name, index=vm.index)
-    found = answers.vm(relay.reign, request)
+    found = vm_answers.vm(relay.reign, request)
     name = fleet.identity.domain_name(vm.index)
     if not found.host:
         why = found.unplaced_reason or "it is to be placed yet"

@@ -14,7 +14,7 @@ import pytest
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
+from fleet_controller import answers, host_answers
 from fleet_controller.agents import Declined
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.loss import LossSettings
@@ -62,7 +62,7 @@ class Cluster:
         return set(self.leader.reign.state.lost)
 
     def held(self, host: str) -> int:
-        return answers.host_summary(self.leader.reign, host).assigned
+        return host_answers.host_summary(self.leader.reign, host).assigned
 
     def kinds(self) -> Counter[str]:
         events, _ = self.leader.reign.events.after(0, 10_000, "", "")
@@ -139,8 +139,8 @@ def test_only_a_lost_host_is_replaced() -> None:
         assert LOST_AFTER - 10 <= _now() - cut_at <= LOST_AFTER + 30
         await until(lambda: it.status().converged, 5)
         assert it.held("h03") == 0
-        assert answers.host_counts(it.leader.reign).lost == 1
-        assert answers.host_summary(it.leader.reign, "h03").health == cluster.HOST_HEALTH_LOST
+        assert host_answers.host_counts(it.leader.reign).lost == 1
+        assert host_answers.host_summary(it.leader.reign, "h03").health == cluster.HOST_HEALTH_LOST
         assert it.kinds()["host_lost"] == 1
 
     play(scenario)
@@ -309,7 +309,7 @@ def test_a_host_that_returns_gives_up_what_moved_and_shows_no_duplicates_then() 
         await until(lambda: it.lost() == {"h03"}, 400)
         await until(lambda: it.status().converged, 5)
         assert it.status().duplicates == 5, "it may be running them still"
-        assert answers.host_summary(it.leader.reign, "h03").duplicates == 5
+        assert host_answers.host_summary(it.leader.reign, "h03").duplicates == 5
         assert it.status().placed == 100, "each is counted once"
         assert len(it.world.twice) == 5
         it.network.mend()
@@ -478,7 +478,7 @@ def test_orphans_of_a_fleet_that_nobody_knows_are_left_alone() -> None:
         stray.beat()
         await asyncio.sleep(30)
         assert stray.told == before
-        assert answers.host_detail(it.leader.reign, "h07").orphans == [stray.orphans[0]]
+        assert host_answers.host_detail(it.leader.reign, "h07").orphans == [stray.orphans[0]]
 
     play(scenario)
 
@@ -514,9 +514,9 @@ def test_a_host_on_which_many_vms_fail_gets_no_more() -> None:
         await asyncio.sleep(50)
         assert not it.leader.reign.state.quarantined, "not for a moment's trouble"
         await until(lambda: it.leader.reign.state.quarantined == {"h03"}, 20)
-        summary = answers.host_summary(it.leader.reign, "h03")
+        summary = host_answers.host_summary(it.leader.reign, "h03")
         assert summary.quarantine == "5 of 5 VMs fail, most with no_memory: why"
-        assert answers.host_counts(it.leader.reign).quarantined == 1
+        assert host_answers.host_counts(it.leader.reign).quarantined == 1
         await it.scale(190)
         assert it.held("h03") == 5, "what it has stays"
         it.agent(3).problems = []

@@ -14,7 +14,7 @@ import pytest
 from fleet.ranges import EMPTY, IndexSet, parse_ranges
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
+from fleet_controller import answers, host_answers
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.control import Action
@@ -152,7 +152,7 @@ def test_a_drained_host_is_empty_in_the_end_and_all_vms_run_elsewhere() -> None:
         await until(lambda: converged(leader))
         assert len(stage.world.running) == 24
         assert "h0" not in stage.world.running.values()
-        assert answers.host_counts(leader.reign).draining == 1
+        assert host_answers.host_counts(leader.reign).draining == 1
         assert await leader.upkeep.remove("h0", False, ME) == 0
         assert "h0" not in leader.reign.state.hosts
         assert kinds(leader)["host_draining"] == kinds(leader)["host_removed"] == 1
@@ -344,7 +344,7 @@ def test_stopped_vms_of_a_lost_host_are_placed_off_and_stay_off() -> None:
         )
         await until(lambda: len(stage.world.running) == 20)
         await lose(leader, stage, "h0")
-        await until(lambda: answers.host_summary(leader.reign, "h0").assigned == 0)
+        await until(lambda: host_answers.host_summary(leader.reign, "h0").assigned == 0)
         await until(lambda: converged(leader))
         status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
         assert (status.placed, status.powered_off, len(stage.world.running)) == (24, 4, 20)

@@ -11,7 +11,7 @@ import pytest
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
+from fleet_controller import answers, host_answers, vm_answers
 from fleet_controller.agents import Declined
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
@@ -100,9 +100,9 @@ def test_what_fits_nowhere_is_unplaced_with_its_reason() -> None:
         (reason,) = fleet.unplaced_reasons
         assert (fleet.unplaced, fleet.converged) == (15, False)
         assert (reason.reason, reason.count, reason.hosts_needed) == ("capacity", 15, 2)
-        lost = answers.vm(leader.reign, cluster.GetVmRequest(index=54))
+        lost = vm_answers.vm(leader.reign, cluster.GetVmRequest(index=54))
         assert (lost.host, lost.unplaced_reason) == ("", reason.message)
-        rows = answers.vms(leader.reign, cluster.ListVmsRequest(limit=100)).vms
+        rows = vm_answers.vms(leader.reign, cluster.ListVmsRequest(limit=100)).vms
         assert [row.host for row in rows[40:]] == [0] * 15
 
     play(scenario)
@@ -157,7 +157,7 @@ def test_hosts_out_of_reach_and_hosts_that_decline_are_problems_too() -> None:
         agents["h0"].assign_refusals.clear()
         await until(lambda: fleet_of(leader).converged)
         agents["h1"].end()
-        await until(lambda: answers.host_counts(leader.reign).unreachable == 1)
+        await until(lambda: host_answers.host_counts(leader.reign).unreachable == 1)
         (problem,) = fleet_of(leader).problems
         assert (problem.kind, problem.hosts, problem.count) == ("host_unreachable", 1, 3)
 
@@ -167,10 +167,10 @@ def test_hosts_out_of_reach_and_hosts_that_decline_are_problems_too() -> None:
 def test_hosts_are_listed_by_pages_and_filters() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
         await scale(leader, 8)
-        first = answers.hosts(leader.reign, cluster.ListHostsRequest(limit=3))
+        first = host_answers.hosts(leader.reign, cluster.ListHostsRequest(limit=3))
         assert ([h.id for h in first.hosts], first.matching) == (["h0", "h1", "h2"], HOSTS)
         request = cluster.ListHostsRequest(limit=3, cursor=first.next_cursor)
-        rest = answers.hosts(leader.reign, request)
+        rest = host_answers.hosts(leader.reign, request)
         assert ([h.id for h in rest.hosts], rest.next_cursor) == (["h3"], "")
         await leader.operations.cordon("h2", True, ME)
         for asked, found in (
@@ -178,8 +178,8 @@ def test_hosts_are_listed_by_pages_and_filters() -> None:
             (cluster.ListHostsRequest(cordoned_only=True), ["h2"]),
             (cluster.ListHostsRequest(health=cluster.HOST_HEALTH_LOST), []),
         ):
-            assert [h.id for h in answers.hosts(leader.reign, asked).hosts] == found
-        summary = answers.host_summary(leader.reign, "h0")
+            assert [h.id for h in host_answers.hosts(leader.reign, asked).hosts] == found
+        summary = host_answers.host_summary(leader.reign, "h0")
         assert (summary.assigned, summary.running, summary.failed) == (2, 2, 0)
         assert (summary.health, summary.capacity_guests) == (cluster.HOST_HEALTH_LIVE, PER_HOST)
         assert summary.report_age_seconds >= 0
@@ -190,12 +190,12 @@ def test_hosts_are_listed_by_pages_and_filters() -> None:
 def test_a_host_in_detail_shows_what_it_is_told_and_what_it_says() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
         await scale(leader, 8)
-        detail = answers.host_detail(leader.reign, "h3")
+        detail = host_answers.host_detail(leader.reign, "h3")
         assert detail.epoch == detail.reported_epoch
         assert sum(r.stop - r.start for s in detail.shards for r in s.ranges) == 2
         assert [fleet.name for fleet in detail.fleets] == ["spv"]
         with pytest.raises(Refused) as refusal:
-            answers.host_detail(leader.reign, "h9")
+            host_answers.host_detail(leader.reign, "h9")
         assert refusal.value.reason is Reason.NO_SUCH_HOST
 
     play(scenario)
@@ -205,18 +205,18 @@ def test_vms_are_found_by_state_host_and_index() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
         await scale(leader, 8)
         mine = sorted(index for _, index in agents["h2"].births)
-        by_host = answers.vms(leader.reign, cluster.ListVmsRequest(host="h2"))
+        by_host = vm_answers.vms(leader.reign, cluster.ListVmsRequest(host="h2"))
         assert [row.index for row in by_host.vms] == mine
         assert [by_host.hosts[row.host] for row in by_host.vms] == ["h2"] * 2
-        none = answers.vms(leader.reign, cluster.ListVmsRequest(state=types.VM_STATE_FAILED))
+        none = vm_answers.vms(leader.reign, cluster.ListVmsRequest(state=types.VM_STATE_FAILED))
         assert (len(none.vms), none.matching) == (0, 0)
         indices = [types.IndexRange(start=6, stop=99)]
-        some = answers.vms(leader.reign, cluster.ListVmsRequest(indices=indices))
+        some = vm_answers.vms(leader.reign, cluster.ListVmsRequest(indices=indices))
         assert [row.index for row in some.vms] == [6, 7]
-        one = answers.vm(leader.reign, cluster.GetVmRequest(index=mine[0]))
+        one = vm_answers.vm(leader.reign, cluster.GetVmRequest(index=mine[0]))
         assert (one.host, one.state, one.spec) == ("h2", RUNNING, SPEC)
         with pytest.raises(Refused, match="there is no 8") as refusal:
-            answers.vm(leader.reign, cluster.GetVmRequest(index=8))
+            vm_answers.vm(leader.reign, cluster.GetVmRequest(index=8))
         assert refusal.value.reason is Reason.NO_SUCH_VM
 
     play(scenario)
