@@ -1,4 +1,4 @@
-"""What a planning pass finds to be over, written and told: rollouts and drains."""
+"""What a planning pass finds to be over, written and told: rollouts, drains and deletions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from msgspec import structs
 from fleet_controller.audit import Audit
 from fleet_controller.commit import Committer, Write
 from fleet_controller.core.audit import BY_LEADER
+from fleet_controller.core.changes import forgettable, without_tombstones
 from fleet_controller.core.departures import is_empty
-from fleet_controller.core.model import HostRecord, HostView
+from fleet_controller.core.model import GoneFleet, HostRecord, HostView
 from fleet_controller.core.passes import Pass
 from fleet_controller.core.rollout import described
 from fleet_controller.events import EventLog
+from fleet_controller.observed import Observed
 from fleet_controller.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
-from fleet_controller.store.port import Put
+from fleet_controller.store.port import Delete, Put
 
 
 class Endings:
@@ -68,3 +70,39 @@ class Endings:
         await self._committer.write(writes)
         for host in drained:
             self._events.add("host_drained", f"{host} is drained: it has no VMs left", host=host)
+
+    async def deletions(self, observed: Observed) -> None:
+        """Fleets that are deleted and that no host holds any more; and those that are forgotten,
+        since no host has anything left to release of them."""
+        for fleet in list(self._state.fleets.values()):
+            held = observed.vectors[fleet.uid].placed
+            if not fleet.deleting or held or observed.releasing[fleet.uid]:
+                continue
+            # The record goes last: no agent could be told what a tombstone without it means.
+            await self._committer.write(self._last_traces(fleet.uid))
+            known = GoneFleet(fleet.name, fleet.uid, fleet.number, fleet.site)
+            await self._committer.write_one(
+                [
+                    Delete(keys.fleet(fleet.name)),
+                    Put(keys.gone(fleet.uid), encode(known)),
+                    self._audit.entry("fleet_deleted", BY_LEADER, fleet=fleet.name),
+                ]
+            )
+            observed.forget_fleet(fleet.uid)
+            self._events.add("fleet_deleted", f"fleet {fleet.name} is gone", fleet=fleet.name)
+        if forgotten := forgettable(self._state.gone, self._state.assignments):
+            await self._committer.write([Delete(keys.gone(uid)) for uid in forgotten])
+
+    def _last_traces(self, uid: str) -> list[Write]:
+        # What lost and removed hosts have still to release they will be told when they are back.
+        there = {
+            host: one
+            for host, one in self._state.assignments.items()
+            if host in self._state.hosts and host not in self._state.lost
+        }
+        cleared = without_tombstones(there, uid)
+        return [
+            *(Put(keys.assignment(host), encode(one)) for host, one in cleared.items()),
+            *(Delete(keys.spec(*key)) for key in self._state.specs if key[0] == uid),
+            *([Delete(keys.rollout(uid))] if uid in self._state.rollouts else []),
+        ]

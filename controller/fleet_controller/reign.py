@@ -18,19 +18,18 @@ import msgspec
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet_controller import snapshots
 from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
 from fleet_controller.audit import Audit
 from fleet_controller.commit import Committer, Outdated, Write
 from fleet_controller.core import freeze
 from fleet_controller.core.audit import BY_LEADER
-from fleet_controller.core.changes import forgettable, without_tombstones
 from fleet_controller.core.inventory import Inventory
 from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import (
     Assignment,
     ClusterView,
-    GoneFleet,
     Health,
     HostRecord,
     HostView,
@@ -42,6 +41,7 @@ from fleet_controller.core.quarantine import QuarantineSettings
 from fleet_controller.doubts import Doubts
 from fleet_controller.endings import Endings
 from fleet_controller.events import EventLog
+from fleet_controller.following import Following
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
 from fleet_controller.observed import Observed
@@ -51,8 +51,6 @@ from fleet_controller.state import NOTHING, ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
 from fleet_controller.store.port import (
-    Compacted,
-    Delete,
     Put,
     Store,
     StoreError,
@@ -109,6 +107,9 @@ class Reign:
         self.committer = Committer(
             around.store, self.state, leadership.guard, leadership.raise_if_lost
         )
+        self._following = Following(
+            around.store, self.state, self.committer, around.events, around.settings.store_retry
+        )
         self._endings = Endings(self.state, self.committer, self.audit, around.events)
         self.links = Links(self, around.dialer, around.clock, around.random, around.settings.links)
         self.sightings = Sightings(around.events)
@@ -124,7 +125,6 @@ class Reign:
         self._urgent = asyncio.Event()
         self._told = False
         self._outranked = False
-        self._trouble = ""  # with the store, as it was said last
         self.inventory = Inventory()  # what hosts have, while changes are frozen
         self._began_frozen = False
         # Changes are frozen from here on, or taken again: all of this reign is out of date.
@@ -155,7 +155,7 @@ class Reign:
         await self._begin()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.links.run())
-            group.create_task(self._follow_store())
+            group.create_task(self._following.follow_for_ever())
             group.create_task(self._doubts.resolve_for_ever())
             if not self._began_frozen:
                 group.create_task(self._plan_for_ever())
@@ -167,26 +167,11 @@ class Reign:
 
     def view(self) -> ClusterView:
         """A snapshot to decide from."""
-        state = self.state
-        hosts = {host_id: self.host_view(host_id, one) for host_id, one in state.hosts.items()}
-        return ClusterView(
-            state.stamp, hosts, dict(state.fleets), dict(state.specs), dict(state.rollouts),
-            {
-                uid: self.observed.standing(uid)
-                for uid, rollout in state.rollouts.items()
-                if rollout.state is RolloutState.RUNNING
-            },
-            frozenset(state.gone),
-        )  # fmt: skip
+        return snapshots.cluster_view(self.state, self.observed, self.links)
 
     def host_view(self, host_id: str, record: HostRecord) -> HostView:
         """One host of it."""
-        seen = self.observed.host(host_id)
-        assignment = self.state.assignments.get(host_id, NOTHING)
-        return HostView(
-            record, assignment, self._reachable(host_id), seen.released, seen.orphans,
-            tuple((uid, birth, have) for (uid, birth, _), have in seen.prepared.items()),
-        )  # fmt: skip
+        return snapshots.host_view(host_id, record, self.state, self.observed, self.links)
 
     @property
     def duplicates(self) -> Mapping[str, Mapping[str, int]]:
@@ -325,24 +310,6 @@ class Reign:
         )
         self.events.add("changes_frozen", f"changes are frozen: {reason}")
 
-    async def _follow_store(self) -> None:
-        """Take over what others write, for as long as this leads."""
-        while True:
-            try:
-                async for changes in self._around.store.watch("", self.state.revision):
-                    self.state.take(changes)
-            except Compacted:
-                await self._read_when_possible()
-            except StoreError as error:
-                self._store_trouble(error)
-            await asyncio.sleep(self._around.settings.store_retry)
-
-    def _store_trouble(self, error: StoreError) -> None:
-        """Said once, until it is another or over."""
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            self.events.add("store_trouble", self._trouble)
-
     async def _plan_for_ever(self) -> None:
         await self._settle()
         seen = -1
@@ -353,13 +320,13 @@ class Reign:
                 async with self.changing:
                     seen = self._wake.version
                     await self._pass()
-                self._trouble = ""
+                self._following.note_success()
             except Outdated:
                 self._wake.beat()
             except StoreError as error:
-                self._store_trouble(error)
+                self._following.note_trouble(error)
                 self._wake.beat()
-                await self._read_when_possible()
+                await self._following.read_when_possible()
             await self._pause()
 
     async def _settle(self) -> None:
@@ -400,57 +367,12 @@ class Reign:
         first, rest = decided.in_order()
         await self.committer.write(assignment_writes(first))
         await self.committer.write(assignment_writes(rest))
-        await self._finish_deletions()
+        await self._endings.deletions(self.observed)
 
     def assignment_writes(self, placement: Placement) -> list[Write]:
         """The assignments a placement changes, as writes; whoever writes less than all takes
         them from the start, in one transaction."""
         return assignment_writes(placement.assignments)
-
-    async def _finish_deletions(self) -> None:
-        for fleet in list(self.state.fleets.values()):
-            held = self.observed.vectors[fleet.uid].placed
-            if not fleet.deleting or held or self.observed.releasing[fleet.uid]:
-                continue
-            # The record goes last: no agent could be told what a tombstone without it means.
-            await self.committer.write(self._last_traces(fleet.uid))
-            known = GoneFleet(fleet.name, fleet.uid, fleet.number, fleet.site)
-            await self.committer.write_one(
-                [
-                    Delete(keys.fleet(fleet.name)),
-                    Put(keys.gone(fleet.uid), encode(known)),
-                    self.audit.entry("fleet_deleted", BY_LEADER, fleet=fleet.name),
-                ]
-            )
-            self.observed.forget_fleet(fleet.uid)
-            self.events.add("fleet_deleted", f"fleet {fleet.name} is gone", fleet=fleet.name)
-        if forgotten := forgettable(self.state.gone, self.state.assignments):
-            await self.committer.write([Delete(keys.gone(uid)) for uid in forgotten])
-
-    def _last_traces(self, uid: str) -> list[Write]:
-        # What lost and removed hosts have still to release they will be told when they are back.
-        there = {
-            host: one
-            for host, one in self.state.assignments.items()
-            if host in self.state.hosts and host not in self.state.lost
-        }
-        cleared = without_tombstones(there, uid)
-        return [
-            *(Put(keys.assignment(host), encode(one)) for host, one in cleared.items()),
-            *(Delete(keys.spec(*key)) for key in self.state.specs if key[0] == uid),
-            *([Delete(keys.rollout(uid))] if uid in self.state.rollouts else []),
-        ]
-
-    async def _read_when_possible(self) -> None:
-        while True:
-            try:
-                return await self.committer.read_again()
-            except StoreError:
-                await asyncio.sleep(self._around.settings.store_retry)
-
-    def _reachable(self, host_id: str) -> bool:
-        link = self.links.links.get(host_id)
-        return link is not None and (link.health is Health.LIVE or not link.tried)
 
     def _record_changed(self, kind: str, name: str) -> None:
         if kind == keys.FREEZE:
