@@ -22,9 +22,10 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.board import Board
 from fleet_agent.core.assignment import Assignment, BadAssignment, Order
-from fleet_agent.core.deviations import DIED, BackOff, Deviations
+from fleet_agent.core.deviations import BackOff, Deviations
+from fleet_agent.core.discrepancies import deaths, without_effect
 from fleet_agent.core.isolation import Contact, Leave, leave, shortest_limit
-from fleet_agent.core.model import Kin, Mark, Phase, StepFailure, VmState
+from fleet_agent.core.model import Kin, Mark, StepFailure, VmState
 from fleet_agent.core.plan import Plan, Snapshot, Step, StepKind, plan, snapshot_of
 from fleet_agent.core.states import states_of
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
@@ -33,6 +34,7 @@ from fleet_agent.orders import CallRefused, Orders
 from fleet_agent.problems import driver_problem, problems_of
 from fleet_agent.reports import Pace, Reports
 from fleet_agent.runner import Runner, RunnerSettings
+from fleet_agent.watchers import Watchers
 
 log = structlog.get_logger()
 
@@ -86,7 +88,6 @@ class Agent:
         self._jitter = jitter
         self._settings = settings
         self._on_step = on_step
-        self._on_watched = on_watched
         self._orders = Orders(host_id, ledger, facts.boot_id, incarnation)
         self._deviations = Deviations(settings.back_off, jitter)
         self._runner = Runner(storage, hypervisor, settings.runner, clock, self)
@@ -94,11 +95,9 @@ class Agent:
         self._round: asyncio.Timeout | None = None
         self._turn = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
-        self._streams: list[tuple[Order, Reports]] = []
-        self._observers: list[Reports] = []
+        self._watchers = Watchers(self.board, clock, on_watched)
         self._driver_failures = 0
         self._began = clock()
-        self._contact: float | None = None  # when a controller was heard last
         # What has failed at any step since the runner was given its last plan.
         self._failed_of_run: dict[Kin, IndexSet] = {}
         # Once the first round is over, well or not: what runs is known, or cannot be.
@@ -171,36 +170,21 @@ class Agent:
     def open_reports(self, term: Order, pace: Pace) -> Reports:
         """A stream of reports for a reader that speaks in this term; give it back to
         `close_reports`. It ends by itself once a higher term is heard."""
-        reports = Reports(self.board, pace, self._clock)
-        self._streams.append((term, reports))
-        if self._on_watched is not None and len(self._streams) == 1:
-            self._on_watched(True)
-        return reports
+        return self._watchers.open(term, pace)
 
     def open_observation(self, pace: Pace) -> Reports:
         """As `open_reports`, for a reader that commands nothing, whatever its term: nobody else's
         stream ends for it, and the host still looks for a controller. It is heard of one."""
         self._note_contact()
-        reports = Reports(self.board, pace, self._clock, self._tell_observer)
-        self._observers.append(reports)
-        return reports
+        return self._watchers.observe(pace, self._tell_observer)
 
     def close_reports(self, reports: Reports) -> None:
         reports.close()
         self._note_contact()
-        was_watched = bool(self._streams)
-        self._streams = [one for one in self._streams if one[1] is not reports]
-        self._observers = [one for one in self._observers if one is not reports]
+        self._watchers.gone(reports)
         limit = shortest_limit(self.assignment)
-        if limit is not None and not self._is_held:
+        if limit is not None and not self._watchers.any:
             self._interrupt(limit)
-        if self._on_watched is not None and was_watched and not self._streams:
-            self._on_watched(False)
-
-    @property
-    def _is_held(self) -> bool:
-        """Whether a controller holds a stream of reports."""
-        return bool(self._streams or self._observers)
 
     def _tell_observer(self, report: wire.Report) -> None:
         assignment = types.Assignment.FromString(self._orders.record.assignment)
@@ -219,7 +203,7 @@ class Agent:
     async def _hear(self, term: Order) -> None:
         async with self._turn:
             await self._orders.hear(term)
-            self._end_older_streams()
+            self._watchers.end_older(self.term)
 
     async def _accept(self, request: wire.AssignRequest) -> Order:
         async with self._turn:
@@ -229,30 +213,21 @@ class Agent:
                 self._deviations.reconsider(self._clock())
                 self._interrupt()
                 log.info("assigned", host=self.host_id, term=self.term, epoch=self.epoch)
-            self._end_older_streams()
+            self._watchers.end_older(self.term)
             return self.epoch
 
     def _note_contact(self) -> None:
         """A controller speaks, or has done so until now."""
-        limit, silent = shortest_limit(self.assignment), self._silent()
-        self._contact = self._clock()
+        limit, silent = shortest_limit(self.assignment), self._watchers.silent()
+        self._watchers.heard()
         if limit is not None and (silent is None or silent >= limit):
             self._interrupt()
 
-    def _silent(self) -> float | None:
-        """Seconds without a controller; a stream that one holds is its word."""
-        if self._is_held:
-            return 0.0
-        return None if self._contact is None else self._clock() - self._contact
-
     def _leave(self) -> Leave:
-        contact = Contact(self._orders.awaits_assign, self._clock() - self._began, self._silent())
+        contact = Contact(
+            self._orders.awaits_assign, self._clock() - self._began, self._watchers.silent()
+        )
         return leave(self.assignment, contact, self._settings.reboot_grace)
-
-    def _end_older_streams(self) -> None:
-        for term, reports in self._streams:
-            if term < self.term:
-                reports.close()
 
     # The loop -----------------------------------------------------------------------------
 
@@ -284,7 +259,7 @@ class Agent:
             async with asyncio.timeout(None) as self._round:
                 # What is under way then would go on starting what is to be stopped.
                 changes_in = self._leave().changes_in
-                if changes_in is not None and not self._is_held:
+                if changes_in is not None and not self._watchers.any:
                     self._round.reschedule(asyncio.get_running_loop().time() + changes_in)
                 await self._converge()
         except TimeoutError:
@@ -341,33 +316,18 @@ class Agent:
         )
 
     def _note_deaths(self, snapshot: Snapshot, now: float) -> None:
-        """A VM that ran and is down by itself is started again, with back-off."""
-        for shard in self._orders.assignment.shards:
-            if not shard.power_on:
-                continue
-            ran = self.board.having(shard.kin, VmState.RUNNING) & shard.indices
-            down = ran - snapshot.phase(shard.kin, Phase.READY)
-            down = down - snapshot.phase(shard.kin, Phase.ACTIVE)
-            if down:
-                message = "it was running and is not active any more"
-                failures = [StepFailure(index, DIED, message) for index in down]
-                self._deviations.record(shard.kin, failures, now)
+        for kin, failures in deaths(self._orders.assignment, self._running, snapshot):
+            self._deviations.record(kin, failures, now)
+
+    def _running(self, kin: Kin) -> IndexSet:
+        return self.board.having(kin, VmState.RUNNING)
 
     def _note_no_effect(self, before: list[Step], made: Plan, now: float) -> bool:
-        """Steps that a driver called done and that are to be done again are failures."""
-        done: dict[tuple[StepKind, Kin], IndexSet] = {}
-        for step in before:
-            key = (step.kind, step.kin)
-            done[key] = done.get(key, EMPTY) | step.indices
+        """Whether there was any such step."""
         noted = False
-        for step in made.steps:
-            again = step.indices & done.get((step.kind, step.kin), EMPTY)
-            again = again - self._failed_of_run.get(step.kin, EMPTY)
-            if again:
-                noted = True
-                message = f"{step.kind} was done and has had no effect"
-                failures = [StepFailure(index, "no_effect", message) for index in again]
-                self._deviations.record(step.kin, failures, now)
+        for kin, failures in without_effect(before, made.steps, self._failed_of_run):
+            noted = True
+            self._deviations.record(kin, failures, now)
         return noted
 
     def _publish(self, snapshot: Snapshot, made: Plan) -> None:
