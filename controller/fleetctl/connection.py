@@ -12,20 +12,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from pathlib import Path
 from typing import TypeVar
 
 import grpc
 
-from fleet.transport import Identity
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.contexts import ClusterContext
 from fleetctl.conversation import Conversation, NotTaken, Said, opened
 from fleetctl.failure import Failure, failure_of, most_telling, trouble
 from fleetctl.outcome import NoAnswer, Trouble, Unavailable, Unreachable
-from fleetctl.own_certificate import fault
-from fleetctl.reach import CONNECT_SECONDS, HEAD_START, Reach
+from fleetctl.own_certificate import fault, load_identity
+from fleetctl.reach import Reach
 from fleetctl.read_only import ReadOnly, read_only_mark
+from fleetctl.rounds import Round
 from fleetctl.silence import Silence
 
 Q = TypeVar("Q")
@@ -46,9 +45,9 @@ class _Manner(Enum):
 
 
 class _NobodyAnswered(Exception):
-    def __init__(self, failures: list[Failure]) -> None:
-        super().__init__(failures)
-        self.failures = failures
+    def __init__(self, round_: Round) -> None:
+        super().__init__(round_.failures)
+        self.round = round_
 
 
 @dataclass(slots=True)
@@ -110,12 +109,11 @@ class Cluster:
         while True:
             try:
                 return self._ask_each(rpc, request, deadline, manner, takes)
-            except _NobodyAnswered as round_:
-                failures += round_.failures
-                electing = most_telling(round_.failures).passing
-                if not electing or self.clock() + ELECTION_PAUSE >= deadline:
+            except _NobodyAnswered as nobody:
+                failures += nobody.round.failures
+                if not nobody.round.electing or self.clock() + ELECTION_PAUSE >= deadline:
                     # The last round may have had no time left: an earlier one says more.
-                    raise self._failed(failures, limit, manner) from round_
+                    raise self._failed(failures, limit, manner) from nobody
             time.sleep(ELECTION_PAUSE)
 
     def _ask_each(
@@ -129,21 +127,19 @@ class Cluster:
         """One round over the replicas. What one of them only recalls is taken where no other knows
         better. Raises _NobodyAnswered, or Trouble for a refusal."""
         recalled: tuple[A, ReadOnly] | None = None
-        failures: list[Failure] = []
-        untried = self._replicas()
-        while untried:
-            endpoint, most = self._next(untried, deadline - self.clock(), failures)
-            share = max(0.1, deadline - self.clock() - takes) / (len(untried) + 1) + takes
+        round_ = self._round()
+        while round_.left:
+            endpoint, most = round_.next(deadline - self.clock())
+            share = max(0.1, deadline - self.clock() - takes) / (round_.left + 1) + takes
             share = min(share, max(0.1, most))
             try:
                 ask = rpc(self._reached.stub(endpoint))
                 answer, call = ask.with_call(request, timeout=share)
             except grpc.RpcError as error:
                 failure = failure_of(endpoint, error)
-                failures.append(failure)
                 if not failure.elsewhere or (manner is _Manner.ONCE and not failure.untouched):
-                    raise self._failed(failures[-1:], share, manner) from error
-                _put_first(failure.leader, untried, failures)
+                    raise self._failed([failure], share, manner) from error
+                round_.failed(failure)
             else:
                 mark = read_only_mark(call.trailing_metadata())
                 if mark is None:
@@ -153,7 +149,7 @@ class Cluster:
         if recalled is not None:
             answer, self.read_only = recalled
             return answer
-        raise _NobodyAnswered(failures)
+        raise _NobodyAnswered(round_)
 
     def _failed(self, failures: list[Failure], limit: float, manner: _Manner) -> Trouble:
         """What people are told; NoAnswer where a change may have been begun."""
@@ -176,10 +172,9 @@ class Cluster:
         A replica that says nothing for `silence` seconds, or ceases to lead, is left for the next
         one. Raises Trouble.
         """
-        failures: list[Failure] = []
-        untried = self._replicas()
-        while untried:
-            endpoint, most = self._next(untried, timeout, failures)
+        round_ = self._round()
+        while round_.left:
+            endpoint, most = round_.next(timeout)
             heard = False
             call = rpc(self._reached.stub(endpoint))(request, timeout=timeout)
             listening = Silence(call, min(silence, most + 1))
@@ -198,14 +193,12 @@ class Cluster:
                 if not failure.elsewhere:
                     raise self._trouble([failure], timeout) from error
                 if heard:  # it no longer leads, or is no longer there: all others are worth a try
-                    failures.clear()
-                    untried = [one for one in self._replicas() if one != endpoint]
-                failures.append(failure)
-                _put_first(failure.leader, untried, failures)
+                    round_.begin_anew(without=endpoint)
+                round_.failed(failure)
             finally:
                 listening.over()
                 call.cancel()
-        raise self._trouble(failures, timeout)
+        raise self._trouble(round_.failures, timeout)
 
     def follow(
         self,
@@ -220,10 +213,9 @@ class Cluster:
         """
         deadline = self.clock() + self.timeout
         while True:
-            failures: list[Failure] = []
-            untried = self._replicas()
-            while untried:
-                endpoint, _ = self._next(untried, deadline - self.clock(), failures)
+            round_ = self._round()
+            while round_.left:
+                endpoint, _ = round_.next(deadline - self.clock())
                 call = rpc(self._reached.stub(endpoint))(request)
                 try:
                     for answer in call:
@@ -232,13 +224,13 @@ class Cluster:
                         deadline = self.clock() + self.timeout
                     return
                 except grpc.RpcError as error:
-                    failures.append(failure_of(endpoint, error))
-                    if not failures[-1].elsewhere:
-                        raise self._trouble(failures[-1:], self.timeout) from error
-                    _put_first(failures[-1].leader, untried, failures)
+                    failure = failure_of(endpoint, error)
+                    if not failure.elsewhere:
+                        raise self._trouble([failure], self.timeout) from error
+                    round_.failed(failure)
                 finally:
                     call.cancel()
-            self._pause_or_raise(failures, deadline)
+            self._pause_or_raise(round_, deadline)
 
     def converse(
         self,
@@ -253,22 +245,20 @@ class Cluster:
         said = Said(requests)
         deadline = self.clock() + self.timeout
         while True:
-            failures: list[Failure] = []
-            untried = self._replicas()
-            while untried:
-                endpoint, most = self._next(untried, deadline - self.clock(), failures)
-                share = min(max(0.1, deadline - self.clock()) / (len(untried) + 1), max(0.1, most))
+            round_ = self._round()
+            while round_.left:
+                endpoint, most = round_.next(deadline - self.clock())
+                share = min(max(0.1, deadline - self.clock()) / (round_.left + 1), max(0.1, most))
                 try:
                     return self._opened(rpc, endpoint, said, share)
                 except NotTaken as refusal:
                     failure = failure_of(endpoint, refusal.error)
                     if refusal.silent:
                         failure = replace(failure, code=grpc.StatusCode.DEADLINE_EXCEEDED)
-                    failures.append(failure)
                     if not failure.elsewhere:
                         raise self._trouble([failure], share) from refusal
-                    _put_first(failure.leader, untried, failures)
-            self._pause_or_raise(failures, deadline)
+                    round_.failed(failure)
+            self._pause_or_raise(round_, deadline)
 
     def _opened(
         self,
@@ -287,11 +277,10 @@ class Cluster:
         self._first = endpoint
         return conversation
 
-    def _pause_or_raise(self, failures: list[Failure], deadline: float) -> None:
+    def _pause_or_raise(self, round_: Round, deadline: float) -> None:
         """Wait a moment for a leader to be elected; Trouble when nobody else can help."""
-        electing = most_telling(failures).passing
-        if not electing or self.clock() + ELECTION_PAUSE >= deadline:
-            raise self._trouble(failures, self.timeout)
+        if not round_.electing or self.clock() + ELECTION_PAUSE >= deadline:
+            raise self._trouble(round_.failures, self.timeout)
         time.sleep(ELECTION_PAUSE)
 
     def _trouble(self, failures: list[Failure], limit: float) -> Trouble:
@@ -300,55 +289,11 @@ class Cluster:
             return Unreachable(f"not allowed: {why}")
         return trouble(failures, limit)
 
-    def _replicas(self) -> list[str]:
-        endpoints = list(self.context.endpoints)
-        if self._first:
-            endpoints = [self._first, *(one for one in endpoints if one != self._first)]
-        return endpoints
-
-    def _next(
-        self, untried: list[str], seconds: float, failures: list[Failure]
-    ) -> tuple[str, float]:
-        """Takes the one that is asked next out of those that have not been, and how long it may
-        take to answer: one that does not even connect keeps nobody from asking the others again,
-        least of all while those wait for a leader."""
-        if len(self.context.endpoints) == 1 and len(untried) == 1:
-            return untried.pop(), seconds
-        electing = any(failure.passing for failure in failures)
-        patience = min(seconds, HEAD_START if electing else CONNECT_SECONDS)
-        endpoint, connected = self._reached.first(untried, patience)
-        untried.remove(endpoint)
-        return endpoint, seconds if connected else patience
+    def _round(self) -> Round:
+        return Round(self.context.endpoints, self._first, self._reached)
 
     @property
     def _reached(self) -> Reach:
         if self._reach is None:
             self._reach = Reach(load_identity(self.context))
         return self._reach
-
-
-def load_identity(context: ClusterContext) -> Identity:
-    """The files of a context. Raises Unreachable naming the one that is missing or no PEM."""
-    return Identity(
-        ca=_pem(context.ca), certificate=_pem(context.certificate), key=_pem(context.key)
-    )
-
-
-def _pem(file: Path) -> bytes:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise Unreachable(
-            f"cannot read {file}: {error.strerror}; it must be there to prove who you are"
-        ) from error
-    if b"-----BEGIN " not in content:
-        raise Unreachable(f"{file} is not a PEM file")
-    return content
-
-
-def _put_first(leader: str, untried: list[str], failures: list[Failure]) -> None:
-    """Let the replica that leads be tried next, unless it has been."""
-    if leader and all(failure.endpoint != leader for failure in failures):
-        if leader in untried:
-            untried.remove(leader)
-        untried.insert(0, leader)

@@ -1,4 +1,5 @@
-"""What may be wrong with one's own certificate, looked at once a controller has hung up.
+"""One's own certificate: read from its files, and what may be wrong with it, looked at once a
+controller has hung up.
 
 With TLS 1.3 a server that refuses a certificate only closes the connection: why, one has to
 find out by oneself.
@@ -7,8 +8,30 @@ find out by oneself.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
+from fleet.transport import Identity
 from fleetctl.contexts import ClusterContext
+from fleetctl.outcome import Unreachable
+
+
+def load_identity(context: ClusterContext) -> Identity:
+    """The files of a context. Raises Unreachable naming the one that is missing or no PEM."""
+    return Identity(
+        ca=_pem(context.ca), certificate=_pem(context.certificate), key=_pem(context.key)
+    )
+
+
+def _pem(file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise Unreachable(
+            f"cannot read {file}: {error.strerror}; it must be there to prove who you are"
+        ) from error
+    if b"-----BEGIN " not in content:
+        raise Unreachable(f"{file} is not a PEM file")
+    return content
 
 
 def fault(context: ClusterContext, now: datetime | None = None) -> str | None:
