@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import aclosing
 
 from fleet.transport import Peer, abort
@@ -10,6 +9,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.core.audit import AuditRecord
 from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.names import some_of
 from fleet_controller.core.recovery import RecoveryPlan
 from fleet_controller.core.recovery_view import Wish
 from fleet_controller.gate import READERS, WRITERS, Context, asks, caller, refusal_of
@@ -18,7 +18,6 @@ from fleet_controller.store.port import Copied, Store
 
 PAGE = 100
 MAX_PAGE = 1_000
-_NAMED = 5  # of a list that people read
 
 
 class HistoryApi(ClusterServiceServicer):
@@ -114,15 +113,12 @@ def recover_response(plan: RecoveryPlan, ahead: int, frozen: bool) -> cluster.Re
 def _what_is_left(plan: RecoveryPlan) -> str:
     parts = []
     if plan.unconfirmed:
-        parts.append(f"confirm the totals of {_some(plan.unconfirmed)}")
+        parts.append(f"confirm the totals of {some_of(plan.unconfirmed)}")
     if plan.unseen:
-        parts.append(f"account for {_some(plan.unseen)}: wait for them, or say that they are gone")
+        parts.append(
+            f"account for {some_of(plan.unseen)}: wait for them, or say that they are gone"
+        )
     return "; ".join(parts)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _wire_record(record: AuditRecord) -> cluster.AuditRecord:

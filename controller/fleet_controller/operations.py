@@ -51,7 +51,7 @@ class Operations:
                 if decided.meta:
                     writes.append(Put(keys.META, encode(decided.meta)))
                 writes.append(
-                    self._audited(
+                    self._reign.audit.entry(
                         "apply", actor, fleet=name, after=f"generation {fleet.generation}"
                     )
                 )
@@ -83,7 +83,7 @@ class Operations:
             fleet = scaling.fleet
             writes: list[Write] = [
                 Put(keys.fleet(fleet.name), encode(fleet)),
-                self._audited(
+                self._reign.audit.entry(
                     "scale", actor, fleet=fleet.name,
                     before=str(scaling.before.total), after=str(total),
                 ),
@@ -106,7 +106,7 @@ class Operations:
         async def once() -> FleetRecord:
             fleet = changes.named_fleet(self._reign.state.fleets, name)
             gone = msgspec.structs.replace(fleet, total=0, deleting=True, changed_by=actor)
-            told = self._audited(
+            told = self._reign.audit.entry(
                 "delete", actor, fleet=fleet.name, before=str(fleet.total), after="0"
             )
             await self._reign.committer.write_one([Put(keys.fleet(fleet.name), encode(gone)), told])
@@ -126,7 +126,8 @@ class Operations:
                 raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
             record = msgspec.structs.replace(have, cordoned=cordoned)
             if record != have:
-                told = self._audited("cordon" if cordoned else "uncordon", actor, host=host_id)
+                action = "cordon" if cordoned else "uncordon"
+                told = self._reign.audit.entry(action, actor, host=host_id)
                 await self._reign.committer.write_one(
                     [Put(keys.host(host_id), encode(record)), told]
                 )
@@ -147,21 +148,6 @@ class Operations:
                 except Outdated:
                     continue
             return await once()
-
-    def _audited(
-        self,
-        action: str,
-        actor: str,
-        *,
-        fleet: str = "",
-        host: str = "",
-        before: str = "",
-        after: str = "",
-    ) -> Put:
-        """The line of the audit trail that goes into the transaction of an accepted change."""
-        return self._reign.audit.entry(
-            action, actor, fleet=fleet, host=host, before=before, after=after
-        )
 
     def _event(self, kind: str, message: str, fleet: str, actor: str) -> None:
         self._reign.events.add(kind, message, fleet=fleet, actor=actor)

@@ -18,6 +18,7 @@ from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.loss import Absent, Allowance, Judgement, bucket, judge
 from fleet_controller.core.model import BreakerRecord, Health, HostRecord
+from fleet_controller.core.names import some_of
 from fleet_controller.core.quarantine import Failure, Patient, sick
 from fleet_controller.operations import Operations
 from fleet_controller.reign import Reign
@@ -26,7 +27,7 @@ from fleet_controller.store.codec import encode
 from fleet_controller.store.port import Put, StoreError
 
 LONGEST_RELEASE = 7 * 86_400.0
-_NAMED = 5  # hosts in one sentence
+_TOLD = 5  # hosts with an event each
 
 
 class Verdicts:
@@ -75,7 +76,7 @@ class Verdicts:
             if lost and live:
                 raise Refused(
                     Reason.HOST_LIVE,
-                    f"{_named(live)} {'is' if len(live) == 1 else 'are'} live and cannot be lost; "
+                    f"{some_of(live)} {'is' if len(live) == 1 else 'are'} live and cannot be lost; "
                     "cordon or drain such a host",
                 )
             changed = [one for one in records if one.lost != lost]
@@ -309,7 +310,7 @@ class Verdicts:
     def _tell(self, kind: str, hosts: Sequence[str], why: str, actor: str = "") -> None:
         """One event each when few, one for all when many."""
         word = kind.removeprefix("host_").replace("lost_undone", "not lost any more")
-        if len(hosts) <= _NAMED:
+        if len(hosts) <= _TOLD:
             for host in hosts:
                 self._reign.events.add(kind, f"{host} is {word}: {why}", host=host, actor=actor)
         else:
@@ -326,8 +327,3 @@ def _records(hosts: Iterable[HostRecord], **changes: object) -> list[Write]:
     return [
         Put(keys.host(one.id), encode(msgspec.structs.replace(one, **changes))) for one in hosts
     ]
-
-
-def _named(hosts: Sequence[str]) -> str:
-    more = f" and {len(hosts) - _NAMED:,} more" if len(hosts) > _NAMED else ""
-    return ", ".join(hosts[:_NAMED]) + more
