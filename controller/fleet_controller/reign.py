@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-import msgspec
-
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller import snapshots
@@ -24,7 +22,6 @@ from fleet_controller.assignments import AssignmentMessages
 from fleet_controller.audit import Audit
 from fleet_controller.commit import Committer, Outdated, Write
 from fleet_controller.core import freeze
-from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.inventory import Inventory
 from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import (
@@ -42,6 +39,7 @@ from fleet_controller.doubts import Doubts
 from fleet_controller.endings import Endings
 from fleet_controller.events import EventLog
 from fleet_controller.following import Following
+from fleet_controller.freezing import Freezing
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
 from fleet_controller.observed import Observed
@@ -111,6 +109,7 @@ class Reign:
             around.store, self.state, self.committer, around.events, around.settings.store_retry
         )
         self._endings = Endings(self.state, self.committer, self.audit, around.events)
+        self._freezing = Freezing(self.state, self.committer, self.audit, around.events)
         self.links = Links(self, around.dialer, around.clock, around.random, around.settings.links)
         self.sightings = Sightings(around.events)
         self.changing = asyncio.Lock()  # held by whoever decides and writes
@@ -224,6 +223,10 @@ class Reign:
             self.links.push(host_id)
         self._wake.beat()
 
+    async def write_freeze(self, reason: str) -> None:
+        """From here on nothing is changed. Raises StoreError, Outdated."""
+        await self._freezing.freeze(reason)
+
     def known_revision(self, host_id: str) -> int:
         """That of the host's assignment, as freeze.is_ahead wants it."""
         return self.state.known_revision(keys.assignment(host_id))
@@ -278,7 +281,7 @@ class Reign:
         while True:
             try:
                 self.state.load(await self._around.store.read())
-                await self._claim_store()
+                await self._freezing.claim_store()
                 break
             except (StoreError, Outdated):
                 await asyncio.sleep(self._around.settings.store_retry)
@@ -286,29 +289,6 @@ class Reign:
             self.events.add("leader_elected", f"this controller leads, term {self.term.revision}")
         self._began_frozen = self.links.observe = self.frozen is not None
         self.ready.set()
-
-    async def _claim_store(self) -> None:
-        """The record about the store itself says which store it is. Raises StoreError, Outdated."""
-        meta = self.state.meta
-        reason = freeze.replaced(meta, self.state.cluster)
-        if reason and not self.frozen:
-            await self.write_freeze(reason)
-        elif not meta.cluster:
-            named = msgspec.structs.replace(meta, cluster=self.state.cluster)
-            await self.committer.write_one([Put(keys.META, encode(named))])
-
-    async def write_freeze(self, reason: str) -> None:
-        """From here on nothing is changed; what was decided before fails by META's guard. Raises
-        StoreError, Outdated."""
-        record = freeze.Freeze(reason, self.events.now())
-        await self.committer.write_one(
-            [
-                Put(keys.META, encode(self.state.meta)),
-                Put(keys.FREEZE, encode(record)),
-                self.audit.entry("freeze", BY_LEADER, after=reason),
-            ]
-        )
-        self.events.add("changes_frozen", f"changes are frozen: {reason}")
 
     async def _plan_for_ever(self) -> None:
         await self._settle()
