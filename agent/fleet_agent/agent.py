@@ -10,13 +10,13 @@ only from what the drivers list.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
 
-from fleet.ranges import EMPTY, IndexSet
+from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
@@ -25,13 +25,14 @@ from fleet_agent.core.assignment import Assignment, BadAssignment, Order
 from fleet_agent.core.deviations import BackOff, Deviations
 from fleet_agent.core.discrepancies import deaths, without_effect
 from fleet_agent.core.isolation import Contact, Leave, leave, shortest_limit
-from fleet_agent.core.model import Kin, Mark, StepFailure, VmState
-from fleet_agent.core.plan import Plan, Snapshot, Step, StepKind, plan, snapshot_of
+from fleet_agent.core.model import Kin, Mark, VmState
+from fleet_agent.core.plan import Plan, Snapshot, Step, plan, snapshot_of
 from fleet_agent.core.states import states_of
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
 from fleet_agent.ledger import Ledger, LedgerError
 from fleet_agent.orders import CallRefused, Orders
 from fleet_agent.problems import driver_problem, problems_of
+from fleet_agent.progress import RunProgress
 from fleet_agent.reports import Pace, Reports
 from fleet_agent.runner import Runner, RunnerSettings
 from fleet_agent.watchers import Watchers
@@ -87,10 +88,10 @@ class Agent:
         self._clock = clock
         self._jitter = jitter
         self._settings = settings
-        self._on_step = on_step
         self._orders = Orders(host_id, ledger, facts.boot_id, incarnation)
         self._deviations = Deviations(settings.back_off, jitter)
-        self._runner = Runner(storage, hypervisor, settings.runner, clock, self)
+        self._progress = RunProgress(host_id, self.board, self._deviations, clock, on_step)
+        self._runner = Runner(storage, hypervisor, settings.runner, clock, self._progress)
         self._alarm = Alarm()
         self._round: asyncio.Timeout | None = None
         self._turn = asyncio.Lock()
@@ -98,8 +99,6 @@ class Agent:
         self._watchers = Watchers(self.board, clock, on_watched)
         self._driver_failures = 0
         self._began = clock()
-        # What has failed at any step since the runner was given its last plan.
-        self._failed_of_run: dict[Kin, IndexSet] = {}
         # Once the first round is over, well or not: what runs is known, or cannot be.
         self.begun = asyncio.Event()
 
@@ -292,7 +291,7 @@ class Agent:
             self._publish(snapshot, made)
             if not made.steps:
                 return
-            self._failed_of_run.clear()
+            self._progress.failed_of_run.clear()
             await self._runner.run(made, self._orders.assignment, Mark(self.term, self.epoch))
             before = made.steps
 
@@ -325,7 +324,7 @@ class Agent:
     def _note_no_effect(self, before: list[Step], made: Plan, now: float) -> bool:
         """Whether there was any such step."""
         noted = False
-        for kin, failures in without_effect(before, made.steps, self._failed_of_run):
+        for kin, failures in without_effect(before, made.steps, self._progress.failed_of_run):
             noted = True
             self._deviations.record(kin, failures, now)
         return noted
@@ -366,39 +365,6 @@ class Agent:
             await asyncio.sleep(self._settings.driver_retry)
             # Whatever has happened meanwhile was not told.
             self._interrupt(self._settings.replan_after)
-
-    # What the runner tells ----------------------------------------------------------------
-
-    def began(self, step: Step) -> None:
-        log.info(
-            "step",
-            host=self.host_id,
-            kind=step.kind,
-            fleet=step.kin.fleet_uid,
-            birth=step.kin.birth,
-            indices=step.indices,
-            reason=step.reason,
-        )
-        if self._on_step is not None:
-            self._on_step(step)
-
-    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
-        self.board.put(kin, indices, state)
-
-    def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None:
-        failures = tuple(failures)
-        self._deviations.record(kin, failures, self._clock())
-        failed = IndexSet.of(failure.index for failure in failures)
-        log.info(
-            "failed",
-            host=self.host_id,
-            step=kind,
-            fleet=kin.fleet_uid,
-            indices=failed,
-            reason=failures[0].kind,
-            message=failures[0].message,
-        )
-        self._failed_of_run[kin] = self._failed_of_run.get(kin, EMPTY) | failed
 
 
 async def _answer(act: Coroutine[Any, Any, T], answer: asyncio.Future[T]) -> None:
