@@ -12,21 +12,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
 
 from fleet.v1 import agent_pb2 as wire
-from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import (
-    AgentConnection,
     AgentDialer,
-    Declined,
     LinkError,
-    Reports,
     StaleTerm,
     Unreachable,
 )
 from fleet_controller.core.health import HealthTimes, Pace, health, pace_for
 from fleet_controller.core.model import Health
+from fleet_controller.link import Link, Superior, order_of
+from fleet_controller.pushes import Pushes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,50 +39,6 @@ class LinkSettings:
     last_retry: float = 15.0
     sweep_interval: float = 1.0
     times: HealthTimes = field(default_factory=HealthTimes)
-
-
-class Superior(Protocol):
-    """What a link needs of the leader."""
-
-    @property
-    def term(self) -> types.Term: ...
-
-    def may_act(self) -> bool:
-        """Whether the lease still holds."""
-
-    def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
-        """The request that tells the host its assignment; None when it never had one."""
-
-    def reported(self, host_id: str, report: wire.Report) -> None:
-        """Raises ValueError for a report that makes no sense."""
-
-    def lost_sight(self, host_id: str) -> None: ...
-
-    def health_changed(self, host_id: str, before: Health, after: Health, why: str) -> None: ...
-
-    def outranked(self, why: str) -> None:
-        """An agent has heard a newer leader."""
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """One host as the leader reaches it. Times are of the injected monotonic clock."""
-
-    host_id: str
-    address: str
-    heard: float
-    heartbeat: float
-    health: Health = Health.UNREACHABLE
-    tried: bool = False
-    ever_heard: bool = False
-    error: str = ""
-    connection: AgentConnection | None = None
-    reports: Reports | None = None
-    acknowledged: tuple[int, int] = (0, 0)  # the epoch the agent has confirmed
-    push_wait: float = 0.0  # seconds between the last two pushes that the agent declined
-    push_at: float = math.inf  # when to try again
-    redial: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
 
 
 class Links:
@@ -105,15 +58,16 @@ class Links:
         self._random = random
         self._settings = settings
         self._dials = asyncio.Semaphore(settings.parallel_dials)
-        self._due: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
         self._untried: set[str] = set()
         self._pace = pace_for(1)
         self._oldest = clock()
         self.observe = False  # look at hosts whatever term they have heard; set before `run`
         self.links: dict[str, Link] = {}
-        self.declining: set[str] = set()  # hosts that are there and do not take their assignment
+        self._pushes = Pushes(
+            self.links, superior, clock, random,
+            settings.call_timeout, settings.first_retry, settings.last_retry,
+        )  # fmt: skip
         self.by_health: Counter[Health] = Counter()
         self.settled = asyncio.Event()  # every host known at the start was tried once
 
@@ -126,7 +80,7 @@ class Links:
             if not self._untried:
                 self.settled.set()
             for _ in range(self._settings.parallel_pushes):
-                group.create_task(self._push_due())
+                group.create_task(self._pushes.push_due())
             group.create_task(self._sweep())
 
     def host(self, host_id: str, address: str) -> None:
@@ -151,16 +105,18 @@ class Links:
         if link:
             self.by_health[link.health] -= 1
             self._untried.discard(host_id)
-            self._settle_push(link)
+            self._pushes.settle(link)
             if link.task:
                 link.task.cancel()
 
     def push(self, host_id: str) -> None:
         """The host's assignment is another; tell it as soon as there is a link."""
-        link = self.links.get(host_id)
-        if link and link.connection and host_id not in self._queued:
-            self._queued.add(host_id)
-            self._due.put_nowait(host_id)
+        self._pushes.push(host_id)
+
+    @property
+    def declining(self) -> set[str]:
+        """Hosts that are there and do not take their assignment."""
+        return self._pushes.declining
 
     def silence(self) -> float:
         """Seconds since the live host was heard that has been silent longest; 0 without any.
@@ -234,7 +190,7 @@ class Links:
         self._take(link, report)
         self._set_health(link, Health.LIVE, "")
         wanted = self._superior.assignment_for(link.host_id)
-        if wanted and (_pair(wanted.epoch) != link.acknowledged or report.awaits_assign):
+        if wanted and (order_of(wanted.epoch) != link.acknowledged or report.awaits_assign):
             self.push(link.host_id)
 
     def _take(self, link: Link, report: wire.Report) -> None:
@@ -252,48 +208,9 @@ class Links:
 
     async def _drop(self, link: Link) -> None:
         connection, link.connection, link.reports = link.connection, None, None
-        self._settle_push(link)
+        self._pushes.settle(link)
         if connection:
             await connection.close()
-
-    async def _push_due(self) -> None:
-        while True:
-            host_id = await self._due.get()
-            self._queued.discard(host_id)
-            link = self.links.get(host_id)
-            if link and link.connection and self._superior.may_act():
-                await self._push_to(link, link.connection)
-
-    async def _push_to(self, link: Link, connection: AgentConnection) -> None:
-        request = self._superior.assignment_for(link.host_id)
-        if request is None:
-            return
-        try:
-            await connection.assign(request, self._settings.call_timeout)
-            link.acknowledged = _pair(request.epoch)
-            link.error = ""
-            self._settle_push(link)
-        except StaleTerm as error:
-            self._superior.outranked(str(error))
-        except Declined as error:
-            self._put_off_push(link, str(error))
-        except LinkError as error:
-            link.error = str(error)
-            if link.connection is connection and link.reports:
-                link.reports.cancel()  # the link is made anew, and the push with it
-
-    def _settle_push(self, link: Link) -> None:
-        link.push_wait, link.push_at = 0.0, math.inf
-        self.declining.discard(link.host_id)
-
-    def _put_off_push(self, link: Link, why: str) -> None:
-        """The link is good and what was asked of it was not: its reports are still worth having."""
-        link.error = why
-        link.push_wait = min(
-            max(self._settings.first_retry, link.push_wait * 2), self._settings.last_retry
-        )
-        link.push_at = self._clock() + link.push_wait * self._random.uniform(0.75, 1.25)
-        self.declining.add(link.host_id)
 
     async def _sweep(self) -> None:
         """Notice silence, and keep the pace fit for the number of hosts."""
@@ -343,10 +260,6 @@ def _stage(hosts: int) -> int:
     while stage * 2 < hosts:
         stage *= 4
     return stage
-
-
-def _pair(epoch: types.Epoch) -> tuple[int, int]:
-    return (epoch.store_generation, epoch.revision)
 
 
 def _wire_pace(pace: Pace) -> wire.Pace:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fleet_controller.core.model import ClusterView, Health, HostRecord, HostView, RolloutState
-from fleet_controller.links import Link, Links
+from fleet_controller.link import Link
+from fleet_controller.links import Links
 from fleet_controller.observed import Observed
 from fleet_controller.state import NOTHING, ClusterState
 
