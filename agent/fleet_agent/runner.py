@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from fleet.ranges import EMPTY, IndexSet
@@ -18,6 +18,7 @@ from fleet_agent.core.assignment import Assignment
 from fleet_agent.core.model import Batch, Kin, Mark, StepFailure, StepResult, VmState
 from fleet_agent.core.plan import REMOVALS, Plan, Step, StepKind
 from fleet_agent.drivers.ports import Hypervisor, Storage
+from fleet_agent.pipeline import Pipeline, Settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,6 @@ class RunnerSettings:
     def deadline(self, batch: Batch, kind: StepKind) -> float:
         readiness = batch.spec.readiness.timeout_seconds if kind is StepKind.AWAIT_READY else 0.0
         return self.call_seconds + readiness + self.vm_seconds * len(batch.indices)
-
-
-# Hears of indices done, and of indices failed.
-Settled = Callable[[IndexSet, IndexSet], None]
 
 
 class Progress(Protocol):
@@ -90,7 +87,7 @@ class Runner:
             if jobs:
                 await jobs[0]
 
-    def _pipelines(self, plan: Plan, assignment: Assignment, mark: Mark) -> list[_Pipeline]:
+    def _pipelines(self, plan: Plan, assignment: Assignment, mark: Mark) -> list[Pipeline]:
         by_kin: dict[Kin, dict[StepKind, Step]] = {}
         for step in plan.steps:
             if step.kind not in REMOVALS:
@@ -103,7 +100,7 @@ class Runner:
             for indices in everything.batches(self._settings.batch_size):
                 batch = batch_of(assignment, kin, indices, mark)
                 pipelines.append(
-                    _Pipeline(self, batch, steps, cloning, defining, admissions[kin.fleet_uid])
+                    Pipeline(self, batch, steps, cloning, defining, admissions[kin.fleet_uid])
                 )
         return pipelines
 
@@ -215,100 +212,3 @@ def batch_of(assignment: Assignment, kin: Kin, indices: IndexSet, mark: Mark) ->
     fleet = assignment.fleets[kin.fleet_uid]
     spec = assignment.specs.get((kin.fleet_uid, kin.generation)) or types.FleetSpec()
     return Batch(fleet, kin, spec, mark, indices, assignment.restarts(kin))
-
-
-class _Pipeline:
-    """One batch on its way up."""
-
-    def __init__(
-        self,
-        runner: Runner,
-        batch: Batch,
-        steps: dict[StepKind, Step],
-        cloning: asyncio.Lock,
-        defining: asyncio.Lock,
-        admission: Admission,
-    ) -> None:
-        self._runner = runner
-        self._batch = batch
-        self._steps = steps
-        self._cloning = cloning
-        self._defining = defining
-        self._admission = admission
-
-    async def run(self, group: asyncio.TaskGroup) -> None:
-        lost = await self._stage(StepKind.CLONE, EMPTY, self._cloning, VmState.CLONING)
-        lost = await self._stage(StepKind.DEFINE, lost, self._defining, None)
-        start = self._part(StepKind.START, lost)
-        ready = self._part(StepKind.AWAIT_READY, lost)
-        if start:
-            self._trace(StepKind.START, start)
-        if ready:
-            self._trace(StepKind.AWAIT_READY, ready)
-        adopted = ready - start
-        if adopted and start:
-            group.create_task(self._await_ready(adopted))
-        elif adopted:
-            await self._await_ready(adopted)
-        await self._boot(group, start)
-
-    async def _stage(
-        self, kind: StepKind, lost: IndexSet, lock: asyncio.Lock, state: VmState | None
-    ) -> IndexSet:
-        """What is lost after this step: its failures beside those of the steps before."""
-        indices = self._part(kind, lost)
-        if not indices:
-            return lost
-        async with lock:
-            if state is not None:
-                self._runner.put(self._batch.kin, indices, state)
-            done = await self._runner.perform(self._steps[kind], self._of(indices))
-        return lost | (indices - done)
-
-    async def _boot(self, group: asyncio.TaskGroup, pending: IndexSet) -> None:
-        """In waves, each as large as admission allows; the last one runs in this task."""
-        while pending:
-            wave = pending.lowest(await self._admission.acquire(len(pending)))
-            pending = pending - wave
-            if pending:
-                group.create_task(self._wave(group, wave))
-            else:
-                await self._wave(group, wave)
-
-    async def _wave(self, group: asyncio.TaskGroup, wave: IndexSet) -> None:
-        """Start, and look for readiness of what has started while the rest still starts."""
-        self._runner.put(self._batch.kin, wave, VmState.BOOTING)
-        started: list[IndexSet] = []
-
-        def on_started(done: IndexSet, failed: IndexSet) -> None:
-            self._admission.release(len(failed))
-            if done and started:
-                group.create_task(self._await_ready(started.pop()))
-            if done:
-                started.append(done)
-
-        await self._runner.call(StepKind.START, self._of(wave), on_started)
-        for last in started:
-            await self._await_ready(last)
-
-    async def _await_ready(self, indices: IndexSet) -> None:
-        """Gives each VM's slot back when it is ready, or has failed."""
-
-        def on_settled(done: IndexSet, failed: IndexSet) -> None:
-            self._admission.release(len(done) + len(failed))
-
-        await self._runner.call(StepKind.AWAIT_READY, self._of(indices), on_settled)
-
-    def _part(self, kind: StepKind, lost: IndexSet) -> IndexSet:
-        step = self._steps.get(kind)
-        return (step.indices & self._batch.indices) - lost if step else EMPTY
-
-    def _of(self, indices: IndexSet) -> Batch:
-        batch = self._batch
-        if indices.ranges == batch.indices.ranges:
-            return batch
-        return replace(batch, indices=indices)
-
-    def _trace(self, kind: StepKind, indices: IndexSet) -> None:
-        step = self._steps[kind]
-        self._runner.began(Step(kind, step.kin, indices, step.reason))
