@@ -17,22 +17,19 @@ import yaml
 
 from fleet.spec import (
     FIELDS,
-    GIB,
     KIB,
     LISTS,
-    MIB,
     NAME,
     OPTIONAL_SECTIONS,
-    TIB,
     Field,
     Kind,
     Listed,
     allowed,
     check_spec,
     shown,
-    wrong_with,
 )
 from fleet.v1 import types_pb2 as types
+from fleetctl.fleet_values import converted, given_value
 
 MAX_FILE_BYTES = 256 * 1024
 # A fleet file with every field and full lists has some 200 nodes, four deep.
@@ -40,9 +37,6 @@ MAX_NODES = 2000
 MAX_DEPTH = 8
 MAX_MISTAKES_TOLD = 20
 
-_SIZE_UNITS = {"KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
 _SECTIONS = {one.section for one in FIELDS if one.section} - LISTS.keys()
 _LISTS = {one.name: one for one in LISTS.values()}
 _BY_PATH = {one.path: one for one in FIELDS}
@@ -251,11 +245,11 @@ def _values(
         found = given.get(path)
         try:
             if found is not None:
-                yield path, _given_value(one, found.node)
+                yield path, given_value(one, found.node)
             elif one.default is not None:
                 if path == "readiness.active" and "readiness.console" in given:
                     continue
-                yield path, {} if one.kind is Kind.LABELS else _converted(one, one.default)
+                yield path, {} if one.kind is Kind.LABELS else converted(one, one.default)
             else:
                 raise ValueError(f"is missing; it must be {allowed(one)}")
         except ValueError as error:
@@ -279,70 +273,6 @@ def _expected(sections: Mapping[str, int]) -> Iterator[tuple[Field, str]]:
 def _entries(listed: Listed, sections: Iterable[str]) -> list[str]:
     """The sections that are entries of the list, in its order."""
     return [section for section in sections if section.startswith(f"{listed.name}[")]
-
-
-def _given_value(one: Field, node: yaml.Node) -> Any:
-    """Raises ValueError saying what is wrong and what is allowed."""
-    if one.kind is Kind.LABELS:
-        value: Any = _labels(one, node)
-    elif not isinstance(node, yaml.ScalarNode):
-        raise ValueError(f"must be one value: {allowed(one)}")
-    elif node.tag.endswith(":null"):
-        raise ValueError(f"is empty; it must be {allowed(one)}")
-    else:
-        value = _converted(one, node.value)
-    if one.kind is Kind.TEXT and value == "" and one.default is not None:
-        return value
-    if problem := wrong_with(one, value):
-        raise ValueError(problem)
-    return value
-
-
-def _labels(one: Field, node: yaml.Node) -> dict[str, str]:
-    if not isinstance(node, yaml.MappingNode):
-        raise ValueError(f"must be 'label: value' lines, indented: {allowed(one)}")
-    labels: dict[str, str] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
-            raise ValueError(f"must be 'label: value' lines: {allowed(one)}")
-        if key.value in labels:
-            raise ValueError(f"holds {shown(key.value)} twice")
-        labels[key.value] = value.value
-    return labels
-
-
-def _converted(one: Field, text: str) -> Any:
-    """A value as the message holds it. Raises ValueError."""
-    if one.kind is Kind.TEXT:
-        return text
-    if one.kind is Kind.SIZE:
-        return _measure(one, text, _SIZE_UNITS, "KiB, MiB, GiB or TiB, such as 256MiB")
-    if one.kind in (Kind.DURATION, Kind.SECONDS):
-        return _measure(one, text, _DURATION_UNITS, "ms, s, m or h, such as 30s")
-    if one.kind in (Kind.COUNT, Kind.RATE):
-        number = _NUMBER.fullmatch(text)
-        if not number or (one.kind is Kind.COUNT and number[1]):
-            raise ValueError(f"must be a {one.kind}: {allowed(one)}; got {shown(text)}")
-        return int(text) if one.kind is Kind.COUNT else float(text)
-    choices: Mapping[str, Any] = one.choices or {"true": True, "false": False}
-    if text not in choices:
-        raise ValueError(f"must be {allowed(one)}; got {shown(text)}")
-    return choices[text]
-
-
-def _measure(one: Field, text: str, units: Mapping[str, float], words: str) -> float:
-    """A number with its unit. Raises ValueError for another unit, or none."""
-    if text == "0" and one.zero:
-        return 0
-    parts = re.fullmatch(r"(-?[0-9]{1,18}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)", text)
-    if not parts or parts[2] not in units:
-        raise ValueError(f"must be a number with its unit, {words}; got {shown(text)}")
-    value = float(parts[1]) * units[parts[2]]
-    if one.kind is Kind.DURATION:
-        return value
-    if value != int(value):
-        raise ValueError(f"must be {allowed(one)}; got {shown(text)}")
-    return int(value)
 
 
 def _spec(values: Mapping[str, Any], sections: Iterable[str]) -> types.FleetSpec:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from fleet.v1 import cluster_pb2 as cluster
@@ -18,6 +17,7 @@ from fleetctl.loss_view import breaker_text
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, duration, number
 from fleetctl.progress import Progress
+from fleetctl.screen import drawn
 from fleetctl.status_view import states_of, unplaced_text, verdict
 
 REFRESH_PER_SECOND = 10
@@ -38,13 +38,7 @@ class LiveScale:
         self._seen: tuple[cluster.StatusResponse, Progress] | None = None
         self._whole = 0
         self._lost = ""
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=REFRESH_PER_SECOND,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live = drawn(self._console, self._render, REFRESH_PER_SECOND)
 
     def __enter__(self) -> LiveScale:
         self._live.start()
@@ -97,13 +91,7 @@ class LiveStatus:
         self._response: cluster.StatusResponse | None = None
         self._heard = time.monotonic()
         self._lost = ""
-        self.live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=REFRESH_PER_SECOND,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self.live = drawn(self._console, self._render, REFRESH_PER_SECOND)
 
     def see(self, response: cluster.StatusResponse) -> None:
         self._response, self._heard = response, time.monotonic()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
+from fleetctl.screen import drawn
 from fleetctl.top_view import domains_text, fleet_line, silent_line, summary_line
 
 REFRESH_PER_SECOND = 4
@@ -24,13 +24,7 @@ class LiveTop:
         self._console = console or Console(highlight=False)
         self._sample: cluster.ClusterTopSample | None = None
         self._lost = ""
-        self.live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=REFRESH_PER_SECOND,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self.live = drawn(self._console, self._render, REFRESH_PER_SECOND)
 
     @property
     def rows(self) -> int:
