@@ -1,0 +1,162 @@
+"""What operators ask of the simulated cluster, and what may therefore be true of its fleets.
+
+A request that was answered stands until a later one. One whose outcome is unknown may come about
+until a request that was made after it had ended is answered: from then on it never may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from fleet.v1 import types_pb2 as types
+from fleet_controller.commit import Outdated
+from fleet_controller.core.changes import Refused
+from fleet_controller.leader import LeadershipLost
+from fleet_controller.replica import Leading
+from fleet_controller.store.port import StoreError, UnknownOutcome
+from tests.simulation.clockwork import Clockwork
+from tests.simulation.controllers import Controller
+
+DEADLINE_SECONDS = 20.0
+ACTOR = "operator/sim"
+DELETED = -1  # the total of a fleet that is being deleted
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request for a fleet's total."""
+
+    total: int
+    began: float
+    ended: float = float("inf")
+    written: bool = False  # seen in the store
+
+
+@dataclass(slots=True)
+class Wishes:
+    """All that was asked of one fleet name and may still come about."""
+
+    open: list[Request] = field(default_factory=list)
+
+    def begin(self, total: int, now: float) -> Request:
+        request = Request(total, now)
+        self.open.append(request)
+        return request
+
+    def answered(self, request: Request, now: float) -> None:
+        """It stands: what had ended before it began never comes about any more."""
+        request.ended = now
+        self.open = [
+            one for one in self.open if one is not request and one.ended > request.began
+        ]
+
+    def refused(self, request: Request) -> None:
+        """It never comes about."""
+        self.open = [one for one in self.open if one is not request]
+
+    def unknown(self, request: Request, now: float) -> None:
+        request.ended = now
+
+    def may_become(self, total: int) -> bool:
+        return any(one.total == total for one in self.open)
+
+
+class Operator:
+    """Asks whichever controller says that it leads."""
+
+    def __init__(
+        self, loop: Clockwork, controllers: list[Controller], note: Callable[[str], None]
+    ) -> None:
+        self.loop = loop
+        self.controllers = controllers
+        self.note = note
+        self.wishes: dict[str, Wishes] = {}
+
+    def leading(self) -> tuple[Controller, Leading] | None:
+        """The last one that says so: one that was stopped and woke may say so too."""
+        found = [(one, leading) for one in self.controllers if (leading := one.leading())]
+        return found[-1] if found else None
+
+    def scale(self, fleet: str, total: int) -> None:
+        self._wish(
+            fleet,
+            total,
+            lambda leading: leading.operations.scale(fleet, total, ACTOR, partial=True),
+            f"scale {fleet} to {total}",
+        )
+
+    def delete(self, fleet: str) -> None:
+        self._wish(
+            fleet,
+            DELETED,
+            lambda leading: leading.operations.delete(fleet, ACTOR),
+            f"delete {fleet}",
+        )
+
+    def apply(self, fleet: str, spec: types.FleetSpec) -> None:
+        self.ask(
+            lambda leading: leading.operations.apply(fleet, spec, ACTOR), f"apply {fleet}"
+        )
+
+    def cordon(self, host_id: str, cordoned: bool) -> None:
+        word = "cordon" if cordoned else "uncordon"
+        self.ask(
+            lambda leading: leading.operations.cordon(host_id, cordoned, ACTOR),
+            f"{word} {host_id}",
+        )
+
+    def ask(
+        self, act: Callable[[Leading], Awaitable[object]], words: str
+    ) -> None:
+        """Something that no invariant looks at; trouble is nobody's business."""
+        found = self.leading()
+        if found is not None and found[0].process is not None:
+            self.loop.spawn(found[0].process, self._serve(act, found[1], words, None, None))
+
+    def _wish(
+        self,
+        fleet: str,
+        total: int,
+        act: Callable[[Leading], Awaitable[object]],
+        words: str,
+    ) -> None:
+        found = self.leading()
+        if found is None or found[0].process is None:
+            return
+        wishes = self.wishes.setdefault(fleet, Wishes())
+        request = wishes.begin(total, self.loop.now)
+        self.loop.spawn(found[0].process, self._serve(act, found[1], words, wishes, request))
+        # Whoever asked gives up, whatever the controller's process does.
+        self.loop.after(DEADLINE_SECONDS + 1.0, _give_up, request, self.loop)
+
+    async def _serve(
+        self,
+        act: Callable[[Leading], Awaitable[object]],
+        leading: Leading,
+        words: str,
+        wishes: Wishes | None,
+        request: Request | None,
+    ) -> None:
+        """In the controller's process, as its API does."""
+        self.note(f"asked: {words}")
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await act(leading)
+        except (Refused, Outdated) as error:
+            self.note(f"refused: {words}: {error}")
+            if wishes is not None and request is not None:
+                wishes.refused(request)
+        except (UnknownOutcome, TimeoutError, StoreError, LeadershipLost) as error:
+            self.note(f"unknown: {words}: {error}")
+            if wishes is not None and request is not None:
+                wishes.unknown(request, self.loop.now)
+        else:
+            self.note(f"done: {words}")
+            if wishes is not None and request is not None:
+                wishes.answered(request, self.loop.now)
+
+
+def _give_up(request: Request, loop: Clockwork) -> None:
+    request.ended = min(request.ended, loop.now)

@@ -1,0 +1,38 @@
+"""One seed, one play; and when it fails, the fewest actions with which it still does."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.simulation.actions import BY_NAME, Act, schedule
+from tests.simulation.world import Outcome, Shape, World, play
+
+
+def _do(world: World, act: Act) -> object:
+    return BY_NAME[act.what].does(world, act)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything that a play depends on."""
+
+    seed: str
+    shape: Shape
+    acts: tuple[Act, ...]
+
+    @classmethod
+    def of(cls, seed: int | str, shape: Shape) -> Scenario:
+        return cls(str(seed), shape, tuple(schedule(str(seed), shape.minutes)))
+
+    def play(self) -> Outcome:
+        # What a play leaves is cyclic and goes at once with the next collection.
+        was = gc.isenabled()
+        gc.disable()
+        try:
+            return play(self.seed, self.shape, self.acts, _do)  # type: ignore[arg-type]
+        finally:
+            gc.collect()
+            if was:
+                gc.enable()

@@ -1,0 +1,294 @@
+"""A whole simulated cluster, and one play on it: troubles for a while, then none, then a look at
+whether everything that was asked for runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_agent.core.model import Batch, Kin
+from fleet_agent.core.plan import REMOVALS, StepKind
+from fleet_controller.reign import ReignSettings
+from fleet_controller.store.port import Change
+from tests.simulation import clockwork
+from tests.simulation.agent_wire import Switchboard
+from tests.simulation.clockwork import BEGINNING, Clockwork
+from tests.simulation.controllers import Controller, ControllerSurroundings
+from tests.simulation.copies import Copies, Orders
+from tests.simulation.division import Division
+from tests.simulation.etcd import Etcd, StoreWeather
+from tests.simulation.machine import Directory, Machine, MachineSurroundings
+from tests.simulation.promises import Promises
+from tests.simulation.requests import Operator
+from tests.simulation.silence import silence
+from tests.simulation.trace import Trace
+from tests.simulation.wire import Network
+
+# After the last trouble: a leader within seconds, every host within half a minute, and VMs that
+# failed for good reasons are tried again within the agents' longest wait of 300 s.
+QUIET_SECONDS = 420.0
+LOOK_SECONDS = 1.0
+SPEC = types.FleetSpec(
+    memory_bytes=4 << 20,
+    vcpus=1,
+    image=types.Image(name="golden", snapshot="1"),
+    boot=types.Boot(kernel="/boot/unix"),
+    disk=types.Disk(target="xvda"),
+    readiness=types.Readiness(domain_active=True, timeout_seconds=30),
+    admission=types.Admission(parallel=64),
+    placement=types.Placement(policy=types.Placement.POLICY_SPREAD, spread_label="rack"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a world is, and how long its troubles last."""
+
+    hosts: int = 8
+    per_host: int = 6
+    controllers: int = 3
+    minutes: float = 3.0
+    hosts_per_rack: int = 4
+    drift: float = 0.002
+
+    @property
+    def capacity(self) -> int:
+        return self.hosts * self.per_host
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one play. `failure` is empty when nothing was wrong."""
+
+    failure: str
+    seconds: float  # of the world
+    steps: int
+    digest: str
+    trace: tuple[str, ...]
+    quiet_seconds: float = 0.0  # from the last trouble until everything ran
+
+
+class World:
+    """Everything that exists in one simulation."""
+
+    def __init__(self, loop: Clockwork, seed: str, shape: Shape) -> None:
+        self.loop = loop
+        self.seed = seed
+        self.shape = shape
+        self.random = Random(f"{seed}/world")
+        self.trace = Trace(lambda: loop.now)
+        self.failed: asyncio.Future[str] = loop.create_future()
+        self.network = Network(loop, Random(f"{seed}/network"))
+        self.board = Switchboard(self.network)
+        self.directory = Directory()
+        self.store_weather = StoreWeather()
+        self.machines: dict[str, Machine] = {}
+        self.orders = Orders()
+        self.copies = Copies(self.machines, self.orders, self._may_run_twice, self.fail)
+        self.promises = Promises(lambda: loop.now, self.fail, self.copies.assigned.add)
+        self.etcd = Etcd(loop, self._on_revision, self.on_expiry)
+        self.controllers = self._make_controllers()
+        self.operator = Operator(loop, self.controllers, lambda text: self.note("ask", text))
+        self.division = Division(self.machines, self.orders, self.operator.wishes, self.fail)
+        self._make_machines()
+        self.quiet_since = 0.0
+        loop.on_trouble = lambda text: self.fail("defect", text)
+
+    # What happens ---------------------------------------------------------------------------
+
+    def note(self, kind: str, text: str) -> None:
+        self.trace.add(kind, text)
+
+    def fail(self, rule: str, text: str) -> None:
+        """An invariant does not hold: the play ends."""
+        self.note("VIOLATION", f"{rule}: {text}")
+        if not self.failed.done():
+            self.failed.set_result(f"{rule}: {text}")
+
+    def _may_run_twice(self, host: str, uid: str) -> bool:
+        return self.division.is_lost(host, uid)
+
+    def _on_revision(self, revision: int, changes: Sequence[Change]) -> None:
+        for change in changes:
+            what = change.value.decode() if change.value is not None else "deleted"
+            self.note("store", f"{revision} {change.key} {what}")
+        self.division.on_revision(revision, changes)
+
+    def on_expiry(self, term: int) -> None:
+        self.promises.expired[term] = self.loop.now
+
+    # What there is --------------------------------------------------------------------------
+
+    def _make_controllers(self) -> list[Controller]:
+        around = ControllerSurroundings(
+            self.loop, self.seed, self.network, self.board, self.directory, self.etcd,
+            self.store_weather, self.promises, lambda text: self.note("process", text),
+            lambda text: self.fail("defect", text), self.shape.drift, ReignSettings(settle=10.0),
+        )  # fmt: skip
+        return [Controller(number, around) for number in range(1, self.shape.controllers + 1)]
+
+    def _make_machines(self) -> None:
+        around = MachineSurroundings(
+            self.loop, self.seed, self.network, self.board, self.directory,
+            tuple(one.address for one in self.controllers), self, self.promises,
+            lambda text: self.note("process", text), self.shape.drift,
+        )  # fmt: skip
+        for number in range(1, self.shape.hosts + 1):
+            machine = Machine(number, around, self.shape.per_host, self.shape.hosts_per_rack)
+            self.machines[machine.id] = machine
+
+    # What drivers tell ----------------------------------------------------------------------
+
+    def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
+        self.note("start", f"{host} {kin.fleet_uid[-4:]}/{kin.birth} {indices}")
+        self.copies.started(host, kin, indices)
+
+    def ended(self, host: str, kin: Kin, indices: IndexSet) -> None:
+        self.note("end", f"{host} {kin.fleet_uid[-4:]}/{kin.birth} {indices}")
+        self.copies.ended(host, kin, indices)
+
+    def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+        if kind in REMOVALS:
+            self.note("remove", f"{host} {kind} {batch.kin.fleet_uid[-4:]}/{batch.kin.birth} {indices}")
+        self.copies.acts(host, kind, batch, indices)
+
+    # The play -------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """All processes start, and the first fleet is there."""
+        for controller in self.controllers:
+            controller.start()
+        for machine in self.machines.values():
+            machine.start()
+        while len(self.division.hosts) < len(self.machines) or not self.operator.leading():
+            await asyncio.sleep(0.5)
+        self.operator.apply("spv", SPEC)
+        while "spv" not in self.division.fleets:
+            await asyncio.sleep(0.1)
+
+    def heal(self) -> None:
+        """Whatever still troubles the world ends."""
+        for machine in self.machines.values():
+            machine.power_on()
+            machine.start()
+        for host, record in self.division.hosts.items():
+            if record.cordoned:
+                self.operator.cordon(host, False)
+
+    async def until_all_runs(self) -> None:
+        """Fails the play when it takes too long."""
+        began = self.loop.now
+        while (missing := self._missing()) and self.loop.now < began + QUIET_SECONDS:
+            await asyncio.sleep(LOOK_SECONDS)
+            for host, record in self.division.hosts.items():
+                if record.cordoned:
+                    self.operator.cordon(host, False)
+        self.quiet_since = self.loop.now - began
+        if missing:
+            self.fail("in the end", f"{missing}, {QUIET_SECONDS:.0f} s after the last trouble")
+
+    def _missing(self) -> str:
+        """What is not yet as it was asked for; empty when all is."""
+        found = self.operator.leading()
+        if found is None:
+            return "nobody leads"
+        leading = found[1]
+        if self.copies.doubles:
+            return f"{len(self.copies.doubles)} VMs run twice"
+        wanted: dict[str, IndexSet] = {}
+        unplaced = 0
+        for fleet in self.division.fleets.values():
+            if fleet.deleting:
+                return f"fleet {fleet.name} is still being deleted"
+            held = self.division.held.get(fleet.uid, EMPTY)
+            wanted[fleet.uid] = held
+            rest = fleet.wanted - held
+            plan = leading.reign.plans.get(fleet.name)
+            told = IndexSet.union_of(one.indices for one in plan.unplaced) if plan else EMPTY
+            if held - fleet.wanted or rest != told:
+                return f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
+            unplaced += len(rest)
+        placed = sum(map(len, wanted.values()))
+        if unplaced and placed < self.shape.capacity:
+            return f"{unplaced} VMs are not placed and there is room for them"
+        for uid, held in wanted.items():
+            if self.copies.running(uid) != held:
+                return f"{held - self.copies.running(uid)} of {uid} do not run"
+        if len(self.copies.holders) != placed:
+            return f"{len(self.copies.holders) - placed} VMs run that nobody wants"
+        if any(leading.reign.observed.releasing.values()):
+            return "tombstones are not acknowledged"
+        if leading.reign.observed.converged != len(self.machines):
+            return f"only {leading.reign.observed.converged} hosts say that all is done"
+        return ""
+
+
+class Deed(Protocol):
+    """What is done to a world at a time, in seconds from the beginning of the troubles."""
+
+    @property
+    def at(self) -> float: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
+# Does a deed; how it ends, if it lasts.
+Doer = Callable[[World, Any], Callable[[], None] | None]
+
+
+async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
+    await world.begin()
+    began = world.loop.now
+    lasting: dict[int, Callable[[], None]] = {}
+    for number, deed in enumerate(sorted(deeds, key=lambda deed: deed.at)):
+        await asyncio.sleep(max(0.0, began + deed.at - world.loop.now))
+        world.note("act", str(deed))
+        end = do(world, deed)
+        if end is not None:
+            lasting[number] = end
+            world.loop.after(deed.seconds, _end, world, lasting, number, str(deed))
+    await asyncio.sleep(max(0.0, began + world.shape.minutes * 60.0 - world.loop.now))
+    for number in list(lasting):
+        _end(world, lasting, number, "what was left")
+    world.heal()
+    await world.until_all_runs()
+
+
+def _end(world: World, lasting: dict[int, Callable[[], None]], number: int, words: str) -> None:
+    end = lasting.pop(number, None)
+    if end is not None:
+        world.note("ends", words)
+        end()
+
+
+def play(seed: str, shape: Shape, deeds: Sequence[Deed], do: Doer) -> Outcome:
+    """One whole play, from its seed and its troubles."""
+    made: list[World] = []
+
+    async def main() -> None:
+        world = World(asyncio.get_running_loop(), seed, shape)  # type: ignore[arg-type]
+        made.append(world)
+        script = asyncio.ensure_future(_script(world, deeds, do))
+        await asyncio.wait([script, world.failed], return_when=asyncio.FIRST_COMPLETED)
+        if script.done():
+            script.result()
+        script.cancel()
+        world.etcd.over = True
+
+    with silence():
+        clockwork.run(main)
+    world = made[0]
+    return Outcome(
+        world.failed.result() if world.failed.done() and not world.failed.cancelled() else "",
+        world.loop.now - BEGINNING,
+        world.loop.steps,
+        world.trace.digest(),
+        tuple(world.trace.tail(400)),
+        world.quiet_since,
+    )
