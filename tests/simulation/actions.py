@@ -156,7 +156,6 @@ def _reboot(world: World, act: Act) -> End | None:
     if not machine.on:
         return None
     machine.power_off()
-    world.copies.assigned.discard(machine.id)
     return machine.power_on
 
 
@@ -165,8 +164,7 @@ def _reboot_rack(world: World, act: Act) -> End | None:
     hit = [one for one in world.machines.values() if one.rack == rack and one.on]
     for machine in hit:
         machine.power_off()
-        world.copies.assigned.discard(machine.id)
-
+    
     def end() -> None:
         for machine in hit:
             machine.power_on()

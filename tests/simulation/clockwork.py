@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+SPINS = 100_000  # callbacks between two timers: somebody waits for nothing
+UNWINDINGS = 20
 BEGINNING = 1000.0  # what the world's clock says at the start, in seconds
 
 
@@ -110,6 +112,7 @@ class Clockwork(asyncio.BaseEventLoop):
         _Task.numbers = count()
         self.now = BEGINNING
         self.steps = 0  # callbacks run so far
+        self._spun = 0  # as of the last timer
         self.on_trouble: Callable[[str], None] = lambda text: None  # an exception nobody caught
         self._process: Process | None = None
         self._due: deque[_Handle] = deque()
@@ -138,7 +141,8 @@ class Clockwork(asyncio.BaseEventLoop):
     ) -> _Handle:
         process = self._process
         handle = _Handle(callback, args, context or contextvars.copy_context(), when)
-        world = when if process is None else (when - process.ahead) / process.rate
+        # A clock that runs at another rate must never say that a timer came too early.
+        world = when if process is None else (when - process.ahead) / process.rate + 1e-8
         heapq.heappush(self._timers, (max(world, self.now), next(self._numbers), handle))
         return handle
 
@@ -171,6 +175,7 @@ class Clockwork(asyncio.BaseEventLoop):
                 handle = due.popleft()
             elif timers:
                 self.now, _, handle = heapq.heappop(timers)
+                self._spun = self.steps
             else:
                 raise Stuck("nothing is left to do and no timer is set")
             if handle.cancelled_:
@@ -181,6 +186,9 @@ class Clockwork(asyncio.BaseEventLoop):
                 continue
             self._process = process
             self.steps += 1
+            if self.steps - self._spun > SPINS:
+                self._spun = self.steps
+                self.on_trouble(f"time stands still: {handle.callback} for ever")
             try:
                 handle.context.run(handle.callback, *handle.args)
             except (SystemExit, KeyboardInterrupt):
@@ -275,16 +283,26 @@ def _unwind(loop: Clockwork) -> None:
     heapq.heapify(loop._timers)
     tasks = loop._tasks()
     for process in {id(task.process): task.process for task in tasks}.values():
-        if process is not None and not process.runs:
+        if process is None:
+            continue
+        process.countdown = 0
+        if not process.runs:
             process.runs = True
-            process.countdown = 0
             loop._due.extend(process.held)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        loop.run_until_complete(_all_ended(tasks))
+    for _ in range(UNWINDINGS):
+        if not tasks:
+            break
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(_wait_for(tasks))
+        tasks = loop._tasks()
+    assert not tasks, f"{tasks[0]} cannot be cancelled"
     loop.run_until_complete(loop.shutdown_asyncgens())
 
 
-async def _all_ended(tasks: list[_Task]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _wait_for(tasks: list[_Task]) -> None:
+    """A task may miss one cancellation: a TaskGroup forgets it where a child fails meanwhile."""
+    done, _ = await asyncio.wait(tasks, timeout=10.0)
+    for task in done:
+        if not task.cancelled():
+            task.exception()

@@ -48,8 +48,6 @@ class Copies:
         self.holders: dict[Vm, str] = {}
         self.doubles: dict[Vm, set[str]] = {}
         self.counts: dict[str, int] = {}
-        # Whether the host was given an assignment since its machine booted.
-        self.assigned: set[str] = set()
 
     def running(self, uid: str) -> IndexSet:
         return IndexSet.of(index for fleet, index in self.holders if fleet == uid)
@@ -64,7 +62,8 @@ class Copies:
         if self.counts[host] > self._machines[host].capacity:
             self._fail("capacity", f"{self.counts[host]} VMs run on {host}")
         machine = self._machines[host]
-        if host not in self.assigned and machine.boots > 1:
+        record = machine.disk.record
+        if record is None or record.boot_id != machine.boot_id:
             self._fail("reboot", f"{host} starts {indices} before it was assigned anew")
 
     def counted_twice(self, host: str, kin: Kin, index: int) -> bool:

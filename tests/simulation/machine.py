@@ -187,6 +187,10 @@ class Machine:
         return f"{self.id}:{PORT}"
 
     @property
+    def boot_id(self) -> str:
+        return f"boot-{self.boots}"
+
+    @property
     def up(self) -> bool:
         return self.on and self.process is not None and not self.process.dead
 
@@ -281,7 +285,7 @@ class Machine:
     def _facts(self) -> types.HostFacts:
         return types.HostFacts(
             machine_id=f"machine-{self.id}",
-            boot_id=f"boot-{self.boots}",
+            boot_id=self.boot_id,
             labels={"rack": self.rack},
             capacity=types.Capacity(guests=self.capacity),
             agent_version="simulated",

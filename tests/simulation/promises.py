@@ -16,12 +16,9 @@ SKEW_SECONDS = 0.2
 class Promises:
     """The fences of every host, as others were told of them."""
 
-    def __init__(
-        self, clock: Callable[[], float], fail: Fail, on_assigned: Callable[[str], None]
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], fail: Fail) -> None:
         self._clock = clock
         self._fail = fail
-        self._on_assigned = on_assigned
         self._terms: dict[str, Order] = {}
         self._epochs: dict[str, Order] = {}
         self.expired: dict[int, float] = {}  # term -> when its lease ended by itself
@@ -49,7 +46,6 @@ class Promises:
         if epoch < held:
             self._fail("epoch", f"{host_id} takes epoch {epoch} after {held}")
         self._terms[host_id], self._epochs[host_id] = term, epoch
-        self._on_assigned(host_id)
 
     def opened(self, host_id: str, term: Order, epoch: Order) -> None:
         """An agent begins with what its ledger says."""

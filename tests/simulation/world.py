@@ -90,7 +90,7 @@ class World:
         self.machines: dict[str, Machine] = {}
         self.orders = Orders()
         self.copies = Copies(self.machines, self.orders, self._may_run_twice, self.fail)
-        self.promises = Promises(lambda: loop.now, self.fail, self.copies.assigned.add)
+        self.promises = Promises(lambda: loop.now, self.fail)
         self.etcd = Etcd(loop, self._on_revision, self.on_expiry)
         self.controllers = self._make_controllers()
         self.operator = Operator(loop, self.controllers, lambda text: self.note("ask", text))
