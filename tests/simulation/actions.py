@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from tests.simulation.clockwork import Process
 from tests.simulation.controllers import Controller
 from tests.simulation.drivers import WELL, worse
 from tests.simulation.etcd import ETCD, StoreWeather
@@ -44,12 +45,13 @@ class Act(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`longest`: seconds that it may last."""
+    """`longest`, `shortest`: seconds that it may last."""
 
     name: str
     weight: float
     longest: float
     does: Callable[[World, Act], End | None]
+    shortest: float = 0.0
 
 
 def _one(several: Sequence[T], number: float) -> T:
@@ -74,6 +76,15 @@ def _controller(world: World, act: Act) -> Controller:
 def _scale(world: World, act: Act) -> None:
     """Most totals fit; some leave VMs without a place."""
     world.operator.scale("spv", int(act.much * world.shape.capacity * 1.1))
+
+
+def _change_mind(world: World, act: Act) -> None:
+    """Up, and down, and up again, before the last is done."""
+    capacity = world.shape.capacity
+    for number in range(4):
+        share = (act.much + 0.5 * number) % 1.0
+        pause = number * 6.0 * act.which
+        world.loop.after(pause, world.operator.scale, "spv", int(share * capacity))
 
 
 def _scale_other(world: World, act: Act) -> None:
@@ -105,11 +116,32 @@ def _cordon(world: World, act: Act) -> None:
 # Processes and machines -----------------------------------------------------------------------
 
 
+def _soon(world: World, process: Process | None, steps: int, hit: Callable[[], None]) -> None:
+    """Hit the process when it has done so many more things: in the midst of something."""
+    if process is not None and process.runs:
+        process.countdown, process.on_doom = steps, hit
+
+
+def _stopped(world: World, process: Process | None, steps: int) -> End:
+    """SIGSTOP in the midst of something; it wakes and believes what it believed."""
+
+    def stop() -> None:
+        assert process is not None
+        world.note("process", f"{process.name} is stopped")
+        world.loop.stop_process(process)
+
+    def end() -> None:
+        if process is not None and not process.dead:
+            process.countdown = 0
+            world.loop.resume_process(process)
+
+    _soon(world, process, steps, stop)
+    return end
+
+
 def _kill_agent(world: World, act: Act) -> None:
-    """At the n-th moment from now at which it does something."""
     machine = _machine(world, act)
-    if machine.up and machine.process is not None:
-        machine.process.countdown = 1 + int(act.much * 60)
+    _soon(world, machine.process, 1 + int(act.much * 60), machine.kill)
 
 
 def _kill_agents(world: World, act: Act) -> None:
@@ -119,28 +151,24 @@ def _kill_agents(world: World, act: Act) -> None:
             machine.kill()
 
 
-def _stop_agent(world: World, act: Act) -> End | None:
-    machine = _machine(world, act)
-    process = machine.process
-    if process is None or process.dead or not process.runs:
-        return None
-    world.loop.stop_process(process)
-    return lambda: world.loop.resume_process(process)
+def _stop_agent(world: World, act: Act) -> End:
+    return _stopped(world, _machine(world, act).process, 1 + int(act.much * 60))
 
 
 def _kill_controller(world: World, act: Act) -> None:
     controller = _controller(world, act)
-    if controller.up and controller.process is not None:
-        controller.process.countdown = 1 + int(act.much * 200)
+    _soon(world, controller.process, 1 + int(act.much * 200), controller.kill)
 
 
-def _stop_controller(world: World, act: Act) -> End | None:
-    """SIGSTOP: it wakes and believes what it believed."""
-    process = _controller(world, act).process
-    if process is None or process.dead or not process.runs:
-        return None
-    world.loop.stop_process(process)
-    return lambda: world.loop.resume_process(process)
+def _stop_controller(world: World, act: Act) -> End:
+    return _stopped(world, _controller(world, act).process, 1 + int(act.much * 200))
+
+
+def _controller_down(world: World, act: Act) -> End:
+    """Its machine is off for a while."""
+    controller = _controller(world, act)
+    controller.machine_off()
+    return controller.machine_on
 
 
 def _jump_clock(world: World, act: Act) -> None:
@@ -294,7 +322,7 @@ def _cut_from_store(world: World, act: Act) -> End:
 def _storm(world: World, act: Act) -> End:
     before = world.network.weather
     world.network.weather = Weather(
-        delay=0.05 + 2.0 * act.much**3, lose=0.05 * act.which, repeat=0.2 * act.which
+        delay=0.05 + 2.0 * act.much**3, lose=0.05 * act.which, repeat=0.5 * act.which
     )
 
     def end() -> None:
@@ -347,6 +375,7 @@ def _lease_ends(world: World, act: Act) -> None:
 
 ACTIONS: tuple[Action, ...] = (
     Action("scale", 10.0, 0.0, _scale),
+    Action("change_mind", 4.0, 0.0, _change_mind),
     Action("scale_other", 3.0, 0.0, _scale_other),
     Action("delete", 1.0, 0.0, _delete),
     Action("generation", 1.0, 0.0, _generation),
@@ -355,7 +384,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("kill_agents", 1.0, 0.0, _kill_agents),
     Action("stop_agent", 2.0, 60.0, _stop_agent),
     Action("kill_controller", 4.0, 0.0, _kill_controller),
-    Action("stop_controller", 3.0, 20.0, _stop_controller),
+    Action("stop_controller", 4.0, 30.0, _stop_controller, shortest=5.0),
+    Action("controller_down", 2.0, 60.0, _controller_down),
     Action("jump_clock", 1.0, 10.0, _jump_clock),
     Action("reboot", 3.0, 60.0, _reboot),
     Action("reboot_rack", 0.5, 60.0, _reboot_rack),
@@ -381,17 +411,23 @@ ACTIONS: tuple[Action, ...] = (
     Action("lease_ends", 1.0, 0.0, _lease_ends),
 )
 BY_NAME = {action.name: action for action in ACTIONS}
-# Actions a simulated minute: enough that several are under way at any time.
-PER_MINUTE = 10.0
+# Actions a simulated minute. A play has its own: some are calm between, some never.
+PER_MINUTE = (8.0, 16.0, 32.0)
+# What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
+# have much of the others, which finds more than a little of everything in each.
+EMPHASIS = (0.0, 0.0, 1.0, 4.0)
 
 
-def schedule(seed: str, minutes: float, per_minute: float = PER_MINUTE) -> list[Act]:
+def schedule(seed: str, minutes: float) -> list[Act]:
     """The actions of a play. A scale comes first, so that there is something to lose."""
     random = Random(f"{seed}/schedule")
+    weights = [one.weight * random.choice(EMPHASIS) for one in ACTIONS]
+    weights[0] = ACTIONS[0].weight
+    rate = random.choice(PER_MINUTE) / 60.0
     acts = [Act(0.0, "scale", 0.0, 0.0, random.uniform(0.3, 0.9))]
     at = 0.0
-    while (at := at + random.expovariate(per_minute / 60.0)) < minutes * 60.0:
-        (action,) = random.choices(ACTIONS, [one.weight for one in ACTIONS])
-        seconds = action.longest * random.random() ** 2
+    while (at := at + random.expovariate(rate)) < minutes * 60.0:
+        (action,) = random.choices(ACTIONS, weights)
+        seconds = action.shortest + (action.longest - action.shortest) * random.random() ** 2
         acts.append(Act(at, action.name, seconds, random.random(), random.random()))
     return acts

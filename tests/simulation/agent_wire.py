@@ -114,7 +114,7 @@ class _Link:
         self.there.send(self._deliver_assign, call, request)
         if self.dialer.board.network.repeats():
             network = self.dialer.board.network
-            network.send(
+            network.send_again(
                 self.there.source, self.there.target, lambda: self._deliver_assign(None, request)
             )
         try:

@@ -279,6 +279,8 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _unwind(loop: Clockwork) -> None:
+    # The world itself does nothing more.
+    loop._due = deque(handle for handle in loop._due if handle.context is not loop._world)
     loop._timers = [timer for timer in loop._timers if timer[2].context is not loop._world]
     heapq.heapify(loop._timers)
     tasks = loop._tasks()

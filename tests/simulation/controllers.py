@@ -48,6 +48,7 @@ class Controller:
         self.around = around
         self.random = Random(f"{around.seed}/{self.name}")
         self.lives = 0
+        self.outages = 0  # for how many reasons its machine is off
         self.process: Process | None = None
         self.replica: Replica | None = None
         self._dialer: SimDialer | None = None
@@ -55,6 +56,11 @@ class Controller:
     @property
     def address(self) -> str:
         return f"{self.name}:7440"
+
+    @property
+    def life(self) -> str:
+        """Names the present process."""
+        return f"{self.name}.{self.lives}"
 
     @property
     def up(self) -> bool:
@@ -70,12 +76,12 @@ class Controller:
             return None
 
     def start(self) -> None:
-        if self.up:
+        if self.up or self.outages:
             return
         self.lives += 1
         around = self.around
         rate = 1.0 + self.random.uniform(-1.0, 1.0) * around.drift
-        process = self.process = Process(f"{self.name}.{self.lives}", rate)
+        process = self.process = Process(self.life, rate)
         process.ahead = self.random.uniform(0.0, 1000.0)
         process.on_doom = self.kill
         self._dialer = SimDialer(around.board, self.name, process, around.promises)
@@ -92,6 +98,14 @@ class Controller:
         if self._dialer is not None:
             self._dialer.died()
         self.around.loop.after(RESTART_SECONDS, self.start)
+
+    def machine_off(self) -> None:
+        self.outages += 1
+        self.kill()
+
+    def machine_on(self) -> None:
+        self.outages -= 1
+        self.start()
 
     async def _run(self, process: Process, dialer: SimDialer) -> None:
         around = self.around

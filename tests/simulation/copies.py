@@ -63,7 +63,7 @@ class Copies:
             self._fail("capacity", f"{self.counts[host]} VMs run on {host}")
         machine = self._machines[host]
         record = machine.disk.record
-        if record is None or record.boot_id != machine.boot_id:
+        if record is not None and record.boot_id != machine.boot_id:
             self._fail("reboot", f"{host} starts {indices} before it was assigned anew")
 
     def counted_twice(self, host: str, kin: Kin, index: int) -> bool:

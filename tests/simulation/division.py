@@ -85,6 +85,7 @@ class Division:
         self.fleets[name] = record
         wishes = self._wishes.get(name, Wishes())
         if before is None or before.uid != record.uid:
+            wishes.begin_anew()
             return
         if record.deleting and not before.deleting and not wishes.may_become(DELETED):
             self._fail("request", f"nobody asked that fleet {name} be deleted")

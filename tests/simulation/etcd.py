@@ -50,6 +50,10 @@ class StoreWeather:
     late_seconds: float = 30.0
     lag: float = 0.0
 
+    @property
+    def calm(self) -> bool:
+        return not (self.refuse or self.lose_request or self.lose_answer or self.lag)
+
 
 class Etcd(MemoryStore):
     """`on_revision` hears the changes of each revision as it comes about."""

@@ -31,7 +31,6 @@ class Request:
     total: int
     began: float
     ended: float = float("inf")
-    written: bool = False  # seen in the store
 
 
 @dataclass(slots=True)
@@ -39,6 +38,7 @@ class Wishes:
     """All that was asked of one fleet name and may still come about."""
 
     open: list[Request] = field(default_factory=list)
+    stands: int | None = None  # the total that was answered last
 
     def begin(self, total: int, now: float) -> Request:
         request = Request(total, now)
@@ -48,6 +48,7 @@ class Wishes:
     def answered(self, request: Request, now: float) -> None:
         """It stands: what had ended before it began never comes about any more."""
         request.ended = now
+        self.stands = request.total
         self.open = [
             one for one in self.open if one is not request and one.ended > request.began
         ]
@@ -58,6 +59,14 @@ class Wishes:
 
     def unknown(self, request: Request, now: float) -> None:
         request.ended = now
+
+    def begin_anew(self) -> None:
+        """The fleet of this name is another one: nothing was asked of it yet."""
+        self.stands = None
+
+    def may_be(self, total: int) -> bool:
+        """Whether that can be what is wanted now, whoever asks."""
+        return self.stands in (None, total) or self.may_become(total)
 
     def may_become(self, total: int) -> bool:
         return any(one.total == total for one in self.open)

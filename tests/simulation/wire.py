@@ -15,6 +15,7 @@ from tests.simulation.clockwork import Clockwork
 
 # As in fleet.transport: a peer that has vanished is noticed after so many seconds.
 KEEPALIVE_SECONDS = 80.0
+REPEAT_SECONDS = 15.0  # a request that somebody sends again comes so late at most
 CALM_SECONDS = 0.0005
 
 
@@ -75,6 +76,12 @@ class Network:
     def send(self, source: str, target: str, arrive: Callable[[], None]) -> None:
         """One message that belongs to no connection: no order, never lost while the way is open."""
         self.loop.after(self.seconds(), self._arrive, source, target, arrive)
+
+    def send_again(self, source: str, target: str, arrive: Callable[[], None]) -> None:
+        """What was sent before, some time later."""
+        self.loop.after(
+            self.random.uniform(0.0, REPEAT_SECONDS), self._arrive, source, target, arrive
+        )
 
     def hold(self, source: str, target: str, arrive: Callable[[], None]) -> None:
         self._held.setdefault((source, target), []).append(arrive)

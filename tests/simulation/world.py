@@ -13,7 +13,9 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Kin
 from fleet_agent.core.plan import REMOVALS, StepKind
+from fleet_controller import commit
 from fleet_controller.reign import ReignSettings
+from fleet_controller.store.keys import LEADER
 from fleet_controller.store.port import Change
 from tests.simulation import clockwork
 from tests.simulation.agent_wire import Switchboard
@@ -21,7 +23,7 @@ from tests.simulation.clockwork import BEGINNING, Clockwork
 from tests.simulation.controllers import Controller, ControllerSurroundings
 from tests.simulation.copies import Copies, Orders
 from tests.simulation.division import Division
-from tests.simulation.etcd import Etcd, StoreWeather
+from tests.simulation.etcd import ETCD, Etcd, StoreWeather
 from tests.simulation.machine import Directory, Machine, MachineSurroundings
 from tests.simulation.promises import Promises
 from tests.simulation.requests import Operator
@@ -51,10 +53,13 @@ class Shape:
 
     hosts: int = 8
     per_host: int = 6
-    controllers: int = 3
+    controllers: int = 0  # 0: one to three, as the seed says
     minutes: float = 3.0
     hosts_per_rack: int = 4
     drift: float = 0.002
+    # At most so many records a transaction, so that a small world's changes take several, as
+    # those of thousands of hosts do.
+    writes: int = 4
 
     @property
     def capacity(self) -> int:
@@ -130,7 +135,8 @@ class World:
             self.store_weather, self.promises, lambda text: self.note("process", text),
             lambda text: self.fail("defect", text), self.shape.drift, ReignSettings(settle=10.0),
         )  # fmt: skip
-        return [Controller(number, around) for number in range(1, self.shape.controllers + 1)]
+        several = self.shape.controllers or self.random.randint(1, 3)
+        return [Controller(number, around) for number in range(1, several + 1)]
 
     def _make_machines(self) -> None:
         around = MachineSurroundings(
@@ -173,6 +179,8 @@ class World:
 
     def heal(self) -> None:
         """Whatever still troubles the world ends."""
+        for controller in self.controllers:
+            controller.start()
         for machine in self.machines.values():
             machine.power_on()
             machine.start()
@@ -205,6 +213,9 @@ class World:
         for fleet in self.division.fleets.values():
             if fleet.deleting:
                 return f"fleet {fleet.name} is still being deleted"
+            wishes = self.operator.wishes.get(fleet.name)
+            if wishes and not wishes.may_be(fleet.total):
+                return f"fleet {fleet.name} is to have {fleet.total}, and {wishes.stands} stands"
             held = self.division.held.get(fleet.uid, EMPTY)
             wanted[fleet.uid] = held
             rest = fleet.wanted - held
@@ -238,12 +249,54 @@ class Deed(Protocol):
     def seconds(self) -> float: ...
 
 
+# Without a leader though somebody could lead: longer than the life of a lease, the wait for a
+# store that answered nobody, and a start.
+LEADERLESS_SECONDS = 25.0
+
+
+class Succession:
+    """Somebody leads soon, whenever a controller that could is left alone."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._since: dict[str, float] = {}  # controllers that could lead, and since when
+        self._vacant = world.loop.now
+
+    def look(self) -> None:
+        """Every second."""
+        world, now = self._world, self._world.loop.now
+        if world.etcd.created(LEADER):
+            self._vacant = now
+        for controller in world.controllers:
+            if self._could_lead(controller):
+                self._since.setdefault(controller.life, now)
+            else:
+                self._since.pop(controller.life, None)
+        since = min(self._since.values(), default=now)
+        if now - max(since, self._vacant) > LEADERLESS_SECONDS:
+            world.fail("succession", f"nobody leads for {LEADERLESS_SECONDS:.0f} s")
+        world.loop.after(LOOK_SECONDS, self.look)
+
+    def _could_lead(self, controller: Controller) -> bool:
+        world, process = self._world, controller.process
+        return (
+            process is not None
+            and process.runs
+            and not world.etcd.down
+            and world.store_weather.calm
+            and world.network.is_open(controller.name, ETCD)
+            and world.network.is_open(ETCD, controller.name)
+            and world.network.weather.calm
+        )
+
+
 # Does a deed; how it ends, if it lasts.
 Doer = Callable[[World, Any], Callable[[], None] | None]
 
 
 async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
     await world.begin()
+    Succession(world).look()
     began = world.loop.now
     lasting: dict[int, Callable[[], None]] = {}
     for number, deed in enumerate(sorted(deeds, key=lambda deed: deed.at)):
@@ -281,8 +334,12 @@ def play(seed: str, shape: Shape, deeds: Sequence[Deed], do: Doer) -> Outcome:
         script.cancel()
         world.etcd.over = True
 
-    with silence():
-        clockwork.run(main)
+    most, commit.MAX_WRITES = commit.MAX_WRITES, shape.writes
+    try:
+        with silence():
+            clockwork.run(main)
+    finally:
+        commit.MAX_WRITES = most
     world = made[0]
     return Outcome(
         world.failed.result() if world.failed.done() and not world.failed.cancelled() else "",
