@@ -267,11 +267,11 @@ class Succession:
         world, now = self._world, self._world.loop.now
         if world.etcd.created(LEADER):
             self._vacant = now
-        for controller in world.controllers:
-            if self._could_lead(controller):
-                self._since.setdefault(controller.life, now)
-            else:
-                self._since.pop(controller.life, None)
+        self._since = {
+            one.life: self._since.get(one.life, now)
+            for one in world.controllers
+            if self._could_lead(one)
+        }
         since = min(self._since.values(), default=now)
         if now - max(since, self._vacant) > LEADERLESS_SECONDS:
             world.fail("succession", f"nobody leads for {LEADERLESS_SECONDS:.0f} s")

@@ -67,7 +67,8 @@ class _Draft:
     view: HostView
     shards: list[Shard]
     tombstones: list[Tombstone]  # unacknowledged ones
-    used: list[int]  # per resource, tombstoned VMs included: they still take their room
+    # Per resource; VMs with tombstones and orphans included: they still take their room.
+    used: list[int]
     changed: bool = False
     own: dict[str, int] = field(default_factory=dict)  # VMs assigned, by fleet uid
 
@@ -117,7 +118,18 @@ def _draft(host: HostView, prints: Mapping[tuple[str, int], tuple[int, ...]]) ->
         _take(draft, prints.get((shard.fleet, shard.generation), _GUEST), count)
     for tombstone in draft.tombstones:
         _take(draft, _largest(tombstone.fleet, prints), len(tombstone.ranges))
+    for uid, stray in _strays(host, draft.tombstones):
+        _take(draft, _largest(uid, prints), len(stray))
     return draft
+
+
+def _strays(host: HostView, tombstones: Iterable[Tombstone]) -> Iterable[tuple[str, IndexSet]]:
+    """Orphans by fleet, without those that the assignment knows by now: it counts them."""
+    for uid, _, indices in host.orphans:
+        known = _ranges_of(host.assignment.shards, uid)
+        buried = IndexSet.union_of(t.ranges for t in tombstones if t.fleet == uid)
+        if stray := indices - known - buried:
+            yield uid, stray
 
 
 def _largest(fleet: str, prints: Mapping[tuple[str, int], tuple[int, ...]]) -> tuple[int, ...]:
