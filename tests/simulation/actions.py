@@ -8,7 +8,7 @@ ended: a play is repeated with some of its actions left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, TypeVar
@@ -336,10 +336,10 @@ def _storm(world: World, act: Act) -> End:
 
 def _store_storm(world: World, act: Act) -> End:
     weather = world.store_weather
-    weather.lose_request = 0.3 * act.much
+    weather.lose_request = 0.6 * act.much
     weather.lose_answer = 0.3 * act.which
     weather.late = 0.8
-    weather.refuse = 0.1 * act.much
+    weather.refuse = 0.05 * act.which
 
     def end() -> None:
         well = StoreWeather(lag=weather.lag)
@@ -347,6 +347,14 @@ def _store_storm(world: World, act: Act) -> End:
             setattr(weather, name, getattr(well, name))
 
     return end
+
+
+def _hold_back(world: World, act: Act) -> None:
+    """A few of the next transactions arrive when nobody waits for them any more."""
+    weather = world.store_weather
+    weather.held_back = 1 + int(act.much * 3)
+    weather.let_pass = int(act.which * 4)
+    weather.held_seconds = act.seconds
 
 
 def _store_down(world: World, act: Act) -> End:
@@ -404,7 +412,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("split", 2.0, 60.0, _split),
     Action("cut_from_store", 2.0, 30.0, _cut_from_store),
     Action("storm", 2.0, 30.0, _storm),
-    Action("store_storm", 3.0, 30.0, _store_storm),
+    Action("store_storm", 4.0, 60.0, _store_storm),
+    Action("hold_back", 4.0, 40.0, _hold_back, shortest=5.5),
     Action("store_down", 1.0, 40.0, _store_down),
     Action("watch_lags", 1.0, 30.0, _watch_lags),
     Action("compact", 1.0, 0.0, _compact),
@@ -418,12 +427,25 @@ PER_MINUTE = (8.0, 16.0, 32.0)
 EMPHASIS = (0.0, 0.0, 1.0, 4.0)
 
 
-def schedule(seed: str, minutes: float) -> list[Act]:
-    """The actions of a play. A scale comes first, so that there is something to lose."""
+# And that of the actions a play is to stress.
+STRESS = 30.0
+
+
+def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Act]:
+    """The actions of a play. A scale comes first, so that there is something to lose.
+
+    `stress`: names of actions that there are to be many of; then many of all.
+    """
     random = Random(f"{seed}/schedule")
     weights = [one.weight * random.choice(EMPHASIS) for one in ACTIONS]
-    weights[0] = ACTIONS[0].weight
+    weights[0] = ACTIONS[0].weight * random.choice((0.2, 1.0, 1.0))
     rate = random.choice(PER_MINUTE) / 60.0
+    if stress:
+        weights = [
+            STRESS if action.name in stress else weight
+            for action, weight in zip(ACTIONS, weights, strict=True)
+        ]
+        rate = max(PER_MINUTE) / 60.0
     acts = [Act(0.0, "scale", 0.0, 0.0, random.uniform(0.3, 0.9))]
     at = 0.0
     while (at := at + random.expovariate(rate)) < minutes * 60.0:

@@ -40,8 +40,9 @@ RECONNECT_SECONDS = 0.2
 
 @dataclass(slots=True)
 class StoreWeather:
-    """Shares of requests, and seconds of lag of each watch. `late`: a transaction that nobody
-    waits for any longer arrives after all, up to `late_seconds` later."""
+    """Shares of requests, and seconds of lag of each watch. Only transactions are lost: a disk
+    that is slow holds these up, and no lease. `late`: one that nobody waits for any longer
+    arrives after all, up to `late_seconds` later."""
 
     refuse: float = 0.0
     lose_request: float = 0.0
@@ -49,6 +50,9 @@ class StoreWeather:
     late: float = 0.0
     late_seconds: float = 30.0
     lag: float = 0.0
+    held_back: int = 0  # of the next transactions, how many arrive only after `held_seconds`
+    let_pass: int = 0  # after so many others
+    held_seconds: float = 0.0
 
     @property
     def calm(self) -> bool:
@@ -254,14 +258,21 @@ class StoreClient:
 
     def _send(self, act: Callable[[], T], answer: asyncio.Future[T], write: bool) -> None:
         weather, network = self._weather, self._network
-        if weather.lose_request and self._random.random() < weather.lose_request:
-            if write and self._random.random() < weather.late:
-                seconds = self._random.uniform(0.0, weather.late_seconds)
-                network.loop.after(seconds, self._arrive, act, answer)
+        if write and weather.lose_request and self._random.random() < weather.lose_request:
+            if self._random.random() < weather.late:
+                seconds = DEADLINE_SECONDS + weather.late_seconds * self._random.random() ** 2
+                network.loop.after(seconds, self._arrive, act, answer, write)
             return
-        network.send(self._name, ETCD, lambda: self._arrive(act, answer))
+        if write and weather.held_back:
+            if weather.let_pass:
+                weather.let_pass -= 1
+            else:
+                weather.held_back -= 1
+                network.loop.after(weather.held_seconds, self._arrive, act, answer, write)
+                return
+        network.send(self._name, ETCD, lambda: self._arrive(act, answer, write))
 
-    def _arrive(self, act: Callable[[], T], answer: asyncio.Future[T]) -> None:
+    def _arrive(self, act: Callable[[], T], answer: asyncio.Future[T], write: bool) -> None:
         """At etcd, in the world's name."""
         if self._etcd.over:
             return
@@ -270,13 +281,15 @@ class StoreClient:
         try:
             result = act()
         except LeaseLost as error:
-            self._back(answer, None, error)
+            self._back(answer, None, error, write)
         else:
-            self._back(answer, result, None)
+            self._back(answer, result, None, write)
 
-    def _back(self, answer: asyncio.Future[T], result: Any, error: Exception | None) -> None:
+    def _back(
+        self, answer: asyncio.Future[T], result: Any, error: Exception | None, write: bool
+    ) -> None:
         weather = self._weather
-        if weather.lose_answer and self._random.random() < weather.lose_answer:
+        if write and weather.lose_answer and self._random.random() < weather.lose_answer:
             return
         self._network.send(ETCD, self._name, lambda: _settle(answer, result, error))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from tests.simulation.actions import BY_NAME, Act, schedule
@@ -24,8 +24,8 @@ class Scenario:
     acts: tuple[Act, ...]
 
     @classmethod
-    def of(cls, seed: int | str, shape: Shape) -> Scenario:
-        return cls(str(seed), shape, tuple(schedule(str(seed), shape.minutes)))
+    def of(cls, seed: int | str, shape: Shape, stress: Collection[str] = ()) -> Scenario:
+        return cls(str(seed), shape, tuple(schedule(str(seed), shape.minutes, stress)))
 
     def play(self) -> Outcome:
         # What a play leaves is cyclic and goes at once with the next collection.

@@ -34,10 +34,13 @@ Mistake = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class SeededBug:
-    """`where`: what is replaced, as (owner, attribute, replacement)."""
+    """`where`: what is replaced, as (owner, attribute, replacement). `stress`: actions that there
+    are many of where the mistake shows in few plays; `controllers`: as Shape has it."""
 
     name: str
     where: tuple[tuple[Any, str, Any], ...]
+    stress: tuple[str, ...] = ()
+    controllers: int = 0
 
     @contextmanager
     def made(self) -> Iterator[None]:
@@ -195,7 +198,9 @@ _room = placement.room
 
 
 SEEDED: tuple[SeededBug, ...] = (
-    SeededBug("no epoch check", ((Orders, "_check_epoch", _anything),)),
+    SeededBug(
+        "no epoch check", ((Orders, "_check_epoch", _anything),), ("storm", "change_mind")
+    ),
     SeededBug("no term check", ((Orders, "check_term", _anything),)),
     SeededBug(
         "late write commits after its replacement",
@@ -203,18 +208,35 @@ SEEDED: tuple[SeededBug, ...] = (
             (Committer, "_guards", _guards_without_meta),
             (Committer, "_settle", _settle_by_reading),
         ),
+        ("hold_back", "change_mind"),
     ),
-    SeededBug("placed before its tombstone is acknowledged",
-              ((Reign, "view", _view_that_trusts_orders),)),
-    SeededBug("ledger written after the acknowledgement", ((Orders, "_remember", _remember_later),)),
-    SeededBug("adopt skipped", ((Agent, "_look", _look_at_nothing_first),)),
+    SeededBug(
+        "placed before its tombstone is acknowledged", ((Reign, "view", _view_that_trusts_orders),)
+    ),
+    SeededBug(
+        "ledger written after the acknowledgement", ((Orders, "_remember", _remember_later),)
+    ),
+    SeededBug(
+        "adopt skipped", ((Agent, "_look", _look_at_nothing_first),), ("kill_agents", "change_mind")
+    ),
     SeededBug("starts after a reboot", ((Orders, "open", _open_without_boot),)),
-    SeededBug("watch resumed one revision late",
-              ((LeaderKey, "follow", _LateResume.follow),)),
-    SeededBug("stale leader pushes", ((Reign, "may_act", _always),)),
+    SeededBug(
+        "watch resumed one revision late",
+        ((LeaderKey, "follow", _LateResume.follow),),
+        ("kill_controller", "controller_down", "lease_ends"),
+        controllers=2,
+    ),
+    SeededBug(
+        "stale leader pushes",
+        ((Reign, "may_act", _always),),
+        ("stop_controller", "change_mind", "fill_ledger"),
+    ),
     SeededBug("tombstone ignores births", ((placement._Tombstoner, "bury", _bury_unborn),)),
-    SeededBug("births forgotten when shards merge",
-              ((placement, "_merged", _merged_by_generation),)),
-    SeededBug("writes without guards", ((Committer, "_guards", _no_guards),)),
+    SeededBug(
+        "births forgotten when shards merge", ((placement, "_merged", _merged_by_generation),)
+    ),
+    SeededBug(
+        "writes without guards", ((Committer, "_guards", _no_guards),), ("hold_back", "lease_ends")
+    ),
     SeededBug("tombstones take no room", ((placement, "room", _room_beside_tombstones),)),
 )
