@@ -1,7 +1,7 @@
 """make sim: plays many seeds, and says of one that fails the least that makes it fail.
 
-    python -m tests.simulation --seeds 2000 --minutes 10 --hosts 50
-    python -m tests.simulation --seed 17 --minutes 10 --hosts 50 --only 0,4,9
+python -m tests.simulation --seeds 2000 --minutes 10 --hosts 50
+python -m tests.simulation --seed 17 --minutes 10 --hosts 50 --only 0,4,9
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from random import SystemRandom
 
 from tests.simulation.scenario import Scenario
 from tests.simulation.shrinking import kept_of, shortest
-from tests.simulation.world import Outcome, Shape
+from tests.simulation.stage import Outcome
+from tests.simulation.world import Shape
 
 TRACE_LINES = 120
 

@@ -192,7 +192,7 @@ def _reboot_rack(world: World, act: Act) -> End | None:
     hit = [one for one in world.machines.values() if one.rack == rack and one.on]
     for machine in hit:
         machine.power_off()
-    
+
     def end() -> None:
         for machine in hit:
             machine.power_on()
@@ -281,9 +281,7 @@ def _cut(world: World, ways: Sequence[tuple[str, str]]) -> End:
     return end
 
 
-def _between(
-    several: Sequence[str], others: Sequence[str], much: float
-) -> list[tuple[str, str]]:
+def _between(several: Sequence[str], others: Sequence[str], much: float) -> list[tuple[str, str]]:
     """Both ways, or one of them."""
     there = [(a, b) for a in several for b in others]
     back = [(b, a) for a in several for b in others]
@@ -309,9 +307,7 @@ def _cut_controller(world: World, act: Act) -> End:
 
 def _split(world: World, act: Act) -> End:
     """One controller from some of the hosts."""
-    hosts = [
-        one for n, one in enumerate(world.machines) if (n * 0.618 + act.which) % 1.0 < 0.5
-    ]
+    hosts = [one for n, one in enumerate(world.machines) if (n * 0.618 + act.which) % 1.0 < 0.5]
     return _cut(world, _between([_controller(world, act).name], hosts, act.much))
 
 

@@ -160,7 +160,9 @@ class Clockwork(asyncio.BaseEventLoop):
     ) -> asyncio.Task[T]:
         return _Task(coro, loop=self, name=name or "task", context=context)
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
         """Done at once, and known a moment later: there are no threads here."""
         future = self.create_future()
         self.call_soon(_compute, future, func, args)
@@ -170,7 +172,7 @@ class Clockwork(asyncio.BaseEventLoop):
         """One callback after the other until told to stop."""
         due, timers = self._due, self._timers
         of_process = PROCESS
-        while not self._stopping:
+        while not self._stopping:  # type: ignore[attr-defined]
             if due:
                 handle = due.popleft()
             elif timers:

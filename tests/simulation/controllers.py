@@ -37,7 +37,7 @@ class ControllerSurroundings:
     note: Callable[[str], None]
     defect: Callable[[str], None]  # the product has failed in a way it never may
     drift: float
-    settings: ReignSettings = ReignSettings()
+    settings: ReignSettings
 
 
 class Controller:

@@ -29,13 +29,14 @@ from fleet_controller.store.port import (
     Unavailable,
     UnknownOutcome,
 )
+from tests.leading import until
 from tests.simulation.clockwork import Clockwork
 from tests.simulation.wire import Network
 
 T = TypeVar("T")
 ETCD = "etcd"  # the end of ways that lead to it
 DEADLINE_SECONDS = 5.0
-RECONNECT_SECONDS = 0.2
+LONG_SECONDS = 1e9
 
 
 @dataclass(slots=True)
@@ -98,9 +99,7 @@ class Etcd(MemoryStore):
         return stored.entry.create_revision if stored else 0
 
     def values(self, prefix: str) -> dict[str, bytes]:
-        return {
-            key: one.entry.value for key, one in self._keys.items() if key.startswith(prefix)
-        }
+        return {key: one.entry.value for key, one in self._keys.items() if key.startswith(prefix)}
 
     def snapshot(self, prefix: str) -> Snapshot:
         found: list[Entry] = [
@@ -192,9 +191,7 @@ class StoreClient:
     async def txn(self, guards: Sequence[Guard], writes: Sequence[Put | Delete]) -> TxnResult:
         transaction.check(guards, writes)
         try:
-            return await self._ask(
-                lambda: self._etcd.apply_now(guards, writes), write=True
-            )
+            return await self._ask(lambda: self._etcd.apply_now(guards, writes), write=True)
         except _NoAnswer as error:
             raise UnknownOutcome("no answer in time") from error
 
@@ -231,14 +228,15 @@ class StoreClient:
 
     async def _connected(self) -> None:
         """A watch reconnects by itself, however long that takes."""
-        while self._etcd.down or not (self._open_there() and self._open_back()):
-            await asyncio.sleep(RECONNECT_SECONDS)
+        await until(self._is_connected, LONG_SECONDS)
 
-    def _open_there(self) -> bool:
-        return self._network.is_open(self._name, ETCD)
-
-    def _open_back(self) -> bool:
-        return self._network.is_open(ETCD, self._name)
+    def _is_connected(self) -> bool:
+        network = self._network
+        return (
+            not self._etcd.down
+            and network.is_open(self._name, ETCD)
+            and network.is_open(ETCD, self._name)
+        )
 
     async def _ask(self, act: Callable[[], T], *, write: bool = False) -> T:
         """One request. Raises Unavailable, LeaseLost; _NoAnswer for a write that may be done."""

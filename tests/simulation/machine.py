@@ -12,8 +12,8 @@ from typing import Protocol
 from fleet.v1 import types_pb2 as types
 from fleet_agent.agent import Agent, AgentSettings
 from fleet_agent.announce import (
-    AnnounceRefused,
     Announcer,
+    AnnounceRefused,
     AnnounceSettings,
     ControllerUnreachable,
     NotLeader,
@@ -60,7 +60,6 @@ class MachineSurroundings:
     promises: Promises
     note: Callable[[str], None]
     drift: float
-    agent_settings: AgentSettings = AgentSettings()
 
 
 class LedgerDisk:
@@ -121,7 +120,11 @@ class SimClient:
                 network.loop.spawn(found[1], self._serve(found[0], address, told, back))
 
         def back(outcome: Exception | None) -> None:
-            network.send(name, self._host_id, lambda: answer.done() or answer.set_result(outcome))
+            network.send(name, self._host_id, lambda: told_back(outcome))
+
+        def told_back(outcome: Exception | None) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
 
         network.send(self._host_id, name, arrive)
         try:
@@ -262,7 +265,7 @@ class Machine:
             SimLedger(self.disk),
             clock=around.loop.time,
             jitter=Random(f"{around.seed}/{process.name}/jitter").random,
-            settings=around.agent_settings,
+            settings=AgentSettings(),
             incarnation=f"{self.id}-{self.lives}",
             on_watched=lambda watched: announcer.on_watched(watched),
         )

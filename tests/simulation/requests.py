@@ -49,9 +49,7 @@ class Wishes:
         """It stands: what had ended before it began never comes about any more."""
         request.ended = now
         self.stands = request.total
-        self.open = [
-            one for one in self.open if one is not request and one.ended > request.began
-        ]
+        self.open = [one for one in self.open if one is not request and one.ended > request.began]
 
     def refused(self, request: Request) -> None:
         """It never comes about."""
@@ -105,9 +103,7 @@ class Operator:
         )
 
     def apply(self, fleet: str, spec: types.FleetSpec) -> None:
-        self.ask(
-            lambda leading: leading.operations.apply(fleet, spec, ACTOR), f"apply {fleet}"
-        )
+        self.ask(lambda leading: leading.operations.apply(fleet, spec, ACTOR), f"apply {fleet}")
 
     def cordon(self, host_id: str, cordoned: bool) -> None:
         word = "cordon" if cordoned else "uncordon"
@@ -116,9 +112,7 @@ class Operator:
             f"{word} {host_id}",
         )
 
-    def ask(
-        self, act: Callable[[Leading], Awaitable[object]], words: str
-    ) -> None:
+    def ask(self, act: Callable[[Leading], Awaitable[object]], words: str) -> None:
         """Something that no invariant looks at; trouble is nobody's business."""
         found = self.leading()
         if found is not None and found[0].process is not None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from tests.simulation.actions import BY_NAME, Act, schedule
-from tests.simulation.world import Outcome, Shape, World, play
+from tests.simulation.stage import Outcome, play
+from tests.simulation.world import Shape, World
 
 
 def _do(world: World, act: Act) -> Callable[[], None] | None:

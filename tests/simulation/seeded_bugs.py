@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from fleet.ranges import IndexSet
-from fleet.v1 import agent_pb2 as wire
 from fleet_agent.agent import Agent
 from fleet_agent.core.plan import Snapshot, snapshot_of
 from fleet_agent.ledger import Record
@@ -172,9 +171,7 @@ def _merged_by_generation(shards: Sequence[Shard]) -> tuple[Shard, ...]:
     )
 
 
-def _bury_unborn(
-    self: Any, draft: Any, fleet: str, ranges: IndexSet, born_until: int
-) -> None:
+def _bury_unborn(self: Any, draft: Any, fleet: str, ranges: IndexSet, born_until: int) -> None:
     """Births are compared as if they began anew with each plan."""
     _bury(self, draft, fleet, ranges, born_until - 1)
 
@@ -198,9 +195,7 @@ _room = placement.room
 
 
 SEEDED: tuple[SeededBug, ...] = (
-    SeededBug(
-        "no epoch check", ((Orders, "_check_epoch", _anything),), ("storm", "change_mind")
-    ),
+    SeededBug("no epoch check", ((Orders, "_check_epoch", _anything),), ("storm", "change_mind")),
     SeededBug("no term check", ((Orders, "check_term", _anything),)),
     SeededBug(
         "late write commits after its replacement",

@@ -6,13 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.simulation.scenario import Scenario
-from tests.simulation.world import Outcome
+from tests.simulation.stage import Outcome
 
 # Plays that a search may take: some seconds of a wall clock.
 MOST_PLAYS = 400
 
 
-def shortest(scenario: Scenario, failed: Outcome, most: int = MOST_PLAYS) -> tuple[Scenario, Outcome]:
+def shortest(
+    scenario: Scenario, failed: Outcome, most: int = MOST_PLAYS
+) -> tuple[Scenario, Outcome]:
     """The scenario and what came of it. At most `most` plays are spent on it."""
     rule = failed.failure.partition(":")[0]
     left = most

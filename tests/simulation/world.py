@@ -4,30 +4,26 @@ whether everything that was asked for runs."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Kin
 from fleet_agent.core.plan import REMOVALS, StepKind
-from fleet_controller import commit
 from fleet_controller.reign import ReignSettings
-from fleet_controller.store.keys import LEADER
 from fleet_controller.store.port import Change
-from tests.simulation import clockwork
+from tests.leading import until
 from tests.simulation.agent_wire import Switchboard
-from tests.simulation.clockwork import BEGINNING, Clockwork
+from tests.simulation.clockwork import Clockwork
 from tests.simulation.controllers import Controller, ControllerSurroundings
 from tests.simulation.copies import Copies, Orders
 from tests.simulation.division import Division
-from tests.simulation.etcd import ETCD, Etcd, StoreWeather
+from tests.simulation.etcd import Etcd, StoreWeather
 from tests.simulation.machine import Directory, Machine, MachineSurroundings
 from tests.simulation.promises import Promises
 from tests.simulation.requests import Operator
-from tests.simulation.silence import silence
 from tests.simulation.trace import Trace
 from tests.simulation.wire import Network
 
@@ -66,18 +62,6 @@ class Shape:
         return self.hosts * self.per_host
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one play. `failure` is empty when nothing was wrong."""
-
-    failure: str
-    seconds: float  # of the world
-    steps: int
-    digest: str
-    trace: tuple[str, ...]
-    quiet_seconds: float = 0.0  # from the last trouble until everything ran
-
-
 class World:
     """Everything that exists in one simulation."""
 
@@ -87,7 +71,8 @@ class World:
         self.shape = shape
         self.random = Random(f"{seed}/world")
         self.trace = Trace(lambda: loop.now)
-        self.failed: asyncio.Future[str] = loop.create_future()
+        self.failure = ""  # the first rule that was broken
+        self.over = asyncio.Event()
         self.network = Network(loop, Random(f"{seed}/network"))
         self.board = Switchboard(self.network)
         self.directory = Directory()
@@ -112,8 +97,8 @@ class World:
     def fail(self, rule: str, text: str) -> None:
         """An invariant does not hold: the play ends."""
         self.note("VIOLATION", f"{rule}: {text}")
-        if not self.failed.done():
-            self.failed.set_result(f"{rule}: {text}")
+        self.failure = self.failure or f"{rule}: {text}"
+        self.over.set()
 
     def _may_run_twice(self, host: str, uid: str) -> bool:
         return self.division.is_lost(host, uid)
@@ -160,7 +145,9 @@ class World:
 
     def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         if kind in REMOVALS:
-            self.note("remove", f"{host} {kind} {batch.kin.fleet_uid[-4:]}/{batch.kin.birth} {indices}")
+            self.note(
+                "remove", f"{host} {kind} {batch.kin.fleet_uid[-4:]}/{batch.kin.birth} {indices}"
+            )
         self.copies.acts(host, kind, batch, indices)
 
     # The play -------------------------------------------------------------------------------
@@ -171,11 +158,10 @@ class World:
             controller.start()
         for machine in self.machines.values():
             machine.start()
-        while len(self.division.hosts) < len(self.machines) or not self.operator.leading():
-            await asyncio.sleep(0.5)
+        await until(lambda: len(self.division.hosts) == len(self.machines))
+        await until(lambda: self.operator.leading() is not None)
         self.operator.apply("spv", SPEC)
-        while "spv" not in self.division.fleets:
-            await asyncio.sleep(0.1)
+        await until(lambda: "spv" in self.division.fleets)
 
     def heal(self) -> None:
         """Whatever still troubles the world ends."""
@@ -243,115 +229,3 @@ class World:
         if leading.reign.observed.converged != len(self.machines):
             return f"only {leading.reign.observed.converged} hosts say that all is done"
         return ""
-
-
-class Deed(Protocol):
-    """What is done to a world at a time, in seconds from the beginning of the troubles."""
-
-    @property
-    def at(self) -> float: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-
-# Without a leader though somebody could lead: longer than the life of a lease, the wait for a
-# store that answered nobody, and a start.
-LEADERLESS_SECONDS = 25.0
-
-
-class Succession:
-    """Somebody leads soon, whenever a controller that could is left alone."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._since: dict[str, float] = {}  # controllers that could lead, and since when
-        self._vacant = world.loop.now
-
-    def look(self) -> None:
-        """Every second."""
-        world, now = self._world, self._world.loop.now
-        if world.etcd.created(LEADER):
-            self._vacant = now
-        self._since = {
-            one.life: self._since.get(one.life, now)
-            for one in world.controllers
-            if self._could_lead(one)
-        }
-        since = min(self._since.values(), default=now)
-        if now - max(since, self._vacant) > LEADERLESS_SECONDS:
-            world.fail("succession", f"nobody leads for {LEADERLESS_SECONDS:.0f} s")
-        world.loop.after(LOOK_SECONDS, self.look)
-
-    def _could_lead(self, controller: Controller) -> bool:
-        world, process = self._world, controller.process
-        return (
-            process is not None
-            and process.runs
-            and not world.etcd.down
-            and world.store_weather.calm
-            and world.network.is_open(controller.name, ETCD)
-            and world.network.is_open(ETCD, controller.name)
-            and world.network.weather.calm
-        )
-
-
-# Does a deed; how it ends, if it lasts.
-Doer = Callable[[World, Any], Callable[[], None] | None]
-
-
-async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
-    await world.begin()
-    Succession(world).look()
-    began = world.loop.now
-    lasting: dict[int, Callable[[], None]] = {}
-    for number, deed in enumerate(sorted(deeds, key=lambda deed: deed.at)):
-        await asyncio.sleep(max(0.0, began + deed.at - world.loop.now))
-        world.note("act", str(deed))
-        end = do(world, deed)
-        if end is not None:
-            lasting[number] = end
-            world.loop.after(deed.seconds, _end, world, lasting, number, str(deed))
-    await asyncio.sleep(max(0.0, began + world.shape.minutes * 60.0 - world.loop.now))
-    for number in list(lasting):
-        _end(world, lasting, number, "what was left")
-    world.heal()
-    await world.until_all_runs()
-
-
-def _end(world: World, lasting: dict[int, Callable[[], None]], number: int, words: str) -> None:
-    end = lasting.pop(number, None)
-    if end is not None:
-        world.note("ends", words)
-        end()
-
-
-def play(seed: str, shape: Shape, deeds: Sequence[Deed], do: Doer) -> Outcome:
-    """One whole play, from its seed and its troubles."""
-    made: list[World] = []
-
-    async def main() -> None:
-        world = World(asyncio.get_running_loop(), seed, shape)  # type: ignore[arg-type]
-        made.append(world)
-        script = asyncio.ensure_future(_script(world, deeds, do))
-        await asyncio.wait([script, world.failed], return_when=asyncio.FIRST_COMPLETED)
-        if script.done():
-            script.result()
-        script.cancel()
-        world.etcd.over = True
-
-    most, commit.MAX_WRITES = commit.MAX_WRITES, shape.writes
-    try:
-        with silence():
-            clockwork.run(main)
-    finally:
-        commit.MAX_WRITES = most
-    world = made[0]
-    return Outcome(
-        world.failed.result() if world.failed.done() and not world.failed.cancelled() else "",
-        world.loop.now - BEGINNING,
-        world.loop.steps,
-        world.trace.digest(),
-        tuple(world.trace.tail(400)),
-        world.quiet_since,
-    )
