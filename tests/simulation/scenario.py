@@ -32,6 +32,7 @@ class Scenario:
         # What a play leaves is cyclic and goes at once with the next collection.
         was = gc.isenabled()
         gc.disable()
+        gc.freeze()  # what is there already need not be looked at again
         try:
             with warnings.catch_warnings():
                 # Tasks of killed processes that had not begun yet.
