@@ -38,6 +38,15 @@ test: setup-dev
 bench: setup-dev
 	$(BIN)/python -m tests.bench
 
+## make sim         play simulated clusters against faults: SEEDS=200 MINUTES=10 HOSTS=50 FIRST=seed
+SEEDS ?= 200
+MINUTES ?= 10
+FIRST ?=
+.PHONY: sim
+sim: setup-dev
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --minutes $(MINUTES) \
+		$(if $(HOSTS),--hosts $(HOSTS)) $(if $(FIRST),--first $(FIRST))
+
 ## make proto       regenerate the committed stubs from proto/**/*.proto
 .PHONY: proto
 proto: setup-dev
