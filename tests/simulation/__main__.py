@@ -10,9 +10,10 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import islice
 from random import SystemRandom
 
 from tests.simulation.scenario import Scenario
@@ -98,15 +99,11 @@ def _all(seeds: list[str], shape: Shape, processes: int) -> Iterator[Played]:
         return
     with ProcessPoolExecutor(processes) as pool:
         waiting = iter(seeds)
-        running = {pool.submit(_play, seed, shape) for seed in _next(waiting, processes * 2)}
+        running = {pool.submit(_play, seed, shape) for seed in islice(waiting, processes * 2)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(_play, seed, shape) for seed in _next(waiting, len(done))}
+            running |= {pool.submit(_play, seed, shape) for seed in islice(waiting, len(done))}
             yield from (one.result() for one in done)
-
-
-def _next(seeds: Iterator[str], count: int) -> Iterable[str]:
-    return [seed for seed, _ in zip(seeds, range(count), strict=False)]
 
 
 def _play(seed: str, shape: Shape) -> Played:
