@@ -32,8 +32,15 @@ class InlineExecutor(Executor):
         return future
 
 
+QUICK = ReignSettings(settle=5.0)
+
+
 def replica_over(
-    store: Store, dialer: AgentDialer, name: str = "controller-1", seed: int = 1
+    store: Store,
+    dialer: AgentDialer,
+    name: str = "controller-1",
+    seed: int = 1,
+    settings: ReignSettings = QUICK,
 ) -> Replica:
     """Not running yet. Uids of its fleets are 00000000-0000-0000-<seed>-<n>."""
     clock = asyncio.get_running_loop().time
@@ -45,7 +52,7 @@ def replica_over(
         random=Random(seed),
         executor=InlineExecutor(),
         events=EventLog(clock),
-        settings=ReignSettings(settle=5.0),
+        settings=settings,
     )
     election = Election(store, name, f"{name}:1", clock, LEASE_SECONDS)
     return Replica(
@@ -70,9 +77,11 @@ async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 @asynccontextmanager
-async def leading(store: Store, dialer: AgentDialer) -> AsyncIterator[Leading]:
+async def leading(
+    store: Store, dialer: AgentDialer, settings: ReignSettings = QUICK
+) -> AsyncIterator[Leading]:
     """The replica runs and leads; whatever goes wrong inside it is raised at the end."""
-    replica = replica_over(store, dialer)
+    replica = replica_over(store, dialer, settings=settings)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(replica.run())
         await until(lambda: leading_or_none(replica) is not None)

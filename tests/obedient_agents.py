@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -19,16 +20,32 @@ Vm = tuple[str, int]  # fleet uid, index
 
 @dataclass
 class World:
-    """All VMs that run anywhere: by host, with their births."""
+    """All VMs that run anywhere. One runs twice only where all its hosts but one have been lost:
+    those let go of it, before or after the one that is left begins."""
 
-    running: dict[Vm, str] = field(default_factory=dict)
+    hosts: dict[Vm, list[str]] = field(default_factory=lambda: defaultdict(list))
+    is_lost: Callable[[str], bool] = lambda host: False
+
+    @property
+    def running(self) -> dict[Vm, str]:
+        """Each VM with the host that started it last."""
+        return {vm: hosts[-1] for vm, hosts in self.hosts.items()}
+
+    @property
+    def twice(self) -> set[Vm]:
+        return {vm for vm, hosts in self.hosts.items() if len(hosts) > 1}
 
     def start(self, vm: Vm, host: str) -> None:
-        holder = self.running.setdefault(vm, host)
-        assert holder == host, f"{vm} runs on {holder} and is started on {host}"
+        hosts = self.hosts[vm]
+        if host not in hosts:
+            hosts.append(host)
+        rightful = [one for one in hosts if not self.is_lost(one)]
+        assert len(rightful) < 2, f"{vm} is started on {host} and runs on {rightful}"
 
     def stop(self, vm: Vm, host: str) -> None:
-        assert self.running.pop(vm) == host
+        self.hosts[vm].remove(host)
+        if not self.hosts[vm]:
+            del self.hosts[vm]
 
 
 class ObedientAgent(ScriptedAgent):
@@ -42,6 +59,15 @@ class ObedientAgent(ScriptedAgent):
         self.births: dict[Vm, int] = {}
         self._generations: dict[Vm, int] = {}
         self._assignment = types.Assignment()
+        # What it says beside its states, and whether it keeps acknowledgements to itself.
+        self.problems: list[wire.Problem] = []
+        self.orphans: list[wire.Orphans] = []
+        self.holds_back = False
+
+    @property
+    def told(self) -> types.Assignment:
+        """The last assignment it took."""
+        return self._assignment
 
     def open(self, first: wire.WatchRequest) -> Stream:
         self._hear(first.term)
@@ -109,7 +135,11 @@ class ObedientAgent(ScriptedAgent):
         self.send(
             full=full,
             converged=True,
-            released=[stone.id for stone in self._assignment.tombstones],
+            released=[] if self.holds_back else [stone.id for stone in self._assignment.tombstones],
+            problems=self.problems,
+            problems_set=True,
+            orphans=self.orphans,
+            orphans_set=True,
             shards=[
                 wire.ShardReport(
                     fleet_uid=uid,

@@ -23,6 +23,7 @@ from fleet_agent.alarm import Alarm
 from fleet_agent.board import Board
 from fleet_agent.core.assignment import Assignment, BadAssignment, Order
 from fleet_agent.core.deviations import DIED, BackOff, Deviations
+from fleet_agent.core.isolation import Contact, Leave, leave, shortest_limit
 from fleet_agent.core.model import Kin, Mark, Phase, StepFailure, VmState
 from fleet_agent.core.plan import Plan, Snapshot, Step, StepKind, plan, snapshot_of
 from fleet_agent.core.states import states_of
@@ -50,6 +51,9 @@ class AgentSettings:
     replan_after: float = 15.0
     # Between two tries of a driver that does not work at all: BackOff's first up to this.
     driver_retry: float = 30.0
+    # After a reboot, until VMs of fleets that wait for lost hosts are started unasked. Ours:
+    # longer than a leader takes to call, and to be replaced.
+    reboot_grace: float = 300.0
 
 
 class Agent:
@@ -92,8 +96,12 @@ class Agent:
         self._group: asyncio.TaskGroup | None = None
         self._streams: list[tuple[Order, Reports]] = []
         self._driver_failures = 0
+        self._began = clock()
+        self._contact: float | None = None  # when a controller was heard last
         # What has failed at any step since the runner was given its last plan.
         self._failed_of_run: dict[Kin, IndexSet] = {}
+        # Once the first round is over, well or not: what runs is known, or cannot be.
+        self.begun = asyncio.Event()
 
     # Life ---------------------------------------------------------------------------------
 
@@ -147,6 +155,7 @@ class Agent:
     async def heard(self, term: Order) -> None:
         """A controller has spoken in this term. Raises StaleTerm, LedgerError."""
         self._orders.check_term(term)
+        self._note_contact()
         if term > self.term:
             await self._whole(self._hear(term))
 
@@ -169,7 +178,11 @@ class Agent:
 
     def close_reports(self, reports: Reports) -> None:
         reports.close()
+        self._note_contact()
         self._streams = [one for one in self._streams if one[1] is not reports]
+        limit = shortest_limit(self.assignment)
+        if limit is not None and not self._streams:
+            self._interrupt(limit)
         if self._on_watched is not None and not self._streams:
             self._on_watched(False)
 
@@ -188,12 +201,31 @@ class Agent:
 
     async def _accept(self, request: wire.AssignRequest) -> Order:
         async with self._turn:
-            if await self._orders.accept(request):
+            news = await self._orders.accept(request)
+            self._note_contact()
+            if news:
                 self._deviations.reconsider(self._clock())
                 self._interrupt()
                 log.info("assigned", host=self.host_id, term=self.term, epoch=self.epoch)
             self._end_older_streams()
             return self.epoch
+
+    def _note_contact(self) -> None:
+        """A controller speaks, or has done so until now."""
+        limit, silent = shortest_limit(self.assignment), self._silent()
+        self._contact = self._clock()
+        if limit is not None and (silent is None or silent >= limit):
+            self._interrupt()
+
+    def _silent(self) -> float | None:
+        """Seconds without a controller; a stream that one holds is its word."""
+        if self._streams:
+            return 0.0
+        return None if self._contact is None else self._clock() - self._contact
+
+    def _leave(self) -> Leave:
+        contact = Contact(self._orders.awaits_assign, self._clock() - self._began, self._silent())
+        return leave(self.assignment, contact, self._settings.reboot_grace)
 
     def _end_older_streams(self) -> None:
         for term, reports in self._streams:
@@ -204,7 +236,9 @@ class Agent:
 
     async def _reconcile(self) -> None:
         while True:
-            await self._alarm.sleep(await self._attempt())
+            pause = await self._attempt()
+            self.begun.set()
+            await self._alarm.sleep(pause)
 
     async def _attempt(self) -> float:
         """One round; how long to sleep after it."""
@@ -219,11 +253,17 @@ class Agent:
         now = self._clock()
         audit = self._settings.audit_interval * (1.0 - self._jitter() / 4)
         due = self._deviations.next_try(now)
-        return audit if due is None else min(audit, due - now)
+        changes_in = self._leave().changes_in
+        waits = [audit, audit if due is None else due - now]
+        return min(waits if changes_in is None else [*waits, changes_in])
 
     async def _guarded(self) -> None:
         try:
             async with asyncio.timeout(None) as self._round:
+                # What is under way then would go on starting what is to be stopped.
+                changes_in = self._leave().changes_in
+                if changes_in is not None and not self._streams:
+                    self._round.reschedule(asyncio.get_running_loop().time() + changes_in)
                 await self._converge()
         except TimeoutError:
             # Interrupted: the plan is made anew.
@@ -275,7 +315,7 @@ class Agent:
             self._orders.assignment,
             snapshot,
             self._deviations.resting(now),
-            may_start=not self._orders.awaits_assign,
+            leave=self._leave(),
         )
 
     def _note_deaths(self, snapshot: Snapshot, now: float) -> None:

@@ -174,7 +174,6 @@ def open_drivers(asked: Settings) -> Drivers:
     from fleet_agent.drivers.console_sweep import ConsoleSweep
     from fleet_agent.drivers.libvirt import XEN_CONSOLE_LOG, LibvirtHypervisor
     from fleet_agent.drivers.libvirt_consoles import LibvirtConsoles
-    from fleet_agent.drivers.libvirt_marks import OurDomains
     from fleet_agent.drivers.libvirt_top import LibvirtSampler
 
     hypervisor = LibvirtHypervisor(
@@ -184,7 +183,7 @@ def open_drivers(asked: Settings) -> Drivers:
         console_log=asked.hypervisor.console_log or XEN_CONSOLE_LOG,
     )
     storage, images = open_storage(asked)
-    link, paths, ours = hypervisor.link, hypervisor.host_paths, OurDomains(hypervisor.link)
+    link, paths, ours = hypervisor.link, hypervisor.host_paths, hypervisor.ours
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
     return Drivers(
         storage,
@@ -199,10 +198,12 @@ def open_drivers(asked: Settings) -> Drivers:
 def open_storage(asked: Settings) -> tuple[Storage, Images]:
     parent, threads = asked.storage.parent, asked.storage.threads
     if asked.storage.kind == "zfs":
+        from fleet_agent.drivers.udev_queue import UdevQueue
         from fleet_agent.drivers.zfs import ZfsStorage
         from fleet_agent.drivers.zfs_images import ZfsImages
 
-        return ZfsStorage(parent, threads=threads), ZfsImages(parent)
+        udev = UdevQueue() if asked.storage.hold_udev else None
+        return ZfsStorage(parent, threads=threads, udev=udev), ZfsImages(parent)
     from fleet_agent.drivers.reflink import ReflinkStorage
     from fleet_agent.drivers.reflink_images import ReflinkImages
 
@@ -282,7 +283,9 @@ async def keep_facts(
     announcer: Announcer,
     stirred: Alarm,
 ) -> None:
-    """Ask the drivers until they answer, and again from time to time and when stirred."""
+    """Ask the drivers until they answer, and again from time to time and when stirred. What runs
+    is looked at before: asking for both at once made neither sooner."""
+    await agent.begun.wait()
     while True:
         try:
             async with asyncio.timeout(FACTS_DEADLINE):
@@ -321,6 +324,7 @@ def agent_settings(asked: Settings) -> AgentSettings:
     return AgentSettings(
         runner=RunnerSettings(timing.batch_size, timing.call, timing.per_vm),
         audit_interval=timing.audit,
+        reboot_grace=timing.reboot_grace,
     )
 
 

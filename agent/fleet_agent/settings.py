@@ -22,6 +22,7 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     call = 60.0
     per_vm = 5.0
     batch_size = 256
+    reboot_grace = 300.0                     # until fleets with on_loss: wait start unasked
     [log]
     level = "info"
     json = true                              # absent: JSON unless stderr is a terminal
@@ -60,11 +61,13 @@ class Hypervisor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`parent` is a dataset for zfs, a folder for reflink."""
+    """`parent` is a dataset for zfs, a folder for reflink. `hold_udev`: whether udev's queue is
+    held while zfs clones many."""
 
     kind: Literal["zfs", "reflink"] = "zfs"
     parent: str = "tank"
     threads: Count = 16
+    hold_udev: bool = True
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +77,7 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     call: Positive = 60.0
     per_vm: Positive = 5.0
     batch_size: Count = 256
+    reboot_grace: Positive = 300.0
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -75,6 +75,13 @@ class Announcements:
             if not announcement.done.done():
                 announcement.done.set_result(None)
 
+    def _note_refusal(self, host_id: str, why: str) -> None:
+        """Said once: it is tried again and again."""
+        refused = self._reign.refused
+        if refused.get(host_id, (0.0, ""))[1] != why:
+            self._reign.events.add("host_refused", why, host=host_id)
+        refused[host_id] = (self._reign.now(), why)
+
     def _decided(self, batch: list[_Announcement]) -> dict[str, Write]:
         """One write for each host whose record changes; refusals are answered at once."""
         writes: dict[str, Write] = {}
@@ -84,9 +91,10 @@ class Announcements:
             link = self._reign.links.links.get(one.host_id)
             live = link is not None and (link.health is Health.LIVE or not link.tried)
             try:
-                record = announced(have, one.host_id, one.address, one.facts, live)
+                boot = self._reign.observed.host(one.host_id).boot_id if link else ""
+                record = announced(have, one.host_id, one.address, one.facts, live, boot)
             except Refused as refused:
-                self._reign.events.add("host_refused", str(refused), host=one.host_id)
+                self._note_refusal(one.host_id, str(refused))
                 one.fail(refused)
                 continue
             if record != have:

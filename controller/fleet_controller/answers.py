@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from fleet.identity import checked_index
@@ -24,6 +24,8 @@ VM_PAGE = 100
 MAX_PAGE = 10_000
 HOST_PAGE = 1000
 _EXAMPLES = 10
+# A refused agent tries again more often than that.
+_REFUSAL_SHOWN_SECONDS = 300.0
 _MOST = 2**32 - 1  # what a count on the wire can say
 STOPPING = int(types.VM_STATE_STOPPING)
 FAILED = int(types.VM_STATE_FAILED)
@@ -37,6 +39,7 @@ def status(reign: Reign, name: str) -> cluster.StatusResponse:
         fleets=[fleet_status(reign, fleet) for fleet in sorted(chosen, key=lambda f: f.name)],
         hosts=host_counts(reign),
         oldest_report_seconds=reign.links.silence(),
+        breaker=breaker(reign),
     )
 
 
@@ -70,11 +73,16 @@ def fleet_status(reign: Reign, fleet: FleetRecord) -> cluster.FleetStatus:
         orphans=orphans,
         hosts_used=reign.observed.users[fleet.uid],
         converged=running == fleet.total == vector.placed and not releasing,
+        duplicates=sum(counts.get(fleet.uid, 0) for counts in reign.duplicates.values()),
+        on_lost_hosts=sum(_assigned(reign, host_id, fleet.uid) for host_id in reign.state.lost),
     )
 
 
 def host_counts(reign: Reign) -> cluster.HostCounts:
-    by = reign.links.by_health
+    by = Counter(reign.links.by_health)
+    for host_id in reign.state.lost:
+        by[_health(reign, host_id, seen=True)] -= 1
+        by[Health.LOST] += 1
     return cluster.HostCounts(
         live=by[Health.LIVE],
         unreachable=by[Health.UNREACHABLE],
@@ -83,6 +91,18 @@ def host_counts(reign: Reign) -> cluster.HostCounts:
         cordoned=reign.state.cordoned,
         converged=reign.observed.converged,
         total=len(reign.state.hosts),
+        draining=len(reign.state.draining),
+        quarantined=len(reign.state.quarantined),
+    )
+
+
+def breaker(reign: Reign) -> cluster.BreakerStatus | None:
+    """None while it is closed. How many hosts wait for it is not in the store."""
+    record = reign.state.breaker
+    if not record.scopes:
+        return None
+    return cluster.BreakerStatus(
+        reason=record.reason, since_unix=record.since, scopes=record.scopes
     )
 
 
@@ -99,7 +119,8 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
     if len(reign.links.links) != reign.links.by_health[Health.LIVE]:
         for link in reign.links.links.values():
             if link.health is not Health.LIVE:
-                entry = found["host_unreachable"]
+                lost = link.host_id in reign.state.lost
+                entry = found["host_lost" if lost else "host_unreachable"]
                 entry.hosts += 1
                 entry.count += _assigned(reign, link.host_id, uid)
                 entry.example = entry.example or link.error or f"{link.host_id}: not dialled yet"
@@ -108,6 +129,11 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
         entry.hosts += 1
         entry.count += _assigned(reign, host_id, uid)
         entry.example = entry.example or reign.links.links[host_id].error
+    for host_id, (at, why) in reign.refused.items():
+        if host_id in reign.state.hosts and reign.now() - at < _REFUSAL_SHOWN_SECONDS:
+            entry = found["host_refused"]
+            entry.hosts += 1
+            entry.example = entry.example or why
     for kind, entry in found.items():
         entry.kind = kind
     return sorted(found.values(), key=lambda entry: (-entry.count, entry.kind))
@@ -179,6 +205,9 @@ def host_summary(reign: Reign, host_id: str) -> cluster.HostSummary:
         converged=seen.converged,
         failed=counted(FAILED),
         link_error=link.error if link else "",
+        draining=record.draining,
+        quarantine=record.quarantine,
+        duplicates=sum(reign.duplicates.get(host_id, {}).values()),
     )
 
 
@@ -345,7 +374,10 @@ def _reasons(unplaced: Iterable[Unplaced]) -> list[cluster.Unplaced]:
     ]
 
 
-def _health(reign: Reign, host_id: str) -> Health:
+def _health(reign: Reign, host_id: str, *, seen: bool = False) -> Health:
+    """With the verdict, if there is one; or as its link alone sees it."""
+    if host_id in reign.state.lost and not seen:
+        return Health.LOST
     link = reign.links.links.get(host_id)
     return link.health if link else Health.UNREACHABLE
 

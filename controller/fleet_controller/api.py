@@ -194,6 +194,8 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         started = time.perf_counter()
         answer = answers.status(leading.reign, fleet)
         answer.durable = leading.reign.durable
+        if answer.HasField("breaker"):
+            answer.breaker.waiting_hosts = leading.verdicts.waiting
         answer.server_seconds = time.perf_counter() - started
         return answer
 

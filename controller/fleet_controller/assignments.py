@@ -63,12 +63,14 @@ class AssignmentMessages:
                     born_until=tombstone.born_until,
                 )
                 for tombstone in record.tombstones
+                # An agent takes no assignment with one of a fleet that it is not told the name of.
+                if self._fleet(tombstone.fleet)
             ],
         )
 
     def _fleet(self, uid: str) -> types.FleetIdentity | None:
         if uid not in self._fleets:
-            record = self._state.fleet_by_uid(uid)
+            record = self._state.fleet_by_uid(uid) or self._state.gone.get(uid)
             if record is None:
                 return None
             self._fleets[uid] = fleet_identity(record.identity)

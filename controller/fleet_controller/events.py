@@ -24,6 +24,10 @@ class EventLog:
         self._last = int(wall() * 1_000_000)
         self.pulse = Pulse()
 
+    def now(self) -> float:
+        """Seconds since 1970, as events are dated."""
+        return self._wall()
+
     def add(
         self, kind: str, message: str, *, fleet: str = "", host: str = "", actor: str = ""
     ) -> None:

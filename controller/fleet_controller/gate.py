@@ -33,6 +33,7 @@ _CODES = {
     Reason.NO_FLEET_NUMBER: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DUPLICATE_HOST: grpc.StatusCode.ALREADY_EXISTS,
     Reason.HOST_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.HOST_LIVE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
 }
 

@@ -76,7 +76,7 @@ async def _serve(settings: Settings, links: int) -> None:
             random=Random(),
             executor=executor,
             events=EventLog(time.time),
-            settings=ReignSettings(),
+            settings=ReignSettings(loss=settings.loss, quarantine=settings.quarantine),
         )
         election = Election(
             store, settings.replica, settings.advertise, _uptime, settings.lease_seconds

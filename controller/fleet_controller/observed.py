@@ -35,6 +35,8 @@ class HostObservation:
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
     released: frozenset[int] = frozenset()
     releasing: dict[str, int] = field(default_factory=dict)
+    boot_id: str = ""  # of the dom0, while it is linked
+    lost: bool = False  # declared: nobody waits for what it has to release
 
 
 class Observed:
@@ -95,13 +97,24 @@ class Observed:
         matters = self._take_rest(host_id, host, report)
         self._set_converged(host, report.converged and host.epoch[1] >= epoch)
         host.awaits_assign = report.awaits_assign
+        if report.HasField("facts"):
+            host.boot_id = report.facts.boot_id
         self.pulse.beat()
         return matters
+
+    def declared_lost(self, host_id: str, lost: bool) -> None:
+        """Whether the verdict stands that the host is lost."""
+        host = self.host(host_id)
+        if host.lost != lost:
+            host.lost = lost
+            self._count_releasing(host)
+            self.pulse.beat()
 
     def lost_sight(self, host_id: str) -> None:
         """The link is gone: what its VMs do is not known until it reports again."""
         host = self.host(host_id)
         host.seen = False
+        host.boot_id = ""
         self._set_converged(host, False)
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, UNKNOWN)
@@ -163,7 +176,7 @@ class Observed:
         self.releasing.subtract(host.releasing)
         host.releasing = {}
         for tombstone in host.assignment.tombstones:
-            if tombstone.id not in host.released:
+            if tombstone.id not in host.released and not host.lost:
                 have = host.releasing.get(tombstone.fleet, 0)
                 host.releasing[tombstone.fleet] = have + len(tombstone.ranges)
         self.releasing.update(host.releasing)

@@ -53,7 +53,7 @@ class Operations:
                 await self._reign.committer.write_one(writes)
             return decided
 
-        decided = await self._until_written(once)
+        decided = await self.until_written(once)
         if decided.spec is not None:
             what = "created" if decided.created else f"has generation {decided.fleet.generation}"
             self._event("fleet_applied", f"fleet {name} {what}", name, actor)
@@ -83,7 +83,7 @@ class Operations:
             self._reign.plans = scaling.placement.fleets
             return scaling
 
-        scaling = await self._until_written(once)
+        scaling = await self.until_written(once)
         text = f"fleet {scaling.fleet.name}: {scaling.before.total:,} -> {total:,} VMs"
         self._event("fleet_scaled", text, scaling.fleet.name, actor)
         self._reign.wake()
@@ -98,7 +98,7 @@ class Operations:
             await self._reign.committer.write_one([Put(keys.fleet(fleet.name), encode(gone))])
             return gone
 
-        fleet = await self._until_written(once)
+        fleet = await self.until_written(once)
         self._event("fleet_deleting", f"fleet {fleet.name} is being deleted", fleet.name, actor)
         self._reign.wake()
         return fleet
@@ -115,12 +115,13 @@ class Operations:
                 await self._reign.committer.write_one([Put(keys.host(host_id), encode(record))])
             return record
 
-        record = await self._until_written(once)
+        record = await self.until_written(once)
         verb = "cordoned" if cordoned else "uncordoned"
         self._reign.events.add(f"host_{verb}", f"{host_id} is {verb}", host=host_id, actor=actor)
         return record
 
-    async def _until_written(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def until_written(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Decided and written under the lock; decided again where the store has moved on."""
         async with self._reign.changing:
             for _ in range(_ATTEMPTS - 1):
                 try:

@@ -19,9 +19,19 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
 from fleet_controller.commit import Committer, Outdated, Write
-from fleet_controller.core.changes import without_tombstones
-from fleet_controller.core.model import Assignment, ClusterView, Health, HostView, Meta
+from fleet_controller.core.changes import forgettable, without_tombstones
+from fleet_controller.core.duplicates import duplicates
+from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.model import (
+    Assignment,
+    ClusterView,
+    GoneFleet,
+    Health,
+    HostView,
+    Meta,
+)
 from fleet_controller.core.placement import FleetPlan, Placement, place
+from fleet_controller.core.quarantine import QuarantineSettings
 from fleet_controller.events import EventLog
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
@@ -51,6 +61,10 @@ class ReignSettings:
     # Between two passes that nobody waits for, so that a stream of reports costs few of them.
     pass_interval: float = 0.5
     store_retry: float = 1.0
+    # Between two looks at which hosts are lost, are back, or fail too much.
+    judge_interval: float = 1.0
+    loss: LossSettings = field(default_factory=LossSettings)
+    quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
     links: LinkSettings = field(default_factory=LinkSettings)
 
 
@@ -83,7 +97,11 @@ class Reign:
         self.sightings = Sightings(around.events)
         self.changing = asyncio.Lock()  # held by whoever decides and writes
         self.plans: Mapping[str, FleetPlan] = {}
+        # VMs that may run twice, by host and fleet uid.
+        self.duplicates: Mapping[str, Mapping[str, int]] = {}
         self.ready = asyncio.Event()  # the store has been read
+        # Hosts whose announcement was refused: when last, on the leader's clock, and why.
+        self.refused: dict[str, tuple[float, str]] = {}
         self._messages = AssignmentMessages(self.state)
         self._wake = Pulse()
         self._urgent = asyncio.Event()
@@ -96,6 +114,14 @@ class Reign:
         return types.Term(
             store_generation=self.state.meta.generation, revision=self._leadership.term_revision
         )
+
+    @property
+    def settings(self) -> ReignSettings:
+        return self._around.settings
+
+    def now(self) -> float:
+        """The leader's monotonic clock, in seconds."""
+        return self._around.clock()
 
     @property
     def durable(self) -> bool:
@@ -125,7 +151,11 @@ class Reign:
                 record, assignment, self._reachable(host_id), seen.released, seen.orphans
             )
         return ClusterView(
-            self.state.revision, hosts, dict(self.state.fleets), dict(self.state.specs)
+            self.state.revision,
+            hosts,
+            dict(self.state.fleets),
+            dict(self.state.specs),
+            frozenset(self.state.gone),
         )
 
     def wake(self) -> None:
@@ -234,18 +264,23 @@ class Reign:
             return
 
     async def _pass(self) -> None:
-        if not self.state.fleets:
+        if not self.state.fleets and not self.state.gone:
             return
         view = self.view()
-        placement = await self.in_executor(lambda: place(view))
-        self.plans = placement.fleets
+        placement, twice = await self.in_executor(lambda: _decided(view))
+        self.plans, self.duplicates = placement.fleets, twice
         self.observed.pulse.beat()
         self.committer.refuse_if_past(view.revision)
-        await self.committer.write(self.assignment_writes(placement))
+        writes = self.assignment_writes(placement)
+        # All that lets go is written before anything that takes it over.
+        cut = sum(host in placement.first for host in placement.assignments)
+        await self.committer.write(writes[:cut])
+        await self.committer.write(writes[cut:])
         await self._finish_deletions()
 
     def assignment_writes(self, placement: Placement) -> list[Write]:
-        """The assignments a placement changes, as writes."""
+        """The assignments a placement changes, as writes; whoever writes less than all takes
+        them from the start, in one transaction."""
         return [
             Put(keys.assignment(host), encode(assignment))
             for host, assignment in placement.assignments.items()
@@ -258,12 +293,21 @@ class Reign:
                 continue
             # The record goes last: no agent could be told what a tombstone without it means.
             await self.committer.write(self._last_traces(fleet.uid))
-            await self.committer.write_one([Delete(keys.fleet(fleet.name))])
+            known = GoneFleet(fleet.name, fleet.uid, fleet.number, fleet.site)
+            await self.committer.write_one(
+                [Delete(keys.fleet(fleet.name)), Put(keys.gone(fleet.uid), encode(known))]
+            )
             self.observed.forget_fleet(fleet.uid)
             self.events.add("fleet_deleted", f"fleet {fleet.name} is gone", fleet=fleet.name)
+        if forgotten := forgettable(self.state.gone, self.state.assignments):
+            await self.committer.write([Delete(keys.gone(uid)) for uid in forgotten])
 
     def _last_traces(self, uid: str) -> list[Write]:
-        cleared = without_tombstones(self.state.assignments, uid)
+        # What lost hosts have still to release they will be told when they are back.
+        there = {
+            host: one for host, one in self.state.assignments.items() if host not in self.state.lost
+        }
+        cleared = without_tombstones(there, uid)
         return [
             *(Put(keys.assignment(host), encode(one)) for host, one in cleared.items()),
             *(Delete(keys.spec(*key)) for key in self.state.specs if key[0] == uid),
@@ -287,9 +331,16 @@ class Reign:
             return
         if kind == "hosts":
             record = self.state.hosts.get(name)
+            self.observed.declared_lost(name, record is not None and record.lost)
             if record:
                 self.links.host(name, record.address)
             else:
                 self.links.forget(name)
         self._messages.forget()
         self._wake.beat()
+
+
+def _decided(view: ClusterView) -> tuple[Placement, Mapping[str, Mapping[str, int]]]:
+    """What is to be written, and what may run twice then."""
+    placement = place(view)
+    return placement, duplicates(view, placement.assignments)

@@ -10,6 +10,7 @@ from fleet_controller.leader import Election, Leadership
 from fleet_controller.operations import Operations
 from fleet_controller.reign import Reign, Surroundings
 from fleet_controller.relay import Relay
+from fleet_controller.verdicts import Verdicts
 
 
 class NotLeading(Exception):
@@ -30,6 +31,7 @@ class Leading:
         self.operations = Operations(self.reign, uid)
         self.announcements = Announcements(self.reign)
         self.relay = Relay(self.reign)
+        self.verdicts = Verdicts(self.reign, self.operations)
 
     async def run(self) -> None:
         """Until cancelled, or until leadership is lost."""
@@ -37,6 +39,7 @@ class Leading:
             # First of all, so that it knows of the end before the connections are closed.
             group.create_task(self.relay.run())
             group.create_task(self.announcements.run())
+            group.create_task(self.verdicts.run())
             group.create_task(self.reign.run())
 
 

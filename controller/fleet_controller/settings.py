@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
+
+from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.quarantine import QuarantineSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,8 @@ class Settings:
     lease_seconds: int
     ready_file: Path | None
     log_json: bool
+    loss: LossSettings
+    quarantine: QuarantineSettings
 
     @property
     def etcd_endpoints(self) -> list[str]:
@@ -46,9 +52,12 @@ def parse(arguments: list[str] | None = None) -> Settings:
     add("--lease-seconds", type=int, default=6, help="how soon another replica takes over")
     add("--ready-file", type=Path, help="written as JSON once it serves")
     add("--log-json", action="store_true", help="log JSON lines")
+    _add_verdicts(parser)
     given = parser.parse_args(arguments)
     if given.store != "memory:" and not given.store.startswith("etcd://"):
         parser.error(f"--store {given.store!r} is neither memory: nor etcd://HOST:PORT")
+    if given.quarantine_vms < 0:
+        parser.error("--quarantine-vms is 0 or more")
     if not 3 <= given.lease_seconds <= 120:
         parser.error("--lease-seconds is from 3 to 120")
     return Settings(
@@ -61,4 +70,71 @@ def parse(arguments: list[str] | None = None) -> Settings:
         lease_seconds=given.lease_seconds,
         ready_file=given.ready_file,
         log_json=given.log_json,
+        loss=LossSettings(
+            lost_after=given.lost_after,
+            budget=given.replace_per_minute,
+            rack_label=given.rack_label,
+            rack_share=given.breaker_rack_share,
+            fleet_share=given.breaker_fleet_share,
+            window=given.breaker_window,
+        ),
+        quarantine=QuarantineSettings(
+            least=given.quarantine_vms,
+            share=given.quarantine_share,
+            after=given.quarantine_after,
+        ),
     )
+
+
+def _add_verdicts(parser: argparse.ArgumentParser) -> None:
+    """When hosts are declared lost, and when they get no further VMs."""
+    group = parser.add_argument_group("hosts that fail")
+    add, loss, quarantine = group.add_argument, LossSettings(), QuarantineSettings()
+
+    def number(name: str, default: float, metavar: str, text: str) -> None:
+        add(name, type=_amount, default=default, metavar=metavar, help=text)
+
+    def share(name: str, default: float, text: str) -> None:
+        add(name, type=_share, default=default, metavar="SHARE", help=text)
+
+    number("--lost-after", loss.lost_after, "SECONDS", "silence that makes a host lost; 0: none")
+    number(
+        "--replace-per-minute", loss.budget, "HOSTS",
+        "hosts declared lost a minute at most, and that many at once; 0: no bound",
+    )  # fmt: skip
+    add(
+        "--rack-label", default=loss.rack_label, metavar="LABEL", help="what hosts fail together by"
+    )
+    share("--breaker-rack-share", loss.rack_share, "of a rack, gone: none of it is declared lost")
+    share("--breaker-fleet-share", loss.fleet_share, "of all hosts, gone: none is declared lost")
+    number("--breaker-window", loss.window, "SECONDS", "how long a lost host counts as gone")
+    share("--quarantine-share", quarantine.share, "of a host's VMs, failing: it gets no more")
+    add(
+        "--quarantine-vms", type=int, default=quarantine.least, metavar="VMS",
+        help="and no fewer than so many; 0: no quarantine",
+    )  # fmt: skip
+    number("--quarantine-after", quarantine.after, "SECONDS", "and for so long")
+
+
+def _amount(text: str) -> float:
+    """For argparse: a number of at least 0."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
+
+
+def _share(text: str) -> float:
+    """For argparse: a number from 0 to 1."""
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return value
+
+
+def _number(text: str) -> float:
+    """Not a number where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

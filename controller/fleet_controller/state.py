@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta
+from fleet_controller.core.model import (
+    Assignment,
+    BreakerRecord,
+    FleetRecord,
+    GoneFleet,
+    HostRecord,
+    Meta,
+)
 from fleet_controller.store import keys
 from fleet_controller.store.codec import Record, decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
@@ -29,6 +36,12 @@ class ClusterState:
         self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
         self._mods: dict[str, int] = {}  # the mod_revision of each key that is there
         self.cordoned = 0  # hosts
+        # Hosts with a verdict, by name.
+        self.lost: set[str] = set()
+        self.quarantined: set[str] = set()
+        self.draining: set[str] = set()
+        self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
+        self.breaker = BreakerRecord()
         self.revision = 0
         self.cluster = ""
         self._listener = listener
@@ -75,8 +88,15 @@ class ClusterState:
             self.cordoned -= rest in self.hosts and self.hosts[rest].cordoned
             _set(self.hosts, rest, value, HostRecord, key)
             self.cordoned += rest in self.hosts and self.hosts[rest].cordoned
+            self._note_verdicts(rest)
         elif kind == "assignments":
             _set(self.assignments, rest, value, Assignment, key)
+        elif kind == "gone":
+            _set(self.gone, rest, value, GoneFleet, key)
+        elif key == keys.BREAKER:
+            self.breaker = (
+                decode(BreakerRecord, key, value) if value is not None else BreakerRecord()
+            )
         elif spec := keys.spec_of(key):
             if value is None:
                 self.specs.pop(spec, None)
@@ -85,6 +105,15 @@ class ClusterState:
         elif kind == "fleets":
             _set(self.fleets, rest, value, FleetRecord, key)
         self._listener(kind, rest)
+
+    def _note_verdicts(self, host_id: str) -> None:
+        record = self.hosts.get(host_id)
+        for members, holds in (
+            (self.lost, record and record.lost),
+            (self.quarantined, record and record.quarantine),
+            (self.draining, record and record.draining),
+        ):
+            (members.add if holds else members.discard)(host_id)
 
     def fleet_by_uid(self, uid: str) -> FleetRecord | None:
         return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)

@@ -25,6 +25,19 @@ def total(text: str) -> int:
     return int(text)
 
 
+_SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+LONGEST_SPAN = 7 * 86_400.0
+
+
+def span(text: str) -> float:
+    """Seconds, from 90s, 10m, 2h or 1d; up to a week. Raises click.BadParameter."""
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhd])", str(text))
+    value = float(match[1]) * _SPANS[match[2]] if match else 0.0
+    if not 0 < value <= LONGEST_SPAN:
+        raise click.BadParameter(f"{str(text)[:40]!r} is no time up to 7d, such as 90s or 10m")
+    return value
+
+
 def fleet_name(text: str) -> str:
     """A name that a fleet may have; empty where none was given. Raises click.BadParameter."""
     try:

@@ -317,7 +317,7 @@ def _converted(one: Field, text: str) -> Any:
         return text
     if one.kind is Kind.SIZE:
         return _measure(one, text, _SIZE_UNITS, "KiB, MiB, GiB or TiB, such as 256MiB")
-    if one.kind is Kind.DURATION:
+    if one.kind in (Kind.DURATION, Kind.SECONDS):
         return _measure(one, text, _DURATION_UNITS, "ms, s, m or h, such as 30s")
     if one.kind in (Kind.COUNT, Kind.RATE):
         number = _NUMBER.fullmatch(text)

@@ -35,16 +35,29 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "capacity": one.capacity_guests,
         "report_age_seconds": round(age, 3) if (age := one.report_age_seconds) >= 0 else None,
         "link_error": one.link_error,
+        "draining": one.draining,
+        "quarantine": one.quarantine or None,
+        "duplicates": one.duplicates,
         "labels": dict(sorted(one.labels.items())),
     }
 
 
 def host_row(one: cluster.HostSummary) -> tuple[str | int, ...]:
-    health = health_name(one.health) + (", cordoned" if one.cordoned else "")
     return (
-        one.id, health, one.assigned, one.running, one.failed, one.capacity_guests,
+        one.id, _standing(one), one.assigned, one.running, one.failed, one.capacity_guests,
         _heard(one), one.address, _labels(one.labels),
     )  # fmt: skip
+
+
+def _standing(one: cluster.HostSummary) -> str:
+    """Its health, and what operators or the leader have said of it."""
+    said = [
+        health_name(one.health),
+        "cordoned" if one.cordoned else "",
+        "draining" if one.draining else "",
+        "quarantine" if one.quarantine else "",
+    ]
+    return ", ".join(word for word in said if word)
 
 
 def _heard(one: cluster.HostSummary) -> str:
@@ -133,7 +146,7 @@ def detail_text(detail: cluster.HostDetail) -> str:
 
 def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
     one, facts = detail.summary, detail.facts
-    health = health_name(one.health) + (", cordoned" if one.cordoned else "")
+    health = _standing(one)
     limit = f" ({facts.capacity.binding_limit})" if facts.capacity.binding_limit else ""
     named = [
         ("host", one.id),
@@ -147,6 +160,8 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("assigned", number(one.assigned)),
         ("running", number(one.running)),
         ("failed", number(one.failed)),
+        ("duplicates", f"{number(one.duplicates)} that others hold" if one.duplicates else ""),
+        ("quarantine", one.quarantine),
         ("link", one.link_error),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)

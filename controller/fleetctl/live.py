@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.loss_view import breaker_text
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, duration, number
 from fleetctl.progress import Progress
@@ -127,6 +128,8 @@ class LiveStatus:
         if not self._response.fleets:
             lines += [Text("no fleets", style="bright_black"), Text("")]
         lines.append(_hosts(self._response))
+        if text := breaker_text(self._response):
+            lines.append(Text(f"! breaker {text}", style="red"))
         if self._lost:
             lines.append(Text(f"{printable(self._lost)}; still waiting", style="yellow"))
         lines.append(Text("Ctrl-C ends watching", style="bright_black"))

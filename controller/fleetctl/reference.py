@@ -57,6 +57,7 @@ _SECTIONS = {
     "readiness": "readiness: when a VM counts as running",
     "admission": "admission: how a host lets VMs boot",
     "placement": "placement: where VMs go",
+    "on_isolation": "on_isolation: what a host does that hears no controller",
 }
 
 _FLEETCTL = """\

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.loss_view import breaker_json, breaker_text
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
 
@@ -40,6 +41,8 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "states": {name: sum(one["states"][name] for one in fleets) for name in STATES},
         "releasing": sum(one["releasing"] for one in fleets),
         "orphans": sum(one["orphans"] for one in fleets),
+        "duplicates": sum(one["duplicates"] for one in fleets),
+        "on_lost_hosts": sum(one["on_lost_hosts"] for one in fleets),
         "converged": all(one["converged"] for one in fleets),
         "hosts": hosts_json(response.hosts),
         "oldest_report_seconds": round(response.oldest_report_seconds, 3),
@@ -47,6 +50,7 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "unplaced_reasons": [reason for one in fleets for reason in one["unplaced_reasons"]],
         "generation": only["generation"] if only else None,
         "generations": only["generations"] if only else [],
+        "breaker": breaker_json(response),
         "durable": response.durable,
         "server_seconds": round(response.server_seconds, 6),
         "fleets": fleets,
@@ -63,6 +67,8 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "states": states_of(status),
         "releasing": status.releasing,
         "orphans": status.orphans,
+        "duplicates": status.duplicates,
+        "on_lost_hosts": status.on_lost_hosts,
         "hosts_used": status.hosts_used,
         "converged": status.converged,
         "deleting": status.deleting,
@@ -108,6 +114,8 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
         "lost": hosts.lost,
         "cordoned": hosts.cordoned,
         "converged": hosts.converged,
+        "draining": hosts.draining,
+        "quarantined": hosts.quarantined,
         "total": hosts.total,
     }
 
@@ -146,6 +154,8 @@ def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
     rest = [f"{number(status.unplaced)} unplaced"]
     rest += [f"{number(status.releasing)} to be released"] if status.releasing else []
     rest += [f"{number(status.orphans)} orphans"] if status.orphans else []
+    rest += [f"{number(status.duplicates)} may run twice"] if status.duplicates else []
+    rest += [f"{number(waiting)} wait for lost hosts"] if (waiting := status.on_lost_hosts) else []
     yield f"  placed       {', '.join([placed, *rest])}"
     yield f"  generation   {_generations(status)}"
     if status.unplaced_reasons:
@@ -200,6 +210,8 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
         ("lost", hosts.lost, "red"),
         ("cordoned", hosts.cordoned, "cyan"),
     ]
+    named += [("draining", hosts.draining, "cyan")] if hosts.draining else []
+    named += [("quarantined", hosts.quarantined, "red")] if hosts.quarantined else []
     cells = [
         click.style(f"{number(count)} {name}", fg=colour if count else None, dim=not count)
         for name, count, colour in named
@@ -208,5 +220,7 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     age = duration(response.oldest_report_seconds)
     yield f"  converged    {number(hosts.converged)} of {number(hosts.live)} live"
     yield f"  oldest news  {age} ago"
+    if text := breaker_text(response):
+        yield f"  breaker      {click.style(text, fg='red')}"
     if not response.durable:
         yield f"  store        {click.style('in memory, not durable', fg='yellow')}"

@@ -43,6 +43,7 @@ class Kind(StrEnum):
     COUNT = "whole number"
     RATE = "number"
     DURATION = "duration"
+    SECONDS = "duration of whole seconds"
     FLAG = "true or false"
     CHOICE = "choice"
     LABELS = "labels"
@@ -225,6 +226,12 @@ FIELDS: tuple[Field, ...] = (
         "replace",
         choices={"replace": types.ON_LOSS_REPLACE, "wait": types.ON_LOSS_WAIT},
     ),
+    Field(
+        "on_isolation.stop_after", Kind.SECONDS,
+        "A host that has heard no controller for so long stops these VMs, and starts them once it "
+        "hears one again.", "0", holds="on_isolation_stop_after_seconds", low=60, high=604800,
+        zero="never",
+    ),
 )  # fmt: skip
 
 # Sections that a file may leave out as a whole although a field in them is required.
@@ -273,7 +280,7 @@ def written(one: Field, value: float) -> str:
             if value and value % unit == 0:
                 return f"{int(value // unit)}{name}"
         return f"{int(value)} bytes"
-    return f"{value:.15g}{'s' if one.kind is Kind.DURATION else ''}"
+    return f"{value:.15g}{'s' if one.kind in (Kind.DURATION, Kind.SECONDS) else ''}"
 
 
 def wrong_with(one: Field, value: Any) -> str | None:
@@ -320,8 +327,6 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
     """What fields that are each good may still not be beside one another."""
     if not (spec.readiness.domain_active or spec.readiness.console_pattern):
         yield "readiness: must be active: true, or a console pattern"
-    if spec.on_isolation_stop_after_seconds:
-        yield "on_isolation: is not offered"
     if asks_for(spec.boot.cmdline, "address") and not spec.network.prefix:
         yield "boot.cmdline: {address} needs network.prefix, the network that addresses come from"
     if spec.more_networks and not spec.HasField("network"):

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 
 
@@ -50,6 +51,8 @@ def _measure(
     what = f"CPU seconds a host, {given.hosts:,} hosts / {given.few_hosts:,}"
     out.add(what, many / few, "x", 1.3, 1.1)
     out.notes["cpu_ms_a_host"] = {"few": round(few * 1000, 2), "many": round(many * 1000, 2)}
+    say(f"sandbox of {given.hosts:,} hosts, some of which are lost")
+    lost_hosts(home, given.hosts, say, out)
     if not given.without_dom0_profile:
         say(f"sandbox of {given.hosts:,} hosts, profile dom0")
         realistic(home, given.hosts, say, out)

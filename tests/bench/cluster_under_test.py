@@ -60,7 +60,7 @@ class ClusterUnderTest:
         try:
             self.description = self.asked("sandbox", "status")
             address = self.description["endpoints"][0]
-            identity = Identity.load(self._certificates / "operator")
+            identity = Identity.load(self.certificates / "operator")
             options = channel_options(CONTROLLER_NAME)
             with grpc.secure_channel(address, identity.for_channel(), options) as channel:
                 self.stub = ClusterServiceStub(channel)
@@ -134,7 +134,7 @@ class ClusterUnderTest:
 
     async def _read_store(self) -> tuple[int, int]:
         endpoint = next(p["address"] for p in self.description["processes"] if p["kind"] == "etcd")
-        identity = Identity.load(self._certificates / "etcd-client")
+        identity = Identity.load(self.certificates / "etcd-client")
         store = await EtcdStore.connect([endpoint], identity=identity)
         try:
             snapshot = await store.read()
@@ -143,7 +143,7 @@ class ClusterUnderTest:
         return snapshot.revision, len(snapshot.entries)
 
     @property
-    def _certificates(self) -> Path:
+    def certificates(self) -> Path:
         return Path(self.description["folder"]) / "certificates"
 
 

@@ -18,6 +18,7 @@ METHODS = (
     "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "ListHosts",
     "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Doctor", "Tune",
     "ListImages", "ImportImage", "DeleteImage",
+    "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
 )  # fmt: skip
 
 Script = Callable[[Any], Any] | Refusal

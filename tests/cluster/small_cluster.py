@@ -268,9 +268,12 @@ class SmallCluster:
         self.assert_running(fleet, total)
 
     def nothing_left(self, uid: str) -> bool:
-        """Whether no host has anything of the fleet, and nothing in etcd names it."""
+        """Whether no host has anything of the fleet, and nothing in etcd names it but the record
+        that there was such a fleet."""
         return not any(uid in hollow.listing() for hollow in self.hollows) and not any(
-            uid.encode() in value or uid in key for key, value in self.stored("").items()
+            uid.encode() in value or uid in key
+            for key, value in self.stored("").items()
+            if key != f"gone/{uid}"
         )
 
 

@@ -1,8 +1,10 @@
 """Whatever happens between the leader, its store and its hosts: one copy, and in the end all.
 
 The leader is the real one, on a virtual clock; hosts obey in their own time; the store loses,
-delays and refuses; ways to hosts are cut; leaders resign and crash. No VM ever runs twice, what
-was answered is true, and when the trouble ends the index set is exactly the one asked for.
+delays and refuses; ways to hosts are cut; hosts are declared lost, by time and by operators, and
+return; leaders resign and crash. No VM ever runs twice but where its earlier holder was declared
+lost, what was answered is true, and when the trouble ends the index set is exactly the one asked
+for, each once.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller import answers
 from fleet_controller.commit import Outdated
 from fleet_controller.core.changes import Refused
+from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.leader import LeadershipLost
+from fleet_controller.reign import ReignSettings
 from fleet_controller.replica import Leading, Replica
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
 from fleet_controller.store.memory import MemoryStore
-from fleet_controller.store.port import Unavailable, UnknownOutcome
+from fleet_controller.store.port import Put, Unavailable, UnknownOutcome
 from tests.faulty_store import Fault, FaultyStore
 from tests.leading import leading_or_none, replica_over, until
 from tests.obedient_agents import Network, ObedientAgent, World
@@ -39,7 +43,13 @@ NOTHING_CHANGED = (Refused, Unavailable, LeadershipLost, Outdated)
 SPEC = types.FleetSpec(
     memory_bytes=4 << 20,
     vcpus=1,
+    on_loss=types.ON_LOSS_REPLACE,
     placement=types.Placement(policy=types.Placement.POLICY_SPREAD, spread_label="rack"),
+)
+
+# Short, so that some of the cuts last longer.
+QUICK_LOSS = ReignSettings(
+    settle=5.0, loss=LossSettings(lost_after=15.0, budget=6, rack_share=1, fleet_share=0.5)
 )
 
 seconds = st.floats(0.0, 8.0)
@@ -54,6 +64,8 @@ trouble = st.one_of(
     st.tuples(st.just("resign"), st.just(0), seconds),
     st.tuples(st.just("generation"), st.integers(2, 9), seconds),
     st.tuples(st.just("cordon"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.just("lose"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.just("pardon"), st.integers(0, HOSTS - 1), seconds),
 )
 
 
@@ -71,11 +83,22 @@ class Play:
         self.store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
         self.leader: asyncio.Task[None] | None = None
         self.replica: Replica | None = None
+        self.world.is_lost = self.was_lost
+
+    def was_lost(self, host: str) -> bool:
+        """Whether any leader has ever tried to declare it lost."""
+        return any(
+            isinstance(write, Put)
+            and write.key == keys.host(host)
+            and b'"lost":true' in write.value
+            for _, writes in self.store.txns
+            for write in writes
+        )
 
     async def begin(self, group: asyncio.TaskGroup) -> None:
         """Another process of the same replica takes the place of the last."""
         self.terms += 1
-        self.replica = replica_over(self.store, self.network, seed=self.terms)
+        self.replica = replica_over(self.store, self.network, seed=self.terms, settings=QUICK_LOSS)
         self.leader = group.create_task(self.replica.run())
 
     async def end(self, *, crash: bool) -> None:
@@ -130,7 +153,7 @@ class Play:
             self.totals.add(total)
 
     async def change(self, what: str, which: int) -> None:
-        """A new template, or a host cordoned or not; trouble is nobody's business here."""
+        """A new template, or something said of a host; trouble is nobody's business here."""
         leading = self._leading()
         if leading is None:
             return
@@ -141,6 +164,9 @@ class Play:
             async with asyncio.timeout(20):
                 if what == "generation":
                     await leading.operations.apply("spv", spec, "operator/me")
+                elif what in ("lose", "pardon"):
+                    lost = what == "lose"
+                    await leading.verdicts.declare_lost([f"h{which}"], lost, "operator/me")
                 else:
                     await leading.operations.cordon(f"h{which}", which % 2 == 0, "operator/me")
         except (*NOTHING_CHANGED, UnknownOutcome, TimeoutError):
@@ -178,6 +204,8 @@ async def check(play: Play) -> None:
     reign = leading.reign
     await until(lambda: answers.fleet_status(reign, reign.state.fleets["spv"]).converged, 600.0)
     await until(lambda: reign.observed.converged == HOSTS, 600.0)
+    await until(lambda: not play.world.twice and not reign.state.lost, 600.0)
+    await until(lambda: not reign.duplicates, 600.0)
     assert play.world.running.keys() == {(fleet.uid, index) for index in range(fleet.total)}
     divided = {
         entry.key.removeprefix(keys.ASSIGNMENTS): decode(Assignment, entry.key, entry.value)

@@ -46,6 +46,11 @@ WRITES: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.DeleteFleet(wire.DeleteFleetRequest(name="spv"), timeout=SECONDS),
     lambda s: s.Scale(wire.ScaleRequest(fleet="spv", total=1), timeout=SECONDS),
     lambda s: s.SetCordon(wire.SetCordonRequest(id="hollow-00001"), timeout=SECONDS),
+    lambda s: s.DeclareLost(wire.DeclareLostRequest(hosts=["hollow-00001"]), timeout=SECONDS),
+    lambda s: s.ReleaseQuarantine(
+        wire.ReleaseQuarantineRequest(host="hollow-00001"), timeout=SECONDS
+    ),
+    lambda s: s.ReleaseBreaker(wire.ReleaseBreakerRequest(), timeout=SECONDS),
 ]
 
 
@@ -215,6 +220,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "WatchStatus",
         "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
+        "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

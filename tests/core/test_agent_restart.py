@@ -10,6 +10,7 @@ from fleet.ranges import EMPTY
 from fleet_agent.core.model import Phase, VmState
 from fleet_agent.core.plan import StepKind
 from fleet_agent.drivers.profile import DOM0
+from fleet_agent.ledger import MemoryLedger
 from tests.agent_host import Host, converged, give, in_state, settled, until
 from tests.assignments import assignment, indices, kin, shard, spec, tombstone
 from tests.virtual_loop import run_virtual
@@ -103,6 +104,26 @@ def test_after_a_reboot_what_runs_is_adopted() -> None:
             await until(lambda: bool(agent.board.kins))
             assert in_state(agent, kin(10), VmState.RUNNING) == indices("0-9")
             assert agent.board.converged
+
+    run_virtual(story())
+
+
+def test_an_agent_whose_ledger_is_gone_stops_nothing_and_adopts_what_it_is_assigned_again() -> None:
+    async def story() -> None:
+        host = Host()
+        async with host.running() as agent:
+            await settled(agent, TEN, 10)
+        host.ledger, host.steps = MemoryLedger(), []
+        async with host.running() as agent:
+            await until(lambda: bool(agent.board.orphans))
+            await asyncio.sleep(500)
+            assert agent.board.orphans == {kin(10): indices("0-9")}
+            assert (await host.snapshot()).phase(kin(10), Phase.READY) == indices("0-9")
+            assert host.steps == []
+            await settled(agent, TEN, 10)
+            assert agent.board.orphans == {}
+            assert in_state(agent, kin(10), VmState.RUNNING) == indices("0-9")
+            assert host.steps == [], "adopted as it was"
 
     run_virtual(story())
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fleet.v1 import types_pb2 as types
+from fleet_controller import answers
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
 from fleet_controller.replica import Leading
@@ -87,6 +88,35 @@ def test_a_second_claimant_is_refused_and_reported(tried: bool) -> None:
         assert leader.reign.state.hosts["a"].address == "a:1"
         events, _ = leader.reign.events.after(0, 100, "", "a")
         assert "host_refused" in [event.kind for event in events]
+
+    play(scenario)
+
+
+def test_a_dom0_cloned_with_its_certificate_and_ledger_is_refused_and_both_keep_their_vms() -> None:
+    """The copy has all that the original remembers, and a boot of its own."""
+
+    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+        original, copy = ScriptedAgent("a"), ScriptedAgent("a")
+        original.speaks = False
+        dialer.agents |= {"a:1": original, "copy:1": copy}
+        here, there = facts(), facts()
+        here.boot_id, there.boot_id = "boot-1", "boot-2"
+        await leader.announcements.announce("a", "a:1", here)
+        await original.until(lambda: bool(original.streams))
+        original.send(full=True, facts=here)
+        await until(lambda: leader.reign.links.by_health[Health.LIVE] == 1)
+        await leader.operations.apply("spv", types.FleetSpec(memory_bytes=4 << 20), "operator/me")
+        for _ in range(3):
+            with pytest.raises(Refused, match="another boot, with the same ledger") as refusal:
+                await leader.announcements.announce("a", "copy:1", there)
+            assert refusal.value.reason is Reason.DUPLICATE_HOST
+        assert leader.reign.state.hosts["a"].address == "a:1"
+        assert copy.assigned == copy.watches == [], "nobody tells the copy anything"
+        events, _ = leader.reign.events.after(0, 100, "", "a")
+        assert [event.kind for event in events].count("host_refused") == 1
+        (problem,) = answers.problems(leader.reign, "")
+        assert (problem.kind, problem.hosts) == ("host_refused", 1)
+        await leader.announcements.announce("a", "a:1", here)
 
     play(scenario)
 

@@ -6,7 +6,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import parse_assignment
 from fleet_controller.assignments import AssignmentMessages
-from fleet_controller.core.model import Assignment, FleetRecord, Meta, Shard, Tombstone
+from fleet_controller.core.model import Assignment, FleetRecord, GoneFleet, Meta, Shard, Tombstone
 from fleet_controller.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec
@@ -71,6 +71,21 @@ def test_it_carries_the_identities_and_generations_that_it_names_and_no_others()
     (stone,) = told.tombstones
     assert (stone.id, stone.fleet_uid, stone.born_until) == (4, "uid-b", 6)
     assert parse_assignment(told).shards, "an agent takes it"
+
+
+def test_what_is_left_of_a_deleted_fleet_is_told_with_the_name_it_had() -> None:
+    state = state_with(Assignment((), (Tombstone(4, "uid-g", IndexSet.span(1, 2), 6),)))
+    messages = AssignmentMessages(state)
+    unnamed = messages.request("h1", TERM)
+    assert unnamed is not None and not unnamed.assignment.tombstones, "an agent would refuse all"
+    state.written([Put(keys.gone("uid-g"), encode(GoneFleet("green", "uid-g", 9, 2)))], 10)
+    messages.forget()
+    told = messages.request("h1", TERM)
+    assert told is not None
+    assert told.assignment.fleets[0] == types.FleetIdentity(
+        uid="uid-g", name="green", number=9, site=2
+    )
+    assert [release.id for release in parse_assignment(told.assignment).releases] == [4]
 
 
 def test_what_was_rendered_once_is_forgotten_when_it_changes() -> None:

@@ -9,12 +9,14 @@ from fleet.identity import MAX_FLEET_NUMBER
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.changes import (
+    GONE_KEPT,
     Application,
     Reason,
     Refused,
     Scaling,
     apply_fleet,
     check_scale,
+    forgettable,
     named_fleet,
     next_number,
     scale,
@@ -26,6 +28,7 @@ from fleet_controller.core.model import (
     Capacity,
     ClusterView,
     FleetRecord,
+    GoneFleet,
     HostRecord,
     HostView,
     Meta,
@@ -66,6 +69,13 @@ def planned(view: ClusterView, total: int) -> Scaling:
 
 
 # Fleets
+
+
+def test_the_newest_deleted_fleets_are_remembered_and_those_that_tombstones_name() -> None:
+    gone = {f"u{n}": GoneFleet("x", f"u{n}", n) for n in range(GONE_KEPT + 3)}
+    stone = Tombstone(1, "u1", IndexSet.span(0, 5), 3)
+    assert forgettable(gone, {"h": Assignment((), (stone,))}) == ["u0", "u2", "u3"]
+    assert forgettable(dict(list(gone.items())[:GONE_KEPT]), {}) == []
 
 
 def test_a_new_fleet_begins_empty_in_its_first_generation() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment, BadAssignment, parse_assignment
+from fleet_agent.core.isolation import Leave
 from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
 from fleet_agent.core.plan import Plan, plan
 from tests.assignments import (
@@ -268,7 +269,7 @@ def test_without_leave_to_start_it_adopts_and_removes_but_brings_nothing_up() ->
         domains("2", 10, ACTIVE),
         domains("3", 10, READY),
     )
-    made = plan(wanted, there, {}, may_start=False)
+    made = plan(wanted, there, {}, leave=Leave(held=frozenset({kin(10)})))
     assert written(made) == [
         "undefine 9 of 10: tombstone 7",
         "destroy 9 of 10: tombstone 7",

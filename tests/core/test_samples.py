@@ -51,6 +51,8 @@ def test_the_controllers_sample_and_unit_make_a_command_line() -> None:
         "192.0.2.13:2379",
     ]
     assert parsed.etcd_prefix == "/megafleet/"
+    default = controller_settings.parse(["--identity", "x"])
+    assert (parsed.loss, parsed.quarantine) == (default.loss, default.quarantine)
 
 
 def test_the_agents_unit_makes_a_command_line() -> None:
@@ -122,5 +124,10 @@ def _command(unit: Path, environment: dict[str, str]) -> list[str]:
     """What ExecStart runs. Raises KeyError for a variable that the sample does not set."""
     text = unit.read_text().replace("\\\n", " ")
     line = next(one for one in text.splitlines() if one.startswith("ExecStart="))
-    words = shlex.split(line.removeprefix("ExecStart="))
+    words = [
+        part
+        for word in shlex.split(line.removeprefix("ExecStart="))
+        # A variable that is a word of its own and has no braces is split: systemd.service(5).
+        for part in (environment[word[1:]].split() if re.fullmatch(r"\$\w+", word) else [word])
+    ]
     return [re.sub(r"\$\{(\w+)\}", lambda name: environment[name[1]], word) for word in words]

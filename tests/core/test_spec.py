@@ -83,7 +83,11 @@ BAD: list[tuple[str, object, str]] = [
     ("placement.policy", 9, "placement.policy: must be spread or pack"),
     ("placement.spread_label", "Rack", "placement.spread_label: must be"),
     ("on_loss", 0, "on_loss: must be replace or wait"),
-    ("on_isolation_stop_after_seconds", 5, "on_isolation: is not offered"),
+    (
+        "on_isolation_stop_after_seconds",
+        59,
+        "on_isolation.stop_after: must be 60s to 604800s, or 0: never; got 59s",
+    ),
 ]
 
 

@@ -47,6 +47,14 @@ def test_the_least_file_has_every_default() -> None:
     )
 
 
+def test_how_long_a_host_may_be_isolated_is_whole_seconds() -> None:
+    spec = parse_fleet_file(LEAST + "on_isolation:\n  stop_after: 10m\n", "f").spec
+    assert spec.on_isolation_stop_after_seconds == 600
+    assert "on_isolation.stop_after: must be 60s to 604800s, or 0: never; got '90.5s'" in told(
+        LEAST + "on_isolation:\n  stop_after: 90.5s\n"
+    )
+
+
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_samples_are_good(sample: Path) -> None:
     parsed = parse_fleet_file(sample.read_text(), sample.name)

@@ -115,11 +115,11 @@ def starts(table: Table, running: int, count: int) -> None:
 
 
 def consoles(table: Table, count: int) -> None:
-    """How many logs say that their guest is ready, each naming itself."""
-    said = ssh(f"cd /var/log/xen/console && grep -l 'megafleet: ready' guest-{FLEET}-*.log | wc -l")
-    table.add(f"of {count} domUs: consoles that answer", int(said), str(count))
-    running = ssh("xl list | grep -c ' lab-' || true")
-    table.add(f"of {count} domUs: running, as xl tells", int(running), str(count))
+    """How many run, and how many answer what is typed on their consoles."""
+    running = sum(name.startswith(f"{FLEET}-") for name in ids())
+    table.add(f"of {count} domUs: running, as xl tells", running, str(count))
+    answered = measured("answers", count)["answered"]
+    table.add(f"of {count} domUs: consoles that answer what is typed", int(answered), str(count))
 
 
 def ids() -> dict[str, str]:
@@ -135,9 +135,12 @@ def killed_agent(table: Table, total: int) -> None:
     until(lambda: _host()["health"] != "live", 0.1)
     until(lambda: _host()["health"] == "live" and _host()["running"] == total, 0.2)
     table.add("agent killed and restarted: all adopted after, s", time.monotonic() - began, "10 s")
-    table.add(
-        "domUs restarted by that", sum(ids().get(name) != i for name, i in before.items()), "0"
-    )
+    table.add("domUs restarted by that", _restarted(before), "0")
+
+
+def _restarted(before: dict[str, str]) -> int:
+    now = ids()
+    return sum(now.get(name) != life for name, life in before.items())
 
 
 def _host() -> Any:
@@ -180,14 +183,14 @@ def soak(table: Table, minutes: float) -> None:
     lives, first = ids(), _agent()
     time.sleep(minutes * 60)  # the soak
     last = _agent()
-    restarted = sum(ids().get(name) != life for name, life in lives.items())
-    table.add(f"soak of {minutes:g} min: domUs restarted", restarted, "0")
+    table.add(f"soak of {minutes:g} min: domUs restarted", _restarted(lives), "0")
     for name in first:
         if name != "cpu s":
             table.add(f"soak: {name}, before and after", f"{first[name]:.4g} {last[name]:.4g}")
 
 
 def leftovers(table: Table) -> None:
+    ssh("udevadm settle --timeout=60 || true")  # who takes links away does it in its own time
     left = {
         "domains": f"virsh -q -c xen:///system list --all --name | grep -c '^{FLEET}-' || true",
         "clones": f"zfs list -H -o name -t volume | grep -c '^tank/{FLEET}-' || true",

@@ -16,6 +16,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Kin, Mark, StepResult
 from fleet_agent.drivers.libvirt import LibvirtHypervisor
+from fleet_agent.drivers.udev_queue import UdevQueue
 from fleet_agent.drivers.zfs import ZfsStorage
 
 UID = "6f1d2f5e-5a0b-4c8e-9a57-2d1c3b4a5e6f"
@@ -95,7 +96,7 @@ def clones_one_by_one(count: int) -> float:
 
 
 async def clones_by_agent(made: Batch) -> float:
-    storage = ZfsStorage(POOL)
+    storage = ZfsStorage(POOL, udev=UdevQueue())
     began = time.monotonic()
     await whole(storage.clone(made))
     open_all([made.fleet.dataset_name(index) for index in made.indices])
@@ -192,7 +193,7 @@ def forget_consoles(made: Batch) -> None:
 
 
 async def domains_by_agent(made: Batch) -> float:
-    storage, hypervisor = ZfsStorage(POOL), LibvirtHypervisor("xen:///system")
+    storage, hypervisor = ZfsStorage(POOL, udev=UdevQueue()), LibvirtHypervisor("xen:///system")
     began = time.monotonic()
     await whole(hypervisor.define(made, storage.disk_path))
     await whole(hypervisor.start(made))
@@ -262,11 +263,38 @@ def measure_starts(count: int) -> dict[str, float]:
     return seen
 
 
+def measure_answers(count: int) -> dict[str, float]:
+    """How many of the lab's guests answer what is typed on their consoles, each for itself."""
+    logs = {index: Path(CONSOLE.format(name=f"lab-{index}")) for index in range(count)}
+    before = {index: log.stat().st_size for index, log in logs.items()}
+    for line in subprocess.check_output(["xl", "list"], text=True).splitlines():
+        name, domain = line.split()[:2]
+        if name.startswith("lab-"):
+            path = f"/local/domain/{domain}/console/tty"
+            tty = subprocess.check_output(["xenstore-read", path], text=True).strip()
+            with open(tty, "wb", buffering=0) as terminal:
+                terminal.write(b"id\r")
+    end = time.monotonic() + 120
+    silent = set(logs)
+    while silent and time.monotonic() < end:
+        for index in tuple(silent):
+            said = logs[index].read_bytes()[before[index] :]
+            if f"name=lab-{index} index={index}\r\n".encode() in said:
+                silent.discard(index)
+        time.sleep(0.1)
+    return {"answered": count - len(silent)}
+
+
 def main() -> None:
     what, count = sys.argv[1], int(sys.argv[2])
     with open("/run/megafleet-bench.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        measures = {"clones": measure_clones, "domains": measure_domains, "starts": measure_starts}
+        measures = {
+            "clones": measure_clones,
+            "domains": measure_domains,
+            "starts": measure_starts,
+            "answers": measure_answers,
+        }
         print(json.dumps({key: round(took, 2) for key, took in measures[what](count).items()}))
 
 

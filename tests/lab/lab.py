@@ -56,6 +56,13 @@ class Lab:
         command = [fleetctl, "--context", "lab", "-o", "json", *arguments]
         return json.loads(subprocess.run(command, capture_output=True, timeout=seconds).stdout)
 
+    def fleetctl_fails(self, *arguments: str, seconds: float = 120) -> tuple[int, str]:
+        """A command's exit status, and what it said."""
+        fleetctl = str(CHECKOUT / ".venv" / "bin" / "fleetctl")
+        command = [fleetctl, "--context", "lab", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        return done.returncode, done.stdout + done.stderr
+
     def scale(self, total: int) -> None:
         wait = ("--timeout", str(CONVERGED_SECONDS))
         self.fleetctl(

@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment, Release, WantedShard
+from fleet_agent.core.isolation import Leave
 from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
 
 
@@ -61,6 +62,7 @@ class Snapshot:
 
 
 _NO_PHASES: Mapping[Phase, IndexSet] = {}
+FREE = Leave()
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ class Plan:
     conflicts: dict[Kin, IndexSet] = field(default_factory=dict)
     # Not as wanted, whether or not there is a step for it.
     unmet: dict[Kin, IndexSet] = field(default_factory=dict)
-    # Would be brought up, were it not for `may_start`.
+    # Would be brought up, were it not for `leave`.
     held: bool = False
     released: list[int] = field(default_factory=list)  # tombstones that are done
 
@@ -109,20 +111,24 @@ def plan(
     snapshot: Snapshot,
     resting: Mapping[Kin, IndexSet],
     *,
-    may_start: bool = True,
+    leave: Leave = FREE,
 ) -> Plan:
-    """What to do next. `may_start` False: bring nothing up, but adopt what is active."""
+    """What to do next. Of what is held nothing is brought up, but what is active is adopted; what
+    is isolated is stopped."""
     made = Plan()
     wanted, on = _wanted(assignment.shards)
+    on |= dict.fromkeys(leave.isolated & on.keys(), EMPTY)
     for kin in sorted(snapshot.exists):
         _plan_leftover(made, kin, wanted, assignment, snapshot, resting.get(kin, EMPTY))
     for kin, indices in wanted.items():
-        _plan_stop(made, kin, indices - on[kin], snapshot, resting.get(kin, EMPTY))
+        reason = "no controller was heard" if kin in leave.isolated else "wanted off"
+        _plan_stop(made, kin, indices - on[kin], snapshot, resting.get(kin, EMPTY), reason)
     for kin, indices in wanted.items():
         free = _plan_blocked(made, kin, indices, assignment, snapshot)
         _plan_bring_up(
-            made, kin, free, on[kin], assignment, snapshot, resting.get(kin, EMPTY), may_start
-        )
+            made, kin, free, on[kin], assignment, snapshot, resting.get(kin, EMPTY),
+            kin not in leave.held,
+        )  # fmt: skip
     made.released = [
         release.id for release in assignment.releases if _is_done(release, wanted, snapshot)
     ]
@@ -195,12 +201,14 @@ def _is_done(release: Release, wanted: Mapping[Kin, IndexSet], snapshot: Snapsho
     )
 
 
-def _plan_stop(made: Plan, kin: Kin, off: IndexSet, snapshot: Snapshot, resting: IndexSet) -> None:
+def _plan_stop(
+    made: Plan, kin: Kin, off: IndexSet, snapshot: Snapshot, resting: IndexSet, reason: str
+) -> None:
     if not off:
         return
     todo = (snapshot.phase(kin, Phase.ACTIVE) | snapshot.phase(kin, Phase.READY)) & off
     made.miss(kin, todo)
-    made.add(StepKind.STOP, kin, todo - resting, "wanted off")
+    made.add(StepKind.STOP, kin, todo - resting, reason)
 
 
 def _plan_blocked(

@@ -39,8 +39,9 @@ class ConsoleSweep:
         thread = ThreadPoolExecutor(1, "console-sweep")
         try:
             while True:
-                await loop.run_in_executor(thread, self.sweep)
+                # First the wait: an agent that begins has more urgent things to ask of libvirt.
                 await asyncio.sleep(INTERVAL)
+                await loop.run_in_executor(thread, self.sweep)
         finally:
             thread.shutdown(wait=False)
 

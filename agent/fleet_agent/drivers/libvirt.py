@@ -22,6 +22,7 @@ from fleet_agent.drivers.lanes import Act, Lanes
 from fleet_agent.drivers.libvirt_domains import Domains, HostPaths
 from fleet_agent.drivers.libvirt_link import Connect, Link
 from fleet_agent.drivers.libvirt_listing import domain_runs, host_facts
+from fleet_agent.drivers.libvirt_marks import OurDomains
 from fleet_agent.drivers.libvirt_ready import Patience, ReadyWatch
 from fleet_agent.drivers.ports import HypervisorFacts
 
@@ -58,6 +59,7 @@ class LibvirtHypervisor:
         self._max_guests = max_guests
         self._boot_id = boot_id or _kernel_boot_id()
         self._link = Link(uri, connect, self._stir)
+        self.ours = OurDomains(self._link)
         self.host_paths = HostPaths(console_log, Path(driver_log), self._boot_id)
         self._domains = Domains(self._link, flavour or flavour_of(uri), self.host_paths)
         self._patience = Patience()
@@ -77,7 +79,9 @@ class LibvirtHypervisor:
 
     async def listing(self) -> tuple[DomainRun, ...]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._looking, domain_runs, self._link, self._boot_id)
+        return await loop.run_in_executor(
+            self._looking, domain_runs, self._link, self._boot_id, self.ours
+        )
 
     def define(
         self, batch: Batch, disk_path: Callable[[Fleet, int], str]

@@ -10,18 +10,20 @@ from fleet_agent.core.model import DomainRun, Kin, Phase
 from fleet_agent.drivers.libvirt_binding import Domain, code_of, message_of
 from fleet_agent.drivers.libvirt_domains import INACTIVE, is_life
 from fleet_agent.drivers.libvirt_link import Link
+from fleet_agent.drivers.libvirt_marks import OurDomains
 from fleet_agent.drivers.ports import DriverError, HypervisorFacts
 
 MIB = 1024 * 1024
 
 
-def domain_runs(link: Link, boot_id: str) -> tuple[DomainRun, ...]:
-    """Every domain with our mark. One that vanishes meanwhile is left out. Raises DriverError."""
+def domain_runs(link: Link, boot_id: str, ours: OurDomains) -> tuple[DomainRun, ...]:
+    """Every domain with our mark, told to `ours` as well. One that vanishes meanwhile is left out.
+    Raises DriverError."""
     members: dict[tuple[Kin, Phase], list[int]] = defaultdict(list)
     try:
         with link.talk() as connection:
             for domain in connection.listAllDomains():
-                seen = _seen(link, domain, boot_id)
+                seen = _seen(link, domain, boot_id, ours)
                 if seen is not None:
                     kin, phase, index = seen
                     members[kin, phase].append(index)
@@ -50,7 +52,9 @@ def host_facts(link: Link, max_guests: int) -> HypervisorFacts:
     return HypervisorFacts(description, max(0, memory), max_guests)
 
 
-def _seen(link: Link, domain: Domain, boot_id: str) -> tuple[Kin, Phase, int] | None:
+def _seen(
+    link: Link, domain: Domain, boot_id: str, ours: OurDomains
+) -> tuple[Kin, Phase, int] | None:
     try:
         xml = parsed(domain.XMLDesc())
     except link.binding.libvirtError as error:
@@ -58,6 +62,7 @@ def _seen(link: Link, domain: Domain, boot_id: str) -> tuple[Kin, Phase, int] | 
             raise
         return None
     marked = parse_mark(xml)
+    ours.remember(domain, marked)
     if marked is None:
         return None
     if domain.ID() == INACTIVE:

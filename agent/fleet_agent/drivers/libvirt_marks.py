@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet_agent.core.domain_mark import parse_mark, parsed
+from fleet_agent.core.marks import Marked
 from fleet_agent.drivers.libvirt_binding import Connection, Domain, code_of
 from fleet_agent.drivers.libvirt_link import Link
 
@@ -22,8 +23,8 @@ class Vm:
 
 
 class OurDomains:
-    """The domains that carry our mark. For any thread: its one dictionary is only ever replaced
-    or asked for a key."""
+    """The domains that carry our mark. For any thread: its one dictionary is only ever replaced,
+    asked for a key, or given one."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -43,11 +44,18 @@ class OurDomains:
         self._known = seen
         return ours
 
+    def remember(self, domain: Domain, marked: Marked | None) -> None:
+        """Somebody has read its XML."""
+        self._known[domain.UUIDString(), domain.ID()] = _vm(marked)
+
     def _read(self, domain: Domain) -> Vm | None:
         try:
-            marked = parse_mark(parsed(domain.XMLDesc()))
+            return _vm(parse_mark(parsed(domain.XMLDesc())))
         except self._link.binding.libvirtError as error:
             if code_of(error) != self._link.binding.VIR_ERR_NO_DOMAIN:
                 raise
             return None
-        return None if marked is None else Vm(marked.kin.fleet_uid, marked.index)
+
+
+def _vm(marked: Marked | None) -> Vm | None:
+    return None if marked is None else Vm(marked.kin.fleet_uid, marked.index)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import Batch, CloneRun, StepFailure, StepResult
 from fleet_agent.drivers.lanes import Act, Lanes
 from fleet_agent.drivers.ports import StorageFacts
+from fleet_agent.drivers.udev_queue import UdevQueue
 from fleet_agent.drivers.zfs_calls import HostZfs, ZfsCalls
 from fleet_agent.drivers.zfs_clones import Clones
 from fleet_agent.drivers.zfs_nodes import NODES
@@ -45,11 +46,14 @@ class ZfsStorage:
         calls: ZfsCalls | None = None,
         threads: int = 16,
         node_seconds: float = NODE_SECONDS,
+        udev: UdevQueue | None = None,
     ) -> None:
-        """`parent`: a pool or a dataset of it, without a slash at its end. Raises DriverError
-        when the host's libzfs_core is missing or not the host's."""
+        """`parent`: a pool or a dataset of it, without a slash at its end. `udev`: whose queue
+        is held while many are cloned. Raises DriverError when the host's libzfs_core is missing
+        or not the host's."""
         self._clones = Clones(calls or HostZfs(), parent)
         self._node_seconds = node_seconds
+        self._udev = udev
         self._lanes = Lanes()
         self._acting = ThreadPoolExecutor(threads, "zfs")
         self._looking = ThreadPoolExecutor(LOOKING_THREADS, "zfs-look")
@@ -68,6 +72,13 @@ class ZfsStorage:
         if fault is not None:
             yield StepResult(EMPTY, tuple(map(fault.failure, batch.indices)))
             return
+        held = self._udev.held(len(batch.indices)) if self._udev else nullcontext()
+        async with held, aclosing(self._clone_all(batch)) as results:
+            async for result in results:
+                yield result
+
+    async def _clone_all(self, batch: Batch) -> AsyncGenerator[StepResult, None]:
+        loop = asyncio.get_running_loop()
         act = partial(self._clones.clone, batch, self._clones.look())
         waiting = EMPTY
         looked = loop.time()

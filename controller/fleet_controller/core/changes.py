@@ -13,7 +13,13 @@ import msgspec
 
 from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, checked_fleet_name
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Meta
+from fleet_controller.core.model import (
+    Assignment,
+    ClusterView,
+    FleetRecord,
+    GoneFleet,
+    Meta,
+)
 from fleet_controller.core.placement import FleetPlan, Placement, place
 
 
@@ -35,6 +41,7 @@ class Reason(StrEnum):
     BAD_QUERY = "BAD_QUERY"
     WHICH_HOST = "WHICH_HOST"
     HOST_UNREACHABLE = "HOST_UNREACHABLE"
+    HOST_LIVE = "HOST_LIVE"
     UNIMPLEMENTED = "UNIMPLEMENTED"
 
 
@@ -140,6 +147,19 @@ def without_tombstones(assignments: Mapping[str, Assignment], uid: str) -> dict[
         for host, one in assignments.items()
         if any(stone.fleet == uid for stone in one.tombstones)
     }
+
+
+# Deleted fleets whose uids are remembered, so that what is left of them somewhere is let go.
+GONE_KEPT = 1000
+
+
+def forgettable(gone: Mapping[str, GoneFleet], assignments: Mapping[str, Assignment]) -> list[str]:
+    """Uids of the deleted fleets, oldest first, beyond those kept; none that a tombstone names."""
+    excess = len(gone) - GONE_KEPT
+    if excess <= 0:
+        return []
+    named = {stone.fleet for one in assignments.values() for stone in one.tombstones}
+    return [uid for uid in gone if uid not in named][:excess]
 
 
 class Scaling(msgspec.Struct, frozen=True):

@@ -18,18 +18,20 @@ MAX_TEXT = 255
 
 
 def announced(
-    have: HostRecord | None, host_id: str, address: str, facts: types.HostFacts, live: bool
+    have: HostRecord | None,
+    host_id: str,
+    address: str,
+    facts: types.HostFacts,
+    live: bool,
+    boot_id: str = "",
 ) -> HostRecord:
     """The host's record after an Announce. Raises Refused for what is wrong with it, and for a
-    second live claimant; `live` is whether the first one may be."""
+    second live claimant; `live` is whether the first one may be, `boot_id` that of its present
+    boot where it is linked: whoever is copied with all it remembers still boots by itself."""
     _check_address(address)
     _check_texts(facts)
-    if have and live and have.incarnation != facts.incarnation:
-        raise Refused(
-            Reason.DUPLICATE_HOST,
-            f"host {host_id} is known at {have.address} with another incarnation: two dom0s use "
-            "one certificate; give this one its own",
-        )
+    if have and live:
+        _check_claimant(have, facts, boot_id)
     capacity = facts.capacity
     return HostRecord(
         id=host_id,
@@ -46,10 +48,28 @@ def announced(
         machine_id=facts.machine_id,
         incarnation=facts.incarnation,
         cordoned=have.cordoned if have else False,
+        draining=have.draining if have else False,
+        lost=have.lost if have else False,
+        quarantine=have.quarantine if have else "",
         agent_version=facts.agent_version,
         hypervisor=facts.hypervisor,
         storage=facts.storage,
     )
+
+
+def _check_claimant(have: HostRecord, facts: types.HostFacts, boot_id: str) -> None:
+    """Raises Refused for one that is not the dom0 that is linked."""
+    other = ""
+    if have.incarnation != facts.incarnation:
+        other = "with another incarnation"
+    elif boot_id and facts.boot_id and boot_id != facts.boot_id:
+        other = "in another boot, with the same ledger"
+    if other:
+        raise Refused(
+            Reason.DUPLICATE_HOST,
+            f"host {have.id} is known at {have.address} {other}: two dom0s use one certificate; "
+            "give this one its own",
+        )
 
 
 def named_host(hosts: Mapping[str, HostRecord], name: str) -> HostRecord:

@@ -5,7 +5,7 @@ Records are immutable and hold intent only; what agents observe is never in here
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from enum import IntEnum
 
 import msgspec
@@ -103,6 +103,33 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
         return IndexSet.union_of(shard.ranges for shard in self.shards if shard.fleet == fleet)
 
 
+class GoneFleet(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fleet that was deleted: what is left of it on hosts that were away may be released, and
+    agents must be told what it was called."""
+
+    name: str
+    uid: str
+    number: int
+    site: int = 0
+
+    @property
+    def identity(self) -> Fleet:
+        return Fleet(self.uid, self.name, self.number, self.site)
+
+
+class BreakerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Hosts of these scopes are not declared lost by time: too many of them are gone at once.
+
+    `scopes`: "fleet", or label=value of a rack. Times are seconds since 1970; until
+    `released_until` it is held closed by an operator.
+    """
+
+    scopes: tuple[str, ...] = ()
+    reason: str = ""
+    since: float = 0.0
+    released_until: float = 0.0
+
+
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     """Facts about the store itself. `generation` grows when an operator has recovered it."""
 
@@ -146,6 +173,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     hosts: Mapping[str, HostView]
     fleets: Mapping[str, FleetRecord]  # by name
     specs: Mapping[tuple[str, int], types.FleetSpec]  # by (uid, generation)
+    gone: Set[str] = frozenset()  # uids of fleets that were deleted
 
 
 # Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.

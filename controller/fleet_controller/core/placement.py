@@ -2,13 +2,14 @@
 
 It keeps what runs where it runs; it adds on the least loaded hosts (or packs), and takes away
 from the highest index. An index is placed only when no assignment and no tombstone that is
-still unacknowledged holds it. What fits nowhere is explained.
+still unacknowledged holds it; what a lost host has to release holds nothing. What lost hosts had
+is packed on few others. What fits nowhere is explained.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from fleet.ranges import EMPTY, IndexSet
@@ -54,10 +55,15 @@ class FleetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The assignments that change, by host id, and what that means for each fleet by name."""
+    """The assignments that change, by host id, and what that means for each fleet by name.
+
+    `first`: hosts whose assignments let go of what others are given here. They come first among
+    `assignments` and are to be written before the others, so that an index is never in two.
+    """
 
     assignments: Mapping[str, Assignment]
     fleets: Mapping[str, FleetPlan]
+    first: Set[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -79,18 +85,18 @@ def place(view: ClusterView) -> Placement:
     drafts = {name: _draft(host, prints) for name, host in sorted(view.hosts.items())}
     taker = _Tombstoner(view.revision)
     fleets = sorted(view.fleets.values(), key=lambda fleet: fleet.number)
+    first = _forsake(view, drafts, taker)
     removed = {fleet.uid: _shrink(fleet, drafts, taker) for fleet in fleets}
-    for fleet in fleets:
-        _release_duplicates(fleet, drafts, taker)
+    _release_orphans(view, drafts, taker)
     plans = {}
     for fleet in fleets:
         plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid])
     changed = {
         name: Assignment(_merged(draft.shards), tuple(draft.tombstones))
-        for name, draft in drafts.items()
+        for name, draft in sorted(drafts.items(), key=lambda item: item[0] not in first)
         if draft.changed
     }
-    return Placement(changed, plans)
+    return Placement(changed, plans, first)
 
 
 class _Tombstoner:
@@ -164,27 +170,52 @@ def _shrink(fleet: FleetRecord, drafts: Mapping[str, _Draft], taker: _Tombstoner
     return removed
 
 
-def _release_duplicates(
-    fleet: FleetRecord, drafts: Mapping[str, _Draft], taker: _Tombstoner
-) -> None:
-    """Bury orphans whose index another host is assigned."""
-    orphaned = [
-        (draft, birth, indices)
-        for draft in drafts.values()
-        for uid, birth, indices in draft.view.orphans
-        if uid == fleet.uid
-    ]
-    for draft, birth, indices in orphaned:
-        own = _ranges_of(draft.shards, fleet.uid)
-        elsewhere = IndexSet.union_of(
-            _ranges_of(other.shards, fleet.uid)
-            for other in drafts.values()
-            if other is not draft and other.own.get(fleet.uid)
-        )
-        buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == fleet.uid)
-        twice = (indices & elsewhere) - own - buried
-        if twice:
-            taker.bury(draft, fleet.uid, twice, birth)
+def _forsake(view: ClusterView, drafts: Mapping[str, _Draft], taker: _Tombstoner) -> frozenset[str]:
+    """Bury what lost hosts held of fleets that replace; which hosts that changes.
+
+    A VM's own generation says whether it waits: that is what its host knows, too.
+    """
+    forsaken = set()
+    for name, draft in drafts.items():
+        if not draft.view.record.lost:
+            continue
+        kept = []
+        for shard in draft.shards:
+            spec = view.specs.get((shard.fleet, shard.generation))
+            if spec is None or spec.on_loss != types.ON_LOSS_REPLACE:
+                kept.append(shard)
+                continue
+            taker.bury(draft, shard.fleet, shard.ranges, shard.birth)
+            draft.own[shard.fleet] -= len(shard.ranges)
+            forsaken.add(name)
+        draft.shards = kept
+    return frozenset(forsaken)
+
+
+def _release_orphans(view: ClusterView, drafts: Mapping[str, _Draft], taker: _Tombstoner) -> None:
+    """Bury orphans whose index another host is assigned, and those of deleted fleets."""
+    uids = {uid for draft in drafts.values() for uid, _, _ in draft.view.orphans}
+    for uid in sorted(uids):
+        held = _held(uid, drafts.values())
+        for draft in drafts.values():
+            for fleet, birth, indices in draft.view.orphans:
+                if fleet != uid:
+                    continue
+                unwanted = indices if uid in view.gone else indices & held
+                own = _ranges_of(draft.shards, uid)
+                buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == uid)
+                if unwanted := unwanted - own - buried:
+                    taker.bury(draft, uid, unwanted, birth)
+
+
+def _held(fleet: str, drafts: Iterable[_Draft]) -> IndexSet:
+    """What hosts hold of the fleet; what is staged is another's still."""
+    return IndexSet.union_of(
+        shard.ranges
+        for draft in drafts
+        for shard in draft.shards
+        if shard.fleet == fleet and not shard.staged
+    )
 
 
 def _ranges_of(shards: Iterable[Shard], fleet: str) -> IndexSet:
@@ -200,28 +231,26 @@ def _grow(
 ) -> FleetPlan:
     spec = view.specs.get((fleet.uid, fleet.generation), types.FleetSpec())
     size = prints.get((fleet.uid, fleet.generation), _GUEST)
-    held = IndexSet.union_of(
+    held = IndexSet.union_of(  # what is staged is on its way, and placed nowhere else
         shard.ranges
         for draft in drafts.values()
         for shard in draft.shards
         if shard.fleet == fleet.uid
     )
-    buried = IndexSet.union_of(
-        tombstone.ranges
-        for draft in drafts.values()
-        for tombstone in draft.tombstones
-        if tombstone.fleet == fleet.uid
-    )
     missing = fleet.wanted - held
-    free, releasing = missing - buried, missing & buried
+    releasing = missing & _buried(fleet.uid, drafts.values(), lost=False)
+    free = missing - releasing
     added: dict[str, int] = {}
     unplaced: tuple[Unplaced, ...] = ()
     if missing:
         candidates = [draft for draft in drafts.values() if eligible(draft.view, spec.placement)]
-        rooms = [room(draft.view, draft.used, size, own_room(draft, fleet, spec))
-                 for draft in candidates]  # fmt: skip
-        shares = _shares(spec.placement, fleet.uid, candidates, rooms, len(free))
-        added, rest = _deal(fleet, view.revision, free, candidates, shares, size)
+        urgent = free & _buried(fleet.uid, drafts.values(), lost=True)
+        rest = EMPTY
+        for part, share in ((urgent, _packed), (free - urgent, _shares)):
+            rooms = [room(draft.view, draft.used, size, own_room(draft, fleet, spec))
+                     for draft in candidates]  # fmt: skip
+            shares = share(spec.placement, fleet.uid, candidates, rooms, len(part))
+            rest = rest | _deal(fleet, view.revision, part, candidates, shares, size, added)
         unplaced = explain(fleet, spec, view, rest, releasing, size)
     touched = sorted(set(added) | set(removed))
     deltas = tuple(
@@ -231,12 +260,25 @@ def _grow(
     return FleetPlan(fleet, sum(added.values()), sum(removed.values()), deltas, unplaced)
 
 
+def _buried(fleet: str, drafts: Iterable[_Draft], *, lost: bool) -> IndexSet:
+    """What lost hosts, or all others, have still to release of the fleet."""
+    return IndexSet.union_of(
+        tombstone.ranges
+        for draft in drafts
+        if draft.view.record.lost is lost
+        for tombstone in draft.tombstones
+        if tombstone.fleet == fleet
+    )
+
+
 def eligible(host: HostView, rule: types.Placement) -> bool:
     """Whether the fleet may be placed on the host at all, room aside."""
     labels = host.record.labels
     return (
         host.reachable
         and not host.record.cordoned
+        and not host.record.lost
+        and not host.record.quarantine
         and all(labels.get(key) == value for key, value in rule.selector.items())
     )
 
@@ -260,6 +302,26 @@ def _vector(capacity: Capacity) -> tuple[int, ...]:
     return tuple(getattr(capacity, name) for name in RESOURCES)
 
 
+def _packed(
+    rule: types.Placement,
+    uid: str,
+    candidates: Sequence[_Draft],
+    rooms: Sequence[int],
+    amount: int,
+) -> list[int]:
+    """On as few hosts as will do: those with the most room, so that few have to be told."""
+    order = sorted(range(len(rooms)), key=lambda i: (-rooms[i], i))
+    return _in_order(order, rooms, amount)
+
+
+def _in_order(order: Sequence[int], rooms: Sequence[int], amount: int) -> list[int]:
+    """Packed in this order of positions."""
+    shares = [0] * len(rooms)
+    for position, share in zip(order, pack([rooms[i] for i in order], amount), strict=True):
+        shares[position] = share
+    return shares
+
+
 def _shares(
     rule: types.Placement,
     uid: str,
@@ -269,9 +331,7 @@ def _shares(
 ) -> list[int]:
     if rule.policy == types.Placement.POLICY_PACK:
         order = sorted(range(len(rooms)), key=lambda i: (-candidates[i].used[0], i))
-        packed = pack([rooms[i] for i in order], amount)
-        by_position = dict(zip(order, packed, strict=True))
-        return [by_position[i] for i in range(len(rooms))]
+        return _in_order(order, rooms, amount)
     groups: dict[str, list[int]] = defaultdict(list)
     for position, draft in enumerate(candidates):
         groups[draft.view.record.labels.get(rule.spread_label, "")].append(position)
@@ -298,9 +358,9 @@ def _deal(
     candidates: Sequence[_Draft],
     shares: Sequence[int],
     size: Sequence[int],
-) -> tuple[dict[str, int], IndexSet]:
-    """Give each candidate its share, lowest indices first; how many each got, and the rest."""
-    added = {}
+    added: dict[str, int],
+) -> IndexSet:
+    """Give each candidate its share, lowest indices first, and add it up; the rest."""
     deck = _Deck(free)
     for draft, share in zip(candidates, shares, strict=True):
         if share:
@@ -308,8 +368,9 @@ def _deal(
             draft.own[fleet.uid] = draft.own.get(fleet.uid, 0) + share
             draft.changed = True
             _take(draft, size, share)
-            added[draft.view.record.id] = share
-    return added, deck.rest()
+            name = draft.view.record.id
+            added[name] = added.get(name, 0) + share
+    return deck.rest()
 
 
 class _Deck:

@@ -58,11 +58,12 @@ def _no_room(
         return Unplaced(
             "selector", rest, 0, f"{count} cannot be placed: no host is labelled {wanted}"
         )
-    open_hosts = [host for host in selected if not host.record.cordoned]
+    open_hosts = [host for host in selected if not _is_shut(host)]
     if not open_hosts:
         return Unplaced(
             "cordoned", rest, 0,
-            f"{count} cannot be placed: all {len(selected):,} hosts are cordoned",
+            f"{count} cannot be placed: all {len(selected):,} hosts are cordoned, lost or in "
+            "quarantine",
         )  # fmt: skip
     reachable = [host for host in open_hosts if host.reachable]
     if not reachable:
@@ -83,6 +84,11 @@ def _no_room(
         f"{count} fit nowhere: {len(reachable):,} hosts are full at {typical:,} each "
         f"({binding}){aside}{more}",
     )
+
+
+def _is_shut(host: HostView) -> bool:
+    record = host.record
+    return record.cordoned or record.lost or bool(record.quarantine)
 
 
 def _selected(host: HostView, rule: types.Placement) -> bool:

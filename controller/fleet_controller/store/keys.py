@@ -2,18 +2,13 @@
 
 | key | value | written by |
 |---|---|---|
-| meta | Meta | breaker | whether lost hosts are replaced | leader |
-| rollouts/<fleet uid> | position of a fleet's last rollout | leader |
-| audit/<id> | one accepted change | leader |
-| leader |
+| meta | Meta | leader |
 | hosts/<host id> | HostRecord | leader, from an agent's Announce or an operator |
 | fleets/<name> | FleetRecord | leader, from an operator |
 | fleets/<uid>/spec/<generation> | FleetSpec as JSON | leader, once |
-| assignments/<host id> | Assignment | breaker | whether lost hosts are replaced | leader |
-| rollouts/<fleet uid> | position of a fleet's last rollout | leader |
-| audit/<id> | one accepted change | leader |
-| leader |
-| breaker | whether lost hosts are replaced | leader |
+| gone/<uid> | GoneFleet: a fleet that was deleted | leader |
+| assignments/<host id> | Assignment | leader |
+| breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | audit/<id> | one accepted change | leader |
 | leader | replica id and address, on a lease | whoever holds it |
@@ -27,6 +22,7 @@ HOSTS = "hosts/"
 FLEETS = "fleets/"
 ASSIGNMENTS = "assignments/"
 BREAKER = "breaker"
+GONE = "gone/"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"
 
@@ -41,6 +37,10 @@ def fleet(name: str) -> str:
 
 def spec(uid: str, generation: int) -> str:
     return f"{FLEETS}{uid}/spec/{generation}"
+
+
+def gone(uid: str) -> str:
+    return GONE + uid
 
 
 def assignment(host_id: str) -> str:

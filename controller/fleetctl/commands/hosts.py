@@ -1,4 +1,4 @@
-"""fleetctl hosts: which there are, how one stands, and keeping VMs from one."""
+"""fleetctl hosts: which there are, how one stands, keeping VMs from one, and verdicts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.arguments import label
+from fleetctl.commands.lost_hosts import declare_lost, release
 from fleetctl.lazy_group import ListingGroup
 from fleetctl.output import note, number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
@@ -22,7 +23,11 @@ HEALTHS = ("live", "unreachable", "suspect", "lost")
 
 @click.group(cls=ListingGroup)
 def hosts() -> None:
-    """List hosts, show one, cordon and uncordon. Without a command: list."""
+    """List hosts, show one, say what becomes of it. Without a command: list."""
+
+
+hosts.add_command(declare_lost)
+hosts.add_command(release)
 
 
 @hosts.command("list")

@@ -23,6 +23,7 @@ _SYSTEM = (
     "lsof",
     "e2fsprogs",
     "iputils-ping",
+    "qemu-utils",
 )
 _ZFS = ("zfsutils-linux", "zfs-zed", "python3-pyzfs")
 _XEN = ("xen-hypervisor-4.20-amd64", "xen-utils-4.20", "xen-utils-common", "xenstore-utils")

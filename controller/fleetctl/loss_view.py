@@ -1,0 +1,62 @@
+"""Hosts that fail, and the breaker, as JSON and as text. Pure: messages in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.host_view import host_json
+from fleetctl.outcome import printable
+from fleetctl.output import counted, duration
+
+
+def hosts_json(hosts: Iterable[cluster.HostSummary]) -> dict[str, Any]:
+    return {"hosts": [host_json(one) for one in hosts]}
+
+
+def declared_text(hosts: Sequence[cluster.HostSummary], undo: bool) -> str:
+    """What became of a verdict; what the hosts still hold is still to be placed, or waits."""
+    names = ", ".join(one.id for one in hosts[:5])
+    more = f" and {len(hosts) - 5:,} more" if len(hosts) > 5 else ""
+    are = "is" if len(hosts) == 1 else "are"
+    if undo:
+        return printable(f"{names}{more} {are} not lost any more")
+    held = counted(sum(one.assigned for one in hosts), "VM")
+    told = f"{names}{more} {are} lost; {held} of theirs: placed on other hosts, or waiting"
+    return printable(f"{told}. 'fleetctl status' shows how far it is")
+
+
+def breaker_json(response: cluster.StatusResponse) -> dict[str, Any] | None:
+    """None while it is closed."""
+    if not response.HasField("breaker"):
+        return None
+    one = response.breaker
+    return {
+        "reason": one.reason,
+        "since_unix": round(one.since_unix, 3),
+        "scopes": list(one.scopes),
+        "waiting_hosts": one.waiting_hosts,
+    }
+
+
+def breaker_text(response: cluster.StatusResponse) -> str:
+    """Empty while it is closed."""
+    if not response.HasField("breaker"):
+        return ""
+    one = response.breaker
+    waiting = (
+        f"; {counted(one.waiting_hosts, 'host')} would be replaced" if one.waiting_hosts else ""
+    )
+    return printable(f"open: {one.reason}{waiting}")
+
+
+def released_json(answer: cluster.ReleaseBreakerResponse) -> dict[str, Any]:
+    return {"waiting_hosts": answer.waiting_hosts, "until_unix": round(answer.until_unix, 3)}
+
+
+def released_text(answer: cluster.ReleaseBreakerResponse, seconds: float) -> str:
+    return (
+        f"lost hosts are replaced for the next {duration(seconds)}; "
+        f"{counted(answer.waiting_hosts, 'host')} waited for it"
+    )
