@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import Health
 from tests.simulation.clockwork import Process
 from tests.simulation.controllers import Controller
 from tests.simulation.drivers import WELL, worse
@@ -94,6 +95,7 @@ def _scale_other(world: World, act: Act) -> None:
         other = types.FleetSpec()
         other.CopyFrom(SPEC)
         other.placement.policy = types.Placement.POLICY_PACK
+        other.on_loss = types.ON_LOSS_WAIT
         world.operator.apply("web", other)
 
 
@@ -111,6 +113,21 @@ def _generation(world: World, act: Act) -> None:
 
 def _cordon(world: World, act: Act) -> None:
     world.operator.cordon(_machine(world, act).id, act.much < 0.6)
+
+
+def _declare_lost(world: World, act: Act) -> None:
+    """One that is not live, if there is any; or that one is not."""
+    found = world.operator.leading()
+    if found is None:
+        return
+    links = found[1].reign.links.links.values()
+    away = [link.host_id for link in links if link.health is not Health.LIVE]
+    if away:
+        world.operator.declare_lost(_one(away, act.which), act.much < 0.8)
+
+
+def _release_breaker(world: World, act: Act) -> None:
+    world.operator.release_breaker(5.0 + 40.0 * act.much)
 
 
 # Processes and machines -----------------------------------------------------------------------
@@ -384,6 +401,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("delete", 1.0, 0.0, _delete),
     Action("generation", 1.0, 0.0, _generation),
     Action("cordon", 2.0, 0.0, _cordon),
+    Action("declare_lost", 2.0, 0.0, _declare_lost),
+    Action("release_breaker", 0.5, 0.0, _release_breaker),
     Action("kill_agent", 5.0, 0.0, _kill_agent),
     Action("kill_agents", 1.0, 0.0, _kill_agents),
     Action("stop_agent", 2.0, 60.0, _stop_agent),
@@ -392,6 +411,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("controller_down", 2.0, 60.0, _controller_down),
     Action("jump_clock", 1.0, 10.0, _jump_clock),
     Action("reboot", 3.0, 60.0, _reboot),
+    Action("host_away", 2.0, 200.0, _reboot, shortest=40.0),
     Action("reboot_rack", 0.5, 60.0, _reboot_rack),
     Action("lose_ledger", 1.0, 0.0, _lose_ledger),
     Action("fill_ledger", 1.0, 40.0, _fill_ledger),
@@ -402,7 +422,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("no_driver", 1.0, 40.0, _no_driver),
     Action("full_pool", 1.0, 40.0, _full_pool),
     Action("vms_die", 2.0, 0.0, _vms_die),
-    Action("cut_host", 3.0, 120.0, _cut_host),
+    Action("cut_host", 4.0, 200.0, _cut_host),
     Action("cut_rack", 1.0, 60.0, _cut_rack),
     Action("cut_controller", 1.5, 60.0, _cut_controller),
     Action("split", 2.0, 60.0, _split),

@@ -38,15 +38,21 @@ class Copies:
         machines: Mapping[str, Machine],
         orders: Orders,
         may_run_twice: Callable[[str, str], bool],
+        waits: Callable[[Kin], bool],
         fail: Fail,
     ) -> None:
-        """`may_run_twice`: whether a host's copies stopped to count when it was declared lost."""
+        """`may_run_twice`: whether a host's copies stopped to count when it was declared lost.
+        `waits`: whether these VMs wait for a lost host, and may start by themselves after a grace.
+        """
         self._machines = machines
         self._orders = orders
         self._may_run_twice = may_run_twice
+        self._waits = waits
         self._fail = fail
         self.holders: dict[Vm, str] = {}
         self.doubles: dict[Vm, set[str]] = {}
+        # Copies on hosts that were lost since these were started: they may have seconds.
+        self.forgiven: set[tuple[str, Vm]] = set()
         self.counts: dict[str, int] = {}
 
     def running(self, uid: str) -> IndexSet:
@@ -63,7 +69,7 @@ class Copies:
             self._fail("capacity", f"{self.counts[host]} VMs run on {host}")
         machine = self._machines[host]
         record = machine.disk.record
-        if record is not None and record.boot_id != machine.boot_id:
+        if record is not None and record.boot_id != machine.boot_id and not self._waits(kin):
             self._fail("reboot", f"{host} starts {indices} before it was assigned anew")
 
     def counted_twice(self, host: str, kin: Kin, index: int) -> bool:
@@ -79,6 +85,7 @@ class Copies:
         self.counts[host] = self.counts.get(host, 0) - len(indices)
         for index in indices:
             vm = (kin.fleet_uid, index)
+            self.forgiven.discard((host, vm))
             if others := self.doubles.get(vm):
                 others.discard(host)
                 if self.holders[vm] == host and others:
@@ -89,11 +96,18 @@ class Copies:
                 del self.holders[vm]
 
     def _second(self, vm: Vm, holder: str, host: str) -> None:
-        if holder == host or not (
-            self._may_run_twice(holder, vm[0]) or self._may_run_twice(host, vm[0])
-        ):
+        holders = self.doubles.setdefault(vm, {holder})
+        holders.add(host)
+        if self._may_run_twice(host, vm[0]):
+            self.forgiven.add((host, vm))
+        counted = [one for one in holders if (one, vm) not in self.forgiven]
+        if holder == host or len(counted) > 1:
             self._fail("one copy", f"{vm[1]} of {vm[0]} runs on {holder} and starts on {host}")
-        self.doubles.setdefault(vm, {holder}).add(host)
+
+    def forgive(self, host: str) -> None:
+        """The host is declared lost: what runs there counts no longer, until it ends."""
+        for kin, active in self._machines[host].hypervisor.all_active().items():
+            self.forgiven.update((host, (kin.fleet_uid, index)) for index in active)
 
     def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         """What takes something away must be named by the orders in whose name it is done."""

@@ -9,9 +9,11 @@ from typing import TypeVar
 import msgspec
 
 from fleet.ranges import EMPTY, IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_agent.core.model import Kin
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Shard
 from fleet_controller.store import keys
-from fleet_controller.store.codec import decode
+from fleet_controller.store.codec import decode, decode_spec
 from fleet_controller.store.port import Change
 from tests.simulation.copies import Fail, Orders
 from tests.simulation.machine import Machine
@@ -43,6 +45,8 @@ class Division:
         self.assignments: dict[str, Assignment] = {}
         self.held: dict[str, IndexSet] = {}  # by fleet uid: what runs somewhere, staged aside
         self.excuses: list[Excuse] = []
+        self.on_loss: dict[tuple[str, int], int] = {}  # by fleet uid and generation
+        self.on_verdict: Callable[[HostRecord, bool], None] = lambda record, lost: None
 
     def fleet(self, uid: str) -> FleetRecord | None:
         return next((one for one in self.fleets.values() if one.uid == uid), None)
@@ -51,6 +55,15 @@ class Division:
         """Whether the host was declared lost, and what it held may run elsewhere."""
         record = self.hosts.get(host)
         return record is not None and record.lost
+
+    def is_forsaken(self, host: str, shard: Shard) -> bool:
+        """Whether the host was declared lost and these VMs do not wait for it."""
+        rule = self.on_loss.get((shard.fleet, shard.generation))
+        return self.is_lost(host, shard.fleet) and rule == types.ON_LOSS_REPLACE
+
+    def waits(self, kin: Kin) -> bool:
+        """Whether these VMs wait for a lost host."""
+        return self.on_loss.get((kin.fleet_uid, kin.generation)) == types.ON_LOSS_WAIT
 
     def on_revision(self, revision: int, changes: Sequence[Change]) -> None:
         """All changes of one transaction."""
@@ -64,7 +77,9 @@ class Division:
                 self._orders.note(rest, revision, new)
             elif kind == "hosts":
                 self._take_host(rest, _read(HostRecord, change))
-            elif kind == "fleets" and keys.spec_of(change.key) is None:
+            elif (spec := keys.spec_of(change.key)) and change.value is not None:
+                self.on_loss[spec] = decode_spec(change.key, change.value).on_loss
+            elif kind == "fleets" and spec is None:
                 self._take_fleet(rest, _read(FleetRecord, change))
         if moved:
             self._take_assignments(revision, moved)
@@ -72,8 +87,11 @@ class Division:
     def _take_host(self, host: str, record: HostRecord | None) -> None:
         if record is None:
             self.hosts.pop(host, None)
-        else:
-            self.hosts[host] = record
+            return
+        before = self.hosts.get(host)
+        self.hosts[host] = record
+        if record.lost != (before is not None and before.lost):
+            self.on_verdict(record, record.lost)
 
     def _take_fleet(self, name: str, record: FleetRecord | None) -> None:
         before = self.fleets.get(name)
@@ -182,13 +200,12 @@ class Division:
             gone = shard.ranges - have.get((shard.fleet, shard.birth), EMPTY)
             if not gone:
                 continue
-            if not self.is_lost(host, shard.fleet):
-                self._check_buried(host, shard, gone, new)
+            self._check_buried(host, shard, gone, new)
             fleet = self.fleet(shard.fleet)
             unasked = gone & fleet.wanted if fleet is not None else EMPTY
             for excuse in self.excuses:
                 unasked = unasked - excuse(host, shard, unasked) if unasked else unasked
-            if unasked and not self.is_lost(host, shard.fleet):
+            if unasked and not self.is_forsaken(host, shard):
                 self._fail("request", f"{unasked} of {shard.fleet} taken from {host}, unasked")
 
     def _check_buried(self, host: str, shard: Shard, gone: IndexSet, new: Assignment) -> None:

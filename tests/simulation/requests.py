@@ -80,6 +80,8 @@ class Operator:
         self.controllers = controllers
         self.note = note
         self.wishes: dict[str, Wishes] = {}
+        self.declared: set[str] = set()  # hosts that an operator ever called lost
+        self.breaker_held_until = 0.0
 
     def leading(self) -> tuple[Controller, Leading] | None:
         """The last one that says so: one that was stopped and woke may say so too."""
@@ -110,6 +112,27 @@ class Operator:
         self.ask(
             lambda leading: leading.operations.cordon(host_id, cordoned, ACTOR),
             f"{word} {host_id}",
+        )
+
+    def declare_lost(self, host_id: str, lost: bool) -> None:
+        if lost:
+            self.declared.add(host_id)
+        word = "lost" if lost else "not lost"
+        self.ask(
+            lambda leading: leading.verdicts.declare_lost([host_id], lost, ACTOR),
+            f"{host_id} is {word}",
+        )
+
+    def release_breaker(self, seconds: float) -> None:
+        self.breaker_held_until = self.loop.now + DEADLINE_SECONDS + seconds
+        self.ask(
+            lambda leading: leading.verdicts.release_breaker(seconds, ACTOR), "release the breaker"
+        )
+
+    def release_quarantine(self, host_id: str) -> None:
+        self.ask(
+            lambda leading: leading.verdicts.release_quarantine(host_id, ACTOR),
+            f"release {host_id}",
         )
 
     def ask(self, act: Callable[[Leading], Awaitable[object]], words: str) -> None:

@@ -21,7 +21,7 @@ from fleet_agent.ledger import Record
 from fleet_agent.orders import Orders
 from fleet_controller import commit
 from fleet_controller.commit import Committer
-from fleet_controller.core import placement
+from fleet_controller.core import loss, placement
 from fleet_controller.core.model import ClusterView, HostView, Shard
 from fleet_controller.leader_key import LeaderKey
 from fleet_controller.reign import Reign
@@ -194,6 +194,11 @@ def _room_beside_tombstones(
 _room = placement.room
 
 
+def _is_over_by_more(gone: int, of: int, share: float) -> bool:
+    """The first one too many is let through."""
+    return gone > 1 and gone - 1 > share * of
+
+
 SEEDED: tuple[SeededBug, ...] = (
     SeededBug("no epoch check", ((Orders, "_check_epoch", _anything),), ("storm", "change_mind")),
     SeededBug("no term check", ((Orders, "check_term", _anything),)),
@@ -232,6 +237,11 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "writes without guards", ((Committer, "_guards", _no_guards),), ("hold_back", "lease_ends")
+    ),
+    SeededBug(
+        "breaker off by one",
+        ((loss, "is_over", _is_over_by_more),),
+        ("cut_rack", "host_away", "cut_host"),
     ),
     SeededBug("tombstones take no room", ((placement, "room", _room_beside_tombstones),)),
 )

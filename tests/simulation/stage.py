@@ -12,7 +12,7 @@ from fleet_controller import commit
 from tests.simulation import clockwork
 from tests.simulation.clockwork import BEGINNING
 from tests.simulation.silence import silence
-from tests.simulation.succession import Succession
+from tests.simulation.succession import Returns, Succession
 from tests.simulation.world import Shape, World
 
 
@@ -45,6 +45,7 @@ Doer = Callable[[World, Any], Callable[[], None] | None]
 async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
     await world.begin()
     Succession(world).look()
+    Returns(world).look()
     began = world.loop.now
     lasting: dict[int, Callable[[], None]] = {}
     for number, deed in enumerate(sorted(deeds, key=lambda deed: deed.at)):

@@ -1,15 +1,62 @@
-"""Somebody leads soon, whenever a controller that could lead is left alone."""
+"""What must come about soon where nothing stands in its way: somebody leads, and hosts that are
+back have given up what others run."""
 
 from __future__ import annotations
 
 from fleet_controller.store.keys import LEADER
 from tests.simulation.controllers import Controller
+from tests.simulation.drivers import WELL
 from tests.simulation.etcd import ETCD
+from tests.simulation.machine import Machine
 from tests.simulation.world import LOOK_SECONDS, World
 
 # Without a leader though somebody could lead: longer than the life of a lease, the wait for a
 # store that answered nobody, and a start.
 LEADERLESS_SECONDS = 25.0
+
+
+# A host that is back gives up what others run by now, within so many seconds in which nothing
+# troubles it.
+RETURN_SECONDS = 60.0
+
+
+class Returns:
+    """Looks every second for copies that a host should have given up."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._since: dict[str, float] = {}  # hosts that nothing troubles, and since when
+
+    def look(self) -> None:
+        """Every second."""
+        world, now = self._world, self._world.loop.now
+        led = world.operator.leading() is not None and not world.etcd.down
+        calm = led and world.store_weather.calm and world.network.weather.calm
+        self._since = {
+            host: self._since.get(host, now)
+            for host, machine in world.machines.items()
+            if calm and self._is_left_alone(machine)
+        }
+        for vm, hosts in world.copies.doubles.items():
+            if all(now - self._since.get(host, now) > RETURN_SECONDS for host in hosts):
+                world.fail("return", f"{vm[1]} of {vm[0]} still runs on {sorted(hosts)}")
+        world.loop.after(LOOK_SECONDS, self.look)
+
+    def _is_left_alone(self, machine: Machine) -> bool:
+        world, process = self._world, machine.process
+        return (
+            process is not None
+            and process.runs
+            and machine.behaviour.mood is WELL
+            and not machine.disk.full
+            and all(
+                one.process is not None
+                and one.process.runs
+                and world.network.is_open(one.name, machine.id)
+                and world.network.is_open(machine.id, one.name)
+                for one in world.controllers
+            )
+        )
 
 
 class Succession:

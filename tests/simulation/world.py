@@ -12,6 +12,11 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Kin
 from fleet_agent.core.plan import REMOVALS, StepKind
+from fleet_controller.core.health import HealthTimes
+from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.model import HostRecord
+from fleet_controller.core.quarantine import QuarantineSettings
+from fleet_controller.links import LinkSettings
 from fleet_controller.reign import ReignSettings
 from fleet_controller.store.port import Change
 from tests.leading import until
@@ -21,6 +26,7 @@ from tests.simulation.controllers import Controller, ControllerSurroundings
 from tests.simulation.copies import Copies, Orders
 from tests.simulation.division import Division
 from tests.simulation.etcd import Etcd, StoreWeather
+from tests.simulation.losses import Losses
 from tests.simulation.machine import Directory, Machine, MachineSurroundings
 from tests.simulation.promises import Promises
 from tests.simulation.requests import Operator
@@ -31,7 +37,16 @@ from tests.simulation.wire import Network
 # failed for good reasons are tried again within the agents' longest wait of 300 s.
 QUIET_SECONDS = 420.0
 LOOK_SECONDS = 1.0
+# Verdicts come as quickly as plays are short.
+LOSS = LossSettings(lost_after=45.0, budget=6.0, fleet_share=0.3, window=120.0, release=40.0)
+SETTINGS = ReignSettings(
+    settle=10.0,
+    loss=LOSS,
+    quarantine=QuarantineSettings(least=3, after=20.0),
+    links=LinkSettings(times=HealthTimes(suspect_after=20.0)),
+)
 SPEC = types.FleetSpec(
+    on_loss=types.ON_LOSS_REPLACE,
     memory_bytes=4 << 20,
     vcpus=1,
     image=types.Image(name="golden", snapshot="1"),
@@ -79,12 +94,20 @@ class World:
         self.store_weather = StoreWeather()
         self.machines: dict[str, Machine] = {}
         self.orders = Orders()
-        self.copies = Copies(self.machines, self.orders, self._may_run_twice, self.fail)
+        self.copies = Copies(
+            self.machines,
+            self.orders,
+            self._may_run_twice,
+            lambda kin: self.division.waits(kin),
+            self.fail,
+        )
         self.promises = Promises(lambda: loop.now, self.fail)
         self.etcd = Etcd(loop, self._on_revision, self.on_expiry)
         self.controllers = self._make_controllers()
         self.operator = Operator(loop, self.controllers, lambda text: self.note("ask", text))
         self.division = Division(self.machines, self.orders, self.operator.wishes, self.fail)
+        self.losses = Losses(lambda: loop.now, self.division, self.operator, LOSS, self.fail)
+        self.division.on_verdict = self._on_verdict
         self._make_machines()
         self.quiet_since = 0.0
         loop.on_trouble = lambda text: self.fail("defect", text)
@@ -109,6 +132,12 @@ class World:
             self.note("store", f"{revision} {change.key} {what}")
         self.division.on_revision(revision, changes)
 
+    def _on_verdict(self, record: HostRecord, lost: bool) -> None:
+        self.note("verdict", f"{record.id} is {'lost' if lost else 'not lost any more'}")
+        if lost:
+            self.copies.forgive(record.id)
+        self.losses.on_verdict(record, lost)
+
     def on_expiry(self, term: int) -> None:
         self.promises.expired[term] = self.loop.now
 
@@ -118,7 +147,7 @@ class World:
         around = ControllerSurroundings(
             self.loop, self.seed, self.network, self.board, self.directory, self.etcd,
             self.store_weather, self.promises, lambda text: self.note("process", text),
-            lambda text: self.fail("defect", text), self.shape.drift, ReignSettings(settle=10.0),
+            lambda text: self.fail("defect", text), self.shape.drift, SETTINGS,
         )  # fmt: skip
         several = self.shape.controllers or self.random.randint(1, 3)
         return [Controller(number, around) for number in range(1, several + 1)]
@@ -170,18 +199,22 @@ class World:
         for machine in self.machines.values():
             machine.power_on()
             machine.start()
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Hosts that were shut get VMs again."""
         for host, record in self.division.hosts.items():
             if record.cordoned:
                 self.operator.cordon(host, False)
+            if record.quarantine:
+                self.operator.release_quarantine(host)
 
     async def until_all_runs(self) -> None:
         """Fails the play when it takes too long."""
         began = self.loop.now
         while (missing := self._missing()) and self.loop.now < began + QUIET_SECONDS:
             await asyncio.sleep(LOOK_SECONDS)
-            for host, record in self.division.hosts.items():
-                if record.cordoned:
-                    self.operator.cordon(host, False)
+            self._let_in()
         self.quiet_since = self.loop.now - began
         if missing:
             self.fail("in the end", f"{missing}, {QUIET_SECONDS:.0f} s after the last trouble")
@@ -192,6 +225,8 @@ class World:
         if found is None:
             return "nobody leads"
         leading = found[1]
+        if lost := [record.id for record in self.division.hosts.values() if record.lost]:
+            return f"{', '.join(lost)} are still lost"
         if self.copies.doubles:
             return f"{len(self.copies.doubles)} VMs run twice"
         wanted: dict[str, IndexSet] = {}
