@@ -59,6 +59,8 @@ class Copies:
         return IndexSet.of(index for fleet, index in self.holders if fleet == uid)
 
     def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
+        if self._may_run_twice(host, kin.fleet_uid):
+            self.forgiven.update((host, (kin.fleet_uid, index)) for index in indices)
         for index in indices:
             vm = (kin.fleet_uid, index)
             holder = self.holders.setdefault(vm, host)
@@ -98,8 +100,6 @@ class Copies:
     def _second(self, vm: Vm, holder: str, host: str) -> None:
         holders = self.doubles.setdefault(vm, {holder})
         holders.add(host)
-        if self._may_run_twice(host, vm[0]):
-            self.forgiven.add((host, vm))
         counted = [one for one in holders if (one, vm) not in self.forgiven]
         if holder == host or len(counted) > 1:
             self._fail("one copy", f"{vm[1]} of {vm[0]} runs on {holder} and starts on {host}")

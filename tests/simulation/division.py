@@ -45,6 +45,8 @@ class Division:
         self.assignments: dict[str, Assignment] = {}
         self.held: dict[str, IndexSet] = {}  # by fleet uid: what runs somewhere, staged aside
         self.excuses: list[Excuse] = []
+        self.ever_lost: set[str] = set()
+        self._revisions: dict[str, int] = {}  # that of each host's assignment
         self.on_loss: dict[tuple[str, int], int] = {}  # by fleet uid and generation
         self.on_verdict: Callable[[HostRecord, bool], None] = lambda record, lost: None
 
@@ -55,6 +57,13 @@ class Division:
         """Whether the host was declared lost, and what it held may run elsewhere."""
         record = self.hosts.get(host)
         return record is not None and record.lost
+
+    def may_not_know(self, host: str) -> bool:
+        """Whether the host was ever declared lost, and has not been told yet what it gave up."""
+        if host not in self.ever_lost:
+            return False
+        record = self._machines[host].disk.record
+        return record is None or record.epoch[1] < self._revisions.get(host, 0)
 
     def is_forsaken(self, host: str, shard: Shard) -> bool:
         """Whether the host was declared lost and these VMs do not wait for it."""
@@ -75,6 +84,7 @@ class Division:
                 moved[rest] = (self.assignments.get(rest, NOTHING), new)
                 self.assignments[rest] = new
                 self._orders.note(rest, revision, new)
+                self._revisions[rest] = revision
             elif kind == "hosts":
                 self._take_host(rest, _read(HostRecord, change))
             elif (spec := keys.spec_of(change.key)) and change.value is not None:
@@ -91,6 +101,7 @@ class Division:
         before = self.hosts.get(host)
         self.hosts[host] = record
         if record.lost != (before is not None and before.lost):
+            self.ever_lost.add(host)
             self.on_verdict(record, record.lost)
 
     def _take_fleet(self, name: str, record: FleetRecord | None) -> None:

@@ -124,7 +124,7 @@ class World:
         self.over.set()
 
     def _may_run_twice(self, host: str, uid: str) -> bool:
-        return self.division.is_lost(host, uid)
+        return self.division.is_lost(host, uid) or self.division.may_not_know(host)
 
     def _on_revision(self, revision: int, changes: Sequence[Change]) -> None:
         for change in changes:
