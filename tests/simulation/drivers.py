@@ -80,6 +80,7 @@ class SimBehaviour(Behaviour):
         self.random = Random(f"{seed}/{host}/drivers")
         self.mood = WELL
         self.boot = 0
+        self._hanging: list[Process | None] = []  # whose calls do not come back
         self._ends: dict[tuple[str, int], float] = {}  # when what is begun on a VM will have ended
 
     async def perform(self, kind: StepKind, batch: Batch, act: Act) -> AsyncIterator[StepResult]:
@@ -102,11 +103,22 @@ class SimBehaviour(Behaviour):
         self._ends.clear()
         self._busy_until.clear()
 
+    @property
+    def well(self) -> bool:
+        """Whether nothing is wrong, and nothing still hangs from when something was."""
+        hangs = any(process is not None and not process.dead for process in self._hanging)
+        return self.mood is WELL and not hangs
+
     async def _suffer(self) -> None:
         if self.mood.broken:
             raise DriverError("the driver does not answer")
         if self.random.random() < self.mood.hang:
-            await asyncio.sleep(HANG_SECONDS)
+            process = PROCESS.get()
+            self._hanging.append(process)
+            try:
+                await asyncio.sleep(HANG_SECONDS)
+            finally:
+                self._hanging.remove(process)
 
     def _slowed(self, due: float) -> float:
         return (due - self.loop.now) * self.mood.slow

@@ -32,8 +32,10 @@ class Losses:
 
     def on_verdict(self, record: HostRecord, lost: bool) -> None:
         """The host's record says so from this revision on."""
-        asked = record.id in self._operator.declared
-        if not lost or asked:
+        declared = self._operator.declared
+        if not lost:
+            declared.discard(record.id)
+        if not lost or record.id in declared:
             self._by_time.pop(record.id, None)
             return
         now = self._clock()
@@ -43,7 +45,9 @@ class Losses:
         recent = {
             host
             for host, at in self._by_time.items()
-            if at > now - self._settings.window and self._division.hosts[host].lost
+            if at > now - self._settings.window
+            and self._division.hosts[host].lost
+            and host not in declared
         }
         rack = record.labels.get(self._settings.rack_label, "")
         self._check(recent, rack, self._settings.rack_share)

@@ -80,7 +80,7 @@ class Operator:
         self.controllers = controllers
         self.note = note
         self.wishes: dict[str, Wishes] = {}
-        self.declared: set[str] = set()  # hosts that an operator ever called lost
+        self.declared: set[str] = set()  # hosts that an operator has called lost
         self.breaker_held_until = 0.0
 
     def leading(self) -> tuple[Controller, Leading] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from fleet_controller.store.keys import LEADER
 from tests.simulation.controllers import Controller
-from tests.simulation.drivers import WELL
 from tests.simulation.etcd import ETCD
 from tests.simulation.machine import Machine
 from tests.simulation.world import LOOK_SECONDS, World
@@ -47,7 +46,7 @@ class Returns:
         return (
             process is not None
             and process.runs
-            and machine.behaviour.mood is WELL
+            and machine.behaviour.well
             and not machine.disk.full
             and all(
                 one.process is not None
