@@ -223,7 +223,7 @@ SEEDED: tuple[SeededBug, ...] = (
     SeededBug(
         "watch resumed one revision late",
         ((LeaderKey, "follow", _LateResume.follow),),
-        ("kill_controller", "controller_down", "lease_ends"),
+        ("controller_down", "compact"),
         controllers=2,
     ),
     SeededBug(

@@ -11,7 +11,7 @@ from tests.simulation.world import LOOK_SECONDS, World
 
 # Without a leader though somebody could lead: longer than the life of a lease, the wait for a
 # store that answered nobody, and a start.
-LEADERLESS_SECONDS = 25.0
+LEADERLESS_SECONDS = 15.0
 
 
 # A host that is back gives up what others run by now, within so many seconds in which nothing
