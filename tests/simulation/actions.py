@@ -362,12 +362,17 @@ def _store_storm(world: World, act: Act) -> End:
     return end
 
 
-def _hold_back(world: World, act: Act) -> None:
+def _hold_back(world: World, act: Act) -> End:
     """A few of the next transactions arrive when nobody waits for them any more."""
     weather = world.store_weather
     weather.held_back = 1 + int(act.much * 3)
     weather.let_pass = int(act.which * 4)
     weather.held_seconds = act.seconds
+
+    def end() -> None:
+        weather.held_back = 0
+
+    return end
 
 
 def _store_down(world: World, act: Act) -> End:

@@ -57,7 +57,9 @@ class StoreWeather:
 
     @property
     def calm(self) -> bool:
-        return not (self.refuse or self.lose_request or self.lose_answer or self.lag)
+        return not (
+            self.refuse or self.lose_request or self.lose_answer or self.lag or self.held_back
+        )
 
 
 class Etcd(MemoryStore):
