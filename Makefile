@@ -40,12 +40,18 @@ bench: setup-dev
 
 ## make sim         play simulated clusters against faults: SEEDS=200 MINUTES=10 HOSTS=50 FIRST=seed
 SEEDS ?= 200
-MINUTES ?= 10
 FIRST ?=
 .PHONY: sim
 sim: setup-dev
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --minutes $(MINUTES) \
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --minutes $(or $(MINUTES),10) \
 		$(if $(HOSTS),--hosts $(HOSTS)) $(if $(FIRST),--first $(FIRST))
+
+## make chaos       kills, stops and partitions at random on real processes: MINUTES= SEED= HOSTS=
+MINUTES ?=
+SEED ?=
+.PHONY: chaos
+chaos: setup-dev
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(HOSTS),--hosts $(HOSTS))
 
 ## make proto       regenerate the committed stubs from proto/**/*.proto
 .PHONY: proto

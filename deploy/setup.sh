@@ -36,6 +36,7 @@ missing_packages() {
   has_venv || echo python3-venv
   has etcd || echo etcd-server
   [ "$kind" = dev ] || return 0
+  has etcdutl || has etcdctl || echo etcd-client
   has git || echo git
   has gcc || echo gcc libc6-dev
   has pkg-config || echo pkg-config

@@ -39,7 +39,13 @@ def _ranges(text: str) -> list[types.IndexRange]:
 
 
 def shard(
-    ranges: str, birth: int, *, generation: int = 1, on: bool = True, fleet: Fleet = SPV
+    ranges: str,
+    birth: int,
+    *,
+    generation: int = 1,
+    on: bool = True,
+    fleet: Fleet = SPV,
+    restart: int = 0,
 ) -> types.Shard:
     return types.Shard(
         fleet_uid=fleet.uid,
@@ -47,6 +53,7 @@ def shard(
         generation=generation,
         power=types.POWER_ON if on else types.POWER_OFF,
         birth=birth,
+        restart=restart,
     )
 
 
@@ -97,9 +104,14 @@ def clones(ranges: str, birth: int, generation: int = 1, fleet: Fleet = SPV) -> 
 
 
 def domains(
-    ranges: str, birth: int, phase: Phase, generation: int = 1, fleet: Fleet = SPV
+    ranges: str,
+    birth: int,
+    phase: Phase,
+    generation: int = 1,
+    fleet: Fleet = SPV,
+    restart: int = 0,
 ) -> DomainRun:
-    return DomainRun(kin(birth, generation, fleet), parse_ranges(ranges), phase)
+    return DomainRun(kin(birth, generation, fleet), parse_ranges(ranges), phase, restart)
 
 
 def existing(*runs: CloneRun | DomainRun) -> Snapshot:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
@@ -56,9 +57,13 @@ class ObedientAgent(ScriptedAgent):
         self._world = world
         self._random = random
         self.term = (0, 0)
-        self.births: dict[Vm, int] = {}
+        self.births: dict[Vm, int] = {}  # of those that are defined, running or not
+        self.restarts: dict[Vm, int] = {}  # for which value each was last started
+        self.broken: set[int] = set()  # generations whose VMs fail to start
         self._generations: dict[Vm, int] = {}
         self._assignment = types.Assignment()
+        self.orphaned: set[Vm] = set()  # those it has and no ledger knows of
+        self.knows_observers = True  # False: an agent of an older release
         # What it says beside its states, and whether it keeps acknowledgements to itself.
         self.problems: list[wire.Problem] = []
         self.orphans: list[wire.Orphans] = []
@@ -70,11 +75,27 @@ class ObedientAgent(ScriptedAgent):
         return self._assignment
 
     def open(self, first: wire.WatchRequest) -> Stream:
-        self._hear(first.term)
+        observed = first.observe and self.knows_observers
+        if not observed:
+            self._hear(first.term)
         self.speaks = False
         stream = super().open(first)
-        self._report(full=True)
+        self._report(full=True, **(self._for_observers() if observed else {}))
         return stream
+
+    def forget(self) -> None:
+        """Its ledger is gone: what it has is nobody's."""
+        self.term = self.epoch = (0, 0)
+        self._assignment = types.Assignment()
+        self.orphaned = set(self.births)
+
+    def _for_observers(self) -> dict[str, Any]:
+        generation, revision = self.term
+        return {
+            "fleets": self._assignment.fleets,
+            "specs": self._assignment.specs,
+            "term": types.Term(store_generation=generation, revision=revision),
+        }
 
     async def assign(self, request: wire.AssignRequest) -> wire.AssignResponse:
         await asyncio.sleep(self._random.uniform(0.0, 0.5))
@@ -87,6 +108,11 @@ class ObedientAgent(ScriptedAgent):
         self.epoch = epoch
         self._assignment = request.assignment
         self._obey()
+        self.orphaned -= {
+            (shard.fleet_uid, index)
+            for shard in request.assignment.shards
+            for index in ranges_of(shard.ranges)
+        }
         if self.streams:
             self._report()
         return wire.AssignResponse(epoch=request.epoch)
@@ -107,15 +133,30 @@ class ObedientAgent(ScriptedAgent):
             for shard in self._assignment.shards
             for index in ranges_of(shard.ranges)
         }
+        on = {
+            (shard.fleet_uid, index): shard.restart
+            for shard in self._assignment.shards
+            if shard.power == types.POWER_ON and shard.generation not in self.broken
+            for index in ranges_of(shard.ranges)
+        }
         for vm, birth in list(self.births.items()):
             replaced = vm in wanted and wanted[vm][0] > birth
             if replaced or self._is_buried(vm, birth, wanted):
-                self._world.stop(vm, self.host_id)
+                self._stop(vm)
                 del self.births[vm], self._generations[vm]
+            elif vm in wanted and on.get(vm, -1) != self.restarts.get(vm):
+                self._stop(vm)
         for vm, (birth, generation) in wanted.items():
             if vm not in self.births:
-                self._world.start(vm, self.host_id)
                 self.births[vm], self._generations[vm] = birth, generation
+        for vm in on.keys() - self.restarts.keys():
+            self._world.start(vm, self.host_id)
+            self.restarts[vm] = on[vm]
+
+    def _stop(self, vm: Vm) -> None:
+        if vm in self.restarts:
+            self._world.stop(vm, self.host_id)
+            del self.restarts[vm]
 
     def _is_buried(self, vm: Vm, birth: int, wanted: dict[Vm, tuple[int, int]]) -> bool:
         if vm in wanted and wanted[vm][0] == birth:
@@ -127,18 +168,28 @@ class ObedientAgent(ScriptedAgent):
             for stone in self._assignment.tombstones
         )
 
-    def _report(self, full: bool = False) -> None:
+    def _forgotten(self) -> list[wire.Orphans]:
+        return [
+            wire.Orphans(
+                fleet_uid=uid,
+                birth=self.births[uid, index],
+                ranges=[types.IndexRange(start=index, stop=index + 1)],
+            )
+            for uid, index in sorted(self.orphaned)
+            if (uid, index) in self.births
+        ]
+
+    def _report(self, full: bool = False, **more: Any) -> None:
         kinds: dict[tuple[str, int, int], list[int]] = defaultdict(list)
         for (uid, index), birth in self.births.items():
             kinds[uid, self._generations[uid, index], birth].append(index)
-        running = types.VM_STATE_RUNNING
         self.send(
             full=full,
             converged=True,
             released=[] if self.holds_back else [stone.id for stone in self._assignment.tombstones],
             problems=self.problems,
             problems_set=True,
-            orphans=self.orphans,
+            orphans=[*self.orphans, *self._forgotten()],
             orphans_set=True,
             shards=[
                 wire.ShardReport(
@@ -146,13 +197,23 @@ class ObedientAgent(ScriptedAgent):
                     generation=generation,
                     birth=birth,
                     runs=[
-                        wire.StateRun(start=start, states=bytes([running] * (stop - start)))
+                        wire.StateRun(
+                            start=start,
+                            states=bytes(self._state((uid, i)) for i in range(start, stop)),
+                        )
                         for start, stop in IndexSet.of(indices).ranges
                     ],
                 )
                 for (uid, generation, birth), indices in kinds.items()
             ],
+            **more,
         )
+
+    def _state(self, vm: Vm) -> int:
+        if vm in self.restarts:
+            return types.VM_STATE_RUNNING
+        failed = self._generations[vm] in self.broken
+        return types.VM_STATE_FAILED if failed else types.VM_STATE_DEFINED
 
 
 class Network(FakeDialer):

@@ -95,6 +95,7 @@ class Agent:
         self._turn = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
         self._streams: list[tuple[Order, Reports]] = []
+        self._observers: list[Reports] = []
         self._driver_failures = 0
         self._began = clock()
         self._contact: float | None = None  # when a controller was heard last
@@ -176,15 +177,36 @@ class Agent:
             self._on_watched(True)
         return reports
 
+    def open_observation(self, pace: Pace) -> Reports:
+        """As `open_reports`, for a reader that commands nothing, whatever its term: nobody else's
+        stream ends for it, and the host still looks for a controller. It is heard of one."""
+        self._note_contact()
+        reports = Reports(self.board, pace, self._clock, self._tell_observer)
+        self._observers.append(reports)
+        return reports
+
     def close_reports(self, reports: Reports) -> None:
         reports.close()
         self._note_contact()
+        was_watched = bool(self._streams)
         self._streams = [one for one in self._streams if one[1] is not reports]
+        self._observers = [one for one in self._observers if one is not reports]
         limit = shortest_limit(self.assignment)
-        if limit is not None and not self._streams:
+        if limit is not None and not self._is_held:
             self._interrupt(limit)
-        if self._on_watched is not None and not self._streams:
+        if self._on_watched is not None and was_watched and not self._streams:
             self._on_watched(False)
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether a controller holds a stream of reports."""
+        return bool(self._streams or self._observers)
+
+    def _tell_observer(self, report: wire.Report) -> None:
+        assignment = types.Assignment.FromString(self._orders.record.assignment)
+        report.fleets.extend(assignment.fleets)
+        report.specs.extend(assignment.specs)
+        report.term.store_generation, report.term.revision = self.term
 
     async def _whole(self, act: Coroutine[Any, Any, T]) -> T:
         """Done to its end though the caller be cancelled: what is in the ledger is obeyed."""
@@ -219,7 +241,7 @@ class Agent:
 
     def _silent(self) -> float | None:
         """Seconds without a controller; a stream that one holds is its word."""
-        if self._streams:
+        if self._is_held:
             return 0.0
         return None if self._contact is None else self._clock() - self._contact
 
@@ -262,7 +284,7 @@ class Agent:
             async with asyncio.timeout(None) as self._round:
                 # What is under way then would go on starting what is to be stopped.
                 changes_in = self._leave().changes_in
-                if changes_in is not None and not self._streams:
+                if changes_in is not None and not self._is_held:
                     self._round.reschedule(asyncio.get_running_loop().time() + changes_in)
                 await self._converge()
         except TimeoutError:

@@ -95,12 +95,7 @@ class AgentApi(RpcsNotOffered):
         first = await anext(aiter(request_iterator), None)
         if first is None:
             return
-        term = order_of(first.term)
-        try:
-            await self._agent.heard(term)
-        except _REFUSED as error:
-            await _refuse(context, error)
-        reports = self._agent.open_reports(term, Pace.of(first.pace))
+        reports = await self._opened(first, context)
         try:
             async with asyncio.TaskGroup() as group:
                 following = group.create_task(_follow_pace(request_iterator, reports))
@@ -108,8 +103,18 @@ class AgentApi(RpcsNotOffered):
                 following.cancel()
         finally:
             self._agent.close_reports(reports)
-        if term < self._agent.term:
+        if not first.observe and order_of(first.term) < self._agent.term:
             await _refuse(context, StaleTerm("a newer leader watches this host"))
+
+    async def _opened(self, first: wire.WatchRequest, context: Context) -> Reports:
+        if first.observe:
+            return self._agent.open_observation(Pace.of(first.pace))
+        term = order_of(first.term)
+        try:
+            await self._agent.heard(term)
+        except _REFUSED as error:
+            await _refuse(context, error)
+        return self._agent.open_reports(term, Pace.of(first.pace))
 
     # As Watch.
     async def Console(  # type: ignore[override]

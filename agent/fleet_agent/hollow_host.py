@@ -53,6 +53,7 @@ class HollowSettings:
     boot_id: str
     agent: AgentSettings
     announce: AnnounceSettings
+    address: str = LOOPBACK  # on which they serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class HollowHost:
         self.id = host_id(number)
         self._remembered = remembered
         self._ports = around.ports
+        self._address = settings.address
         behaviour = Behaviour.of(settings.profile, settings.seed, self.id)
         storage = HollowStorage(behaviour)
         self.drivers = (storage, HollowHypervisor(behaviour, settings.per_host))
@@ -129,17 +131,17 @@ class HollowHost:
     def listen(self) -> Remembered:
         """On the remembered port, or on another one if that is taken. Raises CannotListen."""
         port = self._listen_somewhere()
-        self._announcer.announce_anew(f"{LOOPBACK}:{port}")
+        self._announcer.announce_anew(f"{self._address}:{port}")
         self._remembered = Remembered(port, self._remembered.incarnation)
         return self._remembered
 
     def _listen_somewhere(self) -> int:
         port = self._remembered.port
-        if not port or not is_free(port):
+        if not port or not is_free(port, self._address):
             port = next(self._ports)
         while True:
             try:
-                return self._server.listen(f"{LOOPBACK}:{port}")
+                return self._server.listen(f"{self._address}:{port}")
             except CannotListen:
                 if not port:
                     raise

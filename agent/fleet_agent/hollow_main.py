@@ -30,7 +30,7 @@ from fleet_agent.hollow_host import (
     host_id,
 )
 from fleet_agent.hollow_listing import ListingServer
-from fleet_agent.loopback import free_ports
+from fleet_agent.loopback import LOOPBACK, free_ports
 from fleet_agent.runner import RunnerSettings
 from fleet_agent.serving import CannotListen, SharedServices
 
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "--hosts", required=True, type=host_range, metavar="FIRST-LAST", help="or a count"
     )
     made.add_argument("--per-host", type=count, default=250, metavar="VMS")
+    made.add_argument("--address", default=LOOPBACK, help="on which its hosts serve")
     made.add_argument("--profile", default="instant", help="instant, dom0 or a TOML file")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--certificates", required=True, type=Path, metavar="FOLDER")
@@ -132,6 +133,7 @@ async def run(options: argparse.Namespace) -> None:
     settings = HollowSettings(
         certificates=options.certificates,
         endpoints=tuple(options.endpoints.split(",")),
+        address=options.address,
         per_host=options.per_host,
         profile=load_profile(options.profile),
         seed=options.seed,
@@ -148,7 +150,9 @@ async def run(options: argparse.Namespace) -> None:
         gate=asyncio.Semaphore(ANNOUNCE_AT_ONCE),
         services=SharedServices(),
         # The processes of one sandbox begin side by side, those of another elsewhere.
-        ports=free_ports(zlib.crc32(options.endpoints.encode()) / 2.0**32, options.hosts[0] - 1),
+        ports=free_ports(
+            zlib.crc32(options.endpoints.encode()) / 2.0**32, options.hosts[0] - 1, options.address
+        ),
     )
     await around.services.serving()
     memory = Memory(options.state)

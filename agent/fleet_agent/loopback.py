@@ -1,4 +1,4 @@
-"""Ports on the loopback that stay one's own over a restart.
+"""Ports, on the loopback or another address of this machine, that stay one's own over a restart.
 
 A port that the kernel picks is of the range from which it also picks those of outgoing
 connections: while its process is down somebody else's connection may take it. So hollow hosts
@@ -19,7 +19,7 @@ _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _EPHEMERAL = 32_768
 
 
-def free_ports(share: float, skip: int = 0) -> Iterator[int]:
+def free_ports(share: float, skip: int = 0, address: str = LOOPBACK) -> Iterator[int]:
     """Ports nobody listens on, each once, from a place that `share` in [0, 1) chooses, and so
     many further on; then 0, for ever: any port.
 
@@ -29,18 +29,18 @@ def free_ports(share: float, skip: int = 0) -> Iterator[int]:
     begin = int(share * count) + skip
     for step in range(count):
         port = LOWEST + (begin + step) % count
-        if is_free(port):
+        if is_free(port, address):
             yield port
     while True:
         yield 0
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, address: str = LOOPBACK) -> bool:
     """Whether one could listen on it; connections of an earlier process do not count."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((address, port))
         except OSError:
             return False
         return True

@@ -111,8 +111,6 @@ async def run(asked: Settings) -> None:
         await agent.open()
         stirred = Alarm()
         doctor = open_doctor(asked, drivers, agent, stirred.ring)
-        # Before anything is announced: nobody is to place what this host would not bear.
-        agent.set_facts(await bound_by_limits(agent.facts, doctor, agent.facts))
         services = SharedServices()
         sampling = Sampling(drivers.sampler, time.monotonic)
         api = AgentApi(
@@ -137,7 +135,11 @@ async def run(asked: Settings) -> None:
         try:
             facts_kept = keep_facts(asked, drivers, doctor, agent, announcer, stirred)
             beside = (facts_kept, *(job() for job in drivers.beside))
-            await serve(agent, announcer, server, services, beside)
+
+            async def bound() -> None:
+                agent.set_facts(await bound_by_limits(agent.facts, doctor, agent.facts))
+
+            await serve(agent, announcer, server, services, bound, beside)
         finally:
             doctor.close()
             await drivers.close()
@@ -148,14 +150,20 @@ async def serve(
     announcer: Announcer,
     server: AgentServer,
     services: SharedServices,
+    bound: Callable[[], Coroutine[Any, Any, None]],
     beside: Iterable[Coroutine[Any, Any, None]],
 ) -> None:
+    """Until SIGTERM or SIGINT. `bound` ends when the host's limits are known."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     systemd = sdnotify.SystemdNotifier()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(job) for job in (agent.run(), announcer.run(), *beside)]
+        tasks = [group.create_task(agent.run())]
+        # What runs is looked at meanwhile, but nothing is announced: nobody is to place what this
+        # host would not bear.
+        await bound()
+        tasks += [group.create_task(job) for job in (announcer.run(), *beside)]
         await server.start()
         await services.serving()
         systemd.notify("READY=1")

@@ -43,8 +43,16 @@ SETTLE = 0.02
 class Reports:
     """The reports of one stream. Detach with close()."""
 
-    def __init__(self, board: Board, pace: Pace, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        pace: Pace,
+        clock: Callable[[], float],
+        tell_more: Callable[[agent.Report], None] | None = None,
+    ) -> None:
+        """`tell_more` adds to a full report what only observers are told."""
         self._board = board
+        self._tell_more = tell_more
         self._pace = pace
         self._clock = clock
         self._alarm = Alarm()
@@ -168,6 +176,8 @@ class Reports:
         self._add_orphans(report)
         report.released.extend(sorted(board.released))
         report.facts.CopyFrom(board.facts)
+        if self._tell_more is not None:
+            self._tell_more(report)
         return report
 
     def _delta(self) -> agent.Report:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fleet.ranges import EMPTY, IndexSet
@@ -214,7 +214,7 @@ def batch_of(assignment: Assignment, kin: Kin, indices: IndexSet, mark: Mark) ->
     """A removal's spec may no longer be part of the assignment, and is not needed."""
     fleet = assignment.fleets[kin.fleet_uid]
     spec = assignment.specs.get((kin.fleet_uid, kin.generation)) or types.FleetSpec()
-    return Batch(fleet, kin, spec, mark, indices)
+    return Batch(fleet, kin, spec, mark, indices, assignment.restarts(kin))
 
 
 class _Pipeline:
@@ -307,7 +307,7 @@ class _Pipeline:
         batch = self._batch
         if indices.ranges == batch.indices.ranges:
             return batch
-        return Batch(batch.fleet, batch.kin, batch.spec, batch.mark, indices)
+        return replace(batch, indices=indices)
 
     def _trace(self, kind: StepKind, indices: IndexSet) -> None:
         step = self._steps[kind]

@@ -40,6 +40,20 @@ def status(reign: Reign, name: str) -> cluster.StatusResponse:
         hosts=host_counts(reign),
         oldest_report_seconds=reign.links.silence(),
         breaker=breaker(reign),
+        freeze=freeze_status(reign),
+    )
+
+
+def freeze_status(reign: Reign) -> cluster.FreezeStatus | None:
+    """None while changes are taken."""
+    if reign.frozen is None:
+        return None
+    return cluster.FreezeStatus(
+        reason=reign.frozen.reason,
+        since_unix=reign.frozen.since,
+        hosts_ahead=len(reign.ahead()),
+        hosts_unseen=len(reign.state.hosts.keys() - reign.inventory.hosts.keys()),
+        store_generation=reign.state.meta.generation,
     )
 
 
@@ -47,7 +61,6 @@ def fleet_status(reign: Reign, fleet: FleetRecord) -> cluster.FleetStatus:
     vector = reign.observed.vectors[fleet.uid]
     counts = vector.counts()
     releasing = reign.observed.releasing[fleet.uid]
-    running = counts[RUNNING]
     counts[STOPPING] += releasing
     unplaced = max(0, fleet.total - vector.placed)
     plan = reign.plans.get(fleet.name)
@@ -72,9 +85,38 @@ def fleet_status(reign: Reign, fleet: FleetRecord) -> cluster.FleetStatus:
         changed_by=fleet.changed_by,
         orphans=orphans,
         hosts_used=reign.observed.users[fleet.uid],
-        converged=running == fleet.total == vector.placed and not releasing,
+        converged=vector.as_wanted == fleet.total == vector.placed and not releasing,
+        powered_off=vector.powered_off,
+        rollout=rollout_status(reign, fleet),
         duplicates=sum(counts.get(fleet.uid, 0) for counts in reign.duplicates.values()),
         on_lost_hosts=sum(_assigned(reign, host_id, fleet.uid) for host_id in reign.state.lost),
+    )
+
+
+def rollout_status(reign: Reign, fleet: FleetRecord) -> cluster.RolloutStatus | None:
+    """The fleet's last rollout; None when there never was one."""
+    record = reign.state.rollouts.get(fleet.uid)
+    if record is None:
+        return None
+    vector, target = reign.observed.vectors[fleet.uid], record.to_generation
+    placed, _ = vector.by_generation().get(target, (0, 0))
+    running = vector.of_generation(target, RUNNING)
+    failed = vector.of_generation(target, FAILED)
+    off = vector.off_of_generation(target)
+    progress = reign.last_pass.progress.get(fleet.uid) if record.open else None
+    return cluster.RolloutStatus(
+        fleet=fleet.name,
+        from_generation=record.from_generation,
+        to_generation=target,
+        done=running + off,
+        left=vector.placed - placed,
+        state=record.state,
+        changing=placed - running - off - failed,
+        failed=failed,
+        wave=progress.wave if progress else "",
+        message=record.why or (progress.message if progress else ""),
+        since_unix=record.since_unix,
+        actor=record.actor,
     )
 
 
@@ -217,7 +259,7 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
     if record is None:
         raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
     seen = reign.observed.host(host_id)
-    request = reign.assignment_for(host_id)
+    request = reign.assignment_message(host_id)
     generation, revision = seen.epoch
     capacity = record.capacity
     return cluster.HostDetail(
@@ -302,7 +344,8 @@ def vm(reign: Reign, request: cluster.GetVmRequest) -> cluster.VmDetail:
     detail = cluster.VmDetail(fleet=fleet_identity(fleet.identity), index=request.index)
     for host_id, record in reign.state.assignments.items():
         for shard in record.shards:
-            if shard.fleet == fleet.uid and request.index in shard.ranges:
+            here = shard.fleet == fleet.uid and request.index in shard.ranges
+            if here and not (shard.staged and detail.host):  # it runs where it is not staged
                 detail.host = host_id
                 detail.generation, detail.birth = shard.generation, shard.birth
     if detail.host:

@@ -73,7 +73,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
             changed=done.spec is not None and not done.created,
         )
 
-    @asks(READERS)
+    @asks(READERS, recalls=True)
     async def ListFleets(
         self, leading: Leading, request: cluster.ListFleetsRequest, peer: Peer
     ) -> cluster.ListFleetsResponse:
@@ -109,7 +109,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         except Exception as error:
             await abort(context, refusal_of(error))
 
-    @asks(READERS)
+    @asks(READERS, recalls=True)
     async def Status(
         self, leading: Leading, request: cluster.StatusRequest, peer: Peer
     ) -> cluster.StatusResponse:
@@ -130,13 +130,13 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         except Exception as error:
             await abort(context, refusal_of(error))
 
-    @asks(READERS)
+    @asks(READERS, recalls=True)
     async def ListHosts(
         self, leading: Leading, request: cluster.ListHostsRequest, peer: Peer
     ) -> cluster.ListHostsResponse:
         return answers.hosts(leading.reign, request)
 
-    @asks(READERS)
+    @asks(READERS, recalls=True)
     async def GetHost(
         self, leading: Leading, request: cluster.GetHostRequest, peer: Peer
     ) -> cluster.HostDetail:
@@ -149,7 +149,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         await leading.operations.cordon(request.id, request.cordoned, str(peer))
         return answers.host_summary(leading.reign, request.id)
 
-    @asks(READERS)
+    @asks(READERS, recalls=True)
     async def ListVms(
         self, leading: Leading, request: cluster.ListVmsRequest, peer: Peer
     ) -> cluster.ListVmsResponse:
@@ -158,13 +158,13 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         answer.server_seconds = time.perf_counter() - started
         return answer
 
-    @asks(READERS)
+    @asks(READERS, recalls=True)
     async def GetVm(
         self, leading: Leading, request: cluster.GetVmRequest, peer: Peer
     ) -> cluster.VmDetail:
         return answers.vm(leading.reign, request)
 
-    @asks(READERS)
+    @asks(READERS, recalls=True)
     async def ListEvents(
         self, leading: Leading, request: cluster.ListEventsRequest, peer: Peer
     ) -> cluster.ListEventsResponse:
@@ -172,16 +172,21 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         limit = min(request.limit or _EVENT_PAGE, answers.MAX_PAGE)
         wait = min(request.wait_ms, _LONGEST_WAIT_MS) / 1000
         seen = log.pulse.version
-        events, dropped = log.after(request.after, limit, request.fleet, request.host)
-        if not events and wait:
+        page = log.page(request.after, limit, request.fleet, request.host)
+        if not page.events and wait:
             try:
                 async with asyncio.timeout(wait):
                     await log.pulse.after(seen)
             except TimeoutError:
-                dropped = False
-            events, dropped = log.after(request.after, limit, request.fleet, request.host)
-        following = events[-1].cursor if events else request.after
-        return cluster.ListEventsResponse(events=events, next=following, truncated=dropped)
+                pass
+            page = log.page(request.after, limit, request.fleet, request.host)
+        return cluster.ListEventsResponse(
+            events=page.events,
+            next=page.following,
+            truncated=page.dropped or page.former,
+            former_leader=page.former,
+            begins_unix=log.begins,
+        )
 
     @asks((Role.AGENT,))
     async def Announce(
@@ -196,6 +201,9 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         answer.durable = leading.reign.durable
         if answer.HasField("breaker"):
             answer.breaker.waiting_hosts = leading.verdicts.waiting
+        past = self.replica.past()
+        if past is not None and past.leading is leading:
+            answer.read_only, answer.as_of_seconds = past.reason, past.seconds
         answer.server_seconds = time.perf_counter() - started
         return answer
 

@@ -50,8 +50,9 @@ class AssignmentMessages:
                     fleet_uid=shard.fleet,
                     ranges=wire_ranges(shard.ranges),
                     generation=shard.generation,
-                    power=_POWER[shard.power],
+                    power=_POWER[shard.power and not shard.staged],
                     birth=shard.birth,
+                    restart=shard.restart,
                 )
                 for shard in record.shards
             ],

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from fleet_controller.state import ClusterState
 from fleet_controller.store.codec import encode
-from fleet_controller.store.keys import META
+from fleet_controller.store.keys import AUDIT, FREEZE, HOSTS, META
 from fleet_controller.store.port import (
     MAX_TXN_BYTES,
     MAX_TXN_OPS,
@@ -36,8 +36,16 @@ MAX_WRITES = MAX_TXN_OPS - 2
 _IN_FLIGHT = 3
 
 
+# What may be written while changes are frozen: hosts announce themselves, and why it is so.
+_WHILE_FROZEN = (HOSTS, AUDIT, FREEZE, META)
+
+
 class Outdated(Exception):
     """What was decided no longer fits the store; the state has been read anew."""
+
+
+class Frozen(Outdated):
+    """Changes are frozen: nothing but recovery decides anything now."""
 
 
 class Committer:
@@ -54,8 +62,9 @@ class Committer:
         self._settling = asyncio.Lock()
         self.transactions = 0
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def write(self, writes: Sequence[Write], *, thawing: bool = False) -> None:
         """All writes, as few transactions as will hold them. Raises Outdated, StoreError.
+        `thawing`: by recovery, which alone changes things while changes are frozen.
 
         None is abandoned because another failed; those not begun by then are not.
         """
@@ -66,7 +75,7 @@ class Committer:
             async with gate:
                 if not failures:
                     try:
-                        await self.write_one(part)
+                        await self.write_one(part, thawing=thawing)
                     except Exception as error:
                         failures.append(error)
 
@@ -76,10 +85,12 @@ class Committer:
         if failures:
             raise failures[0]
 
-    async def write_one(self, writes: Sequence[Write]) -> None:
+    async def write_one(self, writes: Sequence[Write], *, thawing: bool = False) -> None:
         """One transaction. Raises Outdated, StoreError; UnknownOutcome only where the store
         could not be asked afterwards."""
         self._alive()
+        if self._state.freeze and not thawing:
+            refuse_while_frozen(writes, self._state.freeze.reason)
         if self._in_doubt:
             await self._settle()
             raise Outdated("this was decided while an earlier write was in doubt")
@@ -138,6 +149,13 @@ class Committer:
             if not result.applied:
                 raise Outdated("the store has changed since it was last read")
             self._in_doubt = False
+
+
+def refuse_while_frozen(writes: Sequence[Write], reason: str) -> None:
+    """Raises Frozen for what must wait."""
+    for write in writes:
+        if not write.key.startswith(_WHILE_FROZEN):
+            raise Frozen(f"changes are frozen: {reason}")
 
 
 def parts(writes: Sequence[Write]) -> list[list[Write]]:

@@ -1,18 +1,36 @@
 """What happened, in order, for people: a bounded list in the leader's memory.
 
-Cursors grow by one; they begin at the time of the leader's start in microseconds, so that a
-reader's cursor from an earlier leader is below all of the next one's.
+Cursors grow by one within a leadership. Each leadership's begin at its term, which grows from
+leader to leader, so that a cursor says which leader gave it: a reader who comes with one of a
+former leader's goes on with the first event of this one, and is told that what the former one
+told later is not here.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.pulse import Pulse
 
 KEPT = 10_000
+# Cursors of one leadership. A term times this stays below 2^53, which JSON's readers keep exact,
+# for 8 thousand million revisions; what goes beyond a million events is told of the next term,
+# and costs clarity no more.
+CURSORS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`following`: the cursor to go on from. `dropped`: some events after the reader's cursor are
+    no longer kept. `former`: the cursor is of another leader."""
+
+    events: list[cluster.Event]
+    following: int
+    dropped: bool = False
+    former: bool = False
 
 
 class EventLog:
@@ -21,8 +39,20 @@ class EventLog:
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
         self._events: deque[cluster.Event] = deque(maxlen=KEPT)
-        self._last = int(wall() * 1_000_000)
+        self._term = 0
+        self._last = self._first = 0  # cursors of this leadership's events: after the one, up to
+        self.begins = wall()
         self.pulse = Pulse()
+
+    def begin(self, term: int) -> bool:
+        """A leadership of this term: a revision of the store, higher than any term before it.
+        False, and nothing changes, where it was begun before."""
+        if term == self._term:
+            return False
+        self._term = term
+        self._last = self._first = max(self._last, term * CURSORS)
+        self.begins = self._wall()
+        return True
 
     def now(self) -> float:
         """Seconds since 1970, as events are dated."""
@@ -49,15 +79,27 @@ class EventLog:
     def after(
         self, cursor: int, limit: int, fleet: str, host: str
     ) -> tuple[list[cluster.Event], bool]:
-        """Events past a cursor that match, oldest first; with 0, the newest `limit`. The second
-        value: some between the cursor and the first one kept have been dropped."""
+        """The events of a page, and whether some after the cursor are not there."""
+        page = self.page(cursor, limit, fleet, host)
+        return page.events, page.dropped or page.former
+
+    def page(self, cursor: int, limit: int, fleet: str, host: str) -> Page:
+        """Events past a cursor that match, oldest first; with 0, the newest `limit`."""
+        former = bool(cursor) and not self._first <= cursor <= self._last
+        # A higher one is from before the store was set back: all of this leader's are news.
+        floor = self._first if cursor > self._last else cursor
         matching = [
             event
             for event in self._events
-            if event.cursor > cursor
+            if event.cursor > floor
             and (not fleet or event.fleet == fleet)
             and (not host or event.host == host)
         ]
+        events = matching[:limit] if cursor else matching[-limit:]
+        cut = bool(cursor) and len(events) < len(matching)
+        following = events[-1].cursor if cut else self._last
+        return Page(events, following, not former and self._dropped(cursor), former)
+
+    def _dropped(self, cursor: int) -> bool:
         full = len(self._events) == KEPT
-        dropped = bool(cursor and full and self._events[0].cursor > cursor + 1)
-        return (matching[:limit] if cursor else matching[-limit:]), dropped
+        return bool(cursor and full and self._events[0].cursor > cursor + 1)

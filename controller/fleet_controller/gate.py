@@ -9,8 +9,17 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from fleet.transport import TAKEN_METADATA, Peer, Refusal, Role, abort, peer_of
-from fleet_controller.commit import Outdated
+from fleet.transport import (
+    CALLER_METADATA,
+    READ_ONLY_METADATA,
+    TAKEN_METADATA,
+    Peer,
+    Refusal,
+    Role,
+    abort,
+    peer_of,
+)
+from fleet_controller.commit import Frozen, Outdated
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.leader import LeadershipLost
 from fleet_controller.replica import Leading, NotLeading, Replica
@@ -33,8 +42,19 @@ _CODES = {
     Reason.NO_FLEET_NUMBER: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DUPLICATE_HOST: grpc.StatusCode.ALREADY_EXISTS,
     Reason.HOST_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.HOST_NOT_LOST: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.HOST_LOST: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.HOST_IN_USE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.DRAIN_CANCELLED: grpc.StatusCode.ABORTED,
+    Reason.NO_SUCH_GENERATION: grpc.StatusCode.NOT_FOUND,
+    Reason.NOTHING_TO_CHANGE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.ROLLOUT_UNDER_WAY: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.ROLLOUT_STATE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.HOST_LIVE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    Reason.NOT_DURABLE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.CHANGES_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NOT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -46,13 +66,9 @@ class Gated(Protocol):
 
 def caller(context: Context, roles: tuple[Role, ...]) -> Peer:
     """Who calls. Raises Refusal when the certificate does not entitle to it."""
-    peer = peer_of(context.auth_context())
+    peer = caller_of(context)
     if peer is None:
-        raise Refusal(
-            grpc.StatusCode.UNAUTHENTICATED,
-            "NO_ROLE",
-            "the certificate names no role: make one with 'fleetctl certs user'",
-        )
+        raise nobody()
     if peer.role not in roles:
         wanted = " or ".join(roles)
         raise Refusal(
@@ -60,6 +76,26 @@ def caller(context: Context, roles: tuple[Role, ...]) -> Peer:
             "NOT_ALLOWED",
             f"{peer} may not do this; it takes the role {wanted}",
         )
+    return peer
+
+
+def nobody() -> Refusal:
+    """For a certificate without a role."""
+    return Refusal(
+        grpc.StatusCode.UNAUTHENTICATED,
+        "NO_ROLE",
+        "the certificate names no role: make one with 'fleetctl certs user'",
+    )
+
+
+def caller_of(context: Context) -> Peer | None:
+    """Who calls, or for whom another controller passes the call on; nobody else is believed about
+    whom it speaks for."""
+    peer = peer_of(context.auth_context())
+    if peer is not None and peer.role is Role.CONTROLLER:
+        for key, value in context.invocation_metadata() or ():
+            if key == CALLER_METADATA and (other := Peer.parse(str(value))):
+                return other
     return peer
 
 
@@ -94,6 +130,8 @@ def refusal_of(error: Exception) -> Refusal:
                 "STORE_UNAVAILABLE",
                 f"nothing was changed, the store cannot be written: {error}",
             )
+        case Frozen():
+            return Refusal(grpc.StatusCode.FAILED_PRECONDITION, Reason.CHANGES_FROZEN, str(error))
         case Outdated():
             return Refusal(
                 grpc.StatusCode.ABORTED, "BUSY", "others kept changing the same things; try again"
@@ -102,12 +140,13 @@ def refusal_of(error: Exception) -> Refusal:
 
 
 def asks(
-    roles: tuple[Role, ...],
+    roles: tuple[Role, ...], *, recalls: bool = False
 ) -> Callable[
     [Callable[[Any, Leading, Request, Peer], Awaitable[Response]]],
     Callable[[Any, Request, Context], Awaitable[Response]],
 ]:
-    """A method that the leader answers to callers of these roles."""
+    """A method that the leader answers to callers of these roles. `recalls`: while there is none,
+    whoever led last answers it from what it knew, and says so."""
 
     def gate(
         method: Callable[[Any, Leading, Request, Peer], Awaitable[Response]],
@@ -116,13 +155,26 @@ def asks(
         async def gated(self: Gated, request: Request, context: Context) -> Response:
             try:
                 peer = caller(context, roles)
-                return await method(self, self.replica.leading(), request, peer)
+                leading = _leading_or_past(self.replica, context) if recalls else None
+                return await method(self, leading or self.replica.leading(), request, peer)
             except Exception as error:
                 await abort(context, refusal_of(error))
 
         return gated
 
     return gate
+
+
+def _leading_or_past(replica: Replica, context: Context) -> Leading:
+    """Raises NotLeading where there is neither."""
+    try:
+        return replica.leading()
+    except NotLeading:
+        if (past := replica.past()) is None:
+            raise
+        told = f"{past.seconds:.1f} {past.reason}".encode()
+        context.set_trailing_metadata(((READ_ONLY_METADATA, told),))
+        return past.leading
 
 
 @dataclass(frozen=True, slots=True)

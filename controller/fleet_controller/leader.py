@@ -117,6 +117,26 @@ class Election:
         holder = self._key.holder
         return (holder.replica, holder.address) if holder else None
 
+    @property
+    def holder(self) -> Holder | None:
+        """Who the key names, as far as is known."""
+        return self._key.holder
+
+    async def until_over(self, term: int) -> None:
+        """Until the key is known to name another term than this one, or nobody."""
+        await self._key.until(lambda: self._key.holder is None or self._key.holder.term != term)
+
+    async def until_changed(self) -> None:
+        """Until something else is known of the key."""
+        known = self._key.revision
+        await self._key.until(lambda: self._key.revision != known)
+
+    async def depose(self, holder: Holder) -> None:
+        """Revoke the lease of another replica's leadership. Where the store cannot be reached it
+        ends by itself."""
+        if self._key.holder == holder:
+            await self._resign(holder.lease)
+
     async def lead(self, work: Callable[[Leadership], Awaitable[None]]) -> None:
         """Campaign, run the work while leading, and again, until cancelled.
 

@@ -111,6 +111,7 @@ class Links:
         self._untried: set[str] = set()
         self._pace = pace_for(1)
         self._oldest = clock()
+        self.observe = False  # look at hosts whatever term they have heard; set before `run`
         self.links: dict[str, Link] = {}
         self.declining: set[str] = set()  # hosts that are there and do not take their assignment
         self.by_health: Counter[Health] = Counter()
@@ -217,7 +218,11 @@ class Links:
     async def _open(self, link: Link) -> wire.Report:
         link.connection = self._dialer.connect(link.host_id, link.address)
         link.heartbeat = self._pace.heartbeat
-        first = wire.WatchRequest(term=self._superior.term, pace=_wire_pace(self._pace))
+        first = wire.WatchRequest(
+            term=self._superior.term,
+            pace=_wire_pace(self._pace),
+            observe=self.observe,
+        )
         link.reports = link.connection.watch(first)
         return await link.reports.read()
 

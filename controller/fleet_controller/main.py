@@ -26,7 +26,9 @@ from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents_grpc import GrpcDialer
 from fleet_controller.api import ClusterApi
 from fleet_controller.events import EventLog
+from fleet_controller.forwarding import Forwarding, LeaderChannel
 from fleet_controller.leader import Election
+from fleet_controller.lookout import Lookout
 from fleet_controller.reign import ReignSettings, Surroundings
 from fleet_controller.replica import Replica
 from fleet_controller.settings import Settings, parse
@@ -76,33 +78,42 @@ async def _serve(settings: Settings, links: int) -> None:
             random=Random(),
             executor=executor,
             events=EventLog(time.time),
-            settings=ReignSettings(loss=settings.loss, quarantine=settings.quarantine),
+            settings=ReignSettings(
+                moves_at_once=settings.moves_at_once,
+                loss=settings.loss,
+                quarantine=settings.quarantine,
+            ),
         )
         election = Election(
             store, settings.replica, settings.advertise, _uptime, settings.lease_seconds
         )
         replica = Replica(settings.replica, election, around, lambda: str(uuid.uuid4()))
-        server, address = await _server(settings, identity, replica)
+        leader = LeaderChannel(identity)
+        server, address = await _server(settings, identity, replica, leader)
         try:
             _ready(settings, address)
-            await _until_stopped(replica, stop)
+            await _until_stopped(replica, Lookout(replica, leader), stop)
         finally:
             await server.stop(_GRACE_SECONDS)
+            await leader.close()
             await store.close()
 
 
-async def _until_stopped(replica: Replica, stop: asyncio.Event) -> None:
+async def _until_stopped(replica: Replica, lookout: Lookout, stop: asyncio.Event) -> None:
     """Raises CannotRun when the store has become another one, or holds what nobody understands:
     to go on without a record would be to place its VMs a second time."""
     try:
         async with asyncio.TaskGroup() as group:
             leading = group.create_task(replica.run())
+            looking = group.create_task(lookout.run())
             await stop.wait()
             sdnotify.SystemdNotifier().notify("STOPPING=1")
+            looking.cancel()
             leading.cancel()
     except* StoreReplaced as replaced:
         raise CannotRun(
-            f"{_first(replaced)}; start again to go on with the store as it is"
+            f"{_first(replaced)}; start again to go on with the store as it is: what hosts have "
+            "seen decides whether changes are frozen then"
         ) from None
     except* BrokenRecord as broken:
         raise CannotRun(f"{_first(broken)}; mend or delete it, and start again") from None
@@ -117,13 +128,14 @@ def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 async def _server(
-    settings: Settings, identity: Identity, replica: Replica
+    settings: Settings, identity: Identity, replica: Replica, leader: LeaderChannel
 ) -> tuple[grpc.aio.Server, str]:
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
+    forwarding = Forwarding(replica, leader, name, own=("Version",))
+    server = grpc.aio.server(interceptors=(forwarding,), options=SERVER_OPTIONS)
     add_ClusterServiceServicer_to_server(ClusterApi(replica), server)
     alive = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(alive, server)
-    name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
     await alive.set(name, health_pb2.HealthCheckResponse.SERVING)
     reflection.enable_server_reflection(
         (name, health.SERVICE_NAME, reflection.SERVICE_NAME), server

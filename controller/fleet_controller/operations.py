@@ -50,6 +50,11 @@ class Operations:
                 ]
                 if decided.meta:
                     writes.append(Put(keys.META, encode(decided.meta)))
+                writes.append(
+                    self._audited(
+                        "apply", actor, fleet=name, after=f"generation {fleet.generation}"
+                    )
+                )
                 await self._reign.committer.write_one(writes)
             return decided
 
@@ -76,7 +81,13 @@ class Operations:
             changes.check_scale(scaling, partial, token)
             self._reign.committer.refuse_if_past(revision)
             fleet = scaling.fleet
-            writes: list[Write] = [Put(keys.fleet(fleet.name), encode(fleet))]
+            writes: list[Write] = [
+                Put(keys.fleet(fleet.name), encode(fleet)),
+                self._audited(
+                    "scale", actor, fleet=fleet.name,
+                    before=str(scaling.before.total), after=str(total),
+                ),
+            ]  # fmt: skip
             if self._reign.plans_freely:
                 writes += self._reign.assignment_writes(scaling.placement)
             await self._reign.committer.write_one(parts(writes)[0])
@@ -95,7 +106,10 @@ class Operations:
         async def once() -> FleetRecord:
             fleet = changes.named_fleet(self._reign.state.fleets, name)
             gone = msgspec.structs.replace(fleet, total=0, deleting=True, changed_by=actor)
-            await self._reign.committer.write_one([Put(keys.fleet(fleet.name), encode(gone))])
+            told = self._audited(
+                "delete", actor, fleet=fleet.name, before=str(fleet.total), after="0"
+            )
+            await self._reign.committer.write_one([Put(keys.fleet(fleet.name), encode(gone)), told])
             return gone
 
         fleet = await self.until_written(once)
@@ -112,7 +126,10 @@ class Operations:
                 raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
             record = msgspec.structs.replace(have, cordoned=cordoned)
             if record != have:
-                await self._reign.committer.write_one([Put(keys.host(host_id), encode(record))])
+                told = self._audited("cordon" if cordoned else "uncordon", actor, host=host_id)
+                await self._reign.committer.write_one(
+                    [Put(keys.host(host_id), encode(record)), told]
+                )
             return record
 
         record = await self.until_written(once)
@@ -123,12 +140,28 @@ class Operations:
     async def until_written(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
         """Decided and written under the lock; decided again where the store has moved on."""
         async with self._reign.changing:
+            self._reign.raise_if_frozen()
             for _ in range(_ATTEMPTS - 1):
                 try:
                     return await once()
                 except Outdated:
                     continue
             return await once()
+
+    def _audited(
+        self,
+        action: str,
+        actor: str,
+        *,
+        fleet: str = "",
+        host: str = "",
+        before: str = "",
+        after: str = "",
+    ) -> Put:
+        """The line of the audit trail that goes into the transaction of an accepted change."""
+        return self._reign.audit.entry(
+            action, actor, fleet=fleet, host=host, before=before, after=after
+        )
 
     def _event(self, kind: str, message: str, fleet: str, actor: str) -> None:
         self._reign.events.add(kind, message, fleet=fleet, actor=actor)

@@ -14,24 +14,33 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
+import msgspec
+
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import AgentDialer
 from fleet_controller.assignments import AssignmentMessages
+from fleet_controller.audit import Audit
 from fleet_controller.commit import Committer, Outdated, Write
+from fleet_controller.core import freeze
+from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import forgettable, without_tombstones
-from fleet_controller.core.duplicates import duplicates
+from fleet_controller.core.inventory import Inventory
 from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import (
     Assignment,
     ClusterView,
     GoneFleet,
     Health,
+    HostRecord,
     HostView,
-    Meta,
+    RolloutState,
 )
-from fleet_controller.core.placement import FleetPlan, Placement, place
+from fleet_controller.core.passes import MOVES_AT_ONCE, Pass, decide
+from fleet_controller.core.placement import FleetPlan, Placement
 from fleet_controller.core.quarantine import QuarantineSettings
+from fleet_controller.doubts import Doubts
+from fleet_controller.endings import Endings
 from fleet_controller.events import EventLog
 from fleet_controller.leader import Leadership
 from fleet_controller.links import Links, LinkSettings
@@ -47,9 +56,13 @@ from fleet_controller.store.port import (
     Put,
     Store,
     StoreError,
+    Unavailable,
 )
 
 Result = TypeVar("Result")
+
+
+_NEVER = 2**63  # a revision that no report has
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,8 @@ class ReignSettings:
     # Between two passes that nobody waits for, so that a stream of reports costs few of them.
     pass_interval: float = 0.5
     store_retry: float = 1.0
+    # VMs that hosts prepare at once for others that are drained; no seconds.
+    moves_at_once: int = MOVES_AT_ONCE
     # Between two looks at which hosts are lost, are back, or fail too much.
     judge_interval: float = 1.0
     loss: LossSettings = field(default_factory=LossSettings)
@@ -89,17 +104,19 @@ class Reign:
         self._leadership = leadership
         self.events = around.events
         self.state = ClusterState(self._record_changed)
+        self.audit = Audit(self.state, around.events.now)
         self.observed = Observed()
         self.committer = Committer(
             around.store, self.state, leadership.guard, leadership.raise_if_lost
         )
+        self._endings = Endings(self.state, self.committer, self.audit, around.events)
         self.links = Links(self, around.dialer, around.clock, around.random, around.settings.links)
         self.sightings = Sightings(around.events)
         self.changing = asyncio.Lock()  # held by whoever decides and writes
         self.plans: Mapping[str, FleetPlan] = {}
-        # VMs that may run twice, by host and fleet uid.
-        self.duplicates: Mapping[str, Mapping[str, int]] = {}
+        self.last_pass = Pass()
         self.ready = asyncio.Event()  # the store has been read
+        self._rolling: set[str] = set()  # uids of fleets that are being rolled out
         # Hosts whose announcement was refused: when last, on the leader's clock, and why.
         self.refused: dict[str, tuple[float, str]] = {}
         self._messages = AssignmentMessages(self.state)
@@ -108,6 +125,11 @@ class Reign:
         self._told = False
         self._outranked = False
         self._trouble = ""  # with the store, as it was said last
+        self.inventory = Inventory()  # what hosts have, while changes are frozen
+        self._began_frozen = False
+        # Changes are frozen from here on, or taken again: all of this reign is out of date.
+        self.anew = asyncio.Event()
+        self._doubts = Doubts(self)
 
     @property
     def term(self) -> types.Term:
@@ -134,7 +156,9 @@ class Reign:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.links.run())
             group.create_task(self._follow_store())
-            group.create_task(self._plan_for_ever())
+            group.create_task(self._doubts.resolve_for_ever())
+            if not self._began_frozen:
+                group.create_task(self._plan_for_ever())
             group.create_task(self.sightings.summarise_for_ever())
 
     async def in_executor(self, work: Callable[[], Result]) -> Result:
@@ -143,20 +167,31 @@ class Reign:
 
     def view(self) -> ClusterView:
         """A snapshot to decide from."""
-        hosts = {}
-        for host_id, record in self.state.hosts.items():
-            seen = self.observed.host(host_id)
-            assignment = self.state.assignments.get(host_id, NOTHING)
-            hosts[host_id] = HostView(
-                record, assignment, self._reachable(host_id), seen.released, seen.orphans
-            )
+        state = self.state
+        hosts = {host_id: self.host_view(host_id, one) for host_id, one in state.hosts.items()}
         return ClusterView(
-            self.state.revision,
-            hosts,
-            dict(self.state.fleets),
-            dict(self.state.specs),
-            frozenset(self.state.gone),
-        )
+            state.stamp, hosts, dict(state.fleets), dict(state.specs), dict(state.rollouts),
+            {
+                uid: self.observed.standing(uid)
+                for uid, rollout in state.rollouts.items()
+                if rollout.state is RolloutState.RUNNING
+            },
+            frozenset(state.gone),
+        )  # fmt: skip
+
+    def host_view(self, host_id: str, record: HostRecord) -> HostView:
+        """One host of it."""
+        seen = self.observed.host(host_id)
+        assignment = self.state.assignments.get(host_id, NOTHING)
+        return HostView(
+            record, assignment, self._reachable(host_id), seen.released, seen.orphans,
+            tuple((uid, birth, have) for (uid, birth, _), have in seen.prepared.items()),
+        )  # fmt: skip
+
+    @property
+    def duplicates(self) -> Mapping[str, Mapping[str, int]]:
+        """VMs that may run twice, by host and fleet uid."""
+        return self.last_pass.duplicates
 
     def wake(self) -> None:
         """Somebody waits: plan at once."""
@@ -165,20 +200,74 @@ class Reign:
 
     @property
     def plans_freely(self) -> bool:
-        """Whether the term has been told, so that plans may be carried out."""
-        return self._told
+        """Whether the term has been told, and the store is trusted: plans may be carried out."""
+        return self._told and not self.frozen and not self._doubts.reason
+
+    # ---- a store that came back older -----------------------------------------------------
+
+    @property
+    def frozen(self) -> freeze.Freeze | None:
+        """Why nothing is changed; None while changes are taken."""
+        return self.state.freeze
+
+    def raise_if_frozen(self) -> None:
+        """Raises Refused with CHANGES_FROZEN; while that is being looked into Unavailable, since
+        another controller may turn out to lead."""
+        if self.frozen:
+            raise freeze.refusal(self.frozen.reason)
+        if self._doubts.reason:
+            raise Unavailable(f"it is being read anew: {self._doubts.reason}")
+
+    def ahead(self) -> frozenset[str]:
+        """The hosts heard that hold a newer assignment than the store can have given them."""
+        return frozenset(
+            host
+            for host, has in self.inventory.hosts.items()
+            if freeze.is_ahead(has.epoch, self.state.meta.generation, self.known_revision(host))
+        )
+
+    async def read_as_leader(self) -> bool:
+        """Read the store anew; whether it says that this replica leads. Raises StoreError."""
+        found = (await self._around.store.read(keys.LEADER)).entries
+        await self.committer.read_again()
+        leads = {entry.create_revision for entry in found if entry.key == keys.LEADER}
+        return self._leadership.term_revision in leads
+
+    def trust(self) -> None:
+        """The store was doubted without a reason: what waited meanwhile goes on."""
+        for host_id in self.links.links:
+            self.links.push(host_id)
+        self._wake.beat()
+
+    def known_revision(self, host_id: str) -> int:
+        """That of the host's assignment, as freeze.is_ahead wants it."""
+        return self.state.known_revision(keys.assignment(host_id))
 
     # ---- what links ask of their superior ------------------------------------------------
 
     def may_act(self) -> bool:
         return self._leadership.valid()
 
-    def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
+    def assignment_message(self, host_id: str) -> wire.AssignRequest | None:
+        """What the host is to have, as the store says; None when it never was told anything."""
         return self._messages.request(host_id, self.term)
 
+    def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
+        """Nothing is told while the store is in doubt."""
+        if self._began_frozen or self._doubts.reason:
+            return None
+        return self.assignment_message(host_id)
+
     def reported(self, host_id: str, report: wire.Report) -> None:
+        if self._began_frozen:
+            self.inventory.take(host_id, report)
+        else:
+            self._doubts.look_at(host_id, report.epoch)
         epoch = self.state.mod_revision(keys.assignment(host_id))
-        if self.observed.reported(host_id, report, epoch):
+        if epoch and report.epoch.store_generation != self.state.meta.generation:
+            epoch = _NEVER  # what it has carried out is not of this store
+        matters = self.observed.reported(host_id, report, epoch)
+        if matters or any(shard.fleet_uid in self._rolling for shard in report.shards):
             self._wake.beat()
 
     def lost_sight(self, host_id: str) -> None:
@@ -191,6 +280,9 @@ class Reign:
             self._wake.beat()
 
     def outranked(self, why: str) -> None:
+        if self._began_frozen:
+            return
+        self._doubts.outranked(why)
         if not self._outranked:  # every agent would say the same
             self._outranked = True
             self.events.add("leader_outranked", f"an agent has heard a newer leader: {why}")
@@ -201,13 +293,37 @@ class Reign:
         while True:
             try:
                 self.state.load(await self._around.store.read())
-                if not self.state.mod_revision(keys.META):
-                    await self.committer.write_one([Put(keys.META, encode(Meta()))])
+                await self._claim_store()
                 break
             except (StoreError, Outdated):
                 await asyncio.sleep(self._around.settings.store_retry)
+        if self.events.begin(self._leadership.term_revision):
+            self.events.add("leader_elected", f"this controller leads, term {self.term.revision}")
+        self._began_frozen = self.links.observe = self.frozen is not None
         self.ready.set()
-        self.events.add("leader_elected", f"this controller leads, term {self.term.revision}")
+
+    async def _claim_store(self) -> None:
+        """The record about the store itself says which store it is. Raises StoreError, Outdated."""
+        meta = self.state.meta
+        reason = freeze.replaced(meta, self.state.cluster)
+        if reason and not self.frozen:
+            await self.write_freeze(reason)
+        elif not meta.cluster:
+            named = msgspec.structs.replace(meta, cluster=self.state.cluster)
+            await self.committer.write_one([Put(keys.META, encode(named))])
+
+    async def write_freeze(self, reason: str) -> None:
+        """From here on nothing is changed; what was decided before fails by META's guard. Raises
+        StoreError, Outdated."""
+        record = freeze.Freeze(reason, self.events.now())
+        await self.committer.write_one(
+            [
+                Put(keys.META, encode(self.state.meta)),
+                Put(keys.FREEZE, encode(record)),
+                self.audit.entry("freeze", BY_LEADER, after=reason),
+            ]
+        )
+        self.events.add("changes_frozen", f"changes are frozen: {reason}")
 
     async def _follow_store(self) -> None:
         """Take over what others write, for as long as this leads."""
@@ -264,27 +380,32 @@ class Reign:
             return
 
     async def _pass(self) -> None:
+        if not self.plans_freely:
+            return
+        if trimming := self.audit.trimming():
+            await self.committer.write_one(trimming)
+        await self._endings.drains(self.host_view)
         if not self.state.fleets and not self.state.gone:
             return
-        view = self.view()
-        placement, twice = await self.in_executor(lambda: _decided(view))
-        self.plans, self.duplicates = placement.fleets, twice
+        revision, view = self.state.revision, self.view()
+        most = self._around.settings.moves_at_once
+        decided = await self.in_executor(lambda: decide(view, most))
+        self.last_pass, self.plans = decided, decided.plans
         self.observed.pulse.beat()
-        self.committer.refuse_if_past(view.revision)
-        writes = self.assignment_writes(placement)
+        self.committer.refuse_if_past(revision)
+        if not self.plans_freely:
+            return
+        await self._endings.rollouts(decided)
         # All that lets go is written before anything that takes it over.
-        cut = sum(host in placement.first for host in placement.assignments)
-        await self.committer.write(writes[:cut])
-        await self.committer.write(writes[cut:])
+        first, rest = decided.in_order()
+        await self.committer.write(assignment_writes(first))
+        await self.committer.write(assignment_writes(rest))
         await self._finish_deletions()
 
     def assignment_writes(self, placement: Placement) -> list[Write]:
         """The assignments a placement changes, as writes; whoever writes less than all takes
         them from the start, in one transaction."""
-        return [
-            Put(keys.assignment(host), encode(assignment))
-            for host, assignment in placement.assignments.items()
-        ]
+        return assignment_writes(placement.assignments)
 
     async def _finish_deletions(self) -> None:
         for fleet in list(self.state.fleets.values()):
@@ -295,7 +416,11 @@ class Reign:
             await self.committer.write(self._last_traces(fleet.uid))
             known = GoneFleet(fleet.name, fleet.uid, fleet.number, fleet.site)
             await self.committer.write_one(
-                [Delete(keys.fleet(fleet.name)), Put(keys.gone(fleet.uid), encode(known))]
+                [
+                    Delete(keys.fleet(fleet.name)),
+                    Put(keys.gone(fleet.uid), encode(known)),
+                    self.audit.entry("fleet_deleted", BY_LEADER, fleet=fleet.name),
+                ]
             )
             self.observed.forget_fleet(fleet.uid)
             self.events.add("fleet_deleted", f"fleet {fleet.name} is gone", fleet=fleet.name)
@@ -303,14 +428,17 @@ class Reign:
             await self.committer.write([Delete(keys.gone(uid)) for uid in forgotten])
 
     def _last_traces(self, uid: str) -> list[Write]:
-        # What lost hosts have still to release they will be told when they are back.
+        # What lost and removed hosts have still to release they will be told when they are back.
         there = {
-            host: one for host, one in self.state.assignments.items() if host not in self.state.lost
+            host: one
+            for host, one in self.state.assignments.items()
+            if host in self.state.hosts and host not in self.state.lost
         }
         cleared = without_tombstones(there, uid)
         return [
             *(Put(keys.assignment(host), encode(one)) for host, one in cleared.items()),
             *(Delete(keys.spec(*key)) for key in self.state.specs if key[0] == uid),
+            *([Delete(keys.rollout(uid))] if uid in self.state.rollouts else []),
         ]
 
     async def _read_when_possible(self) -> None:
@@ -325,8 +453,12 @@ class Reign:
         return link is not None and (link.health is Health.LIVE or not link.tried)
 
     def _record_changed(self, kind: str, name: str) -> None:
+        if kind == keys.FREEZE:
+            if self.ready.is_set() and self._began_frozen != (self.frozen is not None):
+                self.anew.set()
+            return
         if kind == "assignments":
-            self.observed.assigned(name, self.state.assignments.get(name, Assignment()))
+            self.observed.assigned(name, self._known_assignment(name))
             self.links.push(name)
             return
         if kind == "hosts":
@@ -336,11 +468,23 @@ class Reign:
                 self.links.host(name, record.address)
             else:
                 self.links.forget(name)
+                self.observed.removed(name)
+            if self.observed.host(name).assignment != self._known_assignment(name):
+                self.observed.assigned(name, self._known_assignment(name))
+        if kind == "rollouts":
+            rollout = self.state.rollouts.get(name)
+            rolls = rollout is not None and rollout.state is RolloutState.RUNNING
+            (self._rolling.add if rolls else self._rolling.discard)(name)
         self._messages.forget()
         self._wake.beat()
 
+    def _known_assignment(self, host_id: str) -> Assignment:
+        """What a removed host is still to let go is nobody's to count: it holds nothing."""
+        if host_id not in self.state.hosts:
+            return NOTHING
+        return self.state.assignments.get(host_id, NOTHING)
 
-def _decided(view: ClusterView) -> tuple[Placement, Mapping[str, Mapping[str, int]]]:
-    """What is to be written, and what may run twice then."""
-    placement = place(view)
-    return placement, duplicates(view, placement.assignments)
+
+def assignment_writes(assignments: Mapping[str, Assignment]) -> list[Write]:
+    """Assignments by host id, as writes."""
+    return [Put(keys.assignment(host), encode(one)) for host, one in assignments.items()]

@@ -76,6 +76,8 @@ class Relay:
             yield
         except StaleTerm as error:
             self.reign.outranked(str(error))
+            if self.reign.frozen:
+                self.reign.raise_if_frozen()
             raise LeadershipLost("an agent has heard a newer leader") from error
         except NotOffered as error:
             raise self._too_old(host_id, what) from error

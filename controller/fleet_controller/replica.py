@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fleet_controller.announcements import Announcements
 from fleet_controller.leader import Election, Leadership
+from fleet_controller.leader_key import Holder
 from fleet_controller.operations import Operations
+from fleet_controller.recovery import Recovery
 from fleet_controller.reign import Reign, Surroundings
 from fleet_controller.relay import Relay
+from fleet_controller.upkeep import Upkeep
 from fleet_controller.verdicts import Verdicts
 
 
@@ -21,6 +25,15 @@ class NotLeading(Exception):
         self.address = address
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A leadership that is over: why, and how many seconds ago what is known of it was true."""
+
+    leading: Leading
+    reason: str
+    seconds: float
+
+
 class Leading:
     """All of one leadership."""
 
@@ -29,18 +42,23 @@ class Leading:
     ) -> None:
         self.reign = Reign(leadership, around)
         self.operations = Operations(self.reign, uid)
+        self.upkeep = Upkeep(self.reign, self.operations)
         self.announcements = Announcements(self.reign)
+        self.recovery = Recovery(self.reign)
         self.relay = Relay(self.reign)
         self.verdicts = Verdicts(self.reign, self.operations)
 
     async def run(self) -> None:
-        """Until cancelled, or until leadership is lost."""
+        """Until cancelled, until leadership is lost, or until changes are frozen or taken again."""
         async with asyncio.TaskGroup() as group:
             # First of all, so that it knows of the end before the connections are closed.
-            group.create_task(self.relay.run())
-            group.create_task(self.announcements.run())
-            group.create_task(self.verdicts.run())
-            group.create_task(self.reign.run())
+            tasks = [group.create_task(self.relay.run())]
+            tasks.append(group.create_task(self.announcements.run()))
+            tasks.append(group.create_task(self.verdicts.run()))
+            tasks.append(group.create_task(self.reign.run()))
+            await self.reign.anew.wait()
+            for task in tasks:
+                task.cancel()
 
 
 class Replica:
@@ -54,6 +72,9 @@ class Replica:
         self._election = election
         self._new_uid = new_uid
         self._leading: Leading | None = None
+        self._last: Leading | None = None
+        self._last_term = 0
+        self._lost_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -63,6 +84,7 @@ class Replica:
         """What to ask. Raises NotLeading."""
         leading, leadership = self._leading, self._election.leadership
         if leading and leadership and leadership.valid() and leading.reign.ready.is_set():
+            self._last = None  # as large as its successor
             return leading
         if leadership:
             raise NotLeading("this controller has just become the leader and still reads", "")
@@ -75,9 +97,51 @@ class Replica:
             "",
         )
 
+    def past(self) -> Past | None:
+        """What this replica knew when it led, while nobody is known to have led since, so that
+        nobody knows better; None otherwise. It ages, and nothing may be changed on its ground."""
+        holder = self._election.holder
+        led_since = holder is not None and holder.term > self._last_term
+        if self._last is None or self._election.leadership or led_since:
+            return None
+        store = self.around.store.description
+        reason = (
+            f"no controller leads, as {store} cannot be reached or has no quorum; this is what "
+            f"{self.name} knew when it led"
+        )
+        return Past(self._last, reason, self.around.clock() - self._lost_at)
+
+    @property
+    def leader(self) -> Holder | None:
+        """The other replica that leads, as far as is known; None while this one does, or nobody."""
+        holder = self._election.holder
+        if self._election.leadership or holder is None or not holder.address:
+            return None
+        return None if holder.replica == self.name else holder
+
+    async def until_leader_is_not(self, term: int) -> None:
+        """Until this term is not the one that is known to be under way."""
+        await self._election.until_over(term)
+
+    async def another_leads(self) -> Holder:
+        """Wait until another replica leads, as far as is known."""
+        while (leader := self.leader) is None:
+            await self._election.until_changed()
+        return leader
+
+    async def depose(self, leader: Holder) -> None:
+        """End the leadership of a replica that is known to be gone, without waiting for its
+        lease. Its successor need not be this one."""
+        await self._election.depose(leader)
+
     async def _lead(self, leadership: Leadership) -> None:
-        self._leading = Leading(leadership, self.around, self._new_uid)
-        try:
-            await self._leading.run()
-        finally:
-            self._leading = None
+        """Frozen or taken again, changes begin with fresh links under the same leadership."""
+        while True:
+            leading = self._leading = Leading(leadership, self.around, self._new_uid)
+            try:
+                await leading.run()
+            finally:
+                self._leading = None
+                if leading.reign.ready.is_set():
+                    self._last, self._last_term = leading, leadership.term_revision
+                    self._lost_at = self.around.clock()

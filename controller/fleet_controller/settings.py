@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.passes import MOVES_AT_ONCE
 from fleet_controller.core.quarantine import QuarantineSettings
 
 
@@ -22,6 +23,7 @@ class Settings:
     store_identity: Path | None
     replica: str
     lease_seconds: int
+    moves_at_once: int
     ready_file: Path | None
     log_json: bool
     loss: LossSettings
@@ -50,6 +52,10 @@ def parse(arguments: list[str] | None = None) -> Settings:
     add("--store-identity", type=Path, help="the same three files for etcd; without: no TLS")
     add("--replica", default="controller-1", help="this replica's name, unlike any other's")
     add("--lease-seconds", type=int, default=6, help="how soon another replica takes over")
+    add(
+        "--moves-at-once", type=int, default=MOVES_AT_ONCE, metavar="VMS",
+        help="how many VMs hosts prepare at once for others that are drained",
+    )  # fmt: skip
     add("--ready-file", type=Path, help="written as JSON once it serves")
     add("--log-json", action="store_true", help="log JSON lines")
     _add_verdicts(parser)
@@ -60,6 +66,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
         parser.error("--quarantine-vms is 0 or more")
     if not 3 <= given.lease_seconds <= 120:
         parser.error("--lease-seconds is from 3 to 120")
+    if not 1 <= given.moves_at_once <= 1_000_000:
+        parser.error("--moves-at-once is from 1 to 1000000")
     return Settings(
         listen=given.listen,
         advertise=given.advertise or given.listen,
@@ -68,6 +76,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
         store_identity=given.store_identity,
         replica=given.replica,
         lease_seconds=given.lease_seconds,
+        moves_at_once=given.moves_at_once,
         ready_file=given.ready_file,
         log_json=given.log_json,
         loss=LossSettings(

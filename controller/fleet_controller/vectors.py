@@ -15,29 +15,33 @@ from fleet.v1 import types_pb2 as types
 STATES = 16  # room for VmState values in the counting key
 UNPLACED = 0
 PENDING = int(types.VM_STATE_PENDING)
+DEFINED = int(types.VM_STATE_DEFINED)
 RUNNING = int(types.VM_STATE_RUNNING)
+FAILED = int(types.VM_STATE_FAILED)
 UNKNOWN = int(types.VM_STATE_UNKNOWN)
 NO_HOST = -1
 
 
 class FleetVector:
-    """States, generations and hosts by index. Hosts are numbers given by the caller."""
+    """States, generations, power and hosts by index. Hosts are numbers given by the caller."""
 
     def __init__(self) -> None:
         self.states: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.hosts: NDArray[np.int32] = np.zeros(0, np.int32)
         self._slots: NDArray[np.uint16] = np.zeros(0, np.uint16)
-        self._generations: list[int] = []
-        self._slot_of: dict[int, int] = {}
+        # A slot is one generation with one power: what counts are kept by.
+        self._kinds: list[tuple[int, bool]] = []
+        self._slot_of: dict[tuple[int, bool], int] = {}
         self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self.placed = 0
 
     def place(self, host: int, indices: IndexSet, generation: int, state: int) -> None:
-        """The host now holds these indices; the earlier holder, if any, no longer does."""
+        """The host now holds these indices, wanted on; the earlier holder, if any, no longer
+        does."""
         if not indices:
             return
         self._reserve(indices.last + 1)
-        slot = self._slot(generation)
+        slot = self._slot(generation, True)
         for start, stop in indices.ranges:
             self.placed += int(np.count_nonzero(self.hosts[start:stop] == NO_HOST))
             self._uncount(slice(start, stop))
@@ -54,6 +58,29 @@ class FleetVector:
             self.hosts[own] = NO_HOST
             self.states[own] = UNPLACED
             self.placed -= len(own)
+
+    def set_power(self, host: int, indices: IndexSet, on: bool) -> None:
+        """Whether those of these that the host holds are wanted on."""
+        for start, stop in self.held(host, indices).ranges:
+            where = slice(start, stop)
+            self._uncount(where)
+            for slot in np.unique(self._slots[where]):
+                part = np.flatnonzero(self._slots[where] == slot) + start
+                self._slots[part] = self._slot(self._kinds[int(slot)][0], on)
+            self._counts += np.bincount(self._keys(where), minlength=len(self._counts))
+
+    def held(self, host: int, indices: IndexSet) -> IndexSet:
+        """Those of these that the host holds; with NO_HOST, that nobody does."""
+        pairs: list[tuple[int, int]] = []
+        for start, stop in indices.ranges:
+            if stop > len(self.hosts):
+                self._reserve(stop)
+            pairs += stretches(self.hosts[start:stop] == host, start)
+        return IndexSet(pairs)
+
+    def having(self, state: int) -> IndexSet:
+        """All indices in this state."""
+        return IndexSet(stretches(self.states == state, 0))
 
     def set_states(self, host: int, start: int, states: NDArray[np.uint8]) -> None:
         """What the host reports of start, start+1, ...; only what it holds is taken over."""
@@ -85,19 +112,39 @@ class FleetVector:
 
     def by_generation(self) -> dict[int, tuple[int, int]]:
         """Generation -> (placed, running), for generations that any VM has."""
-        table = self._counts.reshape(-1, STATES)
-        sums = table.sum(axis=1)
-        return {
-            generation: (int(sums[slot]), int(table[slot, RUNNING]))
-            for slot, generation in enumerate(self._generations)
-            if sums[slot]
-        }
+        found: dict[int, tuple[int, int]] = {}
+        for (generation, _), counts in zip(self._kinds, self._table(), strict=True):
+            placed, running = found.get(generation, (0, 0))
+            if counts.any():
+                found[generation] = (placed + int(counts.sum()), running + int(counts[RUNNING]))
+        return found
+
+    def of_generation(self, generation: int, state: int) -> int:
+        """How many of it are in the state, among those wanted on."""
+        slot = self._slot_of.get((generation, True))
+        return 0 if slot is None else int(self._table()[slot, state])
+
+    def off_of_generation(self, generation: int) -> int:
+        """How many of it are wanted off and defined."""
+        slot = self._slot_of.get((generation, False))
+        return 0 if slot is None else int(self._table()[slot, DEFINED])
+
+    @property
+    def powered_off(self) -> int:
+        """How many are wanted off."""
+        return sum(int(counts.sum()) for counts in self._rows(False))
+
+    @property
+    def as_wanted(self) -> int:
+        """How many are as they are to be: running, or wanted off and defined."""
+        running = sum(int(counts[RUNNING]) for counts in self._rows(True))
+        return running + sum(int(counts[DEFINED]) for counts in self._rows(False))
 
     def generation_of(self, index: int) -> int:
         """0 for an unplaced index."""
         if index >= len(self.hosts) or self.hosts[index] == NO_HOST:
             return 0
-        return self._generations[int(self._slots[index])]
+        return self._kinds[int(self._slots[index])][0]
 
     def count_within(self, indices: IndexSet, state: int) -> int:
         """How many of these are in the state."""
@@ -121,12 +168,20 @@ class FleetVector:
             chosen &= self.hosts[:size] == host
         return np.flatnonzero(chosen)
 
-    def _slot(self, generation: int) -> int:
-        if generation not in self._slot_of:
-            self._slot_of[generation] = len(self._generations)
-            self._generations.append(generation)
+    def _slot(self, generation: int, on: bool) -> int:
+        kind = (generation, on)
+        if kind not in self._slot_of:
+            self._slot_of[kind] = len(self._kinds)
+            self._kinds.append(kind)
             self._counts = np.append(self._counts, np.zeros(STATES, np.int64))
-        return self._slot_of[generation]
+        return self._slot_of[kind]
+
+    def _table(self) -> NDArray[np.int64]:
+        return self._counts.reshape(-1, STATES)
+
+    def _rows(self, on: bool) -> list[NDArray[np.int64]]:
+        table = self._table()
+        return [table[slot] for (_, power), slot in self._slot_of.items() if power is on]
 
     def _keys(self, where: slice | NDArray[np.int64]) -> NDArray[np.int64]:
         return self._slots[where].astype(np.int64) * STATES + self.states[where]
@@ -151,3 +206,9 @@ class FleetVector:
         self.states = np.concatenate([self.states, np.zeros(size - have, np.uint8)])
         self._slots = np.concatenate([self._slots, np.zeros(size - have, np.uint16)])
         self.hosts = np.concatenate([self.hosts, np.full(size - have, NO_HOST, np.int32)])
+
+
+def stretches(chosen: NDArray[np.bool_], first: int) -> list[tuple[int, int]]:
+    """(start, stop) of each stretch that is true; positions count from `first`."""
+    edges = np.flatnonzero(np.diff(chosen.astype(np.int8), prepend=0, append=0)) + first
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

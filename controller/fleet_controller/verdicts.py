@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from fleet_controller.commit import Outdated, Write
+from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.loss import Absent, Allowance, Judgement, bucket, judge
 from fleet_controller.core.model import BreakerRecord, Health, HostRecord
@@ -78,7 +79,10 @@ class Verdicts:
                     "cordon or drain such a host",
                 )
             changed = [one for one in records if one.lost != lost]
-            await self._reign.committer.write(_records(changed, lost=lost))
+            action = "declare_lost" if lost else "declare_lost_undo"
+            writes = _records(changed, lost=lost)
+            told = [self._reign.audit.entry(action, actor, host=one.id) for one in changed]
+            await self._reign.committer.write(_together(writes, told))
             return [one.id for one in changed]
 
         changed = await self._operations.until_written(once)
@@ -94,7 +98,10 @@ class Verdicts:
         async def once() -> HostRecord:
             record = self._known(host_id)
             if record.quarantine:
-                await self._reign.committer.write(_records([record], quarantine=""))
+                told = self._reign.audit.entry(
+                    "release_quarantine", actor, host=host_id, before=record.quarantine
+                )
+                await self._reign.committer.write_one([*_records([record], quarantine=""), told])
             return record
 
         if (await self._operations.until_written(once)).quarantine:
@@ -114,7 +121,11 @@ class Verdicts:
 
         async def once() -> None:
             record = BreakerRecord(released_until=until)
-            await self._reign.committer.write_one([Put(keys.BREAKER, encode(record))])
+            told = self._reign.audit.entry(
+                "release_breaker", actor, before=self._reign.state.breaker.reason,
+                after=f"for {seconds or self._settings.release:,.0f} s",
+            )  # fmt: skip
+            await self._reign.committer.write_one([Put(keys.BREAKER, encode(record)), told])
 
         await self._operations.until_written(once)
         text = f"the breaker is released for {seconds or self._settings.release:,.0f} s"
@@ -149,10 +160,14 @@ class Verdicts:
         writes += _records([state.hosts[host] for host in judged.lost], lost=True)
         for host, why in ill.items():
             writes += _records([state.hosts[host]], quarantine=why)
+        told = [self._audited("host_returned", host) for host in back]
+        told += [self._audited("declare_lost", host, self._silent) for host in judged.lost]
+        told += [self._audited("quarantine", host, why) for host, why in ill.items()]
         before = state.breaker
         if set(judged.scopes) != set(before.scopes):
             writes.append(Put(keys.BREAKER, encode(self._breaker(judged))))
-        await self._reign.committer.write(writes)
+            told.append(self._audited("breaker", after=judged.reason or "closed"))
+        await self._reign.committer.write(_together(writes, told))
         self.waiting = judged.waiting
         self._note(back, judged, ill, before)
 
@@ -171,8 +186,7 @@ class Verdicts:
         for host in back:
             self._recent.pop(host, None)
             self._pardoned.pop(host, None)
-        silent = f"no word for {self._settings.lost_after:,.0f} s"
-        self._tell("host_lost", judged.lost, silent)
+        self._tell("host_lost", judged.lost, self._silent)
         self._tell("host_returned", back, "it has its assignment")
         for host, why in ill.items():
             self._reign.events.add("host_quarantined", f"{host} is in quarantine: {why}", host=host)
@@ -183,6 +197,14 @@ class Verdicts:
             self._reign.events.add("breaker_closed", "lost hosts are replaced again")
         if back or judged.lost or ill:
             self._reign.wake()
+
+    @property
+    def _silent(self) -> str:
+        """Why a host is lost by time."""
+        return f"no word for {self._settings.lost_after:,.0f} s"
+
+    def _audited(self, action: str, host: str = "", after: str = "") -> Write:
+        return self._reign.audit.entry(action, BY_LEADER, host=host, after=after)
 
     def _returned(self) -> list[str]:
         """Lost hosts that are there and have taken their assignment, tombstones and all."""
@@ -293,6 +315,11 @@ class Verdicts:
         else:
             text = f"{len(hosts):,} hosts are {word}, {hosts[0]} among them: {why}"
             self._reign.events.add(kind, text, actor=actor)
+
+
+def _together(writes: Sequence[Write], told: Sequence[Write]) -> list[Write]:
+    """Each with the line that tells it beside it: a cut into transactions parts none of them."""
+    return [one for pair in zip(writes, told, strict=True) for one in pair]
 
 
 def _records(hosts: Iterable[HostRecord], **changes: object) -> list[Write]:

@@ -11,9 +11,17 @@ from fleet.transport import detail_of
 from fleetctl.outcome import Failed, NoAnswer, Trouble, Unavailable, Unreachable, printable
 
 NOT_LEADER = "NOT_LEADER"
+# The leader went while it worked on a call.
+LEADER_GONE = "LEADER_GONE"
 
 _DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
 _NOBODY_THERE = re.compile(r"connection refused", re.IGNORECASE)
+# How gRPC words that there was no connection to send anything on.
+_NEVER_CONNECTED = re.compile(
+    r"failed to connect to all addresses|connection refused|name resol|hostname lookup|"
+    r"DNS resolution|DNS query",
+    re.IGNORECASE,
+)
 # A server that is being stopped cancels the calls it has.
 _SILENT = (
     grpc.StatusCode.UNAVAILABLE,
@@ -22,7 +30,7 @@ _SILENT = (
 )
 # What a controller says of itself with these codes; any other reason is a host's, or about one,
 # and no other replica knows better.
-_OF_CONTROLLERS = ("", NOT_LEADER, "STORE_UNAVAILABLE", "OUTCOME_UNKNOWN")
+_OF_CONTROLLERS = ("", NOT_LEADER, LEADER_GONE, "STORE_UNAVAILABLE", "OUTCOME_UNKNOWN")
 _NOT_ALLOWED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 
@@ -41,6 +49,19 @@ class Failure:
         """Whether another replica may still answer."""
         silent = self.code in _SILENT and self.reason in _OF_CONTROLLERS
         return silent or self.reason == NOT_LEADER
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same may soon be answered, by another leader."""
+        return self.reason in (NOT_LEADER, LEADER_GONE)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it is certain that nothing was begun."""
+        if self.reason:
+            return self.reason in (NOT_LEADER, "STORE_UNAVAILABLE")
+        unsent = self.code is grpc.StatusCode.UNAVAILABLE
+        return unsent and bool(_NEVER_CONNECTED.search(self.message))
 
     @property
     def hung_up(self) -> bool:

@@ -17,6 +17,8 @@ INTERVAL_MS = 100
 # A stream is opened anew after this long: the first status on it comes at once, so that a
 # controller that has gone silent is noticed.
 STREAM_SECONDS = 10.0
+# A controller tells a status once a second though nothing has changed.
+SILENCE_SECONDS = 4.0
 # Between two attempts to reach a controller.
 PAUSE = 0.3
 
@@ -107,7 +109,10 @@ def statuses(
         heard = False
         try:
             stream = cluster_.stream(
-                lambda stub: stub.WatchStatus, request, min(rest, STREAM_SECONDS)
+                lambda stub: stub.WatchStatus,
+                request,
+                min(rest, STREAM_SECONDS),
+                silence=SILENCE_SECONDS,
             )
             for response in stream:
                 heard = True

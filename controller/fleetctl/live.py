@@ -86,6 +86,9 @@ class LiveScale:
         return Group(*(_indented(line) for line in lines))
 
 
+FROZEN = "changes are frozen; VMs go on as they are: fleetctl recover --plan"
+
+
 class LiveStatus:
     """Draws all fleets and hosts, for `watch`."""
 
@@ -116,6 +119,8 @@ class LiveStatus:
             return Text(self._lost or "waiting for the first status ...", style="bright_black")
         width = min(MAX_BAR, self._console.width - 2)
         lines: list[Text] = []
+        if self._response.HasField("freeze"):
+            lines += [Text(FROZEN, style="bold red"), Text("")]
         for status in self._response.fleets:
             word, colour = verdict(status)
             lines += [

@@ -27,12 +27,17 @@ COMMANDS = {
     "breaker": ("fleetctl.commands.breaker:breaker", "Show whether lost hosts are replaced."),
     "doctor": ("fleetctl.commands.doctor:doctor", "Show which limits of a host are in the way."),
     "tune": ("fleetctl.commands.tune:tune", "Lift the limits of a host."),
-    "vms": ("fleetctl.commands.vms:vms", "List VMs, show one."),
+    "vms": ("fleetctl.commands.vms:vms", "List VMs, restart, reimage, stop, start."),
+    "rollout": ("fleetctl.commands.rollout:rollout", "Bring a new template to VMs that run."),
     "top": ("fleetctl.commands.top:top", "Show what VMs use."),
     "console": ("fleetctl.commands.console:console", "Read and type at a VM's console."),
     "images": ("fleetctl.commands.images:images", "Golden images: import, list, space, delete."),
     "events": ("fleetctl.commands.events:events", "Show what happened."),
+    "history": ("fleetctl.commands.history:history", "Show who changed what."),
     "delete": ("fleetctl.commands.delete:delete", "Delete a fleet and all its VMs."),
+    "backup": ("fleetctl.commands.backup:backup", "Copy the store into a file."),
+    "restore": ("fleetctl.commands.restore:restore", "Make a new etcd of a backup."),
+    "recover": ("fleetctl.commands.recover:recover", "Go on after the store came back older."),
     "sandbox": ("fleetctl.sandbox.command:sandbox", "Run a whole cluster on this machine."),
     "certs": ("fleetctl.commands.certs:certs", "Make certificates."),
     "contexts": ("fleetctl.commands.contexts:contexts", "Say which cluster is meant."),
@@ -62,8 +67,10 @@ def cli(ctx: click.Context) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line, and returns its exit code. Nothing is raised."""
+    session = Session()
     try:
-        code: Any = cli.main(list(arguments), "fleetctl", standalone_mode=False, obj=Session())
+        code: Any = cli.main(list(arguments), "fleetctl", standalone_mode=False, obj=session)
+        _mark(session)
     except Trouble as trouble:
         return _told(trouble.message, trouble.code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -87,6 +94,12 @@ def run(arguments: Sequence[str]) -> int:
         said = f"internal error: {type(error).__name__}: {error}; MEGAFLEET_DEBUG=1 shows where"
         return _told(said, ExitCode.FAILED)
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _mark(session: Session) -> None:
+    """Says of what was shown that it is of the past, where it is."""
+    if mark := session.read_only:
+        click.echo(f"fleetctl: {mark}", err=True)
 
 
 def _usage(error: click.ClickException) -> int:

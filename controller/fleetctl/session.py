@@ -43,6 +43,12 @@ class Session:
         limit = self.request_timeout
         return Cluster(target, limit or READ_TIMEOUT, limit or CHANGE_TIMEOUT)
 
+    @property
+    def read_only(self) -> str:
+        """Of the last answer, where it is of the past; else empty."""
+        asked: Cluster | None = self.__dict__.get("cluster")
+        return str(asked.read_only) if asked is not None and asked.read_only else ""
+
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 

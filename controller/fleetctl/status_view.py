@@ -11,6 +11,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.loss_view import breaker_json, breaker_text
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
+from fleetctl.rollout_view import rollout_json, rollout_text
 
 
 def states_of(status: cluster.FleetStatus) -> dict[str, int]:
@@ -51,10 +52,38 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "generation": only["generation"] if only else None,
         "generations": only["generations"] if only else [],
         "breaker": breaker_json(response),
+        "freeze": freeze_json(response),
         "durable": response.durable,
+        "read_only": response.read_only or None,
+        "as_of_seconds": round(response.as_of_seconds, 3) if response.read_only else None,
         "server_seconds": round(response.server_seconds, 6),
         "fleets": fleets,
     }
+
+
+def freeze_json(response: cluster.StatusResponse) -> dict[str, Any] | None:
+    """None while changes are taken."""
+    if not response.HasField("freeze"):
+        return None
+    freeze = response.freeze
+    return {
+        "reason": freeze.reason,
+        "since": freeze.since_unix,
+        "hosts_ahead": freeze.hosts_ahead,
+        "hosts_unseen": freeze.hosts_unseen,
+    }
+
+
+def freeze_lines(response: cluster.StatusResponse) -> Iterable[str]:
+    """Above everything else: nothing can be changed, and why."""
+    if not response.HasField("freeze"):
+        return
+    freeze = response.freeze
+    yield click.style("changes are frozen; VMs go on as they are", fg="red", bold=True)
+    yield f"  why          {printable(freeze.reason)}"
+    ahead, unseen = number(freeze.hosts_ahead), number(freeze.hosts_unseen)
+    yield f"  hosts        {ahead} ahead of the store, {unseen} not heard"
+    yield "  what to do   fleetctl recover --plan"
 
 
 def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
@@ -67,6 +96,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "states": states_of(status),
         "releasing": status.releasing,
         "orphans": status.orphans,
+        "powered_off": status.powered_off,
         "duplicates": status.duplicates,
         "on_lost_hosts": status.on_lost_hosts,
         "hosts_used": status.hosts_used,
@@ -90,6 +120,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "unplaced_reasons": unplaced_json(status.unplaced_reasons),
         "change": status.change,
         "changed_by": status.changed_by,
+        "rollout": rollout_json(status.rollout) if status.HasField("rollout") else None,
     }
 
 
@@ -125,6 +156,8 @@ def status_text(response: cluster.StatusResponse) -> str:
     blocks = ["\n".join(_fleet_lines(one)) for one in response.fleets]
     if not blocks:
         blocks = ["No fleets. Make one with 'fleetctl apply -f FILE'."]
+    if frozen := "\n".join(freeze_lines(response)):
+        blocks.insert(0, frozen)
     blocks.append("\n".join(_host_lines(response)))
     return "\n\n".join(blocks)
 
@@ -154,10 +187,13 @@ def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
     rest = [f"{number(status.unplaced)} unplaced"]
     rest += [f"{number(status.releasing)} to be released"] if status.releasing else []
     rest += [f"{number(status.orphans)} orphans"] if status.orphans else []
+    rest += [f"{number(status.powered_off)} stopped"] if status.powered_off else []
     rest += [f"{number(status.duplicates)} may run twice"] if status.duplicates else []
     rest += [f"{number(waiting)} wait for lost hosts"] if (waiting := status.on_lost_hosts) else []
     yield f"  placed       {', '.join([placed, *rest])}"
     yield f"  generation   {_generations(status)}"
+    if status.HasField("rollout"):
+        yield f"  rollout      {printable(rollout_text(status.rollout))}"
     if status.unplaced_reasons:
         yield ""
         yield from (f"  {unplaced_text(one)}" for one in status.unplaced_reasons)

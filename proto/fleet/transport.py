@@ -23,6 +23,10 @@ CONTROLLER_NAME = f"controller.{DOMAIN}"
 ERROR_METADATA = "fleet-error-bin"
 # Sent before the first answer of a console: the leader has it, so no other replica need be asked.
 TAKEN_METADATA = "fleet-taken"
+# After an answer made from what was known last: its age in seconds, a space, and why in UTF-8.
+READ_ONLY_METADATA = "fleet-read-only-bin"
+# For whom a controller passes a call on: `role/name` of the certificate that it was shown.
+CALLER_METADATA = "fleet-caller"
 
 # A peer that vanished without closing is noticed within KEEPALIVE_TIME + KEEPALIVE_TIMEOUT.
 KEEPALIVE_TIME_MS = 60_000
@@ -69,6 +73,12 @@ class Peer:
 
     def __str__(self) -> str:
         return f"{self.role}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Peer | None:
+        """From `role/name`; None for anything else."""
+        role, _, name = text.partition("/")
+        return cls(Role(role), name) if name and role in Role.__members__.values() else None
 
 
 @dataclass(frozen=True, slots=True)

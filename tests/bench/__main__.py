@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.bench.failover import failover
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=4480)
     parser.add_argument("--few-hosts", type=int, default=448, help="for CPU seconds a host")
     parser.add_argument("--without-dom0-profile", action="store_true")
+    parser.add_argument("--only-failover", action="store_true", help="nothing but killed leaders")
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     given = parser.parse_args()
     started = time.monotonic()
@@ -44,6 +46,9 @@ def main() -> None:
 def _measure(
     home: Path, given: argparse.Namespace, say: Callable[[str], None], out: Measured
 ) -> None:
+    if given.only_failover:
+        failover(home, given.hosts, say, out)
+        return
     say(f"sandbox of {given.few_hosts:,} hosts")
     few = full_scale_cpu(home, given.few_hosts)
     say(f"sandbox of {given.hosts:,} hosts, profile instant")
@@ -53,6 +58,8 @@ def _measure(
     out.notes["cpu_ms_a_host"] = {"few": round(few * 1000, 2), "many": round(many * 1000, 2)}
     say(f"sandbox of {given.hosts:,} hosts, some of which are lost")
     lost_hosts(home, given.hosts, say, out)
+    say(f"sandbox of {given.hosts:,} hosts, three controllers and members of etcd")
+    failover(home, given.hosts, say, out)
     if not given.without_dom0_profile:
         say(f"sandbox of {given.hosts:,} hosts, profile dom0")
         realistic(home, given.hosts, say, out)

@@ -21,6 +21,8 @@ from fleet.transport import CONTROLLER_NAME, Identity, channel_options
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet_controller.store.etcd import EtcdStore
+from fleetctl.connection import Cluster
+from fleetctl.contexts import ClusterContext
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -40,10 +42,12 @@ class Usage:
 class ClusterUnderTest:
     """A sandbox in a state folder of its own; nothing of the user's is touched."""
 
-    def __init__(self, home: Path, hosts: int, profile: str = "instant") -> None:
+    def __init__(
+        self, home: Path, hosts: int, profile: str = "instant", options: tuple[str, ...] = ()
+    ) -> None:
         self._home = home
-        self._hosts = hosts
-        self._profile = profile
+        self.hosts = hosts
+        self._options = (f"--hosts={hosts}", f"--profile={profile}", *options)
         self._environment = {
             **os.environ,
             "XDG_STATE_HOME": str(home / "state"),
@@ -55,10 +59,10 @@ class ClusterUnderTest:
     @contextmanager
     def running(self) -> Iterator[ClusterUnderTest]:
         started = time.monotonic()
-        self.fleetctl("sandbox", "up", f"--hosts={self._hosts}", f"--profile={self._profile}")
+        self.fleetctl("sandbox", "up", *self._options)
         self.up_seconds = time.monotonic() - started
         try:
-            self.description = self.asked("sandbox", "status")
+            self.look()
             address = self.description["endpoints"][0]
             identity = Identity.load(self.certificates / "operator")
             options = channel_options(CONTROLLER_NAME)
@@ -67,6 +71,15 @@ class ClusterUnderTest:
                 yield self
         finally:
             self.fleetctl("sandbox", "down")
+
+    def look(self) -> None:
+        """At its processes, which may be others by now."""
+        self.description = self.asked("sandbox", "status")
+
+    def client(self) -> Cluster:
+        """What fleetctl reaches its controllers by."""
+        operator = self.certificates / "operator"
+        return Cluster(ClusterContext.with_identity(self.description["endpoints"], operator), 10.0)
 
     def fleetctl(self, *arguments: str) -> str:
         """What it prints; an error with what it said when it fails."""

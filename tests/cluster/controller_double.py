@@ -17,9 +17,10 @@ from tests.certificates import identity
 METHODS = (
     "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "ListHosts",
     "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Doctor", "Tune",
-    "ListImages", "ImportImage", "DeleteImage",
+    "ListImages", "ImportImage", "DeleteImage", "History", "Recover",
     "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
 )  # fmt: skip
+STREAMS = ("Backup",)
 
 Script = Callable[[Any], Any] | Refusal
 
@@ -40,6 +41,8 @@ class ControllerDouble:
         self.console: Callable[[Iterator[Any]], Iterator[Any]] | Refusal | None = None
         # What Top yields before the call ends.
         self.samples: list[cluster.ClusterTopSample | Refusal] = []
+        # What other methods with a stream of answers yield before the call ends.
+        self.streams: dict[str, list[Any]] = {}
         self._answers: dict[str, Script] = {}
         self._refusals: dict[str, list[Refusal]] = {}
         self._ending = threading.Event()
@@ -89,7 +92,11 @@ class ControllerDouble:
         def top(_: Any, request: Any, context: Any) -> Iterator[Any]:
             return double._top(request, context)
 
+        def stream(name: str) -> Callable[[Any, Any, Any], Any]:
+            return lambda _, request, context: double._stream(name, request, context)
+
         methods: dict[str, Any] = {name: method(name) for name in METHODS}
+        methods |= {name: stream(name) for name in STREAMS}
         methods |= {"WatchStatus": watch, "Console": console, "Top": top}
         kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
@@ -131,6 +138,13 @@ class ControllerDouble:
             if isinstance(sample, Refusal):
                 self._refuse(sample, context)
             yield sample
+
+    def _stream(self, name: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        self.requests.append((name, request))
+        for answer in self.streams.get(name, []):
+            if isinstance(answer, Refusal):
+                self._refuse(answer, context)
+            yield answer
 
     def _recorded(self, requests: Iterator[Any]) -> Iterator[Any]:
         for request in requests:

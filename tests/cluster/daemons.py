@@ -52,6 +52,7 @@ class Daemon:
         self.folder = folder
         self.log = folder / f"{name}.log"
         self.files = 0  # how many it may open; 0: as many as this process
+        self.within: tuple[str, ...] = ()  # what it is run by, such as ip netns exec
         self._process: subprocess.Popen[bytes] | None = None
 
     def launch(self, *command: str) -> None:
@@ -59,8 +60,9 @@ class Daemon:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *self.within,
                     *(limit if self.files else ()),
-                    str(Path(sys.executable).with_name(command[0])),
+                    str(Path(sys.executable).parent / command[0]),
                     *command[1:],
                 ],
                 stdin=subprocess.DEVNULL,
@@ -106,22 +108,32 @@ class Daemon:
 class Controller(Daemon):
     """A fleet-controller on an address that it keeps."""
 
-    def __init__(self, folder: Path, store: str, replica: str = "controller-1") -> None:
+    def __init__(
+        self, folder: Path, store: str, replica: str = "controller-1", address: str = ""
+    ) -> None:
         super().__init__(replica, folder)
-        self.address = f"127.0.0.1:{free_ports(1)[0]}"
+        self.address = address or f"127.0.0.1:{free_ports(1)[0]}"
         self._identity = issue(folder / "identity", Role.CONTROLLER, replica)
         self._ready = folder / "ready"
         self._store = store
+        self.lease_seconds = 3
 
     def start(self) -> None:
         """Return when it serves; whether it leads is another matter."""
+        self.begin()
+        self.until_serving()
+
+    def until_serving(self) -> None:
+        eventually(lambda: self.must_run() and self._ready.exists(), f"{self.name} serves")
+
+    def begin(self) -> None:
+        """Return at once."""
         self._ready.unlink(missing_ok=True)
         self.launch(
             "fleet-controller", "--listen", self.address, "--identity", str(self._identity),
-            "--store", self._store, "--replica", self.name, "--lease-seconds", "3",
-            "--ready-file", str(self._ready),
+            "--store", self._store, "--replica", self.name, "--ready-file", str(self._ready),
+            "--lease-seconds", str(self.lease_seconds),
         )  # fmt: skip
-        eventually(lambda: self.must_run() and self._ready.exists(), f"{self.name} serves")
 
 
 class Hollow(Daemon):
@@ -141,6 +153,9 @@ class Hollow(Daemon):
 
     def start(self) -> None:
         """Return at once; its hosts are live some time later."""
+        self.begin()
+
+    def begin(self) -> None:
         self.launch(
             "fleet-hollow", "--hosts", self._span, "--certificates", str(self._certificates),
             "--endpoints", self._endpoint, "--state", str(self.folder / f"{self.name}-state"),

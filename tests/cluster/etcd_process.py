@@ -94,6 +94,16 @@ class EtcdProcess:
         shutil.rmtree(self.folder / "data")
         self._token = token or self._token
 
+    def restore_options(self) -> list[str]:
+        """What `fleetctl restore` must be told of this member."""
+        name, peer = f"member-{self._peer_port}", f"http://127.0.0.1:{self._peer_port}"
+        return [
+            f"--name={name}",
+            f"--data-dir={self.folder / 'data'}",
+            f"--peer-urls={peer}",
+            f"--initial-cluster={name}={peer}",
+        ]
+
     def signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
@@ -116,7 +126,7 @@ class EtcdProcess:
         client = f"{scheme}://{self.endpoint}"
         peer = f"http://127.0.0.1:{self._peer_port}"
         return [
-            _binary(),
+            etcd_binary(),
             f"--name=member-{self._peer_port}",
             f"--data-dir={self.folder / 'data'}",
             f"--listen-client-urls={client}",
@@ -151,7 +161,7 @@ def _readiness(path: Path) -> Iterator[socket.socket]:
         yield ready
 
 
-def _binary() -> str:
+def etcd_binary() -> str:
     found = shutil.which("etcd", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/local/bin")
     if found is None:
         raise RuntimeError("etcd is not installed: apt-get install etcd-server")

@@ -45,6 +45,7 @@ class Served:
     address: str
     ledger: Ledger
     hypervisor: HollowHypervisor
+    watched: list[bool]
 
     def caller(self, by: Identity | None = None, host: str = HOST) -> Caller:
         return Caller(host, self.address, by)
@@ -53,6 +54,7 @@ class Served:
 @asynccontextmanager
 async def serving() -> AsyncIterator[Served]:
     behaviour, ledger = Behaviour.of(), Ledger()
+    watched: list[bool] = []
     hypervisor = HollowHypervisor(behaviour)
     agent = Agent(
         HOST,
@@ -64,6 +66,7 @@ async def serving() -> AsyncIterator[Served]:
         jitter=random.Random(1).random,
         settings=AgentSettings(),
         incarnation="i",
+        on_watched=watched.append,
     )
     await agent.open()
     services = SharedServices()
@@ -79,7 +82,7 @@ async def serving() -> AsyncIterator[Served]:
     await server.start()
     await services.serving()
     try:
-        yield Served(f"127.0.0.1:{port}", ledger, hypervisor)
+        yield Served(f"127.0.0.1:{port}", ledger, hypervisor, watched)
     finally:
         await server.stop()
         task.cancel()

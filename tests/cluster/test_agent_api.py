@@ -96,6 +96,41 @@ async def test_a_stale_leader_is_told_so_on_its_stream(served: Served) -> None:
         assert (await refusal(anext(late)))[1] == "STALE_TERM"
 
 
+async def test_an_observer_of_any_term_is_told_all_and_commands_nothing(served: Served) -> None:
+    async with served.caller() as leader, served.caller() as observer:
+        await leader.assign(TEN, 10, term=5)
+        stream = leader.reports(term=5)
+        await anext(stream)
+        call: Any = observer.stub.Watch()
+        await call.write(
+            wire.WatchRequest(term=types.Term(store_generation=1, revision=2), observe=True)
+        )
+        report = await call.read()
+        assert (report.full, report.term.revision) == (True, 5)
+        assert (list(report.fleets), list(report.specs)) == (list(TEN.fleets), list(TEN.specs))
+        await leader.assign(assignment(shard("0-4", 10)), 11, term=5)
+        while (await anext(stream)).epoch.revision != 11:
+            pass
+        assert (await leader.describe(term=5)).term.revision == 5, "nobody was outranked"
+        call.cancel()
+
+
+async def test_an_observer_does_not_keep_a_host_from_looking_for_its_controller(
+    served: Served,
+) -> None:
+    """Whoever observes may lead nobody: the host goes on announcing itself."""
+    async with served.caller() as observer:
+        call: Any = observer.stub.Watch()
+        await call.write(wire.WatchRequest(observe=True))
+        await call.read()
+        assert served.watched == []
+        stream = observer.reports()
+        await anext(stream)
+        assert served.watched == [True]
+        call.cancel()
+        assert served.watched == [True]
+
+
 async def test_a_reader_that_closes_its_side_ends_the_stream(served: Served) -> None:
     async with served.caller() as caller:
         call: Any = caller.stub.Watch()

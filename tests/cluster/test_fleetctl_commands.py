@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from fleet.transport import Refusal, Role
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleetctl.outcome import ExitCode
 from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble, status
 from tests.cluster.fleetctl_process import Fleetctl
@@ -458,6 +460,145 @@ def test_events_are_followed_through_a_failover_until_the_reader_has_enough(
         process.wait(timeout=30)
     assert seen == [1, 2] and after >= 3
     assert process.returncode == 0
+
+
+def test_what_a_former_leader_told_last_is_said_to_be_missing(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = cluster.ListEventsResponse(next=9, former_leader=True, truncated=True, begins_unix=1.0)
+    controller.on("ListEvents", answer)
+    said = fleetctl("events", "--after", "5")
+    assert "events of before that were not read yet are with the former leader" in said.err
+    assert [one.after for one in controller.asked("ListEvents")] == [5]
+
+
+# ---- history -----------------------------------------------------------------------------
+
+
+def line(number: int, **fields: Any) -> cluster.AuditRecord:
+    return cluster.AuditRecord(
+        id=number, time_unix=1.0, actor="operator/alice", result="accepted", **fields
+    )
+
+
+def test_history_shows_who_changed_what_the_latest_last(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    lines = [
+        line(9, action="cordon", host="h1"),
+        line(8, action="scale", fleet="spv", before="0", after="8"),
+    ]
+    controller.on("History", cluster.HistoryResponse(records=lines, next=8))
+    said = fleetctl("history", "spv", "--host", "h1", "--limit", "2")
+    rows = said.out.splitlines()
+    assert rows[0].split() == ["WHEN", "WHO", "WHAT", "OF", "RESULT", "CHANGE"]
+    assert "operator/alice  scale   spv  accepted  0 -> 8" in rows[1] and "cordon" in rows[2]
+    assert said.err == "there are older ones: --before 8, or a higher --limit\n"
+    (asked,) = controller.asked("History")
+    assert (asked.fleet, asked.host, asked.limit, asked.before) == ("spv", "h1", 2, 0)
+    told = fleetctl("history", "--limit", "2", "-o", "json").json
+    assert ([one["id"] for one in told["records"]], told["next"]) == ([8, 9], 8)
+    assert told["records"][1]["fleet"] is None
+
+
+def test_a_long_history_is_read_by_pages(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    def page(request: cluster.HistoryRequest) -> cluster.HistoryResponse:
+        newest = request.before - 1 if request.before else 1500
+        lines = [line(newest - n, action="scale") for n in range(request.limit)]
+        return cluster.HistoryResponse(records=lines, next=lines[-1].id)
+
+    controller.on("History", page)
+    told = fleetctl("history", "--limit", "1200", "-o", "json").json
+    assert [one["id"] for one in told["records"]] == list(range(301, 1501))
+    assert [one.limit for one in controller.asked("History")] == [1000, 200]
+
+
+# ---- recover -----------------------------------------------------------------------------
+
+
+def found(**fields: Any) -> cluster.RecoverFleet:
+    return cluster.RecoverFleet(fleet="spv", uid=UID, total=8, running=10, adopted=10, **fields)
+
+
+def plan_of(request: cluster.RecoverRequest) -> cluster.RecoverResponse:
+    """What a controller says that waits for the total of spv."""
+    confirmed = "spv" in request.totals
+    return cluster.RecoverResponse(
+        token="t0ken",
+        fleets=[found(confirmed=confirmed, excess=2), cluster.RecoverFleet(problem="unnamed")],
+        unseen_hosts=["h9"],
+        frozen=request.plan_only or not confirmed,
+        message="" if confirmed else "confirm the totals of spv",
+        hosts=3,
+        hosts_ahead=4,
+    )
+
+
+def test_a_recovery_is_shown_before_anything_is_done(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", plan_of)
+    said = fleetctl("recover", "--plan")
+    assert "4 hosts ahead of the store" in said.out and "anew of what runs there" in said.out
+    assert "2 VMs above its total will be released afterwards" in said.out
+    assert "still needed: confirm the totals of spv" in said.out and "  h9" in said.out
+    told = fleetctl("recover", "--plan", "-o", "json").json
+    assert (told["frozen"], told["unseen_hosts"], told["fleets"][0]["excess"]) == (True, ["h9"], 2)
+    assert all(one.plan_only for one in controller.asked("Recover"))
+
+
+def test_a_recovery_says_what_is_still_needed_and_the_exit_code_as_well(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", plan_of)
+    said = fleetctl("recover", "--adopt", "--absent", "h9", "--yes")
+    assert (said.code, said.out) == (
+        ExitCode.NOT_CONVERGED,
+        "remembered; changes stay frozen. Still needed: confirm the totals of spv\n",
+    )
+    done = controller.asked("Recover")[-1]
+    assert (done.plan_token, list(done.absent_hosts), done.adopt) == ("t0ken", ["h9"], True)
+
+
+def test_totals_as_shown_are_confirmed_together(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", plan_of)
+    assert fleetctl("recover", "--adopt", "--keep-totals", "--yes").code == ExitCode.DONE
+    assert dict(controller.asked("Recover")[-1].totals) == {"spv": 8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "say how"),
+        (("--adopt", "--confirm"), "exclude each other"),
+        (("--adopt", "--total", "spv"), "write FLEET=NUMBER"),
+        (("--adopt", "--total", "spv=-1"), "outside 0 to"),
+        (("--adopt",), "no terminal to ask at: give --yes"),
+    ],
+)
+def test_a_recovery_that_cannot_be_meant_is_not_asked_for(
+    fleetctl: Fleetctl, controller: ControllerDouble, arguments: tuple[str, ...], sentence: str
+) -> None:
+    controller.on("Recover", plan_of)
+    said = fleetctl("recover", *arguments)
+    assert said.code == ExitCode.USAGE and sentence in said.err
+    assert all(one.plan_only for one in controller.asked("Recover"))
+
+
+def test_status_says_above_all_that_changes_are_frozen(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = status()
+    answer.freeze.reason, answer.freeze.hosts_ahead = "the store is older", 4
+    controller.on("Status", answer)
+    lines = fleetctl("status").out.splitlines()
+    assert lines[0] == "changes are frozen; VMs go on as they are"
+    assert lines[1].split(None, 1)[1] == "the store is older" and "recover --plan" in lines[3]
+    assert fleetctl("status", "-o", "json").json["freeze"]["hosts_ahead"] == 4
+    controller.on("Status", status())
+    assert fleetctl("status", "-o", "json").json["freeze"] is None
 
 
 # ---- the process -------------------------------------------------------------------------

@@ -173,6 +173,25 @@ def test_an_operators_verdict_needs_no_waiting_and_no_budget() -> None:
     play(scenario, LossSettings(lost_after=LOST_AFTER, budget=1))
 
 
+def test_each_verdict_is_in_the_history_by_who_gave_it() -> None:
+    async def scenario(it: Cluster) -> None:
+        await it.scale(100)
+        it.cut(1, 3)
+        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == HOSTS - 2)
+        await it.leader.verdicts.declare_lost(["h01"], True, ME)
+        await until(lambda: it.lost() == {"h01", "h03"}, 400)
+        it.network.mend()
+        await until(lambda: not it.lost(), 60)
+        audit = it.leader.reign.audit
+        told = [(one.action, one.actor) for one in audit.page("", "h01", 0, 10)[0]]
+        assert told == [("host_returned", "leader"), ("declare_lost", ME)]
+        (back, lost) = audit.page("", "h03", 0, 10)[0]
+        assert (back.action, lost.action, lost.actor) == ("host_returned", "declare_lost", "leader")
+        assert lost.after == "no word for 300 s"
+
+    play(scenario)
+
+
 def test_a_live_host_cannot_be_declared_lost() -> None:
     async def scenario(it: Cluster) -> None:
         it.cut(1)

@@ -21,8 +21,10 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller import answers
 from fleet_controller.commit import Outdated
 from fleet_controller.core.changes import Refused
+from fleet_controller.core.control import Action
 from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import Assignment, FleetRecord
+from fleet_controller.core.rollout_orders import Wish
 from fleet_controller.leader import LeadershipLost
 from fleet_controller.reign import ReignSettings
 from fleet_controller.replica import Leading, Replica
@@ -30,6 +32,7 @@ from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Put, Unavailable, UnknownOutcome
+from fleet_controller.upkeep import Chosen
 from tests.faulty_store import Fault, FaultyStore
 from tests.leading import leading_or_none, replica_over, until
 from tests.obedient_agents import Network, ObedientAgent, World
@@ -64,8 +67,14 @@ trouble = st.one_of(
     st.tuples(st.just("resign"), st.just(0), seconds),
     st.tuples(st.just("generation"), st.integers(2, 9), seconds),
     st.tuples(st.just("cordon"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.just("drain"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.just("drain"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.just("undrain"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.sampled_from(Action), st.integers(0, CAPACITY), seconds),
+    st.tuples(st.just("rollout"), st.integers(0, 3), seconds),
     st.tuples(st.just("lose"), st.integers(0, HOSTS - 1), seconds),
     st.tuples(st.just("pardon"), st.integers(0, HOSTS - 1), seconds),
+    st.tuples(st.just("give up"), st.integers(0, HOSTS - 1), seconds),
 )
 
 
@@ -162,15 +171,36 @@ class Play:
         spec.vcpus = which
         try:
             async with asyncio.timeout(20):
-                if what == "generation":
-                    await leading.operations.apply("spv", spec, "operator/me")
-                elif what in ("lose", "pardon"):
-                    lost = what == "lose"
-                    await leading.verdicts.declare_lost([f"h{which}"], lost, "operator/me")
-                else:
-                    await leading.operations.cordon(f"h{which}", which % 2 == 0, "operator/me")
+                await self._change(leading, what, which, spec)
         except (*NOTHING_CHANGED, UnknownOutcome, TimeoutError):
             return
+
+    async def _change(self, leading: Leading, what: str, which: int, spec: types.FleetSpec) -> None:
+        me, upkeep = "operator/me", leading.upkeep
+        match what:
+            case "generation":
+                await leading.operations.apply("spv", spec, me)
+            case "cordon":
+                await leading.operations.cordon(f"h{which}", which % 2 == 0, me)
+            case "drain":
+                await upkeep.drain(f"h{which}", me)
+            case "undrain":
+                await upkeep.cancel_drain(f"h{which}", me)
+            case "lose" | "pardon":
+                await leading.verdicts.declare_lost([f"h{which}"], what == "lose", me)
+            case "give up":
+                await upkeep.give_up(f"h{which}", me)
+            case "rollout" if which == 0:
+                wish = Wish(max_unavailable=3, by_label="rack")
+                await upkeep.start_rollout("spv", wish, me, plan_only=False)
+            case "rollout" if which == 1:
+                await upkeep.undo_rollout("spv", me, plan_only=False)
+            case "rollout":
+                turn = "pause" if which == 2 else "resume"
+                await upkeep.turn_rollout("spv", turn, me, plan_only=False)
+            case _:
+                chosen = Chosen("spv", IndexSet.span(which // 2, which + 1))
+                await upkeep.control(chosen, Action(what), me, plan_only=False, token="")
 
 
 async def act(play: Play, group: asyncio.TaskGroup, what: str, which: int | Fault) -> None:
@@ -197,6 +227,10 @@ async def check(play: Play) -> None:
     leading = await play.leading()
     for number in range(HOSTS):
         await leading.operations.cordon(f"h{number}", False, "operator/me")
+        await leading.upkeep.cancel_drain(f"h{number}", "operator/me")
+    await leading.upkeep.control(
+        Chosen("spv"), Action.START, "operator/me", plan_only=False, token=""
+    )
     snapshot = await play.store.read()
     stored = {entry.key: entry.value for entry in snapshot.entries}
     fleet = decode(FleetRecord, "spv", stored[keys.fleet("spv")])
@@ -204,6 +238,7 @@ async def check(play: Play) -> None:
     reign = leading.reign
     await until(lambda: answers.fleet_status(reign, reign.state.fleets["spv"]).converged, 600.0)
     await until(lambda: reign.observed.converged == HOSTS, 600.0)
+    await until(lambda: not any(reign.observed.staging.values()), 600.0)
     await until(lambda: not play.world.twice and not reign.state.lost, 600.0)
     await until(lambda: not reign.duplicates, 600.0)
     assert play.world.running.keys() == {(fleet.uid, index) for index in range(fleet.total)}

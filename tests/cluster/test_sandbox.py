@@ -136,6 +136,33 @@ def test_up_restarts_what_has_died_and_nothing_else_and_down_leaves_nothing(home
     assert "contexts" not in Path(home.environment["MEGAFLEET_CONFIG"]).read_text()
 
 
+def test_replicas_are_brought_up_repaired_and_taken_down_together(home: Home) -> None:
+    home.run("up", "--hosts", "4", "--per-host", "10", "--controllers", "3", "--etcd", "3")
+    first = home.status()
+    before = {one["name"]: one["pid"] for one in first["processes"]}
+    assert (first["state"], first["hosts"]["live"], len(first["endpoints"])) == ("up", 4, 3)
+    names = [one["name"] for one in first["processes"] if one["kind"] != "hollow"]
+    assert names == [f"{kind}-{n}" for kind in ("etcd", "controller") for n in (1, 2, 3)]
+    leaders = [one["name"] for one in first["processes"] if one["leader"]]
+    assert len(leaders) == 1
+    context = Path(home.environment["MEGAFLEET_CONFIG"]).read_text()
+    assert all(endpoint in context for endpoint in first["endpoints"])
+
+    for name in (leaders[0], "etcd-2"):
+        kill(before[name])
+    home.run("up")
+    after = home.pids()
+    assert {name for name in before if after[name] != before[name]} == {leaders[0], "etcd-2"}
+    assert home.status()["hosts"]["live"] == 4
+
+    _, said = home.run("up", "--controllers", "1", code=2)
+    assert "has controllers 3 and cannot change it to 1" in said
+    home.run("down")
+    assert home.processes() == []
+    _, said = home.run("up", "--store", "memory", "--controllers", "3", code=1)
+    assert "a store in memory is in one controller alone" in said
+
+
 def test_two_sandboxes_do_not_disturb_each_other(home: Home) -> None:
     home.run("up", "--name", "one", "--hosts", "1", "--store", "memory")
     home.run("up", "--name", "two", "--hosts", "1", "--store", "memory")
@@ -188,7 +215,8 @@ def test_what_was_kept_or_has_crashed_is_continued_by_the_next_up(home: Home) ->
 
 
 def test_an_interrupted_up_leaves_nothing(home: Home) -> None:
-    with home.start("up", "--hosts", "64") as process:
+    # So many that they are not all there by the time this process is given a turn.
+    with home.start("up", "--hosts", "2000") as process:
         wait_for(home.folder().log_of("controller-1"))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=DEADLINE)
@@ -226,3 +254,31 @@ def test_the_demo_scales_shows_and_leaves_nothing(home: Home) -> None:
     assert "scale --total 33" in said
     assert home.processes() == []
     assert not home.folder("demo").path.exists()
+
+
+def test_a_sandbox_is_set_back_to_a_backup_while_its_hosts_go_on(
+    home: Home, tmp_path: Path
+) -> None:
+    def fleetctl(*arguments: str) -> Any:
+        said = subprocess.run(
+            [FLEETCTL, *arguments], env=home.environment, capture_output=True, text=True, check=True
+        )
+        return json.loads(said.stdout) if "json" in arguments else said.stdout
+
+    home.run("up", "--hosts", "4", "--per-host", "10", "--store", "etcd")
+    fleetctl("apply", "-f", str(Path(__file__).parents[2] / "deploy/samples/spv.yaml"))
+    fleetctl("scale", "--total", "10")
+    backup = tmp_path / "store.db"
+    fleetctl("backup", str(backup))
+    fleetctl("scale", "--total", "20")
+    before = home.pids()
+    home.run("restore", str(backup))
+    after = home.pids()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {name for name in before if not name.startswith("hollow")}
+    assert fleetctl("status", "-o", "json")["freeze"]
+    fleetctl("recover", "--adopt", "--total", "spv=20", "--yes")
+    fleetctl("scale", "--total", "20")
+    _, err = home.run("restore", str(backup), "--name", "other", code=1)
+    assert "there is no sandbox 'other'" in err
+    home.run("down")

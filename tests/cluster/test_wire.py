@@ -29,6 +29,17 @@ pytest_plugins = ["tests.cluster.cluster_fixtures"]
 CLUSTER = wire.DESCRIPTOR.services_by_name["ClusterService"]
 AGENT = agent.DESCRIPTOR.services_by_name["AgentService"]
 SECONDS = 30.0
+HOST = "hollow-00001"
+STOP = wire.ControlVmsRequest.ACTION_STOP
+START = wire.RolloutRequest.ACTION_START
+
+
+def planned(request: Any) -> Any:
+    """The request as one that only asks what would be."""
+    request.plan_only = True
+    return request
+
+
 READS: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.ListFleets(wire.ListFleetsRequest(), timeout=SECONDS),
     lambda s: s.Status(wire.StatusRequest(), timeout=SECONDS),
@@ -39,13 +50,21 @@ READS: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.GetVm(wire.GetVmRequest(), timeout=SECONDS),
     lambda s: s.ListEvents(wire.ListEventsRequest(), timeout=SECONDS),
     lambda s: s.Scale(wire.ScaleRequest(plan_only=True), timeout=SECONDS),
+    lambda s: s.History(wire.HistoryRequest(), timeout=SECONDS),
     lambda s: s.ListImages(wire.ListClusterImagesRequest(), timeout=SECONDS),
+    lambda s: next(iter(s.Drain(planned(wire.DrainRequest(host=HOST)), timeout=SECONDS))),
+    lambda s: s.ControlVms(planned(wire.ControlVmsRequest(action=STOP)), timeout=SECONDS),
 ]
 WRITES: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.ApplyFleet(wire.ApplyFleetRequest(name="x", spec=spec()), timeout=SECONDS),
     lambda s: s.DeleteFleet(wire.DeleteFleetRequest(name="spv"), timeout=SECONDS),
     lambda s: s.Scale(wire.ScaleRequest(fleet="spv", total=1), timeout=SECONDS),
     lambda s: s.SetCordon(wire.SetCordonRequest(id="hollow-00001"), timeout=SECONDS),
+    lambda s: next(iter(s.Drain(wire.DrainRequest(host=HOST), timeout=SECONDS))),
+    lambda s: s.RemoveHost(wire.RemoveHostRequest(host=HOST), timeout=SECONDS),
+    lambda s: s.ControlVms(wire.ControlVmsRequest(action=STOP), timeout=SECONDS),
+    lambda s: s.Rollout(wire.RolloutRequest(action=START), timeout=SECONDS),
+    lambda s: list(s.Backup(wire.BackupRequest(), timeout=SECONDS)),
     lambda s: s.DeclareLost(wire.DeclareLostRequest(hosts=["hollow-00001"]), timeout=SECONDS),
     lambda s: s.ReleaseQuarantine(
         wire.ReleaseQuarantineRequest(host="hollow-00001"), timeout=SECONDS
@@ -220,6 +239,8 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "WatchStatus",
         "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
+        "Drain", "RemoveHost", "Rollout", "ControlVms",
+        "History", "Backup", "Recover",
         "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:

@@ -110,6 +110,31 @@ class TestHypervisor:
         assert done == IndexSet.of([0])
         assert [(one.index, one.kind) for one in failures] == [(1, "died")]
 
+    async def test_for_which_restart_a_domain_was_started_is_remembered_with_it(
+        self, host: Host, driver: Hypervisor
+    ) -> None:
+        both = batch(IndexSet.span(0, 2))
+        asked = replace(both, restarts=((17, IndexSet.of([1])),))
+        await gather(driver.define(both, disk_path))
+        await gather(driver.start(asked))
+        first, second = IndexSet.of([0]), IndexSet.of([1])
+        told = (
+            DomainRun(KIN, first, Phase.ACTIVE, 0),
+            DomainRun(KIN, second, Phase.ACTIVE, 17),
+        )
+        assert await driver.listing() == told
+        await gather(driver.start(replace(both, restarts=((18, both.indices),))))
+        assert await driver.listing() == told, "what is active keeps what it was started for"
+        assert await host.driver().listing() == told, "an agent that begins anew sees the same"
+        await gather(driver.await_ready(both))
+        await gather(driver.stop(both))
+        assert await driver.listing() == (DomainRun(KIN, both.indices, Phase.DEFINED, 0),)
+        await gather(driver.start(replace(both, restarts=((18, second),))))
+        assert await driver.listing() == (
+            DomainRun(KIN, first, Phase.ACTIVE, 0),
+            DomainRun(KIN, second, Phase.ACTIVE, 18),
+        )
+
     async def test_stopped_and_started_again_is_not_ready_yet(self, driver: Hypervisor) -> None:
         vms = batch(IndexSet.of([0]))
         await up(driver, vms)

@@ -447,3 +447,50 @@ def test_several_batches_and_kins_at_once() -> None:
 
 def test_the_default_settings_do_not_depend_on_the_driver() -> None:
     assert AgentSettings().runner.batch_size == 256
+
+
+def test_a_restart_is_done_once_in_admissions_pace_on_the_disks_that_are_there() -> None:
+    async def story() -> None:
+        slow = Profile(latency={StepKind.AWAIT_READY: Latency(base=5.0)})
+        host = Host(slow)
+        template = spec(parallel=3)
+        async with host.running() as agent:
+            await settled(agent, assignment(shard("0-9", 10), template=template), 10)
+            host.steps.clear()
+            again = assignment(shard("0-9", 10, restart=11), template=template)
+            await give(agent, again, 11)
+            fewest = 10
+            while not (agent.board.converged and agent.board.epoch == (1, 11)):
+                fewest = min(fewest, len(await ready(host, 10)))
+                await asyncio.sleep(0.1)
+            assert fewest == 7, "no more down at once than may boot"
+            assert await ready(host, 10) == indices("0-9")
+            kinds = {step.kind for step in host.steps}
+            assert kinds == {StepKind.STOP, StepKind.START, StepKind.AWAIT_READY}
+            stopped = [step.indices for step in host.steps if step.kind is StepKind.STOP]
+            assert sum(map(len, stopped)) == 10, "each once"
+            host.steps.clear()
+        async with host.running() as agent:
+            await settled(agent, again, 12)
+            assert host.steps == [], "an agent that begins anew knows that it was done"
+
+    run_virtual(story())
+
+
+def test_what_is_wanted_off_is_prepared_and_starts_when_it_is_wanted_on() -> None:
+    async def story() -> None:
+        host = Host()
+        async with host.running() as agent:
+            await settled(agent, assignment(shard("0-4", 10, on=False)), 10)
+            assert in_state(agent, kin(10), VmState.DEFINED) == indices("0-4")
+            assert host.acts() == ["clone 0-4 of 10", "define 0-4 of 10"]
+            host.steps.clear()
+            await settled(agent, assignment(shard("0-4", 10)), 11)
+            assert host.acts() == ["start 0-4 of 10", "await_ready 0-4 of 10"]
+            host.steps.clear()
+            split = assignment(shard("0-1", 10, on=False), shard("2-4", 10))
+            await settled(agent, split, 12)
+            assert host.acts() == ["stop 0-1 of 10"]
+            assert in_state(agent, kin(10), VmState.RUNNING) == indices("2-4")
+
+    run_virtual(story())

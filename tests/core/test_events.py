@@ -50,12 +50,54 @@ def test_a_reader_that_was_away_too_long_is_told() -> None:
     assert events.after(cursor, 1, "", "")[1]
 
 
-def test_cursors_of_a_later_leader_are_above_those_of_an_earlier_one() -> None:
-    earlier, later = log(100.0), log(200.0)
-    for _ in range(1000):
-        earlier.add("x", "x")
-    later.add("x", "x")
-    assert later.after(0, 1, "", "")[0][0].cursor > earlier.after(0, 1, "", "")[0][0].cursor
+def led(term: int, *, events: EventLog | None = None) -> EventLog:
+    """A log in which a leader of this term has told of two things."""
+    events = events or log()
+    events.begin(term)
+    events.add("leader_elected", f"term {term}")
+    events.add("more", f"more of {term}")
+    return events
+
+
+def test_a_cursor_outlives_its_leader_and_what_that_one_told_last_is_said_to_be_missing() -> None:
+    first, second = led(40), led(51)
+    cursor = first.page(0, 100, "", "").events[0].cursor
+    page = second.page(cursor, 100, "", "")
+    assert [e.message for e in page.events] == ["term 51", "more of 51"]
+    assert (page.former, page.dropped) == (True, False)
+    page = second.page(page.following, 100, "", "")
+    assert (page.events, page.former) == ([], False)
+
+
+def test_a_reader_that_finds_nothing_of_its_fleet_is_told_once_of_a_former_leader() -> None:
+    page = led(51).page(led(40).page(0, 1, "", "").following, 100, "spv", "")
+    assert (page.events, page.former) == ([], True)
+    assert not led(51).page(page.following, 100, "spv", "").former
+
+
+def test_a_leader_that_led_before_tells_no_reader_the_same_twice() -> None:
+    again = led(60, events=led(40))
+    between = led(51).page(0, 100, "", "").following
+    assert [e.message for e in again.page(between, 100, "", "").events] == ["term 60", "more of 60"]
+
+
+def test_a_cursor_from_before_the_store_was_set_back_begins_anew() -> None:
+    page = led(7).page(led(9000).page(0, 1, "", "").following, 100, "", "")
+    assert ([e.message for e in page.events], page.former) == (["term 7", "more of 7"], True)
+
+
+def test_cursors_are_numbers_that_json_keeps() -> None:
+    assert led(8_000_000_000).page(0, 1, "", "").following < 2**53
+
+
+def test_a_page_that_is_full_goes_on_where_it_ends() -> None:
+    events = led(5)
+    start = events.page(0, 1, "", "").following
+    for number in range(4):
+        events.add("x", str(number))
+    page = events.page(start, 3, "", "")
+    assert [e.message for e in page.events] == ["0", "1", "2"]
+    assert [e.message for e in events.page(page.following, 3, "", "").events] == ["3"]
 
 
 def test_few_hosts_are_named_and_many_are_counted() -> None:

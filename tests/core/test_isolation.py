@@ -161,12 +161,16 @@ def test_a_host_isolated_in_the_midst_of_slow_starts_stops_them_in_time(
     run_virtual(story())
 
 
-def test_a_host_that_somebody_watches_is_not_isolated() -> None:
+@pytest.mark.parametrize("observes", [False, True], ids=["commands", "observes"])
+def test_a_host_that_somebody_watches_is_not_isolated(observes: bool) -> None:
     async def story() -> None:
         host = Host()
         async with host.running() as agent:
             await settled(agent, STOPPED, 10)
-            stream = agent.open_reports((1, 1), Pace())
+            if observes:
+                stream = agent.open_observation(Pace())
+            else:
+                stream = agent.open_reports((1, 1), Pace())
             await asyncio.sleep(10 * ISOLATED_AFTER)
             assert await ready(host) == indices("0-9")
             agent.close_reports(stream)

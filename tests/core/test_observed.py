@@ -11,7 +11,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, Shard, Tombstone
 from fleet_controller.observed import Observed, wire_ranges
-from fleet_controller.vectors import PENDING, RUNNING, UNKNOWN
+from fleet_controller.vectors import DEFINED, PENDING, RUNNING, UNKNOWN
 
 UID = "uid-1"
 FAILED = int(types.VM_STATE_FAILED)
@@ -232,3 +232,89 @@ def test_every_change_beats_the_pulse() -> None:
     observed.reported("a", report(), EPOCH)
     observed.lost_sight("a")
     assert observed.pulse.version == seen + 3
+
+
+def staged(indices: IndexSet, birth: int = 20, power: bool = True) -> Shard:
+    return Shard(UID, indices, 1, birth, power, staged=True)
+
+
+def moving() -> Observed:
+    """`a` runs 0-9; `b` has 0-3 staged."""
+    observed = linked(shard(span(0, 10)))
+    observed.reported("a", report([(0, 10, RUNNING)]), EPOCH)
+    observed.reported("b", report(full=True), 0)
+    observed.assigned("b", parts(staged(span(0, 4))))
+    return observed
+
+
+def test_what_is_staged_belongs_to_whoever_runs_it() -> None:
+    observed = moving()
+    told = report([(0, 4, DEFINED)], birth=20)
+    assert observed.reported("b", told, EPOCH), "the leader is to hear that it is prepared"
+    assert not observed.reported("b", told, EPOCH)
+    assert counts(observed) == {RUNNING: 10}
+    assert observed.host("b").prepared == {(UID, 20, 1): span(0, 4)}
+    assert observed.vectors[UID].placed == 10
+
+
+def test_only_what_is_defined_is_prepared() -> None:
+    observed = moving()
+    observed.reported("b", report([(0, 2, DEFINED), (2, 2, FAILED)], birth=20), EPOCH)
+    assert observed.host("b").prepared == {(UID, 20, 1): span(0, 2)}
+    observed.reported("b", report([(0, 1, FAILED)], birth=20), EPOCH)
+    assert observed.host("b").prepared == {(UID, 20, 1): span(1, 2)}
+    observed.lost_sight("b")
+    assert observed.host("b").prepared == {}
+
+
+def test_what_is_let_go_belongs_to_whoever_has_it_staged() -> None:
+    observed = moving()
+    observed.reported("b", report([(0, 4, DEFINED)], birth=20), EPOCH)
+    observed.assigned("a", parts(shard(span(4, 10)), tombstone(1, span(0, 4))))
+    assert counts(observed) == {RUNNING: 6, DEFINED: 4}
+    assert observed.vectors[UID].placed == 10, "placed all the while"
+    observed.assigned("b", parts(shard(span(0, 4), birth=20)))
+    assert counts(observed) == {RUNNING: 6, DEFINED: 4}, "what it was known to be"
+    observed.reported("b", report([(0, 4, RUNNING)], birth=20), EPOCH)
+    assert counts(observed) == {RUNNING: 10}
+    assert not any(observed.staging.values())
+
+
+def test_a_leader_that_reads_the_store_in_any_order_sees_the_same() -> None:
+    for order in ("ab", "ba"):
+        observed = Observed()
+        held = {"a": parts(shard(span(0, 10))), "b": parts(staged(span(0, 4)))}
+        for host in order:
+            observed.assigned(host, held[host])
+        assert counts(observed) == {UNKNOWN: 10}
+        assert observed.vectors[UID].held(observed.host("a").number, span(0, 10)) == span(0, 10)
+
+
+def test_a_staged_shard_that_is_taken_back_leaves_no_trace() -> None:
+    observed = moving()
+    observed.reported("b", report([(0, 4, DEFINED)], birth=20), EPOCH)
+    observed.assigned("b", parts(tombstone(1, span(0, 4))))
+    assert counts(observed) == {RUNNING: 10}
+    assert observed.host("b").prepared == {} and not any(observed.staging.values())
+
+
+def test_power_follows_the_assignment_and_states_stay() -> None:
+    observed = linked(shard(span(0, 10)))
+    observed.reported("a", report([(0, 10, RUNNING)]), EPOCH)
+    vector = observed.vectors[UID]
+    observed.assigned("a", parts(shard(span(0, 4), power=False), shard(span(4, 10))))
+    assert (vector.powered_off, vector.as_wanted, counts(observed)) == (4, 6, {RUNNING: 10})
+    observed.reported("a", report([(0, 4, DEFINED)]), EPOCH)
+    assert vector.as_wanted == 10
+    observed.assigned("a", parts(shard(span(0, 10))))
+    assert (vector.powered_off, vector.as_wanted) == (0, 6)
+
+
+def test_a_removed_host_troubles_nobody() -> None:
+    observed = linked(shard(span(0, 4)), tombstone(1, span(4, 8)))
+    observed.reported(
+        "a", report(problems=[wire.Problem(kind="no_space")], problems_set=True), EPOCH
+    )
+    observed.removed("a")
+    observed.assigned("a", parts())
+    assert (counts(observed), observed.releasing[UID], observed.troubled) == ({}, 0, set())

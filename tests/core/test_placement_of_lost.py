@@ -19,6 +19,7 @@ from fleet_controller.core.model import (
     Shard,
     Tombstone,
 )
+from fleet_controller.core.passes import Pass, decide
 from fleet_controller.core.placement import Placement, place
 
 UID = "0b8f3f0e-3c1a-4b57-9a43-5d2f6f0a1c11"
@@ -51,10 +52,10 @@ def cluster(
     fleet = FleetRecord("spv", UID, 1, total=total, generation=len(specs))
     by_generation = {(UID, number): one for number, one in enumerate(specs, start=1)}
     known = {one.record.id: one for one in hosts}
-    return ClusterView(100, known, {"spv": fleet}, by_generation, frozenset({GONE}))
+    return ClusterView(100, known, {"spv": fleet}, by_generation, gone=frozenset({GONE}))
 
 
-def written(view: ClusterView, placement: Placement) -> ClusterView:
+def written(view: ClusterView, placement: Placement | Pass) -> ClusterView:
     hosts = {
         name: msgspec.structs.replace(one, assignment=placement.assignments[name])
         if name in placement.assignments
@@ -121,7 +122,7 @@ def test_replacements_are_packed_where_most_room_is_and_the_rest_is_spread() -> 
 def test_lost_hosts_and_those_in_quarantine_get_nothing() -> None:
     view = cluster(host("a", lost=True, reachable=True), host("b", quarantine="ill"), total=5)
     (reason,) = place(view).fleets["spv"].unplaced
-    assert "all 2 hosts are cordoned, lost or in quarantine" in reason.message
+    assert "all 2 hosts are cordoned, draining, lost or in quarantine" in reason.message
 
 
 def test_what_fits_nowhere_is_placed_as_soon_as_there_is_room() -> None:
@@ -144,11 +145,27 @@ def test_orphans_are_buried_when_another_holds_them_or_their_fleet_was_deleted()
     assert "a" not in place(written(view, place(view))).assignments, "once is enough"
 
 
-def test_what_is_staged_elsewhere_is_no_other_holder() -> None:
+def test_an_orphan_of_what_is_only_staged_elsewhere_is_let_go_before_that_starts() -> None:
     staged = msgspec.structs.replace(shard(0, 5), staged=True)
     view = cluster(host("a", orphans=((UID, 7, span(0, 5)),)), host("b", staged), total=5)
-    assert "a" not in place(view).assignments
-    assert duplicates(view, {}) == {}
+    assert duplicates(view, {}) == {}, "what is staged does not run"
+    decided = decide(view, 250)
+    (stone,) = decided.assignments["a"].tombstones
+    assert (stone.ranges, stone.born_until) == (span(0, 5), 7)
+    assert "b" not in decided.assignments, "it waits"
+    view = written(view, decided)
+    assert decide(view, 250).assignments == {}
+    let_go = msgspec.structs.replace(view.hosts["a"], released=frozenset({stone.id}), orphans=())
+    view = msgspec.structs.replace(view, hosts={**view.hosts, "a": let_go})
+    (started,) = decide(view, 250).assignments["b"].shards
+    assert started == msgspec.structs.replace(staged, staged=False)
+
+
+def test_an_orphan_beside_its_own_staged_copy_is_left_to_its_host() -> None:
+    staged = msgspec.structs.replace(shard(0, 5), staged=True)
+    here = host("a", staged, orphans=((UID, 7, span(0, 5)),))
+    decided = decide(cluster(here, total=5), 250)
+    assert decided.assignments["a"].tombstones == (), "a newer birth replaces it there"
 
 
 def test_duplicates_are_what_others_hold_of_what_is_still_to_be_released() -> None:

@@ -315,3 +315,46 @@ def test_an_empty_range_is_refused() -> None:
 def test_nothing_is_empty() -> None:
     assert plan(Assignment(), existing(), {}).unmet == {}
     assert EMPTY == indices("0") - indices("0")
+
+
+def test_those_that_were_last_started_for_less_are_stopped_and_then_started() -> None:
+    wanted = parsed(shard("0-3", 10, restart=7))
+    there = existing(
+        clones("0-3", 10),
+        domains("0", 10, READY, restart=7),
+        domains("1", 10, READY, restart=6),
+        domains("2", 10, READY),
+        domains("3", 10, DEFINED),
+    )
+    made = plan(wanted, there, {})
+    assert written(made) == [
+        "stop 1-2 of 10: restart 7",
+        "start 3 of 10: not active",
+        "await_ready 3 of 10: readiness not seen",
+    ]
+    assert made.unmet == {kin(10): indices("1-3")}
+
+
+def test_no_more_are_stopped_for_a_restart_than_may_boot_at_once() -> None:
+    wanted = parse_assignment(assignment(shard("0-9", 10, restart=7), template=spec(parallel=4)))
+    there = existing(
+        clones("0-9", 10), domains("0-8", 10, READY), domains("9", 10, ACTIVE, restart=7)
+    )
+    assert written(plan(wanted, there, {}))[0] == "stop 0-2 of 10: restart 7"
+    held_back = {kin(10): indices("0-1")}
+    assert written(plan(wanted, there, held_back))[0] == "stop 2-4 of 10: restart 7"
+
+
+def test_what_is_wanted_off_is_not_restarted_and_nothing_is_before_a_fresh_assign() -> None:
+    there = existing(clones("0", 10), domains("0", 10, READY))
+    off = parsed(shard("0", 10, on=False, restart=7))
+    assert written(plan(off, there, {})) == ["stop 0 of 10: wanted off"]
+    on = plan(parsed(shard("0", 10, restart=7)), there, {}, leave=Leave(held=frozenset([kin(10)])))
+    assert (written(on), on.held) == ([], True)
+
+
+def test_what_is_stopped_for_want_of_a_controller_is_not_restarted_as_well() -> None:
+    there = existing(clones("0-3", 10), domains("0-3", 10, READY))
+    isolated = frozenset([kin(10)])
+    made = plan(parsed(shard("0-3", 10, restart=7)), there, {}, leave=Leave(isolated, isolated))
+    assert written(made) == ["stop 0-3 of 10: no controller was heard"]

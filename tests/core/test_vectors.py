@@ -11,24 +11,39 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.vectors import NO_HOST, PENDING, RUNNING, STATES, UNKNOWN, FleetVector
+from fleet_controller.vectors import (
+    DEFINED,
+    NO_HOST,
+    PENDING,
+    RUNNING,
+    STATES,
+    UNKNOWN,
+    FleetVector,
+)
 
 HIGHEST = 40
 
 
 @dataclass
 class Model:
-    """The same, one VM at a time: index -> [host, generation, state]."""
+    """The same, one VM at a time: index -> [host, generation, state]; and which are off."""
 
     vms: dict[int, list[int]] = field(default_factory=dict)
+    off: set[int] = field(default_factory=set)
 
     def place(self, host: int, indices: IndexSet, generation: int, state: int) -> None:
         self.vms |= {index: [host, generation, state] for index in indices}
+        self.off -= set(indices)
+
+    def set_power(self, host: int, indices: IndexSet, on: bool) -> None:
+        mine = {i for i in indices if self.vms.get(i, [NO_HOST])[0] == host}
+        self.off = self.off - mine if on else self.off | mine
 
     def clear(self, host: int, indices: IndexSet) -> None:
         for index in indices:
             if self.vms.get(index, [NO_HOST])[0] == host:
                 del self.vms[index]
+                self.off.discard(index)
 
     def set_states(self, host: int, start: int, states: list[int]) -> None:
         for index, state in enumerate(states, start):
@@ -45,6 +60,7 @@ known_states = st.integers(1, UNKNOWN)
 actions = st.one_of(
     st.tuples(st.just("place"), hosts, ranges, st.integers(1, 4), known_states),
     st.tuples(st.just("clear"), hosts, ranges),
+    st.tuples(st.just("set_power"), hosts, ranges, st.booleans()),
     st.tuples(
         st.just("set_states"),
         hosts,
@@ -62,6 +78,23 @@ def check(vector: FleetVector, model: Model) -> None:
     generations = Counter(generation for _, generation, _ in model.vms.values())
     running = Counter(g for _, g, state in model.vms.values() if state == RUNNING)
     assert vector.by_generation() == {g: (n, running[g]) for g, n in generations.items()}
+    assert vector.powered_off == len(model.off)
+    as_wanted = [
+        state == (DEFINED if index in model.off else RUNNING)
+        for index, (_, _, state) in model.vms.items()
+    ]
+    assert vector.as_wanted == sum(as_wanted)
+    for generation in (1, 2):
+        on = [i for i, vm in model.vms.items() if vm[1] == generation and i not in model.off]
+        up = sum(model.vms[i][2] == RUNNING for i in on)
+        assert vector.of_generation(generation, RUNNING) == up
+    everything = IndexSet.span(0, HIGHEST + 30)
+    mine = IndexSet.of(i for i, vm in model.vms.items() if vm[0] == 1)
+    assert vector.held(1, everything) == mine
+    assert vector.held(NO_HOST, everything) == everything - IndexSet.of(model.vms)
+    assert vector.having(RUNNING) == IndexSet.of(
+        i for i, vm in model.vms.items() if vm[2] == RUNNING
+    )
     for index in range(len(vector.states)):
         host, generation, state = model.vms.get(index, [NO_HOST, 0, 0])
         assert (vector.hosts[index], vector.states[index]) == (host, state)
@@ -84,7 +117,7 @@ def test_counts_are_those_of_a_recount_after_any_sequence(steps: list[tuple]) ->
     vector, model = FleetVector(), Model()
     for name, host, *rest in steps:
         match name:
-            case "place" | "clear":
+            case "place" | "clear" | "set_power":
                 getattr(vector, name)(host, *rest)
                 getattr(model, name)(host, *rest)
             case "set_states":

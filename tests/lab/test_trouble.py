@@ -185,6 +185,18 @@ def test_the_doctor_sees_a_lowered_limit_and_tuning_lifts_it_and_undo_brings_it_
         lab.fleetctl("tune", "--undo")
 
 
+def test_a_limit_that_is_met_is_named_in_the_reason_and_is_over_once_lifted(lab: Lab) -> None:
+    limit = lab.ssh("prlimit -n -o SOFT --noheadings -p $(pgrep xenconsoled)").strip()
+    files = int(lab.ssh("ls /proc/$(pgrep xenconsoled)/fd | wc -l"))
+    lab.ssh(f"prlimit --nofile={files}:132008 -p $(pgrep xenconsoled)")
+    try:
+        ask_for(lab, 2)
+        assert "xenconsoled" in named(lab, "console")
+    finally:
+        lab.ssh(f"prlimit --nofile={limit}:{limit} -p $(pgrep xenconsoled)")
+    lab.scale(2)
+
+
 def _doctor(lab: Lab) -> Any:
     """Whatever the verdict, which is the command's exit status too."""
     return lab.fleetctl_any("doctor")

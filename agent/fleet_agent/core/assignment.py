@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fleet.identity import MAX_INDEX, Fleet, checked_fleet_name
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Kin
+from fleet_agent.core.model import Kin, Restarts
 
 Order = tuple[int, int]  # a term or an epoch: (store generation, revision)
 
@@ -21,11 +21,13 @@ class BadAssignment(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WantedShard:
-    """VMs of one kin that are to exist here, running or not."""
+    """VMs of one kin that are to exist here, running or not. Those that run and were last
+    started for a lower `restart` are to be started again."""
 
     kin: Kin
     indices: IndexSet
     power_on: bool
+    restart: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Assignment:
     specs: Mapping[tuple[str, int], types.FleetSpec] = field(default_factory=dict)
     shards: tuple[WantedShard, ...] = ()
     releases: tuple[Release, ...] = ()
+
+    def restarts(self, kin: Kin) -> Restarts:
+        """Which VMs of this kin are to be started for which value."""
+        return tuple((s.restart, s.indices) for s in self.shards if s.kin == kin and s.restart)
 
     def has_disk(self, kin: Kin) -> bool:
         """Whether VMs of this kin are cloned from a golden image."""
@@ -88,7 +94,10 @@ def _shard(
             f"a shard of fleet {kin.fleet_uid}, generation {kin.generation}, comes without that "
             "fleet's identity or that generation's spec"
         )
-    return WantedShard(kin, _indices(message.ranges), message.power != types.POWER_OFF)
+    if message.restart < 0:
+        raise BadAssignment(f"a shard of fleet {kin.fleet_uid} has restart {message.restart}")
+    power_on = message.power != types.POWER_OFF
+    return WantedShard(kin, _indices(message.ranges), power_on, message.restart)
 
 
 def _release(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Release:

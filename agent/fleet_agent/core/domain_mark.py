@@ -1,7 +1,7 @@
 """What a domain carries of ours in its <metadata>.
 
-Two elements of our own namespaces: the mark, written at define, and the readiness seen, added
-when the domain has become ready.
+Three elements of our own namespaces: the mark, written at define; the readiness seen, added when
+the domain has become ready; and for which restart it was last started, written before a start.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from fleet_agent.core.model import Batch
 
 MARK_NAMESPACE = "urn:megafleet:vm:1"
 READY_NAMESPACE = "urn:megafleet:ready:1"
+START_NAMESPACE = "urn:megafleet:start:1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,22 @@ def ready_xml(seen: ReadySeen) -> str:
         },
     )
     return etree.tostring(element, encoding="unicode")
+
+
+def start_xml(restart: int) -> str:
+    """The element that remembers for which restart a domain is started; as ready_xml."""
+    return etree.tostring(etree.Element("start", {"restart": str(restart)}), encoding="unicode")
+
+
+def parse_restart(domain: etree._Element) -> int:
+    """For which restart the domain was last started; 0 when it says none."""
+    element = domain.find(f"metadata/{{{START_NAMESPACE}}}start")
+    if element is None:
+        return 0
+    try:
+        return natural(element.get("restart", ""))
+    except ValueError:
+        return 0
 
 
 def parse_mark(domain: etree._Element) -> Marked | None:

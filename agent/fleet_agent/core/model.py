@@ -61,11 +61,17 @@ class CloneRun:
 
 @dataclass(frozen=True, slots=True)
 class DomainRun:
-    """Domains that exist and carry our mark."""
+    """Domains that exist and carry our mark. `restart`: the value for which they were last
+    started; 0 for those that were never to be restarted."""
 
     kin: Kin
     indices: IndexSet
     phase: Phase
+    restart: int = 0
+
+
+# Values of Shard.restart above 0, with the VMs that have them.
+Restarts = tuple[tuple[int, IndexSet], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,11 @@ class Batch:
     spec: types.FleetSpec
     mark: Mark
     indices: IndexSet
+    restarts: Restarts = ()  # what is remembered with those that are started
+
+    def restart_of(self, index: int) -> int:
+        """The value for which this VM is started."""
+        return max((value for value, which in self.restarts if index in which), default=0)
 
 
 @dataclass(frozen=True, slots=True)

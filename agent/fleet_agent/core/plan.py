@@ -5,6 +5,7 @@ Rules, in order of weight:
   its index and birth, or a shard of this host wants the same index with a newer birth;
 - what is neither wanted nor named by a tombstone is an orphan: reported, left as it is;
 - an index that is wanted waits until whatever else lives under its name is gone;
+- a VM that is to be restarted is stopped only when few enough of its fleet are down here;
 - a VM in `resting` (its last step failed and its time to try again has not come) gets no step.
 
 All of it is interval arithmetic: the cost follows the number of ranges, not of VMs.
@@ -19,7 +20,7 @@ from enum import StrEnum
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment, Release, WantedShard
 from fleet_agent.core.isolation import Leave
-from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
+from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase, Restarts
 
 
 class StepKind(StrEnum):
@@ -56,6 +57,8 @@ class Snapshot:
     domains: Mapping[Kin, Mapping[Phase, IndexSet]]
     defined: Mapping[Kin, IndexSet]  # domains of any phase
     exists: Mapping[Kin, IndexSet]  # clones or domains
+    # Of active domains: for which restarts they were started, where that is above 0.
+    restarts: Mapping[Kin, Restarts] = field(default_factory=dict)
 
     def phase(self, kin: Kin, phase: Phase) -> IndexSet:
         return self.domains.get(kin, _NO_PHASES).get(phase, EMPTY)
@@ -96,14 +99,18 @@ def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Sna
         cloned[clone.kin] = cloned.get(clone.kin, EMPTY) | clone.indices
     phases: dict[Kin, dict[Phase, IndexSet]] = {}
     defined: dict[Kin, IndexSet] = {}
+    restarts: dict[Kin, Restarts] = {}
     for domain in domains:
+        if domain.restart and domain.phase is not Phase.DEFINED:
+            known = restarts.get(domain.kin, ())
+            restarts[domain.kin] = (*known, (domain.restart, domain.indices))
         mine = phases.setdefault(domain.kin, {})
         mine[domain.phase] = mine.get(domain.phase, EMPTY) | domain.indices
         defined[domain.kin] = defined.get(domain.kin, EMPTY) | domain.indices
     exists = dict(cloned)
     for kin, indices in defined.items():
         exists[kin] = exists.get(kin, EMPTY) | indices
-    return Snapshot(cloned, phases, defined, exists)
+    return Snapshot(cloned, phases, defined, exists, restarts)
 
 
 def plan(
@@ -123,6 +130,8 @@ def plan(
     for kin, indices in wanted.items():
         reason = "no controller was heard" if kin in leave.isolated else "wanted off"
         _plan_stop(made, kin, indices - on[kin], snapshot, resting.get(kin, EMPTY), reason)
+    if any(shard.restart for shard in assignment.shards):
+        _plan_restarts(made, assignment, snapshot, resting, leave)
     for kin, indices in wanted.items():
         free = _plan_blocked(made, kin, indices, assignment, snapshot)
         _plan_bring_up(
@@ -209,6 +218,48 @@ def _plan_stop(
     todo = (snapshot.phase(kin, Phase.ACTIVE) | snapshot.phase(kin, Phase.READY)) & off
     made.miss(kin, todo)
     made.add(StepKind.STOP, kin, todo - resting, reason)
+
+
+def _plan_restarts(
+    made: Plan,
+    assignment: Assignment,
+    snapshot: Snapshot,
+    resting: Mapping[Kin, IndexSet],
+    leave: Leave,
+) -> None:
+    """Stop those that were last started for a lower value, as many of a fleet as may boot at
+    once here. The next plan starts them. What is isolated is stopped already."""
+    down: dict[str, int] = {}
+    shards = [shard for shard in assignment.shards if shard.kin not in leave.isolated]
+    for shard in shards:
+        if shard.power_on:
+            missing = shard.indices - snapshot.phase(shard.kin, Phase.READY)
+            missing = missing - resting.get(shard.kin, EMPTY)
+            uid = shard.kin.fleet_uid
+            down[uid] = down.get(uid, 0) + len(missing)
+    for shard in shards:
+        behind = _behind(shard, snapshot)
+        if not behind:
+            continue
+        uid, may_start = shard.kin.fleet_uid, shard.kin not in leave.held
+        made.miss(shard.kin, behind)
+        admission = assignment.specs[uid, shard.kin.generation].admission
+        room = max(0, (admission.parallel or 1) - down[uid])
+        todo = (behind - resting.get(shard.kin, EMPTY)).lowest(room) if may_start else EMPTY
+        down[uid] += len(todo)
+        made.held = made.held or not may_start
+        made.add(StepKind.STOP, shard.kin, todo, f"restart {shard.restart}")
+
+
+def _behind(shard: WantedShard, snapshot: Snapshot) -> IndexSet:
+    """Which of the shard run, and were last started for a lower value than it has."""
+    if not (shard.restart and shard.power_on):
+        return EMPTY
+    active = snapshot.phase(shard.kin, Phase.ACTIVE) | snapshot.phase(shard.kin, Phase.READY)
+    done = IndexSet.union_of(
+        indices for value, indices in snapshot.restarts.get(shard.kin, ()) if value >= shard.restart
+    )
+    return (shard.indices & active) - done
 
 
 def _plan_blocked(

@@ -205,6 +205,8 @@ class HollowHypervisor:
         # Of those defined: which are active, and which of these are ready.
         self._active: dict[Kin, IndexSet] = {}
         self._ready: dict[Kin, IndexSet] = {}
+        # Of those active: for which restart they were started, where that is above 0.
+        self._restarts: dict[Kin, dict[int, IndexSet]] = {}
         self._changed = Alarm()
         # Told of every start and end: consoles that somebody follows.
         self.on_lives: Callable[[], None] | None = None
@@ -222,9 +224,17 @@ class HollowHypervisor:
                 (active - ready, Phase.ACTIVE),
                 (ready, Phase.READY),
             ):
-                if indices:
-                    runs.append(DomainRun(kin, indices, phase))
+                for restart, part in self._by_restart(kin, indices):
+                    runs.append(DomainRun(kin, part, phase, restart))
         return tuple(runs)
+
+    def _by_restart(self, kin: Kin, indices: IndexSet) -> list[tuple[int, IndexSet]]:
+        found = []
+        for value, which in sorted(self._restarts.get(kin, {}).items()):
+            if part := indices & which:
+                found.append((value, part))
+                indices = indices - part
+        return [(0, indices), *found] if indices else found
 
     def define(
         self, batch: Batch, disk_path: Callable[[Fleet, int], str]
@@ -281,6 +291,10 @@ class HollowHypervisor:
     def _start(self, batch: Batch, indices: IndexSet) -> StepResult:
         done = indices & self._defined(batch)
         have = self._active.get(batch.kin)
+        for value, which in batch.restarts:
+            if begun := (done & which) - (have or EMPTY):
+                values = self._restarts.setdefault(batch.kin, {})
+                values[value] = values.get(value, EMPTY) | begun
         self._active[batch.kin] = have | done if have else done
         self._tell_lives()
         return _split(indices, done, "not_defined", "is not defined", retry=True)
@@ -310,6 +324,11 @@ class HollowHypervisor:
                 phase[kin] = rest
             else:
                 phase.pop(kin, None)
+        for value, which in list(self._restarts.get(kin, {}).items()):
+            if rest := which - indices:
+                self._restarts[kin][value] = rest
+            else:
+                del self._restarts[kin][value]
         self._tell_lives()
 
     def _tell_lives(self) -> None:

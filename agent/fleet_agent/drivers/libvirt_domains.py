@@ -17,11 +17,14 @@ from lxml import etree
 from fleet.identity import Fleet
 from fleet_agent.core.domain_mark import (
     READY_NAMESPACE,
+    START_NAMESPACE,
     ReadySeen,
     parse_mark,
     parse_ready,
+    parse_restart,
     parsed,
     ready_xml,
+    start_xml,
 )
 from fleet_agent.core.domain_xml import Flavour, differences, domain_xml
 from fleet_agent.core.model import Batch
@@ -121,6 +124,9 @@ class Domains:
                 return
             if parse_ready(found.xml) is not None:
                 self._forget_ready(found.domain)
+            restart = batch.restart_of(index)
+            if restart != parse_restart(found.xml):
+                self._set_restart(found.domain, restart)
             if batch.spec.readiness.console_pattern:
                 self._set_console_aside(name)
             size = log_size(self._host.driver_log)
@@ -266,6 +272,17 @@ class Domains:
             flags |= binding.VIR_DOMAIN_AFFECT_LIVE
         domain.setMetadata(
             binding.VIR_DOMAIN_METADATA_ELEMENT, xml, "ready", READY_NAMESPACE, flags
+        )
+
+    def _set_restart(self, domain: Domain, restart: int) -> None:
+        """While it is down, so that what runs was started for no less than it says."""
+        binding = self._link.binding
+        domain.setMetadata(
+            binding.VIR_DOMAIN_METADATA_ELEMENT,
+            start_xml(restart) if restart else None,
+            "start",
+            START_NAMESPACE,
+            binding.VIR_DOMAIN_AFFECT_CONFIG,
         )
 
     def _set_console_aside(self, name: str) -> None:

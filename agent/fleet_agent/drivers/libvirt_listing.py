@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from fleet.ranges import IndexSet
-from fleet_agent.core.domain_mark import parse_mark, parse_ready, parsed
+from fleet_agent.core.domain_mark import parse_mark, parse_ready, parse_restart, parsed
 from fleet_agent.core.model import DomainRun, Kin, Phase
 from fleet_agent.drivers.libvirt_binding import Domain, code_of, message_of
 from fleet_agent.drivers.libvirt_domains import INACTIVE, is_life
@@ -19,19 +19,19 @@ MIB = 1024 * 1024
 def domain_runs(link: Link, boot_id: str, ours: OurDomains) -> tuple[DomainRun, ...]:
     """Every domain with our mark, told to `ours` as well. One that vanishes meanwhile is left out.
     Raises DriverError."""
-    members: dict[tuple[Kin, Phase], list[int]] = defaultdict(list)
+    members: dict[tuple[Kin, Phase, int], list[int]] = defaultdict(list)
     try:
         with link.talk() as connection:
             for domain in connection.listAllDomains():
                 seen = _seen(link, domain, boot_id, ours)
                 if seen is not None:
-                    kin, phase, index = seen
-                    members[kin, phase].append(index)
+                    kin, phase, restart, index = seen
+                    members[kin, phase, restart].append(index)
     except link.binding.libvirtError as error:
         raise DriverError(f"cannot list the domains: {message_of(error)}") from error
     return tuple(
-        DomainRun(kin, IndexSet.of(indices), phase)
-        for (kin, phase), indices in sorted(members.items())
+        DomainRun(kin, IndexSet.of(indices), phase, restart)
+        for (kin, phase, restart), indices in sorted(members.items())
     )
 
 
@@ -54,7 +54,8 @@ def host_facts(link: Link, max_guests: int) -> HypervisorFacts:
 
 def _seen(
     link: Link, domain: Domain, boot_id: str, ours: OurDomains
-) -> tuple[Kin, Phase, int] | None:
+) -> tuple[Kin, Phase, int, int] | None:
+    """Kin, phase, the restart for which it was last started where it is active, and index."""
     try:
         xml = parsed(domain.XMLDesc())
     except link.binding.libvirtError as error:
@@ -65,12 +66,14 @@ def _seen(
     ours.remember(domain, marked)
     if marked is None:
         return None
+    restart = 0
     if domain.ID() == INACTIVE:
         phase = Phase.DEFINED
     else:
+        restart = parse_restart(xml)
         ready = is_life(parse_ready(xml), boot_id, domain.ID())
         phase = Phase.READY if ready else Phase.ACTIVE
-    return marked.kin, phase, marked.index
+    return marked.kin, phase, restart, marked.index
 
 
 def _version(number: int) -> str:

@@ -87,7 +87,8 @@ class Hypervisor(Protocol):
         """Raises DriverError."""
 
     async def listing(self) -> tuple[DomainRun, ...]:
-        """Every domain that carries our mark, of any fleet, grouped by kin and phase, sorted.
+        """Every domain that carries our mark, of any fleet, grouped by kin, phase and the
+        restart for which it was last started, sorted.
 
         Raises DriverError.
         """
@@ -99,8 +100,9 @@ class Hypervisor(Protocol):
         hypervisor_error."""
 
     def start(self, batch: Batch) -> AsyncIterator[StepResult]:
-        """Each domain active. Kinds: no_memory, kernel, disk, network, console, not_defined,
-        conflict, hypervisor_error."""
+        """Each domain active, and the batch's restart for it remembered with it before it is;
+        one that is active already keeps what it has. Kinds: no_memory, kernel, disk, network,
+        console, not_defined, conflict, hypervisor_error."""
 
     def await_ready(self, batch: Batch) -> AsyncIterator[StepResult]:
         """Each domain ready as the spec's readiness says, remembered with the domain so that a

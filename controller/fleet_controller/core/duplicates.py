@@ -47,9 +47,11 @@ def _held_elsewhere(hosts: Mapping[str, HostView], left: Mapping[str, Sets]) -> 
 
 
 def _left_behind(host: HostView) -> Sets:
-    """What the host may still have of what it is not to have."""
+    """What the host may still run of what it is not to have."""
     found: Sets = {}
     for stone in host.pending_tombstones:
+        if stone.staged:
+            continue
         found[stone.fleet] = found.get(stone.fleet, EMPTY) | stone.ranges
     for uid, _, indices in host.orphans:
         found[uid] = found.get(uid, EMPTY) | indices

@@ -49,6 +49,7 @@ def announced(
         incarnation=facts.incarnation,
         cordoned=have.cordoned if have else False,
         draining=have.draining if have else False,
+        drained=have.drained if have else False,
         lost=have.lost if have else False,
         quarantine=have.quarantine if have else "",
         agent_version=facts.agent_version,

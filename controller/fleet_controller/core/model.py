@@ -6,12 +6,12 @@ Records are immutable and hold intent only; what agents observe is never in here
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
 
 from fleet.identity import Fleet
-from fleet.ranges import IndexSet
+from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 
 
@@ -38,6 +38,7 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     incarnation: str = ""
     cordoned: bool = False
     draining: bool = False
+    drained: bool = False  # the drain is over: the host was seen empty
     lost: bool = False  # declared: what it held may be placed elsewhere
     quarantine: str = ""  # why it gets no further VMs
     agent_version: str = ""
@@ -90,6 +91,9 @@ class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
     fleet: str
     ranges: IndexSet
     born_until: int
+    # Of a host that was given up: what an operator had stopped, until it is placed elsewhere.
+    off: IndexSet = EMPTY
+    staged: bool = False  # of what never ran on the host
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -131,11 +135,18 @@ class BreakerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Facts about the store itself. `generation` grows when an operator has recovered it."""
+    """Facts about the store itself. `generation` grows when an operator has recovered it.
+
+    `cluster`: the etcd cluster in which this was written; empty in records of older controllers.
+    `raised`: what placement adds to the store's revision, so that births and tombstones after a
+    recovery are above all that were given before the store was set back.
+    """
 
     generation: int = 1
     last_number: int = -1
     site: int = 0
+    cluster: str = ""
+    raised: int = 0
 
 
 class Health(IntEnum):
@@ -157,6 +168,8 @@ class HostView(msgspec.Struct, frozen=True):
     released: frozenset[int] = frozenset()
     # Marked VMs on the host that are neither assigned to it nor tombstoned: (uid, birth, indices)
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
+    # Staged VMs that the host has cloned and defined: (uid, birth, indices)
+    prepared: tuple[tuple[str, int, IndexSet], ...] = ()
 
     @property
     def pending_tombstones(self) -> tuple[Tombstone, ...]:
@@ -166,13 +179,56 @@ class HostView(msgspec.Struct, frozen=True):
         return tuple(t for t in self.assignment.tombstones if t.id not in self.released)
 
 
+class RolloutState(StrEnum):
+    """Where a rollout stands; those that are over stay so."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    HALTED = "halted"  # by itself: too many of those changed failed
+    ABORTED = "aborted"
+    DONE = "done"
+
+
+class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was asked of a fleet's last rollout, and its state; how far it is follows from the
+    assignments. `since_revision`: what was born of `to_generation` before is none of its."""
+
+    fleet: str  # uid
+    from_generation: int
+    to_generation: int
+    since_revision: int
+    state: RolloutState = RolloutState.RUNNING
+    max_unavailable: int = 0  # VMs; 0: by share
+    max_unavailable_share: float = 0.05  # of the total
+    by_label: str = ""
+    halt_share: float = 0.2
+    since_unix: float = 0.0
+    actor: str = ""
+    why: str = ""  # it halted, or was paused by nobody
+
+    @property
+    def open(self) -> bool:
+        """Whether it may still change VMs, at once or when it is resumed."""
+        return self.state in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.HALTED)
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What of one fleet runs, and what has failed, wherever it is."""
+
+    running: IndexSet
+    failed: IndexSet
+
+
 class ClusterView(msgspec.Struct, frozen=True):
-    """Everything a placement is decided from. `revision` is that of the store."""
+    """Everything a placement is decided from. `revision`: of the store, as births and tombstones
+    are made of it: with Meta.raised added."""
 
     revision: int
     hosts: Mapping[str, HostView]
     fleets: Mapping[str, FleetRecord]  # by name
     specs: Mapping[tuple[str, int], types.FleetSpec]  # by (uid, generation)
+    rollouts: Mapping[str, RolloutRecord] = {}  # by uid
+    standings: Mapping[str, Standing] = {}  # by uid, of fleets that are being rolled out
     gone: Set[str] = frozenset()  # uids of fleets that were deleted
 
 

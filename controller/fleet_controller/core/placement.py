@@ -3,14 +3,16 @@
 It keeps what runs where it runs; it adds on the least loaded hosts (or packs), and takes away
 from the highest index. An index is placed only when no assignment and no tombstone that is
 still unacknowledged holds it; what a lost host has to release holds nothing. What lost hosts had
-is packed on few others. What fits nowhere is explained.
+is packed on few others, and what was stopped stays off. What fits nowhere is explained.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
@@ -77,6 +79,11 @@ class _Draft:
     used: list[int]
     changed: bool = False
     own: dict[str, int] = field(default_factory=dict)  # VMs assigned, by fleet uid
+    # Acknowledged ones that say what is to stay off, until it is placed again.
+    remembered: list[Tombstone] = field(default_factory=list)
+
+    def assignment(self) -> Assignment:
+        return Assignment(_merged(self.shards), (*self.remembered, *self.tombstones))
 
 
 def place(view: ClusterView) -> Placement:
@@ -92,7 +99,7 @@ def place(view: ClusterView) -> Placement:
     for fleet in fleets:
         plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid])
     changed = {
-        name: Assignment(_merged(draft.shards), tuple(draft.tombstones))
+        name: draft.assignment()
         for name, draft in sorted(drafts.items(), key=lambda item: item[0] not in first)
         if draft.changed
     }
@@ -105,19 +112,27 @@ class _Tombstoner:
 
     def __init__(self, revision: int) -> None:
         self._base = revision << 16
-        self._given: dict[str, int] = defaultdict(int)
 
-    def bury(self, draft: _Draft, fleet: str, ranges: IndexSet, born_until: int) -> None:
-        host = draft.view.record.id
-        self._given[host] += 1
+    def bury(
+        self, draft: _Draft, shard: Shard, ranges: IndexSet, *, given_up: bool = False
+    ) -> None:
+        """These of a shard are to be let go. `given_up`: what was off is to stay so elsewhere."""
+        known = (*draft.remembered, *draft.tombstones)
+        last = max((self._base, *(tombstone.id for tombstone in known)))
+        off = ranges if given_up and not shard.power else EMPTY
         draft.tombstones.append(
-            Tombstone(self._base + self._given[host], fleet, ranges, born_until)
+            Tombstone(last + 1, shard.fleet, ranges, shard.birth, off, shard.staged)
         )
         draft.changed = True
 
 
 def _draft(host: HostView, prints: Mapping[tuple[str, int], tuple[int, ...]]) -> _Draft:
     draft = _Draft(host, list(host.assignment.shards), list(host.pending_tombstones), [0] * 5)
+    draft.remembered = [
+        tombstone
+        for tombstone in host.assignment.tombstones
+        if tombstone.off and tombstone.id in host.released
+    ]
     for shard in draft.shards:
         count = len(shard.ranges)
         draft.own[shard.fleet] = draft.own.get(shard.fleet, 0) + count
@@ -160,11 +175,11 @@ def _shrink(fleet: FleetRecord, drafts: Mapping[str, _Draft], taker: _Tombstoner
             if not excess:
                 kept.append(shard)
                 continue
-            taker.bury(draft, fleet.uid, excess, shard.birth)
+            taker.bury(draft, shard, excess)
             removed[name] = removed.get(name, 0) + len(excess)
             rest = shard.ranges - excess
             if rest:
-                kept.append(Shard(shard.fleet, rest, shard.generation, shard.birth, shard.power))
+                kept.append(structs.replace(shard, ranges=rest))
         draft.shards = kept
         draft.own[fleet.uid] -= removed.get(name, 0)
     return removed
@@ -173,7 +188,8 @@ def _shrink(fleet: FleetRecord, drafts: Mapping[str, _Draft], taker: _Tombstoner
 def _forsake(view: ClusterView, drafts: Mapping[str, _Draft], taker: _Tombstoner) -> frozenset[str]:
     """Bury what lost hosts held of fleets that replace; which hosts that changes.
 
-    A VM's own generation says whether it waits: that is what its host knows, too.
+    A VM's own generation says whether it waits: that is what its host knows, too. What was only
+    staged never ran there, so nothing of it is worth waiting for.
     """
     forsaken = set()
     for name, draft in drafts.items():
@@ -182,10 +198,11 @@ def _forsake(view: ClusterView, drafts: Mapping[str, _Draft], taker: _Tombstoner
         kept = []
         for shard in draft.shards:
             spec = view.specs.get((shard.fleet, shard.generation))
-            if spec is None or spec.on_loss != types.ON_LOSS_REPLACE:
+            replaces = spec is not None and spec.on_loss == types.ON_LOSS_REPLACE
+            if not (replaces or shard.staged):
                 kept.append(shard)
                 continue
-            taker.bury(draft, shard.fleet, shard.ranges, shard.birth)
+            taker.bury(draft, shard, shard.ranges, given_up=True)
             draft.own[shard.fleet] -= len(shard.ranges)
             forsaken.add(name)
         draft.shards = kept
@@ -193,7 +210,10 @@ def _forsake(view: ClusterView, drafts: Mapping[str, _Draft], taker: _Tombstoner
 
 
 def _release_orphans(view: ClusterView, drafts: Mapping[str, _Draft], taker: _Tombstoner) -> None:
-    """Bury orphans whose index another host is assigned, and those of deleted fleets."""
+    """Bury orphans whose index another host is assigned, and those of deleted fleets.
+
+    Of what is only staged somewhere too: it starts there as soon as nobody else has it.
+    """
     uids = {uid for draft in drafts.values() for uid, _, _ in draft.view.orphans}
     for uid in sorted(uids):
         held = _held(uid, drafts.values())
@@ -205,16 +225,13 @@ def _release_orphans(view: ClusterView, drafts: Mapping[str, _Draft], taker: _To
                 own = _ranges_of(draft.shards, uid)
                 buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == uid)
                 if unwanted := unwanted - own - buried:
-                    taker.bury(draft, uid, unwanted, birth)
+                    taker.bury(draft, Shard(uid, unwanted, 0, birth), unwanted)
 
 
 def _held(fleet: str, drafts: Iterable[_Draft]) -> IndexSet:
-    """What hosts hold of the fleet; what is staged is another's still."""
+    """What hosts hold of the fleet, or have staged: that is on its way, and goes nowhere else."""
     return IndexSet.union_of(
-        shard.ranges
-        for draft in drafts
-        for shard in draft.shards
-        if shard.fleet == fleet and not shard.staged
+        shard.ranges for draft in drafts for shard in draft.shards if shard.fleet == fleet
     )
 
 
@@ -231,17 +248,12 @@ def _grow(
 ) -> FleetPlan:
     spec = view.specs.get((fleet.uid, fleet.generation), types.FleetSpec())
     size = prints.get((fleet.uid, fleet.generation), _GUEST)
-    held = IndexSet.union_of(  # what is staged is on its way, and placed nowhere else
-        shard.ranges
-        for draft in drafts.values()
-        for shard in draft.shards
-        if shard.fleet == fleet.uid
-    )
-    missing = fleet.wanted - held
+    missing = fleet.wanted - _held(fleet.uid, drafts.values())
     releasing = missing & _buried(fleet.uid, drafts.values(), lost=False)
     free = missing - releasing
-    added: dict[str, int] = {}
+    added: Counter[str] = Counter()
     unplaced: tuple[Unplaced, ...] = ()
+    off = _stopped(fleet.uid, drafts.values(), missing)
     if missing:
         candidates = [draft for draft in drafts.values() if eligible(draft.view, spec.placement)]
         urgent = free & _buried(fleet.uid, drafts.values(), lost=True)
@@ -250,7 +262,10 @@ def _grow(
             rooms = [room(draft.view, draft.used, size, own_room(draft, fleet, spec))
                      for draft in candidates]  # fmt: skip
             shares = share(spec.placement, fleet.uid, candidates, rooms, len(part))
-            rest = rest | _deal(fleet, view.revision, part, candidates, shares, size, added)
+            kind = Shard(fleet.uid, part, fleet.generation, view.revision)
+            dealt, left = _deal(kind, off, candidates, shares, size)
+            added.update(dealt)
+            rest = rest | left
         unplaced = explain(fleet, spec, view, rest, releasing, size)
     touched = sorted(set(added) | set(removed))
     deltas = tuple(
@@ -277,6 +292,7 @@ def eligible(host: HostView, rule: types.Placement) -> bool:
     return (
         host.reachable
         and not host.record.cordoned
+        and not host.record.draining
         and not host.record.lost
         and not host.record.quarantine
         and all(labels.get(key) == value for key, value in rule.selector.items())
@@ -351,26 +367,46 @@ def _shares(
     return shares
 
 
+def _stopped(uid: str, drafts: Iterable[_Draft], missing: IndexSet) -> IndexSet:
+    """What an operator had stopped on hosts that were given up since: it stays off. What is
+    placed again, or wanted no more, says so itself, and is forgotten here."""
+    off = []
+    for draft in drafts:
+        for tombstones in (draft.remembered, draft.tombstones):
+            for position, tombstone in enumerate(tombstones):
+                if tombstone.fleet != uid or not tombstone.off:
+                    continue
+                left = tombstone.off & missing
+                off.append(left)
+                if left != tombstone.off:
+                    tombstones[position] = structs.replace(tombstone, off=left)
+                    draft.changed = True
+        draft.remembered = [tombstone for tombstone in draft.remembered if tombstone.off]
+    return IndexSet.union_of(off)
+
+
 def _deal(
-    fleet: FleetRecord,
-    birth: int,
-    free: IndexSet,
+    kind: Shard,
+    off: IndexSet,
     candidates: Sequence[_Draft],
     shares: Sequence[int],
     size: Sequence[int],
-    added: dict[str, int],
-) -> IndexSet:
-    """Give each candidate its share, lowest indices first, and add it up; the rest."""
-    deck = _Deck(free)
+) -> tuple[dict[str, int], IndexSet]:
+    """Give each candidate its share of a shard, lowest indices first, those that are to be off
+    without power; how many each got, and the rest."""
+    added = {}
+    deck = _Deck(kind.ranges)
     for draft, share in zip(candidates, shares, strict=True):
         if share:
-            draft.shards.append(Shard(fleet.uid, deck.deal(share), fleet.generation, birth))
-            draft.own[fleet.uid] = draft.own.get(fleet.uid, 0) + share
+            dealt = deck.deal(share)
+            for ranges, power in ((dealt - off, kind.power), (dealt & off, False)):
+                if ranges:
+                    draft.shards.append(structs.replace(kind, ranges=ranges, power=power))
+            draft.own[kind.fleet] = draft.own.get(kind.fleet, 0) + share
             draft.changed = True
             _take(draft, size, share)
-            name = draft.view.record.id
-            added[name] = added.get(name, 0) + share
-    return deck.rest()
+            added[draft.view.record.id] = share
+    return added, deck.rest()
 
 
 class _Deck:
@@ -396,10 +432,96 @@ class _Deck:
 
 def _merged(shards: Iterable[Shard]) -> tuple[Shard, ...]:
     """Shards that differ only in their ranges become one; ordered by fleet and birth."""
-    ranges: dict[tuple[str, int, int, bool], list[IndexSet]] = defaultdict(list)
-    for shard in shards:
-        ranges[shard.fleet, shard.birth, shard.generation, shard.power].append(shard.ranges)
+    alike: dict[tuple[str, int, int, bool, bool, int], list[Shard]] = defaultdict(list)
+    for one in shards:
+        key = (one.fleet, one.birth, one.generation, one.power, one.staged, one.restart)
+        alike[key].append(one)
     return tuple(
-        Shard(fleet, IndexSet.union_of(sets), generation, birth, power)
-        for (fleet, birth, generation, power), sets in sorted(ranges.items())
+        structs.replace(same[0], ranges=IndexSet.union_of(shard.ranges for shard in same))
+        for _, same in sorted(alike.items(), key=lambda item: item[0])
     )
+
+
+class Drafts:
+    """All hosts of a view while something besides placement is decided about what they hold.
+
+    They begin as a placement has left them (`decided`: assignments by host id), so that room is
+    counted once for all.
+    """
+
+    def __init__(self, view: ClusterView, decided: Mapping[str, Assignment]) -> None:
+        self._view = view
+        self._decided = decided
+        self._prints = {key: _vector(footprint(spec)) for key, spec in view.specs.items()}
+        self._taker = _Tombstoner(view.revision)
+        self._fleets = {fleet.uid: fleet for fleet in view.fleets.values()}
+        self._drafts = {
+            name: _draft(
+                structs.replace(host, assignment=decided[name]) if name in decided else host,
+                self._prints,
+            )
+            for name, host in sorted(view.hosts.items())
+        }
+
+    def shards(self) -> Iterator[tuple[str, Shard]]:
+        """Every shard with the id of its host, as of when the iteration reaches the host."""
+        for name, draft in self._drafts.items():
+            for shard in tuple(draft.shards):
+                yield name, shard
+
+    def tombstones(self) -> Iterator[tuple[str, Tombstone]]:
+        """Every unacknowledged tombstone with the id of its host."""
+        for name, draft in self._drafts.items():
+            for tombstone in tuple(draft.tombstones):
+                yield name, tombstone
+
+    def bury(self, host: str, shard: Shard, ranges: IndexSet) -> None:
+        """The host lets these of the shard go."""
+        draft = self._drafts[host]
+        self.put(host, shard, ranges, None)
+        draft.own[shard.fleet] -= len(ranges)
+        self._taker.bury(draft, shard, ranges)
+
+    def put(self, host: str, shard: Shard, ranges: IndexSet, kind: Shard | None) -> None:
+        """These of the shard become one of another kind on the same host, or none."""
+        draft = self._drafts[host]
+        draft.shards.remove(shard)
+        if rest := shard.ranges - ranges:
+            draft.shards.append(structs.replace(shard, ranges=rest))
+        if kind:
+            draft.shards.append(structs.replace(kind, ranges=ranges))
+            for one, count in ((shard, -len(ranges)), (kind, len(ranges))):
+                _take(draft, self._prints.get((one.fleet, one.generation), _GUEST), count)
+        draft.changed = True
+
+    def add(self, kind: Shard) -> IndexSet:
+        """Divide a shard among the hosts that may have it, by its fleet's rules; what fits on
+        none."""
+        fleet = self._fleets[kind.fleet]
+        key = (kind.fleet, kind.generation)
+        spec = self._view.specs.get(key, types.FleetSpec())
+        size = self._prints.get(key, _GUEST)
+        candidates = [d for d in self._drafts.values() if eligible(d.view, spec.placement)]
+        rooms = [room(d.view, d.used, size, own_room(d, fleet, spec)) for d in candidates]
+        shares = _shares(spec.placement, kind.fleet, candidates, rooms, len(kind.ranges))
+        return _deal(kind, EMPTY, candidates, shares, size)[1]
+
+    def fitting(self, host: str, shard: Shard, kind: Shard) -> int:
+        """How many VMs of the shard the host could have as this kind instead."""
+        draft = self._drafts[host]
+        old, new = (self._prints.get((s.fleet, s.generation), _GUEST) for s in (shard, kind))
+        limits = _vector(draft.view.record.capacity)
+        growth = zip(limits, draft.used, old, new, strict=True)
+        fits = [
+            max(0, limit - used) // (after - before)
+            for limit, used, before, after in growth
+            if limit and after > before
+        ]
+        return min([len(shard.ranges), *fits])
+
+    def assignments(self) -> dict[str, Assignment]:
+        """All that differ from the store, those decided before included."""
+        changed = {
+            name: draft.assignment() for name, draft in self._drafts.items() if draft.changed
+        }
+        return {**self._decided, **changed}

@@ -62,8 +62,8 @@ def _no_room(
     if not open_hosts:
         return Unplaced(
             "cordoned", rest, 0,
-            f"{count} cannot be placed: all {len(selected):,} hosts are cordoned, lost or in "
-            "quarantine",
+            f"{count} cannot be placed: all {len(selected):,} hosts are cordoned, draining, "
+            "lost or in quarantine",
         )  # fmt: skip
     reachable = [host for host in open_hosts if host.reachable]
     if not reachable:
@@ -76,7 +76,7 @@ def _no_room(
     needed = -(-len(rest) // typical) if typical else 0
     more = f"; {needed:,} more hosts like these would do" if needed else ""
     shut = len(selected) - len(reachable)
-    aside = f" ({shut:,} more are cordoned or out of reach)" if shut else ""
+    aside = f" ({shut:,} more are cordoned, draining or out of reach)" if shut else ""
     return Unplaced(
         "per_host" if binding == "per_host" else "capacity",
         rest,
@@ -88,7 +88,7 @@ def _no_room(
 
 def _is_shut(host: HostView) -> bool:
     record = host.record
-    return record.cordoned or record.lost or bool(record.quarantine)
+    return record.cordoned or record.draining or record.lost or bool(record.quarantine)
 
 
 def _selected(host: HostView, rule: types.Placement) -> bool:

@@ -7,7 +7,7 @@ nothing can have been written, and UnknownOutcome wherever a write may have arri
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import grpc
 
@@ -16,6 +16,7 @@ from fleet.transport import Identity
 from fleet_controller.store import transaction
 from fleet_controller.store.etcd_member import PASSING, Member, explain, send
 from fleet_controller.store.etcd_members import Members
+from fleet_controller.store.etcd_snapshot import pieces
 from fleet_controller.store.etcd_watch import EtcdWatch
 from fleet_controller.store.etcd_wire import Keyspace
 from fleet_controller.store.port import (
@@ -25,6 +26,7 @@ from fleet_controller.store.port import (
     Guard,
     InvalidTransaction,
     LeaseLost,
+    Piece,
     Put,
     Snapshot,
     StoreError,
@@ -214,6 +216,11 @@ class EtcdStore:
             await self._members.ask(self._until(), ask)
         except grpc.aio.AioRpcError as error:
             raise self._unavailable(error) from error
+
+    def copy(self) -> AsyncGenerator[Piece, None]:
+        """etcd's snapshot, of all its keys, whoever's they are: its database and the SHA-256 of
+        that, as `etcdctl snapshot save` writes it. Also raises StoreReplaced."""
+        return pieces(self._members, self._keyspace, self._deadline)
 
     async def close(self) -> None:
         await self._members.close()

@@ -93,7 +93,7 @@ class Member:
         self.kv = stubs.KVStub(self._channel)
         self.leases = stubs.LeaseStub(self._channel)
         self.watches = stubs.WatchStub(self._channel)
-        self._maintenance = stubs.MaintenanceStub(self._channel)
+        self.maintenance = stubs.MaintenanceStub(self._channel)
 
     @property
     def connected(self) -> bool:
@@ -104,7 +104,7 @@ class Member:
 
     async def probe(self, seconds: float, *, patient: bool) -> rpc.StatusResponse:
         """Connect and ask who it is. Impatient: a refused connection ends it at once."""
-        return await self._maintenance.Status(
+        return await self.maintenance.Status(
             rpc.StatusRequest(), timeout=seconds, wait_for_ready=patient
         )
 

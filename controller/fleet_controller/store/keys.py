@@ -10,7 +10,8 @@
 | assignments/<host id> | Assignment | leader |
 | breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
-| audit/<id> | one accepted change | leader |
+| audit/<id> | AuditRecord: one accepted change | leader, with the change |
+| freeze | Freeze: why nothing is changed; absent: changes are taken | leader |
 | leader | replica id and address, on a lease | whoever holds it |
 """
 
@@ -25,6 +26,7 @@ BREAKER = "breaker"
 GONE = "gone/"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"
+FREEZE = "freeze"
 
 
 def host(host_id: str) -> str:
@@ -39,12 +41,20 @@ def spec(uid: str, generation: int) -> str:
     return f"{FLEETS}{uid}/spec/{generation}"
 
 
+def audit(name: str) -> str:
+    return AUDIT + name
+
+
 def gone(uid: str) -> str:
     return GONE + uid
 
 
 def assignment(host_id: str) -> str:
     return ASSIGNMENTS + host_id
+
+
+def rollout(uid: str) -> str:
+    return ROLLOUTS + uid
 
 
 def spec_of(key: str) -> tuple[str, int] | None:

@@ -60,12 +60,23 @@ class MemoryStore:
         self._history: deque[tuple[Change, ...]] = deque()
         self._news = asyncio.Event()
         self._closed = False
+        self._cluster = "memory"
+
+    @classmethod
+    def restored(cls, snapshot: Snapshot, clock: Callable[[], float]) -> MemoryStore:
+        """One that begins as the snapshot is, with nobody's lease: as an etcd made of a backup
+        once the leases in it have ended. The cluster is the one that the snapshot names."""
+        made = cls(clock)
+        made._revision = made._compacted = snapshot.revision
+        made._cluster = snapshot.cluster
+        made._keys = {entry.key: _Stored(entry, 0) for entry in snapshot.entries}
+        return made
 
     async def read(self, prefix: str = "") -> Snapshot:
         await self._begin()
         found = [stored.entry for key, stored in self._keys.items() if key.startswith(prefix)]
         found.sort(key=lambda entry: entry.key)
-        return Snapshot(tuple(found), self._revision, "memory")
+        return Snapshot(tuple(found), self._revision, self._cluster)
 
     async def txn(self, guards: Sequence[Guard], writes: Sequence[Put | Delete]) -> TxnResult:
         """Also raises LeaseLost for a Put on a lease that is gone: nothing is written."""

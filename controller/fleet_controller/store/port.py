@@ -15,9 +15,9 @@ All calls end within the adapter's deadline; none blocks the event loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 # etcd's own default (--max-txn-ops): guards and writes of one txn are limited separately.
 MAX_TXN_OPS = 128
@@ -159,3 +159,20 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Release connections. Watches end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bits of a snapshot, in order; `left`: how many bytes come after them."""
+
+    data: bytes
+    left: int
+
+
+@runtime_checkable
+class Copied(Protocol):
+    """A store that can hand out a copy of itself. One in memory cannot: nothing could read it."""
+
+    def copy(self) -> AsyncGenerator[Piece, None]:
+        """The store's own snapshot, whole and checked by whoever restores it: as of a revision
+        that is not older than any confirmed before the call. Raises Unavailable."""

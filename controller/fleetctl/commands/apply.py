@@ -33,7 +33,7 @@ def apply(session: Session, filename: str) -> None:
     from fleet.v1 import cluster_pb2
 
     request = cluster_pb2.ApplyFleetRequest(name=parsed.name, spec=parsed.spec)
-    answer = cluster.change(lambda stub: stub.ApplyFleet, request)
+    answer = cluster.change(lambda stub: stub.ApplyFleet, request, again=True)
     if session.json:
         say_json(
             {

@@ -48,7 +48,7 @@ def release(session: Session, seconds: float) -> None:
     from fleetctl.loss_view import released_json, released_text
 
     request = cluster_pb2.ReleaseBreakerRequest(seconds=seconds)
-    answer = connection.change(lambda stub: stub.ReleaseBreaker, request)
+    answer = connection.change(lambda stub: stub.ReleaseBreaker, request, again=True)
     if session.json:
         say_json(released_json(answer))
     else:

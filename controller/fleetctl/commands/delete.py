@@ -30,7 +30,7 @@ def delete(session: Session, fleet: str, yes: bool) -> None:
     from fleet.v1 import cluster_pb2
 
     request = cluster_pb2.DeleteFleetRequest(name=fleet)
-    answer = connection.change(lambda stub: stub.DeleteFleet, request)
+    answer = connection.change(lambda stub: stub.DeleteFleet, request, again=True)
     if session.json:
         say_json(fleet_json(answer.fleet))
     else:

@@ -32,24 +32,38 @@ PAUSE = 0.5
     show_default=True,
     help="At most so many of the past.",
 )
+@click.option(
+    "--after",
+    type=click.IntRange(1),
+    default=None,
+    metavar="CURSOR",
+    help="Go on from here: a cursor that -o json told.",
+)
 @click.option("--fleet", metavar="FLEET", type=fleet_name, default="", help="Only of this fleet.")
 @click.option("--host", default="", help="Only of this host.")
 @cluster_options
 @pass_session
-def events(session: Session, follow: bool, limit: int, fleet: str, host: str) -> None:
+def events(
+    session: Session, follow: bool, limit: int, after: int | None, fleet: str, host: str
+) -> None:
     """Show what happened, the latest last.
+
+    Events are in the leader's memory, the newest 10,000 since it began to lead. --follow goes on
+    with the next leader by itself; what the former one told last, and nobody had read, is lost,
+    and a line on stderr says so. Accepted changes are in `fleetctl history` whoever leads.
 
     With --follow and -o json: one JSON object a line.
     """  # fmt: skip
     connection = session.cluster
     from fleet.v1 import cluster_pb2
 
-    request = cluster_pb2.ListEventsRequest(limit=limit, fleet=fleet, host=host)
+    request = cluster_pb2.ListEventsRequest(limit=limit, fleet=fleet, host=host, after=after or 0)
     answer = connection.call(lambda stub: stub.ListEvents, request)
     if session.json and not follow:
         told = [event_json(one) for one in answer.events]
         say_json({"events": told, "cursor": answer.next})
         return
+    _note_missing(answer)
     _tell(session, answer.events)
     if not answer.events and not follow:
         note("no events")
@@ -68,7 +82,9 @@ def _follow(session: Session, request: cluster.ListEventsRequest, after: int) ->
     while True:
         request.after = after
         try:
-            answer = session.cluster.call(lambda stub: stub.ListEvents, request, limit)
+            answer = session.cluster.call(
+                lambda stub: stub.ListEvents, request, limit, takes=WAIT_SECONDS
+            )
         except Unavailable as trouble:
             if reachable:
                 note(f"{trouble.message}; still waiting")
@@ -76,9 +92,23 @@ def _follow(session: Session, request: cluster.ListEventsRequest, after: int) ->
             time.sleep(PAUSE)
             continue
         reachable, after = True, answer.next
-        if answer.truncated:
-            note("some events in between are no longer kept")
+        _note_missing(answer)
         _tell(session, answer.events)
+
+
+def _note_missing(answer: cluster.ListEventsResponse) -> None:
+    if answer.former_leader:
+        note(
+            f"-- another controller leads since {clock_text(answer.begins_unix)}; events of before "
+            "that were not read yet are with the former leader. 'fleetctl history' has all changes"
+        )
+    elif answer.truncated:
+        note("-- some events in between are no longer kept")
+
+
+def clock_text(seconds: float) -> str:
+    """2026-03-01 12:00:00, in the reader's time zone."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _tell(session: Session, found: Iterable[cluster.Event]) -> None:
@@ -86,7 +116,7 @@ def _tell(session: Session, found: Iterable[cluster.Event]) -> None:
         if session.json:
             say_json_line(event_json(one))
         else:
-            when = datetime.fromtimestamp(one.time_unix).strftime("%Y-%m-%d %H:%M:%S")
+            when = clock_text(one.time_unix)
             about = " ".join(part for part in (one.fleet, one.host) if part)
             by = f"  ({one.actor})" if one.actor else ""
             say(printable(f"{when}  {one.kind:<18} {about:<16} {one.message}{by}"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.arguments import label
+from fleetctl.commands.leaving_hosts import drain, remove
 from fleetctl.commands.lost_hosts import declare_lost, release
 from fleetctl.lazy_group import ListingGroup
 from fleetctl.output import note, number, say, say_json, table
@@ -26,6 +27,8 @@ def hosts() -> None:
     """List hosts, show one, say what becomes of it. Without a command: list."""
 
 
+hosts.add_command(drain)
+hosts.add_command(remove)
 hosts.add_command(declare_lost)
 hosts.add_command(release)
 
@@ -146,7 +149,7 @@ def _set_cordon(session: Session, host: str, *, cordoned: bool) -> None:
     from fleetctl.host_view import host_json
 
     request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
-    answer = connection.change(lambda stub: stub.SetCordon, request)
+    answer = connection.change(lambda stub: stub.SetCordon, request, again=True)
     if session.json:
         say_json(host_json(answer))
     else:

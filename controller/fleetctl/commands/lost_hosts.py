@@ -44,7 +44,7 @@ def declare_lost(
     from fleetctl.loss_view import declared_text, hosts_json
 
     request = cluster_pb2.DeclareLostRequest(hosts=names, undo=undo)
-    answer = connection.change(lambda stub: stub.DeclareLost, request)
+    answer = connection.change(lambda stub: stub.DeclareLost, request, again=True)
     if session.json:
         say_json(hosts_json(answer.hosts))
     else:
@@ -100,7 +100,7 @@ def release(session: Session, host: str) -> None:
     from fleetctl.host_view import host_json
 
     request = cluster_pb2.ReleaseQuarantineRequest(host=host)
-    answer = connection.change(lambda stub: stub.ReleaseQuarantine, request)
+    answer = connection.change(lambda stub: stub.ReleaseQuarantine, request, again=True)
     if session.json:
         say_json(host_json(answer))
     else:

@@ -89,7 +89,7 @@ def _ask(
     request = cluster_pb2.ScaleRequest(fleet=fleet, total=total, partial=partial, plan_token=token)
     try:
         with doing("planning ..."):
-            return connection.change(lambda stub: stub.Scale, request)
+            return connection.change(lambda stub: stub.Scale, request, again=not token)
     except KeyboardInterrupt as interrupt:
         raise NotConverged(
             "interrupted before the controller had answered; it may still be carried out, see "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.arguments import fleet_name, fleet_option, index_ranges, indices
+from fleetctl.commands.vm_control import COMMANDS
 from fleetctl.lazy_group import ListingGroup
 from fleetctl.outcome import Misuse
 from fleetctl.output import STATES, note, number, say, say_json, table
@@ -32,7 +33,11 @@ class _Filters:
 
 @click.group(cls=ListingGroup)
 def vms() -> None:
-    """List VMs, show one. Without a command: list."""
+    """List VMs, show one, restart, reimage, stop and start them. Without a command: list."""
+
+
+for command in COMMANDS:
+    vms.add_command(command)
 
 
 @vms.command("list")

@@ -14,6 +14,8 @@ from fleetctl.output import counted, say, say_json
 from fleetctl.sandbox.context import DEFAULT_NAME
 from fleetctl.session import Session, output_option, pass_session
 
+MOST_REPLICAS = 5
+
 name_option = click.option(
     "--name", default=DEFAULT_NAME, show_default=True, help="Which sandbox; also its context."
 )
@@ -21,7 +23,7 @@ name_option = click.option(
 
 @click.group()
 def sandbox() -> None:
-    """A whole cluster on this machine: etcd, a controller, hollow hosts.
+    """A whole cluster on this machine: etcd, controllers, hollow hosts.
 
     Everything listens on loopback, on free ports, with certificates of its own. Its data lies
     in the user's state folder; nothing of the machine's own etcd is touched.
@@ -45,6 +47,12 @@ def sandbox() -> None:
     default="auto",
     help="auto: etcd if it is installed, else memory, which is not durable.",
 )
+@click.option(
+    "--controllers",
+    type=click.IntRange(1, MOST_REPLICAS),
+    help="Replicas of the controller; 1. One leads, each of them answers.",
+)
+@click.option("--etcd", type=click.Choice(["1", "3", "5"]), help="Members of etcd; 1.")
 @output_option
 @pass_session
 def up(
@@ -56,6 +64,8 @@ def up(
     seed: int | None,
     hosts_per_rack: int | None,
     store: str,
+    controllers: int | None,
+    etcd: str | None,
 ) -> None:
     """Starts the sandbox, or what of it has died. Returns when all hosts are live.
 
@@ -74,6 +84,8 @@ def up(
         seed=seed,
         hosts_per_rack=hosts_per_rack,
         store="etcd" if store == "etcd" else "memory" if store == "memory" else None,
+        controllers=controllers,
+        etcd=int(etcd) if etcd else None,
     )
     progress = Progress()
     folder = Folder.of(name, os.environ)
@@ -118,6 +130,24 @@ def down(name: str, keep: bool) -> None:
     with naming(folder.path), folder.locked():
         bring_down(folder, Progress(), keep=keep)
     say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}")
+
+
+@sandbox.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@name_option
+def restore(file: Path, name: str) -> None:
+    """Sets its etcd back to a backup, while its hosts and their VMs go on.
+
+    They are ahead of the store then: try 'fleetctl recover --plan'.
+    """
+    from fleetctl.sandbox.folder import Folder
+    from fleetctl.sandbox.progress import Progress
+    from fleetctl.sandbox.restoring import restore as set_back
+
+    folder = Folder.of(name, os.environ)
+    with naming(folder.path), folder.locked():
+        set_back(folder, file, Progress())
+    say(f"sandbox '{name}' is back as of {file}; go on with 'fleetctl recover --plan'")
 
 
 @sandbox.command()

@@ -21,12 +21,19 @@ def plan(name: str, wanted: Settings, machine: Machine) -> Record:
         seed=wanted.seed if wanted.seed is not None else 1,
         hosts_per_rack=wanted.hosts_per_rack or DEFAULT_HOSTS_A_RACK,
         store=wanted.store or ("etcd" if machine.etcd else "memory"),
+        controllers=wanted.controllers or 1,
+        etcd=wanted.etcd or 1,
     )
     assert asked.hosts is not None
     if asked.store == "etcd" and machine.etcd is None:
         raise SandboxError(
             "etcd is not installed: install the Debian package etcd-server, or take "
             "--store memory, which is not durable"
+        )
+    if asked.store == "memory" and max(asked.controllers or 1, asked.etcd or 1) > 1:
+        raise SandboxError(
+            "a store in memory is in one controller alone: several controllers or members of "
+            "etcd take --store etcd, and the Debian package etcd-server"
         )
     size = fit(asked.hosts, machine)
     reasons = list(size.reasons)
@@ -40,10 +47,11 @@ def plan(name: str, wanted: Settings, machine: Machine) -> Record:
 
 def _record(name: str, asked: Settings, size: Size, reasons: list[str], machine: Machine) -> Record:
     etcd: list[EtcdMember] = []
-    client, peer, api = free_ports(3)
+    members, replicas = asked.etcd or 1, asked.controllers or 1
+    ports = iter(free_ports(2 * members + replicas))
     version = "memory (not durable)"
     if asked.store == "etcd" and machine.etcd is not None:
-        etcd.append(EtcdMember("etcd-1", client, peer))
+        etcd = [EtcdMember(f"etcd-{n}", next(ports), next(ports)) for n in range(1, members + 1)]
         version = f"etcd {etcd_version(machine.etcd)}"
     return Record(
         id=secrets.token_hex(8),
@@ -53,7 +61,7 @@ def _record(name: str, asked: Settings, size: Size, reasons: list[str], machine:
         store_version=version,
         reasons=reasons,
         etcd=etcd,
-        controllers=[Replica("controller-1", api)],
+        controllers=[Replica(f"controller-{n}", next(ports)) for n in range(1, replicas + 1)],
         hollow=[
             HollowProcess(f"hollow-{number}", first, last)
             for number, (first, last) in enumerate(size.processes, start=1)
@@ -66,11 +74,11 @@ def with_free_ports(record: Record) -> Record:
 
     etcd keeps its peers' ports: they are in its data.
     """
-    taken = [one for one in record.controllers if not is_free(one.port)]
-    ports = dict(zip((one.name for one in taken), free_ports(len(taken)), strict=True))
+    taken = [one.name for one in record.controllers if not is_free(one.port)]
+    taken += [one.name for one in record.etcd if not is_free(one.client_port)]
+    ports = dict(zip(taken, free_ports(len(taken)), strict=True))
     controllers = [replace(one, port=ports.get(one.name, one.port)) for one in record.controllers]
     members = [
-        one if is_free(one.client_port) else replace(one, client_port=free_ports(1)[0])
-        for one in record.etcd
+        replace(one, client_port=ports.get(one.name, one.client_port)) for one in record.etcd
     ]
     return replace(record, controllers=controllers, etcd=members)

@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True):
     seed: int | None = None
     hosts_per_rack: int | None = None
     store: Store | None = None
+    controllers: int | None = None
+    etcd: int | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,8 @@ def difference(record: Record, wanted: Settings) -> str:
     """The first given setting that is not what the sandbox has, as a sentence; empty: none."""
     for field in Settings.__struct_fields__:
         asked, has = getattr(wanted, field), getattr(record.asked, field)
+        if has is None and field in ("controllers", "etcd"):
+            has = 1  # one made before there could be more
         if asked is not None and asked != has and not (field == "hosts" and asked == record.hosts):
             return (
                 f"sandbox '{record.name}' has {field.replace('_', '-')} {has} and cannot change "

@@ -181,7 +181,9 @@ def as_text(seen: SandboxReport) -> str:
 def _condition(process: ProcessReport) -> str:
     if not process.alive:
         return "dead"
-    return "leads" if process.leader else "runs"
+    if process.kind == "controller":
+        return "leads" if process.leader else "stands by"
+    return "runs"
 
 
 def as_json(seen: SandboxReport) -> dict[str, Any]:

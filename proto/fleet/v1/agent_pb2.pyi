@@ -195,6 +195,13 @@ class WatchRequest(_message.Message):
 
     TERM_FIELD_NUMBER: _builtins.int
     PACE_FIELD_NUMBER: _builtins.int
+    OBSERVE_FIELD_NUMBER: _builtins.int
+    observe: _builtins.bool
+    """On the first message: look without commanding. The term is not heard and not checked, the
+    host does not count as watched, and the full report says what its VMs were made from. So a
+    leader whose store came back older finds out what runs. An agent that does not know it
+    checks the term as ever.
+    """
     @_builtins.property
     def term(self) -> _types_pb2.Term:
         """on the first message of the stream"""
@@ -206,10 +213,11 @@ class WatchRequest(_message.Message):
         *,
         term: _types_pb2.Term | None = ...,
         pace: Global___Pace | None = ...,
+        observe: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pace", b"pace", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pace", b"pace", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["observe", b"observe", "pace", b"pace", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,6 +387,9 @@ class Report(_message.Message):
     CONVERGED_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     AWAITS_ASSIGN_FIELD_NUMBER: _builtins.int
+    FLEETS_FIELD_NUMBER: _builtins.int
+    SPECS_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1, 2, 3, ... on one stream; a gap means: open it again"""
     full: _builtins.bool
@@ -413,6 +424,16 @@ class Report(_message.Message):
     def facts(self) -> _types_pb2.HostFacts:
         """in a full report, and when they change"""
 
+    @_builtins.property
+    def fleets(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.FleetIdentity]:
+        """In a full report to an observer: what the assignment in the ledger says of its fleets, and
+        the highest term seen.
+        """
+
+    @_builtins.property
+    def specs(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.GenerationSpec]: ...
+    @_builtins.property
+    def term(self) -> _types_pb2.Term: ...
     def __init__(
         self,
         *,
@@ -429,10 +450,13 @@ class Report(_message.Message):
         converged: _builtins.bool = ...,
         facts: _types_pb2.HostFacts | None = ...,
         awaits_assign: _builtins.bool = ...,
+        fleets: _abc.Iterable[_types_pb2.FleetIdentity] | None = ...,
+        specs: _abc.Iterable[_types_pb2.GenerationSpec] | None = ...,
+        term: _types_pb2.Term | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "facts", b"facts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "facts", b"facts", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaits_assign", b"awaits_assign", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "full", b"full", "gone", b"gone", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaits_assign", b"awaits_assign", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,10 @@ isort:skip_file
 What fleetctl and agents ask of the controller.
 
 Roles: operator may do everything; viewer may read; agent may only Announce. A replica that
-does not lead answers FAILED_PRECONDITION, reason NOT_LEADER, with the leader's address.
+does not lead passes calls on to the one that does. Where it cannot reach it, it answers
+FAILED_PRECONDITION, reason NOT_LEADER, with the leader's address; and UNAVAILABLE, NOT_LEADER
+where none is known: nothing was begun either way. UNAVAILABLE, LEADER_GONE: the leader went
+before it had answered, and a change may or may not stand.
 """
 
 from collections import abc as _abc
@@ -753,12 +756,14 @@ class FreezeStatus(_message.Message):
     SINCE_UNIX_FIELD_NUMBER: _builtins.int
     HOSTS_AHEAD_FIELD_NUMBER: _builtins.int
     HOSTS_UNSEEN_FIELD_NUMBER: _builtins.int
+    STORE_GENERATION_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     since_unix: _builtins.float
     hosts_ahead: _builtins.int
     """that hold a newer assignment or term than the store has"""
     hosts_unseen: _builtins.int
     """known and not heard since"""
+    store_generation: _builtins.int
     def __init__(
         self,
         *,
@@ -766,10 +771,11 @@ class FreezeStatus(_message.Message):
         since_unix: _builtins.float = ...,
         hosts_ahead: _builtins.int = ...,
         hosts_unseen: _builtins.int = ...,
+        store_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts_ahead", b"hosts_ahead", "hosts_unseen", b"hosts_unseen", "reason", b"reason", "since_unix", b"since_unix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts_ahead", b"hosts_ahead", "hosts_unseen", b"hosts_unseen", "reason", b"reason", "since_unix", b"since_unix", "store_generation", b"store_generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1309,9 +1315,17 @@ class ListEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    FORMER_LEADER_FIELD_NUMBER: _builtins.int
+    BEGINS_UNIX_FIELD_NUMBER: _builtins.int
     next: _builtins.int
     truncated: _builtins.bool
     """events between `after` and the first one here are no longer kept"""
+    former_leader: _builtins.bool
+    """`after` is of another leader. What that one told later than `after`, and before
+    `begins_unix`, was in its memory and is not here. Older controllers say neither.
+    """
+    begins_unix: _builtins.float
+    """when this leader's own events begin"""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]: ...
     def __init__(
@@ -1320,10 +1334,12 @@ class ListEventsResponse(_message.Message):
         events: _abc.Iterable[Global___Event] | None = ...,
         next: _builtins.int = ...,
         truncated: _builtins.bool = ...,
+        former_leader: _builtins.bool = ...,
+        begins_unix: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next", b"next", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins_unix", b"begins_unix", "events", b"events", "former_leader", b"former_leader", "next", b"next", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2245,22 +2261,28 @@ Global___BackupRequest: _TypeAlias = BackupRequest  # noqa: Y015
 
 @_typing.final
 class BackupChunk(_message.Message):
+    """Bits of the snapshot in order; its last 32 bytes are the SHA-256 of all before them."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     total_bytes: _builtins.int
     """0: not known yet"""
+    offset: _builtins.int
+    """Of `data` in the whole. 0 once more: another replica has begun anew, what came before is void."""
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         total_bytes: _builtins.int = ...,
+        offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "offset", b"offset", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2301,7 +2323,9 @@ class RecoverRequest(_message.Message):
     plan_token: _builtins.str
     @_builtins.property
     def totals(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Totals that the operator confirms, by fleet name: changes stay frozen for the others."""
+        """Totals that the operator confirms, by fleet name: changes stay frozen until all are. They
+        are remembered, as the absent hosts are, so that they may come in several calls.
+        """
 
     @_builtins.property
     def absent_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -2335,6 +2359,9 @@ class RecoverFleet(_message.Message):
     ADOPTED_FIELD_NUMBER: _builtins.int
     TWICE_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    EXCESS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     uid: _builtins.str
     total: _builtins.int
@@ -2347,6 +2374,12 @@ class RecoverFleet(_message.Message):
     """indices that run on two hosts"""
     missing: _builtins.int
     """of the total, nowhere"""
+    confirmed: _builtins.bool
+    """`total` is as an operator has confirmed it"""
+    excess: _builtins.int
+    """adopted above the total: released once changes are taken again"""
+    problem: _builtins.str
+    """why what runs of it cannot be adopted; empty: it can"""
     def __init__(
         self,
         *,
@@ -2357,10 +2390,13 @@ class RecoverFleet(_message.Message):
         adopted: _builtins.int = ...,
         twice: _builtins.int = ...,
         missing: _builtins.int = ...,
+        confirmed: _builtins.bool = ...,
+        excess: _builtins.int = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "fleet", b"fleet", "missing", b"missing", "running", b"running", "total", b"total", "twice", b"twice", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "confirmed", b"confirmed", "excess", b"excess", "fleet", b"fleet", "missing", b"missing", "problem", b"problem", "running", b"running", "total", b"total", "twice", b"twice", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2375,10 +2411,16 @@ class RecoverResponse(_message.Message):
     UNSEEN_HOSTS_FIELD_NUMBER: _builtins.int
     FROZEN_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    HOSTS_AHEAD_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     frozen: _builtins.bool
     """whether changes still are, afterwards"""
     message: _builtins.str
+    hosts: _builtins.int
+    """whose assignments are made anew"""
+    hosts_ahead: _builtins.int
+    """that have seen a newer store"""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecoverFleet]: ...
     @_builtins.property
@@ -2391,10 +2433,12 @@ class RecoverResponse(_message.Message):
         unseen_hosts: _abc.Iterable[_builtins.str] | None = ...,
         frozen: _builtins.bool = ...,
         message: _builtins.str = ...,
+        hosts: _builtins.int = ...,
+        hosts_ahead: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleets", b"fleets", "frozen", b"frozen", "message", b"message", "token", b"token", "unseen_hosts", b"unseen_hosts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleets", b"fleets", "frozen", b"frozen", "hosts", b"hosts", "hosts_ahead", b"hosts_ahead", "message", b"message", "token", b"token", "unseen_hosts", b"unseen_hosts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,10 @@ isort:skip_file
 What fleetctl and agents ask of the controller.
 
 Roles: operator may do everything; viewer may read; agent may only Announce. A replica that
-does not lead answers FAILED_PRECONDITION, reason NOT_LEADER, with the leader's address.
+does not lead passes calls on to the one that does. Where it cannot reach it, it answers
+FAILED_PRECONDITION, reason NOT_LEADER, with the leader's address; and UNAVAILABLE, NOT_LEADER
+where none is known: nothing was begun either way. UNAVAILABLE, LEADER_GONE: the leader went
+before it had answered, and a change may or may not stand.
 """
 
 from collections import abc as _abc

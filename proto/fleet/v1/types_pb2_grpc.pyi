@@ -4,7 +4,10 @@ isort:skip_file
 The words both sides of the wire share: ranges, shards, assignments, specs.
 
 Compatibility: fields are only ever added. A party that meets an unknown field keeps
-working without it; a party that meets an unknown VmState counts it as VM_STATE_UNKNOWN.
+working without it; a party that meets an unknown VmState counts it as VM_STATE_UNKNOWN. An
+agent that meets an unknown Power takes it for POWER_ON: it stops nothing for a word that it
+does not understand. A controller that meets an unknown OnLoss takes it for ON_LOSS_WAIT: it
+places nothing a second time for one. docs/versions.md has it field by field.
 """
 
 from collections import abc as _abc

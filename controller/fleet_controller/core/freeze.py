@@ -1,0 +1,64 @@
+"""Whether the store may be trusted to be the one that the hosts have been told from.
+
+In one history of one store no host can have heard of a later term or assignment than the store
+holds. Where one has, the store was set back or replaced, and what it says is wanted may be old:
+changes are frozen until an operator has said what holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.model import Meta
+
+Order = tuple[int, int]  # a term or an epoch: (store generation, revision)
+
+
+class Freeze(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why nothing is changed, since when (seconds since 1970), and what an operator has confirmed
+    so far: totals by fleet, and hosts that are gone."""
+
+    reason: str
+    since: float
+    totals: Mapping[str, int] = {}
+    absent: tuple[str, ...] = ()
+
+
+def replaced(meta: Meta, cluster: str) -> str:
+    """Why this store is not the one that the record about itself was written in; empty: it is."""
+    if not meta.cluster or meta.cluster == cluster:
+        return ""
+    return (
+        f"the store is etcd cluster {cluster}, and its records were written in {meta.cluster}: it "
+        "was restored from a backup"
+    )
+
+
+def is_ahead(epoch: Order, generation: int, known: int) -> bool:
+    """Whether a host's assignment is newer than any that the store can have given it: `known` is
+    the revision at which the host's key was last written or deleted, or, where it has never been
+    seen, that at which the store was first read."""
+    return epoch > (generation, known)
+
+
+def ahead_reason(host: str, epoch: Order, generation: int, known: int) -> str:
+    return (
+        f"host {host} holds the assignment of epoch {_text(epoch)}, and the store knows of none "
+        f"after {_text((generation, known))}: it was set back to an older state, or is another"
+    )
+
+
+def refusal(reason: str) -> Refused:
+    """Of a change, while changes are frozen."""
+    return Refused(
+        Reason.CHANGES_FROZEN,
+        f"changes are frozen, and VMs go on as they are: {reason}. "
+        "'fleetctl recover --plan' shows what to do",
+    )
+
+
+def _text(order: Order) -> str:
+    return f"{order[0]}.{order[1]}"

@@ -1,0 +1,58 @@
+"""One planning pass of the leader: placement, then moves, then rollouts, over one snapshot.
+
+Each goes on from what the one before has decided, so that no room is given out twice. Moves and
+rollouts take nothing over that is let go in the same pass: what placement says is to be written
+first is all that has to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+import msgspec
+
+from fleet_controller.core.duplicates import duplicates
+from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, RolloutRecord
+from fleet_controller.core.moves import move
+from fleet_controller.core.placement import FleetPlan, place
+from fleet_controller.core.rollout import Progress, roll
+
+# VMs. One host's worth: a clone and a definition each, a few seconds a wave on a real dom0.
+MOVES_AT_ONCE = 250
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """What a pass decides."""
+
+    assignments: Mapping[str, Assignment] = {}  # those that change, by host id
+    plans: Mapping[str, FleetPlan] = {}  # by the fleet's name
+    unplaced: Mapping[str, int] = {}  # VMs of draining hosts that fit nowhere, by host id
+    rollouts: tuple[RolloutRecord, ...] = ()  # those that change
+    fleets: Mapping[str, FleetRecord] = {}  # those that change with a rollout, by uid
+    progress: Mapping[str, Progress] = {}  # of rollouts under way, by uid
+    first: Set[str] = frozenset()  # hosts whose assignments are written before all others
+    # VMs that may run twice once all this is written, by host and fleet uid.
+    duplicates: Mapping[str, Mapping[str, int]] = {}
+
+    def in_order(self) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
+        """The assignments to be written before the others, and those."""
+        first = {host: one for host, one in self.assignments.items() if host in self.first}
+        rest = {host: one for host, one in self.assignments.items() if host not in self.first}
+        return first, rest
+
+
+def decide(view: ClusterView, moves_at_once: int) -> Pass:
+    """The next step towards what is asked for."""
+    placement = place(view)
+    moves = move(view, placement.assignments, moves_at_once)
+    rolled = roll(view, moves.assignments)
+    return Pass(
+        rolled.assignments,
+        placement.fleets,
+        moves.unplaced,
+        rolled.rollouts,
+        rolled.fleets,
+        rolled.progress,
+        placement.first,
+        duplicates(view, rolled.assignments),
+    )

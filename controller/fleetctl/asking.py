@@ -1,0 +1,24 @@
+"""What destroys something is asked about first."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from fleetctl.outcome import Failed, Misuse
+
+
+def confirm(command: str, question: str, otherwise: str) -> None:
+    """Return when whoever is at the terminal agrees. Raises Misuse without one, and Failed with
+    `otherwise` for a no."""
+    if not sys.stdin.isatty():
+        raise Misuse(f"{command} asks first, and there is no terminal to ask at: give --yes")
+    if not click.confirm(question, err=True):
+        raise Failed(otherwise)
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+plan_option = click.option(
+    "--plan", "plan_only", is_flag=True, help="Show what it would do, and do nothing."
+)

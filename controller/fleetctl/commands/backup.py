@@ -1,0 +1,63 @@
+"""fleetctl backup: the store as a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from fleetctl.output import byte_text, duration, note, say, say_json
+from fleetctl.session import Session, cluster_options, pass_session
+
+LINE_SECONDS = 2.0
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@cluster_options
+@pass_session
+def backup(session: Session, file: Path, force: bool) -> None:
+    """Copy the store into a file: which hosts, fleets, totals and assignments there are.
+
+    It is etcd's own snapshot: 'fleetctl restore' and 'etcdctl snapshot restore' make a new etcd of
+    it. It is written to FILE.part, and has its name once it is whole and on disk. Keep it on
+    another machine. Operators alone may take one: it holds all that this etcd holds.
+    """  # fmt: skip
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.snapshot_file import SnapshotFile
+
+    started = time.monotonic()
+    with SnapshotFile(file, force=force) as made:
+        show = _progress(started)
+        for chunk in connection.follow(lambda stub: stub.Backup, cluster_pb2.BackupRequest()):
+            if chunk.offset == 0 and made.size:
+                made.restart()  # another controller has begun anew
+            made.add(chunk.data)
+            show(made.size, chunk.total_bytes)
+        digest = made.finish()
+    if session.json:
+        say_json({"file": str(file), "bytes": made.size, "sha256": digest})
+        return
+    took = duration(time.monotonic() - started)
+    say(f"{file}: {byte_text(made.size)} ({made.size:,} bytes) in {took}\nsha256 {digest}")
+
+
+def _progress(started: float) -> Callable[[int, int], None]:
+    """Tells every two seconds how far it is, on stderr."""
+    following = started + LINE_SECONDS
+
+    def show(done: int, total: int) -> None:
+        nonlocal following
+        if (now := time.monotonic()) < following:
+            return
+        following = now + LINE_SECONDS
+        of = f" of {byte_text(total)} ({done / total:.0%})" if total else ""
+        note(f"copying the store, {byte_text(done)}{of}, {duration(now - started)}")
+        sys.stderr.flush()
+
+    return show

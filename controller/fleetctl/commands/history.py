@@ -1,0 +1,74 @@
+"""fleetctl history: who changed what, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetctl.arguments import fleet_argument
+from fleetctl.output import note, say, say_json
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+
+# Of one call; what the controller gives at most.
+PAGE = 1_000
+
+
+@click.command()
+@fleet_argument
+@click.option("--host", default="", metavar="HOST", help="Only what concerns this host.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="At most so many, the newest.",
+)
+@click.option(
+    "--before",
+    type=click.IntRange(1),
+    default=None,
+    metavar="ID",
+    help="Only older ones than this record.",
+)
+@cluster_options
+@pass_session
+def history(session: Session, fleet: str, host: str, limit: int, before: int | None) -> None:
+    """Show which changes were accepted: who asked for them, when, from what to what.
+
+    The latest is last. They are kept in the store, the newest few thousand, and are there after
+    any failover. What the leader did by itself is by `leader`. `fleetctl events` shows what
+    happened besides.
+    """  # fmt: skip
+    records, following = _read(session, fleet, host, limit, before or 0)
+    from fleetctl.history_view import history_text, record_json
+
+    records.reverse()
+    if session.json:
+        say_json({"records": [record_json(one) for one in records], "next": following or None})
+        return
+    say(history_text(records) if records else "No changes.")
+    if following:
+        note(f"there are older ones: --before {following}, or a higher --limit")
+
+
+def _read(
+    session: Session, fleet: str, host: str, limit: int, before: int
+) -> tuple[list[cluster.AuditRecord], int]:
+    """Newest first, and what to give as `before` for the next ones; 0: that was all."""
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+
+    records: list[cluster.AuditRecord] = []
+    while True:
+        request = cluster_pb2.HistoryRequest(
+            fleet=fleet, host=host, before=before, limit=min(PAGE, limit - len(records))
+        )
+        answer = connection.call(lambda stub: stub.History, request)
+        records += answer.records
+        before = answer.next
+        if not before or len(records) >= limit:
+            return records, before

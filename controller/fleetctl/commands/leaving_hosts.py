@@ -1,0 +1,181 @@
+"""fleetctl hosts drain, remove: hosts that go."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetctl.asking import confirm, plan_option, yes_option
+from fleetctl.outcome import ExitCode, Misuse, NotConverged
+from fleetctl.output import say, say_json
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+
+DEFAULT_TIMEOUT = 3600.0
+
+
+@click.command("drain")
+@click.argument("host")
+@click.option("--cancel", is_flag=True, help="Drain no more; what has moved stays where it is.")
+@plan_option
+@click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
+@click.option(
+    "--force", is_flag=True,
+    help="Give up all that a lost host has, of fleets that would wait for it too.",
+)  # fmt: skip
+@click.option(
+    "--timeout", metavar="SECONDS", type=click.FloatRange(0.1, 7 * 86400),
+    default=DEFAULT_TIMEOUT, show_default=True, help="How long to wait for it to be empty.",
+)  # fmt: skip
+@yes_option
+@cluster_options
+@pass_session
+def drain(
+    session: Session,
+    host: str,
+    cancel: bool,
+    plan_only: bool,
+    no_wait: bool,
+    force: bool,
+    timeout: float,
+    yes: bool,
+) -> int:
+    """Move all VMs off a host, and place no more there.
+
+    Disks do not move: each VM begins elsewhere with a fresh clone. Other hosts clone and define
+    first; then this one stops a VM, and when it has let it go the other starts it. What fits on no
+    other host stays. Ctrl-C ends the watching, not the drain: then the exit code is 3.
+    """
+    if cancel and (force or plan_only):
+        raise Misuse("--cancel goes with neither --force nor --plan")
+    if plan_only:
+        _show_plan(session, host)
+        return ExitCode.DONE
+    if not (cancel or yes):
+        question = f"Move all VMs off {host}? Their disks do not move: they begin anew elsewhere."
+        confirm("drain", question, f"{host} is not drained")
+    last = _watch(session, host, _request(host, cancel, no_wait, force), timeout)
+    return _tell(session, host, last, cancel, no_wait)
+
+
+@click.command("remove")
+@click.argument("host")
+@click.option(
+    "--force", is_flag=True,
+    help="Though VMs are assigned to it: it is gone for good, and they are placed elsewhere.",
+)  # fmt: skip
+@plan_option
+@yes_option
+@cluster_options
+@pass_session
+def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool) -> None:
+    """Forget a host that has nothing left; see drain.
+
+    With --force one that is dead: a host that answers is never removed so. What it held may be
+    placed elsewhere at once; should it still run, it runs twice until the host is heard again,
+    which then lets it go.
+    """
+    if plan_only:
+        _show_host(session, host)
+        return
+    if not yes:
+        more = ", with all VMs that are assigned to it" if force else ""
+        confirm("remove", f"Remove {host}{more}?", f"{host} is not removed")
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.leaving_view import removed_json, removed_text
+
+    request = cluster_pb2.RemoveHostRequest(host=host, force=force)
+    answer = connection.change(lambda stub: stub.RemoveHost, request)
+    if session.json:
+        say_json(removed_json(host, answer))
+    else:
+        say(removed_text(host, answer))
+
+
+def _request(host: str, cancel: bool, no_wait: bool, force: bool) -> cluster.DrainRequest:
+    from fleet.v1 import cluster_pb2
+
+    return cluster_pb2.DrainRequest(host=host, cancel=cancel, no_wait=no_wait, force=force)
+
+
+def _watch(
+    session: Session, host: str, request: cluster.DrainRequest, timeout: float
+) -> cluster.DrainProgress | None:
+    """The last that was heard within the time; None when it was interrupted before anything."""
+    from fleetctl.leaving_view import drain_line
+    from fleetctl.progress_line import progress_line
+
+    deadline = time.monotonic() + timeout
+    last: cluster.DrainProgress | None = None
+    with progress_line(json=session.json) as line:
+        try:
+            for last in session.cluster.follow(lambda stub: stub.Drain, request):
+                line.see(drain_line(host, last))
+                if time.monotonic() >= deadline:
+                    break
+        except KeyboardInterrupt:
+            return last
+    return last
+
+
+def _tell(
+    session: Session, host: str, last: cluster.DrainProgress | None, cancel: bool, no_wait: bool
+) -> int:
+    from fleetctl.leaving_view import drain_json, drain_line, drained_text
+
+    if last is None:
+        raise NotConverged(
+            f"interrupted before the controller had answered; see 'fleetctl hosts show {host}'"
+        )
+    outcome = _outcome(last, cancel, no_wait)
+    if session.json:
+        say_json(drain_json(host, last, outcome))
+    elif outcome == "cancelled":
+        say(f"{host}: drained no more; it takes VMs again")
+    elif outcome == "accepted":
+        say(f"{drain_line(host, last)}; the drain goes on")
+    elif outcome == "done":
+        say(drained_text(host, last))
+    if outcome == "going_on":
+        raise NotConverged(
+            f"no longer watching; the drain of {drain_line(host, last)}; it goes on, and "
+            f"'fleetctl hosts drain {host} --cancel' ends it"
+        )
+    return ExitCode.DONE
+
+
+def _outcome(last: cluster.DrainProgress, cancel: bool, no_wait: bool) -> str:
+    if cancel:
+        return "cancelled"
+    if last.done:
+        return "done"
+    return "accepted" if no_wait else "going_on"
+
+
+def _show_plan(session: Session, host: str) -> None:
+    from fleet.v1 import cluster_pb2
+    from fleetctl.leaving_view import drain_json, drain_plan_text
+
+    request = cluster_pb2.DrainRequest(host=host, plan_only=True)
+    for plan in session.cluster.follow(lambda stub: stub.Drain, request):
+        if session.json:
+            say_json(drain_json(host, plan, "plan"))
+        else:
+            say(drain_plan_text(host, plan))
+
+
+def _show_host(session: Session, host: str) -> None:
+    from fleet.v1 import cluster_pb2
+    from fleetctl.host_view import detail_json, detail_text
+
+    request = cluster_pb2.GetHostRequest(id=host)
+    answer = session.cluster.call(lambda stub: stub.GetHost, request)
+    if session.json:
+        say_json(detail_json(answer))
+    else:
+        say(detail_text(answer))

@@ -1,0 +1,46 @@
+"""A fleet's rollout, as text and as JSON. Pure: messages in, values out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.output import counted, number
+
+
+def rollout_json(status: cluster.RolloutStatus) -> dict[str, Any]:
+    return {
+        "fleet": status.fleet,
+        "from_generation": status.from_generation,
+        "to_generation": status.to_generation,
+        "state": status.state,
+        "done": status.done,
+        "left": status.left,
+        "changing": status.changing,
+        "failed": status.failed,
+        "wave": status.wave or None,
+        "message": status.message or None,
+        "since": status.since_unix or None,
+        "actor": status.actor or None,
+    }
+
+
+def rollout_plan_text(status: cluster.RolloutStatus) -> str:
+    return (
+        f"{status.fleet}: {counted(status.left, 'VM')} would be made anew, from generation "
+        f"{status.from_generation} to {status.to_generation}\n  {status.message}"
+    )
+
+
+def rollout_text(status: cluster.RolloutStatus) -> str:
+    """generation 1 -> 2, running at rack=r3: 120 done, 30 changing, 2 failed, 848 left; ..."""
+    counts = [f"{number(status.done)} done"]
+    counts += [f"{number(status.changing)} changing"] if status.changing else []
+    counts += [f"{number(status.failed)} failed"] if status.failed else []
+    counts += [f"{number(status.left)} left"]
+    at = f" at {status.wave}" if status.wave else ""
+    text = (
+        f"generation {status.from_generation} -> {status.to_generation}, {status.state}{at}: "
+        f"{', '.join(counts)}"
+    )
+    return f"{text}; {status.message}" if status.message else text

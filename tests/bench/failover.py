@@ -1,0 +1,73 @@
+"""How long a cluster of three controllers is without one when its leader is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.connection import Cluster
+from fleetctl.outcome import Unavailable
+from tests.bench.cluster_under_test import ClusterUnderTest
+from tests.bench.measures import SAMPLE, Measured
+
+_OPTIONS = ("--controllers=3", "--etcd=3")
+_LONGEST = 120.0
+_REPEATS = 3
+
+
+def failover(home: Path, hosts: int, say: Callable[[str], None], out: Measured) -> None:
+    """The worst of a few leaders that are killed, each under a fleet that fills most hosts."""
+    total = hosts * 250 * 25 // 28
+    with ClusterUnderTest(home, hosts, options=_OPTIONS).running() as under:
+        under.fleetctl("apply", "-f", str(SAMPLE))
+        under.scale("spv", total)
+        uid = under.status("spv").fleets[0].uid
+        seen = []
+        for turn in range(1, _REPEATS + 1):
+            say(f"leader killed, {turn} of {_REPEATS}")
+            seen.append(_kill_leader(under, total + turn))
+            _until(partial(_all_run, under, uid, total + turn), "all VMs run")
+            under.fleetctl("sandbox", "up")
+            under.look()
+    accepted, live = (max(times) for times in zip(*seen, strict=True))
+    out.add(f"leader killed, {hosts:,} hosts: changes accepted again", accepted, "s", 10, 5)
+    out.add(f"leader killed, {hosts:,} hosts: all links live again", live, "s", 40, 15)
+    out.notes["leader_killed_seconds"] = [[round(one, 2) for one in times] for times in seen]
+
+
+def _kill_leader(under: ClusterUnderTest, total: int) -> tuple[float, float]:
+    """Seconds until a change was accepted, and until all hosts were live."""
+    client = under.client()
+    leader = next(one for one in under.description["processes"] if one["leader"])
+    started = time.monotonic()
+    os.kill(leader["pid"], signal.SIGKILL)
+    request = cluster.ScaleRequest(fleet="spv", total=total)
+    client.change(lambda stub: stub.Scale, request, again=True)
+    accepted = time.monotonic() - started
+    _until(lambda: _live(client) == under.hosts, "all links are live")
+    return accepted, time.monotonic() - started
+
+
+def _all_run(under: ClusterUnderTest, uid: str, total: int) -> bool:
+    return under.listed(uid) == total
+
+
+def _live(client: Cluster) -> int:
+    try:
+        answer = client.call(lambda stub: stub.Status, cluster.StatusRequest())
+    except Unavailable:
+        return -1
+    return -1 if answer.read_only else answer.hosts.live
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _LONGEST
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {_LONGEST:.0f} s: {what}")
+        time.sleep(0.05)
