@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.control import Action as VmAction
 from fleet_controller.core.model import Health
 from tests.simulation.clockwork import Process
 from tests.simulation.controllers import Controller
@@ -128,6 +129,28 @@ def _declare_lost(world: World, act: Act) -> None:
 
 def _release_breaker(world: World, act: Act) -> None:
     world.operator.release_breaker(5.0 + 40.0 * act.much)
+
+
+def _drain(world: World, act: Act) -> End | None:
+    """Some are cancelled in their midst."""
+    host = _machine(world, act).id
+    world.operator.drain(host, True)
+    return lambda: world.operator.drain(host, False)
+
+
+def _control(world: World, act: Act) -> None:
+    """A third of the VMs, or all of them."""
+    action = _one(list(VmAction), act.much)
+    total = world.shape.capacity
+    first = int(act.which * total)
+    chosen = IndexSet.span(first, first + total // 3) if act.which < 0.8 else None
+    world.operator.control("spv", action, chosen)
+
+
+def _roll_out(world: World, act: Act) -> None:
+    """To a new generation."""
+    _generation(world, act)
+    world.loop.after(1.0, world.operator.roll_out, "spv")
 
 
 # Processes and machines -----------------------------------------------------------------------
@@ -406,6 +429,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("delete", 1.0, 0.0, _delete),
     Action("generation", 1.0, 0.0, _generation),
     Action("cordon", 2.0, 0.0, _cordon),
+    Action("drain", 2.0, 90.0, _drain, shortest=2.0),
+    Action("control", 2.0, 0.0, _control),
+    Action("roll_out", 1.5, 0.0, _roll_out),
     Action("declare_lost", 2.0, 0.0, _declare_lost),
     Action("release_breaker", 0.5, 0.0, _release_breaker),
     Action("kill_agent", 5.0, 0.0, _kill_agent),

@@ -150,10 +150,13 @@ class Division:
             self._check_stones(host, old, new)
 
     def _gains(self, host: str, old: Assignment, new: Assignment) -> bool:
-        had = _by_kin(old)
+        had, ran = _by_kin(old), _by_kin(old, staged=False)
         gained = False
         for shard in new.shards:
-            fresh = shard.ranges - had.get((shard.fleet, shard.birth), EMPTY)
+            kin = (shard.fleet, shard.birth)
+            if not shard.staged and (starting := shard.ranges - ran.get(kin, EMPTY)):
+                self._check_early(host, shard, starting)
+            fresh = shard.ranges - had.get(kin, EMPTY)
             if not fresh:
                 continue
             gained = True
@@ -161,8 +164,6 @@ class Division:
             if fleet is None or (beyond := fresh - fleet.wanted):
                 beyond = fresh if fleet is None else beyond
                 self._fail("no other", f"{beyond} of {shard.fleet} placed on {host}: not wanted")
-            if not shard.staged:
-                self._check_early(host, shard, fresh)
         return gained
 
     def _check_early(self, host: str, shard: Shard, fresh: IndexSet) -> None:
@@ -199,7 +200,8 @@ class Division:
 
     def _check_room(self, host: str, new: Assignment) -> None:
         used = sum(len(shard.ranges) for shard in new.shards)
-        used += sum(len(stone.ranges) for stone in new.tombstones)
+        # Some are kept when all is released: they tell what an operator had stopped.
+        used += sum(len(stone.ranges) for stone in new.tombstones if not stone.off)
         record = self.hosts.get(host)
         if record is not None and used > record.capacity.guests:
             self._fail("capacity", f"{host} is given VMs and would have {used}")
@@ -213,7 +215,7 @@ class Division:
                 continue
             self._check_buried(host, shard, gone, new)
             fleet = self.fleet(shard.fleet)
-            unasked = gone & fleet.wanted if fleet is not None else EMPTY
+            unasked = gone & fleet.wanted if fleet is not None and not shard.staged else EMPTY
             for excuse in self.excuses:
                 unasked = unasked - excuse(host, shard, unasked) if unasked else unasked
             if unasked and not self.is_forsaken(host, shard):
@@ -247,9 +249,11 @@ class Division:
                     self._fail("tombstone", f"{host} forgets to release {left} of {stone.fleet}")
 
 
-def _by_kin(assignment: Assignment) -> dict[tuple[str, int], IndexSet]:
+def _by_kin(assignment: Assignment, *, staged: bool = True) -> dict[tuple[str, int], IndexSet]:
     found: dict[tuple[str, int], IndexSet] = {}
     for shard in assignment.shards:
+        if shard.staged and not staged:
+            continue
         key = (shard.fleet, shard.birth)
         found[key] = found.get(key, EMPTY) | shard.ranges
     return found

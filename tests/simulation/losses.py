@@ -11,7 +11,6 @@ from tests.simulation.copies import Fail
 from tests.simulation.division import Division
 from tests.simulation.requests import Operator
 
-
 # Of the window: leaders' clocks are not the world's, and judge once a second.
 EXACT = 0.97
 

@@ -10,12 +10,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.commit import Outdated
 from fleet_controller.core.changes import Refused
+from fleet_controller.core.control import Action
+from fleet_controller.core.rollout_orders import Wish
 from fleet_controller.leader import LeadershipLost
 from fleet_controller.replica import Leading
 from fleet_controller.store.port import StoreError, UnknownOutcome
+from fleet_controller.upkeep import Chosen
 from tests.simulation.clockwork import Clockwork
 from tests.simulation.controllers import Controller
 
@@ -82,6 +86,8 @@ class Operator:
         self.wishes: dict[str, Wishes] = {}
         self.declared: set[str] = set()  # hosts that an operator has called lost
         self.breaker_held_until = 0.0
+        self.drained: set[str] = set()  # hosts that an operator ever drained
+        self.remade: set[str] = set()  # fleets of which an operator ever made VMs anew
 
     def leading(self) -> tuple[Controller, Leading] | None:
         """The last one that says so: one that was stopped and woke may say so too."""
@@ -133,6 +139,42 @@ class Operator:
         self.ask(
             lambda leading: leading.verdicts.release_quarantine(host_id, ACTOR),
             f"release {host_id}",
+        )
+
+    def drain(self, host_id: str, draining: bool) -> None:
+        if draining:
+            self.drained.add(host_id)
+
+        async def act(leading: Leading) -> None:
+            upkeep = leading.upkeep
+            await (upkeep.drain if draining else upkeep.cancel_drain)(host_id, ACTOR)
+
+        self.ask(act, f"{'drain' if draining else 'drain no more'} {host_id}")
+
+    def control(self, fleet: str, action: Action, indices: IndexSet | None) -> None:
+        """Restart, make anew, stop or start VMs of a fleet; None: all."""
+        if action is Action.REIMAGE:
+            self.remade.add(fleet)
+        chosen = Chosen(fleet, indices)
+        self.ask(
+            lambda leading: leading.upkeep.control(
+                chosen, action, ACTOR, plan_only=False, token=""
+            ),
+            f"{action.value} {indices or 'all'} of {fleet}",
+        )
+
+    def roll_out(self, fleet: str) -> None:
+        self.remade.add(fleet)
+        wish = Wish(max_unavailable_share=0.3, halt_share=0.9)
+        self.ask(
+            lambda leading: leading.upkeep.start_rollout(fleet, wish, ACTOR, plan_only=False),
+            f"roll out {fleet}",
+        )
+
+    def abort_rollout(self, fleet: str) -> None:
+        self.ask(
+            lambda leading: leading.upkeep.turn_rollout(fleet, "abort", ACTOR, plan_only=False),
+            f"abort the rollout of {fleet}",
         )
 
     def ask(self, act: Callable[[Leading], Awaitable[object]], words: str) -> None:

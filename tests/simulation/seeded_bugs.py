@@ -171,9 +171,12 @@ def _merged_by_generation(shards: Sequence[Shard]) -> tuple[Shard, ...]:
     )
 
 
-def _bury_unborn(self: Any, draft: Any, fleet: str, ranges: IndexSet, born_until: int) -> None:
+def _bury_unborn(
+    self: Any, draft: Any, shard: Shard, ranges: IndexSet, *, given_up: bool = False
+) -> None:
     """Births are compared as if they began anew with each plan."""
-    _bury(self, draft, fleet, ranges, born_until - 1)
+    older = msgspec.structs.replace(shard, birth=shard.birth - 1)
+    _bury(self, draft, older, ranges, given_up=given_up)
 
 
 _bury = placement._Tombstoner.bury

@@ -12,9 +12,10 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Kin
 from fleet_agent.core.plan import REMOVALS, StepKind
+from fleet_controller.core.control import Action
 from fleet_controller.core.health import HealthTimes
 from fleet_controller.core.loss import LossSettings
-from fleet_controller.core.model import HostRecord
+from fleet_controller.core.model import HostRecord, Shard
 from fleet_controller.core.quarantine import QuarantineSettings
 from fleet_controller.links import LinkSettings
 from fleet_controller.reign import ReignSettings
@@ -108,6 +109,7 @@ class World:
         self.division = Division(self.machines, self.orders, self.operator.wishes, self.fail)
         self.losses = Losses(lambda: loop.now, self.division, self.operator, LOSS, self.fail)
         self.division.on_verdict = self._on_verdict
+        self.division.excuses += [self._is_moving, self._is_remade]
         self._make_machines()
         self.quiet_since = 0.0
         loop.on_trouble = lambda text: self.fail("defect", text)
@@ -137,6 +139,28 @@ class World:
         if lost:
             self.copies.forgive(record.id)
         self.losses.on_verdict(record, lost)
+
+    def _is_moving(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
+        """Of a host that was drained: what another has cloned and defined."""
+        if host not in self.operator.drained:
+            return EMPTY
+        return indices & IndexSet.union_of(
+            other.ranges
+            for name, assignment in self.division.assignments.items()
+            for other in assignment.shards
+            if name != host and other.fleet == shard.fleet and other.staged
+        )
+
+    def _is_remade(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
+        """Made anew where it is, in a fleet of which that was asked."""
+        fleet = self.division.fleet(shard.fleet)
+        if fleet is None or fleet.name not in self.operator.remade:
+            return EMPTY
+        return indices & IndexSet.union_of(
+            other.ranges
+            for other in self.division.assignments[host].shards
+            if other.fleet == shard.fleet and other.birth > shard.birth
+        )
 
     def on_expiry(self, term: int) -> None:
         self.promises.expired[term] = self.loop.now
@@ -208,6 +232,12 @@ class World:
                 self.operator.cordon(host, False)
             if record.quarantine:
                 self.operator.release_quarantine(host)
+            if record.draining:
+                self.operator.drain(host, False)
+        for name in self.operator.remade & self.division.fleets.keys():
+            self.operator.abort_rollout(name)
+        for name in list(self.division.fleets):
+            self.operator.control(name, Action.START, None)
 
     async def until_all_runs(self) -> None:
         """Fails the play when it takes too long."""
