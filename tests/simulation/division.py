@@ -143,28 +143,25 @@ class Division:
                     self._fail("one place", f"{twice} of {shard.fleet} in {host} and elsewhere")
                 self.held[shard.fleet] = held | shard.ranges
         for host, (old, new) in moved.items():
-            gained = self._gains(host, old, new)
-            if gained:
+            self._check_gains(host, old, new)
+            if _size(new) > _size(old):
                 self._check_room(host, new)
             self._check_losses(host, old, new)
             self._check_stones(host, old, new)
 
-    def _gains(self, host: str, old: Assignment, new: Assignment) -> bool:
-        had, ran = _by_kin(old), _by_kin(old, staged=False)
-        gained = False
+    def _check_gains(self, host: str, old: Assignment, new: Assignment) -> None:
+        had = _by_kin(old)
         for shard in new.shards:
-            kin = (shard.fleet, shard.birth)
-            if not shard.staged and (starting := shard.ranges - ran.get(kin, EMPTY)):
-                self._check_early(host, shard, starting)
-            fresh = shard.ranges - had.get(kin, EMPTY)
+            # What is made anew where it is has been there before.
+            if not shard.staged and (coming := shard.ranges - _running(old, shard.fleet)):
+                self._check_early(host, shard, coming)
+            fresh = shard.ranges - had.get((shard.fleet, shard.birth), EMPTY)
             if not fresh:
                 continue
-            gained = True
             fleet = self.fleet(shard.fleet)
             if fleet is None or (beyond := fresh - fleet.wanted):
                 beyond = fresh if fleet is None else beyond
                 self._fail("no other", f"{beyond} of {shard.fleet} placed on {host}: not wanted")
-        return gained
 
     def _check_early(self, host: str, shard: Shard, fresh: IndexSet) -> None:
         """Nothing of these is left, or may come up again, on any host that has a tombstone."""
@@ -172,7 +169,9 @@ class Division:
             for stone in assignment.tombstones:
                 early = (
                     stone.ranges & fresh
-                    if stone.fleet == shard.fleet and stone.born_until < shard.birth
+                    if stone.fleet == shard.fleet
+                    and stone.born_until < shard.birth
+                    and not stone.staged  # it never ran there
                     else EMPTY
                 )
                 if not early or self.is_lost(other, shard.fleet):
@@ -249,11 +248,19 @@ class Division:
                     self._fail("tombstone", f"{host} forgets to release {left} of {stone.fleet}")
 
 
-def _by_kin(assignment: Assignment, *, staged: bool = True) -> dict[tuple[str, int], IndexSet]:
+def _size(assignment: Assignment) -> int:
+    return sum(len(shard.ranges) for shard in assignment.shards)
+
+
+def _running(assignment: Assignment, fleet: str) -> IndexSet:
+    return IndexSet.union_of(
+        shard.ranges for shard in assignment.shards if shard.fleet == fleet and not shard.staged
+    )
+
+
+def _by_kin(assignment: Assignment) -> dict[tuple[str, int], IndexSet]:
     found: dict[tuple[str, int], IndexSet] = {}
     for shard in assignment.shards:
-        if shard.staged and not staged:
-            continue
         key = (shard.fleet, shard.birth)
         found[key] = found.get(key, EMPTY) | shard.ranges
     return found

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fleet_controller.core.loss import LossSettings
 from fleet_controller.core.model import HostRecord
-from tests.simulation.copies import Fail
+from tests.simulation.copies import RETURN_SECONDS, Fail
 from tests.simulation.division import Division
 from tests.simulation.requests import Operator
 
@@ -31,6 +31,7 @@ class Losses:
         self._operator = operator
         self._settings = settings
         self._fail = fail
+        self._back: dict[str, float] = {}  # hosts whose verdict was taken back, and when
         self._by_time: dict[str, float] = {}  # hosts lost without a word of an operator, and when
 
     def on_verdict(self, record: HostRecord, lost: bool) -> None:
@@ -38,6 +39,7 @@ class Losses:
         declared = self._operator.declared
         if not lost:
             declared.discard(record.id)
+            self._back[record.id] = self._clock()
         if not lost or record.id in declared:
             self._by_time.pop(record.id, None)
             return
@@ -55,6 +57,10 @@ class Losses:
         rack = record.labels.get(self._settings.rack_label, "")
         self._check(recent, rack, self._settings.rack_share)
         self._check(recent, None, self._settings.fleet_share)
+
+    def has_just_returned(self, host: str) -> bool:
+        """Whether what it had begun before it was told may still take effect."""
+        return self._clock() - self._back.get(host, -RETURN_SECONDS) < RETURN_SECONDS
 
     def _check(self, recent: set[str], rack: str | None, share: float) -> None:
         """`rack` None: all hosts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from fleet_controller.store.keys import LEADER
 from tests.simulation.controllers import Controller
+from tests.simulation.copies import RETURN_SECONDS
 from tests.simulation.etcd import ETCD
 from tests.simulation.machine import Machine
 from tests.simulation.world import LOOK_SECONDS, World
@@ -14,13 +15,9 @@ from tests.simulation.world import LOOK_SECONDS, World
 LEADERLESS_SECONDS = 15.0
 
 
-# A host that is back gives up what others run by now, within so many seconds in which nothing
-# troubles it.
-RETURN_SECONDS = 60.0
-
-
 class Returns:
-    """Looks every second for copies that a host should have given up."""
+    """Looks every second for copies that a host should have given up: that is back, and that
+    nothing has troubled for long enough."""
 
     def __init__(self, world: World) -> None:
         self._world = world

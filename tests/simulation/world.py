@@ -126,7 +126,9 @@ class World:
         self.over.set()
 
     def _may_run_twice(self, host: str, uid: str) -> bool:
-        return self.division.is_lost(host, uid) or self.division.may_not_know(host)
+        division = self.division
+        unaware = division.is_lost(host, uid) or division.may_not_know(host)
+        return unaware or self.losses.has_just_returned(host)
 
     def _on_revision(self, revision: int, changes: Sequence[Change]) -> None:
         for change in changes:
