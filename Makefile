@@ -38,12 +38,20 @@ test: setup-dev
 bench: setup-dev
 	$(BIN)/python -m tests.bench
 
+## make sim         play simulated clusters against faults: SEEDS=200 MINUTES=10 HOSTS=50 FIRST=seed
+SEEDS ?= 200
+FIRST ?=
+.PHONY: sim
+sim: setup-dev
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --minutes $(or $(MINUTES),10) \
+		$(if $(HOSTS),--hosts $(HOSTS)) $(if $(FIRST),--first $(FIRST))
+
 ## make chaos       kills, stops and partitions at random on real processes: MINUTES= SEED= HOSTS=
-MINUTES ?= 5
+MINUTES ?=
 SEED ?=
 .PHONY: chaos
 chaos: setup-dev
-	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(HOSTS),--hosts $(HOSTS))
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(HOSTS),--hosts $(HOSTS))
 
 ## make proto       regenerate the committed stubs from proto/**/*.proto
 .PHONY: proto

@@ -220,7 +220,9 @@ class Election:
             async with asyncio.TaskGroup() as group:
                 keeper = group.create_task(self._keep(leadership))
                 sentry = group.create_task(self._notice_loss(leadership))
-                await work(leadership)
+                # A task of its own: groups inside the work may leave theirs marked as cancelled,
+                # and of this one it must be known whether it truly was.
+                await group.create_task(_done(work, leadership))
                 keeper.cancel()
                 sentry.cancel()
             return True
@@ -269,6 +271,10 @@ class Election:
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(RESIGN_SECONDS):
                 await self._store.revoke(lease)
+
+
+async def _done(work: Callable[[Leadership], Awaitable[None]], leadership: Leadership) -> None:
+    await work(leadership)
 
 
 def _raise_if_cancelled() -> None:

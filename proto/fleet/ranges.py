@@ -76,6 +76,8 @@ class IndexSet:
     def __and__(self, other: IndexSet) -> IndexSet:
         if self.ranges == other.ranges:
             return self
+        if _apart(self.ranges, other.ranges):
+            return EMPTY
         pairs = []
         mine, theirs = iter(self.ranges), iter(other.ranges)
         a, b = next(mine, None), next(theirs, None)
@@ -90,7 +92,7 @@ class IndexSet:
         return _trusted(pairs)
 
     def __sub__(self, other: IndexSet) -> IndexSet:
-        if not other or not self:
+        if _apart(self.ranges, other.ranges):
             return self
         if self.ranges == other.ranges:
             return EMPTY
@@ -179,11 +181,19 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(pairs)
 
 
+def _apart(mine: tuple[tuple[int, int], ...], theirs: tuple[tuple[int, int], ...]) -> bool:
+    """Whether one is empty, or lies below the other: told without a look at each range."""
+    return not mine or not theirs or mine[-1][1] <= theirs[0][0] or theirs[-1][1] <= mine[0][0]
+
+
 def _trusted(pairs: list[tuple[int, int]]) -> IndexSet:
     """From pairs known to be sorted, disjoint and not touching."""
     made = IndexSet.__new__(IndexSet)
     made.ranges = tuple(pairs)
-    made._count = sum(stop - start for start, stop in pairs)
+    count = 0
+    for start, stop in pairs:
+        count += stop - start
+    made._count = count
     return made
 
 

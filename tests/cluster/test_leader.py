@@ -389,6 +389,25 @@ async def test_work_that_gives_up_its_term_campaigns_again(store: Store) -> None
     assert not one.terms[0].valid()
 
 
+async def test_work_whose_tasks_give_up_its_term_campaigns_again(store: Store) -> None:
+    """A group whose own code has ended marks its task as cancelled when a member fails."""
+    one = Replica(store, "one")
+
+    async def give_up() -> None:
+        await asyncio.sleep(0)
+        raise LeadershipLost("its lease was not renewed in time")
+
+    async def give_up_once(leadership: Leadership) -> None:
+        one.terms.append(leadership)
+        if len(one.terms) == 1:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(give_up())
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await one.election.lead(give_up_once)
+    assert one.terms[0].term_revision < one.terms[1].term_revision
+
+
 @pytest.mark.parametrize("failing", ["work", "store"])
 async def test_what_cannot_be_retried_ends_the_election(store: Store, failing: str) -> None:
     one = Replica(store, "one")

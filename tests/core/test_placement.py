@@ -292,6 +292,25 @@ def test_an_orphan_that_another_host_holds_is_buried_where_it_is() -> None:
     assert (tombstone.ranges, tombstone.born_until) == (IndexSet.span(2, 4), 40)
 
 
+def test_orphans_take_their_room_until_they_are_gone() -> None:
+    strays = ((UID, 40, IndexSet.span(0, 3)), (OTHER, 7, IndexSet.span(0, 2)))
+    holder = host("a", 3, assignment=Assignment((Shard(UID, IndexSet.span(0, 3), 1, 50),)))
+    placement = place(cluster([holder, host("b", 10, orphans=strays)], 13))
+    assert placement.assignments["b"].indices(UID) == IndexSet.span(3, 8)
+    assert unplaced(placement) == IndexSet.span(8, 13)
+
+
+def test_an_orphan_that_is_assigned_where_it_is_takes_its_room_once() -> None:
+    adopted = host(
+        "b",
+        10,
+        assignment=Assignment((Shard(UID, IndexSet.span(0, 4), 1, 40),)),
+        orphans=((UID, 40, IndexSet.span(0, 4)),),
+    )
+    placed = place(cluster([adopted], 10))
+    assert placed.assignments["b"].indices(UID) == IndexSet.span(0, 10)
+
+
 def messages(hosts: list[HostView], rule: types.FleetSpec, total: int = 50) -> Mapping[str, str]:
     return {u.reason: u.message for u in place(cluster(hosts, total, rule)).fleets["spv"].unplaced}
 

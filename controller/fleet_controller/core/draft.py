@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, Capacity, HostView, Shard, Tombstone, footprint
-from fleet_controller.core.shards import merged
+from fleet_controller.core.shards import merged, ranges_of
 
 Footprint = tuple[int, ...]  # per resource, as Capacity orders them
 Footprints = Mapping[tuple[str, int], Footprint]  # of one VM, by (fleet uid, generation)
@@ -25,7 +25,8 @@ class Draft:
     view: HostView
     shards: list[Shard]
     tombstones: list[Tombstone]  # unacknowledged ones
-    used: list[int]  # per resource, tombstoned VMs included: they still take their room
+    # Per resource; VMs with tombstones and orphans included: they still take their room.
+    used: list[int]
     changed: bool = False
     own: dict[str, int] = field(default_factory=dict)  # VMs assigned, by fleet uid
     # Acknowledged ones that say what is to stay off, until it is placed again.
@@ -49,7 +50,18 @@ def draft_of(host: HostView, prints: Footprints) -> Draft:
         take(draft, prints.get((shard.fleet, shard.generation), GUEST), count)
     for tombstone in draft.tombstones:
         take(draft, _largest(tombstone.fleet, prints), len(tombstone.ranges))
+    for uid, stray in _strays(host, draft.tombstones):
+        take(draft, _largest(uid, prints), len(stray))
     return draft
+
+
+def _strays(host: HostView, tombstones: Iterable[Tombstone]) -> Iterable[tuple[str, IndexSet]]:
+    """Orphans by fleet, without those that the assignment knows by now: it counts them."""
+    for uid, _, indices in host.orphans:
+        known = ranges_of(host.assignment.shards, uid)
+        buried = IndexSet.union_of(t.ranges for t in tombstones if t.fleet == uid)
+        if stray := indices - known - buried:
+            yield uid, stray
 
 
 def _largest(fleet: str, prints: Footprints) -> Footprint:

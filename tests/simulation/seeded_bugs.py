@@ -1,0 +1,250 @@
+"""Mistakes that somebody might make, made on purpose in the real classes: the simulator must find
+each of them by itself.
+
+Each is a context manager: inside it the product has the mistake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fleet.ranges import IndexSet
+from fleet_agent.agent import Agent
+from fleet_agent.core.plan import Snapshot, snapshot_of
+from fleet_agent.ledger import Record
+from fleet_agent.orders import Orders
+from fleet_controller import commit
+from fleet_controller.commit import Committer
+from fleet_controller.core import draft, loss, room
+from fleet_controller.core.model import ClusterView, HostView, Shard
+from fleet_controller.leader_key import LeaderKey
+from fleet_controller.reign import Reign
+from fleet_controller.store.keys import META
+from fleet_controller.store.port import Guard
+
+Mistake = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SeededBug:
+    """`where`: what is replaced, as (owner, attribute, replacement). `stress`: actions that there
+    are many of where the mistake shows in few plays; `controllers`: as Shape has it."""
+
+    name: str
+    where: tuple[tuple[Any, str, Any], ...]
+    stress: tuple[str, ...] = ()
+    controllers: int = 0
+
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        before = [(owner, name, owner.__dict__[name]) for owner, name, _ in self.where]
+        for owner, name, wrong in self.where:
+            setattr(owner, name, wrong)
+        try:
+            yield
+        finally:
+            for owner, name, right in before:
+                setattr(owner, name, right)
+
+
+def _anything(self: Any, *args: Any) -> None:
+    """Whatever is asked is in order."""
+
+
+def _guards_without_meta(self: Committer, writes: Sequence[commit.Write]) -> list[Guard]:
+    keys = dict.fromkeys(write.key for write in writes)
+    revisions = [Guard(key, mod_revision=self._state.mod_revision(key)) for key in keys]
+    return [self._guard, *revisions]
+
+
+async def _settle_by_reading(self: Committer) -> None:
+    """Reading again is enough, it thinks."""
+    if self._in_doubt:
+        await self.read_again()
+        self._in_doubt = False
+
+
+_view = Reign.view
+
+
+def _view_that_trusts_orders(self: Reign) -> ClusterView:
+    """What a host has been told to release counts as released."""
+    view = _view(self)
+    hosts: Mapping[str, HostView] = {
+        name: msgspec.structs.replace(
+            host, released=frozenset(stone.id for stone in host.assignment.tombstones)
+        )
+        if host.reachable
+        else host
+        for name, host in view.hosts.items()
+    }
+    return msgspec.structs.replace(view, hosts=hosts)
+
+
+async def _remember_later(self: Orders, record: Record) -> None:
+    """Answer first, write when there is time."""
+    if record != self.record:
+        self.record = record
+        writing = asyncio.get_running_loop().create_task(_write_later(self, record))
+        self.__dict__.setdefault("writing", []).append(writing)
+
+
+async def _write_later(orders: Orders, record: Record) -> None:
+    await asyncio.sleep(0.5)
+    await orders._ledger.save(record)
+
+
+_look = Agent._look
+
+
+async def _look_at_nothing_first(self: Agent) -> Snapshot:
+    """A fresh agent begins with a clean slate."""
+    if not self.__dict__.get("looked"):
+        self.__dict__["looked"] = True
+        return snapshot_of([], [])
+    return await _look(self)
+
+
+async def _open_without_boot(self: Orders) -> None:
+    """What the ledger wants is wanted, whenever it was written."""
+    await _open(self)
+    self.awaits_assign = False
+
+
+_open = Orders.open
+
+
+class _LateResume:
+    """`revision` as the watch is resumed from it: one too many."""
+
+    async def follow(self: Any) -> None:
+        store = self._store
+        self._store = _SkippingStore(store)
+        try:
+            await _follow(self)
+        finally:
+            self._store = store
+
+
+_follow = LeaderKey.follow
+
+
+class _SkippingStore:
+    """Watches from one revision later than asked."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def watch(self, prefix: str, after: int) -> Any:
+        async for batch in self._store.watch(prefix, after):
+            if later := tuple(change for change in batch if change.mod_revision > after + 1):
+                yield later
+
+
+def _always(self: Any) -> bool:
+    return True
+
+
+def _merged_by_generation(shards: Sequence[Shard]) -> tuple[Shard, ...]:
+    """Shards of one generation are one, whenever they were born."""
+    ranges: dict[tuple[str, int, bool], list[Shard]] = {}
+    for shard in shards:
+        ranges.setdefault((shard.fleet, shard.generation, shard.power), []).append(shard)
+    return tuple(
+        Shard(
+            fleet,
+            IndexSet.union_of(one.ranges for one in several),
+            generation,
+            max(one.birth for one in several),
+            power,
+        )
+        for (fleet, generation, power), several in sorted(ranges.items())
+    )
+
+
+def _bury_unborn(
+    self: Any, draft: Any, shard: Shard, ranges: IndexSet, *, given_up: bool = False
+) -> None:
+    """Births are compared as if they began anew with each plan."""
+    older = msgspec.structs.replace(shard, birth=shard.birth - 1)
+    _bury(self, draft, older, ranges, given_up=given_up)
+
+
+_bury = draft.Tombstoner.bury
+
+
+def _no_guards(self: Committer, writes: Sequence[commit.Write]) -> list[Guard]:
+    return [Guard(META, mod_revision=self._state.mod_revision(META))]
+
+
+def _room_beside_tombstones(
+    host: HostView, used: Sequence[int], size: Sequence[int], most: int
+) -> int:
+    """What is told to go takes no room, it thinks."""
+    going = sum(len(stone.ranges) for stone in host.pending_tombstones)
+    return _room(host, [used[0] - going, *used[1:]], size, most)
+
+
+_room = room.room
+
+
+def _is_over_by_more(gone: int, of: int, share: float) -> bool:
+    """The first one too many is let through."""
+    return gone > 1 and gone - 1 > share * of
+
+
+SEEDED: tuple[SeededBug, ...] = (
+    SeededBug("no epoch check", ((Orders, "_check_epoch", _anything),), ("storm", "change_mind")),
+    SeededBug("no term check", ((Orders, "check_term", _anything),)),
+    SeededBug(
+        "late write commits after its replacement",
+        (
+            (Committer, "_guards", _guards_without_meta),
+            (Committer, "_settle", _settle_by_reading),
+        ),
+        ("hold_back", "change_mind"),
+    ),
+    SeededBug(
+        "placed before its tombstone is acknowledged", ((Reign, "view", _view_that_trusts_orders),)
+    ),
+    SeededBug(
+        "ledger written after the acknowledgement", ((Orders, "_remember", _remember_later),)
+    ),
+    SeededBug(
+        "adopt skipped", ((Agent, "_look", _look_at_nothing_first),), ("kill_agents", "change_mind")
+    ),
+    SeededBug("starts after a reboot", ((Orders, "open", _open_without_boot),)),
+    SeededBug(
+        "watch resumed one revision late",
+        ((LeaderKey, "follow", _LateResume.follow),),
+        ("controller_down", "compact"),
+        controllers=2,
+    ),
+    SeededBug(
+        "stale leader pushes",
+        ((Reign, "may_act", _always),),
+        ("stop_controller", "change_mind", "fill_ledger"),
+    ),
+    SeededBug("tombstone ignores births", ((draft.Tombstoner, "bury", _bury_unborn),)),
+    SeededBug(
+        "births forgotten when shards merge", ((draft, "merged", _merged_by_generation),)
+    ),
+    SeededBug(
+        "writes without guards", ((Committer, "_guards", _no_guards),), ("hold_back", "lease_ends")
+    ),
+    SeededBug(
+        "breaker off by one",
+        ((loss, "is_over", _is_over_by_more),),
+        ("cut_rack", "host_away", "cut_host"),
+    ),
+    SeededBug("tombstones take no room", ((room, "room", _room_beside_tombstones),)),
+)
