@@ -183,7 +183,7 @@ def test_a_rollout_is_followed_to_its_end_and_undone(
     assert said.code == 0 or "is done: there is nothing to pause" in said.err
     fleetctl("rollout", "resume")
     said = fleetctl("rollout", "status", "--follow")
-    assert said.code == 0 and "generation 2 -> 1, done: 240 done, 0 left" in said.out
+    assert said.code == 0 and "generation 2 -> 1, done: 240 VMs" in said.out
     cluster.until_converged(240)
     cluster.check("spv", 240)
 
