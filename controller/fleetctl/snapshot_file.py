@@ -52,11 +52,14 @@ class SnapshotFile:
         self._digest = _Digest()
 
     def __enter__(self) -> Self:
-        """Raises Failed where the file is there already; OSError."""
+        """Raises Failed where the file is there already, or cannot be made."""
         if self.path.exists() and not self._force:
             raise Failed(f"{self.path} is there already; --force overwrites it")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._descriptor = os.open(self._draft, flags, 0o600)
+        try:
+            self._descriptor = os.open(self._draft, flags, 0o600)
+        except OSError as error:
+            raise Failed(f"cannot write {self._draft}: {error.strerror}") from error
         return self
 
     def __exit__(
