@@ -12,10 +12,15 @@ from fleetctl.outcome import Failed, Misuse
 def confirm(command: str, question: str, otherwise: str) -> None:
     """Return when whoever is at the terminal agrees. Raises Misuse without one, and Failed with
     `otherwise` for a no."""
-    if not sys.stdin.isatty():
-        raise Misuse(f"{command} asks first, and there is no terminal to ask at: give --yes")
+    must_ask(command)
     if not click.confirm(question, err=True):
         raise Failed(otherwise)
+
+
+def must_ask(command: str) -> None:
+    """Raises Misuse where nobody can be asked: before anything is looked up for the question."""
+    if not sys.stdin.isatty():
+        raise Misuse(f"{command} asks first, and there is no terminal to ask at: give --yes")
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.leaving_view import drain_question
 from fleetctl.live import LiveScale, LiveStatus, shares
 from fleetctl.output import counted, duration, table
 from fleetctl.patience import Patience
@@ -187,3 +188,9 @@ def test_an_answer_in_time_is_not_told_of(capsys: pytest.CaptureFixture[str]) ->
         with Patience("waiting", seconds, shown) as patience:
             patience.over()
     assert capsys.readouterr().err == ""
+
+
+def test_a_drain_asks_about_what_would_move_and_what_would_not() -> None:
+    asked = drain_question("h1", cluster.DrainProgress(moved=1, unplaced=2))
+    assert asked.startswith("Move 1 VM off h1, and 2 fit nowhere and stay? Their disks")
+    assert drain_question("h1", cluster.DrainProgress()).startswith("Place no more VMs on h1?")
