@@ -67,6 +67,7 @@ def vm(reign: Reign, request: cluster.GetVmRequest) -> cluster.VmDetail:
             if here and not (shard.staged and detail.host):  # it runs where it is not staged
                 detail.host = host_id
                 detail.generation, detail.birth = shard.generation, shard.birth
+                detail.powered_off = not shard.power
     if detail.host:
         vector = reign.observed.vectors[fleet.uid]
         detail.state = types.VmState.ValueType(int(vector.states[request.index]))
@@ -102,6 +103,7 @@ def _rows(
                 state=types.VmState.ValueType(int(vector.states[index])),
                 host=places[number],
                 generation=vector.generation_of(index),
+                powered_off=vector.is_off(index),
             )
         )
     return rows, names

@@ -130,6 +130,16 @@ def test_stopped_vms_stay_defined_and_are_no_failure(
     status = cluster.until_converged(240)
     assert status.powered_off == 20
     assert "20 stopped" in fleetctl("status").out
+    listed = fleetctl("vms", "list", "--index", "19-20", "-o", "json").json["vms"]
+    assert [(one["state"], one["powered_off"]) for one in listed] == [
+        ("defined", True),
+        ("running", False),
+    ]
+    assert "defined, stopped" in fleetctl("vms", "list", "--index", "19").out
+    shown = fleetctl("vms", "show", "spv-19")
+    assert "defined, stopped" in shown.out and "powered" not in shown.out
+    host = fleetctl("hosts", "show", listed[0]["host"], "-o", "json").json
+    assert {one["power"] for one in host["shards"]} >= {"off"}
     assert fleetctl("vms", "start", "--all", "--yes").code == 0
     eventually(lambda: not cluster.fleet().powered_off, "none is off")
     cluster.until_converged(240)
