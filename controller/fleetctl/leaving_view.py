@@ -45,7 +45,7 @@ def drain_line(host: str, progress: cluster.DrainProgress) -> str:
     parts = [f"{number(progress.moved)} moved", f"{number(progress.left)} left"]
     if progress.moving:
         parts.append(f"{number(progress.moving)} of them moving")
-    if progress.unplaced:
+    if progress.unplaced and not progress.message:
         parts.append(f"{number(progress.unplaced)} fit nowhere")
     text = f"{host}: {', '.join(parts)}"
     return f"{text}; {progress.message}" if progress.message else text
