@@ -13,6 +13,7 @@ from fleet.transport import Refusal, detail_of
 from fleet_controller.agents import (
     AheadOfStore,
     Declined,
+    EndedHere,
     LinkError,
     NoAnswer,
     NotOffered,
@@ -48,7 +49,7 @@ def errors_as_the_ports(peer: str) -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise Unreachable(f"{peer}: the call was ended at this end") from error
+        raise EndedHere(f"{peer}: the call was ended at this end") from error
 
 
 def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
