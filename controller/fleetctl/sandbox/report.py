@@ -191,10 +191,9 @@ def as_text(seen: SandboxReport) -> str:
 
 def _advice(seen: SandboxReport) -> Iterable[str]:
     """What is wrong, and what mends it."""
-    if any(not process.alive for process in seen.processes):
-        yield f"note     'fleetctl sandbox up{_name_option(seen)}' starts what is dead"
-    if any(process.stopped for process in seen.processes):
-        yield "note     'kill -CONT PID' wakes what is stopped by a signal"
+    if seen.state != "up":
+        up = f"'fleetctl sandbox up{_name_option(seen)}'"
+        yield f"note     {up} starts what is dead and wakes what is stopped"
     if not any(process.leader for process in seen.processes):
         yield "note     no controller leads at the moment"
 
