@@ -41,6 +41,9 @@ def vms(reign: Reign, request: cluster.ListVmsRequest) -> cluster.ListVmsRespons
 
 def _asked_indices(request: cluster.ListVmsRequest) -> tuple[int, IndexSet | None]:
     """Where the page begins, and what it is limited to."""
+    if request.cursor and not request.cursor.isdecimal():
+        what = f"the cursor {request.cursor[:40]!r} is none that a list has told"
+        raise Refused(Reason.BAD_QUERY, what)
     try:
         first = checked_index(int(request.cursor or 0))
         return first, ranges_of(request.indices) if request.indices else None

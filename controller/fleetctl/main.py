@@ -106,7 +106,9 @@ def _usage(error: click.ClickException) -> int:
     """What was typed is wrong: one sentence, and where help is."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "fleetctl"
-    return _told(f"{error.format_message()} (see '{path} --help')", ExitCode.USAGE)
+    said = error.format_message().replace("is not a valid integer range.", "is not a whole number")
+    said = said.replace("is not a valid float range.", "is not a number")
+    return _told(f"{said} (see '{path} --help')", ExitCode.USAGE)
 
 
 def _told(message: str, code: int) -> int:

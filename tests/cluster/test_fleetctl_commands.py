@@ -661,3 +661,10 @@ def test_a_full_disk_is_told(fleetctl: Fleetctl, controller: ControllerDouble) -
         )
     assert done.returncode == 1
     assert done.stderr == "fleetctl: cannot write the output: No space left on device\n"
+
+
+def test_a_number_that_is_none_is_called_so(fleetctl: Fleetctl) -> None:
+    said = fleetctl("events", "--after", "abc")
+    assert said.code == 2 and "'abc' is not a whole number (see 'fleetctl events" in said.err
+    said = fleetctl("backup", "-")
+    assert said.code == 2 and "a file of its own" in said.err
