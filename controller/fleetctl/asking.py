@@ -13,8 +13,17 @@ def confirm(command: str, question: str, otherwise: str) -> None:
     """Return when whoever is at the terminal agrees. Raises Misuse without one, and Failed with
     `otherwise` for a no."""
     must_ask(command)
-    if not click.confirm(question, err=True):
+    if not agreed(question):
         raise Failed(otherwise)
+
+
+def agreed(question: str) -> bool:
+    """What is answered at the terminal. Raises Abort for Ctrl-C."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)  # the cursor is still behind the question
+        raise
 
 
 def must_ask(command: str) -> None:
