@@ -235,9 +235,7 @@ SEEDED: tuple[SeededBug, ...] = (
         ("stop_controller", "change_mind", "fill_ledger"),
     ),
     SeededBug("tombstone ignores births", ((draft.Tombstoner, "bury", _bury_unborn),)),
-    SeededBug(
-        "births forgotten when shards merge", ((draft, "merged", _merged_by_generation),)
-    ),
+    SeededBug("births forgotten when shards merge", ((draft, "merged", _merged_by_generation),)),
     SeededBug(
         "writes without guards", ((Committer, "_guards", _no_guards),), ("hold_back", "lease_ends")
     ),
