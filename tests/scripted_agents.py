@@ -15,7 +15,14 @@ from fleet.transport import Identity, Refusal, abort
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
-from fleet_controller.agents import AheadOfStore, Declined, LinkError, StaleTerm, Unreachable
+from fleet_controller.agents import (
+    AheadOfStore,
+    Declined,
+    EndedHere,
+    LinkError,
+    StaleTerm,
+    Unreachable,
+)
 from tests.scripted_questions import FakeQuestions, QuestionsServicer, ScriptedQuestions
 
 ENDED = None
@@ -186,7 +193,9 @@ class FakeReports:
         ]
         try:
             await asyncio.wait((report, *ends), return_when="FIRST_COMPLETED")
-            if not report.done() or report.result() is ENDED or self._cancelled.is_set():
+            if self._cancelled.is_set():
+                raise EndedHere("the call was ended at this end")
+            if not report.done() or report.result() is ENDED:
                 raise Unreachable("the call has ended")
             return report.result()  # type: ignore[return-value]
         finally:

@@ -19,6 +19,10 @@ class Unreachable(LinkError):
     name this host."""
 
 
+class EndedHere(Unreachable):
+    """This end has ended the call, as when the host was silent for too long."""
+
+
 class NoAnswer(Unreachable):
     """No answer in time: what was asked may still be done."""
 

@@ -141,7 +141,7 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
                 entry = found["host_lost" if lost else "host_unreachable"]
                 entry.hosts += 1
                 entry.count += _assigned(reign, link.host_id, uid)
-                entry.example = entry.example or link.error or f"{link.host_id}: not dialled yet"
+                entry.example = entry.example or link.error or f"{link.host_id}: not heard yet"
     for host_id in reign.links.declining:
         entry = found["assignment_refused"]
         entry.hosts += 1

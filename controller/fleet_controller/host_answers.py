@@ -20,16 +20,19 @@ FAILED = int(types.VM_STATE_FAILED)
 
 def host_counts(reign: Reign) -> cluster.HostCounts:
     by = Counter(reign.links.by_health)
+    converged = reign.observed.converged
     for host_id in reign.state.lost:
         by[_health(reign, host_id, seen=True)] -= 1
         by[Health.LOST] += 1
+        # Heard already, and lost until the verdict has been taken back.
+        converged -= reign.observed.host(host_id).converged
     return cluster.HostCounts(
         live=by[Health.LIVE],
         unreachable=by[Health.UNREACHABLE],
         suspect=by[Health.SUSPECT],
         lost=by[Health.LOST],
         cordoned=reign.state.cordoned,
-        converged=reign.observed.converged,
+        converged=converged,
         total=len(reign.state.hosts),
         draining=len(reign.state.draining),
         quarantined=len(reign.state.quarantined),

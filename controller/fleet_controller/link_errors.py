@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from fleet.transport import Refusal, detail_of
 from fleet_controller.agents import (
     AheadOfStore,
     Declined,
+    EndedHere,
     LinkError,
     NoAnswer,
     NotOffered,
@@ -27,6 +29,10 @@ _REASONS: dict[str, type[Declined]] = {
 # Characters kept of what an agent says: for a list of hosts, and for whoever asked the agent.
 _SHORT = 300
 _WHOLE = 4000
+_NO_CONNECTION = re.compile(
+    r"failed to connect to all addresses; last error: [A-Z_]+: (?:ipv[46]:\S+: )?"
+    r"(?:Failed to connect to remote host: )?(.+)$"
+)
 
 
 @contextmanager
@@ -43,14 +49,14 @@ def errors_as_the_ports(peer: str) -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise Unreachable(f"{peer}: the call was ended at this end") from error
+        raise EndedHere(f"{peer}: the call was ended at this end") from error
 
 
 def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
     """An answer with a reason comes from the agent itself; any other from the way to it, but
     for a method that the agent's server has never heard of."""
     code, detail = error.code(), detail_of(error)
-    said = _printable((error.details() or code.name.lower()).partition("\n")[0])
+    said = _plain(_printable((error.details() or code.name.lower()).partition("\n")[0]))
     message = f"{peer}: {said}"[:_SHORT]
     if detail.reason:
         words = _printable(error.details() or "")[:_WHOLE] or said
@@ -59,6 +65,12 @@ def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return NotOffered(message)
     return NoAnswer(message) if code is grpc.StatusCode.DEADLINE_EXCEEDED else Unreachable(message)
+
+
+def _plain(text: str) -> str:
+    """How gRPC words that it has no connection, without its addresses and status names."""
+    found = _NO_CONNECTION.match(text)
+    return f"cannot connect: {found[1]}" if found else text
 
 
 def _printable(text: str) -> str:

@@ -16,6 +16,7 @@ from random import Random
 from fleet.v1 import agent_pb2 as wire
 from fleet_controller.agents import (
     AgentDialer,
+    EndedHere,
     LinkError,
     StaleTerm,
     Unreachable,
@@ -140,6 +141,8 @@ class Links:
             except StaleTerm as error:
                 self._superior.outranked(str(error))
                 link.error = str(error)
+            except EndedHere as error:
+                link.error = link.error or str(error)  # whoever ended it has said why
             except LinkError as error:
                 link.error = str(error)
             finally:

@@ -92,8 +92,8 @@ class Replica:
         if known and known[0] != self.name:
             raise NotLeading(f"this controller stands by; {known[1]} leads", known[1])
         raise NotLeading(
-            f"no controller leads: {self.around.store.description} cannot be reached or has "
-            "not chosen yet",
+            f"no controller leads: {self.around.store.description} cannot be reached, has no "
+            "quorum, or has not chosen one yet",
             "",
         )
 

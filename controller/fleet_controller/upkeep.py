@@ -28,11 +28,23 @@ from fleet_controller.store.port import Delete, Put
 # What has been done to a rollout, by what was asked of it.
 _DONE = {
     "start": "started",
-    "undo": "undone",
+    "undo": "started, which undoes the one before",
     "pause": "paused",
     "resume": "resumed",
     "abort": "aborted",
 }
+_KINDS = {
+    "start": "rollout_started",
+    "undo": "rollout_undone",
+    "pause": "rollout_paused",
+    "resume": "rollout_resumed",
+    "abort": "rollout_aborted",
+}
+
+
+def _counted(value: int, noun: str) -> str:
+    """1 host, 4,480 hosts."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -87,7 +99,7 @@ class Upkeep:
             view = self._host_view(host_id)
             count = departures.forsaken_count(view.assignment, view.released)
             told = self._reign.audit.entry(
-                "drain", actor, host=host_id, after=f"{count:,} VMs given up"
+                "drain", actor, host=host_id, after=f"{_counted(count, 'VM')} given up"
             )
             writes = [Put(keys.host(host_id), encode(drained)), self._forsaken(host_id), told]
             await self._reign.committer.write_one(writes)
@@ -111,7 +123,7 @@ class Upkeep:
                 departures.check_removable(host_id, view)
                 if host_id in self._reign.state.assignments:
                     writes.append(Delete(keys.assignment(host_id)))
-            after = f"{count:,} VMs given up" if count else ""
+            after = f"{_counted(count, 'VM')} given up" if count else ""
             writes.append(self._reign.audit.entry("remove", actor, host=host_id, after=after))
             await self._reign.committer.write_one(writes)
             return count
@@ -176,7 +188,7 @@ class Upkeep:
             self._reign.committer.refuse_if_past(revision)
             writes: list[Write] = [*assignment_writes(made.assignments)]
             if writes and not told:
-                what = f"{len(made.indices):,} VMs on {made.hosts:,} hosts"
+                what = f"{_counted(len(made.indices), 'VM')} on {_counted(made.hosts, 'host')}"
                 line = self._reign.audit.entry(
                     f"vms_{action.value}", actor, fleet=fleet.name, after=what
                 )
@@ -246,7 +258,7 @@ class Upkeep:
         if not plan_only:
             fleet, done = ordered.fleet.name, _DONE[action]
             what = f"the rollout of {fleet} to generation {ordered.record.to_generation} is {done}"
-            self._reign.events.add(f"rollout_{done}", what, fleet=fleet, actor=actor)
+            self._reign.events.add(_KINDS[action], what, fleet=fleet, actor=actor)
             self._reign.wake()
         return ordered
 
@@ -259,9 +271,9 @@ class Upkeep:
                 return
             record = msgspec.structs.replace(have, draining=draining, drained=False)
             left = departures.departure(self._host_view(host_id), {}).left
-            action, after = ("drain", "to move") if draining else ("undrain", "stay")
+            action, after = ("drain", "to move") if draining else ("undrain", "still there")
             told = self._reign.audit.entry(
-                action, actor, host=host_id, after=f"{left:,} VMs {after}"
+                action, actor, host=host_id, after=f"{_counted(left, 'VM')} {after}"
             )
             await self._reign.committer.write_one([Put(keys.host(host_id), encode(record)), told])
 

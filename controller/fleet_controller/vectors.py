@@ -146,6 +146,12 @@ class FleetVector:
             return 0
         return self._kinds[int(self._slots[index])][0]
 
+    def is_off(self, index: int) -> bool:
+        """Whether it is placed, and wanted off."""
+        if index >= len(self.hosts) or self.hosts[index] == NO_HOST:
+            return False
+        return not self._kinds[int(self._slots[index])][1]
+
     def count_within(self, indices: IndexSet, state: int) -> int:
         """How many of these are in the state."""
         return sum(

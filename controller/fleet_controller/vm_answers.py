@@ -41,6 +41,9 @@ def vms(reign: Reign, request: cluster.ListVmsRequest) -> cluster.ListVmsRespons
 
 def _asked_indices(request: cluster.ListVmsRequest) -> tuple[int, IndexSet | None]:
     """Where the page begins, and what it is limited to."""
+    if request.cursor and not request.cursor.isdecimal():
+        what = f"the cursor {request.cursor[:40]!r} is none that a list has told"
+        raise Refused(Reason.BAD_QUERY, what)
     try:
         first = checked_index(int(request.cursor or 0))
         return first, ranges_of(request.indices) if request.indices else None
@@ -67,6 +70,7 @@ def vm(reign: Reign, request: cluster.GetVmRequest) -> cluster.VmDetail:
             if here and not (shard.staged and detail.host):  # it runs where it is not staged
                 detail.host = host_id
                 detail.generation, detail.birth = shard.generation, shard.birth
+                detail.powered_off = not shard.power
     if detail.host:
         vector = reign.observed.vectors[fleet.uid]
         detail.state = types.VmState.ValueType(int(vector.states[request.index]))
@@ -102,6 +106,7 @@ def _rows(
                 state=types.VmState.ValueType(int(vector.states[index])),
                 host=places[number],
                 generation=vector.generation_of(index),
+                powered_off=vector.is_off(index),
             )
         )
     return rows, names

@@ -8,6 +8,7 @@ nothing of it was begun.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from fleetctl.conversation import Conversation, NotTaken, Said, opened
 from fleetctl.failure import Failure, failure_of, most_telling, trouble
 from fleetctl.outcome import NoAnswer, Trouble, Unavailable, Unreachable
 from fleetctl.own_certificate import fault, load_identity
+from fleetctl.patience import PATIENCE_SECONDS, Patience
 from fleetctl.reach import Reach
 from fleetctl.read_only import ReadOnly, read_only_mark
 from fleetctl.rounds import Round
@@ -58,6 +60,7 @@ class Cluster:
     timeout: float
     change_timeout: float = CHANGE_TIMEOUT
     clock: Callable[[], float] = time.monotonic
+    tells_waiting: bool = False  # whether nothing else on the terminal tells of progress
     # Of the last answer, where it was made from what a replica knew last.
     read_only: ReadOnly | None = None
     _reach: Reach | None = None
@@ -106,15 +109,20 @@ class Cluster:
         """Rounds over the replicas, for as long as a leader is being elected."""
         deadline = self.clock() + limit
         failures: list[Failure] = []
-        while True:
-            try:
-                return self._ask_each(rpc, request, deadline, manner, takes)
-            except _NobodyAnswered as nobody:
-                failures += nobody.round.failures
-                if not nobody.round.electing or self.clock() + ELECTION_PAUSE >= deadline:
-                    # The last round may have had no time left: an earlier one says more.
-                    raise self._failed(failures, limit, manner) from nobody
-            time.sleep(ELECTION_PAUSE)
+        with self._waiting(takes):
+            while True:
+                try:
+                    return self._ask_each(rpc, request, deadline, manner, takes)
+                except _NobodyAnswered as nobody:
+                    failures += nobody.round.failures
+                    if not nobody.round.electing or self.clock() + ELECTION_PAUSE >= deadline:
+                        # The last round may have had no time left: an earlier one says more.
+                        raise self._failed(failures, limit, manner) from nobody
+                time.sleep(ELECTION_PAUSE)
+
+    def _waiting(self, takes: float = 0.0) -> Patience:
+        shown = self.tells_waiting and sys.stderr.isatty()
+        return Patience("waiting for a controller to answer", takes + PATIENCE_SECONDS, shown)
 
     def _ask_each(
         self,
@@ -212,6 +220,16 @@ class Cluster:
         beginning, for at most the timeout of a call. Raises Trouble.
         """
         deadline = self.clock() + self.timeout
+        with self._waiting() as waiting:
+            yield from self._follow(rpc, request, deadline, waiting)
+
+    def _follow(
+        self,
+        rpc: Callable[[ClusterServiceStub], grpc.UnaryStreamMultiCallable[Q, A]],
+        request: Q,
+        deadline: float,
+        waiting: Patience,
+    ) -> Iterator[A]:
         while True:
             round_ = self._round()
             while round_.left:
@@ -219,6 +237,7 @@ class Cluster:
                 call = rpc(self._reached.stub(endpoint))(request)
                 try:
                     for answer in call:
+                        waiting.over()
                         self._first = endpoint
                         yield answer
                         deadline = self.clock() + self.timeout

@@ -9,6 +9,7 @@ from fleetctl.host_view import ranges_count, ranges_text
 from fleetctl.output import counted
 
 _SHOWN = 6  # ranges in a line of text
+_IS_SO = {"stop": "are stopped already", "start": "were not stopped"}
 _LOSES = {"reimage": "what is on their disks is lost"}
 
 
@@ -34,3 +35,9 @@ def control_text(action: str, answer: cluster.ControlVmsResponse) -> str:
     more = " and more" if ranges_count(shown) < answer.vms else ""
     loss = f"; {_LOSES[action]}" if action in _LOSES else ""
     return f"{what}: {ranges_text(shown)}{more}{loss}"
+
+
+def nothing_text(action: str) -> str:
+    """Why nothing was done: what was chosen matches no placed VM, or none that it would change."""
+    so = f", or those that do {_IS_SO[action]}" if action in _IS_SO else ""
+    return f"nothing to {action}: no placed VM matches{so}"

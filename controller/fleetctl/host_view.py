@@ -89,6 +89,7 @@ def detail_json(detail: cluster.HostDetail) -> dict[str, Any]:
                 "vms": ranges_count(one.ranges),
                 "generation": one.generation,
                 "birth": one.birth,
+                "power": "off" if one.power == types.POWER_OFF else "on",
             }
             for one in detail.shards
         ],
@@ -167,7 +168,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)
     for headers, key in (
-        (("FLEET", "VMS", "INDICES", "GENERATION"), "shards"),
+        (("FLEET", "VMS", "INDICES", "GENERATION", "POWER"), "shards"),
         (("FLEET", "VMS", "INDICES"), "tombstones"),
         (("FLEET", "KIND", "COUNT", "EXAMPLE"), "problems"),
         (("FLEET", "INDICES"), "orphans"),

@@ -29,12 +29,23 @@ def drain_plan_text(host: str, plan: cluster.DrainProgress) -> str:
     return "\n".join(lines)
 
 
+def drain_question(host: str, plan: cluster.DrainProgress) -> str:
+    """Of a plan: how many VMs begin anew elsewhere, and how many cannot."""
+    if not (plan.moved or plan.unplaced):
+        return f"Place no more VMs on {host}? It has none."
+    stay = f", and {number(plan.unplaced)} fit nowhere and stay" if plan.unplaced else ""
+    return (
+        f"Move {counted(plan.moved, 'VM')} off {host}{stay}? Their disks do not move: they begin "
+        "anew elsewhere."
+    )
+
+
 def drain_line(host: str, progress: cluster.DrainProgress) -> str:
     """h1: 120 moved, 130 left, 64 of them moving."""
     parts = [f"{number(progress.moved)} moved", f"{number(progress.left)} left"]
     if progress.moving:
         parts.append(f"{number(progress.moving)} of them moving")
-    if progress.unplaced:
+    if progress.unplaced and not progress.message:
         parts.append(f"{number(progress.unplaced)} fit nowhere")
     text = f"{host}: {', '.join(parts)}"
     return f"{text}; {progress.message}" if progress.message else text

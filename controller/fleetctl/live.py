@@ -15,14 +15,17 @@ from rich.text import Text
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.loss_view import breaker_text
 from fleetctl.outcome import printable
-from fleetctl.output import STATE_STYLES, STATES, duration, number
+from fleetctl.output import STATE_STYLES, STATES, counted, duration, number
 from fleetctl.progress import Progress
+from fleetctl.rollout_view import rollout_text
 from fleetctl.screen import drawn
-from fleetctl.status_view import states_of, unplaced_text, verdict
+from fleetctl.status_view import remarks_of, states_of, unplaced_text, verdict
 
 REFRESH_PER_SECOND = 10
 MAX_BAR = 100
 MAX_PROBLEMS = 4
+# Of hosts: shown where there are any.
+_SELDOM = ("draining", "quarantined")
 # From the one that is most done, so that the bar grows from the left.
 BAR_ORDER = (
     "running", "booting", "defined", "cloning", "stopping", "failed", "unknown", "pending"
@@ -115,6 +118,7 @@ class LiveStatus:
                 _title(status, word, width, colour),
                 bar(status, max(1, status.total + status.releasing), width),
                 *_states(status),
+                *_remarks(status),
                 *_problems(status),
                 Text(""),
             ]
@@ -207,14 +211,26 @@ def _hosts(response: cluster.StatusResponse) -> Text:
         ("suspect", hosts.suspect, "yellow"),
         ("lost", hosts.lost, "red"),
         ("cordoned", hosts.cordoned, "cyan"),
+        ("draining", hosts.draining, "cyan"),
+        ("quarantined", hosts.quarantined, "red"),
     ):
+        if not count and name in _SELDOM:
+            continue
         line.append(f"{number(count)} {name}   ", style=colour if count else "grey42")
     return line
 
 
+def _remarks(status: cluster.FleetStatus) -> Iterable[Text]:
+    """What states do not tell, where there is any of it, and a rollout that is not over."""
+    if remarks := remarks_of(status):
+        yield Text(", ".join(remarks))
+    if status.HasField("rollout") and status.rollout.state != "done":
+        yield Text(printable(f"rollout {rollout_text(status.rollout)}"))
+
+
 def _problems(status: cluster.FleetStatus) -> Iterable[Text]:
     for one in status.problems[:MAX_PROBLEMS]:
-        text = f"! {one.kind}: {number(one.count)} VMs on {number(one.hosts)} hosts: {one.example}"
-        yield Text(printable(text), style="red")
+        where = f"{counted(one.count, 'VM')} on {counted(one.hosts, 'host')}"
+        yield Text(printable(f"! {one.kind}: {where}: {one.example}"), style="red")
     for reason in status.unplaced_reasons[:MAX_PROBLEMS]:
         yield Text(f"! {unplaced_text(reason)}", style="red")

@@ -23,7 +23,8 @@ def declared_text(hosts: Sequence[cluster.HostSummary], undo: bool) -> str:
     if undo:
         return printable(f"{names}{more} {are} not lost any more")
     held = counted(sum(one.assigned for one in hosts), "VM")
-    told = f"{names}{more} {are} lost; {held} of theirs: placed on other hosts, or waiting"
+    theirs = "it had" if len(hosts) == 1 else "they had"
+    told = f"{names}{more} {are} lost; the {held} that {theirs} are placed on other hosts, or wait"
     return printable(f"{told}. 'fleetctl status' shows how far it is")
 
 

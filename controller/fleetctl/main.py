@@ -59,7 +59,7 @@ def cli(ctx: click.Context) -> None:
     """Run any number of small virtual machines on a cluster of dom0 hosts.
 
     Exit codes: 0 done; 1 failed; 2 usage; 3 accepted but not converged within the timeout;
-    4 cannot reach the controller, or not allowed.
+    4 cannot reach the controller, or not allowed; 130 ended by Ctrl-C.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -106,7 +106,9 @@ def _usage(error: click.ClickException) -> int:
     """What was typed is wrong: one sentence, and where help is."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "fleetctl"
-    return _told(f"{error.format_message()} (see '{path} --help')", ExitCode.USAGE)
+    said = error.format_message().replace("is not a valid integer range.", "is not a whole number")
+    said = said.replace("is not a valid float range.", "is not a number")
+    return _told(f"{said} (see '{path} --help')", ExitCode.USAGE)
 
 
 def _told(message: str, code: int) -> int:

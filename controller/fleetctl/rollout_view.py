@@ -34,6 +34,8 @@ def rollout_plan_text(status: cluster.RolloutStatus) -> str:
 
 def rollout_text(status: cluster.RolloutStatus) -> str:
     """generation 1 -> 2, running at rack=r3: 120 done, 30 changing, 2 failed, 848 left; ..."""
+    if status.state == "done" and not status.left:
+        return _done_text(status)
     counts = [f"{number(status.done)} done"]
     counts += [f"{number(status.changing)} changing"] if status.changing else []
     counts += [f"{number(status.failed)} failed"] if status.failed else []
@@ -44,3 +46,10 @@ def rollout_text(status: cluster.RolloutStatus) -> str:
         f"{', '.join(counts)}"
     )
     return f"{text}; {status.message}" if status.message else text
+
+
+def _done_text(status: cluster.RolloutStatus) -> str:
+    """VMs that do not run just now were changed all the same: they are none of its business."""
+    changed = counted(status.done + status.changing + status.failed, "VM")
+    failed = f", {number(status.failed)} failed" if status.failed else ""
+    return f"generation {status.from_generation} -> {status.to_generation}, done: {changed}{failed}"

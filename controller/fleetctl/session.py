@@ -41,7 +41,7 @@ class Session:
         from fleetctl.connection import CHANGE_TIMEOUT, Cluster
 
         limit = self.request_timeout
-        return Cluster(target, limit or READ_TIMEOUT, limit or CHANGE_TIMEOUT)
+        return Cluster(target, limit or READ_TIMEOUT, limit or CHANGE_TIMEOUT, tells_waiting=True)
 
     @property
     def read_only(self) -> str:

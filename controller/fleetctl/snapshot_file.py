@@ -52,11 +52,12 @@ class SnapshotFile:
         self._digest = _Digest()
 
     def __enter__(self) -> Self:
-        """Raises Failed where the file is there already; OSError."""
+        """Raises Failed where the file is there already, or cannot be made."""
         if self.path.exists() and not self._force:
             raise Failed(f"{self.path} is there already; --force overwrites it")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._descriptor = os.open(self._draft, flags, 0o600)
+        with self._written():
+            self._descriptor = os.open(self._draft, flags, 0o600)
         return self
 
     def __exit__(
@@ -78,19 +79,21 @@ class SnapshotFile:
         self.size = 0
 
     def add(self, data: bytes) -> None:
-        """Raises OSError."""
+        """Raises Failed for a disk that is full, or fails."""
         rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        with self._written():
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
         self.size += len(data)
         self._digest.add(data)
 
     def finish(self) -> str:
         """On disk under its name; the SHA-256 of the file. Raises Failed for a snapshot that is
-        not whole; OSError."""
+        not whole, or a disk that is full; OSError."""
         if not self._digest.is_right:
             raise Failed("the snapshot did not come whole: its checksum is wrong; try again")
-        os.fsync(self._descriptor)
+        with self._written():
+            os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
         if self._force:
@@ -99,6 +102,14 @@ class SnapshotFile:
             self._name_it()
         _sync_folder(self.path.parent)
         return self._digest.text
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """An error of the system names the file as well. Raises Failed."""
+        try:
+            yield
+        except OSError as error:
+            raise Failed(f"cannot write {self._draft}: {error.strerror}") from error
 
     def _name_it(self) -> None:
         """Unless somebody else has made a file of that name meanwhile."""

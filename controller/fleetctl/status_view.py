@@ -184,13 +184,8 @@ def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
     yield ""
     placed = number(status.placed)
     placed += f" on {counted(status.hosts_used, 'host')}" if status.hosts_used else ""
-    rest = [f"{number(status.unplaced)} unplaced"]
-    rest += [f"{number(status.releasing)} to be released"] if status.releasing else []
-    rest += [f"{number(status.orphans)} orphans"] if status.orphans else []
-    rest += [f"{number(status.powered_off)} stopped"] if status.powered_off else []
-    rest += [f"{number(status.duplicates)} may run twice"] if status.duplicates else []
-    rest += [f"{number(waiting)} wait for lost hosts"] if (waiting := status.on_lost_hosts) else []
-    yield f"  placed       {', '.join([placed, *rest])}"
+    rest = [placed, f"{number(status.unplaced)} unplaced", *remarks_of(status)]
+    yield f"  placed       {', '.join(rest)}"
     yield f"  generation   {_generations(status)}"
     if status.HasField("rollout"):
         yield f"  rollout      {printable(rollout_text(status.rollout))}"
@@ -201,6 +196,18 @@ def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
         yield ""
         rows = [(one.kind, one.count, one.hosts, one.example) for one in status.problems]
         yield table(("PROBLEM", "VMS", "HOSTS", "EXAMPLE"), rows, "  ")
+
+
+def remarks_of(status: cluster.FleetStatus) -> list[str]:
+    """What the states of its VMs do not tell, where there is any of it."""
+    told = (
+        (status.releasing, "to be released"),
+        (status.orphans, "orphans" if status.orphans != 1 else "orphan"),
+        (status.powered_off, "stopped"),
+        (status.duplicates, "may run twice"),
+        (status.on_lost_hosts, "wait for lost hosts"),
+    )
+    return [f"{number(count)} {what}" for count, what in told if count]
 
 
 def _state_lines(status: cluster.FleetStatus) -> Iterable[str]:

@@ -20,7 +20,13 @@ def fleet_of(identity: types.FleetIdentity) -> Fleet:
 
 def vm_row(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> tuple[str | int, ...]:
     name = fleet.domain_name(row.index)
-    return name, str(row.index), state_name(row.state), hosts[row.host] or "-", str(row.generation)
+    state = _state(row.state, row.powered_off)
+    return name, str(row.index), state, hosts[row.host] or "-", str(row.generation)
+
+
+def _state(state: int, powered_off: bool) -> str:
+    """running; defined, stopped: by an operator, so that it stays so."""
+    return f"{state_name(state)}, stopped" if powered_off else state_name(state)
 
 
 def vm_json(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> dict[str, Any]:
@@ -29,6 +35,7 @@ def vm_json(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> dict[str,
         "name": fleet.domain_name(row.index),
         "index": row.index,
         "state": state_name(row.state),
+        "powered_off": row.powered_off,
         "host": hosts[row.host] or None,
         "generation": row.generation,
         "uuid": str(fleet.domain_uuid(row.index)),
@@ -44,6 +51,7 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "fleet": fleet.name,
         "index": detail.index,
         "state": state_name(detail.state),
+        "powered_off": detail.powered_off,
         "host": detail.host or None,
         "host_address": detail.host_address or None,
         "generation": detail.generation,
@@ -70,6 +78,7 @@ def address(fleet: Fleet, detail: cluster.VmDetail) -> str | None:
 
 def detail_text(detail: cluster.VmDetail) -> str:
     told = detail_json(detail)
+    told["state"] = _state(detail.state, told.pop("powered_off"))
     told["memory"] = f"{told.pop('memory_bytes') >> 20} MiB"
     if problem := told["problem"]:
         told["problem"] = f"{problem['kind']}: {problem['example']}"

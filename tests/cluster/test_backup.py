@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fleet_controller.store.etcd import EtcdStore
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Copied, Put, Unavailable
 from fleetctl import etcd_member
-from fleetctl.outcome import ExitCode, Misuse
+from fleetctl.outcome import ExitCode, Failed, Misuse
 from fleetctl.snapshot_file import SnapshotFile, check
 from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble
@@ -227,3 +228,16 @@ async def test_an_etcd_that_is_gone_gives_no_copy(own_etcd: EtcdProcess, tmp_pat
                 pass
     finally:
         await store.close()
+
+
+def test_a_backup_that_cannot_be_written_names_its_file(tmp_path: Path) -> None:
+    nowhere = SnapshotFile(tmp_path / "none" / "b.db", force=False)
+    with pytest.raises(Failed, match=r"cannot write .*/none/b\.db\.part: No such file"), nowhere:
+        pytest.fail("it was made")
+    made = SnapshotFile(tmp_path / "b.db", force=False)
+    with pytest.raises(Failed, match=r"cannot write .*/b\.db\.part: No space left"), made:
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, made._descriptor)
+        os.close(full)
+        made.add(b"more than there is room for")
+    assert not made.path.exists()

@@ -292,7 +292,7 @@ def test_one_host(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     controller.on("GetHost", detail)
     said = fleetctl("hosts", "show", "h1")
     assert "hypervisor  Xen 4.20\\x1b[2J\n" in said.out
-    assert "  spv    250  0-248,300           1\n" in said.out
+    assert "  spv    250  0-248,300           1  on\n" in said.out
     assert "to be released:\n" in said.out and "no_space" in said.out
     told = fleetctl("hosts", "show", "h1", "-o", "json").json
     assert told["shards"][0]["indices"] == "0-248,300" and told["tombstones"][0]["id"] == 4
@@ -344,8 +344,8 @@ def test_vms_as_json_have_what_follows_from_fleet_and_index(
     fleet = Fleet(UID, "spv", 3)
     assert told["fleet"] == "spv" and told["matching"] == 2 and told["next_cursor"] == ""
     assert told["vms"][0] == {
-        "name": "spv-249", "index": 249, "state": "running", "host": "h1", "generation": 1,
-        "uuid": str(fleet.domain_uuid(249)), "mac": fleet.mac(249),
+        "name": "spv-249", "index": 249, "state": "running", "powered_off": False, "host": "h1",
+        "generation": 1, "uuid": str(fleet.domain_uuid(249)), "mac": fleet.mac(249),
     }  # fmt: skip
     assert told["vms"][1]["host"] is None
 
@@ -661,3 +661,10 @@ def test_a_full_disk_is_told(fleetctl: Fleetctl, controller: ControllerDouble) -
         )
     assert done.returncode == 1
     assert done.stderr == "fleetctl: cannot write the output: No space left on device\n"
+
+
+def test_a_number_that_is_none_is_called_so(fleetctl: Fleetctl) -> None:
+    said = fleetctl("events", "--after", "abc")
+    assert said.code == 2 and "'abc' is not a whole number (see 'fleetctl events" in said.err
+    said = fleetctl("backup", "-")
+    assert said.code == 2 and "a file of its own" in said.err

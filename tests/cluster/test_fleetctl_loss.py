@@ -44,8 +44,8 @@ def test_many_hosts_are_declared_lost_by_one_call(
     names = [f"h{n}" for n in range(45)]
     said = fleetctl("hosts", "declare-lost", "--yes", *names, "h0")
     assert said.out == (
-        "h0, h1, h2, h3, h4 and 40 more are lost; 11,250 VMs of theirs: placed on other hosts, or "
-        "waiting. 'fleetctl status' shows how far it is\n"
+        "h0, h1, h2, h3, h4 and 40 more are lost; the 11,250 VMs that they had are placed on other "
+        "hosts, or wait. 'fleetctl status' shows how far it is\n"
     )
     (asked,) = controller.asked("DeclareLost")
     assert (list(asked.hosts), asked.undo) == (names, False)

@@ -130,6 +130,16 @@ def test_stopped_vms_stay_defined_and_are_no_failure(
     status = cluster.until_converged(240)
     assert status.powered_off == 20
     assert "20 stopped" in fleetctl("status").out
+    listed = fleetctl("vms", "list", "--index", "19-20", "-o", "json").json["vms"]
+    assert [(one["state"], one["powered_off"]) for one in listed] == [
+        ("defined", True),
+        ("running", False),
+    ]
+    assert "defined, stopped" in fleetctl("vms", "list", "--index", "19").out
+    shown = fleetctl("vms", "show", "spv-19")
+    assert "defined, stopped" in shown.out and "powered" not in shown.out
+    host = fleetctl("hosts", "show", listed[0]["host"], "-o", "json").json
+    assert {one["power"] for one in host["shards"]} >= {"off"}
     assert fleetctl("vms", "start", "--all", "--yes").code == 0
     eventually(lambda: not cluster.fleet().powered_off, "none is off")
     cluster.until_converged(240)
@@ -183,7 +193,7 @@ def test_a_rollout_is_followed_to_its_end_and_undone(
     assert said.code == 0 or "is done: there is nothing to pause" in said.err
     fleetctl("rollout", "resume")
     said = fleetctl("rollout", "status", "--follow")
-    assert said.code == 0 and "generation 2 -> 1, done: 240 done, 0 left" in said.out
+    assert said.code == 0 and "generation 2 -> 1, done: 240 VMs" in said.out
     cluster.until_converged(240)
     cluster.check("spv", 240)
 

@@ -163,6 +163,23 @@ def test_replicas_are_brought_up_repaired_and_taken_down_together(home: Home) ->
     assert "a store in memory is in one controller alone" in said
 
 
+def test_a_part_that_a_signal_holds_is_not_said_to_run(home: Home) -> None:
+    home.run("up", "--hosts", "1", "--store", "memory")
+    leader = home.pids()["controller-1"]
+    assert leader is not None
+    os.kill(leader, signal.SIGSTOP)
+    try:
+        said = home.status()
+        told, _ = home.run("status")
+    finally:
+        home.run("up")
+    assert said["state"] == "degraded" and said["hosts"]["live"] is None
+    assert [one["name"] for one in said["processes"] if one["stopped"]] == ["controller-1"]
+    assert "stopped by a signal" in told and "no controller leads" in told
+    assert home.status()["state"] == "up" and home.pids()["controller-1"] == leader
+    home.run("down")
+
+
 def test_two_sandboxes_do_not_disturb_each_other(home: Home) -> None:
     home.run("up", "--name", "one", "--hosts", "1", "--store", "memory")
     home.run("up", "--name", "two", "--hosts", "1", "--store", "memory")

@@ -220,3 +220,14 @@ def test_vms_are_found_by_state_host_and_index() -> None:
         assert refusal.value.reason is Reason.NO_SUCH_VM
 
     play(scenario)
+
+
+def test_a_lost_host_that_is_heard_again_is_no_live_one_that_has_converged() -> None:
+    async def scenario(leader: Leading, agents: Agents) -> None:
+        await scale(leader, 8)
+        await until(lambda: host_answers.host_counts(leader.reign).converged == HOSTS)
+        leader.reign.state.lost.add("h0")  # until the next pass takes the verdict back
+        counts = host_answers.host_counts(leader.reign)
+        assert (counts.lost, counts.live, counts.converged) == (1, HOSTS - 1, HOSTS - 1)
+
+    play(scenario)

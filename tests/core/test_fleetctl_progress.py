@@ -6,9 +6,12 @@ import pytest
 from rich.console import Console
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.leaving_view import drain_question
 from fleetctl.live import LiveScale, LiveStatus, shares
 from fleetctl.output import counted, duration, table
+from fleetctl.patience import Patience
 from fleetctl.progress import Goal, Progress, Standing, left, standing
+from fleetctl.rollout_view import rollout_text
 from fleetctl.viewers import progress_line
 from tests.cluster.controller_double import status
 
@@ -119,7 +122,7 @@ def test_the_live_display_shows_counts_pace_and_trouble() -> None:
     assert "spv  1,000 VMs wanted" in text and "40.0%" in text
     assert "running        400" in text and "failed           4" in text
     assert "400 VMs/s  hosts ready 4 of 4" in text and "ends in about 1.5 s" in text
-    assert "! no_memory: 4 VMs on 1 hosts: h1\\x1b: no memory" in text
+    assert "! no_memory: 4 VMs on 1 host: h1\\x1b: no memory" in text
     assert "cannot reach the controller; still waiting" in text
 
 
@@ -137,3 +140,57 @@ def test_watch_shows_fleets_and_hosts() -> None:
         shown.see(status(running=400))
     text = console.export_text()
     assert "converging" in text and "4 live   4 ready" in text
+
+
+def test_watch_shows_what_states_do_not_tell_and_a_rollout_that_is_not_over() -> None:
+    console = Console(width=100, record=True, force_terminal=True, height=30)
+    shown = LiveStatus(console)
+    seen = status(running=400)
+    fleet = seen.fleets[0]
+    fleet.powered_off, fleet.duplicates = 5, 3
+    fleet.rollout.MergeFrom(rollout("paused", done=10, left=30))
+    seen.hosts.draining = 2
+    with shown.live:
+        shown.see(seen)
+    text = console.export_text()
+    assert "5 stopped, 3 may run twice" in text
+    assert "rollout generation 1 -> 2, paused: 10 done, 30 left" in text
+    assert "2 draining" in text and "quarantined" not in text
+
+
+def test_a_rollout_that_is_over_counts_vms_that_do_not_run_just_now() -> None:
+    over = rollout("done", done=6, changing=3, failed=1)
+    assert rollout_text(over) == "generation 1 -> 2, done: 10 VMs, 1 failed"
+
+
+def rollout(
+    state: str, done: int, left: int = 0, changing: int = 0, failed: int = 0
+) -> cluster.RolloutStatus:
+    return cluster.RolloutStatus(
+        from_generation=1, to_generation=2, state=state,
+        done=done, left=left, changing=changing, failed=failed,
+    )  # fmt: skip
+
+
+def test_a_late_answer_is_told_of_and_then_wiped_away(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = ""
+    with Patience("waiting for a controller to answer", 0.0, shown=True):
+        while "waiting" not in told:
+            told += capsys.readouterr().err
+    assert told.startswith("\rwaiting for a controller to answer ... 0 s")
+    assert capsys.readouterr().err.endswith("\r") and "\n" not in told
+
+
+def test_an_answer_in_time_is_not_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    for seconds, shown in ((60.0, True), (0.0, False)):
+        with Patience("waiting", seconds, shown) as patience:
+            patience.over()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_drain_asks_about_what_would_move_and_what_would_not() -> None:
+    asked = drain_question("h1", cluster.DrainProgress(moved=1, unplaced=2))
+    assert asked.startswith("Move 1 VM off h1, and 2 fit nowhere and stay? Their disks")
+    assert drain_question("h1", cluster.DrainProgress()).startswith("Place no more VMs on h1?")

@@ -164,6 +164,7 @@ def test_a_silent_host_is_unreachable_then_suspect_and_live_again_once_heard() -
             took = await rig.until(lambda: rig.health("a") is Health.UNREACHABLE)
             assert 2.5 * HEARTBEAT - HEARTBEAT <= took <= 2.5 * HEARTBEAT + 2
             assert rig.leader.lost == ["a"]
+            assert rig.links.links["a"].error.startswith("a: silent for ")
             took += await rig.until(lambda: rig.health("a") is Health.SUSPECT)
             assert 55 <= took <= 62
             assert rig.links.age("a") >= 60

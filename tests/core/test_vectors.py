@@ -79,6 +79,7 @@ def check(vector: FleetVector, model: Model) -> None:
     running = Counter(g for _, g, state in model.vms.values() if state == RUNNING)
     assert vector.by_generation() == {g: (n, running[g]) for g, n in generations.items()}
     assert vector.powered_off == len(model.off)
+    assert {index for index in model.vms if vector.is_off(index)} == set(model.off)
     as_wanted = [
         state == (DEFINED if index in model.off else RUNNING)
         for index, (_, _, state) in model.vms.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from fleetctl.outcome import Misuse
 from fleetctl.output import byte_text, duration, note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -27,6 +28,10 @@ def backup(session: Session, file: Path, force: bool) -> None:
     it. It is written to FILE.part, and has its name once it is whole and on disk. Keep it on
     another machine. Operators alone may take one: it holds all that this etcd holds.
     """  # fmt: skip
+    if str(file) == "-":
+        raise Misuse(
+            "a backup goes into a file of its own, which is renamed once it is whole: no -"
+        )
     connection = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.snapshot_file import SnapshotFile

@@ -7,6 +7,7 @@ import sys
 import click
 
 from fleetctl.arguments import fleet_name
+from fleetctl.asking import agreed
 from fleetctl.commands.fleets import fleet_json
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import say, say_json
@@ -40,5 +41,5 @@ def delete(session: Session, fleet: str, yes: bool) -> None:
 def _confirm(fleet: str) -> None:
     if not sys.stdin.isatty():
         raise Misuse("delete asks first, and there is no terminal to ask at: give --yes")
-    if not click.confirm(f"Delete {fleet} and all its VMs?", err=True):
+    if not agreed(f"Delete {fleet} and all its VMs?"):
         raise Failed(f"{fleet} was not deleted")

@@ -119,7 +119,7 @@ def _tell(session: Session, found: Iterable[cluster.Event]) -> None:
             when = clock_text(one.time_unix)
             about = " ".join(part for part in (one.fleet, one.host) if part)
             by = f"  ({one.actor})" if one.actor else ""
-            say(printable(f"{when}  {one.kind:<18} {about:<16} {one.message}{by}"))
+            say(printable(f"{when}  {one.kind:<20}  {about:<16}  {one.message}{by}"))
 
 
 def event_json(one: cluster.Event) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def history(session: Session, fleet: str, host: str, limit: int, before: int | N
     if session.json:
         say_json({"records": [record_json(one) for one in records], "next": following or None})
         return
-    say(history_text(records) if records else "No changes.")
+    say(history_text(records) if records else "no changes")
     if following:
         note(f"there are older ones: --before {following}, or a higher --limit")
 

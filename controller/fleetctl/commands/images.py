@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.arguments import ImageId, byte_count, digest, image_name, whole_image_name
+from fleetctl.asking import agreed
 from fleetctl.lazy_group import ListingGroup
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import note, say, say_json
@@ -192,5 +193,5 @@ def _last(told: Iterable[agent.ImportImageProgress], session: Session) -> agent.
 def _confirm(image: ImageId, host: str) -> None:
     if not sys.stdin.isatty():
         raise Misuse("delete asks first, and there is no terminal to ask at: give --yes")
-    if not click.confirm(f"Delete {image}{f' from {host}' if host else ''}?", err=True):
+    if not agreed(f"Delete {image}{f' from {host}' if host else ''}?"):
         raise Failed(f"{image} was not deleted")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.asking import confirm, plan_option, yes_option
+from fleetctl.asking import confirm, must_ask, plan_option, yes_option
 from fleetctl.outcome import ExitCode, Misuse, NotConverged
-from fleetctl.output import say, say_json
+from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def drain(
         _show_plan(session, host)
         return ExitCode.DONE
     if not (cancel or yes):
-        question = f"Move all VMs off {host}? Their disks do not move: they begin anew elsewhere."
-        confirm("drain", question, f"{host} is not drained")
+        _confirm_drain(session, host)
     last = _watch(session, host, _request(host, cancel, no_wait, force), timeout)
     return _tell(session, host, last, cancel, no_wait)
 
@@ -83,8 +82,7 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
         _show_host(session, host)
         return
     if not yes:
-        more = ", with all VMs that are assigned to it" if force else ""
-        confirm("remove", f"Remove {host}{more}?", f"{host} is not removed")
+        _confirm_removal(session, host, force)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.leaving_view import removed_json, removed_text
@@ -95,6 +93,32 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
         say_json(removed_json(host, answer))
     else:
         say(removed_text(host, answer))
+
+
+def _confirm_drain(session: Session, host: str) -> None:
+    """Raises Failed for a no, and where there is no such host."""
+    must_ask("drain")
+    from fleetctl.leaving_view import drain_question
+
+    plans = list(session.cluster.follow(lambda stub: stub.Drain, _plan_request(host)))
+    confirm("drain", drain_question(host, plans[-1]), f"{host} is not drained")
+
+
+def _confirm_removal(session: Session, host: str, force: bool) -> None:
+    """Raises Failed for a no, and where there is no such host."""
+    must_ask("remove")
+    from fleet.v1 import cluster_pb2
+
+    request = cluster_pb2.GetHostRequest(id=host)
+    found = session.cluster.call(lambda stub: stub.GetHost, request).summary
+    more = f", with {counted(found.assigned, 'VM')} that it has" if force and found.assigned else ""
+    confirm("remove", f"Remove {host}{more}?", f"{host} is not removed")
+
+
+def _plan_request(host: str) -> cluster.DrainRequest:
+    from fleet.v1 import cluster_pb2
+
+    return cluster_pb2.DrainRequest(host=host, plan_only=True)
 
 
 def _request(host: str, cancel: bool, no_wait: bool, force: bool) -> cluster.DrainRequest:
@@ -158,11 +182,9 @@ def _outcome(last: cluster.DrainProgress, cancel: bool, no_wait: bool) -> str:
 
 
 def _show_plan(session: Session, host: str) -> None:
-    from fleet.v1 import cluster_pb2
     from fleetctl.leaving_view import drain_json, drain_plan_text
 
-    request = cluster_pb2.DrainRequest(host=host, plan_only=True)
-    for plan in session.cluster.follow(lambda stub: stub.Drain, request):
+    for plan in session.cluster.follow(lambda stub: stub.Drain, _plan_request(host)):
         if session.json:
             say_json(drain_json(host, plan, "plan"))
         else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetctl.asking import agreed
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -55,7 +56,7 @@ def _confirm(names: tuple[str, ...]) -> None:
     if not sys.stdin.isatty():
         raise Misuse("declare-lost asks first, and there is no terminal to ask at: give --yes")
     what = names[0] if len(names) == 1 else counted(len(names), "host")
-    if not click.confirm(f"Declare {what} lost, and place what ran there anew?", err=True):
+    if not agreed(f"Declare {what} lost, and place what ran there anew?"):
         raise Failed("nothing was declared lost")
 
 

@@ -9,6 +9,7 @@ import click
 
 from fleetctl.arguments import fleet_name
 from fleetctl.arguments import total as total_of
+from fleetctl.asking import agreed
 from fleetctl.outcome import ExitCode, Failed, Misuse
 from fleetctl.output import doing, note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -113,7 +114,7 @@ def _confirm(plan: cluster.RecoverResponse, adopt: bool) -> None:
     if not sys.stdin.isatty():
         raise Misuse("recover asks first, and there is no terminal to ask at: give --yes")
     note(plan_text(plan, adopt=adopt))
-    if not click.confirm("Do this?", err=True):
+    if not agreed("Do this?"):
         raise Failed("nothing was recovered; changes stay frozen")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetctl.asking import agreed
 from fleetctl.outcome import ExitCode, Failed, Misuse
 from fleetctl.output import doing, note, say, say_json
 from fleetctl.session import Session, output_option, pass_session
@@ -113,7 +114,7 @@ def _plan_text(member: EtcdMember, aside: Path, line: list[str]) -> str:
 def _confirm(member: EtcdMember) -> None:
     if not sys.stdin.isatty():
         raise Misuse("restore asks first, and there is no terminal to ask at: give --yes")
-    if not click.confirm(f"Make a new etcd in {member.data_dir}?", err=True):
+    if not agreed(f"Make a new etcd in {member.data_dir}?"):
         raise Failed("nothing was restored")
 
 

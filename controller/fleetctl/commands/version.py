@@ -34,13 +34,19 @@ def version(session: Session, client: bool) -> int | None:
     else:
         say(f"fleetctl    {told['client']}")
         if held := told["controller"]:
-            leads = "leads" if held["leader"] else f"stands by for {held['leader_address']}"
+            leads = _role(held["leader"], held["leader_address"])
             say(f"controller  {held['version']}  (replica {held['replica']}, {leads})")
             say(f"store       {held['store']}")
     if trouble:
         note(f"fleetctl: {trouble.message}")
         return trouble.code
     return None
+
+
+def _role(leader: bool, leader_address: str) -> str:
+    if leader:
+        return "leads"
+    return f"stands by for {leader_address}" if leader_address else "stands by; none leads"
 
 
 def _controller(session: Session) -> dict[str, Any]:

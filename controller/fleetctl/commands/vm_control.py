@@ -70,7 +70,7 @@ def _control(
     session: Session, action: str, meant: _Meant, plan_only: bool, token: str, yes: bool
 ) -> None:
     connection = session.cluster
-    from fleetctl.control_view import control_json, control_text
+    from fleetctl.control_view import control_json, control_text, nothing_text
 
     request = _request(action, meant)
     if plan_only or not yes:
@@ -82,9 +82,9 @@ def _control(
             elif plan.vms:
                 say(f"{control_text(action, plan)}\n--token {plan.token} does exactly this")
             else:
-                say(f"nothing to {action}: no such VMs, or it is so already")
+                say(nothing_text(action))
             return
-        confirm(action, f"{control_text(action, plan).capitalize()}. Go on?", "nothing was done")
+        confirm(action, f"{_upper_first(control_text(action, plan))}. Go on?", "nothing was done")
         token = token or plan.token
     request.plan_only, request.plan_token = False, token
     answer = connection.change(lambda stub: stub.ControlVms, request)
@@ -94,7 +94,11 @@ def _control(
         where = f"{counted(answer.vms, 'VM')} on {counted(answer.hosts, 'host')}"
         say(f"{action}: accepted, {where}; 'fleetctl status' shows how far it is")
     else:
-        say(f"nothing to {action}: no such VMs, or it is so already")
+        say(nothing_text(action))
+
+
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _request(action: str, meant: _Meant) -> cluster.ControlVmsRequest:

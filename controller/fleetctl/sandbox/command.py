@@ -67,7 +67,8 @@ def up(
     controllers: int | None,
     etcd: str | None,
 ) -> None:
-    """Starts the sandbox, or what of it has died. Returns when all hosts are live.
+    """Starts the sandbox, or what of it has died; wakes what is stopped by a signal. Returns when
+    all hosts are live.
 
     A sandbox keeps its settings until it is taken down.
     """

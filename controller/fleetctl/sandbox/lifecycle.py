@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from fleetctl.sandbox.process import (
     Process,
     daemon_environment,
     find,
+    is_stopped,
     kill,
     start,
     stop,
@@ -72,6 +75,7 @@ def up(folder: Folder, wanted: Settings, progress: Progress) -> Record:
     if record is None:
         return _up_anew(folder, wanted, progress)
     running = {one.part: one for one in find(record.id)}
+    _wake(running.values(), progress)
     other = difference(record, wanted)
     if other and (running or record.kept):
         raise SandboxConflictError(other)
@@ -83,6 +87,14 @@ def up(folder: Folder, wanted: Settings, progress: Progress) -> Record:
     _ascend(folder, record, running, progress)
     folder.save(replace(record, kept=False))
     return record
+
+
+def _wake(processes: Iterable[Process], progress: Progress) -> None:
+    """What a signal such as SIGSTOP holds would be waited for in vain."""
+    for process in processes:
+        if is_stopped(process.pid):
+            process.send(signal.SIGCONT)
+            progress.note(f"  {process.part} was stopped by a signal, and goes on")
 
 
 def _up_anew(folder: Folder, wanted: Settings, progress: Progress) -> Record:
@@ -205,7 +217,7 @@ def _await_etcd(ascent: Ascent, part: Part) -> None:
             ascent.folder.log_of(part.name),
             "served",
         )
-        phase.outcome = f"{ascent.record.store_version} serves on {part.address}"
+        phase.outcome = f"{part.name} serves on {part.address}"
 
 
 def _await_controller(ascent: Ascent, part: Part) -> None:

@@ -53,6 +53,15 @@ def find(sandbox: str) -> list[Process]:
     return [process for pid in marked if (process := _held(pid, sandbox)) is not None]
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal such as SIGSTOP holds it; its state in /proc/PID/stat, after the name."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return told.rpartition(") ")[2][:1] in ("T", "t")
+
+
 def start(
     part: str,
     argv: Sequence[str],

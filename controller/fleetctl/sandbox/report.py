@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -10,13 +12,13 @@ from msgspec.structs import replace
 from fleetctl.connection import Cluster
 from fleetctl.contexts import ClusterContext
 from fleetctl.output import table
-from fleetctl.sandbox.context import context_name
+from fleetctl.sandbox.context import DEFAULT_NAME, context_name
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.identities import Identities
 from fleetctl.sandbox.machine import LOOPBACK
 from fleetctl.sandbox.parts import listing_socket
-from fleetctl.sandbox.process import find
+from fleetctl.sandbox.process import find, is_stopped
 from fleetctl.sandbox.readiness import host_counts, version
 from fleetctl.sandbox.record import HollowProcess, Record
 
@@ -33,6 +35,7 @@ class ProcessReport(msgspec.Struct, frozen=True, omit_defaults=False):
     alive: bool
     hosts: int = 0
     leader: bool | None = None
+    stopped: bool = False  # alive, and held by a signal such as SIGSTOP: it does nothing
     listing: str | None = None  # the socket on which hollow hosts list what their drivers hold
 
 
@@ -78,8 +81,9 @@ def look(folder: Folder) -> SandboxReport:
             f"'fleetctl sandbox up' starts one"
         )
     running = {process.part: process.pid for process in find(record.id)}
-    leaders, hosts = _ask_controllers(record, folder, running)
-    return report(record, folder, running, leaders, hosts)
+    stopped = frozenset(part for part, pid in running.items() if is_stopped(pid))
+    leaders, hosts = _ask_controllers(record, folder, running.keys() - stopped)
+    return report(record, folder, running, leaders, hosts, stopped)
 
 
 def report(
@@ -88,11 +92,17 @@ def report(
     running: dict[str, int],
     leaders: frozenset[str],
     hosts: HostReport,
+    stopped: frozenset[str] = frozenset(),
 ) -> SandboxReport:
-    """From what was found: `running` are pids by part, `leaders` the replicas that lead."""
-    processes = _processes(record, folder, running, leaders)
-    alive = sum(process.alive for process in processes)
-    state = "up" if alive == len(processes) else "degraded" if alive else "down"
+    """From what was found: `running` are pids by part, `leaders` the replicas that lead, `stopped`
+    the parts that a signal holds."""
+    processes = [
+        replace(process, stopped=process.name in stopped)
+        for process in _processes(record, folder, running, leaders)
+    ]
+    whole = all(process.alive and not process.stopped for process in processes)
+    alive = any(process.alive for process in processes)
+    state = "up" if whole else "degraded" if alive else "down"
     asked = record.asked
     return SandboxReport(
         name=record.name,
@@ -135,9 +145,9 @@ def _processes(
 
 
 def _ask_controllers(
-    record: Record, folder: Folder, running: dict[str, int]
+    record: Record, folder: Folder, running: AbstractSet[str]
 ) -> tuple[frozenset[str], HostReport]:
-    """Which replicas lead, and what the leader counts."""
+    """Which of the replicas that run leads, and what it counts."""
     leaders: set[str] = set()
     hosts = HostReport(record.hosts)
     operator = Identities(folder.certificates).operator
@@ -172,15 +182,31 @@ def as_text(seen: SandboxReport) -> str:
         f"profile  {seen.profile}, seed {seen.seed}",
         f"folder   {seen.folder}",
         *(f"note     {reason}" for reason in seen.reasons),
+        *_advice(seen),
         "",
         table(("PROCESS", "PID", "ADDRESS", "HOSTS", "CONDITION"), rows),
     ]
     return "\n".join(lines)
 
 
+def _advice(seen: SandboxReport) -> Iterable[str]:
+    """What is wrong, and what mends it."""
+    if seen.state != "up":
+        up = f"'fleetctl sandbox up{_name_option(seen)}'"
+        yield f"note     {up} starts what is dead and wakes what is stopped"
+    if not any(process.leader for process in seen.processes):
+        yield "note     no controller leads at the moment"
+
+
+def _name_option(seen: SandboxReport) -> str:
+    return "" if seen.name == DEFAULT_NAME else f" --name {seen.name}"
+
+
 def _condition(process: ProcessReport) -> str:
     if not process.alive:
         return "dead"
+    if process.stopped:
+        return "stopped by a signal"
     if process.kind == "controller":
         return "leads" if process.leader else "stands by"
     return "runs"

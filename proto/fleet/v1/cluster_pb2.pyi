@@ -1109,11 +1109,14 @@ class VmRow(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    POWERED_OFF_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.int
     """position in ListVmsResponse.hosts; hosts[0] is "" (unplaced)"""
     generation: _builtins.int
+    powered_off: _builtins.bool
+    """wanted off, by an operator"""
     def __init__(
         self,
         *,
@@ -1121,10 +1124,11 @@ class VmRow(_message.Message):
         state: _types_pb2.VmState.ValueType = ...,
         host: _builtins.int = ...,
         generation: _builtins.int = ...,
+        powered_off: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "host", b"host", "index", b"index", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "host", b"host", "index", b"index", "powered_off", b"powered_off", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1203,6 +1207,7 @@ class VmDetail(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     UNPLACED_REASON_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    POWERED_OFF_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.str
@@ -1210,6 +1215,8 @@ class VmDetail(_message.Message):
     generation: _builtins.int
     birth: _builtins.int
     unplaced_reason: _builtins.str
+    powered_off: _builtins.bool
+    """wanted off, by an operator"""
     @_builtins.property
     def fleet(self) -> _types_pb2.FleetIdentity: ...
     @_builtins.property
@@ -1229,10 +1236,11 @@ class VmDetail(_message.Message):
         spec: _types_pb2.FleetSpec | None = ...,
         unplaced_reason: _builtins.str = ...,
         problem: _agent_pb2.Problem | None = ...,
+        powered_off: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "problem", b"problem", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "problem", b"problem", "spec", b"spec", "state", b"state", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "spec", b"spec", "state", b"state", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,57 @@
+"""Says at a terminal that an answer is still being waited for, once that has taken a while."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+# What people take for a program that hangs.
+PATIENCE_SECONDS = 2.0
+_EVERY = 1.0
+
+
+class Patience:
+    """From its making to `over`: a line on stderr, counted up each second and then wiped away.
+
+    Nothing is written when it is over sooner, nor unless `shown`: where stderr is no terminal.
+    """
+
+    def __init__(self, what: str, seconds: float, shown: bool) -> None:
+        self._what = what
+        self._seconds = seconds
+        self._begun = time.monotonic()
+        self._over = threading.Event()
+        self._width = 0
+        self._writer: threading.Thread | None = None
+        if shown:
+            self._writer = threading.Thread(target=self._write, daemon=True, name="patience")
+            self._writer.start()
+
+    def __enter__(self) -> Patience:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over()
+
+    def over(self) -> None:
+        """Also when it has been before."""
+        self._over.set()
+        if self._writer is None:
+            return
+        self._writer.join()
+        if self._width:
+            _put(f"\r{' ' * self._width}\r")
+        self._writer, self._width = None, 0
+
+    def _write(self) -> None:
+        wait = self._seconds
+        while not self._over.wait(wait):
+            text = f"{self._what} ... {time.monotonic() - self._begun:.0f} s"
+            self._width, wait = max(self._width, len(text)), _EVERY
+            _put(f"\r{text}")
+
+
+def _put(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

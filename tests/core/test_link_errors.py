@@ -1,0 +1,34 @@
+"""How gRPC's words about a connection reach people."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from fleet_controller.agents import Unreachable
+from fleet_controller.link_errors import errors_as_the_ports
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7441: Failed "
+            "to connect to remote host: Connection refused",
+            "h1 at 127.0.0.1:7441: cannot connect: Connection refused",
+        ),
+        (
+            "failed to connect to all addresses; last error: UNAVAILABLE: ipv6:%5B::1%5D:7441: "
+            "recvmsg:Connection reset by peer",
+            "h1 at 127.0.0.1:7441: cannot connect: recvmsg:Connection reset by peer",
+        ),
+        ("Socket closed", "h1 at 127.0.0.1:7441: Socket closed"),
+    ],
+)
+def test_an_agent_that_cannot_be_reached(words: str, said: str) -> None:
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), words
+    )
+    with pytest.raises(Unreachable) as caught, errors_as_the_ports("h1 at 127.0.0.1:7441"):
+        raise error
+    assert str(caught.value) == said
