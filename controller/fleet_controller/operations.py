@@ -85,7 +85,7 @@ class Operations:
                 Put(keys.fleet(fleet.name), encode(fleet)),
                 self._reign.audit.entry(
                     "scale", actor, fleet=fleet.name,
-                    before=f"{scaling.before.total:,}", after=f"{total:,}",
+                    before=str(scaling.before.total), after=str(total),
                 ),
             ]  # fmt: skip
             if self._reign.plans_freely:
@@ -107,7 +107,7 @@ class Operations:
             fleet = changes.named_fleet(self._reign.state.fleets, name)
             gone = msgspec.structs.replace(fleet, total=0, deleting=True, changed_by=actor)
             told = self._reign.audit.entry(
-                "delete", actor, fleet=fleet.name, before=f"{fleet.total:,}", after="0"
+                "delete", actor, fleet=fleet.name, before=str(fleet.total), after="0"
             )
             await self._reign.committer.write_one([Put(keys.fleet(fleet.name), encode(gone)), told])
             return gone

@@ -35,5 +35,11 @@ def history_text(records: Iterable[cluster.AuditRecord]) -> str:
 def _row(one: cluster.AuditRecord) -> tuple[str, ...]:
     when = datetime.fromtimestamp(one.time_unix).strftime("%Y-%m-%d %H:%M:%S")
     about = " ".join(part for part in (one.fleet, one.host) if part)
-    change = f"{one.before} -> {one.after}" if one.before else one.after
+    before, after = _shown(one.before), _shown(one.after)
+    change = f"{before} -> {after}" if before else after
     return when, one.actor, one.action, about, one.result, change
+
+
+def _shown(value: str) -> str:
+    """Totals are kept as plain digits, for scripts."""
+    return f"{int(value):,}" if value.isdecimal() else value
