@@ -190,7 +190,8 @@ def open_drivers(asked: Settings) -> Drivers:
         start_threads=asked.hypervisor.start_threads,
         console_log=asked.hypervisor.console_log or XEN_CONSOLE_LOG,
     )
-    storage, images = open_storage(asked)
+    # Domains are listed while clones are: each takes seconds on a dense dom0.
+    storage, images = open_storage(asked, hypervisor.begin_listing)
     link, paths, ours = hypervisor.link, hypervisor.host_paths, hypervisor.ours
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
     return Drivers(
@@ -203,7 +204,7 @@ def open_drivers(asked: Settings) -> Drivers:
     )
 
 
-def open_storage(asked: Settings) -> tuple[Storage, Images]:
+def open_storage(asked: Settings, on_listing: Callable[[], None]) -> tuple[Storage, Images]:
     parent, threads = asked.storage.parent, asked.storage.threads
     if asked.storage.kind == "zfs":
         from fleet_agent.drivers.udev_queue import UdevQueue
@@ -211,7 +212,8 @@ def open_storage(asked: Settings) -> tuple[Storage, Images]:
         from fleet_agent.drivers.zfs_images import ZfsImages
 
         udev = UdevQueue() if asked.storage.hold_udev else None
-        return ZfsStorage(parent, threads=threads, udev=udev), ZfsImages(parent)
+        storage = ZfsStorage(parent, threads=threads, udev=udev, on_listing=on_listing)
+        return storage, ZfsImages(parent)
     from fleet_agent.drivers.reflink import ReflinkStorage
     from fleet_agent.drivers.reflink_images import ReflinkImages
 

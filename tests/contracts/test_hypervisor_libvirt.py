@@ -203,3 +203,13 @@ async def test_a_libvirt_that_never_was(tmp_path: Path) -> None:
     with pytest.raises(DriverError, match="is libvirtd running"):
         await driver.listing()
     await driver.close()
+
+
+async def test_a_listing_begun_early_is_told_once(host: LibvirtHost) -> None:
+    driver = host.driver()
+    assert isinstance(driver, LibvirtHypervisor)
+    driver.begin_listing()
+    assert await driver.listing() == ()
+    await gather(driver.define(batch(IndexSet.span(0, 2)), disk_path))
+    assert [len(run.indices) for run in await driver.listing()] == [2]
+    await driver.close()

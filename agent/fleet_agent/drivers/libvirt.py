@@ -67,6 +67,7 @@ class LibvirtHypervisor:
         self._starting = ThreadPoolExecutor(start_threads, "libvirt-start")
         self._calling = ThreadPoolExecutor(call_threads, "libvirt-call")
         self._looking = ThreadPoolExecutor(LOOKING_THREADS, "libvirt-look")
+        self._begun: asyncio.Future[tuple[DomainRun, ...]] | None = None
 
     @property
     def link(self) -> Link:
@@ -77,11 +78,20 @@ class LibvirtHypervisor:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._looking, host_facts, self._link, self._max_guests)
 
-    async def listing(self) -> tuple[DomainRun, ...]:
+    def begin_listing(self) -> None:
+        """List now what the next `listing` tells: while its caller lists something else."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
+        self._begun = loop.run_in_executor(
             self._looking, domain_runs, self._link, self._boot_id, self.ours
         )
+        self._begun.add_done_callback(_noted)  # nobody may come to hear of its failure
+
+    async def listing(self) -> tuple[DomainRun, ...]:
+        if self._begun is None:
+            self.begin_listing()
+        begun, self._begun = self._begun, None
+        assert begun is not None
+        return await begun
 
     def define(
         self, batch: Batch, disk_path: Callable[[Fleet, int], str]
@@ -161,3 +171,8 @@ def flavour_of(uri: str) -> Flavour:
 
 def _kernel_boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _noted(ended: asyncio.Future[tuple[DomainRun, ...]]) -> None:
+    if not ended.cancelled():
+        ended.exception()

@@ -10,7 +10,7 @@ own device node opens and is that volume's; nothing waits for udev, for it as a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, nullcontext
 from dataclasses import replace
@@ -47,13 +47,15 @@ class ZfsStorage:
         threads: int = 16,
         node_seconds: float = NODE_SECONDS,
         udev: UdevQueue | None = None,
+        on_listing: Callable[[], None] = lambda: None,
     ) -> None:
         """`parent`: a pool or a dataset of it, without a slash at its end. `udev`: whose queue
-        is held while many are cloned. Raises DriverError when the host's libzfs_core is missing
-        or not the host's."""
+        is held while many are cloned. `on_listing` hears of each listing as it begins. Raises
+        DriverError when the host's libzfs_core is missing or not the host's."""
         self._clones = Clones(calls or HostZfs(), parent)
         self._node_seconds = node_seconds
         self._udev = udev
+        self._on_listing = on_listing
         self._lanes = Lanes()
         self._acting = ThreadPoolExecutor(threads, "zfs")
         self._looking = ThreadPoolExecutor(LOOKING_THREADS, "zfs-look")
@@ -63,6 +65,7 @@ class ZfsStorage:
         return await loop.run_in_executor(self._looking, self._clones.facts)
 
     async def listing(self) -> tuple[CloneRun, ...]:
+        self._on_listing()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._looking, self._clones.listing)
 
