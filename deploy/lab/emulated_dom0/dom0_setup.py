@@ -15,7 +15,7 @@ SITE_PACKAGES = "opt/megafleet/venv/lib/python3.13/site-packages"
 # Where `make lab` puts the checkout's sources; the environment finds them there.
 SOURCES = "/opt/megafleet/src"
 _PROGRAM = f"""#!{_VENV}/bin/python
-from fleet_agent.main import main
+from fleet_agent.start import main
 
 main()
 """
