@@ -18,6 +18,7 @@ from tests.bench.measures import SAMPLE, Measured
 _OPTIONS = ("--controllers=3", "--etcd=3")
 _LONGEST = 120.0
 _REPEATS = 3
+_ALL_GONE_SECONDS = 60.0
 
 
 def failover(home: Path, hosts: int, say: Callable[[str], None], out: Measured) -> None:
@@ -34,9 +35,13 @@ def failover(home: Path, hosts: int, say: Callable[[str], None], out: Measured) 
             _until(partial(_all_run, under, uid, total + turn), "all VMs run")
             under.fleetctl("sandbox", "up")
             under.look()
+        say(f"all controllers and all etcd killed, for {_ALL_GONE_SECONDS:.0f} s")
+        stopped = _lose_all(under, uid)
     accepted, live = (max(times) for times in zip(*seen, strict=True))
     out.add(f"leader killed, {hosts:,} hosts: changes accepted again", accepted, "s", 10, 5)
     out.add(f"leader killed, {hosts:,} hosts: all links live again", live, "s", 40, 15)
+    what = f"VMs stopped by the loss of all controllers and etcd for {_ALL_GONE_SECONDS:.0f} s"
+    out.add(what, stopped, "", 0, 0)
     out.notes["leader_killed_seconds"] = [[round(one, 2) for one in times] for times in seen]
 
 
@@ -51,6 +56,19 @@ def _kill_leader(under: ClusterUnderTest, total: int) -> tuple[float, float]:
     accepted = time.monotonic() - started
     _until(lambda: _live(client) == under.hosts, "all links are live")
     return accepted, time.monotonic() - started
+
+
+def _lose_all(under: ClusterUnderTest, uid: str) -> int:
+    """How many VMs fewer the drivers have at any time while nobody controls them."""
+    before = least = under.listed(uid)
+    for one in under.description["processes"]:
+        if one["kind"] in ("controller", "etcd"):
+            os.kill(one["pid"], signal.SIGKILL)
+    end = time.monotonic() + _ALL_GONE_SECONDS
+    while time.monotonic() < end:
+        least = min(least, under.listed(uid))
+        time.sleep(1.0)  # the measurement is of what happens meanwhile
+    return before - least
 
 
 def _all_run(under: ClusterUnderTest, uid: str, total: int) -> bool:
