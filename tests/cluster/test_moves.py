@@ -515,7 +515,7 @@ def test_each_drain_is_in_the_history_once_with_its_end_whoever_leads() -> None:
         await leader.upkeep.drain("h0", ME)
         await until(lambda: len(told(leader, host="h0")) == 5)
         assert told(leader, host="h0")[2:] == [
-            ("undrain", ME, "0 VMs stay"), ("drain", ME, "0 VMs to move"), ours[1],
+            ("undrain", ME, "0 VMs still there"), ("drain", ME, "0 VMs to move"), ours[1],
         ]  # fmt: skip
         await leader.upkeep.remove("h0", False, ME)
         assert told(leader, host="h0")[5:] == [("remove", ME, "")]

@@ -31,7 +31,8 @@ class Home:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [FLEETCTL, "sandbox", *arguments],
+            # Whoever runs tests in the background has them ignore Ctrl-C.
+            ["env", "--default-signal=INT", FLEETCTL, "sandbox", *arguments],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
