@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 20.0
-# Below the range of outgoing connections (net.ipv4.ip_local_port_range).
-_UNASSIGNED = range(15_000, 32_000)
+# Below those that a sandbox takes (from 7,000), hollow hosts (from 10,000), and outgoing
+# connections (net.ipv4.ip_local_port_range): a port that was free a moment ago still is. Of
+# processes that test at the same time each has its own.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_UNASSIGNED = range(3_000 + _WORKER % _WORKERS, 7_000, _WORKERS)
 # etcd 3.4 starts on ARM only when told that one means it.
 _ARCHITECTURE = {"ETCD_UNSUPPORTED_ARCH": "arm64"} if platform.machine() == "aarch64" else {}
 # A tenth of the defaults: elections end in 0.1 s, and leases may be as short as one second.

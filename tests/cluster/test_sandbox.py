@@ -20,6 +20,7 @@ from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.process import MARK, find, stop
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
+ENV = "/usr/bin/env"
 DEADLINE = 120.0
 
 
@@ -32,7 +33,7 @@ class Home:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             # Whoever runs tests in the background has them ignore Ctrl-C.
-            ["env", "--default-signal=INT", FLEETCTL, "sandbox", *arguments],
+            [ENV, "--default-signal=INT", FLEETCTL, "sandbox", *arguments],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
