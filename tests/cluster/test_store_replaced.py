@@ -131,6 +131,9 @@ def test_an_etcd_restored_from_a_backup_freezes_changes_and_adopting_stops_no_vm
 def test_an_etcd_that_has_lost_its_fleets_is_filled_from_what_hosts_run(site: Site) -> None:
     """All is lost but where hosts are; they would announce that themselves within a minute."""
     cluster = site.cluster
+    for total in (60, 40) * 8:
+        # Until hosts have heard of more than a new etcd has seen by the time a leader reads it.
+        cluster.scale_and_wait(total)
     before = site.running()
     hosts = cluster.stored("hosts/")
     cluster.controller.kill()
