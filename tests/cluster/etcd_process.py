@@ -21,6 +21,7 @@ START_SECONDS = 20.0
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _UNASSIGNED = range(3_000 + _WORKER % _WORKERS, 7_000, _WORKERS)
+_left = random.sample(_UNASSIGNED, len(_UNASSIGNED))
 # etcd 3.4 starts on ARM only when told that one means it.
 _ARCHITECTURE = {"ETCD_UNSUPPORTED_ARCH": "arm64"} if platform.machine() == "aarch64" else {}
 # A tenth of the defaults: elections end in 0.1 s, and leases may be as short as one second.
@@ -38,11 +39,11 @@ class EtcdTls:
 
 def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago, of those that the kernel gives to nobody unasked: so
-    they are free again when a server that was killed comes back."""
-    candidates = random.sample(_UNASSIGNED, len(_UNASSIGNED))
+    they are free again when a server that was killed comes back. None is given twice, since
+    whoever was given it may not listen yet, or may come back."""
     found: list[int] = []
     while len(found) < count:
-        port = candidates.pop()
+        port = _left.pop()
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
