@@ -27,7 +27,7 @@ from fleetctl.patience import PATIENCE_SECONDS, Patience
 from fleetctl.reach import Reach
 from fleetctl.read_only import ReadOnly, read_only_mark
 from fleetctl.rounds import Round
-from fleetctl.silence import Silence
+from fleetctl.silence import Answers, SaysNothing
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -185,16 +185,14 @@ class Cluster:
             endpoint, most = round_.next(timeout)
             heard = False
             call = rpc(self._reached.stub(endpoint))(request, timeout=timeout)
-            listening = Silence(call, min(silence, most + 1))
             try:
-                for answer in call:
+                for answer in Answers(call, min(silence, most + 1)):
                     self._first, heard = endpoint, True
                     yield answer
-                    listening.heard()
                 return
             except grpc.RpcError as error:
                 failure = failure_of(endpoint, error)
-                if listening.broken:
+                if isinstance(error, SaysNothing):
                     failure = replace(failure, message=f"{endpoint} has stopped answering")
                 elif heard and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
                     return
@@ -204,7 +202,6 @@ class Cluster:
                     round_.begin_anew(without=endpoint)
                 round_.failed(failure)
             finally:
-                listening.over()
                 call.cancel()
         raise self._trouble(round_.failures, timeout)
 
