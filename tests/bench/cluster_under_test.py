@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,17 @@ from fleetctl.connection import Cluster
 from fleetctl.contexts import ClusterContext
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
+PATIENCE = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Ask again until it holds. Raises RuntimeError after PATIENCE seconds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {PATIENCE:.0f} s: {what}")
+        time.sleep(0.05)  # what is asked here, nothing announces
 
 
 @dataclass(frozen=True, slots=True)

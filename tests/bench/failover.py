@@ -12,11 +12,10 @@ from pathlib import Path
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.connection import Cluster
 from fleetctl.outcome import Unavailable
-from tests.bench.cluster_under_test import ClusterUnderTest
+from tests.bench.cluster_under_test import ClusterUnderTest, until
 from tests.bench.measures import SAMPLE, Measured
 
 _OPTIONS = ("--controllers=3", "--etcd=3")
-_LONGEST = 120.0
 _REPEATS = 3
 _ALL_GONE_SECONDS = 60.0
 
@@ -32,7 +31,7 @@ def failover(home: Path, hosts: int, say: Callable[[str], None], out: Measured) 
         for turn in range(1, _REPEATS + 1):
             say(f"leader killed, {turn} of {_REPEATS}")
             seen.append(_kill_leader(under, total + turn))
-            _until(partial(_all_run, under, uid, total + turn), "all VMs run")
+            until(partial(_all_run, under, uid, total + turn), "all VMs run")
             under.fleetctl("sandbox", "up")
             under.look()
         say(f"all controllers and all etcd killed, for {_ALL_GONE_SECONDS:.0f} s")
@@ -54,7 +53,7 @@ def _kill_leader(under: ClusterUnderTest, total: int) -> tuple[float, float]:
     request = cluster.ScaleRequest(fleet="spv", total=total)
     client.change(lambda stub: stub.Scale, request, again=True)
     accepted = time.monotonic() - started
-    _until(lambda: _live(client) == under.hosts, "all links are live")
+    until(lambda: _live(client) == under.hosts, "all links are live")
     return accepted, time.monotonic() - started
 
 
@@ -81,11 +80,3 @@ def _live(client: Cluster) -> int:
     except Unavailable:
         return -1
     return -1 if answer.read_only else answer.hosts.live
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _LONGEST
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {_LONGEST:.0f} s: {what}")
-        time.sleep(0.05)

@@ -14,11 +14,10 @@ from pathlib import Path
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.certs import Authority
-from tests.bench.cluster_under_test import ClusterUnderTest
+from tests.bench.cluster_under_test import PATIENCE, ClusterUnderTest, until
 from tests.bench.measures import SAMPLE, Measured
 
 _HOLLOW = Path(sys.executable).with_name("fleet-hollow")
-_PATIENCE = 120.0
 
 
 def lost_hosts(home: Path, hosts: int, say: Callable[[str], None], out: Measured) -> None:
@@ -28,13 +27,13 @@ def lost_hosts(home: Path, hosts: int, say: Callable[[str], None], out: Measured
         numbers = range(hosts - few + 1, hosts + 1)
         names = [f"hollow-{number:05d}" for number in numbers]
         with _further_hosts(under, numbers, home) as process:
-            _until(lambda: under.status("").hosts.live == hosts, "all hosts are live")
+            until(lambda: under.status("").hosts.live == hosts, "all hosts are live")
             under.fleetctl("apply", "-f", str(SAMPLE))
             under.scale("spv", hosts * 250 * 25 // 28)
             say(f"{few} hosts are killed")
             process.kill()
             process.wait()
-            _until(lambda: under.status("").hosts.live == hosts - few, "they are missed")
+            until(lambda: under.status("").hosts.live == hosts - few, "they are missed")
             answered, seconds = _declared(under, names)
     out.notes["declare_lost_answered_seconds"] = round(answered, 3)
     what = f"{few:,} of {hosts:,} hosts declared lost: all VMs running again"
@@ -47,14 +46,14 @@ def _declared(under: ClusterUnderTest, names: list[str]) -> tuple[float, float]:
     under.stub.DeclareLost(cluster.DeclareLostRequest(hosts=names), timeout=30)
     answered = time.monotonic() - started
     watch = under.stub.WatchStatus(
-        cluster.WatchStatusRequest(fleet="spv", interval_ms=50), timeout=_PATIENCE
+        cluster.WatchStatusRequest(fleet="spv", interval_ms=50), timeout=PATIENCE
     )
     for answer in watch:
         state = answer.fleets[0]
         if state.converged and state.duplicates:
             watch.cancel()
             return answered, time.monotonic() - started
-    raise RuntimeError(f"not all VMs run again within {_PATIENCE:.0f} s")
+    raise RuntimeError(f"not all VMs run again within {PATIENCE:.0f} s")
 
 
 @contextmanager
@@ -82,11 +81,3 @@ def _further_hosts(
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {_PATIENCE:.0f} s: {what}")
-        time.sleep(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,7 +173,10 @@ def test_it_waits_for_a_controller_that_comes_back(
     with fleetctl.start("scale", "--total", "1000") as process:
         assert controller.watched.wait(30)
         controller.stop()
+        patience = threading.Timer(60, process.kill)  # of a readline that has none
+        patience.start()
         assert process.stderr and "still waiting" in process.stderr.readline()
+        patience.cancel()
         with ControllerDouble(port=controller.port) as again:
             again.statuses = [status()]
             out, err = process.communicate(timeout=30)
