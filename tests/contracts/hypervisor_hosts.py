@@ -1,7 +1,9 @@
-"""Hosts to hold a Hypervisor against: a hollow one, and isolated test:// hosts of libvirt."""
+"""Hosts to hold a Hypervisor against: a hollow one, isolated test:// hosts of libvirt, and a real
+Xen dom0 where MEGAFLEET_XEN_URI names its libvirt (pytest -k xen, as root; see XenHost)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -188,6 +190,37 @@ class LibvirtHost:
         self.connection.lookupByName(FLEET.domain_name(index)).destroy()
 
 
+class XenHost:
+    """A dom0 with nothing else of FLEET's name. What SPEC and `disk_path` say must be there: a
+    kernel that boots, an initrd, the bridge, and volumes of as many VMs as the tests start."""
+
+    def __init__(self, _folder: Path) -> None:
+        self.binding = libvirt_binding.load()
+        self.connection = self.binding.open(XEN_URI)
+        for domain in self.connection.listAllDomains():
+            if domain.name().startswith(("spv-", "other-")):
+                if domain.isActive():
+                    domain.destroy()
+                domain.undefine()
+
+    def driver(self) -> LibvirtHypervisor:
+        return LibvirtHypervisor(XEN_URI)
+
+    async def take_name(self, name: str) -> None:
+        text = (
+            f"<domain type='xen'><name>{name}</name><memory unit='KiB'>4096</memory><os>"
+            f"<type arch='x86_64' machine='xenpv'>linux</type><kernel>{SPEC.boot.kernel}</kernel>"
+            "</os></domain>"
+        )
+        self.connection.defineXML(text).createWithFlags()
+
+    async def has_taken(self, name: str) -> bool:
+        return self.connection.lookupByName(name).ID() != -1
+
+    def lose(self, index: int) -> None:
+        self.connection.lookupByName(FLEET.domain_name(index)).destroy()
+
+
 async def gather(results: AsyncIterator[StepResult]) -> tuple[IndexSet, tuple[StepFailure, ...]]:
     """All of an iteration, having seen that no index appears twice."""
     done = EMPTY
@@ -211,3 +244,6 @@ HOSTS: dict[str, Callable[[Path], Host]] = {
     "hollow": lambda _folder: HollowHost(),
     "libvirt": LibvirtHost,
 }
+XEN_URI = os.environ.get("MEGAFLEET_XEN_URI", "")
+if XEN_URI:
+    HOSTS["xen"] = XenHost

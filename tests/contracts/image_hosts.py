@@ -26,7 +26,7 @@ from fleet_agent.drivers.zfs import ZfsStorage
 from fleet_agent.drivers.zfs_calls import HostZfs
 from fleet_agent.drivers.zfs_images import ZfsImages
 from fleet_agent.drivers.zfs_nodes import NODES
-from tests.contracts.storage_hosts import ZFS_PARENT, FakeZfs, zfs
+from tests.contracts.storage_hosts import ZFS_PARENT, FakeZfs, destroy_all, zfs
 from tests.contracts.zfs_images_fake import FakeZfsImages
 
 MIB = 1 << 20
@@ -146,7 +146,7 @@ class RealZfsImageHost:
         return NODES / name
 
     def remove(self) -> None:
-        zfs("destroy", "-R", self.parent)
+        destroy_all(self.parent)
 
 
 @contextmanager

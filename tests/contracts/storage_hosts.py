@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
 OTHER = replace(FLEET, uid="11111111-6a0c-4b3e-9d51-0f6a4c1b7d10")
 KIN = Kin(FLEET.uid, 3, 41)
 SIZE = 8 << 20
+SETTLED_SECONDS = 60.0
 
 
 def spec(snapshot: str = "g", size: int = 0) -> types.FleetSpec:
@@ -243,11 +245,24 @@ class RealZfsHost:
         )
 
     def remove(self) -> None:
-        zfs("destroy", "-R", self.parent)
+        destroy_all(self.parent)
 
 
 def zfs(*arguments: str) -> str:
     return subprocess.run(["zfs", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def destroy_all(parent: str) -> None:
+    """A dataset with all below it, once udev has looked at each volume that it was told of."""
+    end = time.monotonic() + SETTLED_SECONDS
+    while True:
+        subprocess.run(["udevadm", "settle"], check=True, timeout=SETTLED_SECONDS)
+        try:
+            zfs("destroy", "-R", parent)
+            return
+        except subprocess.CalledProcessError as error:
+            if "busy" not in error.stderr or time.monotonic() > end:
+                raise
 
 
 @contextmanager

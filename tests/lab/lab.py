@@ -80,9 +80,15 @@ class Lab:
         fleets = self.fleetctl("fleets")["fleets"]
         return [fleet for fleet in fleets if fleet["fleet"] == self.fleet]
 
-    def ssh(self, command: str) -> str:
+    def ssh(self, command: str, seconds: float = 120) -> str:
         program = str(CHECKOUT / "deploy" / "lab" / "lab.py")
-        return _output(["python3", program, "ssh", command], 120)
+        return _output(["python3", program, "ssh", command], seconds)
+
+    def send(self, archive: bytes, folder: str) -> None:
+        """Unpack a tar archive in a folder of the dom0, which need not be there."""
+        program = str(CHECKOUT / "deploy" / "lab" / "lab.py")
+        command = f"mkdir -p {folder} && tar -x -C {folder}"
+        _output(["python3", program, "ssh", command], 120, archive)
 
     def domains(self) -> dict[str, int]:
         """Domain ids by name, of all of the fleet that run."""
@@ -124,11 +130,11 @@ class Lab:
         return Console(int(inode or 0), text)
 
 
-def _output(command: list[str], seconds: float) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
-    said = f"{command} ended with {done.returncode}: {done.stderr}{done.stdout}"
+def _output(command: list[str], seconds: float, given: bytes = b"") -> str:
+    done = subprocess.run(command, input=given, capture_output=True, timeout=seconds)
+    said = f"{command} ended with {done.returncode}: {(done.stderr + done.stdout).decode()}"
     assert done.returncode == 0, said
-    return done.stdout
+    return done.stdout.decode()
 
 
 def until(holds: Callable[[], object], seconds: float) -> None:
