@@ -201,7 +201,7 @@ class XenHost:
             if domain.name().startswith(("spv-", "other-")):
                 if domain.isActive():
                     domain.destroy()
-                domain.undefine()
+                domain.undefineFlags()
 
     def driver(self) -> LibvirtHypervisor:
         return LibvirtHypervisor(XEN_URI)
