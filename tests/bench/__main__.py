@@ -18,6 +18,8 @@ from tests.bench.failover import failover
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 
+SMALL_SANDBOXES = 5
+
 
 def main() -> None:
     """Exit status 1 when a figure misses what it must be."""
@@ -49,8 +51,8 @@ def _measure(
     if given.only_failover:
         failover(home, given.hosts, say, out)
         return
-    say(f"sandbox of {given.few_hosts:,} hosts")
-    few = full_scale_cpu(home, given.few_hosts)
+    say(f"{SMALL_SANDBOXES} sandboxes of {given.few_hosts:,} hosts")
+    few = full_scale_cpu(home, given.few_hosts, SMALL_SANDBOXES)
     say(f"sandbox of {given.hosts:,} hosts, profile instant")
     many = instant(home, given.hosts, say, out)
     what = f"CPU seconds a host, {given.hosts:,} hosts / {given.few_hosts:,}"
