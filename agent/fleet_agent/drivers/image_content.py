@@ -198,8 +198,8 @@ def _directory(order: ImportOrder, path: Path, watch: Watch) -> Content:
     program = image_tools.found("mke2fs", "e2fsprogs", "importing a directory")
 
     def pour(target: Path, watch: Watch) -> str:
-        # The same directory, made an image of the same name, gives the same file system, unless
-        # a file's time of last access has changed: mke2fs takes that over as well.
+        # The same directory, made an image of the same name, gives the same file system, unless a
+        # file's time of last access or change is another: mke2fs takes those over as well.
         name = str(uuid.uuid5(_NAMESPACE, str(order.image)))
         command = [
             program, "-q", "-F", "-t", "ext4", "-N", str(inodes_for(entries)), "-U", name,
