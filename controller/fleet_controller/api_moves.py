@@ -52,7 +52,8 @@ class MovesApi(ClusterServiceServicer):
                 yield _planned(await leading.upkeep.planned_drain(request.host))
                 return
             begun = leading.upkeep.drained(request.host).left
-            await _ask(leading, request, peer)
+            if not request.watch_only:
+                await _ask(leading, request, peer)
             while True:
                 leading = self.replica.leading()
                 seen = leading.reign.observed.pulse.version

@@ -14,6 +14,9 @@ NOT_LEADER = "NOT_LEADER"
 # The leader went while it worked on a call.
 LEADER_GONE = "LEADER_GONE"
 
+# It came later than it was waited for, or another controller leads by now: nothing was begun.
+LATE = "LATE"
+
 _DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
 _NOBODY_THERE = re.compile(r"connection refused", re.IGNORECASE)
 # How gRPC words that there was no connection to send anything on.
@@ -43,23 +46,26 @@ class Failure:
     message: str
     reason: str
     leader: str = ""
+    sent: bool = True  # False: it is certain that the call itself was never made
 
     @property
     def elsewhere(self) -> bool:
         """Whether another replica may still answer."""
         silent = self.code in _SILENT and self.reason in _OF_CONTROLLERS
-        return silent or self.reason == NOT_LEADER
+        return silent or self.reason in (NOT_LEADER, LATE)
 
     @property
     def passing(self) -> bool:
         """Whether the same may soon be answered, by another leader."""
-        return self.reason in (NOT_LEADER, LEADER_GONE)
+        return self.reason in (NOT_LEADER, LEADER_GONE, LATE)
 
     @property
     def untouched(self) -> bool:
         """Whether it is certain that nothing was begun."""
+        if not self.sent:
+            return True
         if self.reason:
-            return self.reason in (NOT_LEADER, "STORE_UNAVAILABLE")
+            return self.reason in (NOT_LEADER, LATE, "STORE_UNAVAILABLE")
         unsent = self.code is grpc.StatusCode.UNAVAILABLE
         return unsent and bool(_NEVER_CONNECTED.search(self.message))
 
