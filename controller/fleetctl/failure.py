@@ -18,6 +18,9 @@ LEADER_GONE = "LEADER_GONE"
 LATE = "LATE"
 
 _DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
+# How it words that a handshake was ended here, after 20 s without a word from the other end: the
+# kernel accepts connections for a process that is stopped.
+_SPEECHLESS = re.compile(r"endpoint closing", re.IGNORECASE)
 _NOBODY_THERE = re.compile(r"connection refused", re.IGNORECASE)
 # How gRPC words that there was no connection to send anything on.
 _NEVER_CONNECTED = re.compile(
@@ -117,6 +120,10 @@ def most_telling(failures: list[Failure]) -> Failure:
 def _unavailable(failure: Failure, where: str) -> Trouble:
     if failure.reason:
         return Unavailable(failure.message, reason=failure.reason)
+    if _SPEECHLESS.search(failure.message):
+        return Unavailable(
+            f"the controller at {where} takes connections and says nothing: it may be stopped"
+        )
     if _DISTRUST.search(failure.message):
         return Unreachable(
             f"not allowed: {where} and these certificates do not trust each other; are they of "

@@ -15,6 +15,7 @@ from fleet.transport import Refusal, Role
 from fleet.v1 import cluster_pb2 as wire
 from fleetctl.certs import Authority, write_identity
 from fleetctl.contexts import ClusterContext, editing
+from fleetctl.failure import Failure, trouble
 from tests.certificates import authority, issue
 from tests.cluster.controller_double import ControllerDouble, accepted, status
 from tests.cluster.fleetctl_process import Fleetctl
@@ -275,3 +276,17 @@ def test_a_name_that_resolves_to_nothing(tmp_path: Path, alice: Path) -> None:
     said = fleetctl("status", "--request-timeout", "20")
     assert said.code == 4 and said.err.count("\n") == 1
     assert "controller.invalid:7440" in said.err
+
+
+def test_a_controller_that_is_stopped_is_not_taken_for_one_that_distrusts() -> None:
+    """What gRPC says after 20 s of a handshake with a socket that nobody reads."""
+    said = (
+        "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:7440: "
+        "Handshake read failed (Endpoint closing)"
+    )
+    failure = Failure("127.0.0.1:7440", grpc.StatusCode.UNAVAILABLE, said, "")
+    assert failure.untouched
+    told = trouble([failure], 30.0)
+    assert told.message == (
+        "the controller at 127.0.0.1:7440 takes connections and says nothing: it may be stopped"
+    )
