@@ -46,6 +46,8 @@ def hosts(reign: Reign, request: cluster.ListHostsRequest) -> cluster.ListHostsR
         for host_id, record in reign.state.hosts.items()
         if (not request.health or int(_health(reign, host_id)) == request.health)
         and (record.cordoned or not request.cordoned_only)
+        and (record.draining or not request.draining_only)
+        and (record.quarantine or not request.quarantined_only)
         and all(record.labels.get(k) == v for k, v in request.selector.items())
     ]
     wanted.sort()

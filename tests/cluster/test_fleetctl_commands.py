@@ -301,6 +301,19 @@ def test_one_host(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
 RANGE_300 = types.IndexRange(start=300, stop=301)
 
 
+def test_hosts_are_filtered_by_what_was_said_of_them(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=[host(1)], matching=1))
+    for option in ("--cordoned", "--draining", "--quarantined"):
+        assert fleetctl("hosts", "list", option).code == 0
+    assert controller.asked("ListHosts") == [
+        cluster.ListHostsRequest(limit=100, cordoned_only=True),
+        cluster.ListHostsRequest(limit=100, draining_only=True),
+        cluster.ListHostsRequest(limit=100, quarantined_only=True),
+    ]
+
+
 def test_cordon_and_uncordon(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     controller.on("SetCordon", lambda request: host(1, cordoned=request.cordoned))
     assert fleetctl("hosts", "cordon", "h1").out == (
