@@ -208,6 +208,8 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         started = time.perf_counter()
         answer = answers.status(leading.reign, fleet)
         answer.durable = leading.reign.durable
+        if answer.HasField("settling"):
+            answer.settling.replica = self.replica.name
         if answer.HasField("breaker"):
             answer.breaker.waiting_hosts = leading.verdicts.waiting
         past = self.replica.past()

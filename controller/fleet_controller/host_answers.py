@@ -7,6 +7,7 @@ from collections import Counter
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleet_controller import drains
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
 from fleet_controller.observed import wire_ranges
@@ -129,6 +130,7 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
             for uid, birth, ranges in seen.orphans
         ],
         fleets=request.assignment.fleets if request else [],
+        drain=drains.progress_of(reign, host_id) if record.draining else None,
     )
 
 

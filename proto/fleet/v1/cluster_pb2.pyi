@@ -716,6 +716,7 @@ class StatusResponse(_message.Message):
     AS_OF_SECONDS_FIELD_NUMBER: _builtins.int
     SETTLING_FIELD_NUMBER: _builtins.int
     DRAINS_FIELD_NUMBER: _builtins.int
+    MORE_DRAINS_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -726,6 +727,8 @@ class StatusResponse(_message.Message):
     """
     as_of_seconds: _builtins.float
     """age of what a read-only answer is made from"""
+    more_drains: _builtins.int
+    """such hosts beyond those"""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
@@ -745,7 +748,7 @@ class StatusResponse(_message.Message):
     @_builtins.property
     def drains(self) -> _containers.RepeatedCompositeFieldContainer[Global___DrainStatus]:
         """Draining hosts that are not empty: the first ten, those that something keeps from it before
-        others. `hosts.draining` counts them all, and those that are empty.
+        others.
         """
 
     def __init__(
@@ -762,10 +765,11 @@ class StatusResponse(_message.Message):
         as_of_seconds: _builtins.float = ...,
         settling: Global___SettlingStatus | None = ...,
         drains: _abc.Iterable[Global___DrainStatus] | None = ...,
+        more_drains: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
