@@ -14,7 +14,13 @@ from fleet_controller import drains
 from fleet_controller.commit import Write, parts
 from fleet_controller.core import departures, rollout_orders
 from fleet_controller.core.changes import Reason, Refused, named_fleet
-from fleet_controller.core.control import Action, Controlled, check_token, control
+from fleet_controller.core.control import (
+    Action,
+    Controlled,
+    check_indices,
+    check_token,
+    control,
+)
 from fleet_controller.core.departures import Departure
 from fleet_controller.core.model import FleetRecord, HostRecord, HostView
 from fleet_controller.core.rollout import described
@@ -291,7 +297,8 @@ class Upkeep:
 
     def _indices(self, fleet: FleetRecord, chosen: Chosen) -> IndexSet:
         vector = self._reign.observed.vectors[fleet.uid]
-        within = fleet.wanted if chosen.indices is None else fleet.wanted & chosen.indices
+        within = fleet.wanted if chosen.indices is None else chosen.indices
+        check_indices(fleet, within)
         if chosen.host:
             self._host(chosen.host)
             within = vector.held(self._reign.observed.host(chosen.host).number, within)

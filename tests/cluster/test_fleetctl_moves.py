@@ -101,6 +101,20 @@ def test_a_drain_that_cannot_end_says_why_and_that_it_goes_on(
     cluster.check("spv", 24 * 40)
 
 
+def test_vms_that_there_are_not_are_named_and_nothing_is_done_to_the_others(
+    cluster: SmallCluster, fleetctl: Fleetctl
+) -> None:
+    cluster.apply()
+    cluster.scale_and_wait(24)
+    for plan in ((), ("--plan",)):
+        said = fleetctl("vms", "stop", "--index", "22-25,99", "--yes", *plan)
+        assert (said.code, said.out) == (1, "")
+        assert said.err == (
+            "fleetctl: fleet spv has VMs 0 to 23: there is no 24-25,99; nothing was done to any\n"
+        )
+    assert cluster.fleet().powered_off == 0
+
+
 @pytest.mark.parametrize(
     "command",
     [
