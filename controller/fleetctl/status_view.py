@@ -56,6 +56,7 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "freeze": freeze_json(response),
         "settling": settling_json(response),
         "drains": [drain_status_json(one) for one in response.drains],
+        "more_drains": response.more_drains,
         "durable": response.durable,
         "read_only": response.read_only or None,
         "as_of_seconds": round(response.as_of_seconds, 3) if response.read_only else None,

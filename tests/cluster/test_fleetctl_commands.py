@@ -105,7 +105,9 @@ def test_status_says_how_far_drains_are_and_what_keeps_them(
         "4 VMs fit nowhere: \\x1b[2J\n"
         "  drain        11 more hosts: 'fleetctl hosts list --draining'\n"
     ) in said
-    assert fleetctl("status", "-o", "json").json["drains"] == [
+    told = fleetctl("status", "-o", "json").json
+    assert told["more_drains"] == 11
+    assert told["drains"] == [
         {
             "host": "h1", "left": 9, "moving": 5, "releasing": 2, "unplaced": 4,
             "message": "4 VMs fit nowhere: \x1b[2J",

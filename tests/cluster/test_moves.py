@@ -233,9 +233,12 @@ def test_a_drain_that_waits_for_a_host_that_does_not_prepare_names_it_and_why() 
         await until(lambda: leader.reign.links.declining >= {"h3", "h4", "h5"})
         (found,) = answers.status(leader.reign, "").drains
         assert (found.host, found.progress.left, found.progress.moving) == ("h0", 4, 4)
-        for part in found.progress.message.split("; "):
-            _, _, rest = part.partition(" wait for ")
-            assert rest[2:] == ", which does not take its assignment: the ledger's disk is full"
+        waited_for = [part.split(", which ") for part in found.progress.message.split("; ")]
+        assert {why for _, why in waited_for} == {
+            "does not take its assignment: the ledger's disk is full"
+        }
+        assert sum(int(who.split()[0]) for who, _ in waited_for) == 4
+        assert {who[-2:] for who, _ in waited_for} <= {"h3", "h4", "h5"}
         detail = host_answers.host_detail(leader.reign, "h0")
         assert detail.drain.message == found.progress.message
         for name in ("h3", "h4", "h5"):

@@ -213,7 +213,7 @@ AT_WORK = Taker("h2", 1, "")
         (
             Departure(4, 3, 0, 1),
             Circumstances(1.0, trouble="reports destroy: busy"),
-            "1 VM wait for h0 to let them go, which reports destroy: busy",
+            "1 VM waits for h0 to let it go, which reports destroy: busy",
         ),
         (
             Departure(9, 5, 4),

@@ -10,6 +10,7 @@ from fleet_controller.core.departures import Departure
 from fleet_controller.core.model import HostView
 
 _NAMED = 3  # hosts in one sentence
+_STAY = "fit on no other host and stay where they are"
 
 
 class Taker(msgspec.Struct, frozen=True):
@@ -56,15 +57,18 @@ def hindrance(host_id: str, host: HostView, now: Departure, seen: Circumstances)
 def _obstacles(host_id: str, now: Departure, seen: Circumstances) -> Iterable[str]:
     if now.unplaced:
         why = seen.why_unplaced or "add hosts, or scale down"
-        yield f"{_vms(now.unplaced)} fit on no other host and stay where they are: {why}"
+        one = now.unplaced == 1
+        stay = "fits on no other host and stays where it is" if one else _STAY
+        yield f"{_vms(now.unplaced)} {stay}: {why}"
     if now.releasing and seen.trouble:
-        yield f"{_vms(now.releasing)} wait for {host_id} to let them go, which {seen.trouble}"
+        whom = "it" if now.releasing == 1 else "them"
+        yield f"{_waiting(now.releasing)} for {host_id} to let {whom} go, which {seen.trouble}"
     stuck = [taker for taker in seen.takers if taker.trouble]
     for taker in stuck[:_NAMED]:
-        yield f"{_vms(taker.vms)} wait for {taker.host}, which {taker.trouble}"
-    if len(stuck) > _NAMED:
-        rest = stuck[_NAMED:]
-        yield f"{_vms(sum(taker.vms for taker in rest))} wait for {len(rest):,} more such hosts"
+        yield f"{_waiting(taker.vms)} for {taker.host}, which {taker.trouble}"
+    if rest := stuck[_NAMED:]:
+        hosts = f"{len(rest):,} more such host" + ("" if len(rest) == 1 else "s")
+        yield f"{_waiting(sum(taker.vms for taker in rest))} for {hosts}"
     if not (now.moving or now.unplaced) and seen.prepared >= seen.most > 0:
         yield (
             f"its VMs wait for those of other draining hosts: {seen.most:,} are prepared at once "
@@ -74,3 +78,7 @@ def _obstacles(host_id: str, now: Departure, seen: Circumstances) -> Iterable[st
 
 def _vms(count: int) -> str:
     return f"{count:,} VM" + ("" if count == 1 else "s")
+
+
+def _waiting(count: int) -> str:
+    return f"{_vms(count)} {'waits' if count == 1 else 'wait'}"
