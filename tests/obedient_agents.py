@@ -68,6 +68,7 @@ class ObedientAgent(ScriptedAgent):
         self.problems: list[wire.Problem] = []
         self.orphans: list[wire.Orphans] = []
         self.holds_back = False
+        self.mute = False  # its streams open, and nothing comes
 
     @property
     def told(self) -> types.Assignment:
@@ -180,6 +181,8 @@ class ObedientAgent(ScriptedAgent):
         ]
 
     def _report(self, full: bool = False, **more: Any) -> None:
+        if self.mute:
+            return
         kinds: dict[tuple[str, int, int], list[int]] = defaultdict(list)
         for (uid, index), birth in self.births.items():
             kinds[uid, self._generations[uid, index], birth].append(index)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleet_controller import drains
 from fleet_controller.core.changes import Scaling, named_fleet
 from fleet_controller.core.model import FleetRecord, Health
 from fleet_controller.core.placement import FleetPlan
@@ -29,12 +30,27 @@ def status(reign: Reign, name: str) -> cluster.StatusResponse:
     """One fleet, or with an empty name all of them. Raises Refused."""
     fleets = reign.state.fleets
     chosen = [named_fleet(fleets, name)] if name else list(fleets.values())
+    shown, more = drains.statuses(reign)
     return cluster.StatusResponse(
         fleets=[fleet_status(reign, fleet) for fleet in sorted(chosen, key=lambda f: f.name)],
         hosts=host_counts(reign),
         oldest_report_seconds=reign.links.silence(),
         breaker=breaker(reign),
         freeze=freeze_status(reign),
+        settling=settling_status(reign),
+        drains=shown,
+        more_drains=more,
+    )
+
+
+def settling_status(reign: Reign) -> cluster.SettlingStatus | None:
+    """None once all hosts were heard or tried; who leads is not known here."""
+    if not reign.settling:
+        return None
+    return cluster.SettlingStatus(
+        seconds=reign.now() - reign.began,
+        heard=reign.links.by_health[Health.LIVE],
+        hosts=len(reign.state.hosts),
     )
 
 
@@ -136,7 +152,8 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
                 entry.example = entry.example or f"{host_id}: {problem.example_message}"
     if len(reign.links.links) != reign.links.by_health[Health.LIVE]:
         for link in reign.links.links.values():
-            if link.health is not Health.LIVE:
+            untold = reign.settling and not link.tried  # the status says so of all of them
+            if link.health is not Health.LIVE and not untold:
                 lost = link.host_id in reign.state.lost
                 entry = found["host_lost" if lost else "host_unreachable"]
                 entry.hosts += 1

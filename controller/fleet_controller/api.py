@@ -61,6 +61,14 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
             await abort(context, refusal_of(error))
         return answer
 
+    @asks(READERS)
+    async def Instant(
+        self, leading: Leading, request: cluster.InstantRequest, peer: Peer
+    ) -> cluster.InstantResponse:
+        return cluster.InstantResponse(
+            leadership=self.replica.leadership_name(), seconds=self.replica.around.clock()
+        )
+
     @asks(WRITERS)
     async def ApplyFleet(
         self, leading: Leading, request: cluster.ApplyFleetRequest, peer: Peer
@@ -200,6 +208,8 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
         started = time.perf_counter()
         answer = answers.status(leading.reign, fleet)
         answer.durable = leading.reign.durable
+        if answer.HasField("settling"):
+            answer.settling.replica = self.replica.name
         if answer.HasField("breaker"):
             answer.breaker.waiting_hosts = leading.verdicts.waiting
         past = self.replica.past()

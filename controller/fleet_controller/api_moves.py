@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from fleet.transport import Peer, abort
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller import answers
+from fleet_controller import answers, drains
 from fleet_controller.core import rollout_orders
 from fleet_controller.core.changes import Reason, Refused, named_fleet
 from fleet_controller.core.control import Action
@@ -52,11 +52,12 @@ class MovesApi(ClusterServiceServicer):
                 yield _planned(await leading.upkeep.planned_drain(request.host))
                 return
             begun = leading.upkeep.drained(request.host).left
-            await _ask(leading, request, peer)
+            if not request.watch_only:
+                await _ask(leading, request, peer)
             while True:
                 leading = self.replica.leading()
                 seen = leading.reign.observed.pulse.version
-                progress = _progress(leading, request.host, begun)
+                progress = drains.progress_of(leading.reign, request.host, begun)
                 yield progress
                 if progress.done or request.no_wait or request.cancel:
                     return
@@ -115,18 +116,6 @@ async def _ask(leading: Leading, request: cluster.DrainRequest, peer: str) -> No
 def _planned(plan: Departure) -> cluster.DrainProgress:
     return cluster.DrainProgress(
         moved=plan.moving, left=plan.left, unplaced=plan.unplaced, message=DISKS_STAY
-    )
-
-
-def _progress(leading: Leading, host: str, begun: int) -> cluster.DrainProgress:
-    now = leading.upkeep.drained(host)
-    return cluster.DrainProgress(
-        moved=max(0, begun - now.left),
-        left=now.left,
-        moving=now.moving,
-        unplaced=now.unplaced,
-        message=leading.upkeep.hindrance(host, now),
-        done=not now.left,
     )
 
 

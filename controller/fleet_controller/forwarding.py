@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import grpc
 
 from fleet.transport import (
+    BEFORE_METADATA,
     CALLER_METADATA,
     CONTROLLER_NAME,
     ERROR_METADATA,
@@ -129,7 +130,8 @@ class Forwarding(grpc.aio.ServerInterceptor):
         except ConnectionError:
             await abort(context, _silent(leader))
         call: Call = channel.stream_stream(method)(
-            metadata=((CALLER_METADATA, str(caller)),), timeout=context.time_remaining()
+            metadata=((CALLER_METADATA, str(caller)), *_bound(context)),
+            timeout=context.time_remaining(),
         )
         try:
             await self._until_answered(call, leader, requests, context)
@@ -155,6 +157,12 @@ class Forwarding(grpc.aio.ServerInterceptor):
             await asyncio.gather(*tasks, return_exceptions=True)
         if error is not None:
             await _abort_alike(error, leader, context)
+
+
+def _bound(context: Context) -> list[tuple[str, str | bytes]]:
+    """Until when the caller wants it begun: only the leader can tell whether it is too late."""
+    told = context.invocation_metadata() or ()
+    return [(key, value) for key, value in told if key == BEFORE_METADATA]
 
 
 async def _pass_requests(requests: AsyncIterator[bytes], call: Call) -> None:

@@ -55,6 +55,7 @@ _CODES = {
     Reason.NOT_DURABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.CHANGES_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.NOT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.LATE: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleet_controller import drains
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
 from fleet_controller.observed import wire_ranges
@@ -46,6 +47,8 @@ def hosts(reign: Reign, request: cluster.ListHostsRequest) -> cluster.ListHostsR
         for host_id, record in reign.state.hosts.items()
         if (not request.health or int(_health(reign, host_id)) == request.health)
         and (record.cordoned or not request.cordoned_only)
+        and (record.draining or not request.draining_only)
+        and (record.quarantine or not request.quarantined_only)
         and all(record.labels.get(k) == v for k, v in request.selector.items())
     ]
     wanted.sort()
@@ -127,6 +130,7 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
             for uid, birth, ranges in seen.orphans
         ],
         fleets=request.assignment.fleets if request else [],
+        drain=drains.progress_of(reign, host_id) if record.draining else None,
     )
 
 

@@ -29,6 +29,7 @@ from fleet_controller.events import EventLog
 from fleet_controller.forwarding import Forwarding, LeaderChannel
 from fleet_controller.leader import Election
 from fleet_controller.lookout import Lookout
+from fleet_controller.punctual import Punctual
 from fleet_controller.reign import ReignSettings, Surroundings
 from fleet_controller.replica import Replica
 from fleet_controller.settings import Settings, parse
@@ -132,7 +133,8 @@ async def _server(
 ) -> tuple[grpc.aio.Server, str]:
     name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
     forwarding = Forwarding(replica, leader, name, own=("Version",))
-    server = grpc.aio.server(interceptors=(forwarding,), options=SERVER_OPTIONS)
+    interceptors = (forwarding, Punctual(replica))
+    server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
     add_ClusterServiceServicer_to_server(ClusterApi(replica), server)
     alive = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(alive, server)

@@ -16,6 +16,7 @@ from fleet_controller.commit import Outdated, Write, parts
 from fleet_controller.core import changes
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import FleetRecord, Health, HostRecord
+from fleet_controller.lateness import raise_if_late
 from fleet_controller.reign import Reign
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec
@@ -139,8 +140,10 @@ class Operations:
         return record
 
     async def until_written(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Decided and written under the lock; decided again where the store has moved on."""
+        """Decided and written under the lock; decided again where the store has moved on. Not
+        begun once the call comes late: it may have waited for the lock, in a stopped process."""
         async with self._reign.changing:
+            raise_if_late(self._reign.now())
             self._reign.raise_if_frozen()
             for _ in range(_ATTEMPTS - 1):
                 try:

@@ -12,6 +12,7 @@ from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.freeze import Freeze
 from fleet_controller.core.recovery import RecoveryPlan, plan_recovery
 from fleet_controller.core.recovery_view import RecoveryView, Wish
+from fleet_controller.lateness import raise_if_late
 from fleet_controller.reign import Reign
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec
@@ -35,6 +36,7 @@ class Recovery:
     async def recover(self, wish: Wish, token: str, actor: str) -> RecoveryPlan:
         """Do it, where all is confirmed; else remember what was, and stay frozen."""
         async with self._reign.changing:
+            raise_if_late(self._reign.now())
             for _ in range(_ATTEMPTS - 1):
                 try:
                     return await self._once(wish, token, actor)

@@ -98,6 +98,7 @@ class Reign:
     def __init__(self, leadership: Leadership, around: Surroundings) -> None:
         self._around = around
         self._leadership = leadership
+        self.began = around.clock()
         self.events = around.events
         self.state = ClusterState(self._record_changed)
         self.audit = Audit(self.state, around.events.now)
@@ -143,6 +144,12 @@ class Reign:
     def now(self) -> float:
         """The leader's monotonic clock, in seconds."""
         return self._around.clock()
+
+    @property
+    def settling(self) -> bool:
+        """Whether this reign is so young that what it has not heard says nothing."""
+        young = self.now() - self.began < self.settings.settle
+        return young and not self.links.settled.is_set()
 
     @property
     def durable(self) -> bool:

@@ -97,6 +97,12 @@ class Replica:
             "",
         )
 
+    def leadership_name(self) -> str:
+        """Unlike that of any other, before or after, whoever holds it; printable ASCII. Raises
+        NotLeading."""
+        term = self.leading().reign.term
+        return f"{ascii(self.name)[1:-1]} {term.store_generation}.{term.revision}"
+
     def past(self) -> Past | None:
         """What this replica knew when it led, while nobody is known to have led since, so that
         nobody knows better; None otherwise. It ages, and nothing may be changed on its ground."""

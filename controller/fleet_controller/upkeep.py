@@ -10,10 +10,17 @@ from collections.abc import Callable
 import msgspec
 
 from fleet.ranges import IndexSet
+from fleet_controller import drains
 from fleet_controller.commit import Write, parts
 from fleet_controller.core import departures, rollout_orders
 from fleet_controller.core.changes import Reason, Refused, named_fleet
-from fleet_controller.core.control import Action, Controlled, check_token, control
+from fleet_controller.core.control import (
+    Action,
+    Controlled,
+    check_indices,
+    check_token,
+    control,
+)
 from fleet_controller.core.departures import Departure
 from fleet_controller.core.model import FleetRecord, HostRecord, HostView
 from fleet_controller.core.rollout import described
@@ -143,13 +150,7 @@ class Upkeep:
     def drained(self, host_id: str) -> Departure:
         """How far a drain is, from the assignments. Raises Refused."""
         self._host(host_id)
-        state, observed = self._reign.state, self._reign.observed
-        staging = {name for hosts in observed.staging.values() for name in hosts}
-        staged = departures.staged_everywhere(
-            {name: state.assignments.get(name, NOTHING) for name in staging}
-        )
-        unplaced = self._reign.last_pass.unplaced.get(host_id, 0)
-        return departures.departure(self._host_view(host_id), staged, unplaced)
+        return drains.departure_of(self._reign, host_id)
 
     def check_draining(self, host_id: str) -> None:
         """Raises Refused once the host is drained no more, for whoever waits for it."""
@@ -162,8 +163,7 @@ class Upkeep:
 
     def hindrance(self, host_id: str, now: Departure) -> str:
         """What keeps a host from being empty, in one sentence; empty when nothing does."""
-        view = self._host_view(host_id)
-        return departures.hindrance(host_id, view, now, self._reign.links.age(host_id))
+        return drains.hindrance_of(self._reign, host_id, now)
 
     # VMs
 
@@ -297,7 +297,8 @@ class Upkeep:
 
     def _indices(self, fleet: FleetRecord, chosen: Chosen) -> IndexSet:
         vector = self._reign.observed.vectors[fleet.uid]
-        within = fleet.wanted if chosen.indices is None else fleet.wanted & chosen.indices
+        within = fleet.wanted if chosen.indices is None else chosen.indices
+        check_indices(fleet, within)
         if chosen.host:
             self._host(chosen.host)
             within = vector.held(self._reign.observed.host(chosen.host).number, within)

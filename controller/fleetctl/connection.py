@@ -2,7 +2,7 @@
 
 What only reads is asked of one replica after another until one answers, and so is a change that
 does no harm when it is done twice. Any other change is asked again only where it is certain that
-nothing of it was begun.
+nothing of it was begun. No change is begun once nobody waits for it any more (`bounds.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TypeVar
 import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
+from fleetctl.bounds import UNBOUNDED, bounded
 from fleetctl.contexts import ClusterContext
 from fleetctl.conversation import Conversation, NotTaken, Said, opened
 from fleetctl.failure import Failure, failure_of, most_telling, trouble
@@ -72,16 +73,16 @@ class Cluster:
         request: Q,
         *,
         again: bool = False,
+        timeout: float | None = None,
     ) -> A:
         """As `call`, for what changes something. `again`: the same once more does no harm, as it
         says the whole of what is wanted. Raises Trouble."""
+        limit = self.change_timeout if timeout is None else timeout
         try:
-            return self._ask(
-                rpc, request, self.change_timeout, _Manner.AGAIN if again else _Manner.ONCE
-            )
+            return self._ask(rpc, request, limit, _Manner.AGAIN if again else _Manner.ONCE)
         except NoAnswer as trouble:
             raise NoAnswer(
-                f"{trouble.message}; the change may still be carried out, see 'fleetctl status'",
+                f"{trouble.message}; it may have been done all the same, see 'fleetctl history'",
                 reason=trouble.reason,
             ) from trouble
 
@@ -140,11 +141,15 @@ class Cluster:
             endpoint, most = round_.next(deadline - self.clock())
             share = max(0.1, deadline - self.clock() - takes) / (round_.left + 1) + takes
             share = min(share, max(0.1, most))
+            bound, left, sent = UNBOUNDED, share, manner is _Manner.READ
             try:
-                ask = rpc(self._reached.stub(endpoint))
-                answer, call = ask.with_call(request, timeout=share)
+                stub = self._reached.stub(endpoint)
+                if not sent:
+                    bound, left = bounded(stub, share, self.clock)
+                    sent = True
+                answer, call = rpc(stub).with_call(request, timeout=left, metadata=bound)
             except grpc.RpcError as error:
-                failure = failure_of(endpoint, error)
+                failure = replace(failure_of(endpoint, error), sent=sent)
                 if not failure.elsewhere or (manner is _Manner.ONCE and not failure.untouched):
                     raise self._failed([failure], share, manner) from error
                 round_.failed(failure)
@@ -163,9 +168,13 @@ class Cluster:
         """What people are told; NoAnswer where a change may have been begun."""
         told = self._trouble(failures, limit)
         begun = any(one.elsewhere and not one.untouched for one in failures)
-        if manner is _Manner.READ or not begun or not isinstance(told, Unavailable):
+        if manner is _Manner.READ or not isinstance(told, Unavailable):
             return told
-        return NoAnswer(told.message, reason=told.reason)
+        if begun:
+            return NoAnswer(told.message, reason=told.reason)
+        if isinstance(told, NoAnswer):
+            return Unavailable(f"{told.message}; nothing was changed", reason=told.reason)
+        return told
 
     def stream(
         self,
@@ -209,21 +218,25 @@ class Cluster:
         self,
         rpc: Callable[[ClusterServiceStub], grpc.UnaryStreamMultiCallable[Q, A]],
         request: Q,
+        *,
+        then: Q | None = None,
     ) -> Iterator[A]:
         """Answers until the controller has given all, or the caller goes away: to close the
         iterator, as Ctrl-C does, ends the call.
 
         When its replica is gone or ceases to lead, another one is asked the same from the
-        beginning, for at most the timeout of a call. Raises Trouble.
+        beginning, for at most the timeout of a call. `then`: the request changes something, and
+        this one, which does not, is what is asked once an answer was heard. Raises Trouble.
         """
         deadline = self.clock() + self.timeout
         with self._waiting() as waiting:
-            yield from self._follow(rpc, request, deadline, waiting)
+            yield from self._follow(rpc, request, then, deadline, waiting)
 
     def _follow(
         self,
         rpc: Callable[[ClusterServiceStub], grpc.UnaryStreamMultiCallable[Q, A]],
         request: Q,
+        then: Q | None,
         deadline: float,
         waiting: Patience,
     ) -> Iterator[A]:
@@ -231,11 +244,18 @@ class Cluster:
             round_ = self._round()
             while round_.left:
                 endpoint, _ = round_.next(deadline - self.clock())
-                call = rpc(self._reached.stub(endpoint))(request)
+                call: grpc._CallIterator[A] | None = None
                 try:
+                    stub, bound = self._reached.stub(endpoint), UNBOUNDED
+                    if then is not None:
+                        share = max(0.1, deadline - self.clock()) / (round_.left + 1)
+                        bound, _ = bounded(stub, share, self.clock)
+                    call = rpc(stub)(request, metadata=bound)
                     for answer in call:
                         waiting.over()
                         self._first = endpoint
+                        if then is not None:
+                            request, then = then, None
                         yield answer
                         deadline = self.clock() + self.timeout
                     return
@@ -245,7 +265,8 @@ class Cluster:
                         raise self._trouble([failure], self.timeout) from error
                     round_.failed(failure)
                 finally:
-                    call.cancel()
+                    if call is not None:
+                        call.cancel()
             self._pause_or_raise(round_, deadline)
 
     def converse(
@@ -288,8 +309,14 @@ class Cluster:
         def told(error: grpc.RpcError) -> Trouble:
             return self._trouble([failure_of(endpoint, error)], self.timeout)
 
-        call = rpc(self._reached.stub(endpoint))
-        conversation = opened(lambda hearing: call(hearing), said, seconds, told)
+        stub = self._reached.stub(endpoint)
+        try:
+            bound, seconds = bounded(stub, seconds, self.clock)
+        except grpc.RpcError as error:
+            raise NotTaken(error, silent=False) from error
+        conversation = opened(
+            lambda hearing: rpc(stub)(hearing, metadata=bound), said, seconds, told
+        )
         self._first = endpoint
         return conversation
 

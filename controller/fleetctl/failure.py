@@ -14,7 +14,13 @@ NOT_LEADER = "NOT_LEADER"
 # The leader went while it worked on a call.
 LEADER_GONE = "LEADER_GONE"
 
+# It came later than it was waited for, or another controller leads by now: nothing was begun.
+LATE = "LATE"
+
 _DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
+# How it words that a handshake was ended here, after 20 s without a word from the other end: the
+# kernel accepts connections for a process that is stopped.
+_SPEECHLESS = re.compile(r"endpoint closing", re.IGNORECASE)
 _NOBODY_THERE = re.compile(r"connection refused", re.IGNORECASE)
 # How gRPC words that there was no connection to send anything on.
 _NEVER_CONNECTED = re.compile(
@@ -43,23 +49,26 @@ class Failure:
     message: str
     reason: str
     leader: str = ""
+    sent: bool = True  # False: it is certain that the call itself was never made
 
     @property
     def elsewhere(self) -> bool:
         """Whether another replica may still answer."""
         silent = self.code in _SILENT and self.reason in _OF_CONTROLLERS
-        return silent or self.reason == NOT_LEADER
+        return silent or self.reason in (NOT_LEADER, LATE)
 
     @property
     def passing(self) -> bool:
         """Whether the same may soon be answered, by another leader."""
-        return self.reason in (NOT_LEADER, LEADER_GONE)
+        return self.reason in (NOT_LEADER, LEADER_GONE, LATE)
 
     @property
     def untouched(self) -> bool:
         """Whether it is certain that nothing was begun."""
+        if not self.sent:
+            return True
         if self.reason:
-            return self.reason in (NOT_LEADER, "STORE_UNAVAILABLE")
+            return self.reason in (NOT_LEADER, LATE, "STORE_UNAVAILABLE")
         unsent = self.code is grpc.StatusCode.UNAVAILABLE
         return unsent and bool(_NEVER_CONNECTED.search(self.message))
 
@@ -111,6 +120,10 @@ def most_telling(failures: list[Failure]) -> Failure:
 def _unavailable(failure: Failure, where: str) -> Trouble:
     if failure.reason:
         return Unavailable(failure.message, reason=failure.reason)
+    if _SPEECHLESS.search(failure.message):
+        return Unavailable(
+            f"the controller at {where} takes connections and says nothing: it may be stopped"
+        )
     if _DISTRUST.search(failure.message):
         return Unreachable(
             f"not allowed: {where} and these certificates do not trust each other; are they of "

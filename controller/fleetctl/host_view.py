@@ -7,6 +7,7 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleetctl.leaving_view import draining_json, left_text
 from fleetctl.outcome import printable
 from fleetctl.output import duration, number, table
 
@@ -122,6 +123,7 @@ def detail_json(detail: cluster.HostDetail) -> dict[str, Any]:
             }
             for one in detail.orphans
         ],
+        "drain": draining_json(detail),
     }
 
 
@@ -162,6 +164,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("running", number(one.running)),
         ("failed", number(one.failed)),
         ("duplicates", f"{number(one.duplicates)} that others hold" if one.duplicates else ""),
+        ("drain", left_text(detail.drain) if detail.HasField("drain") else ""),
         ("quarantine", one.quarantine),
         ("link", one.link_error),
     ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.outcome import printable
 from fleetctl.output import counted, number
 
 
@@ -14,10 +16,29 @@ def drain_json(host: str, progress: cluster.DrainProgress, outcome: str) -> dict
         "outcome": outcome,
         "moved": progress.moved,
         "left": progress.left,
+        **_where_it_is(progress),
+        "done": progress.done,
+    }
+
+
+def drain_status_json(one: cluster.DrainStatus) -> dict[str, Any]:
+    """As a status has it: of one host that is not empty."""
+    return {"host": one.host, "left": one.progress.left, **_where_it_is(one.progress)}
+
+
+def draining_json(detail: cluster.HostDetail) -> dict[str, Any] | None:
+    """As a host has it; None for one that is not draining."""
+    if not detail.HasField("drain"):
+        return None
+    return {"left": detail.drain.left, **_where_it_is(detail.drain), "done": detail.drain.done}
+
+
+def _where_it_is(progress: cluster.DrainProgress) -> dict[str, Any]:
+    return {
         "moving": progress.moving,
+        "releasing": progress.releasing,
         "unplaced": progress.unplaced,
         "message": progress.message or None,
-        "done": progress.done,
     }
 
 
@@ -42,13 +63,30 @@ def drain_question(host: str, plan: cluster.DrainProgress) -> str:
 
 def drain_line(host: str, progress: cluster.DrainProgress) -> str:
     """h1: 120 moved, 130 left, 64 of them moving."""
-    parts = [f"{number(progress.moved)} moved", f"{number(progress.left)} left"]
+    if progress.done:
+        return f"{host}: {number(progress.moved)} moved, 0 left"
+    return f"{host}: {number(progress.moved)} moved, {left_text(progress)}"
+
+
+def left_text(progress: cluster.DrainProgress) -> str:
+    """130 left, 64 of them moving, 12 to be let go by the host; and what stands in the way."""
+    if progress.done:
+        return "empty: it may be removed, or drained no more"
+    parts = [f"{number(progress.left)} left"]
     if progress.moving:
         parts.append(f"{number(progress.moving)} of them moving")
+    if progress.releasing:
+        parts.append(f"{number(progress.releasing)} of those to be let go here")
     if progress.unplaced and not progress.message:
         parts.append(f"{number(progress.unplaced)} fit nowhere")
-    text = f"{host}: {', '.join(parts)}"
-    return f"{text}; {progress.message}" if progress.message else text
+    return printable("; ".join([", ".join(parts), *filter(None, [progress.message])]))
+
+
+def drain_lines(response: cluster.StatusResponse) -> Iterable[str]:
+    """One for each host of the answer that is not empty, and one for the others."""
+    yield from (f"{one.host}: {left_text(one.progress)}" for one in response.drains)
+    if more := response.more_drains:
+        yield f"{counted(more, 'more host')}: 'fleetctl hosts list --draining'"
 
 
 def drained_text(host: str, progress: cluster.DrainProgress) -> str:

@@ -13,13 +13,14 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.leaving_view import drain_lines
 from fleetctl.loss_view import breaker_text
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number
 from fleetctl.progress import Progress
 from fleetctl.rollout_view import rollout_text
 from fleetctl.screen import drawn
-from fleetctl.status_view import remarks_of, states_of, unplaced_text, verdict
+from fleetctl.status_view import remarks_of, settling_text, states_of, unplaced_text, verdict
 
 REFRESH_PER_SECOND = 10
 MAX_BAR = 100
@@ -112,6 +113,8 @@ class LiveStatus:
         lines: list[Text] = []
         if self._response.HasField("freeze"):
             lines += [Text(FROZEN, style="bold red"), Text("")]
+        if settling := settling_text(self._response):
+            lines += [Text(settling, style="yellow"), Text("")]
         for status in self._response.fleets:
             word, colour = verdict(status)
             lines += [
@@ -125,6 +128,7 @@ class LiveStatus:
         if not self._response.fleets:
             lines += [Text("no fleets", style="bright_black"), Text("")]
         lines.append(_hosts(self._response))
+        lines += [Text(f"! drain {one}", style="yellow") for one in drain_lines(self._response)]
         if text := breaker_text(self._response):
             lines.append(Text(f"! breaker {text}", style="red"))
         if self._lost:

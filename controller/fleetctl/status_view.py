@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.leaving_view import drain_lines, drain_status_json
 from fleetctl.loss_view import breaker_json, breaker_text
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
@@ -53,6 +54,9 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "generations": only["generations"] if only else [],
         "breaker": breaker_json(response),
         "freeze": freeze_json(response),
+        "settling": settling_json(response),
+        "drains": [drain_status_json(one) for one in response.drains],
+        "more_drains": response.more_drains,
         "durable": response.durable,
         "read_only": response.read_only or None,
         "as_of_seconds": round(response.as_of_seconds, 3) if response.read_only else None,
@@ -84,6 +88,31 @@ def freeze_lines(response: cluster.StatusResponse) -> Iterable[str]:
     ahead, unseen = number(freeze.hosts_ahead), number(freeze.hosts_unseen)
     yield f"  hosts        {ahead} ahead of the store, {unseen} not heard"
     yield "  what to do   fleetctl recover --plan"
+
+
+def settling_json(response: cluster.StatusResponse) -> dict[str, Any] | None:
+    """None once the leader knows of all hosts what can be known."""
+    if not response.HasField("settling"):
+        return None
+    one = response.settling
+    return {
+        "controller": one.replica,
+        "seconds": round(one.seconds, 3),
+        "heard": one.heard,
+        "hosts": one.hosts,
+    }
+
+
+def settling_text(response: cluster.StatusResponse) -> str:
+    """controller-2 has led for 1.2 s and heard 310 of 448 hosts; empty once it has."""
+    if not response.HasField("settling"):
+        return ""
+    one = response.settling
+    return printable(
+        f"{one.replica} has led for {one.seconds:.1f} s and heard {number(one.heard)} of "
+        f"{counted(one.hosts, 'host')}; VMs of the others are shown as unknown until it has, and "
+        "go on"
+    )
 
 
 def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
@@ -158,6 +187,8 @@ def status_text(response: cluster.StatusResponse) -> str:
         blocks = ["No fleets. Make one with 'fleetctl apply -f FILE'."]
     if frozen := "\n".join(freeze_lines(response)):
         blocks.insert(0, frozen)
+    if settling := settling_text(response):
+        blocks.insert(0, click.style(settling, fg="yellow"))
     blocks.append("\n".join(_host_lines(response)))
     return "\n\n".join(blocks)
 
@@ -263,6 +294,7 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     age = duration(response.oldest_report_seconds)
     yield f"  converged    {number(hosts.converged)} of {number(hosts.live)} live"
     yield f"  oldest news  {age} ago"
+    yield from (f"  drain        {line}" for line in drain_lines(response))
     if text := breaker_text(response):
         yield f"  breaker      {click.style(text, fg='red')}"
     if not response.durable:

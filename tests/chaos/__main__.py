@@ -44,7 +44,9 @@ def run(folder: Path, hosts: int, seconds: float, seed: int) -> Outcome:
     processes = max(2, -(-hosts // HOSTS_A_PROCESS))
     with (
         wired() as net,
-        ReplicatedCluster(folder, hosts, PER_HOST, processes, wiring=net, lease_seconds=6) as under,
+        ReplicatedCluster(
+            folder, hosts, PER_HOST, processes, wiring=net, lease_seconds=6, etcd_tls=True
+        ) as under,
     ):
         began = time.monotonic()
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from fleet.transport import Identity, Refusal, Role, peer_of
+from fleet.transport import BEFORE_METADATA, Identity, Refusal, Role, peer_of
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
 from tests.certificates import identity
@@ -20,7 +20,7 @@ METHODS = (
     "ListImages", "ImportImage", "DeleteImage", "History", "Recover",
     "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
 )  # fmt: skip
-STREAMS = ("Backup",)
+STREAMS = ("Backup", "Drain")
 
 Script = Callable[[Any], Any] | Refusal
 
@@ -39,6 +39,9 @@ class ControllerDouble:
         self.watched = threading.Event()
         # What Console yields, given what comes in.
         self.console: Callable[[Iterator[Any]], Iterator[Any]] | Refusal | None = None
+        # The leader's clock, where it knows of bounds; and the bounds that changes came with.
+        self.instant: cluster.InstantResponse | None = None
+        self.bounds: list[str] = []
         # What Top yields before the call ends.
         self.samples: list[cluster.ClusterTopSample | Refusal] = []
         # What other methods with a stream of answers yield before the call ends.
@@ -97,6 +100,7 @@ class ControllerDouble:
 
         methods: dict[str, Any] = {name: method(name) for name in METHODS}
         methods |= {name: stream(name) for name in STREAMS}
+        methods["Instant"] = lambda _, request, context: double._instant(context)
         methods |= {"WatchStatus": watch, "Console": console, "Top": top}
         kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
@@ -104,6 +108,8 @@ class ControllerDouble:
 
     def _answer(self, name: str, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append((name, request))
+        told: Any = context.invocation_metadata()
+        self.bounds += [str(value) for key, value in told if key == BEFORE_METADATA]
         names: Any = context.auth_context()
         if peer := peer_of(names):
             self.peers.add(str(peer))
@@ -112,6 +118,13 @@ class ControllerDouble:
         if isinstance(script, Refusal):
             self._refuse(script, context)
         return script(request) if callable(script) else None
+
+    def _instant(self, context: grpc.ServicerContext) -> cluster.InstantResponse:
+        """As an older controller, unless `instant` is set."""
+        if self.instant is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+            raise AssertionError("abort returned")
+        return self.instant
 
     def _watch(
         self, request: Any, context: grpc.ServicerContext

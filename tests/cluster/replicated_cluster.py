@@ -12,14 +12,16 @@ import grpc
 from fleet.etcd import rpc_pb2 as rpc
 from fleet.etcd.rpc_pb2_grpc import KVStub
 from fleet.ranges import IndexSet, parse_ranges
-from fleet.transport import Role
+from fleet.transport import Identity, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.store.codec import decode
 from fleet_controller.store.keys import LEADER
+from fleetctl.certs import Authority, write_identity
 from fleetctl.connection import Cluster
 from fleetctl.contexts import ClusterContext
+from fleetctl.sandbox.identities import files_of
 from tests.certificates import issue
 from tests.cluster.daemons import Controller, Daemon, Hollow, channel_to, eventually, stub_for
 from tests.cluster.etcd_process import etcd_binary, free_ports
@@ -42,23 +44,48 @@ class Loopback:
 
 
 class EtcdMember(Daemon):
-    """One of several; `peers` are all of them with the addresses of their peer ports."""
+    """One of several; `peers` are all of them with the addresses of their peer ports. With an
+    authority it speaks to clients and peers as in deploy/settings/etcd.env."""
 
-    def __init__(self, name: str, folder: Path, client: str, peer: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, client: str, peer: str, authority: Authority | None = None
+    ) -> None:
         super().__init__(name, folder)
         self.client = client
-        self.peer = f"http://{peer}"
+        self._scheme = "https" if authority else "http"
+        self.peer = f"{self._scheme}://{peer}"
         self.peers = ""
+        self._tls = self._secured(authority, peer) if authority else ()
 
     def begin(self) -> None:
+        client = f"{self._scheme}://{self.client}"
         self.launch(
             etcd_binary(), f"--name={self.name}", f"--data-dir={self.folder / 'data'}",
-            f"--listen-client-urls=http://{self.client}",
-            f"--advertise-client-urls=http://{self.client}",
+            f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
             f"--listen-peer-urls={self.peer}", f"--initial-advertise-peer-urls={self.peer}",
             f"--initial-cluster={self.peers}", "--initial-cluster-token=replicated",
-            "--log-level=warn", "--logger=zap",
+            "--log-level=warn", "--logger=zap", *self._tls,
         )  # fmt: skip
+
+    def _secured(self, authority: Authority, peer: str) -> tuple[str, ...]:
+        names = (peer.rpartition(":")[0], "127.0.0.1")
+        ca, certificate, key = files_of(etcd_identity(authority, self.folder, self.name, names))
+        return tuple(
+            option
+            for kind in ("", "peer-")
+            for option in (
+                f"--{kind}client-cert-auth", f"--{kind}trusted-ca-file={ca}",
+                f"--{kind}cert-file={certificate}", f"--{kind}key-file={key}",
+            )
+        )  # fmt: skip
+
+
+def etcd_identity(authority: Authority, folder: Path, name: str, names: Sequence[str]) -> Path:
+    """A certificate for both ends of a connection to etcd, in a folder below that one."""
+    issued = authority.issue_server(name, names)
+    held = Identity(authority.certificate, issued.certificate, issued.key)
+    write_identity(folder / "identity", held)
+    return folder / "identity"
 
 
 Part = EtcdMember | Controller | Hollow
@@ -76,9 +103,16 @@ class ReplicatedCluster:
         members: int = 3,
         wiring: Wiring | None = None,
         lease_seconds: int = 3,
+        etcd_tls: bool = False,
     ) -> None:
+        """`etcd_tls`: an authority of etcd's own, which has signed the members and one client."""
         self.live = hosts
         self._wiring = wiring or Loopback()
+        self._etcd_authority = Authority.create("Test etcd") if etcd_tls else None
+        self._etcd_client: Path | None = None
+        if self._etcd_authority:
+            client = folder / "etcd-client"
+            self._etcd_client = etcd_identity(self._etcd_authority, client, "megafleet", ())
         self._lease_seconds = lease_seconds
         self.members = [self._member(f"etcd-{n}", folder) for n in range(1, members + 1)]
         for member in self.members:
@@ -134,7 +168,9 @@ class ReplicatedCluster:
     def _member(self, name: str, folder: Path) -> EtcdMember:
         address, within = self._wiring.place(name)
         client, peer = free_ports(2)
-        member = EtcdMember(name, folder / name, f"{address}:{client}", f"{address}:{peer}")
+        member = EtcdMember(
+            name, folder / name, f"{address}:{client}", f"{address}:{peer}", self._etcd_authority
+        )
         member.within = within
         return member
 
@@ -143,6 +179,7 @@ class ReplicatedCluster:
         made = Controller(folder / name, store, name, f"{address}:{free_ports(1)[0]}")
         made.within = within
         made.lease_seconds = self._lease_seconds
+        made.store_identity = self._etcd_client
         return made
 
     def _hollow(self, name: str, folder: Path, first: int, last: int, per_host: int) -> Hollow:
@@ -248,11 +285,17 @@ class ReplicatedCluster:
     def _range(self, request: rpc.RangeRequest) -> rpc.RangeResponse | None:
         for member in self.members:
             try:
-                with grpc.insecure_channel(member.client) as channel:
+                with self._channel_to(member) as channel:
                     return KVStub(channel).Range(request, timeout=2.0)
             except grpc.RpcError:
                 continue
         return None
+
+    def _channel_to(self, member: EtcdMember) -> grpc.Channel:
+        if self._etcd_client is None:
+            return grpc.insecure_channel(member.client)
+        credentials = Identity.load(self._etcd_client).for_channel()
+        return grpc.secure_channel(member.client, credentials)
 
     def check(self, fleet: str, total: int) -> None:
         """Of a fleet that has converged: what runs is what was asked for and what etcd says."""

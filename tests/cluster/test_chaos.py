@@ -18,7 +18,9 @@ def test_a_cluster_is_as_asked_after_kills_stops_and_cuts(tmp_path: Path) -> Non
     said: list[str] = []
     with (
         wired() as net,
-        ReplicatedCluster(tmp_path, hosts=24, per_host=20, processes=3, wiring=net) as under,
+        ReplicatedCluster(
+            tmp_path, hosts=24, per_host=20, processes=3, wiring=net, etcd_tls=True
+        ) as under,
     ):
         ordeal = Ordeal(under, net, SEED, most=24 * 20, say=said.append)
         ordeal.prepare()

@@ -70,6 +70,51 @@ def test_status_as_text(fleetctl: Fleetctl, controller: ControllerDouble) -> Non
     )
 
 
+def test_status_of_a_new_leader_says_what_it_does_not_know_yet(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = status()
+    answer.settling.CopyFrom(
+        cluster.SettlingStatus(replica="controller-2", seconds=1.23, heard=310, hosts=448)
+    )
+    controller.on("Status", answer)
+    assert fleetctl("status").out.startswith(
+        "controller-2 has led for 1.2 s and heard 310 of 448 hosts; VMs of the others are shown "
+        "as unknown until it has, and go on\n\nspv  1,000 VMs wanted"
+    )
+    assert fleetctl("status", "-o", "json").json["settling"] == {
+        "controller": "controller-2", "seconds": 1.23, "heard": 310, "hosts": 448
+    }  # fmt: skip
+
+
+def test_status_says_how_far_drains_are_and_what_keeps_them(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = status()
+    answer.more_drains = 11
+    answer.drains.add(
+        host="h1",
+        progress=cluster.DrainProgress(
+            left=9, moving=5, releasing=2, unplaced=4, message="4 VMs fit nowhere: \x1b[2J"
+        ),
+    )
+    controller.on("Status", answer)
+    said = fleetctl("status").out
+    assert (
+        "  drain        h1: 9 left, 5 of them moving, 2 of those to be let go here; "
+        "4 VMs fit nowhere: \\x1b[2J\n"
+        "  drain        11 more hosts: 'fleetctl hosts list --draining'\n"
+    ) in said
+    told = fleetctl("status", "-o", "json").json
+    assert told["more_drains"] == 11
+    assert told["drains"] == [
+        {
+            "host": "h1", "left": 9, "moving": 5, "releasing": 2, "unplaced": 4,
+            "message": "4 VMs fit nowhere: \x1b[2J",
+        }
+    ]  # fmt: skip
+
+
 def test_status_as_json_has_all_that_scripts_may_rely_on(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:
@@ -299,6 +344,19 @@ def test_one_host(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
 
 
 RANGE_300 = types.IndexRange(start=300, stop=301)
+
+
+def test_hosts_are_filtered_by_what_was_said_of_them(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=[host(1)], matching=1))
+    for option in ("--cordoned", "--draining", "--quarantined"):
+        assert fleetctl("hosts", "list", option).code == 0
+    assert controller.asked("ListHosts") == [
+        cluster.ListHostsRequest(limit=100, cordoned_only=True),
+        cluster.ListHostsRequest(limit=100, draining_only=True),
+        cluster.ListHostsRequest(limit=100, quarantined_only=True),
+    ]
 
 
 def test_cordon_and_uncordon(fleetctl: Fleetctl, controller: ControllerDouble) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
-from fleet.transport import Role
+from fleet.transport import Role, detail_of
 from fleet.v1 import cluster_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment
@@ -73,6 +74,15 @@ def test_a_drain_without_waiting_goes_on_by_itself(
     cluster.check("spv", 240)
 
 
+def test_who_only_watches_a_drain_drains_nothing(cluster: SmallCluster, fleetctl: Fleetctl) -> None:
+    cluster.apply()
+    cluster.scale_and_wait(240)
+    with pytest.raises(grpc.RpcError) as error:
+        list(cluster.stub.Drain(wire.DrainRequest(host=HOST, watch_only=True), timeout=30))
+    assert detail_of(error.value).reason == "DRAIN_CANCELLED"
+    assert cluster.status().hosts.draining == 0
+
+
 def test_a_drain_that_cannot_end_says_why_and_that_it_goes_on(
     cluster: SmallCluster, fleetctl: Fleetctl
 ) -> None:
@@ -80,9 +90,29 @@ def test_a_drain_that_cannot_end_says_why_and_that_it_goes_on(
     cluster.scale_and_wait(24 * 40)
     said = fleetctl("hosts", "drain", HOST, "--yes", "--timeout", "3")
     assert said.code == 3, said
-    assert "40 VMs fit on no other host and stay where they are" in said.err
+    why = "40 VMs fit on no other host and stay where they are: 23 hosts are full at 40 each"
+    assert why in said.err
+    assert why in fleetctl("hosts", "show", HOST).out
+    assert f"drain        {HOST}: 40 left; {why}" in fleetctl("status").out
+    assert fleetctl("status", "-o", "json").json["drains"][0]["unplaced"] == 40
+    told = fleetctl("hosts", "list", "--draining", "-o", "json").json
+    assert ([one["host"] for one in told["hosts"]], told["matching"]) == ([HOST], 1)
     assert "it goes on" in said.err
     cluster.check("spv", 24 * 40)
+
+
+def test_vms_that_there_are_not_are_named_and_nothing_is_done_to_the_others(
+    cluster: SmallCluster, fleetctl: Fleetctl
+) -> None:
+    cluster.apply()
+    cluster.scale_and_wait(24)
+    for plan in ((), ("--plan",)):
+        said = fleetctl("vms", "stop", "--index", "22-25,99", "--yes", *plan)
+        assert (said.code, said.out) == (1, "")
+        assert said.err == (
+            "fleetctl: fleet spv has VMs 0 to 23: there is no 24-25,99; nothing was done to any\n"
+        )
+    assert cluster.fleet().powered_off == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +12,12 @@ import grpc
 import pytest
 
 from fleet.transport import Refusal, Role
+from fleet.v1 import cluster_pb2 as wire
 from fleetctl.certs import Authority, write_identity
 from fleetctl.contexts import ClusterContext, editing
+from fleetctl.failure import Failure, trouble
 from tests.certificates import authority, issue
-from tests.cluster.controller_double import ControllerDouble, status
+from tests.cluster.controller_double import ControllerDouble, accepted, status
 from tests.cluster.fleetctl_process import Fleetctl
 
 
@@ -199,7 +202,65 @@ def test_proxies_of_the_machine_are_not_used(
     assert Fleetctl(tmp_path, (controller.endpoint,), alice)("status").code == 0  # fmt: skip
 
 
-def test_a_change_without_an_answer_may_still_be_carried_out(tmp_path: Path, alice: Path) -> None:
+def test_a_change_without_an_answer_may_have_been_carried_out(
+    tmp_path: Path, alice: Path, controller: ControllerDouble
+) -> None:
+    never = threading.Event()
+    controller.on("Scale", lambda request: never.wait(20) and accepted())
+    fleetctl = Fleetctl(tmp_path, (controller.endpoint,), alice)
+    said = fleetctl("scale", "--total", "1", "--request-timeout", "0.5")
+    never.set()
+    assert said.code == 4
+    assert said.err == (
+        f"fleetctl: no answer from {controller.endpoint} within 0.5 s; it may have been done all "
+        "the same, see 'fleetctl history'\n"
+    )
+
+
+def test_a_change_says_until_when_it_is_waited_for(
+    tmp_path: Path, alice: Path, controller: ControllerDouble
+) -> None:
+    controller.instant = wire.InstantResponse(leadership="c1 1.7", seconds=5000.0)
+    controller.on("Scale", accepted())
+    fleetctl = Fleetctl(tmp_path, (controller.endpoint,), alice)
+    said = fleetctl("scale", "--total", "1000", "--no-wait", "--request-timeout", "20")
+    assert said.code == 0
+    (told,) = controller.bounds
+    seconds, _, leadership = told.partition(" ")
+    assert leadership == "c1 1.7" and 5000.0 < float(seconds) <= 5020.0
+
+
+def test_a_change_that_came_late_is_asked_for_again_with_a_new_bound(
+    tmp_path: Path, alice: Path, controller: ControllerDouble
+) -> None:
+    """Another controller leads by now."""
+    controller.instant = wire.InstantResponse(leadership="c1 1.7", seconds=5000.0)
+    late = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "LATE", "asked of another one")
+    controller.refusing("Scale", late, times=1)
+    controller.on("Scale", accepted())
+    fleetctl = Fleetctl(tmp_path, (controller.endpoint,), alice)
+    assert fleetctl("scale", "--total", "1000", "--no-wait").code == 0
+    assert len(controller.bounds) == 2
+
+
+def test_a_drain_that_is_followed_over_a_failover_is_asked_for_once(
+    tmp_path: Path, alice: Path, controller: ControllerDouble
+) -> None:
+    """Somebody else may have cancelled it meanwhile, by the next leader."""
+    with ControllerDouble() as other:
+        leaves = Refusal(grpc.StatusCode.UNAVAILABLE, "NOT_LEADER", "it leads no more")
+        controller.streams["Drain"] = [wire.DrainProgress(left=9), leaves]
+        other.streams["Drain"] = [wire.DrainProgress(left=3), wire.DrainProgress(done=True)]
+        endpoints = (controller.endpoint, other.endpoint)
+        said = Fleetctl(tmp_path, endpoints, alice)("hosts", "drain", "h1", "--yes")
+        assert said.code == 0, said
+        assert controller.asked("Drain") == [wire.DrainRequest(host="h1")]
+        assert other.asked("Drain") == [wire.DrainRequest(host="h1", watch_only=True)]
+
+
+def test_a_change_that_no_controller_was_asked_for_is_certain_not_to_be_made(
+    tmp_path: Path, alice: Path
+) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -207,10 +268,7 @@ def test_a_change_without_an_answer_may_still_be_carried_out(tmp_path: Path, ali
         fleetctl = Fleetctl(tmp_path, (endpoint,), alice)
         said = fleetctl("scale", "--total", "1", "--request-timeout", "0.5")
     assert said.code == 4
-    assert said.err == (
-        f"fleetctl: no answer from {endpoint} within 0.5 s; the change may still be carried out, "
-        f"see 'fleetctl status'\n"
-    )
+    assert said.err == (f"fleetctl: no answer from {endpoint} within 0.5 s; nothing was changed\n")
 
 
 def test_a_name_that_resolves_to_nothing(tmp_path: Path, alice: Path) -> None:
@@ -218,3 +276,17 @@ def test_a_name_that_resolves_to_nothing(tmp_path: Path, alice: Path) -> None:
     said = fleetctl("status", "--request-timeout", "20")
     assert said.code == 4 and said.err.count("\n") == 1
     assert "controller.invalid:7440" in said.err
+
+
+def test_a_controller_that_is_stopped_is_not_taken_for_one_that_distrusts() -> None:
+    """What gRPC says after 20 s of a handshake with a socket that nobody reads."""
+    said = (
+        "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:7440: "
+        "Handshake read failed (Endpoint closing)"
+    )
+    failure = Failure("127.0.0.1:7440", grpc.StatusCode.UNAVAILABLE, said, "")
+    assert failure.untouched
+    told = trouble([failure], 30.0)
+    assert told.message == (
+        "the controller at 127.0.0.1:7440 takes connections and says nothing: it may be stopped"
+    )

@@ -145,7 +145,7 @@ def test_a_cordoned_host_keeps_what_it_has_and_gets_nothing_more(cluster: SmallC
     cluster.check("spv", HOSTS * 20)
     with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "BEYOND_CAPACITY") as said:
         cluster.scale(CAPACITY)
-    assert "1 more are cordoned, draining or out of reach" in said[0]
+    assert "1 more is cordoned, draining or out of reach" in said[0]
     cluster.scale(CAPACITY, partial=True)
     eventually(lambda: cluster.fleet().unplaced == PER_HOST - 5, "all that fits is placed")
     cluster.assert_division("spv", CAPACITY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -352,7 +351,6 @@ def test_a_controller_waits_for_an_etcd_that_is_not_there_yet(tmp_path: Path) ->
         assert not ready.exists()
         cluster.etcd.start()
         eventually(lambda: waiting.must_run() and ready.exists(), "it serves")
-        waiting.signal(signal.SIGTERM)
         assert waiting.stop() == 0
     finally:
         waiting.kill()

@@ -173,9 +173,13 @@ def test_hosts_are_listed_by_pages_and_filters() -> None:
         rest = host_answers.hosts(leader.reign, request)
         assert ([h.id for h in rest.hosts], rest.next_cursor) == (["h3"], "")
         await leader.operations.cordon("h2", True, ME)
+        await leader.upkeep.drain("h1", ME)
         for asked, found in (
             (cluster.ListHostsRequest(selector={"zone": "1"}), ["h1"]),
             (cluster.ListHostsRequest(cordoned_only=True), ["h2"]),
+            (cluster.ListHostsRequest(draining_only=True), ["h1"]),
+            (cluster.ListHostsRequest(draining_only=True, cordoned_only=True), []),
+            (cluster.ListHostsRequest(quarantined_only=True), []),
             (cluster.ListHostsRequest(health=cluster.HOST_HEALTH_LOST), []),
         ):
             assert [h.id for h in host_answers.hosts(leader.reign, asked).hosts] == found

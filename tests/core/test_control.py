@@ -6,15 +6,21 @@ import msgspec
 import pytest
 
 from fleet.ranges import IndexSet, parse_ranges
-from fleet_controller.core.changes import Refused
-from fleet_controller.core.control import Action, Controlled, check_token, control
+from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.control import (
+    Action,
+    Controlled,
+    check_indices,
+    check_token,
+    control,
+)
 from fleet_controller.core.departures import (
     check_forsakable,
     check_removable,
     forsaken,
     forsaken_count,
 )
-from fleet_controller.core.model import Assignment, Shard
+from fleet_controller.core.model import Assignment, FleetRecord, Shard
 from tests.core.moving_world import UID, World
 
 
@@ -184,3 +190,29 @@ def test_a_host_that_answers_is_not_given_up() -> None:
         check_forsakable("h0", world.view().hosts["h0"])
     world.hosts["h0"].reachable = False
     check_forsakable("h0", world.view().hosts["h0"])
+
+
+@pytest.mark.parametrize(
+    ("total", "chosen", "said"),
+    [
+        (8, "0-7", ""),
+        (8, "8", "fleet spv has VMs 0 to 7: there is no 8; nothing was done to any"),
+        (8, "3,7-9,12", "fleet spv has VMs 0 to 7: there is no 8-9,12; nothing was done to any"),
+        (0, "0", "fleet spv has no VMs: there is no 0; nothing was done to any"),
+        (
+            1,
+            "1,3,5,7,9,11,13,15-20",
+            "fleet spv has VMs 0 to 0: there is no 1,3,5,7,9,11 and 7 more; nothing was done to "
+            "any",
+        ),
+    ],
+)
+def test_nothing_is_done_to_any_where_one_of_those_chosen_is_none_of_the_fleet(
+    total: int, chosen: str, said: str
+) -> None:
+    fleet = FleetRecord("spv", UID, 1, total=total)
+    if not said:
+        return check_indices(fleet, parse_ranges(chosen))
+    with pytest.raises(Refused) as refusal:
+        check_indices(fleet, parse_ranges(chosen))
+    assert (str(refusal.value), refusal.value.reason) == (said, Reason.NO_SUCH_VM)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
-from fleet_controller.core.departures import departure, planned_departure, staged_everywhere
+from fleet_controller.core.departures import (
+    Departure,
+    departure,
+    planned_departure,
+    staged_everywhere,
+)
+from fleet_controller.core.hindrances import Circumstances, Taker, hindrance
 from tests.core.moving_world import UID, World
 
 HOSTS = 4
@@ -66,9 +73,11 @@ def test_no_more_are_staged_at_once_than_the_budget_allows() -> None:
 def test_what_fits_nowhere_stays_and_is_told() -> None:
     world = world_of(28)
     world.set_record("h0", draining=True)
-    told = 0
+    told, why = 0, ""
     for _ in range(8):
-        told = world.step().unplaced.get("h0", 0)
+        if stuck := world.step().unplaced.get("h0"):
+            told, why = stuck.count, stuck.why
+    assert why.startswith("3 hosts are full at 8 each (guests)")
     assert len(world.held("h0")) == told == 28 - 3 * 8
     assert len(world.hosts["h0"].running) == told, "and runs"
 
@@ -177,6 +186,53 @@ def test_a_plan_says_what_would_move_and_what_fits_nowhere() -> None:
     world = world_of(28)
     plan = planned_departure(world.view(), "h0")
     assert (plan.left, plan.moving, plan.unplaced) == (7, 3, 4)
+
+
+TAKER = Taker("h1", 2, "cannot be reached")
+AT_WORK = Taker("h2", 1, "")
+
+
+@pytest.mark.parametrize(
+    ("now", "seen", "why"),
+    [
+        (Departure(4, 4, 0), Circumstances(1.0, takers=[AT_WORK]), ""),
+        (Departure(4, 4, 0, 2), Circumstances(1.0), ""),
+        (Departure(4, 0, 0), Circumstances(1.0, prepared=4, most=5), ""),
+        (
+            Departure(4, 0, 0),
+            Circumstances(1.0, prepared=5, most=5),
+            "its VMs wait for those of other draining hosts: 5 are prepared at once "
+            "(--moves-at-once)",
+        ),
+        (Departure(4, 3, 0), Circumstances(1.0, prepared=5, most=5), ""),
+        (
+            Departure(4, 3, 0),
+            Circumstances(1.0, takers=[AT_WORK, TAKER]),
+            "2 VMs wait for h1, which cannot be reached",
+        ),
+        (
+            Departure(4, 3, 0, 1),
+            Circumstances(1.0, trouble="reports destroy: busy"),
+            "1 VM waits for h0 to let it go, which reports destroy: busy",
+        ),
+        (
+            Departure(9, 5, 4),
+            Circumstances(1.0, why_unplaced="3 hosts are full", takers=[TAKER] * 5),
+            "4 VMs fit on no other host and stay where they are: 3 hosts are full; "
+            "2 VMs wait for h1, which cannot be reached; "
+            "2 VMs wait for h1, which cannot be reached; "
+            "2 VMs wait for h1, which cannot be reached; 4 VMs wait for 2 more such hosts",
+        ),
+        (Departure(4, 0, 0), Circumstances(1.0, paused="changes are frozen"), "changes are frozen"),
+        (Departure(0, 0, 0), Circumstances(1.0, paused="changes are frozen"), ""),
+    ],
+)
+def test_what_keeps_a_drain_is_named_with_where_and_why(
+    now: Departure, seen: Circumstances, why: str
+) -> None:
+    world = world_of(4)
+    world.set_record("h0", draining=True)
+    assert hindrance("h0", world.view().hosts["h0"], now, seen) == why
 
 
 events = st.lists(

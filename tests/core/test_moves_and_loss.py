@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.control import Action, control
-from fleet_controller.core.departures import departure, forsaken, hindrance
+from fleet_controller.core.departures import departure, forsaken
 from fleet_controller.core.duplicates import duplicates
+from fleet_controller.core.hindrances import Circumstances, hindrance
 from fleet_controller.core.model import Assignment
 from fleet_controller.core.passes import Pass
 from tests.core.moving_world import UID, World
@@ -97,7 +98,7 @@ def test_a_draining_host_that_is_lost_keeps_what_waits_for_it_and_moves_it_when_
         world.step(most=2)
     assert world.held("h0") == leaving and len(staged_anywhere(world)) == 2
     view = world.view().hosts["h0"]
-    why = hindrance("h0", view, departure(view, {}), 400.0)
+    why = hindrance("h0", view, departure(view, {}), Circumstances(400.0))
     assert why.startswith("h0 is declared lost, and 4 VMs of fleets that wait for it stay")
     come_back(world, "h0")
     for _ in range(8):

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from random import Random
 
+import pytest
+
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
+from fleet_controller import answers, lateness
+from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
 from fleet_controller.replica import Leading
 from fleet_controller.store import keys
@@ -113,5 +116,23 @@ def test_a_deleted_fleet_is_gone_from_every_key_but_the_one_that_says_so() -> No
         left = [e.key for e in (await inner.read()).entries if uid in e.key + e.value.decode()]
         assert left == [keys.gone(uid)], "only that there was such a fleet"
         assert kinds(leader)["fleet_deleted"] == 1
+
+    play(scenario)
+
+
+def test_a_change_that_has_waited_too_long_for_another_is_not_begun() -> None:
+    async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
+        async def asked() -> None:
+            lateness.bound(leader.reign.now() + 2.0)
+            await leader.operations.scale("spv", 1_200, ME)
+
+        async with leader.reign.changing:
+            late = asyncio.create_task(asked())
+            await asyncio.sleep(2.5)
+        with pytest.raises(Refused) as refusal:
+            await late
+        assert refusal.value.reason is Reason.LATE
+        assert leader.reign.state.fleets["spv"].total == 0
+        await leader.operations.scale("spv", 12, ME)  # another call has no bound of that one
 
     play(scenario)

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     NOT_DURABLE = "NOT_DURABLE"
     CHANGES_FROZEN = "CHANGES_FROZEN"
     NOT_FROZEN = "NOT_FROZEN"
+    LATE = "LATE"
 
 
 class Refused(Exception):

@@ -65,6 +65,24 @@ def control(
     return Controlled(drafts.assignments(), meant, len(hosts), token)
 
 
+_SHOWN = 6  # ranges in a sentence
+
+
+def check_indices(fleet: FleetRecord, chosen: IndexSet) -> None:
+    """Raises Refused where any of these is none of the fleet: a slip of the hand may mean others
+    of them wrongly as well, so nothing is done to any."""
+    beyond = chosen - fleet.wanted
+    if not beyond:
+        return
+    shown = IndexSet(beyond.ranges[:_SHOWN])
+    more = f" and {len(beyond) - len(shown):,} more" if shown != beyond else ""
+    has = f"has VMs 0 to {fleet.total - 1:,}" if fleet.total else "has no VMs"
+    raise Refused(
+        Reason.NO_SUCH_VM,
+        f"fleet {fleet.name} {has}: there is no {shown}{more}; nothing was done to any",
+    )
+
+
 def check_token(controlled: Controlled, token: str) -> None:
     """Raises Refused when the plan shown is stale."""
     if token and token != controlled.token:

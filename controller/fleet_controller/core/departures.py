@@ -18,11 +18,12 @@ NO_BOUND = 2**31
 class Departure(msgspec.Struct, frozen=True):
     """VMs of one host that is drained: those it still has or is still to let go, which nobody
     waits for once it is lost; of these, those that are prepared elsewhere or are being let go; of
-    the rest, those that fit nowhere."""
+    the rest, those that fit nowhere. `releasing`: of those moving, those it is to let go."""
 
     left: int
     moving: int
     unplaced: int
+    releasing: int = 0
 
 
 def departure(host: HostView, staged: Mapping[str, IndexSet], unplaced: int = 0) -> Departure:
@@ -31,35 +32,12 @@ def departure(host: HostView, staged: Mapping[str, IndexSet], unplaced: int = 0)
     stones = () if host.record.lost else host.pending_tombstones
     releasing = sum(len(tombstone.ranges) for tombstone in stones)
     moving = moving_from(host.assignment.shards, staged) + releasing
-    return Departure(held + releasing, moving, min(unplaced, held))
+    return Departure(held + releasing, moving, min(unplaced, held), releasing)
 
 
 def is_empty(host: HostView) -> bool:
     """Whether the host has nothing any more that a drain would wait for."""
     return not departure(host, {}).left
-
-
-def hindrance(host_id: str, host: HostView, now: Departure, silent_seconds: float) -> str:
-    """What keeps a host from being empty, in one sentence; empty when nothing does.
-    `silent_seconds`: since it was heard; negative when it never was."""
-    if not now.left or not host.record.draining:
-        return ""
-    if host.record.lost:
-        return (
-            f"{host_id} is declared lost, and {now.left:,} VMs of fleets that wait for it stay: "
-            "they move when it is back; --force gives them up"
-        )
-    if not host.reachable:
-        return (
-            f"{host_id} cannot be reached (silent for {silent_seconds:.0f} s): what it has moves "
-            "when it is back, or is replaced when it is declared lost"
-        )
-    if now.unplaced:
-        return (
-            f"{now.unplaced:,} VMs fit on no other host and stay where they are: add hosts, or "
-            "scale down"
-        )
-    return ""
 
 
 def planned_departure(view: ClusterView, host_id: str) -> Departure:
@@ -71,7 +49,8 @@ def planned_departure(view: ClusterView, host_id: str) -> Departure:
     would = structs.replace(view, hosts={**view.hosts, host_id: drained})
     moves = move(would, {}, NO_BOUND)
     held = sum(len(s.ranges) for s in host.assignment.shards if not s.staged)
-    unplaced = moves.unplaced.get(host_id, 0)
+    stuck = moves.unplaced.get(host_id)
+    unplaced = stuck.count if stuck else 0
     return Departure(held, held - unplaced, unplaced)
 
 

@@ -12,6 +12,7 @@ from fleet_controller.core.dealing import by_policy, deal
 from fleet_controller.core.draft import GUEST, Tombstoner, draft_of, footprints, take, vector
 from fleet_controller.core.model import Assignment, ClusterView, Shard, Tombstone
 from fleet_controller.core.room import candidates, rooms
+from fleet_controller.core.unplaced import no_room
 
 
 class Drafts:
@@ -77,6 +78,13 @@ class Drafts:
         free = rooms(hosts, size, fleet, spec)
         shares = by_policy(spec.placement, kind.fleet, hosts, free, len(kind.ranges))
         return deal(kind, EMPTY, hosts, shares, size)[1]
+
+    def why_not(self, kind: Shard, rest: IndexSet) -> str:
+        """Why these of a shard that `add` was given fit on none."""
+        key = (kind.fleet, kind.generation)
+        spec = self._view.specs.get(key, types.FleetSpec())
+        size = self._prints.get(key, GUEST)
+        return no_room(spec, list(self._view.hosts.values()), rest, size).why
 
     def fitting(self, host: str, shard: Shard, kind: Shard) -> int:
         """How many VMs of the shard the host could have as this kind instead."""

@@ -28,12 +28,20 @@ Staged = list[tuple[str, Shard]]  # with the host that has it
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """VMs of one draining host that fit on no other: of several fleets, why those of one do."""
+
+    count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Moves:
     """Assignments that differ from the store, those of the placement included; and of each
-    draining host the VMs that fit on no other, as far as that was tried."""
+    draining host the VMs that fit on no other, as far as that was tried, and why."""
 
     assignments: Mapping[str, Assignment]
-    unplaced: Mapping[str, int] = field(default_factory=dict)
+    unplaced: Mapping[str, Stuck] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +152,21 @@ def _hand_over(view: ClusterView, drafts: Drafts, uid: str, prepared: IndexSet) 
 
 def _begin(
     view: ClusterView, drafts: Drafts, staged: Mapping[str, Staged], most: int
-) -> dict[str, int]:
+) -> dict[str, Stuck]:
     """Stage further VMs of draining hosts; how many of each found no room."""
-    unplaced: dict[str, int] = defaultdict(int)
+    unplaced: dict[str, Stuck] = {}
     for kind, shares in _leaving(view, drafts, staged).items():
         waiting = IndexSet.union_of(ranges for _, ranges in shares)
         tried = waiting.lowest(most)
         rest = drafts.add(structs.replace(kind, ranges=tried)) if tried else EMPTY
         most -= len(tried) - len(rest)
         if rest:  # then there is no room for those that were not tried either
+            why = drafts.why_not(kind, waiting - (tried - rest))
             for host, ranges in shares:
-                unplaced[host] += len(ranges - (tried - rest))
-    return {host: count for host, count in unplaced.items() if count}
+                if left := len(ranges - (tried - rest)):
+                    before = unplaced.get(host, Stuck(0, why))
+                    unplaced[host] = Stuck(before.count + left, before.why)
+    return unplaced
 
 
 def _leaving(

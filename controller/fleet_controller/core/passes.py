@@ -13,7 +13,7 @@ import msgspec
 
 from fleet_controller.core.duplicates import duplicates
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, RolloutRecord
-from fleet_controller.core.moves import move
+from fleet_controller.core.moves import Stuck, move
 from fleet_controller.core.placement import FleetPlan, place
 from fleet_controller.core.rollout import Progress, roll
 
@@ -26,7 +26,7 @@ class Pass(msgspec.Struct, frozen=True):
 
     assignments: Mapping[str, Assignment] = {}  # those that change, by host id
     plans: Mapping[str, FleetPlan] = {}  # by the fleet's name
-    unplaced: Mapping[str, int] = {}  # VMs of draining hosts that fit nowhere, by host id
+    unplaced: Mapping[str, Stuck] = {}  # VMs of draining hosts that fit nowhere, by host id
     rollouts: tuple[RolloutRecord, ...] = ()  # those that change
     fleets: Mapping[str, FleetRecord] = {}  # those that change with a rollout, by uid
     progress: Mapping[str, Progress] = {}  # of rollouts under way, by uid

@@ -12,12 +12,14 @@ from fleet_controller.core.model import Capacity, ClusterView, FleetRecord, Host
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """`hosts_needed`: how many more hosts like those here would do; 0 where more do not help."""
+    """`hosts_needed`: how many more hosts like those here would do; 0 where more do not help.
+    `why`: the end of the message, which says nothing of how many VMs."""
 
     reason: str
     indices: IndexSet
     hosts_needed: int
     message: str
+    why: str = ""
 
 
 def explain(
@@ -40,50 +42,41 @@ def explain(
             )
         )
     if rest:
-        found.append(_no_room(spec, list(view.hosts.values()), rest, size))
+        found.append(no_room(spec, list(view.hosts.values()), rest, size))
     return tuple(found)
 
 
-def _no_room(
-    spec: types.FleetSpec, hosts: list[HostView], rest: IndexSet, size: Sequence[int]
+def no_room(
+    spec: types.FleetSpec, hosts: Sequence[HostView], rest: IndexSet, size: Sequence[int]
 ) -> Unplaced:
-    count = _vms(len(rest))
+    """Why these fit on none of the hosts. `size`: of one VM."""
+
+    def unplaced(reason: str, why: str, needed: int = 0) -> Unplaced:
+        verb = "fit nowhere" if reason in ("capacity", "per_host") else "cannot be placed"
+        return Unplaced(reason, rest, needed, f"{_vms(len(rest))} {verb}: {why}", why)
+
     if not hosts:
-        return Unplaced(
-            "no_hosts", rest, 0, f"{count} cannot be placed: no host has announced itself"
-        )
+        return unplaced("no_hosts", "no host has announced itself")
     selected = [host for host in hosts if _selected(host, spec.placement)]
     if not selected:
         wanted = ", ".join(f"{k}={v}" for k, v in sorted(spec.placement.selector.items()))
-        return Unplaced(
-            "selector", rest, 0, f"{count} cannot be placed: no host is labelled {wanted}"
-        )
+        return unplaced("selector", f"no host is labelled {wanted}")
     open_hosts = [host for host in selected if not _is_shut(host)]
     if not open_hosts:
-        return Unplaced(
-            "cordoned", rest, 0,
-            f"{count} cannot be placed: all {len(selected):,} hosts are cordoned, draining, "
-            "lost or in quarantine",
-        )  # fmt: skip
+        none = f"all {len(selected):,} hosts are cordoned, draining, lost or in quarantine"
+        return unplaced("cordoned", none)
     reachable = [host for host in open_hosts if host.reachable]
     if not reachable:
-        return Unplaced(
-            "unreachable", rest, 0,
-            f"{count} cannot be placed: none of {len(open_hosts):,} hosts can be reached",
-        )  # fmt: skip
+        return unplaced("unreachable", f"none of {len(open_hosts):,} hosts can be reached")
     sizes = sorted(_whole(host.record.capacity, spec, size) for host in reachable)
     typical, binding = sizes[len(sizes) // 2]
     needed = -(-len(rest) // typical) if typical else 0
-    more = f"; {needed:,} more hosts like these would do" if needed else ""
+    more = f"; {_counted(needed, 'more host')} like these would do" if needed else ""
     shut = len(selected) - len(reachable)
-    aside = f" ({shut:,} more are cordoned, draining or out of reach)" if shut else ""
-    return Unplaced(
-        "per_host" if binding == "per_host" else "capacity",
-        rest,
-        needed,
-        f"{count} fit nowhere: {len(reachable):,} hosts are full at {typical:,} each "
-        f"({binding}){aside}{more}",
-    )
+    aside = f" ({shut:,} more {_are(shut)} cordoned, draining or out of reach)" if shut else ""
+    whole = f"{_counted(len(reachable), 'host')} {_are(len(reachable))}"
+    full = f"{whole} full at {typical:,} each ({binding}){aside}{more}"
+    return unplaced("per_host" if binding == "per_host" else "capacity", full, needed)
 
 
 def _is_shut(host: HostView) -> bool:
@@ -109,4 +102,12 @@ def _whole(capacity: Capacity, spec: types.FleetSpec, size: Sequence[int]) -> tu
 
 
 def _vms(count: int) -> str:
-    return f"{count:,} VM" + ("" if count == 1 else "s")
+    return _counted(count, "VM")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -35,7 +35,9 @@ hosts.add_command(release)
 
 @hosts.command("list")
 @click.option("--health", type=click.Choice(HEALTHS), default=None, help="Only these.")
-@click.option("--cordoned", is_flag=True, help="Only hosts that take no new VMs.")
+@click.option("--cordoned", is_flag=True, help="Only hosts that an operator keeps VMs from.")
+@click.option("--draining", is_flag=True, help="Only hosts that are drained, or empty by it.")
+@click.option("--quarantined", is_flag=True, help="Only hosts on which too many VMs failed.")
 @click.option(
     "--label",
     "labels",
@@ -55,13 +57,15 @@ def list_hosts(
     session: Session,
     health: str | None,
     cordoned: bool,
+    draining: bool,
+    quarantined: bool,
     labels: tuple[tuple[str, str], ...],
     limit: int,
     cursor: str,
     everything: bool,
 ) -> None:
-    """List hosts."""  # fmt: skip
-    filters = _Filters(health, cordoned, dict(labels))
+    """List hosts: those that all of the options hold for. Lost ones: --health lost."""
+    filters = _Filters(health, cordoned, draining, quarantined, dict(labels))
     pages = _pages(session, filters, PAGE if everything else limit, cursor)
     answers = list(pages) if everything else [next(pages)]
     found = [one for answer in answers for one in answer.hosts]
@@ -84,6 +88,8 @@ def list_hosts(
 class _Filters:
     health: str | None
     cordoned: bool
+    draining: bool
+    quarantined: bool
     labels: Mapping[str, str]
 
 
@@ -101,6 +107,8 @@ def _pages(
             limit=limit,
             selector=filters.labels,
             cordoned_only=filters.cordoned,
+            draining_only=filters.draining,
+            quarantined_only=filters.quarantined,
         )
         answer = connection.call(lambda stub: stub.ListHosts, request)
         yield answer

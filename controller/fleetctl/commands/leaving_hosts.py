@@ -121,6 +121,13 @@ def _plan_request(host: str) -> cluster.DrainRequest:
     return cluster_pb2.DrainRequest(host=host, plan_only=True)
 
 
+def _goes_on(host: str) -> cluster.DrainRequest:
+    """For whoever has asked already: somebody else may have cancelled it since."""
+    from fleet.v1 import cluster_pb2
+
+    return cluster_pb2.DrainRequest(host=host, watch_only=True)
+
+
 def _request(host: str, cancel: bool, no_wait: bool, force: bool) -> cluster.DrainRequest:
     from fleet.v1 import cluster_pb2
 
@@ -138,7 +145,8 @@ def _watch(
     last: cluster.DrainProgress | None = None
     with progress_line(json=session.json) as line:
         try:
-            for last in session.cluster.follow(lambda stub: stub.Drain, request):
+            told = session.cluster.follow(lambda stub: stub.Drain, request, then=_goes_on(host))
+            for last in told:
                 line.see(drain_line(host, last))
                 if time.monotonic() >= deadline:
                     break

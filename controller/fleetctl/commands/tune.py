@@ -38,7 +38,10 @@ def tune(
     request = cluster_pb2.HostTuneRequest(host=host, apply=apply, undo=undo, guests=guests or 0)
     with doing("tuning the host ..." if apply or undo else "reading the host's limits ..."):
         limit = session.request_timeout or TIMEOUT
-        answer = connection.call(lambda stub: stub.Tune, request, limit)
+        if apply or undo:
+            answer = connection.change(lambda stub: stub.Tune, request, again=True, timeout=limit)
+        else:
+            answer = connection.call(lambda stub: stub.Tune, request, limit)
     if session.json:
         say_json(tune_json(answer, host, wish))
     else:

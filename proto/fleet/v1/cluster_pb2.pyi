@@ -8,6 +8,13 @@ does not lead passes calls on to the one that does. Where it cannot reach it, it
 FAILED_PRECONDITION, reason NOT_LEADER, with the leader's address; and UNAVAILABLE, NOT_LEADER
 where none is known: nothing was begun either way. UNAVAILABLE, LEADER_GONE: the leader went
 before it had answered, and a change may or may not stand.
+
+A call may lie in the socket of a controller that is stopped, and be read long after whoever made
+it gave up: its deadline travels as a span, and begins anew when it is read. So any call may carry
+the metadata `fleet-before`: seconds on the leader's clock, a space, and which leadership they are
+of, both from Instant. Later than that, and under any other leadership, nothing of it is begun:
+FAILED_PRECONDITION, LATE. Without it, as from older clients, a call is carried out whenever it
+comes.
 """
 
 from collections import abc as _abc
@@ -98,6 +105,45 @@ class VersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionResponse: _TypeAlias = VersionResponse  # noqa: Y015
+
+@_typing.final
+class InstantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstantRequest: _TypeAlias = InstantRequest  # noqa: Y015
+
+@_typing.final
+class InstantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERSHIP_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    leadership: _builtins.str
+    """names the replica and its term, in printable ASCII"""
+    seconds: _builtins.float
+    """on its clock, which nobody else shares"""
+    def __init__(
+        self,
+        *,
+        leadership: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leadership", b"leadership", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstantResponse: _TypeAlias = InstantResponse  # noqa: Y015
 
 @_typing.final
 class ApplyFleetRequest(_message.Message):
@@ -668,6 +714,9 @@ class StatusResponse(_message.Message):
     FREEZE_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
     AS_OF_SECONDS_FIELD_NUMBER: _builtins.int
+    SETTLING_FIELD_NUMBER: _builtins.int
+    DRAINS_FIELD_NUMBER: _builtins.int
+    MORE_DRAINS_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -678,6 +727,8 @@ class StatusResponse(_message.Message):
     """
     as_of_seconds: _builtins.float
     """age of what a read-only answer is made from"""
+    more_drains: _builtins.int
+    """such hosts beyond those"""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
@@ -689,6 +740,16 @@ class StatusResponse(_message.Message):
     @_builtins.property
     def freeze(self) -> Global___FreezeStatus:
         """absent: changes are taken"""
+
+    @_builtins.property
+    def settling(self) -> Global___SettlingStatus:
+        """absent: every host was heard, or tried in vain"""
+
+    @_builtins.property
+    def drains(self) -> _containers.RepeatedCompositeFieldContainer[Global___DrainStatus]:
+        """Draining hosts that are not empty: the first ten, those that something keeps from it before
+        others.
+        """
 
     def __init__(
         self,
@@ -702,14 +763,74 @@ class StatusResponse(_message.Message):
         freeze: Global___FreezeStatus | None = ...,
         read_only: _builtins.str = ...,
         as_of_seconds: _builtins.float = ...,
+        settling: Global___SettlingStatus | None = ...,
+        drains: _abc.Iterable[Global___DrainStatus] | None = ...,
+        more_drains: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class SettlingStatus(_message.Message):
+    """The leader has just begun, and knows nothing yet of VMs on hosts that it has not heard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    HEARD_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    replica: _builtins.str
+    seconds: _builtins.float
+    """since it leads"""
+    heard: _builtins.int
+    hosts: _builtins.int
+    """that there are"""
+    def __init__(
+        self,
+        *,
+        replica: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+        heard: _builtins.int = ...,
+        hosts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heard", b"heard", "hosts", b"hosts", "replica", b"replica", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettlingStatus: _TypeAlias = SettlingStatus  # noqa: Y015
+
+@_typing.final
+class DrainStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    @_builtins.property
+    def progress(self) -> Global___DrainProgress:
+        """without `moved`"""
+
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        progress: Global___DrainProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainStatus: _TypeAlias = DrainStatus  # noqa: Y015
 
 @_typing.final
 class BreakerStatus(_message.Message):
@@ -917,12 +1038,16 @@ class ListHostsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     SELECTOR_FIELD_NUMBER: _builtins.int
     CORDONED_ONLY_FIELD_NUMBER: _builtins.int
+    DRAINING_ONLY_FIELD_NUMBER: _builtins.int
+    QUARANTINED_ONLY_FIELD_NUMBER: _builtins.int
     health: Global___HostHealth.ValueType
     """unspecified: all"""
     cursor: _builtins.str
     limit: _builtins.int
     """0: 1000"""
     cordoned_only: _builtins.bool
+    draining_only: _builtins.bool
+    quarantined_only: _builtins.bool
     @_builtins.property
     def selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -933,10 +1058,12 @@ class ListHostsRequest(_message.Message):
         limit: _builtins.int = ...,
         selector: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         cordoned_only: _builtins.bool = ...,
+        draining_only: _builtins.bool = ...,
+        quarantined_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned_only", b"cordoned_only", "cursor", b"cursor", "health", b"health", "limit", b"limit", "selector", b"selector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned_only", b"cordoned_only", "cursor", b"cursor", "draining_only", b"draining_only", "health", b"health", "limit", b"limit", "quarantined_only", b"quarantined_only", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1001,6 +1128,7 @@ class HostDetail(_message.Message):
     PROBLEMS_FIELD_NUMBER: _builtins.int
     ORPHANS_FIELD_NUMBER: _builtins.int
     FLEETS_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def summary(self) -> Global___HostSummary: ...
     @_builtins.property
@@ -1019,6 +1147,10 @@ class HostDetail(_message.Message):
     def orphans(self) -> _containers.RepeatedCompositeFieldContainer[_agent_pb2.Orphans]: ...
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.FleetIdentity]: ...
+    @_builtins.property
+    def drain(self) -> Global___DrainProgress:
+        """without `moved`; absent: it is not draining"""
+
     def __init__(
         self,
         *,
@@ -1031,10 +1163,11 @@ class HostDetail(_message.Message):
         problems: _abc.Iterable[_agent_pb2.Problem] | None = ...,
         orphans: _abc.Iterable[_agent_pb2.Orphans] | None = ...,
         fleets: _abc.Iterable[_types_pb2.FleetIdentity] | None = ...,
+        drain: Global___DrainProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "facts", b"facts", "reported_epoch", b"reported_epoch", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "epoch", b"epoch", "facts", b"facts", "reported_epoch", b"reported_epoch", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "orphans", b"orphans", "problems", b"problems", "reported_epoch", b"reported_epoch", "shards", b"shards", "summary", b"summary", "tombstones", b"tombstones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "orphans", b"orphans", "problems", b"problems", "reported_epoch", b"reported_epoch", "shards", b"shards", "summary", b"summary", "tombstones", b"tombstones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1709,6 +1842,7 @@ class DrainRequest(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     PLAN_ONLY_FIELD_NUMBER: _builtins.int
     NO_WAIT_FIELD_NUMBER: _builtins.int
+    WATCH_ONLY_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     force: _builtins.bool
     """without waiting for it to let go: only for a host that is lost"""
@@ -1718,6 +1852,10 @@ class DrainRequest(_message.Message):
     """one DrainProgress that says what would move"""
     no_wait: _builtins.bool
     """end once the drain stands"""
+    watch_only: _builtins.bool
+    """Tell how far it is, and ask for nothing: for whoever waits already, and has lost its leader.
+    Older controllers drain the host, as they did before.
+    """
     def __init__(
         self,
         *,
@@ -1726,10 +1864,11 @@ class DrainRequest(_message.Message):
         cancel: _builtins.bool = ...,
         plan_only: _builtins.bool = ...,
         no_wait: _builtins.bool = ...,
+        watch_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "force", b"force", "host", b"host", "no_wait", b"no_wait", "plan_only", b"plan_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "force", b"force", "host", b"host", "no_wait", b"no_wait", "plan_only", b"plan_only", "watch_only", b"watch_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1745,6 +1884,7 @@ class DrainProgress(_message.Message):
     UNPLACED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    RELEASING_FIELD_NUMBER: _builtins.int
     moved: _builtins.int
     left: _builtins.int
     moving: _builtins.int
@@ -1752,8 +1892,10 @@ class DrainProgress(_message.Message):
     unplaced: _builtins.int
     """of those left: no other host has room"""
     message: _builtins.str
-    """one sentence when something stands in the way"""
+    """what stands in the way, where something does: what, where, why"""
     done: _builtins.bool
+    releasing: _builtins.int
+    """of those moving: to be let go by the host itself"""
     def __init__(
         self,
         *,
@@ -1763,10 +1905,11 @@ class DrainProgress(_message.Message):
         unplaced: _builtins.int = ...,
         message: _builtins.str = ...,
         done: _builtins.bool = ...,
+        releasing: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "left", b"left", "message", b"message", "moved", b"moved", "moving", b"moving", "unplaced", b"unplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "left", b"left", "message", b"message", "moved", b"moved", "moving", b"moving", "releasing", b"releasing", "unplaced", b"unplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

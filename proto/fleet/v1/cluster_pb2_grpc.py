@@ -40,6 +40,11 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.VersionRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.VersionResponse.FromString,
                 _registered_method=True)
+        self.Instant = channel.unary_unary(
+                '/fleet.v1.ClusterService/Instant',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.InstantRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.InstantResponse.FromString,
+                _registered_method=True)
         self.ApplyFleet = channel.unary_unary(
                 '/fleet.v1.ClusterService/ApplyFleet',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ApplyFleetRequest.SerializeToString,
@@ -197,6 +202,13 @@ class ClusterServiceServicer(object):
 
     def Version(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Instant(self, request, context):
+        """The leader's clock, for `fleet-before`. Older controllers: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -404,6 +416,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.VersionRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.VersionResponse.SerializeToString,
             ),
+            'Instant': grpc.unary_unary_rpc_method_handler(
+                    servicer.Instant,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.InstantRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.InstantResponse.SerializeToString,
+            ),
             'ApplyFleet': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyFleet,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.ApplyFleetRequest.FromString,
@@ -582,6 +599,33 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/Version',
             fleet_dot_v1_dot_cluster__pb2.VersionRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.VersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Instant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Instant',
+            fleet_dot_v1_dot_cluster__pb2.InstantRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.InstantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,13 @@ does not lead passes calls on to the one that does. Where it cannot reach it, it
 FAILED_PRECONDITION, reason NOT_LEADER, with the leader's address; and UNAVAILABLE, NOT_LEADER
 where none is known: nothing was begun either way. UNAVAILABLE, LEADER_GONE: the leader went
 before it had answered, and a change may or may not stand.
+
+A call may lie in the socket of a controller that is stopped, and be read long after whoever made
+it gave up: its deadline travels as a span, and begins anew when it is read. So any call may carry
+the metadata `fleet-before`: seconds on the leader's clock, a space, and which leadership they are
+of, both from Instant. Later than that, and under any other leadership, nothing of it is begun:
+FAILED_PRECONDITION, LATE. Without it, as from older clients, a call is carried out whenever it
+comes.
 """
 
 from collections import abc as _abc
@@ -40,6 +47,8 @@ class ClusterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ClusterServiceAsyncStub: ...
     Version: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.VersionRequest, _cluster_pb2.VersionResponse]
+    Instant: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.InstantRequest, _cluster_pb2.InstantResponse]
+    """The leader's clock, for `fleet-before`. Older controllers: UNIMPLEMENTED."""
     ApplyFleet: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ApplyFleetRequest, _cluster_pb2.ApplyFleetResponse]
     """Creates a fleet with a total of 0, or gives an existing one a new generation. Running VMs
     are never recreated by it. The same spec again changes nothing.
@@ -93,6 +102,8 @@ class ClusterServiceStub:
 class ClusterServiceAsyncStub(ClusterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Version: _aio.UnaryUnaryMultiCallable[_cluster_pb2.VersionRequest, _cluster_pb2.VersionResponse]  # type: ignore[assignment]
+    Instant: _aio.UnaryUnaryMultiCallable[_cluster_pb2.InstantRequest, _cluster_pb2.InstantResponse]  # type: ignore[assignment]
+    """The leader's clock, for `fleet-before`. Older controllers: UNIMPLEMENTED."""
     ApplyFleet: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ApplyFleetRequest, _cluster_pb2.ApplyFleetResponse]  # type: ignore[assignment]
     """Creates a fleet with a total of 0, or gives an existing one a new generation. Running VMs
     are never recreated by it. The same spec again changes nothing.
@@ -149,6 +160,14 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.VersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.VersionResponse, _abc.Awaitable[_cluster_pb2.VersionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Instant(
+        self,
+        request: _cluster_pb2.InstantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.InstantResponse, _abc.Awaitable[_cluster_pb2.InstantResponse]]:
+        """The leader's clock, for `fleet-before`. Older controllers: UNIMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ApplyFleet(
