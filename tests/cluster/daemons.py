@@ -117,6 +117,7 @@ class Controller(Daemon):
         self._ready = folder / "ready"
         self._store = store
         self.lease_seconds = 3
+        self.options: tuple[str, ...] = ()  # further ones
 
     def start(self) -> None:
         """Return when it serves; whether it leads is another matter."""
@@ -132,7 +133,7 @@ class Controller(Daemon):
         self.launch(
             "fleet-controller", "--listen", self.address, "--identity", str(self._identity),
             "--store", self._store, "--replica", self.name, "--ready-file", str(self._ready),
-            "--lease-seconds", str(self.lease_seconds),
+            "--lease-seconds", str(self.lease_seconds), *self.options,
         )  # fmt: skip
 
 
