@@ -33,6 +33,14 @@ def cut_host(world: World, act: Act) -> End:
     return _cut(world, _between([machine_of(world, act).id], controllers, act.much))
 
 
+def cut_from_leader(world: World, act: Act) -> End | None:
+    """From the leader alone: the other controllers still reach it."""
+    found = world.operator.leading()
+    if found is None:
+        return None
+    return _cut(world, _between([machine_of(world, act).id], [found[0].name], act.much))
+
+
 def cut_rack(world: World, act: Act) -> End:
     rack = machine_of(world, act).rack
     hosts = [one.id for one in world.machines.values() if one.rack == rack]
