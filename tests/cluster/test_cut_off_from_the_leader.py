@@ -17,7 +17,7 @@ from tests.cluster.daemons import eventually
 from tests.cluster.replicated_cluster import ReplicatedCluster
 from tests.cluster.small_cluster import spec
 
-LOST_AFTER = 8.0
+LOST_AFTER = 5.0
 # Verdicts by time alone: no breaker, no budget.
 OPTIONS = (
     "--lost-after", str(LOST_AFTER), "--replace-per-minute", "0",

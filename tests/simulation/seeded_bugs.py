@@ -248,7 +248,7 @@ SEEDED: tuple[SeededBug, ...] = (
     SeededBug(
         "lost before standbys are asked",
         ((Vouching, "confirms", _always),),
-        ("cut_from_leader",),
+        ("cut_from_leader", "scale", "cordon"),
         controllers=3,
     ),
     SeededBug("tombstones take no room", ((room, "room", _room_beside_tombstones),)),

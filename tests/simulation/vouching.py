@@ -1,15 +1,18 @@
-"""Vouched for: no host is lost by time that a standby could reach for the whole of the time, and
-could tell the leader."""
+"""Vouched for: no host is lost by time that a standby could reach, and could tell the leader so,
+for as long as an answer may be the ground of a verdict."""
 
 from __future__ import annotations
 
+from fleet_controller.core.vouching import CONFIRMED_SECONDS
+from fleet_controller.inquiry import ANSWER_SECONDS
 from tests.simulation.controllers import Controller
 from tests.simulation.machine import Machine
-from tests.simulation.world import LOOK_SECONDS, LOSS, World
+from tests.simulation.world import LOOK_SECONDS, World
 
-# A verdict is written within seconds of the answer it rests on, but a transaction may be held back
-# on its way for as long as nothing else is written (StoreWeather.held_seconds).
-SPAN_SECONDS = LOSS.lost_after + 15.0
+# From when a standby is asked until the verdict that rests on its answer is written, where the
+# store is well; and how long a transaction may be on its way when it was not (hold_back).
+SPAN_SECONDS = ANSWER_SECONDS + CONFIRMED_SECONDS + 5.0
+HELD_SECONDS = 45.0
 Lives = tuple[str, str, str]  # a leader's process, a standby's, and the host between them
 
 
@@ -19,12 +22,15 @@ class VouchedFor:
     def __init__(self, world: World) -> None:
         self._world = world
         self._since: dict[Lives, float] = {}  # since when the standby could vouch
+        self._store_trouble = world.loop.now  # when last
         world.lost_by_time.append(self._on_lost)
 
     def look(self) -> None:
         """Every second."""
         world, now = self._world, self._world.loop.now
-        calm = world.network.weather.calm and world.store_weather.calm
+        if not world.store_weather.calm:
+            self._store_trouble = now
+        calm = world.network.weather.calm
         self._since = {
             lives: self._since.get(lives, now)
             for leader in world.controllers
@@ -39,12 +45,12 @@ class VouchedFor:
     def _on_lost(self, host: str) -> None:
         """By whoever leads; a leader that was superseded may still believe that it does."""
         world = self._world
+        if world.loop.now - self._store_trouble < HELD_SECONDS:
+            return
         leaders = [one for one in world.controllers if one.leading() is not None]
         able = [self._able(leader, host) for leader in leaders]
         if able and all(able):
-            world.fail(
-                "vouched for", f"{host} is lost by time, and {able[0][0]} could reach it throughout"
-            )
+            world.fail("vouched for", f"{host} is lost by time, and {able[0][0]} could reach it")
 
     def _able(self, leader: Controller, host: str) -> list[str]:
         """The standbys that could have vouched for the host."""
