@@ -89,11 +89,6 @@ class Namespaces:
         name = f"{self._tag}-{part}"
         _ip("-n", name, "route", "add", "blackhole", f"{self._addresses[other]}/32")
 
-    def show(self, part: str, other: str) -> None:
-        """Undo `hide`."""
-        name = f"{self._tag}-{part}"
-        _ip("-n", name, "route", "del", "blackhole", f"{self._addresses[other]}/32")
-
     def mend(self) -> None:
         for part in self._apart:
             _ip("link", "set", self._wires[part], "master", self._bridges[0])

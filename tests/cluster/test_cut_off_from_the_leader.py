@@ -49,7 +49,7 @@ def test_hosts_that_the_leader_alone_cannot_reach_are_not_lost(tmp_path: Path) -
         before = under.digest("spv")
         net.hide(leader.name, away.name)
         eventually(lambda: under.status().hosts.cut_off == 2, "standbys reach both")
-        over = time.monotonic() + 2 * LOST_AFTER
+        over = time.monotonic() + 1.5 * LOST_AFTER
         while time.monotonic() < over:
             seen = under.status("spv")
             assert seen.hosts.lost == 0 and under.leader().name == leader.name
@@ -64,11 +64,7 @@ def test_hosts_that_the_leader_alone_cannot_reach_are_not_lost(tmp_path: Path) -
         cut_off = [one.message for one in events.events if one.kind == "host_cut_off"]
         assert len(cut_off) == 2 and f"but not by {leader.name}, which leads" in cut_off[0]
 
-        net.show(leader.name, away.name)
-        eventually(lambda: under.status().hosts.live == 4, "the network is mended")
-        assert under.status().hosts.cut_off == 0
-
         for standby in under.standbys():
             standby.kill()
-        net.hide(leader.name, away.name)
         eventually(lambda: under.status().hosts.lost == 2, "nobody else can be asked")
+        assert under.status().hosts.cut_off == 0

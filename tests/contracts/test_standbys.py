@@ -14,12 +14,13 @@ import pytest
 
 from fleet.transport import Role
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
+from fleet_controller import standing_by
 from fleet_controller.agents import StaleTerm
 from fleet_controller.agents_grpc import GrpcDialer
 from fleet_controller.api import ClusterApi
 from fleet_controller.forwarding import LeaderChannel
 from fleet_controller.probing import Probe
-from fleet_controller.standbys import AtHand, Place
+from fleet_controller.standbys import AtHand, Place, Standby
 from fleet_controller.standing_by import StandingBy
 from fleet_controller.store.memory import MemoryStore
 from tests.certificates import identity
@@ -29,6 +30,7 @@ from tests.scripted_agents import FakeDialer, ScriptedAgent, serve
 from tests.standing_by import standby
 
 SECONDS = 20.0
+HOSTS = ("h1", "h2")
 
 
 @dataclass
@@ -43,6 +45,10 @@ class Rig:
 
     async def stands_by(self, name: str) -> None:
         raise NotImplementedError
+
+    def joined(self) -> list[Standby]:
+        """Those at hand: a new one for each call."""
+        return list(self.at_hand._standbys)
 
     async def leaves(self) -> None:
         """All standbys end."""
@@ -108,24 +114,33 @@ async def leader(rig: OverGrpc) -> AsyncIterator[None]:
         await server.stop(0)
 
 
-@pytest.fixture(params=["beside", "grpc"])
-async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+@asynccontextmanager
+async def over_grpc() -> AsyncIterator[OverGrpc]:
     async with AsyncExitStack() as outer, AsyncExitStack() as stack:
-        agents = {name: ScriptedAgent(name) for name in ("h1", "h2")}
-        made: Rig
-        if request.param == "beside":
-            beside = made = Beside(AtHand(), stack, agents, nowhere="10.0.0.9:1")
-            for name, agent in agents.items():
-                made.places[name] = Place(name, f"10.0.0.{name[1]}:1")
-                beside.dialer.agents[made.places[name].address] = agent
-        else:
-            over = made = OverGrpc(AtHand(), stack, agents)
-            made.nowhere = f"127.0.0.1:{free_ports(1)[0]}"
-            for name, agent in agents.items():
-                server, address = await serve(agent, identity(Role.AGENT, name))
-                outer.push_async_callback(server.stop, 0)
-                made.places[name] = Place(name, address)
-            await outer.enter_async_context(leader(over))
+        made = OverGrpc(AtHand(), stack, nowhere=f"127.0.0.1:{free_ports(1)[0]}")
+        for name in HOSTS:
+            agent = made.agents[name] = ScriptedAgent(name)
+            server, address = await serve(agent, identity(Role.AGENT, name))
+            outer.push_async_callback(server.stop, 0)
+            made.places[name] = Place(name, address)
+        await outer.enter_async_context(leader(made))
+        yield made
+
+
+@asynccontextmanager
+async def beside() -> AsyncIterator[Beside]:
+    async with AsyncExitStack() as stack:
+        made = Beside(AtHand(), stack, nowhere="10.0.0.9:1")
+        for number, name in enumerate(HOSTS, start=1):
+            made.places[name] = Place(name, f"10.0.0.{number}:1")
+            made.agents[name] = ScriptedAgent(name)
+            made.dialer.agents[made.places[name].address] = made.agents[name]
+        yield made
+
+
+@pytest.fixture(params=[beside, over_grpc], ids=["beside", "grpc"])
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    async with request.param() as made:
         yield made
 
 
@@ -190,3 +205,31 @@ async def test_nothing_is_watched_or_told_by_a_question(rig: Rig) -> None:
     await rig.reach("h1")
     agent = rig.agents["h1"]
     assert (agent.described, agent.watches, agent.assigned) == (1, [], [])
+
+
+# How a standby stays at hand
+
+
+async def test_a_call_that_ends_is_begun_again() -> None:
+    async with over_grpc() as rig:
+        await rig.stands_by("controller-2")
+        before = rig.joined()
+        rig.at_hand.close()
+        await until(lambda: rig.joined() not in ([], before), SECONDS)
+        assert await rig.reach("h1") == {"h1": "controller-2"}
+
+
+async def test_a_leader_that_has_fallen_silent_is_called_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(standing_by, "SILENCE_SECONDS", 0.2)
+    async with over_grpc() as rig:
+        await rig.stands_by("controller-2")
+        before = rig.joined()
+        await until(lambda: rig.joined() not in ([], before), SECONDS)
+
+
+async def test_a_leader_with_nothing_to_ask_gives_a_sign_of_life() -> None:
+    with AtHand().joined("controller-2") as one:
+        question = await one.next_question(0.01)
+    assert question is not None and question.places == ()
