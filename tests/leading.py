@@ -15,6 +15,7 @@ from fleet_controller.events import EventLog
 from fleet_controller.leader import Election
 from fleet_controller.reign import ReignSettings, Surroundings
 from fleet_controller.replica import Leading, NotLeading, Replica
+from fleet_controller.standbys import AtHand, Standbys
 from fleet_controller.store.port import Store
 
 LEASE_SECONDS = 6
@@ -41,20 +42,24 @@ def replica_over(
     name: str = "controller-1",
     seed: int = 1,
     settings: ReignSettings = QUICK,
+    standbys: Standbys | None = None,
+    address: str = "",
 ) -> Replica:
-    """Not running yet. Uids of its fleets are 00000000-0000-0000-<seed>-<n>."""
+    """Not running yet; at `<name>:1` unless told otherwise. Uids of its fleets are
+    00000000-0000-0000-<seed>-<n>."""
     clock = asyncio.get_running_loop().time
     numbers = count(1)
     around = Surroundings(
         store=store,
         dialer=dialer,
+        standbys=standbys or AtHand(),
         clock=clock,
         random=Random(seed),
         executor=InlineExecutor(),
         events=EventLog(clock),
         settings=settings,
     )
-    election = Election(store, name, f"{name}:1", clock, LEASE_SECONDS)
+    election = Election(store, name, address or f"{name}:1", clock, LEASE_SECONDS)
     return Replica(
         name, election, around, lambda: f"00000000-0000-0000-{seed:04x}-{next(numbers):012x}"
     )
@@ -78,10 +83,13 @@ async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 
 @asynccontextmanager
 async def leading(
-    store: Store, dialer: AgentDialer, settings: ReignSettings = QUICK
+    store: Store,
+    dialer: AgentDialer,
+    settings: ReignSettings = QUICK,
+    standbys: Standbys | None = None,
 ) -> AsyncIterator[Leading]:
     """The replica runs and leads; whatever goes wrong inside it is raised at the end."""
-    replica = replica_over(store, dialer, settings=settings)
+    replica = replica_over(store, dialer, settings=settings, standbys=standbys)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(replica.run())
         await until(lambda: leading_or_none(replica) is not None)

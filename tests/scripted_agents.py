@@ -20,6 +20,7 @@ from fleet_controller.agents import (
     Declined,
     EndedHere,
     LinkError,
+    NoAnswer,
     StaleTerm,
     Unreachable,
 )
@@ -51,6 +52,8 @@ class ScriptedAgent:
         self.streams: list[Stream] = []
         self.watch_refusals: list[LinkError] = []
         self.assign_refusals: list[LinkError] = []
+        self.described = 0
+        self.describe_refusals: list[LinkError] = []
         self.news = asyncio.Event()
         self.questions = ScriptedQuestions(self.news.set)
 
@@ -64,6 +67,13 @@ class ScriptedAgent:
         if self.speaks:
             self.send(full=True)
         return self.streams[-1]
+
+    def describe(self) -> None:
+        """Somebody asks who is there. Raises the LinkError that the script wants."""
+        self.described += 1
+        self.news.set()
+        if self.describe_refusals:
+            raise self.describe_refusals.pop(0)
 
     def repace(self, pace: wire.Pace) -> None:
         self.paces.append(pace)
@@ -143,6 +153,15 @@ class FakeConnection:
             raise Unreachable(f"{self._peer}: no answer")
         finally:
             await _cancelled(call, closed)
+
+    async def describe(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                (await self.dial()).describe()
+                if not self._agent().answers:
+                    await self.closed.wait()
+        except TimeoutError as error:
+            raise NoAnswer(f"{self._peer}: no answer") from error
 
     def questions(self) -> FakeQuestions:
         return FakeQuestions(self)
@@ -232,6 +251,12 @@ class _Servicer(QuestionsServicer):
         self.questions = agent.questions
 
     async def Describe(self, request: wire.DescribeRequest, context: Any) -> wire.DescribeResponse:
+        try:
+            self._agent.describe()
+        except LinkError as error:
+            await _refuse(context, error)
+        if not self._agent.answers:
+            await asyncio.Event().wait()
         return wire.DescribeResponse(host_id=self._agent.host_id)
 
     async def Watch(

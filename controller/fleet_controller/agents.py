@@ -116,6 +116,10 @@ class AgentConnection(Protocol):
     async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
         """Raises LinkError, after at most `seconds`."""
 
+    async def describe(self, seconds: float) -> None:
+        """Return when the agent says anything of itself, after at most `seconds`. No term is told.
+        Raises LinkError: Declined is the agent's own word too."""
+
     def questions(self) -> Questions:
         """For a question or two: made when asked, and not to be kept."""
 

@@ -13,7 +13,8 @@ from fleet_controller.core.changes import Scaling, named_fleet
 from fleet_controller.core.model import FleetRecord, Health
 from fleet_controller.core.placement import FleetPlan
 from fleet_controller.core.unplaced import Unplaced
-from fleet_controller.host_answers import host_counts
+from fleet_controller.host_answers import host_counts, reached_by
+from fleet_controller.link import Link
 from fleet_controller.reign import Reign
 from fleet_controller.store import keys
 from fleet_controller.vectors import RUNNING
@@ -154,11 +155,11 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
         for link in reign.links.links.values():
             untold = reign.settling and not link.tried  # the status says so of all of them
             if link.health is not Health.LIVE and not untold:
-                lost = link.host_id in reign.state.lost
-                entry = found["host_lost" if lost else "host_unreachable"]
+                kind, example = _absence(reign, link)
+                entry = found[kind]
                 entry.hosts += 1
                 entry.count += _assigned(reign, link.host_id, uid)
-                entry.example = entry.example or link.error or f"{link.host_id}: not heard yet"
+                entry.example = entry.example or example
     for host_id in reign.links.declining:
         entry = found["assignment_refused"]
         entry.hosts += 1
@@ -172,6 +173,14 @@ def problems(reign: Reign, uid: str) -> list[cluster.StatusProblem]:
     for kind, entry in found.items():
         entry.kind = kind
     return sorted(found.values(), key=lambda entry: (-entry.count, entry.kind))
+
+
+def _absence(reign: Reign, link: Link) -> tuple[str, str]:
+    """What is wrong with a host that is not live, and a sentence that says so."""
+    if by := reached_by(reign, link.host_id):
+        return "host_cut_off", f"{link.host_id}: the leader cannot reach it, and {by} can"
+    kind = "host_lost" if link.host_id in reign.state.lost else "host_unreachable"
+    return kind, link.error or f"{link.host_id}: not heard yet"
 
 
 def fleet_summary(reign: Reign, fleet: FleetRecord) -> cluster.FleetSummary:

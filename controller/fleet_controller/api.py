@@ -18,6 +18,7 @@ from fleet_controller.api_history import HistoryApi
 from fleet_controller.api_hosts import HostsApi
 from fleet_controller.api_loss import LossApi
 from fleet_controller.api_moves import MovesApi
+from fleet_controller.api_standbys import StandbysApi
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.gate import (
     READERS,
@@ -28,6 +29,7 @@ from fleet_controller.gate import (
     refusal_of,
 )
 from fleet_controller.replica import Leading, NotLeading, Replica
+from fleet_controller.standbys import AtHand
 
 _MIN_STATUS_INTERVAL = 0.05
 _EVENT_PAGE = 100
@@ -35,11 +37,13 @@ _MAX_EVENT_PAGE = 10_000
 _LONGEST_WAIT_MS = 30_000
 
 
-class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi):
+class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     """Bound to one replica; whoever does not lead says who does."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, at_hand: AtHand) -> None:
+        """`at_hand`: the standbys that the replica asks; they make themselves known here."""
         self.replica = replica
+        self.at_hand = at_hand
 
     async def Version(
         self, request: cluster.VersionRequest, context: Context

@@ -37,6 +37,7 @@ def host_counts(reign: Reign) -> cluster.HostCounts:
         total=len(reign.state.hosts),
         draining=len(reign.state.draining),
         quarantined=len(reign.state.quarantined),
+        cut_off=sum(bool(reached_by(reign, host_id)) for host_id in reign.vouching.all()),
     )
 
 
@@ -86,7 +87,16 @@ def host_summary(reign: Reign, host_id: str) -> cluster.HostSummary:
         draining=record.draining,
         quarantine=record.quarantine,
         duplicates=sum(reign.duplicates.get(host_id, {}).values()),
+        reached_by=reached_by(reign, host_id),
     )
+
+
+def reached_by(reign: Reign, host_id: str) -> str:
+    """The standby that reaches the host while the leader does not; empty: none, or the host is
+    live or lost."""
+    if _health(reign, host_id) in (Health.LIVE, Health.LOST):
+        return ""
+    return reign.vouching.by(host_id)
 
 
 def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:

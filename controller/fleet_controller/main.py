@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
@@ -29,10 +30,13 @@ from fleet_controller.events import EventLog
 from fleet_controller.forwarding import Forwarding, LeaderChannel
 from fleet_controller.leader import Election
 from fleet_controller.lookout import Lookout
+from fleet_controller.probing import Probe
 from fleet_controller.punctual import Punctual
 from fleet_controller.reign import ReignSettings, Surroundings
 from fleet_controller.replica import Replica
 from fleet_controller.settings import Settings, parse
+from fleet_controller.standbys import AtHand
+from fleet_controller.standing_by import StandingBy
 from fleet_controller.store.codec import BrokenRecord
 from fleet_controller.store.etcd import EtcdStore
 from fleet_controller.store.memory import MemoryStore
@@ -71,10 +75,12 @@ async def _serve(settings: Settings, links: int) -> None:
     store = await _store(settings, stop)
     if store is None:
         return
+    at_hand = AtHand()
     with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
         around = Surroundings(
             store=store,
             dialer=GrpcDialer(identity, links),
+            standbys=at_hand,
             clock=time.monotonic,
             random=Random(),
             executor=executor,
@@ -90,26 +96,34 @@ async def _serve(settings: Settings, links: int) -> None:
         )
         replica = Replica(settings.replica, election, around, lambda: str(uuid.uuid4()))
         leader = LeaderChannel(identity)
-        server, address = await _server(settings, identity, replica, leader)
+        standing_by = StandingBy(replica, leader, Probe(around.dialer))
+        api = ClusterApi(replica, at_hand)
+        server, address = await _server(settings, identity, api, leader)
         try:
             _ready(settings, address)
-            await _until_stopped(replica, Lookout(replica, leader), stop)
+            await _until_stopped(replica, [Lookout(replica, leader).run, standing_by.run], stop)
         finally:
+            at_hand.close()
             await server.stop(_GRACE_SECONDS)
             await leader.close()
             await store.close()
 
 
-async def _until_stopped(replica: Replica, lookout: Lookout, stop: asyncio.Event) -> None:
+async def _until_stopped(
+    replica: Replica,
+    while_another_leads: Sequence[Callable[[], Coroutine[None, None, None]]],
+    stop: asyncio.Event,
+) -> None:
     """Raises CannotRun when the store has become another one, or holds what nobody understands:
     to go on without a record would be to place its VMs a second time."""
     try:
         async with asyncio.TaskGroup() as group:
             leading = group.create_task(replica.run())
-            looking = group.create_task(lookout.run())
+            beside = [group.create_task(run()) for run in while_another_leads]
             await stop.wait()
             sdnotify.SystemdNotifier().notify("STOPPING=1")
-            looking.cancel()
+            for task in beside:
+                task.cancel()
             leading.cancel()
     except* StoreReplaced as replaced:
         raise CannotRun(
@@ -129,13 +143,13 @@ def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 async def _server(
-    settings: Settings, identity: Identity, replica: Replica, leader: LeaderChannel
+    settings: Settings, identity: Identity, api: ClusterApi, leader: LeaderChannel
 ) -> tuple[grpc.aio.Server, str]:
     name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
-    forwarding = Forwarding(replica, leader, name, own=("Version",))
-    interceptors = (forwarding, Punctual(replica))
+    forwarding = Forwarding(api.replica, leader, name, own=("Version",))
+    interceptors = (forwarding, Punctual(api.replica))
     server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
-    add_ClusterServiceServicer_to_server(ClusterApi(replica), server)
+    add_ClusterServiceServicer_to_server(api, server)
     alive = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(alive, server)
     await alive.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -35,6 +35,7 @@ from fleet_controller.core.model import (
 from fleet_controller.core.passes import MOVES_AT_ONCE, Pass, decide
 from fleet_controller.core.placement import FleetPlan, Placement
 from fleet_controller.core.quarantine import QuarantineSettings
+from fleet_controller.core.vouching import Vouching
 from fleet_controller.doubts import Doubts
 from fleet_controller.endings import Endings
 from fleet_controller.events import EventLog
@@ -45,6 +46,7 @@ from fleet_controller.links import Links, LinkSettings
 from fleet_controller.observed import Observed
 from fleet_controller.pulse import Pulse
 from fleet_controller.sightings import Sightings
+from fleet_controller.standbys import Standbys
 from fleet_controller.state import NOTHING, ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
@@ -85,6 +87,7 @@ class Surroundings:
 
     store: Store
     dialer: AgentDialer
+    standbys: Standbys
     clock: Callable[[], float]
     random: Random
     executor: Executor
@@ -120,6 +123,8 @@ class Reign:
         self._rolling: set[str] = set()  # uids of fleets that are being rolled out
         # Hosts whose announcement was refused: when last, on the leader's clock, and why.
         self.refused: dict[str, tuple[float, str]] = {}
+        # What standbys said of hosts that this replica does not hear.
+        self.vouching = Vouching()
         self._messages = AssignmentMessages(self.state)
         self._wake = Pulse()
         self._urgent = asyncio.Event()
@@ -150,6 +155,11 @@ class Reign:
         """Whether this reign is so young that what it has not heard says nothing."""
         young = self.now() - self.began < self.settings.settle
         return young and not self.links.settled.is_set()
+
+    @property
+    def standbys(self) -> Standbys:
+        """The other replicas that can be asked."""
+        return self._around.standbys
 
     @property
     def durable(self) -> bool:

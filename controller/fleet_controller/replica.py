@@ -38,7 +38,7 @@ class Leading:
     """All of one leadership."""
 
     def __init__(
-        self, leadership: Leadership, around: Surroundings, uid: Callable[[], str]
+        self, leadership: Leadership, around: Surroundings, uid: Callable[[], str], name: str
     ) -> None:
         self.reign = Reign(leadership, around)
         self.operations = Operations(self.reign, uid)
@@ -46,7 +46,7 @@ class Leading:
         self.announcements = Announcements(self.reign)
         self.recovery = Recovery(self.reign)
         self.relay = Relay(self.reign)
-        self.verdicts = Verdicts(self.reign, self.operations)
+        self.verdicts = Verdicts(self.reign, self.operations, name)
 
     async def run(self) -> None:
         """Until cancelled, until leadership is lost, or until changes are frozen or taken again."""
@@ -143,7 +143,7 @@ class Replica:
     async def _lead(self, leadership: Leadership) -> None:
         """Frozen or taken again, changes begin with fresh links under the same leadership."""
         while True:
-            leading = self._leading = Leading(leadership, self.around, self._new_uid)
+            leading = self._leading = Leading(leadership, self.around, self._new_uid, self.name)
             try:
                 await leading.run()
             finally:

@@ -1,7 +1,8 @@
 """What is said of hosts: lost, back again, in quarantine; and the breaker of the first.
 
 By time: once a second everything is judged anew from links, reports and the store
-(core/loss.py, core/quarantine.py). By operators: at once, whatever budget and breaker say. A
+(core/loss.py, core/quarantine.py), and standbys are asked about whoever would be lost before that
+is written (inquiry.py). By operators: at once, whatever budget and breaker say. A
 verdict is a field of the host's record, or the breaker's record; placement follows from those.
 """
 
@@ -20,6 +21,7 @@ from fleet_controller.core.loss import Absent, Allowance, Judgement, bucket, jud
 from fleet_controller.core.model import BreakerRecord, Health, HostRecord
 from fleet_controller.core.names import some_of
 from fleet_controller.core.quarantine import Failure, Patient, sick
+from fleet_controller.inquiry import MORE_SECONDS, Inquiry
 from fleet_controller.operations import Operations
 from fleet_controller.reign import Reign
 from fleet_controller.store import keys
@@ -32,11 +34,12 @@ _TOLD = 5  # hosts with an event each
 
 class Verdicts:
     """One leadership's. Times are of the leader's monotonic clock, in seconds, but for those of
-    the breaker's record."""
+    the breaker's record. `leader`: the name of this replica."""
 
-    def __init__(self, reign: Reign, operations: Operations) -> None:
+    def __init__(self, reign: Reign, operations: Operations, leader: str) -> None:
         self._reign = reign
         self._operations = operations
+        self._inquiry = Inquiry(reign, leader)
         self._settings = reign.settings.loss
         self._allowance = Allowance(bucket(self._settings), reign.now())
         # When this leader began to judge: all hosts known then were dialled before.
@@ -57,11 +60,14 @@ class Verdicts:
             if not self._reign.plans_freely:
                 continue
             self._begin(self._reign.now())
+            self._inquiry.forget_settled()
             if not self._anything_amiss():
                 continue
+            await self._inquire()
             try:
                 async with self._reign.changing:
-                    await self._judge()
+                    if self._reign.plans_freely:
+                        await self._judge()
             except (Outdated, StoreError):
                 continue  # the same is found again; the planning loop says what troubles the store
 
@@ -151,6 +157,14 @@ class Verdicts:
             self._began = now
             self._recent = dict.fromkeys(self._reign.state.lost, now)
         return self._began
+
+    async def _inquire(self) -> None:
+        """Without holding the lock: a standby that does not answer holds nobody else up."""
+        began = self._reign.now()
+        while about := self._inquiry.about(self._judged().unconfirmed):
+            await self._inquiry.ask(about)
+            if self._reign.now() - began >= MORE_SECONDS:
+                return
 
     async def _judge(self) -> None:
         back = self._returned()
@@ -247,14 +261,16 @@ class Verdicts:
 
     def _absent(self, now: float) -> list[Absent]:
         """Suspect hosts without a verdict."""
-        found = []
+        found, vouching = [], self._reign.vouching
         for host, link in self._reign.links.links.items():
             record = self._reign.state.hosts.get(host)
             if link.health is Health.LIVE or record is None or record.lost:
                 continue
-            silent = now - max(link.heard, self._pardoned.get(host, link.heard))
-            if silent >= self._shortest:
-                found.append(Absent(host, self._rack(record), silent))
+            heard = max(link.heard, self._pardoned.get(host, link.heard))
+            if now - heard >= self._shortest:
+                silent = now - max(heard, vouching.reached(host, heard))
+                confirmed = vouching.confirms(host, now)
+                found.append(Absent(host, self._rack(record), silent, confirmed))
         return found
 
     def _rack(self, record: HostRecord) -> str:

@@ -39,6 +39,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "draining": one.draining,
         "quarantine": one.quarantine or None,
         "duplicates": one.duplicates,
+        "reached_by": one.reached_by or None,
         "labels": dict(sorted(one.labels.items())),
     }
 
@@ -57,8 +58,19 @@ def _standing(one: cluster.HostSummary) -> str:
         "cordoned" if one.cordoned else "",
         "draining" if one.draining else "",
         "quarantine" if one.quarantine else "",
+        f"reached by {printable(one.reached_by)}" if one.reached_by else "",
     ]
     return ", ".join(word for word in said if word)
+
+
+def _network(one: cluster.HostSummary) -> str:
+    """What it means that a standby reaches it; empty when none does, or none was asked."""
+    if not one.reached_by:
+        return ""
+    return (
+        f"{one.reached_by} reaches it and the leader does not: it is not declared lost; look at "
+        "the network between them"
+    )
 
 
 def _heard(one: cluster.HostSummary) -> str:
@@ -167,6 +179,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("drain", left_text(detail.drain) if detail.HasField("drain") else ""),
         ("quarantine", one.quarantine),
         ("link", one.link_error),
+        ("network", _network(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

@@ -26,7 +26,7 @@ REFRESH_PER_SECOND = 10
 MAX_BAR = 100
 MAX_PROBLEMS = 4
 # Of hosts: shown where there are any.
-_SELDOM = ("draining", "quarantined")
+_SELDOM = ("draining", "quarantined", "cut off")
 # From the one that is most done, so that the bar grows from the left.
 BAR_ORDER = (
     "running", "booting", "defined", "cloning", "stopping", "failed", "unknown", "pending"
@@ -217,6 +217,7 @@ def _hosts(response: cluster.StatusResponse) -> Text:
         ("cordoned", hosts.cordoned, "cyan"),
         ("draining", hosts.draining, "cyan"),
         ("quarantined", hosts.quarantined, "red"),
+        ("cut off", hosts.cut_off, "red"),
     ):
         if not count and name in _SELDOM:
             continue

@@ -38,6 +38,7 @@ class Namespaces:
         self._tag = f"{_PREFIX}{os.getpid()}"
         self._bridges = (f"{self._tag}a", f"{self._tag}b")
         self._wires: dict[str, str] = {}  # by part, the end that is on a bridge
+        self._addresses: dict[str, str] = {}
         self._apart: set[str] = set()
         self._net = ""
 
@@ -74,6 +75,7 @@ class Namespaces:
         ):
             _ip("-n", name, *command)
         self._wires[part] = wire
+        self._addresses[part] = address
         return address, ("ip", "netns", "exec", name)
 
     def cut(self, parts: Iterable[str]) -> None:
@@ -81,6 +83,11 @@ class Namespaces:
         for part in parts:
             self._apart.add(part)
             _ip("link", "set", self._wires[part], "master", self._bridges[1])
+
+    def hide(self, part: str, other: str) -> None:
+        """Nothing that the one sends gets to the other; all else goes on."""
+        name = f"{self._tag}-{part}"
+        _ip("-n", name, "route", "add", "blackhole", f"{self._addresses[other]}/32")
 
     def mend(self) -> None:
         for part in self._apart:

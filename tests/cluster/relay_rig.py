@@ -20,6 +20,7 @@ from fleet_controller.api import ClusterApi
 from fleet_controller.core.model import Health
 from fleet_controller.leader_key import Holder
 from fleet_controller.replica import Leading
+from fleet_controller.standbys import AtHand
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Delete, Put
@@ -108,7 +109,7 @@ class RelayRig:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         server = grpc.aio.server()
-        add_ClusterServiceServicer_to_server(ClusterApi(self.replica), server)
+        add_ClusterServiceServicer_to_server(ClusterApi(self.replica, AtHand()), server)
         own = identity(Role.CONTROLLER, "controller-1")
         self.address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', own.for_server())}"
         await server.start()

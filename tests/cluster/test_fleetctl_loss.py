@@ -114,6 +114,28 @@ def test_hosts_show_what_was_said_of_them(fleetctl: Fleetctl, controller: Contro
     assert (told["quarantine"], told["duplicates"]) == ("20 of 40 VMs fail", 5)
 
 
+def test_a_host_that_only_a_standby_reaches_is_shown(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    cut_off = host("h1", health=cluster.HOST_HEALTH_SUSPECT, reached_by="controller-2")
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=[cut_off], matching=1))
+    assert "suspect, reached by controller-2 " in fleetctl("hosts", "list").out
+    controller.on("GetHost", cluster.HostDetail(summary=cut_off))
+    assert (
+        "network     controller-2 reaches it and the leader does not: it is not declared lost; "
+        "look at the network between them\n"
+    ) in fleetctl("hosts", "show", "h1").out
+    assert fleetctl("hosts", "show", "h1", "-o", "json").json["reached_by"] == "controller-2"
+    answer = status()
+    answer.hosts.suspect = answer.hosts.cut_off = 1
+    controller.on("Status", answer)
+    assert "1 cut off" in fleetctl("status").out
+    assert fleetctl("status", "-o", "json").json["hosts"]["cut_off"] == 1
+    answer.hosts.cut_off = 0
+    controller.on("Status", answer)
+    assert "cut off" not in fleetctl("status").out
+
+
 def opened() -> cluster.StatusResponse:
     answer = status()
     answer.breaker.reason = "40 of 40 hosts of rack=r7 are gone, more than 50%"

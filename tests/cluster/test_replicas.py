@@ -129,6 +129,14 @@ def test_a_controller_without_anybody_to_ask_for_may_do_nothing(
             stub_for(channel).Status(wire.StatusRequest(), timeout=SECONDS)
 
 
+def test_a_standby_has_no_standbys(replicas: ReplicatedCluster) -> None:
+    """Whoever takes it for the leader is told who leads; the call is not passed on."""
+    hello = wire.StandByAnswer(replica="controller-9")
+    with asking_a_standby(replicas, identity(Role.CONTROLLER, "controller-9")) as stub:
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, "NOT_LEADER"):
+            next(stub.StandBy(iter([hello]), timeout=SECONDS))
+
+
 def test_refusals_pass_with_their_reasons(replicas: ReplicatedCluster) -> None:
     with asking_a_standby(replicas) as stub:
         with refused(grpc.StatusCode.NOT_FOUND, "NO_SUCH_FLEET"):

@@ -124,6 +124,16 @@ def test_agents_and_controllers_neither_read_nor_write(cluster: SmallCluster, ro
                 call(stub)
 
 
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.VIEWER, Role.AGENT])
+def test_only_controllers_stand_by(cluster: SmallCluster, role: Role) -> None:
+    hello = wire.StandByAnswer(replica="controller-9")
+    with (
+        asking(cluster, identity(role, "hollow-00001")) as stub,
+        refused(grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED"),
+    ):
+        next(stub.StandBy(iter([hello]), timeout=SECONDS))
+
+
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.VIEWER, Role.CONTROLLER])
 def test_only_agents_announce_hosts(cluster: SmallCluster, role: Role) -> None:
     with (
@@ -242,7 +252,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
         "Drain", "RemoveHost", "Rollout", "ControlVms",
         "History", "Backup", "Recover",
-        "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
+        "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker", "StandBy",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

@@ -181,3 +181,15 @@ async def test_a_dialer_holds_no_more_connections_than_it_may() -> None:
         dialer.connect("h2", "127.0.0.1:1")
     await first.close()
     await dialer.connect("h2", "127.0.0.1:1").close()
+
+
+async def test_an_agent_says_that_it_is_there_to_whoever_leads_or_not(rig: Rig) -> None:
+    connection = rig.connect()
+    await connection.describe(SECONDS)
+    rig.agent.describe_refusals = [StaleTerm("the sentence of the agent")]
+    with pytest.raises(StaleTerm, match="the sentence of the agent"):
+        await connection.describe(SECONDS)
+    rig.agent.answers = False
+    with pytest.raises(Unreachable):
+        await connection.describe(0.2)
+    await connection.close()

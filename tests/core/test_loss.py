@@ -137,3 +137,40 @@ def test_hosts_without_a_rack_count_for_the_fleet_alone() -> None:
     gone = absent(*[301] * 6, rack="")
     assert judge(gone, {"": 100}, [], frozenset(), False, 9, SETTINGS).scopes == ()
     assert judge(gone, {"": 50}, [], frozenset(), False, 9, SETTINGS).scopes == ("fleet",)
+
+
+# Standbys are asked first
+
+
+def unconfirmed(*silences: float) -> list[Absent]:
+    return [Absent(f"r0-{n}", "r0", silent, confirmed=False) for n, silent in enumerate(silences)]
+
+
+def test_a_host_is_lost_only_once_standbys_were_asked_about_it() -> None:
+    found = judged(unconfirmed(300.0))
+    assert (found.lost, found.unconfirmed) == ((), ("r0-0",))
+    assert judged(absent(300.0)).unconfirmed == ()
+
+
+def test_standbys_are_asked_about_no_more_hosts_than_the_budget_admits() -> None:
+    few = LossSettings(lost_after=300, budget=2, fleet_share=1, rack_share=1)
+    found = judged([*unconfirmed(301, 303, 302, 10)], settings=few, allowance=2)
+    assert (found.lost, found.unconfirmed) == ((), ("r0-1", "r0-2"))
+
+
+def test_what_is_confirmed_goes_while_others_are_asked_about() -> None:
+    free = LossSettings(lost_after=300, budget=0, fleet_share=1, rack_share=1)
+    found = judged([*unconfirmed(301), Absent("r0-9", "r0", 300)], settings=free)
+    assert (found.lost, found.unconfirmed) == (("r0-9",), ("r0-0",))
+
+
+def test_nobody_is_asked_about_hosts_that_the_breaker_holds() -> None:
+    found = judged(unconfirmed(*[301] * 11))
+    assert found.scopes and found.waiting == 11
+    assert (found.lost, found.unconfirmed) == ((), ())
+
+
+def test_hosts_that_only_a_standby_reaches_count_as_gone() -> None:
+    """Their silence has begun anew, and nothing is due of them."""
+    found = judged([*unconfirmed(*[5] * 10), Absent("r1-0", "r1", 301)])
+    assert found.lost == () and "fleet" in found.scopes and found.waiting == 1

@@ -46,6 +46,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("full_pool", 1.0, 40.0, breaking.full_pool),
     Action("vms_die", 2.0, 0.0, breaking.vms_die),
     Action("cut_host", 4.0, 200.0, cutting.cut_host),
+    Action("cut_from_leader", 3.0, 200.0, cutting.cut_from_leader, shortest=70.0),
     Action("cut_rack", 1.0, 60.0, cutting.cut_rack),
     Action("cut_controller", 1.5, 60.0, cutting.cut_controller),
     Action("split", 2.0, 60.0, cutting.split),

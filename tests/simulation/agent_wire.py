@@ -117,10 +117,18 @@ class _Link:
             network.send_again(
                 self.there.source, self.there.target, lambda: self._deliver_assign(None, request)
             )
+        answer: wire.AssignResponse = await self._answer(call, seconds)
+        return answer
+
+    async def describe(self, seconds: float) -> None:
+        call = self.call()
+        self.there.send(self._deliver_describe, call)
+        await self._answer(call, seconds)
+
+    async def _answer(self, call: _Call, seconds: float) -> Any:
         try:
             async with asyncio.timeout(seconds):
-                answer: wire.AssignResponse = await call.read()
-                return answer
+                return await call.read()
         except TimeoutError as error:
             raise port.NoAnswer(f"{self.peer}: no answer") from error
         finally:
@@ -196,6 +204,15 @@ class _Link:
             answer = wire.AssignResponse()
             answer.epoch.store_generation, answer.epoch.revision = generation, revision
             self.back.send(call.put, answer)
+
+    def _deliver_describe(self, call: _Call) -> None:
+        server = self.server()
+        if server is not None:
+            self._start(server, self._serve_describe(call))
+
+    async def _serve_describe(self, call: _Call) -> None:
+        """The agent says who it is, or that it has heard a term: its own word either way."""
+        self.back.send(call.put, None)
 
     def deliver_watch(self, reports: SimReports, first: wire.WatchRequest) -> None:
         server = self.server()

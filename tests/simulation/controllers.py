@@ -17,6 +17,7 @@ from tests.simulation.agent_wire import SimDialer, Switchboard, Witness
 from tests.simulation.clockwork import Clockwork, Process
 from tests.simulation.etcd import Etcd, StoreClient, StoreWeather
 from tests.simulation.machine import Directory
+from tests.simulation.standbys import SimStandbys
 from tests.simulation.wire import Network
 
 RESTART_SECONDS = 3.0
@@ -124,6 +125,7 @@ class Controller:
         surroundings = Surroundings(
             store=store,
             dialer=dialer,
+            standbys=SimStandbys(around.network, around.directory, self.name),
             clock=loop.time,
             random=Random(f"{around.seed}/{process.name}"),
             executor=InlineExecutor(),

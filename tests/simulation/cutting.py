@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.simulation.acts import Act, End, controller_of, machine_of
+from tests.simulation.acts import Act, End, controller_of, machine_of, one_of
 from tests.simulation.etcd import ETCD, StoreWeather
 from tests.simulation.wire import Weather
 from tests.simulation.world import World
@@ -31,6 +31,16 @@ def _between(several: Sequence[str], others: Sequence[str], much: float) -> list
 def cut_host(world: World, act: Act) -> End:
     controllers = [one.name for one in world.controllers]
     return _cut(world, _between([machine_of(world, act).id], controllers, act.much))
+
+
+def cut_from_leader(world: World, act: Act) -> End | None:
+    """One host, from the leader alone: the other controllers still reach it. One of every fourth
+    host, so that these alone open no breaker and would be lost by time."""
+    found = world.operator.leading()
+    if found is None:
+        return None
+    host = one_of(list(world.machines)[::4], act.which)
+    return _cut(world, _between([host], [found[0].name], act.much))
 
 
 def cut_rack(world: World, act: Act) -> End:

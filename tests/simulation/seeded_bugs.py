@@ -23,6 +23,7 @@ from fleet_controller import commit
 from fleet_controller.commit import Committer
 from fleet_controller.core import draft, loss, room
 from fleet_controller.core.model import ClusterView, HostView, Shard
+from fleet_controller.core.vouching import Vouching
 from fleet_controller.leader_key import LeaderKey
 from fleet_controller.reign import Reign
 from fleet_controller.store.keys import META
@@ -150,7 +151,7 @@ class _SkippingStore:
                 yield later
 
 
-def _always(self: Any) -> bool:
+def _always(self: Any, *args: Any) -> bool:
     return True
 
 
@@ -243,6 +244,12 @@ SEEDED: tuple[SeededBug, ...] = (
         "breaker off by one",
         ((loss, "is_over", _is_over_by_more),),
         ("cut_rack", "host_away", "cut_host"),
+    ),
+    SeededBug(
+        "lost before standbys are asked",
+        ((Vouching, "confirms", _always),),
+        ("cut_from_leader", "scale", "cordon"),
+        controllers=3,
     ),
     SeededBug("tombstones take no room", ((room, "room", _room_beside_tombstones),)),
 )

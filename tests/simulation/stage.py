@@ -13,6 +13,7 @@ from tests.simulation import clockwork
 from tests.simulation.clockwork import BEGINNING
 from tests.simulation.silence import silence
 from tests.simulation.succession import Returns, Succession
+from tests.simulation.vouching import VouchedFor
 from tests.simulation.world import Shape, World
 
 
@@ -46,6 +47,7 @@ async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
     await world.begin()
     Succession(world).look()
     Returns(world).look()
+    VouchedFor(world).look()
     began = world.loop.now
     lasting: dict[int, Callable[[], None]] = {}
     for number, deed in enumerate(sorted(deeds, key=lambda deed: deed.at)):

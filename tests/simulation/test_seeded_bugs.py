@@ -14,7 +14,7 @@ from tests.simulation.stage import Outcome
 from tests.simulation.world import Shape
 
 SHAPE = Shape(minutes=2.0)
-# The mistake that is hardest to find shows in one play of ten.
+# The mistake that is hardest to find shows in one play of fifteen.
 MOST_PLAYS = 100
 
 

@@ -4,7 +4,7 @@ whether everything that was asked for runs."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -109,6 +109,7 @@ class World:
         self.division = Division(self.machines, self.orders, self.operator.wishes, self.fail)
         self.losses = Losses(lambda: loop.now, self.division, self.operator, LOSS, self.fail)
         self.division.on_verdict = self._on_verdict
+        self.lost_by_time: list[Callable[[str], None]] = []  # hear of hosts
         self.division.excuses += [self._is_moving, self._is_remade]
         self._make_machines()
         self.quiet_since = 0.0
@@ -140,6 +141,9 @@ class World:
         self.note("verdict", f"{record.id} is {'lost' if lost else 'not lost any more'}")
         if lost:
             self.copies.forgive(record.id)
+        if lost and record.id not in self.operator.declared:
+            for hear in self.lost_by_time:
+                hear(record.id)
         self.losses.on_verdict(record, lost)
 
     def _is_moving(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:

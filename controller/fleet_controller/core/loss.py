@@ -6,8 +6,13 @@ then it waits. A breaker opens when a host is due and more than a share of its s
 closes when that is no longer so. Whoever is still away then is given the whole time anew: hosts
 return one after another. One host alone never opens it, however small the scope.
 
+Before that, standbys are asked whether they reach the host. One that is reached is not lost, and
+its silence counts anew from there: it is the way between it and the leader that is gone. It is
+asked about again and again until the leader hears it, or nobody reaches it for the whole time.
+
 Gone are hosts that are suspect, for as long as they are, and those that were declared lost by
-time within the window. What an operator has declared is accounted for, and does not count.
+time within the window. What an operator has declared is accounted for, and does not count; what
+only a standby reaches does: a network in trouble is what breakers are for.
 """
 
 from __future__ import annotations
@@ -36,23 +41,28 @@ class LossSettings:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A host that is suspect and not lost. `silent`: seconds, on the leader's clock."""
+    """A host that is suspect and not lost. `silent`: seconds, on the leader's clock, since the
+    leader has heard it or a standby has reached it."""
 
     host: str
     rack: str  # the value of the rack label; empty where it has none
     silent: float
+    # Standbys were asked of late, and none has said that it reaches the host.
+    confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """Hosts to declare lost now; scopes whose breaker is open; how many hosts are due and wait
-    for it; and those that are due and whose silence counts from now, as it has just closed."""
+    for it; those that are due and whose silence counts from now, as it has just closed; and those
+    that would be declared lost if standbys had been asked about them."""
 
     lost: tuple[str, ...]
     scopes: tuple[str, ...]
     reason: str
     waiting: int
     spared: tuple[str, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +110,14 @@ def judge(
     rest = [one for one in due if scopes.keys().isdisjoint(_scopes(one, settings))]
     free = [one for one in rest if open_scopes.isdisjoint(_scopes(one, settings))]
     free.sort(key=lambda one: (-one.silent, one.host))
-    count = int(allowance) if settings.budget else len(free)
+    chosen = free[: int(allowance)] if settings.budget else free
     return Judgement(
-        tuple(one.host for one in free[:count]),
+        tuple(one.host for one in chosen if one.confirmed),
         tuple(sorted(scopes)),
         "; ".join(why for _, why in sorted(scopes.items())[:3]),
         len(held),
         tuple(one.host for one in rest if not open_scopes.isdisjoint(_scopes(one, settings))),
+        tuple(one.host for one in chosen if not one.confirmed),
     )
 
 

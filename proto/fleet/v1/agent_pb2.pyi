@@ -59,7 +59,11 @@ class DescribeRequest(_message.Message):
 
     TERM_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def term(self) -> _types_pb2.Term: ...
+    def term(self) -> _types_pb2.Term:
+        """Absent where a controller that does not lead asks whether the agent is there: one that has heard
+        a term refuses (STALE_TERM), which tells as much, and nothing is remembered.
+        """
+
     def __init__(
         self,
         *,

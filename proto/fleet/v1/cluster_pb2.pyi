@@ -57,6 +57,88 @@ HOST_HEALTH_LOST: HostHealth.ValueType  # 4
 Global___HostHealth: _TypeAlias = HostHealth  # noqa: Y015
 
 @_typing.final
+class StandByQuestion(_message.Message):
+    """Which of these hosts answer the standby? It dials each, insists on its certificate, and neither
+    tells a term nor commands anything. Without hosts: the leader is there, and nothing is asked; so
+    much is said every 20 s.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostAddress]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        hosts: _abc.Iterable[Global___HostAddress] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StandByQuestion: _TypeAlias = StandByQuestion  # noqa: Y015
+
+@_typing.final
+class HostAddress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    address: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostAddress: _TypeAlias = HostAddress  # noqa: Y015
+
+@_typing.final
+class StandByAnswer(_message.Message):
+    """First who stands by, which answers nothing; then one answer to each question, in any order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    replica: _builtins.str
+    """on the first message alone"""
+    number: _builtins.int
+    """of the question"""
+    @_builtins.property
+    def reached(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ids of hosts that have answered; the others have not"""
+
+    def __init__(
+        self,
+        *,
+        replica: _builtins.str = ...,
+        number: _builtins.int = ...,
+        reached: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "reached", b"reached", "replica", b"replica"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StandByAnswer: _TypeAlias = StandByAnswer  # noqa: Y015
+
+@_typing.final
 class VersionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -523,6 +605,7 @@ class HostCounts(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    CUT_OFF_FIELD_NUMBER: _builtins.int
     live: _builtins.int
     unreachable: _builtins.int
     suspect: _builtins.int
@@ -533,6 +616,8 @@ class HostCounts(_message.Message):
     total: _builtins.int
     draining: _builtins.int
     quarantined: _builtins.int
+    cut_off: _builtins.int
+    """silent for so long that they would be lost, and reached by a standby"""
     def __init__(
         self,
         *,
@@ -545,10 +630,11 @@ class HostCounts(_message.Message):
         total: _builtins.int = ...,
         draining: _builtins.int = ...,
         quarantined: _builtins.int = ...,
+        cut_off: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "draining", b"draining", "live", b"live", "lost", b"lost", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "draining", b"draining", "live", b"live", "lost", b"lost", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -963,6 +1049,7 @@ class HostSummary(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
+    REACHED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -980,6 +1067,10 @@ class HostSummary(_message.Message):
     """why it gets no further VMs; empty: it is not quarantined"""
     duplicates: _builtins.int
     """VMs it may still run that others hold by now"""
+    reached_by: _builtins.str
+    """The standby that reaches the host while the leader does not, so that it is not declared lost;
+    empty: it is live or lost, or no standby was asked or reaches it.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1000,10 +1091,11 @@ class HostSummary(_message.Message):
         draining: _builtins.bool = ...,
         quarantine: _builtins.str = ...,
         duplicates: _builtins.int = ...,
+        reached_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "quarantine", b"quarantine", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -195,6 +195,11 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.RecoverRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.RecoverResponse.FromString,
                 _registered_method=True)
+        self.StandBy = channel.stream_stream(
+                '/fleet.v1.ClusterService/StandBy',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.StandByAnswer.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.StandByQuestion.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer(object):
@@ -408,6 +413,15 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StandBy(self, request_iterator, context):
+        """A controller that stands by is at hand for the one that leads, for as long as the call lasts:
+        before a host that is silent is declared lost, it is asked whether it reaches that host.
+        Certificates of the role controller alone; answered by the leader itself, never passed on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -570,6 +584,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.Recover,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.RecoverRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.RecoverResponse.SerializeToString,
+            ),
+            'StandBy': grpc.stream_stream_rpc_method_handler(
+                    servicer.StandBy,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.StandByAnswer.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.StandByQuestion.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1436,6 +1455,33 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/Recover',
             fleet_dot_v1_dot_cluster__pb2.RecoverRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.RecoverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StandBy(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fleet.v1.ClusterService/StandBy',
+            fleet_dot_v1_dot_cluster__pb2.StandByAnswer.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.StandByQuestion.FromString,
             options,
             channel_credentials,
             insecure,

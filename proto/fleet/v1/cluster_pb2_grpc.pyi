@@ -97,6 +97,11 @@ class ClusterServiceStub:
     """The store as it is, as etcd's own snapshot."""
     Recover: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RecoverRequest, _cluster_pb2.RecoverResponse]
     """After the store came back older than the agents: what recovery would do, and doing it."""
+    StandBy: _grpc.StreamStreamMultiCallable[_cluster_pb2.StandByAnswer, _cluster_pb2.StandByQuestion]
+    """A controller that stands by is at hand for the one that leads, for as long as the call lasts:
+    before a host that is silent is declared lost, it is asked whether it reaches that host.
+    Certificates of the role controller alone; answered by the leader itself, never passed on.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -152,6 +157,11 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """The store as it is, as etcd's own snapshot."""
     Recover: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RecoverRequest, _cluster_pb2.RecoverResponse]  # type: ignore[assignment]
     """After the store came back older than the agents: what recovery would do, and doing it."""
+    StandBy: _aio.StreamStreamMultiCallable[_cluster_pb2.StandByAnswer, _cluster_pb2.StandByQuestion]  # type: ignore[assignment]
+    """A controller that stands by is at hand for the one that leads, for as long as the call lasts:
+    before a host that is silent is declared lost, it is asked whether it reaches that host.
+    Certificates of the role controller alone; answered by the leader itself, never passed on.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -396,5 +406,16 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.RecoverResponse, _abc.Awaitable[_cluster_pb2.RecoverResponse]]:
         """After the store came back older than the agents: what recovery would do, and doing it."""
+
+    @_abc_1.abstractmethod
+    def StandBy(
+        self,
+        request_iterator: _MaybeAsyncIterator[_cluster_pb2.StandByAnswer],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.StandByQuestion], _abc.AsyncIterator[_cluster_pb2.StandByQuestion]]:
+        """A controller that stands by is at hand for the one that leads, for as long as the call lasts:
+        before a host that is silent is declared lost, it is asked whether it reaches that host.
+        Certificates of the role controller alone; answered by the leader itself, never passed on.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
