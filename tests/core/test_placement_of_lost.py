@@ -145,6 +145,15 @@ def test_orphans_are_buried_when_another_holds_them_or_their_fleet_was_deleted()
     assert "a" not in place(written(view, place(view))).assignments, "once is enough"
 
 
+def test_an_orphan_is_buried_in_the_pass_that_places_its_index_elsewhere() -> None:
+    view = cluster(host("a", orphans=((UID, 7, span(0, 2)),)), host("b", shard(0, 0)), total=2)
+    placement = place(view)
+    elsewhere = placement.assignments["b"].indices(UID)
+    assert elsewhere
+    [stone] = placement.assignments["a"].tombstones
+    assert (stone.ranges, stone.born_until) == (elsewhere, 7)
+
+
 def test_an_orphan_of_what_is_only_staged_elsewhere_is_let_go_before_that_starts() -> None:
     staged = msgspec.structs.replace(shard(0, 5), staged=True)
     view = cluster(host("a", orphans=((UID, 7, span(0, 5)),)), host("b", staged), total=5)

@@ -1,5 +1,5 @@
-"""What hosts are to let go before anything is placed: what lost hosts had, what is above a
-fleet's total, and orphans that another host is assigned.
+"""What hosts are to let go: before anything is placed what lost hosts had and what is above a
+fleet's total, and after that orphans that another host is assigned.
 """
 
 from __future__ import annotations

@@ -74,10 +74,11 @@ def place(view: ClusterView) -> Placement:
     fleets = sorted(view.fleets.values(), key=lambda fleet: fleet.number)
     first = forsake(view, drafts, taker)
     removed = {fleet.uid: shrink(fleet, drafts, taker) for fleet in fleets}
-    release_orphans(view, drafts, taker)
     plans = {}
     for fleet in fleets:
         plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid])
+    # What is placed here counts too: no later pass need come.
+    release_orphans(view, drafts, taker)
     changed = {
         name: draft.assignment()
         for name, draft in sorted(drafts.items(), key=lambda item: item[0] not in first)
