@@ -54,6 +54,7 @@ from fleet_controller.store.port import (
     StoreError,
     Unavailable,
 )
+from fleet_controller.strangers import Strangers
 
 Result = TypeVar("Result")
 
@@ -129,6 +130,7 @@ class Reign:
         # Changes are frozen from here on, or taken again: all of this reign is out of date.
         self.anew = asyncio.Event()
         self._doubts = Doubts(self)
+        self.strangers = Strangers(self.state, self.committer)
 
     @property
     def term(self) -> types.Term:
@@ -251,6 +253,8 @@ class Reign:
             self.inventory.take(host_id, report)
         else:
             self._doubts.look_at(host_id, report.epoch)
+            if self.strangers.look_at(host_id, report.epoch):
+                self._wake.beat()
         epoch = self.state.mod_revision(keys.assignment(host_id))
         if epoch and report.epoch.store_generation != self.state.meta.generation:
             epoch = _NEVER  # what it has carried out is not of this store
@@ -331,6 +335,7 @@ class Reign:
             return
         if trimming := self.audit.trimming():
             await self.committer.write_one(trimming)
+        await self.strangers.write()
         await self._endings.drains(self.host_view)
         if not self.state.fleets and not self.state.gone:
             return

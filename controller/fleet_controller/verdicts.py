@@ -213,7 +213,9 @@ class Verdicts:
         return [
             host
             for host in sorted(self._reign.state.lost)
-            if self._is_live(host) and links[host].acknowledged >= self._epoch(host)
+            if self._is_live(host)
+            and links[host].acknowledged >= self._epoch(host)
+            and host not in self._reign.strangers.hosts
         ]
 
     def _epoch(self, host: str) -> tuple[int, int]:
