@@ -38,6 +38,11 @@ class Strangers:
         now. Raises Outdated, StoreError."""
         if not self.hosts:
             return
-        there = sorted(self.hosts & self._state.hosts.keys())
+        # What they were given meanwhile stands.
+        there = [
+            host
+            for host in sorted(self.hosts & self._state.hosts.keys())
+            if not self._state.mod_revision(keys.assignment(host))
+        ]
         await self._committer.write([Put(keys.assignment(host), encode(NOTHING)) for host in there])
         self.hosts.clear()
