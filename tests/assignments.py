@@ -84,8 +84,14 @@ def assignment(
     )
 
 
-def parsed(*shards: types.Shard, tombstones: Sequence[types.Tombstone] = ()) -> Assignment:
-    return parse_assignment(assignment(*shards, tombstones=tombstones))
+def parsed(
+    *shards: types.Shard,
+    tombstones: Sequence[types.Tombstone] = (),
+    past: Sequence[types.Tombstone] = (),
+) -> Assignment:
+    """`past`: tombstones of earlier assignments, acknowledged."""
+    before = assignment(tombstones=past, fleets=(SPV, WEB, SPV_AGAIN) if past else ())
+    return parse_assignment(assignment(*shards, tombstones=tombstones), before)
 
 
 def assign_request(

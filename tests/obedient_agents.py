@@ -109,6 +109,7 @@ class ObedientAgent(ScriptedAgent):
         self.epoch = epoch
         self._assignment = request.assignment
         self._obey()
+        self.orphaned |= self.births.keys()
         self.orphaned -= {
             (shard.fleet_uid, index)
             for shard in request.assignment.shards

@@ -24,7 +24,8 @@ class LedgerBroken(LedgerError):
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """`assignment` is the last one accepted, serialised; empty before the first.
 
-    `boot_id` is that of the dom0's boot during which it was accepted.
+    `boot_id` is that of the dom0's boot during which it was accepted. `past`: tombstones of
+    earlier ones, as `core.past_releases` has them, serialised.
     """
 
     incarnation: str
@@ -32,6 +33,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     term: Order = NEVER
     epoch: Order = NEVER
     assignment: bytes = b""
+    past: bytes = b""
 
 
 class Ledger(Protocol):

@@ -7,6 +7,7 @@ import msgspec
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, Order, order_of, parse_assignment
+from fleet_agent.core.past_releases import past_releases
 from fleet_agent.ledger import Ledger, Record
 
 
@@ -46,7 +47,10 @@ class Orders:
             await self._ledger.save(self.record)
             record = self.record
         self.record = record
-        self.assignment = parse_assignment(types.Assignment.FromString(record.assignment))
+        self.assignment = parse_assignment(
+            types.Assignment.FromString(record.assignment),
+            types.Assignment.FromString(record.past),
+        )
         self.awaits_assign = bool(record.assignment) and record.boot_id != self._boot_id
 
     async def hear(self, term: Order) -> None:
@@ -67,11 +71,23 @@ class Orders:
         data = request.assignment.SerializeToString(deterministic=True)
         self._check_epoch(epoch, data)
         news = epoch != self.record.epoch or self.awaits_assign
-        assignment = parse_assignment(request.assignment) if news else self.assignment
-        await self._remember(Record(self.record.incarnation, self._boot_id, term, epoch, data))
+        past = self._past(request.assignment, epoch)
+        assignment = parse_assignment(request.assignment, past) if news else self.assignment
+        known = past.SerializeToString(deterministic=True)
+        await self._remember(
+            Record(self.record.incarnation, self._boot_id, term, epoch, data, known)
+        )
         self.assignment = assignment
         self.awaits_assign = False
         return news
+
+    def _past(self, wanted: types.Assignment, epoch: Order) -> types.Assignment:
+        """What has been let go; a store that was recovered says all of it anew."""
+        known = self.record
+        if epoch[0] != known.epoch[0]:
+            return types.Assignment()
+        past = types.Assignment.FromString(known.past)
+        return past_releases(past, types.Assignment.FromString(known.assignment), wanted)
 
     def check_term(self, term: Order) -> None:
         """Raises StaleTerm."""

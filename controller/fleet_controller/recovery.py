@@ -62,7 +62,11 @@ class Recovery:
         """In many transactions: changes stay frozen until the last, so that a leader that dies on
         the way is succeeded by one that is asked again."""
         committer = self._reign.committer
-        await committer.write(list(_writes(plan, self._reign, actor)), thawing=True)
+        # A shard without its template could be told to nobody, should this end in between and its
+        # host not be heard the next time.
+        await committer.write(_templates(plan), thawing=True)
+        await committer.write(_fleets(plan, self._reign, actor), thawing=True)
+        await committer.write(list(_writes(plan)), thawing=True)
         how = f"adopted {len(plan.assignments)} hosts" if wish.adopt else "confirmed the store's"
         if plan.paused:
             how += f", paused {len(plan.paused)} rollouts"
@@ -137,16 +141,23 @@ class Recovery:
         )
 
 
-def _writes(plan: RecoveryPlan, reign: Reign, actor: str) -> Iterable[Write]:
+def _templates(plan: RecoveryPlan) -> list[Write]:
+    return [Put(keys.spec(*key), encode_spec(spec)) for key, spec in plan.specs.items()]
+
+
+def _fleets(plan: RecoveryPlan, reign: Reign, actor: str) -> list[Write]:
+    changed = [
+        msgspec.structs.replace(found.record, changed_by=actor)
+        for found in plan.fleets
+        if not found.problem and found.record != reign.state.fleets.get(found.record.name)
+    ]
+    return [Put(keys.fleet(fleet.name), encode(fleet)) for fleet in changed]
+
+
+def _writes(plan: RecoveryPlan) -> Iterable[Write]:
     for host, assignment in plan.assignments.items():
         yield Put(keys.assignment(host), encode(assignment))
     for record in (*plan.lost, *plan.returned):
         yield Put(keys.host(record.id), encode(record))
     for rollout in plan.paused:
         yield Put(keys.rollout(rollout.fleet), encode(rollout))
-    for (uid, generation), spec in plan.specs.items():
-        yield Put(keys.spec(uid, generation), encode_spec(spec))
-    for found in plan.fleets:
-        if not found.problem and found.record != reign.state.fleets.get(found.record.name):
-            changed = msgspec.structs.replace(found.record, changed_by=actor)
-            yield Put(keys.fleet(changed.name), encode(changed))

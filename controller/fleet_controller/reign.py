@@ -56,6 +56,7 @@ from fleet_controller.store.port import (
     StoreError,
     Unavailable,
 )
+from fleet_controller.strangers import Strangers
 
 Result = TypeVar("Result")
 
@@ -135,6 +136,7 @@ class Reign:
         # Changes are frozen from here on, or taken again: all of this reign is out of date.
         self.anew = asyncio.Event()
         self._doubts = Doubts(self)
+        self.strangers = Strangers(self.state, self.committer)
 
     @property
     def term(self) -> types.Term:
@@ -268,6 +270,8 @@ class Reign:
             self.inventory.take(host_id, report)
         else:
             self._doubts.look_at(host_id, report.epoch)
+            if self.strangers.look_at(host_id, report.epoch):
+                self._wake.beat()
         epoch = self.state.mod_revision(keys.assignment(host_id))
         if epoch and report.epoch.store_generation != self.state.meta.generation:
             epoch = _NEVER  # what it has carried out is not of this store
@@ -348,6 +352,7 @@ class Reign:
             return
         if trimming := self.audit.trimming():
             await self.committer.write_one(trimming)
+        await self.strangers.write()
         await self._endings.drains(self.host_view)
         if not self.state.fleets and not self.state.gone:
             return

@@ -182,6 +182,8 @@ class Verdicts:
         if set(judged.scopes) != set(before.scopes):
             writes.append(Put(keys.BREAKER, encode(self._breaker(judged))))
             told.append(self._audited("breaker", after=judged.reason or "closed"))
+        # Before it is known what comes of it: what is written and not answered counts as well.
+        self._recent |= dict.fromkeys(judged.lost, self._reign.now())
         await self._reign.committer.write(_together(writes, told))
         self.waiting = judged.waiting
         self._note(back, judged, ill, before)
@@ -196,7 +198,6 @@ class Verdicts:
         """What was written, remembered and said."""
         now = self._reign.now()
         self._allowance = self._allowance.spent(len(judged.lost))
-        self._recent |= dict.fromkeys(judged.lost, now)
         self._pardoned |= dict.fromkeys(judged.spared, now)
         for host in back:
             self._recent.pop(host, None)
@@ -227,7 +228,9 @@ class Verdicts:
         return [
             host
             for host in sorted(self._reign.state.lost)
-            if self._is_live(host) and links[host].acknowledged >= self._epoch(host)
+            if self._is_live(host)
+            and links[host].acknowledged >= self._epoch(host)
+            and host not in self._reign.strangers.hosts
         ]
 
     def _epoch(self, host: str) -> tuple[int, int]:
@@ -241,18 +244,17 @@ class Verdicts:
             # Nobody can have been silent for long yet: what an earlier leader found may still be.
             return Judgement((), state.breaker.scopes, state.breaker.reason, self.waiting)
         window = now - self._settings.window
-        self._recent = {
-            host: at for host, at in self._recent.items() if at > window and host in state.lost
-        }
+        self._recent = {host: at for host, at in self._recent.items() if at > window}
+        recent = self._recent.keys() & state.lost
         self._allowance = self._allowance.grown(now, self._settings)
         return judge(
             self._absent(now),
             Counter(
                 self._rack(record)
                 for host, record in state.hosts.items()
-                if not record.lost or host in self._recent
+                if not record.lost or host in recent
             ),
-            [self._rack(state.hosts[host]) for host in self._recent],
+            [self._rack(state.hosts[host]) for host in sorted(recent)],
             frozenset(state.breaker.scopes),
             state.breaker.released_until > self._reign.events.now(),
             self._allowance.left,

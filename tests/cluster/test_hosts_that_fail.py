@@ -394,6 +394,20 @@ def test_the_breaker_opens_at_more_than_its_share_and_at_no_less(gone: int, open
     play(scenario)
 
 
+def test_a_verdict_whose_answer_was_lost_counts_for_the_breaker_all_the_same() -> None:
+    async def scenario(it: Cluster) -> None:
+        it.cut(0, 1, 2)
+        await asyncio.sleep(LOST_AFTER - 10)
+        it.store.faults = [Fault.ANSWER_LOST, Fault.REFUSED]  # and it cannot be looked into
+        await until(lambda: len(it.lost()) == 3)
+        assert not it.store.faults
+        it.cut(3)
+        await asyncio.sleep(LOST_AFTER + 60)
+        assert it.lost() == {"h00", "h01", "h02"}, "four of a rack of five are too many"
+
+    play(scenario)
+
+
 def test_a_released_breaker_lets_hosts_be_replaced_for_a_while() -> None:
     async def scenario(it: Cluster) -> None:
         await it.scale(100)

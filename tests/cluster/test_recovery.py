@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.v1 import types_pb2 as types
 from fleet_controller import answers
 from fleet_controller.commit import Frozen
 from fleet_controller.core.changes import Reason
 from fleet_controller.core.recovery_view import Wish
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
-from fleet_controller.store.port import Put, Unavailable, UnknownOutcome
+from fleet_controller.store.port import Delete, Put, Unavailable, UnknownOutcome
 from tests.cluster.restored_site import HOSTS, ME, SPEC, Site, refused, set_back
 from tests.faulty_store import Fault, FaultyStore
 from tests.leading import until
@@ -296,6 +297,54 @@ def test_an_agent_whose_ledger_is_gone_is_adopted_with_its_orphans() -> None:
             await site.chief.recovery.recover(Wish(True, {"spv": 30}), "", ME)
             await site.converged(30)
             assert site.births == before
+
+    run_virtual(scenario())
+
+
+def test_what_hosts_are_given_is_written_after_the_templates_that_it_is_made_of() -> None:
+    async def scenario() -> None:
+        site = Site()
+
+        async def another_generation() -> None:
+            spec = types.FleetSpec(memory_bytes=8 << 20, vcpus=1)
+            await site.chief.operations.apply("spv", spec, ME)
+            await site.scale(30)
+
+        async with set_back(site, late=None, after=another_generation) as store:
+            assert isinstance(store, FaultyStore)
+            await site.frozen()
+            sent = len(store.txns)
+            store.faults = [None, Fault.REFUSED]
+            with pytest.raises(Unavailable):
+                await site.chief.recovery.recover(Wish(True, {"spv": 30}), "", ME)
+            written = [write.key for _, writes in store.txns[sent:] for write in writes]
+            assert keys.spec_of(written[0]) and not any(
+                key.startswith(keys.ASSIGNMENTS) for key in written
+            )
+            await site.chief.recovery.recover(Wish(True, {"spv": 30}), "", ME)
+            await site.converged(30)
+
+    run_virtual(scenario())
+
+
+def test_a_host_that_the_recovered_store_has_given_nothing_lets_go_of_what_others_run() -> None:
+    async def scenario() -> None:
+        site = Site()
+        site.world.is_lost = lambda host: host == "h3"
+        async with set_back(site) as store:
+            await site.frozen()
+            await store.txn([], [Delete(keys.assignment("h3"))])
+        site.network.cut("h3:1")
+        async with site.led(store):
+            await site.frozen(HOSTS - 1)
+            wish = Wish(True, {"spv": 30}, frozenset({"h3"}))
+            await site.chief.recovery.recover(wish, "", ME)
+            await site.converged(30)
+            assert site.world.twice, "nobody has told h3"
+            site.network.mend()
+            await until(lambda: not site.world.twice)
+            await site.converged(30)
+            assert not site.chief.reign.state.hosts["h3"].lost
 
     run_virtual(scenario())
 

@@ -7,12 +7,14 @@ import asyncio
 import pytest
 
 from fleet.ranges import EMPTY
-from fleet_agent.core.model import Phase, VmState
+from fleet.v1 import types_pb2 as types
+from fleet_agent.core.model import Batch, Mark, Phase, VmState
+from fleet_agent.core.past_releases import MOST, past_releases
 from fleet_agent.core.plan import StepKind
 from fleet_agent.drivers.profile import DOM0
 from fleet_agent.ledger import MemoryLedger
-from tests.agent_host import Host, converged, give, in_state, settled, until
-from tests.assignments import assignment, indices, kin, shard, spec, tombstone
+from tests.agent_host import HOST, Host, converged, give, in_state, settled, until
+from tests.assignments import SPV, assign_request, assignment, indices, kin, shard, spec, tombstone
 from tests.virtual_loop import run_virtual
 
 TEN = assignment(shard("0-9", 10), template=spec(parallel=3))
@@ -143,3 +145,53 @@ def test_an_agent_killed_between_reboot_and_assign_still_waits() -> None:
             assert (await host.snapshot()).phase(kin(10), Phase.READY) == EMPTY
 
     run_virtual(story())
+
+
+async def _released_by_an_agent_that_is_gone(generation: int) -> Host:
+    """A host that let 5-9 go, and was told that nobody waits for that any more; then what a dead
+    agent had asked for comes about."""
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, TEN, 10)
+        five = shard("0-4", 10)
+        await settled(agent, assignment(five, tombstones=[tombstone(1, "5-9", 10)]), 11)
+        request = assign_request(HOST, assignment(five), 12)
+        request.term.store_generation = request.epoch.store_generation = generation
+        await agent.assign(request)
+        await until(lambda: agent.board.converged and agent.board.epoch == (generation, 12))
+    late = Batch(SPV, kin(10), spec(), Mark((1, 1), (1, 10)), indices("7"))
+    async for result in host.storage.clone(late):
+        assert result.done == indices("7")
+    return host
+
+
+def test_what_lands_after_its_release_was_acknowledged_is_removed_by_the_next_agent() -> None:
+    async def story() -> None:
+        host = await _released_by_an_agent_that_is_gone(1)
+        async with host.running() as agent:
+            await until(lambda: agent.board.converged)
+            assert agent.board.orphans == {}
+            assert (await host.snapshot()).exists == {kin(10): indices("0-4")}
+
+    run_virtual(story())
+
+
+def test_a_recovered_store_has_said_all_that_is_to_go() -> None:
+    async def story() -> None:
+        host = await _released_by_an_agent_that_is_gone(2)
+        async with host.running() as agent:
+            await until(lambda: agent.board.converged)
+            assert agent.board.orphans == {kin(10): indices("7")}
+
+    run_virtual(story())
+
+
+def test_of_releases_the_newest_are_remembered_and_the_fleets_they_are_of() -> None:
+    past = types.Assignment()
+    before = assignment(shard("0", 10))
+    for number in range(1, MOST + 10):
+        after = assignment(shard("0", 10), tombstones=[tombstone(number, "5", 10 + number)])
+        past = past_releases(past, before, after)
+        before = after
+    assert [stone.id for stone in past.tombstones] == list(range(9, MOST + 9))
+    assert [fleet.uid for fleet in past.fleets] == [SPV.uid]

@@ -145,6 +145,28 @@ def test_orphans_are_buried_when_another_holds_them_or_their_fleet_was_deleted()
     assert "a" not in place(written(view, place(view))).assignments, "once is enough"
 
 
+def test_an_index_that_some_host_has_as_an_orphan_is_placed_once_that_has_let_it_go() -> None:
+    view = cluster(host("a", orphans=((UID, 7, span(0, 2)),)), host("b"), total=3)
+    placement = place(view)
+    [stone] = placement.assignments["a"].tombstones
+    assert (stone.ranges, stone.born_until) == (span(0, 2), 7)
+    placed = [one.indices(UID) for one in placement.assignments.values()]
+    assert IndexSet.union_of(placed) == span(2, 3)
+    assert [one.reason for one in placement.fleets["spv"].unplaced] == ["releasing"]
+    after = written(view, placement)
+    let_go = msgspec.structs.replace(after.hosts["a"], released=frozenset({stone.id}), orphans=())
+    placement = place(msgspec.structs.replace(after, hosts={**after.hosts, "a": let_go}))
+    assert not placement.fleets["spv"].unplaced
+
+
+def test_an_orphan_that_would_fit_nowhere_else_is_left_alone() -> None:
+    full = host("b", shard(0, 4), guests=4)
+    view = cluster(host("a", orphans=((UID, 7, span(4, 6)),), guests=2), full, total=6)
+    placement = place(view)
+    assert not placement.assignments
+    assert [one.indices for one in placement.fleets["spv"].unplaced] == [span(4, 6)]
+
+
 def test_an_orphan_of_what_is_only_staged_elsewhere_is_let_go_before_that_starts() -> None:
     staged = msgspec.structs.replace(shard(0, 5), staged=True)
     view = cluster(host("a", orphans=((UID, 7, span(0, 5)),)), host("b", staged), total=5)

@@ -155,6 +155,20 @@ ROWS = [
         ["undefine 1 of 10: tombstone 7", "destroy 0-1 of 10: tombstone 7"],
     ),
     Row(
+        "what lands after its release was acknowledged goes, but for what is wanted of that birth",
+        parsed(shard("0-4", 10), past=[tombstone(7, "4-9", 10)]),
+        [*running("0-4", 10), clones("6", 10), clones("12", 10)],
+        ["destroy 6 of 10: tombstone 7"],
+        orphans="12 of 10",
+    ),
+    Row(
+        "a release that was acknowledged spares later births",
+        parsed(past=[tombstone(7, "0-9", 10)]),
+        [clones("0-9", 11)],
+        [],
+        orphans="0-9 of 11",
+    ),
+    Row(
         "a tombstone spares later births",
         parsed(tombstones=[tombstone(7, "0-9", 10)]),
         running("0-9", 11),

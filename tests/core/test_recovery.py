@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -277,6 +278,12 @@ def test_it_is_complete_once_totals_are_confirmed_and_hosts_accounted_for() -> N
     plan = plan_recovery(seen, Wish(True, {"spv": 80}, frozenset({"away"})))
     assert plan.complete and [(r.id, r.lost) for r in plan.lost] == [("away", True)]
     assert (plan.fleets[0].missing, plan.fleets[0].excess) == (0, 20)
+
+
+def test_a_fleet_that_is_being_deleted_gets_no_other_total() -> None:
+    going = msgspec.structs.replace(SPV, total=0, deleting=True)
+    plan = plan_recovery(view({}, fleets=(going,)), Wish(True, {"spv": 10}))
+    assert plan.fleets[0].record == going and plan.complete
 
 
 def test_a_host_that_is_lost_already_is_accounted_for() -> None:

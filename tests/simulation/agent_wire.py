@@ -33,8 +33,17 @@ class Witness(Protocol):
     def answered(self, host_id: str, request: wire.AssignRequest) -> None:
         """An agent has said that the assignment is in its ledger."""
 
+    def heard(self, host_id: str) -> None:
+        """A controller has spoken, whatever comes of it."""
+
     def watched(self, host_id: str, term: tuple[int, int]) -> None:
         """An agent has begun to report to a controller of this term."""
+
+    def observed(self, host_id: str) -> None:
+        """An agent has begun to report to a controller that commands nothing."""
+
+    def watched_no_more(self, host_id: str) -> None:
+        """One that had begun has ended its reports."""
 
 
 class AgentServer:
@@ -198,6 +207,9 @@ class _Link:
             if call is not None:
                 self.back.send(call.fail, _as_the_port(self.peer, error))
             return
+        except asyncio.CancelledError:
+            server.witness.heard(server.host_id)  # it is taken over all the same
+            raise
         server.witness.answered(server.host_id, request)
         if call is not None:
             generation, revision = epoch
@@ -224,13 +236,19 @@ class _Link:
     ) -> None:
         agent, term = server.agent, order_of(first.term)
         assert agent is not None
-        try:
-            await agent.heard(term)
-        except (CallRefused, LedgerError) as error:
-            self.back.send(stream.call.fail, _as_the_port(self.peer, error))
-            return
-        server.witness.watched(server.host_id, term)
-        reports = stream.served = agent.open_reports(term, Pace.of(first.pace))
+        if first.observe:
+            server.witness.observed(server.host_id)
+            reports = stream.served = agent.open_observation(Pace.of(first.pace))
+        else:
+            if term >= agent.term:
+                server.witness.heard(server.host_id)
+            try:
+                await agent.heard(term)
+            except (CallRefused, LedgerError) as error:
+                self.back.send(stream.call.fail, _as_the_port(self.peer, error))
+                return
+            server.witness.watched(server.host_id, term)
+            reports = stream.served = agent.open_reports(term, Pace.of(first.pace))
         try:
             while (report := await reports.next()) is not None:
                 await stream.room()
@@ -238,9 +256,11 @@ class _Link:
                 self.back.send(stream.arrived, report)
         finally:
             agent.close_reports(reports)
+            server.witness.watched_no_more(server.host_id)
         stale = port.StaleTerm(f"{self.peer}: a newer leader watches this host")
         ended = Unreachable(f"{self.peer}: the agent ended its reports")
-        self.back.send(stream.call.fail, stale if term < agent.term else ended)
+        is_stale = not first.observe and term < agent.term
+        self.back.send(stream.call.fail, stale if is_stale else ended)
 
     def _start(self, server: AgentServer, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.spawn(server.process, work)

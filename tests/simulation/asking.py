@@ -6,6 +6,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.control import Action as VmAction
 from fleet_controller.core.model import Health
+from fleet_controller.core.rollout_orders import Wish
 from tests.simulation.acts import Act, End, machine_of, one_of
 from tests.simulation.world import SPEC, World
 
@@ -32,6 +33,7 @@ def scale_other(world: World, act: Act) -> None:
         other.CopyFrom(SPEC)
         other.placement.policy = types.Placement.POLICY_PACK
         other.on_loss = types.ON_LOSS_WAIT
+        other.on_isolation_stop_after_seconds = world.stop_after
         world.operator.apply("web", other)
 
 
@@ -53,13 +55,28 @@ def cordon(world: World, act: Act) -> None:
 
 def declare_lost(world: World, act: Act) -> None:
     """One that is not live, if there is any; or that one is not."""
-    found = world.operator.leading()
-    if found is None:
-        return
-    links = found[1].reign.links.links.values()
-    away = [link.host_id for link in links if link.health is not Health.LIVE]
-    if away:
+    if away := _away(world):
         world.operator.declare_lost(one_of(away, act.which), act.much < 0.8)
+
+
+def remove(world: World, act: Act) -> None:
+    """A host that is drained, if any is; else one that is away, by force, or all that it has."""
+    hosts = world.division.hosts
+    drained = [host for host, record in hosts.items() if record.drained]
+    lost = [host for host, record in hosts.items() if record.lost]
+    if drained:
+        world.operator.remove(one_of(drained, act.which), force=False)
+    elif lost and act.much < 0.4:
+        world.operator.give_up(one_of(lost, act.which))
+    elif away := lost or _away(world):
+        world.operator.remove(one_of(away, act.which), force=True)
+
+
+def _away(world: World) -> list[str]:
+    """Hosts that are not live, for all that the leader knows."""
+    found = world.operator.leading()
+    links = found[1].reign.links.links.values() if found is not None else ()
+    return [link.host_id for link in links if link.health is not Health.LIVE]
 
 
 def release_breaker(world: World, act: Act) -> None:
@@ -83,6 +100,9 @@ def control(world: World, act: Act) -> None:
 
 
 def roll_out(world: World, act: Act) -> None:
-    """To a new generation."""
+    """To a new generation; a few at a time, or a share."""
     generation(world, act)
-    world.loop.after(1.0, world.operator.roll_out, "spv")
+    few = 1 + int(act.which * 6)
+    share = Wish(max_unavailable_share=0.3, halt_share=0.9)
+    wish = share if act.which < 0.5 else Wish(max_unavailable=few, halt_share=0.9)
+    world.loop.after(1.0, world.operator.roll_out, "spv", wish)

@@ -72,6 +72,8 @@ def jump_clock(world: World, act: Act) -> None:
     process = machine.process if act.much < 0.5 else controller.process
     if process is not None:
         process.ahead += act.seconds
+        if process is machine.process:
+            world.contacts.jumped(machine.id, act.seconds)
 
 
 def reboot(world: World, act: Act) -> End | None:
@@ -98,8 +100,7 @@ def reboot_rack(world: World, act: Act) -> End | None:
 def lose_ledger(world: World, act: Act) -> None:
     machine = machine_of(world, act)
     machine.kill()
-    machine.disk.record = None
-    machine.disk.broken = act.much < 0.5
+    machine.disk.lose(broken=act.much < 0.5)
     world.promises.forget(machine.id)
 
 

@@ -12,6 +12,7 @@ from fleet_controller.events import EventLog
 from fleet_controller.leader import Election
 from fleet_controller.reign import ReignSettings, Surroundings
 from fleet_controller.replica import Leading, NotLeading, Replica
+from fleet_controller.store.port import StoreReplaced
 from tests.leading import LEASE_SECONDS, InlineExecutor
 from tests.simulation.agent_wire import SimDialer, Switchboard, Witness
 from tests.simulation.clockwork import Clockwork, Process
@@ -114,7 +115,9 @@ class Controller:
         around.directory.replicas[self.address] = (replica, process)
         try:
             await replica.run()
-        except Exception as error:
+        except* StoreReplaced as replaced:
+            around.note(f"{self.name}: controller ends: {_words(replaced)}")
+        except* Exception as error:
             around.defect(f"{self.name} ended: {_words(error)}")
         if self.process is process and not process.dead:
             around.loop.after(0.0, self.kill)

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.assignment import Order
 from fleet_agent.core.model import Batch, Kin
-from fleet_agent.core.plan import StepKind
+from fleet_agent.core.plan import REMOVALS, StepKind
 from fleet_controller.core.model import Assignment
 from tests.simulation.machine import Machine
 
@@ -18,16 +19,34 @@ RETURN_SECONDS = 60.0
 
 
 class Orders:
-    """Every assignment that the store ever held, by host and revision."""
+    """Every assignment that the store ever held, by host and epoch."""
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[int, Assignment]] = {}
+        self._known: dict[str, dict[Order, Assignment]] = {}
 
-    def note(self, host: str, revision: int, assignment: Assignment) -> None:
-        self._known.setdefault(host, {})[revision] = assignment
+    def note(self, host: str, epoch: Order, assignment: Assignment) -> None:
+        self._known.setdefault(host, {})[epoch] = assignment
 
-    def of(self, host: str, revision: int) -> Assignment | None:
-        return self._known.get(host, {}).get(revision)
+    def of(self, host: str, epoch: Order) -> Assignment | None:
+        return self._known.get(host, {}).get(epoch)
+
+    def released_before(self, host: str, epoch: Order, kin: Kin) -> IndexSet:
+        """What of the kin tombstones of earlier orders of the same store have named, and these do
+        not want."""
+        known = self._known.get(host, {})
+        named = IndexSet.union_of(
+            stone.ranges
+            for earlier, orders in known.items()
+            if earlier[0] == epoch[0] and earlier < epoch
+            for stone in orders.tombstones
+            if stone.fleet == kin.fleet_uid and kin.birth <= stone.born_until
+        )
+        wanted = (
+            shard.ranges
+            for shard in known[epoch].shards
+            if (shard.fleet, shard.birth) == (kin.fleet_uid, kin.birth)
+        )
+        return named - IndexSet.union_of(wanted)
 
 
 class Copies:
@@ -39,15 +58,18 @@ class Copies:
         orders: Orders,
         may_run_twice: Callable[[str, str], bool],
         waits: Callable[[Kin], bool],
+        stops_alone: Callable[[Kin], bool],
         fail: Fail,
     ) -> None:
         """`may_run_twice`: whether a host's copies stopped to count when it was declared lost.
         `waits`: whether these VMs wait for a lost host, and may start by themselves after a grace.
+        `stops_alone`: whether they are stopped when no controller is heard (see `isolation`).
         """
         self._machines = machines
         self._orders = orders
         self._may_run_twice = may_run_twice
         self._waits = waits
+        self._stops_alone = stops_alone
         self._fail = fail
         self.holders: dict[Vm, str] = {}
         self.doubles: dict[Vm, set[str]] = {}
@@ -67,12 +89,24 @@ class Copies:
             if holder is not host or self.counted_twice(host, kin, index):
                 self._second(vm, holder, host)
         self.counts[host] = self.counts.get(host, 0) + len(indices)
-        if self.counts[host] > self._machines[host].capacity:
-            self._fail("capacity", f"{self.counts[host]} VMs run on {host}")
         machine = self._machines[host]
+        if self.counts[host] - self._forgotten(machine) > machine.capacity:
+            self._fail("capacity", f"{self.counts[host]} VMs run on {host}")
         record = machine.disk.record
         if record is not None and record.boot_id != machine.boot_id and not self._waits(kin):
             self._fail("reboot", f"{host} starts {indices} before it was assigned anew")
+
+    def _forgotten(self, machine: Machine) -> int:
+        """VMs that a recovered store has never known. A new leader that has not heard the host yet
+        knows nothing of them either, and gives it others."""
+        record = machine.disk.record
+        orders = self._orders.of(machine.id, record.epoch) if record else None
+        if record is None or orders is None or record.epoch[0] == 1:
+            return 0
+        return sum(
+            len(active - IndexSet.union_of(s.ranges for s in orders.shards if s.birth == kin.birth))
+            for kin, active in machine.hypervisor.all_active().items()
+        )
 
     def counted_twice(self, host: str, kin: Kin, index: int) -> bool:
         """Whether another life of the same VM runs on the host."""
@@ -111,18 +145,20 @@ class Copies:
 
     def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         """What takes something away must be named by the orders in whose name it is done."""
-        if kind not in (StepKind.STOP, StepKind.UNDEFINE, StepKind.DESTROY):
+        if kind not in REMOVALS or (kind is StepKind.STOP and self._stops_alone(batch.kin)):
             return
-        revision = batch.mark.epoch[1]
-        orders = self._orders.of(host, revision)
+        epoch = batch.mark.epoch
+        orders = self._orders.of(host, epoch)
         if orders is None:
-            self._fail("orders", f"{host} does {kind} in the name of {revision}, never written")
+            self._fail("orders", f"{host} does {kind} in the name of {epoch}, never written")
             return
         unnamed = indices - named_for_removal(orders, batch.kin, stop=kind is StepKind.STOP)
+        if unnamed and kind is not StepKind.STOP:
+            unnamed = unnamed - self._orders.released_before(host, epoch, batch.kin)
         if unnamed:
             self._fail(
                 "tombstone",
-                f"{host} does {kind} of {unnamed} of {batch.kin}: not in its orders {revision}",
+                f"{host} does {kind} of {unnamed} of {batch.kin}: not in its orders {epoch}",
             )
 
 

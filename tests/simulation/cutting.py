@@ -110,6 +110,17 @@ def store_down(world: World, act: Act) -> End:
     return world.etcd.come_back
 
 
+def set_back(world: World, act: Act) -> End:
+    """All members are stopped, and one cluster anew is made of a backup."""
+    world.etcd.down = True
+
+    def end() -> None:
+        world.restores.set_back(act.which)
+        world.etcd.come_back()
+
+    return end
+
+
 def watch_lags(world: World, act: Act) -> End:
     world.store_weather.lag = 5.0 * act.much
 

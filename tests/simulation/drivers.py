@@ -64,6 +64,9 @@ class DriverWitness(Protocol):
 
     def ended(self, host: str, kin: Kin, indices: IndexSet) -> None: ...
 
+    def asks(self, host: str, kind: StepKind, batch: Batch) -> None:
+        """An agent asks for something, which may take long and come to nothing."""
+
     def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         """Before something is done: in whose name is in the batch's mark."""
 
@@ -85,6 +88,7 @@ class SimBehaviour(Behaviour):
 
     async def perform(self, kind: StepKind, batch: Batch, act: Act) -> AsyncIterator[StepResult]:
         """As hollow drivers do; but each group is the machine's own work once begun."""
+        self.witness.asks(self.host, kind, batch)
         latency = self.profile.latency[kind]
         for group in batch.indices.batches(max(4, -(-len(batch.indices) // 2))):
             if self.mood is not WELL:
@@ -194,9 +198,8 @@ class SimStorage(HollowStorage):
         await _list(self._sim)
         return await super().listing()
 
-    def has(self, fleet: str, index: int) -> bool:
-        """Whether a clone of that name is there."""
-        return any(index in have for have in self._clones.by_name.get(fleet, {}).values())
+    def all_clones(self) -> dict[Kin, IndexSet]:
+        return self._clones.all()
 
 
 class SimHypervisor(HollowHypervisor):

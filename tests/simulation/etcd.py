@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from fleet_controller.store import transaction
 from fleet_controller.store.keys import LEADER
-from fleet_controller.store.memory import MemoryStore, _Lease
+from fleet_controller.store.memory import MemoryStore, _Lease, _Stored
 from fleet_controller.store.port import (
     Change,
     Compacted,
@@ -76,6 +76,7 @@ class Etcd(MemoryStore):
         self.loop = loop
         self.down = False
         self.over = False  # the world has ended: nothing is written any more
+        self.clusters = 1  # that have been: each restore begins another
         self._on_revision = on_revision
         self._on_expiry = on_expiry
 
@@ -108,7 +109,7 @@ class Etcd(MemoryStore):
             one.entry for key, one in self._keys.items() if key.startswith(prefix)
         ]
         found.sort(key=lambda entry: entry.key)
-        return Snapshot(tuple(found), self._revision, "simulated")
+        return Snapshot(tuple(found), self._revision, self.cluster)
 
     def apply_now(self, guards: Sequence[Guard], writes: Sequence[Put | Delete]) -> TxnResult:
         """As txn, at this moment. Raises LeaseLost."""
@@ -158,6 +159,20 @@ class Etcd(MemoryStore):
             held.ends = self.loop.now + held.ttl
             self.loop.after(held.ttl, self.expire)
 
+    @property
+    def cluster(self) -> str:
+        return f"simulated-{self.clusters}"
+
+    def set_back(self, copy: Snapshot) -> None:
+        """Another cluster, made of a backup; nobody's lease is in it any more. Whoever is linked
+        to the old one finds that its connections have ended."""
+        self.clusters += 1
+        kept = {entry.key: _Stored(entry, 0) for entry in copy.entries if entry.key != LEADER}
+        self._keys, self._leases = kept, {}
+        self._history.clear()
+        self._revision = self._compacted = copy.revision
+        self._wake()
+
     def compact_now(self) -> None:
         self._forget(self._revision)
 
@@ -186,6 +201,7 @@ class StoreClient:
         self._weather = weather
         self._random = Random(f"{network.random.random()}/{name}/store")
         self._closed = False
+        self._cluster = ""  # the one first spoken to
 
     async def read(self, prefix: str = "") -> Snapshot:
         return await self._ask(lambda: self._etcd.snapshot(prefix))
@@ -212,6 +228,7 @@ class StoreClient:
             raise StoreReplaced(f"the store has not reached revision {after}")
         while True:
             await self._connected()
+            self._accept(etcd.cluster)
             if after < etcd.compacted:
                 raise Compacted(etcd.compacted)
             batch, after = etcd.changes_after(after, prefix), etcd.revision
@@ -220,6 +237,7 @@ class StoreClient:
                 continue
             await asyncio.sleep(self._network.seconds() + self._lag())
             await self._connected()
+            self._accept(etcd.cluster)
             yield batch
 
     async def close(self) -> None:
@@ -249,12 +267,30 @@ class StoreClient:
             await asyncio.sleep(self._network.seconds())
             raise Unavailable("etcdserver: no leader")
         answer: asyncio.Future[T] = self._network.loop.create_future()
-        self._send(act, answer, write)
+        self._send(self._to_this_cluster(act, write), answer, write)
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 return await answer
         except TimeoutError as error:
             raise _NoAnswer("no answer in time") from error
+
+    def _to_this_cluster(self, act: Callable[[], T], write: bool) -> Callable[[], T]:
+        """What is sent to one cluster never arrives at another; who asks is told of that."""
+        sent_to = self._etcd.cluster
+
+        def arrived() -> T:
+            if write and self._etcd.cluster != sent_to:
+                raise _Astray
+            self._accept(self._etcd.cluster)
+            return act()
+
+        return arrived
+
+    def _accept(self, cluster: str) -> None:
+        """Raises StoreReplaced for another cluster than the one first spoken to."""
+        self._cluster = self._cluster or cluster
+        if cluster != self._cluster:
+            raise StoreReplaced(f"etcd is another cluster, {cluster}, than {self._cluster}")
 
     def _send(self, act: Callable[[], T], answer: asyncio.Future[T], write: bool) -> None:
         weather, network = self._weather, self._network
@@ -280,7 +316,9 @@ class StoreClient:
             return  # lost with the members' connections
         try:
             result = act()
-        except LeaseLost as error:
+        except _Astray:
+            return
+        except (LeaseLost, StoreReplaced) as error:
             self._back(answer, None, error, write)
         else:
             self._back(answer, result, None, write)
@@ -296,6 +334,10 @@ class StoreClient:
 
 class _NoAnswer(Unavailable):
     """Whether it was done is not known; of a read or a lease's renewal it does not matter."""
+
+
+class _Astray(Exception):
+    """A request was meant for a cluster that is no more."""
 
 
 def _settle(answer: asyncio.Future[T], result: Any, error: Exception | None) -> None:

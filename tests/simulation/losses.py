@@ -1,5 +1,5 @@
-"""Hosts that are lost: by time no more of a rack or of all than the breaker lets, and whoever is
-back gives up within a minute what others run by now."""
+"""Hosts that are lost or removed: by time no more of a rack or of all than the breaker lets, and
+whoever is back gives up within a minute what others run by now."""
 
 from __future__ import annotations
 
@@ -57,6 +57,19 @@ class Losses:
         rack = record.labels.get(self._settings.rack_label, "")
         self._check(recent, rack, self._settings.rack_share)
         self._check(recent, None, self._settings.fleet_share)
+
+    def begin_anew(self) -> None:
+        """The store was set back: who is lost by it is nobody's verdict of late."""
+        self._by_time.clear()
+
+    def on_removal(self, host: str) -> None:
+        """The host is known no more, and no verdict stands."""
+        self._operator.declared.discard(host)
+        self._by_time.pop(host, None)
+
+    def on_return(self, host: str) -> None:
+        """One that was removed is known again."""
+        self._back[host] = self._clock()
 
     def has_just_returned(self, host: str) -> bool:
         """Whether what it had begun before it was told may still take effect."""

@@ -45,6 +45,8 @@ class Promises(Witness, Protocol):
 
     def opened(self, host_id: str, term: tuple[int, int], epoch: tuple[int, int]) -> None: ...
 
+    def ended(self, host_id: str) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class MachineSurroundings:
@@ -69,6 +71,12 @@ class LedgerDisk:
         self.record: Record | None = None
         self.full = False
         self.broken = False
+        self.lost = 0  # how often
+
+    def lose(self, *, broken: bool) -> None:
+        """What was written is gone, and so is what was promised with it."""
+        self.record, self.broken = None, broken
+        self.lost += 1
 
 
 class SimLedger:
@@ -245,6 +253,7 @@ class Machine:
         self.around.board.servers.pop(self.address, None)
         if self._server is not None:
             self._server.died()
+        self.around.promises.ended(self.id)
 
     async def _run(self, process: Process, server: AgentServer) -> None:
         """The agent's process, from its start to an end that it chose itself."""

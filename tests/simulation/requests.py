@@ -7,7 +7,7 @@ until a request that was made after it had ended is answered: from then on it ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from fleet.ranges import IndexSet
@@ -15,6 +15,8 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.commit import Outdated
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.control import Action
+from fleet_controller.core.model import FleetRecord
+from fleet_controller.core.recovery_view import Wish as Recovered
 from fleet_controller.core.rollout_orders import Wish
 from fleet_controller.leader import LeadershipLost
 from fleet_controller.replica import Leading
@@ -24,8 +26,14 @@ from tests.simulation.clockwork import Clockwork
 from tests.simulation.controllers import Controller
 
 DEADLINE_SECONDS = 20.0
-ACTOR = "operator/sim"
 DELETED = -1  # the total of a fleet that is being deleted
+OPERATOR = "operator/"
+# What changes something whenever it is accepted; of the rest some find it done already.
+ALWAYS_TOLD = frozenset(
+    {"scale", "delete", "remove", "release_breaker", "rollout_start", "rollout_abort"}
+)
+# Something asked of a leader, in somebody's name.
+Asked = Callable[[Leading, str], Awaitable[object]]
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +95,12 @@ class Operator:
         self.declared: set[str] = set()  # hosts that an operator has called lost
         self.breaker_held_until = 0.0
         self.drained: set[str] = set()  # hosts that an operator ever drained
+        self.given_up: set[str] = set()  # hosts all of whose VMs an operator ever gave up
         self.remade: set[str] = set()  # fleets of which an operator ever made VMs anew
+        # Hears who was answered, of requests that change something whenever they are accepted.
+        self.on_answered: Callable[[str], None] = lambda actor: None
+        self.recovers = False  # one was asked for since the store was set back
+        self._asked = 0
 
     def leading(self) -> tuple[Controller, Leading] | None:
         """The last one that says so: one that was stopped and woke may say so too."""
@@ -98,7 +111,8 @@ class Operator:
         self._wish(
             fleet,
             total,
-            lambda leading: leading.operations.scale(fleet, total, ACTOR, partial=True),
+            "scale",
+            lambda leading, me: leading.operations.scale(fleet, total, me, partial=True),
             f"scale {fleet} to {total}",
         )
 
@@ -106,17 +120,23 @@ class Operator:
         self._wish(
             fleet,
             DELETED,
-            lambda leading: leading.operations.delete(fleet, ACTOR),
+            "delete",
+            lambda leading, me: leading.operations.delete(fleet, me),
             f"delete {fleet}",
         )
 
     def apply(self, fleet: str, spec: types.FleetSpec) -> None:
-        self.ask(lambda leading: leading.operations.apply(fleet, spec, ACTOR), f"apply {fleet}")
+        self._ask(
+            "apply",
+            lambda leading, me: leading.operations.apply(fleet, spec, me),
+            f"apply {fleet}",
+        )
 
     def cordon(self, host_id: str, cordoned: bool) -> None:
         word = "cordon" if cordoned else "uncordon"
-        self.ask(
-            lambda leading: leading.operations.cordon(host_id, cordoned, ACTOR),
+        self._ask(
+            word,
+            lambda leading, me: leading.operations.cordon(host_id, cordoned, me),
             f"{word} {host_id}",
         )
 
@@ -124,20 +144,24 @@ class Operator:
         if lost:
             self.declared.add(host_id)
         word = "lost" if lost else "not lost"
-        self.ask(
-            lambda leading: leading.verdicts.declare_lost([host_id], lost, ACTOR),
+        self._ask(
+            "declare_lost" if lost else "declare_lost_undo",
+            lambda leading, me: leading.verdicts.declare_lost([host_id], lost, me),
             f"{host_id} is {word}",
         )
 
     def release_breaker(self, seconds: float) -> None:
         self.breaker_held_until = self.loop.now + DEADLINE_SECONDS + seconds
-        self.ask(
-            lambda leading: leading.verdicts.release_breaker(seconds, ACTOR), "release the breaker"
+        self._ask(
+            "release_breaker",
+            lambda leading, me: leading.verdicts.release_breaker(seconds, me),
+            "release the breaker",
         )
 
     def release_quarantine(self, host_id: str) -> None:
-        self.ask(
-            lambda leading: leading.verdicts.release_quarantine(host_id, ACTOR),
+        self._ask(
+            "release_quarantine",
+            lambda leading, me: leading.verdicts.release_quarantine(host_id, me),
             f"release {host_id}",
         )
 
@@ -145,64 +169,129 @@ class Operator:
         if draining:
             self.drained.add(host_id)
 
-        async def act(leading: Leading) -> None:
+        async def act(leading: Leading, me: str) -> None:
             upkeep = leading.upkeep
-            await (upkeep.drain if draining else upkeep.cancel_drain)(host_id, ACTOR)
+            await (upkeep.drain if draining else upkeep.cancel_drain)(host_id, me)
 
-        self.ask(act, f"{'drain' if draining else 'drain no more'} {host_id}")
+        word = "drain" if draining else "undrain"
+        self._ask(word, act, f"{'drain' if draining else 'drain no more'} {host_id}")
+
+    def give_up(self, host_id: str) -> None:
+        """All that a lost host has goes elsewhere, what would wait for it too."""
+        self.given_up.add(host_id)
+        self._ask(
+            "drain", lambda leading, me: leading.upkeep.give_up(host_id, me), f"give up {host_id}"
+        )
+
+    def remove(self, host_id: str, *, force: bool) -> None:
+        if force:
+            self.given_up.add(host_id)
+        self._ask(
+            "remove",
+            lambda leading, me: leading.upkeep.remove(host_id, force, me),
+            f"remove {host_id}{' by force' if force else ''}",
+        )
+
+    def recover(self, *, patient: bool) -> None:
+        """Adopt what hosts have, with the totals that stand; where `patient` only once every host
+        is heard."""
+
+        async def act(leading: Leading, me: str) -> None:
+            recovery = leading.recovery
+            first = await recovery.plan(Recovered(adopt=True))
+            records = [one.record for one in first.fleets if not one.problem]
+            absent = frozenset() if patient else frozenset(first.unseen)
+            totals = {record.name: self._standing(record) for record in records}
+            wish = Recovered(True, totals, absent)
+            plan = await recovery.plan(wish)
+            if plan.complete:
+                self.declared |= absent
+                self.recovers = True
+                await self._confirm(totals, recovery.recover(wish, plan.token, me))
+
+        self._ask("recover", act, "recover")
+
+    def _standing(self, record: FleetRecord) -> int:
+        """What the fleet's total is to be, for all that was answered."""
+        wishes = self.wishes.get(record.name)
+        stands = wishes.stands if wishes else None
+        return record.total if stands is None else max(0, stands)
+
+    async def _confirm(self, totals: Mapping[str, int], work: Awaitable[object]) -> None:
+        """Each total is a request of its own."""
+        asked = [
+            (wishes, wishes.begin(total, self.loop.now))
+            for name, total in totals.items()
+            if (wishes := self.wishes.setdefault(name, Wishes()))
+        ]
+        try:
+            await work
+        except (Refused, Outdated):
+            for wishes, request in asked:
+                wishes.refused(request)
+            raise
+        except BaseException:
+            for wishes, request in asked:
+                wishes.unknown(request, self.loop.now)
+            raise
+        for wishes, request in asked:
+            wishes.answered(request, self.loop.now)
 
     def control(self, fleet: str, action: Action, indices: IndexSet | None) -> None:
         """Restart, make anew, stop or start VMs of a fleet; None: all."""
         if action is Action.REIMAGE:
             self.remade.add(fleet)
         chosen = Chosen(fleet, indices)
-        self.ask(
-            lambda leading: leading.upkeep.control(
-                chosen, action, ACTOR, plan_only=False, token=""
+        self._ask(
+            f"vms_{action.value}",
+            lambda leading, me: leading.upkeep.control(
+                chosen, action, me, plan_only=False, token=""
             ),
             f"{action.value} {indices or 'all'} of {fleet}",
         )
 
-    def roll_out(self, fleet: str) -> None:
+    def roll_out(self, fleet: str, wish: Wish) -> None:
         self.remade.add(fleet)
-        wish = Wish(max_unavailable_share=0.3, halt_share=0.9)
-        self.ask(
-            lambda leading: leading.upkeep.start_rollout(fleet, wish, ACTOR, plan_only=False),
+        self._ask(
+            "rollout_start",
+            lambda leading, me: leading.upkeep.start_rollout(fleet, wish, me, plan_only=False),
             f"roll out {fleet}",
         )
 
     def abort_rollout(self, fleet: str) -> None:
-        self.ask(
-            lambda leading: leading.upkeep.turn_rollout(fleet, "abort", ACTOR, plan_only=False),
+        self._ask(
+            "rollout_abort",
+            lambda leading, me: leading.upkeep.turn_rollout(fleet, "abort", me, plan_only=False),
             f"abort the rollout of {fleet}",
         )
 
-    def ask(self, act: Callable[[Leading], Awaitable[object]], words: str) -> None:
-        """Something that no invariant looks at; trouble is nobody's business."""
+    def _ask(self, action: str, act: Asked, words: str) -> None:
+        """Something that is no fleet's total."""
         found = self.leading()
         if found is not None and found[0].process is not None:
-            self.loop.spawn(found[0].process, self._serve(act, found[1], words, None, None))
+            work = self._serve(act, found[1], self._name(action), words, None, None)
+            self.loop.spawn(found[0].process, work)
 
-    def _wish(
-        self,
-        fleet: str,
-        total: int,
-        act: Callable[[Leading], Awaitable[object]],
-        words: str,
-    ) -> None:
+    def _name(self, action: str) -> str:
+        self._asked += 1
+        return actor_of(action, self._asked)
+
+    def _wish(self, fleet: str, total: int, action: str, act: Asked, words: str) -> None:
         found = self.leading()
         if found is None or found[0].process is None:
             return
         wishes = self.wishes.setdefault(fleet, Wishes())
         request = wishes.begin(total, self.loop.now)
-        self.loop.spawn(found[0].process, self._serve(act, found[1], words, wishes, request))
+        work = self._serve(act, found[1], self._name(action), words, wishes, request)
+        self.loop.spawn(found[0].process, work)
         # Whoever asked gives up, whatever the controller's process does.
         self.loop.after(DEADLINE_SECONDS + 1.0, _give_up, request, self.loop)
 
     async def _serve(
         self,
-        act: Callable[[Leading], Awaitable[object]],
+        act: Asked,
         leading: Leading,
+        actor: str,
         words: str,
         wishes: Wishes | None,
         request: Request | None,
@@ -211,7 +300,7 @@ class Operator:
         self.note(f"asked: {words}")
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                await act(leading)
+                await act(leading, actor)
         except (Refused, Outdated) as error:
             self.note(f"refused: {words}: {error}")
             if wishes is not None and request is not None:
@@ -224,6 +313,18 @@ class Operator:
             self.note(f"done: {words}")
             if wishes is not None and request is not None:
                 wishes.answered(request, self.loop.now)
+            if action_of(actor) in ALWAYS_TOLD:
+                self.on_answered(actor)
+
+
+def actor_of(action: str, number: int) -> str:
+    """A name that says who asked for what: no two requests have the same."""
+    return f"{OPERATOR}{action}-{number}"
+
+
+def action_of(actor: str) -> str:
+    """What that one has asked for; empty for anybody else."""
+    return actor.removeprefix(OPERATOR).rpartition("-")[0] if actor.startswith(OPERATOR) else ""
 
 
 def _give_up(request: Request, loop: Clockwork) -> None:

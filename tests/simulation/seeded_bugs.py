@@ -9,20 +9,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_agent import agent, orders
 from fleet_agent.agent import Agent
+from fleet_agent.core import isolation
+from fleet_agent.core.isolation import Leave
 from fleet_agent.core.plan import Snapshot, snapshot_of
 from fleet_agent.ledger import Record
 from fleet_agent.orders import Orders
-from fleet_controller import commit
+from fleet_agent.watchers import Watchers
+from fleet_controller import commit, verdicts
 from fleet_controller.commit import Committer
-from fleet_controller.core import draft, loss, room
-from fleet_controller.core.model import ClusterView, HostView, Shard
+from fleet_controller.core import departures, draft, loss, moves, rollout, room
+from fleet_controller.core.model import Assignment, ClusterView, HostView, RolloutRecord, Shard
+from fleet_controller.core.recovery_view import RecoveryView
 from fleet_controller.core.vouching import Vouching
 from fleet_controller.leader_key import LeaderKey
 from fleet_controller.reign import Reign
@@ -203,6 +209,55 @@ def _is_over_by_more(gone: int, of: int, share: float) -> bool:
     return gone > 1 and gone - 1 > share * of
 
 
+def _past_forgotten(*told: types.Assignment) -> types.Assignment:
+    """What is acknowledged is done with."""
+    return types.Assignment()
+
+
+def _one_more(record: RolloutRecord, total: int) -> int:
+    return _most_unavailable(record, total) + 1
+
+
+_most_unavailable = rollout.most_unavailable
+
+
+def _advance_uncounted(*args: Any) -> int:
+    """What is under way by now is no concern of what begins."""
+    _advance(*args)
+    return 0
+
+
+_advance = moves._advance
+
+
+def _told_afterwards(writes: Sequence[commit.Write], told: Sequence[commit.Write]) -> Any:
+    """First what is done, then the lines that tell it; a transaction may end between."""
+    return [*writes, *told]
+
+
+def _without_graves(assignment: Assignment, released: frozenset[int], revision: int) -> Assignment:
+    """A host that is removed needs no words any more."""
+    return Assignment()
+
+
+def _silent_since_last_word(self: Watchers) -> float | None:
+    """Whoever reads says nothing, it thinks."""
+    return None if self._contact is None else self._clock() - self._contact
+
+
+def _leave_running(*args: Any) -> Leave:
+    """What is held is not started; what runs goes on."""
+    return replace(_leave(*args), isolated=frozenset())
+
+
+_leave = isolation.leave
+
+
+def _as_stored(self: RecoveryView, host: str) -> bool:
+    """The store knows best."""
+    return False
+
+
 SEEDED: tuple[SeededBug, ...] = (
     SeededBug("no epoch check", ((Orders, "_check_epoch", _anything),), ("storm", "change_mind")),
     SeededBug("no term check", ((Orders, "check_term", _anything),)),
@@ -243,7 +298,7 @@ SEEDED: tuple[SeededBug, ...] = (
     SeededBug(
         "breaker off by one",
         ((loss, "is_over", _is_over_by_more),),
-        ("cut_rack", "host_away", "cut_host"),
+        ("host_away",),
     ),
     SeededBug(
         "lost before standbys are asked",
@@ -252,4 +307,40 @@ SEEDED: tuple[SeededBug, ...] = (
         controllers=3,
     ),
     SeededBug("tombstones take no room", ((room, "room", _room_beside_tombstones),)),
+    SeededBug(
+        "releases forgotten once acknowledged",
+        ((orders, "past_releases", _past_forgotten),),
+        ("kill_agent", "kill_agents", "change_mind"),
+    ),
+    SeededBug(
+        "one more down for a rollout", ((rollout, "most_unavailable", _one_more),), ("roll_out",)
+    ),
+    SeededBug(
+        "moves under way are not counted", ((moves, "_advance", _advance_uncounted),), ("drain",)
+    ),
+    SeededBug(
+        "told in a later transaction",
+        ((verdicts, "_together", _told_afterwards),),
+        ("cut_rack", "reboot_rack"),
+    ),
+    SeededBug(
+        "removed without tombstones",
+        ((departures, "forsaken", _without_graves),),
+        ("remove", "host_away"),
+    ),
+    SeededBug(
+        "a stream of reports is no word",
+        ((Watchers, "silent", _silent_since_last_word),),
+        ("scale_other",),
+    ),
+    SeededBug(
+        "nothing is stopped for silence",
+        ((agent, "leave", _leave_running),),
+        ("scale_other", "cut_host"),
+    ),
+    SeededBug(
+        "recovered from the store though hosts are ahead",
+        ((RecoveryView, "is_rebuilt", _as_stored),),
+        ("set_back", "change_mind"),
+    ),
 )

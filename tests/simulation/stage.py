@@ -14,7 +14,7 @@ from tests.simulation.clockwork import BEGINNING
 from tests.simulation.silence import silence
 from tests.simulation.succession import Returns, Succession
 from tests.simulation.vouching import VouchedFor
-from tests.simulation.world import Shape, World
+from tests.simulation.world import LOOK_SECONDS, Shape, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
     Succession(world).look()
     Returns(world).look()
     VouchedFor(world).look()
+    _look_at_isolation(world)
+    world.restores.copy_for_ever()
     began = world.loop.now
     lasting: dict[int, Callable[[], None]] = {}
     for number, deed in enumerate(sorted(deeds, key=lambda deed: deed.at)):
@@ -62,6 +64,11 @@ async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
         _end(world, lasting, number, "what was left")
     world.heal()
     await world.until_all_runs()
+
+
+def _look_at_isolation(world: World) -> None:
+    world.isolation.look(LOOK_SECONDS)
+    world.loop.after(LOOK_SECONDS, _look_at_isolation, world)
 
 
 def _end(world: World, lasting: dict[int, Callable[[], None]], number: int, words: str) -> None:

@@ -43,6 +43,7 @@ class Returns:
         return (
             process is not None
             and process.runs
+            and machine.id in world.division.hosts  # one that was removed is to announce itself
             and machine.behaviour.well
             and not machine.disk.full
             and all(

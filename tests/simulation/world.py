@@ -25,12 +25,16 @@ from tests.simulation.agent_wire import Switchboard
 from tests.simulation.clockwork import Clockwork
 from tests.simulation.controllers import Controller, ControllerSurroundings
 from tests.simulation.copies import Copies, Orders
-from tests.simulation.division import Division
+from tests.simulation.division import NOTHING, Division
 from tests.simulation.etcd import Etcd, StoreWeather
+from tests.simulation.history import History
+from tests.simulation.isolation import Contacts, Isolation
+from tests.simulation.limits import Limits
 from tests.simulation.losses import Losses
 from tests.simulation.machine import Directory, Machine, MachineSurroundings
 from tests.simulation.promises import Promises
 from tests.simulation.requests import Operator
+from tests.simulation.restoring import Restores
 from tests.simulation.trace import Trace
 from tests.simulation.wire import Network
 
@@ -42,10 +46,13 @@ LOOK_SECONDS = 1.0
 LOSS = LossSettings(lost_after=45.0, budget=6.0, fleet_share=0.3, window=120.0, release=40.0)
 SETTINGS = ReignSettings(
     settle=10.0,
+    moves_at_once=5,
     loss=LOSS,
     quarantine=QuarantineSettings(least=3, after=20.0),
     links=LinkSettings(times=HealthTimes(suspect_after=20.0)),
 )
+DECIDED = frozenset({"assignments", "fleets", "rollouts", "gone", "breaker"})
+STOP_AFTER = (0, 0, 20, 40)
 SPEC = types.FleetSpec(
     on_loss=types.ON_LOSS_REPLACE,
     memory_bytes=4 << 20,
@@ -100,9 +107,11 @@ class World:
             self.orders,
             self._may_run_twice,
             lambda kin: self.division.waits(kin),
+            lambda kin: self.isolation.limit(kin) > 0,
             self.fail,
         )
-        self.promises = Promises(lambda: loop.now, self.fail)
+        self.contacts = Contacts(lambda: loop.now)
+        self.promises = Promises(lambda: loop.now, self.contacts, self.fail)
         self.etcd = Etcd(loop, self._on_revision, self.on_expiry)
         self.controllers = self._make_controllers()
         self.operator = Operator(loop, self.controllers, lambda text: self.note("ask", text))
@@ -111,6 +120,20 @@ class World:
         self.division.on_verdict = self._on_verdict
         self.lost_by_time: list[Callable[[str], None]] = []  # hear of hosts
         self.division.excuses += [self._is_moving, self._is_remade]
+        self.division.on_removal = self._on_removal
+        self.division.on_return = self.losses.on_return
+        self.division.excuses += [self._is_moving, self._is_remade, self._is_given_up]
+        self.limits = Limits(self.division, SETTINGS.moves_at_once, self.fail)
+        self.history = History(self.division, self.fail)
+        self.operator.on_answered = self.history.answered
+        self.isolation = Isolation(
+            self.machines, self.orders, self.contacts, self.division.stop_after, self.fail
+        )
+        # Of the second fleet: seconds without a controller after which its VMs stop; 0: never.
+        self.stop_after = self.random.choice(STOP_AFTER)
+        self.restores = Restores(self)
+        self.division.on_lost_meanwhile = self.copies.forgive
+        self.division.on_thaw = self._on_thaw
         self._make_machines()
         self.quiet_since = 0.0
         loop.on_trouble = lambda text: self.fail("defect", text)
@@ -135,7 +158,32 @@ class World:
         for change in changes:
             what = change.value.decode() if change.value is not None else "deleted"
             self.note("store", f"{revision} {change.key} {what}")
+        if self.division.frozen and not self.operator.recovers:
+            self._check_frozen(changes)
+        self.history.on_revision(changes)
         self.division.on_revision(revision, changes)
+        self.limits.on_revision(changes)
+
+    def _check_frozen(self, changes: Sequence[Change]) -> None:
+        """Nothing is decided before an operator has said what holds."""
+        for change in changes:
+            if change.key.partition("/")[0] in DECIDED:
+                self.fail("frozen", f"{change.key} is written while changes are frozen")
+
+    def begin_anew(self, entries: Sequence[Change]) -> None:
+        """The store was set back to these."""
+        self.promises.expired.clear()
+        self.operator.recovers = False
+        self.division.begin_anew()
+        self.limits.begin_anew()
+        self.losses.begin_anew()
+        for entry in entries:
+            self.division.on_revision(entry.mod_revision, [entry])
+            self.limits.on_revision([entry])
+
+    def _on_thaw(self) -> None:
+        self.limits.on_thaw()
+        self.restores.on_thaw()
 
     def _on_verdict(self, record: HostRecord, lost: bool) -> None:
         self.note("verdict", f"{record.id} is {'lost' if lost else 'not lost any more'}")
@@ -145,6 +193,15 @@ class World:
             for hear in self.lost_by_time:
                 hear(record.id)
         self.losses.on_verdict(record, lost)
+
+    def _on_removal(self, host: str) -> None:
+        self.copies.forgive(host)
+        self.losses.on_removal(host)
+
+    def _is_given_up(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
+        """Of a host that was removed by force, or is lost and drained by force."""
+        gone = self.division.is_lost(host, shard.fleet)
+        return indices if gone and host in self.operator.given_up else EMPTY
 
     def _is_moving(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
         """Of a host that was drained: what another has cloned and defined."""
@@ -197,10 +254,14 @@ class World:
     def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
         self.note("start", f"{host} {kin.fleet_uid[-4:]}/{kin.birth} {indices}")
         self.copies.started(host, kin, indices)
+        self.limits.started(kin, indices)
 
     def ended(self, host: str, kin: Kin, indices: IndexSet) -> None:
         self.note("end", f"{host} {kin.fleet_uid[-4:]}/{kin.birth} {indices}")
         self.copies.ended(host, kin, indices)
+
+    def asks(self, host: str, kind: StepKind, batch: Batch) -> None:
+        self.isolation.asks(host, kind, batch)
 
     def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         if kind in REMOVALS:
@@ -282,21 +343,36 @@ class World:
                 return f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
             unplaced += len(rest)
         placed = sum(map(len, wanted.values()))
-        # Clones that a killed agent had begun may be there after their release: nobody's VMs.
-        strays = sum(
-            len(indices)
-            for host in leading.reign.observed.hosts.values()
-            for _, _, indices in host.orphans
-        )
-        if unplaced and placed + strays < self.shape.capacity:
+        strays = {host: stray for host in self.machines if (stray := self._strays(host))}
+        if unplaced and placed + sum(strays.values()) < self.shape.capacity:
             return f"{unplaced} VMs are not placed and there is room for them"
         for uid, held in wanted.items():
-            if self.copies.running(uid) != held:
-                return f"{held - self.copies.running(uid)} of {uid} do not run"
-        if len(self.copies.holders) != placed:
+            if missing := held - self.copies.running(uid):
+                return f"{missing} of {uid} do not run"
+        if len(self.copies.holders) > placed and self.division.generation == 1:
             return f"{len(self.copies.holders) - placed} VMs run that nobody wants"
+        # Without its ledger an agent does not know what it has let go before, and what a recovered
+        # store has never known is left alone.
+        left = [host for host in strays if not self.machines[host].disk.lost]
+        if left and self.division.generation == 1:
+            return f"clones are left on {', '.join(left)} that nobody wants"
         if any(leading.reign.observed.releasing.values()):
             return "tombstones are not acknowledged"
         if leading.reign.observed.converged != len(self.machines):
             return f"only {leading.reign.observed.converged} hosts say that all is done"
         return ""
+
+    def _strays(self, host: str) -> int:
+        """Clones on the host that are not its own."""
+        shards = self.division.assignments.get(host, NOTHING).shards
+        return sum(
+            len(
+                have
+                - IndexSet.union_of(
+                    shard.ranges
+                    for shard in shards
+                    if (shard.fleet, shard.birth) == (kin.fleet_uid, kin.birth)
+                )
+            )
+            for kin, have in self.machines[host].storage.all_clones().items()
+        )

@@ -48,6 +48,8 @@ class Assignment:
     specs: Mapping[tuple[str, int], types.FleetSpec] = field(default_factory=dict)
     shards: tuple[WantedShard, ...] = ()
     releases: tuple[Release, ...] = ()
+    # Of earlier assignments, acknowledged: what they name goes should it come about after all.
+    past: tuple[Release, ...] = ()
 
     def restarts(self, kin: Kin) -> Restarts:
         """Which VMs of this kin are to be started for which value."""
@@ -64,15 +66,22 @@ def order_of(message: types.Term | types.Epoch) -> Order:
     return (message.store_generation, message.revision)
 
 
-def parse_assignment(message: types.Assignment) -> Assignment:
-    """Raises BadAssignment where a shard or tombstone has no fleet, a shard no spec, or an index is
-    wanted twice."""
-    fleets = {fleet.uid: _fleet(fleet) for fleet in message.fleets}
+NONE = types.Assignment()
+
+
+def parse_assignment(message: types.Assignment, past: types.Assignment = NONE) -> Assignment:
+    """`past`: the tombstones that were acknowledged before, with their fleets.
+
+    Raises BadAssignment where a shard or tombstone has no fleet, a shard no spec, or an index is
+    wanted twice.
+    """
+    fleets = {fleet.uid: _fleet(fleet) for fleet in (*past.fleets, *message.fleets)}
     specs = {(spec.fleet_uid, spec.generation): spec.spec for spec in message.specs}
     shards = tuple(_shard(shard, fleets, specs) for shard in message.shards)
     _check_disjoint(shards)
     releases = tuple(_release(stone, fleets) for stone in message.tombstones)
-    return Assignment(fleets, specs, shards, releases)
+    before = tuple(_release(stone, fleets) for stone in past.tombstones)
+    return Assignment(fleets, specs, shards, releases, before)
 
 
 def _fleet(message: types.FleetIdentity) -> Fleet:

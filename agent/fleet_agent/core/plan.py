@@ -2,7 +2,8 @@
 
 Rules, in order of weight:
 - only what carries our mark is ever removed, and only on an explicit word: a tombstone names
-  its index and birth, or a shard of this host wants the same index with a newer birth;
+  its index and birth, or has done so before it was acknowledged, or a shard of this host wants
+  the same index with a newer birth;
 - what is neither wanted nor named by a tombstone is an orphan: reported, left as it is;
 - an index that is wanted waits until whatever else lives under its name is gone;
 - a VM that is to be restarted is stopped only when few enough of its fleet are down here;
@@ -173,7 +174,7 @@ def _plan_leftover(
             reason = f"replaced by birth {other.birth}"
             _plan_removal(made, kin, rest & indices, snapshot, resting, reason)
             rest = rest - indices
-    for release in assignment.releases:
+    for release in (*assignment.releases, *assignment.past):
         hit = rest & _released(release, kin, wanted)
         if hit:
             _plan_removal(made, kin, hit, snapshot, resting, f"tombstone {release.id}")

@@ -1,10 +1,10 @@
 """What hosts are to let go before anything is placed: what lost hosts had, what is above a
-fleet's total, and orphans that another host is assigned.
+fleet's total, and orphans that another host is assigned, or is to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import structs
 
@@ -69,12 +69,37 @@ def release_orphans(view: ClusterView, drafts: Mapping[str, Draft], taker: Tombs
     uids = {uid for draft in drafts.values() for uid, _, _ in draft.view.orphans}
     for uid in sorted(uids):
         taken = held(uid, drafts.values())
-        for draft in drafts.values():
-            for fleet, birth, indices in draft.view.orphans:
-                if fleet != uid:
-                    continue
-                unwanted = indices if uid in view.gone else indices & taken
-                own = ranges_of(draft.shards, uid)
-                buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == uid)
-                if unwanted := unwanted - own - buried:
-                    taker.bury(draft, Shard(uid, unwanted, 0, birth), unwanted)
+        unwanted = None if uid in view.gone else taken
+        bury_orphans(uid, unwanted, drafts.values(), taker)
+
+
+def bury_orphans(
+    uid: str, indices: IndexSet | None, drafts: Iterable[Draft], taker: Tombstoner
+) -> None:
+    """Those of the fleet with these indices, or all."""
+    for draft in drafts:
+        for birth, orphans in _orphans(draft, uid):
+            if unwanted := orphans if indices is None else orphans & indices:
+                taker.bury(draft, Shard(uid, unwanted, 0, birth), unwanted)
+
+
+def orphans_of(uid: str, drafts: Iterable[Draft]) -> IndexSet:
+    """Orphans of the fleet on hosts that are not lost: they may run."""
+    return IndexSet.union_of(
+        orphans
+        for draft in drafts
+        if not draft.view.record.lost
+        for _, orphans in _orphans(draft, uid)
+    )
+
+
+def _orphans(draft: Draft, uid: str) -> Iterator[tuple[int, IndexSet]]:
+    """By birth, without those that the host is assigned or is letting go by now."""
+    found = [(birth, indices) for fleet, birth, indices in draft.view.orphans if fleet == uid]
+    if not found:
+        return
+    buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == uid)
+    known = ranges_of(draft.shards, uid) | buried
+    for birth, indices in found:
+        if left := indices - known:
+            yield birth, left

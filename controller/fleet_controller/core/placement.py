@@ -2,8 +2,9 @@
 
 It keeps what runs where it runs; it adds on the least loaded hosts (or packs), and takes away
 from the highest index. An index is placed only when no assignment and no tombstone that is
-still unacknowledged holds it; what a lost host has to release holds nothing. What lost hosts had
-is packed on few others, and what was stopped stays off. What fits nowhere is explained.
+still unacknowledged holds it, and no host has it as an orphan; what a lost host has to release
+holds nothing. What lost hosts had is packed on few others, and what was stopped stays off. What
+fits nowhere is explained.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from fleet_controller.core.draft import (
     footprints,
     held,
 )
-from fleet_controller.core.letting_go import forsake, release_orphans, shrink
+from fleet_controller.core.letting_go import (
+    bury_orphans,
+    forsake,
+    orphans_of,
+    release_orphans,
+    shrink,
+)
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Shard
 from fleet_controller.core.room import candidates, rooms
 from fleet_controller.core.unplaced import Unplaced, explain
@@ -77,7 +84,7 @@ def place(view: ClusterView) -> Placement:
     release_orphans(view, drafts, taker)
     plans = {}
     for fleet in fleets:
-        plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid])
+        plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid], taker)
     changed = {
         name: draft.assignment()
         for name, draft in sorted(drafts.items(), key=lambda item: item[0] not in first)
@@ -92,12 +99,14 @@ def _grow(
     drafts: Mapping[str, Draft],
     prints: Footprints,
     removed: Mapping[str, int],
+    taker: Tombstoner,
 ) -> FleetPlan:
     spec = view.specs.get((fleet.uid, fleet.generation), types.FleetSpec())
     size = prints.get((fleet.uid, fleet.generation), GUEST)
     missing = fleet.wanted - held(fleet.uid, drafts.values())
     releasing = missing & _buried(fleet.uid, drafts.values(), lost=False)
-    free = missing - releasing
+    orphaned = (missing & orphans_of(fleet.uid, drafts.values())) - releasing
+    free = missing - releasing - orphaned
     added: Counter[str] = Counter()
     unplaced: tuple[Unplaced, ...] = ()
     off = _stopped(fleet.uid, drafts.values(), missing)
@@ -112,6 +121,10 @@ def _grow(
             dealt, left = deal(kind, off, hosts, shares, size)
             added.update(dealt)
             rest = rest | left
+        # Some host runs these: it lets them go first, if there is room for them.
+        let_go = orphaned.lowest(sum(rooms(hosts, size, fleet, spec)))
+        bury_orphans(fleet.uid, let_go, drafts.values(), taker)
+        releasing, rest = releasing | let_go, rest | (orphaned - let_go)
         unplaced = explain(fleet, spec, view, rest, releasing, size)
     touched = sorted(set(added) | set(removed))
     deltas = tuple(

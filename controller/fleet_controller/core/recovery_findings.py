@@ -54,7 +54,8 @@ def findings(
         for kin in has.states:
             running[kin.fleet] += len(has.having(kin, _RUNNING))
     for record in known.all_records:
-        total = wish.totals.get(record.name, record.total)
+        # One that is being deleted would never be gone with another total than 0.
+        total = record.total if record.deleting else wish.totals.get(record.name, record.total)
         wanted, have = IndexSet.span(0, total), IndexSet.union_of(held[record.uid])
         yield FleetFinding(
             record=msgspec.structs.replace(record, total=total),
