@@ -220,6 +220,8 @@ class Reign:
             raise freeze.refusal(self.frozen.reason)
         if self._doubts.reason:
             raise Unavailable(f"it is being read anew: {self._doubts.reason}")
+        if self.anew.is_set():  # the next reign may be deciding by now
+            raise Unavailable("it is being read anew: changes are taken again")
 
     def ahead(self) -> frozenset[str]:
         """The hosts heard that hold a newer assignment than the store can have given them."""

@@ -301,6 +301,27 @@ def test_an_agent_whose_ledger_is_gone_is_adopted_with_its_orphans() -> None:
     run_virtual(scenario())
 
 
+def test_what_waits_for_a_recovery_to_end_is_left_to_the_next_reign() -> None:
+    async def scenario() -> None:
+        site = Site()
+        async with set_back(site):
+            await site.frozen()
+            chief = site.chief
+            async with chief.reign.changing:
+                recovering = asyncio.ensure_future(
+                    chief.recovery.recover(Wish(True, {"spv": 30}), "", ME)
+                )
+                await asyncio.sleep(0)
+                late = asyncio.ensure_future(chief.operations.scale("spv", 5, ME))
+                await asyncio.sleep(0)
+            await recovering
+            with pytest.raises(Unavailable):
+                await late
+            await site.converged(30)
+
+    run_virtual(scenario())
+
+
 def test_what_hosts_are_given_is_written_after_the_templates_that_it_is_made_of() -> None:
     async def scenario() -> None:
         site = Site()

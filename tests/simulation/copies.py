@@ -90,23 +90,17 @@ class Copies:
                 self._second(vm, holder, host)
         self.counts[host] = self.counts.get(host, 0) + len(indices)
         machine = self._machines[host]
-        if self.counts[host] - self._forgotten(machine) > machine.capacity:
+        if not self._adopted(machine) and self.counts[host] > machine.capacity:
             self._fail("capacity", f"{self.counts[host]} VMs run on {host}")
         record = machine.disk.record
         if record is not None and record.boot_id != machine.boot_id and not self._waits(kin):
             self._fail("reboot", f"{host} starts {indices} before it was assigned anew")
 
-    def _forgotten(self, machine: Machine) -> int:
-        """VMs that a recovered store has never known. A new leader that has not heard the host yet
-        knows nothing of them either, and gives it others."""
+    def _adopted(self, machine: Machine) -> bool:
+        """Whether its assignment is of a recovered store, which took over what it had as orphans
+        or does not know of those."""
         record = machine.disk.record
-        orders = self._orders.of(machine.id, record.epoch) if record else None
-        if record is None or orders is None or record.epoch[0] == 1:
-            return 0
-        return sum(
-            len(active - IndexSet.union_of(s.ranges for s in orders.shards if s.birth == kin.birth))
-            for kin, active in machine.hypervisor.all_active().items()
-        )
+        return record is not None and record.epoch[0] > 1
 
     def counted_twice(self, host: str, kin: Kin, index: int) -> bool:
         """Whether another life of the same VM runs on the host."""
