@@ -1,7 +1,9 @@
 """What operators ask of the simulated cluster, and what may therefore be true of its fleets.
 
-A request that was answered stands until a later one. One whose outcome is unknown may come about
-until a request that was made after it had ended is answered: from then on it never may.
+A request that was answered stands until one that was made after its answer is answered; of two
+whose times overlap either may be the later, as when a controller is stopped before it answers what
+it has written. One whose outcome is unknown may come about until a request that was made after it
+had ended is answered: from then on it never may.
 """
 
 from __future__ import annotations
@@ -50,17 +52,22 @@ class Wishes:
     """All that was asked of one fleet name and may still come about."""
 
     open: list[Request] = field(default_factory=list)
-    stands: int | None = None  # the total that was answered last
+    standing: list[Request] = field(default_factory=list)  # that were answered, the newest last
 
     def begin(self, total: int, now: float) -> Request:
         request = Request(total, now)
         self.open.append(request)
         return request
 
+    @property
+    def stands(self) -> int | None:
+        """The total that was answered last."""
+        return self.standing[-1].total if self.standing else None
+
     def answered(self, request: Request, now: float) -> None:
         """It stands: what had ended before it began never comes about any more."""
         request.ended = now
-        self.stands = request.total
+        self.standing = [*(one for one in self.standing if one.ended > request.began), request]
         self.open = [one for one in self.open if one is not request and one.ended > request.began]
 
     def refused(self, request: Request) -> None:
@@ -72,11 +79,12 @@ class Wishes:
 
     def begin_anew(self) -> None:
         """The fleet of this name is another one: nothing was asked of it yet."""
-        self.stands = None
+        self.standing = []
 
     def may_be(self, total: int) -> bool:
         """Whether that can be what is wanted now, whoever asks."""
-        return self.stands in (None, total) or self.may_become(total)
+        stands = not self.standing or any(one.total == total for one in self.standing)
+        return stands or self.may_become(total)
 
     def may_become(self, total: int) -> bool:
         return any(one.total == total for one in self.open)
