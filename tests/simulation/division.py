@@ -102,10 +102,8 @@ class Division:
         for host in self._machines:
             if self.is_lost(host, "") or self.may_not_know(host):
                 self._unaware[host] = self.generation
-        for known in (
-            self.hosts, self.fleets, self.assignments, self.held, self._revisions,
-            self.on_loss, self.stop_after,
-        ):  # fmt: skip
+        # What was said of VMs that the store has forgotten still holds where they are.
+        for known in (self.hosts, self.fleets, self.assignments, self.held, self._revisions):
             known.clear()
         self.removed = set(self._machines)
 

@@ -187,6 +187,7 @@ class Operator:
     def give_up(self, host_id: str) -> None:
         """All that a lost host has goes elsewhere, what would wait for it too."""
         self.given_up.add(host_id)
+        self.drained.add(host_id)  # and it stays so, should it come back
         self._ask(
             "drain", lambda leading, me: leading.upkeep.give_up(host_id, me), f"give up {host_id}"
         )

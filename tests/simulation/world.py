@@ -347,7 +347,7 @@ class World:
         if unplaced and placed + sum(strays.values()) < self.shape.capacity:
             return f"{unplaced} VMs are not placed and there is room for them"
         for uid, held in wanted.items():
-            if missing := held - self.copies.running(uid):
+            if missing := held - self.copies.running(uid) - self._blocked(uid):
                 return f"{missing} of {uid} do not run"
         if len(self.copies.holders) > placed and self.division.generation == 1:
             return f"{len(self.copies.holders) - placed} VMs run that nobody wants"
@@ -361,6 +361,18 @@ class World:
         if leading.reign.observed.converged != len(self.machines):
             return f"only {leading.reign.observed.converged} hosts say that all is done"
         return ""
+
+    def _blocked(self, uid: str) -> IndexSet:
+        """What a recovered store wants of a host that has a later life of the same VM."""
+        if self.division.generation == 1:
+            return EMPTY
+        return IndexSet.union_of(
+            shard.ranges & have
+            for host, machine in self.machines.items()
+            for kin, have in machine.storage.all_clones().items()
+            for shard in self.division.assignments.get(host, NOTHING).shards
+            if uid == kin.fleet_uid == shard.fleet and kin.birth > shard.birth
+        )
 
     def _strays(self, host: str) -> int:
         """Clones on the host that are not its own."""
