@@ -13,7 +13,7 @@ from tests.simulation.world import LOOK_SECONDS, World
 # store is well; and how long a transaction may be on its way when it was not (hold_back).
 SPAN_SECONDS = ANSWER_SECONDS + CONFIRMED_SECONDS + 5.0
 HELD_SECONDS = 45.0
-Lives = tuple[str, str, str]  # a leader's process, a standby's, and the host between them
+Lives = tuple[str, str, str]  # processes: a leader's, a standby's, and the agent's between them
 
 
 class VouchedFor:
@@ -38,7 +38,7 @@ class VouchedFor:
             if calm and leader is not standby and self._are_joined(leader, standby)
             for machine in world.machines.values()
             if self._reaches(standby, machine)
-            for lives in [(leader.life, standby.life, machine.id)]
+            for lives in [_lives(leader, standby, machine)]
         }
         world.loop.after(LOOK_SECONDS, self.look)
 
@@ -53,14 +53,20 @@ class VouchedFor:
             world.fail("vouched for", f"{host} is lost by time, and {able[0][0]} could reach it")
 
     def _able(self, leader: Controller, host: str) -> list[str]:
-        """The standbys that could have vouched for the host."""
+        """The standbys that could have vouched for the host, up to now."""
+        now, machine = self._world.loop.now, self._world.machines[host]
         return [
             standby.name
             for standby in self._world.controllers
-            if self._world.loop.now
-            - self._since.get((leader.life, standby.life, host), self._world.loop.now)
-            > SPAN_SECONDS
+            if self._are_joined(leader, standby) and self._reaches(standby, machine)
+            if now - self._since.get(_lives(leader, standby, machine), now) > SPAN_SECONDS
+            if now - self._last_cut(leader.name, standby.name, host) > SPAN_SECONDS
         ]
+
+    def _last_cut(self, leader: str, standby: str, host: str) -> float:
+        """When one of the ways was cut last, however short."""
+        ways = ((leader, standby), (standby, leader), (standby, host), (host, standby))
+        return max(self._world.network.last_cut.get(way, 0.0) for way in ways)
 
     def _are_joined(self, leader: Controller, standby: Controller) -> bool:
         return _runs(leader) and _runs(standby) and self._is_open(leader.name, standby.name)
@@ -73,6 +79,10 @@ class VouchedFor:
     def _is_open(self, one: str, other: str) -> bool:
         network = self._world.network
         return network.is_open(one, other) and network.is_open(other, one)
+
+
+def _lives(leader: Controller, standby: Controller, machine: Machine) -> Lives:
+    return (leader.life, standby.life, machine.process.name if machine.process else "")
 
 
 def _runs(controller: Controller) -> bool:

@@ -41,6 +41,7 @@ class Network:
         self.random = random
         self.weather = Weather()
         self._cuts: dict[tuple[str, str], int] = {}  # how many faults cut it
+        self.last_cut: dict[tuple[str, str], float] = {}  # when, also where it is open again
         self._held: dict[tuple[str, str], list[Callable[[], None]]] = {}
 
     def seconds(self) -> float:
@@ -61,6 +62,7 @@ class Network:
 
     def cut(self, source: str, target: str) -> None:
         self._cuts[source, target] = self._cuts.get((source, target), 0) + 1
+        self.last_cut[source, target] = self.loop.now
 
     def mend(self, source: str, target: str) -> None:
         """Undo one cut. What was held by the last one arrives now, in the order it was sent."""
