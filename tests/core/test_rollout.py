@@ -84,6 +84,22 @@ def test_no_more_are_down_at_once_than_allowed() -> None:
     assert state(world) is RolloutState.DONE
 
 
+def test_what_a_lost_host_ran_counts_as_down_once_it_is_placed_anew() -> None:
+    world = world_of(16)
+    for key, spec in world.specs.items():
+        world.specs[key] = types.FleetSpec(
+            memory_bytes=spec.memory_bytes, vcpus=spec.vcpus, on_loss=types.ON_LOSS_REPLACE
+        )
+    begin(world, max_unavailable=6)
+    lost = world.held("h0")
+    world.set_record("h0", lost=True)
+    world.hosts["h0"].reachable = False
+    world.write(world.decide())
+    renewed = of_generation(world, 2)
+    assert len(lost) == 4 and not lost - renewed, "placed anew, of the newest generation"
+    assert len(renewed) == 6
+
+
 def test_a_share_of_the_total_is_at_least_one() -> None:
     world = world_of(16)
     begin(world, max_unavailable_share=0.01)

@@ -70,6 +70,9 @@ class DriverWitness(Protocol):
     def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         """Before something is done: in whose name is in the batch's mark."""
 
+    def lies(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+        """An agent is told that something is done, and it is not."""
+
 
 class SimBehaviour(Behaviour):
     """Time and faults of one machine's drivers."""
@@ -183,6 +186,8 @@ class SimBehaviour(Behaviour):
         result = act(batch, done) if done else StepResult(EMPTY)
         untrue = result.done & IndexSet.of(lied)
         failures += [StepFailure(index, "lied", f"{kind} is said to fail") for index in untrue]
+        if skipped:
+            self.witness.lies(self.host, kind, batch, IndexSet.of(skipped))
         told = (result.done - untrue) | IndexSet.of(skipped)
         return StepResult(told, (*result.failures, *failures))
 

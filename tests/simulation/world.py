@@ -270,6 +270,10 @@ class World:
             )
         self.copies.acts(host, kind, batch, indices)
 
+    def lies(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+        if kind is StepKind.AWAIT_READY:
+            self.limits.started(batch.kin, indices)  # as far as anybody can know
+
     # The play -------------------------------------------------------------------------------
 
     async def begin(self) -> None:

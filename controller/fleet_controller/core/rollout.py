@@ -107,12 +107,26 @@ def _position(
     older = [(h, s) for h, s in shards if not s.staged and s.generation not in current]
     new = [(h, s) for h, s in shards if _changed(s, record)]
     changed = IndexSet.union_of(shard.ranges for _, shard in new)
+    fresh = _fresh(view, record, new)
     standing = view.standings.get(fleet.uid, NO_STANDING)
-    unsettled = changed - standing.running - standing.failed
+    failed = (changed & standing.failed) - fresh
+    unsettled = (changed - standing.running - failed) | fresh
     waves = {_label(view, h, record) for h, _ in older if view.hosts[h].reachable} | {
         _label(view, h, record) for h, s in new if s.ranges & unsettled
     }
-    return _Position(older, changed, unsettled, changed & standing.failed, frozenset(waves), moving)
+    return _Position(older, changed, unsettled, failed, frozenset(waves), moving)
+
+
+def _fresh(view: ClusterView, record: RolloutRecord, new: Shards) -> IndexSet:
+    """Those of the changed VMs that are placed in this very pass: what is said of them was said of
+    another life, on a host that is lost or lets them go."""
+    known: dict[tuple[str, int], IndexSet] = {}
+    for host, one in view.hosts.items():
+        for shard in one.assignment.shards:
+            if shard.fleet == record.fleet and _changed(shard, record):
+                key = (host, shard.birth)
+                known[key] = known.get(key, EMPTY) | shard.ranges
+    return IndexSet.union_of(s.ranges - known.get((host, s.birth), EMPTY) for host, s in new)
 
 
 def _changed(shard: Shard, record: RolloutRecord) -> bool:
