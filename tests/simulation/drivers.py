@@ -206,6 +206,10 @@ class SimStorage(HollowStorage):
     def all_clones(self) -> dict[Kin, IndexSet]:
         return self._clones.all()
 
+    def named(self, fleet: str) -> dict[Kin, IndexSet]:
+        """Clones under the names of a fleet's VMs, whichever fleet of that name they are of."""
+        return dict(self._clones.by_name.get(fleet, {}))
+
 
 class SimHypervisor(HollowHypervisor):
     """Hypervisor of one machine; domains that start and end are told as it happens."""

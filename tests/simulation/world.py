@@ -367,15 +367,18 @@ class World:
         return ""
 
     def _blocked(self, uid: str) -> IndexSet:
-        """What a recovered store wants of a host that has a later life of the same VM."""
-        if self.division.generation == 1:
+        """What a recovered store wants of a host that has a later life of the same VM, or under its
+        name one of a fleet that the store has forgotten."""
+        fleet = self.division.fleet(uid)
+        if self.division.generation == 1 or fleet is None:
             return EMPTY
         return IndexSet.union_of(
             shard.ranges & have
             for host, machine in self.machines.items()
-            for kin, have in machine.storage.all_clones().items()
+            for kin, have in machine.storage.named(fleet.name).items()
             for shard in self.division.assignments.get(host, NOTHING).shards
-            if uid == kin.fleet_uid == shard.fleet and kin.birth > shard.birth
+            if shard.fleet == uid
+            if kin.birth > shard.birth or self.division.fleet(kin.fleet_uid) is None
         )
 
     def _strays(self, host: str) -> int:
