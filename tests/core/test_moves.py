@@ -70,6 +70,23 @@ def test_no_more_are_staged_at_once_than_the_budget_allows() -> None:
     assert not world.held("h0") and len(world.placed) == 16
 
 
+def test_what_is_taken_back_counts_until_that_is_written() -> None:
+    """Assignments are written a few at a time, those of one pass in any order."""
+    world = world_of(16)
+    world.set_record("h0", draining=True)
+    world.write(world.decide(most=2))
+    staging = next(name for name in world.hosts if world.staged(name))
+    before = {name: world.staged(name) for name in world.hosts}
+    world.set_record(staging, draining=True)
+    decided = world.decide(most=2)
+    assert staging in decided.assignments
+    world.write(decided, landing=[name for name in decided.assignments if name != staging])
+    assert {name: world.staged(name) for name in world.hosts} == before
+    for _ in range(20):
+        world.step(most=2)
+    assert not world.held("h0") and not world.held(staging) and len(world.placed) == 16
+
+
 def test_what_fits_nowhere_stays_and_is_told() -> None:
     world = world_of(28)
     world.set_record("h0", draining=True)

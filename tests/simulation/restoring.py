@@ -44,7 +44,9 @@ class Restores:
         self._world = world
         self._copies: deque[Copy] = deque(maxlen=COPIES)
         self._since = 0.0  # when the store was set back last
-        self._asked: dict[str, tuple[Tombstone, ...]] = {}  # tombstones it had then, by host
+        # Tombstones it had then, by host, and those of recoveries that were cut short: what these
+        # have written stands, whoever was believed to have a VM and is away the next time.
+        self._asked: dict[str, tuple[Tombstone, ...]] = {}
 
     def copy_for_ever(self) -> None:
         """Backups, again and again."""
@@ -77,8 +79,7 @@ class Restores:
         world.begin_anew(
             [Change(e.key, e.value, e.create_revision, e.mod_revision) for e in chosen.entries]
         )
-        assignments = world.division.assignments
-        self._asked = {host: one.tombstones for host, one in assignments.items()}
+        self._asked.clear()
         self._ask()
 
     def on_thaw(self) -> None:
@@ -105,6 +106,8 @@ class Restores:
         world = self._world
         if not world.division.frozen:
             return
+        for host, one in world.division.assignments.items():
+            self._asked[host] = (*self._asked.get(host, ()), *one.tombstones)
         patient = world.loop.now < self._since + PATIENCE_SECONDS
         world.operator.recover(patient=patient)
         world.loop.after(ASK_SECONDS, self._ask)

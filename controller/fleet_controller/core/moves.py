@@ -112,7 +112,8 @@ def _releasing(view: ClusterView, drafts: Drafts, uid: str) -> IndexSet:
 
 
 def _advance(view: ClusterView, drafts: Drafts, staged: Staged, holders: _Holders) -> int:
-    """Let what is staged start, be waited for, or be given up; how many stay staged."""
+    """Let what is staged start, be waited for, or be given up; how many stay staged, those given up
+    included: they are staged until that is written, which may be after what begins now."""
     held = holders.assigned | holders.releasing
     prepared: list[IndexSet] = []
     left = 0
@@ -125,7 +126,7 @@ def _advance(view: ClusterView, drafts: Drafts, staged: Staged, holders: _Holder
         if back:
             drafts.bury(host, shard, back)
         prepared.append(_prepared(view.hosts[host], shard) & (twice - back))
-        left += len(shard.ranges) - len(back)
+        left += len(shard.ranges)
     ready = IndexSet.union_of(prepared) - holders.releasing
     _hand_over(view, drafts, staged[0][1].fleet, ready)
     return left
