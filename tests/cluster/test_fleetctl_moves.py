@@ -235,13 +235,18 @@ def test_a_lost_host_is_drained_by_force_without_waiting_for_it(
     cluster.scale_and_wait(240)
     hanging = next(one for one in cluster.hollows if HOST in one.hosts)
     held = sum(len(shard.ranges) for shard in cluster.assignments()[HOST].shards)
-    refused = fleetctl("hosts", "drain", HOST, "--force", "--yes")
-    assert "only a lost host is drained by force" in refused.err and refused.code
+    for asked in ("--yes", "--plan"):
+        refused = fleetctl("hosts", "drain", HOST, "--force", asked)
+        assert "only a lost host is drained by force" in refused.err and refused.code
     pause(hanging)
     try:
         gone = len(hanging.hosts)
         eventually(lambda: cluster.status().hosts.live == cluster.live - gone, "they are missed")
+        assert f"{HOST} cannot be reached" in fleetctl("hosts", "drain", HOST, "--plan").out
         cluster.stub.DeclareLost(wire.DeclareLostRequest(hosts=[HOST]), timeout=30)
+        assert "lost, and is not drained" in fleetctl("hosts", "drain", HOST, "--plan").out
+        plan = fleetctl("hosts", "drain", HOST, "--plan", "--force")
+        assert f"{HOST}: {held} VMs would move" in plan.out and "lost" not in plan.out
         told = fleetctl("hosts", "drain", HOST, "--yes")
         assert f"{HOST} is declared lost" in told.err
         said = fleetctl("hosts", "drain", HOST, "--force", "--yes", "--timeout", "20", "-o", "json")
