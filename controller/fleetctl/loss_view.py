@@ -11,6 +11,12 @@ from fleetctl.outcome import printable
 from fleetctl.output import counted, duration
 
 
+OVERRIDE = (
+    "if they are dead, 'fleetctl breaker release' has them replaced all the same, and 'fleetctl "
+    "hosts declare-lost HOST...' some of them"
+)
+
+
 def hosts_json(hosts: Iterable[cluster.HostSummary]) -> dict[str, Any]:
     return {"hosts": [host_json(one) for one in hosts]}
 
@@ -49,7 +55,7 @@ def breaker_text(response: cluster.StatusResponse) -> str:
     waiting = (
         f"; {counted(one.waiting_hosts, 'host')} would be replaced" if one.waiting_hosts else ""
     )
-    return printable(f"open: {one.reason}{waiting}")
+    return printable(f"open: {one.reason}{waiting}; {OVERRIDE}")
 
 
 def released_json(answer: cluster.ReleaseBreakerResponse) -> dict[str, Any]:

@@ -154,7 +154,8 @@ def test_status_shows_an_open_breaker_and_what_may_run_twice(
     said = fleetctl("status").out
     assert (
         "  breaker      open: 40 of 40 hosts of rack=r7 are gone, more than 50%; 38 hosts would be "
-        "replaced\n"
+        "replaced; if they are dead, 'fleetctl breaker release' has them replaced all the same, and "
+        "'fleetctl hosts declare-lost HOST...' some of them\n"
     ) in said
     assert "12 may run twice, 250 wait for lost hosts\n" in said and "1 quarantined" in said
     told = fleetctl("status", "-o", "json").json
