@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.host_view import host_json
+from fleetctl.host_view import health_name, host_json
 from fleetctl.outcome import printable
 from fleetctl.output import counted, duration
-
 
 OVERRIDE = (
     "if they are dead, 'fleetctl breaker release' has them replaced all the same, and 'fleetctl "
@@ -27,11 +26,24 @@ def declared_text(hosts: Sequence[cluster.HostSummary], undo: bool) -> str:
     more = f" and {len(hosts) - 5:,} more" if len(hosts) > 5 else ""
     are = "is" if len(hosts) == 1 else "are"
     if undo:
-        return printable(f"{names}{more} {are} not lost any more")
+        return printable(f"{names}{more} {are} not declared lost")
     held = counted(sum(one.assigned for one in hosts), "VM")
     theirs = "it had" if len(hosts) == 1 else "they had"
     told = f"{names}{more} {are} lost; the {held} that {theirs} are placed on other hosts, or wait"
     return printable(f"{told}. 'fleetctl status' shows how far it is")
+
+
+def undeclarable_text(hosts: Iterable[cluster.HostSummary]) -> str:
+    """Of those that would be declared lost: which never are; empty where all may be."""
+    live = [one.id for one in hosts if health_name(one.health) == "live"]
+    if not live:
+        return ""
+    more = f" and {len(live) - 5:,} more" if len(live) > 5 else ""
+    are = "is" if len(live) == 1 else "are"
+    return printable(
+        f"would be refused: {', '.join(live[:5])}{more} {are} live and cannot be lost; cordon or "
+        "drain such a host"
+    )
 
 
 def breaker_json(response: cluster.StatusResponse) -> dict[str, Any] | None:

@@ -463,7 +463,7 @@ def test_the_first_vm_has_an_index_too(fleetctl: Fleetctl, controller: Controlle
     "typed",
     [["vms", "--index", "9-1"], ["vms", "--index", "x"], ["vms", "--index", "99999999"],
      ["vms", "--state", "dead"], ["vms", "--limit", "0"], ["vms", "show", "a/b-1"],
-     ["vms", "show", "web-1", "--fleet", "spv"], ["vms", "show", "-1"], ["vms", "nope"],
+     ["vms", "show", "web-1", "--fleet", "spv"], ["vms", "show", "--", "-1"], ["vms", "nope"],
      ["hosts", "--label", "rack"], ["status", "../x"], ["status", "a", "b"], ["nope"],
      ["scale"], ["scale", "--total"], ["--nope"], ["apply"], ["delete"], ["completion", "tcsh"],
      ["status", "--request-timeout", "0"], ["status", "--endpoint", "nowhere"],

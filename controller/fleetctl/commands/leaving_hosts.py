@@ -79,7 +79,7 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
     which then lets it go.
     """
     if plan_only:
-        _show_host(session, host)
+        _show_removal(session, host, force)
         return
     if not yes:
         _confirm_removal(session, host, force)
@@ -168,7 +168,7 @@ def _tell(
     if session.json:
         say_json(drain_json(host, last, outcome))
     elif outcome == "cancelled":
-        say(f"{host}: drained no more; it takes VMs again")
+        say(f"{host}: not drained; it takes VMs unless it is cordoned")
     elif outcome == "accepted":
         say(f"{drain_line(host, last)}; the drain goes on")
     elif outcome == "done":
@@ -199,13 +199,14 @@ def _show_plan(session: Session, host: str, force: bool) -> None:
             say(drain_plan_text(host, plan))
 
 
-def _show_host(session: Session, host: str) -> None:
+def _show_removal(session: Session, host: str, force: bool) -> None:
     from fleet.v1 import cluster_pb2
     from fleetctl.host_view import detail_json, detail_text
+    from fleetctl.leaving_view import removal_plan_text
 
     request = cluster_pb2.GetHostRequest(id=host)
     answer = session.cluster.call(lambda stub: stub.GetHost, request)
     if session.json:
         say_json(detail_json(answer))
     else:
-        say(detail_text(answer))
+        say(f"{detail_text(answer)}\n\n{removal_plan_text(answer, force)}")
