@@ -118,7 +118,7 @@ class LiveStatus:
         if settling := settling_text(self._response):
             lines += [*self._alarm(settling, "yellow"), Text("")]
         for status in self._response.fleets:
-            word, colour = verdict(status)
+            word, colour = verdict(status, self._response.HasField("freeze"))
             lines += [
                 _title(status, word, width, colour),
                 bar(status, max(1, status.total + status.releasing), width),
