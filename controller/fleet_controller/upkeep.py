@@ -91,13 +91,17 @@ class Upkeep:
                 "gives up those that wait for it",
             )
         await self._set_draining(host_id, True, actor)
-        self._event("host_draining", f"{host_id} is being drained", host_id, actor)
+        if not record.draining:
+            self._event("host_draining", f"{host_id} is being drained", host_id, actor)
         self._reign.wake()
 
     async def cancel_drain(self, host_id: str, actor: str) -> None:
         """What has moved stays where it is; the host takes VMs again."""
+        was_draining = self._host(host_id).draining
         await self._set_draining(host_id, False, actor)
-        self._event("host_drain_cancelled", f"{host_id} is drained no more", host_id, actor)
+        if was_draining:
+            text = f"{host_id} is drained no more"
+            self._event("host_drain_cancelled", text, host_id, actor)
         self._reign.wake()
 
     async def give_up(self, host_id: str, actor: str) -> None:
