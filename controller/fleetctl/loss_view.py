@@ -10,6 +10,7 @@ from fleetctl.host_view import health_name, host_json
 from fleetctl.outcome import printable
 from fleetctl.output import counted, duration
 
+RELEASED = "lost hosts are replaced, however many are gone"
 OVERRIDE = (
     "if they are dead, 'fleetctl breaker release' has them replaced all the same, and 'fleetctl "
     "hosts declare-lost HOST...' some of them"
@@ -59,10 +60,16 @@ def breaker_json(response: cluster.StatusResponse) -> dict[str, Any] | None:
     }
 
 
+def released_seconds_json(response: cluster.StatusResponse) -> float | None:
+    """For how long an operator holds the breaker closed yet; None while nobody does."""
+    return round(response.breaker_released_seconds, 3) or None
+
+
 def breaker_text(response: cluster.StatusResponse) -> str:
-    """Empty while it is closed."""
+    """Empty while it is closed, and nobody holds it so."""
     if not response.HasField("breaker"):
-        return ""
+        left = response.breaker_released_seconds
+        return f"released for another {duration(left)}: {RELEASED}" if left else ""
     one = response.breaker
     waiting = (
         f"; {counted(one.waiting_hosts, 'host')} would be replaced" if one.waiting_hosts else ""

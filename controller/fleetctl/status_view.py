@@ -9,7 +9,7 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.leaving_view import drain_lines, drain_status_json
-from fleetctl.loss_view import breaker_json, breaker_text
+from fleetctl.loss_view import breaker_json, breaker_text, released_seconds_json
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
 from fleetctl.rollout_view import rollout_json, rollout_text
@@ -53,6 +53,7 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "generation": only["generation"] if only else None,
         "generations": only["generations"] if only else [],
         "breaker": breaker_json(response),
+        "breaker_released_seconds": released_seconds_json(response),
         "freeze": freeze_json(response),
         "settling": settling_json(response),
         "drains": [drain_status_json(one) for one in response.drains],

@@ -178,7 +178,16 @@ def test_the_breaker_is_shown_and_released(
     assert fleetctl("breaker", "show").out.startswith("open: 40 of 40 hosts")
     controller.on("Status", status())
     assert fleetctl("breaker", "show").out == "closed: lost hosts are replaced\n"
-    assert fleetctl("breaker", "show", "-o", "json").json == {"breaker": None}
+    told = fleetctl("breaker", "show", "-o", "json").json
+    assert told == {"breaker": None, "breaker_released_seconds": None}
+    held = status()
+    held.breaker_released_seconds = 552.0
+    controller.on("Status", held)
+    assert fleetctl("breaker", "show").out == (
+        "released for another 9:12: lost hosts are replaced, however many are gone\n"
+    )
+    assert "  breaker      released for another 9:12" in fleetctl("status").out
+    assert fleetctl("status", "-o", "json").json["breaker_released_seconds"] == 552.0
     answer = cluster.ReleaseBreakerResponse(waiting_hosts=38, until_unix=2000.0)
     controller.on("ReleaseBreaker", answer)
     assert fleetctl("breaker", "release").out == (
