@@ -37,6 +37,7 @@ def status(reign: Reign, name: str) -> cluster.StatusResponse:
         hosts=host_counts(reign),
         oldest_report_seconds=reign.links.silence(),
         breaker=breaker(reign),
+        breaker_released_seconds=max(0.0, reign.state.breaker.released_until - reign.events.now()),
         freeze=freeze_status(reign),
         settling=settling_status(reign),
         drains=shown,

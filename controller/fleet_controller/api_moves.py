@@ -49,7 +49,8 @@ class MovesApi(ClusterServiceServicer):
             peer = str(caller(context, READERS if request.plan_only else WRITERS))
             leading = self.replica.leading()
             if request.plan_only:
-                yield _planned(await leading.upkeep.planned_drain(request.host))
+                plan = await leading.upkeep.planned_drain(request.host, request.force)
+                yield _planned(plan, leading.upkeep.hindrance_ahead(request.host, request.force))
                 return
             begun = leading.upkeep.drained(request.host).left
             if not request.watch_only:
@@ -113,9 +114,10 @@ async def _ask(leading: Leading, request: cluster.DrainRequest, peer: str) -> No
         await leading.upkeep.drain(request.host, peer)
 
 
-def _planned(plan: Departure) -> cluster.DrainProgress:
+def _planned(plan: Departure, hindrance: str) -> cluster.DrainProgress:
+    message = "; ".join(filter(None, (hindrance, DISKS_STAY)))
     return cluster.DrainProgress(
-        moved=plan.moving, left=plan.left, unplaced=plan.unplaced, message=DISKS_STAY
+        moved=plan.moving, left=plan.left, unplaced=plan.unplaced, message=message
     )
 
 

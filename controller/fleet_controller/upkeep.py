@@ -49,6 +49,15 @@ _KINDS = {
 }
 
 
+def _check_lost(host_id: str, record: HostRecord) -> None:
+    if not record.lost:
+        raise Refused(
+            Reason.HOST_NOT_LOST,
+            f"{host_id} is not declared lost, so its VMs may run: only a lost host is drained by "
+            "force",
+        )
+
+
 def _counted(value: int, noun: str) -> str:
     """1 host, 4,480 hosts."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
@@ -82,13 +91,17 @@ class Upkeep:
                 "gives up those that wait for it",
             )
         await self._set_draining(host_id, True, actor)
-        self._event("host_draining", f"{host_id} is being drained", host_id, actor)
+        if not record.draining:
+            self._event("host_draining", f"{host_id} is being drained", host_id, actor)
         self._reign.wake()
 
     async def cancel_drain(self, host_id: str, actor: str) -> None:
         """What has moved stays where it is; the host takes VMs again."""
+        was_draining = self._host(host_id).draining
         await self._set_draining(host_id, False, actor)
-        self._event("host_drain_cancelled", f"{host_id} is drained no more", host_id, actor)
+        if was_draining:
+            text = f"{host_id} is drained no more"
+            self._event("host_drain_cancelled", text, host_id, actor)
         self._reign.wake()
 
     async def give_up(self, host_id: str, actor: str) -> None:
@@ -96,12 +109,7 @@ class Upkeep:
 
         async def once() -> None:
             record = self._host(host_id)
-            if not record.lost:
-                raise Refused(
-                    Reason.HOST_NOT_LOST,
-                    f"{host_id} is not declared lost, so its VMs may run: only a lost host is "
-                    "drained by force",
-                )
+            _check_lost(host_id, record)
             drained = msgspec.structs.replace(record, draining=True)
             view = self._host_view(host_id)
             count = departures.forsaken_count(view.assignment, view.released)
@@ -141,9 +149,11 @@ class Upkeep:
         self._reign.wake()
         return count
 
-    async def planned_drain(self, host_id: str) -> Departure:
-        """What a drain would do; nothing is written."""
-        self._host(host_id)
+    async def planned_drain(self, host_id: str, force: bool) -> Departure:
+        """What a drain would do; nothing is written. Raises Refused."""
+        record = self._host(host_id)
+        if force:
+            _check_lost(host_id, record)
         view = self._reign.view()
         return await self._reign.in_executor(lambda: departures.planned_departure(view, host_id))
 
@@ -164,6 +174,21 @@ class Upkeep:
     def hindrance(self, host_id: str, now: Departure) -> str:
         """What keeps a host from being empty, in one sentence; empty when nothing does."""
         return drains.hindrance_of(self._reign, host_id, now)
+
+    def hindrance_ahead(self, host_id: str, force: bool) -> str:
+        """What would keep a drain of the host from beginning; empty where nothing would."""
+        if self._host(host_id).lost and not force:
+            return (
+                f"{host_id} is declared lost, and is not drained: its VMs are placed elsewhere "
+                "without it; --force gives up those that wait for it"
+            )
+        host = self._host_view(host_id)
+        if host.reachable or host.record.lost:
+            return ""
+        return (
+            f"{host_id} cannot be reached (silent for {self._reign.links.age(host_id):.0f} s): "
+            "they move when it is back, or are replaced when it is declared lost"
+        )
 
     # VMs
 

@@ -96,6 +96,27 @@ def drained_text(host: str, progress: cluster.DrainProgress) -> str:
     )
 
 
+def removal_plan_text(detail: cluster.HostDetail, force: bool) -> str:
+    """What a removal would do, for all that can be seen here; the controller has the last word."""
+    host = printable(detail.summary.id)
+    stones = sum(one.stop - one.start for stone in detail.tombstones for one in stone.ranges)
+    held = detail.summary.assigned + stones
+    live = detail.summary.health == cluster.HOST_HEALTH_LIVE
+    if force and live:
+        return f"would be refused: {host} answers, and its VMs run; drain it"
+    if force and held:
+        return (
+            f"would be removed with {counted(held, 'VM')}: what is assigned to it would be placed "
+            "elsewhere, and runs twice should it still run here"
+        )
+    if held:
+        return (
+            f"would be refused: it has, or has not let go of, {counted(held, 'VM')}; drain it, or "
+            "when it is gone for good give them up with --force"
+        )
+    return "would be removed: it has nothing left"
+
+
 def removed_json(host: str, answer: cluster.RemoveHostResponse) -> dict[str, Any]:
     return {"host": host, "removed": True, "forsaken": answer.forsaken}
 

@@ -25,6 +25,8 @@ from fleetctl.status_view import remarks_of, settling_text, states_of, unplaced_
 REFRESH_PER_SECOND = 10
 MAX_BAR = 100
 MAX_PROBLEMS = 4
+# A state's name, its count, and what parts it from the next.
+_CELL = 20
 # Of hosts: shown where there are any.
 _SELDOM = ("draining", "quarantined", "cut off")
 # From the one that is most done, so that the bar grows from the left.
@@ -75,7 +77,7 @@ class LiveScale:
         lines = [
             _title(status, f"{progress.fraction:.1%}", width),
             bar(status, self._whole, width),
-            *_states(status),
+            *_states(status, width),
             _pace(response, progress, time.monotonic()),
             *_problems(status),
         ]
@@ -112,29 +114,33 @@ class LiveStatus:
         width = min(MAX_BAR, self._console.width - 2)
         lines: list[Text] = []
         if self._response.HasField("freeze"):
-            lines += [Text(FROZEN, style="bold red"), Text("")]
+            lines += [*self._alarm(FROZEN, "bold red"), Text("")]
         if settling := settling_text(self._response):
-            lines += [Text(settling, style="yellow"), Text("")]
+            lines += [*self._alarm(settling, "yellow"), Text("")]
         for status in self._response.fleets:
-            word, colour = verdict(status)
+            word, colour = verdict(status, self._response.HasField("freeze"))
             lines += [
                 _title(status, word, width, colour),
                 bar(status, max(1, status.total + status.releasing), width),
-                *_states(status),
+                *_states(status, width),
                 *_remarks(status),
                 *_problems(status),
                 Text(""),
             ]
         if not self._response.fleets:
             lines += [Text("no fleets", style="bright_black"), Text("")]
-        lines.append(_hosts(self._response))
+        lines += _hosts(self._response, width)
         lines += [Text(f"! drain {one}", style="yellow") for one in drain_lines(self._response)]
         if text := breaker_text(self._response):
-            lines.append(Text(f"! breaker {text}", style="red"))
+            lines += self._alarm(f"! breaker {text}", "red")
         if self._lost:
-            lines.append(Text(f"{printable(self._lost)}; still waiting", style="yellow"))
+            lines += self._alarm(f"{printable(self._lost)}; still waiting", "yellow")
         lines.append(Text("Ctrl-C ends watching", style="bright_black"))
         return Group(*(_indented(line) for line in lines))
+
+    def _alarm(self, text: str, style: str) -> Iterable[Text]:
+        """In as many lines as it takes: its end is what there is to do."""
+        return Text(text, style=style).wrap(self._console, max(20, self._console.width - 2))
 
 
 def _indented(line: Text) -> Text:
@@ -174,10 +180,12 @@ def shares(counts: Mapping[str, int], whole: int, width: int) -> dict[str, int]:
     return cells
 
 
-def _states(status: cluster.FleetStatus) -> Iterable[Text]:
-    """Two rows of four states in 80 columns, at fixed places so that nothing jumps."""
+def _states(status: cluster.FleetStatus, width: int) -> Iterable[Text]:
+    """Two rows of four states in 80 columns, more in fewer, at fixed places so that nothing
+    jumps."""
     counts = states_of(status)
-    for row in (STATES[:4], STATES[4:]):
+    abreast = min(4, max(1, (width + 2) // _CELL))
+    for row in (STATES[at : at + abreast] for at in range(0, len(STATES), abreast)):
         line = Text()
         for name in row:
             style = STATE_STYLES[name] if counts[name] else "grey42"
@@ -205,7 +213,7 @@ def _pace(response: cluster.StatusResponse, progress: Progress, now: float) -> T
     return Text("  ".join(parts), style="bold")
 
 
-def _hosts(response: cluster.StatusResponse) -> Text:
+def _hosts(response: cluster.StatusResponse, width: int) -> Iterable[Text]:
     hosts = response.hosts
     line = Text("hosts  ", style="bold")
     for name, count, colour in (
@@ -221,8 +229,14 @@ def _hosts(response: cluster.StatusResponse) -> Text:
     ):
         if not count and name in _SELDOM:
             continue
-        line.append(f"{number(count)} {name}   ", style=colour if count else "grey42")
-    return line
+        told = f"{number(count)} {name}"
+        if line.cell_len + len(told) > width:
+            line.rstrip()
+            yield line
+            line = Text(" " * 7)
+        line.append(f"{told}   ", style=colour if count else "grey42")
+    line.rstrip()
+    yield line
 
 
 def _remarks(status: cluster.FleetStatus) -> Iterable[Text]:

@@ -9,7 +9,7 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.leaving_view import drain_lines, drain_status_json
-from fleetctl.loss_view import breaker_json, breaker_text
+from fleetctl.loss_view import breaker_json, breaker_text, released_seconds_json
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
 from fleetctl.rollout_view import rollout_json, rollout_text
@@ -53,6 +53,7 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "generation": only["generation"] if only else None,
         "generations": only["generations"] if only else [],
         "breaker": breaker_json(response),
+        "breaker_released_seconds": released_seconds_json(response),
         "freeze": freeze_json(response),
         "settling": settling_json(response),
         "drains": [drain_status_json(one) for one in response.drains],
@@ -183,19 +184,23 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
 
 def status_text(response: cluster.StatusResponse) -> str:
     """For people, with colours."""
-    blocks = ["\n".join(_fleet_lines(one)) for one in response.fleets]
+    frozen = response.HasField("freeze")
+    blocks = ["\n".join(_fleet_lines(one, frozen)) for one in response.fleets]
     if not blocks:
         blocks = ["No fleets. Make one with 'fleetctl apply -f FILE'."]
-    if frozen := "\n".join(freeze_lines(response)):
-        blocks.insert(0, frozen)
+    if frozen:
+        blocks.insert(0, "\n".join(freeze_lines(response)))
     if settling := settling_text(response):
         blocks.insert(0, click.style(settling, fg="yellow"))
     blocks.append("\n".join(_host_lines(response)))
     return "\n\n".join(blocks)
 
 
-def verdict(status: cluster.FleetStatus) -> tuple[str, str]:
-    """How the fleet stands in a word or two, and its colour."""
+def verdict(status: cluster.FleetStatus, frozen: bool) -> tuple[str, str]:
+    """How the fleet stands in a word or two, and its colour. While changes are frozen nobody
+    knows: what is wanted is what an older store says."""
+    if frozen:
+        return "frozen", "red"
     if status.deleting:
         return "deleting", "magenta"
     if status.converged:
@@ -206,8 +211,8 @@ def verdict(status: cluster.FleetStatus) -> tuple[str, str]:
     return "converging", "yellow"
 
 
-def _fleet_lines(status: cluster.FleetStatus) -> Iterable[str]:
-    word, colour = verdict(status)
+def _fleet_lines(status: cluster.FleetStatus, frozen: bool) -> Iterable[str]:
+    word, colour = verdict(status, frozen)
     name = click.style(status.fleet, bold=True)
     wanted = f"{counted(status.total, 'VM')} wanted"
     yield f"{name}  {wanted}  {click.style(word, fg=colour, bold=True)}"

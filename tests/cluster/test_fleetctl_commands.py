@@ -16,6 +16,7 @@ from fleet.transport import Refusal, Role
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleetctl.commands.watch import line_of
 from fleetctl.outcome import ExitCode
 from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble, status
@@ -463,7 +464,7 @@ def test_the_first_vm_has_an_index_too(fleetctl: Fleetctl, controller: Controlle
     "typed",
     [["vms", "--index", "9-1"], ["vms", "--index", "x"], ["vms", "--index", "99999999"],
      ["vms", "--state", "dead"], ["vms", "--limit", "0"], ["vms", "show", "a/b-1"],
-     ["vms", "show", "web-1", "--fleet", "spv"], ["vms", "show", "-1"], ["vms", "nope"],
+     ["vms", "show", "web-1", "--fleet", "spv"], ["vms", "show", "--", "-1"], ["vms", "nope"],
      ["hosts", "--label", "rack"], ["status", "../x"], ["status", "a", "b"], ["nope"],
      ["scale"], ["scale", "--total"], ["--nope"], ["apply"], ["delete"], ["completion", "tcsh"],
      ["status", "--request-timeout", "0"], ["status", "--endpoint", "nowhere"],
@@ -654,9 +655,18 @@ def test_status_says_above_all_that_changes_are_frozen(
     lines = fleetctl("status").out.splitlines()
     assert lines[0] == "changes are frozen; VMs go on as they are"
     assert lines[1].split(None, 1)[1] == "the store is older" and "recover --plan" in lines[3]
+    assert "frozen" in lines[5] and "converged" not in lines[5]
     assert fleetctl("status", "-o", "json").json["freeze"]["hosts_ahead"] == 4
     controller.on("Status", status())
     assert fleetctl("status", "-o", "json").json["freeze"] is None
+
+
+def test_a_line_of_watch_says_what_is_away() -> None:
+    answer = status()
+    assert line_of(answer).endswith(f"{answer.hosts.live} ready")
+    answer.hosts.suspect, answer.hosts.lost = 10, 1
+    answer.breaker.reason = "too many"
+    assert line_of(answer).endswith(" ready, 10 not heard, 1 lost; breaker open")
 
 
 # ---- the process -------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_a_verdict_taken_back_needs_no_confirmation(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:
     controller.on("DeclareLost", cluster.DeclareLostResponse(hosts=[host("h1")]))
-    assert fleetctl("hosts", "declare-lost", "h1", "--undo").out == "h1 is not lost any more\n"
+    assert fleetctl("hosts", "declare-lost", "h1", "--undo").out == "h1 is not declared lost\n"
     assert controller.asked("DeclareLost")[0].undo
 
 
@@ -79,6 +79,9 @@ def test_what_would_be_lost_is_shown_first(
     told = fleetctl("hosts", "declare-lost", "--plan", "h3", "h1", "-o", "json").json
     assert [(one["host"], one["assigned"]) for one in told["hosts"]] == [("h3", 7), ("h1", 250)]
     assert "h3" in fleetctl("hosts", "declare-lost", "--plan", "h3").out
+    live = cluster.ListHostsResponse(hosts=[host("h1", health=cluster.HOST_HEALTH_LIVE)])
+    controller.on("ListHosts", live)
+    assert "would be refused: h1 is live" in fleetctl("hosts", "declare-lost", "--plan", "h1").out
     unknown = fleetctl("hosts", "declare-lost", "--plan", "h9")
     assert (unknown.code, unknown.err) == (1, "fleetctl: there is no host 'h9'\n")
     assert not controller.asked("DeclareLost")
@@ -154,7 +157,8 @@ def test_status_shows_an_open_breaker_and_what_may_run_twice(
     said = fleetctl("status").out
     assert (
         "  breaker      open: 40 of 40 hosts of rack=r7 are gone, more than 50%; 38 hosts would be "
-        "replaced\n"
+        "replaced; if they are dead, 'fleetctl breaker release' has them replaced all the same, "
+        "and 'fleetctl hosts declare-lost HOST...' some of them\n"
     ) in said
     assert "12 may run twice, 250 wait for lost hosts\n" in said and "1 quarantined" in said
     told = fleetctl("status", "-o", "json").json
@@ -174,7 +178,16 @@ def test_the_breaker_is_shown_and_released(
     assert fleetctl("breaker", "show").out.startswith("open: 40 of 40 hosts")
     controller.on("Status", status())
     assert fleetctl("breaker", "show").out == "closed: lost hosts are replaced\n"
-    assert fleetctl("breaker", "show", "-o", "json").json == {"breaker": None}
+    told = fleetctl("breaker", "show", "-o", "json").json
+    assert told == {"breaker": None, "breaker_released_seconds": None}
+    held = status()
+    held.breaker_released_seconds = 552.0
+    controller.on("Status", held)
+    assert fleetctl("breaker", "show").out == (
+        "released for another 9:12: lost hosts are replaced, however many are gone\n"
+    )
+    assert "  breaker      released for another 9:12" in fleetctl("status").out
+    assert fleetctl("status", "-o", "json").json["breaker_released_seconds"] == 552.0
     answer = cluster.ReleaseBreakerResponse(waiting_hosts=38, until_unix=2000.0)
     controller.on("ReleaseBreaker", answer)
     assert fleetctl("breaker", "release").out == (

@@ -55,7 +55,7 @@ def test_a_drained_host_is_empty_and_everything_runs_elsewhere(
     assert not cluster.assignments()[HOST].shards
     assert cluster.status().hosts.draining == 1
     assert fleetctl("hosts", "drain", HOST, "--cancel").out == (
-        f"{HOST}: drained no more; it takes VMs again\n"
+        f"{HOST}: not drained; it takes VMs unless it is cordoned\n"
     )
     assert cluster.status().hosts.draining == 0
     cluster.scale_and_wait(600)
@@ -143,6 +143,13 @@ def test_a_host_in_use_is_not_removed(cluster: SmallCluster, fleetctl: Fleetctl)
     said = fleetctl("hosts", "remove", HOST, "--yes", "--force")
     assert said.code == 1 and "hollow-00003 answers" in said.err
     assert fleetctl("hosts", "remove", "nowhere", "--yes").code == 1
+    plan = fleetctl("hosts", "remove", HOST, "--plan").out
+    assert plan.endswith(
+        "would be refused: it has, or has not let go of, 10 VMs; drain it, or when it is gone for "
+        "good give them up with --force\n"
+    )
+    plan = fleetctl("hosts", "remove", HOST, "--plan", "--force").out
+    assert plan.endswith(f"would be refused: {HOST} answers, and its VMs run; drain it\n")
 
 
 def test_stopped_vms_stay_defined_and_are_no_failure(
@@ -235,13 +242,18 @@ def test_a_lost_host_is_drained_by_force_without_waiting_for_it(
     cluster.scale_and_wait(240)
     hanging = next(one for one in cluster.hollows if HOST in one.hosts)
     held = sum(len(shard.ranges) for shard in cluster.assignments()[HOST].shards)
-    refused = fleetctl("hosts", "drain", HOST, "--force", "--yes")
-    assert "only a lost host is drained by force" in refused.err and refused.code
+    for asked in ("--yes", "--plan"):
+        refused = fleetctl("hosts", "drain", HOST, "--force", asked)
+        assert "only a lost host is drained by force" in refused.err and refused.code
     pause(hanging)
     try:
         gone = len(hanging.hosts)
         eventually(lambda: cluster.status().hosts.live == cluster.live - gone, "they are missed")
+        assert f"{HOST} cannot be reached" in fleetctl("hosts", "drain", HOST, "--plan").out
         cluster.stub.DeclareLost(wire.DeclareLostRequest(hosts=[HOST]), timeout=30)
+        assert "lost, and is not drained" in fleetctl("hosts", "drain", HOST, "--plan").out
+        plan = fleetctl("hosts", "drain", HOST, "--plan", "--force")
+        assert f"{HOST}: {held} VMs would move" in plan.out and "lost" not in plan.out
         told = fleetctl("hosts", "drain", HOST, "--yes")
         assert f"{HOST} is declared lost" in told.err
         said = fleetctl("hosts", "drain", HOST, "--force", "--yes", "--timeout", "20", "-o", "json")

@@ -415,9 +415,13 @@ def test_a_released_breaker_lets_hosts_be_replaced_for_a_while() -> None:
         await until(lambda: bool(it.leader.reign.state.breaker.scopes), 400)
         until_when = await it.leader.verdicts.release_breaker(120, ME)
         assert until_when == pytest.approx(_now() + 120, abs=1)
+        assert answers.status(it.leader.reign, "").breaker_released_seconds == pytest.approx(
+            120, abs=1
+        )
         await until(lambda: len(it.lost()) == 5, 10)
         await until(lambda: it.status().converged, 10)
         await asyncio.sleep(200)
+        assert answers.status(it.leader.reign, "").breaker_released_seconds == 0
         it.cut(5, 6, 7, 8, 9)
         await until(lambda: bool(it.leader.reign.state.breaker.scopes), 400)
 

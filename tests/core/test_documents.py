@@ -1,5 +1,6 @@
 """The documents are true where a machine can tell: names, links, commands, tables."""
 
+import ast
 import re
 import shlex
 import tomllib
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fleet.v1 import cluster_pb2 as cluster
+from fleet_controller.core.model import RolloutState
 from fleet_controller.store import keys
 from fleetctl.main import COMMANDS, run
 from fleetctl.outcome import ExitCode
+from fleetctl.output import STATES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -114,6 +118,47 @@ def test_decisions_are_numbered_without_a_gap() -> None:
     for number, decision in enumerate(DECISIONS, start=1):
         assert decision.name.startswith(f"{number:04d}-")
         assert decision.read_text().startswith(f"# {number:04d} ")
+
+
+def test_operations_tells_what_to_do_about_every_state_and_problem() -> None:
+    """Whatever a status can show under `states`, `problems`, `unplaced_reasons` and `hosts`."""
+    told = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
+    health = {name[12:].lower() for name in cluster.HostHealth.keys()[1:]}
+    known = {*STATES, *RolloutState, *health, *_problem_kinds(), *_unplaced_reasons()}
+    assert len(known) > 45
+    assert known - told <= {"running", "live", "done"}
+
+
+def test_the_json_reference_names_every_key_of_a_view() -> None:
+    told = set(re.findall(r"`([a-z0-9_]+)`", (ROOT / "docs/reference/json.md").read_text()))
+    for view in sorted((ROOT / "controller" / "fleetctl").glob("*_view.py")):
+        keys_of_dicts = {
+            key.value
+            for one in ast.walk(ast.parse(view.read_text()))
+            if isinstance(one, ast.Dict)
+            for key in one.keys
+            if isinstance(key, ast.Constant) and str(key.value).islower()
+        }
+        assert keys_of_dicts <= told, view.name
+
+
+def _problem_kinds() -> set[str]:
+    """As the drivers' ports, the agent and the leader name them."""
+    agent, controller = ROOT / "agent" / "fleet_agent", ROOT / "controller" / "fleet_controller"
+    ports = re.sub(r"\([^)]*\)", "", (agent / "drivers" / "ports.py").read_text())
+    lists = re.findall(r"[Kk]inds: ([^.]+)\.", ports)
+    kinds = {kind for one in lists for kind in re.findall(r"[a-z_]+", one)}
+    own = [agent / "problems.py", agent / "runner.py", *(agent / "core").glob("d*.py")]
+    calls = r"(?:kind=|StepFailure\(index, )\"([a-z_]+)\""
+    kinds |= {kind for path in own for kind in re.findall(calls, path.read_text())}
+    answers = (controller / "answers.py").read_text()
+    return kinds | set(re.findall(r"\"((?:host|assignment)_[a-z_]+)\"", answers))
+
+
+def _unplaced_reasons() -> set[str]:
+    path = ROOT / "controller" / "fleet_controller" / "core" / "unplaced.py"
+    found = re.findall(r"[Uu]nplaced\(\s*\"([a-z_]+)\"", path.read_text())
+    return {*found, "per_host", "capacity"}
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,22 @@ def test_watch_shows_fleets_and_hosts() -> None:
     assert "converging" in text and "4 live   4 ready" in text
 
 
+def test_watch_in_a_narrow_terminal_hides_neither_counts_nor_what_to_do() -> None:
+    console = Console(width=60, record=True, force_terminal=True, height=30)
+    shown = LiveStatus(console)
+    seen = status(running=400)
+    seen.fleets[0].states[8] = 600
+    seen.hosts.lost, seen.hosts.quarantined = 7, 3
+    seen.breaker.reason = "12 of 20 hosts of rack=r01 are gone, and that is more than half of it"
+    seen.freeze.reason = "older"
+    with shown.live:
+        shown.see(seen)
+    text = console.export_text()
+    assert "unknown        600" in text and "7 lost" in text and "3 quarantined" in text
+    assert "of it" in text and "recover --plan" in " ".join(text.split())
+    assert "…" not in text and max(map(len, text.split("\n"))) <= 60
+
+
 def test_watch_shows_what_states_do_not_tell_and_a_rollout_that_is_not_over() -> None:
     console = Console(width=100, record=True, force_terminal=True, height=30)
     shown = LiveStatus(console)

@@ -25,11 +25,12 @@ def show(session: Session) -> None:
     """Show what holds up the replacement of hosts, if anything does."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.loss_view import breaker_json, breaker_text
+    from fleetctl.loss_view import breaker_json, breaker_text, released_seconds_json
 
     answer = connection.call(lambda stub: stub.Status, cluster_pb2.StatusRequest())
     if session.json:
-        say_json({"breaker": breaker_json(answer)})
+        released = released_seconds_json(answer)
+        say_json({"breaker": breaker_json(answer), "breaker_released_seconds": released})
     else:
         say(breaker_text(answer) or "closed: lost hosts are replaced")
 

@@ -53,10 +53,10 @@ def drain(
     if cancel and (force or plan_only):
         raise Misuse("--cancel goes with neither --force nor --plan")
     if plan_only:
-        _show_plan(session, host)
+        _show_plan(session, host, force)
         return ExitCode.DONE
     if not (cancel or yes):
-        _confirm_drain(session, host)
+        _confirm_drain(session, host, force)
     last = _watch(session, host, _request(host, cancel, no_wait, force), timeout)
     return _tell(session, host, last, cancel, no_wait)
 
@@ -79,7 +79,7 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
     which then lets it go.
     """
     if plan_only:
-        _show_host(session, host)
+        _show_removal(session, host, force)
         return
     if not yes:
         _confirm_removal(session, host, force)
@@ -95,12 +95,12 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
         say(removed_text(host, answer))
 
 
-def _confirm_drain(session: Session, host: str) -> None:
+def _confirm_drain(session: Session, host: str, force: bool) -> None:
     """Raises Failed for a no, and where there is no such host."""
     must_ask("drain")
     from fleetctl.leaving_view import drain_question
 
-    plans = list(session.cluster.follow(lambda stub: stub.Drain, _plan_request(host)))
+    plans = list(session.cluster.follow(lambda stub: stub.Drain, _plan_request(host, force)))
     confirm("drain", drain_question(host, plans[-1]), f"{host} is not drained")
 
 
@@ -115,10 +115,10 @@ def _confirm_removal(session: Session, host: str, force: bool) -> None:
     confirm("remove", f"Remove {host}{more}?", f"{host} is not removed")
 
 
-def _plan_request(host: str) -> cluster.DrainRequest:
+def _plan_request(host: str, force: bool) -> cluster.DrainRequest:
     from fleet.v1 import cluster_pb2
 
-    return cluster_pb2.DrainRequest(host=host, plan_only=True)
+    return cluster_pb2.DrainRequest(host=host, force=force, plan_only=True)
 
 
 def _goes_on(host: str) -> cluster.DrainRequest:
@@ -168,7 +168,7 @@ def _tell(
     if session.json:
         say_json(drain_json(host, last, outcome))
     elif outcome == "cancelled":
-        say(f"{host}: drained no more; it takes VMs again")
+        say(f"{host}: not drained; it takes VMs unless it is cordoned")
     elif outcome == "accepted":
         say(f"{drain_line(host, last)}; the drain goes on")
     elif outcome == "done":
@@ -189,23 +189,24 @@ def _outcome(last: cluster.DrainProgress, cancel: bool, no_wait: bool) -> str:
     return "accepted" if no_wait else "going_on"
 
 
-def _show_plan(session: Session, host: str) -> None:
+def _show_plan(session: Session, host: str, force: bool) -> None:
     from fleetctl.leaving_view import drain_json, drain_plan_text
 
-    for plan in session.cluster.follow(lambda stub: stub.Drain, _plan_request(host)):
+    for plan in session.cluster.follow(lambda stub: stub.Drain, _plan_request(host, force)):
         if session.json:
             say_json(drain_json(host, plan, "plan"))
         else:
             say(drain_plan_text(host, plan))
 
 
-def _show_host(session: Session, host: str) -> None:
+def _show_removal(session: Session, host: str, force: bool) -> None:
     from fleet.v1 import cluster_pb2
     from fleetctl.host_view import detail_json, detail_text
+    from fleetctl.leaving_view import removal_plan_text
 
     request = cluster_pb2.GetHostRequest(id=host)
     answer = session.cluster.call(lambda stub: stub.GetHost, request)
     if session.json:
         say_json(detail_json(answer))
     else:
-        say(detail_text(answer))
+        say(f"{detail_text(answer)}\n\n{removal_plan_text(answer, force)}")

@@ -62,7 +62,7 @@ def _confirm(names: tuple[str, ...]) -> None:
 
 def _show_plan(session: Session, names: tuple[str, ...]) -> None:
     from fleetctl.host_view import HEADERS, host_row
-    from fleetctl.loss_view import hosts_json
+    from fleetctl.loss_view import hosts_json, undeclarable_text
     from fleetctl.output import table
 
     found = _summaries(session, names)
@@ -70,6 +70,8 @@ def _show_plan(session: Session, names: tuple[str, ...]) -> None:
         say_json(hosts_json(found))
     else:
         say(table(HEADERS, [host_row(one) for one in found]))
+        if refused := undeclarable_text(found):
+            say(refused)
 
 
 def _summaries(session: Session, names: tuple[str, ...]) -> list[cluster.HostSummary]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import fleet_name, fleet_option, index_ranges, indices
+from fleetctl.arguments import fleet_option, index_ranges, indices
+from fleetctl.arguments import vm as vm_named
 from fleetctl.commands.vm_control import COMMANDS
 from fleetctl.lazy_group import ListingGroup
 from fleetctl.outcome import Misuse
@@ -162,8 +163,7 @@ def show_vm(session: Session, vm: str, fleet: str) -> None:
 
 def _vm(text: str, fleet: str) -> tuple[str, int]:
     """Fleet and index that are meant. Raises Misuse or click.BadParameter."""
-    prefix, _, digits = text.rpartition("-")
-    if fleet and prefix and prefix != fleet:
+    named, index = vm_named(text)
+    if fleet and named and named != fleet:
         raise Misuse(f"{text} is not of fleet {fleet}")
-    wanted = indices(digits)
-    return fleet_name(prefix) or fleet, wanted.first
+    return named or fleet, index

@@ -55,7 +55,7 @@ def _lines(session: Session, fleet: str) -> None:
     for response in statuses(connection, fleet, math.inf, _Notes()):
         if session.json:
             say_json_line(status_json(response))
-        elif (line := _line(response)) != last:
+        elif (line := line_of(response)) != last:
             last = line
             say(line)
 
@@ -70,7 +70,7 @@ class _Notes:
         note("the controller answers again")
 
 
-def _line(response: cluster.StatusResponse) -> str:
+def line_of(response: cluster.StatusResponse) -> str:
     from fleetctl.status_view import states_of, verdict
 
     parts = []
@@ -78,6 +78,13 @@ def _line(response: cluster.StatusResponse) -> str:
         counts = states_of(status)
         held = ", ".join(f"{number(count)} {name}" for name, count in counts.items() if count)
         parts.append(f"{status.fleet}: {number(status.total)} wanted, {held or 'none'}")
-        parts[-1] += f" ({verdict(status)[0]})"
-    parts.append(f"hosts {number(response.hosts.converged)} of {number(response.hosts.live)} ready")
+        parts[-1] += f" ({verdict(status, response.HasField('freeze'))[0]})"
+    hosts = response.hosts
+    parts.append(f"hosts {number(hosts.converged)} of {number(hosts.live)} ready")
+    if away := hosts.unreachable + hosts.suspect:
+        parts[-1] += f", {number(away)} not heard"
+    if hosts.lost:
+        parts[-1] += f", {number(hosts.lost)} lost"
+    if response.HasField("breaker"):
+        parts.append("breaker open")
     return "; ".join(parts)

@@ -803,6 +803,7 @@ class StatusResponse(_message.Message):
     SETTLING_FIELD_NUMBER: _builtins.int
     DRAINS_FIELD_NUMBER: _builtins.int
     MORE_DRAINS_FIELD_NUMBER: _builtins.int
+    BREAKER_RELEASED_SECONDS_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -815,6 +816,8 @@ class StatusResponse(_message.Message):
     """age of what a read-only answer is made from"""
     more_drains: _builtins.int
     """such hosts beyond those"""
+    breaker_released_seconds: _builtins.float
+    """An operator holds the breaker closed for so long yet, whatever is gone. 0: nobody does."""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
@@ -852,10 +855,11 @@ class StatusResponse(_message.Message):
         settling: Global___SettlingStatus | None = ...,
         drains: _abc.Iterable[Global___DrainStatus] | None = ...,
         more_drains: _builtins.int = ...,
+        breaker_released_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
