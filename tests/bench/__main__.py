@@ -17,6 +17,7 @@ from typing import Any
 from tests.bench.failover import failover
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
+from tests.bench.simulated import simulated
 
 SMALL_SANDBOXES = 5
 
@@ -65,6 +66,7 @@ def _measure(
     if not given.without_dom0_profile:
         say(f"sandbox of {given.hosts:,} hosts, profile dom0")
         realistic(home, given.hosts, say, out)
+    simulated(say, out)
 
 
 def _conditions() -> dict[str, Any]:

@@ -20,19 +20,23 @@ _IDLE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row. `must` and `aim` are upper bounds in the same unit."""
+    """One row. `must` and `aim` are bounds in the same unit: upper ones, lower where `more`."""
 
     what: str
     value: float
     unit: str
     must: float
     aim: float
+    more: bool = False
 
     @property
     def verdict(self) -> str:
-        if self.value <= self.aim:
+        if self._reaches(self.aim):
             return "aim"
-        return "ok" if self.value <= self.must else "MISSED"
+        return "ok" if self._reaches(self.must) else "MISSED"
+
+    def _reaches(self, bound: float) -> bool:
+        return self.value >= bound if self.more else self.value <= bound
 
 
 @dataclass(slots=True)
@@ -42,8 +46,11 @@ class Measured:
     figures: list[Figure] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, what: str, value: float, unit: str, must: float, aim: float) -> None:
-        self.figures.append(Figure(what, round(value, 4), unit, must, aim))
+    def add(
+        self, what: str, value: float, unit: str, must: float, aim: float, *, more: bool = False
+    ) -> None:
+        """`more`: the more the better; of all others the less."""
+        self.figures.append(Figure(what, round(value, 4), unit, must, aim, more))
 
     def as_json(self) -> dict[str, Any]:
         rows = [asdict(figure) | {"verdict": figure.verdict} for figure in self.figures]

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 def _many(seeds: list[str], shape: Shape, processes: int) -> int:
     print(f"{len(seeds):,} seeds from {seeds[0]}, {shape.hosts} hosts, {shape.minutes:g} minutes")
     began, simulated, failed, done = time.perf_counter(), 0.0, [], 0
-    for played in _all(seeds, shape, processes):
+    for played in play_all(seeds, shape, processes):
         done += 1
         simulated += played.simulated
         if played.failure:
@@ -93,7 +93,8 @@ def _rate(done: int, simulated: float, wall: float) -> str:
     )
 
 
-def _all(seeds: list[str], shape: Shape, processes: int) -> Iterator[Played]:
+def play_all(seeds: list[str], shape: Shape, processes: int) -> Iterator[Played]:
+    """Each seed's outcome, as they come, from so many processes at once."""
     if processes < 2:
         yield from (_play(seed, shape) for seed in seeds)
         return
