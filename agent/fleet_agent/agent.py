@@ -30,6 +30,7 @@ from fleet_agent.core.plan import Plan, Snapshot, Step, plan, snapshot_of
 from fleet_agent.core.states import states_of
 from fleet_agent.drivers.ports import DriverError, Hypervisor, Storage
 from fleet_agent.ledger import Ledger, LedgerError
+from fleet_agent.observation import tell_observer
 from fleet_agent.orders import CallRefused, Orders
 from fleet_agent.problems import driver_problem, problems_of
 from fleet_agent.progress import RunProgress
@@ -175,7 +176,9 @@ class Agent:
         """As `open_reports`, for a reader that commands nothing, whatever its term: nobody else's
         stream ends for it, and the host still looks for a controller. It is heard of one."""
         self._note_contact()
-        return self._watchers.observe(pace, self._tell_observer)
+        return self._watchers.observe(
+            pace, lambda report: tell_observer(report, self._orders, self.board)
+        )
 
     def close_reports(self, reports: Reports) -> None:
         reports.close()
@@ -184,12 +187,6 @@ class Agent:
         limit = shortest_limit(self.assignment)
         if limit is not None and not self._watchers.any:
             self._interrupt(limit)
-
-    def _tell_observer(self, report: wire.Report) -> None:
-        assignment = types.Assignment.FromString(self._orders.record.assignment)
-        report.fleets.extend(assignment.fleets)
-        report.specs.extend(assignment.specs)
-        report.term.store_generation, report.term.revision = self.term
 
     async def _whole(self, act: Coroutine[Any, Any, T]) -> T:
         """Done to its end though the caller be cancelled: what is in the ledger is obeyed."""
@@ -210,6 +207,7 @@ class Agent:
             self._note_contact()
             if news:
                 self._deviations.reconsider(self._clock())
+                self._watchers.tell_observers_anew()
                 self._interrupt()
                 log.info("assigned", host=self.host_id, term=self.term, epoch=self.epoch)
             self._watchers.end_older(self.term)

@@ -50,13 +50,14 @@ class Reports:
         clock: Callable[[], float],
         tell_more: Callable[[agent.Report], None] | None = None,
     ) -> None:
-        """`tell_more` adds to a full report what only observers are told."""
+        """`tell_more` makes of each report what only observers are told."""
         self._board = board
         self._tell_more = tell_more
         self._pace = pace
         self._clock = clock
         self._alarm = Alarm()
         self._sequence = 0
+        self._anew = True  # the next one is a full one
         self._last_sent = self._news_since = 0.0
         self._urgent = False
         self._closed = False
@@ -74,6 +75,11 @@ class Reports:
         self._pace = pace
         self._alarm.ring()
 
+    def begin_anew(self) -> None:
+        """The next report is a full one, and comes at once."""
+        self._anew = True
+        self._alarm.ring()
+
     def close(self) -> None:
         """No more reports: next() returns None. May be called twice."""
         if not self._closed:
@@ -85,7 +91,7 @@ class Reports:
         """The next report, when the pace allows one. None once closed."""
         while not self._closed:
             now = self._clock()
-            if self._sequence == 0:
+            if self._anew:
                 return self._sent(self._full(), now)
             due = self._due()
             if now >= due:
@@ -104,7 +110,9 @@ class Reports:
         self._sequence += 1
         report.sequence = self._sequence
         self._last_sent = now
-        self._urgent = False
+        self._anew = self._urgent = False
+        if self._tell_more is not None:
+            self._tell_more(report)
         self._clear()
         return report
 
@@ -176,8 +184,6 @@ class Reports:
         self._add_orphans(report)
         report.released.extend(sorted(board.released))
         report.facts.CopyFrom(board.facts)
-        if self._tell_more is not None:
-            self._tell_more(report)
         return report
 
     def _delta(self) -> agent.Report:

@@ -41,6 +41,11 @@ class Watchers:
         self._observers.append(reports)
         return reports
 
+    def tell_observers_anew(self) -> None:
+        """Their next report is a full one: the ledger says something else."""
+        for reports in self._observers:
+            reports.begin_anew()
+
     def gone(self, reports: Reports) -> None:
         """The reader of these has gone away."""
         was_watched = bool(self._streams)

@@ -22,8 +22,9 @@ from fleet_controller.core.recovery_view import RecoveryView, Wish
 
 SPV = FleetRecord("spv", "uid-spv", 3, total=100)
 SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
-RUNNING, PENDING, DEFINED, STOPPING = (
+RUNNING, PENDING, DEFINED, STOPPING, UNKNOWN = (
     types.VM_STATE_RUNNING, types.VM_STATE_PENDING, types.VM_STATE_DEFINED, types.VM_STATE_STOPPING,
+    types.VM_STATE_UNKNOWN,
 )  # fmt: skip
 ADOPT = Wish(adopt=True)
 OLD = Meta(cluster="old")
@@ -156,6 +157,13 @@ def test_a_host_that_has_heard_nothing_newer_keeps_what_the_store_says() -> None
 def test_what_was_being_released_goes_on_being_released() -> None:
     plan = plan_recovery(view({"h1": report(has("0-4", 400), has("5-9", 400, STOPPING))}), ADOPT)
     assert (shards(plan, "h1"), stones(plan, "h1")) == ([("0-4", 400, True)], [("5-9", 400)])
+
+
+def test_what_a_host_was_assigned_and_has_not_begun_stays_with_it() -> None:
+    """It begins as soon as its drivers work, whatever the store says."""
+    told = report(has("0-4", 400, UNKNOWN), has("5-9", 300, STOPPING, generation=0))
+    plan = plan_recovery(view({"h1": told}), ADOPT)
+    assert (shards(plan, "h1"), stones(plan, "h1")) == ([("0-4", 400, True)], [("5-9", 300)])
 
 
 def test_a_vm_that_is_defined_on_a_host_with_nothing_left_to_do_is_wanted_off() -> None:

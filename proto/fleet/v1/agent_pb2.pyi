@@ -431,7 +431,11 @@ class Report(_message.Message):
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.FleetIdentity]:
         """In a full report to an observer: what the assignment in the ledger says of its fleets, and
-        the highest term seen.
+        the highest term seen. `epoch` is the ledger's in every report to one. Where the drivers were
+        not asked since that was assigned, what is wanted and not known is VM_STATE_UNKNOWN there, what
+        is to go is VM_STATE_STOPPING, and the later of two words about a VM holds; where they were
+        never asked, what tombstones name is of generation 0. Another full report follows when the
+        host is assigned anew.
         """
 
     @_builtins.property
