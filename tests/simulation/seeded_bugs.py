@@ -15,13 +15,16 @@ from typing import Any
 import msgspec
 
 from fleet.ranges import IndexSet
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent import agent, orders
 from fleet_agent.agent import Agent
+from fleet_agent.board import Board
 from fleet_agent.core import isolation
 from fleet_agent.core.isolation import Leave
 from fleet_agent.core.plan import Snapshot, snapshot_of
 from fleet_agent.ledger import Record
+from fleet_agent.observation import tell_observer
 from fleet_agent.orders import Orders
 from fleet_agent.watchers import Watchers
 from fleet_controller import commit, verdicts
@@ -258,6 +261,16 @@ def _as_stored(self: RecoveryView, host: str) -> bool:
     return False
 
 
+def _tell_as_of_the_last_look(report: wire.Report, orders: Orders, board: Board) -> None:
+    """As to those that command: what the loop came to."""
+    before = wire.Report()
+    before.CopyFrom(report)
+    tell_observer(report, orders, board)
+    del report.shards[len(before.shards) :]
+    report.epoch.CopyFrom(before.epoch)
+    report.converged = before.converged
+
+
 SEEDED: tuple[SeededBug, ...] = (
     SeededBug("no epoch check", ((Orders, "_check_epoch", _anything),), ("storm", "change_mind")),
     SeededBug("no term check", ((Orders, "check_term", _anything),)),
@@ -342,5 +355,10 @@ SEEDED: tuple[SeededBug, ...] = (
         "recovered from the store though hosts are ahead",
         ((RecoveryView, "is_rebuilt", _as_stored),),
         ("set_back", "change_mind"),
+    ),
+    SeededBug(
+        "observers hear of the last look alone",
+        ((agent, "tell_observer", _tell_as_of_the_last_look),),
+        ("set_back", "no_driver", "change_mind", "scale"),
     ),
 )
