@@ -33,7 +33,7 @@ class Returns:
             for host, machine in world.machines.items()
             if calm and self._is_left_alone(machine)
         }
-        for vm, hosts in world.copies.doubles.items():
+        for vm, hosts in world.twice().items():
             if all(now - self._since.get(host, now) > RETURN_SECONDS for host in hosts):
                 world.fail("return", f"{vm[1]} of {vm[0]} still runs on {sorted(hosts)}")
         world.loop.after(LOOK_SECONDS, self.look)

@@ -24,7 +24,7 @@ from tests.leading import until
 from tests.simulation.agent_wire import Switchboard
 from tests.simulation.clockwork import Clockwork
 from tests.simulation.controllers import Controller, ControllerSurroundings
-from tests.simulation.copies import Copies, Orders
+from tests.simulation.copies import Copies, Orders, Vm
 from tests.simulation.division import NOTHING, Division
 from tests.simulation.etcd import Etcd, StoreWeather
 from tests.simulation.history import History
@@ -328,8 +328,8 @@ class World:
         leading = found[1]
         if lost := [record.id for record in self.division.hosts.values() if record.lost]:
             return f"{', '.join(lost)} are still lost"
-        if self.copies.doubles:
-            return f"{len(self.copies.doubles)} VMs run twice"
+        if twice := self.twice():
+            return f"{len(twice)} VMs run twice"
         wanted: dict[str, IndexSet] = {}
         unplaced = 0
         for fleet in self.division.fleets.values():
@@ -365,6 +365,17 @@ class World:
         if leading.reign.observed.converged != len(self.machines):
             return f"only {leading.reign.observed.converged} hosts say that all is done"
         return ""
+
+    def twice(self) -> dict[Vm, set[str]]:
+        """Which VMs run on which hosts at once. What a recovered store has never known and nobody
+        wants are orphans, left alone wherever they are."""
+        if self.division.generation == 1:
+            return self.copies.doubles
+        return {vm: hosts for vm, hosts in self.copies.doubles.items() if self._is_wanted(vm)}
+
+    def _is_wanted(self, vm: Vm) -> bool:
+        fleet = self.division.fleet(vm[0])
+        return fleet is not None and vm[1] in fleet.wanted
 
     def _blocked(self, uid: str) -> IndexSet:
         """What a recovered store wants of a host that has a later life of the same VM, or under its
