@@ -181,6 +181,8 @@ class _Link:
         """Who answers here; None, and the controller is told, when it is nobody."""
         server = self._server
         if server is None:
+            if self.dialer.process.dead:
+                return None  # a connection that was never made needs both to be made
             server = self.dialer.board.servers.get(self._address)
             if server is None or server.agent is None:
                 self.back.send(self._lost)
