@@ -98,6 +98,9 @@ def reboot_rack(world: World, act: Act) -> End | None:
 
 
 def lose_ledger(world: World, act: Act) -> None:
+    """Not while a recovery is to come: a host that knows nothing then is taken for a new one."""
+    if world.restores.under_way:
+        return
     machine = machine_of(world, act)
     machine.kill()
     machine.disk.lose(broken=act.much < 0.5)

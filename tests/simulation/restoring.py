@@ -44,6 +44,7 @@ class Restores:
         self._world = world
         self._copies: deque[Copy] = deque(maxlen=COPIES)
         self._since = 0.0  # when the store was set back last
+        self.under_way = False  # from then on, until changes are taken again
         # Tombstones it had then, by host, and those of recoveries that were cut short: what these
         # have written stands, whoever was believed to have a VM and is away the next time.
         self._asked: dict[str, tuple[Tombstone, ...]] = {}
@@ -76,6 +77,7 @@ class Restores:
         world.etcd.set_back(chosen)
         self._copies.clear()
         self._since = world.loop.now
+        self.under_way = True
         world.begin_anew(
             [Change(e.key, e.value, e.create_revision, e.mod_revision) for e in chosen.entries]
         )
@@ -84,6 +86,7 @@ class Restores:
 
     def on_thaw(self) -> None:
         """Changes are taken again: nothing that runs was given up for what does not."""
+        self.under_way = False
         division = self._world.division
         for host, machine in self._world.machines.items():
             stones = division.assignments.get(host, NOTHING).tombstones
