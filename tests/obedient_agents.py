@@ -237,3 +237,11 @@ class Network(FakeDialer):
     def mend(self) -> None:
         self.agents |= self._away
         self._away.clear()
+
+    async def beating(self) -> None:
+        """Heartbeats of all that can be reached, every 4 s, until it is cancelled."""
+        while True:
+            await asyncio.sleep(4.0)
+            for agent in list(self.agents.values()):
+                assert isinstance(agent, ObedientAgent)
+                agent.beat()

@@ -11,6 +11,7 @@ import grpc
 
 from fleet.transport import BEFORE_METADATA, Identity, Refusal, Role, peer_of
 from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
 from tests.certificates import identity
 
@@ -21,6 +22,10 @@ METHODS = (
     "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
 )  # fmt: skip
 STREAMS = ("Backup", "Drain")
+
+# The fleet spv of the answers below.
+UID = "6a0c9d5e-0f3b-4c55-9f7e-52c2d5a5b1a0"
+IDENTITY = types.FleetIdentity(uid=UID, name="spv", number=3)
 
 Script = Callable[[Any], Any] | Refusal
 
@@ -188,7 +193,7 @@ def status(
     states[5], states[7], states[4] = running, failed, placed - running - failed
     fleet = cluster.FleetStatus(
         fleet="spv",
-        uid="6a0c9d5e-0f3b-4c55-9f7e-52c2d5a5b1a0",
+        uid=UID,
         total=total,
         placed=placed,
         unplaced=unplaced,
@@ -215,4 +220,13 @@ def accepted(
     plan = cluster.Plan(token="t0ken", adds=adds, removes=removes, hosts_changed=4)
     return cluster.ScaleResponse(
         fleet="spv", from_total=before, total=total, plan=plan, change=change
+    )
+
+
+def vm_rows(*indices: int, cursor: str = "", matching: int = 2) -> cluster.ListVmsResponse:
+    """Running VMs of the fleet spv: those of an odd index on h1, the others on no host."""
+    state = types.VM_STATE_RUNNING
+    vms = [cluster.VmRow(index=one, state=state, host=one % 2, generation=1) for one in indices]
+    return cluster.ListVmsResponse(
+        fleet=IDENTITY, vms=vms, hosts=["", "h1"], next_cursor=cursor, matching=matching
     )
