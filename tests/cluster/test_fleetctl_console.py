@@ -12,19 +12,19 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from fleet.transport import Refusal, Role
+from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble
 from tests.cluster.fleetctl_process import LIMIT_SECONDS, Fleetctl
+
+pytest_plugins = ["tests.cluster.fleetctl_fixtures"]
 
 UID = "6a0c9d5e-0f3b-4c55-9f7e-52c2d5a5b1a0"
 
@@ -51,13 +51,6 @@ def controller() -> Iterator[ControllerDouble]:
         double.on("GetVm", lambda asked: cluster.VmDetail(fleet=fleet, index=asked.index, host="h"))
         double.console = echoing
         yield double
-
-
-@pytest.fixture
-def fleetctl(tmp_path: Path, controller: ControllerDouble) -> Fleetctl:
-    return Fleetctl(
-        tmp_path, (controller.endpoint,), issue(tmp_path / "alice", Role.OPERATOR, "alice")
-    )
 
 
 class Terminal:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import grpc
-import pytest
 
-from fleet.transport import Refusal, Role
+from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble
 from tests.cluster.fleetctl_process import Fleetctl
+
+pytest_plugins = ["tests.cluster.fleetctl_fixtures"]
 
 DIGEST = f"sha256:{'5e' * 32}"
 MADE = agent.ImageOnHost(
@@ -25,18 +22,6 @@ MADE = agent.ImageOnHost(
 POOL = agent.PoolSpace(name="tank", total_bytes=100, free_bytes=10)
 HELD = cluster.HostImages(host="dom0-1", images=agent.ListImagesResponse(images=[MADE], pool=POOL))
 SILENT = cluster.HostImages(host="dom0-2", error="no answer within 5 s")
-
-
-@pytest.fixture
-def controller() -> Iterator[ControllerDouble]:
-    with ControllerDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def fleetctl(tmp_path: Path, controller: ControllerDouble) -> Fleetctl:
-    alice = issue(tmp_path / "alice", Role.OPERATOR, "alice")
-    return Fleetctl(tmp_path, (controller.endpoint,), alice)
 
 
 def test_an_import_asks_for_all_of_it_and_ends_with_the_image(

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 
-from fleet.transport import Refusal, Role
+from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as agent
-from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble
 from tests.cluster.fleetctl_process import Fleetctl
+
+pytest_plugins = ["tests.cluster.fleetctl_fixtures"]
 
 NO_BOUND = 2**32 - 1
 V, C = agent.LimitVerdict, agent.TuneChange
 GRUB = "/etc/default/grub.d/megafleet.cfg"
-
-
-@pytest.fixture
-def controller() -> Iterator[ControllerDouble]:
-    with ControllerDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def fleetctl(tmp_path: Path, controller: ControllerDouble) -> Fleetctl:
-    alice = issue(tmp_path / "alice", Role.OPERATOR, "alice")
-    return Fleetctl(tmp_path, (controller.endpoint,), alice)
 
 
 def tight() -> agent.DoctorResponse:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import grpc
 import pytest
 
-from fleet.transport import Refusal, Role
+from fleet.transport import Refusal
 from fleet.v1 import cluster_pb2 as cluster
-from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble, status
 from tests.cluster.fleetctl_process import Fleetctl
 
-
-@pytest.fixture
-def controller() -> Iterator[ControllerDouble]:
-    with ControllerDouble() as double:
-        yield double
-
-
-@pytest.fixture
-def fleetctl(tmp_path: Path, controller: ControllerDouble) -> Fleetctl:
-    alice = issue(tmp_path / "alice", Role.OPERATOR, "alice")
-    return Fleetctl(tmp_path, (controller.endpoint,), alice)
+pytest_plugins = ["tests.cluster.fleetctl_fixtures"]
 
 
 def host(name: str, **fields: object) -> cluster.HostSummary:

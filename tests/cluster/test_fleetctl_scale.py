@@ -10,10 +10,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from fleet.transport import Refusal, Role
-from tests.certificates import issue
+from fleet.transport import Refusal
 from tests.cluster.controller_double import ControllerDouble, accepted, status
 from tests.cluster.fleetctl_process import Fleetctl
+
+pytest_plugins = ["tests.cluster.fleetctl_fixtures"]
 
 
 @pytest.fixture
@@ -22,13 +23,6 @@ def controller() -> Iterator[ControllerDouble]:
         double.on("Scale", accepted())
         double.statuses = [status(running=0), status(running=400), status()]
         yield double
-
-
-@pytest.fixture
-def fleetctl(tmp_path: Path, controller: ControllerDouble) -> Fleetctl:
-    return Fleetctl(
-        tmp_path, (controller.endpoint,), issue(tmp_path / "alice", Role.OPERATOR, "alice")
-    )
 
 
 def test_it_waits_until_all_vms_run(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
