@@ -88,7 +88,7 @@ class Lab:
         """Unpack a tar archive in a folder of the dom0, which need not be there."""
         program = str(CHECKOUT / "deploy" / "lab" / "lab.py")
         command = f"mkdir -p {folder} && tar -x -C {folder}"
-        _output(["python3", program, "ssh", command], 120, archive)
+        subprocess.run(["python3", program, "ssh", command], input=archive, check=True, timeout=120)
 
     def domains(self) -> dict[str, int]:
         """Domain ids by name, of all of the fleet that run."""
@@ -130,11 +130,11 @@ class Lab:
         return Console(int(inode or 0), text)
 
 
-def _output(command: list[str], seconds: float, given: bytes = b"") -> str:
-    done = subprocess.run(command, input=given, capture_output=True, timeout=seconds)
-    said = f"{command} ended with {done.returncode}: {(done.stderr + done.stdout).decode()}"
+def _output(command: list[str], seconds: float) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    said = f"{command} ended with {done.returncode}: {done.stderr}{done.stdout}"
     assert done.returncode == 0, said
-    return done.stdout.decode()
+    return done.stdout
 
 
 def until(holds: Callable[[], object], seconds: float) -> None:
