@@ -171,10 +171,6 @@ class Upkeep:
                 "VMs are left there",
             )
 
-    def hindrance(self, host_id: str, now: Departure) -> str:
-        """What keeps a host from being empty, in one sentence; empty when nothing does."""
-        return drains.hindrance_of(self._reign, host_id, now)
-
     def hindrance_ahead(self, host_id: str, force: bool) -> str:
         """What would keep a drain of the host from beginning; empty where nothing would."""
         if self._host(host_id).lost and not force:

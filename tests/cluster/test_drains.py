@@ -7,7 +7,7 @@ import asyncio
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller import host_answers
+from fleet_controller import drains, host_answers
 from fleet_controller.observed import wire_ranges
 from fleet_controller.replica import Leading
 from tests.cluster.six_hosts import ME, PER_HOST, Stage, converged, kinds, left, play
@@ -63,7 +63,7 @@ def test_a_host_that_dies_while_it_is_drained_keeps_its_vms_until_it_is_back() -
         await asyncio.sleep(60)
         now = leader.upkeep.drained("h0")
         assert now.left == 4
-        assert "h0 cannot be reached" in leader.upkeep.hindrance("h0", now)
+        assert "h0 cannot be reached" in drains.hindrance_of(leader.reign, "h0", now)
         stage.network.mend()
         await until(lambda: left(leader, "h0") == 0)
         await until(lambda: converged(leader))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
+from fleet_controller import answers, drains
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.model import Health
 from fleet_controller.replica import Leading
@@ -115,7 +115,7 @@ def test_a_draining_host_of_a_fleet_that_waits_is_lost_over_leaders_and_goes_on_
         await asyncio.sleep(5)
         now = leader.upkeep.drained("h0")
         if now.left:
-            assert "--force gives them up" in leader.upkeep.hindrance("h0", now)
+            assert "--force gives them up" in drains.hindrance_of(leader.reign, "h0", now)
         await come_back(leader, stage)
         await until(lambda: left(leader, "h0") == 0)
         await until(lambda: converged(leader))
