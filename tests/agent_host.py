@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.agent import Agent, AgentSettings
 from fleet_agent.core.model import Kin, VmState
-from fleet_agent.core.plan import Snapshot, Step, snapshot_of
-from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
-from fleet_agent.drivers.ports import Hypervisor, Storage
-from fleet_agent.drivers.profile import INSTANT, Profile
-from fleet_agent.ledger import Ledger, MemoryLedger
-from fleet_agent.reports import Pace, Reports
+from fleet_agent.core.plan.plan import Snapshot, Step, snapshot_of
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow.profile import INSTANT, Profile
+from fleet_agent.drivers.ports.vms import Hypervisor, Storage
+from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.ledger import Ledger, MemoryLedger
+from fleet_agent.reporting.report_stream import Pace, Reports
 from tests.assignments import assign_request
 
 HOST = "dom0-1"

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from fleet.transport import Identity, Role
-from fleetctl.certs import Authority, write_identity
+from fleetctl.local.certificate_authority import Authority, write_identity
 
 
 @cache

@@ -10,11 +10,11 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from fleet_controller.agents import AgentDialer
+from fleet_controller.agents.port import AgentDialer
+from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
-from fleet_controller.leader import Election
-from fleet_controller.reign import ReignSettings, Surroundings
-from fleet_controller.replica import Leading, NotLeading, Replica
+from fleet_controller.leader.reign import ReignSettings, Surroundings
+from fleet_controller.replica.replica import Leading, NotLeading, Replica
 from fleet_controller.standbys import AtHand, Standbys
 from fleet_controller.store.port import Store
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet_controller.agents.link import Link
+from fleet_controller.agents.links import Links, LinkSettings
 from fleet_controller.core.model import Health
-from fleet_controller.link import Link
-from fleet_controller.links import Links, LinkSettings
 from tests.scripted_agents import FakeDialer, ScriptedAgent
 from tests.virtual_loop import run_virtual
 

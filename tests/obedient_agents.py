@@ -12,8 +12,8 @@ from typing import Any
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller.agents import AheadOfStore, StaleTerm
-from fleet_controller.observed import ranges_of
+from fleet_controller.agents.port import AheadOfStore, StaleTerm
+from fleet_controller.observed.reports import ranges_of
 from tests.scripted_agents import FakeDialer, ScriptedAgent, Stream
 
 Vm = tuple[str, int]  # fleet uid, index

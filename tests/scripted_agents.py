@@ -15,7 +15,7 @@ from fleet.transport import Identity, Refusal, abort
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
-from fleet_controller.agents import (
+from fleet_controller.agents.port import (
     AheadOfStore,
     Declined,
     EndedHere,

@@ -10,8 +10,8 @@ import grpc
 
 from fleet.transport import Refusal, abort
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.api_later import RpcsNotOffered
-from fleet_controller.agents import Declined, NoAnswer, NotOffered, Unreachable
+from fleet_agent.api.not_offered import RpcsNotOffered
+from fleet_controller.agents.port import Declined, NoAnswer, NotOffered, Unreachable
 
 Message = TypeVar("Message")
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from fleet_controller.agents import AgentDialer
-from fleet_controller.probing import Probe
+from fleet_controller.agents.port import AgentDialer
+from fleet_controller.replica.host_probe import Probe
 from fleet_controller.standbys import SIGN_OF_LIFE_SECONDS, AtHand, Place, Standby
 
 Look = Callable[[Iterable[Place]], Awaitable[list[str]]]

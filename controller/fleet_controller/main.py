@@ -24,21 +24,21 @@ from grpc_reflection.v1alpha import reflection
 from fleet.transport import SERVER_OPTIONS, Identity
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
-from fleet_controller.agents_grpc import GrpcDialer
-from fleet_controller.api import ClusterApi
+from fleet_controller.agents.grpc_agents import GrpcDialer
+from fleet_controller.api.deadline_interceptor import Punctual
+from fleet_controller.api.service import ClusterApi
+from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
-from fleet_controller.forwarding import Forwarding, LeaderChannel
-from fleet_controller.leader import Election
-from fleet_controller.lookout import Lookout
-from fleet_controller.probing import Probe
-from fleet_controller.punctual import Punctual
-from fleet_controller.reign import ReignSettings, Surroundings
-from fleet_controller.replica import Replica
+from fleet_controller.leader.reign import ReignSettings, Surroundings
+from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
+from fleet_controller.replica.host_probe import Probe
+from fleet_controller.replica.leader_failure_detector import Lookout
+from fleet_controller.replica.replica import Replica
+from fleet_controller.replica.standby_session import StandingBy
 from fleet_controller.settings import Settings, parse
 from fleet_controller.standbys import AtHand
-from fleet_controller.standing_by import StandingBy
 from fleet_controller.store.codec import BrokenRecord
-from fleet_controller.store.etcd import EtcdStore
+from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Store, StoreError, StoreReplaced, Unavailable
 

@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.host_loss.loss import LossSettings
+from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
-from fleet_controller.core.quarantine import QuarantineSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from fleetctl import startup
-from fleetctl.lazy_group import LazyGroup
+from fleetctl.cli import startup
+from fleetctl.cli.lazy_group import LazyGroup
 from fleetctl.outcome import ExitCode, Trouble, printable
 from fleetctl.output import ReaderGone
 from fleetctl.session import Session, cluster_options

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fleetctl.contexts import Wish, resolve
+from fleetctl.client.contexts import Wish, resolve
 
 if TYPE_CHECKING:
-    from fleetctl.connection import Cluster
+    from fleetctl.client.cluster import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ class Session:
         """Raises Trouble when no cluster is named. Nothing is dialled before the first call."""
         wish = Wish(self.context, self.endpoints, self.identity)
         target = resolve(wish)
-        from fleetctl.connection import CHANGE_TIMEOUT, Cluster
+        from fleetctl.client.cluster import CHANGE_TIMEOUT, Cluster
 
         limit = self.request_timeout
         return Cluster(target, limit or READ_TIMEOUT, limit or CHANGE_TIMEOUT, tells_waiting=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.certs import Authority
+from fleetctl.local.certificate_authority import Authority
 from tests.bench.cluster_under_test import PATIENCE, ClusterUnderTest, until
 from tests.bench.measures import SAMPLE, Measured
 

@@ -82,7 +82,7 @@ class HollowHosts:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Process]:
         """From when all its servers listen."""
-        async with started("fleet_agent.hollow_main", *self.arguments()) as process:
+        async with started("fleet_agent.hollow.main", *self.arguments()) as process:
             assert process.stdout is not None
             async with asyncio.timeout(DEADLINE):
                 line = await process.stdout.readline()
@@ -130,7 +130,7 @@ class RealAgent:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Process]:
-        async with started("fleet_agent.main", *self.arguments()) as process:
+        async with started("fleet_agent.daemon.main", *self.arguments()) as process:
             yield process
 
 

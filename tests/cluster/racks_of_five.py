@@ -10,12 +10,13 @@ from random import Random
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers, host_answers
-from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.host_loss.loss import LossSettings
+from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.model import Health
-from fleet_controller.core.quarantine import QuarantineSettings
-from fleet_controller.reign import ReignSettings
-from fleet_controller.replica import Leading
+from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.queries import hosts as host_queries
+from fleet_controller.replica.replica import Leading
 from fleet_controller.store.memory import MemoryStore
 from tests.faulty_store import FaultyStore
 from tests.leading import leading, until
@@ -49,13 +50,13 @@ class Cluster:
 
     def status(self, fleet: str = "spv") -> cluster.FleetStatus:
         reign = self.leader.reign
-        return answers.fleet_status(reign, reign.state.fleets[fleet])
+        return fleet_queries.fleet_status(reign, reign.state.fleets[fleet])
 
     def lost(self) -> set[str]:
         return set(self.leader.reign.state.lost)
 
     def held(self, host: str) -> int:
-        return host_answers.host_summary(self.leader.reign, host).assigned
+        return host_queries.host_summary(self.leader.reign, host).assigned
 
     def kinds(self) -> Counter[str]:
         events, _ = self.leader.reign.events.after(0, 10_000, "", "")

@@ -15,11 +15,11 @@ from fleet.transport import CONTROLLER_NAME, Identity, Role, channel_options, de
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub, add_ClusterServiceServicer_to_server
-from fleet_controller.agents_grpc import GrpcDialer
-from fleet_controller.api import ClusterApi
+from fleet_controller.agents.grpc_agents import GrpcDialer
+from fleet_controller.api.service import ClusterApi
 from fleet_controller.core.model import Health
-from fleet_controller.leader_key import Holder
-from fleet_controller.replica import Leading
+from fleet_controller.election.leader_key import Holder
+from fleet_controller.replica.replica import Leading
 from fleet_controller.standbys import AtHand
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.memory import MemoryStore

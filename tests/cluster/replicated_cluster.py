@@ -18,9 +18,9 @@ from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.store.codec import decode
 from fleet_controller.store.keys import LEADER
-from fleetctl.certs import Authority, write_identity
-from fleetctl.connection import Cluster
-from fleetctl.contexts import ClusterContext
+from fleetctl.client.cluster import Cluster
+from fleetctl.client.contexts import ClusterContext
+from fleetctl.local.certificate_authority import Authority, write_identity
 from fleetctl.sandbox.identities import files_of
 from tests.certificates import issue
 from tests.cluster.daemons import Controller, Daemon, Hollow, channel_to, eventually, stub_for

@@ -10,9 +10,9 @@ from random import Random
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
 from fleet_controller.core.changes import Reason, Refused
-from fleet_controller.replica import Leading, Replica
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.replica.replica import Leading, Replica
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Snapshot, Store
@@ -96,7 +96,7 @@ class Site:
             fleet = chief.reign.state.fleets.get("spv") if chief else None
             if chief is None or fleet is None or chief.reign.frozen:
                 return False
-            return fleet.total == total and answers.fleet_status(chief.reign, fleet).converged
+            return fleet.total == total and fleet_queries.fleet_status(chief.reign, fleet).converged
 
         await until(holds)
         assert len(self.world.running) == total

@@ -15,14 +15,14 @@ import pytest
 
 from fleet.transport import Identity, Role, detail_of
 from fleet.v1 import types_pb2 as types
-from fleet_agent.agent import Agent, AgentSettings
-from fleet_agent.api import AgentApi
-from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
-from fleet_agent.drivers.hollow_console import HollowConsoles
-from fleet_agent.drivers.hollow_top import HollowSampler
-from fleet_agent.ledger import LedgerFull, MemoryLedger, Record
-from fleet_agent.sampling import Sampling
-from fleet_agent.serving import AgentServer, SharedServices
+from fleet_agent.api.service import AgentApi
+from fleet_agent.api.shared_samples import Sampling
+from fleet_agent.daemon.server import AgentServer, SharedServices
+from fleet_agent.drivers.hollow.consoles import HollowConsoles
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow.sampler import HollowSampler
+from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.ledger import LedgerFull, MemoryLedger, Record
 from tests.assignments import assignment, shard
 from tests.certificates import identity
 from tests.cluster.agent_caller import Caller

@@ -10,12 +10,12 @@ from random import Random
 
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
-from fleet_controller.core.control import Action
+from fleet_controller.changes.hosts import Chosen
 from fleet_controller.core.model import Health
-from fleet_controller.replica import Leading
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.replica.replica import Leading
 from fleet_controller.store.memory import MemoryStore
-from fleet_controller.upkeep import Chosen
 from tests.faulty_store import FaultyStore
 from tests.leading import leading, until
 from tests.obedient_agents import Network, ObedientAgent, World
@@ -84,7 +84,7 @@ async def _begin(leader: Leading, stage: Stage, total: int, spec: types.FleetSpe
 
 def converged(leader: Leading) -> bool:
     fleet = leader.reign.state.fleets["spv"]
-    return answers.fleet_status(leader.reign, fleet).converged
+    return fleet_queries.fleet_status(leader.reign, fleet).converged
 
 
 def left(leader: Leading, host: str) -> int:

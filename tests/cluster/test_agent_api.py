@@ -13,10 +13,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from fleet.transport import Identity, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.api import AgentApi
+from fleet_agent.api.service import AgentApi
 from fleet_agent.core.model import VmState
-from fleet_agent.serving import SERVICE, AgentServer, CannotListen, SharedServices
-from fleetctl.certs import Authority
+from fleet_agent.daemon.server import SERVICE, AgentServer, CannotListen, SharedServices
+from fleetctl.local.certificate_authority import Authority
 from tests.assignments import assignment, shard
 from tests.certificates import identity
 from tests.cluster.agent_caller import states_told

@@ -12,9 +12,9 @@ from fleet.transport import SERVER_OPTIONS, Refusal, Role, abort
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import cluster_pb2_grpc as cluster_grpc
 from fleet.v1 import types_pb2 as types
-from fleet_agent.announce import AnnounceRefused, ControllerUnreachable, NotLeader
-from fleet_agent.controller_client import GrpcControllerClient
-from fleetctl.certs import Authority
+from fleet_agent.controllers.announcer import AnnounceRefused, ControllerUnreachable, NotLeader
+from fleet_agent.controllers.grpc_client import GrpcControllerClient
+from fleetctl.local.certificate_authority import Authority
 from tests.certificates import identity
 from tests.cluster.agent_caller import controller_identity
 

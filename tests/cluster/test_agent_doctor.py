@@ -17,15 +17,15 @@ import pytest
 from fleet.transport import Role, detail_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.agent import Agent, AgentSettings
-from fleet_agent.api import AgentApi
+from fleet_agent.api.service import AgentApi
+from fleet_agent.daemon.main import bound_by_limits
+from fleet_agent.daemon.server import AgentServer, SharedServices
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor, HollowDoctor
 from fleet_agent.dom0.probe import Circumstances
 from fleet_agent.dom0.tuning_record import RecordFile
-from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
-from fleet_agent.ledger import MemoryLedger
-from fleet_agent.main import bound_by_limits
-from fleet_agent.serving import AgentServer, SharedServices
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.ledger import MemoryLedger
 from tests.certificates import identity
 from tests.cluster.agent_caller import DEADLINE, Caller
 from tests.dom0_trees import AGENT_PID, Tree, modern_dom0

@@ -14,7 +14,7 @@ import pytest
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent import hollow_main
+from fleet_agent.hollow import main as hollow_main
 from tests.assignments import SPV, assignment, shard, tombstone
 from tests.cluster.agent_caller import Announced, announcements, released_in
 from tests.cluster.agent_processes import HollowHosts, ended, terminated
@@ -165,7 +165,7 @@ def test_a_mistake_is_one_sentence(
     hosts = HollowHosts(tmp_path, 1, 1, "127.0.0.1:9", change)
     monkeypatch.setattr("sys.argv", ["fleet-hollow", *hosts.arguments()])
     # What is the process's own stays as the tests have it.
-    for name in ("fleet_agent.logs.configure", "gc.set_threshold", "resource.setrlimit"):
+    for name in ("fleet_agent.daemon.logs.configure", "gc.set_threshold", "resource.setrlimit"):
         monkeypatch.setattr(name, lambda *_: None)
     with pytest.raises(SystemExit) as caught:
         hollow_main.main()
@@ -177,7 +177,7 @@ async def test_too_few_files_is_one_sentence(tmp_path: Path) -> None:
     command = ["/bin/sh", "-c", 'ulimit -n 1000 && exec "$@"', "sh"]
     process = await asyncio.create_subprocess_exec(
         *command,
-        *(sys.executable, "-m", "fleet_agent.hollow_main"),
+        *(sys.executable, "-m", "fleet_agent.hollow.main"),
         *hosts.arguments(),
         stderr=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

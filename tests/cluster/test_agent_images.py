@@ -18,16 +18,16 @@ import pytest
 from fleet.transport import Identity, Role, detail_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.agent import Agent, AgentSettings
-from fleet_agent.api import AgentApi
+from fleet_agent.api.service import AgentApi
 from fleet_agent.core.images import ImportOrder
-from fleet_agent.drivers import image_content
-from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor
-from fleet_agent.drivers.images_port import ImportProgress
-from fleet_agent.drivers.reflink import ReflinkStorage
-from fleet_agent.drivers.reflink_images import ReflinkImages
-from fleet_agent.ledger import MemoryLedger
-from fleet_agent.serving import AgentServer, SharedServices
+from fleet_agent.daemon.server import AgentServer, SharedServices
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor
+from fleet_agent.drivers.images import content as image_content
+from fleet_agent.drivers.ports.images import ImportProgress
+from fleet_agent.drivers.reflink.images import ReflinkImages
+from fleet_agent.drivers.reflink.storage import ReflinkStorage
+from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.ledger import MemoryLedger
 from tests.assignments import SPV, assignment, shard
 from tests.certificates import identity
 from tests.cluster.agent_caller import DEADLINE, Caller

@@ -10,13 +10,13 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from fleet.transport import Role
-from fleet_agent.agent import AgentSettings
-from fleet_agent.announce import AnnounceSettings
-from fleet_agent.drivers.profile import INSTANT
-from fleet_agent.hollow_host import HollowHost, HollowSettings, Remembered, Surroundings, host_id
-from fleet_agent.loopback import free_ports
-from fleet_agent.serving import SharedServices
-from fleetctl.certs import Authority
+from fleet_agent.controllers.announcer import AnnounceSettings
+from fleet_agent.daemon.server import SharedServices
+from fleet_agent.drivers.hollow.profile import INSTANT
+from fleet_agent.hollow.host import HollowHost, HollowSettings, Remembered, Surroundings, host_id
+from fleet_agent.hollow.loopback import free_ports
+from fleet_agent.reconcile.agent import AgentSettings
+from fleetctl.local.certificate_authority import Authority
 
 
 async def test_a_port_taken_meanwhile_is_passed_over(tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_agent.agent import Agent, AgentSettings
 from fleet_agent.core.model import Kin
-from fleet_agent.core.plan import Step, StepKind
-from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor, HollowStorage
-from fleet_agent.drivers.libvirt import LibvirtHypervisor
-from fleet_agent.drivers.ports import Hypervisor, Storage
-from fleet_agent.drivers.profile import Latency, Profile
-from fleet_agent.drivers.reflink import IMAGES, ReflinkStorage
-from fleet_agent.ledger import MemoryLedger
-from fleet_agent.reports import Pace
-from fleet_agent.runner import RunnerSettings
+from fleet_agent.core.plan.plan import Step, StepKind
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow.profile import Latency, Profile
+from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
+from fleet_agent.drivers.ports.vms import Hypervisor, Storage
+from fleet_agent.drivers.reflink.storage import IMAGES, ReflinkStorage
+from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.ledger import MemoryLedger
+from fleet_agent.reconcile.runner import RunnerSettings
+from fleet_agent.reporting.report_stream import Pace
 from tests.assignments import WEB, assign_request, assignment, shard, spec, tombstone
 from tests.cluster.agent_caller import DEADLINE
 from tests.cluster.agent_processes import NODE

@@ -11,12 +11,12 @@ import pytest
 
 from fleet.transport import Refusal, Role
 from fleet.v1 import cluster_pb2 as cluster
-from fleet_controller.store.etcd import EtcdStore
+from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Copied, Put, Unavailable
-from fleetctl import etcd_member
+from fleetctl.local import etcd_member
+from fleetctl.local.snapshot_file import SnapshotFile, check
 from fleetctl.outcome import ExitCode, Failed, Misuse
-from fleetctl.snapshot_file import SnapshotFile, check
 from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble
 from tests.cluster.etcd_process import EtcdProcess

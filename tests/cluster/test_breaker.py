@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
-from fleet_controller.reign import ReignSettings
+from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.store.memory import MemoryStore
 from tests.cluster.racks_of_five import LOST_AFTER, ME, UNBOUND, Cluster, now, play
 from tests.faulty_store import Fault
@@ -24,14 +24,14 @@ def test_a_rack_that_goes_as_a_whole_is_not_replaced() -> None:
         await until(lambda: bool(it.leader.reign.state.breaker.scopes), 400)
         await asyncio.sleep(2_000)
         assert not it.lost() and it.status().placed == 100
-        found = answers.status(it.leader.reign, "").breaker
+        found = fleet_queries.status(it.leader.reign, "").breaker
         assert list(found.scopes) == ["fleet", "rack=r0"]
         assert found.reason.startswith("5 of 20 hosts are gone, more than 20%")
         assert it.leader.verdicts.waiting == 5
         assert it.kinds()["breaker_opened"] == 1
         it.network.mend()
         await until(lambda: not it.leader.reign.state.breaker.scopes, 60)
-        assert not answers.status(it.leader.reign, "").HasField("breaker")
+        assert not fleet_queries.status(it.leader.reign, "").HasField("breaker")
         assert it.kinds()["breaker_closed"] == 1
         await until(lambda: it.status().converged, 60)
         assert not it.lost(), "those that came back last, too"
@@ -74,13 +74,13 @@ def test_a_released_breaker_lets_hosts_be_replaced_for_a_while() -> None:
         await until(lambda: bool(it.leader.reign.state.breaker.scopes), 400)
         until_when = await it.leader.verdicts.release_breaker(120, ME)
         assert until_when == pytest.approx(now() + 120, abs=1)
-        assert answers.status(it.leader.reign, "").breaker_released_seconds == pytest.approx(
+        assert fleet_queries.status(it.leader.reign, "").breaker_released_seconds == pytest.approx(
             120, abs=1
         )
         await until(lambda: len(it.lost()) == 5, 10)
         await until(lambda: it.status().converged, 10)
         await asyncio.sleep(200)
-        assert answers.status(it.leader.reign, "").breaker_released_seconds == 0
+        assert fleet_queries.status(it.leader.reign, "").breaker_released_seconds == 0
         it.cut(5, 6, 7, 8, 9)
         await until(lambda: bool(it.leader.reign.state.breaker.scopes), 400)
 
@@ -100,7 +100,7 @@ def test_an_open_breaker_is_known_to_the_next_leader() -> None:
         async with leading(store, Network(), settings) as second:
             for _ in range(60):
                 await asyncio.sleep(10)
-                assert answers.status(second.reign, "").breaker.since_unix == since
+                assert fleet_queries.status(second.reign, "").breaker.since_unix == since
             assert not second.reign.state.lost
 
     run_virtual(whole())

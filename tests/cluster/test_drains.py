@@ -7,9 +7,10 @@ import asyncio
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller import drains, host_answers
-from fleet_controller.observed import wire_ranges
-from fleet_controller.replica import Leading
+from fleet_controller.observed.reports import wire_ranges
+from fleet_controller.queries import drains as drain_queries
+from fleet_controller.queries import hosts as host_queries
+from fleet_controller.replica.replica import Leading
 from tests.cluster.six_hosts import ME, PER_HOST, Stage, converged, kinds, left, play
 from tests.leading import until
 
@@ -21,7 +22,7 @@ def test_a_drained_host_is_empty_in_the_end_and_all_vms_run_elsewhere() -> None:
         await until(lambda: converged(leader))
         assert len(stage.world.running) == 24
         assert "h0" not in stage.world.running.values()
-        assert host_answers.host_counts(leader.reign).draining == 1
+        assert host_queries.host_counts(leader.reign).draining == 1
         assert await leader.upkeep.remove("h0", False, ME) == 0
         assert "h0" not in leader.reign.state.hosts
         assert kinds(leader)["host_draining"] == kinds(leader)["host_removed"] == 1
@@ -63,7 +64,7 @@ def test_a_host_that_dies_while_it_is_drained_keeps_its_vms_until_it_is_back() -
         await asyncio.sleep(60)
         now = leader.upkeep.drained("h0")
         assert now.left == 4
-        assert "h0 cannot be reached" in drains.hindrance_of(leader.reign, "h0", now)
+        assert "h0 cannot be reached" in drain_queries.hindrance_of(leader.reign, "h0", now)
         stage.network.mend()
         await until(lambda: left(leader, "h0") == 0)
         await until(lambda: converged(leader))

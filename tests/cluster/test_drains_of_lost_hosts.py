@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers, drains
 from fleet_controller.core.changes import Refused
 from fleet_controller.core.model import Health
-from fleet_controller.replica import Leading
+from fleet_controller.queries import drains as drain_queries
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.replica.replica import Leading
 from tests.cluster.six_hosts import (
     HOSTS,
     ME,
@@ -68,7 +69,7 @@ def test_a_lost_host_is_drained_by_force_and_lets_go_when_it_is_back() -> None:
         await leader.upkeep.give_up("h0", ME)
         assert left(leader, "h0") == 0, "what it has to let go holds nobody up"
         await until(lambda: converged(leader))
-        status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
         assert (status.duplicates, status.on_lost_hosts, status.releasing) == (4, 0, 0)
         assert len(stage.world.running) == 24
         with pytest.raises(Refused, match="has not yet let go of 4 VMs"):
@@ -115,7 +116,7 @@ def test_a_draining_host_of_a_fleet_that_waits_is_lost_over_leaders_and_goes_on_
         await asyncio.sleep(5)
         now = leader.upkeep.drained("h0")
         if now.left:
-            assert "--force gives them up" in drains.hindrance_of(leader.reign, "h0", now)
+            assert "--force gives them up" in drain_queries.hindrance_of(leader.reign, "h0", now)
         await come_back(leader, stage)
         await until(lambda: left(leader, "h0") == 0)
         await until(lambda: converged(leader))

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from fleet.v1 import cluster_pb2 as wire
-from fleetctl.follow import Unseen, Waiting, wait
+from fleetctl.client.follow import Unseen, Waiting, wait
 from fleetctl.outcome import Unavailable
 from fleetctl.progress import Goal, Progress, Standing
 from tests.cluster.daemons import eventually, pause, resume

@@ -13,9 +13,9 @@ import pytest
 
 from fleet.transport import Refusal, Role
 from fleet.v1 import cluster_pb2 as wire
-from fleetctl.certs import Authority, write_identity
-from fleetctl.contexts import ClusterContext, editing
-from fleetctl.failure import Failure, trouble
+from fleetctl.client.contexts import ClusterContext, editing
+from fleetctl.client.failure import Failure, trouble
+from fleetctl.local.certificate_authority import Authority, write_identity
 from tests.certificates import authority, issue
 from tests.cluster.controller_double import ControllerDouble, accepted, status
 from tests.cluster.fleetctl_process import Fleetctl

@@ -9,9 +9,9 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.audit import BY_LEADER
-from fleet_controller.core.control import Action
-from fleet_controller.core.rollout_orders import Wish
-from fleet_controller.replica import Leading
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.replica.replica import Leading
 from fleet_controller.store.port import StoreError
 from tests.cluster.six_hosts import HOSTS, ME, Stage, converged, do, kinds, lose, newer, play, told
 from tests.faulty_store import Fault
@@ -85,7 +85,7 @@ def test_what_is_done_to_vms_is_in_the_history_in_one_line(action: Action) -> No
 def test_what_takes_several_writes_is_told_with_the_first_of_them(
     fault: Fault, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet_controller.commit.MAX_WRITES", 3)
+    monkeypatch.setattr("fleet_controller.mirror.committer.MAX_WRITES", 3)
 
     async def scene(leader: Leading, stage: Stage) -> None:
         stage.store.faults = [*[None] * at, fault]

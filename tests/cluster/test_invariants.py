@@ -18,21 +18,21 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
-from fleet_controller.commit import Outdated
+from fleet_controller.changes.hosts import Chosen
 from fleet_controller.core.changes import Refused
-from fleet_controller.core.control import Action
-from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import Assignment, FleetRecord
-from fleet_controller.core.rollout_orders import Wish
-from fleet_controller.leader import LeadershipLost
-from fleet_controller.reign import ReignSettings
-from fleet_controller.replica import Leading, Replica
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.election.election import LeadershipLost
+from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.mirror.committer import Outdated
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.replica.replica import Leading, Replica
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Put, Unavailable, UnknownOutcome
-from fleet_controller.upkeep import Chosen
 from tests.faulty_store import Fault, FaultyStore
 from tests.leading import leading_or_none, replica_over, until
 from tests.obedient_agents import Network, ObedientAgent, World
@@ -236,7 +236,9 @@ async def check(play: Play) -> None:
     fleet = decode(FleetRecord, "spv", stored[keys.fleet("spv")])
     assert fleet.total in play.totals, "what was answered is true"
     reign = leading.reign
-    await until(lambda: answers.fleet_status(reign, reign.state.fleets["spv"]).converged, 600.0)
+    await until(
+        lambda: fleet_queries.fleet_status(reign, reign.state.fleets["spv"]).converged, 600.0
+    )
     await until(lambda: reign.observed.converged == HOSTS, 600.0)
     await until(lambda: not any(reign.observed.staging.values()), 600.0)
     await until(lambda: not play.world.twice and not reign.state.lost, 600.0)

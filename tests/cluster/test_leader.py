@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from fleet_controller.leader import Election, Leadership, LeadershipLost
-from fleet_controller.store.etcd import EtcdStore
+from fleet_controller.election.election import Election, Leadership, LeadershipLost
+from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import (

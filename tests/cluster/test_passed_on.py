@@ -13,8 +13,8 @@ from fleet.transport import Refusal, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller import relay_calls
-from fleet_controller.agents import Declined, StaleTerm
+from fleet_controller.agents.port import Declined, StaleTerm
+from fleet_controller.relay import host_calls
 from tests.certificates import identity
 from tests.cluster.relay_rig import RelayRig, refusal, relay_rig
 from tests.leading import until
@@ -176,7 +176,7 @@ async def test_a_slow_host_is_named_before_the_caller_ceases_to_wait(rig: RelayR
 async def test_an_import_may_be_long_but_not_silent(
     rig: RelayRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_calls, "IMPORT_SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(host_calls, "IMPORT_SILENCE_SECONDS", 0.3)
     rig.agents["h1"].questions.replies["ImportImage"] = [wire.ImportImageProgress(done_bytes=1)]
     importing = rig.stub().ImportImage(cluster.HostImportImageRequest(image=GOLDEN, source="x"))
     await importing.read()

@@ -11,8 +11,8 @@ import pytest
 
 from fleet.transport import TAKEN_METADATA, Refusal, Role
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller import relay_console
-from fleet_controller.agents import Declined
+from fleet_controller.agents.port import Declined
+from fleet_controller.relay import console as relay_console
 from tests.certificates import identity
 from tests.cluster.relay_rig import SECONDS, RelayRig, refusal, relay_rig
 from tests.leading import until

@@ -11,8 +11,9 @@ import pytest
 from fleet.transport import Refusal, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
-from fleet_controller import relay_images, relay_top
-from fleet_controller.agents import Declined
+from fleet_controller.agents.port import Declined
+from fleet_controller.relay import images as relay_images
+from fleet_controller.relay import top as relay_top
 from tests.certificates import identity
 from tests.cluster.relay_rig import SECONDS, RelayRig, refusal, relay_rig
 from tests.scripted_questions import Silent

@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from fleet_controller import answers, host_answers
+from fleet_controller.changes.hosts import Chosen
 from fleet_controller.core.changes import Refused
-from fleet_controller.core.control import Action
 from fleet_controller.core.model import Health
-from fleet_controller.replica import Leading
-from fleet_controller.upkeep import Chosen
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.queries import hosts as host_queries
+from fleet_controller.replica.replica import Leading
 from tests.cluster.six_hosts import (
     HOSTS,
     ME,
@@ -47,9 +48,9 @@ def test_stopped_vms_of_a_lost_host_are_placed_off_and_stay_off() -> None:
         )
         await until(lambda: len(stage.world.running) == 20)
         await lose(leader, stage, "h0")
-        await until(lambda: host_answers.host_summary(leader.reign, "h0").assigned == 0)
+        await until(lambda: host_queries.host_summary(leader.reign, "h0").assigned == 0)
         await until(lambda: converged(leader))
-        status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
         assert (status.placed, status.powered_off, len(stage.world.running)) == (24, 4, 20)
 
     async def second(leader: Leading, stage: Stage) -> None:
@@ -68,7 +69,7 @@ def test_what_is_stopped_counts_as_converged_and_stays_off_over_leaders() -> Non
         assert await do(leader, Action.STOP, "0-9") == 10
         await until(lambda: len(stage.world.running) == 14)
         await until(lambda: converged(leader))
-        status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
         assert (status.powered_off, status.placed, status.unplaced) == (10, 24, 0)
 
     async def second(leader: Leading, stage: Stage) -> None:
@@ -84,7 +85,7 @@ def test_what_is_stopped_counts_as_converged_and_stays_off_over_leaders() -> Non
         assert await do(leader, Action.START, "0-29") == 10
         await until(lambda: len(stage.world.running) == 30)
         await until(lambda: converged(leader))
-        status = answers.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
         assert status.powered_off == 0
 
     play(first, second)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller import host_answers
+from fleet_controller.queries import hosts as host_queries
 from tests.cluster.racks_of_five import HOSTS, ME, Cluster, play
 from tests.leading import until
 
@@ -18,9 +18,9 @@ def test_a_host_on_which_many_vms_fail_gets_no_more() -> None:
         await asyncio.sleep(50)
         assert not it.leader.reign.state.quarantined, "not for a moment's trouble"
         await until(lambda: it.leader.reign.state.quarantined == {"h03"}, 20)
-        summary = host_answers.host_summary(it.leader.reign, "h03")
+        summary = host_queries.host_summary(it.leader.reign, "h03")
         assert summary.quarantine == "5 of 5 VMs fail, most with no_memory: why"
-        assert host_answers.host_counts(it.leader.reign).quarantined == 1
+        assert host_queries.host_counts(it.leader.reign).quarantined == 1
         await it.scale(190)
         assert it.held("h03") == 5, "what it has stays"
         it.agent(3).problems = []

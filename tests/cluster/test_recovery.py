@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
-from fleet_controller.commit import Frozen
 from fleet_controller.core.changes import Reason
-from fleet_controller.core.recovery_view import Wish
+from fleet_controller.core.recovery.view import Wish
+from fleet_controller.mirror.committer import Frozen
+from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Delete, Put, Unavailable, UnknownOutcome
@@ -48,7 +48,7 @@ def test_changes_freeze_and_every_vm_goes_on_as_it_is(cluster: str) -> None:
             await asyncio.sleep(60)
             assert site.births == before
             assert {host: len(site.agent(host).assigned) for host in before} == told, "no word"
-            status = answers.status(site.chief.reign, "")
+            status = fleet_queries.status(site.chief.reign, "")
             assert status.freeze.hosts_ahead >= 1 and status.freeze.reason
             assert (await operations.plan("spv", 5, ME)).plan.removes == 15, "looking is free"
 

@@ -6,9 +6,9 @@ import asyncio
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller import host_answers
-from fleet_controller.agents import Declined
+from fleet_controller.agents.port import Declined
 from fleet_controller.core.model import Health
+from fleet_controller.queries import hosts as host_queries
 from tests.cluster.racks_of_five import HOSTS, LOST_AFTER, ME, Cluster, play, spec
 from tests.leading import until
 
@@ -20,7 +20,7 @@ def test_a_host_that_returns_gives_up_what_moved_and_shows_no_duplicates_then() 
         await until(lambda: it.lost() == {"h03"}, 400)
         await until(lambda: it.status().converged, 5)
         assert it.status().duplicates == 5, "it may be running them still"
-        assert host_answers.host_summary(it.leader.reign, "h03").duplicates == 5
+        assert host_queries.host_summary(it.leader.reign, "h03").duplicates == 5
         assert it.status().placed == 100, "each is counted once"
         assert len(it.world.twice) == 5
         it.network.mend()
@@ -112,7 +112,7 @@ def test_orphans_of_a_fleet_that_nobody_knows_are_left_alone() -> None:
         stray.beat()
         await asyncio.sleep(30)
         assert stray.told == before
-        assert host_answers.host_detail(it.leader.reign, "h07").orphans == [stray.orphans[0]]
+        assert host_queries.host_detail(it.leader.reign, "h07").orphans == [stray.orphans[0]]
 
     play(scenario)
 

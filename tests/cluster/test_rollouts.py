@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from fleet_controller import answers
-from fleet_controller.core.rollout_orders import Wish
-from fleet_controller.replica import Leading
+from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.replica.replica import Leading
 from tests.cluster.six_hosts import HOSTS, ME, Stage, converged, kinds, newer, play
 from tests.leading import until
 
@@ -22,7 +22,7 @@ def test_a_rollout_ends_with_all_vms_on_the_new_generation() -> None:
             fewest = min(fewest, len(stage.world.running))
             await asyncio.sleep(0.05)
         assert fewest >= 21
-        status = answers.fleet_status(leader.reign, fleet)
+        status = fleet_queries.fleet_status(leader.reign, fleet)
         assert [(g.generation, g.running) for g in status.generations] == [(2, 24)]
         assert (status.rollout.state, status.rollout.done, status.rollout.left) == ("done", 24, 0)
         assert kinds(leader)["rollout_done"] == 1
@@ -39,7 +39,7 @@ def test_a_rollout_that_fails_halts_by_itself_and_is_undone() -> None:
         fleet = leader.reign.state.fleets["spv"]
         await until(lambda: leader.reign.state.rollouts[fleet.uid].state == "halted")
         assert len(stage.world.running) == 20, "no more than were allowed"
-        shown = answers.rollout_status(leader.reign, fleet)
+        shown = fleet_queries.rollout_status(leader.reign, fleet)
         assert shown is not None and shown.failed == 4 and "4 of 4" in shown.message
         assert leader.reign.state.fleets["spv"].generation == 1
         await leader.upkeep.undo_rollout("spv", ME, plan_only=False)

@@ -11,14 +11,15 @@ from random import Random
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers, host_answers
-from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import Health
-from fleet_controller.core.vouching import AGAIN_SHARE
-from fleet_controller.inquiry import ANSWER_SECONDS
-from fleet_controller.probing import PROBE_SECONDS
-from fleet_controller.reign import ReignSettings
-from fleet_controller.replica import Leading
+from fleet_controller.host_loss.standby_poll import ANSWER_SECONDS
+from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.observed.standby_reachability import AGAIN_SHARE
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.queries import hosts as host_queries
+from fleet_controller.replica.host_probe import PROBE_SECONDS
+from fleet_controller.replica.replica import Leading
 from fleet_controller.standbys import AtHand, Place
 from fleet_controller.store.memory import MemoryStore
 from tests.leading import leading, until
@@ -62,16 +63,16 @@ class Cluster:
         return [event.message for event in events if event.kind == kind]
 
     def problems(self) -> dict[str, cluster.StatusProblem]:
-        status = answers.status(self.leader.reign, "")
+        status = fleet_queries.status(self.leader.reign, "")
         return {one.kind: one for fleet in status.fleets for one in fleet.problems}
 
     def summary(self, host: str) -> cluster.HostSummary:
-        return host_answers.host_summary(self.leader.reign, host)
+        return host_queries.host_summary(self.leader.reign, host)
 
     async def scale(self, total: int) -> None:
         await self.leader.operations.scale("spv", total, ME)
         reign = self.leader.reign
-        await until(lambda: answers.fleet_status(reign, reign.state.fleets["spv"]).converged)
+        await until(lambda: fleet_queries.fleet_status(reign, reign.state.fleets["spv"]).converged)
 
 
 Scenario = Callable[[Cluster], Awaitable[None]]
@@ -230,13 +231,13 @@ def test_a_host_that_is_cut_off_is_shown_until_that_is_over() -> None:
         problem = it.problems()["host_cut_off"]
         assert (problem.hosts, problem.count) == (1, 5)
         assert problem.example == "h03: the leader cannot reach it, and controller-2 can"
-        assert host_answers.host_counts(it.leader.reign).cut_off == 1
+        assert host_queries.host_counts(it.leader.reign).cut_off == 1
         assert it.summary("h03").reached_by == "controller-2"
         assert it.summary("h02").reached_by == ""
         it.network.mend()
         await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == 4)
         assert "host_cut_off" not in it.problems()
-        assert host_answers.host_counts(it.leader.reign).cut_off == 0
+        assert host_queries.host_counts(it.leader.reign).cut_off == 0
         assert it.summary("h03").reached_by == ""
 
     play(scenario)

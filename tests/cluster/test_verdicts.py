@@ -10,11 +10,11 @@ import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller import host_answers
 from fleet_controller.core.changes import Reason, Refused
-from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import Health
-from fleet_controller.reign import ReignSettings
+from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.queries import hosts as host_queries
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from tests.cluster.racks_of_five import HOSTS, LOST_AFTER, ME, UNBOUND, Cluster, now, play, spec
@@ -35,8 +35,8 @@ def test_only_a_lost_host_is_replaced() -> None:
         assert LOST_AFTER - 10 <= now() - cut_at <= LOST_AFTER + 30
         await until(lambda: it.status().converged, 5)
         assert it.held("h03") == 0
-        assert host_answers.host_counts(it.leader.reign).lost == 1
-        assert host_answers.host_summary(it.leader.reign, "h03").health == cluster.HOST_HEALTH_LOST
+        assert host_queries.host_counts(it.leader.reign).lost == 1
+        assert host_queries.host_summary(it.leader.reign, "h03").health == cluster.HOST_HEALTH_LOST
         assert it.kinds()["host_lost"] == 1
 
     play(scenario)

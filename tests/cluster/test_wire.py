@@ -19,7 +19,7 @@ from fleet.v1 import cluster_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
-from fleetctl.certs import Authority
+from fleetctl.local.certificate_authority import Authority
 from tests.certificates import authority, identity
 from tests.cluster.daemons import channel_to, eventually, stub_for
 from tests.cluster.small_cluster import SmallCluster, refused, spec

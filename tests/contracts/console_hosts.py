@@ -21,13 +21,13 @@ from typing import Protocol
 from lxml import etree
 
 from fleet.ranges import IndexSet
-from fleet_agent.drivers.consoles_port import Consoles, Feed
-from fleet_agent.drivers.hollow import Behaviour, HollowHypervisor
-from fleet_agent.drivers.hollow_console import HollowConsoles, answer, printed
-from fleet_agent.drivers.libvirt import LibvirtHypervisor
-from fleet_agent.drivers.libvirt_console import set_aside
-from fleet_agent.drivers.libvirt_consoles import LibvirtConsoles
-from fleet_agent.drivers.ports import Hypervisor
+from fleet_agent.drivers.hollow.consoles import HollowConsoles, answer, printed
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor
+from fleet_agent.drivers.libvirt.console_tail import set_aside
+from fleet_agent.drivers.libvirt.consoles import LibvirtConsoles
+from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
+from fleet_agent.drivers.ports.consoles import Consoles, Feed
+from fleet_agent.drivers.ports.vms import Hypervisor
 from tests.contracts.hypervisor_hosts import FLEET, LibvirtHost, batch, disk_path, gather
 
 DEADLINE = 20.0

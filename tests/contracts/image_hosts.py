@@ -15,17 +15,17 @@ from typing import Protocol
 
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.images import ImportOrder, import_order
-from fleet_agent.drivers.hollow import Behaviour, HollowStorage
-from fleet_agent.drivers.hollow_images import HollowImages
-from fleet_agent.drivers.images_port import Images, ImportProgress
-from fleet_agent.drivers.ports import Storage
-from fleet_agent.drivers.profile import Profile
-from fleet_agent.drivers.reflink import ReflinkStorage
-from fleet_agent.drivers.reflink_images import ReflinkImages
-from fleet_agent.drivers.zfs import ZfsStorage
-from fleet_agent.drivers.zfs_calls import HostZfs
-from fleet_agent.drivers.zfs_images import ZfsImages
-from fleet_agent.drivers.zfs_nodes import NODES
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowStorage
+from fleet_agent.drivers.hollow.images import HollowImages
+from fleet_agent.drivers.hollow.profile import Profile
+from fleet_agent.drivers.ports.images import Images, ImportProgress
+from fleet_agent.drivers.ports.vms import Storage
+from fleet_agent.drivers.reflink.images import ReflinkImages
+from fleet_agent.drivers.reflink.storage import ReflinkStorage
+from fleet_agent.drivers.zfs.calls import HostZfs
+from fleet_agent.drivers.zfs.images import ZfsImages
+from fleet_agent.drivers.zfs.nodes import NODES
+from fleet_agent.drivers.zfs.storage import ZfsStorage
 from tests.contracts.storage_hosts import ZFS_PARENT, FakeZfs, destroy_all, zfs
 from tests.contracts.zfs_images_fake import FakeZfsImages
 

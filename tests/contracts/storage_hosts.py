@@ -19,15 +19,15 @@ from typing import Protocol
 from fleet.identity import Fleet
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.marks import read_mark
+from fleet_agent.core.domain.marks import read_mark
 from fleet_agent.core.model import Batch, Kin, Mark, StepFailure, StepResult
-from fleet_agent.drivers import reflink
-from fleet_agent.drivers.hollow import Behaviour, HollowStorage
-from fleet_agent.drivers.ports import DriverError, Storage
-from fleet_agent.drivers.reflink import ReflinkStorage
-from fleet_agent.drivers.zfs import ZfsStorage
-from fleet_agent.drivers.zfs_calls import HostZfs, ZfsError
-from fleet_agent.drivers.zfs_nodes import Node
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowStorage
+from fleet_agent.drivers.ports.vms import DriverError, Storage
+from fleet_agent.drivers.reflink import storage as reflink_storage
+from fleet_agent.drivers.reflink.storage import ReflinkStorage
+from fleet_agent.drivers.zfs.calls import HostZfs, ZfsError
+from fleet_agent.drivers.zfs.nodes import Node
+from fleet_agent.drivers.zfs.storage import ZfsStorage
 
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
 OTHER = replace(FLEET, uid="11111111-6a0c-4b3e-9d51-0f6a4c1b7d10")
@@ -99,8 +99,8 @@ class FileHost:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / reflink.IMAGES).mkdir()
-        with (folder / reflink.IMAGES / "golden@g").open("wb") as golden:
+        (folder / reflink_storage.IMAGES).mkdir()
+        with (folder / reflink_storage.IMAGES / "golden@g").open("wb") as golden:
             golden.write(b"golden" * 1000)
             golden.seek(SIZE // 2)
             golden.write(b"middle")
@@ -110,7 +110,7 @@ class FileHost:
         return ReflinkStorage(self.folder)
 
     def clone(self, name: str) -> Path:
-        return self.folder / reflink.CLONES / name
+        return self.folder / reflink_storage.CLONES / name
 
     async def take_name(self, name: str) -> None:
         self.clone(name).parent.mkdir(exist_ok=True)

@@ -11,7 +11,8 @@ import pytest
 from fleet.transport import Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller.agents import (
+from fleet_controller.agents.grpc_agents import GrpcDialer
+from fleet_controller.agents.port import (
     AgentConnection,
     AgentDialer,
     AheadOfStore,
@@ -20,7 +21,6 @@ from fleet_controller.agents import (
     StaleTerm,
     Unreachable,
 )
-from fleet_controller.agents_grpc import GrpcDialer
 from tests.certificates import identity
 from tests.cluster.etcd_process import free_ports
 from tests.scripted_agents import FakeDialer, ScriptedAgent, serve

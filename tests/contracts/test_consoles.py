@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.ranges import IndexSet
-from fleet_agent.drivers.consoles_port import CannotType, Console, Feed, NoSuchVm
+from fleet_agent.drivers.ports.consoles import CannotType, Console, Feed, NoSuchVm
 from tests.contracts.console_hosts import CONSOLE_HOSTS, ConsoleHost, Reader, hypervisor_of
 from tests.contracts.hypervisor_hosts import FLEET, OTHER, batch, gather
 

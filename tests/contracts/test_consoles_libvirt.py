@@ -12,14 +12,16 @@ import pytest
 
 from fleet.ranges import IndexSet
 from fleet_agent.core.console_log import LAG_BYTES, Place
-from fleet_agent.drivers import console_file, console_follower, console_tty
-from fleet_agent.drivers.console_file import bound, end_of, glance
-from fleet_agent.drivers.console_sweep import ConsoleSweep
-from fleet_agent.drivers.consoles_port import FEED_BYTES, CannotType, Feed, NoSuchVm
-from fleet_agent.drivers.libvirt_console import ConsoleTail, last_lines
-from fleet_agent.drivers.libvirt_consoles import tty_of
-from fleet_agent.drivers.libvirt_marks import OurDomains
-from fleet_agent.drivers.ports import DriverError
+from fleet_agent.drivers.consoles import file as console_file
+from fleet_agent.drivers.consoles import follower as console_follower
+from fleet_agent.drivers.consoles import tty as console_tty
+from fleet_agent.drivers.consoles.file import bound, end_of, glance
+from fleet_agent.drivers.libvirt.console_sweep import ConsoleSweep
+from fleet_agent.drivers.libvirt.console_tail import ConsoleTail, last_lines
+from fleet_agent.drivers.libvirt.consoles import tty_of
+from fleet_agent.drivers.libvirt.marks import OurDomains
+from fleet_agent.drivers.ports.consoles import FEED_BYTES, CannotType, Feed, NoSuchVm
+from fleet_agent.drivers.ports.vms import DriverError
 from tests.contracts.console_hosts import DEADLINE, LibvirtConsoleHost, Reader
 from tests.contracts.hypervisor_hosts import FLEET, batch, foreign_xml, gather
 
@@ -185,7 +187,7 @@ async def test_a_reader_that_is_far_behind_skips_and_is_told(host: LibvirtConsol
 
 
 def test_the_tty_is_found_in_the_live_definition() -> None:
-    from fleet_agent.core.domain_mark import parsed
+    from fleet_agent.core.domain.domain_mark import parsed
 
     xen = "<domain><devices><console type='pty' tty='/dev/pts/7'/></devices></domain>"
     assert tty_of(parsed(xen)) == "/dev/pts/7"

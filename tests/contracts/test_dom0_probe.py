@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.core.dom0_facts import MIB, Process
-from fleet_agent.core.limits import Standing, admits, binding, judge
-from fleet_agent.core.limits_table import LIMITS
-from fleet_agent.core.remedies import SYSCTL_FILE, UDEV_FILE, UDEV_RULE
+from fleet_agent.core.limits.dom0_facts import MIB, Process
+from fleet_agent.core.limits.remedies import SYSCTL_FILE, UDEV_FILE, UDEV_RULE
+from fleet_agent.core.limits.table import LIMITS
+from fleet_agent.core.limits.verdicts import Standing, admits, binding, judge
 from fleet_agent.dom0.host_tree import CannotRead, HostTree, run_command
 from fleet_agent.dom0.met import read_met
 from fleet_agent.dom0.probe import Circumstances, read_facts

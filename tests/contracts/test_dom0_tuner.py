@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.core.dom0_facts import Process
-from fleet_agent.core.limits import Standing, judge
-from fleet_agent.core.limits_table import LIMITS
-from fleet_agent.core.remedies import BLOCK_PROGRAM, RaiseFiles, WriteValue
-from fleet_agent.core.tuning import Change, ChangeKind, tuning
+from fleet_agent.core.limits.dom0_facts import Process
+from fleet_agent.core.limits.remedies import BLOCK_PROGRAM, RaiseFiles, WriteValue
+from fleet_agent.core.limits.table import LIMITS
+from fleet_agent.core.limits.tuning import Change, ChangeKind, tuning
+from fleet_agent.core.limits.verdicts import Standing, judge
 from fleet_agent.dom0.block_script import STOCK, BlockScript, CannotSwitch
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.host_writes import Limits

@@ -10,14 +10,14 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.domain_xml import Flavour
+from fleet_agent.core.domain.domain_xml import Flavour
 from fleet_agent.core.model import DomainRun, Phase
-from fleet_agent.drivers import libvirt_binding
-from fleet_agent.drivers.libvirt import LibvirtHypervisor
-from fleet_agent.drivers.libvirt_domains import Domains, HostPaths
-from fleet_agent.drivers.libvirt_link import Link
-from fleet_agent.drivers.libvirt_ready import Patience, ReadyWatch, Verdicts
-from fleet_agent.drivers.ports import DriverError, Hypervisor
+from fleet_agent.drivers.libvirt import binding as libvirt_binding
+from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
+from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
+from fleet_agent.drivers.libvirt.readiness import Patience, ReadyWatch, Verdicts
+from fleet_agent.drivers.ports.vms import DriverError, Hypervisor
 from tests.contracts.hypervisor_hosts import (
     FLEET,
     KIN,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.drivers.libvirt_reasons import (
+from fleet_agent.drivers.libvirt.reasons import (
     LOG_END_BYTES,
     log_since,
     log_size,

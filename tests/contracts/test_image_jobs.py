@@ -10,10 +10,10 @@ from contextlib import aclosing
 import pytest
 
 from fleet_agent.core.images import ImageName
-from fleet_agent.drivers import image_tools
-from fleet_agent.drivers.image_jobs import WAITING, Abandoned, ImageJobs, Watch
-from fleet_agent.drivers.image_tools import ToolFailed
-from fleet_agent.drivers.images_port import Image, Space
+from fleet_agent.drivers.images import tools as image_tools
+from fleet_agent.drivers.images.jobs import WAITING, Abandoned, ImageJobs, Watch
+from fleet_agent.drivers.images.tools import ToolFailed
+from fleet_agent.drivers.ports.images import Image, Space
 
 SECONDS = 10  # longest wait of a thread for what a test is about to do
 MADE = Image(ImageName("golden", "1"), "", 7, Space(), 0, 0.0, "")

@@ -15,8 +15,8 @@ import pytest
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.images import BLOCK, ImageName
-from fleet_agent.drivers import image_content
-from fleet_agent.drivers.images_port import (
+from fleet_agent.drivers.images import content as image_content
+from fleet_agent.drivers.ports.images import (
     BadSource,
     Image,
     ImageExists,
@@ -28,7 +28,7 @@ from fleet_agent.drivers.images_port import (
     Space,
     ToolMissing,
 )
-from fleet_agent.drivers.ports import Storage
+from fleet_agent.drivers.ports.vms import Storage
 from tests.contracts.image_hosts import (
     HOSTS,
     MIB,

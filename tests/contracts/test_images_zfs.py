@@ -11,7 +11,7 @@ import pytest
 
 from fleet.ranges import IndexSet
 from fleet_agent.core.images import ImageName
-from fleet_agent.drivers.images_port import (
+from fleet_agent.drivers.ports.images import (
     BadSource,
     ImageError,
     ImageMismatch,
@@ -20,8 +20,8 @@ from fleet_agent.drivers.images_port import (
     NotAnImage,
     PoolFull,
 )
-from fleet_agent.drivers.zfs_calls import DIGEST
-from fleet_agent.drivers.zfs_image_calls import IMPORTING
+from fleet_agent.drivers.zfs.calls import DIGEST
+from fleet_agent.drivers.zfs.image_calls import IMPORTING
 from tests.contracts.image_hosts import (
     MIB,
     FakeZfsImageHost,

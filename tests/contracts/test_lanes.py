@@ -12,8 +12,8 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import StepFailure, StepResult
-from fleet_agent.drivers.lanes import Lanes, Refused
-from fleet_agent.drivers.ports import DriverError
+from fleet_agent.drivers.ports.lanes import Lanes, Refused
+from fleet_agent.drivers.ports.vms import DriverError
 
 SECONDS = 10  # longest wait of a thread for what a test is about to do
 

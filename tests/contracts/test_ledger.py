@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.ledger import (
+from fleet_agent.reconcile.ledger import (
     Ledger,
     LedgerBroken,
     LedgerError,
@@ -18,7 +18,7 @@ from fleet_agent.ledger import (
     MemoryLedger,
     Record,
 )
-from fleet_agent.ledger_file import FileLedger, decode, encode
+from fleet_agent.reconcile.ledger_file import FileLedger, decode, encode
 
 FIRST = Record("incarnation-1", "boot-1", (1, 2), (1, 3), b"assignment")
 SECOND = Record("incarnation-1", "boot-2", (1, 4), (1, 5), b"another " * 1000)

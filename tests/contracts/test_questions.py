@@ -13,7 +13,8 @@ import pytest
 from fleet.transport import Refusal, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller.agents import (
+from fleet_controller.agents.grpc_agents import GrpcDialer
+from fleet_controller.agents.port import (
     AgentConnection,
     Declined,
     NoAnswer,
@@ -22,7 +23,6 @@ from fleet_controller.agents import (
     StaleTerm,
     Unreachable,
 )
-from fleet_controller.agents_grpc import GrpcDialer
 from tests.certificates import identity
 from tests.scripted_agents import FakeDialer, ScriptedAgent, serve
 from tests.scripted_questions import Silent

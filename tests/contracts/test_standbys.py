@@ -14,14 +14,14 @@ import pytest
 
 from fleet.transport import Role
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
-from fleet_controller import standing_by
-from fleet_controller.agents import StaleTerm
-from fleet_controller.agents_grpc import GrpcDialer
-from fleet_controller.api import ClusterApi
-from fleet_controller.forwarding import LeaderChannel
-from fleet_controller.probing import Probe
+from fleet_controller.agents.grpc_agents import GrpcDialer
+from fleet_controller.agents.port import StaleTerm
+from fleet_controller.api.service import ClusterApi
+from fleet_controller.replica import standby_session
+from fleet_controller.replica.forwarding import LeaderChannel
+from fleet_controller.replica.host_probe import Probe
+from fleet_controller.replica.standby_session import StandingBy
 from fleet_controller.standbys import AtHand, Place, Standby
-from fleet_controller.standing_by import StandingBy
 from fleet_controller.store.memory import MemoryStore
 from tests.certificates import identity
 from tests.cluster.etcd_process import free_ports
@@ -222,7 +222,7 @@ async def test_a_call_that_ends_is_begun_again() -> None:
 async def test_a_leader_that_has_fallen_silent_is_called_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(standing_by, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(standby_session, "SILENCE_SECONDS", 0.2)
     async with over_grpc() as rig:
         await rig.stands_by("controller-2")
         before = rig.joined()

@@ -8,8 +8,8 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import CloneRun
-from fleet_agent.drivers.ports import DriverError, Storage
-from fleet_agent.drivers.zfs import ZfsStorage
+from fleet_agent.drivers.ports.vms import DriverError, Storage
+from fleet_agent.drivers.zfs.storage import ZfsStorage
 from tests.contracts.storage_hosts import (
     FLEET,
     KIN,
@@ -77,7 +77,7 @@ async def test_a_busy_volume_is_tried_again(host: FakeZfsHost, driver: Storage) 
 async def test_a_volume_that_stays_busy_is_given_up(
     host: FakeZfsHost, driver: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet_agent.drivers.zfs.BUSY_WAITS", (0.0, 0.0))
+    monkeypatch.setattr("fleet_agent.drivers.zfs.storage.BUSY_WAITS", (0.0, 0.0))
     vms = batch(IndexSet.span(0, 3))
     await gather(driver.clone(vms))
     host.calls.busy = {"tank/spv-1": 1000}

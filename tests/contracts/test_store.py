@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fleet_controller.store.etcd import EtcdStore
+from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import (
     MAX_TXN_BYTES,

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from fleet.transport import Identity, Role
-from fleet_controller.store import etcd_member
-from fleet_controller.store.etcd import PAGE_KEYS, EtcdStore
-from fleet_controller.store.etcd_members import Members
-from fleet_controller.store.etcd_watch import EtcdWatch
-from fleet_controller.store.etcd_wire import Keyspace
+from fleet_controller.store.etcd import member
+from fleet_controller.store.etcd.members import Members
+from fleet_controller.store.etcd.store import PAGE_KEYS, EtcdStore
+from fleet_controller.store.etcd.watch import EtcdWatch
+from fleet_controller.store.etcd.wire import Keyspace
 from fleet_controller.store.port import (
     MAX_TXN_OPS,
     Compacted,
@@ -27,7 +27,7 @@ from fleet_controller.store.port import (
     Unavailable,
     UnknownOutcome,
 )
-from fleetctl.certs import Authority
+from fleetctl.local.certificate_authority import Authority
 from tests.certificates import authority
 from tests.cluster.etcd_process import EtcdProcess, EtcdTls, free_ports
 from tests.contracts.store_proxy import wire_to
@@ -405,8 +405,8 @@ async def test_a_read_larger_than_a_message(
     etcd: EtcdProcess, etcd_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 4 * 1024 * 1024
-    options = {**dict(etcd_member.OPTIONS), "grpc.max_receive_message_length": limit}
-    monkeypatch.setattr(etcd_member, "OPTIONS", tuple(options.items()))
+    options = {**dict(member.OPTIONS), "grpc.max_receive_message_length": limit}
+    monkeypatch.setattr(member, "OPTIONS", tuple(options.items()))
     async with connected(etcd.endpoint, prefix=etcd_prefix) as store:
         for number in range(80):
             await store.txn([], [Put(f"{number:03}", bytes(100_000))])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.drivers.udev_queue import UdevQueue
+from fleet_agent.drivers.zfs.udev_queue import UdevQueue
 
 DEADLINE = 20.0
 AGENT = """

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.drivers.ports import DriverError
-from fleet_agent.drivers.zfs_calls import DIGEST, ZfsError
-from fleet_agent.drivers.zfs_holdings import fleets_of, images_of, volumes_of
-from fleet_agent.drivers.zfs_image_calls import IMPORTING, SOURCE, HostZfsImages, SourceDataset
+from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.zfs.calls import DIGEST, ZfsError
+from fleet_agent.drivers.zfs.holdings import fleets_of, images_of, volumes_of
+from fleet_agent.drivers.zfs.image_calls import IMPORTING, SOURCE, HostZfsImages, SourceDataset
 from tests.contracts.storage_hosts import FakeZfs
 
 # As `zfs list -H -p` of ZFS 2.3 prints it, tabs for the blanks here.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.drivers.zfs_nodes import Node, NodeLinks, node_at
+from fleet_agent.drivers.zfs.nodes import Node, NodeLinks, node_at
 
 
 def zvol_in(path: Path) -> Node | None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fleet_agent.core.images import BLOCK
-from fleet_agent.drivers import reflink_files
-from fleet_agent.drivers.zfs_calls import DIGEST, ZfsError
-from fleet_agent.drivers.zfs_image_calls import IMPORTING, SOURCE, Entry, SourceDataset
-from fleet_agent.drivers.zfs_nodes import Node
+from fleet_agent.drivers.reflink import files as reflink_files
+from fleet_agent.drivers.zfs.calls import DIGEST, ZfsError
+from fleet_agent.drivers.zfs.image_calls import IMPORTING, SOURCE, Entry, SourceDataset
+from fleet_agent.drivers.zfs.nodes import Node
 from tests.contracts.storage_hosts import FakeZfs
 
 POOL = 1 << 40

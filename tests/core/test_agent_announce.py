@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from fleet.v1 import types_pb2 as types
-from fleet_agent.announce import (
+from fleet_agent.controllers.announcer import (
     Announcer,
     AnnounceRefused,
     AnnounceSettings,

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
-from fleet_agent.board import Board, KinStates
 from fleet_agent.core.model import VmState
-from fleet_agent.reports import Pace, Reports
+from fleet_agent.reporting.board import Board, KinStates
+from fleet_agent.reporting.report_stream import Pace, Reports
 from tests.agent_host import states_in
 from tests.assignments import kin
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from fleet_agent.core.assignment import BadAssignment
-from fleet_agent.ledger import LedgerFull, MemoryLedger, Record
-from fleet_agent.orders import StaleEpoch, StaleTerm, WrongHost
+from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
+from fleet_agent.reconcile.ledger import LedgerFull, MemoryLedger, Record
 from tests.agent_host import HOST, Host, give, listening, settled, until
 from tests.assignments import assign_request, assignment, shard
 from tests.virtual_loop import run_virtual

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.admission import Admission, Tokens
 from fleet_agent.core.model import Batch, Mark, StepResult
-from fleet_agent.core.plan import StepKind
-from fleet_agent.drivers.hollow import Behaviour, HollowStorage
-from fleet_agent.drivers.profile import (
+from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowStorage
+from fleet_agent.drivers.hollow.profile import (
     DOM0,
     INSTANT,
     BadProfile,
@@ -22,6 +21,7 @@ from fleet_agent.drivers.profile import (
     Profile,
     load_profile,
 )
+from fleet_agent.reconcile.admission import Admission, Tokens
 from tests.assignments import SPV, indices, kin, spec
 from tests.virtual_loop import run_virtual
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from itertools import islice
 
-from fleet_agent.loopback import LOWEST, free_ports, is_free
+from fleet_agent.hollow.loopback import LOWEST, free_ports, is_free
 
 
 def test_ports_are_distinct_and_below_those_of_outgoing_connections() -> None:

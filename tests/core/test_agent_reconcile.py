@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.agent import AgentSettings
-from fleet_agent.core.deviations import BackOff
 from fleet_agent.core.model import Batch, CloneRun, DomainRun, Phase, StepResult, VmState
-from fleet_agent.core.plan import StepKind
-from fleet_agent.drivers.hollow import HollowHypervisor, HollowStorage
-from fleet_agent.drivers.ports import DriverError
-from fleet_agent.drivers.profile import DOM0, Fault, Latency, Profile
-from fleet_agent.runner import RunnerSettings
+from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.drivers.hollow.drivers import HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow.profile import DOM0, Fault, Latency, Profile
+from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.reconcile.agent import AgentSettings
+from fleet_agent.reconcile.failures import BackOff
+from fleet_agent.reconcile.runner import RunnerSettings
 from tests.agent_host import (
     Host,
     converged,

@@ -10,9 +10,9 @@ from fleet.ranges import EMPTY
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Mark, Phase, VmState
 from fleet_agent.core.past_releases import MOST, past_releases
-from fleet_agent.core.plan import StepKind
-from fleet_agent.drivers.profile import DOM0
-from fleet_agent.ledger import MemoryLedger
+from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.drivers.hollow.profile import DOM0
+from fleet_agent.reconcile.ledger import MemoryLedger
 from tests.agent_host import HOST, Host, converged, give, in_state, settled, until
 from tests.assignments import SPV, assign_request, assignment, indices, kin, shard, spec, tombstone
 from tests.virtual_loop import run_virtual

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fleet.transport import Role
-from fleet_agent.host import HostError, address_towards, host_id_of
-from fleet_agent.settings import BadSettings, Settings, load
-from fleetctl.certs import Authority
+from fleet_agent.daemon.host_identity import HostError, address_towards, host_id_of
+from fleet_agent.daemon.settings import BadSettings, Settings, load
+from fleetctl.local.certificate_authority import Authority
 from tests.certificates import identity
 
 ENDPOINT = 'endpoints = ["c:7440"]\n'

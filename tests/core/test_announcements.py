@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
-from fleet_controller.replica import Leading
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.replica.replica import Leading
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Put, Unavailable
@@ -114,7 +114,7 @@ def test_a_dom0_cloned_with_its_certificate_and_ledger_is_refused_and_both_keep_
         assert copy.assigned == copy.watches == [], "nobody tells the copy anything"
         events, _ = leader.reign.events.after(0, 100, "", "a")
         assert [event.kind for event in events].count("host_refused") == 1
-        (problem,) = answers.problems(leader.reign, "")
+        (problem,) = fleet_queries.problems(leader.reign, "")
         assert (problem.kind, problem.hosts) == ("host_refused", 1)
         await leader.announcements.announce("a", "a:1", here)
 

@@ -11,11 +11,13 @@ import pytest
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers, host_answers, vm_answers
-from fleet_controller.agents import Declined
+from fleet_controller.agents.port import Declined
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
-from fleet_controller.replica import Leading
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.queries import hosts as host_queries
+from fleet_controller.queries import vms as vm_queries
+from fleet_controller.replica.replica import Leading
 from fleet_controller.store.memory import MemoryStore
 from tests.leading import leading, until
 from tests.obedient_agents import Network, ObedientAgent, World
@@ -55,7 +57,7 @@ def play(scenario: Scenario) -> None:
 
 
 def fleet_of(leader: Leading) -> cluster.FleetStatus:
-    return answers.status(leader.reign, "spv").fleets[0]
+    return fleet_queries.status(leader.reign, "spv").fleets[0]
 
 
 async def scale(leader: Leading, total: int, *, partial: bool = False) -> None:
@@ -66,7 +68,7 @@ async def scale(leader: Leading, total: int, *, partial: bool = False) -> None:
 
 def test_a_fleet_without_vms_has_converged() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
-        status = answers.status(leader.reign, "")
+        status = fleet_queries.status(leader.reign, "")
         (fleet,) = status.fleets
         assert (fleet.fleet, fleet.total, fleet.placed, fleet.converged) == ("spv", 0, 0, True)
         assert (status.hosts.live, status.hosts.total) == (HOSTS, HOSTS)
@@ -100,9 +102,9 @@ def test_what_fits_nowhere_is_unplaced_with_its_reason() -> None:
         (reason,) = fleet.unplaced_reasons
         assert (fleet.unplaced, fleet.converged) == (15, False)
         assert (reason.reason, reason.count, reason.hosts_needed) == ("capacity", 15, 2)
-        lost = vm_answers.vm(leader.reign, cluster.GetVmRequest(index=54))
+        lost = vm_queries.vm(leader.reign, cluster.GetVmRequest(index=54))
         assert (lost.host, lost.unplaced_reason) == ("", reason.message)
-        rows = vm_answers.vms(leader.reign, cluster.ListVmsRequest(limit=100)).vms
+        rows = vm_queries.vms(leader.reign, cluster.ListVmsRequest(limit=100)).vms
         assert [row.host for row in rows[40:]] == [0] * 15
 
     play(scenario)
@@ -157,7 +159,7 @@ def test_hosts_out_of_reach_and_hosts_that_decline_are_problems_too() -> None:
         agents["h0"].assign_refusals.clear()
         await until(lambda: fleet_of(leader).converged)
         agents["h1"].end()
-        await until(lambda: host_answers.host_counts(leader.reign).unreachable == 1)
+        await until(lambda: host_queries.host_counts(leader.reign).unreachable == 1)
         (problem,) = fleet_of(leader).problems
         assert (problem.kind, problem.hosts, problem.count) == ("host_unreachable", 1, 3)
 
@@ -167,10 +169,10 @@ def test_hosts_out_of_reach_and_hosts_that_decline_are_problems_too() -> None:
 def test_hosts_are_listed_by_pages_and_filters() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
         await scale(leader, 8)
-        first = host_answers.hosts(leader.reign, cluster.ListHostsRequest(limit=3))
+        first = host_queries.hosts(leader.reign, cluster.ListHostsRequest(limit=3))
         assert ([h.id for h in first.hosts], first.matching) == (["h0", "h1", "h2"], HOSTS)
         request = cluster.ListHostsRequest(limit=3, cursor=first.next_cursor)
-        rest = host_answers.hosts(leader.reign, request)
+        rest = host_queries.hosts(leader.reign, request)
         assert ([h.id for h in rest.hosts], rest.next_cursor) == (["h3"], "")
         await leader.operations.cordon("h2", True, ME)
         await leader.upkeep.drain("h1", ME)
@@ -182,8 +184,8 @@ def test_hosts_are_listed_by_pages_and_filters() -> None:
             (cluster.ListHostsRequest(quarantined_only=True), []),
             (cluster.ListHostsRequest(health=cluster.HOST_HEALTH_LOST), []),
         ):
-            assert [h.id for h in host_answers.hosts(leader.reign, asked).hosts] == found
-        summary = host_answers.host_summary(leader.reign, "h0")
+            assert [h.id for h in host_queries.hosts(leader.reign, asked).hosts] == found
+        summary = host_queries.host_summary(leader.reign, "h0")
         assert (summary.assigned, summary.running, summary.failed) == (2, 2, 0)
         assert (summary.health, summary.capacity_guests) == (cluster.HOST_HEALTH_LIVE, PER_HOST)
         assert summary.report_age_seconds >= 0
@@ -194,12 +196,12 @@ def test_hosts_are_listed_by_pages_and_filters() -> None:
 def test_a_host_in_detail_shows_what_it_is_told_and_what_it_says() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
         await scale(leader, 8)
-        detail = host_answers.host_detail(leader.reign, "h3")
+        detail = host_queries.host_detail(leader.reign, "h3")
         assert detail.epoch == detail.reported_epoch
         assert sum(r.stop - r.start for s in detail.shards for r in s.ranges) == 2
         assert [fleet.name for fleet in detail.fleets] == ["spv"]
         with pytest.raises(Refused) as refusal:
-            host_answers.host_detail(leader.reign, "h9")
+            host_queries.host_detail(leader.reign, "h9")
         assert refusal.value.reason is Reason.NO_SUCH_HOST
 
     play(scenario)
@@ -209,18 +211,18 @@ def test_vms_are_found_by_state_host_and_index() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
         await scale(leader, 8)
         mine = sorted(index for _, index in agents["h2"].births)
-        by_host = vm_answers.vms(leader.reign, cluster.ListVmsRequest(host="h2"))
+        by_host = vm_queries.vms(leader.reign, cluster.ListVmsRequest(host="h2"))
         assert [row.index for row in by_host.vms] == mine
         assert [by_host.hosts[row.host] for row in by_host.vms] == ["h2"] * 2
-        none = vm_answers.vms(leader.reign, cluster.ListVmsRequest(state=types.VM_STATE_FAILED))
+        none = vm_queries.vms(leader.reign, cluster.ListVmsRequest(state=types.VM_STATE_FAILED))
         assert (len(none.vms), none.matching) == (0, 0)
         indices = [types.IndexRange(start=6, stop=99)]
-        some = vm_answers.vms(leader.reign, cluster.ListVmsRequest(indices=indices))
+        some = vm_queries.vms(leader.reign, cluster.ListVmsRequest(indices=indices))
         assert [row.index for row in some.vms] == [6, 7]
-        one = vm_answers.vm(leader.reign, cluster.GetVmRequest(index=mine[0]))
+        one = vm_queries.vm(leader.reign, cluster.GetVmRequest(index=mine[0]))
         assert (one.host, one.state, one.spec) == ("h2", RUNNING, SPEC)
         with pytest.raises(Refused, match="there is no 8") as refusal:
-            vm_answers.vm(leader.reign, cluster.GetVmRequest(index=8))
+            vm_queries.vm(leader.reign, cluster.GetVmRequest(index=8))
         assert refusal.value.reason is Reason.NO_SUCH_VM
 
     play(scenario)
@@ -229,9 +231,9 @@ def test_vms_are_found_by_state_host_and_index() -> None:
 def test_a_lost_host_that_is_heard_again_is_no_live_one_that_has_converged() -> None:
     async def scenario(leader: Leading, agents: Agents) -> None:
         await scale(leader, 8)
-        await until(lambda: host_answers.host_counts(leader.reign).converged == HOSTS)
+        await until(lambda: host_queries.host_counts(leader.reign).converged == HOSTS)
         leader.reign.state.lost.add("h0")  # until the next pass takes the verdict back
-        counts = host_answers.host_counts(leader.reign)
+        counts = host_queries.host_counts(leader.reign)
         assert (counts.lost, counts.live, counts.converged) == (1, HOSTS - 1, HOSTS - 1)
 
     play(scenario)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import parse_assignment
-from fleet_controller.assignments import AssignmentMessages
+from fleet_controller.agents.assignment_messages import AssignmentMessages
 from fleet_controller.core.model import Assignment, FleetRecord, GoneFleet, Meta, Shard, Tombstone
-from fleet_controller.state import ClusterState
+from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec
 from fleet_controller.store.port import Put

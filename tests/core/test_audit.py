@@ -8,11 +8,11 @@ from random import Random
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.audit import Audit
 from fleet_controller.core.audit import BY_LEADER, KEPT, MAX_TEXT, SLACK, AuditTrail, name_of
 from fleet_controller.core.changes import Refused
-from fleet_controller.replica import Leading
-from fleet_controller.state import ClusterState
+from fleet_controller.mirror.audit import Audit
+from fleet_controller.mirror.state import ClusterState
+from fleet_controller.replica.replica import Leading
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Delete, Put

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from fleet_controller.commit import MAX_WRITES, Committer, Outdated, parts
 from fleet_controller.core.model import HostRecord, Meta
-from fleet_controller.state import ClusterState
+from fleet_controller.mirror.committer import MAX_WRITES, Committer, Outdated, parts
+from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
 from fleet_controller.store.memory import MemoryStore

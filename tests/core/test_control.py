@@ -7,20 +7,20 @@ import pytest
 
 from fleet.ranges import IndexSet, parse_ranges
 from fleet_controller.core.changes import Reason, Refused
-from fleet_controller.core.control import (
+from fleet_controller.core.model import Assignment, FleetRecord, Shard
+from fleet_controller.core.rollouts_and_drains.control import (
     Action,
     Controlled,
     check_indices,
     check_token,
     control,
 )
-from fleet_controller.core.departures import (
+from fleet_controller.core.rollouts_and_drains.drain_progress import (
     check_forsakable,
     check_removable,
     forsaken,
     forsaken_count,
 )
-from fleet_controller.core.model import Assignment, FleetRecord, Shard
 from tests.core.moving_world import UID, World
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fleet_controller.core.loss import LossSettings
-from fleet_controller.core.quarantine import QuarantineSettings
+from fleet_controller.core.host_loss.loss import LossSettings
+from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.settings import parse
 
 

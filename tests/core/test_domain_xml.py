@@ -12,9 +12,15 @@ from lxml import etree
 from fleet.identity import MAX_INDEX, Fleet
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.domain_mark import ReadySeen, parse_mark, parse_ready, parsed, ready_xml
-from fleet_agent.core.domain_xml import Flavour, command_line, differences, domain_xml
-from fleet_agent.core.marks import FIELDS, Marked, mark_fields, read_mark
+from fleet_agent.core.domain.domain_mark import (
+    ReadySeen,
+    parse_mark,
+    parse_ready,
+    parsed,
+    ready_xml,
+)
+from fleet_agent.core.domain.domain_xml import Flavour, command_line, differences, domain_xml
+from fleet_agent.core.domain.marks import FIELDS, Marked, mark_fields, read_mark
 from fleet_agent.core.model import Batch, Kin, Mark
 
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.commit import Outdated
 from fleet_controller.core.model import Meta
-from fleet_controller.doubts import Doubts
-from fleet_controller.state import ClusterState
+from fleet_controller.leader.doubts import Doubts
+from fleet_controller.mirror.committer import Outdated
+from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
 from fleet_controller.store.port import Entry, Put, Snapshot, Unavailable

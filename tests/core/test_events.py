@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
+from fleet_controller.agents.health_events import Sightings
 from fleet_controller.core.model import Health
 from fleet_controller.events import KEPT, EventLog
 from fleet_controller.pulse import Pulse
-from fleet_controller.sightings import Sightings
 from tests.virtual_loop import run_virtual
 
 

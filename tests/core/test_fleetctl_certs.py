@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from fleet.transport import CONTROLLER_NAME, Identity, Peer, Role, channel_options, peer_of
-from fleetctl.certs import Authority, AuthorityError, write_identity
+from fleetctl.local.certificate_authority import Authority, AuthorityError, write_identity
 from tests.certificates import authority, identity
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from fleetctl.arguments import vm
-from fleetctl.console_view import (
+from fleetctl.cli.arguments import vm
+from fleetctl.views.console import (
     MAX_LOG_BYTES,
     LogPart,
     Quiet,

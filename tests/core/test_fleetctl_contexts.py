@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.contexts import (
+from fleetctl.client.contexts import (
     ClusterContext,
     Wish,
     checked_endpoint,

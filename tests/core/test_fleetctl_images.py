@@ -8,8 +8,10 @@ import pytest
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleetctl.arguments import ImageId, byte_count, digest, image_name, whole_image_name
-from fleetctl.images_view import (
+from fleetctl.cli.arguments import ImageId, byte_count, digest, image_name, whole_image_name
+from fleetctl.output import byte_text
+from fleetctl.terminal.import_progress import Lines, bar_text, progress_text
+from fleetctl.views.images import (
     df_json,
     df_text,
     full_pools,
@@ -19,8 +21,6 @@ from fleetctl.images_view import (
     show_text,
     unanswered,
 )
-from fleetctl.import_progress import Lines, bar_text, progress_text
-from fleetctl.output import byte_text
 
 GIB = 1 << 30
 DIGEST = f"sha256:{'5e' * 32}"

@@ -6,13 +6,13 @@ import pytest
 from rich.console import Console
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.leaving_view import drain_question
-from fleetctl.live import LiveScale, LiveStatus, shares
+from fleetctl.client.waiting_note import Patience
 from fleetctl.output import counted, duration, table
-from fleetctl.patience import Patience
 from fleetctl.progress import Goal, Progress, Standing, left, standing
-from fleetctl.rollout_view import rollout_text
-from fleetctl.viewers import progress_line
+from fleetctl.terminal.live_status import LiveScale, LiveStatus, shares
+from fleetctl.terminal.viewers import progress_line
+from fleetctl.views.drains import drain_question
+from fleetctl.views.rollouts import rollout_text
 from tests.cluster.controller_double import status
 
 GOAL = Goal("spv", 1000, change=7)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleetctl.silence import Answers, SaysNothing
+from fleetctl.client.silent_streams import Answers, SaysNothing
 
 
 def test_answers_come_in_order_and_then_their_end() -> None:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-UNUSED = ("yaml", "msgspec", "rich", "cryptography", "grpc.aio", "numpy", "fleetctl.certs")
+UNUSED = (
+    "yaml",
+    "msgspec",
+    "rich",
+    "cryptography",
+    "grpc.aio",
+    "numpy",
+    "fleetctl.local.certificate_authority",
+)
 
 PROBE = """
 import json, sys

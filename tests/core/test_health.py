@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet_controller.core.health import HealthTimes, health, pace_for
+from fleet_controller.core.host_loss.health import HealthTimes, health, pace_for
 from fleet_controller.core.model import Health
 
 TIMES = HealthTimes(suspect_after=60.0, missed_heartbeats=2.5)

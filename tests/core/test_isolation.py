@@ -9,10 +9,10 @@ import pytest
 from fleet.ranges import EMPTY
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
-from fleet_agent.core.isolation import Contact, leave
 from fleet_agent.core.model import Phase
-from fleet_agent.core.plan import StepKind
-from fleet_agent.reports import Pace
+from fleet_agent.core.plan.isolation import Contact, leave
+from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.reporting.report_stream import Pace
 from tests.agent_host import Host, converged, give, settled, until
 from tests.assignments import assignment, indices, kin, shard, spec
 from tests.virtual_loop import run_virtual

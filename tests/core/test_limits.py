@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_agent.core.assignment import parse_assignment
-from fleet_agent.core.dom0_facts import (
+from fleet_agent.core.limits.dom0_facts import (
     ASSUMED_MEMORY,
     Dom0Facts,
     Footprint,
@@ -21,7 +21,9 @@ from fleet_agent.core.dom0_facts import (
     options_of,
     size_of,
 )
-from fleet_agent.core.limits import (
+from fleet_agent.core.limits.remedies import GRUB_FILE, SYSCTL_FILE
+from fleet_agent.core.limits.table import BY_NAME, LIMITS
+from fleet_agent.core.limits.verdicts import (
     MOST_GUESTS,
     NO_BOUND,
     NotApplicable,
@@ -33,8 +35,6 @@ from fleet_agent.core.limits import (
     judge,
     summary,
 )
-from fleet_agent.core.limits_table import BY_NAME, LIMITS
-from fleet_agent.core.remedies import GRUB_FILE, SYSCTL_FILE
 from tests.assignments import assignment, shard
 
 MIB, GIB = 2**20, 2**30

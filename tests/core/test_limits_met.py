@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet_agent.core.limits_met import LINE_LENGTH, LimitMet, explained, limits_met, newest_of_each
+from fleet_agent.core.limits.met import LINE_LENGTH, LimitMet, explained, limits_met, newest_of_each
 
 LINES = [
     ("(XEN) Cannot handle page request order 0!", "xenheap"),

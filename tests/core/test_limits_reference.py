@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleet_agent.core.limits_table import BY_NAME, LIMITS
-from fleet_agent.limits_reference import PAGE, page
+from fleet_agent.core.limits.table import BY_NAME, LIMITS
+from fleet_agent.dom0.limits_reference import PAGE, page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from fleet_controller.agents import Unreachable
-from fleet_controller.link_errors import errors_as_the_ports
+from fleet_controller.agents.grpc_errors import errors_as_the_ports
+from fleet_controller.agents.port import Unreachable
 
 
 @pytest.mark.parametrize(

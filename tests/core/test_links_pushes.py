@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fleet_controller.agents import AheadOfStore, Declined, StaleTerm
+from fleet_controller.agents.port import AheadOfStore, Declined, StaleTerm
 from fleet_controller.core.model import Health
 from tests.link_rig import Rig, play, running
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fleet_controller.core.loss import (
+from fleet_controller.core.host_loss.loss import (
     Absent,
     Allowance,
     Judgement,

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
-from fleet_controller.core.departures import (
+from fleet_controller.core.rollouts_and_drains.drain_blockers import Circumstances, Taker, hindrance
+from fleet_controller.core.rollouts_and_drains.drain_progress import (
     Departure,
     departure,
     planned_departure,
     staged_everywhere,
 )
-from fleet_controller.core.hindrances import Circumstances, Taker, hindrance
 from tests.core.moving_world import UID, World
 
 HOSTS = 4

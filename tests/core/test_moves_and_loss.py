@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.control import Action, control
-from fleet_controller.core.departures import departure, forsaken
-from fleet_controller.core.duplicates import duplicates
-from fleet_controller.core.hindrances import Circumstances, hindrance
+from fleet_controller.core.host_loss.duplicates import duplicates
 from fleet_controller.core.model import Assignment
 from fleet_controller.core.passes import Pass
+from fleet_controller.core.rollouts_and_drains.control import Action, control
+from fleet_controller.core.rollouts_and_drains.drain_blockers import Circumstances, hindrance
+from fleet_controller.core.rollouts_and_drains.drain_progress import departure, forsaken
 from tests.core.moving_world import UID, World
 
 HOSTS = 4

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.agent import Agent
 from fleet_agent.core.model import DomainRun, VmState
-from fleet_agent.drivers.hollow import HollowHypervisor
-from fleet_agent.drivers.ports import DriverError
-from fleet_agent.reports import Pace
+from fleet_agent.drivers.hollow.drivers import HollowHypervisor
+from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reporting.report_stream import Pace
 from tests.agent_host import Host, give, settled, states_in, until
 from tests.assignments import SPV, assignment, shard, tombstone
 from tests.virtual_loop import run_virtual

@@ -10,8 +10,8 @@ from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, Shard, Tombstone
-from fleet_controller.observed import Observed, wire_ranges
-from fleet_controller.vectors import DEFINED, PENDING, RUNNING, UNKNOWN
+from fleet_controller.observed.reports import Observed, wire_ranges
+from fleet_controller.observed.vectors import DEFINED, PENDING, RUNNING, UNKNOWN
 
 UID = "uid-1"
 FAILED = int(types.VM_STATE_FAILED)

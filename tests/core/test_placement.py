@@ -22,7 +22,7 @@ from fleet_controller.core.model import (
     Tombstone,
     footprint,
 )
-from fleet_controller.core.placement import Placement, place
+from fleet_controller.core.placement.placement import Placement, place
 
 UID = "0b8f3f0e-3c1a-4b57-9a43-5d2f6f0a1c11"
 OTHER = "5a1e3c55-5f5c-4d0e-a7c5-0f6d3a2b9e22"

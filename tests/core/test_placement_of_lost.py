@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.duplicates import duplicates
+from fleet_controller.core.host_loss.duplicates import duplicates
 from fleet_controller.core.model import (
     Assignment,
     Capacity,
@@ -20,7 +20,7 @@ from fleet_controller.core.model import (
     Tombstone,
 )
 from fleet_controller.core.passes import Pass, decide
-from fleet_controller.core.placement import Placement, place
+from fleet_controller.core.placement.placement import Placement, place
 
 UID = "0b8f3f0e-3c1a-4b57-9a43-5d2f6f0a1c11"
 GONE = "5a1e3c55-5f5c-4d0e-a7c5-0f6d3a2b9e22"

@@ -8,9 +8,9 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment, BadAssignment, parse_assignment
-from fleet_agent.core.isolation import Leave
 from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
-from fleet_agent.core.plan import Plan, plan
+from fleet_agent.core.plan.isolation import Leave
+from fleet_agent.core.plan.plan import Plan, plan
 from tests.assignments import (
     SPV,
     SPV_AGAIN,

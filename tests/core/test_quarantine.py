@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet_controller.core.quarantine import Failure, Patient, QuarantineSettings, sick
+from fleet_controller.core.host_loss.quarantine import Failure, Patient, QuarantineSettings, sick
 
 SETTINGS = QuarantineSettings(least=10, share=0.5)
 USERS = {"u": 10, "v": 10}

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.claims import had_by_an_earlier_one
-from fleet_controller.core.freeze import is_ahead, replaced
-from fleet_controller.core.inventory import Inventory
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard, Tombstone
-from fleet_controller.core.recovery import MARGIN, RecoveryPlan, plan_recovery
-from fleet_controller.core.recovery_view import RecoveryView, Wish
+from fleet_controller.core.recovery.claims import had_by_an_earlier_one
+from fleet_controller.core.recovery.freeze import is_ahead, replaced
+from fleet_controller.core.recovery.inventory import Inventory
+from fleet_controller.core.recovery.recovery import MARGIN, RecoveryPlan, plan_recovery
+from fleet_controller.core.recovery.view import RecoveryView, Wish
 
 SPV = FleetRecord("spv", "uid-spv", 3, total=100)
 SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)

@@ -18,8 +18,8 @@ from fleet_controller.core.model import (
     Shard,
     Tombstone,
 )
-from fleet_controller.core.recovery import RecoveryPlan, plan_recovery
-from fleet_controller.core.recovery_view import Wish
+from fleet_controller.core.recovery.recovery import RecoveryPlan, plan_recovery
+from fleet_controller.core.recovery.view import Wish
 from tests.core.test_recovery import (
     ADOPT,
     DEFINED,

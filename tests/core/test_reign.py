@@ -10,10 +10,11 @@ from random import Random
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller import answers, lateness
+from fleet_controller import change_deadline
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
-from fleet_controller.replica import Leading
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.replica.replica import Leading
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Put
@@ -50,7 +51,7 @@ def play(scenario: Scenario) -> None:
 
 def converged(leader: Leading, total: int) -> bool:
     fleet = leader.reign.state.fleets["spv"]
-    return fleet.total == total and answers.fleet_status(leader.reign, fleet).converged
+    return fleet.total == total and fleet_queries.fleet_status(leader.reign, fleet).converged
 
 
 def kinds(leader: Leading) -> Counter[str]:
@@ -123,7 +124,7 @@ def test_a_deleted_fleet_is_gone_from_every_key_but_the_one_that_says_so() -> No
 def test_a_change_that_has_waited_too_long_for_another_is_not_begun() -> None:
     async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
         async def asked() -> None:
-            lateness.bound(leader.reign.now() + 2.0)
+            change_deadline.bound(leader.reign.now() + 2.0)
             await leader.operations.scale("spv", 1_200, ME)
 
         async with leader.reign.changing:

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleet_agent import settings as agent_settings
+from fleet_agent.daemon import settings as agent_settings
 from fleet_controller import settings as controller_settings
-from fleet_controller.store.etcd_wire import parse_endpoint
+from fleet_controller.store.etcd.wire import parse_endpoint
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SETTINGS = DEPLOY / "settings"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleet.spec import FIELDS, LISTS, check_spec
 from fleet.v1 import types_pb2 as types
-from fleetctl.fleet_file import MAX_FILE_BYTES, FleetFileError, parse_fleet_file
+from fleetctl.fleet_file.parser import MAX_FILE_BYTES, FleetFileError, parse_fleet_file
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 

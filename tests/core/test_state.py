@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard
-from fleet_controller.state import ClusterState
+from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import BrokenRecord, encode, encode_spec
 from fleet_controller.store.memory import MemoryStore

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.commit import Committer
 from fleet_controller.core.model import HostRecord, Meta
-from fleet_controller.state import ClusterState
+from fleet_controller.leader.strangers import Strangers
+from fleet_controller.mirror.committer import Committer
+from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Guard, Put
-from fleet_controller.strangers import Strangers
 from tests.virtual_loop import run_virtual
 
 HELD = b'{"tombstones":[{"id":1,"fleet":"uid","ranges":[[0,1]],"born_until":1}]}'

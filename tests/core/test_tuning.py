@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleet_agent.core.dom0_facts import Dom0Facts, Process
-from fleet_agent.core.limits import judge
-from fleet_agent.core.limits_table import LIMITS
-from fleet_agent.core.remedies import (
+from fleet_agent.core.limits.dom0_facts import Dom0Facts, Process
+from fleet_agent.core.limits.remedies import (
     MODPROBE_FILE,
     SYSCTL_FILE,
     UDEV_FILE,
@@ -16,7 +14,9 @@ from fleet_agent.core.remedies import (
     SwitchBlockScript,
     WriteValue,
 )
-from fleet_agent.core.tuning import HEADER, Change, ChangeKind, OwnFile, lines_of, tuning
+from fleet_agent.core.limits.table import LIMITS
+from fleet_agent.core.limits.tuning import HEADER, Change, ChangeKind, OwnFile, lines_of, tuning
+from fleet_agent.core.limits.verdicts import judge
 from tests.core.test_limits import MODERN, with_parameter, with_sysctl
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.vectors import (
+from fleet_controller.observed.vectors import (
     DEFINED,
     NO_HOST,
     PENDING,

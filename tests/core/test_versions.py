@@ -10,13 +10,13 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import parse_assignment
-from fleet_controller.core.freeze import Freeze
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard
-from fleet_controller.observed import Observed
+from fleet_controller.core.recovery.freeze import Freeze
+from fleet_controller.observed.reports import Observed
+from fleet_controller.observed.vectors import UNKNOWN, FleetVector
 from fleet_controller.store.codec import decode, decode_spec, encode_spec
-from fleet_controller.vectors import UNKNOWN, FleetVector
-from fleetctl.host_view import health_name
-from fleetctl.status_view import state_name, states_of
+from fleetctl.views.hosts import health_name
+from fleetctl.views.status import state_name, states_of
 from tests.agent_host import Host, settled
 from tests.assignments import assignment, shard
 from tests.virtual_loop import run_virtual

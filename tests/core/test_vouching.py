@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet_controller.core.vouching import AGAIN_SHARE, CONFIRMED_SECONDS, Vouching
+from fleet_controller.observed.standby_reachability import AGAIN_SHARE, CONFIRMED_SECONDS, Vouching
 
 LOST_AFTER = 300.0
 AGAIN = AGAIN_SHARE * LOST_AFTER

@@ -15,9 +15,9 @@ from fleet.identity import Fleet
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Kin, Mark, StepResult
-from fleet_agent.drivers.libvirt import LibvirtHypervisor
-from fleet_agent.drivers.udev_queue import UdevQueue
-from fleet_agent.drivers.zfs import ZfsStorage
+from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
+from fleet_agent.drivers.zfs.storage import ZfsStorage
+from fleet_agent.drivers.zfs.udev_queue import UdevQueue
 
 UID = "6f1d2f5e-5a0b-4c8e-9a57-2d1c3b4a5e6f"
 POOL = "tank"

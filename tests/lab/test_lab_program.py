@@ -16,7 +16,7 @@ from emulated_dom0.initramfs import write_initramfs
 from emulated_dom0.mirror import debian_mirror
 from emulated_dom0.process import Process
 
-from fleetctl.fleet_file import parse_fleet_file
+from fleetctl.fleet_file.parser import parse_fleet_file
 
 _DEB822 = """\
 Types: deb

@@ -11,13 +11,13 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.agent import Agent
 from fleet_agent.core.assignment import BadAssignment, order_of
-from fleet_agent.ledger import LedgerError
-from fleet_agent.orders import CallRefused, StaleEpoch, StaleTerm
-from fleet_agent.reports import Pace, Reports
-from fleet_controller import agents as port
-from fleet_controller.agents import Questions, Unreachable
+from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reconcile.fencing import CallRefused, StaleEpoch, StaleTerm
+from fleet_agent.reconcile.ledger import LedgerError
+from fleet_agent.reporting.report_stream import Pace, Reports
+from fleet_controller.agents import port
+from fleet_controller.agents.port import Questions, Unreachable
 from tests.simulation.clockwork import Clockwork, Process
 from tests.simulation.wire import Network, Pipe
 

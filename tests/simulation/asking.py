@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.control import Action as VmAction
 from fleet_controller.core.model import Health
-from fleet_controller.core.rollout_orders import Wish
+from fleet_controller.core.rollouts_and_drains.control import Action as VmAction
+from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
 from tests.simulation.acts import Act, End, machine_of, one_of
 from tests.simulation.world import SPEC, World
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 
+from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
-from fleet_controller.leader import Election
-from fleet_controller.reign import ReignSettings, Surroundings
-from fleet_controller.replica import Leading, NotLeading, Replica
+from fleet_controller.leader.reign import ReignSettings, Surroundings
+from fleet_controller.replica.replica import Leading, NotLeading, Replica
 from fleet_controller.store.port import StoreReplaced
 from tests.leading import LEASE_SECONDS, InlineExecutor
 from tests.simulation.agent_wire import SimDialer, Switchboard, Witness

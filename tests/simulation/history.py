@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleet_controller.core.audit import BY_LEADER, AuditRecord
-from fleet_controller.core.control import Action
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord
+from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
 from fleet_controller.store.port import Change

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fleet_controller.core.loss import LossSettings
+from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import HostRecord
 from tests.simulation.copies import RETURN_SECONDS, Fail
 from tests.simulation.division import Division

@@ -10,8 +10,7 @@ from random import Random
 from typing import Protocol
 
 from fleet.v1 import types_pb2 as types
-from fleet_agent.agent import Agent, AgentSettings
-from fleet_agent.announce import (
+from fleet_agent.controllers.announcer import (
     Announcer,
     AnnounceRefused,
     AnnounceSettings,
@@ -19,11 +18,12 @@ from fleet_agent.announce import (
     NotLeader,
 )
 from fleet_agent.core.assignment import BadAssignment
-from fleet_agent.ledger import LedgerBroken, LedgerError, LedgerFull, Record
-from fleet_controller.commit import Outdated
+from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, Record
 from fleet_controller.core.changes import Refused
-from fleet_controller.leader import LeadershipLost
-from fleet_controller.replica import NotLeading, Replica
+from fleet_controller.election.election import LeadershipLost
+from fleet_controller.mirror.committer import Outdated
+from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.store.port import StoreError
 from tests.simulation.agent_wire import AgentServer, Switchboard, Witness
 from tests.simulation.clockwork import Clockwork, Process

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.commit import Outdated
+from fleet_controller.changes.hosts import Chosen
 from fleet_controller.core.changes import Refused
-from fleet_controller.core.control import Action
 from fleet_controller.core.model import FleetRecord
-from fleet_controller.core.recovery_view import Wish as Recovered
-from fleet_controller.core.rollout_orders import Wish
-from fleet_controller.leader import LeadershipLost
-from fleet_controller.replica import Leading
+from fleet_controller.core.recovery.view import Wish as Recovered
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.election.election import LeadershipLost
+from fleet_controller.mirror.committer import Outdated
+from fleet_controller.replica.replica import Leading
 from fleet_controller.store.port import StoreError, UnknownOutcome
-from fleet_controller.upkeep import Chosen
 from tests.simulation.clockwork import Clockwork
 from tests.simulation.controllers import Controller
 

@@ -17,24 +17,27 @@ import msgspec
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent import agent, orders
-from fleet_agent.agent import Agent
-from fleet_agent.board import Board
-from fleet_agent.core import isolation
-from fleet_agent.core.isolation import Leave
-from fleet_agent.core.plan import Snapshot, snapshot_of
-from fleet_agent.ledger import Record
-from fleet_agent.observation import tell_observer
-from fleet_agent.orders import Orders
-from fleet_agent.watchers import Watchers
-from fleet_controller import commit, verdicts
-from fleet_controller.commit import Committer
-from fleet_controller.core import departures, draft, loss, moves, rollout, room
+from fleet_agent.core.plan import isolation
+from fleet_agent.core.plan.isolation import Leave
+from fleet_agent.core.plan.plan import Snapshot, snapshot_of
+from fleet_agent.reconcile import agent, fencing
+from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reconcile.fencing import Orders
+from fleet_agent.reconcile.ledger import Record
+from fleet_agent.reconcile.observer_reports import tell_observer
+from fleet_agent.reporting.board import Board
+from fleet_agent.reporting.report_streams import Watchers
+from fleet_controller.core.host_loss import loss
 from fleet_controller.core.model import Assignment, ClusterView, HostView, RolloutRecord, Shard
-from fleet_controller.core.recovery_view import RecoveryView
-from fleet_controller.core.vouching import Vouching
-from fleet_controller.leader_key import LeaderKey
-from fleet_controller.reign import Reign
+from fleet_controller.core.placement import draft, room
+from fleet_controller.core.recovery.view import RecoveryView
+from fleet_controller.core.rollouts_and_drains import drain_progress, moves, rollout
+from fleet_controller.election.leader_key import LeaderKey
+from fleet_controller.host_loss import verdicts
+from fleet_controller.leader.reign import Reign
+from fleet_controller.mirror import committer
+from fleet_controller.mirror.committer import Committer
+from fleet_controller.observed.standby_reachability import Vouching
 from fleet_controller.store.keys import META
 from fleet_controller.store.port import Guard
 
@@ -67,7 +70,7 @@ def _anything(self: Any, *args: Any) -> None:
     """Whatever is asked is in order."""
 
 
-def _guards_without_meta(self: Committer, writes: Sequence[commit.Write]) -> list[Guard]:
+def _guards_without_meta(self: Committer, writes: Sequence[committer.Write]) -> list[Guard]:
     keys = dict.fromkeys(write.key for write in writes)
     revisions = [Guard(key, mod_revision=self._state.mod_revision(key)) for key in keys]
     return [self._guard, *revisions]
@@ -192,7 +195,7 @@ def _bury_unborn(
 _bury = draft.Tombstoner.bury
 
 
-def _no_guards(self: Committer, writes: Sequence[commit.Write]) -> list[Guard]:
+def _no_guards(self: Committer, writes: Sequence[committer.Write]) -> list[Guard]:
     return [Guard(META, mod_revision=self._state.mod_revision(META))]
 
 
@@ -233,7 +236,7 @@ def _advance_uncounted(*args: Any) -> int:
 _advance = moves._advance
 
 
-def _told_afterwards(writes: Sequence[commit.Write], told: Sequence[commit.Write]) -> Any:
+def _told_afterwards(writes: Sequence[committer.Write], told: Sequence[committer.Write]) -> Any:
     """First what is done, then the lines that tell it; a transaction may end between."""
     return [*writes, *told]
 
@@ -322,7 +325,7 @@ SEEDED: tuple[SeededBug, ...] = (
     SeededBug("tombstones take no room", ((room, "room", _room_beside_tombstones),)),
     SeededBug(
         "releases forgotten once acknowledged",
-        ((orders, "past_releases", _past_forgotten),),
+        ((fencing, "past_releases", _past_forgotten),),
         ("kill_agent", "kill_agents", "change_mind"),
     ),
     SeededBug(
@@ -338,7 +341,7 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "removed without tombstones",
-        ((departures, "forsaken", _without_graves),),
+        ((drain_progress, "forsaken", _without_graves),),
         ("remove", "host_away"),
     ),
     SeededBug(

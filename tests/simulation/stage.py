@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fleet_controller import commit
+from fleet_controller.mirror import committer
 from tests.simulation import clockwork
 from tests.simulation.clockwork import BEGINNING
 from tests.simulation.silence import silence
@@ -80,12 +80,12 @@ def _end(world: World, lasting: dict[int, Callable[[], None]], number: int, word
 
 def play(seed: str, shape: Shape, deeds: Sequence[Deed], do: Doer) -> Outcome:
     """One whole play, from its seed and its troubles."""
-    most, commit.MAX_WRITES = commit.MAX_WRITES, shape.writes
+    most, committer.MAX_WRITES = committer.MAX_WRITES, shape.writes
     try:
         with silence():
             return clockwork.run(lambda: _play(seed, shape, deeds, do))
     finally:
-        commit.MAX_WRITES = most
+        committer.MAX_WRITES = most
 
 
 async def _play(seed: str, shape: Shape, deeds: Sequence[Deed], do: Doer) -> Outcome:

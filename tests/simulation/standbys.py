@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
 
-from fleet_controller.probing import Probe
+from fleet_controller.replica.host_probe import Probe
 from fleet_controller.standbys import Place
 from tests.simulation.clockwork import Process
 from tests.simulation.machine import Directory

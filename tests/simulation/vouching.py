@@ -3,8 +3,8 @@ for as long as an answer may be the ground of a verdict."""
 
 from __future__ import annotations
 
-from fleet_controller.core.vouching import CONFIRMED_SECONDS
-from fleet_controller.inquiry import ANSWER_SECONDS
+from fleet_controller.host_loss.standby_poll import ANSWER_SECONDS
+from fleet_controller.observed.standby_reachability import CONFIRMED_SECONDS
 from tests.simulation.controllers import Controller
 from tests.simulation.machine import Machine
 from tests.simulation.world import LOOK_SECONDS, World

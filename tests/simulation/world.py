@@ -11,14 +11,14 @@ from random import Random
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Kin
-from fleet_agent.core.plan import REMOVALS, StepKind
-from fleet_controller.core.control import Action
-from fleet_controller.core.health import HealthTimes
-from fleet_controller.core.loss import LossSettings
+from fleet_agent.core.plan.plan import REMOVALS, StepKind
+from fleet_controller.agents.links import LinkSettings
+from fleet_controller.core.host_loss.health import HealthTimes
+from fleet_controller.core.host_loss.loss import LossSettings
+from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.model import HostRecord, Shard
-from fleet_controller.core.quarantine import QuarantineSettings
-from fleet_controller.links import LinkSettings
-from fleet_controller.reign import ReignSettings
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.leader.reign import ReignSettings
 from fleet_controller.store.port import Change
 from tests.leading import until
 from tests.simulation.agent_wire import Switchboard

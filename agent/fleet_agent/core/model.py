@@ -10,6 +10,9 @@ from fleet.identity import Fleet
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 
+# Kind of failure of a VM that ended by itself.
+DIED = "died"
+
 
 class VmState(IntEnum):
     """One byte a VM; values are those of fleet.v1.VmState."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fleet_agent.core.remedies import BLOCK_PROGRAM, BLOCK_SCRIPT
+from fleet_agent.core.limits.remedies import BLOCK_PROGRAM, BLOCK_SCRIPT
 from fleet_agent.dom0.host_tree import CannotRead, HostTree
 
 STOCK = f"{BLOCK_SCRIPT}.stock"

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
-from fleet_agent.core.dom0_facts import Dom0Facts, Process
-from fleet_agent.core.limits import (
+from fleet_agent.core.limits.dom0_facts import Dom0Facts, Process
+from fleet_agent.core.limits.met import LimitMet
+from fleet_agent.core.limits.remedies import by_hand
+from fleet_agent.core.limits.table import LIMITS
+from fleet_agent.core.limits.tuning import Change, tuning
+from fleet_agent.core.limits.verdicts import (
     Limit,
     NotApplicable,
     Verdict,
@@ -19,10 +23,6 @@ from fleet_agent.core.limits import (
     judge,
     summary,
 )
-from fleet_agent.core.limits_met import LimitMet
-from fleet_agent.core.limits_table import LIMITS
-from fleet_agent.core.remedies import by_hand
-from fleet_agent.core.tuning import Change, tuning
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.met import read_met
 from fleet_agent.dom0.probe import Circumstances, read_facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleet_agent.core.limits_met import LimitMet, limits_met, newest_of_each
+from fleet_agent.core.limits.met import LimitMet, limits_met, newest_of_each
 from fleet_agent.dom0.host_tree import CannotRead, HostTree
 
 LOG_FOLDER = "/var/log/xen"

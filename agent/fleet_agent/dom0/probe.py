@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fleet_agent.core.dom0_facts import (
+from fleet_agent.core.limits.dom0_facts import (
     ASSUMED,
     Dom0Facts,
     Footprint,
@@ -16,7 +16,7 @@ from fleet_agent.core.dom0_facts import (
     Xen,
     options_of,
 )
-from fleet_agent.core.remedies import (
+from fleet_agent.core.limits.remedies import (
     BLOCK_PROGRAM,
     BLOCK_SCRIPT,
     MODPROBE_FILE,

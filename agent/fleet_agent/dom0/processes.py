@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fleet_agent.core.dom0_facts import Process
+from fleet_agent.core.limits.dom0_facts import Process
 from fleet_agent.dom0.host_tree import CannotRead, HostTree
 
 STORES = ("oxenstored", "xenstored")

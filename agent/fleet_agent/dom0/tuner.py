@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from fleet_agent.core.dom0_facts import Process
-from fleet_agent.core.remedies import BLOCK_SCRIPT, RaiseFiles, SwitchBlockScript, WriteValue
-from fleet_agent.core.tuning import Change, ChangeKind, OwnFile
+from fleet_agent.core.limits.dom0_facts import Process
+from fleet_agent.core.limits.remedies import BLOCK_SCRIPT, RaiseFiles, SwitchBlockScript, WriteValue
+from fleet_agent.core.limits.tuning import Change, ChangeKind, OwnFile
 from fleet_agent.dom0.block_script import BlockScript, CannotSwitch
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.host_writes import CannotChange, HostWrites, SetFiles, prlimit

@@ -20,7 +20,7 @@ from fleet_controller.core.model import (
     GoneFleet,
     Meta,
 )
-from fleet_controller.core.placement import FleetPlan, Placement, place
+from fleet_controller.core.placement.placement import FleetPlan, Placement, place
 
 
 class Reason(StrEnum):

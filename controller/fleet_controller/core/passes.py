@@ -11,11 +11,11 @@ from collections.abc import Mapping, Set
 
 import msgspec
 
-from fleet_controller.core.duplicates import duplicates
+from fleet_controller.core.host_loss.duplicates import duplicates
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, RolloutRecord
-from fleet_controller.core.moves import Stuck, move
-from fleet_controller.core.placement import FleetPlan, place
-from fleet_controller.core.rollout import Progress, roll
+from fleet_controller.core.placement.placement import FleetPlan, place
+from fleet_controller.core.rollouts_and_drains.moves import Stuck, move
+from fleet_controller.core.rollouts_and_drains.rollout import Progress, roll
 
 # VMs. One host's worth: a clone and a definition each, a few seconds a wave on a real dom0.
 MOVES_AT_ONCE = 250

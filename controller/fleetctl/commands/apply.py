@@ -13,7 +13,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.fleet_file import ParsedFleet
+    from fleetctl.fleet_file.parser import ParsedFleet
 
 
 @click.command()
@@ -51,7 +51,7 @@ def apply(session: Session, filename: str) -> None:
 
 def read_fleet(filename: str) -> ParsedFleet:
     """The fleet in a file. Raises Misuse, with every mistake that is in it."""
-    from fleetctl.fleet_file import MAX_FILE_BYTES, FleetFileError, parse_fleet_file
+    from fleetctl.fleet_file.parser import MAX_FILE_BYTES, FleetFileError, parse_fleet_file
 
     shown = "stdin" if filename == "-" else filename
     try:

@@ -34,7 +34,7 @@ def backup(session: Session, file: Path, force: bool) -> None:
         )
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.snapshot_file import SnapshotFile
+    from fleetctl.local.snapshot_file import SnapshotFile
 
     started = time.monotonic()
     with SnapshotFile(file, force=force) as made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fleetctl.arguments import span
+from fleetctl.cli.arguments import span
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -25,7 +25,7 @@ def show(session: Session) -> None:
     """Show what holds up the replacement of hosts, if anything does."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.loss_view import breaker_json, breaker_text, released_seconds_json
+    from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
 
     answer = connection.call(lambda stub: stub.Status, cluster_pb2.StatusRequest())
     if session.json:
@@ -46,7 +46,7 @@ def release(session: Session, seconds: float) -> None:
     """Replace lost hosts for a while, whatever share of them is gone."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.loss_view import released_json, released_text
+    from fleetctl.views.loss import released_json, released_text
 
     request = cluster_pb2.ReleaseBreakerRequest(seconds=seconds)
     answer = connection.change(lambda stub: stub.ReleaseBreaker, request, again=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fleetctl.contexts import config_file
+from fleetctl.client.contexts import config_file
 from fleetctl.outcome import Failed
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, output_option, pass_session
@@ -74,7 +74,7 @@ def certs(ctx: click.Context) -> None:
 @pass_session
 def init(session: Session, name: str, days: float, folder: str | None) -> None:
     """Make an authority. Keep its ca-key.pem secret: who has it may be anybody."""  # fmt: skip
-    from fleetctl.certs import CA_FILE, Authority
+    from fleetctl.local.certificate_authority import CA_FILE, Authority
 
     where = _authority_folder(folder)
     if (where / CA_FILE).exists():
@@ -119,7 +119,7 @@ def _issue(
     folder: str | None,
 ) -> None:
     from fleet.transport import Role
-    from fleetctl.certs import Authority, AuthorityError, write_identity
+    from fleetctl.local.certificate_authority import Authority, AuthorityError, write_identity
 
     folders = []
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fleetctl.contexts import (
+from fleetctl.client.contexts import (
     ClusterContext,
     checked_endpoint,
     checked_name,

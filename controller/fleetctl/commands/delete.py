@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from fleetctl.arguments import fleet_name
-from fleetctl.asking import agreed
+from fleetctl.cli.arguments import fleet_name
+from fleetctl.cli.confirmation import agreed
 from fleetctl.commands.fleets import fleet_json
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import say, say_json

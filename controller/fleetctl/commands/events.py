@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.arguments import fleet_name
+from fleetctl.cli.arguments import fleet_name
 from fleetctl.outcome import Unavailable, printable
 from fleetctl.output import note, say, say_json, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import fleet_argument
+from fleetctl.cli.arguments import fleet_argument
 from fleetctl.output import note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -44,7 +44,7 @@ def history(session: Session, fleet: str, host: str, limit: int, before: int | N
     happened besides.
     """  # fmt: skip
     records, following = _read(session, fleet, host, limit, before or 0)
-    from fleetctl.history_view import history_text, record_json
+    from fleetctl.views.history import history_text, record_json
 
     records.reverse()
     if session.json:

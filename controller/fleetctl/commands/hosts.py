@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import label
+from fleetctl.cli.arguments import label
+from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.commands.leaving_hosts import drain, remove
 from fleetctl.commands.lost_hosts import declare_lost, release
-from fleetctl.lazy_group import ListingGroup
 from fleetctl.output import note, number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -70,7 +70,7 @@ def list_hosts(
     answers = list(pages) if everything else [next(pages)]
     found = [one for answer in answers for one in answer.hosts]
     last = answers[-1]
-    from fleetctl.host_view import HEADERS, host_json, host_row
+    from fleetctl.views.hosts import HEADERS, host_json, host_row
 
     if session.json:
         told = [host_json(one) for one in found]
@@ -124,7 +124,7 @@ def show_host(session: Session, host: str) -> None:
     """Show one host: its facts, its capacity, what it runs and what troubles it."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.host_view import detail_json, detail_text
+    from fleetctl.views.hosts import detail_json, detail_text
 
     answer = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
     if session.json:
@@ -154,7 +154,7 @@ def uncordon(session: Session, host: str) -> None:
 def _set_cordon(session: Session, host: str, *, cordoned: bool) -> None:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.host_view import host_json
+    from fleetctl.views.hosts import host_json
 
     request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
     answer = connection.change(lambda stub: stub.SetCordon, request, again=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import ImageId, byte_count, digest, image_name, whole_image_name
-from fleetctl.asking import agreed
-from fleetctl.lazy_group import ListingGroup
+from fleetctl.cli.arguments import ImageId, byte_count, digest, image_name, whole_image_name
+from fleetctl.cli.confirmation import agreed
+from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -41,7 +41,7 @@ def images() -> None:
 @pass_session
 def list_images(session: Session, host: str) -> None:
     """List the golden images of all live hosts, or of one."""
-    from fleetctl.images_view import list_json, list_text
+    from fleetctl.views.images import list_json, list_text
 
     answered = _answered(session, host)
     if session.json:
@@ -57,7 +57,7 @@ def list_images(session: Session, host: str) -> None:
 @pass_session
 def show_image(session: Session, image: ImageId, host: str) -> None:
     """Show one golden image wherever it is: its digest, its source, what it takes."""
-    from fleetctl.images_view import list_json, only, show_text
+    from fleetctl.views.images import list_json, only, show_text
 
     answered = only(image, _answered(session, host))
     if not any(one.images.images for one in answered):
@@ -78,7 +78,7 @@ def df(session: Session, host: str) -> None:
     Referenced is what they show, unique what would be freed with them; the difference is shared
     with others. A pool that is 80 % full is warned of.
     """
-    from fleetctl.images_view import df_json, df_text, full_pools
+    from fleetctl.views.images import df_json, df_text, full_pools
 
     answered = _answered(session, host)
     if session.json:
@@ -122,7 +122,7 @@ def import_image(
     """  # fmt: skip
     connection = session.cluster
     from fleet.v1 import cluster_pb2, types_pb2
-    from fleetctl.images_view import imported_json, imported_text
+    from fleetctl.views.images import imported_json, imported_text
 
     image = image.with_snapshot(DEFAULT_SNAPSHOT)
     request = cluster_pb2.HostImportImageRequest(
@@ -165,7 +165,7 @@ def _answered(session: Session, host: str) -> list[cluster.HostImages]:
     """What hosts have answered; those that have not are named. Raises Trouble when none has."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.images_view import unanswered
+    from fleetctl.views.images import unanswered
 
     request = cluster_pb2.ListClusterImagesRequest(host=host)
     answer = connection.call(lambda stub: stub.ListImages, request)
@@ -180,7 +180,7 @@ def _answered(session: Session, host: str) -> list[cluster.HostImages]:
 
 def _last(told: Iterable[agent.ImportImageProgress], session: Session) -> agent.ImageOnHost:
     """Shows how far the import is until it is done. Raises Trouble."""
-    from fleetctl.import_progress import showing
+    from fleetctl.terminal.import_progress import showing
 
     with showing(on_stderr=session.json) as shown:
         for one in told:

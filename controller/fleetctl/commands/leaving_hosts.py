@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.asking import confirm, must_ask, plan_option, yes_option
+from fleetctl.cli.confirmation import confirm, must_ask, plan_option, yes_option
 from fleetctl.outcome import ExitCode, Misuse, NotConverged
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -85,7 +85,7 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
         _confirm_removal(session, host, force)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.leaving_view import removed_json, removed_text
+    from fleetctl.views.drains import removed_json, removed_text
 
     request = cluster_pb2.RemoveHostRequest(host=host, force=force)
     answer = connection.change(lambda stub: stub.RemoveHost, request)
@@ -98,7 +98,7 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
 def _confirm_drain(session: Session, host: str, force: bool) -> None:
     """Raises Failed for a no, and where there is no such host."""
     must_ask("drain")
-    from fleetctl.leaving_view import drain_question
+    from fleetctl.views.drains import drain_question
 
     plans = list(session.cluster.follow(lambda stub: stub.Drain, _plan_request(host, force)))
     confirm("drain", drain_question(host, plans[-1]), f"{host} is not drained")
@@ -138,8 +138,8 @@ def _watch(
     session: Session, host: str, request: cluster.DrainRequest, timeout: float
 ) -> cluster.DrainProgress | None:
     """The last that was heard within the time; None when it was interrupted before anything."""
-    from fleetctl.leaving_view import drain_line
-    from fleetctl.progress_line import progress_line
+    from fleetctl.terminal.progress_line import progress_line
+    from fleetctl.views.drains import drain_line
 
     deadline = time.monotonic() + timeout
     last: cluster.DrainProgress | None = None
@@ -158,7 +158,7 @@ def _watch(
 def _tell(
     session: Session, host: str, last: cluster.DrainProgress | None, cancel: bool, no_wait: bool
 ) -> int:
-    from fleetctl.leaving_view import drain_json, drain_line, drained_text
+    from fleetctl.views.drains import drain_json, drain_line, drained_text
 
     if last is None:
         raise NotConverged(
@@ -190,7 +190,7 @@ def _outcome(last: cluster.DrainProgress, cancel: bool, no_wait: bool) -> str:
 
 
 def _show_plan(session: Session, host: str, force: bool) -> None:
-    from fleetctl.leaving_view import drain_json, drain_plan_text
+    from fleetctl.views.drains import drain_json, drain_plan_text
 
     for plan in session.cluster.follow(lambda stub: stub.Drain, _plan_request(host, force)):
         if session.json:
@@ -201,8 +201,8 @@ def _show_plan(session: Session, host: str, force: bool) -> None:
 
 def _show_removal(session: Session, host: str, force: bool) -> None:
     from fleet.v1 import cluster_pb2
-    from fleetctl.host_view import detail_json, detail_text
-    from fleetctl.leaving_view import removal_plan_text
+    from fleetctl.views.drains import removal_plan_text
+    from fleetctl.views.hosts import detail_json, detail_text
 
     request = cluster_pb2.GetHostRequest(id=host)
     answer = session.cluster.call(lambda stub: stub.GetHost, request)

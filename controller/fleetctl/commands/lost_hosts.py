@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.asking import agreed
+from fleetctl.cli.confirmation import agreed
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -42,7 +42,7 @@ def declare_lost(
         _confirm(names)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.loss_view import declared_text, hosts_json
+    from fleetctl.views.loss import declared_text, hosts_json
 
     request = cluster_pb2.DeclareLostRequest(hosts=names, undo=undo)
     answer = connection.change(lambda stub: stub.DeclareLost, request, again=True)
@@ -61,9 +61,9 @@ def _confirm(names: tuple[str, ...]) -> None:
 
 
 def _show_plan(session: Session, names: tuple[str, ...]) -> None:
-    from fleetctl.host_view import HEADERS, host_row
-    from fleetctl.loss_view import hosts_json, undeclarable_text
     from fleetctl.output import table
+    from fleetctl.views.hosts import HEADERS, host_row
+    from fleetctl.views.loss import hosts_json, undeclarable_text
 
     found = _summaries(session, names)
     if session.json:
@@ -100,7 +100,7 @@ def release(session: Session, host: str) -> None:
     """Let a host out of quarantine: it takes VMs again."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.host_view import host_json
+    from fleetctl.views.hosts import host_json
 
     request = cluster_pb2.ReleaseQuarantineRequest(host=host)
     answer = connection.change(lambda stub: stub.ReleaseQuarantine, request, again=True)

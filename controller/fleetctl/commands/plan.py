@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fleetctl.arguments import fleet_argument, total_option
+from fleetctl.cli.arguments import fleet_argument, total_option
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -27,7 +27,7 @@ def show_plan(session: Session, fleet: str, total: int, partial: bool) -> None:
     """Asks for the plan and prints it. Raises Trouble."""
     cluster = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.plan_view import plan_json, plan_text
+    from fleetctl.views.plan import plan_json, plan_text
 
     request = cluster_pb2.ScaleRequest(fleet=fleet, total=total, plan_only=True, partial=partial)
     answer = cluster.call(lambda stub: stub.Scale, request, cluster.change_timeout)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import fleet_name
-from fleetctl.arguments import total as total_of
-from fleetctl.asking import agreed
+from fleetctl.cli.arguments import fleet_name
+from fleetctl.cli.arguments import total as total_of
+from fleetctl.cli.confirmation import agreed
 from fleetctl.outcome import ExitCode, Failed, Misuse
 from fleetctl.output import doing, note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -100,7 +100,7 @@ def _asked(session: Session, request: cluster.RecoverRequest) -> cluster.Recover
 
 
 def _show(session: Session, plan: cluster.RecoverResponse, adopt: bool) -> None:
-    from fleetctl.recover_view import plan_text, recover_json
+    from fleetctl.views.recovery import plan_text, recover_json
 
     if session.json:
         say_json(recover_json(plan))
@@ -109,7 +109,7 @@ def _show(session: Session, plan: cluster.RecoverResponse, adopt: bool) -> None:
 
 
 def _confirm(plan: cluster.RecoverResponse, adopt: bool) -> None:
-    from fleetctl.recover_view import plan_text
+    from fleetctl.views.recovery import plan_text
 
     if not sys.stdin.isatty():
         raise Misuse("recover asks first, and there is no terminal to ask at: give --yes")
@@ -119,7 +119,7 @@ def _confirm(plan: cluster.RecoverResponse, adopt: bool) -> None:
 
 
 def _tell(session: Session, done: cluster.RecoverResponse) -> None:
-    from fleetctl.recover_view import recover_json
+    from fleetctl.views.recovery import recover_json
 
     if session.json:
         say_json(recover_json(done))

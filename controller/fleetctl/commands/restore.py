@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.asking import agreed
+from fleetctl.cli.confirmation import agreed
 from fleetctl.outcome import ExitCode, Failed, Misuse
 from fleetctl.output import doing, note, say, say_json
 from fleetctl.session import Session, output_option, pass_session
 
 if TYPE_CHECKING:
-    from fleetctl.etcd_member import EtcdMember
+    from fleetctl.local.etcd_member import EtcdMember
 
 SETTINGS = Path("/etc/default/etcd")
 
@@ -60,8 +60,8 @@ def restore(
     nothing: VMs go on as they are. 'fleetctl status' says so, and 'fleetctl recover --plan' what
     to do next.
     """  # fmt: skip
-    from fleetctl import etcd_member
-    from fleetctl.snapshot_file import check
+    from fleetctl.local import etcd_member
+    from fleetctl.local.snapshot_file import check
 
     given = {
         "data_dir": data_dir,
@@ -91,7 +91,7 @@ def restore(
 
 
 def _settings(path: Path) -> dict[str, str]:
-    from fleetctl.etcd_member import settings_in
+    from fleetctl.local.etcd_member import settings_in
 
     try:
         return settings_in(path.read_text())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import fleet_argument
-from fleetctl.asking import confirm, plan_option, yes_option
+from fleetctl.cli.arguments import fleet_argument
+from fleetctl.cli.confirmation import confirm, plan_option, yes_option
 from fleetctl.outcome import ExitCode, Failed, NotConverged
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -154,7 +154,7 @@ def _ask(session: Session, request: cluster.RolloutRequest) -> cluster.RolloutSt
 
 
 def _tell(session: Session, shown: cluster.RolloutStatus) -> None:
-    from fleetctl.rollout_view import rollout_json, rollout_text
+    from fleetctl.views.rollouts import rollout_json, rollout_text
 
     if session.json:
         say_json(rollout_json(shown))
@@ -170,7 +170,7 @@ def _begin(
     no_wait: bool,
     command: str,
 ) -> int:
-    from fleetctl.rollout_view import rollout_json, rollout_plan_text
+    from fleetctl.views.rollouts import rollout_json, rollout_plan_text
 
     if plan_only or not yes:
         request.plan_only = True
@@ -192,8 +192,8 @@ def _begin(
 def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
     """Until it runs no more. Raises Trouble unless it is done."""
     from fleet.v1 import cluster_pb2
-    from fleetctl.progress_line import progress_line
-    from fleetctl.rollout_view import rollout_text
+    from fleetctl.terminal.progress_line import progress_line
+    from fleetctl.views.rollouts import rollout_text
 
     request = cluster_pb2.WatchStatusRequest(fleet=shown.fleet, interval_ms=_INTERVAL_MS)
     interrupted = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.arguments import fleet_argument, total_option
+from fleetctl.cli.arguments import fleet_argument, total_option
 from fleetctl.commands.plan import show_plan
 from fleetctl.outcome import ExitCode, Failed, NotConverged, Trouble
 from fleetctl.output import counted, doing, duration, number, say, say_json
@@ -15,7 +15,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.follow import Waiting
+    from fleetctl.client.follow import Waiting
 
 DEFAULT_TIMEOUT = 600.0
 
@@ -108,7 +108,7 @@ def _tell_accepted(session: Session, accepted: cluster.ScaleResponse) -> None:
 
 
 def _begin(accepted: cluster.ScaleResponse, partial: bool, started: float) -> Waiting:
-    from fleetctl.follow import Waiting
+    from fleetctl.client.follow import Waiting
     from fleetctl.progress import Goal, Progress
 
     plan = accepted.plan
@@ -117,12 +117,12 @@ def _begin(accepted: cluster.ScaleResponse, partial: bool, started: float) -> Wa
 
 
 def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
-    from fleetctl.follow import Unseen, wait
+    from fleetctl.client.follow import Unseen, wait
 
     if session.json:
         wait(session.cluster, waiting, timeout, Unseen())
         return
-    from fleetctl.viewers import watching
+    from fleetctl.terminal.viewers import watching
 
     with watching(waiting.goal.total) as viewer:
         wait(session.cluster, waiting, timeout, viewer)
@@ -161,7 +161,7 @@ def _done(waiting: Waiting, elapsed: float) -> str:
 
 
 def _accepted(accepted: cluster.ScaleResponse) -> dict[str, Any]:
-    from fleetctl.plan_view import plan_json
+    from fleetctl.views.plan import plan_json
 
     told = plan_json(accepted)
     told.pop("token")
@@ -171,7 +171,7 @@ def _accepted(accepted: cluster.ScaleResponse) -> dict[str, Any]:
 def _result(
     accepted: cluster.ScaleResponse, waiting: Waiting, elapsed: float, ending: Trouble | None
 ) -> dict[str, Any]:
-    from fleetctl.status_view import fleet_json, hosts_json
+    from fleetctl.views.status import fleet_json, hosts_json
 
     response, status = waiting.response, waiting.status
     outcomes = {Failed: "superseded", NotConverged: "not_converged"}

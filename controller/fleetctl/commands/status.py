@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fleetctl.arguments import fleet_argument
+from fleetctl.cli.arguments import fleet_argument
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -17,7 +17,7 @@ def status(session: Session, fleet: str) -> None:
     """Show how fleets stand: VMs by state, hosts by health, problems by kind."""
     cluster = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.status_view import status_json, status_text
+    from fleetctl.views.status import status_json, status_text
 
     answer = cluster.call(lambda stub: stub.Status, cluster_pb2.StatusRequest(fleet=fleet))
     if session.json:

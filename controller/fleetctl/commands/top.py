@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.arguments import fleet_name
+from fleetctl.cli.arguments import fleet_name
 from fleetctl.outcome import Failed, Misuse, Trouble, Unavailable
 from fleetctl.output import doing, note, say, say_json, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.follow import Reachability
+    from fleetctl.client.follow import Reachability
 
 ORDERS = ("cpu", "memory", "network", "block", "name")
 MAX_ROWS = 1000
@@ -72,7 +72,7 @@ def top(
         host, fleet = _resolved(session, target, host, fleet)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.top_view import order_value
+    from fleetctl.views.top import order_value
 
     request = cluster_pb2.ClusterTopRequest(
         host=host,
@@ -145,7 +145,7 @@ def _samples(
 
 
 def _live(connection: Any, request: cluster.ClusterTopRequest) -> None:
-    from fleetctl.live_top import LiveTop
+    from fleetctl.terminal.live_top import LiveTop
 
     shown = LiveTop()
     request.limit = request.limit or min(shown.rows, MAX_ROWS)
@@ -160,7 +160,7 @@ def _lines(session: Session, request: cluster.ClusterTopRequest) -> None:
 
 
 def _tell(session: Session, sample: cluster.ClusterTopSample, *, one_of_many: bool) -> None:
-    from fleetctl.top_view import top_json, top_text
+    from fleetctl.views.top import top_json, top_text
 
     if not session.json:
         say(top_text(sample) + ("\n" if one_of_many else ""))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import fleet_argument, index_ranges, indices
-from fleetctl.asking import confirm, plan_option, yes_option
+from fleetctl.cli.arguments import fleet_argument, index_ranges, indices
+from fleetctl.cli.confirmation import confirm, plan_option, yes_option
 from fleetctl.outcome import Misuse
 from fleetctl.output import STATES, counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -70,7 +70,7 @@ def _control(
     session: Session, action: str, meant: _Meant, plan_only: bool, token: str, yes: bool
 ) -> None:
     connection = session.cluster
-    from fleetctl.control_view import control_json, control_text, nothing_text
+    from fleetctl.views.control import control_json, control_text, nothing_text
 
     request = _request(action, meant)
     if plan_only or not yes:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import fleet_option, index_ranges, indices
-from fleetctl.arguments import vm as vm_named
+from fleetctl.cli.arguments import fleet_option, index_ranges, indices
+from fleetctl.cli.arguments import vm as vm_named
+from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.commands.vm_control import COMMANDS
-from fleetctl.lazy_group import ListingGroup
 from fleetctl.outcome import Misuse
 from fleetctl.output import STATES, note, number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
@@ -104,7 +104,7 @@ def _pages(
 
 def _tell_table(pages: Iterator[cluster.ListVmsResponse]) -> None:
     """Page by page: a million rows are on the screen before the last one is asked for."""
-    from fleetctl.vm_view import HEADERS, fleet_of, vm_row
+    from fleetctl.views.vms import HEADERS, fleet_of, vm_row
 
     shown = 0
     for answer in pages:
@@ -125,7 +125,7 @@ def _tell_table(pages: Iterator[cluster.ListVmsResponse]) -> None:
 
 def _tell_json(pages: Iterator[cluster.ListVmsResponse]) -> None:
     """One object, written row by row: it may have a million."""
-    from fleetctl.vm_view import fleet_of, vm_json
+    from fleetctl.views.vms import fleet_of, vm_json
 
     before = ""  # what stands before the next row
     for answer in pages:
@@ -151,7 +151,7 @@ def show_vm(session: Session, vm: str, fleet: str) -> None:
     named, index = _vm(vm, fleet)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.vm_view import detail_json, detail_text
+    from fleetctl.views.vms import detail_json, detail_text
 
     request = cluster_pb2.GetVmRequest(fleet=named, index=index)
     answer = connection.call(lambda stub: stub.GetVm, request)

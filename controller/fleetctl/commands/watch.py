@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.arguments import fleet_argument
+from fleetctl.cli.arguments import fleet_argument
 from fleetctl.output import note, number, say, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -37,8 +37,8 @@ def watch(session: Session, fleet: str) -> None:
 
 def _live(session: Session, fleet: str) -> None:
     connection = session.cluster
-    from fleetctl.follow import statuses
-    from fleetctl.live import LiveStatus
+    from fleetctl.client.follow import statuses
+    from fleetctl.terminal.live_status import LiveStatus
 
     shown = LiveStatus()
     with shown.live:
@@ -48,8 +48,8 @@ def _live(session: Session, fleet: str) -> None:
 
 def _lines(session: Session, fleet: str) -> None:
     connection = session.cluster
-    from fleetctl.follow import statuses
-    from fleetctl.status_view import status_json
+    from fleetctl.client.follow import statuses
+    from fleetctl.views.status import status_json
 
     last = ""
     for response in statuses(connection, fleet, math.inf, _Notes()):
@@ -71,7 +71,7 @@ class _Notes:
 
 
 def line_of(response: cluster.StatusResponse) -> str:
-    from fleetctl.status_view import states_of, verdict
+    from fleetctl.views.status import states_of, verdict
 
     parts = []
     for status in response.fleets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from fleetctl.contexts import ClusterContext, config_file, editing, load
+from fleetctl.client.contexts import ClusterContext, config_file, editing, load
 from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.identities import Identities
 from fleetctl.sandbox.record import Record

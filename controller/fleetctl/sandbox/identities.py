@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.transport import Identity, Role
-from fleetctl.certs import (
+from fleetctl.local.certificate_authority import (
     CA_FILE,
     CERT_FILE,
     KEY_FILE,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from fleetctl.connection import Cluster
+from fleetctl.client.cluster import Cluster
 from fleetctl.output import counted, number
 from fleetctl.sandbox.context import context_of, current_context, select, withdraw
 from fleetctl.sandbox.errors import SandboxConflictError, SandboxError, SandboxLateError

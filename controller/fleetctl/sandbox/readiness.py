@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.connection import Cluster
+from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Unavailable
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.identities import files_of

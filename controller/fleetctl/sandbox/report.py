@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from fleetctl.connection import Cluster
-from fleetctl.contexts import ClusterContext
+from fleetctl.client.cluster import Cluster
+from fleetctl.client.contexts import ClusterContext
 from fleetctl.output import table
 from fleetctl.sandbox.context import DEFAULT_NAME, context_name
 from fleetctl.sandbox.errors import SandboxError

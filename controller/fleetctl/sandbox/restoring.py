@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from fleetctl import etcd_member
+from fleetctl.local import etcd_member
+from fleetctl.local.snapshot_file import check
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.lifecycle import up
@@ -13,7 +14,6 @@ from fleetctl.sandbox.machine import LOOPBACK
 from fleetctl.sandbox.process import find, stop
 from fleetctl.sandbox.progress import Progress
 from fleetctl.sandbox.record import EtcdMember, Record, Settings
-from fleetctl.snapshot_file import check
 
 
 def restore(folder: Folder, file: Path, progress: Progress) -> None:

@@ -1,0 +1,47 @@
+"""How an agent reaches the controllers: the port, and gRPC behind it."""
+
+from __future__ import annotations
+
+import grpc
+
+from fleet.transport import (
+    CONTROLLER_NAME,
+    Identity,
+    channel_options,
+    detail_of,
+)
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import cluster_pb2_grpc as cluster_grpc
+from fleet.v1 import types_pb2 as types
+from fleet_agent.controllers.announcer import AnnounceRefused, ControllerUnreachable, NotLeader
+
+UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class GrpcControllerClient:
+    """A channel for each call: a host that is watched holds one connection only."""
+
+    def __init__(self, identity: Identity, deadline: float = 10.0) -> None:
+        self._credentials = identity.for_channel()
+        self._deadline = deadline
+
+    async def announce(self, endpoint: str, address: str, facts: types.HostFacts) -> float:
+        options = channel_options(CONTROLLER_NAME)
+        async with grpc.aio.secure_channel(endpoint, self._credentials, options) as channel:
+            stub = cluster_grpc.ClusterServiceStub(channel)
+            request = cluster.AnnounceRequest(address=address, facts=facts)
+            try:
+                answer = await stub.Announce(request, timeout=self._deadline)
+            except grpc.aio.AioRpcError as error:
+                raise _translated(endpoint, error) from error
+        return float(answer.announce_again_seconds)
+
+
+def _translated(endpoint: str, error: grpc.aio.AioRpcError) -> Exception:
+    detail = detail_of(error)
+    if detail.reason == "NOT_LEADER":
+        return NotLeader(detail.metadata.get("leader_address", ""))
+    message = f"controller {endpoint}: {error.details() or error.code().name}"
+    if error.code() in UNREACHABLE:
+        return ControllerUnreachable(message)
+    return AnnounceRefused(message)

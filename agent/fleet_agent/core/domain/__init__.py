@@ -1,0 +1,1 @@
+"""A domain's definition and the mark that says whose it is."""

@@ -1,0 +1,211 @@
+"""The agent's settings: a TOML file, then flags, read once.
+
+Endpoints and a certificate are enough; everything else has a default. The file, whole:
+
+    identity = "/etc/megafleet/identity"    # folder with ca.pem, cert.pem, key.pem
+    endpoints = ["controller-1:7440"]
+    listen = "0.0.0.0:7441"
+    advertise = ""                           # empty: this host's address towards the controllers
+    ledger = "/var/lib/megafleet/ledger"
+    guests = 250
+    labels = { rack = "r01" }
+    [hypervisor]
+    uri = "xen:///system"
+    start_threads = 4
+    console_log_bytes = 1048576             # kept of each guest's console; 0: all
+    [storage]
+    kind = "zfs"                             # or reflink
+    parent = "tank"                          # a dataset, or a folder
+    threads = 16
+    [timing]                                 # seconds
+    audit = 60.0
+    call = 60.0
+    per_vm = 5.0
+    batch_size = 256
+    reboot_grace = 300.0                     # until fleets with on_loss: wait start unasked
+    [log]
+    level = "info"
+    json = true                              # absent: JSON unless stderr is a terminal
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from fleet_agent.daemon.logs import LEVELS
+
+DEFAULT_FILE = Path("/etc/megafleet/agent.toml")
+MIN_LOG_BYTES = 64 * 1024
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+LogBytes = Annotated[int, msgspec.Meta(ge=0, le=1024**4)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+
+
+class BadSettings(ValueError):
+    """One sentence: the file or flag, the key, and what is allowed."""
+
+
+class Hypervisor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """libvirt."""
+
+    uri: str = "xen:///system"
+    start_threads: Count = 4
+    console_log: str = ""  # a path with {name}; empty: the driver's default
+    console_log_bytes: LogBytes = 1024 * 1024
+
+
+class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`parent` is a dataset for zfs, a folder for reflink. `hold_udev`: whether udev's queue is
+    held while zfs clones many."""
+
+    kind: Literal["zfs", "reflink"] = "zfs"
+    parent: str = "tank"
+    threads: Count = 16
+    hold_udev: bool = True
+
+
+class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds, and VMs in a batch. A driver call may take `call` and `per_vm` for each VM."""
+
+    audit: Positive = 60.0
+    call: Positive = 60.0
+    per_vm: Positive = 5.0
+    batch_size: Count = 256
+    reboot_grace: Positive = 300.0
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    json: bool | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it, as in the file."""
+
+    identity: str = "/etc/megafleet/identity"
+    endpoints: tuple[str, ...] = ()
+    listen: str = "0.0.0.0:7441"
+    advertise: str = ""
+    ledger: str = "/var/lib/megafleet/ledger"
+    guests: Count = 250
+    labels: dict[str, str] = {}
+    hypervisor: Hypervisor = Hypervisor()
+    storage: Storage = Storage()
+    timing: Timing = Timing()
+    log: Log = Log()
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="fleet-agent",
+        description="Makes this dom0's assignment true, and keeps it so.",
+        epilog=f"Flags win over the file. Without --config, {DEFAULT_FILE} is read if it is there.",
+    )
+    add = made.add_argument
+    add("--config", type=Path, metavar="FILE", help="TOML")
+    add("--identity", metavar="FOLDER", help="with ca.pem, cert.pem and key.pem")
+    add("--endpoints", metavar="HOST:PORT,...", help="the controllers")
+    add("--listen", metavar="HOST:PORT")
+    add("--advertise", metavar="HOST:PORT", help="where controllers reach this host")
+    add("--ledger", metavar="FILE")
+    add("--guests", type=int, metavar="N", help="VMs this host takes at most")
+    add("--label", action="append", default=[], metavar="KEY=VALUE")
+    add("--hypervisor", metavar="URI", help="of libvirt")
+    add("--storage", metavar="KIND:PARENT", help="zfs:DATASET or reflink:FOLDER")
+    add("--audit", type=float, metavar="SECONDS")
+    add("--batch-size", type=int, metavar="VMS")
+    add("--log-level", choices=LEVELS)
+    add("--log-json", action="store_true", default=None)
+    return made
+
+
+def load(arguments: Sequence[str] | None = None) -> Settings:
+    """From the file and the flags. Raises BadSettings; wrong flags end the process."""
+    options = parser().parse_args(arguments)
+    tree = _read(options.config)
+    _merge(tree, options)
+    try:
+        settings = msgspec.convert(tree, Settings)
+    except msgspec.ValidationError as error:
+        where = options.config or DEFAULT_FILE
+        raise BadSettings(f"{where}, with the flags given: {error}") from error
+    _check(settings)
+    return settings
+
+
+def _read(path: Path | None) -> dict[str, object]:
+    if path is None and not DEFAULT_FILE.exists():
+        return {}
+    path = path or DEFAULT_FILE
+    try:
+        data = path.read_bytes()
+        msgspec.toml.decode(data, type=Settings)
+        return msgspec.toml.decode(data, type=dict[str, object])
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be read: {error.strerror}") from error
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise BadSettings(f"{path}: {error}") from error
+
+
+# Flags, and where each belongs in the tree.
+_PLACES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("identity", ("identity",)),
+    ("listen", ("listen",)),
+    ("advertise", ("advertise",)),
+    ("ledger", ("ledger",)),
+    ("guests", ("guests",)),
+    ("hypervisor", ("hypervisor", "uri")),
+    ("audit", ("timing", "audit")),
+    ("batch_size", ("timing", "batch_size")),
+    ("log_level", ("log", "level")),
+    ("log_json", ("log", "json")),
+)
+
+
+def _merge(tree: dict[str, object], options: argparse.Namespace) -> None:
+    for flag, place in _PLACES:
+        value = getattr(options, flag)
+        if value is not None:
+            _put(tree, place, value)
+    if options.endpoints is not None:
+        tree["endpoints"] = options.endpoints.split(",")
+    if options.storage is not None:
+        kind, colon, parent = options.storage.partition(":")
+        if not colon:
+            raise BadSettings(f"--storage {options.storage!r} is not KIND:PARENT")
+        _put(tree, ("storage", "kind"), kind)
+        _put(tree, ("storage", "parent"), parent)
+    for label in options.label:
+        key, equals, value = label.partition("=")
+        if not equals or not key:
+            raise BadSettings(f"--label {label!r} is not KEY=VALUE")
+        _put(tree, ("labels", key), value)
+
+
+def _put(tree: dict[str, object], place: tuple[str, ...], value: object) -> None:
+    for name in place[:-1]:
+        branch = tree.setdefault(name, {})
+        assert isinstance(branch, dict)
+        tree = branch
+    tree[place[-1]] = value
+
+
+def _check(settings: Settings) -> None:
+    if not settings.endpoints:
+        raise BadSettings("no controllers: set endpoints in the file, or --endpoints HOST:PORT,...")
+    addresses = [settings.listen, *settings.endpoints]
+    for address in [*addresses, settings.advertise] if settings.advertise else addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise BadSettings(f"{address!r} is not HOST:PORT")
+    if 0 < settings.hypervisor.console_log_bytes < MIN_LOG_BYTES:
+        raise BadSettings(
+            f"hypervisor.console_log_bytes is 0 or at least {MIN_LOG_BYTES}: less would not hold "
+            "a failed guest's last lines"
+        )

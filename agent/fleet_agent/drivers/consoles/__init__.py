@@ -1,0 +1,1 @@
+"""What following a console takes, whatever the hypervisor: log files, terminals, one follower."""

@@ -1,0 +1,1 @@
+"""What importing an image takes, whatever keeps it: jobs, content and digests, tools."""

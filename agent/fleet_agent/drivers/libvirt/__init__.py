@@ -1,0 +1,1 @@
+"""Domains through libvirt: acts, listing, events, readiness, consoles, samples."""

@@ -1,0 +1,322 @@
+"""The acts on one domain: define, start, remember that it is ready, stop, undefine.
+
+Blocking; each may run in any thread. Each looks first and acts only on a domain that carries
+this very kin's mark; errors of libvirt become Refused here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lxml import etree
+
+from fleet.identity import Fleet
+from fleet_agent.core.domain.domain_mark import (
+    READY_NAMESPACE,
+    START_NAMESPACE,
+    ReadySeen,
+    parse_mark,
+    parse_ready,
+    parse_restart,
+    parsed,
+    ready_xml,
+    start_xml,
+)
+from fleet_agent.core.domain.domain_xml import Flavour, differences, domain_xml
+from fleet_agent.core.model import Batch
+from fleet_agent.drivers.libvirt.binding import Connection, Domain, code_of, message_of
+from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.console_tail import ConsoleTail, discard, last_lines, set_aside
+from fleet_agent.drivers.libvirt.events import Lifecycle
+from fleet_agent.drivers.libvirt.reasons import (
+    log_since,
+    log_size,
+    start_failure,
+    xenconsoled_full,
+)
+from fleet_agent.drivers.ports.lanes import Refused
+from fleet_agent.drivers.ports.vms import DriverError
+
+INACTIVE = -1  # what virDomain.ID() answers for a domain that is not active
+
+
+@dataclass(frozen=True, slots=True)
+class HostPaths:
+    """Files of the host: a guest's console log ("{name}" stands for the domain's name), the log
+    of libvirt's Xen driver, and the id of this boot of the host."""
+
+    console_log: str
+    driver_log: Path
+    boot_id: str
+
+    def console(self, name: str) -> Path:
+        return Path(self.console_log.replace("{name}", name))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A domain as it was a moment ago, and its XML."""
+
+    domain: Domain
+    xml: etree._Element
+
+    def is_of(self, batch: Batch, index: int) -> bool:
+        marked = parse_mark(self.xml)
+        return marked is not None and marked.is_of(batch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of a domain: its id, whether it was seen ready, and the last readiness of any."""
+
+    domain_id: int
+    ready: bool
+    last_ready: ReadySeen | None
+
+
+class Domains:
+    """Acts by name on the domains of one libvirt."""
+
+    def __init__(self, link: Link, flavour: Flavour, host: HostPaths) -> None:
+        self._link = link
+        self._flavour = flavour
+        self._host = host
+
+    def define(self, batch: Batch, disk_path: Callable[[Fleet, int], str], index: int) -> None:
+        """Define, read back, compare. What libvirt changed is undefined again."""
+        name = batch.fleet.domain_name(index)
+        log = str(self._host.console(name))
+        try:
+            asked = domain_xml(batch, index, disk_path(batch.fleet, index), self._flavour, log)
+        except ValueError as error:
+            raise Refused("bad_spec", str(error), retry=False) from error
+        with self._acting("define", name) as connection:
+            inactive = self._link.binding.VIR_DOMAIN_XML_INACTIVE
+            found = self._look(connection, name, inactive)
+            if found is not None:
+                _check_ours(found, batch, index)
+                if not differences(asked, found.domain.XMLDesc(inactive)):
+                    return
+            domain = self._defined(connection, name, asked)
+            changes = differences(asked, domain.XMLDesc(inactive))
+            if not changes:
+                return
+            if domain.ID() == INACTIVE:
+                self._undefine(domain)
+        raise Refused(
+            "bad_spec",
+            f"libvirt changed the definition of {name}: {'; '.join(changes)}",
+            retry=False,
+        )
+
+    def start(self, batch: Batch, index: int) -> None:
+        name = batch.fleet.domain_name(index)
+        with self._acting("start", name) as connection:
+            found = self._look(connection, name)
+            if found is None:
+                raise Refused("not_defined", f"{name} is not defined in libvirt")
+            _check_ours(found, batch, index)
+            if found.domain.ID() != INACTIVE:
+                return
+            if parse_ready(found.xml) is not None:
+                self._forget_ready(found.domain)
+            restart = batch.restart_of(index)
+            if restart != parse_restart(found.xml):
+                self._set_restart(found.domain, restart)
+            if batch.spec.readiness.console_pattern:
+                self._set_console_aside(name)
+            size = log_size(self._host.driver_log)
+            self._link.expected.expect(name, Lifecycle.STARTED)
+            try:
+                found.domain.createWithFlags(0)
+            except self._link.binding.libvirtError as error:
+                if found.domain.isActive():
+                    return
+                self._link.expected.withdraw(name, Lifecycle.STARTED)
+                log = log_since(self._host.driver_log, size)
+                kind, reason = start_failure(message_of(error), log)
+                if kind == "console" and (full := xenconsoled_full()):
+                    reason = f"{reason} ({full})"
+                missing = self._missing_file(batch)
+                if missing:
+                    kind, reason = "kernel", missing
+                raise Refused(kind, f"cannot start {name}: {reason}") from error
+
+    def life(self, batch: Batch, index: int) -> Life:
+        """The life that the domain now has.
+
+        Raises Refused ("died") when the domain is not active, or not this kin's.
+        """
+        name = batch.fleet.domain_name(index)
+        with self._acting("look at", name) as connection:
+            found = self._living(connection, batch, index)
+            seen, domain_id = parse_ready(found.xml), found.domain.ID()
+            return Life(domain_id, is_life(seen, self._host.boot_id, domain_id), seen)
+
+    def remember_ready(self, batch: Batch, tails: dict[int, ConsoleTail], index: int) -> None:
+        """Write the readiness with the domain, live and for its next life."""
+        name = batch.fleet.domain_name(index)
+        with self._acting("mark as ready", name) as connection:
+            found = self._living(connection, batch, index)
+            domain_id = found.domain.ID()
+            if is_life(parse_ready(found.xml), self._host.boot_id, domain_id):
+                return
+            tail = tails.get(index)
+            inode, read = (tail.inode, tail.read) if tail else (0, 0)
+            seen = ReadySeen(self._host.boot_id, domain_id, inode, read)
+            self._set_ready(found.domain, ready_xml(seen), live=True)
+
+    def stop(self, batch: Batch, index: int) -> None:
+        name = batch.fleet.domain_name(index)
+        with self._acting("stop", name) as connection:
+            found = self._look(connection, name)
+            if found is not None and found.is_of(batch, index):
+                self._stop(found.domain)
+
+    def undefine(self, batch: Batch, index: int) -> None:
+        name = batch.fleet.domain_name(index)
+        with self._acting("undefine", name) as connection:
+            found = self._look(connection, name)
+            if found is not None and found.is_of(batch, index):
+                self._stop(found.domain)
+                self._undefine(found.domain)
+                discard(self._host.console(name))
+
+    def active_names(self) -> frozenset[str]:
+        """The names of all active domains. Raises DriverError."""
+        flags = self._link.binding.VIR_CONNECT_LIST_DOMAINS_ACTIVE
+        try:
+            with self._link.talk() as connection:
+                return frozenset(domain.name() for domain in connection.listAllDomains(flags))
+        except self._link.binding.libvirtError as error:
+            raise DriverError(f"cannot list the active domains: {message_of(error)}") from error
+
+    def console(self, batch: Batch, index: int) -> Path:
+        return self._host.console(batch.fleet.domain_name(index))
+
+    @contextlib.contextmanager
+    def _acting(self, verb: str, name: str) -> Iterator[Connection]:
+        try:
+            with self._link.talk() as connection:
+                yield connection
+        except self._link.binding.libvirtError as error:
+            raise Refused(
+                "hypervisor_error", f"cannot {verb} {name}: {message_of(error)}"
+            ) from error
+
+    def _look(self, connection: Connection, name: str, flags: int = 0) -> Found | None:
+        """The domain of this name, whosever it is; None when there is none, or no longer."""
+        try:
+            domain = connection.lookupByName(name)
+            return Found(domain, parsed(domain.XMLDesc(flags)))
+        except self._link.binding.libvirtError as error:
+            if code_of(error) != self._link.binding.VIR_ERR_NO_DOMAIN:
+                raise
+            return None
+
+    def _living(self, connection: Connection, batch: Batch, index: int) -> Found:
+        name = batch.fleet.domain_name(index)
+        found = self._look(connection, name)
+        if found is None or found.domain.ID() == INACTIVE or not found.is_of(batch, index):
+            end = ""
+            if batch.spec.readiness.console_pattern:
+                end = f"; {last_lines(self._host.console(name))}"
+            raise Refused("died", f"{name} is not running any more{end}")
+        return found
+
+    def _defined(self, connection: Connection, name: str, asked: str) -> Domain:
+        try:
+            return connection.defineXML(asked)
+        except self._link.binding.libvirtError as error:
+            message = message_of(error)
+            if "already" in message and "uuid" in message:
+                raise Refused(
+                    "conflict",
+                    f"a domain that is not ours has the name or the UUID of {name}: {message}",
+                    retry=False,
+                ) from error
+            raise
+
+    def _stop(self, domain: Domain) -> None:
+        if domain.ID() == INACTIVE:
+            return
+        self._link.expected.expect(domain.name(), Lifecycle.STOPPED)
+        try:
+            domain.destroy()
+        except self._link.binding.libvirtError as error:
+            self._link.expected.withdraw(domain.name(), Lifecycle.STOPPED)
+            if code_of(error) != self._link.binding.VIR_ERR_NO_DOMAIN and domain.isActive():
+                raise
+
+    def _undefine(self, domain: Domain) -> None:
+        self._link.expected.expect(domain.name(), Lifecycle.UNDEFINED)
+        try:
+            domain.undefineFlags(self._link.binding.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+        except self._link.binding.libvirtError as error:
+            self._link.expected.withdraw(domain.name(), Lifecycle.UNDEFINED)
+            if code_of(error) != self._link.binding.VIR_ERR_NO_DOMAIN:
+                raise
+
+    def _forget_ready(self, domain: Domain) -> None:
+        """Before a new life: its console's log begins anew as well."""
+        self._set_ready(domain, None, live=False)
+
+    def _set_ready(self, domain: Domain, xml: str | None, *, live: bool) -> None:
+        binding = self._link.binding
+        flags = binding.VIR_DOMAIN_AFFECT_CONFIG
+        if live:
+            flags |= binding.VIR_DOMAIN_AFFECT_LIVE
+        domain.setMetadata(
+            binding.VIR_DOMAIN_METADATA_ELEMENT, xml, "ready", READY_NAMESPACE, flags
+        )
+
+    def _set_restart(self, domain: Domain, restart: int) -> None:
+        """While it is down, so that what runs was started for no less than it says."""
+        binding = self._link.binding
+        domain.setMetadata(
+            binding.VIR_DOMAIN_METADATA_ELEMENT,
+            start_xml(restart) if restart else None,
+            "start",
+            START_NAMESPACE,
+            binding.VIR_DOMAIN_AFFECT_CONFIG,
+        )
+
+    def _set_console_aside(self, name: str) -> None:
+        log = self._host.console(name)
+        try:
+            set_aside(log)
+        except OSError as error:
+            raise Refused(
+                "hypervisor_error", f"cannot set aside {log}, {name}'s old console log: {error}"
+            ) from error
+
+    def _missing_file(self, batch: Batch) -> str:
+        """What the spec asks for and this host has not, in words. The test driver opens none."""
+        if self._flavour is Flavour.TEST:
+            return ""
+        boot = batch.spec.boot
+        for what, path in (("kernel", boot.kernel), ("initrd", boot.initrd)):
+            if path and not os.path.exists(path):
+                return f"the {what} {path} is not on this host"
+        return ""
+
+
+def is_life(seen: ReadySeen | None, boot_id: str, domain_id: int) -> bool:
+    """Whether a readiness was seen of the life that the domain now has."""
+    return seen is not None and (seen.boot_id, seen.domain_id) == (boot_id, domain_id)
+
+
+def _check_ours(found: Found, batch: Batch, index: int) -> None:
+    if found.is_of(batch, index):
+        return
+    marked = parse_mark(found.xml)
+    whose = "without our mark" if marked is None else f"of another birth ({marked.kin.birth})"
+    raise Refused(
+        "conflict",
+        f"a domain {whose} has the name {batch.fleet.domain_name(index)}; it is left alone",
+        retry=False,
+    )

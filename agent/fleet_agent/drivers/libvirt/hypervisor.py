@@ -1,0 +1,178 @@
+"""Domains through libvirt: Xen's libxl driver, QEMU/KVM, and its own test driver.
+
+One connection; blocking calls run in the driver's threads. Starts have few threads of their own,
+since libxl does most of a start under one lock and libvirtd serves at most five calls of one
+client at once; looking has its own, so that it never waits behind a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+
+from fleet.identity import Fleet
+from fleet.ranges import EMPTY
+from fleet_agent.core.domain.domain_xml import Flavour
+from fleet_agent.core.model import Batch, DomainRun, StepResult
+from fleet_agent.drivers.libvirt.connection import Connect, Link
+from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
+from fleet_agent.drivers.libvirt.listing import domain_runs, host_facts
+from fleet_agent.drivers.libvirt.marks import OurDomains
+from fleet_agent.drivers.libvirt.readiness import Patience, ReadyWatch
+from fleet_agent.drivers.ports.lanes import Act, Lanes
+from fleet_agent.drivers.ports.vms import HypervisorFacts
+
+XEN_CONSOLE_LOG = "/var/log/xen/console/guest-{name}.log"  # xenconsoled --log=guest
+XEN_DRIVER_LOG = "/var/log/libvirt/libxl/libxl-driver.log"
+
+# Seconds between two looks at the consoles awaited by one batch.
+CONSOLE_PACE = 0.25
+
+# Looking: listing, facts, and the looks at consoles.
+LOOKING_THREADS = 2
+
+
+class LibvirtHypervisor:
+    """The Hypervisor port over one libvirt URI."""
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        flavour: Flavour | None = None,
+        console_log: str = XEN_CONSOLE_LOG,
+        driver_log: str = XEN_DRIVER_LOG,
+        max_guests: int = 250,
+        start_threads: int = 4,
+        call_threads: int = 4,
+        connect: Connect | None = None,
+        boot_id: str | None = None,
+    ) -> None:
+        """`flavour` follows from the URI when not given; `connect` opens a connection in place
+        of libvirt.open; `boot_id` is the kernel's when not given. Connects when first used."""
+        self._stirs: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._closed = False
+        self._max_guests = max_guests
+        self._boot_id = boot_id or _kernel_boot_id()
+        self._link = Link(uri, connect, self._stir)
+        self.ours = OurDomains(self._link)
+        self.host_paths = HostPaths(console_log, Path(driver_log), self._boot_id)
+        self._domains = Domains(self._link, flavour or flavour_of(uri), self.host_paths)
+        self._patience = Patience()
+        self._lanes = Lanes()
+        self._starting = ThreadPoolExecutor(start_threads, "libvirt-start")
+        self._calling = ThreadPoolExecutor(call_threads, "libvirt-call")
+        self._looking = ThreadPoolExecutor(LOOKING_THREADS, "libvirt-look")
+        self._begun: asyncio.Future[tuple[DomainRun, ...]] | None = None
+
+    @property
+    def link(self) -> Link:
+        """The one connection, for whatever else speaks with this libvirt."""
+        return self._link
+
+    async def facts(self) -> HypervisorFacts:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._looking, host_facts, self._link, self._max_guests)
+
+    def begin_listing(self) -> None:
+        """List now what the next `listing` tells: while its caller lists something else."""
+        loop = asyncio.get_running_loop()
+        self._begun = loop.run_in_executor(
+            self._looking, domain_runs, self._link, self._boot_id, self.ours
+        )
+        self._begun.add_done_callback(_noted)  # nobody may come to hear of its failure
+
+    async def listing(self) -> tuple[DomainRun, ...]:
+        if self._begun is None:
+            self.begin_listing()
+        begun, self._begun = self._begun, None
+        assert begun is not None
+        return await begun
+
+    def define(
+        self, batch: Batch, disk_path: Callable[[Fleet, int], str]
+    ) -> AsyncIterator[StepResult]:
+        return self._each(self._calling, batch, partial(self._domains.define, batch, disk_path))
+
+    def start(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._each(self._starting, batch, partial(self._domains.start, batch))
+
+    async def await_ready(self, batch: Batch) -> AsyncIterator[StepResult]:
+        remember = partial(self._domains.remember_ready, batch)
+        if not batch.spec.readiness.console_pattern:
+            async with aclosing(self._each(self._calling, batch, partial(remember, {}))) as each:
+                async for result in each:
+                    yield result
+            return
+        loop = asyncio.get_running_loop()
+        watch = ReadyWatch(self._domains, batch, self._patience)
+        while True:
+            verdicts = await loop.run_in_executor(self._looking, watch.poll, loop.time())
+            if verdicts.failures:
+                yield StepResult(EMPTY, tuple(verdicts.failures))
+            name_of, act = batch.fleet.domain_name, partial(remember, watch.tails)
+            marking = self._lanes.run(self._calling, name_of, verdicts.ready, act)
+            async with aclosing(marking):
+                async for result in marking:
+                    yield result
+            if watch.done:
+                return
+            # Paces looks at files that other programs write; nothing could be awaited instead.
+            await asyncio.sleep(CONSOLE_PACE)
+
+    def stop(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._each(self._calling, batch, partial(self._domains.stop, batch))
+
+    def undefine(self, batch: Batch) -> AsyncIterator[StepResult]:
+        return self._each(self._calling, batch, partial(self._domains.undefine, batch))
+
+    async def changes(self) -> AsyncIterator[None]:
+        stirred = asyncio.Event()
+        listener = (asyncio.get_running_loop(), stirred)
+        self._stirs.add(listener)
+        try:
+            while await stirred.wait() and not self._closed:
+                stirred.clear()
+                yield None
+        finally:
+            self._stirs.discard(listener)
+
+    async def close(self) -> None:
+        """Wait for the acts that threads have begun, then let go of libvirt."""
+        self._closed = True
+        self._stir()
+        await self._lanes.idle()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._looking, self._link.close)
+        for pool in (self._starting, self._calling, self._looking):
+            pool.shutdown(wait=False)
+
+    def _each(
+        self, pool: ThreadPoolExecutor, batch: Batch, act: Act
+    ) -> AsyncGenerator[StepResult, None]:
+        return self._lanes.run(pool, batch.fleet.domain_name, batch.indices, act)
+
+    def _stir(self) -> None:
+        """Wake whoever awaits a change. From any thread."""
+        for loop, stirred in tuple(self._stirs):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(stirred.set)
+
+
+def flavour_of(uri: str) -> Flavour:
+    """The flavour of definition that a libvirt URI wants: Xen's unless it says otherwise."""
+    scheme = uri.partition(":")[0].partition("+")[0]
+    return {"qemu": Flavour.KVM, "test": Flavour.TEST}.get(scheme, Flavour.XEN)
+
+
+def _kernel_boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _noted(ended: asyncio.Future[tuple[DomainRun, ...]]) -> None:
+    if not ended.cancelled():
+        ended.exception()

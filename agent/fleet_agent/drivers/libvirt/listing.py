@@ -1,0 +1,81 @@
+"""What there is: our domains by kin and phase, and the host's facts. Blocking, read only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from fleet.ranges import IndexSet
+from fleet_agent.core.domain.domain_mark import parse_mark, parse_ready, parse_restart, parsed
+from fleet_agent.core.model import DomainRun, Kin, Phase
+from fleet_agent.drivers.libvirt.binding import Domain, code_of, message_of
+from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.domains import INACTIVE, is_life
+from fleet_agent.drivers.libvirt.marks import OurDomains
+from fleet_agent.drivers.ports.vms import DriverError, HypervisorFacts
+
+MIB = 1024 * 1024
+
+
+def domain_runs(link: Link, boot_id: str, ours: OurDomains) -> tuple[DomainRun, ...]:
+    """Every domain with our mark, told to `ours` as well. One that vanishes meanwhile is left out.
+    Raises DriverError."""
+    members: dict[tuple[Kin, Phase, int], list[int]] = defaultdict(list)
+    try:
+        with link.talk() as connection:
+            for domain in connection.listAllDomains():
+                seen = _seen(link, domain, boot_id, ours)
+                if seen is not None:
+                    kin, phase, restart, index = seen
+                    members[kin, phase, restart].append(index)
+    except link.binding.libvirtError as error:
+        raise DriverError(f"cannot list the domains: {message_of(error)}") from error
+    return tuple(
+        DomainRun(kin, IndexSet.of(indices), phase, restart)
+        for (kin, phase, restart), indices in sorted(members.items())
+    )
+
+
+def host_facts(link: Link, max_guests: int) -> HypervisorFacts:
+    """Memory is the host's, less what the dom0 itself holds. Raises DriverError."""
+    try:
+        with link.talk() as connection:
+            memory = connection.getInfo()[1] * MIB
+            for domain in connection.listAllDomains(link.binding.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                if domain.ID() == 0:  # Xen's dom0; no other driver has a domain 0
+                    memory -= domain.info()[2] * 1024
+            description = (
+                f"{connection.getType()} {_version(connection.getVersion())} "
+                f"(libvirt {_version(connection.getLibVersion())})"
+            )
+    except link.binding.libvirtError as error:
+        raise DriverError(f"cannot ask libvirt about the host: {message_of(error)}") from error
+    return HypervisorFacts(description, max(0, memory), max_guests)
+
+
+def _seen(
+    link: Link, domain: Domain, boot_id: str, ours: OurDomains
+) -> tuple[Kin, Phase, int, int] | None:
+    """Kin, phase, the restart for which it was last started where it is active, and index."""
+    try:
+        xml = parsed(domain.XMLDesc())
+    except link.binding.libvirtError as error:
+        if code_of(error) != link.binding.VIR_ERR_NO_DOMAIN:
+            raise
+        return None
+    marked = parse_mark(xml)
+    ours.remember(domain, marked)
+    if marked is None:
+        return None
+    restart = 0
+    if domain.ID() == INACTIVE:
+        phase = Phase.DEFINED
+    else:
+        restart = parse_restart(xml)
+        ready = is_life(parse_ready(xml), boot_id, domain.ID())
+        phase = Phase.READY if ready else Phase.ACTIVE
+    return marked.kin, phase, restart, marked.index
+
+
+def _version(number: int) -> str:
+    """As libvirt codes it: major * 1,000,000 + minor * 1,000 + release."""
+    return f"{number // 1_000_000}.{number // 1_000 % 1_000}"

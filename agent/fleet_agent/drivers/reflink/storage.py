@@ -1,0 +1,214 @@
+"""Clones as files, for hosts without ZFS: <folder>/clones/<fleet name>-<index>, made from
+<folder>/images/<image>@<snapshot>, sharing its blocks where the file system can (xfs, btrfs)
+and copied where it cannot.
+
+A clone is written under a temporary name, marked, flushed, and only then linked to its own
+name: whatever has that name is whole. Temporary files of a killed agent are swept at start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+
+from fleet.identity import Fleet
+from fleet_agent.core.domain.marks import Marked, clone_runs, mark_fields
+from fleet_agent.core.images import ImageName, digest_differs
+from fleet_agent.core.model import Batch, CloneRun, StepResult
+from fleet_agent.drivers.ports.lanes import Lanes, Refused
+from fleet_agent.drivers.ports.vms import DriverError, StorageFacts
+from fleet_agent.drivers.reflink import files as reflink_files
+
+IMAGES = "images"
+CLONES = "clones"
+PART_SUFFIX = ".part"
+
+LOOKING_THREADS = 2
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ReflinkStorage:
+    """The Storage port over one folder."""
+
+    def __init__(self, folder: str | os.PathLike[str], *, threads: int = 4) -> None:
+        """The folder must exist when first used; what is below it is made."""
+        self._folder = Path(folder)
+        self._images = self._folder / IMAGES
+        self._clones = self._folder / CLONES
+        self._preparing = threading.Lock()
+        self._prepared = False
+        self._way = ""
+        self._lanes = Lanes()
+        self._acting = ThreadPoolExecutor(threads, "reflink")
+        self._looking = ThreadPoolExecutor(LOOKING_THREADS, "reflink-look")
+
+    async def facts(self) -> StorageFacts:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._looking, self._facts)
+
+    async def listing(self) -> tuple[CloneRun, ...]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._looking, self._listing)
+
+    def clone(self, batch: Batch) -> AsyncIterator[StepResult]:
+        # Looked up once, not for each VM; a failure is not kept, so that each VM tells of it.
+        golden = cache(partial(self._golden, batch))
+        act, name_of = partial(self._clone, batch, golden), batch.fleet.domain_name
+        return self._lanes.run(self._acting, name_of, batch.indices, act)
+
+    def destroy(self, batch: Batch) -> AsyncIterator[StepResult]:
+        act, name_of = partial(self._destroy, batch), batch.fleet.domain_name
+        return self._lanes.run(self._acting, name_of, batch.indices, act)
+
+    def disk_path(self, fleet: Fleet, index: int) -> str:
+        return str(self._clones / fleet.dataset_name(index))
+
+    async def close(self) -> None:
+        """Wait for the acts that threads have begun."""
+        await self._lanes.idle()
+        for pool in (self._acting, self._looking):
+            pool.shutdown(wait=False)
+
+    def _prepare(self) -> None:
+        """Once: the folders and the sweep. Needs no room, so that clones can always be listed
+        and destroyed. Raises DriverError."""
+        with self._preparing:
+            if self._prepared and self._clones.is_dir():
+                return
+            try:
+                for folder in (self._images, self._clones):
+                    folder.mkdir(exist_ok=True)
+                for part in self._clones.glob(f".*{PART_SUFFIX}"):
+                    part.unlink(missing_ok=True)
+            except OSError as error:
+                raise DriverError(
+                    f"cannot keep clones in {self._folder}: {error.strerror}"
+                ) from error
+            self._prepared = True
+
+    def _facts(self) -> StorageFacts:
+        self._prepare()
+        space = os.statvfs(self._folder)
+        filesystem = reflink_files.filesystem_of(self._folder)
+        self._way = self._way or self._found_way()
+        return StorageFacts(
+            f"{self._way or 'files'} on {filesystem} at {self._folder}",
+            space.f_blocks * space.f_frsize,
+            space.f_bavail * space.f_frsize,
+        )
+
+    def _found_way(self) -> str:
+        """How clones are made here; empty when a full disk leaves no room to find out."""
+        try:
+            shares = reflink_files.can_reflink(self._clones)
+        except OSError as error:
+            if error.errno in _FULL:
+                return ""
+            raise DriverError(f"cannot write in {self._clones}: {error.strerror}") from error
+        return "reflink" if shares else "copy (no reflink)"
+
+    def _listing(self) -> tuple[CloneRun, ...]:
+        self._prepare()
+        return clone_runs(one for path in self._clones.iterdir() if (one := own_mark(path)))
+
+    def _clone(self, batch: Batch, golden: Callable[[], Path], index: int) -> None:
+        self._prepare()
+        clone = Path(self.disk_path(batch.fleet, index))
+        if _is_done(clone, batch, index):
+            return
+        part = clone.with_name(f".{clone.name}{PART_SUFFIX}")
+        try:
+            self._write(golden(), part, batch, index)
+            with contextlib.suppress(FileExistsError):
+                os.link(part, clone)
+            flush_folder(self._clones)
+        except OSError as error:
+            raise _refusal(error, clone) from error
+        finally:
+            part.unlink(missing_ok=True)
+        if not _is_done(clone, batch, index):
+            raise Refused("storage_error", f"{clone} vanished as soon as it was made")
+
+    def _write(self, image: Path, part: Path, batch: Batch, index: int) -> None:
+        with image.open("rb") as golden, part.open("w+b") as file:
+            if not reflink_files.reflink(golden.fileno(), file.fileno()):
+                reflink_files.copy(golden.fileno(), file.fileno())
+            if batch.spec.disk.size_bytes:
+                file.truncate(batch.spec.disk.size_bytes)
+            reflink_files.write_golden(file.fileno(), image.name)
+            reflink_files.write_mark(file.fileno(), mark_fields(batch, index))
+            os.fsync(file.fileno())
+
+    def _golden(self, batch: Batch) -> Path:
+        image = batch.spec.image
+        name = f"{image.name}@{image.snapshot}"
+        if "/" in name or "\0" in name or not image.name:
+            raise Refused("bad_spec", f"{name!r} names no image", retry=False)
+        golden = self._images / name
+        if not golden.is_file():
+            raise Refused("image_missing", f"the golden image {golden} is not on this host")
+        recorded = reflink_files.image_fields(golden).get("digest", "")
+        named = ImageName(image.name, image.snapshot)
+        if differs := digest_differs(named, image.digest, recorded):
+            raise Refused("image_mismatch", differs, retry=False)
+        return golden
+
+    def _destroy(self, batch: Batch, index: int) -> None:
+        self._prepare()
+        clone = Path(self.disk_path(batch.fleet, index))
+        try:
+            marked = reflink_files.mark_of(clone)
+            if marked is not None and marked.is_of(batch, index):
+                clone.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise Refused("storage_error", f"cannot remove {clone}: {error.strerror}") from error
+
+
+def _is_done(clone: Path, batch: Batch, index: int) -> bool:
+    """Whether this very clone exists. Raises Refused when something else has its name."""
+    try:
+        marked = reflink_files.mark_of(clone)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _refusal(error, clone) from error
+    if marked is not None and marked.is_of(batch, index):
+        return True
+    whose = "without our mark" if marked is None else f"of another birth ({marked.kin.birth})"
+    raise Refused("conflict", f"{clone} exists, a file {whose}; it is left alone", retry=False)
+
+
+def own_mark(path: Path) -> Marked | None:
+    """The mark of a clone under its own name; None for anything else, or when it vanished."""
+    try:
+        marked = reflink_files.mark_of(path)
+    except FileNotFoundError:
+        return None
+    if marked is None or not path.name.endswith(f"-{marked.index}"):
+        return None
+    return None if path.name.startswith(".") else marked
+
+
+def _refusal(error: OSError, clone: Path) -> Refused:
+    kind = "no_space" if error.errno in _FULL else "storage_error"
+    hint = "; the file system needs user attributes" if error.errno == errno.ENOTSUP else ""
+    return Refused(kind, f"cannot make {clone}: {error.strerror}{hint}")
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a new name in the folder outlast a crash of the host."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Clones and golden images as ZFS volumes."""

@@ -1,0 +1,174 @@
+"""One hollow host: a whole agent with its own server, certificate and address, drivers apart."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fleet.transport import Identity
+from fleet.v1 import types_pb2 as types
+from fleet_agent.api.service import AgentApi
+from fleet_agent.api.shared_samples import Sampling
+from fleet_agent.controllers.announcer import Announcer, AnnounceSettings
+from fleet_agent.controllers.grpc_client import GrpcControllerClient
+from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
+from fleet_agent.dom0.doctor import HollowDoctor
+from fleet_agent.drivers.hollow.consoles import HollowConsoles
+from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow.images import HollowImages
+from fleet_agent.drivers.hollow.profile import Profile
+from fleet_agent.drivers.hollow.sampler import HollowSampler
+from fleet_agent.hollow.loopback import LOOPBACK, is_free
+from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.ledger import MemoryLedger
+from fleet_agent.version import VERSION
+
+# Machine ids of hollow hosts are UUIDs of this namespace: a host keeps its own for ever.
+_NAMESPACE = uuid.UUID("7e1c0a3e-6d1b-4f0e-9a5c-3d8f7b0c2a11")
+
+
+class Remembered(msgspec.Struct):
+    """What a hollow host keeps over a restart of its process."""
+
+    port: int
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class HollowSettings:
+    """What all hollow hosts of a process share."""
+
+    certificates: Path
+    endpoints: tuple[str, ...]
+    per_host: int
+    profile: Profile
+    seed: int
+    hosts_per_rack: int
+    boot_id: str
+    agent: AgentSettings
+    announce: AnnounceSettings
+    address: str = LOOPBACK  # on which they serve
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the process lends to each of its hosts."""
+
+    clock: Callable[[], float]
+    jitter: Callable[[], float]
+    gate: AbstractAsyncContextManager[object]
+    services: SharedServices
+    ports: Iterator[int]
+
+
+def host_id(number: int) -> str:
+    """The name of hollow host `number`, counted from 1."""
+    return f"hollow-{number:05d}"
+
+
+def load_identity(folder: Path, host: str, ca: bytes) -> Identity:
+    """From `<host id>.pem`, which holds key and certificate. Raises OSError naming the file."""
+    pem = (folder / f"{host}.pem").read_bytes()
+    return Identity(ca, pem, pem)
+
+
+class HollowHost:
+    """`listen`, `start`, then `run`: until the process ends."""
+
+    def __init__(
+        self,
+        number: int,
+        settings: HollowSettings,
+        around: Surroundings,
+        ca: bytes,
+        remembered: Remembered,
+    ) -> None:
+        self.id = host_id(number)
+        self._remembered = remembered
+        self._ports = around.ports
+        self._address = settings.address
+        behaviour = Behaviour.of(settings.profile, settings.seed, self.id)
+        storage = HollowStorage(behaviour)
+        self.drivers = (storage, HollowHypervisor(behaviour, settings.per_host))
+        identity = load_identity(settings.certificates, self.id, ca)
+        agent = Agent(
+            self.id,
+            _facts(number, self.id, settings),
+            *self.drivers,
+            MemoryLedger(),
+            clock=around.clock,
+            jitter=around.jitter,
+            settings=settings.agent,
+            incarnation=remembered.incarnation,
+            on_watched=self._on_watched,
+        )
+        self.agent = agent
+        sampler = HollowSampler(self.drivers[1], behaviour, settings.per_host)
+        api = AgentApi(
+            agent,
+            consoles=HollowConsoles(self.drivers[1]),
+            sampling=Sampling(sampler, around.clock),
+            doctor=HollowDoctor(self.id, settings.per_host),
+            images=HollowImages(storage),
+        )
+        self._server = AgentServer(api, around.services, identity.for_server())
+        self._announcer = Announcer(
+            GrpcControllerClient(identity),
+            settings.endpoints,
+            "",
+            lambda: agent.facts,
+            jitter=around.jitter,
+            gate=around.gate,
+            settings=settings.announce,
+        )
+
+    def listen(self) -> Remembered:
+        """On the remembered port, or on another one if that is taken. Raises CannotListen."""
+        port = self._listen_somewhere()
+        self._announcer.announce_anew(f"{self._address}:{port}")
+        self._remembered = Remembered(port, self._remembered.incarnation)
+        return self._remembered
+
+    def _listen_somewhere(self) -> int:
+        port = self._remembered.port
+        if not port or not is_free(port, self._address):
+            port = next(self._ports)
+        while True:
+            try:
+                return self._server.listen(f"{self._address}:{port}")
+            except CannotListen:
+                if not port:
+                    raise
+            port = next(self._ports)
+
+    async def start(self) -> None:
+        await self.agent.open()
+        await self._server.start()
+
+    def run(self, group: asyncio.TaskGroup) -> None:
+        group.create_task(self.agent.run())
+        group.create_task(self._announcer.run())
+
+    def _on_watched(self, watched: bool) -> None:
+        self._announcer.on_watched(watched)
+
+
+def _facts(number: int, host: str, settings: HollowSettings) -> types.HostFacts:
+    rack = (number - 1) // settings.hosts_per_rack + 1
+    return types.HostFacts(
+        machine_id=uuid.uuid5(_NAMESPACE, host).hex,
+        boot_id=settings.boot_id,
+        labels={"rack": f"r{rack:02d}"},
+        capacity=types.Capacity(
+            guests=settings.per_host, memory_bytes=settings.profile.memory_bytes
+        ),
+        agent_version=VERSION,
+        hypervisor="hollow",
+        storage="hollow",
+    )

@@ -1,0 +1,121 @@
+"""VMs whose last step failed: why, how often, and when to try again.
+
+Only these VMs have an object of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.model import DIED, Kin, StepFailure
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """Seconds. The n-th wait is first * 2^(n-1), at most `longest`, less up to half by jitter.
+
+    Failures that trying again cannot mend wait the longest at once: what mends them (an image
+    brought here, a foreign domain removed) is not always something the agent hears of.
+    A VM that died is forgiven once it has stayed up for `forgiven_after`.
+    """
+
+    first: float = 1.0
+    longest: float = 300.0
+    forgiven_after: float = 120.0
+
+    def wait(self, attempts: int, retry: bool, jitter: float) -> float:
+        """`jitter` is a number in [0, 1)."""
+        longest = self.longest
+        whole = min(longest, self.first * 2.0 ** min(attempts - 1, 32)) if retry else longest
+        return whole * (1.0 - jitter / 2)
+
+
+@dataclass(slots=True)
+class Deviation:
+    """One VM's trouble."""
+
+    attempts: int
+    next_try: float
+    kind: str
+    message: str
+    retry: bool
+
+
+class Deviations:
+    """All VMs of this host that deviate. Times are of the agent's clock, in seconds."""
+
+    def __init__(self, back_off: BackOff, jitter: Callable[[], float]) -> None:
+        self._back_off = back_off
+        self._jitter = jitter
+        self._by_vm: dict[tuple[Kin, int], Deviation] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_vm)
+
+    def record(self, kin: Kin, failures: Iterable[StepFailure], now: float) -> None:
+        """Those that failed together are tried again together: one plan, not one for each."""
+        jitter = self._jitter()
+        for failure in failures:
+            before = self._by_vm.get((kin, failure.index))
+            attempts = before.attempts + 1 if before else 1
+            wait = self._back_off.wait(attempts, failure.retry, jitter)
+            self._by_vm[kin, failure.index] = Deviation(
+                attempts, now + wait, failure.kind, failure.message, failure.retry
+            )
+
+    def get(self, kin: Kin, index: int) -> Deviation | None:
+        return self._by_vm.get((kin, index))
+
+    def prune(self, unmet: Mapping[Kin, IndexSet], now: float) -> None:
+        """Forget those that are as wanted, and have stayed so where they had died."""
+        if not self._by_vm:
+            return
+        patience = self._back_off.forgiven_after
+        self._by_vm = {
+            (kin, index): deviation
+            for (kin, index), deviation in self._by_vm.items()
+            if index in unmet.get(kin, EMPTY)
+            or (deviation.kind == DIED and now < deviation.next_try + patience)
+        }
+
+    def reconsider(self, now: float) -> None:
+        """Let every VM be tried at once: somebody has changed something."""
+        for deviation in self._by_vm.values():
+            deviation.next_try = min(deviation.next_try, now)
+
+    def resting(self, now: float) -> dict[Kin, IndexSet]:
+        """Which VMs must not be tried yet."""
+        return self._by_kin(lambda deviation: deviation.next_try > now)
+
+    def failing(self) -> dict[Kin, IndexSet]:
+        return self._by_kin(lambda deviation: True)
+
+    def next_try(self, now: float) -> float | None:
+        """When the next of them may be tried; None when none waits."""
+        return min(
+            (one.next_try for one in self._by_vm.values() if one.next_try > now), default=None
+        )
+
+    def counted(self, unmet: Mapping[Kin, IndexSet]) -> dict[tuple[str, str], tuple[int, int, str]]:
+        """(kind, fleet uid) -> (count, the lowest index, its message), of VMs still amiss."""
+        counts: dict[tuple[str, str], tuple[int, int, str]] = {}
+        for (kin, index), deviation in self._by_vm.items():
+            if index not in unmet.get(kin, EMPTY):
+                continue
+            key = (deviation.kind, kin.fleet_uid)
+            count, example, message = counts.get(key, (0, index, deviation.message))
+            if index < example:
+                example, message = index, deviation.message
+            counts[key] = (count + 1, example, message)
+        return counts
+
+    def _by_kin(self, chosen: Callable[[Deviation], bool]) -> dict[Kin, IndexSet]:
+        if not self._by_vm:
+            return {}
+        found: dict[Kin, list[int]] = {}
+        for (kin, index), deviation in self._by_vm.items():
+            if chosen(deviation):
+                found.setdefault(kin, []).append(index)
+        return {kin: IndexSet.of(indices) for kin, indices in found.items()}

@@ -1,0 +1,113 @@
+"""What this host has been told: fenced by term and epoch, and in the ledger before it is obeyed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_agent.core.assignment import Assignment, Order, order_of, parse_assignment
+from fleet_agent.core.past_releases import past_releases
+from fleet_agent.reconcile.ledger import Ledger, Record
+
+
+class CallRefused(Exception):
+    """A call that the agent must not obey; one sentence."""
+
+
+class StaleTerm(CallRefused):
+    """A newer leader has been here."""
+
+
+class StaleEpoch(CallRefused):
+    """A newer assignment is in the ledger, or another one under the same epoch."""
+
+
+class WrongHost(CallRefused):
+    """The assignment is meant for another host."""
+
+
+class Orders:
+    """The last assignment and the highest term. One call at a time: the caller sees to that."""
+
+    def __init__(self, host_id: str, ledger: Ledger, boot_id: str, incarnation: str) -> None:
+        """`incarnation` is taken by a host that has none yet."""
+        self._host_id = host_id
+        self._ledger = ledger
+        self._boot_id = boot_id
+        self.record = Record(incarnation, boot_id)
+        self.assignment = Assignment()
+        # The host rebooted since it was assigned anything: nothing is started until it is again.
+        self.awaits_assign = False
+
+    async def open(self) -> None:
+        """Read the ledger, or begin one. Raises LedgerError, BadAssignment."""
+        record = await self._ledger.load()
+        if record is None:
+            await self._ledger.save(self.record)
+            record = self.record
+        self.record = record
+        self.assignment = parse_assignment(
+            types.Assignment.FromString(record.assignment),
+            types.Assignment.FromString(record.past),
+        )
+        self.awaits_assign = bool(record.assignment) and record.boot_id != self._boot_id
+
+    async def hear(self, term: Order) -> None:
+        """Raises StaleTerm, LedgerError."""
+        self.check_term(term)
+        await self._remember(msgspec.structs.replace(self.record, term=term))
+
+    async def accept(self, request: wire.AssignRequest) -> bool:
+        """Whether there is anything new in it.
+
+        Raises WrongHost, StaleTerm, StaleEpoch, BadAssignment, LedgerError; then nothing has
+        changed.
+        """
+        if request.host_id != self._host_id:
+            raise WrongHost(f"this is host {self._host_id}, not {request.host_id[:80]!r}")
+        term, epoch = order_of(request.term), order_of(request.epoch)
+        self.check_term(term)
+        data = request.assignment.SerializeToString(deterministic=True)
+        self._check_epoch(epoch, data)
+        news = epoch != self.record.epoch or self.awaits_assign
+        past = self._past(request.assignment, epoch)
+        assignment = parse_assignment(request.assignment, past) if news else self.assignment
+        known = past.SerializeToString(deterministic=True)
+        await self._remember(
+            Record(self.record.incarnation, self._boot_id, term, epoch, data, known)
+        )
+        self.assignment = assignment
+        self.awaits_assign = False
+        return news
+
+    def _past(self, wanted: types.Assignment, epoch: Order) -> types.Assignment:
+        """What has been let go; a store that was recovered says all of it anew."""
+        known = self.record
+        if epoch[0] != known.epoch[0]:
+            return types.Assignment()
+        past = types.Assignment.FromString(known.past)
+        return past_releases(past, types.Assignment.FromString(known.assignment), wanted)
+
+    def check_term(self, term: Order) -> None:
+        """Raises StaleTerm."""
+        if term < self.record.term:
+            raise StaleTerm(
+                f"host {self._host_id} has heard a leader of term {self.record.term}; "
+                f"this one's is {term}"
+            )
+
+    def _check_epoch(self, epoch: Order, data: bytes) -> None:
+        known = self.record
+        if epoch < known.epoch:
+            raise StaleEpoch(
+                f"host {self._host_id} holds the assignment of epoch {known.epoch}; this one is "
+                f"of epoch {epoch}"
+            )
+        if epoch == known.epoch and known.assignment and data != known.assignment:
+            raise StaleEpoch(f"host {self._host_id} holds another assignment of epoch {epoch}")
+
+    async def _remember(self, record: Record) -> None:
+        if record != self.record:
+            await self._ledger.save(record)
+            self.record = record

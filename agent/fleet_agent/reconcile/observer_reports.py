@@ -1,0 +1,43 @@
+"""What observers are told besides: see `observe` in proto/fleet/v1/agent.proto."""
+
+from __future__ import annotations
+
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_agent.core.plan.unseen_assignment import unseen
+from fleet_agent.reconcile.fencing import Orders
+from fleet_agent.reporting.board import Board
+
+
+def tell_observer(report: wire.Report, orders: Orders, board: Board) -> None:
+    """Reports follow the loop, which a driver may hold up. An observer is told of the assignment in
+    the ledger all the same: it is carried out once the driver works again."""
+    record, behind = orders.record, board.epoch != orders.record.epoch
+    report.epoch.store_generation, report.epoch.revision = record.epoch
+    report.converged = report.converged and not behind
+    if not report.full:
+        return
+    assignment = types.Assignment.FromString(record.assignment)
+    report.fleets.extend(assignment.fleets)
+    report.specs.extend(assignment.specs)
+    report.term.store_generation, report.term.revision = record.term
+    if behind:
+        _add_unseen(report, orders, board)
+
+
+def _add_unseen(report: wire.Report, orders: Orders, board: Board) -> None:
+    """The later of two words about a VM holds."""
+    known = {kin: states.indices for kin, states in board.kins.items()}
+    for kin, states in unseen(orders.assignment, known).items():
+        report.shards.append(
+            wire.ShardReport(
+                fleet_uid=kin.fleet_uid,
+                generation=kin.generation,
+                birth=kin.birth,
+                runs=[
+                    wire.StateRun(start=start, states=bytes((state,)) * (stop - start))
+                    for state, indices in states
+                    for start, stop in indices.ranges
+                ],
+            )
+        )

@@ -1,0 +1,67 @@
+"""What the runner tells while it carries out a plan: on the board, in the log, and among the VMs
+that deviate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.model import Kin, StepFailure, VmState
+from fleet_agent.core.plan.plan import Step, StepKind
+from fleet_agent.reconcile.failures import Deviations
+from fleet_agent.reporting.board import Board
+
+log = structlog.get_logger()
+
+
+class RunProgress:
+    """The runner's Progress, for one agent. `on_step` hears of each step as it begins."""
+
+    def __init__(
+        self,
+        host_id: str,
+        board: Board,
+        deviations: Deviations,
+        clock: Callable[[], float],
+        on_step: Callable[[Step], None] | None,
+    ) -> None:
+        self._host_id = host_id
+        self._board = board
+        self._deviations = deviations
+        self._clock = clock
+        self._on_step = on_step
+        # What has failed at any step since the runner was given its last plan.
+        self.failed_of_run: dict[Kin, IndexSet] = {}
+
+    def began(self, step: Step) -> None:
+        log.info(
+            "step",
+            host=self._host_id,
+            kind=step.kind,
+            fleet=step.kin.fleet_uid,
+            birth=step.kin.birth,
+            indices=step.indices,
+            reason=step.reason,
+        )
+        if self._on_step is not None:
+            self._on_step(step)
+
+    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
+        self._board.put(kin, indices, state)
+
+    def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None:
+        failures = tuple(failures)
+        self._deviations.record(kin, failures, self._clock())
+        failed = IndexSet.of(failure.index for failure in failures)
+        log.info(
+            "failed",
+            host=self._host_id,
+            step=kind,
+            fleet=kin.fleet_uid,
+            indices=failed,
+            reason=failures[0].kind,
+            message=failures[0].message,
+        )
+        self.failed_of_run[kin] = self.failed_of_run.get(kin, EMPTY) | failed

@@ -1,0 +1,91 @@
+"""Assignments as agents are told them: shards, with the specs and names they refer to."""
+
+from __future__ import annotations
+
+from fleet.identity import Fleet
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import Assignment
+from fleet_controller.mirror.state import ClusterState
+from fleet_controller.observed.reports import wire_ranges
+from fleet_controller.store import keys
+
+_POWER = {True: types.POWER_ON, False: types.POWER_OFF}
+
+
+class AssignmentMessages:
+    """Makes messages from the mirror; fleets and specs are rendered once until they change."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self._state = state
+        self._fleets: dict[str, types.FleetIdentity] = {}
+        self._specs: dict[tuple[str, int], types.GenerationSpec] = {}
+
+    def forget(self) -> None:
+        """A fleet or spec has changed."""
+        self._fleets.clear()
+        self._specs.clear()
+
+    def request(self, host_id: str, term: types.Term) -> wire.AssignRequest | None:
+        """None for a host that was never assigned anything."""
+        record = self._state.assignments.get(host_id)
+        if record is None:
+            return None
+        epoch = types.Epoch(
+            store_generation=self._state.meta.generation,
+            revision=self._state.mod_revision(keys.assignment(host_id)),
+        )
+        return wire.AssignRequest(
+            term=term, epoch=epoch, host_id=host_id, assignment=self._assignment(record)
+        )
+
+    def _assignment(self, record: Assignment) -> types.Assignment:
+        uids = {s.fleet for s in record.shards} | {t.fleet for t in record.tombstones}
+        generations = {(s.fleet, s.generation) for s in record.shards}
+        return types.Assignment(
+            fleets=[found for uid in sorted(uids) if (found := self._fleet(uid))],
+            specs=[self._spec(key) for key in sorted(generations) if key in self._state.specs],
+            shards=[
+                types.Shard(
+                    fleet_uid=shard.fleet,
+                    ranges=wire_ranges(shard.ranges),
+                    generation=shard.generation,
+                    power=_POWER[shard.power and not shard.staged],
+                    birth=shard.birth,
+                    restart=shard.restart,
+                )
+                for shard in record.shards
+            ],
+            tombstones=[
+                types.Tombstone(
+                    id=tombstone.id,
+                    fleet_uid=tombstone.fleet,
+                    ranges=wire_ranges(tombstone.ranges),
+                    born_until=tombstone.born_until,
+                )
+                for tombstone in record.tombstones
+                # An agent takes no assignment with one of a fleet that it is not told the name of.
+                if self._fleet(tombstone.fleet)
+            ],
+        )
+
+    def _fleet(self, uid: str) -> types.FleetIdentity | None:
+        if uid not in self._fleets:
+            record = self._state.fleet_by_uid(uid) or self._state.gone.get(uid)
+            if record is None:
+                return None
+            self._fleets[uid] = fleet_identity(record.identity)
+        return self._fleets[uid]
+
+    def _spec(self, key: tuple[str, int]) -> types.GenerationSpec:
+        if key not in self._specs:
+            uid, generation = key
+            self._specs[key] = types.GenerationSpec(
+                fleet_uid=uid, generation=generation, spec=self._state.specs[key]
+            )
+        return self._specs[key]
+
+
+def fleet_identity(fleet: Fleet) -> types.FleetIdentity:
+    """The fleet's names and numbers as a message."""
+    return types.FleetIdentity(uid=fleet.uid, name=fleet.name, number=fleet.number, site=fleet.site)

@@ -1,0 +1,80 @@
+"""What operators ask of an agent, over the connection that its link has."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1.agent_pb2_grpc import AgentServiceStub
+from fleet_controller.agents.grpc_errors import errors_as_the_ports
+
+Answer = TypeVar("Answer")
+
+
+class GrpcQuestions:
+    """Lives for a question or two: thousands of stubs with a dozen methods each are megabytes."""
+
+    def __init__(self, channel: grpc.aio.Channel, peer: str) -> None:
+        self._stub = AgentServiceStub(channel)
+        self._peer = peer
+
+    async def doctor(self, request: wire.DoctorRequest, seconds: float) -> wire.DoctorResponse:
+        with errors_as_the_ports(self._peer):
+            return await self._stub.Doctor(request, timeout=seconds)
+
+    async def tune(self, request: wire.TuneRequest, seconds: float) -> wire.TuneResponse:
+        with errors_as_the_ports(self._peer):
+            return await self._stub.Tune(request, timeout=seconds)
+
+    async def list_images(
+        self, request: wire.ListImagesRequest, seconds: float
+    ) -> wire.ListImagesResponse:
+        with errors_as_the_ports(self._peer):
+            return await self._stub.ListImages(request, timeout=seconds)
+
+    async def delete_image(
+        self, request: wire.DeleteImageRequest, seconds: float
+    ) -> wire.DeleteImageResponse:
+        with errors_as_the_ports(self._peer):
+            return await self._stub.DeleteImage(request, timeout=seconds)
+
+    def import_image(
+        self, request: wire.ImportImageRequest
+    ) -> GrpcAnswers[wire.ImportImageProgress]:
+        return GrpcAnswers(self._stub.ImportImage(request), self._peer)
+
+    def top(self, request: wire.TopRequest) -> GrpcAnswers[wire.TopSample]:
+        return GrpcAnswers(self._stub.Top(request), self._peer)
+
+    def console(self) -> GrpcTalk:
+        return GrpcTalk(self._stub.Console(), self._peer)
+
+
+class GrpcAnswers(Generic[Answer]):
+    """One call whose answers are a stream."""
+
+    def __init__(self, call: Any, peer: str) -> None:
+        self._call = call
+        self._peer = peer
+
+    async def read(self) -> Answer | None:
+        with errors_as_the_ports(self._peer):
+            answer: Any = await self._call.read()
+        return None if answer is grpc.aio.EOF else answer
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+class GrpcTalk(GrpcAnswers[wire.ConsoleOutput]):
+    """One Console call."""
+
+    async def write(self, typed: wire.ConsoleInput) -> None:
+        with errors_as_the_ports(self._peer):
+            await self._call.write(typed)
+
+    async def done_writing(self) -> None:
+        with errors_as_the_ports(self._peer):
+            await self._call.done_writing()

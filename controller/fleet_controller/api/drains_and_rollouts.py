@@ -1,0 +1,186 @@
+"""The part of the service that is about VMs that move, change or stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fleet.transport import Context, Peer, abort
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
+from fleet_controller.api.authorization import READERS, WRITERS, asks, caller, refusal_of
+from fleet_controller.changes.hosts import Chosen
+from fleet_controller.core.changes import Reason, Refused, named_fleet
+from fleet_controller.core.rollouts_and_drains import rollout_orders
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.core.rollouts_and_drains.drain_progress import Departure
+from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.observed.reports import ranges_of, wire_ranges
+from fleet_controller.queries import drains as drain_queries
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.replica.replica import Leading, Replica
+
+_RANGES = 1000  # of a plan, shown
+# Seconds between two answers about a drain: at least, and at most.
+_PROGRESS_INTERVAL = 0.25
+_PROGRESS_QUIET = 2.0
+_ACTIONS = {
+    cluster.ControlVmsRequest.ACTION_RESTART: Action.RESTART,
+    cluster.ControlVmsRequest.ACTION_REIMAGE: Action.REIMAGE,
+    cluster.ControlVmsRequest.ACTION_STOP: Action.STOP,
+    cluster.ControlVmsRequest.ACTION_START: Action.START,
+}
+_TURNS = {
+    cluster.RolloutRequest.ACTION_PAUSE: "pause",
+    cluster.RolloutRequest.ACTION_RESUME: "resume",
+    cluster.RolloutRequest.ACTION_ABORT: "abort",
+}
+DISKS_STAY = "disks do not move: each VM begins elsewhere with a fresh clone"
+
+
+class MovesApi(ClusterServiceServicer):
+    """Mixed into ClusterApi."""
+
+    replica: Replica
+
+    async def Drain(
+        self, request: cluster.DrainRequest, context: Context
+    ) -> AsyncIterator[cluster.DrainProgress]:
+        try:
+            peer = str(caller(context, READERS if request.plan_only else WRITERS))
+            leading = self.replica.leading()
+            if request.plan_only:
+                plan = await leading.upkeep.planned_drain(request.host, request.force)
+                yield _planned(plan, leading.upkeep.hindrance_ahead(request.host, request.force))
+                return
+            begun = leading.upkeep.drained(request.host).left
+            if not request.watch_only:
+                await _ask(leading, request, peer)
+            while True:
+                leading = self.replica.leading()
+                seen = leading.reign.observed.pulse.version
+                progress = drain_queries.progress_of(leading.reign, request.host, begun)
+                yield progress
+                if progress.done or request.no_wait or request.cancel:
+                    return
+                leading.upkeep.check_draining(request.host)
+                await asyncio.sleep(_PROGRESS_INTERVAL)
+                await _changed(leading, seen)
+        except Exception as error:
+            await abort(context, refusal_of(error))
+
+    @asks(WRITERS)
+    async def RemoveHost(
+        self, leading: Leading, request: cluster.RemoveHostRequest, peer: Peer
+    ) -> cluster.RemoveHostResponse:
+        count = await leading.upkeep.remove(request.host, request.force, str(peer))
+        return cluster.RemoveHostResponse(forsaken=count)
+
+    async def Rollout(
+        self, request: cluster.RolloutRequest, context: Context
+    ) -> cluster.RolloutStatus:
+        shows = request.action == cluster.RolloutRequest.ACTION_SHOW or request.plan_only
+        try:
+            peer = str(caller(context, READERS if shows else WRITERS))
+            return await _rollout(self.replica.leading(), request, peer)
+        except Exception as error:
+            await abort(context, refusal_of(error))
+
+    async def ControlVms(
+        self, request: cluster.ControlVmsRequest, context: Context
+    ) -> cluster.ControlVmsResponse:
+        try:
+            peer = str(caller(context, READERS if request.plan_only else WRITERS))
+            leading = self.replica.leading()
+            made = await leading.upkeep.control(
+                _chosen(request), _action(request), peer,
+                plan_only=request.plan_only, token=request.plan_token,
+            )  # fmt: skip
+        except Exception as error:
+            await abort(context, refusal_of(error))
+        return cluster.ControlVmsResponse(
+            vms=len(made.indices),
+            hosts=made.hosts,
+            token=made.token,
+            indices=wire_ranges(made.indices)[:_RANGES],
+        )
+
+
+async def _ask(leading: Leading, request: cluster.DrainRequest, peer: str) -> None:
+    if request.cancel:
+        await leading.upkeep.cancel_drain(request.host, peer)
+    elif request.force:
+        await leading.upkeep.give_up(request.host, peer)
+    else:
+        await leading.upkeep.drain(request.host, peer)
+
+
+def _planned(plan: Departure, hindrance: str) -> cluster.DrainProgress:
+    message = "; ".join(filter(None, (hindrance, DISKS_STAY)))
+    return cluster.DrainProgress(
+        moved=plan.moving, left=plan.left, unplaced=plan.unplaced, message=message
+    )
+
+
+async def _changed(leading: Leading, seen: int) -> None:
+    """Until something was reported, or a while has passed."""
+    try:
+        async with asyncio.timeout(_PROGRESS_QUIET):
+            await leading.reign.observed.pulse.after(seen)
+    except TimeoutError:
+        return
+
+
+async def _rollout(
+    leading: Leading, request: cluster.RolloutRequest, peer: str
+) -> cluster.RolloutStatus:
+    """Raises Refused."""
+    upkeep, plan_only = leading.upkeep, request.plan_only
+    match request.action:
+        case cluster.RolloutRequest.ACTION_SHOW:
+            fleet = named_fleet(leading.reign.state.fleets, request.fleet)
+            shown = fleet_queries.rollout_status(leading.reign, fleet)
+            if shown is None:
+                raise Refused(Reason.ROLLOUT_STATE, f"there was no rollout of {fleet.name} yet")
+            return shown
+        case cluster.RolloutRequest.ACTION_START:
+            wish = Wish(
+                request.generation, request.max_unavailable, request.max_unavailable_share,
+                request.by_label, request.halt_share,
+            )  # fmt: skip
+            ordered = await upkeep.start_rollout(request.fleet, wish, peer, plan_only=plan_only)
+        case cluster.RolloutRequest.ACTION_UNDO:
+            ordered = await upkeep.undo_rollout(request.fleet, peer, plan_only=plan_only)
+        case action if action in _TURNS:
+            turn = _TURNS[action]
+            ordered = await upkeep.turn_rollout(request.fleet, turn, peer, plan_only=plan_only)
+        case other:
+            raise Refused(Reason.BAD_QUERY, f"there is nothing to do with a rollout called {other}")
+    if not plan_only:
+        done = fleet_queries.rollout_status(leading.reign, ordered.fleet)
+        return done if done else cluster.RolloutStatus()
+    target = ordered.record.to_generation
+    vms, _ = rollout_orders.to_change(leading.reign.view(), ordered.fleet, target)
+    return cluster.RolloutStatus(
+        fleet=ordered.fleet.name,
+        from_generation=ordered.record.from_generation,
+        to_generation=target,
+        left=vms,
+        state=ordered.record.state,
+        message="each VM is made anew from its golden image: what is on its disk is lost",
+    )
+
+
+def _chosen(request: cluster.ControlVmsRequest) -> Chosen:
+    try:
+        indices = ranges_of(request.indices) if request.indices else None
+    except ValueError as error:
+        raise Refused(Reason.BAD_QUERY, f"a range of indices is not one: {error}") from error
+    return Chosen(request.fleet, indices, request.state, request.host)
+
+
+def _action(request: cluster.ControlVmsRequest) -> Action:
+    action = _ACTIONS.get(request.action)
+    if action is None:
+        raise Refused(Reason.BAD_QUERY, f"there is nothing to do with VMs called {request.action}")
+    return action

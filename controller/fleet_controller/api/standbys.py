@@ -1,0 +1,56 @@
+"""The part of the service that other controllers ask for: to be at hand for this one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fleet.transport import Context, Role, abort
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
+from fleet_controller.api.authorization import caller, refusal_of
+from fleet_controller.replica.replica import Replica
+from fleet_controller.standbys import SIGN_OF_LIFE_SECONDS, AtHand, Standby
+
+_LONGEST_NAME = 80
+
+
+class StandbysApi(ClusterServiceServicer):
+    """Mixed into ClusterApi."""
+
+    replica: Replica
+    at_hand: AtHand
+
+    # grpc.aio also takes a coroutine that writes; the generated signature knows generators only.
+    async def StandBy(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[cluster.StandByAnswer], context: Context
+    ) -> None:
+        """Reads answers in a task beside the questions, so that neither waits for the other."""
+        try:
+            peer = caller(context, (Role.CONTROLLER,))
+            self.replica.leading()
+        except Exception as error:
+            await abort(context, refusal_of(error))
+        answers = aiter(request_iterator)
+        first = await anext(answers, None)
+        if first is None:
+            return
+        name = first.replica[:_LONGEST_NAME] or peer.name
+        with self.at_hand.joined(name) as standby:
+            async with asyncio.TaskGroup() as group:
+                listening = group.create_task(_listen(answers, standby))
+                await _ask(standby, context)
+                listening.cancel()
+
+
+async def _listen(answers: AsyncIterator[cluster.StandByAnswer], standby: Standby) -> None:
+    """Until it says nothing more: it is dismissed then."""
+    async for answer in answers:
+        standby.answered(answer.number, answer.reached)
+    standby.dismiss()
+
+
+async def _ask(standby: Standby, context: Context) -> None:
+    while (question := await standby.next_question(SIGN_OF_LIFE_SECONDS)) is not None:
+        hosts = [cluster.HostAddress(id=at.host, address=at.address) for at in question.places]
+        await context.write(cluster.StandByQuestion(number=question.number, hosts=hosts))

@@ -1,0 +1,187 @@
+"""Who has which VM after the store came back, and who keeps it where two have the same.
+
+Pure. Hosts claim what they have, or what the store says they have: see `recovery`.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import Assignment, Shard
+from fleet_controller.core.recovery.inventory import HostInventory, Kin
+from fleet_controller.core.recovery.recovered_fleets import RecoveredFleets
+from fleet_controller.core.recovery.view import RecoveryView
+
+RUNNING = (int(types.VM_STATE_RUNNING), int(types.VM_STATE_BOOTING))
+DEFINED = int(types.VM_STATE_DEFINED)
+STOPPING = int(types.VM_STATE_STOPPING)
+
+NOTHING = Assignment()
+# (heard, running, told to have it, birth): the higher one keeps an index.
+Rank = tuple[bool, bool, bool, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`doubtful`: it may be staged and not off, for all that the store knows."""
+
+    host: str
+    shard: Shard
+    rank: Rank
+    doubtful: bool = False
+
+
+def claims_of(view: RecoveryView, known: RecoveredFleets, adopt: bool) -> Iterator[Claim]:
+    """What each host of the store has or is to have. `adopt`: what those have that are ahead of it
+    counts, and not what it says of them."""
+    off = _known_off(view)
+    for host in view.hosts:
+        has = view.inventory.hosts.get(host)
+        if has is not None and adopt and view.is_rebuilt(host):
+            stored = view.assignments.get(host, NOTHING).shards
+            for claim in _claims_of_what_it_has(host, has, known, off):
+                yield from _as_stored(claim, stored)
+            continue
+        for shard in view.assignments.get(host, NOTHING).shards:
+            yield from _claims_of_a_shard(host, shard, has)
+
+
+def _known_off(view: RecoveryView) -> dict[str, IndexSet]:
+    """What operators have stopped, for all that the store knows, by fleet."""
+    off: dict[str, list[IndexSet]] = defaultdict(list)
+    for one in view.assignments.values():
+        for shard in one.shards:
+            if not shard.power:
+                off[shard.fleet].append(shard.ranges)
+        for stone in one.tombstones:
+            off[stone.fleet].append(stone.off)
+    return {fleet: IndexSet.union_of(sets) for fleet, sets in off.items()}
+
+
+def _claims_of_what_it_has(
+    host: str, has: HostInventory, known: RecoveredFleets, off: Mapping[str, IndexSet]
+) -> Iterator[Claim]:
+    for kin, states in has.states.items():
+        if (kin.fleet, kin.generation) not in known.specs:
+            continue
+        orphans = has.orphans.get((kin.fleet, kin.birth), EMPTY)
+        running = has.having(kin, *RUNNING)
+        every = IndexSet.union_of(found for state, found in states.items() if state != STOPPING)
+        # A host with nothing left to do, and a VM that is defined and not started: it is off.
+        idle = (has.having(kin, DEFINED) if has.converged else EMPTY) - orphans - running
+        stopped = (every & off.get(kin.fleet, EMPTY)) - running - idle
+        for indices, runs, power, doubtful in (
+            (running, True, True, False),
+            (idle, False, False, True),
+            (stopped, False, False, False),
+            (every - running - idle - stopped, False, True, False),
+        ):
+            for part, told in ((indices - orphans, True), (indices & orphans, False)):
+                if part:
+                    shard = Shard(kin.fleet, part, kin.generation, kin.birth, power)
+                    yield Claim(host, shard, (True, runs, told, kin.birth), doubtful)
+
+
+def _as_stored(claim: Claim, stored: Iterable[Shard]) -> Iterator[Claim]:
+    """What the store knows of this very birth on the host: whether it is staged there, and for
+    which restart it runs."""
+    runs = claim.rank[1]
+    for one in stored:
+        if (one.fleet, one.birth) != (claim.shard.fleet, claim.shard.birth):
+            continue
+        staged = one.staged and not runs
+        for part in _part(claim, claim.shard.ranges & one.ranges):
+            shard = msgspec.structs.replace(
+                part.shard, staged=staged, restart=one.restart,
+                power=one.power if staged else part.shard.power,
+            )  # fmt: skip
+            yield replace(part, shard=shard, doubtful=False)
+        rest = claim.shard.ranges - one.ranges
+        claim = replace(claim, shard=msgspec.structs.replace(claim.shard, ranges=rest))
+    yield from _part(claim, claim.shard.ranges)
+
+
+def on_their_way(claims: Sequence[Claim]) -> list[Claim]:
+    """The same, where what is in doubt is staged if another has it. Its power is that of the
+    other, which says itself whether it is off."""
+    sure: dict[tuple[str, bool], list[IndexSet]] = defaultdict(list)
+    for claim in claims:
+        if not (claim.doubtful or claim.shard.staged):
+            sure[claim.shard.fleet, claim.shard.power].append(claim.shard.ranges)
+    union = {key: IndexSet.union_of(sets) for key, sets in sure.items()}
+    decided: list[Claim] = []
+    for claim in claims:
+        ranges = claim.shard.ranges
+        if claim.doubtful:
+            for power in (True, False):
+                moving = ranges & union.get((claim.shard.fleet, power), EMPTY)
+                shard = msgspec.structs.replace(claim.shard, staged=True, power=power)
+                decided += _part(replace(claim, shard=shard), moving)
+                ranges = ranges - moving
+        decided += _part(claim, ranges)
+    return decided
+
+
+def _claims_of_a_shard(host: str, shard: Shard, has: HostInventory | None) -> Iterator[Claim]:
+    kin = Kin(shard.fleet, shard.generation, shard.birth)
+    running = shard.ranges & has.having(kin, *RUNNING) if has else EMPTY
+    for part, runs in ((running, True), (shard.ranges - running, False)):
+        if part:
+            rank = (has is not None, runs, True, shard.birth)
+            yield Claim(host, msgspec.structs.replace(shard, ranges=part), rank)
+
+
+def settled(
+    claims: Sequence[Claim],
+) -> tuple[list[Claim], list[Claim], Mapping[str, IndexSet]]:
+    """What each keeps and what each loses; and by fleet what two had."""
+    by_fleet: dict[str, list[Claim]] = defaultdict(list)
+    for claim in claims:
+        by_fleet[claim.shard.fleet].append(claim)
+    kept: list[Claim] = []
+    lost: list[Claim] = []
+    twice = {}
+    for fleet, mine in by_fleet.items():
+        mine.sort(key=lambda claim: claim.host)
+        mine.sort(key=lambda claim: claim.rank, reverse=True)
+        losing = had_by_an_earlier_one([claim.shard.ranges for claim in mine])
+        twice[fleet] = IndexSet.union_of(losing)
+        for claim, loses in zip(mine, losing, strict=True):
+            kept += _part(claim, claim.shard.ranges - loses)
+            lost += _part(claim, loses)
+    return kept, lost, twice
+
+
+def had_by_an_earlier_one(sets: Sequence[IndexSet]) -> list[IndexSet]:
+    """Of each set the part that one before it has as well. In one sweep over all ranges."""
+    ends: list[tuple[int, bool, int]] = []  # (index, begins, which set)
+    for number, one in enumerate(sets):
+        for start, stop in one.ranges:
+            ends += ((start, True, number), (stop, False, number))
+    ends.sort()
+    losing: list[list[tuple[int, int]]] = [[] for _ in sets]
+    open_: list[int] = []  # the sets that have the present index, the first ones first
+    last = 0
+    for index, begins, number in ends:
+        if index > last:
+            for loser in open_[1:]:
+                losing[loser].append((last, index))
+        last = index
+        if begins:
+            insort(open_, number)
+        else:
+            open_.remove(number)
+    return [IndexSet(pairs) for pairs in losing]
+
+
+def _part(claim: Claim, indices: IndexSet) -> list[Claim]:
+    if not indices:
+        return []
+    return [replace(claim, shard=msgspec.structs.replace(claim.shard, ranges=indices))]

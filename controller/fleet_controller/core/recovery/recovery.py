@@ -1,0 +1,198 @@
+"""Going on after the store came back older than its hosts, or as another: what would be written.
+
+Pure: a view of the store and of what hosts report in, a plan out. Either the store's assignments
+hold as they are, or those of hosts that are ahead of it are made anew of what they have:
+
+- A host that is ahead, or of which the store knows nothing, is assigned what it has, orphans too,
+  with the births it has. What it was removing goes on being removed, by a tombstone.
+- Any other host keeps what the store says: it has never heard anything newer.
+- An index that two have stays with one: a host that was heard before one that was not, what
+  runs before what does not, what its host was told to have before an orphan, the later birth,
+  and then the host's name. The others get a tombstone for it.
+- What is only staged goes on being staged, beside whoever has the index: it starts once nobody has
+  it, as ever. So does what is defined, and does not run, on a host of which the store knows no
+  better, where another has the index: it is on its way there rather than off.
+- What the store says is off stays off, unless it runs.
+- Rollouts are paused, and a lost host that was heard and is ahead is lost no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import (
+    Assignment,
+    HostRecord,
+    Meta,
+    RolloutRecord,
+    RolloutState,
+    Shard,
+    Tombstone,
+)
+from fleet_controller.core.recovery.claims import (
+    NOTHING,
+    STOPPING,
+    Claim,
+    claims_of,
+    on_their_way,
+    settled,
+)
+from fleet_controller.core.recovery.findings import FleetFinding, findings
+from fleet_controller.core.recovery.inventory import HostInventory
+from fleet_controller.core.recovery.recovered_fleets import RecoveredFleets, recovered_fleets
+from fleet_controller.core.recovery.view import RecoveryView, Wish
+from fleet_controller.core.shards import merged
+
+# Births and tombstones begin so far above all that was heard of: hosts that were not heard may
+# have been given later ones before the store was set back.
+MARGIN = 1 << 32
+# A number beyond is nonsense of a broken host: ids of tombstones are revisions times 2^16.
+MOST = 1 << 46
+
+_PAUSED = "paused by a recovery: what the store says of it may be old"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPlan:
+    """`assignments`: those that change. `unseen`: hosts to be accounted for. `complete`: nothing
+    is left to be confirmed."""
+
+    assignments: Mapping[str, Assignment]
+    fleets: tuple[FleetFinding, ...]
+    specs: Mapping[tuple[str, int], types.FleetSpec]  # that the store lacks
+    lost: tuple[HostRecord, ...]
+    returned: tuple[HostRecord, ...]  # that were lost, and are not
+    paused: tuple[RolloutRecord, ...]
+    meta: Meta
+    unseen: tuple[str, ...]
+    unconfirmed: tuple[str, ...]
+    token: str
+
+    @property
+    def complete(self) -> bool:
+        return not self.unseen and not self.unconfirmed
+
+
+def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
+    """What would be written so that changes can be taken again."""
+    known = recovered_fleets(view.fleets, view.specs, view.inventory, view.gone, wish.adopt)
+    found = claims_of(view, known, wish.adopt)
+    claims = on_their_way([one for one in found if one.shard.fleet in known.by_uid])
+    kept, lost, twice = settled([one for one in claims if not one.shard.staged])
+    staged, spare, _ = settled([one for one in claims if one.shard.staged])
+    meta = _meta(view, known)
+    stamp = view.revision + meta.raised
+    assignments = _assignments(view, wish, known, kept + staged, lost + spare, stamp)
+    fleets = tuple(findings(view, wish, known, kept, staged, twice))
+    heard = view.inventory.hosts.keys()
+    return RecoveryPlan(
+        assignments=assignments,
+        fleets=fleets,
+        specs=known.new_specs,
+        lost=tuple(
+            msgspec.structs.replace(view.hosts[host], lost=True) for host in sorted(wish.absent)
+        ),
+        returned=tuple(
+            msgspec.structs.replace(record, lost=False)
+            for host, record in sorted(view.hosts.items())
+            if wish.adopt and record.lost and host in heard and view.is_rebuilt(host)
+        ),
+        paused=tuple(
+            msgspec.structs.replace(one, state=RolloutState.PAUSED, why=_PAUSED)
+            for _, one in sorted(view.rollouts.items())
+            if wish.adopt and one.state is RolloutState.RUNNING
+        ),
+        meta=meta,
+        unseen=tuple(
+            host
+            for host, record in sorted(view.hosts.items())
+            if wish.adopt and host not in heard and host not in wish.absent and not record.lost
+        ),
+        unconfirmed=tuple(f.record.name for f in fleets if not f.confirmed and not f.problem),
+        token=_token(assignments, wish),
+    )
+
+
+def _assignments(
+    view: RecoveryView,
+    wish: Wish,
+    known: RecoveredFleets,
+    kept: Iterable[Claim],
+    lost: Iterable[Claim],
+    stamp: int,
+) -> dict[str, Assignment]:
+    """The assignments that are not as they should be."""
+    if not wish.adopt:
+        return {}
+    shards: dict[str, list[Shard]] = defaultdict(list)
+    graves: dict[str, list[Shard]] = defaultdict(list)
+    for claim in kept:
+        shards[claim.host].append(claim.shard)
+    for claim in lost:
+        graves[claim.host].append(claim.shard)
+    changed = {}
+    for host in sorted(view.hosts):
+        have = view.assignments.get(host, NOTHING)
+        has = view.inventory.hosts.get(host)
+        old = have.tombstones
+        if has is not None and view.is_rebuilt(host):
+            # It was told of other ones since; what was stopped on it may be placed nowhere yet.
+            old = tuple(stone for stone in old if stone.off)
+            graves[host] += _being_removed(has, known)
+        made = Assignment(merged(shards[host]), old + _tombstones(graves[host], stamp))
+        if made != have:
+            changed[host] = made
+    return changed
+
+
+def _being_removed(has: HostInventory, known: RecoveredFleets) -> list[Shard]:
+    """What a word that the store has forgotten takes away: agents need the fleet's name for it."""
+    return [
+        Shard(kin.fleet, gone, kin.generation, kin.birth)
+        for kin in has.states
+        if kin.fleet in known.by_uid and (gone := has.having(kin, STOPPING))
+    ]
+
+
+def _tombstones(graves: Iterable[Shard], stamp: int) -> tuple[Tombstone, ...]:
+    return tuple(
+        Tombstone((stamp << 16) + number, one.fleet, one.ranges, one.birth, staged=one.staged)
+        for number, one in enumerate(graves, start=1)
+    )
+
+
+def _meta(view: RecoveryView, known: RecoveredFleets) -> Meta:
+    """The store's own record afterwards: a generation above all that were heard of, so that every
+    host takes the leader's word again, and births above all that were given."""
+    generations, revisions = [view.meta.generation], [view.revision + view.meta.raised]
+    for has in view.inventory.hosts.values():
+        for generation, revision in (has.epoch, has.term):
+            generations.append(generation)
+            revisions.append(revision)
+        revisions += [kin.birth for kin in has.states]
+    raised = max(one for one in revisions if one < MOST) + MARGIN - view.revision
+    numbers = [fleet.number for fleet in known.by_uid.values()]
+    return msgspec.structs.replace(
+        view.meta,
+        generation=max(one for one in generations if one < MOST) + 1,
+        cluster=view.cluster,
+        raised=raised,
+        last_number=max([view.meta.last_number, *numbers]),
+    )
+
+
+def _token(assignments: Mapping[str, Assignment], wish: Wish) -> str:
+    """A digest of what the plan does, the ids of its tombstones aside: equal for equal effects."""
+    effect = [
+        (host, [(str(shard), str(shard.ranges)) for shard in one.shards],
+         [(stone.fleet, str(stone.ranges), stone.born_until) for stone in one.tombstones])
+        for host, one in sorted(assignments.items())
+    ]  # fmt: skip
+    text = repr((wish.adopt, effect))
+    return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()

@@ -1,0 +1,84 @@
+"""What keeps a draining host from being empty, in words: what, where, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from fleet_controller.core.model import HostView
+from fleet_controller.core.rollouts_and_drains.drain_progress import Departure
+
+_NAMED = 3  # hosts in one sentence
+_STAY = "fit on no other host and stay where they are"
+
+
+class Taker(msgspec.Struct, frozen=True):
+    """A host that is to prepare VMs of the draining one. `trouble`: why it does not, as the end of
+    a sentence about it; empty while it is at work."""
+
+    host: str
+    vms: int
+    trouble: str
+
+
+class Circumstances(msgspec.Struct, frozen=True):
+    """What is known besides the host's own assignment. `silent_seconds`: since it was heard;
+    negative when it never was. `paused`: why no host's VMs are moved, as a sentence. `trouble`: as
+    of a taker. `prepared`: VMs that are staged for whatever host is drained, of `most` at once.
+    """
+
+    silent_seconds: float
+    why_unplaced: str = ""
+    paused: str = ""
+    trouble: str = ""
+    takers: Sequence[Taker] = ()
+    prepared: int = 0
+    most: int = 0
+
+
+def hindrance(host_id: str, host: HostView, now: Departure, seen: Circumstances) -> str:
+    """Empty when nothing keeps the host from being empty but that it takes its time."""
+    if not now.left or not host.record.draining:
+        return ""
+    if host.record.lost:
+        return (
+            f"{host_id} is declared lost, and {now.left:,} VMs of fleets that wait for it stay: "
+            "they move when it is back; --force gives them up"
+        )
+    if not host.reachable:
+        return (
+            f"{host_id} cannot be reached (silent for {seen.silent_seconds:.0f} s): what it has "
+            "moves when it is back, or is replaced when it is declared lost"
+        )
+    return "; ".join(part for part in (seen.paused, *_obstacles(host_id, now, seen)) if part)
+
+
+def _obstacles(host_id: str, now: Departure, seen: Circumstances) -> Iterable[str]:
+    if now.unplaced:
+        why = seen.why_unplaced or "add hosts, or scale down"
+        one = now.unplaced == 1
+        stay = "fits on no other host and stays where it is" if one else _STAY
+        yield f"{_vms(now.unplaced)} {stay}: {why}"
+    if now.releasing and seen.trouble:
+        whom = "it" if now.releasing == 1 else "them"
+        yield f"{_waiting(now.releasing)} for {host_id} to let {whom} go, which {seen.trouble}"
+    stuck = [taker for taker in seen.takers if taker.trouble]
+    for taker in stuck[:_NAMED]:
+        yield f"{_waiting(taker.vms)} for {taker.host}, which {taker.trouble}"
+    if rest := stuck[_NAMED:]:
+        hosts = f"{len(rest):,} more such host" + ("" if len(rest) == 1 else "s")
+        yield f"{_waiting(sum(taker.vms for taker in rest))} for {hosts}"
+    if not (now.moving or now.unplaced) and seen.prepared >= seen.most > 0:
+        yield (
+            f"its VMs wait for those of other draining hosts: {seen.most:,} are prepared at once "
+            "(--moves-at-once)"
+        )
+
+
+def _vms(count: int) -> str:
+    return f"{count:,} VM" + ("" if count == 1 else "s")
+
+
+def _waiting(count: int) -> str:
+    return f"{_vms(count)} {'waits' if count == 1 else 'wait'}"

@@ -1,0 +1,119 @@
+"""The leader's way to hosts' agents for what operators ask, for as long as this leadership lasts.
+
+Nothing is asked once the lease may be gone. What goes on is ended with the connections of the
+leadership, and ends as its loss, not as that of a host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fleet.transport import Refusal
+from fleet.v1 import types_pb2 as types
+from fleet_controller.agents.port import (
+    Declined,
+    LinkError,
+    NoAnswer,
+    NotOffered,
+    Questions,
+    StaleTerm,
+)
+from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.hosts import named_host, out_of_reach
+from fleet_controller.core.model import Health
+from fleet_controller.election.election import LeadershipLost
+from fleet_controller.leader.reign import Reign
+
+# Why a host did not answer: the leader's words, or the agent's own.
+NOT_ANSWERED = (Refused, Refusal)
+
+
+class Relay:
+    """All raise Refused, Refusal (an agent's own) and LeadershipLost."""
+
+    def __init__(self, reign: Reign) -> None:
+        self.reign = reign
+        self._over = False
+
+    async def run(self) -> None:
+        """Until cancelled: from then on this leadership is over."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._over = True
+
+    @property
+    def term(self) -> types.Term:
+        return self.reign.term
+
+    def raise_if_over(self) -> None:
+        """Raises LeadershipLost."""
+        if self._over or not self.reign.may_act():
+            raise LeadershipLost("this controller leads no longer")
+
+    def host(self, name: str) -> str:
+        """The host meant: the only one when the name is empty."""
+        return named_host(self.reign.state.hosts, name).id
+
+    def is_live(self, host_id: str) -> bool:
+        link = self.reign.links.links.get(host_id)
+        return link is not None and link.health is Health.LIVE and link.connection is not None
+
+    def questions(self, host_id: str) -> Questions:
+        """The way to a host's agent."""
+        self.raise_if_over()
+        link = self.reign.links.links.get(host_id)
+        if link is None or link.connection is None or link.health is not Health.LIVE:
+            raise self._out_of_reach(host_id, link.error if link else "")
+        return link.connection.questions()
+
+    @contextmanager
+    def answering(self, host_id: str, what: str) -> Iterator[None]:
+        """Errors of an agent's answers, as its refusals and ours. `what` was asked, in words."""
+        try:
+            yield
+        except StaleTerm as error:
+            self.reign.outranked(str(error))
+            if self.reign.frozen:
+                self.reign.raise_if_frozen()
+            raise LeadershipLost("an agent has heard a newer leader") from error
+        except NotOffered as error:
+            raise self._too_old(host_id, what) from error
+        except Declined as error:
+            raise error.answer or self._out_of_reach(host_id, str(error)) from error
+        except NoAnswer as error:
+            self.raise_if_over()
+            message = f"host {host_id} did not answer in time: {what} may still go on there"
+            raise Refused(Reason.HOST_UNREACHABLE, message) from error
+        except LinkError as error:
+            self.raise_if_over()
+            raise self._out_of_reach(host_id, str(error)) from error
+
+    @contextmanager
+    def changing(self, host_id: str, kind: str, what: str, actor: str) -> Iterator[None]:
+        """As `answering`, for what changes a host: its end unknown, that is an event as well.
+        Whoever knows the end adds the event."""
+        try:
+            with self.answering(host_id, what):
+                yield
+        except (Refused, LeadershipLost, asyncio.CancelledError) as error:
+            if not (isinstance(error, Refused) and error.reason is Reason.UNIMPLEMENTED):
+                self.event(kind, f"{host_id}: {what}: how it ended is not known", host_id, actor)
+            raise
+
+    def event(self, kind: str, message: str, host_id: str, actor: str, fleet: str = "") -> None:
+        self.reign.events.add(kind, message, fleet=fleet, host=host_id, actor=actor)
+
+    def _out_of_reach(self, host_id: str, why: str) -> Refused:
+        return out_of_reach(host_id, self.reign.links.age(host_id), why)
+
+    def _too_old(self, host_id: str, what: str) -> Refused:
+        record = self.reign.state.hosts.get(host_id)
+        version = record.agent_version if record else ""
+        return Refused(
+            Reason.UNIMPLEMENTED,
+            f"the agent of {host_id}, version {version or 'unknown'}, does not offer {what}; "
+            "a newer one may",
+        )

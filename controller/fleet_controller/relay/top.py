@@ -1,0 +1,96 @@
+"""What the domains of one host, of a fleet's hosts or of all use, once an interval."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import cluster_pb2 as cluster
+from fleet_controller.core import top
+from fleet_controller.core.changes import named_fleet
+from fleet_controller.relay.relay import Relay
+from fleet_controller.relay.samples import HostSamples
+
+# Seconds that a first sample may take beside its interval: whoever needs longer is silent.
+FIRST_SAMPLE_GRACE = 3.0
+
+
+class TopRelay:
+    """One operator's `top`."""
+
+    def __init__(self, relay: Relay, request: cluster.ClusterTopRequest) -> None:
+        """Raises Refused."""
+        top.checked(request)
+        self._relay = relay
+        self._reign = relay.reign
+        self._request = request
+        self._rows = top.rows_of(request)
+        fleets = self._reign.state.fleets
+        self._fleet = named_fleet(fleets, request.fleet).uid if request.fleet else ""
+        self._host = relay.host(request.host) if request.host else ""
+        vms = [self._vms(host_id) for host_id in self._hosts()]
+        self.interval = top.interval_for(request.interval_seconds, vms, self._rows)
+        asked = wire.TopRequest(
+            interval_seconds=self.interval,
+            fleet_uid=self._fleet,
+            limit=self._rows,
+            order=request.order,
+            samples=1 if request.samples == 1 else 0,
+        )
+        self._samples = HostSamples(relay, asked, self.interval * top.MISSED_INTERVALS)
+
+    @property
+    def first_seconds(self) -> float:
+        """How long the first sample may take."""
+        return self.interval + FIRST_SAMPLE_GRACE
+
+    async def run(
+        self, tell: Callable[[cluster.ClusterTopSample], Awaitable[None]], first_seconds: float
+    ) -> None:
+        """Until as many samples are told as were asked for."""
+        try:
+            await self._follow()
+            await self._samples.answered(first_seconds)
+            told = 0
+            while True:
+                await tell(await self._merged())
+                told += 1
+                if told == self._request.samples:
+                    return
+                await asyncio.sleep(self.interval)
+                await self._follow()
+        finally:
+            await self._samples.close()
+
+    async def _follow(self) -> None:
+        """Whoever is away is asked again when it is back; of a host that was named it is said."""
+        self._relay.raise_if_over()
+        if self._host:
+            self._relay.questions(self._host)
+        await self._samples.follow(self._hosts())
+
+    async def _merged(self) -> cluster.ClusterTopSample:
+        self._relay.raise_if_over()
+        hosts, samples = self._hosts(), self._samples.fresh()
+        samples = {host: samples[host] for host in hosts if host in samples}
+        refusals = self._samples.refusals
+        if refusals and not any(self._relay.is_live(h) for h in hosts if h not in refusals):
+            raise refusals[min(refusals)]
+        names = {fleet.uid: fleet.name for fleet in self._reign.state.fleets.values()}
+        silent = [host for host in hosts if host not in samples]
+        order = self._request.order
+        return await self._reign.in_executor(
+            lambda: top.merged(samples, names, silent, self._rows, order)
+        )
+
+    def _hosts(self) -> list[str]:
+        """Whoever is to be asked at the moment."""
+        if self._host:
+            return [self._host]
+        hosts = list(self._reign.state.hosts)
+        return [host for host in hosts if self._vms(host)] if self._fleet else hosts
+
+    def _vms(self, host_id: str) -> int:
+        shards = self._reign.observed.host(host_id).assignment.shards
+        return sum(len(one.ranges) for one in shards if self._fleet in ("", one.fleet))

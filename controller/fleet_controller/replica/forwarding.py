@@ -1,0 +1,225 @@
+"""A standby's answers: what is asked of it is passed on to the leader, and the answer back.
+
+Messages pass as bytes, whatever the method: one handler serves all of them, also those that are
+added later. The standby has checked the caller's certificate and tells the leader whose it was,
+which believes that of controllers alone. A call that was passed on once is not passed on again, so
+that replicas who take each other for the leader do not send it in circles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import grpc
+
+from fleet.transport import (
+    BEFORE_METADATA,
+    CALLER_METADATA,
+    CONTROLLER_NAME,
+    ERROR_METADATA,
+    READ_ONLY_METADATA,
+    TAKEN_METADATA,
+    Context,
+    Identity,
+    Refusal,
+    Role,
+    abort,
+    channel_options,
+    no_role,
+    peer_of,
+)
+from fleet_controller.election.leader_key import Holder
+from fleet_controller.replica.replica import Replica
+
+# A leader that accepts no connection for this long is not waited for: the caller is told where it
+# is, and may reach it.
+CONNECT_SECONDS = 2.0
+# A leader that comes back at its address is found again within this.
+_RECONNECT_MS = 1_000
+# Of the leader's metadata, what is meant for the caller.
+_MEANT_FOR_CALLERS = (ERROR_METADATA, READ_ONLY_METADATA, TAKEN_METADATA)
+# What ends a call without a word of the leader's.
+_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
+
+_READY = grpc.ChannelConnectivity.READY
+_FAILED = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
+
+Call = grpc.aio.StreamStreamCall[bytes, bytes]
+
+
+class LeaderChannel:
+    """One connection to whoever leads, made when it is first needed and kept."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._credentials = identity.for_channel()
+        self._address = ""
+        self._channel: grpc.aio.Channel | None = None
+
+    async def connected(self, address: str) -> grpc.aio.Channel:
+        """With a connection that is up: as long as there is none, nothing was sent. Raises
+        ConnectionError."""
+        channel = await self._to(address)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                while (state := channel.get_state(try_to_connect=True)) is not _READY:
+                    if state in _FAILED:
+                        raise ConnectionError(address)
+                    await channel.wait_for_state_change(state)
+        except TimeoutError as error:
+            raise ConnectionError(address) from error
+        return channel
+
+    async def _to(self, address: str) -> grpc.aio.Channel:
+        if self._channel is None or address != self._address:
+            old, self._address = self._channel, address
+            options = [
+                *(one for one in channel_options(CONTROLLER_NAME) if "backoff" not in one[0]),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
+            ]
+            self._channel = grpc.aio.secure_channel(address, self._credentials, options)
+            if old is not None:
+                await old.close()
+        return self._channel
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+
+class Forwarding(grpc.aio.ServerInterceptor):
+    """Takes the calls of one service while another replica leads."""
+
+    def __init__(
+        self, replica: Replica, channel: LeaderChannel, service: str, own: Iterable[str]
+    ) -> None:
+        """`own`: methods of the service that every replica answers for itself."""
+        self._replica = replica
+        self._leader = channel
+        self._prefix = f"/{service}/"
+        self._own = frozenset(self._prefix + name for name in own)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        method = str(handler_call_details.method)
+        leader = self._replica.leader
+        if leader is None or not method.startswith(self._prefix) or method in self._own:
+            return await continuation(handler_call_details)
+
+        async def passed_on(requests: AsyncIterator[bytes], context: Context) -> None:
+            await self._pass_on(method, leader, requests, context)
+
+        # On the wire a call with one message is a stream of one.
+        return grpc.stream_stream_rpc_method_handler(passed_on)
+
+    async def _pass_on(
+        self, method: str, leader: Holder, requests: AsyncIterator[bytes], context: Context
+    ) -> None:
+        caller = peer_of(context.auth_context())
+        if caller is None:
+            await abort(context, no_role())
+        if caller.role is Role.CONTROLLER:
+            await abort(context, _elsewhere(leader))
+        try:
+            channel = await self._leader.connected(leader.address)
+        except ConnectionError:
+            await abort(context, _silent(leader))
+        call: Call = channel.stream_stream(method)(
+            metadata=((CALLER_METADATA, str(caller)), *_bound(context)),
+            timeout=context.time_remaining(),
+        )
+        try:
+            await self._until_answered(call, leader, requests, context)
+        finally:
+            call.cancel()
+
+    async def _until_answered(
+        self, call: Call, leader: Holder, requests: AsyncIterator[bytes], context: Context
+    ) -> None:
+        """Passes messages both ways until the leader has ended the call, or leads no more."""
+        asking = asyncio.create_task(_pass_requests(requests, call))
+        answering = asyncio.create_task(_pass_answers(call, context))
+        ceasing = asyncio.create_task(self._replica.until_leader_is_not(leader.term))
+        tasks = (asking, answering, ceasing)
+        try:
+            await asyncio.wait({answering, ceasing}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done() or answering.cancelled():
+                await abort(context, _gone(leader))
+            error = answering.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if error is not None:
+            await _abort_alike(error, leader, context)
+
+
+def _bound(context: Context) -> list[tuple[str, str | bytes]]:
+    """Until when the caller wants it begun: only the leader can tell whether it is too late."""
+    told = context.invocation_metadata() or ()
+    return [(key, value) for key, value in told if key == BEFORE_METADATA]
+
+
+async def _pass_requests(requests: AsyncIterator[bytes], call: Call) -> None:
+    # A call that has ended tells why when it is read.
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        async for request in requests:
+            await call.write(request)
+        await call.done_writing()
+
+
+async def _pass_answers(call: Call, context: Context) -> grpc.aio.AioRpcError | None:
+    """All answers; the error that the leader ends the call with, if it does."""
+    try:
+        if first := _meant(await call.initial_metadata()):
+            await context.send_initial_metadata(first)
+        while (answer := await call.read()) is not grpc.aio.EOF:
+            await context.write(answer)
+        context.set_trailing_metadata(_meant(await call.trailing_metadata()))
+    except grpc.aio.AioRpcError as error:
+        return error
+    return None
+
+
+async def _abort_alike(error: grpc.aio.AioRpcError, leader: Holder, context: Context) -> NoReturn:
+    trailing = _meant(error.trailing_metadata())
+    if error.code() in _BROKEN and not any(key == ERROR_METADATA for key, _ in trailing):
+        await abort(context, _gone(leader))
+    await context.abort(error.code(), error.details() or "", trailing)
+    raise AssertionError("abort returned")
+
+
+def _meant(metadata: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, value) for key, value in metadata or () if key in _MEANT_FOR_CALLERS)
+
+
+def _elsewhere(leader: Holder) -> Refusal:
+    return _not_leader(f"this controller stands by; {leader.address} leads", leader)
+
+
+def _silent(leader: Holder) -> Refusal:
+    return _not_leader(
+        f"the controller that leads, {leader.replica} at {leader.address}, cannot be reached from "
+        "this one; nothing was changed",
+        leader,
+    )
+
+
+def _not_leader(message: str, leader: Holder) -> Refusal:
+    named = {"leader_address": leader.address}
+    return Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NOT_LEADER", message, named)
+
+
+def _gone(leader: Holder) -> Refusal:
+    return Refusal(
+        grpc.StatusCode.UNAVAILABLE,
+        "LEADER_GONE",
+        f"the controller that led, {leader.replica} at {leader.address}, went away before it had "
+        "answered",
+    )

@@ -1,0 +1,153 @@
+"""One controller replica: stands by or leads, and knows which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet_controller.changes.announcements import Announcements
+from fleet_controller.changes.fleets import Operations
+from fleet_controller.changes.hosts import Upkeep
+from fleet_controller.changes.recovery import Recovery
+from fleet_controller.election.election import Election, Leadership
+from fleet_controller.election.leader_key import Holder
+from fleet_controller.host_loss.verdicts import Verdicts
+from fleet_controller.leader.reign import Reign, Surroundings
+from fleet_controller.relay.relay import Relay
+
+
+class NotLeading(Exception):
+    """This replica does not lead; `address` is the leader's, empty when none is known."""
+
+    def __init__(self, message: str, address: str) -> None:
+        super().__init__(message)
+        self.address = address
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A leadership that is over: why, and how many seconds ago what is known of it was true."""
+
+    leading: Leading
+    reason: str
+    seconds: float
+
+
+class Leading:
+    """All of one leadership."""
+
+    def __init__(
+        self, leadership: Leadership, around: Surroundings, uid: Callable[[], str], name: str
+    ) -> None:
+        self.reign = Reign(leadership, around)
+        self.operations = Operations(self.reign, uid)
+        self.upkeep = Upkeep(self.reign, self.operations)
+        self.announcements = Announcements(self.reign)
+        self.recovery = Recovery(self.reign)
+        self.relay = Relay(self.reign)
+        self.verdicts = Verdicts(self.reign, self.operations, name)
+
+    async def run(self) -> None:
+        """Until cancelled, until leadership is lost, or until changes are frozen or taken again."""
+        async with asyncio.TaskGroup() as group:
+            # First of all, so that it knows of the end before the connections are closed.
+            tasks = [group.create_task(self.relay.run())]
+            tasks.append(group.create_task(self.announcements.run()))
+            tasks.append(group.create_task(self.verdicts.run()))
+            tasks.append(group.create_task(self.reign.run()))
+            await self.reign.anew.wait()
+            for task in tasks:
+                task.cancel()
+
+
+class Replica:
+    """Leads whenever the election says so."""
+
+    def __init__(
+        self, name: str, election: Election, around: Surroundings, new_uid: Callable[[], str]
+    ) -> None:
+        self.name = name
+        self.around = around
+        self._election = election
+        self._new_uid = new_uid
+        self._leading: Leading | None = None
+        self._last: Leading | None = None
+        self._last_term = 0
+        self._lost_at = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._election.lead(self._lead)
+
+    def leading(self) -> Leading:
+        """What to ask. Raises NotLeading."""
+        leading, leadership = self._leading, self._election.leadership
+        if leading and leadership and leadership.valid() and leading.reign.ready.is_set():
+            self._last = None  # as large as its successor
+            return leading
+        if leadership:
+            raise NotLeading("this controller has just become the leader and still reads", "")
+        known = self._election.current_leader()
+        if known and known[0] != self.name:
+            raise NotLeading(f"this controller stands by; {known[1]} leads", known[1])
+        raise NotLeading(
+            f"no controller leads: {self.around.store.description} cannot be reached, has no "
+            "quorum, or has not chosen one yet",
+            "",
+        )
+
+    def leadership_name(self) -> str:
+        """Unlike that of any other, before or after, whoever holds it; printable ASCII. Raises
+        NotLeading."""
+        term = self.leading().reign.term
+        return f"{ascii(self.name)[1:-1]} {term.store_generation}.{term.revision}"
+
+    def past(self) -> Past | None:
+        """What this replica knew when it led, while nobody is known to have led since, so that
+        nobody knows better; None otherwise. It ages, and nothing may be changed on its ground."""
+        holder = self._election.holder
+        led_since = holder is not None and holder.term > self._last_term
+        if self._last is None or self._election.leadership or led_since:
+            return None
+        store = self.around.store.description
+        reason = (
+            f"no controller leads, as {store} cannot be reached or has no quorum; this is what "
+            f"{self.name} knew when it led"
+        )
+        return Past(self._last, reason, self.around.clock() - self._lost_at)
+
+    @property
+    def leader(self) -> Holder | None:
+        """The other replica that leads, as far as is known; None while this one does, or nobody."""
+        holder = self._election.holder
+        if self._election.leadership or holder is None or not holder.address:
+            return None
+        return None if holder.replica == self.name else holder
+
+    async def until_leader_is_not(self, term: int) -> None:
+        """Until this term is not the one that is known to be under way."""
+        await self._election.until_over(term)
+
+    async def another_leads(self) -> Holder:
+        """Wait until another replica leads, as far as is known."""
+        while (leader := self.leader) is None:
+            await self._election.until_changed()
+        return leader
+
+    async def depose(self, leader: Holder) -> None:
+        """End the leadership of a replica that is known to be gone, without waiting for its
+        lease. Its successor need not be this one."""
+        await self._election.depose(leader)
+
+    async def _lead(self, leadership: Leadership) -> None:
+        """Frozen or taken again, changes begin with fresh links under the same leadership."""
+        while True:
+            leading = self._leading = Leading(leadership, self.around, self._new_uid, self.name)
+            try:
+                await leading.run()
+            finally:
+                self._leading = None
+                if leading.reign.ready.is_set():
+                    self._last, self._last_term = leading, leadership.term_revision
+                    self._lost_at = self.around.clock()

@@ -1,0 +1,1 @@
+"""etcd behind the Store port: calls, failover between members, the watch, snapshots."""

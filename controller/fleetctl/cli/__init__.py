@@ -1,0 +1,1 @@
+"""What click needs besides: arguments checked, questions asked, commands loaded late."""

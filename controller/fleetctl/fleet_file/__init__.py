@@ -1,0 +1,1 @@
+"""Fleet files, read strictly into templates."""

@@ -1,0 +1,301 @@
+"""Reads a fleet file: YAML, strictly, every mistake with its line and what is allowed.
+
+What a field may hold stands in fleet.spec; here is only how it is written. The file is walked
+as a tree of nodes, not as Python values: nodes know their lines, repeated keys are still
+there, and nothing is guessed from how a value looks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from fleet.spec import (
+    FIELDS,
+    KIB,
+    LISTS,
+    NAME,
+    OPTIONAL_SECTIONS,
+    Field,
+    Kind,
+    Listed,
+    allowed,
+    check_spec,
+    shown,
+)
+from fleet.v1 import types_pb2 as types
+from fleetctl.fleet_file.values import converted, given_value
+
+MAX_FILE_BYTES = 256 * 1024
+# A fleet file with every field and full lists has some 200 nodes, four deep.
+MAX_NODES = 2000
+MAX_DEPTH = 8
+MAX_MISTAKES_TOLD = 20
+
+_SECTIONS = {one.section for one in FIELDS if one.section} - LISTS.keys()
+_LISTS = {one.name: one for one in LISTS.values()}
+_BY_PATH = {one.path: one for one in FIELDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing that is wrong: where, in which field, and what is allowed there."""
+
+    line: int
+    path: str
+    problem: str
+
+
+class FleetFileError(Exception):
+    """A fleet file that cannot be used, with all that is wrong in it."""
+
+    def __init__(self, filename: str, mistakes: list[Mistake]) -> None:
+        super().__init__(filename, mistakes)
+        self.filename = filename
+        self.mistakes = sorted(mistakes, key=lambda one: one.line)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.filename}:{one.line}: {f'{one.path}: ' if one.path else ''}{one.problem}"
+            for one in self.mistakes[:MAX_MISTAKES_TOLD]
+        ]
+        if len(self.mistakes) > MAX_MISTAKES_TOLD:
+            lines.append(f"{self.filename}: and {len(self.mistakes) - MAX_MISTAKES_TOLD} more")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFleet:
+    """What a fleet file says: the fleet's name and its template, with all defaults in it."""
+
+    name: str
+    spec: types.FleetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A field as it stands in the file."""
+
+    line: int
+    node: yaml.Node
+
+
+def parse_fleet_file(text: str, filename: str) -> ParsedFleet:
+    """The fleet in a file's text. Raises FleetFileError."""
+    mistakes: list[Mistake] = []
+    root = _root(text, filename)
+    given: dict[str, _Given] = {}
+    sections = {"": 1}
+    _collect(root, "", given, sections, mistakes)
+    values = dict(_values(given, sections, mistakes))
+    if mistakes:
+        raise FleetFileError(filename, mistakes)
+    spec = _spec(values, sections)
+    if problems := check_spec(spec):
+        raise FleetFileError(filename, [Mistake(1, "", problem) for problem in problems])
+    return ParsedFleet(values[NAME.path], spec)
+
+
+def _root(text: str, filename: str) -> yaml.MappingNode:
+    if len(text) > MAX_FILE_BYTES or len(text.encode(errors="replace")) > MAX_FILE_BYTES:
+        problem = f"the file is larger than {MAX_FILE_BYTES // KIB} KiB"
+        raise FleetFileError(filename, [Mistake(1, "", problem)])
+    try:
+        if refused := next(_refused_events(text), None):
+            raise FleetFileError(filename, [refused])
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problem = f"character {text[error.position]!a} is not allowed"
+        raise FleetFileError(filename, [Mistake(line, "", problem)]) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = f"not YAML: {error.problem or error.context}"
+        mistake = Mistake(mark.line + 1 if mark else 1, "", problem)
+        raise FleetFileError(filename, [mistake]) from error
+    if not isinstance(root, yaml.MappingNode):
+        problem = "a fleet file is 'field: value' lines; see 'name', 'image', 'memory', 'boot'"
+        raise FleetFileError(filename, [Mistake(1, "", problem)])
+    return root
+
+
+def _refused_events(text: str) -> Iterator[Mistake]:
+    """What YAML would allow and a fleet file does not, before any tree is built from it."""
+    documents = nodes = depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            yield Mistake(line, "", f"aliases (*{event.anchor}) are not allowed")
+        elif isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                yield Mistake(line, "", "a second document begins; one file holds one fleet")
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            yield from _refused_node(event, line, nodes, depth)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _refused_node(event: yaml.NodeEvent, line: int, nodes: int, depth: int) -> Iterator[Mistake]:
+    if event.anchor is not None:
+        yield Mistake(line, "", f"anchors (&{event.anchor}) are not allowed")
+    if getattr(event, "tag", None) is not None:
+        yield Mistake(line, "", f"tags ({shown(str(getattr(event, 'tag', '')))}) are not allowed")
+    if nodes > MAX_NODES:
+        yield Mistake(line, "", f"more than {MAX_NODES} values; a fleet file is far smaller")
+    if depth > MAX_DEPTH:
+        yield Mistake(line, "", f"nested more than {MAX_DEPTH} deep")
+
+
+def _collect(
+    mapping: yaml.MappingNode,
+    section: str,
+    given: dict[str, _Given],
+    sections: dict[str, int],
+    mistakes: list[Mistake],
+) -> None:
+    """The fields and sections of a mapping; what has no business there is a mistake."""
+    for key, value in mapping.value:
+        line = key.start_mark.line + 1
+        name = _key(key)
+        path = f"{section}.{name}" if section else name
+        if path in given or path in sections:
+            mistakes.append(Mistake(line, path, "stands here for the second time"))
+        elif path in _SECTIONS:
+            sections[path] = line
+            if isinstance(value, yaml.MappingNode):
+                _collect(value, path, given, sections, mistakes)
+            else:
+                mistakes.append(Mistake(line, path, f"must hold {_names(path)}, indented"))
+        elif path in _LISTS:
+            sections[path] = line
+            _collect_list(value, _LISTS[path], given, sections, mistakes)
+        elif _in_table(path) in _BY_PATH:
+            given[path] = _Given(line, value)
+        else:
+            mistakes.append(Mistake(line, path, _unknown(name, section)))
+
+
+def _collect_list(
+    node: yaml.Node,
+    listed: Listed,
+    given: dict[str, _Given],
+    sections: dict[str, int],
+    mistakes: list[Mistake],
+) -> None:
+    """The fields of each entry, as in `disks[0].target`, and each entry as a section."""
+    line = sections[listed.name]
+    if not isinstance(node, yaml.SequenceNode):
+        problem = f"must be a list; an entry begins with '- ' and holds {_names(listed.path)}"
+        mistakes.append(Mistake(line, listed.name, problem))
+        return
+    if len(node.value) > listed.most:
+        problem = f"must be at most {listed.most}; got {len(node.value)}"
+        mistakes.append(Mistake(line, listed.name, problem))
+    for number, entry in enumerate(node.value[: listed.most]):
+        section, line = f"{listed.name}[{number}]", entry.start_mark.line + 1
+        if isinstance(entry, yaml.MappingNode):
+            sections[section] = line
+            _collect(entry, section, given, sections, mistakes)
+        else:
+            mistakes.append(Mistake(line, section, f"must hold {_names(listed.path)}"))
+
+
+def _in_table(path: str) -> str:
+    """The path in FIELDS of `disks[0].target`: that of all entries' targets."""
+    return re.sub(r"\[\d+\]", "[]", path)
+
+
+def _key(key: yaml.Node) -> str:
+    """A key as it may be shown: what is no plain word is quoted."""
+    word = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+    return word if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", word) else shown(word)
+
+
+def _names(section: str) -> str:
+    return ", ".join(_keys(section))
+
+
+def _keys(section: str) -> list[str]:
+    """What may stand in a section, in the order of the reference."""
+    prefix = f"{_in_table(section)}." if section else ""
+    below = (one.path.removeprefix(prefix) for one in FIELDS if one.path.startswith(prefix))
+    return list(dict.fromkeys(path.split(".")[0].removesuffix("[]") for path in below))
+
+
+def _unknown(name: str, section: str) -> str:
+    near = difflib.get_close_matches(name, _keys(section), 1)
+    elsewhere = [one.path for one in FIELDS if one.path.rpartition(".")[2] == name]
+    hint = f"did you mean {(near or elsewhere)[0]}? " if near or elsewhere else ""
+    return f"no such field; {hint}here may stand {_names(section)}"
+
+
+def _values(
+    given: Mapping[str, _Given], sections: Mapping[str, int], mistakes: list[Mistake]
+) -> Iterator[tuple[str, Any]]:
+    """Every field's path with its value, given or by default."""
+    for one, path in _expected(sections):
+        found = given.get(path)
+        try:
+            if found is not None:
+                yield path, given_value(one, found.node)
+            elif one.default is not None:
+                if path == "readiness.active" and "readiness.console" in given:
+                    continue
+                yield path, {} if one.kind is Kind.LABELS else converted(one, one.default)
+            else:
+                raise ValueError(f"is missing; it must be {allowed(one)}")
+        except ValueError as error:
+            line = found.line if found else sections.get(path.rpartition(".")[0], 1)
+            mistakes.append(Mistake(line, path, str(error)))
+    if "readiness.active" in given and "readiness.console" in given:
+        line = given["readiness.console"].line
+        mistakes.append(Mistake(line, "readiness", "has both active and console; give one"))
+
+
+def _expected(sections: Mapping[str, int]) -> Iterator[tuple[Field, str]]:
+    """Each field with its path, once for every place where it may stand in this file."""
+    for one in FIELDS:
+        if listed := LISTS.get(one.section):
+            for entry in _entries(listed, sections):
+                yield one, one.path.replace(listed.path, entry)
+        elif one.section not in OPTIONAL_SECTIONS or one.section in sections:
+            yield one, one.path
+
+
+def _entries(listed: Listed, sections: Iterable[str]) -> list[str]:
+    """The sections that are entries of the list, in its order."""
+    return [section for section in sections if section.startswith(f"{listed.name}[")]
+
+
+def _spec(values: Mapping[str, Any], sections: Iterable[str]) -> types.FleetSpec:
+    spec = types.FleetSpec()
+    for name in ("image", "boot", "disk", "readiness", "admission", "placement"):
+        getattr(spec, name).SetInParent()
+    if "network" in sections:
+        spec.network.SetInParent()
+    for one in FIELDS:
+        value = values.get(one.path)
+        if not one.message_path or value is None or (one.section == "readiness" and not value):
+            continue
+        *outer, last = one.message_path.split(".")
+        section: Any = spec
+        for name in outer:
+            section = getattr(section, name)
+        if one.kind is Kind.LABELS:
+            getattr(section, last).update(value)
+        else:
+            setattr(section, last, value)
+    for listed in LISTS.values():
+        names = [one.path.rpartition(".")[2] for one in FIELDS if one.section == listed.path]
+        for entry in _entries(listed, sections):
+            held = {name: values[f"{entry}.{name}"] for name in names}
+            getattr(spec, listed.holds).add(**held)
+    return spec

@@ -1,0 +1,1 @@
+"""What fleetctl does on this machine without a cluster: certificates, backups as files."""

@@ -1,0 +1,255 @@
+"""The live display on a terminal: a bar of states, counts, pace, and what goes wrong.
+
+Drawn by rich, a few times a second, from the last status; nothing here waits for a controller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.outcome import printable
+from fleetctl.output import STATE_STYLES, STATES, counted, duration, number
+from fleetctl.progress import Progress
+from fleetctl.terminal.screen import drawn
+from fleetctl.views.drains import drain_lines
+from fleetctl.views.loss import breaker_text
+from fleetctl.views.rollouts import rollout_text
+from fleetctl.views.status import remarks_of, settling_text, states_of, unplaced_text, verdict
+
+REFRESH_PER_SECOND = 10
+MAX_BAR = 100
+MAX_PROBLEMS = 4
+# A state's name, its count, and what parts it from the next.
+_CELL = 20
+# Of hosts: shown where there are any.
+_SELDOM = ("draining", "quarantined", "cut off")
+# From the one that is most done, so that the bar grows from the left.
+BAR_ORDER = (
+    "running", "booting", "defined", "cloning", "stopping", "failed", "unknown", "pending"
+)  # fmt: skip
+
+
+class LiveScale:
+    """A Viewer that draws a change of one fleet until the block ends."""
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._total = total
+        self._seen: tuple[cluster.StatusResponse, Progress] | None = None
+        self._whole = 0
+        self._lost = ""
+        self._live = drawn(self._console, self._render, REFRESH_PER_SECOND)
+
+    def __enter__(self) -> LiveScale:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def see(self, response: cluster.StatusResponse, progress: Progress, now: float) -> None:
+        self._seen = response, progress
+
+    def lost(self, message: str) -> None:
+        self._lost = message
+
+    def back(self) -> None:
+        self._lost = ""
+
+    def _render(self) -> RenderableType:
+        if not self._seen:
+            return Text("waiting for the first status ...", style="bright_black")
+        response, progress = self._seen
+        status = response.fleets[0]
+        self._whole = max(self._whole, status.total + status.releasing)
+        width = min(MAX_BAR, self._console.width - 2)
+        lines = [
+            _title(status, f"{progress.fraction:.1%}", width),
+            bar(status, self._whole, width),
+            *_states(status, width),
+            _pace(response, progress, time.monotonic()),
+            *_problems(status),
+        ]
+        if self._lost:
+            lines.append(Text(f"{printable(self._lost)}; still waiting", style="yellow"))
+        return Group(*(_indented(line) for line in lines))
+
+
+FROZEN = "changes are frozen; VMs go on as they are: fleetctl recover --plan"
+
+
+class LiveStatus:
+    """Draws all fleets and hosts, for `watch`."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._response: cluster.StatusResponse | None = None
+        self._heard = time.monotonic()
+        self._lost = ""
+        self.live = drawn(self._console, self._render, REFRESH_PER_SECOND)
+
+    def see(self, response: cluster.StatusResponse) -> None:
+        self._response, self._heard = response, time.monotonic()
+
+    def lost(self, message: str) -> None:
+        self._lost = message
+
+    def back(self) -> None:
+        self._lost = ""
+
+    def _render(self) -> RenderableType:
+        if not self._response:
+            return Text(self._lost or "waiting for the first status ...", style="bright_black")
+        width = min(MAX_BAR, self._console.width - 2)
+        lines: list[Text] = []
+        if self._response.HasField("freeze"):
+            lines += [*self._alarm(FROZEN, "bold red"), Text("")]
+        if settling := settling_text(self._response):
+            lines += [*self._alarm(settling, "yellow"), Text("")]
+        for status in self._response.fleets:
+            word, colour = verdict(status, self._response.HasField("freeze"))
+            lines += [
+                _title(status, word, width, colour),
+                bar(status, max(1, status.total + status.releasing), width),
+                *_states(status, width),
+                *_remarks(status),
+                *_problems(status),
+                Text(""),
+            ]
+        if not self._response.fleets:
+            lines += [Text("no fleets", style="bright_black"), Text("")]
+        lines += _hosts(self._response, width)
+        lines += [Text(f"! drain {one}", style="yellow") for one in drain_lines(self._response)]
+        if text := breaker_text(self._response):
+            lines += self._alarm(f"! breaker {text}", "red")
+        if self._lost:
+            lines += self._alarm(f"{printable(self._lost)}; still waiting", "yellow")
+        lines.append(Text("Ctrl-C ends watching", style="bright_black"))
+        return Group(*(_indented(line) for line in lines))
+
+    def _alarm(self, text: str, style: str) -> Iterable[Text]:
+        """In as many lines as it takes: its end is what there is to do."""
+        return Text(text, style=style).wrap(self._console, max(20, self._console.width - 2))
+
+
+def _indented(line: Text) -> Text:
+    """One space from the edge, and never wrapped."""
+    shifted = Text(" ", no_wrap=True, overflow="ellipsis")
+    return shifted.append_text(line)
+
+
+def _title(status: cluster.FleetStatus, right: str, width: int, colour: str = "bold") -> Text:
+    left = Text(status.fleet, style="bold")
+    left.append(f"  {number(status.total)} VMs wanted", style="default not bold")
+    left.append(" " * max(1, width - left.cell_len - len(right)))
+    return left.append(right, style=colour)
+
+
+def bar(status: cluster.FleetStatus, whole: int, width: int) -> Text:
+    """All VMs of a fleet, each state by its share and colour; grey: not there yet, or gone."""
+    counts = states_of(status)
+    counts["stopping"] = max(counts["stopping"], status.releasing)
+    cells = shares(counts, max(whole, sum(counts.values()), 1), width)
+    drawn = Text()
+    for name, length in cells.items():
+        style = STATE_STYLES[name]
+        drawn.append("━" * length, style="grey23" if name == "pending" else style)
+    return drawn.append("━" * (width - drawn.cell_len), style="grey23")
+
+
+def shares(counts: Mapping[str, int], whole: int, width: int) -> dict[str, int]:
+    """How many cells of a bar each state fills; together never more than the bar has."""
+    filled = reached = 0
+    cells = {}
+    for name in BAR_ORDER:
+        reached += counts[name]
+        end = reached * width // whole
+        cells[name] = end - filled
+        filled = end
+    return cells
+
+
+def _states(status: cluster.FleetStatus, width: int) -> Iterable[Text]:
+    """Two rows of four states in 80 columns, more in fewer, at fixed places so that nothing
+    jumps."""
+    counts = states_of(status)
+    abreast = min(4, max(1, (width + 2) // _CELL))
+    for row in (STATES[at : at + abreast] for at in range(0, len(STATES), abreast)):
+        line = Text()
+        for name in row:
+            style = STATE_STYLES[name] if counts[name] else "grey42"
+            line.append("  " if line else "")
+            line.append(f"{name:<8} ", style=style)
+            line.append(f"{number(counts[name]):>9}", style="default" if counts[name] else style)
+        yield line
+
+
+def _pace(response: cluster.StatusResponse, progress: Progress, now: float) -> Text:
+    """Rate and time of what goes on; over all of it once it is done."""
+    hosts, rest = response.hosts, progress.ends_in()
+    over = progress.seen_at if not progress.remaining else now
+    elapsed = progress.elapsed(over)
+    rate = progress.rate() if progress.remaining else progress.done / max(elapsed, 0.001)
+    parts = [
+        f"{number(round(rate))} VMs/s",
+        f"hosts ready {number(hosts.converged)} of {number(hosts.live)}",
+        f"elapsed {duration(elapsed)}",
+    ]
+    if progress.remaining and rest is not None:
+        parts.append(f"ends in about {duration(rest)}")
+    if response.fleets[0].releasing:
+        parts.append(f"{number(response.fleets[0].releasing)} to be released")
+    return Text("  ".join(parts), style="bold")
+
+
+def _hosts(response: cluster.StatusResponse, width: int) -> Iterable[Text]:
+    hosts = response.hosts
+    line = Text("hosts  ", style="bold")
+    for name, count, colour in (
+        ("live", hosts.live, "green"),
+        ("ready", hosts.converged, "green"),
+        ("unreachable", hosts.unreachable, "yellow"),
+        ("suspect", hosts.suspect, "yellow"),
+        ("lost", hosts.lost, "red"),
+        ("cordoned", hosts.cordoned, "cyan"),
+        ("draining", hosts.draining, "cyan"),
+        ("quarantined", hosts.quarantined, "red"),
+        ("cut off", hosts.cut_off, "red"),
+    ):
+        if not count and name in _SELDOM:
+            continue
+        told = f"{number(count)} {name}"
+        if line.cell_len + len(told) > width:
+            line.rstrip()
+            yield line
+            line = Text(" " * 7)
+        line.append(f"{told}   ", style=colour if count else "grey42")
+    line.rstrip()
+    yield line
+
+
+def _remarks(status: cluster.FleetStatus) -> Iterable[Text]:
+    """What states do not tell, where there is any of it, and a rollout that is not over."""
+    if remarks := remarks_of(status):
+        yield Text(", ".join(remarks))
+    if status.HasField("rollout") and status.rollout.state != "done":
+        yield Text(printable(f"rollout {rollout_text(status.rollout)}"))
+
+
+def _problems(status: cluster.FleetStatus) -> Iterable[Text]:
+    for one in status.problems[:MAX_PROBLEMS]:
+        where = f"{counted(one.count, 'VM')} on {counted(one.hosts, 'host')}"
+        yield Text(printable(f"! {one.kind}: {where}: {one.example}"), style="red")
+    for reason in status.unplaced_reasons[:MAX_PROBLEMS]:
+        yield Text(f"! {unplaced_text(reason)}", style="red")

@@ -1,0 +1,194 @@
+"""Hosts as JSON and as text. Pure: messages in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
+from fleetctl.outcome import printable
+from fleetctl.output import duration, number, table
+from fleetctl.views.drains import draining_json, left_text
+
+HEADERS = (
+    "HOST", "HEALTH", "ASSIGNED", "RUNNING", "FAILED", "CAPACITY", "HEARD", "ADDRESS", "LABELS"
+)  # fmt: skip
+
+
+def health_name(value: int) -> str:
+    if value not in cluster.HostHealth.values():
+        return "unknown"
+    return cluster.HostHealth.Name(cluster.HostHealth.ValueType(value))[12:].lower()
+
+
+def host_json(one: cluster.HostSummary) -> dict[str, Any]:
+    """`report_age_seconds` is null for a host that was never heard."""
+    return {
+        "host": one.id,
+        "address": one.address,
+        "health": health_name(one.health),
+        "cordoned": one.cordoned,
+        "converged": one.converged,
+        "assigned": one.assigned,
+        "running": one.running,
+        "failed": one.failed,
+        "capacity": one.capacity_guests,
+        "report_age_seconds": round(age, 3) if (age := one.report_age_seconds) >= 0 else None,
+        "link_error": one.link_error,
+        "draining": one.draining,
+        "quarantine": one.quarantine or None,
+        "duplicates": one.duplicates,
+        "reached_by": one.reached_by or None,
+        "labels": dict(sorted(one.labels.items())),
+    }
+
+
+def host_row(one: cluster.HostSummary) -> tuple[str | int, ...]:
+    return (
+        one.id, _standing(one), one.assigned, one.running, one.failed, one.capacity_guests,
+        _heard(one), one.address, _labels(one.labels),
+    )  # fmt: skip
+
+
+def _standing(one: cluster.HostSummary) -> str:
+    """Its health, and what operators or the leader have said of it."""
+    said = [
+        health_name(one.health),
+        "cordoned" if one.cordoned else "",
+        "draining" if one.draining else "",
+        "quarantine" if one.quarantine else "",
+        f"reached by {printable(one.reached_by)}" if one.reached_by else "",
+    ]
+    return ", ".join(word for word in said if word)
+
+
+def _network(one: cluster.HostSummary) -> str:
+    """What it means that a standby reaches it; empty when none does, or none was asked."""
+    if not one.reached_by:
+        return ""
+    return (
+        f"{one.reached_by} reaches it and the leader does not: it is not declared lost; look at "
+        "the network between them"
+    )
+
+
+def _heard(one: cluster.HostSummary) -> str:
+    return f"{duration(one.report_age_seconds)} ago" if one.report_age_seconds >= 0 else "never"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def detail_json(detail: cluster.HostDetail) -> dict[str, Any]:
+    names = {fleet.uid: fleet.name for fleet in detail.fleets}
+    facts, capacity = detail.facts, detail.facts.capacity
+    return host_json(detail.summary) | {
+        "facts": {
+            "machine_id": facts.machine_id,
+            "boot_id": facts.boot_id,
+            "incarnation": facts.incarnation,
+            "agent_version": facts.agent_version,
+            "hypervisor": facts.hypervisor,
+            "storage": facts.storage,
+            "memory_bytes": capacity.memory_bytes,
+            "binding_limit": capacity.binding_limit,
+        },
+        "shards": [
+            {
+                "fleet": names.get(one.fleet_uid, one.fleet_uid),
+                "indices": ranges_text(one.ranges),
+                "vms": ranges_count(one.ranges),
+                "generation": one.generation,
+                "birth": one.birth,
+                "power": "off" if one.power == types.POWER_OFF else "on",
+            }
+            for one in detail.shards
+        ],
+        "tombstones": [
+            {
+                "id": one.id,
+                "fleet": names.get(one.fleet_uid, one.fleet_uid),
+                "indices": ranges_text(one.ranges),
+                "vms": ranges_count(one.ranges),
+            }
+            for one in detail.tombstones
+        ],
+        "epoch": _epoch(detail.epoch),
+        "reported_epoch": _epoch(detail.reported_epoch),
+        "problems": [
+            {
+                "kind": one.kind,
+                "fleet": names.get(one.fleet_uid, one.fleet_uid),
+                "count": one.count,
+                "example_index": one.example_index,
+                "example": one.example_message,
+            }
+            for one in detail.problems
+        ],
+        "orphans": [
+            {
+                "fleet": names.get(one.fleet_uid, one.fleet_uid),
+                "indices": ranges_text(one.ranges),
+                "birth": one.birth,
+            }
+            for one in detail.orphans
+        ],
+        "drain": draining_json(detail),
+    }
+
+
+def _epoch(epoch: types.Epoch) -> dict[str, int]:
+    return {"store_generation": epoch.store_generation, "revision": epoch.revision}
+
+
+def ranges_text(ranges: Iterable[types.IndexRange]) -> str:
+    """As people write them: 0-249,300."""
+    return ",".join(
+        str(one.start) if one.stop == one.start + 1 else f"{one.start}-{one.stop - 1}"
+        for one in ranges
+    )
+
+
+def ranges_count(ranges: Iterable[types.IndexRange]) -> int:
+    return sum(one.stop - one.start for one in ranges)
+
+
+def detail_text(detail: cluster.HostDetail) -> str:
+    return printable("\n".join(_detail_lines(detail)))
+
+
+def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
+    one, facts = detail.summary, detail.facts
+    health = _standing(one)
+    limit = f" ({facts.capacity.binding_limit})" if facts.capacity.binding_limit else ""
+    named = [
+        ("host", one.id),
+        ("health", f"{health}, heard {_heard(one)}"),
+        ("address", one.address),
+        ("labels", _labels(one.labels)),
+        ("hypervisor", facts.hypervisor),
+        ("storage", facts.storage),
+        ("agent", facts.agent_version),
+        ("capacity", f"{number(one.capacity_guests)} VMs{limit}"),
+        ("assigned", number(one.assigned)),
+        ("running", number(one.running)),
+        ("failed", number(one.failed)),
+        ("duplicates", f"{number(one.duplicates)} that others hold" if one.duplicates else ""),
+        ("drain", left_text(detail.drain) if detail.HasField("drain") else ""),
+        ("quarantine", one.quarantine),
+        ("link", one.link_error),
+        ("network", _network(one)),
+    ]
+    yield from (f"{name:<12}{value}" for name, value in named if value)
+    held = detail_json(detail)
+    for headers, key in (
+        (("FLEET", "VMS", "INDICES", "GENERATION", "POWER"), "shards"),
+        (("FLEET", "VMS", "INDICES"), "tombstones"),
+        (("FLEET", "KIND", "COUNT", "EXAMPLE"), "problems"),
+        (("FLEET", "INDICES"), "orphans"),
+    ):
+        if rows := [tuple(row[head.lower()] for head in headers) for row in held[key]]:
+            yield from ("", f"{key}:" if key != "tombstones" else "to be released:")
+            yield table(headers, rows, "  ")

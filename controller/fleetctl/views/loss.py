@@ -1,0 +1,88 @@
+"""Hosts that fail, and the breaker, as JSON and as text. Pure: messages in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.outcome import printable
+from fleetctl.output import counted, duration
+from fleetctl.views.hosts import health_name, host_json
+
+RELEASED = "lost hosts are replaced, however many are gone"
+OVERRIDE = (
+    "if they are dead, 'fleetctl breaker release' has them replaced all the same, and 'fleetctl "
+    "hosts declare-lost HOST...' some of them"
+)
+
+
+def hosts_json(hosts: Iterable[cluster.HostSummary]) -> dict[str, Any]:
+    return {"hosts": [host_json(one) for one in hosts]}
+
+
+def declared_text(hosts: Sequence[cluster.HostSummary], undo: bool) -> str:
+    """What became of a verdict; what the hosts still hold is still to be placed, or waits."""
+    names = ", ".join(one.id for one in hosts[:5])
+    more = f" and {len(hosts) - 5:,} more" if len(hosts) > 5 else ""
+    are = "is" if len(hosts) == 1 else "are"
+    if undo:
+        return printable(f"{names}{more} {are} not declared lost")
+    held = counted(sum(one.assigned for one in hosts), "VM")
+    theirs = "it had" if len(hosts) == 1 else "they had"
+    told = f"{names}{more} {are} lost; the {held} that {theirs} are placed on other hosts, or wait"
+    return printable(f"{told}. 'fleetctl status' shows how far it is")
+
+
+def undeclarable_text(hosts: Iterable[cluster.HostSummary]) -> str:
+    """Of those that would be declared lost: which never are; empty where all may be."""
+    live = [one.id for one in hosts if health_name(one.health) == "live"]
+    if not live:
+        return ""
+    more = f" and {len(live) - 5:,} more" if len(live) > 5 else ""
+    are = "is" if len(live) == 1 else "are"
+    return printable(
+        f"would be refused: {', '.join(live[:5])}{more} {are} live and cannot be lost; cordon or "
+        "drain such a host"
+    )
+
+
+def breaker_json(response: cluster.StatusResponse) -> dict[str, Any] | None:
+    """None while it is closed."""
+    if not response.HasField("breaker"):
+        return None
+    one = response.breaker
+    return {
+        "reason": one.reason,
+        "since_unix": round(one.since_unix, 3),
+        "scopes": list(one.scopes),
+        "waiting_hosts": one.waiting_hosts,
+    }
+
+
+def released_seconds_json(response: cluster.StatusResponse) -> float | None:
+    """For how long an operator holds the breaker closed yet; None while nobody does."""
+    return round(response.breaker_released_seconds, 3) or None
+
+
+def breaker_text(response: cluster.StatusResponse) -> str:
+    """Empty while it is closed, and nobody holds it so."""
+    if not response.HasField("breaker"):
+        left = response.breaker_released_seconds
+        return f"released for another {duration(left)}: {RELEASED}" if left else ""
+    one = response.breaker
+    waiting = (
+        f"; {counted(one.waiting_hosts, 'host')} would be replaced" if one.waiting_hosts else ""
+    )
+    return printable(f"open: {one.reason}{waiting}; {OVERRIDE}")
+
+
+def released_json(answer: cluster.ReleaseBreakerResponse) -> dict[str, Any]:
+    return {"waiting_hosts": answer.waiting_hosts, "until_unix": round(answer.until_unix, 3)}
+
+
+def released_text(answer: cluster.ReleaseBreakerResponse, seconds: float) -> str:
+    return (
+        f"lost hosts are replaced for the next {duration(seconds)}; "
+        f"{counted(answer.waiting_hosts, 'host')} waited for it"
+    )
