@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from fleet.keys import Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Kin, VmState
+from fleet_agent.core.model import VmState
 from fleet_agent.core.plan.plan import Snapshot, Step, snapshot_of
 from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
 from fleet_agent.drivers.hollow.profile import INSTANT, Profile
@@ -152,7 +153,7 @@ class Listener:
     def __init__(self, agent: Agent, pace: Pace, term: int = 1) -> None:
         self.reports: list[wire.Report] = []
         self.times: list[float] = []
-        self._stream: Reports = agent.open_reports((1, term), pace)
+        self._stream: Reports = agent.open_reports(Term(1, term), pace)
         self._agent = agent
         self.ended = False
 

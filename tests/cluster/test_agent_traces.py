@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fleet.keys import Kin, Term
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Kin
 from fleet_agent.core.plan.plan import Step, StepKind
 from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
 from fleet_agent.drivers.hollow.profile import Latency, Profile
@@ -115,7 +115,7 @@ async def traces(drivers: Drivers) -> list[dict[Vm, list[Step]]]:
 
 
 async def told_converged(agent: Agent, revision: int) -> None:
-    reports = agent.open_reports((1, 1), Pace(min_interval=0.01))
+    reports = agent.open_reports(Term(1, 1), Pace(min_interval=0.01))
     try:
         async with asyncio.timeout(DEADLINE):
             while (report := await reports.next()) is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.keys import Epoch, Term
 from fleet_agent.reconcile.ledger import (
     Ledger,
     LedgerBroken,
@@ -20,8 +21,8 @@ from fleet_agent.reconcile.ledger import (
 )
 from fleet_agent.reconcile.ledger_file import FileLedger, decode, encode
 
-FIRST = Record("incarnation-1", "boot-1", (1, 2), (1, 3), b"assignment")
-SECOND = Record("incarnation-1", "boot-2", (1, 4), (1, 5), b"another " * 1000)
+FIRST = Record("incarnation-1", "boot-1", Term(1, 2), Epoch(1, 3), b"assignment")
+SECOND = Record("incarnation-1", "boot-2", Term(1, 4), Epoch(1, 5), b"another " * 1000)
 
 Reopen = Callable[[], Ledger]
 

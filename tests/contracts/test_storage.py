@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import CloneRun, Kin
+from fleet_agent.core.model import CloneRun
 from fleet_agent.drivers.ports.vms import Storage
 from tests.contracts.storage_hosts import FLEET, HOSTS, KIN, OTHER, SIZE, Host, batch, gather, spec
 

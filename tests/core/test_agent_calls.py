@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fleet.keys import Term
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reconcile.ledger import LedgerFull, MemoryLedger, Record
@@ -72,7 +73,7 @@ def test_a_lower_term_is_refused_whatever_its_epoch() -> None:
             with pytest.raises(StaleTerm, match=r"term \(1, 5\)"):
                 await give(agent, assignment(), 11, term=4)
             with pytest.raises(StaleTerm):
-                await agent.heard((1, 4))
+                await agent.heard(Term(1, 4))
 
     run_virtual(story())
 
@@ -82,7 +83,7 @@ def test_a_term_heard_on_a_stream_alone_is_kept_over_a_restart() -> None:
         host = Host()
         async with host.running() as agent:
             await give(agent, TEN, 10, term=5)
-            await agent.heard((1, 8))
+            await agent.heard(Term(1, 8))
         async with host.running() as agent:
             assert agent.term == (1, 8)
             with pytest.raises(StaleTerm):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.keys import Epoch, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import Batch, Mark, StepResult
 from fleet_agent.core.plan.plan import StepKind
@@ -27,7 +28,7 @@ from tests.virtual_loop import run_virtual
 
 
 def batch(ranges: str) -> Batch:
-    return Batch(SPV, kin(10), spec(), Mark((1, 1), (1, 1)), indices(ranges))
+    return Batch(SPV, kin(10), spec(), Mark(Term(1, 1), Epoch(1, 1)), indices(ranges))
 
 
 def test_named_profiles_are_there() -> None:

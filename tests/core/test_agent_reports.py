@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
+from fleet.keys import Term
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import VmState
 from fleet_agent.core.plan.plan import StepKind
@@ -139,7 +140,7 @@ def test_what_a_slow_reader_missed_comes_as_one() -> None:
     async def story() -> None:
         host = Host()
         async with host.running() as agent:
-            stream = agent.open_reports((1, 1), Pace(0.0, 1000))
+            stream = agent.open_reports(Term(1, 1), Pace(0.0, 1000))
             first = await stream.next()
             for revision in range(10, 20):
                 wanted = assignment(shard(f"0-{revision}", 10))
@@ -186,7 +187,7 @@ def test_the_reader_may_change_the_pace() -> None:
     async def story() -> None:
         host = Host()
         async with host.running() as agent:
-            stream = agent.open_reports((1, 1), Pace(0.2, 1000))
+            stream = agent.open_reports(Term(1, 1), Pace(0.2, 1000))
             await asyncio.sleep(1)
             await stream.next()
             waiting = asyncio.create_task(stream.next())

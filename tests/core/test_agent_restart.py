@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fleet.keys import Epoch, Term
 from fleet.ranges import EMPTY
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Mark, Phase, VmState
@@ -138,7 +139,7 @@ def test_an_agent_killed_between_reboot_and_assign_still_waits() -> None:
         await host.lose_all()
         host.reboot()
         async with host.running() as agent:
-            await agent.heard((1, 9))
+            await agent.heard(Term(1, 9))
         async with host.running() as agent:
             await asyncio.sleep(500)
             assert agent.board.awaits_assign
@@ -159,7 +160,7 @@ async def _released_by_an_agent_that_is_gone(generation: int) -> Host:
         request.term.store_generation = request.epoch.store_generation = generation
         await agent.assign(request)
         await until(lambda: agent.board.converged and agent.board.epoch == (generation, 12))
-    late = Batch(SPV, kin(10), spec(), Mark((1, 1), (1, 10)), indices("7"))
+    late = Batch(SPV, kin(10), spec(), Mark(Term(1, 1), Epoch(1, 10)), indices("7"))
     async for result in host.storage.clone(late):
         assert result.done == indices("7")
     return host

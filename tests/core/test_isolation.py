@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fleet.keys import Term
 from fleet.ranges import EMPTY
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
@@ -129,7 +130,7 @@ def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hears_aga
             assert (step.kind, step.reason) == (StepKind.STOP, "no controller was heard")
             await asyncio.sleep(10_000)
             assert await ready(host) == EMPTY
-            await agent.heard((1, 1))
+            await agent.heard(Term(1, 1))
             await asyncio.sleep(5)
             assert await ready(host) == indices("0-9")
 
@@ -146,7 +147,7 @@ def test_a_host_isolated_in_the_midst_of_slow_starts_stops_them_in_time(
     async def story() -> None:
         host = Host()
         async with host.running() as agent:
-            stream = agent.open_reports((1, 1), Pace()) if watched_first else None
+            stream = agent.open_reports(Term(1, 1), Pace()) if watched_first else None
             await give(agent, assignment(shard("0-9", 10), template=slow), 10)
             await asyncio.sleep(300)
             if stream is not None:
@@ -170,7 +171,7 @@ def test_a_host_that_somebody_watches_is_not_isolated(observes: bool) -> None:
             if observes:
                 stream = agent.open_observation(Pace())
             else:
-                stream = agent.open_reports((1, 1), Pace())
+                stream = agent.open_reports(Term(1, 1), Pace())
             await asyncio.sleep(10 * ISOLATED_AFTER)
             assert await ready(host) == indices("0-9")
             agent.close_reports(stream)

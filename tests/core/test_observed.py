@@ -9,8 +9,9 @@ import pytest
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import to_wire
 from fleet_controller.core.model import Assignment, Shard, Tombstone
-from fleet_controller.observed.reports import Observed, wire_ranges
+from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.vectors import DEFINED, PENDING, RUNNING, UNKNOWN
 
 UID = "uid-1"
@@ -193,7 +194,7 @@ def test_a_host_has_converged_when_it_says_so_of_its_present_assignment() -> Non
 
 def test_problems_and_orphans_stand_until_told_otherwise() -> None:
     observed = linked(shard(span(0, 4)))
-    orphans = [wire.Orphans(fleet_uid=UID, birth=3, ranges=wire_ranges(span(7, 9)))]
+    orphans = [wire.Orphans(fleet_uid=UID, birth=3, ranges=to_wire(span(7, 9)))]
     problem = wire.Problem(kind="no_memory", fleet_uid=UID, count=2)
     news = report(problems=[problem], problems_set=True, orphans=orphans, orphans_set=True)
     assert observed.reported("a", news, EPOCH), "orphans matter to placement"

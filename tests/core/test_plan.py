@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import pytest
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment, BadAssignment, parse_assignment
-from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
+from fleet_agent.core.model import CloneRun, DomainRun, Phase
 from fleet_agent.core.plan.isolation import Leave
 from fleet_agent.core.plan.plan import Plan, plan
 from tests.assignments import (

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
-from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
+from fleet_agent.core.model import CloneRun, DomainRun, Phase
 from fleet_agent.core.plan.plan import Plan, Snapshot, StepKind, plan, snapshot_of
 from tests.assignments import SPV, WEB, assignment, kin, shard, tombstone
 

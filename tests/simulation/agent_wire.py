@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from fleet.keys import Term
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.core.assignment import BadAssignment, order_of
+from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.fencing import CallRefused, StaleEpoch, StaleTerm
 from fleet_agent.reconcile.ledger import LedgerError
@@ -36,7 +37,7 @@ class Witness(Protocol):
     def heard(self, host_id: str) -> None:
         """A controller has spoken, whatever comes of it."""
 
-    def watched(self, host_id: str, term: tuple[int, int]) -> None:
+    def watched(self, host_id: str, term: Term) -> None:
         """An agent has begun to report to a controller of this term."""
 
     def observed(self, host_id: str) -> None:
@@ -236,7 +237,7 @@ class _Link:
     async def _serve_watch(
         self, server: AgentServer, stream: SimReports, first: wire.WatchRequest
     ) -> None:
-        agent, term = server.agent, order_of(first.term)
+        agent, term = server.agent, Term.of(first.term)
         assert agent is not None
         if first.observe:
             server.witness.observed(server.host_id)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch, CloneRun, DomainRun, Kin, StepFailure, StepResult
+from fleet_agent.core.model import Batch, CloneRun, DomainRun, StepFailure, StepResult
 from fleet_agent.core.plan.plan import StepKind
 from fleet_agent.drivers.hollow.drivers import Act, Behaviour, HollowHypervisor, HollowStorage
 from fleet_agent.drivers.hollow.profile import Latency, Profile

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fleet.keys import Kin
 from fleet.ranges import IndexSet
-from fleet_agent.core.model import Batch, Kin
+from fleet_agent.core.model import Batch
 from fleet_agent.core.plan.plan import StepKind
 from tests.simulation.copies import Fail, Orders, named_for_removal
 from tests.simulation.machine import Machine

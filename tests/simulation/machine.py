@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+from fleet.keys import Epoch, Term
 from fleet.v1 import types_pb2 as types
 from fleet_agent.controllers.announcer import (
     Announcer,
@@ -43,7 +44,7 @@ Back = Callable[[Exception | None], None]
 class Promises(Witness, Protocol):
     """Hears what agents promise, and what they still know when they begin again."""
 
-    def opened(self, host_id: str, term: tuple[int, int], epoch: tuple[int, int]) -> None: ...
+    def opened(self, host_id: str, term: Term, epoch: Epoch) -> None: ...
 
     def ended(self, host_id: str) -> None: ...
 

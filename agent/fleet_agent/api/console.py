@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from fleet.keys import Term
 from fleet.transport import Context
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.api.console_sessions import Desk, Session, Wish
-from fleet_agent.core.assignment import Order, order_of
 
 # A message of what is printed, and the most that one message may type.
 OUTPUT_BYTES = 64 * 1024
@@ -24,7 +24,7 @@ class BadConsoleInput(Exception):
 class ConsoleRpc:
     """`heard` is told the term of whoever means to type; it raises StaleTerm, LedgerError."""
 
-    def __init__(self, desk: Desk, heard: Callable[[Order], Awaitable[None]]) -> None:
+    def __init__(self, desk: Desk, heard: Callable[[Term], Awaitable[None]]) -> None:
         self._desk = desk
         self._heard = heard
 
@@ -44,7 +44,7 @@ class ConsoleRpc:
                 await context.write(wire.ConsoleOutput(data=data[start : start + OUTPUT_BYTES]))
             return
         if not first.read_only:
-            await self._heard(order_of(first.term))
+            await self._heard(Term.of(first.term))
         wish = Wish(first.read_only, first.take_over, first.log_bytes)
         session = await self._desk.open_session(vm.fleet_uid, vm.index, wish)
         try:

@@ -9,9 +9,9 @@ from typing import NoReturn, cast
 
 import grpc
 
+from fleet.keys import Term
 from fleet.transport import Context, Refusal, Role, abort, peer_of
 from fleet.v1 import agent_pb2 as wire
-from fleet.v1 import types_pb2 as types
 from fleet_agent.api import doctor as doctor_api
 from fleet_agent.api import images as images_api
 from fleet_agent.api.console import BadConsoleInput, ConsoleRpc
@@ -19,7 +19,7 @@ from fleet_agent.api.console_sessions import Desk, TooManyReaders
 from fleet_agent.api.not_offered import RpcsNotOffered, not_offered
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.api.top import TopRpc
-from fleet_agent.core.assignment import BadAssignment, Order, order_of
+from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.drivers.ports.consoles import Consoles, NoSuchVm
 from fleet_agent.drivers.ports.images import Images
@@ -70,20 +70,20 @@ class AgentApi(RpcsNotOffered):
         await _check_caller(context)
         agent = self._agent
         try:
-            await agent.heard(order_of(request.term))
+            await agent.heard(Term.of(request.term))
         except _REFUSED as error:
             await _refuse(context, error)
         return wire.DescribeResponse(
             host_id=agent.host_id,
             facts=agent.facts,
-            epoch=_epoch(agent.epoch),
-            term=types.Term(store_generation=agent.term[0], revision=agent.term[1]),
+            epoch=agent.epoch.message(),
+            term=agent.term.message(),
         )
 
     async def Assign(self, request: wire.AssignRequest, context: Context) -> wire.AssignResponse:
         await _check_caller(context)
         try:
-            return wire.AssignResponse(epoch=_epoch(await self._agent.assign(request)))
+            return wire.AssignResponse(epoch=(await self._agent.assign(request)).message())
         except _REFUSED as error:
             await _refuse(context, error)
 
@@ -104,13 +104,13 @@ class AgentApi(RpcsNotOffered):
                 following.cancel()
         finally:
             self._agent.close_reports(reports)
-        if not first.observe and order_of(first.term) < self._agent.term:
+        if not first.observe and Term.of(first.term) < self._agent.term:
             await _refuse(context, StaleTerm("a newer leader watches this host"))
 
     async def _opened(self, first: wire.WatchRequest, context: Context) -> Reports:
         if first.observe:
             return self._agent.open_observation(Pace.of(first.pace))
-        term = order_of(first.term)
+        term = Term.of(first.term)
         try:
             await self._agent.heard(term)
         except _REFUSED as error:
@@ -140,7 +140,7 @@ class AgentApi(RpcsNotOffered):
         except _REFUSED as error:
             await _refuse(context, error)
 
-    async def _heard(self, term: Order) -> None:
+    async def _heard(self, term: Term) -> None:
         await self._agent.heard(term)
 
     async def Doctor(self, request: wire.DoctorRequest, context: Context) -> wire.DoctorResponse:
@@ -158,7 +158,7 @@ class AgentApi(RpcsNotOffered):
             await not_offered(context, "Tune")
         try:
             if doctor_api.changes_something(request):
-                await self._agent.heard(order_of(request.term))
+                await self._agent.heard(Term.of(request.term))
             return await doctor_api.tune(self._doctor, request)
         except _REFUSED as error:
             await _refuse(context, error)
@@ -179,7 +179,7 @@ class AgentApi(RpcsNotOffered):
     ) -> AsyncIterator[wire.ImportImageProgress]:
         images = await self._offered_images(context, "ImportImage")
         try:
-            await self._agent.heard(order_of(request.term))
+            await self._agent.heard(Term.of(request.term))
             async with aclosing(images_api.imported(images, request)) as importing:
                 async for told in importing:
                     yield told
@@ -193,7 +193,7 @@ class AgentApi(RpcsNotOffered):
     ) -> wire.DeleteImageResponse:
         images = await self._offered_images(context, "DeleteImage")
         try:
-            await self._agent.heard(order_of(request.term))
+            await self._agent.heard(Term.of(request.term))
             return await images_api.deleted(images, request)
         except _REFUSED as error:
             await _refuse(context, error)
@@ -232,7 +232,3 @@ async def _refuse(context: Context, error: Exception) -> NoReturn:
         if isinstance(error, kind):
             await abort(context, Refusal(code, reason, str(error)))
     raise error
-
-
-def _epoch(order: Order) -> types.Epoch:
-    return types.Epoch(store_generation=order[0], revision=order[1])

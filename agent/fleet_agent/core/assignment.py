@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fleet.identity import MAX_INDEX, Fleet, checked_fleet_name
+from fleet.keys import Kin
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Kin, Restarts
-
-Order = tuple[int, int]  # a term or an epoch: (store generation, revision)
-
-NEVER: Order = (0, 0)
+from fleet.wire_ranges import from_wire
+from fleet_agent.core.model import Restarts
 
 
 class BadAssignment(ValueError):
@@ -61,11 +59,6 @@ class Assignment:
         return spec is not None and bool(spec.image.name)
 
 
-def order_of(message: types.Term | types.Epoch) -> Order:
-    """A term or an epoch in the form in which they are compared."""
-    return (message.store_generation, message.revision)
-
-
 NONE = types.Assignment()
 
 
@@ -97,7 +90,7 @@ def _shard(
     fleets: Mapping[str, Fleet],
     specs: Mapping[tuple[str, int], types.FleetSpec],
 ) -> WantedShard:
-    kin = Kin(message.fleet_uid, message.generation, message.birth)
+    kin = Kin.of(message)
     if kin.fleet_uid not in fleets or (kin.fleet_uid, kin.generation) not in specs:
         raise BadAssignment(
             f"a shard of fleet {kin.fleet_uid}, generation {kin.generation}, comes without that "
@@ -119,7 +112,7 @@ def _release(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Release:
 
 def _indices(ranges: Iterable[types.IndexRange]) -> IndexSet:
     try:
-        indices = IndexSet([(one.start, one.stop) for one in ranges])
+        indices = from_wire(ranges)
     except ValueError as error:
         raise BadAssignment(str(error)) from error
     if indices and indices.last > MAX_INDEX:

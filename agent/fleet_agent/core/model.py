@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
 
 from fleet.identity import Fleet
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 
@@ -35,23 +35,12 @@ class Phase(IntEnum):
     READY = 3  # active, and its readiness has been seen since it was started
 
 
-class Kin(NamedTuple):
-    """What VMs of one group share: the mark that each of their domains and clones carries.
-
-    A tuple, since it is the key of everything and its hash is taken a hundred times a plan.
-    """
-
-    fleet_uid: str
-    generation: int
-    birth: int
-
-
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What is written on a domain or clone besides its kin and index: who ordered it last."""
 
-    term: tuple[int, int]  # (store generation, revision)
-    epoch: tuple[int, int]
+    term: Term
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

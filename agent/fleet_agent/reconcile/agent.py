@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 
 import structlog
 
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
-from fleet_agent.core.assignment import Assignment, BadAssignment, Order
-from fleet_agent.core.model import Kin, Mark, VmState
+from fleet_agent.core.assignment import Assignment, BadAssignment
+from fleet_agent.core.model import Mark, VmState
 from fleet_agent.core.plan.isolation import Contact, Leave, leave, shortest_limit
 from fleet_agent.core.plan.plan import Plan, Snapshot, Step, plan, snapshot_of
 from fleet_agent.core.plan.silent_failures import deaths, without_effect
@@ -133,7 +134,7 @@ class Agent:
         return self.board.facts
 
     @property
-    def term(self) -> Order:
+    def term(self) -> Term:
         """The highest seen."""
         return self._orders.record.term
 
@@ -143,7 +144,7 @@ class Agent:
         return self._orders.assignment
 
     @property
-    def epoch(self) -> Order:
+    def epoch(self) -> Epoch:
         """That of the assignment in the ledger."""
         return self._orders.record.epoch
 
@@ -152,14 +153,14 @@ class Agent:
         """Of the fleets in its assignment, by uid."""
         return {uid: fleet.name for uid, fleet in self._orders.assignment.fleets.items()}
 
-    async def heard(self, term: Order) -> None:
+    async def heard(self, term: Term) -> None:
         """A controller has spoken in this term. Raises StaleTerm, LedgerError."""
         self._orders.check_term(term)
         self._note_contact()
         if term > self.term:
             await self._whole(self._hear(term))
 
-    async def assign(self, request: wire.AssignRequest) -> Order:
+    async def assign(self, request: wire.AssignRequest) -> Epoch:
         """Take over the assignment; when this returns it is in the ledger. The epoch of it.
 
         Raises WrongHost, StaleTerm, StaleEpoch, BadAssignment, LedgerError; then nothing has
@@ -167,7 +168,7 @@ class Agent:
         """
         return await self._whole(self._accept(request))
 
-    def open_reports(self, term: Order, pace: Pace) -> Reports:
+    def open_reports(self, term: Term, pace: Pace) -> Reports:
         """A stream of reports for a reader that speaks in this term; give it back to
         `close_reports`. It ends by itself once a higher term is heard."""
         return self._watchers.open(term, pace)
@@ -196,12 +197,12 @@ class Agent:
         self._group.create_task(_answer(act, answer))
         return await answer
 
-    async def _hear(self, term: Order) -> None:
+    async def _hear(self, term: Term) -> None:
         async with self._turn:
             await self._orders.hear(term)
             self._watchers.end_older(self.term)
 
-    async def _accept(self, request: wire.AssignRequest) -> Order:
+    async def _accept(self, request: wire.AssignRequest) -> Epoch:
         async with self._turn:
             news = await self._orders.accept(request)
             self._note_contact()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import DIED, Kin, StepFailure
+from fleet_agent.core.model import DIED, StepFailure
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from fleet.keys import Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.assignment import Assignment, Order, order_of, parse_assignment
+from fleet_agent.core.assignment import Assignment, parse_assignment
 from fleet_agent.core.past_releases import past_releases
 from fleet_agent.reconcile.ledger import Ledger, Record
 
@@ -53,7 +54,7 @@ class Orders:
         )
         self.awaits_assign = bool(record.assignment) and record.boot_id != self._boot_id
 
-    async def hear(self, term: Order) -> None:
+    async def hear(self, term: Term) -> None:
         """Raises StaleTerm, LedgerError."""
         self.check_term(term)
         await self._remember(msgspec.structs.replace(self.record, term=term))
@@ -66,7 +67,7 @@ class Orders:
         """
         if request.host_id != self._host_id:
             raise WrongHost(f"this is host {self._host_id}, not {request.host_id[:80]!r}")
-        term, epoch = order_of(request.term), order_of(request.epoch)
+        term, epoch = Term.of(request.term), Epoch.of(request.epoch)
         self.check_term(term)
         data = request.assignment.SerializeToString(deterministic=True)
         self._check_epoch(epoch, data)
@@ -81,15 +82,15 @@ class Orders:
         self.awaits_assign = False
         return news
 
-    def _past(self, wanted: types.Assignment, epoch: Order) -> types.Assignment:
+    def _past(self, wanted: types.Assignment, epoch: Epoch) -> types.Assignment:
         """What has been let go; a store that was recovered says all of it anew."""
         known = self.record
-        if epoch[0] != known.epoch[0]:
+        if epoch.store_generation != known.epoch.store_generation:
             return types.Assignment()
         past = types.Assignment.FromString(known.past)
         return past_releases(past, types.Assignment.FromString(known.assignment), wanted)
 
-    def check_term(self, term: Order) -> None:
+    def check_term(self, term: Term) -> None:
         """Raises StaleTerm."""
         if term < self.record.term:
             raise StaleTerm(
@@ -97,7 +98,7 @@ class Orders:
                 f"this one's is {term}"
             )
 
-    def _check_epoch(self, epoch: Order, data: bytes) -> None:
+    def _check_epoch(self, epoch: Epoch, data: bytes) -> None:
         known = self.record
         if epoch < known.epoch:
             raise StaleEpoch(

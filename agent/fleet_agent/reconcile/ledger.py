@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from fleet_agent.core.assignment import NEVER, Order
+from fleet.keys import NO_EPOCH, NO_TERM, Epoch, Term
 
 
 class LedgerError(Exception):
@@ -30,8 +30,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
     incarnation: str
     boot_id: str = ""
-    term: Order = NEVER
-    epoch: Order = NEVER
+    term: Term = NO_TERM
+    epoch: Epoch = NO_EPOCH
     assignment: bytes = b""
     past: bytes = b""
 

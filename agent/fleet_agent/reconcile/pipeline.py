@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch, Kin, VmState
+from fleet_agent.core.model import Batch, VmState
 from fleet_agent.core.plan.plan import Step, StepKind
 from fleet_agent.reconcile.admission import Admission
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Kin, StepFailure, VmState
+from fleet_agent.core.model import StepFailure, VmState
 from fleet_agent.core.plan.plan import Step, StepKind
 from fleet_agent.reconcile.failures import Deviations
 from fleet_agent.reporting.board import Board

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import Batch, Kin, Mark, StepFailure, StepResult, VmState
+from fleet_agent.core.model import Batch, Mark, StepFailure, StepResult, VmState
 from fleet_agent.core.plan.plan import REMOVALS, Plan, Step, StepKind
 from fleet_agent.drivers.ports.vms import Hypervisor, Storage
 from fleet_agent.reconcile.admission import Admission, Tokens

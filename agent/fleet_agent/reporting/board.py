@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.assignment import NEVER, Order
-from fleet_agent.core.model import Kin, VmState
+from fleet_agent.core.model import VmState
 from fleet_agent.core.plan.states import States
 
 
@@ -105,7 +105,7 @@ class Board:
 
     def __init__(self) -> None:
         self.kins: dict[Kin, KinStates] = {}
-        self.epoch: Order = NEVER
+        self.epoch = NO_EPOCH
         self.converged = False
         self.awaits_assign = False
         self.problems: Sequence[agent.Problem] = ()
@@ -148,7 +148,7 @@ class Board:
         known = self.kins.get(kin)
         return known.having(state) if known else EMPTY
 
-    def set_standing(self, epoch: Order, *, converged: bool, awaits_assign: bool) -> None:
+    def set_standing(self, epoch: Epoch, *, converged: bool, awaits_assign: bool) -> None:
         standing = (epoch, converged, awaits_assign)
         if standing != (self.epoch, self.converged, self.awaits_assign):
             reached = converged and (not self.converged or epoch != self.epoch)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as agent
-from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import to_wire
 from fleet_agent.alarm import Alarm
-from fleet_agent.core.model import Kin
 from fleet_agent.reporting.board import Board
 
 
@@ -170,7 +170,7 @@ class Reports:
     def _standing(self) -> agent.Report:
         board = self._board
         return agent.Report(
-            epoch=types.Epoch(store_generation=board.epoch[0], revision=board.epoch[1]),
+            epoch=board.epoch.message(),
             converged=board.converged,
             awaits_assign=board.awaits_assign,
         )
@@ -194,7 +194,7 @@ class Reports:
         for kin, indices in self._gone.items():
             if indices:
                 report.gone.append(
-                    agent.Gone(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=ranges_of(indices))
+                    agent.Gone(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=to_wire(indices))
                 )
         report.released.extend(self._released)
         if self._problems:
@@ -226,10 +226,6 @@ class Reports:
     def _add_orphans(self, report: agent.Report) -> None:
         report.orphans_set = True
         report.orphans.extend(
-            agent.Orphans(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=ranges_of(indices))
+            agent.Orphans(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=to_wire(indices))
             for kin, indices in self._board.orphans.items()
         )
-
-
-def ranges_of(indices: IndexSet) -> list[types.IndexRange]:
-    return [types.IndexRange(start=start, stop=stop) for start, stop in indices.ranges]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fleet.keys import Term
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.core.assignment import Order
 from fleet_agent.reporting.board import Board
 from fleet_agent.reporting.report_stream import Pace, Reports
 
@@ -23,11 +23,11 @@ class Watchers:
         self._board = board
         self._clock = clock
         self._on_watched = on_watched
-        self._streams: list[tuple[Order, Reports]] = []
+        self._streams: list[tuple[Term, Reports]] = []
         self._observers: list[Reports] = []
         self._contact: float | None = None  # when a controller was heard last
 
-    def open(self, term: Order, pace: Pace) -> Reports:
+    def open(self, term: Term, pace: Pace) -> Reports:
         """For a reader that speaks in this term."""
         reports = Reports(self._board, pace, self._clock)
         self._streams.append((term, reports))
@@ -54,7 +54,7 @@ class Watchers:
         if self._on_watched is not None and was_watched and not self._streams:
             self._on_watched(False)
 
-    def end_older(self, term: Order) -> None:
+    def end_older(self, term: Term) -> None:
         """Streams of a lower term end: a newer leader was heard."""
         for of, reports in self._streams:
             if of < term:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from fleet.transport import Context, Peer, abort
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
+from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.api.authorization import READERS, WRITERS, asks, caller, refusal_of
 from fleet_controller.changes.hosts import Chosen
 from fleet_controller.core.changes import Reason, Refused, named_fleet
@@ -15,7 +16,6 @@ from fleet_controller.core.rollouts_and_drains import rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.drain_progress import Departure
 from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
-from fleet_controller.observed.reports import ranges_of, wire_ranges
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.replica.replica import Leading, Replica
@@ -102,7 +102,7 @@ class MovesApi(ClusterServiceServicer):
             vms=len(made.indices),
             hosts=made.hosts,
             token=made.token,
-            indices=wire_ranges(made.indices)[:_RANGES],
+            indices=to_wire(made.indices)[:_RANGES],
         )
 
 
@@ -173,7 +173,7 @@ async def _rollout(
 
 def _chosen(request: cluster.ControlVmsRequest) -> Chosen:
     try:
-        indices = ranges_of(request.indices) if request.indices else None
+        indices = from_wire(request.indices) if request.indices else None
     except ValueError as error:
         raise Refused(Reason.BAD_QUERY, f"a range of indices is not one: {error}") from error
     return Chosen(request.fleet, indices, request.state, request.host)

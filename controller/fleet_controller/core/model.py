@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 import msgspec
 
 from fleet.identity import Fleet
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 
@@ -82,6 +83,10 @@ class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
     power: bool = True
     staged: bool = False
     restart: int = 0
+
+    @property
+    def kin(self) -> Kin:
+        return Kin(self.fleet, self.generation, self.birth)
 
 
 class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):

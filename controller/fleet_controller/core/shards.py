@@ -23,6 +23,6 @@ def merged(shards: Iterable[Shard]) -> tuple[Shard, ...]:
     )
 
 
-def ranges_of(shards: Iterable[Shard], fleet: str) -> IndexSet:
+def held_by(shards: Iterable[Shard], fleet: str) -> IndexSet:
     """What these hold of the fleet."""
     return IndexSet.union_of(shard.ranges for shard in shards if shard.fleet == fleet)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from fleet.keys import Epoch
 from fleet_controller.changes.fleets import Operations
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import Reason, Refused
@@ -233,10 +234,10 @@ class Verdicts:
             and host not in self._reign.strangers.hosts
         ]
 
-    def _epoch(self, host: str) -> tuple[int, int]:
+    def _epoch(self, host: str) -> Epoch:
         """Of the host's assignment; that of one never assigned anything is below all."""
         revision = self._reign.state.mod_revision(keys.assignment(host))
-        return (self._reign.state.meta.generation if revision else 0, revision)
+        return Epoch(self._reign.state.meta.generation if revision else 0, revision)
 
     def _judged(self) -> Judgement:
         state, now = self._reign.state, self._reign.now()

@@ -131,7 +131,7 @@ def _takers(reign: Reign, host: HostView, staging: Staging) -> Iterable[Taker]:
         vms, fleets = 0, set()
         for shard in assignment.shards:
             wanted = shard.ranges & held.get(shard.fleet, EMPTY) if shard.staged else EMPTY
-            have = ready.get((shard.fleet, shard.birth, shard.generation), EMPTY)
+            have = ready.get(shard.kin, EMPTY)
             if waiting := wanted - have:
                 vms += len(waiting)
                 fleets.add(shard.fleet)

@@ -7,10 +7,10 @@ from collections import Counter
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import to_wire
 from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
 from fleet_controller.leader.reign import Reign
-from fleet_controller.observed.reports import wire_ranges
 from fleet_controller.observed.vectors import RUNNING
 from fleet_controller.queries import drains as drain_queries
 
@@ -106,7 +106,6 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
         raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
     seen = reign.observed.host(host_id)
     request = reign.assignment_message(host_id)
-    generation, revision = seen.epoch
     capacity = record.capacity
     return cluster.HostDetail(
         summary=host_summary(reign, host_id),
@@ -133,10 +132,10 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
             if tombstone.id not in seen.released
         ],
         epoch=request.epoch if request else None,
-        reported_epoch=types.Epoch(store_generation=generation, revision=revision),
+        reported_epoch=seen.epoch.message(),
         problems=seen.problems,
         orphans=[
-            wire.Orphans(fleet_uid=uid, birth=birth, ranges=wire_ranges(ranges))
+            wire.Orphans(fleet_uid=uid, birth=birth, ranges=to_wire(ranges))
             for uid, birth, ranges in seen.orphans
         ],
         fleets=request.assignment.fleets if request else [],

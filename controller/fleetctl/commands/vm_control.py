@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import fleet_argument, index_ranges, indices
+from fleetctl.cli.arguments import fleet_argument, indices
 from fleetctl.cli.confirmation import confirm, plan_option, yes_option
 from fleetctl.outcome import Misuse
 from fleetctl.output import STATES, counted, say, say_json
@@ -103,13 +103,14 @@ def _upper_first(text: str) -> str:
 
 def _request(action: str, meant: _Meant) -> cluster.ControlVmsRequest:
     from fleet.v1 import cluster_pb2, types_pb2
+    from fleet.wire_ranges import to_wire
 
     kind = cluster_pb2.ControlVmsRequest.Action.ValueType(_ACTIONS.index(action) + 1)
     state = STATES.index(meant.state) + 1 if meant.state else 0
     return cluster_pb2.ControlVmsRequest(
         fleet=meant.fleet,
         action=kind,
-        indices=index_ranges(meant.indices),
+        indices=to_wire(meant.indices) if meant.indices else (),
         state=types_pb2.VmState.ValueType(state),
         host=meant.host,
     )

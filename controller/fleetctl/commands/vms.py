@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import fleet_option, index_ranges, indices
+from fleetctl.cli.arguments import fleet_option, indices
 from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.commands.vm_control import COMMANDS
@@ -85,6 +85,7 @@ def _pages(
 ) -> Iterator[cluster.ListVmsResponse]:
     connection = session.cluster
     from fleet.v1 import cluster_pb2, types_pb2
+    from fleet.wire_ranges import to_wire
 
     value = STATES.index(filters.state) + 1 if filters.state else 0
     while True:
@@ -92,7 +93,7 @@ def _pages(
             fleet=filters.fleet,
             state=types_pb2.VmState.ValueType(value),
             host=filters.host,
-            indices=index_ranges(filters.indices),
+            indices=to_wire(filters.indices) if filters.indices else (),
             cursor=cursor,
             limit=limit,
         )

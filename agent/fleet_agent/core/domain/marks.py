@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
-from fleet_agent.core.model import Batch, CloneRun, Kin, Mark
+from fleet_agent.core.model import Batch, CloneRun, Mark
 
 FIELDS = ("uid", "index", "generation", "birth", "term", "epoch")
 
@@ -47,7 +48,7 @@ def read_mark(fields: Mapping[str, str]) -> Marked | None:
         index, generation, birth = (
             natural(fields[name]) for name in ("index", "generation", "birth")
         )
-        mark = Mark(pair(fields["term"]), pair(fields["epoch"]))
+        mark = Mark(Term(*pair(fields["term"])), Epoch(*pair(fields["epoch"])))
         uid = fields["uid"]
     except (KeyError, ValueError):
         return None

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleet.keys import Kin
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import Kin
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment, Release, WantedShard
-from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase, Restarts
+from fleet_agent.core.model import CloneRun, DomainRun, Phase, Restarts
 from fleet_agent.core.plan.isolation import Leave
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import DIED, Kin, Phase, StepFailure
+from fleet_agent.core.model import DIED, Phase, StepFailure
 from fleet_agent.core.plan.plan import Snapshot, Step, StepKind
 
 Failures = tuple[Kin, list[StepFailure]]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import Kin, VmState
+from fleet_agent.core.model import VmState
 from fleet_agent.core.plan.plan import Snapshot, plan
 from fleet_agent.core.plan.states import States
 

@@ -11,18 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from fleet.identity import Fleet
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.alarm import Alarm
 from fleet_agent.core.images import ImageName, digest_differs
-from fleet_agent.core.model import (
-    Batch,
-    CloneRun,
-    DomainRun,
-    Kin,
-    Phase,
-    StepFailure,
-    StepResult,
-)
+from fleet_agent.core.model import Batch, CloneRun, DomainRun, Phase, StepFailure, StepResult
 from fleet_agent.core.plan.plan import StepKind
 from fleet_agent.drivers.hollow.profile import INSTANT, Dice, Latency, Profile
 from fleet_agent.drivers.ports.vms import HypervisorFacts, StorageFacts

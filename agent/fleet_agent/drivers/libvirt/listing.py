@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from fleet.keys import Kin
 from fleet.ranges import IndexSet
 from fleet_agent.core.domain.domain_mark import parse_mark, parse_ready, parse_restart, parsed
-from fleet_agent.core.model import DomainRun, Kin, Phase
+from fleet_agent.core.model import DomainRun, Phase
 from fleet_agent.drivers.libvirt.binding import Domain, code_of, message_of
 from fleet_agent.drivers.libvirt.connection import Link
 from fleet_agent.drivers.libvirt.domains import INACTIVE, is_life

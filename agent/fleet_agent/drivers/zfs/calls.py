@@ -15,8 +15,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
+from fleet.keys import Kin
 from fleet_agent.core.domain.marks import FIELDS
-from fleet_agent.core.model import Kin
 from fleet_agent.drivers.ports.vms import DriverError
 from fleet_agent.drivers.zfs import program as zfs_program
 from fleet_agent.drivers.zfs.nodes import NODES, Node, NodeLinks, node_at

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, Capacity, HostView, Shard, Tombstone, footprint
-from fleet_controller.core.shards import merged, ranges_of
+from fleet_controller.core.shards import held_by, merged
 
 Footprint = tuple[int, ...]  # per resource, as Capacity orders them
 Footprints = Mapping[tuple[str, int], Footprint]  # of one VM, by (fleet uid, generation)
@@ -58,7 +58,7 @@ def draft_of(host: HostView, prints: Footprints) -> Draft:
 def _strays(host: HostView, tombstones: Iterable[Tombstone]) -> Iterable[tuple[str, IndexSet]]:
     """Orphans by fleet, without those that the assignment knows by now: it counts them."""
     for uid, _, indices in host.orphans:
-        known = ranges_of(host.assignment.shards, uid)
+        known = held_by(host.assignment.shards, uid)
         buried = IndexSet.union_of(t.ranges for t in tombstones if t.fleet == uid)
         if stray := indices - known - buried:
             yield uid, stray

@@ -12,7 +12,7 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import ClusterView, FleetRecord, Shard
 from fleet_controller.core.placement.draft import Draft, Tombstoner, held
-from fleet_controller.core.shards import ranges_of
+from fleet_controller.core.shards import held_by
 
 
 def forsake(view: ClusterView, drafts: Mapping[str, Draft], taker: Tombstoner) -> frozenset[str]:
@@ -99,7 +99,7 @@ def _orphans(draft: Draft, uid: str) -> Iterator[tuple[int, IndexSet]]:
     if not found:
         return
     buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == uid)
-    known = ranges_of(draft.shards, uid) | buried
+    known = held_by(draft.shards, uid) | buried
     for birth, indices in found:
         if left := indices - known:
             yield birth, left

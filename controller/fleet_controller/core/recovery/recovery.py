@@ -154,9 +154,9 @@ def _assignments(
 def _being_removed(has: HostInventory, known: RecoveredFleets) -> list[Shard]:
     """What a word that the store has forgotten takes away: agents need the fleet's name for it."""
     return [
-        Shard(kin.fleet, gone, kin.generation, kin.birth)
+        Shard(kin.fleet_uid, gone, kin.generation, kin.birth)
         for kin in has.states
-        if kin.fleet in known.by_uid and (gone := has.having(kin, STOPPING))
+        if kin.fleet_uid in known.by_uid and (gone := has.having(kin, STOPPING))
     ]
 
 
