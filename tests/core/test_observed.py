@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from fleet.keys import Kin
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
@@ -254,16 +255,16 @@ def test_what_is_staged_belongs_to_whoever_runs_it() -> None:
     assert observed.reported("b", told, EPOCH), "the leader is to hear that it is prepared"
     assert not observed.reported("b", told, EPOCH)
     assert counts(observed) == {RUNNING: 10}
-    assert observed.host("b").prepared == {(UID, 20, 1): span(0, 4)}
+    assert observed.host("b").prepared == {Kin(UID, 1, 20): span(0, 4)}
     assert observed.vectors[UID].placed == 10
 
 
 def test_only_what_is_defined_is_prepared() -> None:
     observed = moving()
     observed.reported("b", report([(0, 2, DEFINED), (2, 2, FAILED)], birth=20), EPOCH)
-    assert observed.host("b").prepared == {(UID, 20, 1): span(0, 2)}
+    assert observed.host("b").prepared == {Kin(UID, 1, 20): span(0, 2)}
     observed.reported("b", report([(0, 1, FAILED)], birth=20), EPOCH)
-    assert observed.host("b").prepared == {(UID, 20, 1): span(1, 2)}
+    assert observed.host("b").prepared == {Kin(UID, 1, 20): span(1, 2)}
     observed.lost_sight("b")
     assert observed.host("b").prepared == {}
 
