@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from contextvars import ContextVar
 
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 
 _before = ContextVar("before", default=math.inf)
 
@@ -23,6 +23,6 @@ def raise_if_late(now: float) -> None:
     """Raises Refused with LATE. Asked for again, it is another call."""
     if not now <= _before.get():
         raise Refused(
-            Reason.LATE,
+            Reason.CHANGE_DEADLINE_PASSED,
             "this came later than it was waited for, so nothing was changed; ask for it again",
         )

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from fleet.ranges import IndexSet, parse_ranges
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Assignment, FleetRecord, Shard
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.control import (
     Action,
     Controlled,

@@ -21,7 +21,7 @@ from fleet_agent.controllers.announcer import (
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.agent import Agent, AgentSettings
 from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, Record
-from fleet_controller.core.changes import Refused
+from fleet_controller.core.refusals import Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.mirror.committer import Outdated
 from fleet_controller.replica.replica import NotLeading, Replica

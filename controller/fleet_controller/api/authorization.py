@@ -21,7 +21,7 @@ from fleet.transport import (
     no_role,
     peer_of,
 )
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.mirror.committer import Frozen, Outdated
 from fleet_controller.replica.replica import Leading, NotLeading, Replica
@@ -56,7 +56,7 @@ _CODES = {
     Reason.NOT_DURABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.CHANGES_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.NOT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.LATE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.CHANGE_DEADLINE_PASSED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

@@ -16,7 +16,7 @@ import grpc
 from fleet.transport import BEFORE_METADATA, Context, Refusal, abort
 from fleet_controller import change_deadline
 from fleet_controller.api.authorization import refusal_of
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.replica.replica import NotLeading, Replica
 
 
@@ -44,7 +44,7 @@ class Punctual(grpc.aio.ServerInterceptor):
         seconds, _, leadership = told.partition(" ")
         if leadership != self._replica.leadership_name():
             raise Refused(
-                Reason.LATE,
+                Reason.CHANGE_DEADLINE_PASSED,
                 "this was asked of a controller that led before, so nothing was changed; ask for "
                 "it again",
             )

@@ -11,7 +11,7 @@ from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.api.authorization import READERS, WRITERS, asks, caller, refusal_of
 from fleet_controller.changes.hosts import Chosen
-from fleet_controller.core.changes import Reason, Refused, named_fleet
+from fleet_controller.core.refusals import Reason, Refused, named_fleet
 from fleet_controller.core.rollouts_and_drains import rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.drain_progress import Departure

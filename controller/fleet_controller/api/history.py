@@ -9,10 +9,10 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.api.authorization import READERS, WRITERS, asks, caller, refusal_of
 from fleet_controller.core.audit import AuditRecord
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.names import some_of
 from fleet_controller.core.recovery.recovery import RecoveryPlan
 from fleet_controller.core.recovery.view import Wish
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.replica.replica import Leading, Replica
 from fleet_controller.store.port import Copied, Store
 

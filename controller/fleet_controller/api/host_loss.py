@@ -6,7 +6,7 @@ from fleet.transport import Peer
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.api.authorization import WRITERS, asks
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.replica.replica import Leading, Replica
 

@@ -25,7 +25,7 @@ from fleet_controller.api.history import HistoryApi
 from fleet_controller.api.host_calls import HostsApi
 from fleet_controller.api.host_loss import LossApi
 from fleet_controller.api.standbys import StandbysApi
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries

@@ -11,8 +11,8 @@ import msgspec
 
 from fleet.ranges import IndexSet
 from fleet_controller.changes.fleets import Operations
-from fleet_controller.core.changes import Reason, Refused, named_fleet
 from fleet_controller.core.model import FleetRecord, HostRecord, HostView
+from fleet_controller.core.refusals import Reason, Refused, known_host, named_fleet
 from fleet_controller.core.rollouts_and_drains import drain_progress, rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import (
     Action,
@@ -303,10 +303,7 @@ class Upkeep:
         await self._until_written(once)
 
     def _host(self, host_id: str) -> HostRecord:
-        record = self._reign.state.hosts.get(host_id)
-        if record is None:
-            raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
-        return record
+        return known_host(self._reign.state.hosts, host_id)
 
     def _host_view(self, host_id: str) -> HostView:
         return self._reign.host_view(host_id, self._host(host_id))

@@ -1,14 +1,13 @@
-"""A host as its agent announces it: checked, bounded, and one claimant a name; and as it is
-named by whoever asks something of it."""
+"""A host as its agent announces it: checked, bounded, and one claimant a name; and what is said
+of one that cannot be asked."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Capacity, HostRecord
+from fleet_controller.core.refusals import Reason, Refused
 
 # A name, an IPv4 address, or an IPv6 one in brackets; then a port.
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
@@ -71,20 +70,6 @@ def _check_claimant(have: HostRecord, facts: types.HostFacts, boot_id: str) -> N
             f"host {have.id} is known at {have.address} {other}: two dom0s use one certificate; "
             "give this one its own",
         )
-
-
-def named_host(hosts: Mapping[str, HostRecord], name: str) -> HostRecord:
-    """The host of that name; the only one when the name is empty. Raises Refused."""
-    if name:
-        if name not in hosts:
-            raise Refused(Reason.NO_SUCH_HOST, f"there is no host {name[:80]!r}")
-        return hosts[name]
-    if len(hosts) == 1:
-        return next(iter(hosts.values()))
-    if not hosts:
-        raise Refused(Reason.NO_SUCH_HOST, "there is no host yet; none has announced itself")
-    examples = ", ".join(sorted(hosts)[:3])
-    raise Refused(Reason.WHICH_HOST, f"there are {len(hosts):,} hosts: say which ({examples}, ...)")
 
 
 def out_of_reach(host_id: str, silent_seconds: float, why: str) -> Refused:

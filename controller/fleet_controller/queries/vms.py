@@ -8,7 +8,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
 from fleet_controller.agents.assignment_messages import fleet_identity
-from fleet_controller.core.changes import Reason, Refused, named_fleet
+from fleet_controller.core.refusals import Reason, Refused, known_host, named_fleet
 from fleet_controller.leader.reign import Reign
 from fleet_controller.observed.vectors import FleetVector
 
@@ -22,8 +22,7 @@ def vms(reign: Reign, request: cluster.ListVmsRequest) -> cluster.ListVmsRespons
     vector = reign.observed.vectors[fleet.uid]
     host = None
     if request.host:
-        if request.host not in reign.state.hosts:
-            raise Refused(Reason.NO_SUCH_HOST, f"there is no host {request.host[:80]!r}")
+        known_host(reign.state.hosts, request.host)
         host = reign.observed.host(request.host).number
     first, within = _asked_indices(request)
     chosen = vector.select(fleet.total, request.state or None, host, within)

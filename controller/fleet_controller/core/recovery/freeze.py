@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import msgspec
 
 from fleet.keys import Epoch
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Meta
+from fleet_controller.core.refusals import Reason, Refused
 
 
 class Freeze(msgspec.Struct, frozen=True, omit_defaults=True):

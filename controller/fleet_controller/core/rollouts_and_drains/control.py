@@ -14,9 +14,9 @@ import msgspec
 from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Shard
 from fleet_controller.core.placement.drafts import Drafts
+from fleet_controller.core.refusals import Reason, Refused
 
 
 class Action(StrEnum):

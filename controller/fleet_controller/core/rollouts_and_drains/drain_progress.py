@@ -8,8 +8,8 @@ import msgspec
 from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Assignment, ClusterView, HostView, Tombstone
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.moves import move, moving_from
 
 NO_BOUND = 2**31

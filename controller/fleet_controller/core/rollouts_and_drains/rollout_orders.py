@@ -13,7 +13,6 @@ from collections import Counter
 import msgspec
 from msgspec import structs
 
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.hosts import MAX_TEXT
 from fleet_controller.core.model import (
     ClusterView,
@@ -21,6 +20,7 @@ from fleet_controller.core.model import (
     RolloutRecord,
     RolloutState,
 )
+from fleet_controller.core.refusals import Reason, Refused
 
 DEFAULT_SHARE = 0.05
 DEFAULT_HALT = 0.2
