@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.change_deadline import raise_if_late
+from fleet_controller.change_deadline import check_change_deadline
 from fleet_controller.core import changes
 from fleet_controller.core.model import FleetRecord, Health, HostRecord
 from fleet_controller.core.refusals import known_host, named_fleet
@@ -141,7 +141,7 @@ class Operations:
         """Decided and written under the lock; decided again where the store has moved on. Not
         begun once the call comes late: it may have waited for the lock, in a stopped process."""
         async with self._reign.changing:
-            raise_if_late(self._reign.now())
+            check_change_deadline(self._reign.now())
             self._reign.raise_if_frozen()
             for _ in range(_ATTEMPTS - 1):
                 try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from fleet.identity import MAX_INDEX
-from fleet_controller.change_deadline import raise_if_late
+from fleet_controller.change_deadline import check_change_deadline
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.recovery import RecoveryPlan, plan_recovery
 from fleet_controller.core.recovery.view import RecoveryView, Wish
@@ -36,7 +36,7 @@ class Recovery:
     async def recover(self, wish: Wish, token: str, actor: str) -> RecoveryPlan:
         """Do it, where all is confirmed; else remember what was, and stay frozen."""
         async with self._reign.changing:
-            raise_if_late(self._reign.now())
+            check_change_deadline(self._reign.now())
             for _ in range(_ATTEMPTS - 1):
                 try:
                     return await self._once(wish, token, actor)

@@ -19,7 +19,7 @@ import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.client.bidi_call import Conversation, NotTaken, Said, opened
-from fleetctl.client.change_deadline import UNBOUNDED, bounded
+from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_deadline
 from fleetctl.client.channels import Reach
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.client.endpoint_rotation import Round
@@ -141,11 +141,11 @@ class Cluster:
             endpoint, most = round_.next(deadline - self.clock())
             share = max(0.1, deadline - self.clock() - takes) / (round_.left + 1) + takes
             share = min(share, max(0.1, most))
-            bound, left, sent = UNBOUNDED, share, manner is _Manner.READ
+            bound, left, sent = NO_CHANGE_DEADLINE, share, manner is _Manner.READ
             try:
                 stub = self._reached.stub(endpoint)
                 if not sent:
-                    bound, left = bounded(stub, share, self.clock)
+                    bound, left = change_deadline(stub, share, self.clock)
                     sent = True
                 answer, call = rpc(stub).with_call(request, timeout=left, metadata=bound)
             except grpc.RpcError as error:
@@ -246,10 +246,10 @@ class Cluster:
                 endpoint, _ = round_.next(deadline - self.clock())
                 call: grpc._CallIterator[A] | None = None
                 try:
-                    stub, bound = self._reached.stub(endpoint), UNBOUNDED
+                    stub, bound = self._reached.stub(endpoint), NO_CHANGE_DEADLINE
                     if then is not None:
                         share = max(0.1, deadline - self.clock()) / (round_.left + 1)
-                        bound, _ = bounded(stub, share, self.clock)
+                        bound, _ = change_deadline(stub, share, self.clock)
                     call = rpc(stub)(request, metadata=bound)
                     for answer in call:
                         waiting.over()
@@ -311,7 +311,7 @@ class Cluster:
 
         stub = self._reached.stub(endpoint)
         try:
-            bound, seconds = bounded(stub, seconds, self.clock)
+            bound, seconds = change_deadline(stub, seconds, self.clock)
         except grpc.RpcError as error:
             raise NotTaken(error, silent=False) from error
         conversation = opened(
