@@ -29,7 +29,8 @@ from fleet_agent.reporting.board import Board
 from fleet_agent.reporting.report_streams import Watchers
 from fleet_controller.core.host_loss import loss
 from fleet_controller.core.model import Assignment, ClusterView, HostView, RolloutRecord, Shard
-from fleet_controller.core.placement import draft, room
+from fleet_controller.core.placement import draft
+from fleet_controller.core.placement.conditions import Resource
 from fleet_controller.core.recovery.view import RecoveryView
 from fleet_controller.core.rollouts_and_drains import drain_progress, moves, rollout
 from fleet_controller.election.leader_key import LeaderKey
@@ -199,15 +200,13 @@ def _no_guards(self: Committer, writes: Sequence[committer.Write]) -> list[Guard
     return [Guard(META, mod_revision=self._state.mod_revision(META))]
 
 
-def _room_beside_tombstones(
-    host: HostView, used: Sequence[int], size: Sequence[int], most: int
-) -> int:
-    """What is told to go takes no room, it thinks."""
-    going = sum(len(stone.ranges) for stone in host.pending_tombstones)
-    return _room(host, [used[0] - going, *used[1:]], size, most)
+def _room_beside_tombstones(self: Resource, of: draft.Draft) -> int:
+    """What is told to go takes no guest's place, it thinks."""
+    going = sum(len(stone.ranges) for stone in of.view.pending_tombstones)
+    return _room(self, of) + (going if self.name == "guests" else 0)
 
 
-_room = room.room
+_room = Resource.room
 
 
 def _is_over_by_more(gone: int, of: int, share: float) -> bool:
@@ -322,7 +321,7 @@ SEEDED: tuple[SeededBug, ...] = (
         ("cut_from_leader", "scale", "cordon"),
         controllers=3,
     ),
-    SeededBug("tombstones take no room", ((room, "room", _room_beside_tombstones),)),
+    SeededBug("tombstones take no room", ((Resource, "room", _room_beside_tombstones),)),
     SeededBug(
         "releases forgotten once acknowledged",
         ((fencing, "past_releases", _past_forgotten),),

@@ -15,7 +15,7 @@ Footprint = tuple[int, ...]  # per resource, as Capacity orders them
 Footprints = Mapping[tuple[str, int], Footprint]  # of one VM, by (fleet uid, generation)
 
 GUEST: Footprint = (1, 0, 0, 0, 0)  # a VM whose spec is not known takes at least its place
-_RESOURCES = Capacity.__struct_fields__
+RESOURCES = Capacity.__struct_fields__
 
 
 @dataclass(slots=True)
@@ -38,7 +38,8 @@ class Draft:
 
 def draft_of(host: HostView, prints: Footprints) -> Draft:
     """As the store has it."""
-    draft = Draft(host, list(host.assignment.shards), list(host.pending_tombstones), [0] * 5)
+    used = [0] * len(RESOURCES)
+    draft = Draft(host, list(host.assignment.shards), list(host.pending_tombstones), used)
     draft.remembered = [
         tombstone
         for tombstone in host.assignment.tombstones
@@ -82,7 +83,7 @@ def footprints(specs: Mapping[tuple[str, int], types.FleetSpec]) -> Footprints:
 
 def vector(capacity: Capacity) -> Footprint:
     """By resource, as a footprint is."""
-    return tuple(getattr(capacity, name) for name in _RESOURCES)
+    return tuple(getattr(capacity, name) for name in RESOURCES)
 
 
 class Tombstoner:

@@ -9,16 +9,16 @@ from msgspec import structs
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, ClusterView, Shard, Tombstone
+from fleet_controller.core.placement.conditions import Wanted, candidates, resources, rooms
 from fleet_controller.core.placement.dealing import by_policy, deal
 from fleet_controller.core.placement.draft import (
     GUEST,
+    Footprint,
     Tombstoner,
     draft_of,
     footprints,
     take,
-    vector,
 )
-from fleet_controller.core.placement.room import candidates, rooms
 from fleet_controller.core.placement.unplaced import no_room
 
 
@@ -34,7 +34,6 @@ class Drafts:
         self._decided = decided
         self._prints = footprints(view.specs)
         self._taker = Tombstoner(view.revision)
-        self._fleets = {fleet.uid: fleet for fleet in view.fleets.values()}
         self._drafts = {
             name: draft_of(
                 structs.replace(host, assignment=decided[name]) if name in decided else host,
@@ -71,39 +70,28 @@ class Drafts:
         if kind:
             draft.shards.append(structs.replace(kind, ranges=ranges))
             for one, count in ((shard, -len(ranges)), (kind, len(ranges))):
-                take(draft, self._prints.get((one.fleet, one.generation), GUEST), count)
+                take(draft, self._size(one), count)
         draft.changed = True
 
     def add(self, kind: Shard) -> IndexSet:
         """Divide a shard among the hosts that may have it, by its fleet's rules; what fits on
         none."""
-        fleet = self._fleets[kind.fleet]
-        key = (kind.fleet, kind.generation)
-        spec = self._view.specs.get(key, types.FleetSpec())
-        size = self._prints.get(key, GUEST)
-        hosts = candidates(self._drafts, spec.placement)
-        free = rooms(hosts, size, fleet, spec)
-        shares = by_policy(spec.placement, kind.fleet, hosts, free, len(kind.ranges))
-        return deal(kind, EMPTY, hosts, shares, size)[1]
+        wanted = self._wanted(kind)
+        hosts = candidates(self._drafts.values(), wanted)
+        rule, free = wanted.spec.placement, rooms(hosts, wanted)
+        shares = by_policy(rule, kind.fleet, hosts, free, len(kind.ranges))
+        return deal(kind, EMPTY, hosts, shares, wanted.size)[1]
 
     def why_not(self, kind: Shard, rest: IndexSet) -> str:
         """Why these of a shard that `add` was given fit on none."""
-        key = (kind.fleet, kind.generation)
-        spec = self._view.specs.get(key, types.FleetSpec())
-        size = self._prints.get(key, GUEST)
-        return no_room(spec, list(self._view.hosts.values()), rest, size).why
+        return no_room(self._wanted(kind), list(self._view.hosts.values()), rest).why
 
     def fitting(self, host: str, shard: Shard, kind: Shard) -> int:
         """How many VMs of the shard the host could have as this kind instead."""
         draft = self._drafts[host]
-        old, new = (self._prints.get((s.fleet, s.generation), GUEST) for s in (shard, kind))
-        limits = vector(draft.view.record.capacity)
-        growth = zip(limits, draft.used, old, new, strict=True)
-        fits = [
-            max(0, limit - used) // (after - before)
-            for limit, used, before, after in growth
-            if limit and after > before
-        ]
+        old, new = self._size(shard), self._size(kind)
+        growth = [after - before for before, after in zip(old, new, strict=True)]
+        fits = [max(0, resource.room(draft)) for resource in resources(growth)]
         return min([len(shard.ranges), *fits])
 
     def assignments(self) -> dict[str, Assignment]:
@@ -112,3 +100,11 @@ class Drafts:
             name: draft.assignment() for name, draft in self._drafts.items() if draft.changed
         }
         return {**self._decided, **changed}
+
+    def _wanted(self, kind: Shard) -> Wanted:
+        spec = self._view.specs.get((kind.fleet, kind.generation), types.FleetSpec())
+        return Wanted(kind.fleet, spec, self._size(kind))
+
+    def _size(self, kind: Shard) -> Footprint:
+        """Of one VM of this kind."""
+        return self._prints.get((kind.fleet, kind.generation), GUEST)

@@ -18,6 +18,7 @@ from msgspec import structs
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Shard
+from fleet_controller.core.placement.conditions import Wanted, candidates, rooms
 from fleet_controller.core.placement.dealing import by_policy, deal, packed
 from fleet_controller.core.placement.draft import (
     GUEST,
@@ -35,7 +36,6 @@ from fleet_controller.core.placement.releases import (
     release_orphans,
     shrink,
 )
-from fleet_controller.core.placement.room import candidates, rooms
 from fleet_controller.core.placement.unplaced import Unplaced, explain
 
 
@@ -102,7 +102,7 @@ def _grow(
     taker: Tombstoner,
 ) -> FleetPlan:
     spec = view.specs.get((fleet.uid, fleet.generation), types.FleetSpec())
-    size = prints.get((fleet.uid, fleet.generation), GUEST)
+    wanted = Wanted(fleet.uid, spec, prints.get((fleet.uid, fleet.generation), GUEST))
     missing = fleet.wanted - held(fleet.uid, drafts.values())
     releasing = missing & _buried(fleet.uid, drafts.values(), lost=False)
     orphaned = (missing & orphans_of(fleet.uid, drafts.values())) - releasing
@@ -111,21 +111,22 @@ def _grow(
     unplaced: tuple[Unplaced, ...] = ()
     off = _stopped(fleet.uid, drafts.values(), missing)
     if missing:
-        hosts = candidates(drafts, spec.placement)
+        hosts = candidates(drafts.values(), wanted)
         urgent = free & _buried(fleet.uid, drafts.values(), lost=True)
         rest = EMPTY
         for part, share in ((urgent, packed), (free - urgent, by_policy)):
-            free_of = rooms(hosts, size, fleet, spec)
-            shares = share(spec.placement, fleet.uid, hosts, free_of, len(part))
+            if not part:
+                continue
+            shares = share(spec.placement, fleet.uid, hosts, rooms(hosts, wanted), len(part))
             kind = Shard(fleet.uid, part, fleet.generation, view.revision)
-            dealt, left = deal(kind, off, hosts, shares, size)
+            dealt, left = deal(kind, off, hosts, shares, wanted.size)
             added.update(dealt)
             rest = rest | left
         # Some host runs these: it lets them go first, if there is room for them.
-        let_go = orphaned.lowest(sum(rooms(hosts, size, fleet, spec)))
+        let_go = orphaned.lowest(sum(rooms(hosts, wanted))) if orphaned else EMPTY
         bury_orphans(fleet.uid, let_go, drafts.values(), taker)
         releasing, rest = releasing | let_go, rest | (orphaned - let_go)
-        unplaced = explain(fleet, spec, view, rest, releasing, size)
+        unplaced = explain(wanted, list(view.hosts.values()), rest, releasing)
     touched = sorted(set(added) | set(removed))
     deltas = tuple(
         HostDelta(name, added.get(name, 0), removed.get(name, 0), drafts[name].own[fleet.uid])
