@@ -21,7 +21,7 @@ from tests.certificates import issue
 from tests.cluster.controller_double import ControllerDouble
 from tests.cluster.etcd_process import EtcdProcess
 from tests.cluster.fleetctl_process import Fleetctl
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 pytest_plugins = ["tests.cluster.etcd_fixtures"]
 
@@ -110,11 +110,9 @@ def test_a_controller_that_cannot_says_why(
     assert (said.code, said.err) == (ExitCode.FAILED, "fleetctl: in memory: has no backup\n")
 
 
-def test_a_store_in_memory_has_no_copy() -> None:
-    async def scenario() -> None:
-        assert not isinstance(MemoryStore(lambda: 0.0), Copied)
-
-    run_virtual(scenario())
+@virtual
+async def test_a_store_in_memory_has_no_copy() -> None:
+    assert not isinstance(MemoryStore(lambda: 0.0), Copied)
 
 
 def test_any_file_is_told_from_a_backup(tmp_path: Path, fleetctl: Fleetctl) -> None:

@@ -14,7 +14,7 @@ from tests.cluster.racks_of_five import LOST_AFTER, ME, UNBOUND, Cluster, now, p
 from tests.faulty_store import Fault
 from tests.leading import leading, until
 from tests.obedient_agents import Network
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 
 def test_a_rack_that_goes_as_a_whole_is_not_replaced() -> None:
@@ -87,20 +87,18 @@ def test_a_released_breaker_lets_hosts_be_replaced_for_a_while() -> None:
     play(scenario)
 
 
-def test_an_open_breaker_is_known_to_the_next_leader() -> None:
-    async def whole() -> None:
-        store = MemoryStore(asyncio.get_running_loop().time)
-        settings = ReignSettings(settle=5.0, loss=UNBOUND)
-        facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=5))
-        async with leading(store, Network(), settings) as first:
-            for name in "abc":
-                await first.announcements.announce(name, f"{name}:1", facts)
-            await until(lambda: first.reign.state.breaker.scopes == ("fleet",), 400)
-            since = first.reign.state.breaker.since
-        async with leading(store, Network(), settings) as second:
-            for _ in range(60):
-                await asyncio.sleep(10)
-                assert fleet_queries.status(second.reign, "").breaker.since_unix == since
-            assert not second.reign.state.lost
-
-    run_virtual(whole())
+@virtual
+async def test_an_open_breaker_is_known_to_the_next_leader() -> None:
+    store = MemoryStore(asyncio.get_running_loop().time)
+    settings = ReignSettings(settle=5.0, loss=UNBOUND)
+    facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=5))
+    async with leading(store, Network(), settings) as first:
+        for name in "abc":
+            await first.announcements.announce(name, f"{name}:1", facts)
+        await until(lambda: first.reign.state.breaker.scopes == ("fleet",), 400)
+        since = first.reign.state.breaker.since
+    async with leading(store, Network(), settings) as second:
+        for _ in range(60):
+            await asyncio.sleep(10)
+            assert fleet_queries.status(second.reign, "").breaker.since_unix == since
+        assert not second.reign.state.lost

@@ -21,7 +21,7 @@ from tests.cluster.racks_of_five import HOSTS, LOST_AFTER, ME, UNBOUND, Cluster,
 from tests.faulty_store import Fault
 from tests.leading import leading, until
 from tests.obedient_agents import Network
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 
 def test_only_a_lost_host_is_replaced() -> None:
@@ -144,24 +144,21 @@ def test_the_budget_lets_so_many_hosts_go_a_minute() -> None:
     play(scenario, LossSettings(lost_after=LOST_AFTER, budget=2, fleet_share=1))
 
 
-def test_after_a_failover_silence_counts_from_its_beginning() -> None:
+@virtual
+async def test_after_a_failover_silence_counts_from_its_beginning() -> None:
     """The clock of a new leader is its own: nobody is lost sooner than after the full time."""
-
-    async def whole() -> None:
-        store = MemoryStore(asyncio.get_running_loop().time)
-        network = Network()
-        settings = ReignSettings(settle=5.0, loss=UNBOUND)
-        facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=5))
-        async with leading(store, network, settings) as first:
-            await first.announcements.announce("a", "a:1", facts)
-            await asyncio.sleep(LOST_AFTER - 20)
-            assert not first.reign.state.lost
-        async with leading(store, network, settings) as second:
-            began = now()
-            await until(lambda: second.reign.state.lost == {"a"}, 400)
-            assert now() - began >= LOST_AFTER - 2
-
-    run_virtual(whole())
+    store = MemoryStore(asyncio.get_running_loop().time)
+    network = Network()
+    settings = ReignSettings(settle=5.0, loss=UNBOUND)
+    facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=5))
+    async with leading(store, network, settings) as first:
+        await first.announcements.announce("a", "a:1", facts)
+        await asyncio.sleep(LOST_AFTER - 20)
+        assert not first.reign.state.lost
+    async with leading(store, network, settings) as second:
+        began = now()
+        await until(lambda: second.reign.state.lost == {"a"}, 400)
+        assert now() - began >= LOST_AFTER - 2
 
 
 @pytest.mark.parametrize("failing", range(4))

@@ -24,7 +24,7 @@ from fleet_agent.drivers.hollow.profile import (
 )
 from fleet_agent.reconcile.admission import Admission, Tokens
 from tests.assignments import SPV, indices, kin, spec
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 
 def batch(ranges: str) -> Batch:
@@ -86,52 +86,41 @@ async def results(storage: HollowStorage, ranges: str) -> list[tuple[float, Step
     return [(loop.time() - begun, one) async for one in storage.clone(batch(ranges))]
 
 
-def test_an_instant_batch_is_one_result_without_a_pause() -> None:
-    async def story() -> None:
-        [(at, result)] = await results(HollowStorage(Behaviour.of()), "0-249")
-        assert (at, result.done) == (0.0, indices("0-249"))
-
-    run_virtual(story())
+@virtual
+async def test_an_instant_batch_is_one_result_without_a_pause() -> None:
+    [(at, result)] = await results(HollowStorage(Behaviour.of()), "0-249")
+    assert (at, result.done) == (0.0, indices("0-249"))
 
 
-def test_a_slow_batch_comes_in_few_parts_each_when_it_is_done() -> None:
+@virtual
+async def test_a_slow_batch_comes_in_few_parts_each_when_it_is_done() -> None:
     slow = Profile(latency={StepKind.CLONE: Latency(base=1.0, per_vm=0.4, concurrency=4)})
-
-    async def story() -> None:
-        came = await results(HollowStorage(Behaviour.of(slow)), "0-79")
-        assert [at for at, _ in came] == pytest.approx([3.0, 5.0, 7.0, 9.0])
-        assert IndexSet.union_of(one.done for _, one in came) == indices("0-79")
-
-    run_virtual(story())
+    came = await results(HollowStorage(Behaviour.of(slow)), "0-79")
+    assert [at for at, _ in came] == pytest.approx([3.0, 5.0, 7.0, 9.0])
+    assert IndexSet.union_of(one.done for _, one in came) == indices("0-79")
 
 
-def test_calls_at_once_share_the_hosts_hands() -> None:
+@virtual
+async def test_calls_at_once_share_the_hosts_hands() -> None:
     slow = Profile(latency={StepKind.CLONE: Latency(per_vm=1.0, concurrency=2)})
-
-    async def story() -> None:
-        storage = HollowStorage(Behaviour.of(slow))
-        async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(results(storage, f"{n}")) for n in range(10)]
-        assert sorted(call.result()[-1][0] for call in calls) == pytest.approx(
-            [0.5 * n for n in range(1, 11)]
-        )
-
-    run_virtual(story())
+    storage = HollowStorage(Behaviour.of(slow))
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(results(storage, f"{n}")) for n in range(10)]
+    assert sorted(call.result()[-1][0] for call in calls) == pytest.approx(
+        [0.5 * n for n in range(1, 11)]
+    )
 
 
-def test_a_cancelled_call_leaves_whole_parts_done() -> None:
+@virtual
+async def test_a_cancelled_call_leaves_whole_parts_done() -> None:
     slow = Profile(latency={StepKind.CLONE: Latency(per_vm=1.0)})
-
-    async def story() -> None:
-        storage = HollowStorage(Behaviour.of(slow))
-        call = asyncio.create_task(results(storage, "0-79"))
-        await asyncio.sleep(25)
-        call.cancel()
-        await asyncio.wait([call])
-        [run] = await storage.listing()
-        assert run.indices == indices("0-19")
-
-    run_virtual(story())
+    storage = HollowStorage(Behaviour.of(slow))
+    call = asyncio.create_task(results(storage, "0-79"))
+    await asyncio.sleep(25)
+    call.cancel()
+    await asyncio.wait([call])
+    [run] = await storage.listing()
+    assert run.indices == indices("0-19")
 
 
 def test_no_profile_has_other_faults_than_it_names() -> None:
@@ -144,46 +133,40 @@ def admission(parallel: int, booting: int = 0) -> Admission:
     return Admission(spec(parallel=parallel).admission, booting, Tokens(loop.time))
 
 
-def test_slots_are_given_out_up_to_the_limit_and_again_when_they_come_back() -> None:
-    async def story() -> None:
-        slots = admission(8, booting=3)
-        assert await slots.acquire(100) == 5
-        waiting = asyncio.create_task(slots.acquire(100))
-        await asyncio.sleep(1)
-        assert not waiting.done()
-        slots.release(2)
-        assert await waiting == 2
-
-    run_virtual(story())
+@virtual
+async def test_slots_are_given_out_up_to_the_limit_and_again_when_they_come_back() -> None:
+    slots = admission(8, booting=3)
+    assert await slots.acquire(100) == 5
+    waiting = asyncio.create_task(slots.acquire(100))
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    slots.release(2)
+    assert await waiting == 2
 
 
-def test_many_slots_are_given_out_by_handfuls_and_the_last_all_the_same() -> None:
-    async def story() -> None:
-        slots = admission(80)
-        assert await slots.acquire(100) == 80
-        waiting = asyncio.create_task(slots.acquire(100))
-        slots.release(9)
-        await asyncio.sleep(1)
-        assert not waiting.done()
-        slots.release(1)
-        assert await waiting == 10
-        slots.release(3)
-        assert await slots.acquire(2) == 2
-
-    run_virtual(story())
+@virtual
+async def test_many_slots_are_given_out_by_handfuls_and_the_last_all_the_same() -> None:
+    slots = admission(80)
+    assert await slots.acquire(100) == 80
+    waiting = asyncio.create_task(slots.acquire(100))
+    slots.release(9)
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    slots.release(1)
+    assert await waiting == 10
+    slots.release(3)
+    assert await slots.acquire(2) == 2
 
 
-def test_more_adopted_than_allowed_start_nothing_until_they_are_ready() -> None:
-    async def story() -> None:
-        slots = admission(2, booting=5)
-        waiting = asyncio.create_task(slots.acquire(1))
-        slots.release(3)
-        await asyncio.sleep(1)
-        assert not waiting.done()
-        slots.release(1)
-        assert await waiting == 1
-
-    run_virtual(story())
+@virtual
+async def test_more_adopted_than_allowed_start_nothing_until_they_are_ready() -> None:
+    slots = admission(2, booting=5)
+    waiting = asyncio.create_task(slots.acquire(1))
+    slots.release(3)
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    slots.release(1)
+    assert await waiting == 1
 
 
 def test_nothing_of_nothing() -> None:

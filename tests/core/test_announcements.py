@@ -18,7 +18,7 @@ from fleet_controller.store.port import Put, Unavailable
 from tests.faulty_store import Fault, FaultyStore
 from tests.leading import leading, until
 from tests.scripted_agents import FakeDialer, ScriptedAgent
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import run_virtual, virtual
 
 Scenario = Callable[[Leading, FaultyStore, FakeDialer], Awaitable[None]]
 
@@ -188,14 +188,12 @@ def test_what_another_wrote_meanwhile_is_taken_into_account() -> None:
     play(scenario)
 
 
-def test_nobody_waits_for_ever_when_the_leadership_ends() -> None:
-    async def whole() -> None:
-        store = MemoryStore(asyncio.get_running_loop().time)
-        async with leading(store, FakeDialer()) as leader:
-            await leader.reign.changing.acquire()
-            waiting = [asyncio.create_task(announce(leader, f"h{n}")) for n in range(3)]
-            await asyncio.sleep(1)
-        await asyncio.wait(waiting)
-        assert all(task.cancelled() for task in waiting)
-
-    run_virtual(whole())
+@virtual
+async def test_nobody_waits_for_ever_when_the_leadership_ends() -> None:
+    store = MemoryStore(asyncio.get_running_loop().time)
+    async with leading(store, FakeDialer()) as leader:
+        await leader.reign.changing.acquire()
+        waiting = [asyncio.create_task(announce(leader, f"h{n}")) for n in range(3)]
+        await asyncio.sleep(1)
+    await asyncio.wait(waiting)
+    assert all(task.cancelled() for task in waiting)

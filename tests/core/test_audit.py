@@ -19,7 +19,7 @@ from fleet_controller.store.port import Delete, Put
 from tests.faulty_store import Fault, FaultyStore
 from tests.leading import leading, until
 from tests.obedient_agents import Network, ObedientAgent, World
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 ME = "operator/me"
 SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
@@ -99,68 +99,61 @@ async def one_host(chief: Leading, network: Network) -> None:
     await chief.announcements.announce("h1", "h1:1", facts)
 
 
-def test_each_accepted_change_is_told_with_who_and_what() -> None:
-    async def scenario() -> None:
-        store = MemoryStore(asyncio.get_running_loop().time)
-        network = Network()
-        async with leading(store, network) as chief:
-            await one_host(chief, network)
-            await chief.operations.apply("spv", SPEC, ME)
-            await chief.operations.apply("spv", SPEC, ME)  # changes nothing
-            await chief.operations.scale("spv", 5, "operator/you")
-            with pytest.raises(Refused):
-                await chief.operations.scale("spv", 500, ME)
-            await chief.operations.cordon("h1", True, ME)
-            await chief.operations.cordon("h1", True, ME)
-            await chief.operations.delete("spv", ME)
-            await until(lambda: not chief.reign.state.fleets)
-            assert told(chief) == [
-                ("apply", ME, "", "generation 1"),
-                ("scale", "operator/you", "0", "5"),
-                ("cordon", ME, "", ""),
-                ("delete", ME, "5", "0"),
-                ("fleet_deleted", BY_LEADER, "", ""),
-            ]
-            assert told(chief, host="h1") == [("cordon", ME, "", "")]
-        async with leading(store, network) as successor:
-            assert len(told(successor)) == 5, "it outlives its leader"
-
-    run_virtual(scenario())
+@virtual
+async def test_each_accepted_change_is_told_with_who_and_what() -> None:
+    store = MemoryStore(asyncio.get_running_loop().time)
+    network = Network()
+    async with leading(store, network) as chief:
+        await one_host(chief, network)
+        await chief.operations.apply("spv", SPEC, ME)
+        await chief.operations.apply("spv", SPEC, ME)  # changes nothing
+        await chief.operations.scale("spv", 5, "operator/you")
+        with pytest.raises(Refused):
+            await chief.operations.scale("spv", 500, ME)
+        await chief.operations.cordon("h1", True, ME)
+        await chief.operations.cordon("h1", True, ME)
+        await chief.operations.delete("spv", ME)
+        await until(lambda: not chief.reign.state.fleets)
+        assert told(chief) == [
+            ("apply", ME, "", "generation 1"),
+            ("scale", "operator/you", "0", "5"),
+            ("cordon", ME, "", ""),
+            ("delete", ME, "5", "0"),
+            ("fleet_deleted", BY_LEADER, "", ""),
+        ]
+        assert told(chief, host="h1") == [("cordon", ME, "", "")]
+    async with leading(store, network) as successor:
+        assert len(told(successor)) == 5, "it outlives its leader"
 
 
-def test_a_change_and_its_line_stand_or_fall_together() -> None:
-    async def scenario() -> None:
-        store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
-        async with leading(store, Network()) as chief:
-            await chief.operations.apply("spv", SPEC, ME)
-            for fault in (Fault.ANSWER_LOST, Fault.REQUEST_LOST, Fault.REFUSED):
-                store.faults = [fault]
-                try:
-                    await chief.operations.scale("spv", 3, fault.name, partial=True)
-                except Exception:
-                    assert fault is not Fault.ANSWER_LOST
-            lines = [actor for action, actor, _, _ in told(chief) if action == "scale"]
-            assert lines == ["ANSWER_LOST"]
-            keyed = {entry.key: entry.mod_revision for entry in (await store.read()).entries}
-            (line,) = [key for key in keyed if key == keys.audit(name_of(2))]
-            assert keyed[line] == keyed[keys.fleet("spv")], "of one transaction"
-
-    run_virtual(scenario())
+@virtual
+async def test_a_change_and_its_line_stand_or_fall_together() -> None:
+    store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
+    async with leading(store, Network()) as chief:
+        await chief.operations.apply("spv", SPEC, ME)
+        for fault in (Fault.ANSWER_LOST, Fault.REQUEST_LOST, Fault.REFUSED):
+            store.faults = [fault]
+            try:
+                await chief.operations.scale("spv", 3, fault.name, partial=True)
+            except Exception:
+                assert fault is not Fault.ANSWER_LOST
+        lines = [actor for action, actor, _, _ in told(chief) if action == "scale"]
+        assert lines == ["ANSWER_LOST"]
+        keyed = {entry.key: entry.mod_revision for entry in (await store.read()).entries}
+        (line,) = [key for key in keyed if key == keys.audit(name_of(2))]
+        assert keyed[line] == keyed[keys.fleet("spv")], "of one transaction"
 
 
-def test_the_loop_takes_away_what_need_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+@virtual
+async def test_the_loop_takes_away_what_need_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet_controller.core.audit.KEPT", 5)
     monkeypatch.setattr("fleet_controller.core.audit.SLACK", 3)
-
-    async def scenario() -> None:
-        store = MemoryStore(asyncio.get_running_loop().time)
-        network = Network()
-        async with leading(store, network) as chief:
-            await one_host(chief, network)
-            for number in range(20):
-                await chief.operations.cordon("h1", number % 2 == 0, ME)
-            await until(lambda: len(chief.reign.state.audit) < 8)
-            kept = [entry.key for entry in (await store.read(keys.AUDIT)).entries]
-            assert len(kept) == len(chief.reign.state.audit) and kept[-1].endswith("20")
-
-    run_virtual(scenario())
+    store = MemoryStore(asyncio.get_running_loop().time)
+    network = Network()
+    async with leading(store, network) as chief:
+        await one_host(chief, network)
+        for number in range(20):
+            await chief.operations.cordon("h1", number % 2 == 0, ME)
+        await until(lambda: len(chief.reign.state.audit) < 8)
+        kept = [entry.key for entry in (await store.read(keys.AUDIT)).entries]
+        assert len(kept) == len(chief.reign.state.audit) and kept[-1].endswith("20")

@@ -9,7 +9,7 @@ from fleet_controller.agents.health_events import Sightings
 from fleet_controller.core.model import Health
 from fleet_controller.events import KEPT, EventLog
 from fleet_controller.pulse import Pulse
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 
 def log(began: float = 100.0) -> EventLog:
@@ -115,34 +115,30 @@ def test_few_hosts_are_named_and_many_are_counted() -> None:
     assert len(events.after(0, 100, "", "")[0]) == 6
 
 
-def test_sightings_are_gathered_for_a_moment() -> None:
-    async def scenario() -> None:
-        events = log()
-        sightings = Sightings(events)
-        speaking = asyncio.create_task(sightings.summarise_for_ever())
-        for round_ in (1, 2):
-            for number in range(10):
-                sightings.note(f"h{number}", Health.LIVE, "")
-            await events.pulse.after(round_ - 1)
-            assert len(events.after(0, 100, "", "")[0]) == round_
-        speaking.cancel()
-
-    run_virtual(scenario())
+@virtual
+async def test_sightings_are_gathered_for_a_moment() -> None:
+    events = log()
+    sightings = Sightings(events)
+    speaking = asyncio.create_task(sightings.summarise_for_ever())
+    for round_ in (1, 2):
+        for number in range(10):
+            sightings.note(f"h{number}", Health.LIVE, "")
+        await events.pulse.after(round_ - 1)
+        assert len(events.after(0, 100, "", "")[0]) == round_
+    speaking.cancel()
 
 
-def test_a_pulse_wakes_all_who_wait_and_misses_no_beat() -> None:
-    async def scenario() -> None:
-        pulse = Pulse()
-        waiters = [asyncio.create_task(pulse.after(0)) for _ in range(3)]
-        await asyncio.sleep(1)
-        pulse.beat()
-        pulse.beat()
-        assert await asyncio.gather(*waiters) == [2, 2, 2]
-        assert await pulse.after(1) == 2, "a beat before the question counts"
-        late = asyncio.create_task(pulse.after(2))
-        await asyncio.sleep(1)
-        assert not late.done()
-        pulse.beat()
-        assert await late == 3
-
-    run_virtual(scenario())
+@virtual
+async def test_a_pulse_wakes_all_who_wait_and_misses_no_beat() -> None:
+    pulse = Pulse()
+    waiters = [asyncio.create_task(pulse.after(0)) for _ in range(3)]
+    await asyncio.sleep(1)
+    pulse.beat()
+    pulse.beat()
+    assert await asyncio.gather(*waiters) == [2, 2, 2]
+    assert await pulse.after(1) == 2, "a beat before the question counts"
+    late = asyncio.create_task(pulse.after(2))
+    await asyncio.sleep(1)
+    assert not late.done()
+    pulse.beat()
+    assert await late == 3

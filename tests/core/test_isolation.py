@@ -16,7 +16,7 @@ from fleet_agent.core.plan.plan import StepKind
 from fleet_agent.reporting.report_stream import Pace
 from tests.agent_host import Host, converged, give, settled, until
 from tests.assignments import assignment, indices, kin, shard, spec
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 GRACE = 300.0
 ISOLATED_AFTER = 600
@@ -68,148 +68,129 @@ async def ready(host: Host) -> object:
     return (await host.snapshot()).phase(kin(10), Phase.READY)
 
 
-def test_a_dom0_that_reboots_cut_off_from_everybody_starts_what_waits_for_it_after_a_grace() -> (
-    None
-):
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, WAITING, 10)
-        await host.lose_all()
-        host.reboot()
-        async with host.running() as agent:
-            await asyncio.sleep(GRACE - 5)
-            assert await ready(host) == EMPTY
-            await asyncio.sleep(10)
-            assert await ready(host) == indices("0-9")
-            assert agent.board.awaits_assign, "it still wants to be told"
-
-    run_virtual(story())
+@virtual
+async def test_a_dom0_that_reboots_cut_off_starts_what_waits_for_it_after_a_grace() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, WAITING, 10)
+    await host.lose_all()
+    host.reboot()
+    async with host.running() as agent:
+        await asyncio.sleep(GRACE - 5)
+        assert await ready(host) == EMPTY
+        await asyncio.sleep(10)
+        assert await ready(host) == indices("0-9")
+        assert agent.board.awaits_assign, "it still wants to be told"
 
 
-def test_a_dom0_that_reboots_cut_off_from_everybody_starts_nothing_that_others_may_run() -> None:
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, REPLACED, 10)
-        await host.lose_all()
-        host.reboot()
-        async with host.running() as agent:
-            await asyncio.sleep(100_000)
-            assert await ready(host) == EMPTY
-            await settled(agent, REPLACED, 10)
-            assert await ready(host) == indices("0-9")
-
-    run_virtual(story())
+@virtual
+async def test_a_dom0_that_reboots_cut_off_starts_nothing_that_others_may_run() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, REPLACED, 10)
+    await host.lose_all()
+    host.reboot()
+    async with host.running() as agent:
+        await asyncio.sleep(100_000)
+        assert await ready(host) == EMPTY
+        await settled(agent, REPLACED, 10)
+        assert await ready(host) == indices("0-9")
 
 
-def test_losing_every_controller_stops_no_vm_of_a_fleet_that_did_not_ask_for_it() -> None:
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, REPLACED, 10)
-            host.steps.clear()
-            await asyncio.sleep(100_000)
-            assert await ready(host) == indices("0-9")
-            assert host.steps == []
-
-    run_virtual(story())
+@virtual
+async def test_losing_every_controller_stops_no_vm_of_a_fleet_that_did_not_ask_for_it() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, REPLACED, 10)
+        host.steps.clear()
+        await asyncio.sleep(100_000)
+        assert await ready(host) == indices("0-9")
+        assert host.steps == []
 
 
-def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hears_again() -> None:
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, STOPPED, 10)
-            await asyncio.sleep(ISOLATED_AFTER - 5)
-            assert await ready(host) == indices("0-9")
-            host.steps.clear()
-            await asyncio.sleep(10)
-            assert await ready(host) == EMPTY
-            (step,) = host.steps
-            assert (step.kind, step.reason) == (StepKind.STOP, "no controller was heard")
-            await asyncio.sleep(10_000)
-            assert await ready(host) == EMPTY
-            await agent.heard(Term(1, 1))
-            await asyncio.sleep(5)
-            assert await ready(host) == indices("0-9")
-
-    run_virtual(story())
+@virtual
+async def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hears_again() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, STOPPED, 10)
+        await asyncio.sleep(ISOLATED_AFTER - 5)
+        assert await ready(host) == indices("0-9")
+        host.steps.clear()
+        await asyncio.sleep(10)
+        assert await ready(host) == EMPTY
+        (step,) = host.steps
+        assert (step.kind, step.reason) == (StepKind.STOP, "no controller was heard")
+        await asyncio.sleep(10_000)
+        assert await ready(host) == EMPTY
+        await agent.heard(Term(1, 1))
+        await asyncio.sleep(5)
+        assert await ready(host) == indices("0-9")
 
 
 @pytest.mark.parametrize("watched_first", [False, True])
-def test_a_host_isolated_in_the_midst_of_slow_starts_stops_them_in_time(
+@virtual
+async def test_a_host_isolated_in_the_midst_of_slow_starts_stops_them_in_time(
     watched_first: bool,
 ) -> None:
     slow = spec(per_second=0.005)
     slow.on_isolation_stop_after_seconds = ISOLATED_AFTER
-
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            stream = agent.open_reports(Term(1, 1), Pace()) if watched_first else None
-            await give(agent, assignment(shard("0-9", 10), template=slow), 10)
+    host = Host()
+    async with host.running() as agent:
+        stream = agent.open_reports(Term(1, 1), Pace()) if watched_first else None
+        await give(agent, assignment(shard("0-9", 10), template=slow), 10)
+        await asyncio.sleep(300)
+        if stream is not None:
+            agent.close_reports(stream)
             await asyncio.sleep(300)
-            if stream is not None:
-                agent.close_reports(stream)
-                await asyncio.sleep(300)
-            assert await ready(host) != EMPTY
-            await asyncio.sleep(310)
-            assert await ready(host) == EMPTY
-            await asyncio.sleep(5_000)
-            assert await ready(host) == EMPTY
-
-    run_virtual(story())
+        assert await ready(host) != EMPTY
+        await asyncio.sleep(310)
+        assert await ready(host) == EMPTY
+        await asyncio.sleep(5_000)
+        assert await ready(host) == EMPTY
 
 
 @pytest.mark.parametrize("observes", [False, True], ids=["commands", "observes"])
-def test_a_host_that_somebody_watches_is_not_isolated(observes: bool) -> None:
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, STOPPED, 10)
-            if observes:
-                stream = agent.open_observation(Pace())
-            else:
-                stream = agent.open_reports(Term(1, 1), Pace())
-            await asyncio.sleep(10 * ISOLATED_AFTER)
-            assert await ready(host) == indices("0-9")
-            agent.close_reports(stream)
-            await asyncio.sleep(ISOLATED_AFTER - 5)
-            assert await ready(host) == indices("0-9")
-            await asyncio.sleep(10)
-            assert await ready(host) == EMPTY
-
-    run_virtual(story())
+@virtual
+async def test_a_host_that_somebody_watches_is_not_isolated(observes: bool) -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, STOPPED, 10)
+        if observes:
+            stream = agent.open_observation(Pace())
+        else:
+            stream = agent.open_reports(Term(1, 1), Pace())
+        await asyncio.sleep(10 * ISOLATED_AFTER)
+        assert await ready(host) == indices("0-9")
+        agent.close_reports(stream)
+        await asyncio.sleep(ISOLATED_AFTER - 5)
+        assert await ready(host) == indices("0-9")
+        await asyncio.sleep(10)
+        assert await ready(host) == EMPTY
 
 
-def test_an_agent_restarted_in_isolation_starts_nothing_that_it_had_stopped() -> None:
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, STOPPED, 10)
-            await asyncio.sleep(ISOLATED_AFTER + 5)
-            assert await ready(host) == EMPTY
-        async with host.running() as agent:
-            await asyncio.sleep(ISOLATED_AFTER - 5)
-            assert await ready(host) == EMPTY
-            await give(agent, STOPPED, 10)
-            await converged(agent, 10)
-            assert await ready(host) == indices("0-9")
-
-    run_virtual(story())
+@virtual
+async def test_an_agent_restarted_in_isolation_starts_nothing_that_it_had_stopped() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, STOPPED, 10)
+        await asyncio.sleep(ISOLATED_AFTER + 5)
+        assert await ready(host) == EMPTY
+    async with host.running() as agent:
+        await asyncio.sleep(ISOLATED_AFTER - 5)
+        assert await ready(host) == EMPTY
+        await give(agent, STOPPED, 10)
+        await converged(agent, 10)
+        assert await ready(host) == indices("0-9")
 
 
-def test_an_agent_restarted_in_isolation_stops_what_runs_after_the_time() -> None:
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, STOPPED, 10)
-        async with host.running() as agent:
-            await until(lambda: bool(agent.board.kins))
-            await asyncio.sleep(ISOLATED_AFTER - 10)
-            assert await ready(host) == indices("0-9")
-            await asyncio.sleep(20)
-            assert await ready(host) == EMPTY
-
-    run_virtual(story())
+@virtual
+async def test_an_agent_restarted_in_isolation_stops_what_runs_after_the_time() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, STOPPED, 10)
+    async with host.running() as agent:
+        await until(lambda: bool(agent.board.kins))
+        await asyncio.sleep(ISOLATED_AFTER - 10)
+        assert await ready(host) == indices("0-9")
+        await asyncio.sleep(20)
+        assert await ready(host) == EMPTY

@@ -13,7 +13,7 @@ from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Guard, Put
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 HELD = b'{"tombstones":[{"id":1,"fleet":"uid","ranges":[[0,1]],"born_until":1}]}'
 
@@ -38,24 +38,20 @@ def epoch(generation: int) -> types.Epoch:
     return types.Epoch(store_generation=generation, revision=9)
 
 
-def test_one_is_given_an_empty_assignment_and_who_was_never_given_any_is_not() -> None:
-    async def scenario() -> None:
-        strangers, store, _ = await _strangers()
-        assert strangers.look_at("a", epoch(1)) and not strangers.look_at("a", epoch(1))
-        assert not strangers.look_at("b", types.Epoch())
-        await strangers.write()
-        assert await _assignments(store) == {keys.assignment("a"): b"{}"}
-        assert not strangers.hosts and not strangers.look_at("a", epoch(1))
-
-    run_virtual(scenario())
+@virtual
+async def test_one_is_given_an_empty_assignment_and_who_was_never_given_any_is_not() -> None:
+    strangers, store, _ = await _strangers()
+    assert strangers.look_at("a", epoch(1)) and not strangers.look_at("a", epoch(1))
+    assert not strangers.look_at("b", types.Epoch())
+    await strangers.write()
+    assert await _assignments(store) == {keys.assignment("a"): b"{}"}
+    assert not strangers.hosts and not strangers.look_at("a", epoch(1))
 
 
-def test_what_one_was_given_meanwhile_stands() -> None:
-    async def scenario() -> None:
-        strangers, store, committer = await _strangers()
-        assert strangers.look_at("a", epoch(1))
-        await committer.write_one([Put(keys.assignment("a"), HELD)])
-        await strangers.write()
-        assert await _assignments(store) == {keys.assignment("a"): HELD}
-
-    run_virtual(scenario())
+@virtual
+async def test_what_one_was_given_meanwhile_stands() -> None:
+    strangers, store, committer = await _strangers()
+    assert strangers.look_at("a", epoch(1))
+    await committer.write_one([Put(keys.assignment("a"), HELD)])
+    await strangers.write()
+    assert await _assignments(store) == {keys.assignment("a"): HELD}

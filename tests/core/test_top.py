@@ -15,7 +15,7 @@ from fleet_agent.api.shared_samples import LOOK_DEADLINE, Sampling, Wish
 from fleet_agent.api.top import wish_of
 from fleet_agent.core.top import Counters, DomainCounters, HostCounters, rate, sample
 from fleet_agent.drivers.ports.vms import DriverError
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 HOST = HostCounters(4, 8 << 30, 2 << 30)
 S = 1_000_000_000
@@ -144,71 +144,59 @@ async def taken(of: AsyncGenerator[wire.TopSample, None], count: int) -> list[wi
     return found
 
 
-def test_one_sample_is_over_an_interval() -> None:
-    async def main() -> None:
-        sampler = Counted()
-        (one,) = await taken(sampling(sampler).samples(Wish(samples=1)), 9)
-        assert one.window_seconds == pytest.approx(1.0)
-        assert one.domains[0].usage.cpu_percent == pytest.approx(25.0)
-        assert sampler.looks == 2
-
-    run_virtual(main())
+@virtual
+async def test_one_sample_is_over_an_interval() -> None:
+    sampler = Counted()
+    (one,) = await taken(sampling(sampler).samples(Wish(samples=1)), 9)
+    assert one.window_seconds == pytest.approx(1.0)
+    assert one.domains[0].usage.cpu_percent == pytest.approx(25.0)
+    assert sampler.looks == 2
 
 
-def test_callers_share_looks() -> None:
-    async def main() -> None:
-        sampler = Counted()
-        shared = sampling(sampler)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(20):
-                group.create_task(taken(shared.samples(Wish(interval=2.0, samples=3)), 9))
-        assert sampler.looks == 4
-
-    run_virtual(main())
+@virtual
+async def test_callers_share_looks() -> None:
+    sampler = Counted()
+    shared = sampling(sampler)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(taken(shared.samples(Wish(interval=2.0, samples=3)), 9))
+    assert sampler.looks == 4
 
 
-def test_nobody_asks_and_nothing_is_looked_at() -> None:
-    async def main() -> None:
-        sampler = Counted()
-        shared = sampling(sampler)
-        await taken(shared.samples(Wish(interval=1.0)), 2)
-        looks = sampler.looks
-        await asyncio.sleep(1000)
-        assert sampler.looks == looks
-        assert len(asyncio.all_tasks()) == 1
-
-    run_virtual(main())
+@virtual
+async def test_nobody_asks_and_nothing_is_looked_at() -> None:
+    sampler = Counted()
+    shared = sampling(sampler)
+    await taken(shared.samples(Wish(interval=1.0)), 2)
+    looks = sampler.looks
+    await asyncio.sleep(1000)
+    assert sampler.looks == looks
+    assert len(asyncio.all_tasks()) == 1
 
 
-def test_a_caller_that_leaves_while_it_looks_takes_nothing_from_others() -> None:
-    async def main() -> None:
-        shared = sampling(Counted(seconds=0.3))
-        async with asyncio.TaskGroup() as group:
-            left = group.create_task(taken(shared.samples(Wish(samples=1)), 1))
-            stays = group.create_task(taken(shared.samples(Wish(samples=1)), 1))
-            await asyncio.sleep(0.1)
-            left.cancel()
-            assert len(await stays) == 1
-
-    run_virtual(main())
+@virtual
+async def test_a_caller_that_leaves_while_it_looks_takes_nothing_from_others() -> None:
+    shared = sampling(Counted(seconds=0.3))
+    async with asyncio.TaskGroup() as group:
+        left = group.create_task(taken(shared.samples(Wish(samples=1)), 1))
+        stays = group.create_task(taken(shared.samples(Wish(samples=1)), 1))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        assert len(await stays) == 1
 
 
-def test_a_look_that_hangs_is_an_error() -> None:
-    async def main() -> None:
-        with pytest.raises(DriverError, match="did not say what its domains use within 30 s"):
-            await taken(sampling(Counted(LOOK_DEADLINE * 2)).samples(Wish(samples=1)), 1)
-
-    run_virtual(main())
+@virtual
+async def test_a_look_that_hangs_is_an_error() -> None:
+    with pytest.raises(DriverError, match="did not say what its domains use within 30 s"):
+        await taken(sampling(Counted(LOOK_DEADLINE * 2)).samples(Wish(samples=1)), 1)
 
 
 @pytest.mark.parametrize("asked", [float("nan"), float("inf"), -3.0, 0.0])
-def test_the_interval_is_bounded_from_below(asked: float) -> None:
-    async def main() -> None:
-        wish = wish_of(wire.TopRequest(interval_seconds=asked, samples=1))
-        (one,) = await taken(sampling(Counted()).samples(wish), 1)
-        assert one.window_seconds == pytest.approx(1.0)
-
-    run_virtual(main())
+@virtual
+async def test_the_interval_is_bounded_from_below(asked: float) -> None:
+    wish = wish_of(wire.TopRequest(interval_seconds=asked, samples=1))
+    (one,) = await taken(sampling(Counted()).samples(wish), 1)
+    assert one.window_seconds == pytest.approx(1.0)
 
 
 def test_a_wish_is_what_was_asked() -> None:

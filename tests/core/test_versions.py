@@ -19,7 +19,7 @@ from fleetctl.views.hosts import health_name
 from fleetctl.views.status import state_name, states_of
 from tests.agent_host import Host, settled
 from tests.assignments import assignment, shard
-from tests.virtual_loop import run_virtual
+from tests.virtual_loop import virtual
 
 # Field 1000, a text: what no release has yet.
 LATER = bytes((0xC2, 0x3E, 5)) + b"later"
@@ -32,22 +32,20 @@ def with_later(message: bytes) -> bytes:
 # An agent older than its controller
 
 
-def test_an_agent_runs_what_it_understands_of_an_assignment_and_keeps_the_rest() -> None:
-    async def story() -> None:
-        told = assignment(shard("0-9", 10))
-        told.shards[0].MergeFromString(LATER)
-        told.MergeFromString(LATER)
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, told, 10)
-            assert len(agent.board.kins) == 1
-        kept = await host.ledger.load()
-        assert kept is not None
-        assert types.Assignment.FromString(kept.assignment) == told, "for the release to come"
-        async with host.running() as agent:
-            await settled(agent, told, 10)  # the same one, byte for byte
-
-    run_virtual(story())
+@virtual
+async def test_an_agent_runs_what_it_understands_of_an_assignment_and_keeps_the_rest() -> None:
+    told = assignment(shard("0-9", 10))
+    told.shards[0].MergeFromString(LATER)
+    told.MergeFromString(LATER)
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, told, 10)
+        assert len(agent.board.kins) == 1
+    kept = await host.ledger.load()
+    assert kept is not None
+    assert types.Assignment.FromString(kept.assignment) == told, "for the release to come"
+    async with host.running() as agent:
+        await settled(agent, told, 10)  # the same one, byte for byte
 
 
 @pytest.mark.parametrize("power", [types.POWER_UNSPECIFIED, types.POWER_ON, 3, 99])
@@ -58,18 +56,16 @@ def test_an_agent_stops_nothing_for_a_power_that_it_does_not_know(power: int) ->
     assert parse_assignment(again).shards[0].power_on
 
 
-def test_an_agent_that_knows_no_restarts_restarts_none() -> None:
-    async def story() -> None:
-        host = Host()
-        async with host.running() as agent:
-            await settled(agent, assignment(shard("0-9", 10)), 10)
-            host.steps.clear()
-            told = assignment(shard("0-9", 10))
-            told.shards[0].MergeFromString(LATER)  # as `restart` was before it was known
-            await settled(agent, told, 11)
-            assert host.steps == []
-
-    run_virtual(story())
+@virtual
+async def test_an_agent_that_knows_no_restarts_restarts_none() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, assignment(shard("0-9", 10)), 10)
+        host.steps.clear()
+        told = assignment(shard("0-9", 10))
+        told.shards[0].MergeFromString(LATER)  # as `restart` was before it was known
+        await settled(agent, told, 11)
+        assert host.steps == []
 
 
 # A controller older than its agents

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fleet.keys import Term
-from fleet.transport import Context
+from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.api.console_sessions import Desk, Session, Wish
 

@@ -14,7 +14,8 @@ from typing import Any
 import grpc
 
 from fleet.change_deadline import CHANGE_DEADLINE_METADATA, parse_deadline
-from fleet.transport import Context, Refusal, abort
+from fleet.service import Context
+from fleet.transport import Refusal, abort
 from fleet_controller.api.authorization import refusal_of
 from fleet_controller.change_deadline import check_change_deadline, set_change_deadline
 from fleet_controller.core.refusals import Reason, Refused

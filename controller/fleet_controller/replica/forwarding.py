@@ -16,19 +16,18 @@ from typing import Any, NoReturn
 import grpc
 
 from fleet.change_deadline import CHANGE_DEADLINE_METADATA
+from fleet.service import Context, no_role
 from fleet.transport import (
     CALLER_METADATA,
     CONTROLLER_NAME,
     ERROR_METADATA,
     READ_ONLY_METADATA,
     TAKEN_METADATA,
-    Context,
     Identity,
     Refusal,
     Role,
     abort,
     channel_options,
-    no_role,
     peer_of,
 )
 from fleet_controller.election.leader_key import Holder
