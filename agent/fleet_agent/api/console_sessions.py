@@ -20,8 +20,8 @@ class TooManyReaders(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody who opens a console wants; `who` is for the notices of others."""
+class ConsoleRequest:
+    """How a console is to be opened. `last_bytes`: how much of what was printed before is shown."""
 
     read_only: bool = False
     take_over: bool = False
@@ -100,7 +100,7 @@ class Desk:
         """The end of what a VM has printed. Raises NoSuchVm, DriverError."""
         return await self._consoles.last(fleet_uid, index, min(count, MAX_LAST_BYTES))
 
-    async def open_session(self, fleet_uid: str, index: int, wish: Wish) -> Session:
+    async def open_session(self, fleet_uid: str, index: int, request: ConsoleRequest) -> Session:
         """To be closed. Who may not type because another does reads, and is told. Raises
         NoSuchVm, TooManyReaders, DriverError."""
         if self._sessions >= MAX_SESSIONS:
@@ -108,14 +108,14 @@ class Desk:
         self._sessions += 1
         key, feed = (fleet_uid, index), Feed()
         try:
-            last = min(wish.last_bytes, MAX_LAST_BYTES)
+            last = min(request.last_bytes, MAX_LAST_BYTES)
             console = await self._consoles.open(fleet_uid, index, feed, last)
         except BaseException:
             self._sessions -= 1
             raise
-        session = Session(self, key, feed, console, wish.read_only)
-        if not wish.read_only:
-            self._seat(key, session, wish.take_over)
+        session = Session(self, key, feed, console, request.read_only)
+        if not request.read_only:
+            self._seat(key, session, request.take_over)
         return session
 
     def writer(self, key: Key) -> Session | None:
