@@ -8,10 +8,12 @@ import pytest
 
 from fleet.keys import Term
 from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api.guard import commands, commands_by_stream, reads
 from fleet_agent.api.service import AgentApi
 from fleet_agent.reconcile.fencing import StaleTerm
+from fleet_controller.api.service import ClusterApi
 
 NOBODY: Any = None
 
@@ -24,6 +26,16 @@ class Careless(AgentApi):
 def test_an_agent_with_an_rpc_that_anybody_may_call_is_not_made() -> None:
     with pytest.raises(TypeError, match="Assign of AgentService would not check who calls"):
         Careless(NOBODY)
+
+
+class CarelessController(ClusterApi):
+    async def Scale(self, request: cluster.ScaleRequest, context: Any) -> cluster.ScaleResponse:
+        return cluster.ScaleResponse()
+
+
+def test_a_controller_with_a_method_that_anybody_may_call_is_not_made() -> None:
+    with pytest.raises(TypeError, match="Scale of ClusterService would not check who calls"):
+        CarelessController(NOBODY, NOBODY)
 
 
 class Unfenced(AgentApi):

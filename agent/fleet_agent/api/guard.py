@@ -67,6 +67,12 @@ def commands(
     return _guard(needs, when)
 
 
+def fences_itself() -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
+    """An RPC whose method checks the term together with more that only it knows, and keeps all of
+    it in one write of the ledger."""
+    return _guard("", _never)
+
+
 def commands_by_stream(
     needs: str = "", when: When = _always
 ) -> Callable[

@@ -15,7 +15,7 @@ from fleet_agent.api import console
 from fleet_agent.api import doctor as doctor_api
 from fleet_agent.api import images as images_api
 from fleet_agent.api.console_sessions import Desk
-from fleet_agent.api.guard import check_guards, commands, commands_by_stream, reads
+from fleet_agent.api.guard import check_guards, commands, commands_by_stream, fences_itself, reads
 from fleet_agent.api.refusals import NotOffered
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.api.top import send_samples
@@ -88,7 +88,7 @@ class AgentApi(AgentServiceServicer):
             term=agent.term.message(),
         )
 
-    @commands()
+    @fences_itself()
     async def Assign(self, request: wire.AssignRequest, context: Context) -> wire.AssignResponse:
         return wire.AssignResponse(epoch=(await self._agent.assign(request)).message())
 

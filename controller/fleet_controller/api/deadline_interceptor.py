@@ -16,7 +16,7 @@ import grpc
 from fleet.change_deadline import CHANGE_DEADLINE_METADATA, parse_deadline
 from fleet.service import Context
 from fleet.transport import Refusal, abort
-from fleet_controller.api.authorization import refusal_of
+from fleet_controller.api.refusals import refusal_of
 from fleet_controller.change_deadline import check_change_deadline, set_change_deadline
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.replica.replica import NotLeading, Replica
