@@ -185,15 +185,15 @@ def _merged_by_generation(shards: Sequence[Shard]) -> tuple[Shard, ...]:
     )
 
 
-def _bury_unborn(
+def _add_tombstone_of_the_unborn(
     self: Any, draft: Any, shard: Shard, ranges: IndexSet, *, given_up: bool = False
 ) -> None:
     """Births are compared as if they began anew with each plan."""
     older = msgspec.structs.replace(shard, birth=shard.birth - 1)
-    _bury(self, draft, older, ranges, given_up=given_up)
+    _add_tombstone(self, draft, older, ranges, given_up=given_up)
 
 
-_bury = draft.Tombstoner.bury
+_add_tombstone = draft.Tombstoner.add_tombstone
 
 
 def _no_guards(self: Committer, writes: Sequence[committer.Write]) -> list[Guard]:
@@ -305,7 +305,10 @@ SEEDED: tuple[SeededBug, ...] = (
         ((Reign, "may_act", _always),),
         ("stop_controller", "change_mind", "fill_ledger"),
     ),
-    SeededBug("tombstone ignores births", ((draft.Tombstoner, "bury", _bury_unborn),)),
+    SeededBug(
+        "tombstone ignores births",
+        ((draft.Tombstoner, "add_tombstone", _add_tombstone_of_the_unborn),),
+    ),
     SeededBug("births forgotten when shards merge", ((draft, "merged", _merged_by_generation),)),
     SeededBug(
         "writes without guards", ((Committer, "_guards", _no_guards),), ("hold_back", "lease_ends")
@@ -340,7 +343,7 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "removed without tombstones",
-        ((drain_progress, "forsaken", _without_graves),),
+        ((drain_progress, "released_for_good", _without_graves),),
         ("remove", "host_away"),
     ),
     SeededBug(

@@ -19,7 +19,7 @@ from fleet_controller.changes.hosts import Chosen
 from fleet_controller.core.refusals import Reason, Refused, named_fleet
 from fleet_controller.core.rollouts_and_drains import rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.core.rollouts_and_drains.drain_progress import Departure
+from fleet_controller.core.rollouts_and_drains.drain_progress import DrainProgress
 from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import fleets as fleet_queries
@@ -111,7 +111,7 @@ async def _ask(leading: Leading, request: cluster.DrainRequest, peer: str) -> No
         await leading.upkeep.drain(request.host, peer)
 
 
-def _planned(plan: Departure, hindrance: str) -> cluster.DrainProgress:
+def _planned(plan: DrainProgress, hindrance: str) -> cluster.DrainProgress:
     message = "; ".join(filter(None, (hindrance, DISKS_STAY)))
     return cluster.DrainProgress(
         moved=plan.moving, left=plan.left, unplaced=plan.unplaced, message=message

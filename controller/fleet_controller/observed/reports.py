@@ -15,7 +15,7 @@ from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.wire_ranges import from_wire
-from fleet_controller.core.model import Assignment, Shard, Standing
+from fleet_controller.core.model import Assignment, ObservedFleet, Shard
 from fleet_controller.observed.vectors import (
     DEFINED,
     FAILED,
@@ -128,10 +128,10 @@ class Observed:
         self.pulse.beat()
         return matters
 
-    def standing(self, uid: str) -> Standing:
+    def standing(self, uid: str) -> ObservedFleet:
         """What of a fleet runs and what has failed."""
         vector = self.vectors[uid]
-        return Standing(vector.having(RUNNING), vector.having(FAILED))
+        return ObservedFleet(vector.having(RUNNING), vector.having(FAILED))
 
     def declared_lost(self, host_id: str, lost: bool) -> None:
         """Whether the verdict stands that the host is lost."""

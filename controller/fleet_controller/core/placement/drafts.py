@@ -1,4 +1,4 @@
-"""All hosts of a view, and what moves, rollouts and operators change about what they hold."""
+"""All hosts of a view, while moves, rollouts or operators change what they have."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ from fleet_controller.core.placement.unplaced import no_room
 
 
 class Drafts:
-    """All hosts of a view while something besides placement is decided about what they hold.
+    """The hosts of a view, as a placement has left them, so that no room is given out twice.
 
-    They begin as a placement has left them (`decided`: assignments by host id), so that room is
-    counted once for all.
+    `decided`: the assignments that the placement changed, by host id.
     """
 
     def __init__(self, view: ClusterView, decided: Mapping[str, Assignment]) -> None:
         self._view = view
         self._decided = decided
         self._prints = footprints(view.specs)
-        self._taker = Tombstoner(view.revision)
+        self._tombstoner = Tombstoner(view.revision)
         self._drafts = {
             name: draft_of(
                 structs.replace(host, assignment=decided[name]) if name in decided else host,
@@ -54,15 +53,16 @@ class Drafts:
             for tombstone in tuple(draft.tombstones):
                 yield name, tombstone
 
-    def bury(self, host: str, shard: Shard, ranges: IndexSet) -> None:
-        """The host lets these of the shard go."""
+    def release(self, host: str, shard: Shard, ranges: IndexSet) -> None:
+        """The host is to release these VMs of the shard."""
         draft = self._drafts[host]
         self.put(host, shard, ranges, None)
         draft.own[shard.fleet] -= len(ranges)
-        self._taker.bury(draft, shard, ranges)
+        self._tombstoner.add_tombstone(draft, shard, ranges)
 
     def put(self, host: str, shard: Shard, ranges: IndexSet, kind: Shard | None) -> None:
-        """These of the shard become one of another kind on the same host, or none."""
+        """These VMs of the shard become a shard of another kind on the same host; None: they go
+        from the shard."""
         draft = self._drafts[host]
         draft.shards.remove(shard)
         if rest := shard.ranges - ranges:
@@ -74,8 +74,8 @@ class Drafts:
         draft.changed = True
 
     def add(self, kind: Shard) -> IndexSet:
-        """Divide a shard among the hosts that may have it, by its fleet's rules; what fits on
-        none."""
+        """Divide a shard among the hosts that may have it, by its fleet's rules. The VMs that fit
+        on none."""
         wanted = self._wanted(kind)
         hosts = candidates(self._drafts.values(), wanted)
         rule, free = wanted.spec.placement, rooms(hosts, wanted)
@@ -83,11 +83,11 @@ class Drafts:
         return deal(kind, EMPTY, hosts, shares, wanted.size)[1]
 
     def why_not(self, kind: Shard, rest: IndexSet) -> str:
-        """Why these of a shard that `add` was given fit on none."""
+        """Why these VMs fit on no host, which are what `add` returned for this shard."""
         return no_room(self._wanted(kind), list(self._view.hosts.values()), rest).why
 
     def fitting(self, host: str, shard: Shard, kind: Shard) -> int:
-        """How many VMs of the shard the host could have as this kind instead."""
+        """How many VMs of the shard may become VMs of this kind, for all that the host has room."""
         draft = self._drafts[host]
         old, new = self._size(shard), self._size(kind)
         growth = [after - before for before, after in zip(old, new, strict=True)]

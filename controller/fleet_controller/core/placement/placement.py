@@ -30,10 +30,10 @@ from fleet_controller.core.placement.draft import (
     held,
 )
 from fleet_controller.core.placement.releases import (
-    bury_orphans,
-    forsake,
     orphans_of,
+    release_lost,
     release_orphans,
+    release_orphans_of,
     shrink,
 )
 from fleet_controller.core.placement.unplaced import Unplaced, explain
@@ -77,14 +77,14 @@ def place(view: ClusterView) -> Placement:
     """The placement that satisfies every fleet's total as far as the hosts admit."""
     prints = footprints(view.specs)
     drafts = {name: draft_of(host, prints) for name, host in sorted(view.hosts.items())}
-    taker = Tombstoner(view.revision)
+    tombstoner = Tombstoner(view.revision)
     fleets = sorted(view.fleets.values(), key=lambda fleet: fleet.number)
-    first = forsake(view, drafts, taker)
-    removed = {fleet.uid: shrink(fleet, drafts, taker) for fleet in fleets}
-    release_orphans(view, drafts, taker)
+    first = release_lost(view, drafts, tombstoner)
+    removed = {fleet.uid: shrink(fleet, drafts, tombstoner) for fleet in fleets}
+    release_orphans(view, drafts, tombstoner)
     plans = {}
     for fleet in fleets:
-        plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid], taker)
+        plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid], tombstoner)
     changed = {
         name: draft.assignment()
         for name, draft in sorted(drafts.items(), key=lambda item: item[0] not in first)
@@ -99,12 +99,12 @@ def _grow(
     drafts: Mapping[str, Draft],
     prints: Footprints,
     removed: Mapping[str, int],
-    taker: Tombstoner,
+    tombstoner: Tombstoner,
 ) -> FleetPlan:
     spec = view.specs.get((fleet.uid, fleet.generation), types.FleetSpec())
     wanted = Wanted(fleet.uid, spec, prints.get((fleet.uid, fleet.generation), GUEST))
     missing = fleet.wanted - held(fleet.uid, drafts.values())
-    releasing = missing & _buried(fleet.uid, drafts.values(), lost=False)
+    releasing = missing & _tombstoned(fleet.uid, drafts.values(), lost=False)
     orphaned = (missing & orphans_of(fleet.uid, drafts.values())) - releasing
     free = missing - releasing - orphaned
     added: Counter[str] = Counter()
@@ -112,7 +112,7 @@ def _grow(
     off = _stopped(fleet.uid, drafts.values(), missing)
     if missing:
         hosts = candidates(drafts.values(), wanted)
-        urgent = free & _buried(fleet.uid, drafts.values(), lost=True)
+        urgent = free & _tombstoned(fleet.uid, drafts.values(), lost=True)
         rest = EMPTY
         for part, share in ((urgent, packed), (free - urgent, by_policy)):
             if not part:
@@ -124,7 +124,7 @@ def _grow(
             rest = rest | left
         # Some host runs these: it lets them go first, if there is room for them.
         let_go = orphaned.lowest(sum(rooms(hosts, wanted))) if orphaned else EMPTY
-        bury_orphans(fleet.uid, let_go, drafts.values(), taker)
+        release_orphans_of(fleet.uid, let_go, drafts.values(), tombstoner)
         releasing, rest = releasing | let_go, rest | (orphaned - let_go)
         unplaced = explain(wanted, list(view.hosts.values()), rest, releasing)
     touched = sorted(set(added) | set(removed))
@@ -135,7 +135,7 @@ def _grow(
     return FleetPlan(fleet, sum(added.values()), sum(removed.values()), deltas, unplaced)
 
 
-def _buried(fleet: str, drafts: Iterable[Draft], *, lost: bool) -> IndexSet:
+def _tombstoned(fleet: str, drafts: Iterable[Draft], *, lost: bool) -> IndexSet:
     """What lost hosts, or all others, have still to release of the fleet."""
     return IndexSet.union_of(
         tombstone.ranges
