@@ -20,23 +20,23 @@ from fleet_controller.core.model import HostRecord, Shard
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.leader.reign import ReignSettings
 from fleet_controller.store.port import Change
-from tests.leading import until
-from tests.simulation.agent_wire import Switchboard
-from tests.simulation.clockwork import Clockwork
-from tests.simulation.controllers import Controller, ControllerSurroundings
-from tests.simulation.copies import Copies, Orders, Vm
-from tests.simulation.division import NOTHING, Division
-from tests.simulation.etcd import Etcd, StoreWeather
-from tests.simulation.history import History
-from tests.simulation.isolation import Contacts, Isolation
-from tests.simulation.limits import Limits
-from tests.simulation.losses import Losses
-from tests.simulation.machine import Directory, Machine, MachineSurroundings
-from tests.simulation.promises import Promises
-from tests.simulation.requests import Operator
-from tests.simulation.restoring import Restores
-from tests.simulation.trace import Trace
-from tests.simulation.wire import Network
+from tests.doubles.leading import until
+from tests.simulation.doubles.agent_wire import Switchboard
+from tests.simulation.doubles.controllers import Controller, ControllerSurroundings
+from tests.simulation.doubles.etcd import Etcd, StoreWeather
+from tests.simulation.doubles.machine import Directory, Machine, MachineSurroundings
+from tests.simulation.engine.clockwork import Clockwork
+from tests.simulation.engine.network import Network
+from tests.simulation.engine.trace import Trace
+from tests.simulation.rules.at_once import Limits
+from tests.simulation.rules.audit_trail import History
+from tests.simulation.rules.breaker import Losses
+from tests.simulation.rules.division import NOTHING, Division
+from tests.simulation.rules.fencing import Promises
+from tests.simulation.rules.isolation import Contacts, Isolation
+from tests.simulation.rules.one_copy import Copies, Orders, Vm
+from tests.simulation.rules.requests import Operator
+from tests.simulation.rules.restoring import Restores
 
 # After the last trouble: a leader within seconds, every host within half a minute, and VMs that
 # failed for good reasons are tried again within the agents' longest wait of 300 s.
