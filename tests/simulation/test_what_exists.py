@@ -4,12 +4,14 @@ lists: a domain that lost its clone as well."""
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from fleet.identity import Fleet
 from fleet.ranges import IndexSet
 from fleet_agent.core.model import Batch, Kin, Mark
 from fleet_agent.core.plan import snapshot_of
 from tests.simulation import clockwork
+from tests.simulation.scenario import Scenario
 from tests.simulation.world import SPEC, Shape, World
 
 FLEET = Fleet("00000000-0000-0001-0001-000000000001", "spv", 0)
@@ -37,3 +39,17 @@ async def a_host_with_halves() -> None:
 
 def test_a_domain_without_its_clone_takes_the_room_of_one_vm() -> None:
     clockwork.run(a_host_with_halves)
+
+
+# Of these actions a recovery makes orphans of nearly everything, and a driver that lies a domain
+# without a clone among them: every host is full.
+KEPT = (
+    63, 69, 89, 97, 99, 109, 115, 117, 127, 134, 149, 161, 170, 183, 192, 201, 206, 209, 229, 237,
+    239, 240, 248, 265, 278, 282,
+)  # fmt: skip
+
+
+def test_no_room_is_found_on_hosts_that_run_as_many_as_they_admit() -> None:
+    shape = Shape(hosts=50, per_host=20, minutes=10.0, hosts_per_rack=10)
+    whole = Scenario.of("110606285", shape)
+    assert not replace(whole, acts=tuple(whole.acts[number] for number in KEPT)).play().failure
