@@ -359,7 +359,7 @@ class World:
         # store has never known is left alone.
         left = [host for host in strays if not self.machines[host].disk.lost]
         if left and self.division.generation == 1:
-            return f"clones are left on {', '.join(left)} that nobody wants"
+            return f"VMs are left on {', '.join(left)} that nobody wants"
         if any(leading.reign.observed.releasing.values()):
             return "tombstones are not acknowledged"
         if leading.reign.observed.converged != len(self.machines):
@@ -386,14 +386,14 @@ class World:
         return IndexSet.union_of(
             shard.ranges & have
             for host, machine in self.machines.items()
-            for kin, have in machine.storage.named(fleet.name).items()
+            for kin, have in machine.named(fleet.name).items()
             for shard in self.division.assignments.get(host, NOTHING).shards
             if shard.fleet == uid
             if kin.birth > shard.birth or self.division.fleet(kin.fleet_uid) is None
         )
 
     def _strays(self, host: str) -> int:
-        """Clones on the host that are not its own."""
+        """VMs on the host, or what there is of them, that are not its own: they take its room."""
         shards = self.division.assignments.get(host, NOTHING).shards
         return sum(
             len(
@@ -404,5 +404,5 @@ class World:
                     if (shard.fleet, shard.birth) == (kin.fleet_uid, kin.birth)
                 )
             )
-            for kin, have in self.machines[host].storage.all_clones().items()
+            for kin, have in self.machines[host].all_that_exists().items()
         )

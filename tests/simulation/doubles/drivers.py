@@ -225,6 +225,13 @@ class SimHypervisor(HollowHypervisor):
     def active(self, kin: Kin) -> IndexSet:
         return self._active.get(kin, EMPTY)
 
+    def all_defined(self) -> dict[Kin, IndexSet]:
+        return self._domains.all()
+
+    def named(self, fleet: str) -> dict[Kin, IndexSet]:
+        """Domains under the names of a fleet's VMs, whichever fleet of that name they are of."""
+        return dict(self._domains.by_name.get(fleet, {}))
+
     def all_active(self) -> dict[Kin, IndexSet]:
         return dict(self._active)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.controllers.announcer import (
     Announcer,
@@ -18,6 +19,7 @@ from fleet_agent.controllers.announcer import (
     NotLeader,
 )
 from fleet_agent.core.assignment import BadAssignment
+from fleet_agent.core.model import Kin
 from fleet_agent.reconcile.agent import Agent, AgentSettings
 from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, Record
 from fleet_controller.core.changes import Refused
@@ -205,6 +207,15 @@ class Machine:
     def up(self) -> bool:
         return self.on and self.process is not None and not self.process.dead
 
+    def all_that_exists(self) -> dict[Kin, IndexSet]:
+        """Clones and domains: either may be there without the other, and an agent takes both for
+        VMs."""
+        return _either(self.storage.all_clones(), self.hypervisor.all_defined())
+
+    def named(self, fleet: str) -> dict[Kin, IndexSet]:
+        """The same under the names of a fleet's VMs, whichever fleet of that name they are of."""
+        return _either(self.storage.named(fleet), self.hypervisor.named(fleet))
+
     def start(self) -> None:
         """The agent's process begins, where the machine is on and it does not run."""
         if not self.on or self.up:
@@ -302,3 +313,8 @@ class Machine:
             capacity=types.Capacity(guests=self.capacity),
             agent_version="simulated",
         )
+
+
+def _either(clones: dict[Kin, IndexSet], domains: dict[Kin, IndexSet]) -> dict[Kin, IndexSet]:
+    kins = sorted(clones.keys() | domains.keys())
+    return {kin: clones.get(kin, EMPTY) | domains.get(kin, EMPTY) for kin in kins}
