@@ -9,7 +9,7 @@ from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.api.console_sessions import ConsoleRequest, Desk, Session
 
-# A message of what is printed, and the most that one message may type.
+# Bytes: of one message of output, and the most that one message of input may have.
 OUTPUT_BYTES = 64 * 1024
 INPUT_BYTES = 64 * 1024
 # A window has no more: struct winsize holds 16 bits.
@@ -52,7 +52,7 @@ async def _converse(
     context: Context,
 ) -> None:
     """Printing and typing side by side: a guest that does not read still prints."""
-    # At once, for the caller to know that it is through.
+    # At once, so that the caller knows that the console is open.
     await context.write(wire.ConsoleOutput(writing=session.writing))
     printing = asyncio.create_task(_print(session, context))
     typing = asyncio.create_task(_type(session, first, inputs))

@@ -9,7 +9,7 @@ from fleet_agent.drivers.ports.vms import DriverError
 
 Key = tuple[str, int]  # fleet uid and index
 
-# What is read of what was printed before, at most.
+# Bytes printed before that are shown, at most.
 MAX_LAST_BYTES = 1024 * 1024
 # Consoles open at once on a host; more are refused, so that no caller can take all of its memory.
 MAX_SESSIONS = 4096
@@ -71,7 +71,7 @@ class Session:
         try:
             await self._console.resize(rows, columns)
         except (CannotType, DriverError):
-            # It is told when something is typed.
+            # The next thing typed brings a notice.
             return
 
     def lose(self, notice: str) -> None:
@@ -101,7 +101,8 @@ class Desk:
         return await self._consoles.last(fleet_uid, index, min(count, MAX_LAST_BYTES))
 
     async def open_session(self, fleet_uid: str, index: int, request: ConsoleRequest) -> Session:
-        """To be closed. Who may not type because another does reads, and is told. Raises
+        """The caller closes it. While another session types, this one only reads, and a notice says
+        so. Raises
         NoSuchVm, TooManyReaders, DriverError."""
         if self._sessions >= MAX_SESSIONS:
             raise TooManyReaders(f"{MAX_SESSIONS} consoles of this host are open already")

@@ -15,7 +15,7 @@ from fleet_agent.drivers.ports.vms import DriverError
 # to its libvirtd.
 MIN_INTERVAL = 1.0
 MAX_INTERVAL = 3600.0
-# A look that is so old at most does for another caller as well.
+# A look no older than this serves another caller as well.
 FRESH_SECONDS = 0.5
 LOOK_DEADLINE = 30.0
 

@@ -11,7 +11,7 @@ from fleet_controller.mirror.committer import Frozen, Outdated
 from fleet_controller.replica.replica import NotLeading
 from fleet_controller.store.port import StoreError, UnknownOutcome
 
-# Of every other reason the request is to blame: INVALID_ARGUMENT.
+# Every other reason is INVALID_ARGUMENT: the request is to blame.
 _CODES = {
     Reason.NO_SUCH_FLEET: grpc.StatusCode.NOT_FOUND,
     Reason.NO_SUCH_HOST: grpc.StatusCode.NOT_FOUND,

@@ -99,7 +99,7 @@ def without_tombstones(assignments: Mapping[str, Assignment], uid: str) -> dict[
     }
 
 
-# Deleted fleets whose uids are remembered, so that what is left of them somewhere is let go.
+# Deleted fleets that are remembered, so that hosts that were away can still release them.
 GONE_KEPT = 1000
 
 

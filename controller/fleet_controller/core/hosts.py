@@ -24,9 +24,12 @@ def announced(
     live: bool,
     boot_id: str = "",
 ) -> HostRecord:
-    """The host's record after an Announce. Raises Refused for what is wrong with it, and for a
-    second live claimant; `live` is whether the first one may be, `boot_id` that of its present
-    boot where it is linked: whoever is copied with all it remembers still boots by itself."""
+    """The host's record after an Announce.
+
+    `live`: whether the host that is known by this name may be live. `boot_id`: of its present boot
+    while it is linked; a copy of a host, ledger and all, has another one. Raises Refused for facts
+    that make no sense, and for a second live claimant of the name.
+    """
     _check_address(address)
     _check_texts(facts)
     if have and live:
@@ -58,7 +61,7 @@ def announced(
 
 
 def _check_claimant(have: HostRecord, facts: types.HostFacts, boot_id: str) -> None:
-    """Raises Refused for one that is not the dom0 that is linked."""
+    """Raises Refused where another dom0 announces itself than the one that is linked."""
     other = ""
     if have.incarnation != facts.incarnation:
         other = "with another incarnation"
@@ -73,8 +76,8 @@ def _check_claimant(have: HostRecord, facts: types.HostFacts, boot_id: str) -> N
 
 
 def out_of_reach(host_id: str, silent_seconds: float, why: str) -> Refused:
-    """What is said of a host that cannot be asked. `silent_seconds`: since it was last heard;
-    negative when this leader never heard it."""
+    """The refusal of a request to a host that cannot be reached. `silent_seconds`: since it was
+    last heard; negative when this leader never heard it."""
     since = f"last heard {_ago(silent_seconds)} ago" if silent_seconds >= 0 else "not heard yet"
     reason = f": {why}" if why else ""
     return Refused(Reason.HOST_UNREACHABLE, f"host {host_id} cannot be reached ({since}){reason}")

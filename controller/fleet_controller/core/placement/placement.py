@@ -1,10 +1,9 @@
 """Placement: which host runs which index. A pure function of a ClusterView.
 
-It keeps what runs where it runs; it adds on the least loaded hosts (or packs), and takes away
-from the highest index. An index is placed only when no assignment and no tombstone that is
-still unacknowledged holds it, and no host has it as an orphan; what a lost host has to release
-holds nothing. What lost hosts had is packed on few others, and what was stopped stays off. What
-fits nowhere is explained.
+It keeps what runs where it runs, adds VMs on the least loaded hosts (or packs them), and takes
+away the highest indices. An index is placed only when no assignment and no unacknowledged
+tombstone has it, and no host as an orphan; tombstones of lost hosts do not count. What lost hosts
+had is packed on few others, and what was stopped stays off. What fits nowhere is explained.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ def _grow(
             dealt, left = deal(kind, off, hosts, shares, wanted.size)
             added.update(dealt)
             rest = rest | left
-        # Some host runs these: it lets them go first, if there is room for them.
+        # Some host runs these: it releases them first, if there is room for them elsewhere.
         let_go = orphaned.lowest(sum(rooms(hosts, wanted))) if orphaned else EMPTY
         release_orphans_of(fleet.uid, let_go, drafts.values(), tombstoner)
         releasing, rest = releasing | let_go, rest | (orphaned - let_go)
@@ -147,8 +146,10 @@ def _tombstoned(fleet: str, drafts: Iterable[Draft], *, lost: bool) -> IndexSet:
 
 
 def _stopped(uid: str, drafts: Iterable[Draft], missing: IndexSet) -> IndexSet:
-    """What an operator had stopped on hosts that were given up since: it stays off. What is
-    placed again, or wanted no more, says so itself, and is forgotten here."""
+    """What an operator had stopped on hosts that were given up since: it is to stay off.
+
+    Tombstones remember it until it is placed again, or wanted no more; then they forget it here.
+    """
     off = []
     for draft in drafts:
         for tombstones in (draft.remembered, draft.tombstones):

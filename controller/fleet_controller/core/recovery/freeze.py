@@ -1,8 +1,8 @@
 """Whether the store may be trusted to be the one that the hosts have been told from.
 
 In one history of one store no host can have heard of a later term or assignment than the store
-holds. Where one has, the store was set back or replaced, and what it says is wanted may be old:
-changes are frozen until an operator has said what holds.
+holds. Where one has, the store was set back or replaced, and what it wants may be old: changes are
+frozen until an operator has said what is true.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def _prepared(host: HostView, shard: Shard) -> IndexSet:
 
 
 def _hand_over(view: ClusterView, drafts: Drafts, uid: str, prepared: IndexSet) -> None:
-    """The hosts that still have these let them go."""
+    """Have the hosts that still have these VMs release them."""
     if not prepared:
         return
     for host, shard in drafts.shards():
@@ -156,7 +156,7 @@ def _hand_over(view: ClusterView, drafts: Drafts, uid: str, prepared: IndexSet) 
 def _begin(
     view: ClusterView, drafts: Drafts, staged: Mapping[str, Staged], most: int
 ) -> dict[str, Stuck]:
-    """Stage further VMs of draining hosts; how many of each found no room."""
+    """Stage further VMs of draining hosts. The VMs that found no room, by draining host."""
     unplaced: dict[str, Stuck] = {}
     for kind, shares in _leaving(view, drafts, staged).items():
         waiting = IndexSet.union_of(ranges for _, ranges in shares)
@@ -175,8 +175,8 @@ def _begin(
 def _leaving(
     view: ClusterView, drafts: Drafts, staged: Mapping[str, Staged]
 ) -> dict[Shard, list[tuple[str, IndexSet]]]:
-    """What draining hosts have that no other prepares yet, by what staging it elsewhere would
-    make, which has no ranges of its own here."""
+    """What draining hosts have and no other host prepares yet: their ids and indices, by the shard
+    that staging would make of these. That shard has no ranges here."""
     busy: dict[str, IndexSet] = {}
     leaving: dict[Shard, list[tuple[str, IndexSet]]] = defaultdict(list)
     for host, shard in drafts.shards():

@@ -120,8 +120,8 @@ def _position(
 
 
 def _fresh(view: ClusterView, record: RolloutRecord, new: Shards) -> IndexSet:
-    """Those of the changed VMs that are placed in this very pass: what is said of them was said of
-    another life, on a host that is lost or lets them go."""
+    """The changed VMs that are placed anew in this very pass: what was reported of them is of their
+    life before, on a host that is lost or releases them."""
     known: dict[tuple[str, int], IndexSet] = {}
     for host, one in view.hosts.items():
         for shard in one.assignment.shards:
@@ -162,7 +162,7 @@ def _advance(
     record: RolloutRecord,
     position: _Position,
 ) -> RolloutProgress:
-    """Change as many more as may be down; what is waited for."""
+    """Change as many further VMs as may be down at once."""
     most = most_unavailable(record, fleet.total)
     free = most - len(position.unsettled) - len(position.failed)
     # Hosts without the label come last.
