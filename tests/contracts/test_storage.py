@@ -10,7 +10,7 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import CloneRun, Kin
-from fleet_agent.drivers.ports.vms import Storage
+from fleet_agent.drivers.ports.storage import Storage
 from tests.contracts.storage_hosts import FLEET, HOSTS, KIN, OTHER, SIZE, Host, batch, gather, spec
 
 

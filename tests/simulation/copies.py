@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Order
-from fleet_agent.core.model import Batch, Kin
-from fleet_agent.core.plan.plan import REMOVALS, StepKind
+from fleet_agent.core.model import REMOVALS, Batch, Kin, StepKind
 from fleet_controller.core.model import Assignment
 from tests.simulation.machine import Machine
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fleet.ranges import IndexSet
-from fleet_agent.core.model import Batch, Kin
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import Batch, Kin, StepKind
 from tests.simulation.copies import Fail, Orders, named_for_removal
 from tests.simulation.machine import Machine
 

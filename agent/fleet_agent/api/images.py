@@ -12,8 +12,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.images import BadImage, image_name, import_order
 from fleet_agent.drivers.ports import images as port
+from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.images import Images
-from fleet_agent.drivers.ports.vms import DriverError
 
 ERRORS = (BadImage, port.ImageError, DriverError)
 

@@ -22,12 +22,12 @@ from fleet_agent.api.top import TopRpc
 from fleet_agent.core.assignment import BadAssignment, Order, order_of
 from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.drivers.ports.consoles import Consoles, NoSuchVm
+from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.images import Images
-from fleet_agent.drivers.ports.vms import DriverError
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reconcile.ledger import LedgerError, LedgerFull
-from fleet_agent.reporting.report_stream import Pace, Reports
+from fleet_agent.reporting.report_stream import Pace, ReportStream
 
 # What each refusal of the agent is on the wire.
 _REASONS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
@@ -107,7 +107,7 @@ class AgentApi(RpcsNotOffered):
         if not first.observe and order_of(first.term) < self._agent.term:
             await _refuse(context, StaleTerm("a newer leader watches this host"))
 
-    async def _opened(self, first: wire.WatchRequest, context: Context) -> Reports:
+    async def _opened(self, first: wire.WatchRequest, context: Context) -> ReportStream:
         if first.observe:
             return self._agent.open_observation(Pace.of(first.pace))
         term = order_of(first.term)
@@ -207,12 +207,12 @@ class AgentApi(RpcsNotOffered):
         return self._images
 
 
-async def _send(reports: Reports, context: Context) -> None:
+async def _send(reports: ReportStream, context: Context) -> None:
     while (report := await reports.next()) is not None:
         await context.write(report)
 
 
-async def _follow_pace(requests: AsyncIterator[wire.WatchRequest], reports: Reports) -> None:
+async def _follow_pace(requests: AsyncIterator[wire.WatchRequest], reports: ReportStream) -> None:
     """Ends the reports when the reader has closed its side."""
     async for request in requests:
         reports.set_pace(Pace.of(request.pace))

@@ -27,7 +27,7 @@ from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.met import read_met
 from fleet_agent.dom0.probe import Circumstances, read_facts
 from fleet_agent.dom0.tuner import Outcome, Tuner
-from fleet_agent.dom0.tuning_record import RecordFile, TuningError
+from fleet_agent.dom0.tuning_record import TuningError, TuningRecordFile
 
 __all__ = ["Doctor", "Dom0Doctor", "Examination", "HollowDoctor", "TuningError", "Wish"]
 
@@ -86,7 +86,7 @@ class Dom0Doctor:
         guests: int,
         circumstances: Callable[[], Awaitable[Circumstances]],
         tree: HostTree,
-        record: RecordFile,
+        record: TuningRecordFile,
         *,
         tuned: Callable[[], None],
     ) -> None:
@@ -109,7 +109,7 @@ class Dom0Doctor:
     async def tune(self, guests: int, wish: Wish) -> tuple[Outcome, ...]:
         async with asyncio.timeout(DEADLINE):
             if wish is Wish.PLAN:
-                return await self._change(guests, self._tuner.look)
+                return await self._change(guests, self._tuner.preview)
             try:
                 if wish is Wish.UNDO:
                     return await self._in_thread(self._tuner.undo)

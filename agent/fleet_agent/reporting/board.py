@@ -45,7 +45,7 @@ class KinStates:
         self.indices = indices
         self.arrays = [bytearray(stop - start) for start, stop in indices.ranges]
 
-    def put(self, indices: IndexSet, state: int) -> list[tuple[int, int]]:
+    def set_state(self, indices: IndexSet, state: int) -> list[tuple[int, int]]:
         """Set the state of those that are here; the ranges in which that changed anything."""
         changed = []
         fill = bytes((state,))
@@ -133,12 +133,12 @@ class Board:
                 self.kins[kin] = known.resized(members)
                 self._drop(kin, known.indices - members)
             for state, indices in runs:
-                self.put(kin, indices, state)
+                self.set_state(kin, indices, state)
 
-    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
+    def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
         """A step has moved these VMs; those not on the board stay off it."""
         known = self.kins.get(kin)
-        changed = known.put(indices, state) if known else ()
+        changed = known.set_state(indices, state) if known else ()
         if changed:
             dirty = IndexSet(changed)
             for reader in self._readers:

@@ -1,4 +1,4 @@
-"""Reports for one reader of the board: a full one, then numbered deltas at the reader's pace.
+"""ReportStream for one reader of the board: a full one, then numbered deltas at the reader's pace.
 
 The moment when the host has nothing left to do is told at once; the first change after quiet
 after a moment in which more may come; everything between waits for the pace and goes out as
@@ -40,7 +40,7 @@ DEFAULT_PACE = Pace()
 SETTLE = 0.02
 
 
-class Reports:
+class ReportStream:
     """The reports of one stream. Detach with close()."""
 
     def __init__(
@@ -48,16 +48,16 @@ class Reports:
         board: Board,
         pace: Pace,
         clock: Callable[[], float],
-        tell_more: Callable[[agent.Report], None] | None = None,
+        complete: Callable[[agent.Report], None] | None = None,
     ) -> None:
-        """`tell_more` makes of each report what only observers are told."""
+        """`complete` adds to each report what only observers get."""
         self._board = board
-        self._tell_more = tell_more
+        self._complete = complete
         self._pace = pace
         self._clock = clock
         self._alarm = Alarm()
         self._sequence = 0
-        self._anew = True  # the next one is a full one
+        self._full_is_next = True
         self._last_sent = self._news_since = 0.0
         self._urgent = False
         self._closed = False
@@ -75,9 +75,9 @@ class Reports:
         self._pace = pace
         self._alarm.ring()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """The next report is a full one, and comes at once."""
-        self._anew = True
+        self._full_is_next = True
         self._alarm.ring()
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class Reports:
         """The next report, when the pace allows one. None once closed."""
         while not self._closed:
             now = self._clock()
-            if self._anew:
+            if self._full_is_next:
                 return self._sent(self._full(), now)
             due = self._due()
             if now >= due:
@@ -110,9 +110,9 @@ class Reports:
         self._sequence += 1
         report.sequence = self._sequence
         self._last_sent = now
-        self._anew = self._urgent = False
-        if self._tell_more is not None:
-            self._tell_more(report)
+        self._full_is_next = self._urgent = False
+        if self._complete is not None:
+            self._complete(report)
         self._clear()
         return report
 

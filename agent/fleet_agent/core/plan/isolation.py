@@ -25,7 +25,7 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class StartPermit:
     """Kins of which nothing is started, those that are stopped as well, and in how many seconds
     that may be otherwise though nothing happens; None: never."""
 
@@ -34,7 +34,7 @@ class Leave:
     changes_in: float | None = None
 
 
-def leave(assignment: Assignment, contact: Contact, reboot_grace: float) -> Leave:
+def start_permit(assignment: Assignment, contact: Contact, reboot_grace: float) -> StartPermit:
     """For every kin of the assignment. `reboot_grace`: seconds."""
     held, isolated = set(), set()
     waits: list[float] = []
@@ -53,7 +53,7 @@ def leave(assignment: Assignment, contact: Contact, reboot_grace: float) -> Leav
             # An agent that was restarted meanwhile does not know how long nobody was heard.
             if silent >= limit or contact.silent is None:
                 held.add(shard.kin)
-    return Leave(frozenset(held), frozenset(isolated), min(waits, default=None))
+    return StartPermit(frozenset(held), frozenset(isolated), min(waits, default=None))
 
 
 def shortest_limit(assignment: Assignment) -> float | None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import DIED, Kin, Phase, StepFailure
-from fleet_agent.core.plan.plan import Snapshot, Step, StepKind
+from fleet_agent.core.model import DIED, Kin, Phase, StepFailure, StepKind
+from fleet_agent.core.plan.plan import Step
+from fleet_agent.core.plan.snapshot import Snapshot
 
 Failures = tuple[Kin, list[StepFailure]]
 

@@ -48,7 +48,7 @@ _SAYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImageEntry:
     """A volume, or a snapshot of one: bytes; seconds since 1970. Of a snapshot `clones` counts
     its clones; of a volume `origin` is what it is a clone of. Texts are empty where there is
     nothing. `created` orders snapshots of a volume: the transaction group."""
@@ -82,7 +82,7 @@ class ZfsImageCalls(Protocol):
     """What the adapter asks of ZFS. Names are full dataset names. Whatever changes something
     raises ZfsError, whatever reads DriverError."""
 
-    def entries(self, parent: str) -> list[Entry]:
+    def entries(self, parent: str) -> list[ImageEntry]:
         """The volumes right below `parent`, and their snapshots."""
 
     def pool_space(self, parent: str) -> tuple[int, int]:
@@ -105,7 +105,7 @@ class ZfsImageCalls(Protocol):
 
     def rename(self, name: str, to: str) -> None: ...
 
-    def put(self, name: str, properties: Mapping[str, str]) -> None: ...
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None: ...
 
     def clear(self, name: str, field: str) -> None:
         """Takes a property away; that is done where it is not set."""
@@ -129,7 +129,7 @@ class HostZfsImages:
         """Raises DriverError, as HostZfs does, unless its calls are given."""
         self._calls = calls or HostZfs()
 
-    def entries(self, parent: str) -> list[Entry]:
+    def entries(self, parent: str) -> list[ImageEntry]:
         # A snapshot is one level below its volume; `written` of a volume is since its latest.
         columns = (
             "name,used,referenced,volsize,written,clones,origin,creation,createtxg",
@@ -193,7 +193,7 @@ class HostZfsImages:
     def rename(self, name: str, to: str) -> None:
         _change("rename", name, to)
 
-    def put(self, name: str, properties: Mapping[str, str]) -> None:
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
         _change("set", *(f"{field}={value}" for field, value in properties.items()), name)
 
     def clear(self, name: str, field: str) -> None:
@@ -219,10 +219,10 @@ class HostZfsImages:
         return () if mode == "dev" else ("-o", "volmode=dev")
 
 
-def _entry(row: list[str]) -> Entry:
+def _entry(row: list[str]) -> ImageEntry:
     name, used, referenced, size, written, clones, origin, creation, created = row[:9]
     digest, source, importing, *marks = ("" if one == "-" else one for one in row[9:])
-    return Entry(
+    return ImageEntry(
         name,
         _number(used),
         _number(referenced),

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment
 from fleet_agent.core.model import Kin, VmState
-from fleet_agent.core.plan.plan import Snapshot, plan
+from fleet_agent.core.plan.plan import plan
+from fleet_agent.core.plan.snapshot import Snapshot
 from fleet_agent.core.plan.states import States
 
 
-def unseen(assignment: Assignment, known: Mapping[Kin, IndexSet]) -> dict[Kin, States]:
+def unlisted_states(assignment: Assignment, known: Mapping[Kin, IndexSet]) -> dict[Kin, States]:
     """What is to be said besides of VMs that are `known`, which are those that were there or wanted
     when the drivers were asked last: some of them go, and of others that are wanted nothing more
     is known.
@@ -35,7 +36,7 @@ def unseen(assignment: Assignment, known: Mapping[Kin, IndexSet]) -> dict[Kin, S
 
 def _named(assignment: Assignment) -> dict[Kin, IndexSet]:
     named: dict[Kin, IndexSet] = {}
-    for release in assignment.releases:
-        kin = Kin(release.fleet_uid, 0, release.born_until)
-        named[kin] = named.get(kin, EMPTY) | release.indices
+    for tombstone in assignment.tombstones:
+        kin = Kin(tombstone.fleet_uid, 0, tombstone.born_until)
+        named[kin] = named.get(kin, EMPTY) | tombstone.indices
     return named
