@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 KIB = 1024
 
-# A reader this far behind the end goes on from nearer to it, and is told.
+# A reader this far behind the end goes on from nearer to it, and gets a notice.
 LAG_BYTES = 256 * KIB
 RESUME_BYTES = 32 * KIB
 

@@ -103,8 +103,8 @@ async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
 async def bound_by_limits(
     facts: types.HostFacts, doctor: Doctor, before: types.HostFacts
 ) -> types.HostFacts:
-    """With no more guests than the dom0's limits admit. A host too busy to tell them keeps what
-    it was bound to before."""
+    """The facts, with no more guests than the dom0's limits admit. A host that is too busy to read
+    its limits keeps the bound it had `before`."""
     bound = types.HostFacts()
     bound.CopyFrom(facts)
     capacity, known = bound.capacity, before.capacity

@@ -106,7 +106,7 @@ class ReconcileLoop:
             except DriverError as error:
                 log.warning("no news of the hypervisor", host=self._host_id, error=str(error))
             await asyncio.sleep(self._settings.driver_retry)
-            # Whatever has happened meanwhile was not told.
+            # No event has told what happened meanwhile.
             self.plan_anew(self._settings.replan_after)
 
     def plan_anew(self, after: float = 0.0) -> None:
@@ -126,7 +126,7 @@ class ReconcileLoop:
         self.plan_anew()
 
     async def _attempt(self) -> float:
-        """One round; how long to sleep after it."""
+        """One round. Seconds to sleep after it."""
         trouble: BaseException | None = None
         try:
             await self._guarded()
@@ -222,7 +222,7 @@ class ReconcileLoop:
         )
 
     def _driver_trouble(self, error: BaseException) -> float:
-        """Tell it, and how long to wait before the next try."""
+        """Report it. Seconds until the next try."""
         log.warning("driver does not work", host=self._host_id, error=str(error))
         self._driver_failures += 1
         self._board.set_problems([driver_problem(error)])

@@ -1,5 +1,4 @@
-"""What the runner tells while it carries out a plan: on the board, in the log, and among the VMs
-that deviate."""
+"""Where a plan's progress goes: on the board, in the log, and among the VMs that failed."""
 
 from __future__ import annotations
 

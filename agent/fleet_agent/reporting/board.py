@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet.v1 import agent_pb2 as agent
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import NEVER, Order
 from fleet_agent.core.model import Kin, VmState
@@ -77,12 +77,12 @@ class KinStates:
             if value == state
         )
 
-    def runs(self, indices: IndexSet) -> list[agent.StateRun]:
+    def runs(self, indices: IndexSet) -> list[wire.StateRun]:
         found = []
         for position, _, low, high in _overlaps(self.indices, indices):
             start = self.indices.ranges[position][0]
             states = bytes(self.arrays[position][low - start : high - start])
-            found.append(agent.StateRun(start=low, states=states))
+            found.append(wire.StateRun(start=low, states=states))
         return found
 
 
@@ -108,7 +108,7 @@ class Board:
         self.epoch: Order = NEVER
         self.converged = False
         self.awaits_assign = False
-        self.problems: Sequence[agent.Problem] = ()
+        self.problems: Sequence[wire.Problem] = ()
         self.orphans: Mapping[Kin, IndexSet] = {}
         self.released: frozenset[int] = frozenset()
         self.facts = types.HostFacts()
@@ -156,7 +156,7 @@ class Board:
             for reader in self._readers:
                 reader.on_standing(reached)
 
-    def set_problems(self, problems: Sequence[agent.Problem]) -> None:
+    def set_problems(self, problems: Sequence[wire.Problem]) -> None:
         if list(problems) != list(self.problems):
             self.problems = problems
             for reader in self._readers:

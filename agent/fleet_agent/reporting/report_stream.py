@@ -1,9 +1,9 @@
-"""ReportStream for one reader of the board: a full one, then numbered deltas at the reader's pace.
+"""Reports for one reader of the board: a full one, then numbered deltas at the reader's pace.
 
-The moment when the host has nothing left to do is told at once; the first change after quiet
-after a moment in which more may come; everything between waits for the pace and goes out as
-one. Without news a heartbeat is sent. What a slow reader has not fetched is never queued: it
-grows into the next report.
+When the host has nothing left to do, a report goes out at once. The first change after quiet waits
+a moment in which more may come. Everything between waits for the pace and goes out as one report.
+Without news a heartbeat is sent. What a slow reader has not fetched is never queued: it grows into
+the next report.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet.v1 import agent_pb2 as agent
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.core.model import Kin
@@ -27,7 +27,7 @@ class Pace:
     heartbeat: float = 10.0
 
     @classmethod
-    def of(cls, message: agent.Pace) -> Pace:
+    def of(cls, message: wire.Pace) -> Pace:
         """Zero means the agent's own default."""
         return cls(
             message.min_interval_ms / 1000 or DEFAULT_PACE.min_interval,
@@ -48,7 +48,7 @@ class ReportStream:
         board: Board,
         pace: Pace,
         clock: Callable[[], float],
-        complete: Callable[[agent.Report], None] | None = None,
+        complete: Callable[[wire.Report], None] | None = None,
     ) -> None:
         """`complete` adds to each report what only observers get."""
         self._board = board
@@ -87,7 +87,7 @@ class ReportStream:
             self._board.detach(self)
             self._alarm.ring()
 
-    async def next(self) -> agent.Report | None:
+    async def next(self) -> wire.Report | None:
         """The next report, when the pace allows one. None once closed."""
         while not self._closed:
             now = self._clock()
@@ -106,7 +106,7 @@ class ReportStream:
             return self._last_sent + self._pace.heartbeat
         return max(self._last_sent + self._pace.min_interval, self._news_since + SETTLE)
 
-    def _sent(self, report: agent.Report, now: float) -> agent.Report:
+    def _sent(self, report: wire.Report, now: float) -> wire.Report:
         self._sequence += 1
         report.sequence = self._sequence
         self._last_sent = now
@@ -167,15 +167,15 @@ class ReportStream:
 
     # Messages -----------------------------------------------------------------------------
 
-    def _standing(self) -> agent.Report:
+    def _standing(self) -> wire.Report:
         board = self._board
-        return agent.Report(
+        return wire.Report(
             epoch=types.Epoch(store_generation=board.epoch[0], revision=board.epoch[1]),
             converged=board.converged,
             awaits_assign=board.awaits_assign,
         )
 
-    def _full(self) -> agent.Report:
+    def _full(self) -> wire.Report:
         board = self._board
         report = self._standing()
         report.full = True
@@ -186,7 +186,7 @@ class ReportStream:
         report.facts.CopyFrom(board.facts)
         return report
 
-    def _delta(self) -> agent.Report:
+    def _delta(self) -> wire.Report:
         report = self._standing()
         if not self._news:
             return report
@@ -194,7 +194,7 @@ class ReportStream:
         for kin, indices in self._gone.items():
             if indices:
                 report.gone.append(
-                    agent.Gone(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=ranges_of(indices))
+                    wire.Gone(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=ranges_of(indices))
                 )
         report.released.extend(self._released)
         if self._problems:
@@ -205,13 +205,13 @@ class ReportStream:
             report.facts.CopyFrom(self._board.facts)
         return report
 
-    def _add_states(self, report: agent.Report, dirty: Mapping[Kin, IndexSet]) -> None:
+    def _add_states(self, report: wire.Report, dirty: Mapping[Kin, IndexSet]) -> None:
         for kin, indices in dirty.items():
             states = self._board.kins.get(kin)
             runs = states.runs(indices) if states else []
             if runs:
                 report.shards.append(
-                    agent.ShardReport(
+                    wire.ShardReport(
                         fleet_uid=kin.fleet_uid,
                         generation=kin.generation,
                         birth=kin.birth,
@@ -219,14 +219,14 @@ class ReportStream:
                     )
                 )
 
-    def _add_problems(self, report: agent.Report) -> None:
+    def _add_problems(self, report: wire.Report) -> None:
         report.problems_set = True
         report.problems.extend(self._board.problems)
 
-    def _add_orphans(self, report: agent.Report) -> None:
+    def _add_orphans(self, report: wire.Report) -> None:
         report.orphans_set = True
         report.orphans.extend(
-            agent.Orphans(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=ranges_of(indices))
+            wire.Orphans(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=ranges_of(indices))
             for kin, indices in self._board.orphans.items()
         )
 

@@ -1,4 +1,4 @@
-"""Controllers as the agent hears them: who reads its reports, and when one has spoken last."""
+"""The controllers that read reports, and when any controller has spoken last."""
 
 from __future__ import annotations
 

@@ -116,9 +116,11 @@ class FakeZfsImages:
         self._copy(volume, name)
         self._put(name, properties)
 
-    def receive(self, snapshot: str, name: str, parent: str, told: Callable[[int], None]) -> None:
+    def receive(
+        self, snapshot: str, name: str, parent: str, on_sent: Callable[[int], None]
+    ) -> None:
         self._begin("receive")
-        told(self._taken(snapshot))
+        on_sent(self._taken(snapshot))
         copied = f"{name}@{snapshot.partition('@')[2]}"
         for one in (name, copied):
             self._new(one, self.zfs.sizes[snapshot])

@@ -26,8 +26,8 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class StartPermit:
-    """Kins of which nothing is started, those that are stopped as well, and in how many seconds
-    that may be otherwise though nothing happens; None: never."""
+    """Which kins may be started. Of `held` nothing is started; `isolated` are stopped as well.
+    `changes_in`: seconds until this may be otherwise though nothing happens; None: never."""
 
     held: frozenset[Kin] = frozenset()
     isolated: frozenset[Kin] = frozenset()
@@ -35,7 +35,7 @@ class StartPermit:
 
 
 def start_permit(assignment: Assignment, contact: Contact, reboot_grace: float) -> StartPermit:
-    """For every kin of the assignment. `reboot_grace`: seconds."""
+    """The permit for all kins of the assignment. `reboot_grace`: seconds."""
     held, isolated = set(), set()
     waits: list[float] = []
     for shard in assignment.shards:

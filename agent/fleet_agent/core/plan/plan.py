@@ -68,8 +68,9 @@ def plan(
     *,
     permit: StartPermit = UNRESTRICTED,
 ) -> Plan:
-    """What to do next. Of what is held nothing is brought up, but what is active is adopted; what
-    is isolated is stopped."""
+    """What to do next. `resting`: VMs whose last step failed and whose time has not come. Of what
+    the permit holds nothing is brought up, but what is active is adopted; what it isolates is
+    stopped."""
     made = Plan()
     wanted, on = _wanted(assignment.shards)
     on |= dict.fromkeys(permit.isolated & on.keys(), EMPTY)

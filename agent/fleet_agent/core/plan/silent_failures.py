@@ -17,8 +17,8 @@ Failures = tuple[Kin, list[StepFailure]]
 def deaths(
     assignment: Assignment, running: Callable[[Kin], IndexSet], snapshot: Snapshot
 ) -> Iterator[Failures]:
-    """VMs that ran, as was told last, and are down by themselves: they are started again, with
-    back-off."""
+    """VMs that ran when `running` was last reported, and are down by themselves. They are started
+    again, with back-off."""
     for shard in assignment.shards:
         if not shard.power_on:
             continue

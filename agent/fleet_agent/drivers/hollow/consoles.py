@@ -13,7 +13,7 @@ from fleet_agent.drivers.ports.consoles import CannotType, Feed, NoSuchVm
 
 # What a guest keeps of a line that is being typed.
 LINE_BYTES = 256
-# An active hollow guest has no id to be told by.
+# An active hollow guest has no id to be known by.
 _ACTIVE = 1
 
 

@@ -76,7 +76,9 @@ def content_of(order: ImportOrder, path: Path, watcher: JobWatcher) -> Content:
             return _qcow2(order, path, virtual, held)
         size = fitting_size(held.st_size, order.size, str(path))
         return Content(
-            size, min(held.st_blocks * 512, size), lambda target, told: _raw(path, target, told)
+            size,
+            min(held.st_blocks * 512, size),
+            lambda target, watcher: _raw(path, target, watcher),
         )
     except BadImage as error:
         raise BadSource(str(error) if str(path) in str(error) else f"{path}: {error}") from error
@@ -176,14 +178,14 @@ def _qcow2(order: ImportOrder, path: Path, virtual: int, held: os.stat_result) -
     def pour(target: Path, watcher: JobWatcher) -> str:
         done = 0
 
-        def told(said: bytes) -> None:
+        def on_output(said: bytes) -> None:
             nonlocal done
             if seen := _PERCENT.findall(said):
                 done = int(float(seen[-1]) / 100 * virtual)
             watcher.progressed(CONVERTING, done, virtual)
 
         ways = ("-f", "qcow2", "-O", "raw", "-n", "--target-is-zero")
-        image_tools.run([program, "convert", "-p", *ways, str(path), str(target)], told)
+        image_tools.run([program, "convert", "-p", *ways, str(path), str(target)], on_output)
         return _read_back(target, watcher)
 
     return Content(size, min(virtual, held.st_blocks * 512), pour)

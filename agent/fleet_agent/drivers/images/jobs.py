@@ -25,7 +25,7 @@ class Abandoned(Exception):
 
 
 class JobWatcher(Protocol):
-    """Whoever watches a job."""
+    """Hears how far a job is, and says whether it is still wanted."""
 
     def progressed(self, step: str, done: int = 0, total: int = 0) -> None:
         """How far it is, in bytes; to be called more than once a second. Raises Abandoned."""
@@ -64,7 +64,7 @@ class ImageJobs:
     ) -> AsyncGenerator[ImportProgress, None]:
         """How far the job is, at least every so many seconds, and the image at the end.
 
-        When the iteration is left, the job is told, and ends by itself; the next job waits for
+        When the iteration is left, the job hears of it and ends by itself; the next job waits for
         it. Raises what the job raises.
         """
         ticket = _Ticket()

@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 
 
 def domain_runs(link: LibvirtConnection, boot_id: str, ours: OurDomains) -> tuple[DomainRun, ...]:
-    """Every domain with our mark, told to `ours` as well. One that vanishes meanwhile is left out.
+    """Every domain with our mark, noted in `ours` as well. One that vanishes meanwhile is left out.
     Raises DriverError."""
     members: dict[tuple[Kin, Phase, int], list[int]] = defaultdict(list)
     try:

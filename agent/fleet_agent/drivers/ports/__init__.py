@@ -1,10 +1,10 @@
-"""The ports that every driver implements, and the lanes its blocking acts run in.
+"""The ports that every driver implements, and what each of them may raise.
 
 A port hides how one hypervisor, storage, image store or console differs from another.
 
-What `Storage` and `Hypervisor` promise: calls take batches and yield results as they come: each
-index of the batch appears in exactly one result, done or failed, and then the iterator ends. A
-driver decides how to be fast inside a batch (threads, pipelining); the caller decides what goes
+This is what `Storage` and `Hypervisor` promise. Calls take batches and yield results as they come:
+each index of the batch appears in exactly one result, done or failed, and then the iterator ends.
+A driver decides how to be fast inside a batch (threads, pipelining); the caller decides what goes
 into one.
 
 Every step is idempotent: it looks, acts, and looks again. Cloning a clone that already has

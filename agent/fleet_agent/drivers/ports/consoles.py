@@ -50,7 +50,7 @@ class Feed:
         return FEED_BYTES - self._held
 
     def add_output(self, data: bytes) -> None:
-        """Output. Beyond the room it is lost, and the reader told."""
+        """Output. What is beyond the room is lost, and the reader gets a notice."""
         kept, lost = data[: self.room], len(data) - self.room
         if kept:
             self._held += len(kept)

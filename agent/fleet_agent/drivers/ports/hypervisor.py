@@ -60,7 +60,7 @@ class Hypervisor(Protocol):
 
     def changes(self) -> AsyncIterator[None]:
         """Yields whenever something may have happened to a domain behind the agent's back; what
-        this driver's own acts bring about is not told. A hint to list again, never more: events
+        this driver's own acts bring about is left out. A hint to list again, never more: events
         may be lost or doubled."""
 
     async def close(self) -> None: ...

@@ -96,9 +96,9 @@ class ReflinkImages:
 
     def _image(self, named: ImageName, path: Path, clones: int) -> Image:
         held = path.stat()
-        told = reflink_files.image_fields(path)
+        recorded = reflink_files.image_fields(path)
         taken = held.st_blocks * 512
-        digest, source = told.get("digest", ""), told.get("source", "")
+        digest, source = recorded.get("digest", ""), recorded.get("source", "")
         space = Space(taken, taken)
         return Image(named, digest, held.st_size, space, clones, held.st_mtime, source)
 

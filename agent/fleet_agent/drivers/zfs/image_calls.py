@@ -99,9 +99,11 @@ class ZfsImageCalls(Protocol):
 
     def snapshot(self, name: str, properties: Mapping[str, str]) -> None: ...
 
-    def receive(self, snapshot: str, name: str, parent: str, told: Callable[[int], None]) -> None:
+    def receive(
+        self, snapshot: str, name: str, parent: str, on_sent: Callable[[int], None]
+    ) -> None:
         """A copy of the snapshot as a new volume with that one snapshot, marked as being imported
-        below `parent`; `told` hears the bytes sent, and ends it by raising."""
+        below `parent`; `on_sent` hears the bytes sent, and ends it by raising."""
 
     def rename(self, name: str, to: str) -> None: ...
 
@@ -168,7 +170,9 @@ class HostZfsImages:
         given = [f"{field}={value}" for field, value in properties.items()]
         _change("snapshot", *(word for one in given for word in ("-o", one)), name)
 
-    def receive(self, snapshot: str, name: str, parent: str, told: Callable[[int], None]) -> None:
+    def receive(
+        self, snapshot: str, name: str, parent: str, on_sent: Callable[[int], None]
+    ) -> None:
         program = image_tools.found("zfs", "zfsutils-linux", "importing a volume")
         marks = ("-o", f"{IMPORTING}={parent}")
         sending = [program, "send", snapshot]
@@ -180,7 +184,7 @@ class HostZfsImages:
             image_tools.begun(sending, stdout=subprocess.PIPE, stderr=unsent) as sender,
         ):
             assert receiver.stdin is not None and sender.stdout is not None
-            _pump(sender.stdout, receiver.stdin, told)
+            _pump(sender.stdout, receiver.stdin, on_sent)
             # A receiver that ends early takes the sender with it: its own words come first.
             for process, errors in ((receiver, unreceived), (sender, unsent)):
                 try:
@@ -268,7 +272,7 @@ def _said(words: str) -> ZfsError:
     return ZfsError(number, words[:400])
 
 
-def _pump(source: IO[bytes], target: IO[bytes], told: Callable[[int], None]) -> None:
+def _pump(source: IO[bytes], target: IO[bytes], on_sent: Callable[[int], None]) -> None:
     """All that one program prints becomes the other's input, which ends with it."""
     sent = 0
     try:
@@ -277,7 +281,7 @@ def _pump(source: IO[bytes], target: IO[bytes], told: Callable[[int], None]) -> 
             while view:
                 view = view[os.write(target.fileno(), view) :]
             sent += len(data)
-            told(sent)
+            on_sent(sent)
     except BrokenPipeError:
         return  # the receiver has ended, and says why
     finally:

@@ -61,8 +61,8 @@ class Staging:
         _, available = self._calls.pool_space(self._parent)
         image_content.check_room(held.referenced, available, self._parent)
         with self._snapshot_of(source) as snapshot:
-            told = partial(_told_sent, watcher, held.referenced)
-            self._calls.receive(snapshot, staged, self._parent, told)
+            on_sent = partial(_progressed, watcher, held.referenced)
+            self._calls.receive(snapshot, staged, self._parent, on_sent)
         for one in volumes_of(self._calls.entries(self._parent), self._parent)[
             staged.removeprefix(f"{self._parent}/")
         ].snapshots.values():
@@ -130,6 +130,6 @@ def retried(act: Callable[[], T]) -> T:
     return act()
 
 
-def _told_sent(watcher: JobWatcher, total: int, sent: int) -> None:
+def _progressed(watcher: JobWatcher, total: int, sent: int) -> None:
     """A stream holds more than its blocks: what it will have in all is not known."""
     watcher.progressed(SENDING, sent, max(total, sent))
