@@ -18,6 +18,7 @@ import sdnotify
 import structlog
 
 from fleet.transport import Identity
+from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.api.service import AgentApi
 from fleet_agent.api.shared_samples import Sampling
@@ -30,13 +31,13 @@ from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.daemon.settings import BadSettings, Settings
-from fleet_agent.dom0.doctor import Dom0Doctor
+from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import Circumstances
 from fleet_agent.dom0.tuning_record import TuningRecordFile
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.reconcile.agent import Agent
-from fleet_agent.reconcile.ledger import LedgerError
+from fleet_agent.reconcile.ledger import Ledger, LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
 
@@ -53,43 +54,15 @@ async def run(asked: Settings) -> None:
     identity = Identity.load(Path(asked.identity))
     host_id = host_identity.host_id_of(identity.certificate)
     drivers = open_drivers(asked)
-    announcer = Announcer(
-        GrpcControllerClient(identity),
-        asked.endpoints,
-        asked.advertise,
-        lambda: agent.facts,
-        jitter=random.random,
-        gate=contextlib.nullcontext(),
-        settings=AnnounceSettings(),
-    )
+    announcer = made_announcer(asked, identity, lambda: agent.facts)
     with ThreadPoolExecutor(1, "ledger") as executor:
-        agent = Agent(
-            host_id,
-            facts_of_settings(asked),
-            drivers.storage,
-            drivers.hypervisor,
-            FileLedger(Path(asked.ledger), executor),
-            clock=time.monotonic,
-            jitter=random.random,
-            settings=loop_settings(asked),
-            incarnation=uuid.uuid4().hex,
-            on_watched=announcer.on_watched,
-        )
+        ledger = FileLedger(Path(asked.ledger), executor)
+        agent = made_agent(asked, host_id, drivers, ledger, announcer.on_watched)
         await agent.open()
         tuned = Alarm()
         doctor = open_doctor(asked, drivers, agent, tuned.ring)
         services = SharedServices()
-        server = AgentServer(
-            AgentApi(
-                agent,
-                consoles=drivers.consoles,
-                sampling=Sampling(drivers.sampler, time.monotonic),
-                doctor=doctor,
-                images=drivers.images,
-            ),
-            services,
-            identity.for_server(),
-        )
+        server = AgentServer(made_api(agent, drivers, doctor), services, identity.for_server())
         port = server.listen(asked.listen)
         if not asked.advertise:
             announcer.announce_anew(advertised(asked, port))
@@ -100,6 +73,51 @@ async def run(asked: Settings) -> None:
         finally:
             doctor.close()
             await drivers.close()
+
+
+def made_announcer(
+    asked: Settings, identity: Identity, facts: Callable[[], types.HostFacts]
+) -> Announcer:
+    return Announcer(
+        GrpcControllerClient(identity),
+        asked.endpoints,
+        asked.advertise,
+        facts,
+        jitter=random.random,
+        gate=contextlib.nullcontext(),
+        settings=AnnounceSettings(),
+    )
+
+
+def made_agent(
+    asked: Settings,
+    host_id: str,
+    drivers: Drivers,
+    ledger: Ledger,
+    on_watched: Callable[[bool], None],
+) -> Agent:
+    return Agent(
+        host_id,
+        facts_of_settings(asked),
+        drivers.storage,
+        drivers.hypervisor,
+        ledger,
+        clock=time.monotonic,
+        jitter=random.random,
+        settings=loop_settings(asked),
+        incarnation=uuid.uuid4().hex,
+        on_watched=on_watched,
+    )
+
+
+def made_api(agent: Agent, drivers: Drivers, doctor: Doctor) -> AgentApi:
+    return AgentApi(
+        agent,
+        consoles=drivers.consoles,
+        sampling=Sampling(drivers.sampler, time.monotonic),
+        doctor=doctor,
+        images=drivers.images,
+    )
 
 
 async def serve(

@@ -48,7 +48,7 @@ STOPPED = assignment(shard("0-9", 10), template=template(stop=ISOLATED_AFTER))
         (STOPPED, Contact(False, 600, None), True, True, None),
     ],
 )  # fmt: skip
-def test_leave(
+def test_start_permit(
     wanted: types.Assignment, contact: Contact, held: bool, isolated: bool, changes_in: float | None
 ) -> None:
     given = start_permit(parse_assignment(wanted), contact, GRACE)
@@ -57,7 +57,7 @@ def test_leave(
     assert given.changes_in == changes_in
 
 
-def test_nothing_assigned_needs_no_leave() -> None:
+def test_nothing_assigned_needs_no_permit() -> None:
     given = start_permit(Assignment(), Contact(True, 0, None), GRACE)
     assert not given.held and not given.isolated and given.changes_in is None
 

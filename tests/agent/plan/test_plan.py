@@ -275,7 +275,7 @@ def test_a_resting_removal_gets_no_step_and_is_not_released() -> None:
     assert (made.steps, made.released) == ([], [])
 
 
-def test_without_leave_to_start_it_adopts_and_removes_but_brings_nothing_up() -> None:
+def test_without_a_permit_to_start_it_adopts_and_removes_but_brings_nothing_up() -> None:
     wanted = parsed(shard("0-4", 10), tombstones=[tombstone(7, "9", 10)])
     there = existing(
         clones("0-3,9", 10),
