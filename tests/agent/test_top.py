@@ -14,7 +14,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet_agent.api.shared_samples import LOOK_DEADLINE, SamplesRequest, Sampling
 from fleet_agent.api.top import samples_request
 from fleet_agent.core.top import Counters, DomainCounters, HostCounters, rate, sample
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 from tests.virtual_loop import virtual
 
 HOST = HostCounters(4, 8 << 30, 2 << 30)

@@ -10,7 +10,7 @@ from fleet.identity import Fleet
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet_agent.core.model import Batch, Mark
-from fleet_agent.core.plan.plan import snapshot_of
+from fleet_agent.core.plan.snapshot import snapshot_of
 from tests.simulation.engine import clockwork
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import SPEC, Shape, World

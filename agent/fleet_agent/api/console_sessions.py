@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet_agent.drivers.ports.consoles import CannotType, Console, Consoles, Feed, Piece
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 Key = tuple[str, int]  # fleet uid and index
 
@@ -62,7 +62,7 @@ class Session:
         except (CannotType, DriverError) as error:
             if self.writing and str(error) != self._complained:
                 self._complained = str(error)
-                self._feed.tell(str(error))
+                self._feed.add_notice(str(error))
 
     async def resize(self, rows: int, columns: int) -> None:
         """The window of the one who types; a VM that does not run has none."""
@@ -77,10 +77,10 @@ class Session:
     def lose(self, notice: str) -> None:
         """Another types from now on."""
         self._console.stop_typing()
-        self._feed.tell(notice)
+        self._feed.add_notice(notice)
 
     def tell(self, notice: str) -> None:
-        self._feed.tell(notice)
+        self._feed.add_notice(notice)
 
     def close(self) -> None:
         self._desk.left(self._key, self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.limits.met import LimitMet
 from fleet_agent.core.limits.verdicts import MOST_GUESTS, NO_BOUND, Verdict
-from fleet_agent.dom0.doctor import Doctor, Examination, Wish
+from fleet_agent.dom0.doctor import Doctor, Examination, TuneMode
 from fleet_agent.dom0.tuner import Outcome
 
 
@@ -33,7 +33,7 @@ async def tune(doctor: Doctor, request: wire.TuneRequest) -> wire.TuneResponse:
     try:
         outcomes = await doctor.tune(request.guests, wish)
         answer = wire.TuneResponse(changes=[outcome_message(one) for one in outcomes])
-        if wish is not Wish.PLAN:
+        if wish is not TuneMode.PLAN:
             after = await doctor.examine(request.guests, logs=False)
             answer.after.CopyFrom(examination_message(after))
         return answer
@@ -45,11 +45,11 @@ def changes_something(request: wire.TuneRequest) -> bool:
     return request.apply or request.undo
 
 
-def wish_of(request: wire.TuneRequest) -> Wish:
+def wish_of(request: wire.TuneRequest) -> TuneMode:
     """Raises BadRequest."""
     if request.apply and request.undo:
         raise BadRequest("a tuning either applies or undoes")
-    return Wish.APPLY if request.apply else Wish.UNDO if request.undo else Wish.PLAN
+    return TuneMode.APPLY if request.apply else TuneMode.UNDO if request.undo else TuneMode.PLAN
 
 
 def _check_guests(guests: int) -> None:

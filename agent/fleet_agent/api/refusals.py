@@ -13,7 +13,7 @@ from fleet_agent.core.images import BadImage
 from fleet_agent.dom0.doctor import TuningError
 from fleet_agent.drivers.ports import images
 from fleet_agent.drivers.ports.consoles import NoSuchVm
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reconcile.ledger import LedgerError, LedgerFull
 

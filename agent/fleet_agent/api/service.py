@@ -24,7 +24,7 @@ from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.fencing import StaleTerm
-from fleet_agent.reporting.report_stream import Pace, Reports
+from fleet_agent.reporting.report_stream import Pace, ReportStream
 
 SERVICE = wire.DESCRIPTOR.services_by_name["AgentService"]
 Part = TypeVar("Part")
@@ -164,12 +164,12 @@ def _offered(part: Part | None) -> Part:
     return part
 
 
-async def _send(reports: Reports, context: Context) -> None:
+async def _send(reports: ReportStream, context: Context) -> None:
     while (report := await reports.next()) is not None:
         await context.write(report)
 
 
-async def _follow_pace(requests: AsyncIterator[wire.WatchRequest], reports: Reports) -> None:
+async def _follow_pace(requests: AsyncIterator[wire.WatchRequest], reports: ReportStream) -> None:
     """Ends the reports when the reader has closed its side."""
     async for request in requests:
         reports.set_pace(Pace.of(request.pace))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.top import Counters, sample
-from fleet_agent.drivers.ports.sampler import Sampler
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.hypervisor import Sampler
 
 # Seconds between two samples of one caller: a look at a dom0 of 250 guests costs some 250 calls
 # to its libvirtd.

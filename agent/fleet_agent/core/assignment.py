@@ -29,7 +29,7 @@ class WantedShard:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Tombstone:
     """A tombstone: what was born until then of these indices goes, and is acknowledged by id."""
 
     id: int
@@ -45,9 +45,9 @@ class Assignment:
     fleets: Mapping[str, Fleet] = field(default_factory=dict)
     specs: Mapping[tuple[str, int], types.FleetSpec] = field(default_factory=dict)
     shards: tuple[WantedShard, ...] = ()
-    releases: tuple[Release, ...] = ()
+    tombstones: tuple[Tombstone, ...] = ()
     # Of earlier assignments, acknowledged: what they name goes should it come about after all.
-    past: tuple[Release, ...] = ()
+    past: tuple[Tombstone, ...] = ()
 
     def restarts(self, kin: Kin) -> Restarts:
         """Which VMs of this kin are to be started for which value."""
@@ -72,9 +72,9 @@ def parse_assignment(message: types.Assignment, past: types.Assignment = NONE) -
     specs = {(spec.fleet_uid, spec.generation): spec.spec for spec in message.specs}
     shards = tuple(_shard(shard, fleets, specs) for shard in message.shards)
     _check_disjoint(shards)
-    releases = tuple(_release(stone, fleets) for stone in message.tombstones)
-    before = tuple(_release(stone, fleets) for stone in past.tombstones)
-    return Assignment(fleets, specs, shards, releases, before)
+    tombstones = tuple(_tombstone(stone, fleets) for stone in message.tombstones)
+    before = tuple(_tombstone(stone, fleets) for stone in past.tombstones)
+    return Assignment(fleets, specs, shards, tombstones, before)
 
 
 def _fleet(message: types.FleetIdentity) -> Fleet:
@@ -102,12 +102,12 @@ def _shard(
     return WantedShard(kin, _indices(message.ranges), power_on, message.restart)
 
 
-def _release(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Release:
+def _tombstone(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Tombstone:
     if message.fleet_uid not in fleets:
         raise BadAssignment(
             f"tombstone {message.id} comes without the identity of fleet {message.fleet_uid}"
         )
-    return Release(message.id, message.fleet_uid, _indices(message.ranges), message.born_until)
+    return Tombstone(message.id, message.fleet_uid, _indices(message.ranges), message.born_until)
 
 
 def _indices(ranges: Iterable[types.IndexRange]) -> IndexSet:

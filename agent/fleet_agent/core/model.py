@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from fleet.identity import Fleet
 from fleet.keys import Epoch, Kin, Term
@@ -33,6 +33,22 @@ class Phase(IntEnum):
     DEFINED = 1  # defined, not active
     ACTIVE = 2  # started; readiness not yet seen
     READY = 3  # active, and its readiness has been seen since it was started
+
+
+class StepKind(StrEnum):
+    """What can be done to VMs; the runner knows how."""
+
+    CLONE = "clone"
+    DEFINE = "define"
+    START = "start"
+    AWAIT_READY = "await_ready"
+    STOP = "stop"
+    UNDEFINE = "undefine"
+    DESTROY = "destroy"
+
+
+# What takes something away. The rest brings VMs up.
+REMOVALS = frozenset((StepKind.STOP, StepKind.UNDEFINE, StepKind.DESTROY))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from fleet.keys import Term
 from fleet.ranges import EMPTY
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
-from fleet_agent.core.model import Phase
-from fleet_agent.core.plan.isolation import Contact, leave
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import Phase, StepKind
+from fleet_agent.core.plan.isolation import Contact, start_permit
 from fleet_agent.reporting.report_stream import Pace
 from tests.agent.agent_host import Host, converged, give, settled, until
 from tests.doubles.assignments import assignment, indices, kin, shard, spec
@@ -50,17 +49,17 @@ STOPPED = assignment(shard("0-9", 10), template=template(stop=ISOLATED_AFTER))
         (STOPPED, Contact(False, 600, None), True, True, None),
     ],
 )  # fmt: skip
-def test_leave(
+def test_start_permit(
     wanted: types.Assignment, contact: Contact, held: bool, isolated: bool, changes_in: float | None
 ) -> None:
-    given = leave(parse_assignment(wanted), contact, GRACE)
+    given = start_permit(parse_assignment(wanted), contact, GRACE)
     assert given.held == ({kin(10)} if held else set())
     assert given.isolated == ({kin(10)} if isolated else set())
     assert given.changes_in == changes_in
 
 
-def test_nothing_assigned_needs_no_leave() -> None:
-    given = leave(Assignment(), Contact(True, 0, None), GRACE)
+def test_nothing_assigned_needs_no_permit() -> None:
+    given = start_permit(Assignment(), Contact(True, 0, None), GRACE)
     assert not given.held and not given.isolated and given.changes_in is None
 
 

@@ -9,7 +9,7 @@ import pytest
 from fleet.keys import Term
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
-from fleet_agent.reconcile.ledger import LedgerFull, MemoryLedger, Record
+from fleet_agent.reconcile.ledger import LedgerFull, LedgerRecord, MemoryLedger
 from tests.agent.agent_host import HOST, Host, give, listening, settled, until
 from tests.doubles.assignments import assign_request, assignment, shard
 from tests.virtual_loop import virtual
@@ -104,7 +104,7 @@ class Full(MemoryLedger):
 
     full = False
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         if self.full:
             raise LedgerFull("no space left on device")
         await super().save(record)
@@ -129,7 +129,7 @@ async def test_a_full_disk_refuses_the_assignment_and_nothing_changes() -> None:
 class Slow(MemoryLedger):
     """A disk that takes its time."""
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         await asyncio.sleep(5)
         await super().save(record)
 

@@ -9,9 +9,8 @@ import pytest
 
 from fleet.keys import Epoch, Term
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch, Mark, StepResult
-from fleet_agent.core.plan.plan import StepKind
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowStorage
+from fleet_agent.core.model import Batch, Mark, StepKind, StepResult
+from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.profile import (
     DOM0,
     INSTANT,
@@ -22,6 +21,7 @@ from fleet_agent.drivers.hollow.profile import (
     Profile,
     load_profile,
 )
+from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.reconcile.admission import Admission, Tokens
 from tests.doubles.assignments import SPV, indices, kin, spec
 from tests.virtual_loop import virtual

@@ -9,9 +9,8 @@ import pytest
 from fleet.keys import Epoch, Term
 from fleet.ranges import EMPTY
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Batch, Mark, Phase, VmState
-from fleet_agent.core.past_releases import MOST, past_releases
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import Batch, Mark, Phase, StepKind, VmState
+from fleet_agent.core.past_tombstones import MOST, past_tombstones
 from fleet_agent.drivers.hollow.profile import DOM0
 from fleet_agent.reconcile.ledger import MemoryLedger
 from tests.agent.agent_host import HOST, Host, converged, give, in_state, settled, until
@@ -185,7 +184,7 @@ def test_of_releases_the_newest_are_remembered_and_the_fleets_they_are_of() -> N
     before = assignment(shard("0", 10))
     for number in range(1, MOST + 10):
         after = assignment(shard("0", 10), tombstones=[tombstone(number, "5", 10 + number)])
-        past = past_releases(past, before, after)
+        past = past_tombstones(past, before, after)
         before = after
     assert [stone.id for stone in past.tombstones] == list(range(9, MOST + 9))
     assert [fleet.uid for fleet in past.fleets] == [SPV.uid]

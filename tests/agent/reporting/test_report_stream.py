@@ -7,8 +7,7 @@ from itertools import pairwise
 
 from fleet.keys import Term
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import VmState
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import StepKind, VmState
 from fleet_agent.drivers.hollow.profile import DOM0, Fault, Profile
 from fleet_agent.reporting.report_stream import Pace
 from tests.agent.agent_host import Host, give, listening, settled, states_in, until

@@ -14,11 +14,12 @@ from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import Batch, Mark, Phase, StepFailure, StepResult
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
 from fleet_agent.drivers.libvirt.binding import Connection
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
-from fleet_agent.drivers.ports.vms import Hypervisor
+from fleet_agent.drivers.ports.hypervisor import Hypervisor
 
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
 KIN = Kin(FLEET.uid, 3, 41)

@@ -22,8 +22,10 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.marks import read_mark
 from fleet_agent.core.model import Batch, Mark, StepFailure, StepResult
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowStorage
-from fleet_agent.drivers.ports.vms import DriverError, Storage
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.drivers.reflink import storage as reflink_storage
 from fleet_agent.drivers.reflink.storage import ReflinkStorage
 from fleet_agent.drivers.zfs.calls import HostZfs, ZfsError

@@ -11,7 +11,7 @@ import pytest
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import CloneRun
-from fleet_agent.drivers.ports.vms import Storage
+from fleet_agent.drivers.ports.storage import Storage
 from tests.contracts.storage.storage_hosts import (
     FLEET,
     HOSTS,

@@ -16,7 +16,7 @@ from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.fencing import CallRefused, StaleEpoch, StaleTerm
 from fleet_agent.reconcile.ledger import LedgerError
-from fleet_agent.reporting.report_stream import Pace, Reports
+from fleet_agent.reporting.report_stream import Pace, ReportStream
 from fleet_controller.agents import port
 from fleet_controller.agents.port import Questions, Unreachable
 from tests.simulation.engine.clockwork import Clockwork, Process
@@ -341,7 +341,7 @@ class SimReports:
     def __init__(self, link: _Link, first: wire.WatchRequest) -> None:
         self.link = link
         self.call = link.call()
-        self.served: Reports | None = None
+        self.served: ReportStream | None = None
         self.under_way = 0
         self._first: wire.WatchRequest | None = first
         self._room: asyncio.Future[None] | None = None

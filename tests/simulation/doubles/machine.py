@@ -20,8 +20,9 @@ from fleet_agent.controllers.announcer import (
     NotLeader,
 )
 from fleet_agent.core.assignment import BadAssignment
-from fleet_agent.reconcile.agent import Agent, AgentSettings
-from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, Record
+from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, LedgerRecord
+from fleet_agent.reconcile.loop import LoopSettings
 from fleet_controller.core.refusals import Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.mirror.committer import Outdated
@@ -70,7 +71,7 @@ class LedgerDisk:
     """What of the ledger is on disk, whatever becomes of the agent."""
 
     def __init__(self) -> None:
-        self.record: Record | None = None
+        self.record: LedgerRecord | None = None
         self.full = False
         self.broken = False
         self.lost = 0  # how often
@@ -87,13 +88,13 @@ class SimLedger:
     def __init__(self, disk: LedgerDisk) -> None:
         self._disk = disk
 
-    async def load(self) -> Record | None:
+    async def load(self) -> LedgerRecord | None:
         if self._disk.broken:
             self._disk.broken, self._disk.record = False, None
             raise LedgerBroken("the ledger is broken; it has been put aside")
         return self._disk.record
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         await asyncio.sleep(SAVE_SECONDS)
         if self._disk.full:
             raise LedgerFull("no space left on device")
@@ -285,7 +286,7 @@ class Machine:
             SimLedger(self.disk),
             clock=around.loop.time,
             jitter=Random(f"{around.seed}/{process.name}/jitter").random,
-            settings=AgentSettings(),
+            settings=LoopSettings(),
             incarnation=f"{self.id}-{self.lives}",
             on_watched=lambda watched: announcer.on_watched(watched),
         )

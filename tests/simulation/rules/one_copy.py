@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 
 from fleet.keys import Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch
-from fleet_agent.core.plan.plan import REMOVALS, StepKind
+from fleet_agent.core.model import REMOVALS, Batch, StepKind
 from fleet_controller.core.model import Assignment
 from tests.simulation.doubles.machine import Machine
 

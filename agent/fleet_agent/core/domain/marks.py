@@ -30,6 +30,13 @@ class Marked:
         return (self.kin, self.index) == (batch.kin, index)
 
 
+def foreign_mark(marked: Marked | None, batch: Batch, index: int) -> str:
+    """Whose something is that has the name of this VM, in words; empty where it is this VM's."""
+    if marked is None:
+        return "without our mark"
+    return "" if marked.is_of(batch, index) else f"of another birth ({marked.kin.birth})"
+
+
 def mark_fields(batch: Batch, index: int) -> dict[str, str]:
     """The mark of one VM of a batch, by the names of FIELDS."""
     return {

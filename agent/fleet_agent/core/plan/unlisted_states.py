@@ -1,6 +1,7 @@
-"""What an assignment makes of a host's VMs where no driver was asked since it was taken over.
+"""States of VMs that no driver has listed since the assignment was taken over.
 
-It will be carried out all the same: whoever is to know what the host has, or will have, is told.
+The assignment will be carried out all the same: observers are to know what the host has, and what
+it will have.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment
 from fleet_agent.core.model import VmState
-from fleet_agent.core.plan.plan import Snapshot, plan
+from fleet_agent.core.plan.plan import plan
+from fleet_agent.core.plan.snapshot import Snapshot
 from fleet_agent.core.plan.states import States
 
 
-def unseen(assignment: Assignment, known: Mapping[Kin, IndexSet]) -> dict[Kin, States]:
-    """What is to be said besides of VMs that are `known`, which are those that were there or wanted
-    when the drivers were asked last: some of them go, and of others that are wanted nothing more
-    is known.
+def unlisted_states(assignment: Assignment, known: Mapping[Kin, IndexSet]) -> dict[Kin, States]:
+    """By kin: known VMs that will go (STOPPING), and wanted VMs that are not known (UNKNOWN).
 
-    Where nothing is known, whatever a tombstone names may be there, of a generation that nobody
-    can tell: 0.
+    `known`: the VMs that existed or were wanted at the last listing. Without any, everything that a
+    tombstone names may exist; its generation is not known and given as 0.
     """
     there = known or _named(assignment)
     removing = plan(assignment, Snapshot({}, {}, {}, there), {}).removing
@@ -36,7 +36,7 @@ def unseen(assignment: Assignment, known: Mapping[Kin, IndexSet]) -> dict[Kin, S
 
 def _named(assignment: Assignment) -> dict[Kin, IndexSet]:
     named: dict[Kin, IndexSet] = {}
-    for release in assignment.releases:
-        kin = Kin(release.fleet_uid, 0, release.born_until)
-        named[kin] = named.get(kin, EMPTY) | release.indices
+    for tombstone in assignment.tombstones:
+        kin = Kin(tombstone.fleet_uid, 0, tombstone.born_until)
+        named[kin] = named.get(kin, EMPTY) | tombstone.indices
     return named
