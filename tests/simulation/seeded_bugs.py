@@ -7,9 +7,11 @@ Each is a context manager: inside it the product has the mistake.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ import msgspec
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.past_tombstones import past_tombstones
 from fleet_agent.core.plan import isolation
 from fleet_agent.core.plan.isolation import StartPermit
 from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
@@ -33,6 +36,7 @@ from fleet_controller.core.placement import draft
 from fleet_controller.core.placement.conditions import Resource
 from fleet_controller.core.recovery.view import RecoveryView
 from fleet_controller.core.rollouts_and_drains import drain_progress, moves, rollout
+from fleet_controller.core.shards import merged
 from fleet_controller.election.leader_key import LeaderKey
 from fleet_controller.host_loss import verdicts
 from fleet_controller.leader.reign import Reign
@@ -42,24 +46,47 @@ from fleet_controller.observed.standby_reachability import Vouching
 from fleet_controller.store.keys import META
 from fleet_controller.store.port import Guard
 
-Mistake = Callable[[], Any]
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """`name` of `owner`, a class or a module, is `wrong` instead."""
+
+    owner: Any
+    name: str
+    wrong: Any
+
+
+def wrong(right: Callable[..., Any], by: Any, *, seen_in: ModuleType | None = None) -> Replaced:
+    """`right` is named by reference, so that whoever renames or removes it hears of it here.
+    `seen_in`: the module that calls it by a name of its own, where that is not its home.
+
+    Raises LookupError where the owner has it not.
+    """
+    owner: Any = seen_in or sys.modules[right.__module__]
+    if seen_in is None:
+        for part in right.__qualname__.split(".")[:-1]:
+            owner = getattr(owner, part)
+    for name, value in vars(owner).items():
+        if value is right:
+            return Replaced(owner, name, by)
+    raise LookupError(f"{owner} does not have {right.__qualname__}")
 
 
 @dataclass(frozen=True, slots=True)
 class SeededBug:
-    """`where`: what is replaced, as (owner, attribute, replacement). `stress`: actions that there
-    are many of where the mistake shows in few plays; `controllers`: as Shape has it."""
+    """`stress`: actions that there are many of where the mistake shows in few plays; `controllers`:
+    as Shape has it."""
 
     name: str
-    where: tuple[tuple[Any, str, Any], ...]
+    where: tuple[Replaced, ...]
     stress: tuple[str, ...] = ()
     controllers: int = 0
 
     @contextmanager
     def made(self) -> Iterator[None]:
-        before = [(owner, name, owner.__dict__[name]) for owner, name, _ in self.where]
-        for owner, name, wrong in self.where:
-            setattr(owner, name, wrong)
+        before = [(one.owner, one.name, vars(one.owner)[one.name]) for one in self.where]
+        for one in self.where:
+            setattr(one.owner, one.name, one.wrong)
         try:
             yield
         finally:
@@ -275,100 +302,107 @@ def _tell_as_of_the_last_look(report: wire.Report, orders: FencedAssignment, boa
 
 SEEDED: tuple[SeededBug, ...] = (
     SeededBug(
-        "no epoch check", ((FencedAssignment, "_check_epoch", _anything),), ("storm", "change_mind")
+        "no epoch check",
+        (wrong(FencedAssignment._check_epoch, _anything),),
+        ("storm", "change_mind"),
     ),
-    SeededBug("no term check", ((FencedAssignment, "check_term", _anything),)),
+    SeededBug("no term check", (wrong(FencedAssignment.check_term, _anything),)),
     SeededBug(
         "late write commits after its replacement",
         (
-            (Committer, "_guards", _guards_without_meta),
-            (Committer, "_settle", _settle_by_reading),
+            wrong(Committer._guards, _guards_without_meta),
+            wrong(Committer._settle, _settle_by_reading),
         ),
         ("hold_back", "change_mind"),
     ),
     SeededBug(
-        "placed before its tombstone is acknowledged", ((Reign, "view", _view_that_trusts_orders),)
+        "placed before its tombstone is acknowledged",
+        (wrong(Reign.view, _view_that_trusts_orders),),
     ),
     SeededBug(
         "ledger written after the acknowledgement",
-        ((FencedAssignment, "_remember", _remember_later),),
+        (wrong(FencedAssignment._remember, _remember_later),),
     ),
     SeededBug(
         "adopt skipped",
-        ((ReconcileLoop, "_list", _look_at_nothing_first),),
+        (wrong(ReconcileLoop._list, _look_at_nothing_first),),
         ("kill_agents", "change_mind"),
     ),
-    SeededBug("starts after a reboot", ((FencedAssignment, "open", _open_without_boot),)),
+    SeededBug("starts after a reboot", (wrong(FencedAssignment.open, _open_without_boot),)),
     SeededBug(
         "watch resumed one revision late",
-        ((LeaderKey, "follow", _LateResume.follow),),
+        (wrong(LeaderKey.follow, _LateResume.follow),),
         ("controller_down", "compact"),
         controllers=2,
     ),
     SeededBug(
         "stale leader pushes",
-        ((Reign, "may_act", _always),),
+        (wrong(Reign.may_act, _always),),
         ("stop_controller", "change_mind", "fill_ledger"),
     ),
     SeededBug(
         "tombstone ignores births",
-        ((draft.Tombstoner, "add_tombstone", _add_tombstone_of_the_unborn),),
+        (wrong(draft.Tombstoner.add_tombstone, _add_tombstone_of_the_unborn),),
     ),
-    SeededBug("births forgotten when shards merge", ((draft, "merged", _merged_by_generation),)),
     SeededBug(
-        "writes without guards", ((Committer, "_guards", _no_guards),), ("hold_back", "lease_ends")
+        "births forgotten when shards merge", (wrong(merged, _merged_by_generation, seen_in=draft),)
+    ),
+    SeededBug(
+        "writes without guards",
+        (wrong(Committer._guards, _no_guards),),
+        ("hold_back", "lease_ends"),
     ),
     SeededBug(
         "breaker off by one",
-        ((loss, "is_over", _is_over_by_more),),
+        (wrong(loss.is_over, _is_over_by_more),),
         ("host_away",),
     ),
     SeededBug(
         "lost before standbys are asked",
-        ((Vouching, "confirms", _always),),
+        (wrong(Vouching.confirms, _always),),
         ("cut_from_leader", "scale", "cordon"),
         controllers=3,
     ),
-    SeededBug("tombstones take no room", ((Resource, "room", _room_beside_tombstones),)),
+    SeededBug("tombstones take no room", (wrong(Resource.room, _room_beside_tombstones),)),
     SeededBug(
         "releases forgotten once acknowledged",
-        ((fencing, "past_tombstones", _past_forgotten),),
+        (wrong(past_tombstones, _past_forgotten, seen_in=fencing),),
         ("kill_agent", "kill_agents", "change_mind"),
     ),
     SeededBug(
-        "one more down for a rollout", ((rollout, "most_unavailable", _one_more),), ("roll_out",)
+        "one more down for a rollout", (wrong(rollout.most_unavailable, _one_more),), ("roll_out",)
     ),
     SeededBug(
-        "moves under way are not counted", ((moves, "_advance", _advance_uncounted),), ("drain",)
+        "moves under way are not counted", (wrong(moves._advance, _advance_uncounted),), ("drain",)
     ),
     SeededBug(
         "told in a later transaction",
-        ((verdicts, "_together", _told_afterwards),),
+        (wrong(verdicts._together, _told_afterwards),),
         ("cut_rack", "reboot_rack"),
     ),
     SeededBug(
         "removed without tombstones",
-        ((drain_progress, "released_for_good", _without_graves),),
+        (wrong(drain_progress.released_for_good, _without_graves),),
         ("remove", "host_away"),
     ),
     SeededBug(
         "a stream of reports is no word",
-        ((ReportStreams, "seconds_silent", _silent_since_last_word),),
+        (wrong(ReportStreams.seconds_silent, _silent_since_last_word),),
         ("scale_other",),
     ),
     SeededBug(
         "nothing is stopped for silence",
-        ((loop, "start_permit", _permit_that_isolates_none),),
+        (wrong(isolation.start_permit, _permit_that_isolates_none, seen_in=loop),),
         ("scale_other", "cut_host"),
     ),
     SeededBug(
         "recovered from the store though hosts are ahead",
-        ((RecoveryView, "is_rebuilt", _as_stored),),
+        (wrong(RecoveryView.is_rebuilt, _as_stored),),
         ("set_back", "change_mind"),
     ),
     SeededBug(
         "observers hear of the last look alone",
-        ((agent, "add_for_observer", _tell_as_of_the_last_look),),
+        (wrong(add_for_observer, _tell_as_of_the_last_look, seen_in=agent),),
         ("set_back", "no_driver", "change_mind", "scale"),
     ),
 )
