@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tests.bench.measures import Measured
 from tests.simulation.__main__ import play_all
-from tests.simulation.world import Shape
+from tests.simulation.doubles.cluster import Shape
 
 HOSTS, MINUTES = 50, 10.0
 SEEDS = [str(number) for number in range(1, 17)]

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from random import SystemRandom
 
+from tests.simulation.doubles.cluster import Shape
 from tests.simulation.scenario import Scenario
 from tests.simulation.shrinking import kept_of, shortest
 from tests.simulation.stage import Outcome
-from tests.simulation.world import Shape
 
 TRACE_LINES = 120
 

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from tests.simulation.doubles.cluster import Shape
 from tests.simulation.faults.actions import BY_NAME, schedule
 from tests.simulation.faults.acts import Act
 from tests.simulation.stage import Outcome, play
-from tests.simulation.world import Shape, World
+from tests.simulation.world import World
 
 
 def _do(world: World, act: Act) -> Callable[[], None] | None:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fleet_controller.mirror import committer
+from tests.simulation.doubles.cluster import Shape
 from tests.simulation.engine import clockwork
 from tests.simulation.engine.clockwork import BEGINNING
 from tests.simulation.engine.silence import silence
-from tests.simulation.rules.succession import Returns, Succession
-from tests.simulation.rules.vouching import VouchedFor
-from tests.simulation.world import LOOK_SECONDS, Shape, World
+from tests.simulation.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,7 @@ Doer = Callable[[World, Any], Callable[[], None] | None]
 
 async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
     await world.begin()
-    Succession(world).look()
-    Returns(world).look()
-    VouchedFor(world).look()
-    _look_at_isolation(world)
-    world.restores.copy_for_ever()
+    world.watch()
     began = world.loop.now
     lasting: dict[int, Callable[[], None]] = {}
     for number, deed in enumerate(sorted(deeds, key=lambda deed: deed.at)):
@@ -64,11 +59,6 @@ async def _script(world: World, deeds: Sequence[Deed], do: Doer) -> None:
         _end(world, lasting, number, "what was left")
     world.heal()
     await world.until_all_runs()
-
-
-def _look_at_isolation(world: World) -> None:
-    world.isolation.look(LOOK_SECONDS)
-    world.loop.after(LOOK_SECONDS, _look_at_isolation, world)
 
 
 def _end(world: World, lasting: dict[int, Callable[[], None]], number: int, words: str) -> None:

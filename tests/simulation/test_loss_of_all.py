@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.doubles.cluster import Shape
 from tests.simulation.faults.acts import Act
 from tests.simulation.scenario import Scenario
-from tests.simulation.world import Shape
 
 SHAPE = Shape(hosts=20, controllers=3, minutes=13.0)
 BEGINS, SECONDS = 60.0, 600.0

@@ -11,9 +11,9 @@ from random import SystemRandom
 
 import pytest
 
+from tests.simulation.doubles.cluster import Shape
 from tests.simulation.scenario import Scenario
 from tests.simulation.shrinking import shortest
-from tests.simulation.world import Shape
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = Shape(minutes=2.0)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from tests.simulation.doubles.cluster import Shape
 from tests.simulation.scenario import Scenario
 from tests.simulation.seeded_bugs import SEEDED, SeededBug
 from tests.simulation.shrinking import shortest
 from tests.simulation.stage import Outcome
-from tests.simulation.world import Shape
 
 SHAPE = Shape(minutes=2.0)
 # The mistake that is hardest to find shows in one play of fifteen.

@@ -11,9 +11,10 @@ from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet_agent.core.model import Batch, Mark
 from fleet_agent.core.plan.snapshot import snapshot_of
+from tests.simulation.doubles.cluster import Shape
 from tests.simulation.engine import clockwork
 from tests.simulation.scenario import Scenario
-from tests.simulation.world import SPEC, Shape, World
+from tests.simulation.world import SPEC, World
 
 FLEET = Fleet("00000000-0000-0001-0001-000000000001", "spv", 0)
 
@@ -35,7 +36,7 @@ async def a_host_with_halves() -> None:
         pass
     listed = snapshot_of(await machine.storage.listing(), await machine.hypervisor.listing())
     assert machine.all_that_exists() == machine.named("spv") == listed.exists
-    assert world._strays("h001") == 6
+    assert world.in_the_end.strays("h001") == 6
 
 
 def test_a_domain_without_its_clone_takes_the_room_of_one_vm() -> None:

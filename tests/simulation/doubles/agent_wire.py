@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from fleet.keys import Term
 from fleet.v1 import agent_pb2 as wire
@@ -19,32 +19,11 @@ from fleet_agent.reconcile.ledger import LedgerError
 from fleet_agent.reporting.report_stream import Pace, ReportStream
 from fleet_controller.agents import port
 from fleet_controller.agents.port import Questions, Unreachable
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork, Process
 from tests.simulation.engine.network import Network, Pipe
 
 WINDOW = 4  # reports under way before the agent's stream waits for the reader
-
-
-class Witness(Protocol):
-    """Hears what is promised over the wire, for the invariants."""
-
-    def pushes(self, controller: str, request: wire.AssignRequest) -> None:
-        """A controller sends an assignment."""
-
-    def answered(self, host_id: str, request: wire.AssignRequest) -> None:
-        """An agent has said that the assignment is in its ledger."""
-
-    def heard(self, host_id: str) -> None:
-        """A controller has spoken, whatever comes of it."""
-
-    def watched(self, host_id: str, term: Term) -> None:
-        """An agent has begun to report to a controller of this term."""
-
-    def observed(self, host_id: str) -> None:
-        """An agent has begun to report to a controller that commands nothing."""
-
-    def watched_no_more(self, host_id: str) -> None:
-        """One that had begun has ended its reports."""
 
 
 class AgentServer:
@@ -213,7 +192,7 @@ class _Link:
         except asyncio.CancelledError:
             server.witness.heard(server.host_id)  # it is taken over all the same
             raise
-        server.witness.answered(server.host_id, request)
+        server.witness.assigned(server.host_id, request)
         if call is not None:
             generation, revision = epoch
             answer = wire.AssignResponse()

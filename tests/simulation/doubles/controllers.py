@@ -14,10 +14,11 @@ from fleet_controller.leader.reign import ReignSettings, Surroundings
 from fleet_controller.replica.replica import Leading, NotLeading, Replica
 from fleet_controller.store.port import StoreReplaced
 from tests.doubles.leading import LEASE_SECONDS, InlineExecutor
-from tests.simulation.doubles.agent_wire import SimDialer, Switchboard, Witness
+from tests.simulation.doubles.agent_wire import SimDialer, Switchboard
 from tests.simulation.doubles.etcd import Etcd, StoreClient, StoreWeather
 from tests.simulation.doubles.machine import Directory
 from tests.simulation.doubles.standbys import SimStandbys
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork, Process
 from tests.simulation.engine.network import Network
 
@@ -35,7 +36,7 @@ class ControllerSurroundings:
     directory: Directory
     etcd: Etcd
     weather: StoreWeather
-    promises: Witness
+    witness: Witness
     note: Callable[[str], None]
     defect: Callable[[str], None]  # the product has failed in a way it never may
     drift: float
@@ -86,7 +87,7 @@ class Controller:
         process = self.process = Process(self.life, rate)
         process.ahead = self.random.uniform(0.0, 1000.0)
         process.on_doom = self.kill
-        self._dialer = SimDialer(around.board, self.name, process, around.promises)
+        self._dialer = SimDialer(around.board, self.name, process, around.witness)
         around.loop.spawn(process, self._run(process, self._dialer))
 
     def kill(self) -> None:

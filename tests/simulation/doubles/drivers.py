@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Protocol
 
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
@@ -22,6 +21,7 @@ from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.profile import Latency, Profile
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.ports.errors import DriverError
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import PROCESS, Clockwork, Process
 
 # A small good host: what a test's world waits for is mostly this.
@@ -59,27 +59,10 @@ class Mood:
 WELL = Mood()
 
 
-class DriverWitness(Protocol):
-    """Hears what is done on a machine, as it is done."""
-
-    def started(self, host: str, kin: Kin, indices: IndexSet) -> None: ...
-
-    def ended(self, host: str, kin: Kin, indices: IndexSet) -> None: ...
-
-    def asks(self, host: str, kind: StepKind, batch: Batch) -> None:
-        """An agent asks for something, which may take long and come to nothing."""
-
-    def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
-        """Before something is done: in whose name is in the batch's mark."""
-
-    def lies(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
-        """An agent is told that something is done, and it is not."""
-
-
 class SimBehaviour(Behaviour):
     """Time and faults of one machine's drivers."""
 
-    def __init__(self, loop: Clockwork, host: str, witness: DriverWitness, seed: str) -> None:
+    def __init__(self, loop: Clockwork, host: str, witness: Witness, seed: str) -> None:
         made = Behaviour.of(QUICK, 0, host)
         super().__init__(made.profile, made.dice, clock=lambda: loop.now)
         self.loop = loop

@@ -30,6 +30,7 @@ from fleet_controller.store.port import (
     UnknownOutcome,
 )
 from tests.doubles.leading import until
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork
 from tests.simulation.engine.network import Network
 
@@ -63,22 +64,15 @@ class StoreWeather:
 
 
 class Etcd(MemoryStore):
-    """`on_revision` hears the changes of each revision as it comes about."""
+    """The witness hears of each revision as it comes about, and of leases that were not renewed."""
 
-    def __init__(
-        self,
-        loop: Clockwork,
-        on_revision: Callable[[int, Sequence[Change]], None],
-        on_expiry: Callable[[int], None],
-    ) -> None:
-        """`on_expiry` hears of each term whose lease was not renewed in time."""
+    def __init__(self, loop: Clockwork, witness: Witness) -> None:
         super().__init__(lambda: loop.now)
         self.loop = loop
         self.down = False
         self.over = False  # the world has ended: nothing is written any more
         self.clusters = 1  # that have been: each restore begins another
-        self._on_revision = on_revision
-        self._on_expiry = on_expiry
+        self._witness = witness
 
     @property
     def revision(self) -> int:
@@ -150,7 +144,7 @@ class Etcd(MemoryStore):
         term, lease = self.created(LEADER), self.leader_lease()
         self._expire()
         if lease and lease not in self._leases:
-            self._on_expiry(term)
+            self._witness.lease_ended(term)
 
     def come_back(self) -> None:
         """After an outage: every lease has its whole time again, as in etcd."""
@@ -185,7 +179,7 @@ class Etcd(MemoryStore):
         before = self._revision
         super()._apply(writes)
         if self._revision != before:
-            self._on_revision(self._revision, self._history[-1])
+            self._witness.written(self._revision, self._history[-1])
 
 
 class StoreClient:

@@ -7,9 +7,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
-from fleet.keys import Epoch, Kin, Term
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.controllers.announcer import (
@@ -28,8 +27,9 @@ from fleet_controller.election.election import LeadershipLost
 from fleet_controller.mirror.committer import Outdated
 from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.store.port import StoreError
-from tests.simulation.doubles.agent_wire import AgentServer, Switchboard, Witness
-from tests.simulation.doubles.drivers import DriverWitness, SimBehaviour, SimHypervisor, SimStorage
+from tests.simulation.doubles.agent_wire import AgentServer, Switchboard
+from tests.simulation.doubles.drivers import SimBehaviour, SimHypervisor, SimStorage
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork, Process
 from tests.simulation.engine.network import Network
 
@@ -43,14 +43,6 @@ PORT = 7443
 Back = Callable[[Exception | None], None]
 
 
-class Promises(Witness, Protocol):
-    """Hears what agents promise, and what they still know when they begin again."""
-
-    def opened(self, host_id: str, term: Term, epoch: Epoch) -> None: ...
-
-    def ended(self, host_id: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class MachineSurroundings:
     """What the world lends to each machine."""
@@ -61,8 +53,7 @@ class MachineSurroundings:
     board: Switchboard
     directory: Directory
     endpoints: tuple[str, ...]
-    drivers: DriverWitness
-    promises: Promises
+    witness: Witness
     note: Callable[[str], None]
     drift: float
 
@@ -184,7 +175,7 @@ class Machine:
         self.rack = f"r{(number - 1) // hosts_per_rack + 1:02d}"
         self.random = Random(f"{surroundings.seed}/{self.id}")
         self.behaviour = SimBehaviour(
-            surroundings.loop, self.id, surroundings.drivers, surroundings.seed
+            surroundings.loop, self.id, surroundings.witness, surroundings.seed
         )
         self.storage = SimStorage(self.behaviour)
         self.hypervisor = SimHypervisor(self.behaviour, capacity)
@@ -226,7 +217,7 @@ class Machine:
         self.process = Process(f"{self.id}.{self.lives}", rate)
         self.process.ahead = self.random.uniform(0.0, 1000.0)
         self.process.on_doom = self.kill
-        server = AgentServer(self.around.loop, self.id, self.process, self.around.promises)
+        server = AgentServer(self.around.loop, self.id, self.process, self.around.witness)
         self._server = self.around.board.servers[self.address] = server
         self.around.loop.spawn(self.process, self._run(self.process, server))
 
@@ -265,7 +256,7 @@ class Machine:
         self.around.board.servers.pop(self.address, None)
         if self._server is not None:
             self._server.died()
-        self.around.promises.ended(self.id)
+        self.around.witness.agent_ended(self.id)
 
     async def _run(self, process: Process, server: AgentServer) -> None:
         """The agent's process, from its start to an end that it chose itself."""
@@ -300,7 +291,7 @@ class Machine:
             settings=AnnounceSettings(),
         )
         await agent.open()
-        around.promises.opened(self.id, agent.term, agent.epoch)
+        around.witness.agent_began(self.id, agent.term, agent.epoch)
         self.agent = server.agent = agent
         async with asyncio.TaskGroup() as group:
             group.create_task(agent.run())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.model import Batch, StepKind
 from fleet_controller.core.model import (
     Assignment,
     RolloutRecord,
@@ -14,11 +15,12 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.store.codec import decode
 from fleet_controller.store.port import Change
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.rules.division import NOTHING, Division
 from tests.simulation.rules.one_copy import Fail
 
 
-class Limits:
+class Limits(Witness):
     """Hears every revision, after the division has, and every start of a VM."""
 
     def __init__(self, division: Division, moves_at_once: int, fail: Fail) -> None:
@@ -31,11 +33,18 @@ class Limits:
         # VMs that have been started since they were born, by (fleet uid, birth).
         self._started: dict[tuple[str, int], IndexSet] = {}
 
-    def started(self, kin: Kin, indices: IndexSet) -> None:
+    def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
         key = (kin.fleet_uid, kin.birth)
         self._started[key] = self._started.get(key, EMPTY) | indices
 
-    def on_revision(self, changes: Sequence[Change]) -> None:
+    def lies(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+        if kind is StepKind.AWAIT_READY:
+            self.started(host, batch.kin, indices)  # as far as anybody can know
+
+    def restored(self, change: Change) -> None:
+        self.written(change.mod_revision, [change])
+
+    def written(self, revision: int, changes: Sequence[Change]) -> None:
         moved = []
         for change in changes:
             kind, _, rest = change.key.partition("/")
@@ -52,11 +61,10 @@ class Limits:
         for host in moved:
             self._before[host] = self._division.assignments.get(host, NOTHING)
 
-    def begin_anew(self) -> None:
-        """The store was set back, and is heard from its beginning."""
+    def set_back(self) -> None:
         self._rollouts.clear()
 
-    def on_thaw(self) -> None:
+    def thawed(self) -> None:
         """What hosts have now is what a recovery has given them."""
         self._before = dict(self._division.assignments)
         self._moving = self._count_moves()

@@ -12,9 +12,10 @@ from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
 from fleet_controller.store.port import Change
+from tests.simulation.doubles.operator import action_of
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.rules.division import NOTHING, Division
 from tests.simulation.rules.one_copy import Fail
-from tests.simulation.rules.requests import action_of
 
 # What the leader does by itself; all else has an operator's name.
 UNASKED = frozenset(
@@ -56,7 +57,7 @@ class Told:
         )
 
 
-class History:
+class History(Witness):
     """Hears every revision before the division does, and every request that was answered."""
 
     def __init__(self, division: Division, fail: Fail) -> None:
@@ -66,12 +67,11 @@ class History:
         self._last_control: dict[str, str] = {}  # by fleet: what was done to its VMs last
 
     def answered(self, actor: str) -> None:
-        """A request that changes something whenever it is accepted."""
         count = self._by_actor.get(actor, 0)
         if count != 1:
             self._fail("audit", f"{count} lines tell of what {actor} was answered")
 
-    def on_revision(self, changes: Sequence[Change]) -> None:
+    def written(self, revision: int, changes: Sequence[Change]) -> None:
         told = Told()
         for change in changes:
             if change.key.startswith(keys.AUDIT) and change.value is not None:

@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import HostRecord
+from tests.simulation.doubles.operator import Operator
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.rules.division import Division
 from tests.simulation.rules.one_copy import RETURN_SECONDS, Fail
-from tests.simulation.rules.requests import Operator
 
 # Of the window: leaders' clocks are not the world's, and judge once a second.
 EXACT = 0.97
 
 
-class Losses:
+class Losses(Witness):
     """Hears of verdicts."""
 
     def __init__(
@@ -34,8 +35,7 @@ class Losses:
         self._back: dict[str, float] = {}  # hosts whose verdict was taken back, and when
         self._by_time: dict[str, float] = {}  # hosts lost without a word of an operator, and when
 
-    def on_verdict(self, record: HostRecord, lost: bool) -> None:
-        """The host's record says so from this revision on."""
+    def verdict(self, record: HostRecord, lost: bool) -> None:
         declared = self._operator.declared
         if not lost:
             declared.discard(record.id)
@@ -58,17 +58,16 @@ class Losses:
         self._check(recent, rack, self._settings.rack_share)
         self._check(recent, None, self._settings.fleet_share)
 
-    def begin_anew(self) -> None:
-        """The store was set back: who is lost by it is nobody's verdict of late."""
+    def set_back(self) -> None:
+        """Who is lost by the restored store is nobody's verdict of late."""
         self._by_time.clear()
 
-    def on_removal(self, host: str) -> None:
+    def removed(self, host: str) -> None:
         """The host is known no more, and no verdict stands."""
         self._operator.declared.discard(host)
         self._by_time.pop(host, None)
 
-    def on_return(self, host: str) -> None:
-        """One that was removed is known again."""
+    def returned(self, host: str) -> None:
         self._back[host] = self._clock()
 
     def has_just_returned(self, host: str) -> bool:

@@ -3,7 +3,7 @@ nothing placed too early, no host over its capacity."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -23,50 +23,45 @@ from fleet_controller.store import keys
 from fleet_controller.store.codec import decode, decode_spec
 from fleet_controller.store.port import Change
 from tests.simulation.doubles.machine import Machine
+from tests.simulation.doubles.operator import DELETED, Operator, Wishes
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.rules.one_copy import Fail, Orders
-from tests.simulation.rules.requests import DELETED, Wishes
 
 T = TypeVar("T", bound=msgspec.Struct)
 NOTHING = Assignment()
-# Says of an index that left a host, or changed its birth there, whether that was asked for:
-# (host, shard it was in, indices) -> those that were.
-Excuse = Callable[[str, Shard, IndexSet], IndexSet]
+DECIDED = frozenset({"assignments", "fleets", "rollouts", "gone", "breaker"})
 
 
-class Division:
-    """Hears every revision. `excuses`: what else than a smaller total may take an index away."""
+class Division(Witness):
+    """What the store says now. `witness` hears what becomes of hosts by it."""
 
     def __init__(
         self,
         machines: Mapping[str, Machine],
         orders: Orders,
-        wishes: Mapping[str, Wishes],
+        operator: Operator,
+        witness: Witness,
         fail: Fail,
     ) -> None:
         self._machines = machines
         self._orders = orders
-        self._wishes = wishes
+        self._operator = operator
+        self._witness = witness
         self._fail = fail
         self.hosts: dict[str, HostRecord] = {}
         self.fleets: dict[str, FleetRecord] = {}  # by name
         self.assignments: dict[str, Assignment] = {}
         self.held: dict[str, IndexSet] = {}  # by fleet uid: what runs somewhere, staged aside
-        self.excuses: list[Excuse] = []
         self.generation = 1  # of the store
         self.frozen = False  # the store was set back, and nobody has recovered from that yet
         self.ever_lost: set[str] = set()
-        self.removed: set[str] = set()  # hosts that are known no more
+        self.unknown: set[str] = set()  # hosts that are known no more
         self._revisions: dict[str, int] = {}  # that of each host's assignment
         # Hosts that had not been told what they gave up when the store was set back, and what
         # generation it was of then.
         self._unaware: dict[str, int] = {}
         self.on_loss: dict[tuple[str, int], int] = {}  # by fleet uid and generation
         self.stop_after: dict[tuple[str, int], float] = {}  # the same, seconds
-        self.on_verdict: Callable[[HostRecord, bool], None] = lambda record, lost: None
-        self.on_removal: Callable[[str], None] = lambda host: None
-        self.on_lost_meanwhile: Callable[[str], None] = lambda host: None  # while it is frozen
-        self.on_thaw: Callable[[], None] = lambda: None
-        self.on_return: Callable[[str], None] = lambda host: None  # of one that was removed
 
     def fleet(self, uid: str) -> FleetRecord | None:
         return next((one for one in self.fleets.values() if one.uid == uid), None)
@@ -74,7 +69,7 @@ class Division:
     def is_lost(self, host: str, uid: str) -> bool:
         """Whether the host was declared lost, and what it held may run elsewhere."""
         record = self.hosts.get(host)
-        return record.lost if record is not None else host in self.removed
+        return record.lost if record is not None else host in self.unknown
 
     def may_not_know(self, host: str) -> bool:
         """Whether the host was ever declared lost, and has not been told yet what it gave up."""
@@ -95,9 +90,9 @@ class Division:
         """Whether these VMs wait for a lost host."""
         return self.on_loss.get((kin.fleet_uid, kin.generation)) == types.ON_LOSS_WAIT
 
-    def begin_anew(self) -> None:
-        """The store was set back: what it says is heard from its beginning, and holds again once
-        an operator has recovered from that."""
+    def set_back(self) -> None:
+        """What the store says is heard from its beginning, and holds again once an operator has
+        recovered from that."""
         self.frozen = True
         for host in self._machines:
             if self.is_lost(host, "") or self.may_not_know(host):
@@ -105,10 +100,17 @@ class Division:
         # What was said of VMs that the store has forgotten still holds where they are.
         for known in (self.hosts, self.fleets, self.assignments, self.held, self._revisions):
             known.clear()
-        self.removed = set(self._machines)
+        self.unknown = set(self._machines)
 
-    def on_revision(self, revision: int, changes: Sequence[Change]) -> None:
-        """All changes of one transaction."""
+    def restored(self, change: Change) -> None:
+        self._hear(change.mod_revision, [change])
+
+    def written(self, revision: int, changes: Sequence[Change]) -> None:
+        if self.frozen and not self._operator.recovers:
+            self._check_frozen(changes)
+        self._hear(revision, changes)
+
+    def _hear(self, revision: int, changes: Sequence[Change]) -> None:
         self._take(revision, changes)
         thawed = any(one.key == keys.FREEZE and one.value is None for one in changes)
         if self.frozen and thawed:
@@ -116,12 +118,18 @@ class Division:
         elif not self.frozen and any(one.key == keys.FREEZE for one in changes):
             self._fail("frozen", "changes are frozen, and the store was never set back")
 
+    def _check_frozen(self, changes: Sequence[Change]) -> None:
+        """Nothing is decided before an operator has said what holds."""
+        for change in changes:
+            if change.key.partition("/")[0] in DECIDED:
+                self._fail("frozen", f"{change.key} is written while changes are frozen")
+
     def _thaw(self) -> None:
         self.frozen = False
         for host, assignment in self.assignments.items():
             self._orders.note(host, Epoch(self.generation, self._revisions[host]), assignment)
             self._hold(host, assignment)
-        self.on_thaw()
+        self._witness.thawed()
 
     def _take(self, revision: int, changes: Sequence[Change]) -> None:
         moved: dict[str, tuple[Assignment, Assignment]] = {}
@@ -155,22 +163,22 @@ class Division:
     def _take_host(self, host: str, record: HostRecord | None) -> None:
         if record is None:
             self.hosts.pop(host)
-            self.removed.add(host)
+            self.unknown.add(host)
             self.ever_lost.add(host)
-            self.on_removal(host)
+            self._witness.removed(host)
             return
         before = self.hosts.get(host)
         self.hosts[host] = record
-        if host in self.removed:
-            self.removed.discard(host)
+        if host in self.unknown:
+            self.unknown.discard(host)
             if not self.frozen:
-                self.on_return(host)
+                self._witness.returned(host)
         if self.frozen and record.lost:
             self.ever_lost.add(host)
-            self.on_lost_meanwhile(host)
+            self._witness.lost_while_frozen(host)
         elif record.lost != (before is not None and before.lost):
             self.ever_lost.add(host)
-            self.on_verdict(record, record.lost)
+            self._witness.verdict(record, record.lost)
 
     def _take_fleet(self, name: str, record: FleetRecord | None) -> None:
         before = self.fleets.get(name)
@@ -183,7 +191,7 @@ class Division:
                 self._fail("request", f"fleet {name} is gone, and was not empty and deleted")
             return
         self.fleets[name] = record
-        wishes = self._wishes.get(name, Wishes())
+        wishes = self._operator.wishes.get(name, Wishes())
         if before is None or before.uid != record.uid:
             wishes.begin_anew()
             return
@@ -288,10 +296,46 @@ class Division:
             self._check_buried(host, shard, gone, new)
             fleet = self.fleet(shard.fleet)
             unasked = gone & fleet.wanted if fleet is not None and not shard.staged else EMPTY
-            for excuse in self.excuses:
-                unasked = unasked - excuse(host, shard, unasked) if unasked else unasked
+            if unasked:
+                unasked = unasked - self._asked_for(host, shard, unasked)
             if unasked and not self.is_forsaken(host, shard):
                 self._fail("request", f"{unasked} of {shard.fleet} taken from {host}, unasked")
+
+    def _asked_for(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
+        """What else than a smaller total may take an index from a host, or change its birth there:
+        those of `indices`, which left this shard, that somebody asked for."""
+        return (
+            self._moving(host, shard, indices)
+            | self._remade(host, shard, indices)
+            | self._given_up(host, shard, indices)
+        )
+
+    def _given_up(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
+        """Of a host that was removed by force, or is lost and drained by force."""
+        gone = self.is_lost(host, shard.fleet)
+        return indices if gone and host in self._operator.given_up else EMPTY
+
+    def _moving(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
+        """Of a host that was drained: what another has cloned and defined."""
+        if host not in self._operator.drained:
+            return EMPTY
+        return indices & IndexSet.union_of(
+            other.ranges
+            for name, assignment in self.assignments.items()
+            for other in assignment.shards
+            if name != host and other.fleet == shard.fleet and other.staged
+        )
+
+    def _remade(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
+        """Made anew where it is, in a fleet of which that was asked."""
+        fleet = self.fleet(shard.fleet)
+        if fleet is None or fleet.name not in self._operator.remade:
+            return EMPTY
+        return indices & IndexSet.union_of(
+            other.ranges
+            for other in self.assignments[host].shards
+            if other.fleet == shard.fleet and other.birth > shard.birth
+        )
 
     def _check_removal(self, host: str) -> None:
         """What is forgotten with a host is nothing, or has a tombstone until it is back; but for

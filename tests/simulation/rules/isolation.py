@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fleet.keys import Kin
+from fleet.keys import Kin, Term
 from fleet.ranges import IndexSet
+from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.model import Batch, StepKind
 from tests.simulation.doubles.machine import Machine
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.rules.one_copy import Fail, Orders, named_for_removal
 
 # A host's clock is that much slower or faster, and a round that is interrupted ends soon.
@@ -20,7 +22,7 @@ SOON_SECONDS = 0.2
 STOPPED_SECONDS = 25.0
 
 
-class Contacts:
+class Contacts(Witness):
     """When each host has heard a controller last, by its own clock; a stream of reports that one
     holds is its word."""
 
@@ -30,25 +32,31 @@ class Contacts:
         self._heard: dict[str, float] = {}
         self._before: dict[str, float] = {}  # how long it was silent until then
 
-    def spoke(self, host: str) -> None:
-        """A controller has said something to the host."""
+    def heard(self, host: str) -> None:
         self._before[host] = self.silence(host)
         self._heard[host] = self._clock()
 
-    def reads(self, host: str) -> None:
-        """One begins to read the host's reports."""
-        self.spoke(host)
+    def assigned(self, host: str, request: wire.AssignRequest) -> None:
+        self.heard(host)
+
+    def watched(self, host: str, term: Term) -> None:
+        self._is_read(host)
+
+    def observed(self, host: str) -> None:
+        self._is_read(host)
+
+    def _is_read(self, host: str) -> None:
+        self.heard(host)
         self._readers[host] = self._readers.get(host, 0) + 1
 
-    def reads_no_more(self, host: str) -> None:
+    def watched_no_more(self, host: str) -> None:
         if self._readers.get(host):
-            self.spoke(host)
+            self.heard(host)
             self._readers[host] -= 1
 
     def agent_ended(self, host: str) -> None:
-        """Its streams have ended with it."""
         if self._readers.get(host):
-            self.spoke(host)
+            self.heard(host)
             self._readers[host] = 0
 
     def jumped(self, host: str, seconds: float) -> None:
@@ -65,7 +73,7 @@ class Contacts:
         return self._before.get(host, silent) if silent < SOON_SECONDS else silent
 
 
-class Isolation:
+class Isolation(Witness):
     """Hears of each stop as it is asked for, and looks every second. `limits`: seconds after
     which VMs are to be stopped, by fleet uid and generation; 0 or absent: never."""
 
@@ -88,7 +96,6 @@ class Isolation:
         return self._limits.get((kin.fleet_uid, kin.generation), 0.0)
 
     def asks(self, host: str, kind: StepKind, batch: Batch) -> None:
-        """An agent asks its drivers for something."""
         limit = self.limit(batch.kin)
         if kind is not StepKind.STOP or not limit:
             return

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from fleet.keys import Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import REMOVALS, Batch, StepKind
-from fleet_controller.core.model import Assignment
+from fleet_controller.core.model import Assignment, HostRecord
 from tests.simulation.doubles.machine import Machine
+from tests.simulation.doubles.witness import Witness
 
 Fail = Callable[[str, str], None]
 Vm = tuple[str, int]  # fleet uid, index
@@ -48,8 +49,8 @@ class Orders:
         return named - IndexSet.union_of(wanted)
 
 
-class Copies:
-    """Hears the drivers of every machine (`DriverWitness`)."""
+class Copies(Witness):
+    """What runs where."""
 
     def __init__(
         self,
@@ -131,7 +132,17 @@ class Copies:
         if holder == host or len(counted) > 1:
             self._fail("one copy", f"{vm[1]} of {vm[0]} runs on {holder} and starts on {host}")
 
-    def forgive(self, host: str) -> None:
+    def verdict(self, record: HostRecord, lost: bool) -> None:
+        if lost:
+            self._forgive(record.id)
+
+    def lost_while_frozen(self, host: str) -> None:
+        self._forgive(host)
+
+    def removed(self, host: str) -> None:
+        self._forgive(host)
+
+    def _forgive(self, host: str) -> None:
         """The host is declared lost: what runs there counts no longer, until it ends."""
         for kin, active in self._machines[host].hypervisor.all_active().items():
             self.forgiven.update((host, (kin.fleet_uid, index)) for index in active)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.model import Tombstone
 from fleet_controller.store.port import Change, Snapshot
-from tests.simulation.rules.division import NOTHING
-from tests.simulation.rules.one_copy import named_for_removal
-
-if TYPE_CHECKING:
-    from tests.simulation.world import World
+from tests.simulation.doubles.cluster import SimulatedCluster
+from tests.simulation.doubles.witness import Witness
+from tests.simulation.rules.division import NOTHING, Division
+from tests.simulation.rules.one_copy import Orders, named_for_removal
 
 COPY_SECONDS = 15.0
 COPIES = 8
@@ -37,11 +35,13 @@ class Copy:
     ledgers_lost: int
 
 
-class Restores:
-    """Of one world."""
+class Restores(Witness):
+    """Of one cluster."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, cluster: SimulatedCluster, division: Division, orders: Orders) -> None:
+        self._cluster = cluster
+        self._division = division
+        self._orders = orders
         self._copies: deque[Copy] = deque(maxlen=COPIES)
         self._since = 0.0  # when the store was set back last
         self.under_way = False  # from then on, until changes are taken again
@@ -51,17 +51,17 @@ class Restores:
 
     def copy_for_ever(self) -> None:
         """Backups, again and again."""
-        world = self._world
-        if not world.division.frozen and not world.etcd.down:
+        cluster = self._cluster
+        if not self._division.frozen and not cluster.etcd.down:
             self._copies.append(self._copy())
-        world.loop.after(COPY_SECONDS, self.copy_for_ever)
+        cluster.loop.after(COPY_SECONDS, self.copy_for_ever)
 
     def _copy(self) -> Copy:
-        hosts = frozenset(self._world.division.hosts)
-        snapshot = self._world.etcd.snapshot("")
+        hosts = frozenset(self._division.hosts)
+        snapshot = self._cluster.etcd.snapshot("")
         return Copy(snapshot, self._uids(), hosts, self._ledgers_lost())
 
-    def set_back(self, which: float) -> None:
+    def restore(self, which: float) -> None:
         """To one of the backups that can be used; nothing where there is none.
 
         A fleet that was deleted since would be there again, and one made anew since would be
@@ -70,29 +70,31 @@ class Restores:
         is ahead.
         """
         usable = [copy for copy in self._copies if self._may_use(copy)]
-        if not usable or self._world.division.frozen:
+        if not usable or self._division.frozen:
             return
-        world, chosen = self._world, usable[int(which * len(usable))].snapshot
-        world.note("store", f"set back from {world.etcd.revision} to {chosen.revision}")
-        world.etcd.set_back(chosen)
+        cluster, chosen = self._cluster, usable[int(which * len(usable))].snapshot
+        cluster.note("store", f"set back from {cluster.etcd.revision} to {chosen.revision}")
+        cluster.etcd.set_back(chosen)
         self._copies.clear()
-        self._since = world.loop.now
+        self._since = cluster.loop.now
         self.under_way = True
-        world.begin_anew(
-            [Change(e.key, e.value, e.create_revision, e.mod_revision) for e in chosen.entries]
-        )
+        cluster.operator.recovers = False
+        cluster.witnesses.set_back()
+        for one in chosen.entries:
+            change = Change(one.key, one.value, one.create_revision, one.mod_revision)
+            cluster.witnesses.restored(change)
         self._asked.clear()
         self._ask()
 
-    def on_thaw(self) -> None:
-        """Changes are taken again: nothing that runs was given up for what does not."""
+    def thawed(self) -> None:
+        """Nothing that runs was given up for what does not."""
         self.under_way = False
-        division = self._world.division
-        for host, machine in self._world.machines.items():
+        division = self._division
+        for host, machine in self._cluster.machines.items():
             stones = division.assignments.get(host, NOTHING).tombstones
             asked = self._asked.get(host, ())
             record = machine.disk.record
-            told = self._world.orders.of(host, record.epoch) if record else None
+            told = self._orders.of(host, record.epoch) if record else None
             for kin, active in machine.hypervisor.all_active().items():
                 taken = active & _named(stones, kin) - _named(asked, kin)
                 taken = taken - division.held.get(kin.fleet_uid, EMPTY)
@@ -100,31 +102,31 @@ class Restores:
                     taken = taken - named_for_removal(told, kin, stop=True)
                 fleet = division.fleet(kin.fleet_uid)
                 if fleet is not None and (given_up := taken & fleet.wanted):
-                    self._world.fail(
+                    self._cluster.fail(
                         "recovery", f"{given_up} of {fleet.name} run on {host} and are given up"
                     )
 
     def _ask(self) -> None:
         """The operator looks at what a recovery would do, and says yes to it."""
-        world = self._world
-        if not world.division.frozen:
+        cluster = self._cluster
+        if not self._division.frozen:
             return
-        for host, one in world.division.assignments.items():
+        for host, one in self._division.assignments.items():
             self._asked[host] = (*self._asked.get(host, ()), *one.tombstones)
-        patient = world.loop.now < self._since + PATIENCE_SECONDS
-        world.operator.recover(patient=patient)
-        world.loop.after(ASK_SECONDS, self._ask)
+        patient = cluster.loop.now < self._since + PATIENCE_SECONDS
+        cluster.operator.recover(patient=patient)
+        cluster.loop.after(ASK_SECONDS, self._ask)
 
     def _may_use(self, copy: Copy) -> bool:
-        new = self._world.division.hosts.keys() - copy.hosts
+        new = self._division.hosts.keys() - copy.hosts
         known = copy.uids <= self._uids() and copy.ledgers_lost == self._ledgers_lost()
         return known and not new
 
     def _uids(self) -> frozenset[str]:
-        return frozenset(fleet.uid for fleet in self._world.division.fleets.values())
+        return frozenset(fleet.uid for fleet in self._division.fleets.values())
 
     def _ledgers_lost(self) -> int:
-        return sum(machine.disk.lost for machine in self._world.machines.values())
+        return sum(machine.disk.lost for machine in self._cluster.machines.values())
 
 
 def _named(stones: tuple[Tombstone, ...], kin: Kin) -> IndexSet:

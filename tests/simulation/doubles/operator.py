@@ -25,6 +25,7 @@ from fleet_controller.mirror.committer import Outdated
 from fleet_controller.replica.replica import Leading
 from fleet_controller.store.port import StoreError, UnknownOutcome
 from tests.simulation.doubles.controllers import Controller
+from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork
 
 DEADLINE_SECONDS = 20.0
@@ -94,10 +95,15 @@ class Operator:
     """Asks whichever controller says that it leads."""
 
     def __init__(
-        self, loop: Clockwork, controllers: list[Controller], note: Callable[[str], None]
+        self,
+        loop: Clockwork,
+        controllers: list[Controller],
+        witness: Witness,
+        note: Callable[[str], None],
     ) -> None:
         self.loop = loop
         self.controllers = controllers
+        self._witness = witness
         self.note = note
         self.wishes: dict[str, Wishes] = {}
         self.declared: set[str] = set()  # hosts that an operator has called lost
@@ -105,8 +111,6 @@ class Operator:
         self.drained: set[str] = set()  # hosts that an operator ever drained
         self.given_up: set[str] = set()  # hosts all of whose VMs an operator ever gave up
         self.remade: set[str] = set()  # fleets of which an operator ever made VMs anew
-        # Hears who was answered, of requests that change something whenever they are accepted.
-        self.on_answered: Callable[[str], None] = lambda actor: None
         self.recovers = False  # one was asked for since the store was set back
         self._asked = 0
 
@@ -323,7 +327,7 @@ class Operator:
             if wishes is not None and request is not None:
                 wishes.answered(request, self.loop.now)
             if action_of(actor) in ALWAYS_TOLD:
-                self.on_answered(actor)
+                self._witness.answered(actor)
 
 
 def actor_of(action: str, number: int) -> str:

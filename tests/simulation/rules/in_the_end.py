@@ -1,0 +1,104 @@
+"""In the end all runs that fits, the rest has a reason, and nothing else is left anywhere."""
+
+from __future__ import annotations
+
+from fleet.ranges import EMPTY, IndexSet
+from tests.simulation.doubles.cluster import SimulatedCluster
+from tests.simulation.rules.division import NOTHING, Division
+from tests.simulation.rules.one_copy import Copies, Vm
+
+
+class InTheEnd:
+    """Looks at a cluster that nothing troubles any more."""
+
+    def __init__(self, cluster: SimulatedCluster, division: Division, copies: Copies) -> None:
+        self._cluster = cluster
+        self._division = division
+        self._copies = copies
+
+    def missing(self) -> str:
+        """What is not yet as it was asked for; empty when all is."""
+        found = self._cluster.operator.leading()
+        if found is None:
+            return "nobody leads"
+        leading = found[1]
+        if lost := [record.id for record in self._division.hosts.values() if record.lost]:
+            return f"{', '.join(lost)} are still lost"
+        if twice := self.twice():
+            return f"{len(twice)} VMs run twice"
+        wanted: dict[str, IndexSet] = {}
+        unplaced = 0
+        for fleet in self._division.fleets.values():
+            if fleet.deleting:
+                return f"fleet {fleet.name} is still being deleted"
+            wishes = self._cluster.operator.wishes.get(fleet.name)
+            if wishes and not wishes.may_be(fleet.total):
+                return f"fleet {fleet.name} is to have {fleet.total}, and {wishes.stands} stands"
+            held = self._division.held.get(fleet.uid, EMPTY)
+            wanted[fleet.uid] = held
+            rest = fleet.wanted - held
+            plan = leading.reign.plans.get(fleet.name)
+            told = IndexSet.union_of(one.indices for one in plan.unplaced) if plan else EMPTY
+            if held - fleet.wanted or rest != told:
+                return f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
+            unplaced += len(rest)
+        placed = sum(map(len, wanted.values()))
+        strays = {host: stray for host in self._cluster.machines if (stray := self.strays(host))}
+        if unplaced and placed + sum(strays.values()) < self._cluster.shape.capacity:
+            return f"{unplaced} VMs are not placed and there is room for them"
+        for uid, held in wanted.items():
+            if missing := held - self._copies.running(uid) - self._blocked(uid):
+                return f"{missing} of {uid} do not run"
+        if len(self._copies.holders) > placed and self._division.generation == 1:
+            return f"{len(self._copies.holders) - placed} VMs run that nobody wants"
+        # Without its ledger an agent does not know what it has let go before, and what a recovered
+        # store has never known is left alone.
+        left = [host for host in strays if not self._cluster.machines[host].disk.lost]
+        if left and self._division.generation == 1:
+            return f"VMs are left on {', '.join(left)} that nobody wants"
+        if any(leading.reign.observed.releasing.values()):
+            return "tombstones are not acknowledged"
+        if leading.reign.observed.converged != len(self._cluster.machines):
+            return f"only {leading.reign.observed.converged} hosts say that all is done"
+        return ""
+
+    def twice(self) -> dict[Vm, set[str]]:
+        """Which VMs run on which hosts at once. What a recovered store has never known and nobody
+        wants are orphans, left alone wherever they are."""
+        if self._division.generation == 1:
+            return self._copies.doubles
+        return {vm: hosts for vm, hosts in self._copies.doubles.items() if self._is_wanted(vm)}
+
+    def _is_wanted(self, vm: Vm) -> bool:
+        fleet = self._division.fleet(vm[0])
+        return fleet is not None and vm[1] in fleet.wanted
+
+    def _blocked(self, uid: str) -> IndexSet:
+        """What a recovered store wants of a host that has a later life of the same VM, or under its
+        name one of a fleet that the store has forgotten."""
+        fleet = self._division.fleet(uid)
+        if self._division.generation == 1 or fleet is None:
+            return EMPTY
+        return IndexSet.union_of(
+            shard.ranges & have
+            for host, machine in self._cluster.machines.items()
+            for kin, have in machine.named(fleet.name).items()
+            for shard in self._division.assignments.get(host, NOTHING).shards
+            if shard.fleet == uid
+            if kin.birth > shard.birth or self._division.fleet(kin.fleet_uid) is None
+        )
+
+    def strays(self, host: str) -> int:
+        """VMs on the host, or what there is of them, that are not its own: they take its room."""
+        shards = self._division.assignments.get(host, NOTHING).shards
+        return sum(
+            len(
+                have
+                - IndexSet.union_of(
+                    shard.ranges
+                    for shard in shards
+                    if (shard.fleet, shard.birth) == (kin.fleet_uid, kin.birth)
+                )
+            )
+            for kin, have in self._cluster.machines[host].all_that_exists().items()
+        )
