@@ -10,7 +10,7 @@ from fleetctl.client.waiting_note import Patience
 from fleetctl.output import counted, duration, table
 from fleetctl.progress import Goal, Progress, Standing, left, standing
 from fleetctl.terminal.live_status import LiveScale, LiveStatus, shares
-from fleetctl.terminal.viewers import progress_line
+from fleetctl.terminal.progress_viewers import progress_line
 from fleetctl.views.drains import drain_question
 from fleetctl.views.rollouts import rollout_text
 from tests.cluster.controller_double import status

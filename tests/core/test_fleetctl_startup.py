@@ -21,7 +21,7 @@ UNUSED = (
 
 PROBE = """
 import json, sys
-from fleetctl import startup
+from fleetctl.cli import startup
 startup.prepare()
 from fleetctl.main import run
 run(sys.argv[1:])
@@ -48,7 +48,7 @@ def test_what_is_seldom_used_is_not_loaded(arguments: list[str], tmp_path: Path)
 
 def test_what_was_put_off_is_there_when_it_is_asked_for() -> None:
     code = (
-        "from fleetctl import startup; startup.prepare()\n"
+        "from fleetctl.cli import startup; startup.prepare()\n"
         "import grpc, sys\n"
         "early = sys.modules['grpc.aio']\n"
         "from grpc.aio import insecure_channel\n"

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.commands.top import ORDERS
+from fleetctl.commands.vms.top import ORDERS
 from fleetctl.terminal.live_top import LiveTop
 from fleetctl.views.top import order_value, silent_line, size, top_json, top_text
 from tests.samples import cluster_sample

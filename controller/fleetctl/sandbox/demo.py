@@ -12,17 +12,17 @@ from types import FrameType
 
 import click
 
-from fleetctl.commands.apply import apply
-from fleetctl.commands.scale import scale
-from fleetctl.commands.status import status
+from fleetctl.commands.cluster.status import status
+from fleetctl.commands.fleets.apply import apply
+from fleetctl.commands.fleets.scale import scale
 from fleetctl.output import note, say
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.lifecycle import down, up
-from fleetctl.sandbox.process import INTERRUPTS
-from fleetctl.sandbox.progress import Progress
-from fleetctl.sandbox.record import Record, Settings
-from fleetctl.sandbox.sizing import FULL_TOTAL, demo_total
+from fleetctl.sandbox.phases import Progress
+from fleetctl.sandbox.planning.sizing import FULL_TOTAL, demo_total
+from fleetctl.sandbox.processes.process import INTERRUPTS
+from fleetctl.sandbox.state.folder import Folder
+from fleetctl.sandbox.state.record import Record, Settings
 from fleetctl.session import Session
 
 DEMO = "demo"

@@ -13,14 +13,12 @@ from msgspec.structs import replace
 
 from fleetctl.client.cluster import Cluster
 from fleetctl.output import counted, number
-from fleetctl.sandbox.context import context_of, current_context, select, withdraw
 from fleetctl.sandbox.errors import SandboxConflictError, SandboxError, SandboxLateError
-from fleetctl.sandbox.folder import Folder
-from fleetctl.sandbox.identities import Identities, agents_issued, issue, issue_agents
-from fleetctl.sandbox.machine import Machine, find_etcd, raise_descriptor_limit
-from fleetctl.sandbox.parts import Part, parts_of
-from fleetctl.sandbox.planning import plan, with_free_ports
-from fleetctl.sandbox.process import (
+from fleetctl.sandbox.phases import Progress
+from fleetctl.sandbox.planning.machine import Machine, find_etcd, raise_descriptor_limit
+from fleetctl.sandbox.planning.plan import plan, with_free_ports
+from fleetctl.sandbox.processes.parts import Part, parts_of
+from fleetctl.sandbox.processes.process import (
     Process,
     daemon_environment,
     find,
@@ -30,15 +28,17 @@ from fleetctl.sandbox.process import (
     stop,
     uninterrupted,
 )
-from fleetctl.sandbox.progress import Progress
-from fleetctl.sandbox.readiness import (
+from fleetctl.sandbox.processes.readiness import (
     LOOK_SECONDS,
     controller_serves,
     etcd_is_healthy,
     host_counts,
     until,
 )
-from fleetctl.sandbox.record import Record, Settings, difference
+from fleetctl.sandbox.state.context import context_of, current_context, select, withdraw
+from fleetctl.sandbox.state.folder import Folder
+from fleetctl.sandbox.state.identities import Identities, agents_issued, issue, issue_agents
+from fleetctl.sandbox.state.record import Record, Settings, difference
 
 ETCD_SECONDS = 60.0
 CONTROLLER_SECONDS = 60.0

@@ -8,12 +8,11 @@ from pathlib import Path
 from fleetctl.local import etcd_member
 from fleetctl.local.snapshot_file import check
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.lifecycle import up
-from fleetctl.sandbox.machine import LOOPBACK
-from fleetctl.sandbox.process import find, stop
-from fleetctl.sandbox.progress import Progress
-from fleetctl.sandbox.record import EtcdMember, Record, Settings
+from fleetctl.sandbox.phases import Progress
+from fleetctl.sandbox.processes.process import find, stop
+from fleetctl.sandbox.state.folder import Folder
+from fleetctl.sandbox.state.record import LOOPBACK, EtcdMember, Record, Settings
 
 
 def restore(folder: Folder, file: Path, progress: Progress) -> None:

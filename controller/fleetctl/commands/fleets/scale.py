@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetctl.cli.arguments import fleet_argument, total_option
-from fleetctl.commands.plan import show_plan
+from fleetctl.commands.fleets.plan import show_plan
 from fleetctl.outcome import ExitCode, Failed, NotConverged, Trouble
 from fleetctl.output import counted, doing, duration, number, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -122,7 +122,7 @@ def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
     if session.json:
         wait(session.cluster, waiting, timeout, Unseen())
         return
-    from fleetctl.terminal.viewers import watching
+    from fleetctl.terminal.progress_viewers import watching
 
     with watching(waiting.goal.total) as viewer:
         wait(session.cluster, waiting, timeout, viewer)

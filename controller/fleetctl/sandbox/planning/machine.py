@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetctl.sandbox.errors import SandboxError
+from fleetctl.sandbox.state.record import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 # More descriptors than this no part needs, however many a kernel would grant.
 MOST_DESCRIPTORS = 1_048_576
 # Where etcd and controllers of sandboxes listen: below the range from which the kernel takes the

@@ -7,9 +7,15 @@ import secrets
 from msgspec.structs import replace
 
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.machine import Machine, etcd_version, free_ports, is_free
-from fleetctl.sandbox.record import EtcdMember, HollowProcess, Record, Replica, Settings
-from fleetctl.sandbox.sizing import DEFAULT_HOSTS, DEFAULT_HOSTS_A_RACK, DEFAULT_PER_HOST, Size, fit
+from fleetctl.sandbox.planning.machine import Machine, etcd_version, free_ports, is_free
+from fleetctl.sandbox.planning.sizing import (
+    DEFAULT_HOSTS,
+    DEFAULT_HOSTS_A_RACK,
+    DEFAULT_PER_HOST,
+    Size,
+    fit,
+)
+from fleetctl.sandbox.state.record import EtcdMember, HollowProcess, Record, Replica, Settings
 
 
 def plan(name: str, wanted: Settings, machine: Machine) -> Record:

@@ -18,8 +18,7 @@ from fleetctl.local.certificate_authority import (
     write_identity,
     write_private,
 )
-from fleetctl.sandbox.machine import LOOPBACK
-from fleetctl.sandbox.record import EtcdMember, Record
+from fleetctl.sandbox.state.record import LOOPBACK, EtcdMember, Record
 
 LOOPBACK_NAMES = (LOOPBACK, "localhost")
 

@@ -13,6 +13,8 @@ import msgspec
 from fleetctl.sandbox.errors import SandboxError
 
 SCHEMA = 1
+# Where everything of a sandbox listens.
+LOOPBACK = "127.0.0.1"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 Store = Literal["etcd", "memory"]
@@ -80,7 +82,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def endpoints(self) -> list[str]:
-        return [f"127.0.0.1:{replica.port}" for replica in self.controllers]
+        return [f"{LOOPBACK}:{replica.port}" for replica in self.controllers]
 
 
 def check_name(name: str) -> str:

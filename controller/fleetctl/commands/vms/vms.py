@@ -12,7 +12,7 @@ import click
 from fleetctl.cli.arguments import fleet_option, index_ranges, indices
 from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
-from fleetctl.commands.vm_control import COMMANDS
+from fleetctl.commands.vms.control import COMMANDS
 from fleetctl.outcome import Misuse
 from fleetctl.output import STATES, note, number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session

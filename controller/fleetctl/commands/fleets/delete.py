@@ -8,7 +8,7 @@ import click
 
 from fleetctl.cli.arguments import fleet_name
 from fleetctl.cli.confirmation import agreed
-from fleetctl.commands.fleets import fleet_json
+from fleetctl.commands.fleets.fleets import fleet_json
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, cluster_options, pass_session

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.folder import Folder
-from fleetctl.sandbox.identities import Identities, files_of
-from fleetctl.sandbox.machine import LOOPBACK
-from fleetctl.sandbox.record import EtcdMember, HollowProcess, Record, Replica
+from fleetctl.sandbox.state.folder import Folder
+from fleetctl.sandbox.state.identities import Identities, files_of
+from fleetctl.sandbox.state.record import LOOPBACK, EtcdMember, HollowProcess, Record, Replica
 
 # Room for the intent of a fleet many times over: a scale of 4,480 hosts writes some 2 MB.
 ETCD_QUOTA_BYTES = 1 << 30

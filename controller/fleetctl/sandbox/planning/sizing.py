@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fleetctl.sandbox.machine import Machine
+from fleetctl.sandbox.planning.machine import Machine
 
 DEFAULT_HOSTS = 4_480
 DEFAULT_PER_HOST = 250

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetctl.sandbox.errors import SandboxBusyError
-from fleetctl.sandbox.record import Record, check_name, decode, encode
+from fleetctl.sandbox.state.record import Record, check_name, decode, encode
 
 
 def base_folder(environment: Mapping[str, str]) -> Path:

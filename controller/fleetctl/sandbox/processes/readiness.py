@@ -14,8 +14,8 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Unavailable
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.identities import files_of
-from fleetctl.sandbox.process import Process
+from fleetctl.sandbox.processes.process import Process
+from fleetctl.sandbox.state.identities import files_of
 
 # Between two looks. A part that ends is noticed at once.
 LOOK_SECONDS = 0.05

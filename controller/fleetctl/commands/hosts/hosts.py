@@ -10,8 +10,8 @@ import click
 
 from fleetctl.cli.arguments import label
 from fleetctl.cli.lazy_group import ListingGroup
-from fleetctl.commands.leaving_hosts import drain, remove
-from fleetctl.commands.lost_hosts import declare_lost, release
+from fleetctl.commands.hosts.leaving import drain, remove
+from fleetctl.commands.hosts.lost import declare_lost, release
 from fleetctl.output import note, number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fleetctl.commands.doctor import TIMEOUT, guests_option
+from fleetctl.commands.hosts.doctor import TIMEOUT, guests_option
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import counted, doing, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 
 from fleetctl.client.contexts import ClusterContext, config_file, editing, load
-from fleetctl.sandbox.folder import Folder
-from fleetctl.sandbox.identities import Identities
-from fleetctl.sandbox.record import Record
+from fleetctl.sandbox.state.folder import Folder
+from fleetctl.sandbox.state.identities import Identities
+from fleetctl.sandbox.state.record import Record
 
 DEFAULT_NAME = "sandbox"
 
