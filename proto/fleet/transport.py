@@ -36,8 +36,6 @@ KEEPALIVE_TIMEOUT_MS = 20_000
 # The largest message is a full listing of hosts or VMs (10,000 rows of some 100 bytes).
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
-Context = grpc.aio.ServicerContext[Any, Any]
-
 _COMMON: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
@@ -160,15 +158,6 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -
     """End the call with the refusal."""
     await context.abort(refusal.code, refusal.message, refusal.trailing())
     raise AssertionError("abort returned")
-
-
-def no_role() -> Refusal:
-    """For a certificate without a role."""
-    return Refusal(
-        grpc.StatusCode.UNAUTHENTICATED,
-        "NO_ROLE",
-        "the certificate names no role: make one with 'fleetctl certs user'",
-    )
 
 
 def detail_of(error: grpc.RpcError) -> types.ErrorDetail:

@@ -16,7 +16,7 @@ from fleet_agent.drivers.zfs.udev_queue import UdevQueue
 DEADLINE = 20.0
 AGENT = """
 import asyncio
-from fleet_agent.drivers.udev_queue import UdevQueue
+from fleet_agent.drivers.zfs.udev_queue import UdevQueue
 async def main():
     async with UdevQueue(fewest=1).held(1):
         print("inside", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from fleet.transport import Context
+from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.api.console_sessions import Desk, Session, Wish
 from fleet_agent.core.assignment import Order, order_of

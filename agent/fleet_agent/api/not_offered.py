@@ -7,7 +7,8 @@ from typing import NoReturn
 
 import grpc
 
-from fleet.transport import Context, Refusal, abort
+from fleet.service import Context
+from fleet.transport import Refusal, abort
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import agent_pb2_grpc as wire_grpc
 

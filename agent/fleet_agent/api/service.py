@@ -9,7 +9,8 @@ from typing import NoReturn, cast
 
 import grpc
 
-from fleet.transport import Context, Refusal, Role, abort, peer_of
+from fleet.service import Context
+from fleet.transport import Refusal, Role, abort, peer_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api import doctor as doctor_api

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import aclosing
 
-from fleet.transport import Context
+from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.api.shared_samples import Sampling, Wish
 

@@ -9,16 +9,15 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
+from fleet.service import Context, no_role
 from fleet.transport import (
     CALLER_METADATA,
     READ_ONLY_METADATA,
     TAKEN_METADATA,
-    Context,
     Peer,
     Refusal,
     Role,
     abort,
-    no_role,
     peer_of,
 )
 from fleet_controller.core.changes import Reason, Refused

@@ -13,7 +13,8 @@ from typing import Any
 
 import grpc
 
-from fleet.transport import BEFORE_METADATA, Context, Refusal, abort
+from fleet.service import Context
+from fleet.transport import BEFORE_METADATA, Refusal, abort
 from fleet_controller import change_deadline
 from fleet_controller.api.authorization import refusal_of
 from fleet_controller.core.changes import Reason, Refused

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from fleet.transport import Context, Peer, abort
+from fleet.service import Context
+from fleet.transport import Peer, abort
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.api.authorization import READERS, WRITERS, asks, caller, refusal_of

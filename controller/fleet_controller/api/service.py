@@ -10,8 +10,9 @@ import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
+from fleet.service import Context
 from fleet.spec import check_spec
-from fleet.transport import Context, Peer, Role, abort
+from fleet.transport import Peer, Role, abort
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.api.authorization import (
     READERS,

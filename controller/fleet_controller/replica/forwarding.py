@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from fleet.service import Context, no_role
 from fleet.transport import (
     BEFORE_METADATA,
     CALLER_METADATA,
@@ -22,13 +23,11 @@ from fleet.transport import (
     ERROR_METADATA,
     READ_ONLY_METADATA,
     TAKEN_METADATA,
-    Context,
     Identity,
     Refusal,
     Role,
     abort,
     channel_options,
-    no_role,
     peer_of,
 )
 from fleet_controller.election.leader_key import Holder
