@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fleetctl.client.contexts import Wish, resolve
+from fleetctl.client.contexts import Selection, resolve
 
 if TYPE_CHECKING:
     from fleetctl.client.cluster import Cluster
@@ -36,8 +36,8 @@ class Session:
     @cached_property
     def cluster(self) -> Cluster:
         """Raises Trouble when no cluster is named. Nothing is dialled before the first call."""
-        wish = Wish(self.context, self.endpoints, self.identity)
-        target = resolve(wish)
+        selection = Selection(self.context, self.endpoints, self.identity)
+        target = resolve(selection)
         from fleetctl.client.cluster import CHANGE_TIMEOUT, Cluster
 
         limit = self.request_timeout

@@ -1,8 +1,7 @@
-"""A call on which both sides speak: what is said, kept until a replica takes the call, and what is
-answered.
+"""A bidirectional call: its requests are kept until a replica takes the call.
 
-What is said comes from one iterator that can be read once; replicas that do not take the call
-must not swallow any of it.
+Requests come from one iterator that can be read once; replicas that do not take the call must not
+swallow any of them.
 """
 
 from __future__ import annotations
@@ -10,52 +9,61 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
 
 from fleet.transport import TAKEN_METADATA
+from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
+from fleetctl.client.change_deadline import bounded
+from fleetctl.client.failure import failure_of
+from fleetctl.client.replicas import Replicas
+from fleetctl.outcome import Trouble
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
+BidiRpc: TypeAlias = "Callable[[ClusterServiceStub], grpc.StreamStreamMultiCallable[Q, A]]"
 
-class Said(Generic[Q]):
-    """What is said, read from its source by a thread of its own from the first hearing on."""
+
+class RequestBuffer(Generic[Q]):
+    """The requests, read from their source by a thread of its own from the first replay on."""
 
     def __init__(self, source: Iterable[Q]) -> None:
         self._source = source
         self._kept: deque[Q] = deque()
-        self._dropped = 0  # how many were said before the first one kept
+        self._dropped = 0  # how many came before the first one kept
         self._over = False
         self._taken = False
         self._changed = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True, name="said")
+        self._reader = threading.Thread(target=self._read, daemon=True, name="requests")
 
-    def hearing(self) -> Hearing[Q]:
-        """All of it from the beginning. One at a time."""
+    def replay(self) -> RequestReplay[Q]:
+        """All requests from the beginning. One at a time."""
         if not self._reader.ident:
             self._reader.start()
-        return Hearing(self)
+        return RequestReplay(self)
 
-    def taken(self) -> None:
-        """Nobody else need hear it: what was heard is kept no longer."""
+    def drop_what_is_sent(self) -> None:
+        """A replica has taken the call: no other will need what was sent to it."""
         self._taken = True
 
-    def after(self, heard: int, is_closed: Callable[[], bool]) -> Q:
-        """The one after so many. Raises StopIteration at the end, and for one that is closed."""
+    def wait_for(self, position: int, is_closed: Callable[[], bool]) -> Q:
+        """The request at this position, from 0. Raises StopIteration after the last one, and once
+        `is_closed` says so."""
         with self._changed:
             self._changed.wait_for(
-                lambda: is_closed() or self._over or heard < self._dropped + len(self._kept)
+                lambda: is_closed() or self._over or position < self._dropped + len(self._kept)
             )
-            if is_closed() or heard >= self._dropped + len(self._kept):
+            if is_closed() or position >= self._dropped + len(self._kept):
                 raise StopIteration
-            said = self._kept[heard - self._dropped]
+            request = self._kept[position - self._dropped]
             if self._taken:
-                while self._dropped <= heard:
+                while self._dropped <= position:
                     self._kept.popleft()
                     self._dropped += 1
-            return said
+            return request
 
     def wake(self) -> None:
         with self._changed:
@@ -63,34 +71,34 @@ class Said(Generic[Q]):
 
     def _read(self) -> None:
         try:
-            for one in self._source:
+            for request in self._source:
                 with self._changed:
-                    self._kept.append(one)
+                    self._kept.append(request)
                     self._changed.notify_all()
         finally:
             self._over = True
             self.wake()
 
 
-class Hearing(Generic[Q]):
-    """What one call sends."""
+class RequestReplay(Generic[Q]):
+    """The requests as one call sends them."""
 
-    def __init__(self, said: Said[Q]) -> None:
-        self._said = said
-        self._heard = 0
+    def __init__(self, buffer: RequestBuffer[Q]) -> None:
+        self._buffer = buffer
+        self._position = 0
         self._closed = False
 
-    def __iter__(self) -> Hearing[Q]:
+    def __iter__(self) -> RequestReplay[Q]:
         return self
 
     def __next__(self) -> Q:
-        one = self._said.after(self._heard, lambda: self._closed)
-        self._heard += 1
-        return one
+        request = self._buffer.wait_for(self._position, lambda: self._closed)
+        self._position += 1
+        return request
 
     def close(self) -> None:
         self._closed = True
-        self._said.wake()
+        self._buffer.wake()
 
 
 class NotTaken(Exception):
@@ -102,18 +110,22 @@ class NotTaken(Exception):
         self.silent = silent
 
 
-class Conversation(Generic[A]):
-    """One call that a replica has taken: iterate over what it answers; `cancel` from any thread
-    ends that without an error."""
+class BidiCall(Generic[A]):
+    """A call that a replica has taken: iterate over its answers; `cancel` from any thread ends
+    that without an error."""
 
     def __init__(
-        self, call: Any, hearing: Hearing[Any], first: list[A], said: Callable[[Any], Exception]
+        self,
+        call: Any,
+        requests: RequestReplay[Any],
+        first: list[A],
+        trouble_of: Callable[[grpc.RpcError], Trouble],
     ) -> None:
-        """`said`: how an error of the call is told."""
+        """`first`: the answer that was read already, if any."""
         self._call = call
-        self._hearing = hearing
+        self._requests = requests
         self._first = first
-        self._told = said
+        self._trouble_of = trouble_of
         self._cancelled = False
 
     def __iter__(self) -> Iterator[A]:
@@ -125,13 +137,13 @@ class Conversation(Generic[A]):
         try:
             return next(self._call)  # type: ignore[no-any-return]
         except StopIteration:
-            self._hearing.close()
+            self._requests.close()
             raise
         except grpc.RpcError as error:
-            self._hearing.close()
+            self._requests.close()
             if self._cancelled:
                 raise StopIteration from None
-            raise self._told(error) from error
+            raise self._trouble_of(error) from error
         except BaseException:  # Ctrl-C
             self.cancel()
             raise
@@ -139,19 +151,64 @@ class Conversation(Generic[A]):
     def cancel(self) -> None:
         self._cancelled = True
         self._call.cancel()
-        self._hearing.close()
+        self._requests.close()
 
 
-def opened(
-    start: Callable[[Hearing[Q]], Any],
-    said: Said[Q],
-    seconds: float,
-    told: Callable[[Any], Exception],
-) -> Conversation[Any]:
-    """The call begun at one replica, once that has taken it: it says so, or answers. Raises
-    NotTaken; also after so many seconds without a word."""
-    hearing = said.hearing()
-    call = start(hearing)
+def bidi_call(
+    replicas: Replicas, rpc: BidiRpc[Q, A], requests: Iterable[Q], seconds: float
+) -> BidiCall[A]:
+    """The call at the first replica that takes it within so many seconds. Raises Trouble."""
+    buffer = RequestBuffer(requests)
+    deadline = replicas.clock() + seconds
+    while True:
+        rotation = replicas.rotation()
+        while rotation.left:
+            endpoint, most = rotation.next(deadline - replicas.clock())
+            rest = max(0.1, deadline - replicas.clock())
+            share = min(rest / (rotation.left + 1), max(0.1, most))
+            try:
+                call = _begun(replicas, rpc, endpoint, buffer, share, seconds)
+            except NotTaken as refusal:
+                failure = failure_of(endpoint, refusal.error)
+                if refusal.silent:
+                    failure = replace(failure, code=grpc.StatusCode.DEADLINE_EXCEEDED)
+                if not failure.elsewhere:
+                    raise replicas.trouble([failure], share) from refusal
+                rotation.failed(failure)
+            else:
+                replicas.answered(endpoint)
+                return call
+        replicas.pause_or_raise(rotation, deadline, seconds)
+
+
+def _begun(
+    replicas: Replicas,
+    rpc: BidiRpc[Q, A],
+    endpoint: str,
+    buffer: RequestBuffer[Q],
+    share: float,
+    limit: float,
+) -> BidiCall[A]:
+    """At one replica, within its share of the seconds. Raises NotTaken."""
+
+    def trouble_of(error: grpc.RpcError) -> Trouble:
+        return replicas.trouble([failure_of(endpoint, error)], limit)
+
+    stub = replicas.stub(endpoint)
+    try:
+        metadata, left = bounded(stub, share, replicas.clock)
+    except grpc.RpcError as error:
+        raise NotTaken(error, silent=False) from error
+    requests = buffer.replay()
+    call = rpc(stub)(requests, metadata=metadata)
+    first = _first_answer(call, requests, left)
+    buffer.drop_what_is_sent()
+    return BidiCall(call, requests, first, trouble_of)
+
+
+def _first_answer(call: Any, requests: RequestReplay[Any], seconds: float) -> list[Any]:
+    """Awaits that the replica takes the call: it says so, or answers; then the answer is returned.
+    Raises NotTaken; also after so many seconds without a word."""
     silent = threading.Event()
 
     def give_up() -> None:
@@ -162,20 +219,18 @@ def opened(
     timer.daemon = True
     timer.start()
     try:
-        first = [] if _is_taken(call) else [next(call)]
+        return [] if _is_taken(call) else [next(call)]
     except StopIteration:
-        first = []
+        return []
     except grpc.RpcError as error:
-        hearing.close()
+        requests.close()
         raise NotTaken(error, silent.is_set()) from error
     except BaseException:  # Ctrl-C
-        hearing.close()
+        requests.close()
         call.cancel()
         raise
     finally:
         timer.cancel()
-    said.taken()
-    return Conversation(call, hearing, first, told)
 
 
 def _is_taken(call: Any) -> bool:

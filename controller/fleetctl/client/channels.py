@@ -1,4 +1,4 @@
-"""Connections to the controllers of one cluster, and which of them to ask.
+"""Channels to the controllers of one cluster, and which of them connects first.
 
 A controller that is dead refuses a connection at once; one that is stopped, or behind a cut wire,
 lets it hang. So the next one is dialled as well when one has not answered for a moment, and
@@ -41,7 +41,7 @@ _OWN: dict[str, int] = {
 _FAILED = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 
-class Reach:
+class Channels:
     """A channel to each endpoint, made when it is first needed."""
 
     def __init__(self, identity: Identity) -> None:
@@ -54,9 +54,11 @@ class Reach:
             self._stubs[endpoint] = ClusterServiceStub(self._channel(endpoint))
         return self._stubs[endpoint]
 
-    def first(self, endpoints: Sequence[str], seconds: float) -> tuple[str, bool]:
-        """The first of these to have a connection, those in front having a head start, and True;
-        where none has one within so many seconds, the first, and False."""
+    def first_connected(self, endpoints: Sequence[str], seconds: float) -> tuple[str, bool]:
+        """The first endpoint to have a connection, and True; those in front have a head start.
+
+        Where none has one within so many seconds: the first of the list, and False.
+        """
         deadline = time.monotonic() + seconds
         with _Dials() as dials:
             for endpoint in endpoints:
@@ -103,7 +105,7 @@ class _Dials:
         self._begun.append((channel, callback))
         channel.subscribe(callback, try_to_connect=True)
 
-    def note(self, endpoint: str, state: grpc.ChannelConnectivity) -> None:
+    def set_state(self, endpoint: str, state: grpc.ChannelConnectivity) -> None:
         with self._changed:
             self._states[endpoint] = state
             self._changed.notify_all()
@@ -127,7 +129,7 @@ class _Callback:
         self._endpoint = endpoint
 
     def __call__(self, state: grpc.ChannelConnectivity) -> None:
-        self._dials.note(self._endpoint, state)
+        self._dials.set_state(self._endpoint, state)
 
 
 def _target(endpoint: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from fleet.v1 import agent_pb2 as wire
-from fleetctl.client.bidi_call import Conversation
+from fleetctl.client.bidi_call import BidiCall
 from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Trouble, Unreachable
 
@@ -35,7 +35,7 @@ class ConsoleCall:
         self._first = first
         self._inputs: queue.Queue[wire.ConsoleInput | None] = queue.Queue(WAITING)
         self._outputs: queue.Queue[_Outcome] = queue.Queue(WAITING)
-        self._call: Conversation[wire.ConsoleOutput] | None = None
+        self._call: BidiCall[wire.ConsoleOutput] | None = None
         self._left = threading.Event()
         self.wake, self._waker = os.pipe()
         self._thread = threading.Thread(target=self._read, name="console", daemon=True)
@@ -83,7 +83,7 @@ class ConsoleCall:
         ended: _Outcome = _END
         try:
             typed = _messages(self._first, self._inputs)
-            self._call = self._cluster.converse(lambda stub: stub.Console, typed)
+            self._call = self._cluster.bidi_call(lambda stub: stub.Console, typed)
             for output in self._call:
                 heard = True
                 if not self._put(output):

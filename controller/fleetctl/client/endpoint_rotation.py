@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleetctl.client.channels import CONNECT_SECONDS, HEAD_START, Reach
+from fleetctl.client.channels import CONNECT_SECONDS, HEAD_START, Channels
 from fleetctl.client.failure import Failure, most_telling
 
 
-class Round:
+class EndpointRotation:
     """`failures`: of the replicas that were asked, in order."""
 
-    def __init__(self, endpoints: Sequence[str], first: str, reach: Reach) -> None:
+    def __init__(self, endpoints: Sequence[str], first: str, channels: Channels) -> None:
         """`first`: the one that answered last, if any; it is asked before all others."""
         self._endpoints = endpoints
-        self._reach = reach
+        self._channels = channels
         others = [one for one in endpoints if one != first]
         self._untried = [first, *others] if first else others
         self.failures: list[Failure] = []
@@ -30,16 +30,18 @@ class Round:
         return most_telling(self.failures).passing
 
     def next(self, seconds: float) -> tuple[str, float]:
-        """The one that is asked next, and how long it may take to answer: one that does not even
-        connect keeps nobody from asking the others again, least of all while those wait for a
-        leader."""
+        """The endpoint that is asked next, and for how many seconds it may be waited for.
+
+        One that does not even connect is given less of the `seconds` left, so that it keeps
+        nobody from asking the others again, least of all while those wait for a leader.
+        """
         if len(self._endpoints) == 1 and len(self._untried) == 1:
             return self._untried.pop(), seconds
         electing = any(failure.passing for failure in self.failures)
-        patience = min(seconds, HEAD_START if electing else CONNECT_SECONDS)
-        endpoint, connected = self._reach.first(self._untried, patience)
+        connect_seconds = min(seconds, HEAD_START if electing else CONNECT_SECONDS)
+        endpoint, connected = self._channels.first_connected(self._untried, connect_seconds)
         self._untried.remove(endpoint)
-        return endpoint, seconds if connected else patience
+        return endpoint, seconds if connected else connect_seconds
 
     def failed(self, failure: Failure) -> None:
         """The replica that leads, if this one has named it, is tried next, unless it has been."""
@@ -50,7 +52,7 @@ class Round:
                 self._untried.remove(leader)
             self._untried.insert(0, leader)
 
-    def begin_anew(self, without: str) -> None:
+    def restart(self, without: str) -> None:
         """All are worth a try again but this one, which has answered and does so no more."""
         self.failures.clear()
         self._untried = [one for one in self._endpoints if one != without]

@@ -1,8 +1,7 @@
-"""One's own certificate: read from its files, and what may be wrong with it, looked at once a
-controller has hung up.
+"""One's own certificate: how it is read, and what may be wrong with it when a controller has hung
+up.
 
-With TLS 1.3 a server that refuses a certificate only closes the connection: why, one has to
-find out by oneself.
+With TLS 1.3 a server that refuses a certificate only closes the connection, and does not say why.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ def _pem(file: Path) -> bytes:
     return content
 
 
-def fault(context: ClusterContext, now: datetime | None = None) -> str | None:
-    """One sentence, or None when nothing is wrong with it as far as can be seen from here."""
+def certificate_fault(context: ClusterContext, now: datetime | None = None) -> str | None:
+    """What is wrong with the certificate, as far as can be seen from here; None: nothing."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 

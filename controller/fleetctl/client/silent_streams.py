@@ -16,8 +16,8 @@ import grpc
 A = TypeVar("A")
 
 
-class SaysNothing(grpc.RpcError):
-    """Nothing was heard for too long."""
+class StreamSilent(grpc.RpcError):
+    """The stream gave no answer for too long."""
 
     def code(self) -> grpc.StatusCode:
         return grpc.StatusCode.UNAVAILABLE
@@ -26,32 +26,32 @@ class SaysNothing(grpc.RpcError):
         return ""
 
 
-class Answers(Generic[A]):
-    """What a call streams. Its errors are raised; SaysNothing after `seconds` without an answer."""
+class StreamedAnswers(Generic[A]):
+    """The answers of a call. Its errors are raised; StreamSilent after `seconds` without one."""
 
     def __init__(self, call: Iterator[A], seconds: float) -> None:
         self._call = call
         self._seconds = seconds
-        self._told: queue.SimpleQueue[tuple[A] | BaseException | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[A] | BaseException | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True, name="answers").start()
 
     def __iter__(self) -> Iterator[A]:
         while True:
             try:
-                told = self._told.get(timeout=self._seconds)
+                result = self._results.get(timeout=self._seconds)
             except queue.Empty:
-                raise SaysNothing from None
-            if told is None:
+                raise StreamSilent from None
+            if result is None:
                 return
-            if isinstance(told, BaseException):
-                raise told
-            yield told[0]
+            if isinstance(result, BaseException):
+                raise result
+            yield result[0]
 
     def _read(self) -> None:
         try:
             for answer in self._call:
-                self._told.put((answer,))
+                self._results.put((answer,))
         except Exception as error:
-            self._told.put(error)
+            self._results.put(error)
         else:
-            self._told.put(None)
+            self._results.put(None)

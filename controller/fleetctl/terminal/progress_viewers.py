@@ -5,53 +5,50 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import click
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.follow import Viewer
+from fleetctl.client.follow import ProgressViewer
 from fleetctl.output import counted, duration, note, number, say
-from fleetctl.progress import Progress, running
+from fleetctl.progress import ChangeProgress, running
+from fleetctl.terminal.progress_line import ThrottledLines
 from fleetctl.views.status import states_of
-
-LINE_SECONDS = 2.0
 
 
 @contextmanager
-def watching(total: int) -> Iterator[Viewer]:
-    """The viewer that fits where stdout goes."""
+def progress_viewer(started: float) -> Iterator[ProgressViewer]:
+    """The viewer that fits where stdout goes. `started`: of the change, in monotonic seconds."""
     if sys.stdout.isatty():
         from fleetctl.terminal.live_status import LiveScale
 
-        with LiveScale(total) as live:
+        with LiveScale() as live:
             yield live
     else:
-        yield Lines(total)
+        yield ProgressLines(started)
 
 
-@dataclass(slots=True)
-class Lines:
-    """One line every LINE_SECONDS while something changes."""
+class ReachabilityNotes:
+    """Says on stderr when the controller goes and comes."""
 
-    total: int
-    _next: float = 0.0
-
-    def see(self, response: cluster.StatusResponse, progress: Progress, now: float) -> None:
-        if not self._next:
-            self._next = progress.started + LINE_SECONDS
-        if now >= self._next:
-            self._next = now + LINE_SECONDS
-            say(progress_line(response, progress, now))
-
-    def lost(self, message: str) -> None:
+    def unreachable(self, message: str) -> None:
         note(click.style(f"{message}; still waiting", fg="yellow"))
 
-    def back(self) -> None:
+    def reachable_again(self) -> None:
         note("the controller answers again")
 
 
-def progress_line(response: cluster.StatusResponse, progress: Progress, now: float) -> str:
+class ProgressLines(ReachabilityNotes):
+    """Throttled lines while something changes."""
+
+    def __init__(self, started: float) -> None:
+        self._lines = ThrottledLines(say, started)
+
+    def show(self, response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> None:
+        self._lines.show(change_text(response, progress, now), now)
+
+
+def change_text(response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> str:
     """How far a change is, in one line without colours."""
     status, hosts = response.fleets[0], response.hosts
     parts = [

@@ -9,7 +9,7 @@ from fleet.identity import Fleet
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.views.status import state_name
+from fleetctl.views.enum_names import state_name
 
 HEADERS = ("NAME", "INDEX", "STATE", "HOST", "GENERATION")
 

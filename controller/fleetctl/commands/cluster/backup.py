@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,8 +10,6 @@ import click
 from fleetctl.outcome import Misuse
 from fleetctl.output import byte_text, duration, note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
-
-LINE_SECONDS = 2.0
 
 
 @click.command()
@@ -35,15 +31,17 @@ def backup(session: Session, file: Path, force: bool) -> None:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.local.snapshot_file import SnapshotFile
+    from fleetctl.terminal.progress_line import ThrottledLines
 
     started = time.monotonic()
     with SnapshotFile(file, force=force) as made:
-        show = _progress(started)
+        lines = ThrottledLines(note, started)
         for chunk in connection.follow(lambda stub: stub.Backup, cluster_pb2.BackupRequest()):
             if chunk.offset == 0 and made.size:
                 made.restart()  # another controller has begun anew
             made.add(chunk.data)
-            show(made.size, chunk.total_bytes)
+            now = time.monotonic()
+            lines.show(_copied(made.size, chunk.total_bytes, now - started), now)
         digest = made.finish()
     if session.json:
         say_json({"file": str(file), "bytes": made.size, "sha256": digest})
@@ -52,17 +50,7 @@ def backup(session: Session, file: Path, force: bool) -> None:
     say(f"{file}: {byte_text(made.size)} ({made.size:,} bytes) in {took}\nsha256 {digest}")
 
 
-def _progress(started: float) -> Callable[[int, int], None]:
-    """Tells every two seconds how far it is, on stderr."""
-    following = started + LINE_SECONDS
-
-    def show(done: int, total: int) -> None:
-        nonlocal following
-        if (now := time.monotonic()) < following:
-            return
-        following = now + LINE_SECONDS
-        of = f" of {byte_text(total)} ({done / total:.0%})" if total else ""
-        note(f"copying the store, {byte_text(done)}{of}, {duration(now - started)}")
-        sys.stderr.flush()
-
-    return show
+def _copied(done: int, total: int, seconds: float) -> str:
+    """How many bytes are in the file; `total` is 0 while it is not known."""
+    of = f" of {byte_text(total)} ({done / total:.0%})" if total else ""
+    return f"copying the store, {byte_text(done)}{of}, {duration(seconds)}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from fleetctl.cli.arguments import fleet_name
 from fleetctl.cli.arguments import total as total_of
-from fleetctl.cli.confirmation import agreed
+from fleetctl.cli.confirmation import agreed, must_ask, plan_option, yes_option
 from fleetctl.outcome import ExitCode, Failed, Misuse
 from fleetctl.output import doing, note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -27,7 +26,7 @@ def fleet_total(text: str) -> tuple[str, int]:
 
 
 @click.command()
-@click.option("--plan", "plan_only", is_flag=True, help="Show what it would do, and do nothing.")
+@plan_option
 @click.option("--adopt", is_flag=True, help="Make assignments anew of what hosts run.")
 @click.option("--confirm", is_flag=True, help="The store's assignments are right: go on with them.")
 @click.option(
@@ -45,7 +44,7 @@ def fleet_total(text: str) -> tuple[str, int]:
     multiple=True,
     help="This host is gone: it is declared lost; may be given several times.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @cluster_options
 @pass_session
 def recover(
@@ -77,29 +76,29 @@ def recover(
     request = cluster_pb2.RecoverRequest(
         adopt=not confirm, plan_only=True, totals=dict(totals), absent_hosts=absent
     )
-    plan = _asked(session, request)
+    plan = _recover(session, request)
     if keep_totals:
         for one in plan.fleets:
             if not one.problem:
                 request.totals[one.fleet] = one.total
-        plan = _asked(session, request)
+        plan = _recover(session, request)
     if plan_only:
-        _show(session, plan, request.adopt)
+        _say_plan(session, plan, request.adopt)
         return ExitCode.DONE
     if not yes:
         _confirm(plan, request.adopt)
     request.plan_only, request.plan_token = False, plan.token
-    done = _asked(session, request)
-    _tell(session, done)
+    done = _recover(session, request)
+    _say_result(session, done)
     return ExitCode.NOT_CONVERGED if done.frozen else ExitCode.DONE
 
 
-def _asked(session: Session, request: cluster.RecoverRequest) -> cluster.RecoverResponse:
+def _recover(session: Session, request: cluster.RecoverRequest) -> cluster.RecoverResponse:
     with doing("looking at what hosts have ..."):
         return session.cluster.change(lambda stub: stub.Recover, request)
 
 
-def _show(session: Session, plan: cluster.RecoverResponse, adopt: bool) -> None:
+def _say_plan(session: Session, plan: cluster.RecoverResponse, adopt: bool) -> None:
     from fleetctl.views.recovery import plan_text, recover_json
 
     if session.json:
@@ -111,14 +110,13 @@ def _show(session: Session, plan: cluster.RecoverResponse, adopt: bool) -> None:
 def _confirm(plan: cluster.RecoverResponse, adopt: bool) -> None:
     from fleetctl.views.recovery import plan_text
 
-    if not sys.stdin.isatty():
-        raise Misuse("recover asks first, and there is no terminal to ask at: give --yes")
+    must_ask("recover")
     note(plan_text(plan, adopt=adopt))
     if not agreed("Do this?"):
         raise Failed("nothing was recovered; changes stay frozen")
 
 
-def _tell(session: Session, done: cluster.RecoverResponse) -> None:
+def _say_result(session: Session, done: cluster.RecoverResponse) -> None:
     from fleetctl.views.recovery import recover_json
 
     if session.json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.cli.arguments import fleet_argument
-from fleetctl.output import note, number, say, say_json_line
+from fleetctl.output import number, say, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -43,31 +43,22 @@ def _live(session: Session, fleet: str) -> None:
     shown = LiveStatus()
     with shown.live:
         for response in statuses(connection, fleet, math.inf, shown):
-            shown.see(response)
+            shown.show(response)
 
 
 def _lines(session: Session, fleet: str) -> None:
     connection = session.cluster
     from fleetctl.client.follow import statuses
+    from fleetctl.terminal.progress_viewers import ReachabilityNotes
     from fleetctl.views.status import status_json
 
     last = ""
-    for response in statuses(connection, fleet, math.inf, _Notes()):
+    for response in statuses(connection, fleet, math.inf, ReachabilityNotes()):
         if session.json:
             say_json_line(status_json(response))
         elif (line := line_of(response)) != last:
             last = line
             say(line)
-
-
-class _Notes:
-    """Tells on stderr when the controller goes and comes."""
-
-    def lost(self, message: str) -> None:
-        note(f"{message}; still waiting")
-
-    def back(self) -> None:
-        note("the controller answers again")
 
 
 def line_of(response: cluster.StatusResponse) -> str:

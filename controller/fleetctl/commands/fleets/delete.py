@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from fleetctl.cli.arguments import fleet_name
-from fleetctl.cli.confirmation import agreed
+from fleetctl.cli.confirmation import confirm, yes_option
 from fleetctl.commands.fleets.fleets import fleet_json
-from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 
 @click.command()
 @click.argument("fleet", type=fleet_name)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @cluster_options
 @pass_session
 def delete(session: Session, fleet: str, yes: bool) -> None:
@@ -26,7 +23,7 @@ def delete(session: Session, fleet: str, yes: bool) -> None:
     are left.
     """
     if not yes:
-        _confirm(fleet)
+        confirm("delete", f"Delete {fleet} and all its VMs?", f"{fleet} was not deleted")
     connection = session.cluster
     from fleet.v1 import cluster_pb2
 
@@ -36,10 +33,3 @@ def delete(session: Session, fleet: str, yes: bool) -> None:
         say_json(fleet_json(answer.fleet))
     else:
         say(f"{fleet}: being deleted; 'fleetctl status {fleet}' shows how far it is")
-
-
-def _confirm(fleet: str) -> None:
-    if not sys.stdin.isatty():
-        raise Misuse("delete asks first, and there is no terminal to ask at: give --yes")
-    if not agreed(f"Delete {fleet} and all its VMs?"):
-        raise Failed(f"{fleet} was not deleted")

@@ -16,9 +16,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
 
-_INTERVAL_MS = 500
-# In the order of RolloutRequest.Action, from 1.
-_ACTIONS = ("start", "pause", "resume", "abort", "undo", "show")
+_INTERVAL_MS = 500  # between two statuses that change
 
 
 def share(text: str) -> float:
@@ -106,7 +104,7 @@ def undo(session: Session, fleet: str, plan_only: bool, no_wait: bool, yes: bool
 @pass_session
 def pause(session: Session, fleet: str) -> None:
     """Change no further VM until it is resumed."""
-    _tell(session, _ask(session, _request("pause", fleet)))
+    _say(session, _change(session, _request("pause", fleet)))
 
 
 @rollout.command("resume")
@@ -115,7 +113,7 @@ def pause(session: Session, fleet: str) -> None:
 @pass_session
 def resume(session: Session, fleet: str) -> None:
     """Go on with one that was paused or has halted."""
-    _tell(session, _ask(session, _request("resume", fleet)))
+    _say(session, _change(session, _request("resume", fleet)))
 
 
 @rollout.command("abort")
@@ -124,7 +122,7 @@ def resume(session: Session, fleet: str) -> None:
 @pass_session
 def abort(session: Session, fleet: str) -> None:
     """End it: VMs that were changed stay so, and new ones are made as before it."""
-    _tell(session, _ask(session, _request("abort", fleet)))
+    _say(session, _change(session, _request("abort", fleet)))
 
 
 @rollout.command("status")
@@ -137,23 +135,23 @@ def status(session: Session, fleet: str, follow: bool) -> int:
     request = _request("show", fleet)
     shown = session.cluster.call(lambda stub: stub.Rollout, request)
     if not follow:
-        _tell(session, shown)
+        _say(session, shown)
         return ExitCode.DONE
     return _follow(session, shown)
 
 
 def _request(action: str, fleet: str) -> cluster.RolloutRequest:
     from fleet.v1 import cluster_pb2
+    from fleetctl.views.enum_names import rollout_action
 
-    value = cluster_pb2.RolloutRequest.Action.ValueType(_ACTIONS.index(action) + 1)
-    return cluster_pb2.RolloutRequest(fleet=fleet, action=value)
+    return cluster_pb2.RolloutRequest(fleet=fleet, action=rollout_action(action))
 
 
-def _ask(session: Session, request: cluster.RolloutRequest) -> cluster.RolloutStatus:
+def _change(session: Session, request: cluster.RolloutRequest) -> cluster.RolloutStatus:
     return session.cluster.change(lambda stub: stub.Rollout, request)
 
 
-def _tell(session: Session, shown: cluster.RolloutStatus) -> None:
+def _say(session: Session, shown: cluster.RolloutStatus) -> None:
     from fleetctl.views.rollouts import rollout_json, rollout_text
 
     if session.json:
@@ -182,9 +180,9 @@ def _begin(
         question = f"Make {vms} of {plan.fleet} anew? What is on their disks is lost."
         confirm(command, question, "nothing was rolled out")
         request.plan_only = False
-    shown = _ask(session, request)
+    shown = _change(session, request)
     if no_wait:
-        _tell(session, shown)
+        _say(session, shown)
         return ExitCode.DONE
     return _follow(session, shown)
 
@@ -202,16 +200,16 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
             if shown.state == "running":
                 for response in session.cluster.follow(lambda stub: stub.WatchStatus, request):
                     shown = response.fleets[0].rollout
-                    line.see(f"{shown.fleet}: {rollout_text(shown)}")
+                    line.show(f"{shown.fleet}: {rollout_text(shown)}")
                     if shown.state != "running":
                         break
         except KeyboardInterrupt:
             interrupted = True
-    told = f"{shown.fleet}: {rollout_text(shown)}"
+    standing = f"{shown.fleet}: {rollout_text(shown)}"
     if session.json or shown.state == "done":
-        _tell(session, shown)
+        _say(session, shown)
     if interrupted:
-        raise NotConverged(f"no longer watching; the rollout goes on, {told}")
+        raise NotConverged(f"no longer watching; the rollout goes on, {standing}")
     if shown.state != "done":
-        raise Failed(told)
+        raise Failed(standing)
     return ExitCode.DONE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetctl.cli.arguments import fleet_argument, total_option
+from fleetctl.cli.confirmation import plan_option
 from fleetctl.commands.fleets.plan import show_plan
 from fleetctl.outcome import ExitCode, Failed, NotConverged, Trouble
 from fleetctl.output import counted, doing, duration, number, say, say_json
@@ -23,7 +24,7 @@ DEFAULT_TIMEOUT = 600.0
 @click.command()
 @fleet_argument
 @total_option
-@click.option("--plan", "plan_only", is_flag=True, help="Show what it would do, and do nothing.")
+@plan_option
 @click.option("--partial", is_flag=True, help="Place what fits instead of refusing.")
 @click.option("--token", default="", help="Of a plan: refused if anything has changed since.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
@@ -56,9 +57,9 @@ def scale(
         show_plan(session, fleet, total, partial)
         return ExitCode.DONE
     started = time.monotonic()
-    accepted = _ask(session, fleet, total, partial, token)
+    accepted = _scale(session, fleet, total, partial, token)
     if no_wait:
-        _tell_accepted(session, accepted)
+        _say_accepted(session, accepted)
         return ExitCode.DONE
     waiting = _begin(accepted, partial, started)
     ending: Trouble | None = None
@@ -80,7 +81,7 @@ def scale(
     return ExitCode.DONE
 
 
-def _ask(
+def _scale(
     session: Session, fleet: str, total: int, partial: bool, token: str
 ) -> cluster.ScaleResponse:
     connection = session.cluster
@@ -97,7 +98,7 @@ def _ask(
         ) from interrupt
 
 
-def _tell_accepted(session: Session, accepted: cluster.ScaleResponse) -> None:
+def _say_accepted(session: Session, accepted: cluster.ScaleResponse) -> None:
     if session.json:
         say_json(_accepted(accepted) | {"outcome": "accepted"})
     else:
@@ -109,36 +110,36 @@ def _tell_accepted(session: Session, accepted: cluster.ScaleResponse) -> None:
 
 def _begin(accepted: cluster.ScaleResponse, partial: bool, started: float) -> Waiting:
     from fleetctl.client.follow import Waiting
-    from fleetctl.progress import Goal, Progress
+    from fleetctl.progress import ChangeProgress, Goal
 
     plan = accepted.plan
     goal = Goal(accepted.fleet, accepted.total, accepted.change, partial)
-    return Waiting(goal, Progress(started, work=plan.adds + plan.moves + plan.removes))
+    return Waiting(goal, ChangeProgress(started, work=plan.adds + plan.moves + plan.removes))
 
 
 def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
-    from fleetctl.client.follow import Unseen, wait
+    from fleetctl.client.follow import NoViewer, wait
 
     if session.json:
-        wait(session.cluster, waiting, timeout, Unseen())
+        wait(session.cluster, waiting, timeout, NoViewer())
         return
-    from fleetctl.terminal.progress_viewers import watching
+    from fleetctl.terminal.progress_viewers import progress_viewer
 
-    with watching(waiting.goal.total) as viewer:
+    with progress_viewer(waiting.progress.started) as viewer:
         wait(session.cluster, waiting, timeout, viewer)
 
 
 def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
-    """What is to be told when it did not end well."""
-    from fleetctl.progress import Standing, left
+    """What the command ends with when it did not end well; None when it did."""
+    from fleetctl.progress import GoalState, left
 
     fleet, status = waiting.goal.fleet, waiting.status
     by = f" by {status.changed_by}" if status and status.changed_by else ""
-    if waiting.standing is Standing.SUPERSEDED and status:
+    if waiting.state is GoalState.SUPERSEDED and status:
         return Failed(f"superseded{by}: the total of {fleet} is {number(status.total)} by now")
-    if waiting.standing is Standing.DELETED:
+    if waiting.state is GoalState.DELETED:
         return Failed(f"superseded{by}: {fleet} is being deleted")
-    if waiting.standing is Standing.GOING_ON:
+    if waiting.state is GoalState.GOING_ON:
         rest = f"{counted(left(status), 'VM')} to go" if status else "no status was seen"
         return NotConverged(
             f"{fleet} has not converged within {duration(timeout)}, {rest}; it is still going on, "
@@ -151,7 +152,7 @@ def _done(waiting: Waiting, elapsed: float) -> str:
     from fleetctl.progress import running
 
     status, work = waiting.status, waiting.progress.work
-    assert status is not None  # the standing came from it
+    assert status is not None  # the state came from it
     runs = f"{status.fleet}: {counted(running(status), 'VM')} running"
     hosts = f" on {counted(status.hosts_used, 'host')}" if status.hosts_used else ""
     pace = f"{counted(work, 'VM')} changed in {duration(elapsed)}"
@@ -163,9 +164,9 @@ def _done(waiting: Waiting, elapsed: float) -> str:
 def _accepted(accepted: cluster.ScaleResponse) -> dict[str, Any]:
     from fleetctl.views.plan import plan_json
 
-    told = plan_json(accepted)
-    told.pop("token")
-    return told | {"change": accepted.change}
+    result = plan_json(accepted)
+    result.pop("token")
+    return result | {"change": accepted.change}
 
 
 def _result(

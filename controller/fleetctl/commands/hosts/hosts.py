@@ -10,9 +10,10 @@ import click
 
 from fleetctl.cli.arguments import label
 from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
-from fleetctl.output import note, number, say, say_json, table
+from fleetctl.output import number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def list_hosts(
 ) -> None:
     """List hosts: those that all of the options hold for. Lost ones: --health lost."""
     filters = _Filters(health, cordoned, draining, quarantined, dict(labels))
-    pages = _pages(session, filters, PAGE if everything else limit, cursor)
-    answers = list(pages) if everything else [next(pages)]
+    found_pages = _pages(session, filters, PAGE if everything else limit, cursor)
+    answers = list(found_pages) if everything else [next(found_pages)]
     found = [one for answer in answers for one in answer.hosts]
     last = answers[-1]
     from fleetctl.views.hosts import HEADERS, host_json, host_row
@@ -77,11 +78,7 @@ def list_hosts(
         say_json({"hosts": told, "matching": last.matching, "next_cursor": last.next_cursor})
         return
     say(table(HEADERS, [host_row(one) for one in found]) if found else "No hosts.")
-    if last.next_cursor:
-        note(
-            f"{number(len(found))} of {number(last.matching)}; go on with "
-            f"--cursor '{last.next_cursor}', or see --all"
-        )
+    note_more(len(found), last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +95,11 @@ def _pages(
 ) -> Iterator[cluster.ListHostsResponse]:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleetctl.views.enum_names import host_health
 
-    value = HEALTHS.index(filters.health) + 1 if filters.health else 0
-    while True:
+    def fetch(cursor: str) -> cluster.ListHostsResponse:
         request = cluster_pb2.ListHostsRequest(
-            health=cluster_pb2.HostHealth.ValueType(value),
+            health=host_health(filters.health),
             cursor=cursor,
             limit=limit,
             selector=filters.labels,
@@ -110,10 +107,9 @@ def _pages(
             draining_only=filters.draining,
             quarantined_only=filters.quarantined,
         )
-        answer = connection.call(lambda stub: stub.ListHosts, request)
-        yield answer
-        if not (cursor := answer.next_cursor):
-            return
+        return connection.call(lambda stub: stub.ListHosts, request)
+
+    return pages(fetch, cursor)
 
 
 @hosts.command("show")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
 from fleetctl.cli.arguments import ImageId, byte_count, digest, image_name, whole_image_name
-from fleetctl.cli.confirmation import agreed
+from fleetctl.cli.confirmation import confirm, yes_option
 from fleetctl.cli.lazy_group import ListingGroup
-from fleetctl.outcome import Failed, Misuse
+from fleetctl.outcome import Failed
 from fleetctl.output import note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -131,8 +130,8 @@ def import_image(
         source=source,
         size_bytes=size,
     )
-    told = connection.stream(lambda stub: stub.ImportImage, request, IMPORT_SECONDS)
-    made = _last(told, session)
+    answers = connection.stream(lambda stub: stub.ImportImage, request, IMPORT_SECONDS)
+    made = _imported(answers, session)
     if session.json:
         say_json(imported_json(made, host))
     else:
@@ -142,13 +141,14 @@ def import_image(
 @images.command("delete")
 @click.argument("image", metavar="NAME@SNAPSHOT", type=whole_image_name)
 @one_host_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @cluster_options
 @pass_session
 def delete_image(session: Session, image: ImageId, host: str, yes: bool) -> None:
     """Remove a golden image from a host. Refused while there are clones of it."""
     if not yes:
-        _confirm(image, host)
+        place = f" from {host}" if host else ""
+        confirm("delete", f"Delete {image}{place}?", f"{image} was not deleted")
     connection = session.cluster
     from fleet.v1 import cluster_pb2, types_pb2
 
@@ -178,20 +178,14 @@ def _answered(session: Session, host: str) -> list[cluster.HostImages]:
     return held
 
 
-def _last(told: Iterable[agent.ImportImageProgress], session: Session) -> agent.ImageOnHost:
+def _imported(answers: Iterable[agent.ImportImageProgress], session: Session) -> agent.ImageOnHost:
     """Shows how far the import is until it is done. Raises Trouble."""
-    from fleetctl.terminal.import_progress import showing
+    from fleetctl.terminal.import_progress import show_import
+    from fleetctl.terminal.progress_line import progress_line
 
-    with showing(on_stderr=session.json) as shown:
-        for one in told:
+    with progress_line(json=session.json, write=say) as line:
+        for one in answers:
             if one.HasField("image"):
                 return one.image
-            shown.see(one)
+            show_import(line, one)
     raise Failed("the import ended without having made an image")
-
-
-def _confirm(image: ImageId, host: str) -> None:
-    if not sys.stdin.isatty():
-        raise Misuse("delete asks first, and there is no terminal to ask at: give --yes")
-    if not agreed(f"Delete {image}{f' from {host}' if host else ''}?"):
-        raise Failed(f"{image} was not deleted")

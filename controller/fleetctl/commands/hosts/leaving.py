@@ -53,12 +53,12 @@ def drain(
     if cancel and (force or plan_only):
         raise Misuse("--cancel goes with neither --force nor --plan")
     if plan_only:
-        _show_plan(session, host, force)
+        _say_plan(session, host, force)
         return ExitCode.DONE
     if not (cancel or yes):
         _confirm_drain(session, host, force)
     last = _watch(session, host, _request(host, cancel, no_wait, force), timeout)
-    return _tell(session, host, last, cancel, no_wait)
+    return _say_outcome(session, host, last, cancel, no_wait)
 
 
 @click.command("remove")
@@ -79,7 +79,7 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
     which then lets it go.
     """
     if plan_only:
-        _show_removal(session, host, force)
+        _say_removal(session, host, force)
         return
     if not yes:
         _confirm_removal(session, host, force)
@@ -121,8 +121,8 @@ def _plan_request(host: str, force: bool) -> cluster.DrainRequest:
     return cluster_pb2.DrainRequest(host=host, force=force, plan_only=True)
 
 
-def _goes_on(host: str) -> cluster.DrainRequest:
-    """For whoever has asked already: somebody else may have cancelled it since."""
+def _watch_request(host: str) -> cluster.DrainRequest:
+    """Follows a drain that was asked for, and starts none: somebody may have cancelled it since."""
     from fleet.v1 import cluster_pb2
 
     return cluster_pb2.DrainRequest(host=host, watch_only=True)
@@ -145,9 +145,11 @@ def _watch(
     last: cluster.DrainProgress | None = None
     with progress_line(json=session.json) as line:
         try:
-            told = session.cluster.follow(lambda stub: stub.Drain, request, then=_goes_on(host))
-            for last in told:
-                line.see(drain_line(host, last))
+            answers = session.cluster.follow(
+                lambda stub: stub.Drain, request, then=_watch_request(host)
+            )
+            for last in answers:
+                line.show(drain_line(host, last))
                 if time.monotonic() >= deadline:
                     break
         except KeyboardInterrupt:
@@ -155,7 +157,7 @@ def _watch(
     return last
 
 
-def _tell(
+def _say_outcome(
     session: Session, host: str, last: cluster.DrainProgress | None, cancel: bool, no_wait: bool
 ) -> int:
     from fleetctl.views.drains import drain_json, drain_line, drained_text
@@ -189,7 +191,7 @@ def _outcome(last: cluster.DrainProgress, cancel: bool, no_wait: bool) -> str:
     return "accepted" if no_wait else "going_on"
 
 
-def _show_plan(session: Session, host: str, force: bool) -> None:
+def _say_plan(session: Session, host: str, force: bool) -> None:
     from fleetctl.views.drains import drain_json, drain_plan_text
 
     for plan in session.cluster.follow(lambda stub: stub.Drain, _plan_request(host, force)):
@@ -199,7 +201,7 @@ def _show_plan(session: Session, host: str, force: bool) -> None:
             say(drain_plan_text(host, plan))
 
 
-def _show_removal(session: Session, host: str, force: bool) -> None:
+def _say_removal(session: Session, host: str, force: bool) -> None:
     from fleet.v1 import cluster_pb2
     from fleetctl.views.drains import removal_plan_text
     from fleetctl.views.hosts import detail_json, detail_text

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.confirmation import agreed
-from fleetctl.outcome import Failed, Misuse
+from fleetctl.cli.confirmation import confirm, plan_option_with, yes_option
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
 
-PAGE = 1000
-
 
 @click.command("declare-lost")
 @click.argument("hosts", nargs=-1, required=True, metavar="HOST...")
 @click.option("--undo", is_flag=True, help="Take the verdict back, given by whomever.")
-@click.option("--plan", "plan_only", is_flag=True, help="Only show what these hosts hold.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@plan_option_with("Only show what these hosts hold.")
+@yes_option
 @cluster_options
 @pass_session
 def declare_lost(
@@ -36,10 +32,12 @@ def declare_lost(
     """
     names = tuple(dict.fromkeys(hosts))
     if plan_only:
-        _show_plan(session, names)
+        _say_plan(session, names)
         return
     if not (undo or yes):
-        _confirm(names)
+        what = names[0] if len(names) == 1 else counted(len(names), "host")
+        question = f"Declare {what} lost, and place what ran there anew?"
+        confirm("declare-lost", question, "nothing was declared lost")
     connection = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.views.loss import declared_text, hosts_json
@@ -52,15 +50,7 @@ def declare_lost(
         say(declared_text(answer.hosts, undo))
 
 
-def _confirm(names: tuple[str, ...]) -> None:
-    if not sys.stdin.isatty():
-        raise Misuse("declare-lost asks first, and there is no terminal to ask at: give --yes")
-    what = names[0] if len(names) == 1 else counted(len(names), "host")
-    if not agreed(f"Declare {what} lost, and place what ran there anew?"):
-        raise Failed("nothing was declared lost")
-
-
-def _show_plan(session: Session, names: tuple[str, ...]) -> None:
+def _say_plan(session: Session, names: tuple[str, ...]) -> None:
     from fleetctl.output import table
     from fleetctl.views.hosts import HEADERS, host_row
     from fleetctl.views.loss import hosts_json, undeclarable_text
@@ -75,21 +65,12 @@ def _show_plan(session: Session, names: tuple[str, ...]) -> None:
 
 
 def _summaries(session: Session, names: tuple[str, ...]) -> list[cluster.HostSummary]:
-    """Of these hosts, asked for in pages of all. Raises Failed for one that is not there."""
+    """Of these hosts, in their order. Raises Failed for one that is not there."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
 
-    found: dict[str, cluster.HostSummary] = {}
-    request = cluster_pb2.ListHostsRequest(limit=PAGE)
-    while True:
-        answer = connection.call(lambda stub: stub.ListHosts, request)
-        found |= {one.id: one for one in answer.hosts if one.id in names}
-        if not answer.next_cursor:
-            break
-        request.cursor = answer.next_cursor
-    if unknown := [name for name in names if name not in found]:
-        raise Failed(f"there is no host {unknown[0]!r}")
-    return [found[name] for name in names]
+    requests = [cluster_pb2.GetHostRequest(id=name) for name in names]
+    return [connection.call(lambda stub: stub.GetHost, one).summary for one in requests]
 
 
 @click.command("release")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.confirmation import agreed
-from fleetctl.outcome import ExitCode, Failed, Misuse
+from fleetctl.cli.confirmation import confirm, plan_option, yes_option
+from fleetctl.outcome import ExitCode, Misuse
 from fleetctl.output import doing, note, say, say_json
 from fleetctl.session import Session, output_option, pass_session
 
@@ -35,8 +34,8 @@ SETTINGS = Path("/etc/default/etcd")
 @click.option(
     "--initial-cluster", default="", metavar="NAME=URL,...", help="All members of the new cluster."
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Show what it would do, and do nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@plan_option
+@yes_option
 @output_option
 @pass_session
 def restore(
@@ -83,10 +82,10 @@ def restore(
     if plan_only:
         return ExitCode.DONE
     if not yes:
-        _confirm(member)
+        confirm("restore", f"Make a new etcd in {member.data_dir}?", "nothing was restored")
     with doing("restoring ..."):
         etcd_member.restore(file.resolve(), member, digest, aside)
-    _tell(session, file, digest, member, aside if aside.exists() else None)
+    _say(session, file, digest, member, aside if aside.exists() else None)
     return ExitCode.DONE
 
 
@@ -111,18 +110,9 @@ def _plan_text(member: EtcdMember, aside: Path, line: list[str]) -> str:
     return "\n".join([*moves, f"makes   {member.data_dir}", f"with    {shlex.join(line)}"])
 
 
-def _confirm(member: EtcdMember) -> None:
-    if not sys.stdin.isatty():
-        raise Misuse("restore asks first, and there is no terminal to ask at: give --yes")
-    if not agreed(f"Make a new etcd in {member.data_dir}?"):
-        raise Failed("nothing was restored")
-
-
-def _tell(
-    session: Session, file: Path, digest: str, member: EtcdMember, aside: Path | None
-) -> None:
+def _say(session: Session, file: Path, digest: str, member: EtcdMember, aside: Path | None) -> None:
     if session.json:
-        told = {
+        result = {
             "file": str(file),
             "sha256": digest,
             "name": member.name,
@@ -130,7 +120,7 @@ def _tell(
             "aside": str(aside) if aside else None,
             "others": member.others,
         }
-        say_json(told)
+        say_json(result)
         return
     say(f"{member.data_dir} is restored from {file}, as etcd member {member.name}")
     if aside:

@@ -17,12 +17,9 @@ if TYPE_CHECKING:
     from fleet.ranges import IndexSet
     from fleet.v1 import cluster_pb2 as cluster
 
-# In the order of ControlVmsRequest.Action, from 1.
-_ACTIONS = ("restart", "reimage", "stop", "start")
-
 
 @dataclass(frozen=True, slots=True)
-class _Meant:
+class _Choice:
     """Which VMs."""
 
     fleet: str
@@ -61,24 +58,24 @@ def _command(action: str, sentence: str) -> click.Command:
     ) -> None:
         if everything == bool(index or host or state):
             raise Misuse("say which VMs are meant: --index, --host, --state, or else --all")
-        _control(session, action, _Meant(fleet, index, host, state), plan_only, token, yes)
+        _control(session, action, _Choice(fleet, index, host, state), plan_only, token, yes)
 
     return run
 
 
 def _control(
-    session: Session, action: str, meant: _Meant, plan_only: bool, token: str, yes: bool
+    session: Session, action: str, choice: _Choice, plan_only: bool, token: str, yes: bool
 ) -> None:
     connection = session.cluster
     from fleetctl.views.control import control_json, control_text, nothing_text
 
-    request = _request(action, meant)
+    request = _request(action, choice)
     if plan_only or not yes:
         request.plan_only = True
         plan = connection.call(lambda stub: stub.ControlVms, request)
         if plan_only or not plan.vms:
             if session.json:
-                say_json(control_json(action, meant.fleet, plan, "plan"))
+                say_json(control_json(action, choice.fleet, plan, "plan"))
             elif plan.vms:
                 say(f"{control_text(action, plan)}\n--token {plan.token} does exactly this")
             else:
@@ -89,7 +86,7 @@ def _control(
     request.plan_only, request.plan_token = False, token
     answer = connection.change(lambda stub: stub.ControlVms, request)
     if session.json:
-        say_json(control_json(action, meant.fleet, answer, "accepted"))
+        say_json(control_json(action, choice.fleet, answer, "accepted"))
     elif answer.vms:
         where = f"{counted(answer.vms, 'VM')} on {counted(answer.hosts, 'host')}"
         say(f"{action}: accepted, {where}; 'fleetctl status' shows how far it is")
@@ -101,17 +98,16 @@ def _upper_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _request(action: str, meant: _Meant) -> cluster.ControlVmsRequest:
-    from fleet.v1 import cluster_pb2, types_pb2
+def _request(action: str, choice: _Choice) -> cluster.ControlVmsRequest:
+    from fleet.v1 import cluster_pb2
+    from fleetctl.views.enum_names import control_action, vm_state
 
-    kind = cluster_pb2.ControlVmsRequest.Action.ValueType(_ACTIONS.index(action) + 1)
-    state = STATES.index(meant.state) + 1 if meant.state else 0
     return cluster_pb2.ControlVmsRequest(
-        fleet=meant.fleet,
-        action=kind,
-        indices=index_ranges(meant.indices),
-        state=types_pb2.VmState.ValueType(state),
-        host=meant.host,
+        fleet=choice.fleet,
+        action=control_action(action),
+        indices=index_ranges(choice.indices),
+        state=vm_state(choice.state),
+        host=choice.host,
     )
 
 

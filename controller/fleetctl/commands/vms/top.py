@@ -11,12 +11,12 @@ import click
 
 from fleetctl.cli.arguments import fleet_name
 from fleetctl.outcome import Failed, Misuse, Trouble, Unavailable
-from fleetctl.output import doing, note, say, say_json, say_json_line
+from fleetctl.output import doing, say, say_json, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.client.follow import Reachability
+    from fleetctl.client.follow import ReachabilityListener
 
 ORDERS = ("cpu", "memory", "network", "block", "name")
 MAX_ROWS = 1000
@@ -72,19 +72,19 @@ def top(
         host, fleet = _resolved(session, target, host, fleet)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.top import order_value
+    from fleetctl.views.enum_names import top_order
 
     request = cluster_pb2.ClusterTopRequest(
         host=host,
         fleet=fleet,
         interval_seconds=interval,
         limit=limit or 0,
-        order=order_value(sort),
+        order=top_order(sort),
         samples=1 if once else 0,
     )
     try:
         if once:
-            _tell(session, _once(connection, request), one_of_many=False)
+            _say(session, _once(connection, request), one_of_many=False)
         elif sys.stdout.isatty() and not session.json:
             _live(connection, request)
         else:
@@ -126,21 +126,19 @@ def _once(connection: Any, request: cluster.ClusterTopRequest) -> cluster.Cluste
 
 
 def _samples(
-    connection: Any, request: cluster.ClusterTopRequest, viewer: Reachability
+    connection: Any, request: cluster.ClusterTopRequest, listener: ReachabilityListener
 ) -> Iterator[cluster.ClusterTopSample]:
     """Until an interrupt; over failovers of the controller."""
-    reachable = True
+    from fleetctl.client.follow import Reachability
+
+    reachability = Reachability(listener)
     while True:
         try:
             for sample in connection.stream(lambda stub: stub.Top, request, STREAM_SECONDS):
-                if not reachable:
-                    reachable = True
-                    viewer.back()
+                reachability.answered()
                 yield sample
         except Unavailable as trouble:
-            if reachable:
-                reachable = False
-                viewer.lost(trouble.message)
+            reachability.failed(trouble.message)
         time.sleep(PAUSE)
 
 
@@ -151,15 +149,17 @@ def _live(connection: Any, request: cluster.ClusterTopRequest) -> None:
     request.limit = request.limit or min(shown.rows, MAX_ROWS)
     with shown.live:
         for sample in _samples(connection, request, shown):
-            shown.see(sample)
+            shown.show(sample)
 
 
 def _lines(session: Session, request: cluster.ClusterTopRequest) -> None:
-    for sample in _samples(session.cluster, request, _Notes()):
-        _tell(session, sample, one_of_many=True)
+    from fleetctl.terminal.progress_viewers import ReachabilityNotes
+
+    for sample in _samples(session.cluster, request, ReachabilityNotes()):
+        _say(session, sample, one_of_many=True)
 
 
-def _tell(session: Session, sample: cluster.ClusterTopSample, *, one_of_many: bool) -> None:
+def _say(session: Session, sample: cluster.ClusterTopSample, *, one_of_many: bool) -> None:
     from fleetctl.views.top import top_json, top_text
 
     if not session.json:
@@ -168,13 +168,3 @@ def _tell(session: Session, sample: cluster.ClusterTopSample, *, one_of_many: bo
         say_json_line(top_json(sample))
     else:
         say_json(top_json(sample))
-
-
-class _Notes:
-    """Tells on stderr when the controller goes and comes."""
-
-    def lost(self, message: str) -> None:
-        note(f"{message}; still waiting")
-
-    def back(self) -> None:
-        note("the controller answers again")

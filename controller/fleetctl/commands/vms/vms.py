@@ -12,9 +12,10 @@ import click
 from fleetctl.cli.arguments import fleet_option, index_ranges, indices
 from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.vms.control import COMMANDS
 from fleetctl.outcome import Misuse
-from fleetctl.output import STATES, note, number, say, say_json, table
+from fleetctl.output import STATES, note, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -71,43 +72,42 @@ def list_vms(
 ) -> None:
     """List VMs of a fleet."""  # fmt: skip
     filters = _Filters(fleet, state, host, index)
-    pages = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
+    found = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
     if not everything:
-        pages = iter([next(pages)])
+        found = iter([next(found)])
     if session.json:
-        _tell_json(pages)
+        _say_json(found)
     else:
-        _tell_table(pages)
+        _say_table(found)
 
 
 def _pages(
     session: Session, filters: _Filters, limit: int, cursor: str
 ) -> Iterator[cluster.ListVmsResponse]:
     connection = session.cluster
-    from fleet.v1 import cluster_pb2, types_pb2
+    from fleet.v1 import cluster_pb2
+    from fleetctl.views.enum_names import vm_state
 
-    value = STATES.index(filters.state) + 1 if filters.state else 0
-    while True:
+    def fetch(cursor: str) -> cluster.ListVmsResponse:
         request = cluster_pb2.ListVmsRequest(
             fleet=filters.fleet,
-            state=types_pb2.VmState.ValueType(value),
+            state=vm_state(filters.state),
             host=filters.host,
             indices=index_ranges(filters.indices),
             cursor=cursor,
             limit=limit,
         )
-        answer = connection.call(lambda stub: stub.ListVms, request)
-        yield answer
-        if not (cursor := answer.next_cursor):
-            return
+        return connection.call(lambda stub: stub.ListVms, request)
+
+    return pages(fetch, cursor)
 
 
-def _tell_table(pages: Iterator[cluster.ListVmsResponse]) -> None:
+def _say_table(found: Iterator[cluster.ListVmsResponse]) -> None:
     """Page by page: a million rows are on the screen before the last one is asked for."""
     from fleetctl.views.vms import HEADERS, fleet_of, vm_row
 
     shown = 0
-    for answer in pages:
+    for answer in found:
         fleet = fleet_of(answer.fleet)
         rows = [vm_row(fleet, row, answer.hosts) for row in answer.vms]
         if rows:
@@ -116,19 +116,16 @@ def _tell_table(pages: Iterator[cluster.ListVmsResponse]) -> None:
         shown += len(rows)
     if not shown:
         note("no such VMs")
-    elif answer.next_cursor:
-        note(
-            f"{number(shown)} of {number(answer.matching)}; go on with "
-            f"--cursor '{answer.next_cursor}', or see --all"
-        )
+    else:
+        note_more(shown, answer)
 
 
-def _tell_json(pages: Iterator[cluster.ListVmsResponse]) -> None:
+def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
     """One object, written row by row: it may have a million."""
     from fleetctl.views.vms import fleet_of, vm_json
 
     before = ""  # what stands before the next row
-    for answer in pages:
+    for answer in found:
         fleet = fleet_of(answer.fleet)
         rows = [json.dumps(vm_json(fleet, row, answer.hosts)) for row in answer.vms]
         if not before:
