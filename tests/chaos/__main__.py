@@ -13,7 +13,7 @@ from random import SystemRandom
 from tests.chaos import namespaces
 from tests.chaos.namespaces import Namespaces
 from tests.chaos.ordeal import Ordeal, Outcome
-from tests.cluster.replicated_cluster import ReplicatedCluster
+from tests.processes.replicated_cluster import ReplicatedCluster
 
 ROUND_SECONDS = 40.0
 PER_HOST = 250

@@ -12,9 +12,9 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import Unavailable
 from tests.chaos.namespaces import Namespaces
 from tests.chaos.schedule import Fault, Kind, schedule
-from tests.cluster.daemons import eventually, pause, resume
-from tests.cluster.replicated_cluster import ReplicatedCluster
-from tests.cluster.small_cluster import spec
+from tests.processes.daemons import eventually, pause, resume
+from tests.processes.replicated_cluster import ReplicatedCluster
+from tests.processes.small_cluster import spec
 
 FLEET = "spv"
 # Once faults have ended: until changes are taken again, and until all runs as asked. What takes

@@ -92,7 +92,7 @@ def _run(lab: Lab, setting: str, adapter: str, *modules: str) -> None:
 
 def test_storage_and_images_on_the_real_pool(lab: Lab) -> None:
     lab.ssh(f"zfs create {PARENT}")
-    modules = ("tests/contracts/test_storage.py", "tests/contracts/test_images.py")
+    modules = ("tests/contracts/storage/test_storage.py", "tests/contracts/images/test_images.py")
     # Not in /tmp, where each look at a file changes its time of last access: mke2fs copies that.
     settings = f"TMPDIR=/var/tmp MEGAFLEET_ZFS_PARENT={PARENT}"
     _run(lab, settings, "zfs and not fake", *modules)
@@ -101,4 +101,9 @@ def test_storage_and_images_on_the_real_pool(lab: Lab) -> None:
 def test_domains_on_the_real_hypervisor(lab: Lab) -> None:
     with _without_agent(lab):
         lab.ssh(STAGE, seconds=300)
-        _run(lab, "MEGAFLEET_XEN_URI=xen:///system", "xen", "tests/contracts/test_hypervisor.py")
+        _run(
+            lab,
+            "MEGAFLEET_XEN_URI=xen:///system",
+            "xen",
+            "tests/contracts/hypervisor/test_hypervisor.py",
+        )

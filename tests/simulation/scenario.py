@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from tests.simulation.actions import BY_NAME, schedule
-from tests.simulation.acts import Act
+from tests.simulation.faults.actions import BY_NAME, schedule
+from tests.simulation.faults.acts import Act
 from tests.simulation.stage import Outcome, play
 from tests.simulation.world import Shape, World
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fleet_controller.mirror import committer
-from tests.simulation import clockwork
-from tests.simulation.clockwork import BEGINNING
-from tests.simulation.silence import silence
-from tests.simulation.succession import Returns, Succession
-from tests.simulation.vouching import VouchedFor
+from tests.simulation.engine import clockwork
+from tests.simulation.engine.clockwork import BEGINNING
+from tests.simulation.engine.silence import silence
+from tests.simulation.rules.succession import Returns, Succession
+from tests.simulation.rules.vouching import VouchedFor
 from tests.simulation.world import LOOK_SECONDS, Shape, World
 
 

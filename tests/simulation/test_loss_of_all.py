@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.acts import Act
+from tests.simulation.faults.acts import Act
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import Shape
 

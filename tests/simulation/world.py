@@ -20,23 +20,23 @@ from fleet_controller.core.model import HostRecord, Shard
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.leader.reign import ReignSettings
 from fleet_controller.store.port import Change
-from tests.leading import until
-from tests.simulation.agent_wire import Switchboard
-from tests.simulation.clockwork import Clockwork
-from tests.simulation.controllers import Controller, ControllerSurroundings
-from tests.simulation.copies import Copies, Orders, Vm
-from tests.simulation.division import NOTHING, Division
-from tests.simulation.etcd import Etcd, StoreWeather
-from tests.simulation.history import History
-from tests.simulation.isolation import Contacts, Isolation
-from tests.simulation.limits import Limits
-from tests.simulation.losses import Losses
-from tests.simulation.machine import Directory, Machine, MachineSurroundings
-from tests.simulation.promises import Promises
-from tests.simulation.requests import Operator
-from tests.simulation.restoring import Restores
-from tests.simulation.trace import Trace
-from tests.simulation.wire import Network
+from tests.doubles.leading import until
+from tests.simulation.doubles.agent_wire import Switchboard
+from tests.simulation.doubles.controllers import Controller, ControllerSurroundings
+from tests.simulation.doubles.etcd import Etcd, StoreWeather
+from tests.simulation.doubles.machine import Directory, Machine, MachineSurroundings
+from tests.simulation.engine.clockwork import Clockwork
+from tests.simulation.engine.network import Network
+from tests.simulation.engine.trace import Trace
+from tests.simulation.rules.at_once import Limits
+from tests.simulation.rules.audit_trail import History
+from tests.simulation.rules.breaker import Losses
+from tests.simulation.rules.division import NOTHING, Division
+from tests.simulation.rules.fencing import Promises
+from tests.simulation.rules.isolation import Contacts, Isolation
+from tests.simulation.rules.one_copy import Copies, Orders, Vm
+from tests.simulation.rules.requests import Operator
+from tests.simulation.rules.restoring import Restores
 
 # After the last trouble: a leader within seconds, every host within half a minute, and VMs that
 # failed for good reasons are tried again within the agents' longest wait of 300 s.
@@ -359,7 +359,7 @@ class World:
         # store has never known is left alone.
         left = [host for host in strays if not self.machines[host].disk.lost]
         if left and self.division.generation == 1:
-            return f"clones are left on {', '.join(left)} that nobody wants"
+            return f"VMs are left on {', '.join(left)} that nobody wants"
         if any(leading.reign.observed.releasing.values()):
             return "tombstones are not acknowledged"
         if leading.reign.observed.converged != len(self.machines):
@@ -386,14 +386,14 @@ class World:
         return IndexSet.union_of(
             shard.ranges & have
             for host, machine in self.machines.items()
-            for kin, have in machine.storage.named(fleet.name).items()
+            for kin, have in machine.named(fleet.name).items()
             for shard in self.division.assignments.get(host, NOTHING).shards
             if shard.fleet == uid
             if kin.birth > shard.birth or self.division.fleet(kin.fleet_uid) is None
         )
 
     def _strays(self, host: str) -> int:
-        """Clones on the host that are not its own."""
+        """VMs on the host, or what there is of them, that are not its own: they take its room."""
         shards = self.division.assignments.get(host, NOTHING).shards
         return sum(
             len(
@@ -404,5 +404,5 @@ class World:
                     if (shard.fleet, shard.birth) == (kin.fleet_uid, kin.birth)
                 )
             )
-            for kin, have in self.machines[host].storage.all_clones().items()
+            for kin, have in self.machines[host].all_that_exists().items()
         )

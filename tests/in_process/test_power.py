@@ -1,0 +1,107 @@
+"""VMs that are stopped, started and restarted by the real leader, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fleet_controller.changes.hosts import Chosen
+from fleet_controller.core.changes import Refused
+from fleet_controller.core.model import Health
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.queries import hosts as host_queries
+from fleet_controller.replica.replica import Leading
+from tests.doubles.leading import until
+from tests.in_process.six_hosts import (
+    HOSTS,
+    ME,
+    REPLACED,
+    Stage,
+    come_back,
+    converged,
+    do,
+    left,
+    lose,
+    play,
+)
+
+
+def test_a_host_whose_vms_are_stopped_is_not_forgotten_with_them() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.control(
+            Chosen("spv", host="h0"), Action.STOP, ME, plan_only=False, token=""
+        )
+        stage.network.cut("h0:1")
+        await until(lambda: leader.reign.links.by_health[Health.LIVE] == HOSTS - 1)
+        with pytest.raises(Refused, match="4 VMs of h0 are stopped"):
+            await leader.upkeep.remove("h0", True, ME)
+
+    play(scene)
+
+
+def test_stopped_vms_of_a_lost_host_are_placed_off_and_stay_off() -> None:
+    async def first(leader: Leading, stage: Stage) -> None:
+        await leader.upkeep.control(
+            Chosen("spv", host="h0"), Action.STOP, ME, plan_only=False, token=""
+        )
+        await until(lambda: len(stage.world.running) == 20)
+        await lose(leader, stage, "h0")
+        await until(lambda: host_queries.host_summary(leader.reign, "h0").assigned == 0)
+        await until(lambda: converged(leader))
+        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        assert (status.placed, status.powered_off, len(stage.world.running)) == (24, 4, 20)
+
+    async def second(leader: Leading, stage: Stage) -> None:
+        await come_back(leader, stage)
+        await until(lambda: converged(leader))
+        await asyncio.sleep(10)
+        assert len(stage.world.running) == 20
+        assert await do(leader, Action.START, "0-23") == 4
+        await until(lambda: len(stage.world.running) == 24)
+
+    play(first, second, spec=REPLACED)
+
+
+def test_what_is_stopped_counts_as_converged_and_stays_off_over_leaders() -> None:
+    async def first(leader: Leading, stage: Stage) -> None:
+        assert await do(leader, Action.STOP, "0-9") == 10
+        await until(lambda: len(stage.world.running) == 14)
+        await until(lambda: converged(leader))
+        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        assert (status.powered_off, status.placed, status.unplaced) == (10, 24, 0)
+
+    async def second(leader: Leading, stage: Stage) -> None:
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 14
+        await leader.operations.scale("spv", 30, ME)
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 20
+        await leader.upkeep.drain("h0", ME)
+        await until(lambda: left(leader, "h0") == 0)
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 20
+        assert await do(leader, Action.START, "0-29") == 10
+        await until(lambda: len(stage.world.running) == 30)
+        await until(lambda: converged(leader))
+        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        assert status.powered_off == 0
+
+    play(first, second)
+
+
+def test_a_restart_reaches_the_agents_of_those_meant() -> None:
+    async def scene(leader: Leading, stage: Stage) -> None:
+        assert await do(leader, Action.RESTART, "0-3") == 4
+
+        def restarted() -> set[int]:
+            return {
+                vm[1] for n in range(HOSTS)
+                for vm, value in stage.agent(f"h{n}").restarts.items() if value
+            }  # fmt: skip
+
+        await until(lambda: restarted() == {0, 1, 2, 3})
+        await until(lambda: converged(leader))
+
+    play(scene)

@@ -1,0 +1,92 @@
+"""fleet-agent as a process, over libvirt's test driver and clones in plain files."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from fleet_agent.core.model import VmState
+from tests.doubles.assignments import assignment, shard, tombstone
+from tests.processes.agent.agent_caller import announcements, released_in, states_told
+from tests.processes.agent.agent_processes import RealAgent, ended, terminated
+
+TEN = assignment(shard("0-9", 10))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "storage" / "images"
+    images.mkdir(parents=True)
+    (images / "golden@1").write_bytes(b"golden" * 1000)
+    return tmp_path
+
+
+def clones(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder / "storage" / "clones") if name[0] != "."}
+
+
+async def test_it_announces_itself_runs_vms_and_removes_them(folder: Path) -> None:
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address)
+        async with agent.running() as process:
+            await announced.until("dom0-1")
+            async with announced.caller("dom0-1") as caller:
+                await caller.assign(TEN, 10)
+                reports = await caller.until_converged(10)
+                assert states_told(reports) == dict.fromkeys(range(10), VmState.RUNNING)
+                assert clones(folder) == {f"spv-{index}" for index in range(10)}
+                less = assignment(shard("0-2", 10), tombstones=[tombstone(1, "3-9", 10)])
+                await caller.assign(less, 11)
+                assert released_in(await caller.until_converged(11)) == {1}
+                assert clones(folder) == {"spv-0", "spv-1", "spv-2"}
+            status, _ = await terminated(process)
+            assert status == 0
+
+
+async def test_killed_it_comes_back_as_the_same_host_with_its_assignment(folder: Path) -> None:
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address)
+        async with agent.running() as process:
+            await announced.until("dom0-1")
+            incarnation = announced.hosts["dom0-1"].facts.incarnation
+            async with announced.caller("dom0-1") as caller:
+                await caller.assign(TEN, 10, term=3)
+            process.send_signal(signal.SIGKILL)
+            await ended(process)
+        announced.hosts.clear()
+        async with agent.running():
+            await announced.until("dom0-1")
+            assert announced.hosts["dom0-1"].facts.incarnation == incarnation
+            async with announced.caller("dom0-1") as caller:
+                told = await caller.describe(term=3)
+                assert (told.epoch.revision, told.term.revision) == (10, 3)
+                # The domains of libvirt's test driver ended with the process; the clones did
+                # not, and the ledger says what is wanted.
+                await caller.until_converged(10, term=3)
+                assert clones(folder) == {f"spv-{index}" for index in range(10)}
+
+
+async def test_a_broken_ledger_is_one_sentence_and_put_aside(folder: Path) -> None:
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address)
+        (folder / "ledger").write_bytes(b"rubbish")
+        async with agent.running() as process:
+            status, errors = await ended(process)
+            assert status == 1
+            assert "is broken (it does not begin as a ledger" in errors
+            assert "Traceback" not in errors
+        async with agent.running():
+            await announced.until("dom0-1")
+
+
+async def test_a_missing_identity_is_one_sentence(folder: Path) -> None:
+    agent = RealAgent(folder, "dom0-1", "127.0.0.1:9")
+    agent.arguments()
+    (folder / "identity" / "key.pem").unlink()
+    async with agent.running() as process:
+        status, errors = await ended(process)
+    assert status == 1
+    assert errors.strip().endswith("key.pem: No such file or directory")

@@ -1,0 +1,100 @@
+"""fleetctl as a process: its version, its exit codes, and what it says where it cannot go on."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fleet.v1 import cluster_pb2 as cluster
+from tests.processes.controller_double import ControllerDouble, status, vm_rows
+from tests.processes.fleetctl_process import Fleetctl
+
+pytest_plugins = ["tests.processes.fleetctl_fixtures"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [["vms", "--index", "9-1"], ["vms", "--index", "x"], ["vms", "--index", "99999999"],
+     ["vms", "--state", "dead"], ["vms", "--limit", "0"], ["vms", "show", "a/b-1"],
+     ["vms", "show", "web-1", "--fleet", "spv"], ["vms", "show", "--", "-1"], ["vms", "nope"],
+     ["hosts", "--label", "rack"], ["status", "../x"], ["status", "a", "b"], ["nope"],
+     ["scale"], ["scale", "--total"], ["--nope"], ["apply"], ["delete"], ["completion", "tcsh"],
+     ["status", "--request-timeout", "0"], ["status", "--endpoint", "nowhere"],
+     ["status", "--endpoint", "h:99999"], ["contexts", "use", "x"], ["contexts", "show", "x"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_cannot_be_meant_is_exit_code_2_and_one_sentence(
+    fleetctl: Fleetctl, controller: ControllerDouble, typed: list[str]
+) -> None:
+    said = fleetctl(*typed)
+    assert said.code == 2 and said.out == ""
+    assert said.err.startswith("fleetctl: ") and said.err.count("\n") == 1
+    assert not controller.requests
+
+
+def test_version_shows_both_sides(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    answer = cluster.VersionResponse(
+        version="0.9", replica="c1", leader=True, store="etcd 3.5.16", durable=True
+    )
+    controller.on("Version", answer)
+    said = fleetctl("version")
+    assert "controller  0.9  (replica c1, leads)\nstore       etcd 3.5.16\n" in said.out
+    assert fleetctl("version", "-o", "json").json["controller"]["replica"] == "c1"
+    assert fleetctl("version", "--client", "-o", "json").json["controller"] is None
+
+
+def test_version_shows_its_own_also_when_nobody_answers(tmp_path: Path) -> None:
+    said = Fleetctl(tmp_path)("version")
+    assert said.code == 4 and said.out.startswith("fleetctl    ")
+    assert said.err.startswith("fleetctl: no cluster is named")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(fleetctl: Fleetctl, shell: str) -> None:
+    said = fleetctl("completion", shell)
+    assert said.code == 0 and "_FLEETCTL_COMPLETE" in said.out
+
+
+def test_a_process_of_its_own_says_the_same(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Status", status())
+    for arguments in (["status"], ["status", "-o", "json"], ["status", "a/b"], ["--help"], []):
+        assert fleetctl.process(*arguments) == fleetctl(*arguments)
+
+
+def test_a_reader_that_has_had_enough_is_no_error(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListVms", vm_rows(*range(10_000), cursor="next", matching=10**6))
+    with fleetctl.start("vms", "--all") as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        process.wait(timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_full_disk_is_told(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("ListVms", vm_rows(*range(10_000)))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            fleetctl.arguments("vms", "--limit", "10000"),
+            env=fleetctl.whole_environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "fleetctl: cannot write the output: No space left on device\n"
+
+
+def test_a_number_that_is_none_is_called_so(fleetctl: Fleetctl) -> None:
+    said = fleetctl("events", "--after", "abc")
+    assert said.code == 2 and "'abc' is not a whole number (see 'fleetctl events" in said.err
+    said = fleetctl("backup", "-")
+    assert said.code == 2 and "a file of its own" in said.err

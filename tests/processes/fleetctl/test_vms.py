@@ -1,0 +1,93 @@
+"""What fleetctl vms asks of the controller, and prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.identity import Fleet
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
+from tests.processes.controller_double import IDENTITY, UID, ControllerDouble, vm_rows
+from tests.processes.fleetctl_process import Fleetctl
+
+pytest_plugins = ["tests.processes.fleetctl_fixtures"]
+
+
+def test_vms_are_listed_without_saying_list(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListVms", vm_rows(249, 250))
+    said = fleetctl("vms", "--state", "running", "--host", "h1", "--index", "0-99,300")
+    assert said.out == (
+        "NAME     INDEX  STATE    HOST  GENERATION\n"
+        "spv-249  249    running  h1    1\n"
+        "spv-250  250    running  -     1\n"
+    )
+    (asked,) = controller.asked("ListVms")
+    assert asked.state == types.VM_STATE_RUNNING and asked.host == "h1" and asked.limit == 100
+    assert [(one.start, one.stop) for one in asked.indices] == [(0, 100), (300, 301)]
+
+
+def test_vms_as_json_have_what_follows_from_fleet_and_index(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListVms", vm_rows(249, 250))
+    told = fleetctl("vms", "list", "-o", "json").json
+    fleet = Fleet(UID, "spv", 3)
+    assert told["fleet"] == "spv" and told["matching"] == 2 and told["next_cursor"] == ""
+    assert told["vms"][0] == {
+        "name": "spv-249", "index": 249, "state": "running", "powered_off": False, "host": "h1",
+        "generation": 1, "uuid": str(fleet.domain_uuid(249)), "mac": fleet.mac(249),
+    }  # fmt: skip
+    assert told["vms"][1]["host"] is None
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3])
+def test_all_vms_make_one_json_object_and_one_table(
+    fleetctl: Fleetctl, controller: ControllerDouble, pages: int
+) -> None:
+    def page(request: cluster.ListVmsRequest) -> cluster.ListVmsResponse:
+        number = int(request.cursor or "0")
+        following = str(number + 1) if number + 1 < pages else ""
+        return vm_rows(2 * number, 2 * number + 1, cursor=following, matching=2 * pages)
+
+    controller.on("ListVms", page)
+    told = fleetctl("vms", "--all", "-o", "json").json
+    assert [one["index"] for one in told["vms"]] == list(range(2 * pages))
+    said = fleetctl("vms", "--all")
+    assert said.out.count("NAME") == 1 and said.out.count("\n") == 1 + 2 * pages
+    assert controller.asked("ListVms")[0].limit == 10_000
+
+
+def test_no_vms(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("ListVms", vm_rows(matching=0))
+    said = fleetctl("vms", "--state", "failed")
+    assert (said.code, said.out, said.err) == (0, "", "no such VMs\n")
+    assert fleetctl("vms", "-o", "json").json["vms"] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "fleet", "index"),
+    [(["250"], "", 250), (["spv-250"], "spv", 250), (["250", "--fleet", "spv"], "spv", 250),
+     (["a-b-7", "--fleet", "a-b"], "a-b", 7)],
+)  # fmt: skip
+def test_one_vm_by_index_or_name(
+    fleetctl: Fleetctl, controller: ControllerDouble, typed: list[str], fleet: str, index: int
+) -> None:
+    detail = cluster.VmDetail(fleet=IDENTITY, index=250, state=types.VM_STATE_FAILED, host="h1")
+    detail.spec.network.prefix = "10.0.0.0/8"
+    detail.problem.kind, detail.problem.example_message = "no_memory", "no memory for 16 MiB"
+    controller.on("GetVm", detail)
+    said = fleetctl("vms", "show", *typed)
+    assert said.code == 0
+    assert "name             spv-250\n" in said.out
+    assert "problem          no_memory: no memory for 16 MiB" in said.out
+    (asked,) = controller.asked("GetVm")
+    assert (asked.fleet, asked.index) == (fleet, index)
+    assert fleetctl("vms", "show", *typed, "-o", "json").json["address"] == "10.0.0.252"
+
+
+def test_the_first_vm_has_an_index_too(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("GetVm", cluster.VmDetail(fleet=IDENTITY, index=0, state=types.VM_STATE_PENDING))
+    said = fleetctl("vms", "show", "0")
+    assert "index            0\n" in said.out and "host" not in said.out

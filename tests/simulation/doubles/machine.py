@@ -1,0 +1,320 @@
+"""One simulated dom0: what outlives its agent's process, and that process, started again and
+again as a service manager would."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_agent.controllers.announcer import (
+    Announcer,
+    AnnounceRefused,
+    AnnounceSettings,
+    ControllerUnreachable,
+    NotLeader,
+)
+from fleet_agent.core.assignment import BadAssignment
+from fleet_agent.core.model import Kin
+from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, Record
+from fleet_controller.core.changes import Refused
+from fleet_controller.election.election import LeadershipLost
+from fleet_controller.mirror.committer import Outdated
+from fleet_controller.replica.replica import NotLeading, Replica
+from fleet_controller.store.port import StoreError
+from tests.simulation.doubles.agent_wire import AgentServer, Switchboard, Witness
+from tests.simulation.doubles.drivers import DriverWitness, SimBehaviour, SimHypervisor, SimStorage
+from tests.simulation.engine.clockwork import Clockwork, Process
+from tests.simulation.engine.network import Network
+
+RESTART_SECONDS = 2.0
+BOOT_SECONDS = 20.0
+ANNOUNCE_DEADLINE = 10.0
+SAVE_SECONDS = 0.002
+PORT = 7443
+
+
+Back = Callable[[Exception | None], None]
+
+
+class Promises(Witness, Protocol):
+    """Hears what agents promise, and what they still know when they begin again."""
+
+    def opened(self, host_id: str, term: tuple[int, int], epoch: tuple[int, int]) -> None: ...
+
+    def ended(self, host_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSurroundings:
+    """What the world lends to each machine."""
+
+    loop: Clockwork
+    seed: str
+    network: Network
+    board: Switchboard
+    directory: Directory
+    endpoints: tuple[str, ...]
+    drivers: DriverWitness
+    promises: Promises
+    note: Callable[[str], None]
+    drift: float
+
+
+class LedgerDisk:
+    """What of the ledger is on disk, whatever becomes of the agent."""
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        self.full = False
+        self.broken = False
+        self.lost = 0  # how often
+
+    def lose(self, *, broken: bool) -> None:
+        """What was written is gone, and so is what was promised with it."""
+        self.record, self.broken = None, broken
+        self.lost += 1
+
+
+class SimLedger:
+    """One process's view of it. A record is on disk some moment before `save` returns."""
+
+    def __init__(self, disk: LedgerDisk) -> None:
+        self._disk = disk
+
+    async def load(self) -> Record | None:
+        if self._disk.broken:
+            self._disk.broken, self._disk.record = False, None
+            raise LedgerBroken("the ledger is broken; it has been put aside")
+        return self._disk.record
+
+    async def save(self, record: Record) -> None:
+        await asyncio.sleep(SAVE_SECONDS)
+        if self._disk.full:
+            raise LedgerFull("no space left on device")
+        self._disk.record = record
+        await asyncio.sleep(SAVE_SECONDS)
+
+
+class Directory:
+    """Which controller serves at which address."""
+
+    def __init__(self) -> None:
+        self.replicas: dict[str, tuple[Replica, Process]] = {}
+
+
+class SimClient:
+    """The ControllerClient port of one agent."""
+
+    def __init__(self, network: Network, directory: Directory, host_id: str) -> None:
+        self._network = network
+        self._directory = directory
+        self._host_id = host_id
+
+    async def announce(self, endpoint: str, address: str, facts: types.HostFacts) -> float:
+        network, name = self._network, endpoint.partition(":")[0]
+        told = types.HostFacts()
+        told.CopyFrom(facts)
+        answer: asyncio.Future[Exception | None] = network.loop.create_future()
+
+        def arrive() -> None:
+            found = self._directory.replicas.get(endpoint)
+            if found is None:
+                back(ControllerUnreachable(f"{endpoint}: connection refused"))
+            else:
+                network.loop.spawn(found[1], self._serve(found[0], address, told, back))
+
+        def back(outcome: Exception | None) -> None:
+            network.send(name, self._host_id, lambda: told_back(outcome))
+
+        def told_back(outcome: Exception | None) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
+
+        network.send(self._host_id, name, arrive)
+        try:
+            async with asyncio.timeout(ANNOUNCE_DEADLINE):
+                outcome = await answer
+        except TimeoutError as error:
+            raise ControllerUnreachable(f"{endpoint}: no answer") from error
+        if outcome is not None:
+            raise outcome
+        return 60.0
+
+    async def _serve(
+        self, replica: Replica, address: str, facts: types.HostFacts, back: Back
+    ) -> None:
+        """At the controller, as its API does."""
+        try:
+            async with asyncio.timeout(ANNOUNCE_DEADLINE):
+                await replica.leading().announcements.announce(self._host_id, address, facts)
+        except NotLeading as error:
+            back(NotLeader(error.address))
+        except Refused as error:
+            back(AnnounceRefused(str(error)))
+        except (StoreError, Outdated, LeadershipLost, TimeoutError) as error:
+            back(ControllerUnreachable(str(error)))
+        except asyncio.CancelledError:
+            back(ControllerUnreachable("the controller ended its leadership"))
+            raise
+        else:
+            back(None)
+
+
+class Machine:
+    """One dom0."""
+
+    def __init__(
+        self,
+        number: int,
+        surroundings: MachineSurroundings,
+        capacity: int,
+        hosts_per_rack: int,
+    ) -> None:
+        self.number = number
+        self.id = f"h{number:03d}"
+        self.around = surroundings
+        self.capacity = capacity
+        self.rack = f"r{(number - 1) // hosts_per_rack + 1:02d}"
+        self.random = Random(f"{surroundings.seed}/{self.id}")
+        self.behaviour = SimBehaviour(
+            surroundings.loop, self.id, surroundings.drivers, surroundings.seed
+        )
+        self.storage = SimStorage(self.behaviour)
+        self.hypervisor = SimHypervisor(self.behaviour, capacity)
+        self.disk = LedgerDisk()
+        self.boots = 1
+        self.lives = 0
+        self.on = True
+        self.process: Process | None = None
+        self.agent: Agent | None = None
+        self._server: AgentServer | None = None
+
+    @property
+    def address(self) -> str:
+        return f"{self.id}:{PORT}"
+
+    @property
+    def boot_id(self) -> str:
+        return f"boot-{self.boots}"
+
+    @property
+    def up(self) -> bool:
+        return self.on and self.process is not None and not self.process.dead
+
+    def all_that_exists(self) -> dict[Kin, IndexSet]:
+        """Clones and domains: either may be there without the other, and an agent takes both for
+        VMs."""
+        return _either(self.storage.all_clones(), self.hypervisor.all_defined())
+
+    def named(self, fleet: str) -> dict[Kin, IndexSet]:
+        """The same under the names of a fleet's VMs, whichever fleet of that name they are of."""
+        return _either(self.storage.named(fleet), self.hypervisor.named(fleet))
+
+    def start(self) -> None:
+        """The agent's process begins, where the machine is on and it does not run."""
+        if not self.on or self.up:
+            return
+        self.lives += 1
+        rate = 1.0 + self.random.uniform(-1.0, 1.0) * self.around.drift
+        self.process = Process(f"{self.id}.{self.lives}", rate)
+        self.process.ahead = self.random.uniform(0.0, 1000.0)
+        self.process.on_doom = self.kill
+        server = AgentServer(self.around.loop, self.id, self.process, self.around.promises)
+        self._server = self.around.board.servers[self.address] = server
+        self.around.loop.spawn(self.process, self._run(self.process, server))
+
+    def kill(self) -> None:
+        """SIGKILL for the agent; it is started again after a while."""
+        if not self.up:
+            return
+        assert self.process is not None
+        self.around.note(f"{self.id}: agent killed")
+        self._end()
+        self.around.loop.after(RESTART_SECONDS, self.start)
+
+    def power_off(self) -> None:
+        """Everything on it ends; what is on disk stays."""
+        if not self.on:
+            return
+        self.around.note(f"{self.id}: power off")
+        self.on = False
+        self.behaviour.reboot()
+        self.hypervisor.power_off()
+        self._end()
+
+    def power_on(self) -> None:
+        if self.on:
+            return
+        self.around.note(f"{self.id}: power on")
+        self.on = True
+        self.boots += 1
+        self.around.loop.after(BOOT_SECONDS * self.random.uniform(0.5, 1.5), self.start)
+
+    def _end(self) -> None:
+        process, self.agent = self.process, None
+        if process is None or process.dead:
+            return
+        self.around.loop.kill_process(process)
+        self.around.board.servers.pop(self.address, None)
+        if self._server is not None:
+            self._server.died()
+        self.around.promises.ended(self.id)
+
+    async def _run(self, process: Process, server: AgentServer) -> None:
+        """The agent's process, from its start to an end that it chose itself."""
+        try:
+            await self._serve(process, server)
+        except* (LedgerError, BadAssignment) as errors:
+            self.around.note(f"{self.id}: agent ends: {errors.exceptions[0]}")
+        if self.process is process and not process.dead:
+            self.around.loop.after(0.0, self.kill)
+
+    async def _serve(self, process: Process, server: AgentServer) -> None:
+        around = self.around
+        agent = Agent(
+            self.id,
+            self._facts(),
+            self.storage,
+            self.hypervisor,
+            SimLedger(self.disk),
+            clock=around.loop.time,
+            jitter=Random(f"{around.seed}/{process.name}/jitter").random,
+            settings=AgentSettings(),
+            incarnation=f"{self.id}-{self.lives}",
+            on_watched=lambda watched: announcer.on_watched(watched),
+        )
+        announcer = Announcer(
+            SimClient(around.network, around.directory, self.id),
+            around.endpoints,
+            self.address,
+            lambda: agent.facts,
+            jitter=Random(f"{around.seed}/{process.name}/announce").random,
+            gate=asyncio.Semaphore(32),
+            settings=AnnounceSettings(),
+        )
+        await agent.open()
+        around.promises.opened(self.id, agent.term, agent.epoch)
+        self.agent = server.agent = agent
+        async with asyncio.TaskGroup() as group:
+            group.create_task(agent.run())
+            group.create_task(announcer.run())
+
+    def _facts(self) -> types.HostFacts:
+        return types.HostFacts(
+            machine_id=f"machine-{self.id}",
+            boot_id=self.boot_id,
+            labels={"rack": self.rack},
+            capacity=types.Capacity(guests=self.capacity),
+            agent_version="simulated",
+        )
+
+
+def _either(clones: dict[Kin, IndexSet], domains: dict[Kin, IndexSet]) -> dict[Kin, IndexSet]:
+    kins = sorted(clones.keys() | domains.keys())
+    return {kin: clones.get(kin, EMPTY) | domains.get(kin, EMPTY) for kin in kins}

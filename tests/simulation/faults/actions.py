@@ -1,0 +1,97 @@
+"""Everything that can be done to a simulated world: what operators ask, and what goes wrong.
+
+One row of ACTIONS an action. It is drawn as often as its weight says, with a time, a length and
+two numbers in [0, 1) from which it takes whom it hits and how hard. It returns how it ends, if
+it lasts. An action works whatever others are under way, and leaves nothing behind once it has
+ended: a play is repeated with some of its actions left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from random import Random
+
+from tests.simulation.faults import asking, breaking, cutting
+from tests.simulation.faults.acts import Act, Action
+
+ACTIONS: tuple[Action, ...] = (
+    Action("scale", 10.0, 0.0, asking.scale),
+    Action("change_mind", 4.0, 0.0, asking.change_mind),
+    Action("scale_other", 3.0, 0.0, asking.scale_other),
+    Action("delete", 1.0, 0.0, asking.delete),
+    Action("generation", 1.0, 0.0, asking.generation),
+    Action("cordon", 2.0, 0.0, asking.cordon),
+    Action("drain", 2.0, 90.0, asking.drain, shortest=2.0),
+    Action("control", 2.0, 0.0, asking.control),
+    Action("roll_out", 1.5, 0.0, asking.roll_out),
+    Action("declare_lost", 2.0, 0.0, asking.declare_lost),
+    Action("remove", 2.0, 0.0, asking.remove),
+    Action("release_breaker", 0.5, 0.0, asking.release_breaker),
+    Action("kill_agent", 5.0, 0.0, breaking.kill_agent),
+    Action("kill_agents", 1.0, 0.0, breaking.kill_agents),
+    Action("stop_agent", 2.0, 60.0, breaking.stop_agent),
+    Action("kill_controller", 4.0, 0.0, breaking.kill_controller),
+    Action("stop_controller", 4.0, 30.0, breaking.stop_controller, shortest=5.0),
+    Action("controller_down", 2.0, 60.0, breaking.controller_down),
+    Action("jump_clock", 1.0, 10.0, breaking.jump_clock),
+    Action("reboot", 3.0, 60.0, breaking.reboot),
+    Action("host_away", 2.0, 200.0, breaking.reboot, shortest=40.0),
+    Action("reboot_rack", 0.5, 60.0, breaking.reboot_rack),
+    Action("lose_ledger", 1.0, 0.0, breaking.lose_ledger),
+    Action("fill_ledger", 1.0, 40.0, breaking.fill_ledger),
+    Action("steps_fail", 2.0, 40.0, breaking.steps_fail),
+    Action("steps_lie", 2.0, 40.0, breaking.steps_lie),
+    Action("steps_hang", 1.0, 40.0, breaking.steps_hang),
+    Action("slow_drivers", 2.0, 40.0, breaking.slow_drivers),
+    Action("no_driver", 1.0, 40.0, breaking.no_driver),
+    Action("full_pool", 1.0, 40.0, breaking.full_pool),
+    Action("vms_die", 2.0, 0.0, breaking.vms_die),
+    Action("cut_host", 4.0, 200.0, cutting.cut_host),
+    Action("cut_from_leader", 3.0, 200.0, cutting.cut_from_leader, shortest=70.0),
+    Action("cut_rack", 1.0, 60.0, cutting.cut_rack),
+    Action("cut_controller", 1.5, 60.0, cutting.cut_controller),
+    Action("split", 2.0, 60.0, cutting.split),
+    Action("cut_from_store", 2.0, 30.0, cutting.cut_from_store),
+    Action("storm", 2.0, 30.0, cutting.storm),
+    Action("store_storm", 4.0, 60.0, cutting.store_storm),
+    Action("hold_back", 4.0, 40.0, cutting.hold_back, shortest=5.5),
+    Action("store_down", 1.0, 40.0, cutting.store_down),
+    Action("set_back", 0.5, 20.0, cutting.set_back),
+    Action("watch_lags", 1.0, 30.0, cutting.watch_lags),
+    Action("compact", 1.0, 0.0, cutting.compact),
+    Action("lease_ends", 1.0, 0.0, cutting.lease_ends),
+)
+BY_NAME = {action.name: action for action in ACTIONS}
+# Actions a simulated minute. A play has its own: some are calm between, some never.
+PER_MINUTE = (8.0, 16.0, 32.0)
+# What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
+# have much of the others, which finds more than a little of everything in each.
+EMPHASIS = (0.0, 0.0, 1.0, 4.0)
+
+
+# And that of the actions a play is to stress.
+STRESS = 30.0
+
+
+def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Act]:
+    """The actions of a play. A scale comes first, so that there is something to lose.
+
+    `stress`: names of actions that there are to be many of; then many of all.
+    """
+    random = Random(f"{seed}/schedule")
+    weights = [one.weight * random.choice(EMPHASIS) for one in ACTIONS]
+    weights[0] = ACTIONS[0].weight * random.choice((0.2, 1.0, 1.0))
+    rate = random.choice(PER_MINUTE) / 60.0
+    if stress:
+        weights = [
+            STRESS if action.name in stress else weight
+            for action, weight in zip(ACTIONS, weights, strict=True)
+        ]
+        rate = max(PER_MINUTE) / 60.0
+    acts = [Act(0.0, "scale", 0.0, 0.0, random.uniform(0.3, 0.9))]
+    at = 0.0
+    while (at := at + random.expovariate(rate)) < minutes * 60.0:
+        (action,) = random.choices(ACTIONS, weights)
+        seconds = action.shortest + (action.longest - action.shortest) * random.random() ** 2
+        acts.append(Act(at, action.name, seconds, random.random(), random.random()))
+    return acts

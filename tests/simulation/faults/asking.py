@@ -1,0 +1,108 @@
+"""What operators ask, as actions of a play."""
+
+from __future__ import annotations
+
+from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import Health
+from fleet_controller.core.rollouts_and_drains.control import Action as VmAction
+from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from tests.simulation.faults.acts import Act, End, machine_of, one_of
+from tests.simulation.world import SPEC, World
+
+
+def scale(world: World, act: Act) -> None:
+    """Most totals fit; some leave VMs without a place."""
+    world.operator.scale("spv", int(act.much * world.shape.capacity * 1.1))
+
+
+def change_mind(world: World, act: Act) -> None:
+    """Up, and down, and up again, before the last is done."""
+    capacity = world.shape.capacity
+    for number in range(4):
+        share = (act.much + 0.5 * number) % 1.0
+        pause = number * 6.0 * act.which
+        world.loop.after(pause, world.operator.scale, "spv", int(share * capacity))
+
+
+def scale_other(world: World, act: Act) -> None:
+    if "web" in world.division.fleets:
+        world.operator.scale("web", int(act.much * world.shape.capacity * 0.4))
+    else:
+        other = types.FleetSpec()
+        other.CopyFrom(SPEC)
+        other.placement.policy = types.Placement.POLICY_PACK
+        other.on_loss = types.ON_LOSS_WAIT
+        other.on_isolation_stop_after_seconds = world.stop_after
+        world.operator.apply("web", other)
+
+
+def delete(world: World, act: Act) -> None:
+    if "web" in world.division.fleets:
+        world.operator.delete("web")
+
+
+def generation(world: World, act: Act) -> None:
+    spec = types.FleetSpec()
+    spec.CopyFrom(SPEC)
+    spec.vcpus = 1 + int(act.much * 4)
+    world.operator.apply("spv", spec)
+
+
+def cordon(world: World, act: Act) -> None:
+    world.operator.cordon(machine_of(world, act).id, act.much < 0.6)
+
+
+def declare_lost(world: World, act: Act) -> None:
+    """One that is not live, if there is any; or that one is not."""
+    if away := _away(world):
+        world.operator.declare_lost(one_of(away, act.which), act.much < 0.8)
+
+
+def remove(world: World, act: Act) -> None:
+    """A host that is drained, if any is; else one that is away, by force, or all that it has."""
+    hosts = world.division.hosts
+    drained = [host for host, record in hosts.items() if record.drained]
+    lost = [host for host, record in hosts.items() if record.lost]
+    if drained:
+        world.operator.remove(one_of(drained, act.which), force=False)
+    elif lost and act.much < 0.4:
+        world.operator.give_up(one_of(lost, act.which))
+    elif away := lost or _away(world):
+        world.operator.remove(one_of(away, act.which), force=True)
+
+
+def _away(world: World) -> list[str]:
+    """Hosts that are not live, for all that the leader knows."""
+    found = world.operator.leading()
+    links = found[1].reign.links.links.values() if found is not None else ()
+    return [link.host_id for link in links if link.health is not Health.LIVE]
+
+
+def release_breaker(world: World, act: Act) -> None:
+    world.operator.release_breaker(5.0 + 40.0 * act.much)
+
+
+def drain(world: World, act: Act) -> End | None:
+    """Some are cancelled in their midst."""
+    host = machine_of(world, act).id
+    world.operator.drain(host, True)
+    return lambda: world.operator.drain(host, False)
+
+
+def control(world: World, act: Act) -> None:
+    """A third of the VMs, or all of them."""
+    action = one_of(list(VmAction), act.much)
+    total = world.shape.capacity
+    first = int(act.which * total)
+    chosen = IndexSet.span(first, first + total // 3) if act.which < 0.8 else None
+    world.operator.control("spv", action, chosen)
+
+
+def roll_out(world: World, act: Act) -> None:
+    """To a new generation; a few at a time, or a share."""
+    generation(world, act)
+    few = 1 + int(act.which * 6)
+    share = Wish(max_unavailable_share=0.3, halt_share=0.9)
+    wish = share if act.which < 0.5 else Wish(max_unavailable=few, halt_share=0.9)
+    world.loop.after(1.0, world.operator.roll_out, "spv", wish)

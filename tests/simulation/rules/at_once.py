@@ -1,0 +1,130 @@
+"""How many VMs at once: no more are moved than asked for, no more are down for a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.model import Kin
+from fleet_controller.core.model import (
+    Assignment,
+    RolloutRecord,
+    RolloutState,
+    Shard,
+)
+from fleet_controller.store.codec import decode
+from fleet_controller.store.port import Change
+from tests.simulation.rules.division import NOTHING, Division
+from tests.simulation.rules.one_copy import Fail
+
+
+class Limits:
+    """Hears every revision, after the division has, and every start of a VM."""
+
+    def __init__(self, division: Division, moves_at_once: int, fail: Fail) -> None:
+        self._division = division
+        self._most_moves = moves_at_once
+        self._fail = fail
+        self._rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
+        self._before: dict[str, Assignment] = {}  # by host, as of the revision before
+        self._moving = 0
+        # VMs that have been started since they were born, by (fleet uid, birth).
+        self._started: dict[tuple[str, int], IndexSet] = {}
+
+    def started(self, kin: Kin, indices: IndexSet) -> None:
+        key = (kin.fleet_uid, kin.birth)
+        self._started[key] = self._started.get(key, EMPTY) | indices
+
+    def on_revision(self, changes: Sequence[Change]) -> None:
+        moved = []
+        for change in changes:
+            kind, _, rest = change.key.partition("/")
+            if kind == "rollouts":
+                self._take_rollout(rest, change)
+            elif kind == "assignments":
+                moved.append(rest)
+        if not moved or self._division.frozen:
+            return
+        self._check_moves()
+        for uid, record in self._rollouts.items():
+            if record.state is RolloutState.RUNNING:
+                self._check_rollout(uid, record, moved)
+        for host in moved:
+            self._before[host] = self._division.assignments.get(host, NOTHING)
+
+    def begin_anew(self) -> None:
+        """The store was set back, and is heard from its beginning."""
+        self._rollouts.clear()
+
+    def on_thaw(self) -> None:
+        """What hosts have now is what a recovery has given them."""
+        self._before = dict(self._division.assignments)
+        self._moving = self._count_moves()
+
+    def _take_rollout(self, uid: str, change: Change) -> None:
+        if change.value is None:
+            self._rollouts.pop(uid, None)
+        else:
+            self._rollouts[uid] = decode(RolloutRecord, change.key, change.value)
+
+    # Moves ----------------------------------------------------------------------------------
+
+    def _check_moves(self) -> None:
+        """Only when one more begins: what is under way is not ended for a smaller number."""
+        before, self._moving = self._moving, self._count_moves()
+        if self._moving > max(before, self._most_moves):
+            self._fail("at once", f"{self._moving} VMs are staged, more than {self._most_moves}")
+
+    def _count_moves(self) -> int:
+        """Staged VMs that another still has, or is still to let go."""
+        staged: dict[str, list[IndexSet]] = {}
+        for assignment in self._division.assignments.values():
+            for shard in assignment.shards:
+                if shard.staged:
+                    staged.setdefault(shard.fleet, []).append(shard.ranges)
+        return sum(
+            len(ranges & self._held(uid)) for uid, several in staged.items() for ranges in several
+        )
+
+    def _held(self, uid: str) -> IndexSet:
+        fleet = self._division.fleet(uid)
+        held = self._division.held.get(uid, EMPTY)
+        return held & fleet.wanted if fleet is not None else EMPTY
+
+    # Rollouts -------------------------------------------------------------------------------
+
+    def _check_rollout(self, uid: str, record: RolloutRecord, moved: Sequence[str]) -> None:
+        """Only when VMs are made anew for it."""
+        renewed = [host for host in moved if self._is_renewed(host, uid, record.to_generation)]
+        fleet = self._division.fleet(uid)
+        if not renewed or fleet is None:
+            return
+        down = IndexSet.union_of(
+            (shard.ranges & fleet.wanted) - self._started.get((uid, shard.birth), EMPTY)
+            for assignment in self._division.assignments.values()
+            for shard in assignment.shards
+            if _is_changed(shard, uid, record)
+        )
+        most = record.max_unavailable or max(1, int(record.max_unavailable_share * fleet.total))
+        if len(down) > most:
+            self._fail(
+                "at once",
+                f"{len(down)} VMs of {fleet.name} are down for a rollout, more than {most}",
+            )
+
+    def _is_renewed(self, host: str, uid: str, generation: int) -> bool:
+        """Whether VMs that were there have become others of this generation."""
+        was, now = self._before.get(host, NOTHING), self._division.assignments[host]
+        old = (s.ranges for s in was.shards if s.fleet == uid and s.generation != generation)
+        new = (s.ranges for s in now.shards if s.fleet == uid and s.generation == generation)
+        return bool(IndexSet.union_of(old) & IndexSet.union_of(new))
+
+
+def _is_changed(shard: Shard, uid: str, record: RolloutRecord) -> bool:
+    return (
+        shard.fleet == uid
+        and shard.generation == record.to_generation
+        and shard.birth >= record.since_revision
+        and shard.power
+        and not shard.staged
+    )

@@ -1,0 +1,153 @@
+"""What the audit trail must say: each change that people or the leader make is told in its own
+transaction, by whom, and each request that was answered is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fleet_controller.core.audit import BY_LEADER, AuditRecord
+from fleet_controller.core.model import Assignment, FleetRecord, HostRecord
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.store import keys
+from fleet_controller.store.codec import decode
+from fleet_controller.store.port import Change
+from tests.simulation.rules.division import NOTHING, Division
+from tests.simulation.rules.one_copy import Fail
+from tests.simulation.rules.requests import action_of
+
+# What the leader does by itself; all else has an operator's name.
+UNASKED = frozenset(
+    {
+        "breaker", "declare_lost", "drained", "fleet_deleted", "freeze", "host_returned",
+        "quarantine", "rollout_done", "rollout_halted",
+    }
+)  # fmt: skip
+_OF_HOSTS: Mapping[str, frozenset[str]] = {
+    "cordoned": frozenset({"cordon", "uncordon"}),
+    "draining": frozenset({"drain", "undrain"}),
+    "drained": frozenset({"drained", "drain", "undrain"}),
+    "lost": frozenset({"declare_lost", "declare_lost_undo", "host_returned"}),
+    "quarantine": frozenset({"quarantine", "release_quarantine"}),
+}
+_ROLLOUTS = frozenset(
+    {f"rollout_{word}" for word in ("start", "undo", "pause", "resume", "abort", "done", "halted")}
+)
+_OF_ALL: Mapping[str, frozenset[str]] = {
+    "breaker": frozenset({"breaker", "release_breaker"}),
+    "freeze": frozenset({"freeze", "recover"}),
+}
+_BLANK = HostRecord("", "")
+_NONE = FleetRecord("", "", 0)
+
+
+@dataclass(slots=True)
+class Told:
+    """The lines of one transaction."""
+
+    lines: list[AuditRecord] = field(default_factory=list)
+
+    def has(self, actions: Iterable[str], *, fleet: str = "", host: str = "") -> bool:
+        return any(
+            line.action in actions
+            and (not fleet or line.fleet == fleet)
+            and (not host or line.host == host)
+            for line in self.lines
+        )
+
+
+class History:
+    """Hears every revision before the division does, and every request that was answered."""
+
+    def __init__(self, division: Division, fail: Fail) -> None:
+        self._division = division
+        self._fail = fail
+        self._by_actor: dict[str, int] = {}  # lines of each operator's request
+        self._last_control: dict[str, str] = {}  # by fleet: what was done to its VMs last
+
+    def answered(self, actor: str) -> None:
+        """A request that changes something whenever it is accepted."""
+        count = self._by_actor.get(actor, 0)
+        if count != 1:
+            self._fail("audit", f"{count} lines tell of what {actor} was answered")
+
+    def on_revision(self, changes: Sequence[Change]) -> None:
+        told = Told()
+        for change in changes:
+            if change.key.startswith(keys.AUDIT) and change.value is not None:
+                self._take(decode(AuditRecord, change.key, change.value), told)
+        for change in changes:
+            kind, _, rest = change.key.partition("/")
+            if kind in _OF_ALL:
+                self._expect(told.has(_OF_ALL[kind]), change.key)
+            elif self._division.frozen:
+                continue  # what a recovery writes is told with the last of it
+            elif kind == "hosts":
+                self._check_host(rest, change, told)
+            elif kind == "fleets" and keys.spec_of(change.key) is None:
+                self._check_fleet(rest, change, told)
+            elif kind == "assignments":
+                self._check_control(rest, change)
+            elif kind == "rollouts" and change.value is not None:
+                self._expect(told.has(_ROLLOUTS), change.key)
+
+    def _take(self, line: AuditRecord, told: Told) -> None:
+        told.lines.append(line)
+        self._by_actor[line.actor] = self._by_actor.get(line.actor, 0) + 1
+        by_leader = line.actor == BY_LEADER and line.action in UNASKED
+        if not by_leader and action_of(line.actor) != line.action:
+            self._fail("audit", f"{line.action} by {line.actor!r}, who has not asked for it")
+        if line.action.startswith("vms_"):
+            self._last_control[line.fleet] = line.action.removeprefix("vms_")
+
+    def _expect(self, told: bool, what: str) -> None:
+        if not told:
+            self._fail("audit", f"{what}: changed, and no line of the transaction tells of it")
+
+    def _check_host(self, host: str, change: Change, told: Told) -> None:
+        if change.value is None:
+            self._expect(told.has({"remove"}, host=host), f"{host} is removed")
+            return
+        before = self._division.hosts.get(host, _BLANK)
+        record = decode(HostRecord, change.key, change.value)
+        for name, actions in _OF_HOSTS.items():
+            if getattr(record, name) != getattr(before, name):
+                self._expect(told.has(actions, host=host), f"{name} of {host}")
+
+    def _check_fleet(self, name: str, change: Change, told: Told) -> None:
+        if change.value is None:
+            self._expect(told.has({"fleet_deleted"}, fleet=name), f"fleet {name} is gone")
+            return
+        before = self._division.fleets.get(name, _NONE)
+        record = decode(FleetRecord, change.key, change.value)
+        for differs, actions in (
+            (record.total != before.total, {"scale", "delete"}),
+            (record.deleting != before.deleting, {"delete"}),
+            (record.uid != before.uid, {"apply"}),
+            (record.generation != before.generation, {"apply", *_ROLLOUTS}),
+        ):
+            if differs:
+                self._expect(told.has(actions, fleet=name), f"fleet {name}: {record}")
+
+    def _check_control(self, host: str, change: Change) -> None:
+        """The line goes with the first of the transactions that do it."""
+        before = self._division.assignments.get(host, NOTHING)
+        after = NOTHING if change.value is None else decode(Assignment, change.key, change.value)
+        for uid, action in _controlled(before, after):
+            fleet = self._division.fleet(uid)
+            if fleet is not None and self._last_control.get(fleet.name) != action:
+                self._fail("audit", f"{action} of VMs of {fleet.name} on {host}, untold")
+
+
+def _controlled(before: Assignment, after: Assignment) -> Iterator[tuple[str, Action]]:
+    """What operators have done to VMs that stay on the host, by fleet uid."""
+    for old in before.shards:
+        for new in after.shards:
+            if new.fleet != old.fleet or not new.ranges & old.ranges:
+                continue
+            if new.birth == old.birth and new.power != old.power:
+                yield new.fleet, Action.START if new.power else Action.STOP
+            elif new.birth == old.birth and new.restart > old.restart:
+                yield new.fleet, Action.RESTART
+            elif new.birth > old.birth and new.generation == old.generation:
+                yield new.fleet, Action.REIMAGE

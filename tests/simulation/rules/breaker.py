@@ -1,0 +1,91 @@
+"""Hosts that are lost or removed: by time no more of a rack or of all than the breaker lets, and
+whoever is back gives up within a minute what others run by now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fleet_controller.core.host_loss.loss import LossSettings
+from fleet_controller.core.model import HostRecord
+from tests.simulation.rules.division import Division
+from tests.simulation.rules.one_copy import RETURN_SECONDS, Fail
+from tests.simulation.rules.requests import Operator
+
+# Of the window: leaders' clocks are not the world's, and judge once a second.
+EXACT = 0.97
+
+
+class Losses:
+    """Hears of verdicts."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        division: Division,
+        operator: Operator,
+        settings: LossSettings,
+        fail: Fail,
+    ) -> None:
+        self._clock = clock
+        self._division = division
+        self._operator = operator
+        self._settings = settings
+        self._fail = fail
+        self._back: dict[str, float] = {}  # hosts whose verdict was taken back, and when
+        self._by_time: dict[str, float] = {}  # hosts lost without a word of an operator, and when
+
+    def on_verdict(self, record: HostRecord, lost: bool) -> None:
+        """The host's record says so from this revision on."""
+        declared = self._operator.declared
+        if not lost:
+            declared.discard(record.id)
+            self._back[record.id] = self._clock()
+        if not lost or record.id in declared:
+            self._by_time.pop(record.id, None)
+            return
+        now = self._clock()
+        self._by_time[record.id] = now
+        if self._operator.breaker_held_until > now:
+            return
+        recent = {
+            host
+            for host, at in self._by_time.items()
+            if at > now - EXACT * self._settings.window
+            and self._division.hosts[host].lost
+            and host not in declared
+        }
+        rack = record.labels.get(self._settings.rack_label, "")
+        self._check(recent, rack, self._settings.rack_share)
+        self._check(recent, None, self._settings.fleet_share)
+
+    def begin_anew(self) -> None:
+        """The store was set back: who is lost by it is nobody's verdict of late."""
+        self._by_time.clear()
+
+    def on_removal(self, host: str) -> None:
+        """The host is known no more, and no verdict stands."""
+        self._operator.declared.discard(host)
+        self._by_time.pop(host, None)
+
+    def on_return(self, host: str) -> None:
+        """One that was removed is known again."""
+        self._back[host] = self._clock()
+
+    def has_just_returned(self, host: str) -> bool:
+        """Whether what it had begun before it was told may still take effect."""
+        return self._clock() - self._back.get(host, -RETURN_SECONDS) < RETURN_SECONDS
+
+    def _check(self, recent: set[str], rack: str | None, share: float) -> None:
+        """`rack` None: all hosts."""
+        hosts = [
+            one
+            for one in self._division.hosts.values()
+            if (rack is None or one.labels.get(self._settings.rack_label, "") == rack)
+            and (not one.lost or one.id in recent)
+        ]
+        gone = [one.id for one in hosts if one.id in recent]
+        if len(gone) > 1 and len(gone) > share * len(hosts):
+            where = "all hosts" if rack is None else f"rack {rack}"
+            self._fail(
+                "breaker", f"{len(gone)} of {len(hosts)} of {where} are lost by time: {gone}"
+            )
