@@ -71,16 +71,16 @@ def run(arguments: Sequence[str]) -> int:
     session = Session()
     try:
         code: Any = cli.main(list(arguments), "fleetctl", standalone_mode=False, obj=session)
-        _mark(session)
+        _note_read_only(session)
     except Trouble as trouble:
-        return _told(trouble.message, trouble.code)
+        return _failed(trouble.message, trouble.code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
     except click.ClickException as error:
         return _usage(error)
     except click.Abort:
-        return _told("interrupted", ExitCode.INTERRUPTED)
+        return _failed("interrupted", ExitCode.INTERRUPTED)
     except ReaderGone:
         sys.stdout = open(os.devnull, "w")
         return ExitCode.DONE
@@ -88,17 +88,17 @@ def run(arguments: Sequence[str]) -> int:
         return left.code if isinstance(left.code, int) else ExitCode.FAILED
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
-        return _told(f"{named}{error.strerror or error}", ExitCode.FAILED)
+        return _failed(f"{named}{error.strerror or error}", ExitCode.FAILED)
     except Exception as error:
         if os.environ.get("MEGAFLEET_DEBUG"):
             raise
-        said = f"internal error: {type(error).__name__}: {error}; MEGAFLEET_DEBUG=1 shows where"
-        return _told(said, ExitCode.FAILED)
+        sentence = f"internal error: {type(error).__name__}: {error}; MEGAFLEET_DEBUG=1 shows where"
+        return _failed(sentence, ExitCode.FAILED)
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _mark(session: Session) -> None:
-    """Says of what was shown that it is of the past, where it is."""
+def _note_read_only(session: Session) -> None:
+    """Says on stderr when what was shown is of the past."""
     if mark := session.read_only:
         click.echo(f"fleetctl: {mark}", err=True)
 
@@ -107,12 +107,15 @@ def _usage(error: click.ClickException) -> int:
     """What was typed is wrong: one sentence, and where help is."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "fleetctl"
-    said = error.format_message().replace("is not a valid integer range.", "is not a whole number")
-    said = said.replace("is not a valid float range.", "is not a number")
-    return _told(f"{said} (see '{path} --help')", ExitCode.USAGE)
+    sentence = error.format_message().replace(
+        "is not a valid integer range.", "is not a whole number"
+    )
+    sentence = sentence.replace("is not a valid float range.", "is not a number")
+    return _failed(f"{sentence} (see '{path} --help')", ExitCode.USAGE)
 
 
-def _told(message: str, code: int) -> int:
+def _failed(message: str, code: int) -> int:
+    """Says why on stderr, and returns the exit code."""
     try:
         click.echo(f"fleetctl: {printable(message)}", err=True)
     except OSError as error:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from fleetctl.client.bidi_call import BidiCall, BidiRpc, bidi_call
+from fleetctl.client.calls.bidi_call import BidiCall, BidiRpc, bidi_call
+from fleetctl.client.calls.read_only import ReadOnly
+from fleetctl.client.calls.streams import StreamRpc, follow, stream
+from fleetctl.client.calls.unary_call import CallKind, UnaryCall, UnaryRpc
 from fleetctl.client.contexts import ClusterContext
-from fleetctl.client.read_only import ReadOnly
-from fleetctl.client.replicas import Replicas
-from fleetctl.client.streams import StreamRpc, follow, stream
-from fleetctl.client.unary_call import CallKind, UnaryCall, UnaryRpc
+from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.client.waiting_note import WAITING_NOTE_SECONDS, WaitingNote
 from fleetctl.outcome import NoAnswer
 

@@ -41,7 +41,7 @@ class WaitingNote:
             return
         self._writer.join()
         if self._width:
-            _put(f"\r{' ' * self._width}\r")
+            _write_now(f"\r{' ' * self._width}\r")
         self._writer, self._width = None, 0
 
     def _write(self) -> None:
@@ -49,9 +49,9 @@ class WaitingNote:
         while not self._closed.wait(wait):
             text = f"{self._what} ... {time.monotonic() - self._begun:.0f} s"
             self._width, wait = max(self._width, len(text)), _EVERY
-            _put(f"\r{text}")
+            _write_now(f"\r{text}")
 
 
-def _put(text: str) -> None:
+def _write_now(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()

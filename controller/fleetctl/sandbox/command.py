@@ -73,8 +73,8 @@ def up(
     A sandbox keeps its settings until it is taken down.
     """
     from fleetctl.sandbox.lifecycle import up as bring_up
-    from fleetctl.sandbox.phases import Progress
-    from fleetctl.sandbox.report import as_json, look
+    from fleetctl.sandbox.phases import Phases
+    from fleetctl.sandbox.report import as_json, report_of
     from fleetctl.sandbox.state.folder import Folder
     from fleetctl.sandbox.state.record import Settings
 
@@ -88,15 +88,15 @@ def up(
         controllers=controllers,
         etcd=int(etcd) if etcd else None,
     )
-    progress = Progress()
+    phases = Phases()
     folder = Folder.of(name, os.environ)
     with naming(folder.path), folder.locked():
-        record = bring_up(folder, wanted, progress)
+        record = bring_up(folder, wanted, phases)
     if session.json:
-        say_json(as_json(look(folder)))
+        say_json(as_json(report_of(folder)))
     else:
         size = f"{counted(record.hosts, 'host')} of {record.asked.per_host} VMs"
-        say(f"sandbox '{name}' is up: {size}, {record.store_version} ({progress.total():.1f} s)")
+        say(f"sandbox '{name}' is up: {size}, {record.store_version} ({phases.total():.1f} s)")
 
 
 @sandbox.command()
@@ -105,10 +105,10 @@ def up(
 @pass_session
 def status(session: Session, name: str) -> None:
     """Its processes, hosts and store. A sandbox is up, degraded or down."""
-    from fleetctl.sandbox.report import as_json, as_text, look
+    from fleetctl.sandbox.report import as_json, as_text, report_of
     from fleetctl.sandbox.state.folder import Folder
 
-    seen = look(Folder.of(name, os.environ))
+    seen = report_of(Folder.of(name, os.environ))
     if session.json:
         say_json(as_json(seen))
     else:
@@ -121,7 +121,7 @@ def status(session: Session, name: str) -> None:
 def down(name: str, keep: bool) -> None:
     """Stops all its processes and removes its state and its context."""
     from fleetctl.sandbox.lifecycle import down as bring_down
-    from fleetctl.sandbox.phases import Progress
+    from fleetctl.sandbox.phases import Phases
     from fleetctl.sandbox.state.folder import Folder
 
     folder = Folder.of(name, os.environ)
@@ -129,7 +129,7 @@ def down(name: str, keep: bool) -> None:
         say(f"there is no sandbox '{name}'")
         return
     with naming(folder.path), folder.locked():
-        bring_down(folder, Progress(), keep=keep)
+        bring_down(folder, Phases(), keep=keep)
     say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}")
 
 
@@ -141,13 +141,13 @@ def restore(file: Path, name: str) -> None:
 
     They are ahead of the store then: try 'fleetctl recover --plan'.
     """
-    from fleetctl.sandbox.phases import Progress
+    from fleetctl.sandbox.phases import Phases
     from fleetctl.sandbox.restoring import restore as set_back
     from fleetctl.sandbox.state.folder import Folder
 
     folder = Folder.of(name, os.environ)
     with naming(folder.path), folder.locked():
-        set_back(folder, file, Progress())
+        set_back(folder, file, Phases())
     say(f"sandbox '{name}' is back as of {file}; go on with 'fleetctl recover --plan'")
 
 

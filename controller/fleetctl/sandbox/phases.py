@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from typing import TextIO
 
 
-class Progress:
+class Phases:
+    """The phases of one command, in turn."""
+
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
@@ -52,14 +54,14 @@ class Progress:
 class Phase:
     """One phase under way; `outcome` is what is said of it in the end."""
 
-    def __init__(self, progress: Progress, name: str) -> None:
-        self._progress = progress
+    def __init__(self, phases: Phases, name: str) -> None:
+        self._phases = phases
         self.outcome = name
         self.started = time.monotonic()
 
     def show(self, text: str) -> None:
         """What it is doing at this moment; seen at a terminal only."""
-        self._progress.rewrite(f"{text} ...")
+        self._phases.rewrite(f"{text} ...")
 
 
 def _clear(live: bool) -> str:

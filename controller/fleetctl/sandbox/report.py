@@ -71,7 +71,7 @@ class SandboxReport(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
-def look(folder: Folder) -> SandboxReport:
+def report_of(folder: Folder) -> SandboxReport:
     """Raises SandboxError if there is no such sandbox."""
     record = folder.load()
     if record is None:

@@ -60,11 +60,11 @@ def events(
     request = cluster_pb2.ListEventsRequest(limit=limit, fleet=fleet, host=host, after=after or 0)
     answer = connection.call(lambda stub: stub.ListEvents, request)
     if session.json and not follow:
-        told = [event_json(one) for one in answer.events]
-        say_json({"events": told, "cursor": answer.next})
+        listed = [event_json(one) for one in answer.events]
+        say_json({"events": listed, "cursor": answer.next})
         return
     _note_missing(answer)
-    _tell(session, answer.events)
+    _say_events(session, answer.events)
     if not answer.events and not follow:
         note("no events")
     if follow:
@@ -93,7 +93,7 @@ def _follow(session: Session, request: cluster.ListEventsRequest, after: int) ->
             continue
         reachable, after = True, answer.next
         _note_missing(answer)
-        _tell(session, answer.events)
+        _say_events(session, answer.events)
 
 
 def _note_missing(answer: cluster.ListEventsResponse) -> None:
@@ -111,7 +111,7 @@ def clock_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _tell(session: Session, found: Iterable[cluster.Event]) -> None:
+def _say_events(session: Session, found: Iterable[cluster.Event]) -> None:
     for one in found:
         if session.json:
             say_json_line(event_json(one))

@@ -22,18 +22,18 @@ def version(session: Session, client: bool) -> int | None:
     """
     from importlib.metadata import version as installed
 
-    told: dict[str, Any] = {"client": installed("megafleet"), "controller": None}
+    versions: dict[str, Any] = {"client": installed("megafleet"), "controller": None}
     trouble: Trouble | None = None
     if not client:
         try:
-            told["controller"] = _controller(session)
+            versions["controller"] = _controller(session)
         except Trouble as error:
             trouble = error
     if session.json:
-        say_json(told)
+        say_json(versions)
     else:
-        say(f"fleetctl    {told['client']}")
-        if held := told["controller"]:
+        say(f"fleetctl    {versions['client']}")
+        if held := versions["controller"]:
             leads = _role(held["leader"], held["leader_address"])
             say(f"controller  {held['version']}  (replica {held['replica']}, {leads})")
             say(f"store       {held['store']}")

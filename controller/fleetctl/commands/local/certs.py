@@ -80,7 +80,7 @@ def init(session: Session, name: str, days: float, folder: str | None) -> None:
     if (where / CA_FILE).exists():
         raise Failed(f"there is an authority in {where} already; it is left as it is")
     Authority.create(name, timedelta(days=days)).save(where)
-    _tell(session, [where], "authority")
+    _say_made(session, [where], "authority")
 
 
 @certs.command("host")
@@ -130,14 +130,14 @@ def _issue(
             write_identity(folders[-1], identity)
     except AuthorityError as error:
         raise Failed(str(error)) from error
-    _tell(session, folders, role)
+    _say_made(session, folders, role)
 
 
 def _authority_folder(folder: str | None) -> Path:
     return Path(folder) if folder else config_file(os.environ).parent / "ca"
 
 
-def _tell(session: Session, folders: list[Path], kind: str) -> None:
+def _say_made(session: Session, folders: list[Path], kind: str) -> None:
     if session.json:
         say_json({"kind": kind, "folders": [str(one.absolute()) for one in folders]})
     else:

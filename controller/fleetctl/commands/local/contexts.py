@@ -36,8 +36,8 @@ def list_contexts(session: Session) -> None:
     """List the contexts; * marks the current one."""
     held = load(config_file(os.environ))
     if session.json:
-        told = [_json(name, one, held.current) for name, one in held.named.items()]
-        say_json({"file": str(held.file), "current": held.current or None, "contexts": told})
+        shown = [_json(name, one, held.current) for name, one in held.named.items()]
+        say_json({"file": str(held.file), "current": held.current or None, "contexts": shown})
     elif not held.named:
         say(f"No contexts in {held.file}.")
     else:
@@ -58,13 +58,13 @@ def show_context(session: Session, name: str | None) -> None:
     wanted = name or held.current
     if wanted not in held.named:
         raise Misuse(_missing(wanted, list(held.named)))
-    told = _json(wanted, held.named[wanted], held.current)
+    shown = _json(wanted, held.named[wanted], held.current)
     if session.json:
-        say_json(told)
+        say_json(shown)
     else:
-        told["endpoints"] = ", ".join(told["endpoints"])
-        told["current"] = "yes" if told["current"] else "no"
-        say("\n".join(f"{key:<13}{value}" for key, value in told.items()))
+        shown["endpoints"] = ", ".join(shown["endpoints"])
+        shown["current"] = "yes" if shown["current"] else "no"
+        say("\n".join(f"{key:<13}{value}" for key, value in shown.items()))
 
 
 @contexts.command("use")
@@ -77,9 +77,9 @@ def use_context(session: Session, name: str) -> None:
         if name not in held.named:
             raise Misuse(_missing(name, list(held.named)))
         held.current = name
-        told = _json(name, held.named[name], name)
+        shown = _json(name, held.named[name], name)
     if session.json:
-        say_json(told)
+        say_json(shown)
     else:
         say(f"current context: {name}")
 
@@ -117,11 +117,11 @@ def add_context(
         held.named[name] = one
         if use or not held.current:
             held.current = name
-        told = _json(name, one, held.current)
+        shown = _json(name, one, held.current)
     if session.json:
-        say_json(told)
+        say_json(shown)
     else:
-        say(f"context {name} added{', and current' if told['current'] else ''}")
+        say(f"context {name} added{', and current' if shown['current'] else ''}")
 
 
 def _missing(name: str, known: list[str]) -> str:

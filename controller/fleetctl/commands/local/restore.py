@@ -14,7 +14,7 @@ from fleetctl.output import doing, note, say, say_json
 from fleetctl.session import Session, output_option, pass_session
 
 if TYPE_CHECKING:
-    from fleetctl.local.etcd_member import EtcdMember
+    from fleetctl.local.etcd_member import MemberSettings
 
 SETTINGS = Path("/etc/default/etcd")
 
@@ -102,7 +102,7 @@ def _settings(path: Path) -> dict[str, str]:
         raise Misuse(f"{path} cannot be read as settings of etcd: {error}") from error
 
 
-def _plan_text(member: EtcdMember, aside: Path, line: list[str]) -> str:
+def _plan_text(member: MemberSettings, aside: Path, line: list[str]) -> str:
     import shlex
 
     there = member.data_dir.exists()
@@ -110,7 +110,9 @@ def _plan_text(member: EtcdMember, aside: Path, line: list[str]) -> str:
     return "\n".join([*moves, f"makes   {member.data_dir}", f"with    {shlex.join(line)}"])
 
 
-def _say(session: Session, file: Path, digest: str, member: EtcdMember, aside: Path | None) -> None:
+def _say(
+    session: Session, file: Path, digest: str, member: MemberSettings, aside: Path | None
+) -> None:
     if session.json:
         result = {
             "file": str(file),

@@ -36,7 +36,8 @@ class Machine:
     etcd: Path | None
 
     @classmethod
-    def look(cls) -> Machine:
+    def measured(cls) -> Machine:
+        """What this machine offers now. Raises SandboxError."""
         low, high = ephemeral_range()
         return cls(
             cores=len(os.sched_getaffinity(0)),

@@ -17,8 +17,8 @@ import grpc
 from fleet.transport import TAKEN_METADATA
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.client.change_deadline import bounded
-from fleetctl.client.failure import failure_of
-from fleetctl.client.replicas import Replicas
+from fleetctl.client.replicas.failure import failure_of
+from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.outcome import Trouble
 
 Q = TypeVar("Q")

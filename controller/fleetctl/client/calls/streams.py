@@ -9,10 +9,10 @@ from typing import TypeAlias, TypeVar
 import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
+from fleetctl.client.calls.silent_streams import StreamedAnswers, StreamSilent
 from fleetctl.client.change_deadline import UNBOUNDED, bounded
-from fleetctl.client.failure import failure_of
-from fleetctl.client.replicas import Replicas
-from fleetctl.client.silent_streams import StreamedAnswers, StreamSilent
+from fleetctl.client.replicas.failure import failure_of
+from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.client.waiting_note import WaitingNote
 
 Q = TypeVar("Q")

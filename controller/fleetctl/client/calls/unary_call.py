@@ -15,11 +15,11 @@ from typing import Generic, TypeAlias, TypeVar
 import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
+from fleetctl.client.calls.read_only import ReadOnly, read_only_mark
 from fleetctl.client.change_deadline import UNBOUNDED, bounded
-from fleetctl.client.endpoint_rotation import EndpointRotation
-from fleetctl.client.failure import Failure, failure_of
-from fleetctl.client.read_only import ReadOnly, read_only_mark
-from fleetctl.client.replicas import ELECTION_PAUSE, Replicas
+from fleetctl.client.replicas.endpoint_rotation import EndpointRotation
+from fleetctl.client.replicas.failure import Failure, failure_of
+from fleetctl.client.replicas.replicas import ELECTION_PAUSE, Replicas
 from fleetctl.outcome import NoAnswer, Trouble, Unavailable
 
 Q = TypeVar("Q")

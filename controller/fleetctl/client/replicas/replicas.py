@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
-from fleetctl.client.channels import Channels
 from fleetctl.client.contexts import ClusterContext
-from fleetctl.client.endpoint_rotation import EndpointRotation
-from fleetctl.client.failure import Failure, most_telling, trouble
-from fleetctl.client.own_certificate import certificate_fault, load_identity
+from fleetctl.client.replicas.channels import Channels
+from fleetctl.client.replicas.endpoint_rotation import EndpointRotation
+from fleetctl.client.replicas.failure import Failure, most_telling, trouble
+from fleetctl.client.replicas.own_certificate import certificate_fault, load_identity
 from fleetctl.outcome import Trouble, Unreachable
 
 # Seconds between two rounds over the replicas while none of them leads.
