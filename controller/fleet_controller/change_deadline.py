@@ -1,7 +1,7 @@
-"""Until when the call under way may be begun: it is in time, or nothing of it is done.
+"""The change deadline of the call under way: after it nothing of the call is begun.
 
-Of a call by itself: what is awaited between its arrival and what it changes, such as another
-change, may take longer than whoever asked waits.
+It belongs to one call. A change may have to wait after its call arrived, for another change for
+instance, and that may last longer than the caller waits.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import math
 from contextvars import ContextVar
 
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 
-_before = ContextVar("before", default=math.inf)
-
-
-def bound(seconds: float) -> None:
-    """The call under way is too late after this moment on the leader's monotonic clock."""
-    _before.set(seconds)
+_deadline = ContextVar("change_deadline", default=math.inf)
 
 
-def raise_if_late(now: float) -> None:
-    """Raises Refused with LATE. Asked for again, it is another call."""
-    if not now <= _before.get():
+def set_change_deadline(seconds: float) -> None:
+    """For the call under way: a moment on the leader's monotonic clock."""
+    _deadline.set(seconds)
+
+
+def check_change_deadline(now: float) -> None:
+    """Raises Refused when the deadline has passed; asked for again, it is another call."""
+    if not now <= _deadline.get():
         raise Refused(
-            Reason.LATE,
+            Reason.CHANGE_DEADLINE_PASSED,
             "this came later than it was waited for, so nothing was changed; ask for it again",
         )

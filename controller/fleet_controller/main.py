@@ -25,7 +25,7 @@ from fleet.transport import SERVER_OPTIONS, Identity
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
-from fleet_controller.api.deadline_interceptor import Punctual
+from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
 from fleet_controller.api.service import ClusterApi
 from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
@@ -147,7 +147,7 @@ async def _server(
 ) -> tuple[grpc.aio.Server, str]:
     name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
     forwarding = Forwarding(api.replica, leader, name, own=("Version",))
-    interceptors = (forwarding, Punctual(api.replica))
+    interceptors = (forwarding, ChangeDeadlineInterceptor(api.replica))
     server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
     add_ClusterServiceServicer_to_server(api, server)
     alive = health.aio.HealthServicer()

@@ -25,8 +25,6 @@ ERROR_METADATA = "fleet-error-bin"
 TAKEN_METADATA = "fleet-taken"
 # After an answer made from what was known last: its age in seconds, a space, and why in UTF-8.
 READ_ONLY_METADATA = "fleet-read-only-bin"
-# Until when a change may be begun: the leader's seconds, a space, and which leadership they are of.
-BEFORE_METADATA = "fleet-before"
 # For whom a controller passes a call on: `role/name` of the certificate that it was shown.
 CALLER_METADATA = "fleet-caller"
 

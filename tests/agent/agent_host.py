@@ -8,17 +8,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from fleet.keys import Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Kin, VmState
-from fleet_agent.core.plan.plan import Snapshot, Step, snapshot_of
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.core.model import VmState
+from fleet_agent.core.plan.plan import Step
+from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.profile import INSTANT, Profile
-from fleet_agent.drivers.ports.vms import Hypervisor, Storage
-from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.drivers.ports.hypervisor import Hypervisor
+from fleet_agent.drivers.ports.storage import Storage
+from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import Ledger, MemoryLedger
-from fleet_agent.reporting.report_stream import Pace, Reports
+from fleet_agent.reconcile.loop import LoopSettings
+from fleet_agent.reporting.report_stream import Pace, ReportStream
 from tests.doubles.assignments import assign_request
 
 HOST = "dom0-1"
@@ -33,7 +39,7 @@ class Host:
 
     profile: Profile = INSTANT
     seed: int = 0
-    settings: AgentSettings = field(default_factory=AgentSettings)
+    settings: LoopSettings = field(default_factory=LoopSettings)
     ledger: Ledger = field(default_factory=MemoryLedger)
     boot_id: str = "boot-1"
     storage: Storage = field(init=False)
@@ -152,7 +158,7 @@ class Listener:
     def __init__(self, agent: Agent, pace: Pace, term: int = 1) -> None:
         self.reports: list[wire.Report] = []
         self.times: list[float] = []
-        self._stream: Reports = agent.open_reports((1, term), pace)
+        self._stream: ReportStream = agent.open_reports(Term(1, term), pace)
         self._agent = agent
         self.ended = False
 

@@ -9,9 +9,9 @@ from fleet_agent.core.console_log import (
     LAG_BYTES,
     RESUME_BYTES,
     SLOW_PACE,
-    Look,
+    LogFile,
+    LogPosition,
     Move,
-    Place,
     from_line_start,
     life_notice,
     next_move,
@@ -26,23 +26,28 @@ FAR = LAG_BYTES + 1000
 @pytest.mark.parametrize(
     ("place", "seen", "room", "move"),
     [
-        (Place(7, 10), Look(7, 10), 100, Move(Place(7, 10), 0)),
-        (Place(7, 10), Look(7, 60), 100, Move(Place(7, 10), 50)),
-        (Place(7, 10), Look(7, 60), 20, Move(Place(7, 10), 20)),
-        (Place(7, 10), Look(7, 60), 0, Move(Place(7, 10), 0)),
-        (Place(), Look(7, 60), 100, Move(Place(7, 0), 60)),
-        (Place(7, 50), Look(8, 60), 100, Move(Place(8, 0), 60)),
-        (Place(7, 50), Look(7, 20), 100, Move(Place(7, 0), 20, -1)),
+        (LogPosition(7, 10), LogFile(7, 10), 100, Move(LogPosition(7, 10), 0)),
+        (LogPosition(7, 10), LogFile(7, 60), 100, Move(LogPosition(7, 10), 50)),
+        (LogPosition(7, 10), LogFile(7, 60), 20, Move(LogPosition(7, 10), 20)),
+        (LogPosition(7, 10), LogFile(7, 60), 0, Move(LogPosition(7, 10), 0)),
+        (LogPosition(), LogFile(7, 60), 100, Move(LogPosition(7, 0), 60)),
+        (LogPosition(7, 50), LogFile(8, 60), 100, Move(LogPosition(8, 0), 60)),
+        (LogPosition(7, 50), LogFile(7, 20), 100, Move(LogPosition(7, 0), 20, -1)),
         (
-            Place(7, 50),
-            Look(7, 50 + FAR),
+            LogPosition(7, 50),
+            LogFile(7, 50 + FAR),
             100,
-            Move(Place(7, 50 + FAR - RESUME_BYTES), 100, FAR - RESUME_BYTES),
+            Move(LogPosition(7, 50 + FAR - RESUME_BYTES), 100, FAR - RESUME_BYTES),
         ),
-        (Place(7, 10**9), Look(7, FAR), 1, Move(Place(7, FAR - RESUME_BYTES), 1, -1)),
+        (
+            LogPosition(7, 10**9),
+            LogFile(7, FAR),
+            1,
+            Move(LogPosition(7, FAR - RESUME_BYTES), 1, -1),
+        ),
     ],
 )
-def test_next_move(place: Place, seen: Look, room: int, move: Move) -> None:
+def test_next_move(place: LogPosition, seen: LogFile, room: int, move: Move) -> None:
     assert next_move(place, seen, room) == move
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from fleet.identity import MAX_INDEX, Fleet
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.domain_mark import (
@@ -21,11 +22,11 @@ from fleet_agent.core.domain.domain_mark import (
 )
 from fleet_agent.core.domain.domain_xml import Flavour, command_line, differences, domain_xml
 from fleet_agent.core.domain.marks import FIELDS, Marked, mark_fields, read_mark
-from fleet_agent.core.model import Batch, Kin, Mark
+from fleet_agent.core.model import Batch, Mark
 
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
 KIN = Kin(FLEET.uid, 3, 41)
-MARK = Mark((1, 10), (1, 20))
+MARK = Mark(Term(1, 10), Epoch(1, 20))
 DISK = "/dev/zvol/tank/spv-250"
 
 Change = Callable[[types.FleetSpec], object]

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.api.shared_samples import LOOK_DEADLINE, Sampling, Wish
-from fleet_agent.api.top import wish_of
+from fleet_agent.api.shared_samples import LOOK_DEADLINE, SamplesRequest, Sampling
+from fleet_agent.api.top import samples_request
 from fleet_agent.core.top import Counters, DomainCounters, HostCounters, rate, sample
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 from tests.virtual_loop import virtual
 
 HOST = HostCounters(4, 8 << 30, 2 << 30)
@@ -147,7 +147,7 @@ async def taken(of: AsyncGenerator[wire.TopSample, None], count: int) -> list[wi
 @virtual
 async def test_one_sample_is_over_an_interval() -> None:
     sampler = Counted()
-    (one,) = await taken(sampling(sampler).samples(Wish(samples=1)), 9)
+    (one,) = await taken(sampling(sampler).samples(SamplesRequest(samples=1)), 9)
     assert one.window_seconds == pytest.approx(1.0)
     assert one.domains[0].usage.cpu_percent == pytest.approx(25.0)
     assert sampler.looks == 2
@@ -159,7 +159,7 @@ async def test_callers_share_looks() -> None:
     shared = sampling(sampler)
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
-            group.create_task(taken(shared.samples(Wish(interval=2.0, samples=3)), 9))
+            group.create_task(taken(shared.samples(SamplesRequest(interval=2.0, samples=3)), 9))
     assert sampler.looks == 4
 
 
@@ -167,7 +167,7 @@ async def test_callers_share_looks() -> None:
 async def test_nobody_asks_and_nothing_is_looked_at() -> None:
     sampler = Counted()
     shared = sampling(sampler)
-    await taken(shared.samples(Wish(interval=1.0)), 2)
+    await taken(shared.samples(SamplesRequest(interval=1.0)), 2)
     looks = sampler.looks
     await asyncio.sleep(1000)
     assert sampler.looks == looks
@@ -178,8 +178,8 @@ async def test_nobody_asks_and_nothing_is_looked_at() -> None:
 async def test_a_caller_that_leaves_while_it_looks_takes_nothing_from_others() -> None:
     shared = sampling(Counted(seconds=0.3))
     async with asyncio.TaskGroup() as group:
-        left = group.create_task(taken(shared.samples(Wish(samples=1)), 1))
-        stays = group.create_task(taken(shared.samples(Wish(samples=1)), 1))
+        left = group.create_task(taken(shared.samples(SamplesRequest(samples=1)), 1))
+        stays = group.create_task(taken(shared.samples(SamplesRequest(samples=1)), 1))
         await asyncio.sleep(0.1)
         left.cancel()
         assert len(await stays) == 1
@@ -188,13 +188,13 @@ async def test_a_caller_that_leaves_while_it_looks_takes_nothing_from_others() -
 @virtual
 async def test_a_look_that_hangs_is_an_error() -> None:
     with pytest.raises(DriverError, match="did not say what its domains use within 30 s"):
-        await taken(sampling(Counted(LOOK_DEADLINE * 2)).samples(Wish(samples=1)), 1)
+        await taken(sampling(Counted(LOOK_DEADLINE * 2)).samples(SamplesRequest(samples=1)), 1)
 
 
 @pytest.mark.parametrize("asked", [float("nan"), float("inf"), -3.0, 0.0])
 @virtual
 async def test_the_interval_is_bounded_from_below(asked: float) -> None:
-    wish = wish_of(wire.TopRequest(interval_seconds=asked, samples=1))
+    wish = samples_request(wire.TopRequest(interval_seconds=asked, samples=1))
     (one,) = await taken(sampling(Counted()).samples(wish), 1)
     assert one.window_seconds == pytest.approx(1.0)
 
@@ -203,4 +203,4 @@ def test_a_wish_is_what_was_asked() -> None:
     request: Any = wire.TopRequest(
         interval_seconds=5, fleet_uid="u", limit=3, order=wire.TOP_ORDER_NAME, samples=2
     )
-    assert wish_of(request) == Wish(5.0, "u", 3, wire.TOP_ORDER_NAME, 2)
+    assert samples_request(request) == SamplesRequest(5.0, "u", 3, wire.TOP_ORDER_NAME, 2)

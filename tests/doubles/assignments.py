@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fleet.identity import Fleet
+from fleet.keys import Kin
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
-from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
-from fleet_agent.core.plan.plan import Snapshot, snapshot_of
+from fleet_agent.core.model import CloneRun, DomainRun, Phase
+from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
 
 SPV = Fleet("6ba7b810-9dad-11d1-80b4-00c04fd430c8", "spv", 1)
 WEB = Fleet("6ba7b811-9dad-11d1-80b4-00c04fd430c8", "web", 2)

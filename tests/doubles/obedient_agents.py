@@ -12,8 +12,8 @@ from typing import Any
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import from_wire
 from fleet_controller.agents.port import AheadOfStore, StaleTerm
-from fleet_controller.observed.reports import ranges_of
 from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent, Stream
 
 Vm = tuple[str, int]  # fleet uid, index
@@ -113,7 +113,7 @@ class ObedientAgent(ScriptedAgent):
         self.orphaned -= {
             (shard.fleet_uid, index)
             for shard in request.assignment.shards
-            for index in ranges_of(shard.ranges)
+            for index in from_wire(shard.ranges)
         }
         if self.streams:
             self._report()
@@ -133,13 +133,13 @@ class ObedientAgent(ScriptedAgent):
         wanted = {
             (shard.fleet_uid, index): (shard.birth, shard.generation)
             for shard in self._assignment.shards
-            for index in ranges_of(shard.ranges)
+            for index in from_wire(shard.ranges)
         }
         on = {
             (shard.fleet_uid, index): shard.restart
             for shard in self._assignment.shards
             if shard.power == types.POWER_ON and shard.generation not in self.broken
-            for index in ranges_of(shard.ranges)
+            for index in from_wire(shard.ranges)
         }
         for vm, birth in list(self.births.items()):
             replaced = vm in wanted and wanted[vm][0] > birth
@@ -166,7 +166,7 @@ class ObedientAgent(ScriptedAgent):
         return any(
             vm[0] == stone.fleet_uid
             and birth <= stone.born_until
-            and vm[1] in ranges_of(stone.ranges)
+            and vm[1] in from_wire(stone.ranges)
             for stone in self._assignment.tombstones
         )
 

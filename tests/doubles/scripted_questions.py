@@ -10,7 +10,7 @@ import grpc
 
 from fleet.transport import Refusal, abort
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.api.not_offered import RpcsNotOffered
+from fleet.v1.agent_pb2_grpc import AgentServiceServicer
 from fleet_controller.agents.port import Declined, NoAnswer, NotOffered, Unreachable
 
 Message = TypeVar("Message")
@@ -186,10 +186,15 @@ class FakeTalk(FakeAnswers[wire.ConsoleOutput]):
 # Over gRPC
 
 
-class QuestionsServicer(RpcsNotOffered):
+class QuestionsServicer(AgentServiceServicer):
     """The questions' part of a scripted agent's service."""
 
     questions: ScriptedQuestions
+
+    async def SendImage(  # type: ignore[override]
+        self, request: wire.SendImageRequest, context: Any
+    ) -> None:
+        raise NotImplementedError
 
     async def Doctor(self, request: wire.DoctorRequest, context: Any) -> wire.DoctorResponse:
         return await self._reply("Doctor", request, context)  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ import asyncio
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller.observed.reports import wire_ranges
+from fleet.wire_ranges import to_wire
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.replica.replica import Leading
@@ -91,7 +91,7 @@ def test_an_orphan_of_what_is_only_staged_is_let_go_before_that_starts() -> None
         await leader.upkeep.drain("h0", ME)
         await until(lambda: not leader.reign.state.assignments["h0"].shards)
         assert leader.reign.observed.staging[uid]
-        third.orphans = [wire.Orphans(fleet_uid=uid, birth=1, ranges=wire_ranges(moving))]
+        third.orphans = [wire.Orphans(fleet_uid=uid, birth=1, ranges=to_wire(moving))]
         third.holds_back = True
         await until(lambda: bool(leader.reign.state.assignments["h5"].tombstones))
         old.holds_back = False

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Refused
 from fleet_controller.core.model import Health
+from fleet_controller.core.refusals import Refused
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.replica.replica import Leading

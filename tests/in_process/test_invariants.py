@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.changes.hosts import Chosen
-from fleet_controller.core.changes import Refused
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import Assignment, FleetRecord
+from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
 from fleet_controller.election.election import LeadershipLost

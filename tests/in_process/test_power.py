@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from fleet_controller.changes.hosts import Chosen
-from fleet_controller.core.changes import Refused
 from fleet_controller.core.model import Health
+from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from fleet.identity import Fleet
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Batch, Kin, Mark, StepResult
+from fleet_agent.core.model import Batch, Mark, StepResult
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
 from fleet_agent.drivers.zfs.storage import ZfsStorage
 from fleet_agent.drivers.zfs.udev_queue import UdevQueue
@@ -41,7 +42,7 @@ def spec() -> types.FleetSpec:
 def batch(name: str, first: int, count: int) -> Batch:
     fleet = Fleet(UID, name, 4000)
     indices = IndexSet(((first, first + count),))
-    return Batch(fleet, Kin(UID, 1, 1), spec(), Mark((1, 1), (1, 1)), indices)
+    return Batch(fleet, Kin(UID, 1, 1), spec(), Mark(Term(1, 1), Epoch(1, 1)), indices)
 
 
 async def whole(results: AsyncIterator[StepResult]) -> None:

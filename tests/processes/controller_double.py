@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import grpc
 
-from fleet.transport import BEFORE_METADATA, Identity, Refusal, Role, peer_of
+from fleet.change_deadline import CHANGE_DEADLINE_METADATA
+from fleet.transport import Identity, Refusal, Role, peer_of
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
@@ -114,7 +115,7 @@ class ControllerDouble:
     def _answer(self, name: str, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append((name, request))
         told: Any = context.invocation_metadata()
-        self.bounds += [str(value) for key, value in told if key == BEFORE_METADATA]
+        self.bounds += [str(value) for key, value in told if key == CHANGE_DEADLINE_METADATA]
         names: Any = context.auth_context()
         if peer := peer_of(names):
             self.peers.add(str(peer))

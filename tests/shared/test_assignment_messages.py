@@ -85,7 +85,7 @@ def test_what_is_left_of_a_deleted_fleet_is_told_with_the_name_it_had() -> None:
     assert told.assignment.fleets[0] == types.FleetIdentity(
         uid="uid-g", name="green", number=9, site=2
     )
-    assert [release.id for release in parse_assignment(told.assignment).releases] == [4]
+    assert [stone.id for stone in parse_assignment(told.assignment).tombstones] == [4]
 
 
 def test_what_was_rendered_once_is_forgotten_when_it_changes() -> None:

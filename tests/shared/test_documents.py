@@ -152,8 +152,10 @@ def _problem_kinds() -> set[str]:
 
 
 def _unplaced_reasons() -> set[str]:
-    path = ROOT / "controller" / "fleet_controller" / "core" / "placement" / "unplaced.py"
-    found = re.findall(r"[Uu]nplaced\(\s*\"([a-z_]+)\"", path.read_text())
+    folder = ROOT / "controller" / "fleet_controller" / "core" / "placement"
+    found = re.findall(r"nplaced\(\s*\"([a-z_]+)\"", (folder / "unplaced.py").read_text())
+    found += re.findall(r"_placed\(rest, \"([a-z_]+)\"", (folder / "unplaced.py").read_text())
+    found += re.findall(r"reason = \"([a-z_]+)\"", (folder / "conditions.py").read_text())
     return {*found, "per_host", "capacity"}
 
 

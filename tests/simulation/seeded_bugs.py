@@ -18,18 +18,19 @@ from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.plan import isolation
-from fleet_agent.core.plan.isolation import Leave
-from fleet_agent.core.plan.plan import Snapshot, snapshot_of
-from fleet_agent.reconcile import agent, fencing
-from fleet_agent.reconcile.agent import Agent
-from fleet_agent.reconcile.fencing import Orders
-from fleet_agent.reconcile.ledger import Record
-from fleet_agent.reconcile.observer_reports import tell_observer
+from fleet_agent.core.plan.isolation import StartPermit
+from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
+from fleet_agent.reconcile import agent, fencing, loop
+from fleet_agent.reconcile.fencing import FencedAssignment
+from fleet_agent.reconcile.ledger import LedgerRecord
+from fleet_agent.reconcile.loop import ReconcileLoop
+from fleet_agent.reconcile.observer_reports import add_for_observer
 from fleet_agent.reporting.board import Board
-from fleet_agent.reporting.report_streams import Watchers
+from fleet_agent.reporting.report_streams import ReportStreams
 from fleet_controller.core.host_loss import loss
 from fleet_controller.core.model import Assignment, ClusterView, HostView, RolloutRecord, Shard
-from fleet_controller.core.placement import draft, room
+from fleet_controller.core.placement import draft
+from fleet_controller.core.placement.conditions import Resource
 from fleet_controller.core.recovery.view import RecoveryView
 from fleet_controller.core.rollouts_and_drains import drain_progress, moves, rollout
 from fleet_controller.election.leader_key import LeaderKey
@@ -100,7 +101,7 @@ def _view_that_trusts_orders(self: Reign) -> ClusterView:
     return msgspec.structs.replace(view, hosts=hosts)
 
 
-async def _remember_later(self: Orders, record: Record) -> None:
+async def _remember_later(self: FencedAssignment, record: LedgerRecord) -> None:
     """Answer first, write when there is time."""
     if record != self.record:
         self.record = record
@@ -108,29 +109,29 @@ async def _remember_later(self: Orders, record: Record) -> None:
         self.__dict__.setdefault("writing", []).append(writing)
 
 
-async def _write_later(orders: Orders, record: Record) -> None:
+async def _write_later(orders: FencedAssignment, record: LedgerRecord) -> None:
     await asyncio.sleep(0.5)
     await orders._ledger.save(record)
 
 
-_look = Agent._look
+_list = ReconcileLoop._list
 
 
-async def _look_at_nothing_first(self: Agent) -> Snapshot:
+async def _look_at_nothing_first(self: ReconcileLoop) -> Snapshot:
     """A fresh agent begins with a clean slate."""
     if not self.__dict__.get("looked"):
         self.__dict__["looked"] = True
         return snapshot_of([], [])
-    return await _look(self)
+    return await _list(self)
 
 
-async def _open_without_boot(self: Orders) -> None:
+async def _open_without_boot(self: FencedAssignment) -> None:
     """What the ledger wants is wanted, whenever it was written."""
     await _open(self)
     self.awaits_assign = False
 
 
-_open = Orders.open
+_open = FencedAssignment.open
 
 
 class _LateResume:
@@ -184,30 +185,28 @@ def _merged_by_generation(shards: Sequence[Shard]) -> tuple[Shard, ...]:
     )
 
 
-def _bury_unborn(
+def _add_tombstone_of_the_unborn(
     self: Any, draft: Any, shard: Shard, ranges: IndexSet, *, given_up: bool = False
 ) -> None:
     """Births are compared as if they began anew with each plan."""
     older = msgspec.structs.replace(shard, birth=shard.birth - 1)
-    _bury(self, draft, older, ranges, given_up=given_up)
+    _add_tombstone(self, draft, older, ranges, given_up=given_up)
 
 
-_bury = draft.Tombstoner.bury
+_add_tombstone = draft.Tombstoner.add_tombstone
 
 
 def _no_guards(self: Committer, writes: Sequence[committer.Write]) -> list[Guard]:
     return [Guard(META, mod_revision=self._state.mod_revision(META))]
 
 
-def _room_beside_tombstones(
-    host: HostView, used: Sequence[int], size: Sequence[int], most: int
-) -> int:
-    """What is told to go takes no room, it thinks."""
-    going = sum(len(stone.ranges) for stone in host.pending_tombstones)
-    return _room(host, [used[0] - going, *used[1:]], size, most)
+def _room_beside_tombstones(self: Resource, of: draft.Draft) -> int:
+    """What is told to go takes no guest's place, it thinks."""
+    going = sum(len(stone.ranges) for stone in of.view.pending_tombstones)
+    return _room(self, of) + (going if self.name == "guests" else 0)
 
 
-_room = room.room
+_room = Resource.room
 
 
 def _is_over_by_more(gone: int, of: int, share: float) -> bool:
@@ -246,17 +245,17 @@ def _without_graves(assignment: Assignment, released: frozenset[int], revision: 
     return Assignment()
 
 
-def _silent_since_last_word(self: Watchers) -> float | None:
+def _silent_since_last_word(self: ReportStreams) -> float | None:
     """Whoever reads says nothing, it thinks."""
     return None if self._contact is None else self._clock() - self._contact
 
 
-def _leave_running(*args: Any) -> Leave:
+def _permit_that_isolates_none(*args: Any) -> StartPermit:
     """What is held is not started; what runs goes on."""
-    return replace(_leave(*args), isolated=frozenset())
+    return replace(_start_permit(*args), isolated=frozenset())
 
 
-_leave = isolation.leave
+_start_permit = isolation.start_permit
 
 
 def _as_stored(self: RecoveryView, host: str) -> bool:
@@ -264,19 +263,21 @@ def _as_stored(self: RecoveryView, host: str) -> bool:
     return False
 
 
-def _tell_as_of_the_last_look(report: wire.Report, orders: Orders, board: Board) -> None:
+def _tell_as_of_the_last_look(report: wire.Report, orders: FencedAssignment, board: Board) -> None:
     """As to those that command: what the loop came to."""
     before = wire.Report()
     before.CopyFrom(report)
-    tell_observer(report, orders, board)
+    add_for_observer(report, orders, board)
     del report.shards[len(before.shards) :]
     report.epoch.CopyFrom(before.epoch)
     report.converged = before.converged
 
 
 SEEDED: tuple[SeededBug, ...] = (
-    SeededBug("no epoch check", ((Orders, "_check_epoch", _anything),), ("storm", "change_mind")),
-    SeededBug("no term check", ((Orders, "check_term", _anything),)),
+    SeededBug(
+        "no epoch check", ((FencedAssignment, "_check_epoch", _anything),), ("storm", "change_mind")
+    ),
+    SeededBug("no term check", ((FencedAssignment, "check_term", _anything),)),
     SeededBug(
         "late write commits after its replacement",
         (
@@ -289,12 +290,15 @@ SEEDED: tuple[SeededBug, ...] = (
         "placed before its tombstone is acknowledged", ((Reign, "view", _view_that_trusts_orders),)
     ),
     SeededBug(
-        "ledger written after the acknowledgement", ((Orders, "_remember", _remember_later),)
+        "ledger written after the acknowledgement",
+        ((FencedAssignment, "_remember", _remember_later),),
     ),
     SeededBug(
-        "adopt skipped", ((Agent, "_look", _look_at_nothing_first),), ("kill_agents", "change_mind")
+        "adopt skipped",
+        ((ReconcileLoop, "_list", _look_at_nothing_first),),
+        ("kill_agents", "change_mind"),
     ),
-    SeededBug("starts after a reboot", ((Orders, "open", _open_without_boot),)),
+    SeededBug("starts after a reboot", ((FencedAssignment, "open", _open_without_boot),)),
     SeededBug(
         "watch resumed one revision late",
         ((LeaderKey, "follow", _LateResume.follow),),
@@ -306,7 +310,10 @@ SEEDED: tuple[SeededBug, ...] = (
         ((Reign, "may_act", _always),),
         ("stop_controller", "change_mind", "fill_ledger"),
     ),
-    SeededBug("tombstone ignores births", ((draft.Tombstoner, "bury", _bury_unborn),)),
+    SeededBug(
+        "tombstone ignores births",
+        ((draft.Tombstoner, "add_tombstone", _add_tombstone_of_the_unborn),),
+    ),
     SeededBug("births forgotten when shards merge", ((draft, "merged", _merged_by_generation),)),
     SeededBug(
         "writes without guards", ((Committer, "_guards", _no_guards),), ("hold_back", "lease_ends")
@@ -322,10 +329,10 @@ SEEDED: tuple[SeededBug, ...] = (
         ("cut_from_leader", "scale", "cordon"),
         controllers=3,
     ),
-    SeededBug("tombstones take no room", ((room, "room", _room_beside_tombstones),)),
+    SeededBug("tombstones take no room", ((Resource, "room", _room_beside_tombstones),)),
     SeededBug(
         "releases forgotten once acknowledged",
-        ((fencing, "past_releases", _past_forgotten),),
+        ((fencing, "past_tombstones", _past_forgotten),),
         ("kill_agent", "kill_agents", "change_mind"),
     ),
     SeededBug(
@@ -341,17 +348,17 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "removed without tombstones",
-        ((drain_progress, "forsaken", _without_graves),),
+        ((drain_progress, "released_for_good", _without_graves),),
         ("remove", "host_away"),
     ),
     SeededBug(
         "a stream of reports is no word",
-        ((Watchers, "silent", _silent_since_last_word),),
+        ((ReportStreams, "seconds_silent", _silent_since_last_word),),
         ("scale_other",),
     ),
     SeededBug(
         "nothing is stopped for silence",
-        ((agent, "leave", _leave_running),),
+        ((loop, "start_permit", _permit_that_isolates_none),),
         ("scale_other", "cut_host"),
     ),
     SeededBug(
@@ -361,7 +368,7 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "observers hear of the last look alone",
-        ((agent, "tell_observer", _tell_as_of_the_last_look),),
+        ((agent, "add_for_observer", _tell_as_of_the_last_look),),
         ("set_back", "no_driver", "change_mind", "scale"),
     ),
 )

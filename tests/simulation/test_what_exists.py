@@ -7,9 +7,10 @@ import asyncio
 from dataclasses import replace
 
 from fleet.identity import Fleet
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
-from fleet_agent.core.model import Batch, Kin, Mark
-from fleet_agent.core.plan.plan import snapshot_of
+from fleet_agent.core.model import Batch, Mark
+from fleet_agent.core.plan.snapshot import snapshot_of
 from tests.simulation.engine import clockwork
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import SPEC, Shape, World
@@ -18,7 +19,7 @@ FLEET = Fleet("00000000-0000-0001-0001-000000000001", "spv", 0)
 
 
 def of_birth(birth: int, start: int, stop: int) -> Batch:
-    kin, mark = Kin(FLEET.uid, 1, birth), Mark((1, 1), (1, 1))
+    kin, mark = Kin(FLEET.uid, 1, birth), Mark(Term(1, 1), Epoch(1, 1))
     return Batch(FLEET, kin, SPEC, mark, IndexSet.span(start, stop))
 
 

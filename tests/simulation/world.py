@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Batch, Kin
-from fleet_agent.core.plan.plan import REMOVALS, StepKind
+from fleet_agent.core.model import REMOVALS, Batch, StepKind
 from fleet_controller.agents.links import LinkSettings
 from fleet_controller.core.host_loss.health import HealthTimes
 from fleet_controller.core.host_loss.loss import LossSettings

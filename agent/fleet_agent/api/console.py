@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.api.console_sessions import Desk, Session, Wish
-from fleet_agent.core.assignment import Order, order_of
+from fleet_agent.api.console_sessions import ConsoleRequest, Desk, Session
 
-# A message of what is printed, and the most that one message may type.
+# Bytes: of one message of output, and the most that one message of input may have.
 OUTPUT_BYTES = 64 * 1024
 INPUT_BYTES = 64 * 1024
 # A window has no more: struct winsize holds 16 bits.
@@ -18,60 +17,53 @@ MAX_WINDOW = 65535
 
 
 class BadConsoleInput(Exception):
-    """What a caller sent makes no sense; one sentence."""
+    """What a caller sent to a console makes no sense; one sentence."""
 
 
-class ConsoleRpc:
-    """`heard` is told the term of whoever means to type; it raises StaleTerm, LedgerError."""
+def means_to_type(first: wire.ConsoleInput) -> bool:
+    return first.HasField("vm") and not (first.read_only or first.log_only)
 
-    def __init__(self, desk: Desk, heard: Callable[[Order], Awaitable[None]]) -> None:
-        self._desk = desk
-        self._heard = heard
 
-    async def serve(self, inputs: AsyncIterator[wire.ConsoleInput], context: Context) -> None:
-        """Until the caller closes its side. Raises NoSuchVm, TooManyReaders, DriverError,
-        BadConsoleInput, and what `heard` does."""
-        inputs = aiter(inputs)
-        first = await anext(inputs, None)
-        if first is None:
-            return
-        if not first.HasField("vm"):
-            raise BadConsoleInput("the first message of a console names no VM")
-        vm = first.vm
-        if first.log_only:
-            data = await self._desk.last(vm.fleet_uid, vm.index, first.log_bytes)
-            for start in range(0, len(data), OUTPUT_BYTES):
-                await context.write(wire.ConsoleOutput(data=data[start : start + OUTPUT_BYTES]))
-            return
-        if not first.read_only:
-            await self._heard(order_of(first.term))
-        wish = Wish(first.read_only, first.take_over, first.log_bytes)
-        session = await self._desk.open_session(vm.fleet_uid, vm.index, wish)
-        try:
-            await self._converse(session, first, inputs, context)
-        finally:
-            session.close()
+async def serve(
+    desk: Desk, first: wire.ConsoleInput, rest: AsyncIterator[wire.ConsoleInput], context: Context
+) -> None:
+    """Until the caller closes its side. Raises NoSuchVm, TooManyReaders, DriverError,
+    BadConsoleInput."""
+    if not first.HasField("vm"):
+        raise BadConsoleInput("the first message of a console names no VM")
+    vm = first.vm
+    if first.log_only:
+        data = await desk.last(vm.fleet_uid, vm.index, first.log_bytes)
+        for start in range(0, len(data), OUTPUT_BYTES):
+            await context.write(wire.ConsoleOutput(data=data[start : start + OUTPUT_BYTES]))
+        return
+    request = ConsoleRequest(first.read_only, first.take_over, first.log_bytes)
+    session = await desk.open_session(vm.fleet_uid, vm.index, request)
+    try:
+        await _converse(session, first, rest, context)
+    finally:
+        session.close()
 
-    async def _converse(
-        self,
-        session: Session,
-        first: wire.ConsoleInput,
-        inputs: AsyncIterator[wire.ConsoleInput],
-        context: Context,
-    ) -> None:
-        """Printing and typing side by side: a guest that does not read still prints."""
-        # At once, for the caller to know that it is through.
-        await context.write(wire.ConsoleOutput(writing=session.writing))
-        printing = asyncio.create_task(_print(session, context))
-        typing = asyncio.create_task(_type(session, first, inputs))
-        try:
-            done, _ = await asyncio.wait((printing, typing), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in (printing, typing):
-                task.cancel()
-            await asyncio.gather(printing, typing, return_exceptions=True)
+
+async def _converse(
+    session: Session,
+    first: wire.ConsoleInput,
+    inputs: AsyncIterator[wire.ConsoleInput],
+    context: Context,
+) -> None:
+    """Printing and typing side by side: a guest that does not read still prints."""
+    # At once, so that the caller knows that the console is open.
+    await context.write(wire.ConsoleOutput(writing=session.writing))
+    printing = asyncio.create_task(_print(session, context))
+    typing = asyncio.create_task(_type(session, first, inputs))
+    try:
+        done, _ = await asyncio.wait((printing, typing), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (printing, typing):
+            task.cancel()
+        await asyncio.gather(printing, typing, return_exceptions=True)
 
 
 async def _print(session: Session, context: Context) -> None:

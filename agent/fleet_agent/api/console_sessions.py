@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet_agent.drivers.ports.consoles import CannotType, Console, Consoles, Feed, Piece
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 Key = tuple[str, int]  # fleet uid and index
 
-# What is read of what was printed before, at most.
+# Bytes printed before that are shown, at most.
 MAX_LAST_BYTES = 1024 * 1024
 # Consoles open at once on a host; more are refused, so that no caller can take all of its memory.
 MAX_SESSIONS = 4096
@@ -20,8 +20,8 @@ class TooManyReaders(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody who opens a console wants; `who` is for the notices of others."""
+class ConsoleRequest:
+    """How a console is to be opened. `last_bytes`: how much of what was printed before is shown."""
 
     read_only: bool = False
     take_over: bool = False
@@ -62,7 +62,7 @@ class Session:
         except (CannotType, DriverError) as error:
             if self.writing and str(error) != self._complained:
                 self._complained = str(error)
-                self._feed.tell(str(error))
+                self._feed.add_notice(str(error))
 
     async def resize(self, rows: int, columns: int) -> None:
         """The window of the one who types; a VM that does not run has none."""
@@ -71,16 +71,16 @@ class Session:
         try:
             await self._console.resize(rows, columns)
         except (CannotType, DriverError):
-            # It is told when something is typed.
+            # The next thing typed brings a notice.
             return
 
     def lose(self, notice: str) -> None:
         """Another types from now on."""
         self._console.stop_typing()
-        self._feed.tell(notice)
+        self._feed.add_notice(notice)
 
     def tell(self, notice: str) -> None:
-        self._feed.tell(notice)
+        self._feed.add_notice(notice)
 
     def close(self) -> None:
         self._desk.left(self._key, self)
@@ -100,22 +100,23 @@ class Desk:
         """The end of what a VM has printed. Raises NoSuchVm, DriverError."""
         return await self._consoles.last(fleet_uid, index, min(count, MAX_LAST_BYTES))
 
-    async def open_session(self, fleet_uid: str, index: int, wish: Wish) -> Session:
-        """To be closed. Who may not type because another does reads, and is told. Raises
+    async def open_session(self, fleet_uid: str, index: int, request: ConsoleRequest) -> Session:
+        """The caller closes it. While another session types, this one only reads, and a notice says
+        so. Raises
         NoSuchVm, TooManyReaders, DriverError."""
         if self._sessions >= MAX_SESSIONS:
             raise TooManyReaders(f"{MAX_SESSIONS} consoles of this host are open already")
         self._sessions += 1
         key, feed = (fleet_uid, index), Feed()
         try:
-            last = min(wish.last_bytes, MAX_LAST_BYTES)
+            last = min(request.last_bytes, MAX_LAST_BYTES)
             console = await self._consoles.open(fleet_uid, index, feed, last)
         except BaseException:
             self._sessions -= 1
             raise
-        session = Session(self, key, feed, console, wish.read_only)
-        if not wish.read_only:
-            self._seat(key, session, wish.take_over)
+        session = Session(self, key, feed, console, request.read_only)
+        if not request.read_only:
+            self._seat(key, session, request.take_over)
         return session
 
     def writer(self, key: Key) -> Session | None:

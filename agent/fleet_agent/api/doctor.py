@@ -2,74 +2,63 @@
 
 from __future__ import annotations
 
-import grpc
-
-from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.limits.met import LimitMet
 from fleet_agent.core.limits.verdicts import MOST_GUESTS, NO_BOUND, Verdict
-from fleet_agent.dom0.doctor import Doctor, Examination, TuningError, Wish
+from fleet_agent.dom0.doctor import Doctor, Examination, TuneMode
 from fleet_agent.dom0.tuner import Outcome
 
 
-class Refused(Exception):
-    """With what the call is to end."""
+class BadRequest(Exception):
+    """The request contradicts itself, or asks for more than there can be; one sentence."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
+
+class HostBusy(Exception):
+    """The host did not answer in time; one sentence."""
 
 
 async def examine(doctor: Doctor, request: wire.DoctorRequest) -> wire.DoctorResponse:
-    """Raises Refused."""
+    """Raises BadRequest, HostBusy."""
     _check_guests(request.guests)
     try:
         return examination_message(await doctor.examine(request.guests))
     except TimeoutError as error:
-        raise _silent() from error
+        raise _busy() from error
 
 
 async def tune(doctor: Doctor, request: wire.TuneRequest) -> wire.TuneResponse:
-    """Raises Refused."""
+    """Raises BadRequest, HostBusy, TuningError."""
     _check_guests(request.guests)
     wish = wish_of(request)
     try:
         outcomes = await doctor.tune(request.guests, wish)
         answer = wire.TuneResponse(changes=[outcome_message(one) for one in outcomes])
-        if wish is not Wish.PLAN:
+        if wish is not TuneMode.PLAN:
             after = await doctor.examine(request.guests, logs=False)
             answer.after.CopyFrom(examination_message(after))
         return answer
-    except TuningError as error:
-        code = grpc.StatusCode.FAILED_PRECONDITION
-        raise Refused(Refusal(code, "TUNING_RECORD", str(error))) from error
     except TimeoutError as error:
-        raise _silent() from error
+        raise _busy() from error
 
 
 def changes_something(request: wire.TuneRequest) -> bool:
     return request.apply or request.undo
 
 
-def wish_of(request: wire.TuneRequest) -> Wish:
-    """Raises Refused."""
+def wish_of(request: wire.TuneRequest) -> TuneMode:
+    """Raises BadRequest."""
     if request.apply and request.undo:
-        raise _bad("a tuning either applies or undoes")
-    return Wish.APPLY if request.apply else Wish.UNDO if request.undo else Wish.PLAN
+        raise BadRequest("a tuning either applies or undoes")
+    return TuneMode.APPLY if request.apply else TuneMode.UNDO if request.undo else TuneMode.PLAN
 
 
 def _check_guests(guests: int) -> None:
     if guests > MOST_GUESTS:
-        raise _bad(f"{guests} guests are more than any host is judged for ({MOST_GUESTS})")
+        raise BadRequest(f"{guests} guests are more than any host is judged for ({MOST_GUESTS})")
 
 
-def _bad(message: str) -> Refused:
-    return Refused(Refusal(grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST", message))
-
-
-def _silent() -> Refused:
-    message = "the host did not tell its limits in time; it may be very busy"
-    return Refused(Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "HOST_BUSY", message))
+def _busy() -> HostBusy:
+    return HostBusy("the host did not tell its limits in time; it may be very busy")
 
 
 def examination_message(one: Examination) -> wire.DoctorResponse:

@@ -1,47 +1,19 @@
-"""Golden images on the wire: messages from and to the port's words, and its errors as refusals."""
+"""Golden images on the wire: messages from and to the port's words."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
-import grpc
-
-from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.images import BadImage, image_name, import_order
+from fleet_agent.core.images import image_name, import_order
 from fleet_agent.drivers.ports import images as port
 from fleet_agent.drivers.ports.images import Images
-from fleet_agent.drivers.ports.vms import DriverError
-
-ERRORS = (BadImage, port.ImageError, DriverError)
-
-# The status that goes with each reason; what is not here could not be done on this host.
-_CODES: Mapping[type[port.ImageError], grpc.StatusCode] = {
-    port.NoSuchImage: grpc.StatusCode.NOT_FOUND,
-    port.BadSource: grpc.StatusCode.INVALID_ARGUMENT,
-    port.PoolFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    port.NotAnImage: grpc.StatusCode.FAILED_PRECONDITION,
-    port.ImageInUse: grpc.StatusCode.FAILED_PRECONDITION,
-    port.ImageExists: grpc.StatusCode.FAILED_PRECONDITION,
-    port.ImageMismatch: grpc.StatusCode.FAILED_PRECONDITION,
-    port.ToolMissing: grpc.StatusCode.FAILED_PRECONDITION,
-}
-
-
-def refusal_of(error: Exception) -> Refusal:
-    """What one of ERRORS is to callers."""
-    if isinstance(error, BadImage):
-        return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "BAD_IMAGE", str(error))
-    if isinstance(error, port.ImageError):
-        code = _CODES.get(type(error), grpc.StatusCode.INTERNAL)
-        return Refusal(code, error.reason, str(error))
-    return Refusal(grpc.StatusCode.UNAVAILABLE, "DRIVER_FAILED", str(error))
 
 
 async def listed(images: Images, fleets: Mapping[str, str]) -> wire.ListImagesResponse:
-    """`fleets`: names of the fleets that the host knows, by uid. Raises one of ERRORS."""
+    """`fleets`: names of the fleets that the host knows, by uid. Raises ImageError, DriverError."""
     held = await images.holdings()
     return wire.ListImagesResponse(
         images=[_image(one) for one in held.images],
@@ -63,20 +35,20 @@ async def listed(images: Images, fleets: Mapping[str, str]) -> wire.ListImagesRe
 async def imported(
     images: Images, request: wire.ImportImageRequest
 ) -> AsyncGenerator[wire.ImportImageProgress, None]:
-    """How far the import is; leaving ends it. Raises one of ERRORS."""
+    """How far the import is; leaving ends it. Raises ImageError, DriverError."""
     order = import_order(request.image, request.source, request.size_bytes)
     async with aclosing(images.bring(order)) as importing:
-        async for told in importing:
+        async for progress in importing:
             yield wire.ImportImageProgress(
-                done_bytes=told.done,
-                total_bytes=told.total,
-                step=told.step,
-                image=_image(told.image) if told.image else None,
+                done_bytes=progress.done,
+                total_bytes=progress.total,
+                step=progress.step,
+                image=_image(progress.image) if progress.image else None,
             )
 
 
 async def deleted(images: Images, request: wire.DeleteImageRequest) -> wire.DeleteImageResponse:
-    """Raises one of ERRORS."""
+    """Raises ImageError, DriverError."""
     await images.delete(image_name(request.image))
     return wire.DeleteImageResponse()
 

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.top import Counters, sample
-from fleet_agent.drivers.ports.sampler import Sampler
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.hypervisor import Sampler
 
 # Seconds between two samples of one caller: a look at a dom0 of 250 guests costs some 250 calls
 # to its libvirtd.
 MIN_INTERVAL = 1.0
 MAX_INTERVAL = 3600.0
-# A look that is so old at most does for another caller as well.
+# A look no older than this serves another caller as well.
 FRESH_SECONDS = 0.5
 LOOK_DEADLINE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a caller wants; 0 samples: until it is cancelled."""
+class SamplesRequest:
+    """What one caller is to get. `interval`: seconds; 0 `samples`: until it is cancelled."""
 
     interval: float = 0.0
     fleet_uid: str = ""
@@ -41,18 +41,22 @@ class Sampling:
         self._last: Counters | None = None
         self._callers = 0
 
-    async def samples(self, wish: Wish) -> AsyncGenerator[wire.TopSample, None]:
+    async def samples(self, request: SamplesRequest) -> AsyncGenerator[wire.TopSample, None]:
         """Each over its own interval, the first one after the first interval. Raises
         DriverError."""
-        interval = min(max(wish.interval, MIN_INTERVAL), MAX_INTERVAL)
+        interval = min(max(request.interval, MIN_INTERVAL), MAX_INTERVAL)
         self._callers += 1
         try:
             before, given = await self._look(), 0
-            while not wish.samples or given < wish.samples:
+            while not request.samples or given < request.samples:
                 await asyncio.sleep(max(0.0, before.at + interval - self._clock()))
                 after = await self._look()
                 yield sample(
-                    before, after, fleet_uid=wish.fleet_uid, order=wish.order, limit=wish.limit
+                    before,
+                    after,
+                    fleet_uid=request.fleet_uid,
+                    order=request.order,
+                    limit=request.limit,
                 )
                 before, given = after, given + 1
         finally:

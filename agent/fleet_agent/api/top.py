@@ -7,25 +7,20 @@ from contextlib import aclosing
 
 from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.api.shared_samples import Sampling, Wish
+from fleet_agent.api.shared_samples import SamplesRequest, Sampling
 
 
-class TopRpc:
-    def __init__(self, sampling: Sampling) -> None:
-        self._sampling = sampling
-
-    async def serve(self, request: wire.TopRequest, context: Context) -> None:
-        """Raises DriverError."""
-        samples = self._sampling.samples(wish_of(request))
-        async with aclosing(samples):
-            async for one in samples:
-                await context.write(one)
+async def send_samples(sampling: Sampling, request: wire.TopRequest, context: Context) -> None:
+    """Raises DriverError."""
+    async with aclosing(sampling.samples(samples_request(request))) as samples:
+        async for one in samples:
+            await context.write(one)
 
 
-def wish_of(request: wire.TopRequest) -> Wish:
+def samples_request(request: wire.TopRequest) -> SamplesRequest:
     """What makes no sense as an interval is the shortest one."""
     asked = request.interval_seconds
-    return Wish(
+    return SamplesRequest(
         interval=asked if math.isfinite(asked) else 0.0,
         fleet_uid=request.fleet_uid,
         limit=request.limit,

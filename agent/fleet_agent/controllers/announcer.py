@@ -54,7 +54,7 @@ class AnnounceSettings:
 
 
 class Announcer:
-    """Announces at the start, when told that facts changed, and when nobody watches for long."""
+    """Announces at the start, when the facts have changed, and when nobody has watched for long."""
 
     def __init__(
         self,

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fleet.identity import MAX_INDEX, Fleet, checked_fleet_name
+from fleet.keys import Kin
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Kin, Restarts
-
-Order = tuple[int, int]  # a term or an epoch: (store generation, revision)
-
-NEVER: Order = (0, 0)
+from fleet.wire_ranges import from_wire
+from fleet_agent.core.model import Restarts
 
 
 class BadAssignment(ValueError):
@@ -31,7 +29,7 @@ class WantedShard:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Tombstone:
     """A tombstone: what was born until then of these indices goes, and is acknowledged by id."""
 
     id: int
@@ -47,9 +45,9 @@ class Assignment:
     fleets: Mapping[str, Fleet] = field(default_factory=dict)
     specs: Mapping[tuple[str, int], types.FleetSpec] = field(default_factory=dict)
     shards: tuple[WantedShard, ...] = ()
-    releases: tuple[Release, ...] = ()
+    tombstones: tuple[Tombstone, ...] = ()
     # Of earlier assignments, acknowledged: what they name goes should it come about after all.
-    past: tuple[Release, ...] = ()
+    past: tuple[Tombstone, ...] = ()
 
     def restarts(self, kin: Kin) -> Restarts:
         """Which VMs of this kin are to be started for which value."""
@@ -59,11 +57,6 @@ class Assignment:
         """Whether VMs of this kin are cloned from a golden image."""
         spec = self.specs.get((kin.fleet_uid, kin.generation))
         return spec is not None and bool(spec.image.name)
-
-
-def order_of(message: types.Term | types.Epoch) -> Order:
-    """A term or an epoch in the form in which they are compared."""
-    return (message.store_generation, message.revision)
 
 
 NONE = types.Assignment()
@@ -79,9 +72,9 @@ def parse_assignment(message: types.Assignment, past: types.Assignment = NONE) -
     specs = {(spec.fleet_uid, spec.generation): spec.spec for spec in message.specs}
     shards = tuple(_shard(shard, fleets, specs) for shard in message.shards)
     _check_disjoint(shards)
-    releases = tuple(_release(stone, fleets) for stone in message.tombstones)
-    before = tuple(_release(stone, fleets) for stone in past.tombstones)
-    return Assignment(fleets, specs, shards, releases, before)
+    tombstones = tuple(_tombstone(stone, fleets) for stone in message.tombstones)
+    before = tuple(_tombstone(stone, fleets) for stone in past.tombstones)
+    return Assignment(fleets, specs, shards, tombstones, before)
 
 
 def _fleet(message: types.FleetIdentity) -> Fleet:
@@ -97,7 +90,7 @@ def _shard(
     fleets: Mapping[str, Fleet],
     specs: Mapping[tuple[str, int], types.FleetSpec],
 ) -> WantedShard:
-    kin = Kin(message.fleet_uid, message.generation, message.birth)
+    kin = Kin.of(message)
     if kin.fleet_uid not in fleets or (kin.fleet_uid, kin.generation) not in specs:
         raise BadAssignment(
             f"a shard of fleet {kin.fleet_uid}, generation {kin.generation}, comes without that "
@@ -109,17 +102,17 @@ def _shard(
     return WantedShard(kin, _indices(message.ranges), power_on, message.restart)
 
 
-def _release(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Release:
+def _tombstone(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Tombstone:
     if message.fleet_uid not in fleets:
         raise BadAssignment(
             f"tombstone {message.id} comes without the identity of fleet {message.fleet_uid}"
         )
-    return Release(message.id, message.fleet_uid, _indices(message.ranges), message.born_until)
+    return Tombstone(message.id, message.fleet_uid, _indices(message.ranges), message.born_until)
 
 
 def _indices(ranges: Iterable[types.IndexRange]) -> IndexSet:
     try:
-        indices = IndexSet([(one.start, one.stop) for one in ranges])
+        indices = from_wire(ranges)
     except ValueError as error:
         raise BadAssignment(str(error)) from error
     if indices and indices.last > MAX_INDEX:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 KIB = 1024
 
-# A reader this far behind the end goes on from nearer to it, and is told.
+# A reader this far behind the end goes on from nearer to it, and gets a notice.
 LAG_BYTES = 256 * KIB
 RESUME_BYTES = 32 * KIB
 
@@ -25,14 +25,14 @@ BLOCK_BYTES = 4 * KIB
 INACTIVE = -1  # the id of a domain that does not run, as libvirt has it
 
 
-class Look(NamedTuple):
+class LogFile(NamedTuple):
     """A log as it is: the file, and its size in bytes."""
 
     inode: int
     size: int
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """Where a reader is: it has read `offset` bytes of the file `inode` (0: of none yet)."""
 
     inode: int = 0
@@ -43,12 +43,12 @@ class Place(NamedTuple):
 class Move:
     """Read up to `length` bytes at `place`. `skipped`: bytes passed over; -1: nobody knows."""
 
-    place: Place
+    place: LogPosition
     length: int
     skipped: int = 0
 
 
-def next_move(place: Place, seen: Look, room: int) -> Move:
+def next_move(place: LogPosition, seen: LogFile, room: int) -> Move:
     """What a reader at `place` with `room` bytes free reads of the log as it is now."""
     if seen.inode != place.inode:
         start, skipped = 0, 0
@@ -59,7 +59,7 @@ def next_move(place: Place, seen: Look, room: int) -> Move:
     if seen.size - start > LAG_BYTES:
         resume = seen.size - RESUME_BYTES
         start, skipped = resume, -1 if skipped else resume - start
-    return Move(Place(seen.inode, start), max(0, min(room, seen.size - start)), skipped)
+    return Move(LogPosition(seen.inode, start), max(0, min(room, seen.size - start)), skipped)
 
 
 def skipped_notice(skipped: int) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import NamedTuple
+from enum import IntEnum, StrEnum
 
 from fleet.identity import Fleet
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 
@@ -35,23 +35,28 @@ class Phase(IntEnum):
     READY = 3  # active, and its readiness has been seen since it was started
 
 
-class Kin(NamedTuple):
-    """What VMs of one group share: the mark that each of their domains and clones carries.
+class StepKind(StrEnum):
+    """What can be done to VMs; the runner knows how."""
 
-    A tuple, since it is the key of everything and its hash is taken a hundred times a plan.
-    """
+    CLONE = "clone"
+    DEFINE = "define"
+    START = "start"
+    AWAIT_READY = "await_ready"
+    STOP = "stop"
+    UNDEFINE = "undefine"
+    DESTROY = "destroy"
 
-    fleet_uid: str
-    generation: int
-    birth: int
+
+# What takes something away. The rest brings VMs up.
+REMOVALS = frozenset((StepKind.STOP, StepKind.UNDEFINE, StepKind.DESTROY))
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What is written on a domain or clone besides its kin and index: who ordered it last."""
 
-    term: tuple[int, int]  # (store generation, revision)
-    epoch: tuple[int, int]
+    term: Term
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

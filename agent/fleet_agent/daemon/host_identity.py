@@ -1,10 +1,12 @@
-"""Facts of this dom0 that the agent states: who it is, since when, and where it is reached."""
+"""Facts of this dom0 that the agent states: who it is, since when, where it is reached, and which
+version of the agent it runs."""
 
 from __future__ import annotations
 
 import re
 import socket
 import ssl
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fleet.transport import DOMAIN, Role
@@ -15,6 +17,16 @@ MACHINE_ID = Path("/etc/machine-id")
 _NAME = re.compile(rb"\x82(.)([a-z0-9.-]+)\." + f"{Role.AGENT}.{DOMAIN}".encode(), re.DOTALL)
 _SUFFIX_LENGTH = len(f".{Role.AGENT}.{DOMAIN}")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def _version() -> str:
+    try:
+        return version("megafleet")
+    except PackageNotFoundError:
+        return "0"  # run from a source tree that is not installed
+
+
+VERSION = _version()
 
 
 class HostError(Exception):

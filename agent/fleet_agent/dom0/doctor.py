@@ -27,9 +27,9 @@ from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.met import read_met
 from fleet_agent.dom0.probe import Circumstances, read_facts
 from fleet_agent.dom0.tuner import Outcome, Tuner
-from fleet_agent.dom0.tuning_record import RecordFile, TuningError
+from fleet_agent.dom0.tuning_record import TuningError, TuningRecordFile
 
-__all__ = ["Doctor", "Dom0Doctor", "Examination", "HollowDoctor", "TuningError", "Wish"]
+__all__ = ["Doctor", "Dom0Doctor", "Examination", "HollowDoctor", "TuneMode", "TuningError"]
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 DEADLINE = 90.0
 
 
-class Wish(Enum):
+class TuneMode(Enum):
     """What tuning is to do."""
 
     PLAN = auto()
@@ -74,7 +74,7 @@ class Doctor(Protocol):
         """For so many guests; 0: as many as the host is set to take. Without `logs` none are
         read. Changes nothing."""
 
-    async def tune(self, guests: int, wish: Wish) -> tuple[Outcome, ...]: ...
+    async def tune(self, guests: int, mode: TuneMode) -> tuple[Outcome, ...]: ...
 
 
 class Dom0Doctor:
@@ -86,7 +86,7 @@ class Dom0Doctor:
         guests: int,
         circumstances: Callable[[], Awaitable[Circumstances]],
         tree: HostTree,
-        record: RecordFile,
+        record: TuningRecordFile,
         *,
         tuned: Callable[[], None],
     ) -> None:
@@ -106,12 +106,12 @@ class Dom0Doctor:
             met = await self._in_thread(lambda: read_met(self._tree)) if logs else ()
         return Examination(self._host, asked, judge(LIMITS, facts, asked), met)
 
-    async def tune(self, guests: int, wish: Wish) -> tuple[Outcome, ...]:
+    async def tune(self, guests: int, mode: TuneMode) -> tuple[Outcome, ...]:
         async with asyncio.timeout(DEADLINE):
-            if wish is Wish.PLAN:
-                return await self._change(guests, self._tuner.look)
+            if mode is TuneMode.PLAN:
+                return await self._change(guests, self._tuner.preview)
             try:
-                if wish is Wish.UNDO:
+                if mode is TuneMode.UNDO:
                     return await self._in_thread(self._tuner.undo)
                 return await self._change(guests, self._tuner.apply)
             finally:
@@ -171,5 +171,5 @@ class HollowDoctor:
         limits = (_as_told(self._guests), _NONE)
         return Examination(self._host, asked, judge(limits, Dom0Facts(), asked))
 
-    async def tune(self, guests: int, wish: Wish) -> tuple[Outcome, ...]:
+    async def tune(self, guests: int, mode: TuneMode) -> tuple[Outcome, ...]:
         return ()

@@ -15,7 +15,7 @@ from fleet_agent.core.limits.tuning import Change, ChangeKind, OwnFile
 from fleet_agent.dom0.block_script import BlockScript, CannotSwitch
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.host_writes import CannotChange, HostWrites, SetFiles, prlimit
-from fleet_agent.dom0.tuning_record import FilesBefore, Record, RecordFile
+from fleet_agent.dom0.tuning_record import FilesBefore, TuningRecord, TuningRecordFile
 
 Processes = Mapping[str, Process]
 
@@ -33,28 +33,30 @@ class Outcome:
 class Tuner:
     """Blocking; one call at a time."""
 
-    def __init__(self, tree: HostTree, record: RecordFile, set_files: SetFiles = prlimit) -> None:
+    def __init__(
+        self, tree: HostTree, record: TuningRecordFile, set_files: SetFiles = prlimit
+    ) -> None:
         self._tree = tree
         self._record = record
         self._writes = HostWrites(tree, set_files)
         self._script = BlockScript(tree)
 
-    def look(self, changes: Iterable[Change], processes: Processes) -> tuple[Outcome, ...]:
+    def preview(self, changes: Iterable[Change], processes: Processes) -> tuple[Outcome, ...]:
         """Each change and what is there now; nothing is changed."""
         return tuple(Outcome(one, self._before(one, processes)) for one in changes)
 
     def apply(self, changes: Iterable[Change], processes: Processes) -> tuple[Outcome, ...]:
         """Raises TuningError when what is there now cannot be remembered."""
-        looked = self.look(changes, processes)
+        previewed = self.preview(changes, processes)
         record = self._record.load()
-        for one in looked:
+        for one in previewed:
             self._remember(record, one.change, processes)
         self._record.save(record)
         outcomes = tuple(
             _tried(one.change, one.before, partial(self._act, one.change, processes))
             if one.change.act is not None
             else one
-            for one in looked
+            for one in previewed
         )
         self._writes.reload(one.change.what for one in outcomes if one.done)
         return outcomes
@@ -81,7 +83,7 @@ class Tuner:
                 return self._script.describe()
         return ""
 
-    def _remember(self, record: Record, change: Change, processes: Processes) -> None:
+    def _remember(self, record: TuningRecord, change: Change, processes: Processes) -> None:
         """The first original counts; a daemon that was restarted since is another process."""
         match change.act:
             case WriteValue(path):
@@ -98,7 +100,7 @@ class Tuner:
             case SwitchBlockScript():
                 record.block_script = True
 
-    def _remember_files(self, record: Record, name: str, pid: int) -> None:
+    def _remember_files(self, record: TuningRecord, name: str, pid: int) -> None:
         known, started = record.daemons.get(name), self._writes.started(pid)
         if known is not None and (known.pid, known.started) == (pid, started):
             return
@@ -125,7 +127,7 @@ class Tuner:
 
     # Bringing back ------------------------------------------------------------------------
 
-    def _restore(self, record: Record) -> Iterator[Outcome]:
+    def _restore(self, record: TuningRecord) -> Iterator[Outcome]:
         """What is done leaves the record."""
         for path, value in tuple(record.values.items()):
             before = (self._tree.text_or_none(path) or "").strip()
@@ -146,7 +148,7 @@ class Tuner:
         act = partial(self._writes.set_files, held.pid, (held.soft, held.hard))
         return _tried(_undone(what, str(held.soft)), "", act)
 
-    def _restore_own(self, record: Record) -> Iterator[Outcome]:
+    def _restore_own(self, record: TuningRecord) -> Iterator[Outcome]:
         for path, text in tuple(record.files.items()):
             there = "there" if self._tree.at(path).exists() else "absent"
             change = _undone(path, "absent" if text is None else "as it was", kept=True)

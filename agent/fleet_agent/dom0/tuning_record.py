@@ -23,7 +23,7 @@ class FilesBefore(msgspec.Struct):
     hard: int
 
 
-class Record(msgspec.Struct):
+class TuningRecord(msgspec.Struct):
     """The first original of everything: by path, by daemon. None: there was no such file."""
 
     values: dict[str, str] = {}
@@ -37,18 +37,18 @@ class Record(msgspec.Struct):
         return not (self.values or self.files or self.folders or self.daemons or self.block_script)
 
 
-class RecordFile:
+class TuningRecordFile:
     """Blocking."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def load(self) -> Record:
+    def load(self) -> TuningRecord:
         """An empty one while nothing was ever changed. Raises TuningError."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Record)
+            return msgspec.json.decode(self._path.read_bytes(), type=TuningRecord)
         except FileNotFoundError:
-            return Record()
+            return TuningRecord()
         except OSError as error:
             raise TuningError(f"cannot read {self._path}: {error.strerror}") from error
         except msgspec.MsgspecError as error:
@@ -56,7 +56,7 @@ class RecordFile:
                 f"{self._path} is broken ({error}): what was there before tuning is not known"
             ) from error
 
-    def save(self, record: Record) -> None:
+    def save(self, record: TuningRecord) -> None:
         """Atomically, and through to the disk; an empty one takes the file away. Raises
         TuningError."""
         try:

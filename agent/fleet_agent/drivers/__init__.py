@@ -1,1 +1,1 @@
-"""The Storage and Hypervisor ports and their adapters."""
+"""The ports to hypervisors, storage, images and consoles, and their adapters."""

@@ -17,17 +17,20 @@ from fleet_agent.api.service import AgentApi
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.controllers.announcer import Announcer, AnnounceSettings
 from fleet_agent.controllers.grpc_client import GrpcControllerClient
+from fleet_agent.daemon.host_identity import VERSION
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.dom0.doctor import HollowDoctor
+from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.consoles import HollowConsoles
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
 from fleet_agent.drivers.hollow.sampler import HollowSampler
+from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.hollow.loopback import LOOPBACK, is_free
-from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
-from fleet_agent.version import VERSION
+from fleet_agent.reconcile.loop import LoopSettings
 
 # Machine ids of hollow hosts are UUIDs of this namespace: a host keeps its own for ever.
 _NAMESPACE = uuid.UUID("7e1c0a3e-6d1b-4f0e-9a5c-3d8f7b0c2a11")
@@ -51,7 +54,7 @@ class HollowSettings:
     seed: int
     hosts_per_rack: int
     boot_id: str
-    agent: AgentSettings
+    agent: LoopSettings
     announce: AnnounceSettings
     address: str = LOOPBACK  # on which they serve
 
@@ -97,7 +100,16 @@ class HollowHost:
         storage = HollowStorage(behaviour)
         self.drivers = (storage, HollowHypervisor(behaviour, settings.per_host))
         identity = load_identity(settings.certificates, self.id, ca)
-        agent = Agent(
+        self._announcer = Announcer(
+            GrpcControllerClient(identity),
+            settings.endpoints,
+            "",
+            lambda: self.agent.facts,
+            jitter=around.jitter,
+            gate=around.gate,
+            settings=settings.announce,
+        )
+        self.agent = Agent(
             self.id,
             _facts(number, self.id, settings),
             *self.drivers,
@@ -106,27 +118,17 @@ class HollowHost:
             jitter=around.jitter,
             settings=settings.agent,
             incarnation=remembered.incarnation,
-            on_watched=self._on_watched,
+            on_watched=self._announcer.on_watched,
         )
-        self.agent = agent
         sampler = HollowSampler(self.drivers[1], behaviour, settings.per_host)
         api = AgentApi(
-            agent,
+            self.agent,
             consoles=HollowConsoles(self.drivers[1]),
             sampling=Sampling(sampler, around.clock),
             doctor=HollowDoctor(self.id, settings.per_host),
             images=HollowImages(storage),
         )
         self._server = AgentServer(api, around.services, identity.for_server())
-        self._announcer = Announcer(
-            GrpcControllerClient(identity),
-            settings.endpoints,
-            "",
-            lambda: agent.facts,
-            jitter=around.jitter,
-            gate=around.gate,
-            settings=settings.announce,
-        )
 
     def listen(self) -> Remembered:
         """On the remembered port, or on another one if that is taken. Raises CannotListen."""
@@ -154,9 +156,6 @@ class HollowHost:
     def run(self, group: asyncio.TaskGroup) -> None:
         group.create_task(self.agent.run())
         group.create_task(self._announcer.run())
-
-    def _on_watched(self, watched: bool) -> None:
-        self._announcer.on_watched(watched)
 
 
 def _facts(number: int, host: str, settings: HollowSettings) -> types.HostFacts:

@@ -22,10 +22,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Kin, Phase
-from fleet_agent.core.plan.plan import Snapshot, snapshot_of
-from fleet_agent.drivers.hollow.drivers import HollowHypervisor, HollowStorage
+from fleet_agent.core.model import Phase
+from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
+from fleet_agent.drivers.hollow.storage import HollowStorage
 
 Drivers = tuple[HollowStorage, HollowHypervisor]
 

@@ -22,6 +22,7 @@ from fleet_agent.controllers.announcer import AnnounceSettings
 from fleet_agent.daemon import logs
 from fleet_agent.daemon.server import CannotListen, SharedServices
 from fleet_agent.drivers.hollow.profile import BadProfile, load_profile
+from fleet_agent.drivers.ports.errors import first_error
 from fleet_agent.hollow.host import (
     HollowHost,
     HollowSettings,
@@ -31,7 +32,7 @@ from fleet_agent.hollow.host import (
 )
 from fleet_agent.hollow.listing import ListingServer
 from fleet_agent.hollow.loopback import LOOPBACK, free_ports
-from fleet_agent.reconcile.agent import AgentSettings
+from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
 
 # A listening socket, a controller's connection, another for announcing, and room for a second
@@ -105,14 +106,13 @@ def main() -> None:
 
 def sentence_of(error: Exception) -> str:
     """What went wrong, from the first error of a group of them. Raises what is a bug of ours."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, MISTAKES):
-        raise error
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
-    return str(error)
+    first = first_error(error)
+    if not isinstance(first, MISTAKES):
+        raise first
+    if isinstance(first, OSError):
+        where = f"{first.filename}: " if first.filename else ""
+        return f"{where}{first.strerror or first}"
+    return str(first)
 
 
 def raise_file_limit(hosts: int) -> None:
@@ -139,7 +139,7 @@ async def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         hosts_per_rack=options.racks,
         boot_id=str(uuid.uuid4()),
-        agent=AgentSettings(
+        agent=LoopSettings(
             runner=RunnerSettings(batch_size=options.batch_size), audit_interval=options.audit
         ),
         announce=AnnounceSettings(),

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import DIED, Kin, StepFailure
+from fleet_agent.core.model import DIED, StepFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class BackOff:
 
 
 @dataclass(slots=True)
-class Deviation:
-    """One VM's trouble."""
+class VmFailure:
+    """Why the last step of one VM failed, how often, and when to try again."""
 
     attempts: int
     next_try: float
@@ -43,13 +44,13 @@ class Deviation:
     retry: bool
 
 
-class Deviations:
-    """All VMs of this host that deviate. Times are of the agent's clock, in seconds."""
+class VmFailures:
+    """All VMs of this host whose last step failed. Times are of the agent's clock, in seconds."""
 
     def __init__(self, back_off: BackOff, jitter: Callable[[], float]) -> None:
         self._back_off = back_off
         self._jitter = jitter
-        self._by_vm: dict[tuple[Kin, int], Deviation] = {}
+        self._by_vm: dict[tuple[Kin, int], VmFailure] = {}
 
     def __len__(self) -> int:
         return len(self._by_vm)
@@ -61,11 +62,11 @@ class Deviations:
             before = self._by_vm.get((kin, failure.index))
             attempts = before.attempts + 1 if before else 1
             wait = self._back_off.wait(attempts, failure.retry, jitter)
-            self._by_vm[kin, failure.index] = Deviation(
+            self._by_vm[kin, failure.index] = VmFailure(
                 attempts, now + wait, failure.kind, failure.message, failure.retry
             )
 
-    def get(self, kin: Kin, index: int) -> Deviation | None:
+    def get(self, kin: Kin, index: int) -> VmFailure | None:
         return self._by_vm.get((kin, index))
 
     def prune(self, unmet: Mapping[Kin, IndexSet], now: float) -> None:
@@ -74,23 +75,23 @@ class Deviations:
             return
         patience = self._back_off.forgiven_after
         self._by_vm = {
-            (kin, index): deviation
-            for (kin, index), deviation in self._by_vm.items()
+            (kin, index): failure
+            for (kin, index), failure in self._by_vm.items()
             if index in unmet.get(kin, EMPTY)
-            or (deviation.kind == DIED and now < deviation.next_try + patience)
+            or (failure.kind == DIED and now < failure.next_try + patience)
         }
 
     def reconsider(self, now: float) -> None:
         """Let every VM be tried at once: somebody has changed something."""
-        for deviation in self._by_vm.values():
-            deviation.next_try = min(deviation.next_try, now)
+        for failure in self._by_vm.values():
+            failure.next_try = min(failure.next_try, now)
 
     def resting(self, now: float) -> dict[Kin, IndexSet]:
         """Which VMs must not be tried yet."""
-        return self._by_kin(lambda deviation: deviation.next_try > now)
+        return self._by_kin(lambda failure: failure.next_try > now)
 
     def failing(self) -> dict[Kin, IndexSet]:
-        return self._by_kin(lambda deviation: True)
+        return self._by_kin(lambda failure: True)
 
     def next_try(self, now: float) -> float | None:
         """When the next of them may be tried; None when none waits."""
@@ -101,21 +102,21 @@ class Deviations:
     def counted(self, unmet: Mapping[Kin, IndexSet]) -> dict[tuple[str, str], tuple[int, int, str]]:
         """(kind, fleet uid) -> (count, the lowest index, its message), of VMs still amiss."""
         counts: dict[tuple[str, str], tuple[int, int, str]] = {}
-        for (kin, index), deviation in self._by_vm.items():
+        for (kin, index), failure in self._by_vm.items():
             if index not in unmet.get(kin, EMPTY):
                 continue
-            key = (deviation.kind, kin.fleet_uid)
-            count, example, message = counts.get(key, (0, index, deviation.message))
+            key = (failure.kind, kin.fleet_uid)
+            count, example, message = counts.get(key, (0, index, failure.message))
             if index < example:
-                example, message = index, deviation.message
+                example, message = index, failure.message
             counts[key] = (count + 1, example, message)
         return counts
 
-    def _by_kin(self, chosen: Callable[[Deviation], bool]) -> dict[Kin, IndexSet]:
+    def _by_kin(self, chosen: Callable[[VmFailure], bool]) -> dict[Kin, IndexSet]:
         if not self._by_vm:
             return {}
         found: dict[Kin, list[int]] = {}
-        for (kin, index), deviation in self._by_vm.items():
-            if chosen(deviation):
+        for (kin, index), failure in self._by_vm.items():
+            if chosen(failure):
                 found.setdefault(kin, []).append(index)
         return {kin: IndexSet.of(indices) for kin, indices in found.items()}

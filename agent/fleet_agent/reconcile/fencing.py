@@ -1,14 +1,15 @@
-"""What this host has been told: fenced by term and epoch, and in the ledger before it is obeyed."""
+"""The assignment of this host: fenced by term and epoch, and in the ledger before it is obeyed."""
 
 from __future__ import annotations
 
 import msgspec
 
+from fleet.keys import Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.assignment import Assignment, Order, order_of, parse_assignment
-from fleet_agent.core.past_releases import past_releases
-from fleet_agent.reconcile.ledger import Ledger, Record
+from fleet_agent.core.assignment import Assignment, parse_assignment
+from fleet_agent.core.past_tombstones import past_tombstones
+from fleet_agent.reconcile.ledger import Ledger, LedgerRecord
 
 
 class CallRefused(Exception):
@@ -27,7 +28,7 @@ class WrongHost(CallRefused):
     """The assignment is meant for another host."""
 
 
-class Orders:
+class FencedAssignment:
     """The last assignment and the highest term. One call at a time: the caller sees to that."""
 
     def __init__(self, host_id: str, ledger: Ledger, boot_id: str, incarnation: str) -> None:
@@ -35,7 +36,7 @@ class Orders:
         self._host_id = host_id
         self._ledger = ledger
         self._boot_id = boot_id
-        self.record = Record(incarnation, boot_id)
+        self.record = LedgerRecord(incarnation, boot_id)
         self.assignment = Assignment()
         # The host rebooted since it was assigned anything: nothing is started until it is again.
         self.awaits_assign = False
@@ -53,7 +54,7 @@ class Orders:
         )
         self.awaits_assign = bool(record.assignment) and record.boot_id != self._boot_id
 
-    async def hear(self, term: Order) -> None:
+    async def raise_term(self, term: Term) -> None:
         """Raises StaleTerm, LedgerError."""
         self.check_term(term)
         await self._remember(msgspec.structs.replace(self.record, term=term))
@@ -66,7 +67,7 @@ class Orders:
         """
         if request.host_id != self._host_id:
             raise WrongHost(f"this is host {self._host_id}, not {request.host_id[:80]!r}")
-        term, epoch = order_of(request.term), order_of(request.epoch)
+        term, epoch = Term.of(request.term), Epoch.of(request.epoch)
         self.check_term(term)
         data = request.assignment.SerializeToString(deterministic=True)
         self._check_epoch(epoch, data)
@@ -75,21 +76,21 @@ class Orders:
         assignment = parse_assignment(request.assignment, past) if news else self.assignment
         known = past.SerializeToString(deterministic=True)
         await self._remember(
-            Record(self.record.incarnation, self._boot_id, term, epoch, data, known)
+            LedgerRecord(self.record.incarnation, self._boot_id, term, epoch, data, known)
         )
         self.assignment = assignment
         self.awaits_assign = False
         return news
 
-    def _past(self, wanted: types.Assignment, epoch: Order) -> types.Assignment:
+    def _past(self, wanted: types.Assignment, epoch: Epoch) -> types.Assignment:
         """What has been let go; a store that was recovered says all of it anew."""
         known = self.record
-        if epoch[0] != known.epoch[0]:
+        if epoch.store_generation != known.epoch.store_generation:
             return types.Assignment()
         past = types.Assignment.FromString(known.past)
-        return past_releases(past, types.Assignment.FromString(known.assignment), wanted)
+        return past_tombstones(past, types.Assignment.FromString(known.assignment), wanted)
 
-    def check_term(self, term: Order) -> None:
+    def check_term(self, term: Term) -> None:
         """Raises StaleTerm."""
         if term < self.record.term:
             raise StaleTerm(
@@ -97,7 +98,7 @@ class Orders:
                 f"this one's is {term}"
             )
 
-    def _check_epoch(self, epoch: Order, data: bytes) -> None:
+    def _check_epoch(self, epoch: Epoch, data: bytes) -> None:
         known = self.record
         if epoch < known.epoch:
             raise StaleEpoch(
@@ -107,7 +108,7 @@ class Orders:
         if epoch == known.epoch and known.assignment and data != known.assignment:
             raise StaleEpoch(f"host {self._host_id} holds another assignment of epoch {epoch}")
 
-    async def _remember(self, record: Record) -> None:
+    async def _remember(self, record: LedgerRecord) -> None:
         if record != self.record:
             await self._ledger.save(record)
             self.record = record

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from fleet_agent.core.assignment import NEVER, Order
+from fleet.keys import NO_EPOCH, NO_TERM, Epoch, Term
 
 
 class LedgerError(Exception):
@@ -21,17 +21,17 @@ class LedgerBroken(LedgerError):
     """What is there is not a whole ledger. It has been put aside."""
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class LedgerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """`assignment` is the last one accepted, serialised; empty before the first.
 
     `boot_id` is that of the dom0's boot during which it was accepted. `past`: tombstones of
-    earlier ones, as `core.past_releases` has them, serialised.
+    earlier ones, as `core.past_tombstones` has them, serialised.
     """
 
     incarnation: str
     boot_id: str = ""
-    term: Order = NEVER
-    epoch: Order = NEVER
+    term: Term = NO_TERM
+    epoch: Epoch = NO_EPOCH
     assignment: bytes = b""
     past: bytes = b""
 
@@ -39,10 +39,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 class Ledger(Protocol):
     """Where a record survives the agent's process."""
 
-    async def load(self) -> Record | None:
+    async def load(self) -> LedgerRecord | None:
         """None when there never was one. Raises LedgerBroken, LedgerError."""
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         """On return it is durable. Raises LedgerFull or LedgerError: then the record before
         it stands."""
 
@@ -51,10 +51,10 @@ class MemoryLedger:
     """For hollow hosts, whose VMs live no longer than their process either."""
 
     def __init__(self) -> None:
-        self._record: Record | None = None
+        self._record: LedgerRecord | None = None
 
-    async def load(self) -> Record | None:
+    async def load(self) -> LedgerRecord | None:
         return self._record
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         self._record = record

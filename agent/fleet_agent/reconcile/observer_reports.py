@@ -1,18 +1,18 @@
-"""What observers are told besides: see `observe` in proto/fleet/v1/agent.proto."""
+"""What observers get besides: see `observe` in proto/fleet/v1/agent.proto."""
 
 from __future__ import annotations
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.plan.unseen_assignment import unseen
-from fleet_agent.reconcile.fencing import Orders
+from fleet_agent.core.plan.unlisted_states import unlisted_states
+from fleet_agent.reconcile.fencing import FencedAssignment
 from fleet_agent.reporting.board import Board
 
 
-def tell_observer(report: wire.Report, orders: Orders, board: Board) -> None:
-    """Reports follow the loop, which a driver may hold up. An observer is told of the assignment in
-    the ledger all the same: it is carried out once the driver works again."""
-    record, behind = orders.record, board.epoch != orders.record.epoch
+def add_for_observer(report: wire.Report, fenced: FencedAssignment, board: Board) -> None:
+    """Reports follow the loop, which a driver may hold up. An observer gets the assignment in the
+    ledger all the same: it is carried out once the driver works again."""
+    record, behind = fenced.record, board.epoch != fenced.record.epoch
     report.epoch.store_generation, report.epoch.revision = record.epoch
     report.converged = report.converged and not behind
     if not report.full:
@@ -22,13 +22,13 @@ def tell_observer(report: wire.Report, orders: Orders, board: Board) -> None:
     report.specs.extend(assignment.specs)
     report.term.store_generation, report.term.revision = record.term
     if behind:
-        _add_unseen(report, orders, board)
+        _add_unlisted(report, fenced, board)
 
 
-def _add_unseen(report: wire.Report, orders: Orders, board: Board) -> None:
+def _add_unlisted(report: wire.Report, fenced: FencedAssignment, board: Board) -> None:
     """The later of two words about a VM holds."""
     known = {kin: states.indices for kin, states in board.kins.items()}
-    for kin, states in unseen(orders.assignment, known).items():
+    for kin, states in unlisted_states(fenced.assignment, known).items():
         report.shards.append(
             wire.ShardReport(
                 fleet_uid=kin.fleet_uid,

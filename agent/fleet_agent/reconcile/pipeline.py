@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch, Kin, VmState
-from fleet_agent.core.plan.plan import Step, StepKind
+from fleet_agent.core.model import Batch, StepKind, VmState
+from fleet_agent.core.plan.plan import Step
 from fleet_agent.reconcile.admission import Admission
 
 # Hears of indices done, and of indices failed.
@@ -24,7 +25,7 @@ class Performer(Protocol):
 
     def began(self, step: Step) -> None: ...
 
-    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None: ...
+    def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None: ...
 
     async def perform(self, step: Step, batch: Batch, each: Settled | None = None) -> IndexSet:
         """One traced step over one batch: which indices are done."""
@@ -78,7 +79,7 @@ class Pipeline:
             return lost
         async with lock:
             if state is not None:
-                self._runner.put(self._batch.kin, indices, state)
+                self._runner.set_state(self._batch.kin, indices, state)
             done = await self._runner.perform(self._steps[kind], self._of(indices))
         return lost | (indices - done)
 
@@ -94,7 +95,7 @@ class Pipeline:
 
     async def _wave(self, group: asyncio.TaskGroup, wave: IndexSet) -> None:
         """Start, and look for readiness of what has started while the rest still starts."""
-        self._runner.put(self._batch.kin, wave, VmState.BOOTING)
+        self._runner.set_state(self._batch.kin, wave, VmState.BOOTING)
         started: list[IndexSet] = []
 
         def on_started(done: IndexSet, failed: IndexSet) -> None:

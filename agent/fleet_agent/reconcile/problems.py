@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.plan.plan import Plan
-from fleet_agent.reconcile.failures import Deviations
+from fleet_agent.reconcile.failures import VmFailures
 
 
-def problems_of(made: Plan, deviations: Deviations) -> list[wire.Problem]:
+def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
     """Names that are taken, and VMs whose last step failed and that are not as wanted."""
     conflicts = [
         wire.Problem(
@@ -19,7 +19,7 @@ def problems_of(made: Plan, deviations: Deviations) -> list[wire.Problem]:
         )
         for kin, indices in made.conflicts.items()
     ]
-    failures = [
+    failed = [
         wire.Problem(
             kind=kind,
             fleet_uid=uid,
@@ -27,9 +27,9 @@ def problems_of(made: Plan, deviations: Deviations) -> list[wire.Problem]:
             example_index=index,
             example_message=message,
         )
-        for (kind, uid), (count, index, message) in deviations.counted(made.unmet).items()
+        for (kind, uid), (count, index, message) in failures.counted(made.unmet).items()
     ]
-    return conflicts + failures
+    return conflicts + failed
 
 
 def driver_problem(error: BaseException) -> wire.Problem:

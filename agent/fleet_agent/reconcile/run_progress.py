@@ -1,5 +1,4 @@
-"""What the runner tells while it carries out a plan: on the board, in the log, and among the VMs
-that deviate."""
+"""Where a plan's progress goes: on the board, in the log, and among the VMs that failed."""
 
 from __future__ import annotations
 
@@ -7,29 +6,30 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Kin, StepFailure, VmState
-from fleet_agent.core.plan.plan import Step, StepKind
-from fleet_agent.reconcile.failures import Deviations
+from fleet_agent.core.model import StepFailure, StepKind, VmState
+from fleet_agent.core.plan.plan import Step
+from fleet_agent.reconcile.failures import VmFailures
 from fleet_agent.reporting.board import Board
 
 log = structlog.get_logger()
 
 
 class RunProgress:
-    """The runner's Progress, for one agent. `on_step` hears of each step as it begins."""
+    """The RunListener of one agent. `on_step` hears of each step as it begins."""
 
     def __init__(
         self,
         host_id: str,
         board: Board,
-        deviations: Deviations,
+        failures: VmFailures,
         clock: Callable[[], float],
         on_step: Callable[[Step], None] | None,
     ) -> None:
         self._host_id = host_id
         self._board = board
-        self._deviations = deviations
+        self._failures = failures
         self._clock = clock
         self._on_step = on_step
         # What has failed at any step since the runner was given its last plan.
@@ -48,12 +48,12 @@ class RunProgress:
         if self._on_step is not None:
             self._on_step(step)
 
-    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
-        self._board.put(kin, indices, state)
+    def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
+        self._board.set_state(kin, indices, state)
 
     def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None:
         failures = tuple(failures)
-        self._deviations.record(kin, failures, self._clock())
+        self._failures.record(kin, failures, self._clock())
         failed = IndexSet.of(failure.index for failure in failures)
         log.info(
             "failed",

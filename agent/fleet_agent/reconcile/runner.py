@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import Batch, Kin, Mark, StepFailure, StepResult, VmState
-from fleet_agent.core.plan.plan import REMOVALS, Plan, Step, StepKind
-from fleet_agent.drivers.ports.vms import Hypervisor, Storage
+from fleet_agent.core.model import REMOVALS, Batch, Mark, StepFailure, StepKind, StepResult, VmState
+from fleet_agent.core.plan.plan import Plan, Step
+from fleet_agent.drivers.ports.hypervisor import Hypervisor
+from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.admission import Admission, Tokens
 from fleet_agent.reconcile.pipeline import Pipeline, Settled
 
@@ -37,13 +39,13 @@ class RunnerSettings:
         return self.call_seconds + readiness + self.vm_seconds * len(batch.indices)
 
 
-class Progress(Protocol):
+class RunListener(Protocol):
     """Hears what the runner does, as it does it."""
 
     def began(self, step: Step) -> None:
         """A step of one batch begins; failures of earlier steps are no longer in it."""
 
-    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None: ...
+    def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None: ...
 
     def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None: ...
 
@@ -64,13 +66,13 @@ class Runner:
         hypervisor: Hypervisor,
         settings: RunnerSettings,
         clock: Callable[[], float],
-        progress: Progress,
+        listener: RunListener,
     ) -> None:
         self._storage = storage
         self._hypervisor = hypervisor
         self._settings = settings
         self._clock = clock
-        self._progress = progress
+        self._listener = listener
         self._tokens: dict[str, Tokens] = {}
 
     async def run(self, plan: Plan, assignment: Assignment, mark: Mark) -> None:
@@ -134,13 +136,13 @@ class Runner:
                 if not indices:
                     continue
                 batch = batch_of(assignment, step.kin, indices, mark)
-                self._progress.put(step.kin, indices, VmState.STOPPING)
+                self._listener.set_state(step.kin, indices, VmState.STOPPING)
                 done = await self.perform(step, batch)
                 kept[step.kin] = kept.get(step.kin, EMPTY) | (indices - done)
 
     async def perform(self, step: Step, batch: Batch, each: Settled | None = None) -> IndexSet:
         """One traced step over one batch: which indices are done."""
-        self._progress.began(Step(step.kind, step.kin, batch.indices, step.reason))
+        self._listener.began(Step(step.kind, step.kin, batch.indices, step.reason))
         return await self.call(step.kind, batch, each)
 
     async def call(self, kind: StepKind, batch: Batch, each: Settled | None = None) -> IndexSet:
@@ -171,12 +173,12 @@ class Runner:
         """Which of them failed."""
         state = _STATE_AFTER.get(kind)
         if result.done and state is not None:
-            self._progress.put(kin, result.done, state)
+            self._listener.set_state(kin, result.done, state)
         if not result.failures:
             return EMPTY
         bad = IndexSet.of(failure.index for failure in result.failures)
-        self._progress.failed(kin, kind, result.failures)
-        self._progress.put(kin, bad, _failed_state(kind))
+        self._listener.failed(kin, kind, result.failures)
+        self._listener.set_state(kin, bad, _failed_state(kind))
         return bad
 
     def _results(self, kind: StepKind, batch: Batch) -> AsyncIterator[StepResult]:
@@ -196,11 +198,11 @@ class Runner:
             case StepKind.UNDEFINE:
                 return self._hypervisor.undefine(batch)
 
-    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
-        self._progress.put(kin, indices, state)
+    def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
+        self._listener.set_state(kin, indices, state)
 
     def began(self, step: Step) -> None:
-        self._progress.began(step)
+        self._listener.began(step)
 
 
 def _failed_state(kind: StepKind) -> VmState:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet.v1 import agent_pb2 as agent
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.assignment import NEVER, Order
-from fleet_agent.core.model import Kin, VmState
+from fleet_agent.core.model import VmState
 from fleet_agent.core.plan.states import States
 
 
@@ -45,7 +45,7 @@ class KinStates:
         self.indices = indices
         self.arrays = [bytearray(stop - start) for start, stop in indices.ranges]
 
-    def put(self, indices: IndexSet, state: int) -> list[tuple[int, int]]:
+    def set_state(self, indices: IndexSet, state: int) -> list[tuple[int, int]]:
         """Set the state of those that are here; the ranges in which that changed anything."""
         changed = []
         fill = bytes((state,))
@@ -77,12 +77,12 @@ class KinStates:
             if value == state
         )
 
-    def runs(self, indices: IndexSet) -> list[agent.StateRun]:
+    def runs(self, indices: IndexSet) -> list[wire.StateRun]:
         found = []
         for position, _, low, high in _overlaps(self.indices, indices):
             start = self.indices.ranges[position][0]
             states = bytes(self.arrays[position][low - start : high - start])
-            found.append(agent.StateRun(start=low, states=states))
+            found.append(wire.StateRun(start=low, states=states))
         return found
 
 
@@ -105,10 +105,10 @@ class Board:
 
     def __init__(self) -> None:
         self.kins: dict[Kin, KinStates] = {}
-        self.epoch: Order = NEVER
+        self.epoch = NO_EPOCH
         self.converged = False
         self.awaits_assign = False
-        self.problems: Sequence[agent.Problem] = ()
+        self.problems: Sequence[wire.Problem] = ()
         self.orphans: Mapping[Kin, IndexSet] = {}
         self.released: frozenset[int] = frozenset()
         self.facts = types.HostFacts()
@@ -133,12 +133,12 @@ class Board:
                 self.kins[kin] = known.resized(members)
                 self._drop(kin, known.indices - members)
             for state, indices in runs:
-                self.put(kin, indices, state)
+                self.set_state(kin, indices, state)
 
-    def put(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
+    def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
         """A step has moved these VMs; those not on the board stay off it."""
         known = self.kins.get(kin)
-        changed = known.put(indices, state) if known else ()
+        changed = known.set_state(indices, state) if known else ()
         if changed:
             dirty = IndexSet(changed)
             for reader in self._readers:
@@ -148,7 +148,7 @@ class Board:
         known = self.kins.get(kin)
         return known.having(state) if known else EMPTY
 
-    def set_standing(self, epoch: Order, *, converged: bool, awaits_assign: bool) -> None:
+    def set_standing(self, epoch: Epoch, *, converged: bool, awaits_assign: bool) -> None:
         standing = (epoch, converged, awaits_assign)
         if standing != (self.epoch, self.converged, self.awaits_assign):
             reached = converged and (not self.converged or epoch != self.epoch)
@@ -156,7 +156,7 @@ class Board:
             for reader in self._readers:
                 reader.on_standing(reached)
 
-    def set_problems(self, problems: Sequence[agent.Problem]) -> None:
+    def set_problems(self, problems: Sequence[wire.Problem]) -> None:
         if list(problems) != list(self.problems):
             self.problems = problems
             for reader in self._readers:

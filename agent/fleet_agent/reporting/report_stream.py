@@ -1,9 +1,9 @@
 """Reports for one reader of the board: a full one, then numbered deltas at the reader's pace.
 
-The moment when the host has nothing left to do is told at once; the first change after quiet
-after a moment in which more may come; everything between waits for the pace and goes out as
-one. Without news a heartbeat is sent. What a slow reader has not fetched is never queued: it
-grows into the next report.
+When the host has nothing left to do, a report goes out at once. The first change after quiet waits
+a moment in which more may come. Everything between waits for the pace and goes out as one report.
+Without news a heartbeat is sent. What a slow reader has not fetched is never queued: it grows into
+the next report.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet.v1 import agent_pb2 as agent
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import to_wire
 from fleet_agent.alarm import Alarm
-from fleet_agent.core.model import Kin
 from fleet_agent.reporting.board import Board
 
 
@@ -27,7 +28,7 @@ class Pace:
     heartbeat: float = 10.0
 
     @classmethod
-    def of(cls, message: agent.Pace) -> Pace:
+    def of(cls, message: wire.Pace) -> Pace:
         """Zero means the agent's own default."""
         return cls(
             message.min_interval_ms / 1000 or DEFAULT_PACE.min_interval,
@@ -40,7 +41,7 @@ DEFAULT_PACE = Pace()
 SETTLE = 0.02
 
 
-class Reports:
+class ReportStream:
     """The reports of one stream. Detach with close()."""
 
     def __init__(
@@ -48,16 +49,16 @@ class Reports:
         board: Board,
         pace: Pace,
         clock: Callable[[], float],
-        tell_more: Callable[[agent.Report], None] | None = None,
+        complete: Callable[[wire.Report], None] | None = None,
     ) -> None:
-        """`tell_more` makes of each report what only observers are told."""
+        """`complete` adds to each report what only observers get."""
         self._board = board
-        self._tell_more = tell_more
+        self._complete = complete
         self._pace = pace
         self._clock = clock
         self._alarm = Alarm()
         self._sequence = 0
-        self._anew = True  # the next one is a full one
+        self._full_is_next = True
         self._last_sent = self._news_since = 0.0
         self._urgent = False
         self._closed = False
@@ -75,9 +76,9 @@ class Reports:
         self._pace = pace
         self._alarm.ring()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """The next report is a full one, and comes at once."""
-        self._anew = True
+        self._full_is_next = True
         self._alarm.ring()
 
     def close(self) -> None:
@@ -87,11 +88,11 @@ class Reports:
             self._board.detach(self)
             self._alarm.ring()
 
-    async def next(self) -> agent.Report | None:
+    async def next(self) -> wire.Report | None:
         """The next report, when the pace allows one. None once closed."""
         while not self._closed:
             now = self._clock()
-            if self._anew:
+            if self._full_is_next:
                 return self._sent(self._full(), now)
             due = self._due()
             if now >= due:
@@ -106,13 +107,13 @@ class Reports:
             return self._last_sent + self._pace.heartbeat
         return max(self._last_sent + self._pace.min_interval, self._news_since + SETTLE)
 
-    def _sent(self, report: agent.Report, now: float) -> agent.Report:
+    def _sent(self, report: wire.Report, now: float) -> wire.Report:
         self._sequence += 1
         report.sequence = self._sequence
         self._last_sent = now
-        self._anew = self._urgent = False
-        if self._tell_more is not None:
-            self._tell_more(report)
+        self._full_is_next = self._urgent = False
+        if self._complete is not None:
+            self._complete(report)
         self._clear()
         return report
 
@@ -167,15 +168,15 @@ class Reports:
 
     # Messages -----------------------------------------------------------------------------
 
-    def _standing(self) -> agent.Report:
+    def _standing(self) -> wire.Report:
         board = self._board
-        return agent.Report(
+        return wire.Report(
             epoch=types.Epoch(store_generation=board.epoch[0], revision=board.epoch[1]),
             converged=board.converged,
             awaits_assign=board.awaits_assign,
         )
 
-    def _full(self) -> agent.Report:
+    def _full(self) -> wire.Report:
         board = self._board
         report = self._standing()
         report.full = True
@@ -186,7 +187,7 @@ class Reports:
         report.facts.CopyFrom(board.facts)
         return report
 
-    def _delta(self) -> agent.Report:
+    def _delta(self) -> wire.Report:
         report = self._standing()
         if not self._news:
             return report
@@ -194,7 +195,7 @@ class Reports:
         for kin, indices in self._gone.items():
             if indices:
                 report.gone.append(
-                    agent.Gone(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=ranges_of(indices))
+                    wire.Gone(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=to_wire(indices))
                 )
         report.released.extend(self._released)
         if self._problems:
@@ -205,13 +206,13 @@ class Reports:
             report.facts.CopyFrom(self._board.facts)
         return report
 
-    def _add_states(self, report: agent.Report, dirty: Mapping[Kin, IndexSet]) -> None:
+    def _add_states(self, report: wire.Report, dirty: Mapping[Kin, IndexSet]) -> None:
         for kin, indices in dirty.items():
             states = self._board.kins.get(kin)
             runs = states.runs(indices) if states else []
             if runs:
                 report.shards.append(
-                    agent.ShardReport(
+                    wire.ShardReport(
                         fleet_uid=kin.fleet_uid,
                         generation=kin.generation,
                         birth=kin.birth,
@@ -219,17 +220,13 @@ class Reports:
                     )
                 )
 
-    def _add_problems(self, report: agent.Report) -> None:
+    def _add_problems(self, report: wire.Report) -> None:
         report.problems_set = True
         report.problems.extend(self._board.problems)
 
-    def _add_orphans(self, report: agent.Report) -> None:
+    def _add_orphans(self, report: wire.Report) -> None:
         report.orphans_set = True
         report.orphans.extend(
-            agent.Orphans(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=ranges_of(indices))
+            wire.Orphans(fleet_uid=kin.fleet_uid, birth=kin.birth, ranges=to_wire(indices))
             for kin, indices in self._board.orphans.items()
         )
-
-
-def ranges_of(indices: IndexSet) -> list[types.IndexRange]:
-    return [types.IndexRange(start=start, stop=stop) for start, stop in indices.ranges]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fleet.identity import Fleet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import to_wire
 from fleet_controller.core.model import Assignment
 from fleet_controller.mirror.state import ClusterState
-from fleet_controller.observed.reports import wire_ranges
 from fleet_controller.store import keys
 
 _POWER = {True: types.POWER_ON, False: types.POWER_OFF}
@@ -48,7 +48,7 @@ class AssignmentMessages:
             shards=[
                 types.Shard(
                     fleet_uid=shard.fleet,
-                    ranges=wire_ranges(shard.ranges),
+                    ranges=to_wire(shard.ranges),
                     generation=shard.generation,
                     power=_POWER[shard.power and not shard.staged],
                     birth=shard.birth,
@@ -60,7 +60,7 @@ class AssignmentMessages:
                 types.Tombstone(
                     id=tombstone.id,
                     fleet_uid=tombstone.fleet,
-                    ranges=wire_ranges(tombstone.ranges),
+                    ranges=to_wire(tombstone.ranges),
                     born_until=tombstone.born_until,
                 )
                 for tombstone in record.tombstones

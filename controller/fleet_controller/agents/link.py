@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fleet.keys import NO_EPOCH, Epoch
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import AgentConnection, Reports
@@ -50,13 +51,8 @@ class Link:
     error: str = ""
     connection: AgentConnection | None = None
     reports: Reports | None = None
-    acknowledged: tuple[int, int] = (0, 0)  # the epoch the agent has confirmed
+    acknowledged: Epoch = NO_EPOCH  # what the agent has confirmed
     push_wait: float = 0.0  # seconds between the last two pushes that the agent declined
     push_at: float = math.inf  # when to try again
     redial: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
-
-
-def order_of(epoch: types.Epoch) -> tuple[int, int]:
-    """An epoch, comparable."""
-    return (epoch.store_generation, epoch.revision)

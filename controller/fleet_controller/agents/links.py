@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from fleet.keys import Epoch
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller.agents.link import Link, Superior, order_of
+from fleet_controller.agents.link import Link, Superior
 from fleet_controller.agents.port import (
     AgentDialer,
     EndedHere,
@@ -189,11 +190,11 @@ class Links:
         link.heard = self._clock()
         link.ever_heard = True
         link.error = ""
-        link.acknowledged = (report.epoch.store_generation, report.epoch.revision)
+        link.acknowledged = Epoch.of(report.epoch)
         self._take(link, report)
         self._set_health(link, Health.LIVE, "")
         wanted = self._superior.assignment_for(link.host_id)
-        if wanted and (order_of(wanted.epoch) != link.acknowledged or report.awaits_assign):
+        if wanted and (Epoch.of(wanted.epoch) != link.acknowledged or report.awaits_assign):
             self.push(link.host_id)
 
     def _take(self, link: Link, report: wire.Report) -> None:

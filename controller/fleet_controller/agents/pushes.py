@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from random import Random
 
-from fleet_controller.agents.link import Link, Superior, order_of
+from fleet.keys import Epoch
+from fleet_controller.agents.link import Link, Superior
 from fleet_controller.agents.port import AgentConnection, Declined, LinkError, StaleTerm
 
 
@@ -58,7 +59,7 @@ class Pushes:
             return
         try:
             await connection.assign(request, self._call_timeout)
-            link.acknowledged = order_of(request.epoch)
+            link.acknowledged = Epoch.of(request.epoch)
             link.error = ""
             self.settle(link)
         except StaleTerm as error:

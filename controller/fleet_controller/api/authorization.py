@@ -1,4 +1,7 @@
-"""What stands before each method of the API: who may call, and how errors are told."""
+"""What stands before each method of the API: who may call it, and who answers.
+
+`ClusterApi` cannot be made with a method without `@rpc`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from fleet.service import Context, no_role
+from fleet.service import Context, guarded, no_role
 from fleet.transport import (
     CALLER_METADATA,
     READ_ONLY_METADATA,
@@ -20,170 +23,44 @@ from fleet.transport import (
     abort,
     peer_of,
 )
-from fleet_controller.core.changes import Reason, Refused
-from fleet_controller.election.election import LeadershipLost
-from fleet_controller.mirror.committer import Frozen, Outdated
+from fleet_controller.api.refusals import refusal_of
 from fleet_controller.replica.replica import Leading, NotLeading, Replica
-from fleet_controller.store.port import StoreError, UnknownOutcome
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-READERS = (Role.OPERATOR, Role.VIEWER)
-WRITERS = (Role.OPERATOR,)
+Roles = tuple[Role, ...]
+READERS: Roles = (Role.OPERATOR, Role.VIEWER)
+WRITERS: Roles = (Role.OPERATOR,)
 _SHARE_OF_WAITING = 0.9
 
-_CODES = {
-    Reason.NO_SUCH_FLEET: grpc.StatusCode.NOT_FOUND,
-    Reason.NO_SUCH_HOST: grpc.StatusCode.NOT_FOUND,
-    Reason.NO_SUCH_VM: grpc.StatusCode.NOT_FOUND,
-    Reason.BEYOND_CAPACITY: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Reason.STALE_PLAN: grpc.StatusCode.ABORTED,
-    Reason.FLEET_DELETING: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.NO_FLEET_NUMBER: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Reason.DUPLICATE_HOST: grpc.StatusCode.ALREADY_EXISTS,
-    Reason.HOST_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
-    Reason.HOST_NOT_LOST: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.HOST_LOST: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.HOST_IN_USE: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.DRAIN_CANCELLED: grpc.StatusCode.ABORTED,
-    Reason.NO_SUCH_GENERATION: grpc.StatusCode.NOT_FOUND,
-    Reason.NOTHING_TO_CHANGE: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.ROLLOUT_UNDER_WAY: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.ROLLOUT_STATE: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.HOST_LIVE: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
-    Reason.NOT_DURABLE: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.CHANGES_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.NOT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
-    Reason.LATE: grpc.StatusCode.FAILED_PRECONDITION,
-}
 
-
-class Gated(Protocol):
-    """What has methods behind the gate."""
+class Service(Protocol):
+    """What has methods behind `@rpc`."""
 
     replica: Replica
 
 
-def caller(context: Context, roles: tuple[Role, ...]) -> Peer:
-    """Who calls. Raises Refusal when the certificate does not entitle to it."""
-    peer = caller_of(context)
-    if peer is None:
-        raise no_role()
-    if peer.role not in roles:
-        wanted = " or ".join(roles)
-        raise Refusal(
-            grpc.StatusCode.PERMISSION_DENIED,
-            "NOT_ALLOWED",
-            f"{peer} may not do this; it takes the role {wanted}",
-        )
-    return peer
-
-
-def caller_of(context: Context) -> Peer | None:
-    """Who calls, or for whom another controller passes the call on; nobody else is believed about
-    whom it speaks for."""
-    peer = peer_of(context.auth_context())
-    if peer is not None and peer.role is Role.CONTROLLER:
-        for key, value in context.invocation_metadata() or ():
-            if key == CALLER_METADATA and (other := Peer.parse(str(value))):
-                return other
-    return peer
-
-
-def refusal_of(error: Exception) -> Refusal:
-    """How an error of ours is told to the caller. Others are raised again: they are defects."""
-    match error:
-        case Refusal():
-            return error
-        case Refused():
-            code = _CODES.get(error.reason, grpc.StatusCode.INVALID_ARGUMENT)
-            return Refusal(code, error.reason, str(error), error.metadata)
-        case NotLeading():
-            return Refusal(
-                grpc.StatusCode.FAILED_PRECONDITION
-                if error.address
-                else grpc.StatusCode.UNAVAILABLE,
-                "NOT_LEADER",
-                str(error),
-                {"leader_address": error.address},
-            )
-        case LeadershipLost():
-            return Refusal(grpc.StatusCode.UNAVAILABLE, "NOT_LEADER", str(error))
-        case UnknownOutcome():
-            return Refusal(
-                grpc.StatusCode.UNAVAILABLE,
-                "OUTCOME_UNKNOWN",
-                f"the store did not answer in time, so the change may or may not stand: {error}",
-            )
-        case StoreError():
-            return Refusal(
-                grpc.StatusCode.UNAVAILABLE,
-                "STORE_UNAVAILABLE",
-                f"nothing was changed, the store cannot be written: {error}",
-            )
-        case Frozen():
-            return Refusal(grpc.StatusCode.FAILED_PRECONDITION, Reason.CHANGES_FROZEN, str(error))
-        case Outdated():
-            return Refusal(
-                grpc.StatusCode.ABORTED, "BUSY", "others kept changing the same things; try again"
-            )
-    raise error
-
-
-def asks(
-    roles: tuple[Role, ...], *, recalls: bool = False
-) -> Callable[
-    [Callable[[Any, Leading, Request, Peer], Awaitable[Response]]],
-    Callable[[Any, Request, Context], Awaitable[Response]],
-]:
-    """A method that the leader answers to callers of these roles. `recalls`: while there is none,
-    whoever led last answers it from what it knew, and says so."""
-
-    def gate(
-        method: Callable[[Any, Leading, Request, Peer], Awaitable[Response]],
-    ) -> Callable[[Any, Request, Context], Awaitable[Response]]:
-        @functools.wraps(method)
-        async def gated(self: Gated, request: Request, context: Context) -> Response:
-            try:
-                peer = caller(context, roles)
-                leading = _leading_or_past(self.replica, context) if recalls else None
-                return await method(self, leading or self.replica.leading(), request, peer)
-            except Exception as error:
-                await abort(context, refusal_of(error))
-
-        return gated
-
-    return gate
-
-
-def _leading_or_past(replica: Replica, context: Context) -> Leading:
-    """Raises NotLeading where there is neither."""
-    try:
-        return replica.leading()
-    except NotLeading:
-        if (past := replica.past()) is None:
-            raise
-        told = f"{past.seconds:.1f} {past.reason}".encode()
-        context.set_trailing_metadata(((READ_ONLY_METADATA, told),))
-        return past.leading
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that the leader passes on, as its method sees it."""
+    """A call as its method sees it. `leading`: this replica's leadership, or the one it had last
+    where the method may answer from that."""
 
     peer: Peer
     leading: Leading
     _context: Context
 
-    def require(self, roles: tuple[Role, ...]) -> None:
+    @property
+    def actor(self) -> str:
+        """Who calls, as the audit trail and events name it."""
+        return str(self.peer)
+
+    def require(self, roles: Roles) -> None:
         """Raises Refusal when the caller has none of these."""
-        caller(self._context, roles)
+        check_role(self.peer, roles)
 
     def within(self, seconds: float) -> float:
-        """At most so many, and less where the caller waits no longer: whoever does not answer
-        can be named only to somebody who still listens."""
+        """At most so many seconds, and less where the caller waits no longer: whoever does not
+        answer can be named only to somebody who still listens."""
         left = self._context.time_remaining()
         return seconds if left is None else min(seconds, left * _SHARE_OF_WAITING)
 
@@ -196,36 +73,92 @@ class Call:
         await self._context.write(answer)
 
 
-def passes_on(
-    roles_for: Callable[[Any], tuple[Role, ...]],
-) -> Callable[
-    [Callable[[Any, Call, Request], Awaitable[Response]]],
-    Callable[[Any, Request, Context], Awaitable[Response]],
-]:
-    """A method, with one answer or a stream of them, that is asked of hosts through the leader.
-    Which roles may ask follows from the request."""
+Decorated = Callable[[Any, Request, Context], Awaitable[Response]]
 
-    def gate(
+
+def rpc(
+    roles: Roles | Callable[[Any], Roles], *, recalls: bool = False
+) -> Callable[[Callable[[Any, Call, Request], Awaitable[Response]]], Decorated[Request, Response]]:
+    """A method, with one answer or a stream of them, that the leader answers to callers of these
+    roles; which ones may follow from the request. `recalls`: while nobody leads, whoever led last
+    answers it from what it knew, and says so."""
+
+    def guard(
         method: Callable[[Any, Call, Request], Awaitable[Response]],
-    ) -> Callable[[Any, Request, Context], Awaitable[Response]]:
+    ) -> Decorated[Request, Response]:
+        @by_any_replica(roles)
         @functools.wraps(method)
-        async def gated(self: Gated, request: Request, context: Context) -> Response:
+        async def led(self: Service, peer: Peer, request: Request, context: Context) -> Response:
+            replica = self.replica
+            leading = _leading_or_past(replica, context) if recalls else replica.leading()
+            return await method(self, Call(peer, leading, context), request)
+
+        return led
+
+    return guard
+
+
+def by_any_replica(
+    roles: Roles | Callable[[Any], Roles],
+) -> Callable[
+    [Callable[[Any, Peer, Request, Context], Awaitable[Response]]], Decorated[Request, Response]
+]:
+    """As `rpc`, where a replica that stands by answers as well."""
+
+    def guard(
+        method: Callable[[Any, Peer, Request, Context], Awaitable[Response]],
+    ) -> Decorated[Request, Response]:
+        @guarded
+        @functools.wraps(method)
+        async def called(self: Service, request: Request, context: Context) -> Response:
             try:
-                peer = caller(context, roles_for(request))
-                return await method(self, Call(peer, self.replica.leading(), context), request)
+                peer = caller_of(context)
+                check_role(peer, roles(request) if callable(roles) else roles)
+                return await method(self, peer, request, context)
             except Exception as error:
                 await abort(context, refusal_of(error))
 
-        return gated
+        return called
 
-    return gate
+    return guard
 
 
-async def later(context: Context, what: str) -> None:
-    """Answer that this controller cannot do it yet."""
-    await abort(
-        context,
-        Refusal(
-            grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"this controller has no {what} yet"
-        ),
-    )
+def changing_unless_planned(request: Any) -> Roles:
+    """The roles for a method whose request may ask for no more than a plan."""
+    return READERS if request.plan_only else WRITERS
+
+
+def caller_of(context: Context) -> Peer:
+    """Who calls, or for whom another controller passes the call on: nobody but a controller is
+    believed about that. Raises Refusal for a certificate without a role."""
+    peer = peer_of(context.auth_context())
+    if peer is not None and peer.role is Role.CONTROLLER:
+        for key, value in context.invocation_metadata() or ():
+            if key == CALLER_METADATA and (other := Peer.parse(str(value))):
+                return other
+    if peer is None:
+        raise no_role()
+    return peer
+
+
+def check_role(peer: Peer, roles: Roles) -> None:
+    """Raises Refusal when the certificate does not entitle to it."""
+    if peer.role not in roles:
+        wanted = " or ".join(roles)
+        raise Refusal(
+            grpc.StatusCode.PERMISSION_DENIED,
+            "NOT_ALLOWED",
+            f"{peer} may not do this; it takes the role {wanted}",
+        )
+
+
+def _leading_or_past(replica: Replica, context: Context) -> Leading:
+    """Raises NotLeading where there is neither."""
+    try:
+        return replica.leading()
+    except NotLeading:
+        if (past := replica.past()) is None:
+            raise
+        age = f"{past.seconds:.1f} {past.reason}".encode()
+        context.set_trailing_metadata(((READ_ONLY_METADATA, age),))
+        return past.leading

@@ -1,9 +1,9 @@
-"""Calls that come late are refused, whatever the method.
+"""A call whose change deadline has passed is refused, whatever its method.
 
-A call may lie in the socket of a stopped controller for as long as that is stopped, and its
-deadline begins anew when it is read: an operator has long asked another controller for something
-else. So fleetctl says until when on the leader's own clock a change may be begun, having asked for
-that clock before; no two clocks are compared. A standby that wakes passes that on with the call.
+A call may lie in the socket of a stopped controller for as long as that is stopped, and gRPC's
+own deadline begins anew when it is read: the operator may have asked another controller for
+something else meanwhile. So fleetctl asks the leader for its clock, and sends with each change
+until when on that clock it may be begun. A standby passes this on with the call.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import Any
 
 import grpc
 
+from fleet.change_deadline import CHANGE_DEADLINE_METADATA, parse_deadline
 from fleet.service import Context
-from fleet.transport import BEFORE_METADATA, Refusal, abort
-from fleet_controller import change_deadline
-from fleet_controller.api.authorization import refusal_of
-from fleet_controller.core.changes import Reason, Refused
+from fleet.transport import Refusal, abort
+from fleet_controller.api.refusals import refusal_of
+from fleet_controller.change_deadline import check_change_deadline, set_change_deadline
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.replica.replica import NotLeading, Replica
 
 
-class Punctual(grpc.aio.ServerInterceptor):
-    """Looks at the bound of each call that has one, and keeps it for what the call does later."""
+class ChangeDeadlineInterceptor(grpc.aio.ServerInterceptor):
+    """Checks the change deadline of each call that has one, and keeps it for the call's changes,
+    which check it once more before they write."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -33,28 +35,28 @@ class Punctual(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         for key, value in handler_call_details.invocation_metadata or ():
-            if key == BEFORE_METADATA:
+            if key == CHANGE_DEADLINE_METADATA:
                 try:
-                    self._raise_unless_in_time(str(value))
+                    self._check(str(value))
                 except (NotLeading, Refused) as error:
                     return _refusing(refusal_of(error))
         return await continuation(handler_call_details)
 
-    def _raise_unless_in_time(self, told: str) -> None:
-        """Raises NotLeading, and Refused with LATE."""
-        seconds, _, leadership = told.partition(" ")
-        if leadership != self._replica.leadership_name():
+    def _check(self, text: str) -> None:
+        """Raises NotLeading, Refused."""
+        try:
+            deadline = parse_deadline(text, self._replica.leadership_name())
+        except ValueError as error:
+            wrong = f"{CHANGE_DEADLINE_METADATA} is no time: {text[:80]!r}"
+            raise Refused(Reason.BAD_QUERY, wrong) from error
+        if deadline is None:
             raise Refused(
-                Reason.LATE,
+                Reason.CHANGE_DEADLINE_PASSED,
                 "this was asked of a controller that led before, so nothing was changed; ask for "
                 "it again",
             )
-        try:
-            change_deadline.bound(float(seconds))
-        except ValueError as error:
-            wrong = f"{BEFORE_METADATA} is no time: {told[:80]!r}"
-            raise Refused(Reason.BAD_QUERY, wrong) from error
-        change_deadline.raise_if_late(self._replica.around.clock())
+        set_change_deadline(deadline)
+        check_change_deadline(self._replica.around.clock())
 
 
 def _refusing(refusal: Refusal) -> grpc.RpcMethodHandler[Any, Any]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
-from fleet.service import Context
-from fleet.transport import Peer, abort
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import READERS, WRITERS, asks, caller, refusal_of
+from fleet.wire_ranges import from_wire, to_wire
+from fleet_controller.api.authorization import (
+    READERS,
+    WRITERS,
+    Call,
+    Roles,
+    changing_unless_planned,
+    rpc,
+)
 from fleet_controller.changes.hosts import Chosen
-from fleet_controller.core.changes import Reason, Refused, named_fleet
+from fleet_controller.core.refusals import Reason, Refused, named_fleet
 from fleet_controller.core.rollouts_and_drains import rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.core.rollouts_and_drains.drain_progress import Departure
+from fleet_controller.core.rollouts_and_drains.drain_progress import DrainProgress
 from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
-from fleet_controller.observed.reports import ranges_of, wire_ranges
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.replica.replica import Leading, Replica
@@ -39,71 +43,62 @@ _TURNS = {
 DISKS_STAY = "disks do not move: each VM begins elsewhere with a fresh clone"
 
 
+def _rollout_roles(request: cluster.RolloutRequest) -> Roles:
+    shows = request.action == cluster.RolloutRequest.ACTION_SHOW or request.plan_only
+    return READERS if shows else WRITERS
+
+
 class MovesApi(ClusterServiceServicer):
     """Mixed into ClusterApi."""
 
     replica: Replica
 
-    async def Drain(
-        self, request: cluster.DrainRequest, context: Context
-    ) -> AsyncIterator[cluster.DrainProgress]:
-        try:
-            peer = str(caller(context, READERS if request.plan_only else WRITERS))
+    @rpc(changing_unless_planned)
+    async def Drain(self, call: Call, request: cluster.DrainRequest) -> None:  # type: ignore[override]
+        upkeep = call.leading.upkeep
+        if request.plan_only:
+            plan = await upkeep.planned_drain(request.host, request.force)
+            blocker = upkeep.hindrance_ahead(request.host, request.force)
+            await call.send(_planned(plan, blocker))
+            return
+        begun = upkeep.drained(request.host).left
+        if not request.watch_only:
+            await _ask(call.leading, request, call.actor)
+        while True:
             leading = self.replica.leading()
-            if request.plan_only:
-                plan = await leading.upkeep.planned_drain(request.host, request.force)
-                yield _planned(plan, leading.upkeep.hindrance_ahead(request.host, request.force))
+            seen = leading.reign.observed.pulse.version
+            progress = drain_queries.progress_of(leading.reign, request.host, begun)
+            await call.send(progress)
+            if progress.done or request.no_wait or request.cancel:
                 return
-            begun = leading.upkeep.drained(request.host).left
-            if not request.watch_only:
-                await _ask(leading, request, peer)
-            while True:
-                leading = self.replica.leading()
-                seen = leading.reign.observed.pulse.version
-                progress = drain_queries.progress_of(leading.reign, request.host, begun)
-                yield progress
-                if progress.done or request.no_wait or request.cancel:
-                    return
-                leading.upkeep.check_draining(request.host)
-                await asyncio.sleep(_PROGRESS_INTERVAL)
-                await _changed(leading, seen)
-        except Exception as error:
-            await abort(context, refusal_of(error))
+            leading.upkeep.check_draining(request.host)
+            await asyncio.sleep(_PROGRESS_INTERVAL)
+            await _changed(leading, seen)
 
-    @asks(WRITERS)
+    @rpc(WRITERS)
     async def RemoveHost(
-        self, leading: Leading, request: cluster.RemoveHostRequest, peer: Peer
+        self, call: Call, request: cluster.RemoveHostRequest
     ) -> cluster.RemoveHostResponse:
-        count = await leading.upkeep.remove(request.host, request.force, str(peer))
+        count = await call.leading.upkeep.remove(request.host, request.force, call.actor)
         return cluster.RemoveHostResponse(forsaken=count)
 
-    async def Rollout(
-        self, request: cluster.RolloutRequest, context: Context
-    ) -> cluster.RolloutStatus:
-        shows = request.action == cluster.RolloutRequest.ACTION_SHOW or request.plan_only
-        try:
-            peer = str(caller(context, READERS if shows else WRITERS))
-            return await _rollout(self.replica.leading(), request, peer)
-        except Exception as error:
-            await abort(context, refusal_of(error))
+    @rpc(_rollout_roles)
+    async def Rollout(self, call: Call, request: cluster.RolloutRequest) -> cluster.RolloutStatus:
+        return await _rollout(call.leading, request, call.actor)
 
+    @rpc(changing_unless_planned)
     async def ControlVms(
-        self, request: cluster.ControlVmsRequest, context: Context
+        self, call: Call, request: cluster.ControlVmsRequest
     ) -> cluster.ControlVmsResponse:
-        try:
-            peer = str(caller(context, READERS if request.plan_only else WRITERS))
-            leading = self.replica.leading()
-            made = await leading.upkeep.control(
-                _chosen(request), _action(request), peer,
-                plan_only=request.plan_only, token=request.plan_token,
-            )  # fmt: skip
-        except Exception as error:
-            await abort(context, refusal_of(error))
+        made = await call.leading.upkeep.control(
+            _chosen(request), _action(request), call.actor,
+            plan_only=request.plan_only, token=request.plan_token,
+        )  # fmt: skip
         return cluster.ControlVmsResponse(
             vms=len(made.indices),
             hosts=made.hosts,
             token=made.token,
-            indices=wire_ranges(made.indices)[:_RANGES],
+            indices=to_wire(made.indices)[:_RANGES],
         )
 
 
@@ -116,7 +111,7 @@ async def _ask(leading: Leading, request: cluster.DrainRequest, peer: str) -> No
         await leading.upkeep.drain(request.host, peer)
 
 
-def _planned(plan: Departure, hindrance: str) -> cluster.DrainProgress:
+def _planned(plan: DrainProgress, hindrance: str) -> cluster.DrainProgress:
     message = "; ".join(filter(None, (hindrance, DISKS_STAY)))
     return cluster.DrainProgress(
         moved=plan.moving, left=plan.left, unplaced=plan.unplaced, message=message
@@ -174,7 +169,7 @@ async def _rollout(
 
 def _chosen(request: cluster.ControlVmsRequest) -> Chosen:
     try:
-        indices = ranges_of(request.indices) if request.indices else None
+        indices = from_wire(request.indices) if request.indices else None
     except ValueError as error:
         raise Refused(Reason.BAD_QUERY, f"a range of indices is not one: {error}") from error
     return Chosen(request.fleet, indices, request.state, request.host)

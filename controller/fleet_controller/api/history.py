@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from fleet.service import Context
-from fleet.transport import Peer, abort
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import READERS, WRITERS, asks, caller, refusal_of
+from fleet_controller.api.authorization import READERS, WRITERS, Call, changing_unless_planned, rpc
 from fleet_controller.core.audit import AuditRecord
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.names import some_of
 from fleet_controller.core.recovery.recovery import RecoveryPlan
 from fleet_controller.core.recovery.view import Wish
-from fleet_controller.replica.replica import Leading, Replica
+from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.replica.replica import Replica
 from fleet_controller.store.port import Copied, Store
 
 PAGE = 100
@@ -26,48 +24,34 @@ class HistoryApi(ClusterServiceServicer):
 
     replica: Replica
 
-    @asks(READERS)
-    async def History(
-        self, leading: Leading, request: cluster.HistoryRequest, peer: Peer
-    ) -> cluster.HistoryResponse:
+    @rpc(READERS)
+    async def History(self, call: Call, request: cluster.HistoryRequest) -> cluster.HistoryResponse:
         limit = min(request.limit or PAGE, MAX_PAGE)
-        records, following = leading.reign.audit.page(
+        records, following = call.leading.reign.audit.page(
             request.fleet, request.host, request.before, limit
         )
         return cluster.HistoryResponse(records=map(_wire_record, records), next=following)
 
     # grpc.aio also takes a coroutine that writes; the generated signature knows generators only.
-    async def Backup(  # type: ignore[override]
-        self, request: cluster.BackupRequest, context: Context
-    ) -> None:
-        try:
-            peer = caller(context, WRITERS)
-            leading = self.replica.leading()
-            size = await _send_copy(self.replica.around.store, context)
-            text = f"the store was backed up: {size:,} bytes"
-            leading.reign.events.add("backup_taken", text, actor=str(peer))
-        except Exception as error:
-            await abort(context, refusal_of(error))
+    @rpc(WRITERS)
+    async def Backup(self, call: Call, request: cluster.BackupRequest) -> None:  # type: ignore[override]
+        size = await _send_copy(self.replica.around.store, call)
+        text = f"the store was backed up: {size:,} bytes"
+        call.leading.reign.events.add("backup_taken", text, actor=call.actor)
 
-    async def Recover(
-        self, request: cluster.RecoverRequest, context: Context
-    ) -> cluster.RecoverResponse:
-        try:
-            peer = caller(context, READERS if request.plan_only else WRITERS)
-            leading = self.replica.leading()
-            wish = Wish(request.adopt, dict(request.totals), frozenset(request.absent_hosts))
-            ahead = len(leading.reign.ahead())
-            if request.plan_only:
-                plan = await leading.recovery.plan(wish)
-            else:
-                plan = await leading.recovery.recover(wish, request.plan_token, str(peer))
-            frozen = request.plan_only or not plan.complete
-            return recover_response(plan, ahead, frozen)
-        except Exception as error:
-            await abort(context, refusal_of(error))
+    @rpc(changing_unless_planned)
+    async def Recover(self, call: Call, request: cluster.RecoverRequest) -> cluster.RecoverResponse:
+        recovery = call.leading.recovery
+        wish = Wish(request.adopt, dict(request.totals), frozenset(request.absent_hosts))
+        ahead = len(call.leading.reign.ahead())
+        if request.plan_only:
+            plan = await recovery.plan(wish)
+        else:
+            plan = await recovery.recover(wish, request.plan_token, call.actor)
+        return recover_response(plan, ahead, request.plan_only or not plan.complete)
 
 
-async def _send_copy(store: Store, context: Context) -> int:
+async def _send_copy(store: Store, call: Call) -> int:
     """All of it; how many bytes. Raises Refused, StoreError."""
     if not isinstance(store, Copied):
         raise Refused(
@@ -80,7 +64,7 @@ async def _send_copy(store: Store, context: Context) -> int:
             chunk = cluster.BackupChunk(
                 data=piece.data, offset=sent, total_bytes=sent + size + piece.left
             )
-            await context.write(chunk)
+            await call.send(chunk)
             sent += size
     return sent
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from fleet.transport import Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import READERS, WRITERS, Call, passes_on
+from fleet_controller.api.authorization import READERS, WRITERS, Call, Roles, rpc
 from fleet_controller.relay import host_calls
 from fleet_controller.relay import images as relay_images
 from fleet_controller.relay.console import ConsoleRelay, first_input, writes
@@ -17,15 +16,7 @@ from fleet_controller.relay.top import TopRelay
 from fleet_controller.replica.replica import Replica
 
 
-def _reading(request: object) -> tuple[Role, ...]:
-    return READERS
-
-
-def _changing(request: object) -> tuple[Role, ...]:
-    return WRITERS
-
-
-def _tuning(request: cluster.HostTuneRequest) -> tuple[Role, ...]:
+def _tuning(request: cluster.HostTuneRequest) -> Roles:
     return WRITERS if request.apply or request.undo else READERS
 
 
@@ -35,40 +26,40 @@ class HostsApi(ClusterServiceServicer):
 
     replica: Replica
 
-    @passes_on(_reading)
+    @rpc(READERS)
     async def Console(  # type: ignore[override]
         self, call: Call, inputs: AsyncIterator[wire.ConsoleInput]
     ) -> None:
         inputs = aiter(inputs)
         first = await first_input(inputs)
         call.require(WRITERS if writes(first) else READERS)
-        console = ConsoleRelay(call.leading.relay, first, str(call.peer))
+        console = ConsoleRelay(call.leading.relay, first, call.actor)
         await call.begin()
         await console.run(inputs, call.send)
 
-    @passes_on(_reading)
+    @rpc(READERS)
     async def Doctor(self, call: Call, request: cluster.HostDoctorRequest) -> wire.DoctorResponse:
         return await host_calls.doctor(call.leading.relay, request, call.within(ANSWER_SECONDS))
 
-    @passes_on(_tuning)
+    @rpc(_tuning)
     async def Tune(self, call: Call, request: cluster.HostTuneRequest) -> wire.TuneResponse:
         seconds = call.within(ANSWER_SECONDS)
-        return await host_calls.tune(call.leading.relay, request, seconds, str(call.peer))
+        return await host_calls.tune(call.leading.relay, request, seconds, call.actor)
 
-    @passes_on(_changing)
+    @rpc(WRITERS)
     async def ImportImage(  # type: ignore[override]
         self, call: Call, request: cluster.HostImportImageRequest
     ) -> None:
-        await host_calls.import_image(call.leading.relay, request, call.send, str(call.peer))
+        await host_calls.import_image(call.leading.relay, request, call.send, call.actor)
 
-    @passes_on(_changing)
+    @rpc(WRITERS)
     async def DeleteImage(
         self, call: Call, request: cluster.HostDeleteImageRequest
     ) -> wire.DeleteImageResponse:
         seconds = call.within(ANSWER_SECONDS)
-        return await host_calls.delete_image(call.leading.relay, request, seconds, str(call.peer))
+        return await host_calls.delete_image(call.leading.relay, request, seconds, call.actor)
 
-    @passes_on(_reading)
+    @rpc(READERS)
     async def ListImages(
         self, call: Call, request: cluster.ListClusterImagesRequest
     ) -> cluster.ListClusterImagesResponse:
@@ -78,7 +69,7 @@ class HostsApi(ClusterServiceServicer):
             return await relay_images.of_one(relay, request.host, seconds)
         return await relay_images.of_all(relay, call.within(relay_images.ALL_SECONDS))
 
-    @passes_on(_reading)
+    @rpc(READERS)
     async def Top(self, call: Call, request: cluster.ClusterTopRequest) -> None:  # type: ignore[override]
         top = TopRelay(call.leading.relay, request)
         await top.run(call.send, call.within(top.first_seconds))

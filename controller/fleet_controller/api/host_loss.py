@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fleet.transport import Peer
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import WRITERS, asks
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.api.authorization import WRITERS, Call, rpc
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import hosts as host_queries
-from fleet_controller.replica.replica import Leading, Replica
+from fleet_controller.replica.replica import Replica
 
 
 class LossApi(ClusterServiceServicer):
@@ -16,32 +15,32 @@ class LossApi(ClusterServiceServicer):
 
     replica: Replica
 
-    @asks(WRITERS)
+    @rpc(WRITERS)
     async def DeclareLost(
-        self, leading: Leading, request: cluster.DeclareLostRequest, peer: Peer
+        self, call: Call, request: cluster.DeclareLostRequest
     ) -> cluster.DeclareLostResponse:
         if not request.hosts:
             raise Refused(Reason.WHICH_HOST, "say which hosts are lost")
-        await leading.verdicts.declare_lost(request.hosts, not request.undo, str(peer))
+        await call.leading.verdicts.declare_lost(request.hosts, not request.undo, call.actor)
         return cluster.DeclareLostResponse(
             hosts=[
-                host_queries.host_summary(leading.reign, host)
+                host_queries.host_summary(call.leading.reign, host)
                 for host in dict.fromkeys(request.hosts)
-                if host in leading.reign.state.hosts
+                if host in call.leading.reign.state.hosts
             ]
         )
 
-    @asks(WRITERS)
+    @rpc(WRITERS)
     async def ReleaseQuarantine(
-        self, leading: Leading, request: cluster.ReleaseQuarantineRequest, peer: Peer
+        self, call: Call, request: cluster.ReleaseQuarantineRequest
     ) -> cluster.HostSummary:
-        await leading.verdicts.release_quarantine(request.host, str(peer))
-        return host_queries.host_summary(leading.reign, request.host)
+        await call.leading.verdicts.release_quarantine(request.host, call.actor)
+        return host_queries.host_summary(call.leading.reign, request.host)
 
-    @asks(WRITERS)
+    @rpc(WRITERS)
     async def ReleaseBreaker(
-        self, leading: Leading, request: cluster.ReleaseBreakerRequest, peer: Peer
+        self, call: Call, request: cluster.ReleaseBreakerRequest
     ) -> cluster.ReleaseBreakerResponse:
-        waiting = leading.verdicts.waiting
-        until = await leading.verdicts.release_breaker(request.seconds, str(peer))
+        waiting = call.leading.verdicts.waiting
+        until = await call.leading.verdicts.release_breaker(request.seconds, call.actor)
         return cluster.ReleaseBreakerResponse(waiting_hosts=waiting, until_unix=until)

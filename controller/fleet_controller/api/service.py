@@ -7,33 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from importlib.metadata import version
 
-from fleet.service import Context
+from fleet.service import Context, check_all_guarded
 from fleet.spec import check_spec
-from fleet.transport import Peer, Role, abort
+from fleet.transport import Peer, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.api.authorization import (
     READERS,
     WRITERS,
-    asks,
-    caller,
-    refusal_of,
+    Call,
+    by_any_replica,
+    changing_unless_planned,
+    rpc,
 )
 from fleet_controller.api.drains_and_rollouts import MovesApi
 from fleet_controller.api.history import HistoryApi
 from fleet_controller.api.host_calls import HostsApi
 from fleet_controller.api.host_loss import LossApi
 from fleet_controller.api.standbys import StandbysApi
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
 from fleet_controller.replica.replica import Leading, NotLeading, Replica
 from fleet_controller.standbys import AtHand
 
+SERVICE = cluster.DESCRIPTOR.services_by_name["ClusterService"]
+# Seconds between two statuses of one watcher: at least, and at most, as ages grow by themselves.
 _MIN_STATUS_INTERVAL = 0.05
+_STATUS_QUIET = 1.0
+# An agent announces itself again where no controller has called it for so long.
+_ANNOUNCE_AGAIN_SECONDS = 60
 _EVENT_PAGE = 100
 _MAX_EVENT_PAGE = 10_000
 _LONGEST_WAIT_MS = 30_000
@@ -43,12 +48,15 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     """Bound to one replica; whoever does not lead says who does."""
 
     def __init__(self, replica: Replica, at_hand: AtHand) -> None:
-        """`at_hand`: the standbys that the replica asks; they make themselves known here."""
+        """`at_hand`: the standbys that the replica asks; they make themselves known here. Raises
+        TypeError for a method that would not check who calls."""
+        check_all_guarded(self, SERVICE)
         self.replica = replica
         self.at_hand = at_hand
 
+    @by_any_replica((*READERS, Role.AGENT))
     async def Version(
-        self, request: cluster.VersionRequest, context: Context
+        self, peer: Peer, request: cluster.VersionRequest, context: Context
     ) -> cluster.VersionResponse:
         store = self.replica.around.store
         answer = cluster.VersionResponse(
@@ -58,132 +66,109 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
             durable=store.durable,
         )
         try:
-            caller(context, (*READERS, Role.AGENT))
             self.replica.leading()
             answer.leader = True
         except NotLeading as standing_by:
             answer.leader_address = standing_by.address
-        except Exception as error:
-            await abort(context, refusal_of(error))
         return answer
 
-    @asks(READERS)
-    async def Instant(
-        self, leading: Leading, request: cluster.InstantRequest, peer: Peer
-    ) -> cluster.InstantResponse:
+    @rpc(READERS)
+    async def Instant(self, call: Call, request: cluster.InstantRequest) -> cluster.InstantResponse:
         return cluster.InstantResponse(
             leadership=self.replica.leadership_name(), seconds=self.replica.around.clock()
         )
 
-    @asks(WRITERS)
+    @rpc(WRITERS)
     async def ApplyFleet(
-        self, leading: Leading, request: cluster.ApplyFleetRequest, peer: Peer
+        self, call: Call, request: cluster.ApplyFleetRequest
     ) -> cluster.ApplyFleetResponse:
         if wrong := check_spec(request.spec):
             raise Refused(Reason.BAD_SPEC, f"fleet {request.name[:60]!r}: {'; '.join(wrong[:3])}")
-        done = await leading.operations.apply(request.name, request.spec, str(peer))
+        done = await call.leading.operations.apply(request.name, request.spec, call.actor)
         return cluster.ApplyFleetResponse(
-            fleet=fleet_queries.fleet_summary(leading.reign, done.fleet),
+            fleet=fleet_queries.fleet_summary(call.leading.reign, done.fleet),
             created=done.created,
             changed=done.spec is not None and not done.created,
         )
 
-    @asks(READERS, recalls=True)
+    @rpc(READERS, recalls=True)
     async def ListFleets(
-        self, leading: Leading, request: cluster.ListFleetsRequest, peer: Peer
+        self, call: Call, request: cluster.ListFleetsRequest
     ) -> cluster.ListFleetsResponse:
-        fleets = sorted(leading.reign.state.fleets.values(), key=lambda fleet: fleet.name)
+        fleets = sorted(call.leading.reign.state.fleets.values(), key=lambda fleet: fleet.name)
         return cluster.ListFleetsResponse(
-            fleets=[fleet_queries.fleet_summary(leading.reign, fleet) for fleet in fleets]
+            fleets=[fleet_queries.fleet_summary(call.leading.reign, fleet) for fleet in fleets]
         )
 
-    @asks(WRITERS)
+    @rpc(WRITERS)
     async def DeleteFleet(
-        self, leading: Leading, request: cluster.DeleteFleetRequest, peer: Peer
+        self, call: Call, request: cluster.DeleteFleetRequest
     ) -> cluster.DeleteFleetResponse:
-        fleet = await leading.operations.delete(request.name, str(peer))
-        return cluster.DeleteFleetResponse(fleet=fleet_queries.fleet_summary(leading.reign, fleet))
+        fleet = await call.leading.operations.delete(request.name, call.actor)
+        return cluster.DeleteFleetResponse(
+            fleet=fleet_queries.fleet_summary(call.leading.reign, fleet)
+        )
 
-    async def Scale(self, request: cluster.ScaleRequest, context: Context) -> cluster.ScaleResponse:
-        roles = READERS if request.plan_only else WRITERS
-        try:
-            peer = str(caller(context, roles))
+    @rpc(changing_unless_planned)
+    async def Scale(self, call: Call, request: cluster.ScaleRequest) -> cluster.ScaleResponse:
+        operations = call.leading.operations
+        if request.plan_only:
+            scaling = await operations.plan(request.fleet, request.total, call.actor)
+        else:
+            scaling = await operations.scale(
+                request.fleet,
+                request.total,
+                call.actor,
+                partial=request.partial,
+                token=request.plan_token,
+            )
+        return fleet_queries.scale_response(call.leading.reign, scaling)
+
+    @rpc(READERS, recalls=True)
+    async def Status(self, call: Call, request: cluster.StatusRequest) -> cluster.StatusResponse:
+        return self._status(call.leading, request.fleet)
+
+    @rpc(READERS)
+    async def WatchStatus(self, call: Call, request: cluster.WatchStatusRequest) -> None:  # type: ignore[override]
+        interval = max(_MIN_STATUS_INTERVAL, request.interval_ms / 1000)
+        while True:
             leading = self.replica.leading()
-            operations = leading.operations
-            if request.plan_only:
-                scaling = await operations.plan(request.fleet, request.total, peer)
-            else:
-                scaling = await operations.scale(
-                    request.fleet,
-                    request.total,
-                    peer,
-                    partial=request.partial,
-                    token=request.plan_token,
-                )
-            return fleet_queries.scale_response(leading.reign, scaling)
-        except Exception as error:
-            await abort(context, refusal_of(error))
+            seen = leading.reign.observed.pulse.version
+            await call.send(self._status(leading, request.fleet))
+            await asyncio.sleep(interval)
+            await self._changed(leading, seen)
 
-    @asks(READERS, recalls=True)
-    async def Status(
-        self, leading: Leading, request: cluster.StatusRequest, peer: Peer
-    ) -> cluster.StatusResponse:
-        return self._status(leading, request.fleet)
-
-    async def WatchStatus(
-        self, request: cluster.WatchStatusRequest, context: Context
-    ) -> AsyncIterator[cluster.StatusResponse]:
-        try:
-            caller(context, READERS)
-            interval = max(_MIN_STATUS_INTERVAL, request.interval_ms / 1000)
-            while True:
-                leading = self.replica.leading()
-                seen = leading.reign.observed.pulse.version
-                yield self._status(leading, request.fleet)
-                await asyncio.sleep(interval)
-                await self._changed(leading, seen)
-        except Exception as error:
-            await abort(context, refusal_of(error))
-
-    @asks(READERS, recalls=True)
+    @rpc(READERS, recalls=True)
     async def ListHosts(
-        self, leading: Leading, request: cluster.ListHostsRequest, peer: Peer
+        self, call: Call, request: cluster.ListHostsRequest
     ) -> cluster.ListHostsResponse:
-        return host_queries.hosts(leading.reign, request)
+        return host_queries.hosts(call.leading.reign, request)
 
-    @asks(READERS, recalls=True)
-    async def GetHost(
-        self, leading: Leading, request: cluster.GetHostRequest, peer: Peer
-    ) -> cluster.HostDetail:
-        return host_queries.host_detail(leading.reign, request.id)
+    @rpc(READERS, recalls=True)
+    async def GetHost(self, call: Call, request: cluster.GetHostRequest) -> cluster.HostDetail:
+        return host_queries.host_detail(call.leading.reign, request.id)
 
-    @asks(WRITERS)
-    async def SetCordon(
-        self, leading: Leading, request: cluster.SetCordonRequest, peer: Peer
-    ) -> cluster.HostSummary:
-        await leading.operations.cordon(request.id, request.cordoned, str(peer))
-        return host_queries.host_summary(leading.reign, request.id)
+    @rpc(WRITERS)
+    async def SetCordon(self, call: Call, request: cluster.SetCordonRequest) -> cluster.HostSummary:
+        await call.leading.operations.cordon(request.id, request.cordoned, call.actor)
+        return host_queries.host_summary(call.leading.reign, request.id)
 
-    @asks(READERS, recalls=True)
-    async def ListVms(
-        self, leading: Leading, request: cluster.ListVmsRequest, peer: Peer
-    ) -> cluster.ListVmsResponse:
+    @rpc(READERS, recalls=True)
+    async def ListVms(self, call: Call, request: cluster.ListVmsRequest) -> cluster.ListVmsResponse:
         started = time.perf_counter()
-        answer = vm_queries.vms(leading.reign, request)
+        answer = vm_queries.vms(call.leading.reign, request)
         answer.server_seconds = time.perf_counter() - started
         return answer
 
-    @asks(READERS, recalls=True)
-    async def GetVm(
-        self, leading: Leading, request: cluster.GetVmRequest, peer: Peer
-    ) -> cluster.VmDetail:
-        return vm_queries.vm(leading.reign, request)
+    @rpc(READERS, recalls=True)
+    async def GetVm(self, call: Call, request: cluster.GetVmRequest) -> cluster.VmDetail:
+        return vm_queries.vm(call.leading.reign, request)
 
-    @asks(READERS, recalls=True)
+    @rpc(READERS, recalls=True)
     async def ListEvents(
-        self, leading: Leading, request: cluster.ListEventsRequest, peer: Peer
+        self, call: Call, request: cluster.ListEventsRequest
     ) -> cluster.ListEventsResponse:
-        log = leading.reign.events
+        log = call.leading.reign.events
         limit = min(request.limit or _EVENT_PAGE, _MAX_EVENT_PAGE)
         wait = min(request.wait_ms, _LONGEST_WAIT_MS) / 1000
         seen = log.pulse.version
@@ -203,12 +188,14 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
             begins_unix=log.begins,
         )
 
-    @asks((Role.AGENT,))
+    @rpc((Role.AGENT,))
     async def Announce(
-        self, leading: Leading, request: cluster.AnnounceRequest, peer: Peer
+        self, call: Call, request: cluster.AnnounceRequest
     ) -> cluster.AnnounceResponse:
-        await leading.announcements.announce(peer.name, request.address, request.facts)
-        return cluster.AnnounceResponse(host_id=peer.name, announce_again_seconds=60)
+        await call.leading.announcements.announce(call.peer.name, request.address, request.facts)
+        return cluster.AnnounceResponse(
+            host_id=call.peer.name, announce_again_seconds=_ANNOUNCE_AGAIN_SECONDS
+        )
 
     def _status(self, leading: Leading, fleet: str) -> cluster.StatusResponse:
         started = time.perf_counter()
@@ -225,9 +212,9 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
         return answer
 
     async def _changed(self, leading: Leading, seen: int) -> None:
-        """Until something was reported, or a while has passed: ages grow by themselves."""
+        """Until something was reported, or a while has passed."""
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(_STATUS_QUIET):
                 await leading.reign.observed.pulse.after(seen)
         except TimeoutError:
             return

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from fleet.service import Context
-from fleet.transport import Role, abort
+from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import caller, refusal_of
+from fleet_controller.api.authorization import Call, rpc
 from fleet_controller.replica.replica import Replica
 from fleet_controller.standbys import SIGN_OF_LIFE_SECONDS, AtHand, Standby
 
@@ -23,24 +22,20 @@ class StandbysApi(ClusterServiceServicer):
     at_hand: AtHand
 
     # grpc.aio also takes a coroutine that writes; the generated signature knows generators only.
+    @rpc((Role.CONTROLLER,))
     async def StandBy(  # type: ignore[override]
-        self, request_iterator: AsyncIterator[cluster.StandByAnswer], context: Context
+        self, call: Call, answers: AsyncIterator[cluster.StandByAnswer]
     ) -> None:
         """Reads answers in a task beside the questions, so that neither waits for the other."""
-        try:
-            peer = caller(context, (Role.CONTROLLER,))
-            self.replica.leading()
-        except Exception as error:
-            await abort(context, refusal_of(error))
-        answers = aiter(request_iterator)
+        answers = aiter(answers)
         first = await anext(answers, None)
         if first is None:
             return
-        name = first.replica[:_LONGEST_NAME] or peer.name
+        name = first.replica[:_LONGEST_NAME] or call.peer.name
         with self.at_hand.joined(name) as standby:
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(_listen(answers, standby))
-                await _ask(standby, context)
+                await _ask(standby, call)
                 listening.cancel()
 
 
@@ -51,7 +46,7 @@ async def _listen(answers: AsyncIterator[cluster.StandByAnswer], standby: Standb
     standby.dismiss()
 
 
-async def _ask(standby: Standby, context: Context) -> None:
+async def _ask(standby: Standby, call: Call) -> None:
     while (question := await standby.next_question(SIGN_OF_LIFE_SECONDS)) is not None:
         hosts = [cluster.HostAddress(id=at.host, address=at.address) for at in question.places]
-        await context.write(cluster.StandByQuestion(number=question.number, hosts=hosts))
+        await call.send(cluster.StandByQuestion(number=question.number, hosts=hosts))

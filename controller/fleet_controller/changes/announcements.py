@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Refused
 from fleet_controller.core.hosts import announced
 from fleet_controller.core.model import Health, HostRecord
+from fleet_controller.core.refusals import Refused
 from fleet_controller.leader.reign import Reign
 from fleet_controller.mirror.committer import MAX_WRITES, Outdated, Write
 from fleet_controller.store import keys

@@ -12,10 +12,10 @@ from typing import TypeVar
 import msgspec
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.change_deadline import raise_if_late
+from fleet_controller.change_deadline import check_change_deadline
 from fleet_controller.core import changes
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import FleetRecord, Health, HostRecord
+from fleet_controller.core.refusals import known_host, named_fleet
 from fleet_controller.leader.reign import Reign
 from fleet_controller.mirror.committer import Outdated, Write, parts
 from fleet_controller.store import keys
@@ -105,7 +105,7 @@ class Operations:
         """Take every VM away, then the fleet."""
 
         async def once() -> FleetRecord:
-            fleet = changes.named_fleet(self._reign.state.fleets, name)
+            fleet = named_fleet(self._reign.state.fleets, name)
             gone = msgspec.structs.replace(fleet, total=0, deleting=True, changed_by=actor)
             told = self._reign.audit.entry(
                 "delete", actor, fleet=fleet.name, before=str(fleet.total), after="0"
@@ -122,9 +122,7 @@ class Operations:
         """Whether the host gets further VMs; what runs there stays."""
 
         async def once() -> HostRecord:
-            have = self._reign.state.hosts.get(host_id)
-            if have is None:
-                raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
+            have = known_host(self._reign.state.hosts, host_id)
             record = msgspec.structs.replace(have, cordoned=cordoned)
             if record != have:
                 action = "cordon" if cordoned else "uncordon"
@@ -143,7 +141,7 @@ class Operations:
         """Decided and written under the lock; decided again where the store has moved on. Not
         begun once the call comes late: it may have waited for the lock, in a stopped process."""
         async with self._reign.changing:
-            raise_if_late(self._reign.now())
+            check_change_deadline(self._reign.now())
             self._reign.raise_if_frozen()
             for _ in range(_ATTEMPTS - 1):
                 try:

@@ -11,8 +11,8 @@ import msgspec
 
 from fleet.ranges import IndexSet
 from fleet_controller.changes.fleets import Operations
-from fleet_controller.core.changes import Reason, Refused, named_fleet
 from fleet_controller.core.model import FleetRecord, HostRecord, HostView
+from fleet_controller.core.refusals import Reason, Refused, known_host, named_fleet
 from fleet_controller.core.rollouts_and_drains import drain_progress, rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import (
     Action,
@@ -21,7 +21,7 @@ from fleet_controller.core.rollouts_and_drains.control import (
     check_token,
     control,
 )
-from fleet_controller.core.rollouts_and_drains.drain_progress import Departure
+from fleet_controller.core.rollouts_and_drains.drain_progress import DrainProgress
 from fleet_controller.core.rollouts_and_drains.rollout import described
 from fleet_controller.core.rollouts_and_drains.rollout_orders import Ordered, Wish
 from fleet_controller.leader.reign import Reign, assignment_writes
@@ -112,7 +112,7 @@ class Upkeep:
             _check_lost(host_id, record)
             drained = msgspec.structs.replace(record, draining=True)
             view = self._host_view(host_id)
-            count = drain_progress.forsaken_count(view.assignment, view.released)
+            count = drain_progress.count_given_up(view.assignment, view.released)
             told = self._reign.audit.entry(
                 "drain", actor, host=host_id, after=f"{_counted(count, 'VM')} given up"
             )
@@ -130,9 +130,9 @@ class Upkeep:
             self._host(host_id)
             view = self._host_view(host_id)
             writes: list[Write] = [Delete(keys.host(host_id))]
-            count = drain_progress.forsaken_count(view.assignment, view.released)
+            count = drain_progress.count_given_up(view.assignment, view.released)
             if count and force:
-                drain_progress.check_forsakable(host_id, view)
+                drain_progress.check_may_be_given_up(host_id, view)
                 writes.append(self._forsaken(host_id))
             else:
                 drain_progress.check_removable(host_id, view)
@@ -149,17 +149,15 @@ class Upkeep:
         self._reign.wake()
         return count
 
-    async def planned_drain(self, host_id: str, force: bool) -> Departure:
+    async def planned_drain(self, host_id: str, force: bool) -> DrainProgress:
         """What a drain would do; nothing is written. Raises Refused."""
         record = self._host(host_id)
         if force:
             _check_lost(host_id, record)
         view = self._reign.view()
-        return await self._reign.in_executor(
-            lambda: drain_progress.planned_departure(view, host_id)
-        )
+        return await self._reign.in_executor(lambda: drain_progress.planned_drain(view, host_id))
 
-    def drained(self, host_id: str) -> Departure:
+    def drained(self, host_id: str) -> DrainProgress:
         """How far a drain is, from the assignments. Raises Refused."""
         self._host(host_id)
         return drain_queries.departure_of(self._reign, host_id)
@@ -293,7 +291,7 @@ class Upkeep:
             if have.draining == draining:
                 return
             record = msgspec.structs.replace(have, draining=draining, drained=False)
-            left = drain_progress.departure(self._host_view(host_id), {}).left
+            left = drain_progress.drain_progress_of(self._host_view(host_id), {}).left
             action, after = ("drain", "to move") if draining else ("undrain", "still there")
             told = self._reign.audit.entry(
                 action, actor, host=host_id, after=f"{_counted(left, 'VM')} {after}"
@@ -303,10 +301,7 @@ class Upkeep:
         await self._until_written(once)
 
     def _host(self, host_id: str) -> HostRecord:
-        record = self._reign.state.hosts.get(host_id)
-        if record is None:
-            raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
-        return record
+        return known_host(self._reign.state.hosts, host_id)
 
     def _host_view(self, host_id: str) -> HostView:
         return self._reign.host_view(host_id, self._host(host_id))
@@ -315,7 +310,7 @@ class Upkeep:
         state = self._reign.state
         have = state.assignments.get(host_id, NOTHING)
         released = self._reign.observed.host(host_id).released
-        buried = drain_progress.forsaken(have, released, state.stamp)
+        buried = drain_progress.released_for_good(have, released, state.stamp)
         return Put(keys.assignment(host_id), encode(buried))
 
     def _indices(self, fleet: FleetRecord, chosen: Chosen) -> IndexSet:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from fleet.identity import MAX_INDEX
-from fleet_controller.change_deadline import raise_if_late
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.change_deadline import check_change_deadline
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.recovery import RecoveryPlan, plan_recovery
 from fleet_controller.core.recovery.view import RecoveryView, Wish
+from fleet_controller.core.refusals import Reason, Refused, known_host
 from fleet_controller.leader.reign import Reign
 from fleet_controller.mirror.committer import Outdated, Write
 from fleet_controller.store import keys
@@ -36,7 +36,7 @@ class Recovery:
     async def recover(self, wish: Wish, token: str, actor: str) -> RecoveryPlan:
         """Do it, where all is confirmed; else remember what was, and stay frozen."""
         async with self._reign.changing:
-            raise_if_late(self._reign.now())
+            check_change_deadline(self._reign.now())
             for _ in range(_ATTEMPTS - 1):
                 try:
                     return await self._once(wish, token, actor)
@@ -105,8 +105,7 @@ class Recovery:
         absent = frozenset(freeze.absent) | wish.absent if wish.adopt else wish.absent
         heard = self._reign.inventory.hosts
         for host in sorted(wish.absent):
-            if host not in self._reign.state.hosts:
-                raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host[:80]!r}")
+            known_host(self._reign.state.hosts, host)
             if host in heard:
                 raise Refused(
                     Reason.BAD_QUERY, f"host {host} was heard and is there: it is not absent"

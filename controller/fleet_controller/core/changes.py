@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from enum import StrEnum
 
 import msgspec
 
@@ -21,68 +20,7 @@ from fleet_controller.core.model import (
     Meta,
 )
 from fleet_controller.core.placement.placement import FleetPlan, Placement, place
-
-
-class Reason(StrEnum):
-    """Stable, for machines; fleetctl's exit codes follow from them."""
-
-    NO_SUCH_FLEET = "NO_SUCH_FLEET"
-    NO_SUCH_HOST = "NO_SUCH_HOST"
-    NO_SUCH_VM = "NO_SUCH_VM"
-    WHICH_FLEET = "WHICH_FLEET"
-    BAD_TOTAL = "BAD_TOTAL"
-    BAD_SPEC = "BAD_SPEC"
-    BEYOND_CAPACITY = "BEYOND_CAPACITY"
-    STALE_PLAN = "STALE_PLAN"
-    FLEET_DELETING = "FLEET_DELETING"
-    NO_FLEET_NUMBER = "NO_FLEET_NUMBER"
-    DUPLICATE_HOST = "DUPLICATE_HOST"
-    BAD_ANNOUNCE = "BAD_ANNOUNCE"
-    BAD_QUERY = "BAD_QUERY"
-    WHICH_HOST = "WHICH_HOST"
-    HOST_UNREACHABLE = "HOST_UNREACHABLE"
-    HOST_NOT_LOST = "HOST_NOT_LOST"
-    HOST_LOST = "HOST_LOST"
-    HOST_IN_USE = "HOST_IN_USE"
-    DRAIN_CANCELLED = "DRAIN_CANCELLED"
-    NO_SUCH_GENERATION = "NO_SUCH_GENERATION"
-    NOTHING_TO_CHANGE = "NOTHING_TO_CHANGE"
-    ROLLOUT_UNDER_WAY = "ROLLOUT_UNDER_WAY"
-    ROLLOUT_STATE = "ROLLOUT_STATE"
-    HOST_LIVE = "HOST_LIVE"
-    UNIMPLEMENTED = "UNIMPLEMENTED"
-    NOT_DURABLE = "NOT_DURABLE"
-    CHANGES_FROZEN = "CHANGES_FROZEN"
-    NOT_FROZEN = "NOT_FROZEN"
-    LATE = "LATE"
-
-
-class Refused(Exception):
-    """A change that is not made."""
-
-    def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.metadata = metadata
-
-
-def named_fleet(fleets: Mapping[str, FleetRecord], name: str) -> FleetRecord:
-    """The fleet of that name; the only one when the name is empty. Raises Refused."""
-    if name:
-        if name not in fleets:
-            known = ", ".join(sorted(fleets)[:5]) or "there is none yet; apply a fleet file first"
-            raise Refused(
-                Reason.NO_SUCH_FLEET, f"there is no fleet {name[:60]!r} (fleets: {known})"
-            )
-        return fleets[name]
-    if len(fleets) == 1:
-        return next(iter(fleets.values()))
-    if not fleets:
-        raise Refused(Reason.NO_SUCH_FLEET, "there is no fleet yet; apply a fleet file first")
-    raise Refused(
-        Reason.WHICH_FLEET,
-        f"there are {len(fleets)} fleets: say which ({', '.join(sorted(fleets)[:5])})",
-    )
+from fleet_controller.core.refusals import Reason, Refused, named_fleet
 
 
 class Application(msgspec.Struct, frozen=True):
@@ -161,7 +99,7 @@ def without_tombstones(assignments: Mapping[str, Assignment], uid: str) -> dict[
     }
 
 
-# Deleted fleets whose uids are remembered, so that what is left of them somewhere is let go.
+# Deleted fleets that are remembered, so that hosts that were away can still release them.
 GONE_KEPT = 1000
 
 

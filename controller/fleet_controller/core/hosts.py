@@ -1,14 +1,13 @@
-"""A host as its agent announces it: checked, bounded, and one claimant a name; and as it is
-named by whoever asks something of it."""
+"""A host as its agent announces it: checked, bounded, and one claimant a name; and what is said
+of one that cannot be asked."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Capacity, HostRecord
+from fleet_controller.core.refusals import Reason, Refused
 
 # A name, an IPv4 address, or an IPv6 one in brackets; then a port.
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
@@ -25,9 +24,12 @@ def announced(
     live: bool,
     boot_id: str = "",
 ) -> HostRecord:
-    """The host's record after an Announce. Raises Refused for what is wrong with it, and for a
-    second live claimant; `live` is whether the first one may be, `boot_id` that of its present
-    boot where it is linked: whoever is copied with all it remembers still boots by itself."""
+    """The host's record after an Announce.
+
+    `live`: whether the host that is known by this name may be live. `boot_id`: of its present boot
+    while it is linked; a copy of a host, ledger and all, has another one. Raises Refused for facts
+    that make no sense, and for a second live claimant of the name.
+    """
     _check_address(address)
     _check_texts(facts)
     if have and live:
@@ -59,7 +61,7 @@ def announced(
 
 
 def _check_claimant(have: HostRecord, facts: types.HostFacts, boot_id: str) -> None:
-    """Raises Refused for one that is not the dom0 that is linked."""
+    """Raises Refused where another dom0 announces itself than the one that is linked."""
     other = ""
     if have.incarnation != facts.incarnation:
         other = "with another incarnation"
@@ -73,23 +75,9 @@ def _check_claimant(have: HostRecord, facts: types.HostFacts, boot_id: str) -> N
         )
 
 
-def named_host(hosts: Mapping[str, HostRecord], name: str) -> HostRecord:
-    """The host of that name; the only one when the name is empty. Raises Refused."""
-    if name:
-        if name not in hosts:
-            raise Refused(Reason.NO_SUCH_HOST, f"there is no host {name[:80]!r}")
-        return hosts[name]
-    if len(hosts) == 1:
-        return next(iter(hosts.values()))
-    if not hosts:
-        raise Refused(Reason.NO_SUCH_HOST, "there is no host yet; none has announced itself")
-    examples = ", ".join(sorted(hosts)[:3])
-    raise Refused(Reason.WHICH_HOST, f"there are {len(hosts):,} hosts: say which ({examples}, ...)")
-
-
 def out_of_reach(host_id: str, silent_seconds: float, why: str) -> Refused:
-    """What is said of a host that cannot be asked. `silent_seconds`: since it was last heard;
-    negative when this leader never heard it."""
+    """The refusal of a request to a host that cannot be reached. `silent_seconds`: since it was
+    last heard; negative when this leader never heard it."""
     since = f"last heard {_ago(silent_seconds)} ago" if silent_seconds >= 0 else "not heard yet"
     reason = f": {why}" if why else ""
     return Refused(Reason.HOST_UNREACHABLE, f"host {host_id} cannot be reached ({since}){reason}")

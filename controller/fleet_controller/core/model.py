@@ -11,13 +11,14 @@ from enum import IntEnum, StrEnum
 import msgspec
 
 from fleet.identity import Fleet
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a host admits, or what one VM takes. 0 in a host's: that resource is no limit, but
-    for guests, of which 0 are none."""
+    """What a host admits, or what one VM takes. In a host's, 0 means that the resource is not
+    limited; except for guests, of which 0 means none."""
 
     guests: int = 0
     memory_bytes: int = 0
@@ -71,8 +72,8 @@ class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one host runs of one fleet with one generation, birth and power.
 
-    `staged`: cloned and defined here, and held by another host that has not let go yet; agents
-    are told that its power is off. `restart`: as fleet.v1.Shard has it.
+    `staged`: cloned and defined here, while another host has it and has not released it yet; its
+    agent is told that its power is off. `restart`: as in fleet.v1.Shard.
     """
 
     fleet: str
@@ -82,6 +83,10 @@ class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
     power: bool = True
     staged: bool = False
     restart: int = 0
+
+    @property
+    def kin(self) -> Kin:
+        return Kin(self.fleet, self.generation, self.birth)
 
 
 class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -108,8 +113,8 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class GoneFleet(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A fleet that was deleted: what is left of it on hosts that were away may be released, and
-    agents must be told what it was called."""
+    """A fleet that was deleted. It is remembered for hosts that were away: what is left of it on
+    them may be released, and their agents must be told its name."""
 
     name: str
     uid: str
@@ -122,10 +127,11 @@ class GoneFleet(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class BreakerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Hosts of these scopes are not declared lost by time: too many of them are gone at once.
+    """While it is open, hosts of these scopes are not declared lost by time: too many of them are
+    gone at once.
 
-    `scopes`: "fleet", or label=value of a rack. Times are seconds since 1970; until
-    `released_until` it is held closed by an operator.
+    `scopes`: "fleet", or label=value of a rack. Times are seconds since 1970. An operator keeps it
+    closed until `released_until`.
     """
 
     scopes: tuple[str, ...] = ()
@@ -190,8 +196,8 @@ class RolloutState(StrEnum):
 
 
 class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was asked of a fleet's last rollout, and its state; how far it is follows from the
-    assignments. `since_revision`: what was born of `to_generation` before is none of its."""
+    """What was asked of a fleet's last rollout, and its state. How far it is follows from the
+    assignments. `since_revision`: VMs of `to_generation` with an earlier birth are not its work."""
 
     fleet: str  # uid
     from_generation: int
@@ -204,7 +210,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     halt_share: float = 0.2
     since_unix: float = 0.0
     actor: str = ""
-    why: str = ""  # it halted, or was paused by nobody
+    why: str = ""  # it halted by itself
 
     @property
     def open(self) -> bool:
@@ -212,23 +218,23 @@ class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.state in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.HALTED)
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """What of one fleet runs, and what has failed, wherever it is."""
+class ObservedFleet(msgspec.Struct, frozen=True):
+    """Which VMs of one fleet run, and which have failed, on whatever host."""
 
     running: IndexSet
     failed: IndexSet
 
 
 class ClusterView(msgspec.Struct, frozen=True):
-    """Everything a placement is decided from. `revision`: of the store, as births and tombstones
-    are made of it: with Meta.raised added."""
+    """Everything a placement is decided from. `revision`: the store's, with Meta.raised added:
+    births and tombstone ids are made of it."""
 
     revision: int
     hosts: Mapping[str, HostView]
     fleets: Mapping[str, FleetRecord]  # by name
     specs: Mapping[tuple[str, int], types.FleetSpec]  # by (uid, generation)
     rollouts: Mapping[str, RolloutRecord] = {}  # by uid
-    standings: Mapping[str, Standing] = {}  # by uid, of fleets that are being rolled out
+    observed: Mapping[str, ObservedFleet] = {}  # by uid, of fleets that are being rolled out
     gone: Set[str] = frozenset()  # uids of fleets that were deleted
 
 

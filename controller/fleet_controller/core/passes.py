@@ -1,8 +1,8 @@
 """One planning pass of the leader: placement, then moves, then rollouts, over one snapshot.
 
-Each goes on from what the one before has decided, so that no room is given out twice. Moves and
-rollouts take nothing over that is let go in the same pass: what placement says is to be written
-first is all that has to be.
+Each begins with what the one before has decided, so that no room is given out twice. Neither moves
+nor rollouts give a host what another one releases in the same pass, so only what placement names as
+`first` has to be written before the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fleet_controller.core.host_loss.duplicates import duplicates
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, RolloutRecord
 from fleet_controller.core.placement.placement import FleetPlan, place
 from fleet_controller.core.rollouts_and_drains.moves import Stuck, move
-from fleet_controller.core.rollouts_and_drains.rollout import Progress, roll
+from fleet_controller.core.rollouts_and_drains.rollout import RolloutProgress, roll
 
 # VMs. One host's worth: a clone and a definition each, a few seconds a wave on a real dom0.
 MOVES_AT_ONCE = 250
@@ -29,13 +29,13 @@ class Pass(msgspec.Struct, frozen=True):
     unplaced: Mapping[str, Stuck] = {}  # VMs of draining hosts that fit nowhere, by host id
     rollouts: tuple[RolloutRecord, ...] = ()  # those that change
     fleets: Mapping[str, FleetRecord] = {}  # those that change with a rollout, by uid
-    progress: Mapping[str, Progress] = {}  # of rollouts under way, by uid
+    progress: Mapping[str, RolloutProgress] = {}  # of rollouts under way, by uid
     first: Set[str] = frozenset()  # hosts whose assignments are written before all others
     # VMs that may run twice once all this is written, by host and fleet uid.
     duplicates: Mapping[str, Mapping[str, int]] = {}
 
     def in_order(self) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
-        """The assignments to be written before the others, and those."""
+        """The assignments that are written before the others, and the others."""
         first = {host: one for host, one in self.assignments.items() if host in self.first}
         rest = {host: one for host, one in self.assignments.items() if host not in self.first}
         return first, rest

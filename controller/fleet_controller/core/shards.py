@@ -1,4 +1,4 @@
-"""Shards, put together: those of one host that differ only in their ranges are one."""
+"""What several shards of one host make together."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def merged(shards: Iterable[Shard]) -> tuple[Shard, ...]:
     )
 
 
-def ranges_of(shards: Iterable[Shard], fleet: str) -> IndexSet:
-    """What these hold of the fleet."""
+def held_by(shards: Iterable[Shard], fleet: str) -> IndexSet:
+    """The indices of the fleet in these shards."""
     return IndexSet.union_of(shard.ranges for shard in shards if shard.fleet == fleet)

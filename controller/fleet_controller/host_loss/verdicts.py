@@ -14,13 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from fleet.keys import Epoch
 from fleet_controller.changes.fleets import Operations
 from fleet_controller.core.audit import BY_LEADER
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.host_loss.loss import Absent, Allowance, Judgement, bucket, judge
 from fleet_controller.core.host_loss.quarantine import Failure, Patient, sick
 from fleet_controller.core.model import BreakerRecord, Health, HostRecord
 from fleet_controller.core.names import some_of
+from fleet_controller.core.refusals import Reason, Refused, known_host
 from fleet_controller.host_loss.standby_poll import MORE_SECONDS, Inquiry
 from fleet_controller.leader.reign import Reign
 from fleet_controller.mirror.committer import Outdated, Write
@@ -233,10 +234,10 @@ class Verdicts:
             and host not in self._reign.strangers.hosts
         ]
 
-    def _epoch(self, host: str) -> tuple[int, int]:
+    def _epoch(self, host: str) -> Epoch:
         """Of the host's assignment; that of one never assigned anything is below all."""
         revision = self._reign.state.mod_revision(keys.assignment(host))
-        return (self._reign.state.meta.generation if revision else 0, revision)
+        return Epoch(self._reign.state.meta.generation if revision else 0, revision)
 
     def _judged(self) -> Judgement:
         state, now = self._reign.state, self._reign.now()
@@ -316,10 +317,7 @@ class Verdicts:
     # ---- both ----------------------------------------------------------------------------
 
     def _known(self, host_id: str) -> HostRecord:
-        record = self._reign.state.hosts.get(host_id)
-        if record is None:
-            raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
-        return record
+        return known_host(self._reign.state.hosts, host_id)
 
     def _is_live(self, host_id: str) -> bool:
         link = self._reign.links.links.get(host_id)

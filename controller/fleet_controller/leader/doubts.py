@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from fleet.keys import Epoch
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.recovery.freeze import Order, ahead_reason, is_ahead
+from fleet_controller.core.recovery.freeze import ahead_reason, is_ahead
 from fleet_controller.mirror.committer import Outdated
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store.port import StoreError
@@ -42,13 +43,13 @@ class Doubts:
     def __init__(self, leader: Doubter) -> None:
         self._leader = leader
         self._raised = asyncio.Event()
-        self._ahead: dict[str, Order] = {}
+        self._ahead: dict[str, Epoch] = {}
         self._outranked = ""
         self.reason = ""
 
     def look_at(self, host_id: str, epoch: types.Epoch) -> None:
         """A host says which assignment it holds."""
-        held = (epoch.store_generation, epoch.revision)
+        held = Epoch.of(epoch)
         if why := self._why(host_id, held):
             self._ahead[host_id] = held
             self._doubt(why)
@@ -87,7 +88,7 @@ class Doubts:
         found = (self._why(host, epoch) for host, epoch in self._ahead.items())
         return next((why for why in found if why), "")
 
-    def _why(self, host_id: str, epoch: Order) -> str:
+    def _why(self, host_id: str, epoch: Epoch) -> str:
         generation = self._leader.state.meta.generation
         known = self._leader.known_revision(host_id)
         if not is_ahead(epoch, generation, known):

@@ -40,7 +40,7 @@ def host_view(
         _reachable(links.links.get(host_id)),
         seen.released,
         seen.orphans,
-        tuple((uid, birth, have) for (uid, birth, _), have in seen.prepared.items()),
+        tuple((uid, birth, have) for (uid, _, birth), have in seen.prepared.items()),
     )
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
-from fleet.v1 import types_pb2 as types
-from fleet_controller.core.model import Assignment, Shard, Standing
+from fleet.wire_ranges import from_wire
+from fleet_controller.core.model import Assignment, ObservedFleet, Shard
 from fleet_controller.observed.vectors import (
     DEFINED,
     FAILED,
@@ -28,24 +29,23 @@ from fleet_controller.observed.vectors import (
 from fleet_controller.pulse import Pulse
 
 NOTHING = Assignment()
-Kin = tuple[str, int, int]  # fleet, birth, generation
 
 
 @dataclass(slots=True)
 class HostObservation:
-    """One host. `epoch` is (store generation, revision) of the assignment it reported on."""
+    """One host. `epoch`: of the assignment it reported on."""
 
     number: int
     assignment: Assignment = NOTHING
     seen: bool = False  # its states are known: a full report came on the present link
-    epoch: tuple[int, int] = (0, 0)
+    epoch: Epoch = NO_EPOCH
     converged: bool = False
     awaits_assign: bool = False
     problems: tuple[wire.Problem, ...] = ()
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
     released: frozenset[int] = frozenset()
     releasing: dict[str, int] = field(default_factory=dict)
-    # Staged VMs that it has cloned and defined, by (fleet, birth, generation).
+    # Staged VMs that it has cloned and defined.
     prepared: dict[Kin, IndexSet] = field(default_factory=dict)
     boot_id: str = ""  # of the dom0, while it is linked
     lost: bool = False  # declared: nobody waits for what it has to release
@@ -88,8 +88,8 @@ class Observed:
         for kin, ranges in old.items():
             gone = ranges - new.get(kin, EMPTY)
             if gone:
-                self.vectors[kin[0]].clear(host.number, gone)
-                freed.add(kin[0])
+                self.vectors[kin.fleet_uid].clear(host.number, gone)
+                freed.add(kin.fleet_uid)
         state = PENDING if host.seen else UNKNOWN
         held = _by_kin(shard for shard in before.shards if not shard.staged)
         staged = _by_kin(shard for shard in before.shards if shard.staged)
@@ -116,22 +116,22 @@ class Observed:
         host = self.host(host_id)
         if report.full:
             self._begin_anew(host)
-        host.epoch = (report.epoch.store_generation, report.epoch.revision)
+        host.epoch = Epoch.of(report.epoch)
         prepared = dict(host.prepared)
         for shard in report.shards:
             self._take_states(host, shard)
         matters = self._take_rest(host_id, host, report) or host.prepared != prepared
-        self._set_converged(host, report.converged and host.epoch[1] >= epoch)
+        self._set_converged(host, report.converged and host.epoch.revision >= epoch)
         host.awaits_assign = report.awaits_assign
         if report.HasField("facts"):
             host.boot_id = report.facts.boot_id
         self.pulse.beat()
         return matters
 
-    def standing(self, uid: str) -> Standing:
+    def standing(self, uid: str) -> ObservedFleet:
         """What of a fleet runs and what has failed."""
         vector = self.vectors[uid]
-        return Standing(vector.having(RUNNING), vector.having(FAILED))
+        return ObservedFleet(vector.having(RUNNING), vector.having(FAILED))
 
     def declared_lost(self, host_id: str, lost: bool) -> None:
         """Whether the verdict stands that the host is lost."""
@@ -171,11 +171,11 @@ class Observed:
         self, host: HostObservation, kin: Kin, gained: IndexSet, staged: IndexSet, state: int
     ) -> None:
         """The host holds these from now on; what it had staged of them is where it was."""
-        vector = self.vectors[kin[0]]
+        vector = self.vectors[kin.fleet_uid]
         known = vector.held(host.number, gained & staged) if staged else EMPTY
         ready = host.prepared.get(kin, EMPTY) & gained
-        vector.place(host.number, gained - known - ready, kin[2], state)
-        vector.place(host.number, ready - known, kin[2], DEFINED)
+        vector.place(host.number, gained - known - ready, kin.generation, state)
+        vector.place(host.number, ready - known, kin.generation, DEFINED)
 
     def _set_power(self, host: HostObservation, before: Assignment) -> None:
         """Shards that differ in power alone are one kin; which of it is off is kept apart."""
@@ -191,9 +191,11 @@ class Observed:
         """Note what the host has staged, and give what nobody holds to those who have it
         staged. `freed`: fleets of which the host has let something go."""
         staged = _by_kin(shard for shard in host.assignment.shards if shard.staged)
-        for fleet in {kin[0] for kin in (*host.prepared, *staged)} | freed & self.staging.keys():
+        for fleet in {
+            kin.fleet_uid for kin in (*host.prepared, *staged)
+        } | freed & self.staging.keys():
             hosts = self.staging[fleet]
-            mine = any(kin[0] == fleet for kin in staged)
+            mine = any(kin.fleet_uid == fleet for kin in staged)
             (hosts.add if mine else hosts.discard)(host_id)
             for other in hosts:
                 self._inherit(self.host(other), fleet)
@@ -204,9 +206,8 @@ class Observed:
         vector = self.vectors[fleet]
         for shard in host.assignment.shards:
             if shard.staged and shard.fleet == fleet:
-                kin = (fleet, shard.birth, shard.generation)
                 free = vector.held(NO_HOST, shard.ranges)
-                ready = host.prepared.get(kin, EMPTY) & free
+                ready = host.prepared.get(shard.kin, EMPTY) & free
                 vector.place(host.number, ready, shard.generation, DEFINED)
                 state = PENDING if host.seen else UNKNOWN
                 vector.place(host.number, free - ready, shard.generation, state)
@@ -221,11 +222,11 @@ class Observed:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, PENDING)
 
     def _take_states(self, host: HostObservation, report: wire.ShardReport) -> None:
-        kin = (report.fleet_uid, report.birth, report.generation)
+        kin = Kin.of(report)
         mine = EMPTY  # shards that differ in power alone are reported on as one
         staged = EMPTY
         for shard in host.assignment.shards:
-            if (shard.fleet, shard.birth, shard.generation) == kin:
+            if (shard.fleet, shard.generation, shard.birth) == kin:
                 mine = mine | shard.ranges
                 staged = staged | shard.ranges if shard.staged else staged
         if staged:
@@ -262,7 +263,7 @@ class Observed:
             host.problems = tuple(report.problems)
             (self.troubled.add if host.problems else self.troubled.discard)(host_id)
         if report.full or report.orphans_set:
-            orphans = tuple((o.fleet_uid, o.birth, ranges_of(o.ranges)) for o in report.orphans)
+            orphans = tuple((o.fleet_uid, o.birth, from_wire(o.ranges)) for o in report.orphans)
             matters = orphans != host.orphans
             host.orphans = orphans
             (self.orphaned.add if orphans else self.orphaned.discard)(host_id)
@@ -287,21 +288,11 @@ class Observed:
         self.releasing.update(host.releasing)
 
 
-def ranges_of(ranges: Iterable[types.IndexRange]) -> IndexSet:
-    """From repeated fleet.v1.IndexRange."""
-    return IndexSet((r.start, r.stop) for r in ranges)
-
-
-def wire_ranges(indices: IndexSet) -> list[types.IndexRange]:
-    """To repeated fleet.v1.IndexRange."""
-    return [types.IndexRange(start=start, stop=stop) for start, stop in indices.ranges]
-
-
 def _by_kin(shards: Iterable[Shard]) -> dict[Kin, IndexSet]:
     """Shards with equal fleet, birth and generation as one, whatever else differs."""
     merged: dict[Kin, IndexSet] = {}
     for shard in shards:
-        key = (shard.fleet, shard.birth, shard.generation)
-        have = merged.get(key)
-        merged[key] = have | shard.ranges if have else shard.ranges
+        kin = shard.kin
+        have = merged.get(kin)
+        merged[kin] = have | shard.ranges if have else shard.ranges
     return merged

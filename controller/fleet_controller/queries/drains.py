@@ -9,10 +9,14 @@ import msgspec
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.model import Assignment, Health, HostView
-from fleet_controller.core.rollouts_and_drains.drain_blockers import Circumstances, Taker, hindrance
+from fleet_controller.core.rollouts_and_drains.drain_blockers import (
+    DrainFacts,
+    Taker,
+    drain_blockers,
+)
 from fleet_controller.core.rollouts_and_drains.drain_progress import (
-    Departure,
-    departure,
+    DrainProgress,
+    drain_progress_of,
     is_empty,
     staged_everywhere,
 )
@@ -39,18 +43,20 @@ def staging_of(reign: Reign) -> Staging:
     return Staging(takers, staged_everywhere(takers))
 
 
-def departure_of(reign: Reign, host_id: str, staging: Staging | None = None) -> Departure:
+def departure_of(reign: Reign, host_id: str, staging: Staging | None = None) -> DrainProgress:
     """How far the drain of a known host is."""
     staged = (staging or staging_of(reign)).ranges
     stuck = reign.last_pass.unplaced.get(host_id, _NONE)
-    return departure(_view(reign, host_id), staged, stuck.count)
+    return drain_progress_of(_view(reign, host_id), staged, stuck.count)
 
 
-def hindrance_of(reign: Reign, host_id: str, now: Departure, staging: Staging | None = None) -> str:
+def hindrance_of(
+    reign: Reign, host_id: str, now: DrainProgress, staging: Staging | None = None
+) -> str:
     """What keeps the host from being empty; empty when nothing does."""
     staging = staging or staging_of(reign)
     host = _view(reign, host_id)
-    seen = Circumstances(
+    seen = DrainFacts(
         silent_seconds=reign.links.age(host_id),
         why_unplaced=reign.last_pass.unplaced.get(host_id, _NONE).why,
         paused=_paused(reign),
@@ -59,7 +65,7 @@ def hindrance_of(reign: Reign, host_id: str, now: Departure, staging: Staging | 
         prepared=sum(map(len, staging.ranges.values())),
         most=reign.settings.moves_at_once,
     )
-    return hindrance(host_id, host, now, seen)
+    return drain_blockers(host_id, host, now, seen)
 
 
 def progress_of(
@@ -131,7 +137,7 @@ def _takers(reign: Reign, host: HostView, staging: Staging) -> Iterable[Taker]:
         vms, fleets = 0, set()
         for shard in assignment.shards:
             wanted = shard.ranges & held.get(shard.fleet, EMPTY) if shard.staged else EMPTY
-            have = ready.get((shard.fleet, shard.birth, shard.generation), EMPTY)
+            have = ready.get(shard.kin, EMPTY)
             if waiting := wanted - have:
                 vms += len(waiting)
                 fleets.add(shard.fleet)

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.link import Link
-from fleet_controller.core.changes import Scaling, named_fleet
+from fleet_controller.core.changes import Scaling
 from fleet_controller.core.model import FleetRecord, Health
 from fleet_controller.core.placement.placement import FleetPlan
 from fleet_controller.core.placement.unplaced import Unplaced
+from fleet_controller.core.refusals import named_fleet
 from fleet_controller.leader.reign import Reign
 from fleet_controller.observed.vectors import RUNNING
 from fleet_controller.queries import drains as drain_queries

@@ -7,10 +7,10 @@ from collections import Counter
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Reason, Refused
+from fleet.wire_ranges import to_wire
 from fleet_controller.core.model import Health
+from fleet_controller.core.refusals import known_host
 from fleet_controller.leader.reign import Reign
-from fleet_controller.observed.reports import wire_ranges
 from fleet_controller.observed.vectors import RUNNING
 from fleet_controller.queries import drains as drain_queries
 
@@ -101,12 +101,9 @@ def reached_by(reign: Reign, host_id: str) -> str:
 
 def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
     """Raises Refused."""
-    record = reign.state.hosts.get(host_id)
-    if record is None:
-        raise Refused(Reason.NO_SUCH_HOST, f"there is no host {host_id[:80]!r}")
+    record = known_host(reign.state.hosts, host_id)
     seen = reign.observed.host(host_id)
     request = reign.assignment_message(host_id)
-    generation, revision = seen.epoch
     capacity = record.capacity
     return cluster.HostDetail(
         summary=host_summary(reign, host_id),
@@ -133,10 +130,10 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
             if tombstone.id not in seen.released
         ],
         epoch=request.epoch if request else None,
-        reported_epoch=types.Epoch(store_generation=generation, revision=revision),
+        reported_epoch=seen.epoch.message(),
         problems=seen.problems,
         orphans=[
-            wire.Orphans(fleet_uid=uid, birth=birth, ranges=wire_ranges(ranges))
+            wire.Orphans(fleet_uid=uid, birth=birth, ranges=to_wire(ranges))
             for uid, birth, ranges in seen.orphans
         ],
         fleets=request.assignment.fleets if request else [],

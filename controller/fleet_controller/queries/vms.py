@@ -6,10 +6,10 @@ from fleet.identity import checked_index
 from fleet.ranges import IndexSet
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import from_wire
 from fleet_controller.agents.assignment_messages import fleet_identity
-from fleet_controller.core.changes import Reason, Refused, named_fleet
+from fleet_controller.core.refusals import Reason, Refused, known_host, named_fleet
 from fleet_controller.leader.reign import Reign
-from fleet_controller.observed.reports import ranges_of
 from fleet_controller.observed.vectors import FleetVector
 
 PAGE = 100
@@ -22,8 +22,7 @@ def vms(reign: Reign, request: cluster.ListVmsRequest) -> cluster.ListVmsRespons
     vector = reign.observed.vectors[fleet.uid]
     host = None
     if request.host:
-        if request.host not in reign.state.hosts:
-            raise Refused(Reason.NO_SUCH_HOST, f"there is no host {request.host[:80]!r}")
+        known_host(reign.state.hosts, request.host)
         host = reign.observed.host(request.host).number
     first, within = _asked_indices(request)
     chosen = vector.select(fleet.total, request.state or None, host, within)
@@ -46,7 +45,7 @@ def _asked_indices(request: cluster.ListVmsRequest) -> tuple[int, IndexSet | Non
         raise Refused(Reason.BAD_QUERY, what)
     try:
         first = checked_index(int(request.cursor or 0))
-        return first, ranges_of(request.indices) if request.indices else None
+        return first, from_wire(request.indices) if request.indices else None
     except ValueError as error:
         raise Refused(
             Reason.BAD_QUERY,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.agents.port import LinkError, Talk
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.queries import vms as vm_queries
 from fleet_controller.relay.relay import Relay

@@ -12,7 +12,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Answers, NoAnswer
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.relay.relay import Relay
 
 # Seconds. Some of what doctor and tune read and write takes seconds on a dom0 that is busy.

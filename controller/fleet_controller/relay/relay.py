@@ -20,9 +20,9 @@ from fleet_controller.agents.port import (
     Questions,
     StaleTerm,
 )
-from fleet_controller.core.changes import Reason, Refused
-from fleet_controller.core.hosts import named_host, out_of_reach
+from fleet_controller.core.hosts import out_of_reach
 from fleet_controller.core.model import Health
+from fleet_controller.core.refusals import Reason, Refused, named_host
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.leader.reign import Reign
 

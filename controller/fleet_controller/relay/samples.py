@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.relay.relay import NOT_ANSWERED, Relay
 

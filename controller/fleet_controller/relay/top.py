@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core import top
-from fleet_controller.core.changes import named_fleet
+from fleet_controller.core.refusals import named_fleet
 from fleet_controller.relay.relay import Relay
 from fleet_controller.relay.samples import HostSamples
 

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 import grpc
 
+from fleet.change_deadline import CHANGE_DEADLINE_METADATA
 from fleet.service import Context, no_role
 from fleet.transport import (
-    BEFORE_METADATA,
     CALLER_METADATA,
     CONTROLLER_NAME,
     ERROR_METADATA,
@@ -130,7 +130,7 @@ class Forwarding(grpc.aio.ServerInterceptor):
         except ConnectionError:
             await abort(context, _silent(leader))
         call: Call = channel.stream_stream(method)(
-            metadata=((CALLER_METADATA, str(caller)), *_bound(context)),
+            metadata=((CALLER_METADATA, str(caller)), *_change_deadline(context)),
             timeout=context.time_remaining(),
         )
         try:
@@ -159,10 +159,10 @@ class Forwarding(grpc.aio.ServerInterceptor):
             await _abort_alike(error, leader, context)
 
 
-def _bound(context: Context) -> list[tuple[str, str | bytes]]:
-    """Until when the caller wants it begun: only the leader can tell whether it is too late."""
+def _change_deadline(context: Context) -> list[tuple[str, str | bytes]]:
+    """As the caller sent it: only the leader can tell whether it has passed."""
     told = context.invocation_metadata() or ()
-    return [(key, value) for key, value in told if key == BEFORE_METADATA]
+    return [(key, value) for key, value in told if key == CHANGE_DEADLINE_METADATA]
 
 
 async def _pass_requests(requests: AsyncIterator[bytes], call: Call) -> None:

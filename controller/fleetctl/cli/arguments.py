@@ -11,7 +11,6 @@ from fleet.identity import MAX_INDEX, checked_fleet_name, index_of
 
 if TYPE_CHECKING:
     from fleet.ranges import IndexSet
-    from fleet.v1 import types_pb2 as types
 
 MAX_TOTAL = MAX_INDEX + 1
 
@@ -146,11 +145,3 @@ fleet_option = click.option(
     "--fleet", metavar="FLEET", type=fleet_name, default="",
     help="The fleet; may be left out while there is only one.",
 )  # fmt: skip
-
-
-def index_ranges(held: IndexSet | None) -> list[types.IndexRange]:
-    """Indices as the wire has them; None: no ranges."""
-    from fleet.v1 import types_pb2
-
-    pairs = held.ranges if held else ()
-    return [types_pb2.IndexRange(start=start, stop=stop) for start, stop in pairs]

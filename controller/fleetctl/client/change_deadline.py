@@ -1,7 +1,7 @@
-"""Until when a change may be begun: for as long as it is waited for.
+"""The change deadline: a change may be begun for as long as somebody waits for it.
 
-A call that lies in the socket of a stopped controller would else be carried out when that wakes,
-whatever was asked for meanwhile.
+A call that lies in the socket of a stopped controller would else be carried out when the
+controller wakes, whatever was asked for meanwhile.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import TypeAlias
 
 import grpc
 
-from fleet.transport import BEFORE_METADATA
+from fleet.change_deadline import CHANGE_DEADLINE_METADATA, format_deadline
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 # Of what changes nothing.
-UNBOUNDED: Metadata = ()
+NO_CHANGE_DEADLINE: Metadata = ()
 
 
-def bounded(
+def change_deadline(
     stub: ClusterServiceStub, seconds: float, clock: Callable[[], float]
 ) -> tuple[Metadata, float]:
-    """What a change to be made at this replica carries, and for how long it may be waited for:
-    what is left of so many seconds. Raises grpc.RpcError, having asked for no change.
+    """What a change carries that is sent to this replica, and for how many seconds it may be
+    waited for: what is left of `seconds`. Raises grpc.RpcError, having asked for no change.
 
-    The leader read its clock before its answer was here, so what it begins within that bound is
-    begun before nobody waits any longer. Older controllers know no bounds.
+    The leader read its clock before its answer arrived here. So whatever it begins before the
+    deadline is begun while it is still waited for. An older controller knows no deadline.
     """
     began = clock()
     now: cluster.InstantResponse | None = None
@@ -38,5 +38,5 @@ def bounded(
             raise
     left = max(0.0, began + seconds - clock())
     if now is None:
-        return UNBOUNDED, left
-    return ((BEFORE_METADATA, f"{now.seconds + left:.3f} {now.leadership}"),), left
+        return NO_CHANGE_DEADLINE, left
+    return ((CHANGE_DEADLINE_METADATA, format_deadline(now.seconds + left, now.leadership)),), left

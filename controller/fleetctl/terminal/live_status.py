@@ -211,12 +211,12 @@ def _hosts(response: cluster.StatusResponse, width: int) -> Iterable[Text]:
     ):
         if not count and name in _SELDOM:
             continue
-        told = f"{number(count)} {name}"
-        if line.cell_len + len(told) > width:
+        cell = f"{number(count)} {name}"
+        if line.cell_len + len(cell) > width:
             line.rstrip()
             yield line
             line = Text(" " * 7)
-        line.append(f"{told}   ", style=colour if count else "grey42")
+        line.append(f"{cell}   ", style=colour if count else "grey42")
     line.rstrip()
     yield line
 

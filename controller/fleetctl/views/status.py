@@ -233,15 +233,15 @@ def _fleet_lines(status: cluster.FleetStatus, frozen: bool) -> Iterable[str]:
 
 
 def remarks_of(status: cluster.FleetStatus) -> list[str]:
-    """What the states of its VMs do not tell, where there is any of it."""
-    told = (
+    """Counts of a fleet besides its states of VMs; only those that are not 0."""
+    counts = (
         (status.releasing, "to be released"),
         (status.orphans, "orphans" if status.orphans != 1 else "orphan"),
         (status.powered_off, "stopped"),
         (status.duplicates, "may run twice"),
         (status.on_lost_hosts, "wait for lost hosts"),
     )
-    return [f"{number(count)} {what}" for count, what in told if count]
+    return [f"{number(count)} {what}" for count, what in counts if count]
 
 
 def _state_lines(status: cluster.FleetStatus) -> Iterable[str]:

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
+from fleet.keys import Term
 from fleet.ranges import EMPTY
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
-from fleet_agent.core.model import Phase
-from fleet_agent.core.plan.isolation import Contact, leave
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import Phase, StepKind
+from fleet_agent.core.plan.isolation import Contact, start_permit
 from fleet_agent.reporting.report_stream import Pace
 from tests.agent.agent_host import Host, converged, give, settled, until
 from tests.doubles.assignments import assignment, indices, kin, shard, spec
@@ -49,17 +49,17 @@ STOPPED = assignment(shard("0-9", 10), template=template(stop=ISOLATED_AFTER))
         (STOPPED, Contact(False, 600, None), True, True, None),
     ],
 )  # fmt: skip
-def test_leave(
+def test_start_permit(
     wanted: types.Assignment, contact: Contact, held: bool, isolated: bool, changes_in: float | None
 ) -> None:
-    given = leave(parse_assignment(wanted), contact, GRACE)
+    given = start_permit(parse_assignment(wanted), contact, GRACE)
     assert given.held == ({kin(10)} if held else set())
     assert given.isolated == ({kin(10)} if isolated else set())
     assert given.changes_in == changes_in
 
 
-def test_nothing_assigned_needs_no_leave() -> None:
-    given = leave(Assignment(), Contact(True, 0, None), GRACE)
+def test_nothing_assigned_needs_no_permit() -> None:
+    given = start_permit(Assignment(), Contact(True, 0, None), GRACE)
     assert not given.held and not given.isolated and given.changes_in is None
 
 
@@ -121,7 +121,7 @@ async def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hea
         assert (step.kind, step.reason) == (StepKind.STOP, "no controller was heard")
         await asyncio.sleep(10_000)
         assert await ready(host) == EMPTY
-        await agent.heard((1, 1))
+        await agent.heard(Term(1, 1))
         await asyncio.sleep(5)
         assert await ready(host) == indices("0-9")
 
@@ -135,7 +135,7 @@ async def test_a_host_isolated_in_the_midst_of_slow_starts_stops_them_in_time(
     slow.on_isolation_stop_after_seconds = ISOLATED_AFTER
     host = Host()
     async with host.running() as agent:
-        stream = agent.open_reports((1, 1), Pace()) if watched_first else None
+        stream = agent.open_reports(Term(1, 1), Pace()) if watched_first else None
         await give(agent, assignment(shard("0-9", 10), template=slow), 10)
         await asyncio.sleep(300)
         if stream is not None:
@@ -157,7 +157,7 @@ async def test_a_host_that_somebody_watches_is_not_isolated(observes: bool) -> N
         if observes:
             stream = agent.open_observation(Pace())
         else:
-            stream = agent.open_reports((1, 1), Pace())
+            stream = agent.open_reports(Term(1, 1), Pace())
         await asyncio.sleep(10 * ISOLATED_AFTER)
         assert await ready(host) == indices("0-9")
         agent.close_reports(stream)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import pytest
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment, BadAssignment, parse_assignment
-from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
-from fleet_agent.core.plan.isolation import Leave
+from fleet_agent.core.model import CloneRun, DomainRun, Phase
+from fleet_agent.core.plan.isolation import StartPermit
 from fleet_agent.core.plan.plan import Plan, plan
 from tests.doubles.assignments import (
     SPV,
@@ -275,7 +276,7 @@ def test_a_resting_removal_gets_no_step_and_is_not_released() -> None:
     assert (made.steps, made.released) == ([], [])
 
 
-def test_without_leave_to_start_it_adopts_and_removes_but_brings_nothing_up() -> None:
+def test_without_a_permit_to_start_it_adopts_and_removes_but_brings_nothing_up() -> None:
     wanted = parsed(shard("0-4", 10), tombstones=[tombstone(7, "9", 10)])
     there = existing(
         clones("0-3,9", 10),
@@ -283,7 +284,7 @@ def test_without_leave_to_start_it_adopts_and_removes_but_brings_nothing_up() ->
         domains("2", 10, ACTIVE),
         domains("3", 10, READY),
     )
-    made = plan(wanted, there, {}, leave=Leave(held=frozenset({kin(10)})))
+    made = plan(wanted, there, {}, permit=StartPermit(held=frozenset({kin(10)})))
     assert written(made) == [
         "undefine 9 of 10: tombstone 7",
         "destroy 9 of 10: tombstone 7",
@@ -363,12 +364,16 @@ def test_what_is_wanted_off_is_not_restarted_and_nothing_is_before_a_fresh_assig
     there = existing(clones("0", 10), domains("0", 10, READY))
     off = parsed(shard("0", 10, on=False, restart=7))
     assert written(plan(off, there, {})) == ["stop 0 of 10: wanted off"]
-    on = plan(parsed(shard("0", 10, restart=7)), there, {}, leave=Leave(held=frozenset([kin(10)])))
+    on = plan(
+        parsed(shard("0", 10, restart=7)), there, {}, permit=StartPermit(held=frozenset([kin(10)]))
+    )
     assert (written(on), on.held) == ([], True)
 
 
 def test_what_is_stopped_for_want_of_a_controller_is_not_restarted_as_well() -> None:
     there = existing(clones("0-3", 10), domains("0-3", 10, READY))
     isolated = frozenset([kin(10)])
-    made = plan(parsed(shard("0-3", 10, restart=7)), there, {}, leave=Leave(isolated, isolated))
+    made = plan(
+        parsed(shard("0-3", 10, restart=7)), there, {}, permit=StartPermit(isolated, isolated)
+    )
     assert written(made) == ["stop 0-3 of 10: no controller was heard"]

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
-from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase
-from fleet_agent.core.plan.plan import Plan, Snapshot, StepKind, plan, snapshot_of
+from fleet_agent.core.model import CloneRun, DomainRun, Phase, StepKind
+from fleet_agent.core.plan.plan import Plan, plan
+from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
 from tests.doubles.assignments import SPV, WEB, assignment, kin, shard, tombstone
 
 VMS = range(8)
@@ -120,7 +122,7 @@ def test_only_what_is_named_is_removed(message: types.Assignment, world: World) 
             stone.fleet_uid == one.fleet_uid
             and index in stone.indices
             and one.birth <= stone.born_until
-            for stone in wanted.releases
+            for stone in wanted.tombstones
         )
         replaced = any(
             new.kin.fleet_uid == one.fleet_uid

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from fleet.keys import Term
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
-from fleet_agent.reconcile.ledger import LedgerFull, MemoryLedger, Record
+from fleet_agent.reconcile.ledger import LedgerFull, LedgerRecord, MemoryLedger
 from tests.agent.agent_host import HOST, Host, give, listening, settled, until
 from tests.doubles.assignments import assign_request, assignment, shard
 from tests.virtual_loop import virtual
@@ -64,7 +65,7 @@ async def test_a_lower_term_is_refused_whatever_its_epoch() -> None:
         with pytest.raises(StaleTerm, match=r"term \(1, 5\)"):
             await give(agent, assignment(), 11, term=4)
         with pytest.raises(StaleTerm):
-            await agent.heard((1, 4))
+            await agent.heard(Term(1, 4))
 
 
 @virtual
@@ -72,7 +73,7 @@ async def test_a_term_heard_on_a_stream_alone_is_kept_over_a_restart() -> None:
     host = Host()
     async with host.running() as agent:
         await give(agent, TEN, 10, term=5)
-        await agent.heard((1, 8))
+        await agent.heard(Term(1, 8))
     async with host.running() as agent:
         assert agent.term == (1, 8)
         with pytest.raises(StaleTerm):
@@ -103,7 +104,7 @@ class Full(MemoryLedger):
 
     full = False
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         if self.full:
             raise LedgerFull("no space left on device")
         await super().save(record)
@@ -128,7 +129,7 @@ async def test_a_full_disk_refuses_the_assignment_and_nothing_changes() -> None:
 class Slow(MemoryLedger):
     """A disk that takes its time."""
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         await asyncio.sleep(5)
         await super().save(record)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fleet.keys import Epoch, Term
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch, Mark, StepResult
-from fleet_agent.core.plan.plan import StepKind
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowStorage
+from fleet_agent.core.model import Batch, Mark, StepKind, StepResult
+from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.profile import (
     DOM0,
     INSTANT,
@@ -21,13 +21,14 @@ from fleet_agent.drivers.hollow.profile import (
     Profile,
     load_profile,
 )
+from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.reconcile.admission import Admission, Tokens
 from tests.doubles.assignments import SPV, indices, kin, spec
 from tests.virtual_loop import virtual
 
 
 def batch(ranges: str) -> Batch:
-    return Batch(SPV, kin(10), spec(), Mark((1, 1), (1, 1)), indices(ranges))
+    return Batch(SPV, kin(10), spec(), Mark(Term(1, 1), Epoch(1, 1)), indices(ranges))
 
 
 def test_named_profiles_are_there() -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.model import DomainRun, VmState
-from fleet_agent.drivers.hollow.drivers import HollowHypervisor
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
+from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reporting.report_stream import Pace
 from tests.agent.agent_host import Host, give, settled, states_in, until

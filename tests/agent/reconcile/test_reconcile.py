@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch, CloneRun, DomainRun, Phase, StepResult, VmState
-from fleet_agent.core.plan.plan import StepKind
-from fleet_agent.drivers.hollow.drivers import HollowHypervisor, HollowStorage
+from fleet_agent.core.model import Batch, CloneRun, DomainRun, Phase, StepKind, StepResult, VmState
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.profile import DOM0, Fault, Latency, Profile
-from fleet_agent.drivers.ports.vms import DriverError
-from fleet_agent.reconcile.agent import AgentSettings
+from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.reconcile.failures import BackOff
+from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
 from tests.agent.agent_host import (
     Host,
@@ -398,7 +398,7 @@ async def test_several_batches_and_kins_at_once() -> None:
 
 
 def test_the_default_settings_do_not_depend_on_the_driver() -> None:
-    assert AgentSettings().runner.batch_size == 256
+    assert LoopSettings().runner.batch_size == 256
 
 
 @virtual

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
+from fleet.keys import Epoch, Term
 from fleet.ranges import EMPTY
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Batch, Mark, Phase, VmState
-from fleet_agent.core.past_releases import MOST, past_releases
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import Batch, Mark, Phase, StepKind, VmState
+from fleet_agent.core.past_tombstones import MOST, past_tombstones
 from fleet_agent.drivers.hollow.profile import DOM0
 from fleet_agent.reconcile.ledger import MemoryLedger
 from tests.agent.agent_host import HOST, Host, converged, give, in_state, settled, until
@@ -137,7 +137,7 @@ async def test_an_agent_killed_between_reboot_and_assign_still_waits() -> None:
     await host.lose_all()
     host.reboot()
     async with host.running() as agent:
-        await agent.heard((1, 9))
+        await agent.heard(Term(1, 9))
     async with host.running() as agent:
         await asyncio.sleep(500)
         assert agent.board.awaits_assign
@@ -156,7 +156,7 @@ async def _released_by_an_agent_that_is_gone(generation: int) -> Host:
         request.term.store_generation = request.epoch.store_generation = generation
         await agent.assign(request)
         await until(lambda: agent.board.converged and agent.board.epoch == (generation, 12))
-    late = Batch(SPV, kin(10), spec(), Mark((1, 1), (1, 10)), indices("7"))
+    late = Batch(SPV, kin(10), spec(), Mark(Term(1, 1), Epoch(1, 10)), indices("7"))
     async for result in host.storage.clone(late):
         assert result.done == indices("7")
     return host
@@ -184,7 +184,7 @@ def test_of_releases_the_newest_are_remembered_and_the_fleets_they_are_of() -> N
     before = assignment(shard("0", 10))
     for number in range(1, MOST + 10):
         after = assignment(shard("0", 10), tombstones=[tombstone(number, "5", 10 + number)])
-        past = past_releases(past, before, after)
+        past = past_tombstones(past, before, after)
         before = after
     assert [stone.id for stone in past.tombstones] == list(range(9, MOST + 9))
     assert [fleet.uid for fleet in past.fleets] == [SPV.uid]

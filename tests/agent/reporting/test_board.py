@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fleet.ranges import IndexSet
 from fleet_agent.core.model import VmState
 from fleet_agent.reporting.board import Board, KinStates
-from fleet_agent.reporting.report_stream import Pace, Reports
+from fleet_agent.reporting.report_stream import Pace, ReportStream
 from tests.agent.agent_host import states_in
 from tests.doubles.assignments import kin
 
@@ -33,7 +33,7 @@ def test_states_are_those_last_put_and_survive_a_resize(
     board = KinStates(IndexSet.of(members))
     expected = dict.fromkeys(members, 0)
     for chosen, state in puts:
-        changed = IndexSet(board.put(IndexSet.of(chosen), state))
+        changed = IndexSet(board.set_state(IndexSet.of(chosen), state))
         assert {n for n in chosen & members if expected[n] != state} <= set(changed)
         assert set(changed) <= chosen & members
         expected.update(dict.fromkeys(chosen & members, int(state)))
@@ -60,7 +60,7 @@ def test_a_reader_always_ends_up_knowing_the_board(
     story: list[tuple[dict[int, Described], bool]],
 ) -> None:
     board = Board()
-    reports = Reports(board, Pace(), lambda: 0.0)
+    reports = ReportStream(board, Pace(), lambda: 0.0)
     told = [reports._sent(reports._full(), 0.0)]
     now: dict[int, Described] = {}
     for now, reads in story:

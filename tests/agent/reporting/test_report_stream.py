@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
+from fleet.keys import Term
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import VmState
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import StepKind, VmState
 from fleet_agent.drivers.hollow.profile import DOM0, Fault, Profile
 from fleet_agent.reporting.report_stream import Pace
 from tests.agent.agent_host import Host, give, listening, settled, states_in, until
@@ -127,7 +127,7 @@ async def test_a_new_epoch_that_changes_nothing_is_told_all_the_same() -> None:
 async def test_what_a_slow_reader_missed_comes_as_one() -> None:
     host = Host()
     async with host.running() as agent:
-        stream = agent.open_reports((1, 1), Pace(0.0, 1000))
+        stream = agent.open_reports(Term(1, 1), Pace(0.0, 1000))
         first = await stream.next()
         for revision in range(10, 20):
             wanted = assignment(shard(f"0-{revision}", 10))
@@ -168,7 +168,7 @@ async def test_problems_are_counted_by_kind_and_cleared() -> None:
 async def test_the_reader_may_change_the_pace() -> None:
     host = Host()
     async with host.running() as agent:
-        stream = agent.open_reports((1, 1), Pace(0.2, 1000))
+        stream = agent.open_reports(Term(1, 1), Pace(0.2, 1000))
         await asyncio.sleep(1)
         await stream.next()
         waiting = asyncio.create_task(stream.next())

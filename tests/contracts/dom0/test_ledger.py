@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from fleet.keys import Epoch, Term
+from fleet_agent.daemon.ledger_file import FileLedger, decode, encode
 from fleet_agent.reconcile.ledger import (
     Ledger,
     LedgerBroken,
     LedgerError,
     LedgerFull,
+    LedgerRecord,
     MemoryLedger,
-    Record,
 )
-from fleet_agent.reconcile.ledger_file import FileLedger, decode, encode
 
-FIRST = Record("incarnation-1", "boot-1", (1, 2), (1, 3), b"assignment")
-SECOND = Record("incarnation-1", "boot-2", (1, 4), (1, 5), b"another " * 1000)
+FIRST = LedgerRecord("incarnation-1", "boot-1", Term(1, 2), Epoch(1, 3), b"assignment")
+SECOND = LedgerRecord("incarnation-1", "boot-2", Term(1, 4), Epoch(1, 5), b"another " * 1000)
 
 Reopen = Callable[[], Ledger]
 

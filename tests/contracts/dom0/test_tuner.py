@@ -22,7 +22,7 @@ from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.host_writes import Limits
 from fleet_agent.dom0.probe import Circumstances, read_facts
 from fleet_agent.dom0.tuner import Outcome, Tuner
-from fleet_agent.dom0.tuning_record import RecordFile, TuningError
+from fleet_agent.dom0.tuning_record import TuningError, TuningRecordFile
 from tests.doubles.dom0_trees import AGENT_PID, Tree, modern_dom0
 
 AROUND = Circumstances(own_pid=AGENT_PID)
@@ -42,7 +42,7 @@ class Host:
         self.record = root.parent / "tuning.json"
 
     def tuner(self) -> Tuner:
-        return Tuner(self.made.tree, RecordFile(self.record), self._set_files)
+        return Tuner(self.made.tree, TuningRecordFile(self.record), self._set_files)
 
     def _set_files(self, pid: int, limits: Limits | None = None) -> Limits:
         before = self.files[pid]
@@ -105,7 +105,7 @@ def test_a_look_changes_nothing(host: Host) -> None:
     before = dict(host.made.contents())
     facts = read_facts(host.made.tree, AROUND)
     changes = tuning(judge(LIMITS, facts, GUESTS), facts.own_files)
-    looked = {one.change.what: one for one in host.tuner().look(changes, facts.processes)}
+    looked = {one.change.what: one for one in host.tuner().preview(changes, facts.processes)}
     assert dict(host.made.contents()) == before and not host.record.exists()
     grants = looked["/sys/module/xen_blkback/parameters/max_persistent_grants"]
     assert (grants.before, grants.change.after, grants.done) == ("1056", "128", False)
@@ -198,7 +198,7 @@ def test_a_real_process_may_open_more_files_and_fewer_again(
 ) -> None:
     _, hard = resource.prlimit(sleeper.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(sleeper.pid, resource.RLIMIT_NOFILE, (100, hard))
-    tuner = Tuner(HostTree(), RecordFile(tmp_path / "tuning.json"))
+    tuner = Tuner(HostTree(), TuningRecordFile(tmp_path / "tuning.json"))
     change = Change("x", ChangeKind.LIVE, "files", "200", RaiseFiles("sleep", 200))
     (done,) = tuner.apply((change,), {"sleep": Process("sleep", sleeper.pid, 100)})
     assert done.done, done.error

@@ -21,13 +21,14 @@ from typing import Protocol
 from lxml import etree
 
 from fleet.ranges import IndexSet
+from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.consoles import HollowConsoles, answer, printed
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.libvirt.console_tail import set_aside
 from fleet_agent.drivers.libvirt.consoles import LibvirtConsoles
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
 from fleet_agent.drivers.ports.consoles import Consoles, Feed
-from fleet_agent.drivers.ports.vms import Hypervisor
+from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from tests.contracts.hypervisor.hypervisor_hosts import FLEET, LibvirtHost, batch, disk_path, gather
 
 DEADLINE = 20.0

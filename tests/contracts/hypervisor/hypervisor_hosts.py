@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Protocol
 
 from fleet.identity import Fleet
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Batch, Kin, Mark, Phase, StepFailure, StepResult
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor
+from fleet_agent.core.model import Batch, Mark, Phase, StepFailure, StepResult
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
 from fleet_agent.drivers.libvirt.binding import Connection
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
-from fleet_agent.drivers.ports.vms import Hypervisor
+from fleet_agent.drivers.ports.hypervisor import Hypervisor
 
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
 KIN = Kin(FLEET.uid, 3, 41)
@@ -38,7 +40,7 @@ NODE = """<node><cpu><mhz>2000</mhz><model>x</model><active>4</active><nodes>1</
 
 def batch(indices: IndexSet, spec: types.FleetSpec = SPEC, fleet: Fleet = FLEET) -> Batch:
     kin = KIN._replace(fleet_uid=fleet.uid)
-    return Batch(fleet, kin, spec, Mark((1, 10), (1, 20)), indices)
+    return Batch(fleet, kin, spec, Mark(Term(1, 10), Epoch(1, 20)), indices)
 
 
 def disk_path(fleet: Fleet, index: int) -> str:

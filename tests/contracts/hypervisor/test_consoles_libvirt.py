@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.ranges import IndexSet
-from fleet_agent.core.console_log import LAG_BYTES, Place
+from fleet_agent.core.console_log import LAG_BYTES, LogPosition
 from fleet_agent.drivers.consoles import file as console_file
 from fleet_agent.drivers.consoles import follower as console_follower
 from fleet_agent.drivers.consoles import tty as console_tty
@@ -21,7 +21,7 @@ from fleet_agent.drivers.libvirt.console_tail import ConsoleTail, last_lines
 from fleet_agent.drivers.libvirt.consoles import tty_of
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.ports.consoles import FEED_BYTES, CannotType, Feed, NoSuchVm
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 from tests.contracts.hypervisor.console_hosts import DEADLINE, LibvirtConsoleHost, Reader
 from tests.contracts.hypervisor.hypervisor_hosts import FLEET, batch, foreign_xml, gather
 
@@ -251,7 +251,7 @@ def test_a_reader_in_what_was_freed_goes_on_behind_it(tmp_path: Path) -> None:
     log = tmp_path / "log"
     data = grown(log, 8_000)  # within what a reader may be behind
     assert len(data) < LAG_BYTES
-    place = Place(log.stat().st_ino, 100)
+    place = LogPosition(log.stat().st_ino, 100)
     freed = bound(log, LIMIT)
     seen = glance(log, place, FEED_BYTES)
     assert seen.data and b"\0" not in seen.data and data.endswith(seen.data)
@@ -273,7 +273,7 @@ def test_a_pattern_is_found_behind_a_hole_from_a_remembered_place(tmp_path: Path
 def test_the_rest_of_an_old_log_comes_before_the_new_one(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"one two\n")
-    place = Place(log.stat().st_ino, 4)
+    place = LogPosition(log.stat().st_ino, 4)
     log.rename(tmp_path / "log.1")
     log.write_bytes(b"three\n")
     first = glance(log, place, 100)

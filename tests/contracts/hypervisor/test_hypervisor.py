@@ -12,7 +12,7 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import Batch, DomainRun, Phase, StepResult
-from fleet_agent.drivers.ports.vms import Hypervisor
+from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from tests.contracts.hypervisor.hypervisor_hosts import (
     FLEET,
     HOSTS,

@@ -10,14 +10,14 @@ import pytest
 
 from fleet.ranges import IndexSet
 from fleet_agent.core.top import DomainCounters
-from fleet_agent.drivers.hollow.drivers import Behaviour
+from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.sampler import MEMORY_BYTES, HollowSampler
 from fleet_agent.drivers.libvirt.binding import Connection
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.libvirt.sampler import LibvirtSampler
 from fleet_agent.drivers.libvirt.xen_counters import XenPaths, block_bytes, network_bytes
-from fleet_agent.drivers.ports.sampler import Sampler
-from fleet_agent.drivers.ports.vms import DriverError, Hypervisor
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
 from tests.contracts.hypervisor.hypervisor_hosts import (
     FLEET,
     HollowHost,

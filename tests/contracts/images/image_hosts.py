@@ -15,11 +15,12 @@ from typing import Protocol
 
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.images import ImportOrder, import_order
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowStorage
+from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
+from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.ports.images import Images, ImportProgress
-from fleet_agent.drivers.ports.vms import Storage
+from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.drivers.reflink.images import ReflinkImages
 from fleet_agent.drivers.reflink.storage import ReflinkStorage
 from fleet_agent.drivers.zfs.calls import HostZfs

@@ -11,7 +11,7 @@ import pytest
 
 from fleet_agent.core.images import ImageName
 from fleet_agent.drivers.images import tools as image_tools
-from fleet_agent.drivers.images.jobs import WAITING, Abandoned, ImageJobs, Watch
+from fleet_agent.drivers.images.jobs import WAITING, Abandoned, ImageJobs, JobWatcher
 from fleet_agent.drivers.images.tools import ToolFailed
 from fleet_agent.drivers.ports.images import Image, Space
 
@@ -34,12 +34,12 @@ class Held:
         self.let = threading.Event()
         self.ended = ""
 
-    def __call__(self, watch: Watch) -> Image:
+    def __call__(self, watcher: JobWatcher) -> Image:
         try:
-            watch.told("copying", 1, 2)
+            watcher.progressed("copying", 1, 2)
             self.told.set()
             assert self.let.wait(SECONDS)
-            watch.told("copying", 2, 2)
+            watcher.progressed("copying", 2, 2)
         except Abandoned:
             self.ended = "abandoned"
             raise

@@ -28,7 +28,7 @@ from fleet_agent.drivers.ports.images import (
     Space,
     ToolMissing,
 )
-from fleet_agent.drivers.ports.vms import Storage
+from fleet_agent.drivers.ports.storage import Storage
 from tests.contracts.images.image_hosts import (
     HOSTS,
     MIB,

@@ -192,7 +192,7 @@ async def test_what_a_killed_agent_left_is_removed_and_nothing_else(
     calls.create("tank/_import-staged", MIB, "tank")
     calls.snapshot("tank/_import-staged@h", {DIGEST: WRONG})
     calls.snapshot("tank/other@megafleet-import-sent", {IMPORTING: "tank"})
-    calls.put("tank/golden", {IMPORTING: "tank"})
+    calls.set_properties("tank/golden", {IMPORTING: "tank"})
     write(calls, "tank/golden", b"half of another")
     calls.create("tank/emptied", MIB, "tank")  # its deletion had come half-way
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.zfs.calls import DIGEST, ZfsError
 from fleet_agent.drivers.zfs.holdings import fleets_of, images_of, volumes_of
 from fleet_agent.drivers.zfs.image_calls import IMPORTING, SOURCE, HostZfsImages, SourceDataset
@@ -82,7 +82,7 @@ def test_what_is_said_to_change_something(zfs: Zfs, calls: HostZfsImages) -> Non
     calls.create("tank/_import-1", 1 << 20, "tank")
     calls.snapshot("tank/_import-1@g", {DIGEST: "sha256:5e", SOURCE: "/srv/a b"})
     calls.rename("tank/_import-1", "tank/golden")
-    calls.put("tank/golden", {IMPORTING: "tank"})
+    calls.set_properties("tank/golden", {IMPORTING: "tank"})
     calls.clear("tank/golden", IMPORTING)
     calls.roll_back("tank/golden@g")
     calls.destroy("tank/golden@g")

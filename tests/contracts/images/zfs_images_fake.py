@@ -10,7 +10,7 @@ from pathlib import Path
 from fleet_agent.core.images import BLOCK
 from fleet_agent.drivers.reflink import files as reflink_files
 from fleet_agent.drivers.zfs.calls import DIGEST, ZfsError
-from fleet_agent.drivers.zfs.image_calls import IMPORTING, SOURCE, Entry, SourceDataset
+from fleet_agent.drivers.zfs.image_calls import IMPORTING, SOURCE, ImageEntry, SourceDataset
 from fleet_agent.drivers.zfs.nodes import Node
 from tests.contracts.storage.storage_hosts import FakeZfs
 
@@ -33,16 +33,16 @@ class FakeZfsImages:
 
     # Looking ------------------------------------------------------------------------------
 
-    def entries(self, parent: str) -> list[Entry]:
+    def entries(self, parent: str) -> list[ImageEntry]:
         self.zfs.checked()
         names = [name for name in self.zfs.sizes if name.startswith(f"{parent}/")]
         return [self._entry(name) for name in sorted(names) if name.count("/") == 1]
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> ImageEntry:
         volume = name.partition("@")[0]
         held = self.properties.get(volume, {}) | self.properties.get(name, {})
         taken = self._taken(name)
-        return Entry(
+        return ImageEntry(
             name,
             0 if "@" in name else taken,
             taken,
@@ -116,9 +116,11 @@ class FakeZfsImages:
         self._copy(volume, name)
         self._put(name, properties)
 
-    def receive(self, snapshot: str, name: str, parent: str, told: Callable[[int], None]) -> None:
+    def receive(
+        self, snapshot: str, name: str, parent: str, on_sent: Callable[[int], None]
+    ) -> None:
         self._begin("receive")
-        told(self._taken(snapshot))
+        on_sent(self._taken(snapshot))
         copied = f"{name}@{snapshot.partition('@')[2]}"
         for one in (name, copied):
             self._new(one, self.zfs.sizes[snapshot])
@@ -137,7 +139,7 @@ class FakeZfsImages:
             self.zfs.volumes_by_name.pop(old, None)
             self.node_path(old).rename(self.node_path(new))
 
-    def put(self, name: str, properties: Mapping[str, str]) -> None:
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
         self._begin("put")
         self._put(name, properties)
 

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Protocol
 
 from fleet.identity import Fleet
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.marks import read_mark
-from fleet_agent.core.model import Batch, Kin, Mark, StepFailure, StepResult
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowStorage
-from fleet_agent.drivers.ports.vms import DriverError, Storage
+from fleet_agent.core.model import Batch, Mark, StepFailure, StepResult
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.drivers.reflink import storage as reflink_storage
 from fleet_agent.drivers.reflink.storage import ReflinkStorage
 from fleet_agent.drivers.zfs.calls import HostZfs, ZfsError
@@ -47,7 +50,7 @@ def batch(
     indices: IndexSet, template: types.FleetSpec | None = None, fleet: Fleet = FLEET
 ) -> Batch:
     kin = Kin(fleet.uid, KIN.generation, KIN.birth)
-    return Batch(fleet, kin, template or spec(), Mark((1, 10), (1, 20)), indices)
+    return Batch(fleet, kin, template or spec(), Mark(Term(1, 10), Epoch(1, 20)), indices)
 
 
 async def gather(results: AsyncIterator[StepResult]) -> tuple[IndexSet, tuple[StepFailure, ...]]:

@@ -12,8 +12,8 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import StepFailure, StepResult
-from fleet_agent.drivers.ports.lanes import Lanes, Refused
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.lanes import ActFailed, Lanes
+from fleet_agent.drivers.ports.errors import DriverError
 
 SECONDS = 10  # longest wait of a thread for what a test is about to do
 
@@ -102,7 +102,7 @@ async def test_idle_waits_for_what_a_thread_has_begun(pool: ThreadPoolExecutor) 
 async def test_refusals_are_failures_and_the_rest_is_done(pool: ThreadPoolExecutor) -> None:
     def act(index: int) -> None:
         if index == 1:
-            raise Refused("no_space", "the pool is full", retry=False)
+            raise ActFailed("no_space", "the pool is full", retry=False)
 
     results = [one async for one in Lanes().run(pool, str, range(3), act)]
     assert IndexSet.union_of(one.done for one in results) == IndexSet.of([0, 2])
@@ -147,7 +147,7 @@ class Parts:
     def __init__(self) -> None:
         self.work = Work()
 
-    def __call__(self, part: IndexSet) -> dict[int, Refused]:
+    def __call__(self, part: IndexSet) -> dict[int, ActFailed]:
         work = self.work
         work.overlapped |= not work.running.isdisjoint(part)
         work.running |= set(part)
@@ -155,7 +155,7 @@ class Parts:
         work.begun.release()
         assert work.released.wait(SECONDS)
         work.running -= set(part)
-        return {index: Refused("busy", "held open") for index in part if index == 1}
+        return {index: ActFailed("busy", "held open") for index in part if index == 1}
 
 
 async def parts_of(

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import CloneRun, Kin
-from fleet_agent.drivers.ports.vms import Storage
+from fleet_agent.core.model import CloneRun
+from fleet_agent.drivers.ports.storage import Storage
 from tests.contracts.storage.storage_hosts import (
     FLEET,
     HOSTS,

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 import pytest
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.drivers.ports.vms import DriverError, Storage
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.drivers.reflink import files as reflink_files
 from fleet_agent.drivers.reflink import storage as reflink_storage
 from tests.contracts.storage.storage_hosts import (

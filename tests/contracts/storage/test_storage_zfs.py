@@ -8,7 +8,8 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import CloneRun
-from fleet_agent.drivers.ports.vms import DriverError, Storage
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.drivers.zfs.storage import ZfsStorage
 from tests.contracts.storage.storage_hosts import (
     FLEET,

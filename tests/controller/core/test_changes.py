@@ -11,13 +11,10 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.changes import (
     GONE_KEPT,
     Application,
-    Reason,
-    Refused,
     Scaling,
     apply_fleet,
     check_scale,
     forgettable,
-    named_fleet,
     next_number,
     scale,
     without_tombstones,
@@ -35,6 +32,7 @@ from fleet_controller.core.model import (
     Shard,
     Tombstone,
 )
+from fleet_controller.core.refusals import Reason, Refused, named_fleet
 
 SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
 OTHER_SPEC = types.FleetSpec(memory_bytes=8 << 20, vcpus=1)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.keys import Epoch
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
@@ -94,10 +95,10 @@ def stones(plan: RecoveryPlan, host: str) -> list[tuple[str, int]]:
 
 
 def test_a_host_is_ahead_of_what_its_key_says_and_not_of_the_store_as_a_whole() -> None:
-    assert is_ahead((1, 600), 1, 599) and not is_ahead((1, 600), 1, 600)
-    assert is_ahead((2, 5), 1, 600), "of a store that was recovered since"
-    assert not is_ahead((1, 600), 2, 5), "it has not heard of the recovery yet"
-    assert not is_ahead((0, 0), 1, 0)
+    assert is_ahead(Epoch(1, 600), 1, 599) and not is_ahead(Epoch(1, 600), 1, 600)
+    assert is_ahead(Epoch(2, 5), 1, 600), "of a store that was recovered since"
+    assert not is_ahead(Epoch(1, 600), 2, 5), "it has not heard of the recovery yet"
+    assert not is_ahead(Epoch(0, 0), 1, 0)
 
 
 def test_another_cluster_is_told_by_its_id() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core import top
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 
 ORDERS = {
     wire.TOP_ORDER_CPU: lambda u: u.cpu_percent,

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.replica.replica import Leading
 from fleet_controller.store import keys

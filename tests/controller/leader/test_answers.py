@@ -12,8 +12,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Declined
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Health
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.audit import BY_LEADER, KEPT, MAX_TEXT, SLACK, AuditTrail, name_of
-from fleet_controller.core.changes import Refused
+from fleet_controller.core.refusals import Refused
 from fleet_controller.mirror.audit import Audit
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.replica.replica import Leading

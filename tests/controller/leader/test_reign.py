@@ -10,9 +10,9 @@ from random import Random
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller import change_deadline
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.change_deadline import set_change_deadline
 from fleet_controller.core.model import Health
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.replica.replica import Leading
 from fleet_controller.store import keys
@@ -124,7 +124,7 @@ def test_a_deleted_fleet_is_gone_from_every_key_but_the_one_that_says_so() -> No
 def test_a_change_that_has_waited_too_long_for_another_is_not_begun() -> None:
     async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
         async def asked() -> None:
-            change_deadline.bound(leader.reign.now() + 2.0)
+            set_change_deadline(leader.reign.now() + 2.0)
             await leader.operations.scale("spv", 1_200, ME)
 
         async with leader.reign.changing:
@@ -132,7 +132,7 @@ def test_a_change_that_has_waited_too_long_for_another_is_not_begun() -> None:
             await asyncio.sleep(2.5)
         with pytest.raises(Refused) as refusal:
             await late
-        assert refusal.value.reason is Reason.LATE
+        assert refusal.value.reason is Reason.CHANGE_DEADLINE_PASSED
         assert leader.reign.state.fleets["spv"].total == 0
         await leader.operations.scale("spv", 12, ME)  # another call has no bound of that one
 

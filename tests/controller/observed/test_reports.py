@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from fleet.keys import Kin
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import to_wire
 from fleet_controller.core.model import Assignment, Shard, Tombstone
-from fleet_controller.observed.reports import Observed, wire_ranges
+from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.vectors import DEFINED, PENDING, RUNNING, UNKNOWN
 
 UID = "uid-1"
@@ -193,7 +195,7 @@ def test_a_host_has_converged_when_it_says_so_of_its_present_assignment() -> Non
 
 def test_problems_and_orphans_stand_until_told_otherwise() -> None:
     observed = linked(shard(span(0, 4)))
-    orphans = [wire.Orphans(fleet_uid=UID, birth=3, ranges=wire_ranges(span(7, 9)))]
+    orphans = [wire.Orphans(fleet_uid=UID, birth=3, ranges=to_wire(span(7, 9)))]
     problem = wire.Problem(kind="no_memory", fleet_uid=UID, count=2)
     news = report(problems=[problem], problems_set=True, orphans=orphans, orphans_set=True)
     assert observed.reported("a", news, EPOCH), "orphans matter to placement"
@@ -253,16 +255,16 @@ def test_what_is_staged_belongs_to_whoever_runs_it() -> None:
     assert observed.reported("b", told, EPOCH), "the leader is to hear that it is prepared"
     assert not observed.reported("b", told, EPOCH)
     assert counts(observed) == {RUNNING: 10}
-    assert observed.host("b").prepared == {(UID, 20, 1): span(0, 4)}
+    assert observed.host("b").prepared == {Kin(UID, 1, 20): span(0, 4)}
     assert observed.vectors[UID].placed == 10
 
 
 def test_only_what_is_defined_is_prepared() -> None:
     observed = moving()
     observed.reported("b", report([(0, 2, DEFINED), (2, 2, FAILED)], birth=20), EPOCH)
-    assert observed.host("b").prepared == {(UID, 20, 1): span(0, 2)}
+    assert observed.host("b").prepared == {Kin(UID, 1, 20): span(0, 2)}
     observed.reported("b", report([(0, 1, FAILED)], birth=20), EPOCH)
-    assert observed.host("b").prepared == {(UID, 20, 1): span(1, 2)}
+    assert observed.host("b").prepared == {Kin(UID, 1, 20): span(1, 2)}
     observed.lost_sight("b")
     assert observed.host("b").prepared == {}
 

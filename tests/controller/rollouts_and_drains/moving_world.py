@@ -16,8 +16,8 @@ from fleet_controller.core.model import (
     FleetRecord,
     HostRecord,
     HostView,
+    ObservedFleet,
     RolloutRecord,
-    Standing,
 )
 from fleet_controller.core.passes import Pass, decide
 
@@ -125,7 +125,7 @@ class World:
             {"spv": self.fleet},
             self.specs,
             self.rollouts,
-            {UID: Standing(IndexSet.of(running - self.failing), IndexSet.of(self.failing))},
+            {UID: ObservedFleet(IndexSet.of(running - self.failing), IndexSet.of(self.failing))},
         )
 
     def decide(self, most: int = 250) -> Pass:

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from fleet.ranges import IndexSet, parse_ranges
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Assignment, FleetRecord, Shard
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.control import (
     Action,
     Controlled,
@@ -16,10 +16,10 @@ from fleet_controller.core.rollouts_and_drains.control import (
     control,
 )
 from fleet_controller.core.rollouts_and_drains.drain_progress import (
-    check_forsakable,
+    check_may_be_given_up,
     check_removable,
-    forsaken,
-    forsaken_count,
+    count_given_up,
+    released_for_good,
 )
 from tests.controller.rollouts_and_drains.moving_world import UID, World
 
@@ -75,7 +75,7 @@ def test_what_is_off_stays_off_when_the_fleet_is_scaled_or_its_host_drained() ->
 
 def give_up(world: World, name: str) -> None:
     host = world.hosts[name]
-    host.stored = forsaken(host.stored, frozenset(), world.revision)
+    host.stored = released_for_good(host.stored, frozenset(), world.revision)
     host.reachable = False
     world.set_record(name, lost=True)
 
@@ -88,9 +88,9 @@ def test_what_was_off_on_a_host_that_was_given_up_is_told_until_it_is_placed_aga
     give_up(world, "h0")
     (gone, off) = sorted(world.hosts["h0"].stored.tombstones, key=lambda stone: len(stone.off))
     assert (gone.off, off.off) == (IndexSet(), stopped)
-    assert forsaken_count(world.hosts["h0"].stored, frozenset()) == len(held)
+    assert count_given_up(world.hosts["h0"].stored, frozenset()) == len(held)
     with pytest.raises(Refused, match="1 VMs of h0 are stopped"):
-        check_forsakable("h0", world.view().hosts["h0"])
+        check_may_be_given_up("h0", world.view().hosts["h0"])
 
 
 def test_what_was_off_is_forgotten_once_it_is_placed_again_or_wanted_no_more() -> None:
@@ -187,9 +187,9 @@ def test_a_host_is_removed_only_when_nothing_of_it_is_left() -> None:
 def test_a_host_that_answers_is_not_given_up() -> None:
     world = world_of(4)
     with pytest.raises(Refused, match="h0 answers: its VMs run"):
-        check_forsakable("h0", world.view().hosts["h0"])
+        check_may_be_given_up("h0", world.view().hosts["h0"])
     world.hosts["h0"].reachable = False
-    check_forsakable("h0", world.view().hosts["h0"])
+    check_may_be_given_up("h0", world.view().hosts["h0"])
 
 
 @pytest.mark.parametrize(

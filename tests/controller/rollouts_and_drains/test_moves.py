@@ -7,11 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
-from fleet_controller.core.rollouts_and_drains.drain_blockers import Circumstances, Taker, hindrance
+from fleet_controller.core.rollouts_and_drains.drain_blockers import (
+    DrainFacts,
+    Taker,
+    drain_blockers,
+)
 from fleet_controller.core.rollouts_and_drains.drain_progress import (
-    Departure,
-    departure,
-    planned_departure,
+    DrainProgress,
+    drain_progress_of,
+    planned_drain,
     staged_everywhere,
 )
 from tests.controller.rollouts_and_drains.moving_world import UID, World
@@ -186,7 +190,7 @@ def test_progress_follows_from_the_assignments_alone() -> None:
     def now() -> tuple[int, int]:
         view = world.view()
         staged = staged_everywhere({n: h.assignment for n, h in view.hosts.items()})
-        found = departure(view.hosts["h0"], staged)
+        found = drain_progress_of(view.hosts["h0"], staged)
         return found.left, found.moving
 
     assert now() == (4, 0)
@@ -201,7 +205,7 @@ def test_progress_follows_from_the_assignments_alone() -> None:
 
 def test_a_plan_says_what_would_move_and_what_fits_nowhere() -> None:
     world = world_of(28)
-    plan = planned_departure(world.view(), "h0")
+    plan = planned_drain(world.view(), "h0")
     assert (plan.left, plan.moving, plan.unplaced) == (7, 3, 4)
 
 
@@ -212,44 +216,48 @@ AT_WORK = Taker("h2", 1, "")
 @pytest.mark.parametrize(
     ("now", "seen", "why"),
     [
-        (Departure(4, 4, 0), Circumstances(1.0, takers=[AT_WORK]), ""),
-        (Departure(4, 4, 0, 2), Circumstances(1.0), ""),
-        (Departure(4, 0, 0), Circumstances(1.0, prepared=4, most=5), ""),
+        (DrainProgress(4, 4, 0), DrainFacts(1.0, takers=[AT_WORK]), ""),
+        (DrainProgress(4, 4, 0, 2), DrainFacts(1.0), ""),
+        (DrainProgress(4, 0, 0), DrainFacts(1.0, prepared=4, most=5), ""),
         (
-            Departure(4, 0, 0),
-            Circumstances(1.0, prepared=5, most=5),
+            DrainProgress(4, 0, 0),
+            DrainFacts(1.0, prepared=5, most=5),
             "its VMs wait for those of other draining hosts: 5 are prepared at once "
             "(--moves-at-once)",
         ),
-        (Departure(4, 3, 0), Circumstances(1.0, prepared=5, most=5), ""),
+        (DrainProgress(4, 3, 0), DrainFacts(1.0, prepared=5, most=5), ""),
         (
-            Departure(4, 3, 0),
-            Circumstances(1.0, takers=[AT_WORK, TAKER]),
+            DrainProgress(4, 3, 0),
+            DrainFacts(1.0, takers=[AT_WORK, TAKER]),
             "2 VMs wait for h1, which cannot be reached",
         ),
         (
-            Departure(4, 3, 0, 1),
-            Circumstances(1.0, trouble="reports destroy: busy"),
+            DrainProgress(4, 3, 0, 1),
+            DrainFacts(1.0, trouble="reports destroy: busy"),
             "1 VM waits for h0 to let it go, which reports destroy: busy",
         ),
         (
-            Departure(9, 5, 4),
-            Circumstances(1.0, why_unplaced="3 hosts are full", takers=[TAKER] * 5),
+            DrainProgress(9, 5, 4),
+            DrainFacts(1.0, why_unplaced="3 hosts are full", takers=[TAKER] * 5),
             "4 VMs fit on no other host and stay where they are: 3 hosts are full; "
             "2 VMs wait for h1, which cannot be reached; "
             "2 VMs wait for h1, which cannot be reached; "
             "2 VMs wait for h1, which cannot be reached; 4 VMs wait for 2 more such hosts",
         ),
-        (Departure(4, 0, 0), Circumstances(1.0, paused="changes are frozen"), "changes are frozen"),
-        (Departure(0, 0, 0), Circumstances(1.0, paused="changes are frozen"), ""),
+        (
+            DrainProgress(4, 0, 0),
+            DrainFacts(1.0, paused="changes are frozen"),
+            "changes are frozen",
+        ),
+        (DrainProgress(0, 0, 0), DrainFacts(1.0, paused="changes are frozen"), ""),
     ],
 )
 def test_what_keeps_a_drain_is_named_with_where_and_why(
-    now: Departure, seen: Circumstances, why: str
+    now: DrainProgress, seen: DrainFacts, why: str
 ) -> None:
     world = world_of(4)
     world.set_record("h0", draining=True)
-    assert hindrance("h0", world.view().hosts["h0"], now, seen) == why
+    assert drain_blockers("h0", world.view().hosts["h0"], now, seen) == why
 
 
 events = st.lists(

@@ -12,8 +12,11 @@ from fleet_controller.core.host_loss.duplicates import duplicates
 from fleet_controller.core.model import Assignment
 from fleet_controller.core.passes import Pass
 from fleet_controller.core.rollouts_and_drains.control import Action, control
-from fleet_controller.core.rollouts_and_drains.drain_blockers import Circumstances, hindrance
-from fleet_controller.core.rollouts_and_drains.drain_progress import departure, forsaken
+from fleet_controller.core.rollouts_and_drains.drain_blockers import DrainFacts, drain_blockers
+from fleet_controller.core.rollouts_and_drains.drain_progress import (
+    drain_progress_of,
+    released_for_good,
+)
 from tests.controller.rollouts_and_drains.moving_world import UID, World
 
 HOSTS = 4
@@ -80,7 +83,7 @@ def test_a_draining_host_that_is_lost_is_succeeded_by_those_that_have_prepared_i
     assert world.placed == IndexSet.span(0, 16) and not staged_anywhere(world)
     assert all(not part - world.held(name) for name, part in where.items())
     assert running(world) == set(range(16))
-    assert departure(world.view().hosts["h0"], {}).left == 0, "nobody waits for a lost host"
+    assert drain_progress_of(world.view().hosts["h0"], {}).left == 0, "nobody waits for a lost host"
     come_back(world, "h0")
     world.step()
     assert not world.hosts["h0"].exists and not world.held("h0"), "it is drained still"
@@ -98,7 +101,7 @@ def test_a_draining_host_that_is_lost_keeps_what_waits_for_it_and_moves_it_when_
         world.step(most=2)
     assert world.held("h0") == leaving and len(staged_anywhere(world)) == 2
     view = world.view().hosts["h0"]
-    why = hindrance("h0", view, departure(view, {}), Circumstances(400.0))
+    why = drain_blockers("h0", view, drain_progress_of(view, {}), DrainFacts(400.0))
     assert why.startswith("h0 is declared lost, and 4 VMs of fleets that wait for it stay")
     come_back(world, "h0")
     for _ in range(8):
@@ -115,7 +118,7 @@ def test_what_waits_for_a_lost_host_is_given_up_by_force_and_starts_where_it_was
     lose(world, "h0")
     world.step(most=2)
     host = world.hosts["h0"]
-    host.stored = forsaken(host.stored, frozenset(), world.revision)
+    host.stored = released_for_good(host.stored, frozenset(), world.revision)
     world.set_record("h0", draining=True)
     world.step()
     assert world.placed == IndexSet.span(0, 16) and running(world) == set(range(16))

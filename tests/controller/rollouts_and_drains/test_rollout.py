@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Capacity, RolloutState
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish, start, turn, undo
 from tests.controller.rollouts_and_drains.moving_world import UID, World
 

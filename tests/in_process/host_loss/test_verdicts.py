@@ -10,9 +10,9 @@ import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import Health
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.leader.reign import ReignSettings
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.store import keys

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.replica.replica import Leading, Replica
 from fleet_controller.store import keys

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.changes import Reason
 from fleet_controller.core.recovery.view import Wish
+from fleet_controller.core.refusals import Reason
 from fleet_controller.mirror.committer import Frozen
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.store import keys

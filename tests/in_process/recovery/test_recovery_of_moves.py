@@ -9,8 +9,8 @@ import pytest
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import types_pb2 as types
 from fleet_controller.changes.hosts import Chosen
-from fleet_controller.core.changes import Reason
 from fleet_controller.core.recovery.view import Wish
+from fleet_controller.core.refusals import Reason
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish as Rollout
 from fleet_controller.store import keys

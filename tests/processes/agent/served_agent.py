@@ -18,11 +18,14 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.api.service import AgentApi
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.daemon.server import AgentServer, SharedServices
+from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.consoles import HollowConsoles
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.sampler import HollowSampler
-from fleet_agent.reconcile.agent import Agent, AgentSettings
-from fleet_agent.reconcile.ledger import LedgerFull, MemoryLedger, Record
+from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reconcile.ledger import LedgerFull, LedgerRecord, MemoryLedger
+from fleet_agent.reconcile.loop import LoopSettings
 from tests.certificates import identity
 from tests.doubles.assignments import assignment, shard
 from tests.processes.agent.agent_caller import Caller
@@ -34,7 +37,7 @@ TEN = assignment(shard("0-9", 10))
 class Ledger(MemoryLedger):
     full = False
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         if self.full:
             raise LedgerFull("no space left on device")
         await super().save(record)
@@ -64,7 +67,7 @@ async def serving() -> AsyncIterator[Served]:
         ledger,
         clock=time.monotonic,
         jitter=random.Random(1).random,
-        settings=AgentSettings(),
+        settings=LoopSettings(),
         incarnation="i",
         on_watched=watched.append,
     )

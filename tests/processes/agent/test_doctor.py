@@ -18,14 +18,17 @@ from fleet.transport import Role, detail_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api.service import AgentApi
-from fleet_agent.daemon.main import bound_by_limits
+from fleet_agent.daemon.facts_keeper import bound_by_limits
 from fleet_agent.daemon.server import AgentServer, SharedServices
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor, HollowDoctor
 from fleet_agent.dom0.probe import Circumstances
-from fleet_agent.dom0.tuning_record import RecordFile
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
-from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.dom0.tuning_record import TuningRecordFile
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
+from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
+from fleet_agent.reconcile.loop import LoopSettings
 from tests.certificates import identity
 from tests.doubles.dom0_trees import AGENT_PID, Tree, modern_dom0
 from tests.processes.agent.agent_caller import DEADLINE, Caller
@@ -46,7 +49,7 @@ async def serving(doctor: Doctor) -> AsyncIterator[Caller]:
         MemoryLedger(),
         clock=time.monotonic,
         jitter=random.Random(1).random,
-        settings=AgentSettings(),
+        settings=LoopSettings(),
         incarnation="i",
     )
     await agent.open()
@@ -70,7 +73,7 @@ class Dom0:
         self.around = Circumstances(own_pid=AGENT_PID, pool_bytes=100, pool_free_bytes=60)
         self.tuned: list[bool] = []
         self.doctor = Dom0Doctor(
-            HOST, 250, self._circumstances, self.made.tree, RecordFile(self.record),
+            HOST, 250, self._circumstances, self.made.tree, TuningRecordFile(self.record),
             tuned=lambda: self.tuned.append(True),
         )  # fmt: skip
 

@@ -21,13 +21,15 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.api.service import AgentApi
 from fleet_agent.core.images import ImportOrder
 from fleet_agent.daemon.server import AgentServer, SharedServices
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.images import content as image_content
 from fleet_agent.drivers.ports.images import ImportProgress
 from fleet_agent.drivers.reflink.images import ReflinkImages
 from fleet_agent.drivers.reflink.storage import ReflinkStorage
-from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
+from fleet_agent.reconcile.loop import LoopSettings
 from tests.certificates import identity
 from tests.doubles.assignments import SPV, assignment, shard
 from tests.processes.agent.agent_caller import DEADLINE, Caller
@@ -79,7 +81,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         MemoryLedger(),
         clock=time.monotonic,
         jitter=random.Random(1).random,
-        settings=AgentSettings(),
+        settings=LoopSettings(),
         incarnation="i",
     )
     await agent.open()

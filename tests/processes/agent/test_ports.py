@@ -15,7 +15,7 @@ from fleet_agent.daemon.server import SharedServices
 from fleet_agent.drivers.hollow.profile import INSTANT
 from fleet_agent.hollow.host import HollowHost, HollowSettings, Remembered, Surroundings, host_id
 from fleet_agent.hollow.loopback import free_ports
-from fleet_agent.reconcile.agent import AgentSettings
+from fleet_agent.reconcile.loop import LoopSettings
 from fleetctl.local.certificate_authority import Authority
 
 
@@ -33,7 +33,7 @@ async def test_a_port_taken_meanwhile_is_passed_over(tmp_path: Path) -> None:
             seed=1,
             hosts_per_rack=1,
             boot_id="b",
-            agent=AgentSettings(),
+            agent=LoopSettings(),
             announce=AnnounceSettings(),
         )
         around = Surroundings(

@@ -11,16 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from fleet.keys import Kin, Term
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Kin
-from fleet_agent.core.plan.plan import Step, StepKind
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.core.model import StepKind
+from fleet_agent.core.plan.plan import Step
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.profile import Latency, Profile
+from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
-from fleet_agent.drivers.ports.vms import Hypervisor, Storage
+from fleet_agent.drivers.ports.hypervisor import Hypervisor
+from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.drivers.reflink.storage import IMAGES, ReflinkStorage
-from fleet_agent.reconcile.agent import Agent, AgentSettings
+from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
+from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
 from fleet_agent.reporting.report_stream import Pace
 from tests.doubles.assignments import WEB, assign_request, assignment, shard, spec, tombstone
@@ -89,7 +94,7 @@ async def traces(drivers: Drivers) -> list[dict[Vm, list[Step]]]:
         MemoryLedger(),
         clock=asyncio.get_running_loop().time,
         jitter=random.Random(1).random,
-        settings=AgentSettings(runner=RunnerSettings(batch_size=8)),
+        settings=LoopSettings(runner=RunnerSettings(batch_size=8)),
         incarnation="i",
         on_step=steps.append,
     )
@@ -115,7 +120,7 @@ async def traces(drivers: Drivers) -> list[dict[Vm, list[Step]]]:
 
 
 async def told_converged(agent: Agent, revision: int) -> None:
-    reports = agent.open_reports((1, 1), Pace(min_interval=0.01))
+    reports = agent.open_reports(Term(1, 1), Pace(min_interval=0.01))
     try:
         async with asyncio.timeout(DEADLINE):
             while (report := await reports.next()) is not None:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from fleet.transport import BEFORE_METADATA, detail_of
+from fleet.change_deadline import CHANGE_DEADLINE_METADATA
+from fleet.transport import detail_of
 from fleet.v1 import cluster_pb2 as wire
 from tests.processes.daemons import Controller, eventually, pause, resume
 from tests.processes.replicated_cluster import ReplicatedCluster
@@ -42,7 +43,7 @@ def instant(replicas: ReplicatedCluster) -> wire.InstantResponse:
 
 
 def bound(now: wire.InstantResponse, seconds: float) -> tuple[tuple[str, str], ...]:
-    return ((BEFORE_METADATA, f"{now.seconds + seconds:.3f} {now.leadership}"),)
+    return ((CHANGE_DEADLINE_METADATA, f"{now.seconds + seconds:.3f} {now.leadership}"),)
 
 
 @contextmanager
@@ -119,7 +120,7 @@ def test_a_bound_that_is_none_of_this_leadership_lets_nothing_through(
     stub = replicas.stubs[replicas.leader().name]
     with pytest.raises(grpc.RpcError) as error:
         request = wire.ScaleRequest(fleet="spv", total=99)
-        stub.Scale(request, timeout=SECONDS, metadata=((BEFORE_METADATA, told),))
+        stub.Scale(request, timeout=SECONDS, metadata=((CHANGE_DEADLINE_METADATA, told),))
     assert detail_of(error.value).reason == "LATE"
     assert replicas.total("spv") == before
 
@@ -130,7 +131,7 @@ def test_a_bound_is_no_number_of_the_leadership_that_it_names(replicas: Replicat
     for number, reason in (("soon", "BAD_QUERY"), ("nan", "LATE"), ("-inf", "LATE")):
         with pytest.raises(grpc.RpcError) as error:
             request = wire.ScaleRequest(fleet="spv", total=99)
-            told = ((BEFORE_METADATA, f"{number} {name}"),)
+            told = ((CHANGE_DEADLINE_METADATA, f"{number} {name}"),)
             stub.Scale(request, timeout=SECONDS, metadata=told)
         assert detail_of(error.value).reason == reason
 

@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from fleet.keys import Term
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.core.assignment import BadAssignment, order_of
+from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.fencing import CallRefused, StaleEpoch, StaleTerm
 from fleet_agent.reconcile.ledger import LedgerError
-from fleet_agent.reporting.report_stream import Pace, Reports
+from fleet_agent.reporting.report_stream import Pace, ReportStream
 from fleet_controller.agents import port
 from fleet_controller.agents.port import Questions, Unreachable
 from tests.simulation.engine.clockwork import Clockwork, Process
@@ -36,7 +37,7 @@ class Witness(Protocol):
     def heard(self, host_id: str) -> None:
         """A controller has spoken, whatever comes of it."""
 
-    def watched(self, host_id: str, term: tuple[int, int]) -> None:
+    def watched(self, host_id: str, term: Term) -> None:
         """An agent has begun to report to a controller of this term."""
 
     def observed(self, host_id: str) -> None:
@@ -236,7 +237,7 @@ class _Link:
     async def _serve_watch(
         self, server: AgentServer, stream: SimReports, first: wire.WatchRequest
     ) -> None:
-        agent, term = server.agent, order_of(first.term)
+        agent, term = server.agent, Term.of(first.term)
         assert agent is not None
         if first.observe:
             server.witness.observed(server.host_id)
@@ -340,7 +341,7 @@ class SimReports:
     def __init__(self, link: _Link, first: wire.WatchRequest) -> None:
         self.link = link
         self.call = link.call()
-        self.served: Reports | None = None
+        self.served: ReportStream | None = None
         self.under_way = 0
         self._first: wire.WatchRequest | None = first
         self._room: asyncio.Future[None] | None = None

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch, CloneRun, DomainRun, Kin, StepFailure, StepResult
-from fleet_agent.core.plan.plan import StepKind
-from fleet_agent.drivers.hollow.drivers import Act, Behaviour, HollowHypervisor, HollowStorage
+from fleet_agent.core.model import Batch, CloneRun, DomainRun, StepFailure, StepKind, StepResult
+from fleet_agent.drivers.hollow.behaviour import Act, Behaviour
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.profile import Latency, Profile
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.drivers.ports.errors import DriverError
 from tests.simulation.engine.clockwork import PROCESS, Clockwork, Process
 
 # A small good host: what a test's world waits for is mostly this.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.controllers.announcer import (
@@ -19,10 +20,10 @@ from fleet_agent.controllers.announcer import (
     NotLeader,
 )
 from fleet_agent.core.assignment import BadAssignment
-from fleet_agent.core.model import Kin
-from fleet_agent.reconcile.agent import Agent, AgentSettings
-from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, Record
-from fleet_controller.core.changes import Refused
+from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, LedgerRecord
+from fleet_agent.reconcile.loop import LoopSettings
+from fleet_controller.core.refusals import Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.mirror.committer import Outdated
 from fleet_controller.replica.replica import NotLeading, Replica
@@ -45,7 +46,7 @@ Back = Callable[[Exception | None], None]
 class Promises(Witness, Protocol):
     """Hears what agents promise, and what they still know when they begin again."""
 
-    def opened(self, host_id: str, term: tuple[int, int], epoch: tuple[int, int]) -> None: ...
+    def opened(self, host_id: str, term: Term, epoch: Epoch) -> None: ...
 
     def ended(self, host_id: str) -> None: ...
 
@@ -70,7 +71,7 @@ class LedgerDisk:
     """What of the ledger is on disk, whatever becomes of the agent."""
 
     def __init__(self) -> None:
-        self.record: Record | None = None
+        self.record: LedgerRecord | None = None
         self.full = False
         self.broken = False
         self.lost = 0  # how often
@@ -87,13 +88,13 @@ class SimLedger:
     def __init__(self, disk: LedgerDisk) -> None:
         self._disk = disk
 
-    async def load(self) -> Record | None:
+    async def load(self) -> LedgerRecord | None:
         if self._disk.broken:
             self._disk.broken, self._disk.record = False, None
             raise LedgerBroken("the ledger is broken; it has been put aside")
         return self._disk.record
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         await asyncio.sleep(SAVE_SECONDS)
         if self._disk.full:
             raise LedgerFull("no space left on device")
@@ -285,7 +286,7 @@ class Machine:
             SimLedger(self.disk),
             clock=around.loop.time,
             jitter=Random(f"{around.seed}/{process.name}/jitter").random,
-            settings=AgentSettings(),
+            settings=LoopSettings(),
             incarnation=f"{self.id}-{self.lives}",
             on_watched=lambda watched: announcer.on_watched(watched),
         )

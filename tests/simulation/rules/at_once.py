@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Kin
 from fleet_controller.core.model import (
     Assignment,
     RolloutRecord,

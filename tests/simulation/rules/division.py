@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import msgspec
 
+from fleet.keys import Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.model import Kin
 from fleet_controller.core.model import (
     Assignment,
     FleetRecord,
@@ -84,7 +84,7 @@ class Division:
         if record is None or record.epoch[0] <= self._unaware.get(host, 0):
             return True
         revision = self._revisions.get(host, 0)
-        return revision > 0 and record.epoch < (self.generation, revision)
+        return revision > 0 and record.epoch < Epoch(self.generation, revision)
 
     def is_forsaken(self, host: str, shard: Shard) -> bool:
         """Whether the host was declared lost and these VMs do not wait for it."""
@@ -119,7 +119,7 @@ class Division:
     def _thaw(self) -> None:
         self.frozen = False
         for host, assignment in self.assignments.items():
-            self._orders.note(host, (self.generation, self._revisions[host]), assignment)
+            self._orders.note(host, Epoch(self.generation, self._revisions[host]), assignment)
             self._hold(host, assignment)
         self.on_thaw()
 
@@ -132,7 +132,7 @@ class Division:
                 moved[rest] = (self.assignments.get(rest, NOTHING), new)
                 self.assignments[rest] = new
                 if not self.frozen:
-                    self._orders.note(rest, (self.generation, revision), new)
+                    self._orders.note(rest, Epoch(self.generation, revision), new)
                 self._revisions[rest] = revision if change.value is not None else 0
             elif kind == "hosts":
                 self._take_host(rest, _read(HostRecord, change))

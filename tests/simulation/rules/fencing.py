@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fleet.keys import Epoch, Term
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.core.assignment import Order, order_of
 from tests.simulation.rules.isolation import Contacts
 from tests.simulation.rules.one_copy import Fail
 
@@ -21,8 +21,8 @@ class Promises:
         self._clock = clock
         self.contacts = contacts
         self._fail = fail
-        self._terms: dict[str, Order] = {}
-        self._epochs: dict[str, Order] = {}
+        self._terms: dict[str, Term] = {}
+        self._epochs: dict[str, Epoch] = {}
         self.expired: dict[int, float] = {}  # term -> when its lease ended by itself
 
     def pushes(self, controller: str, request: wire.AssignRequest) -> None:
@@ -37,7 +37,7 @@ class Promises:
     def heard(self, host_id: str) -> None:
         self.contacts.spoke(host_id)
 
-    def watched(self, host_id: str, term: Order) -> None:
+    def watched(self, host_id: str, term: Term) -> None:
         self.contacts.reads(host_id)
         before = self._terms.get(host_id, (0, 0))
         if term < before:
@@ -52,7 +52,7 @@ class Promises:
 
     def answered(self, host_id: str, request: wire.AssignRequest) -> None:
         self.contacts.spoke(host_id)
-        term, epoch = order_of(request.term), order_of(request.epoch)
+        term, epoch = Term.of(request.term), Epoch.of(request.epoch)
         heard, held = self._terms.get(host_id, (0, 0)), self._epochs.get(host_id, (0, 0))
         if term < heard:
             self._fail("term", f"{host_id} obeys term {term} and has heard {heard}")
@@ -60,7 +60,7 @@ class Promises:
             self._fail("epoch", f"{host_id} takes epoch {epoch} after {held}")
         self._terms[host_id], self._epochs[host_id] = term, epoch
 
-    def opened(self, host_id: str, term: Order, epoch: Order) -> None:
+    def opened(self, host_id: str, term: Term, epoch: Epoch) -> None:
         """An agent begins with what its ledger says."""
         heard, held = self._terms.get(host_id, (0, 0)), self._epochs.get(host_id, (0, 0))
         if term < heard or epoch < held:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fleet.keys import Kin
 from fleet.ranges import IndexSet
-from fleet_agent.core.model import Batch, Kin
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import Batch, StepKind
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.rules.one_copy import Fail, Orders, named_for_removal
 

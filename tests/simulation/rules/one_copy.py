@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fleet.keys import Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.assignment import Order
-from fleet_agent.core.model import Batch, Kin
-from fleet_agent.core.plan.plan import REMOVALS, StepKind
+from fleet_agent.core.model import REMOVALS, Batch, StepKind
 from fleet_controller.core.model import Assignment
 from tests.simulation.doubles.machine import Machine
 
@@ -22,15 +21,15 @@ class Orders:
     """Every assignment that the store ever held, by host and epoch."""
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[Order, Assignment]] = {}
+        self._known: dict[str, dict[Epoch, Assignment]] = {}
 
-    def note(self, host: str, epoch: Order, assignment: Assignment) -> None:
+    def note(self, host: str, epoch: Epoch, assignment: Assignment) -> None:
         self._known.setdefault(host, {})[epoch] = assignment
 
-    def of(self, host: str, epoch: Order) -> Assignment | None:
+    def of(self, host: str, epoch: Epoch) -> Assignment | None:
         return self._known.get(host, {}).get(epoch)
 
-    def released_before(self, host: str, epoch: Order, kin: Kin) -> IndexSet:
+    def released_before(self, host: str, epoch: Epoch, kin: Kin) -> IndexSet:
         """What of the kin tombstones of earlier orders of the same store have named, and these do
         not want."""
         known = self._known.get(host, {})

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.changes.hosts import Chosen
-from fleet_controller.core.changes import Refused
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.recovery.view import Wish as Recovered
+from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
 from fleet_controller.election.election import LeadershipLost

@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Kin
 from fleet_controller.core.model import Tombstone
 from fleet_controller.store.port import Change, Snapshot
 from tests.simulation.rules.division import NOTHING

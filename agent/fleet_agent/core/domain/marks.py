@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
-from fleet_agent.core.model import Batch, CloneRun, Kin, Mark
+from fleet_agent.core.model import Batch, CloneRun, Mark
 
 FIELDS = ("uid", "index", "generation", "birth", "term", "epoch")
 
@@ -27,6 +28,13 @@ class Marked:
     def is_of(self, batch: Batch, index: int) -> bool:
         """Whether it is this VM's, of this very kin; who ordered it last does not matter."""
         return (self.kin, self.index) == (batch.kin, index)
+
+
+def foreign_mark(marked: Marked | None, batch: Batch, index: int) -> str:
+    """Whose something is that has the name of this VM, in words; empty where it is this VM's."""
+    if marked is None:
+        return "without our mark"
+    return "" if marked.is_of(batch, index) else f"of another birth ({marked.kin.birth})"
 
 
 def mark_fields(batch: Batch, index: int) -> dict[str, str]:
@@ -47,7 +55,7 @@ def read_mark(fields: Mapping[str, str]) -> Marked | None:
         index, generation, birth = (
             natural(fields[name]) for name in ("index", "generation", "birth")
         )
-        mark = Mark(pair(fields["term"]), pair(fields["epoch"]))
+        mark = Mark(Term(*pair(fields["term"])), Epoch(*pair(fields["epoch"])))
         uid = fields["uid"]
     except (KeyError, ValueError):
         return None

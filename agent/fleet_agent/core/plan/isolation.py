@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleet.keys import Kin
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import Kin
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
-    """Kins of which nothing is started, those that are stopped as well, and in how many seconds
-    that may be otherwise though nothing happens; None: never."""
+class StartPermit:
+    """Which kins may be started. Of `held` nothing is started; `isolated` are stopped as well.
+    `changes_in`: seconds until this may be otherwise though nothing happens; None: never."""
 
     held: frozenset[Kin] = frozenset()
     isolated: frozenset[Kin] = frozenset()
     changes_in: float | None = None
 
 
-def leave(assignment: Assignment, contact: Contact, reboot_grace: float) -> Leave:
-    """For every kin of the assignment. `reboot_grace`: seconds."""
+def start_permit(assignment: Assignment, contact: Contact, reboot_grace: float) -> StartPermit:
+    """The permit for all kins of the assignment. `reboot_grace`: seconds."""
     held, isolated = set(), set()
     waits: list[float] = []
     for shard in assignment.shards:
@@ -53,7 +53,7 @@ def leave(assignment: Assignment, contact: Contact, reboot_grace: float) -> Leav
             # An agent that was restarted meanwhile does not know how long nobody was heard.
             if silent >= limit or contact.silent is None:
                 held.add(shard.kin)
-    return Leave(frozenset(held), frozenset(isolated), min(waits, default=None))
+    return StartPermit(frozenset(held), frozenset(isolated), min(waits, default=None))
 
 
 def shortest_limit(assignment: Assignment) -> float | None:

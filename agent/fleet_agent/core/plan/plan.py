@@ -16,28 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.assignment import Assignment, Release, WantedShard
-from fleet_agent.core.model import CloneRun, DomainRun, Kin, Phase, Restarts
-from fleet_agent.core.plan.isolation import Leave
-
-
-class StepKind(StrEnum):
-    """What can be done to VMs; the runner knows how."""
-
-    CLONE = "clone"
-    DEFINE = "define"
-    START = "start"
-    AWAIT_READY = "await_ready"
-    STOP = "stop"
-    UNDEFINE = "undefine"
-    DESTROY = "destroy"
-
-
-# What takes something away. The rest brings VMs up.
-REMOVALS = frozenset((StepKind.STOP, StepKind.UNDEFINE, StepKind.DESTROY))
+from fleet_agent.core.assignment import Assignment, Tombstone, WantedShard
+from fleet_agent.core.model import Phase, StepKind
+from fleet_agent.core.plan.isolation import StartPermit
+from fleet_agent.core.plan.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +35,7 @@ class Step:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What exists with our mark, by kin."""
-
-    clones: Mapping[Kin, IndexSet]
-    domains: Mapping[Kin, Mapping[Phase, IndexSet]]
-    defined: Mapping[Kin, IndexSet]  # domains of any phase
-    exists: Mapping[Kin, IndexSet]  # clones or domains
-    # Of active domains: for which restarts they were started, where that is above 0.
-    restarts: Mapping[Kin, Restarts] = field(default_factory=dict)
-
-    def phase(self, kin: Kin, phase: Phase) -> IndexSet:
-        return self.domains.get(kin, _NO_PHASES).get(phase, EMPTY)
-
-
-_NO_PHASES: Mapping[Phase, IndexSet] = {}
-FREE = Leave()
+UNRESTRICTED = StartPermit()
 
 
 @dataclass(slots=True)
@@ -80,7 +49,7 @@ class Plan:
     conflicts: dict[Kin, IndexSet] = field(default_factory=dict)
     # Not as wanted, whether or not there is a step for it.
     unmet: dict[Kin, IndexSet] = field(default_factory=dict)
-    # Would be brought up, were it not for `leave`.
+    # Would be brought up, were it not for the start permit.
     held: bool = False
     released: list[int] = field(default_factory=list)  # tombstones that are done
 
@@ -93,54 +62,34 @@ class Plan:
             self.unmet[kin] = self.unmet.get(kin, EMPTY) | indices
 
 
-def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Snapshot:
-    """What the drivers list, by kin."""
-    cloned: dict[Kin, IndexSet] = {}
-    for clone in clones:
-        cloned[clone.kin] = cloned.get(clone.kin, EMPTY) | clone.indices
-    phases: dict[Kin, dict[Phase, IndexSet]] = {}
-    defined: dict[Kin, IndexSet] = {}
-    restarts: dict[Kin, Restarts] = {}
-    for domain in domains:
-        if domain.restart and domain.phase is not Phase.DEFINED:
-            known = restarts.get(domain.kin, ())
-            restarts[domain.kin] = (*known, (domain.restart, domain.indices))
-        mine = phases.setdefault(domain.kin, {})
-        mine[domain.phase] = mine.get(domain.phase, EMPTY) | domain.indices
-        defined[domain.kin] = defined.get(domain.kin, EMPTY) | domain.indices
-    exists = dict(cloned)
-    for kin, indices in defined.items():
-        exists[kin] = exists.get(kin, EMPTY) | indices
-    return Snapshot(cloned, phases, defined, exists, restarts)
-
-
 def plan(
     assignment: Assignment,
     snapshot: Snapshot,
     resting: Mapping[Kin, IndexSet],
     *,
-    leave: Leave = FREE,
+    permit: StartPermit = UNRESTRICTED,
 ) -> Plan:
-    """What to do next. Of what is held nothing is brought up, but what is active is adopted; what
-    is isolated is stopped."""
+    """What to do next. `resting`: VMs whose last step failed and whose time has not come. Of what
+    the permit holds nothing is brought up, but what is active is adopted; what it isolates is
+    stopped."""
     made = Plan()
     wanted, on = _wanted(assignment.shards)
-    on |= dict.fromkeys(leave.isolated & on.keys(), EMPTY)
+    on |= dict.fromkeys(permit.isolated & on.keys(), EMPTY)
     for kin in sorted(snapshot.exists):
         _plan_leftover(made, kin, wanted, assignment, snapshot, resting.get(kin, EMPTY))
     for kin, indices in wanted.items():
-        reason = "no controller was heard" if kin in leave.isolated else "wanted off"
+        reason = "no controller was heard" if kin in permit.isolated else "wanted off"
         _plan_stop(made, kin, indices - on[kin], snapshot, resting.get(kin, EMPTY), reason)
     if any(shard.restart for shard in assignment.shards):
-        _plan_restarts(made, assignment, snapshot, resting, leave)
+        _plan_restarts(made, assignment, snapshot, resting, permit)
     for kin, indices in wanted.items():
         free = _plan_blocked(made, kin, indices, assignment, snapshot)
         _plan_bring_up(
             made, kin, free, on[kin], assignment, snapshot, resting.get(kin, EMPTY),
-            kin not in leave.held,
+            kin not in permit.held,
         )  # fmt: skip
     made.released = [
-        release.id for release in assignment.releases if _is_done(release, wanted, snapshot)
+        tombstone.id for tombstone in assignment.tombstones if _is_done(tombstone, wanted, snapshot)
     ]
     return made
 
@@ -174,10 +123,10 @@ def _plan_leftover(
             reason = f"replaced by birth {other.birth}"
             _plan_removal(made, kin, rest & indices, snapshot, resting, reason)
             rest = rest - indices
-    for release in (*assignment.releases, *assignment.past):
-        hit = rest & _released(release, kin, wanted)
+    for tombstone in (*assignment.tombstones, *assignment.past):
+        hit = rest & _released(tombstone, kin, wanted)
         if hit:
-            _plan_removal(made, kin, hit, snapshot, resting, f"tombstone {release.id}")
+            _plan_removal(made, kin, hit, snapshot, resting, f"tombstone {tombstone.id}")
             rest = rest - hit
     if rest:
         made.orphans[kin] = rest
@@ -193,20 +142,20 @@ def _plan_removal(
     made.add(StepKind.DESTROY, kin, todo & snapshot.clones.get(kin, EMPTY), reason)
 
 
-def _released(release: Release, kin: Kin, wanted: Mapping[Kin, IndexSet]) -> IndexSet:
+def _released(tombstone: Tombstone, kin: Kin, wanted: Mapping[Kin, IndexSet]) -> IndexSet:
     """Which indices of the kin the tombstone names: not those wanted with that very birth."""
-    if release.fleet_uid != kin.fleet_uid or kin.birth > release.born_until:
+    if tombstone.fleet_uid != kin.fleet_uid or kin.birth > tombstone.born_until:
         return EMPTY
-    named = release.indices
+    named = tombstone.indices
     for other, indices in wanted.items():
         if other.fleet_uid == kin.fleet_uid and other.birth == kin.birth:
             named = named - indices
     return named
 
 
-def _is_done(release: Release, wanted: Mapping[Kin, IndexSet], snapshot: Snapshot) -> bool:
+def _is_done(tombstone: Tombstone, wanted: Mapping[Kin, IndexSet], snapshot: Snapshot) -> bool:
     return all(
-        indices.isdisjoint(_released(release, kin, wanted))
+        indices.isdisjoint(_released(tombstone, kin, wanted))
         for kin, indices in snapshot.exists.items()
     )
 
@@ -226,12 +175,12 @@ def _plan_restarts(
     assignment: Assignment,
     snapshot: Snapshot,
     resting: Mapping[Kin, IndexSet],
-    leave: Leave,
+    permit: StartPermit,
 ) -> None:
     """Stop those that were last started for a lower value, as many of a fleet as may boot at
     once here. The next plan starts them. What is isolated is stopped already."""
     down: dict[str, int] = {}
-    shards = [shard for shard in assignment.shards if shard.kin not in leave.isolated]
+    shards = [shard for shard in assignment.shards if shard.kin not in permit.isolated]
     for shard in shards:
         if shard.power_on:
             missing = shard.indices - snapshot.phase(shard.kin, Phase.READY)
@@ -242,7 +191,7 @@ def _plan_restarts(
         behind = _behind(shard, snapshot)
         if not behind:
             continue
-        uid, may_start = shard.kin.fleet_uid, shard.kin not in leave.held
+        uid, may_start = shard.kin.fleet_uid, shard.kin not in permit.held
         made.miss(shard.kin, behind)
         admission = assignment.specs[uid, shard.kin.generation].admission
         room = max(0, (admission.parallel or 1) - down[uid])

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import DIED, Kin, Phase, StepFailure
-from fleet_agent.core.plan.plan import Snapshot, Step, StepKind
+from fleet_agent.core.model import DIED, Phase, StepFailure, StepKind
+from fleet_agent.core.plan.plan import Step
+from fleet_agent.core.plan.snapshot import Snapshot
 
 Failures = tuple[Kin, list[StepFailure]]
 
@@ -16,8 +18,8 @@ Failures = tuple[Kin, list[StepFailure]]
 def deaths(
     assignment: Assignment, running: Callable[[Kin], IndexSet], snapshot: Snapshot
 ) -> Iterator[Failures]:
-    """VMs that ran, as was told last, and are down by themselves: they are started again, with
-    back-off."""
+    """VMs that ran when `running` was last reported, and are down by themselves. They are started
+    again, with back-off."""
     for shard in assignment.shards:
         if not shard.power_on:
             continue

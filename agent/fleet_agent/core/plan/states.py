@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.assignment import Assignment
-from fleet_agent.core.model import Kin, Phase, VmState
-from fleet_agent.core.plan.plan import Plan, Snapshot
+from fleet_agent.core.model import Phase, VmState
+from fleet_agent.core.plan.plan import Plan
+from fleet_agent.core.plan.snapshot import Snapshot
 
 # Disjoint sets of one kin, with the state that each has.
 States = list[tuple[VmState, IndexSet]]

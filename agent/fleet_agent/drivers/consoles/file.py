@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet_agent.core.console_log import (
-    Look,
-    Place,
+    LogFile,
+    LogPosition,
     from_line_start,
     next_move,
     old_bytes,
@@ -41,13 +41,13 @@ class Glance:
     """What one look at a log gave: where its reader is now, and what is for it. `replaced`: a
     new log has begun, of which nothing is read yet."""
 
-    place: Place
+    place: LogPosition
     data: bytes = b""
     notice: str = ""
     replaced: bool = False
 
 
-def glance(path: Path, place: Place, room: int) -> Glance:
+def glance(path: Path, place: LogPosition, room: int) -> Glance:
     """At most `room` bytes of what is new. A log that is not there has nothing new. Before a new
     log is begun, the rest of the old one is read where it was put. Raises OSError."""
     seen = _look(path)
@@ -55,7 +55,7 @@ def glance(path: Path, place: Place, room: int) -> Glance:
         rest = _rest_of_old(path, place, room)
         if rest is not None:
             return rest
-        return Glance(place) if seen is None else Glance(Place(seen.inode), replaced=True)
+        return Glance(place) if seen is None else Glance(LogPosition(seen.inode), replaced=True)
     if seen is None or seen.size == place.offset:
         return Glance(place)
     try:
@@ -64,7 +64,7 @@ def glance(path: Path, place: Place, room: int) -> Glance:
         return Glance(place)
 
 
-def end_of(path: Path, count: int) -> tuple[Place, bytes]:
+def end_of(path: Path, count: int) -> tuple[LogPosition, bytes]:
     """The last `count` bytes of a log from the start of a line, and the place after them. A log
     that is not there yet is empty. Raises OSError."""
     try:
@@ -74,10 +74,10 @@ def end_of(path: Path, count: int) -> tuple[Place, bytes]:
             first = data_from(log, start, status.st_size)
             data = os.pread(log, status.st_size - first, first)
     except FileNotFoundError:
-        return Place(), b""
+        return LogPosition(), b""
     if first != start:
         data = data.lstrip(b"\0")
-    return Place(status.st_ino, first + len(data)), from_line_start(data) if first else data
+    return LogPosition(status.st_ino, first + len(data)), from_line_start(data) if first else data
 
 
 def data_from(log: int, offset: int, size: int) -> int:
@@ -113,20 +113,20 @@ def bound(path: Path, limit: int) -> int:
     return freed
 
 
-def _read(path: Path, place: Place, room: int) -> Glance:
+def _read(path: Path, place: LogPosition, room: int) -> Glance:
     with _opened(path) as log:
         status = os.fstat(log)
-        move = next_move(place, Look(status.st_ino, status.st_size), room)
+        move = next_move(place, LogFile(status.st_ino, status.st_size), room)
         at = move.place.offset
         first = data_from(log, at, status.st_size)
         data = os.pread(log, max(0, min(move.length, status.st_size - first)), first)
     skipped = move.skipped if move.skipped < 0 else move.skipped + first - at
-    after = Place(status.st_ino, first + len(data))
+    after = LogPosition(status.st_ino, first + len(data))
     # The edge of a hole is a block's, and a file system's own block may be larger than ours.
     return Glance(after, data.lstrip(b"\0") if first != at else data, skipped_notice(skipped))
 
 
-def _rest_of_old(path: Path, place: Place, room: int) -> Glance | None:
+def _rest_of_old(path: Path, place: LogPosition, room: int) -> Glance | None:
     """What is left to be read of the log that was set aside; None when nothing is."""
     for suffix in OLD_SUFFIXES:
         old = path.with_name(path.name + suffix)
@@ -138,12 +138,12 @@ def _rest_of_old(path: Path, place: Place, room: int) -> Glance | None:
     return None
 
 
-def _look(path: Path) -> Look | None:
+def _look(path: Path) -> LogFile | None:
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return None
-    return Look(status.st_ino, status.st_size)
+    return LogFile(status.st_ino, status.st_size)
 
 
 @contextlib.contextmanager

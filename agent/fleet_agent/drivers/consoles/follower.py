@@ -16,13 +16,13 @@ from fleet_agent.alarm import Alarm
 from fleet_agent.core.console_log import (
     FAST_PACE,
     INACTIVE,
-    Place,
+    LogPosition,
     life_notice,
     next_pace,
 )
 from fleet_agent.drivers.consoles.file import Glance, glance
 from fleet_agent.drivers.ports.consoles import Feed
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 # Seconds between two looks at which domains run: one call for all. A new log asks at once.
 LIVES_INTERVAL = 2.0
@@ -39,7 +39,7 @@ class LogReader:
     name: str
     log: Path
     feed: Feed
-    place: Place
+    place: LogPosition
     domain_id: int = INACTIVE
     pace: float = FAST_PACE
     due: float = 0.0
@@ -120,9 +120,9 @@ class Follower:
 
     def _take(self, reader: LogReader, found: Glance, now: float) -> None:
         reader.place = found.place
-        reader.feed.tell(found.notice)
+        reader.feed.add_notice(found.notice)
         if found.data:
-            reader.feed.put(found.data)
+            reader.feed.add_output(found.data)
         if found.replaced:
             self._begun.ring()
         reader.pace = next_pace(reader.pace, active=bool(found.data) or found.replaced)
@@ -141,15 +141,15 @@ class Follower:
                 continue
             for reader, before in known.items():
                 reader.domain_id = after = lives.get(reader.name, INACTIVE)
-                reader.feed.tell(life_notice(reader.name, before, after))
+                reader.feed.add_notice(life_notice(reader.name, before, after))
 
 
-def _look(asked: Iterable[tuple[LogReader, Place, int]]) -> list[Glance]:
+def _look(asked: Iterable[tuple[LogReader, LogPosition, int]]) -> list[Glance]:
     """In a thread."""
     return [_glance(reader, place, room) for reader, place, room in asked]
 
 
-def _glance(reader: LogReader, place: Place, room: int) -> Glance:
+def _glance(reader: LogReader, place: LogPosition, room: int) -> Glance:
     if not room:
         return Glance(place)
     try:

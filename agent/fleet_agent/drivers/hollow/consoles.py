@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fleet_agent.core.console_log import INACTIVE, from_line_start, life_notice
-from fleet_agent.drivers.hollow.drivers import HollowHypervisor
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.ports.consoles import CannotType, Feed, NoSuchVm
 
 # What a guest keeps of a line that is being typed.
 LINE_BYTES = 256
-# An active hollow guest has no id to be told by.
+# An active hollow guest has no id to be known by.
 _ACTIVE = 1
 
 
@@ -44,9 +44,9 @@ class _Guest:
 
     def show(self, data: bytes) -> None:
         for feed in self.feeds:
-            feed.put(data)
+            feed.add_output(data)
 
-    def take(self, data: bytes) -> bytes:
+    def typed(self, data: bytes) -> bytes:
         """What it prints of what is typed: the echo, and an answer to each line."""
         shown = bytearray()
         for byte in data:
@@ -70,10 +70,10 @@ class HollowConsoles:
         name, active = self._found(fleet_uid, index)
         key = (fleet_uid, index)
         guest = self._guests.setdefault(key, _Guest(name, index, active))
-        self._hypervisor.on_lives = self._look
+        self._hypervisor.on_lives = self._note_lives
         guest.feeds.append(feed)
         if data := self._end(name, index, active, last_bytes):
-            feed.put(data)
+            feed.add_output(data)
         return HollowConsole(self, key, guest, feed)
 
     async def last(self, fleet_uid: str, index: int, count: int) -> bytes:
@@ -86,7 +86,7 @@ class HollowConsoles:
         self._guests.clear()
         self._hypervisor.on_lives = None
 
-    def leave(self, key: tuple[str, int], feed: Feed) -> None:
+    def close_feed(self, key: tuple[str, int], feed: Feed) -> None:
         guest = self._guests.get(key)
         if guest is None or feed not in guest.feeds:
             return
@@ -114,7 +114,7 @@ class HollowConsoles:
             return data
         return from_line_start(data[-count:]) if count else b""
 
-    def _look(self) -> None:
+    def _note_lives(self) -> None:
         """Something was started or has ended."""
         for (fleet_uid, index), guest in self._guests.items():
             found = self._hypervisor.find(fleet_uid, index)
@@ -125,7 +125,7 @@ class HollowConsoles:
             guest.active = active
             guest.line.clear()
             for feed in guest.feeds:
-                feed.tell(life_notice(guest.name, before, after))
+                feed.add_notice(life_notice(guest.name, before, after))
             if active:
                 guest.show(printed(guest.name, index))
 
@@ -147,7 +147,7 @@ class HollowConsole:
 
     async def type(self, data: bytes) -> None:
         self._check()
-        self._guest.show(self._guest.take(data))
+        self._guest.show(self._guest.typed(data))
 
     async def resize(self, rows: int, columns: int) -> None:
         self._check()
@@ -156,7 +156,7 @@ class HollowConsole:
         """Nothing is held for it."""
 
     def close(self) -> None:
-        self._consoles.leave(self._key, self._feed)
+        self._consoles.close_feed(self._key, self._feed)
 
     def _check(self) -> None:
         if not self._guest.active:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 
 from fleet_agent.core.images import ImageName, ImportOrder, whole_blocks
 from fleet_agent.core.model import CloneRun
-from fleet_agent.drivers.hollow.drivers import HollowStorage
+from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.ports.images import (
     FleetUse,
     Holdings,

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from fleet.ranges import IndexSet
-from fleet_agent.core.plan.plan import StepKind
+from fleet_agent.core.model import StepKind
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 

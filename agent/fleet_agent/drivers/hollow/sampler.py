@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fleet_agent.core.model import Phase
 from fleet_agent.core.top import NANOSECONDS, DomainCounters, HostCounters
-from fleet_agent.drivers.hollow.drivers import Behaviour, HollowHypervisor
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 
 # Of every hollow guest and host.
 MEMORY_BYTES = 64 << 20

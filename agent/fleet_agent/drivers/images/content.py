@@ -29,7 +29,7 @@ from fleet_agent.core.images import (
     whole_blocks,
 )
 from fleet_agent.drivers.images import tools as image_tools
-from fleet_agent.drivers.images.jobs import Watch
+from fleet_agent.drivers.images.jobs import JobWatcher
 from fleet_agent.drivers.ports.images import BadSource, PoolFull
 
 COPYING = "copying"
@@ -43,8 +43,6 @@ PIECE = 4 * BLOCK
 # So much is copied between two flushes: a single one at the end could take minutes.
 FLUSH_EVERY = 64 << 20
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
 _ZEROS = bytes(CHUNK)
 _PERCENT = re.compile(rb"\(\s*([0-9.]+)/100%\)")
 # Names of the file systems made of directories are UUIDs of this namespace.
@@ -57,17 +55,17 @@ class Content:
 
     size: int
     needed: int
-    pour: Callable[[Path, Watch], str]
+    pour: Callable[[Path, JobWatcher], str]
     """Writes it to a file or device that reads as zeros and has that size; the digest. Raises
     OSError, ImageError, Abandoned."""
 
 
-def content_of(order: ImportOrder, path: Path, watch: Watch) -> Content:
+def content_of(order: ImportOrder, path: Path, watcher: JobWatcher) -> Content:
     """What is at this path. Raises BadSource, Abandoned."""
     try:
         held = path.stat()
         if stat.S_ISDIR(held.st_mode):
-            return _directory(order, path, watch)
+            return _directory(order, path, watcher)
         if not stat.S_ISREG(held.st_mode):
             raise BadSource(
                 f"{path} is neither a file nor a directory; a volume is named by its dataset"
@@ -78,7 +76,9 @@ def content_of(order: ImportOrder, path: Path, watch: Watch) -> Content:
             return _qcow2(order, path, virtual, held)
         size = fitting_size(held.st_size, order.size, str(path))
         return Content(
-            size, min(held.st_blocks * 512, size), lambda target, told: _raw(path, target, told)
+            size,
+            min(held.st_blocks * 512, size),
+            lambda target, watcher: _raw(path, target, watcher),
         )
     except BadImage as error:
         raise BadSource(str(error) if str(path) in str(error) else f"{path}: {error}") from error
@@ -92,18 +92,18 @@ def check_room(needed: int, free: int, where: str) -> None:
         raise PoolFull(f"the image takes up to {needed} bytes, and {where} has {free} free")
 
 
-def digest_of(path: Path, watch: Watch) -> str:
+def digest_of(path: Path, watcher: JobWatcher) -> str:
     """Of a whole file or device. Raises OSError, Abandoned."""
     found = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         for offset in range(0, size, CHUNK):
-            watch.told(READING, offset, size)
+            watcher.progressed(READING, offset, size)
             found.update(_chunk(file.fileno(), offset, min(CHUNK, size - offset)))
     return f"sha256:{found.hexdigest()}"
 
 
-def copy(source: int, target: int, size: int, watch: Watch, *, over: bool = False) -> str:
+def copy(source: int, target: int, size: int, watcher: JobWatcher, *, over: bool = False) -> str:
     """Copy `size` bytes between open files, and answer their digest; a source that ends before is
     followed by zeros. `over`: the target may hold anything, and is written where it differs.
 
@@ -112,7 +112,7 @@ def copy(source: int, target: int, size: int, watch: Watch, *, over: bool = Fals
     found = hashlib.sha256()
     unflushed = 0
     for offset in range(0, size, CHUNK):
-        watch.told(COPYING, offset, size)
+        watcher.progressed(COPYING, offset, size)
         count = min(CHUNK, size - offset)
         chunk = _chunk(source, offset, count)
         found.update(chunk)
@@ -122,7 +122,7 @@ def copy(source: int, target: int, size: int, watch: Watch, *, over: bool = Fals
             os.fdatasync(target)
             unflushed = 0
     os.fsync(target)
-    watch.told(COPYING, size, size)
+    watcher.progressed(COPYING, size, size)
     return f"sha256:{found.hexdigest()}"
 
 
@@ -165,39 +165,39 @@ def _chunk(source: int, offset: int, count: int) -> bytes:
     return bytes(read)
 
 
-def _raw(path: Path, target: Path, watch: Watch) -> str:
+def _raw(path: Path, target: Path, watcher: JobWatcher) -> str:
     with path.open("rb", buffering=0) as source, target.open("r+b", buffering=0) as into:
         size = into.seek(0, os.SEEK_END)
-        return copy(source.fileno(), into.fileno(), size, watch)
+        return copy(source.fileno(), into.fileno(), size, watcher)
 
 
 def _qcow2(order: ImportOrder, path: Path, virtual: int, held: os.stat_result) -> Content:
     size = fitting_size(virtual, order.size, str(path))
     program = image_tools.found("qemu-img", "qemu-utils", "importing a qcow2 file")
 
-    def pour(target: Path, watch: Watch) -> str:
+    def pour(target: Path, watcher: JobWatcher) -> str:
         done = 0
 
-        def told(said: bytes) -> None:
+        def on_output(said: bytes) -> None:
             nonlocal done
             if seen := _PERCENT.findall(said):
                 done = int(float(seen[-1]) / 100 * virtual)
-            watch.told(CONVERTING, done, virtual)
+            watcher.progressed(CONVERTING, done, virtual)
 
         ways = ("-f", "qcow2", "-O", "raw", "-n", "--target-is-zero")
-        image_tools.run([program, "convert", "-p", *ways, str(path), str(target)], told)
-        return _read_back(target, watch)
+        image_tools.run([program, "convert", "-p", *ways, str(path), str(target)], on_output)
+        return _read_back(target, watcher)
 
     return Content(size, min(virtual, held.st_blocks * 512), pour)
 
 
-def _directory(order: ImportOrder, path: Path, watch: Watch) -> Content:
-    content, entries = _measure(path, watch)
+def _directory(order: ImportOrder, path: Path, watcher: JobWatcher) -> Content:
+    content, entries = _measure(path, watcher)
     size = fitting_size(content, order.size, str(path)) if order.size else 0
     size = size or directory_size(content, inodes_for(entries))
     program = image_tools.found("mke2fs", "e2fsprogs", "importing a directory")
 
-    def pour(target: Path, watch: Watch) -> str:
+    def pour(target: Path, watcher: JobWatcher) -> str:
         # The same directory, made an image of the same name, gives the same file system, unless a
         # file's time of last access or change is another: mke2fs takes those over as well.
         name = str(uuid.uuid5(_NAMESPACE, str(order.image)))
@@ -205,18 +205,18 @@ def _directory(order: ImportOrder, path: Path, watch: Watch) -> Content:
             program, "-q", "-F", "-t", "ext4", "-N", str(inodes_for(entries)), "-U", name,
             "-E", f"hash_seed={name},nodiscard", "-d", str(path), str(target),
         ]  # fmt: skip
-        image_tools.run(command, lambda _: watch.told(MAKING), {"E2FSPROGS_FAKE_TIME": "1"})
-        return _read_back(target, watch)
+        image_tools.run(command, lambda _: watcher.progressed(MAKING), {"E2FSPROGS_FAKE_TIME": "1"})
+        return _read_back(target, watcher)
 
     return Content(size, content, pour)
 
 
-def _measure(path: Path, watch: Watch) -> tuple[int, int]:
+def _measure(path: Path, watcher: JobWatcher) -> tuple[int, int]:
     """Bytes that a directory's files take in blocks of 4 KiB, and how many entries it has."""
     content = entries = 0
     linked: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(path, onerror=_raise):
-        watch.told(MAKING)
+        watcher.progressed(MAKING)
         entries += len(folders) + len(files)
         content += 4096 * (1 + len(folders))
         for file in files:
@@ -233,7 +233,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _read_back(target: Path, watch: Watch) -> str:
+def _read_back(target: Path, watcher: JobWatcher) -> str:
     with target.open("r+b", buffering=0) as file:
         os.fsync(file.fileno())
-    return digest_of(target, watch)
+    return digest_of(target, watcher)

@@ -24,10 +24,10 @@ class Abandoned(Exception):
     """Nobody waits for this job any more."""
 
 
-class Watch(Protocol):
-    """Whoever watches a job."""
+class JobWatcher(Protocol):
+    """Hears how far a job is, and says whether it is still wanted."""
 
-    def told(self, step: str, done: int = 0, total: int = 0) -> None:
+    def progressed(self, step: str, done: int = 0, total: int = 0) -> None:
         """How far it is, in bytes; to be called more than once a second. Raises Abandoned."""
 
 
@@ -38,7 +38,7 @@ class _Ticket:
         self.latest = ImportProgress(WAITING)
         self.abandoned = threading.Event()
 
-    def told(self, step: str, done: int = 0, total: int = 0) -> None:
+    def progressed(self, step: str, done: int = 0, total: int = 0) -> None:
         self.latest = ImportProgress(step, done, total)
         if self.abandoned.is_set():
             raise Abandoned(step)
@@ -52,7 +52,7 @@ class ImageJobs:
         self._looking = ThreadPoolExecutor(1, f"{name}-look")
         self._tickets: set[_Ticket] = set()
 
-    async def look(self, job: Callable[[], T]) -> T:
+    async def read(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._looking, job)
 
     async def change(self, job: Callable[[], T]) -> T:
@@ -60,11 +60,11 @@ class ImageJobs:
         return await asyncio.get_running_loop().run_in_executor(self._changing, job)
 
     async def watched(
-        self, job: Callable[[Watch], Image], seconds: float = PROGRESS_SECONDS / 2
+        self, job: Callable[[JobWatcher], Image], seconds: float = PROGRESS_SECONDS / 2
     ) -> AsyncGenerator[ImportProgress, None]:
         """How far the job is, at least every so many seconds, and the image at the end.
 
-        When the iteration is left, the job is told, and ends by itself; the next job waits for
+        When the iteration is left, the job hears of it and ends by itself; the next job waits for
         it. Raises what the job raises.
         """
         ticket = _Ticket()

@@ -36,22 +36,22 @@ def found(program: str, package: str, purpose: str) -> str:
 
 def run(
     command: Sequence[str],
-    told: Callable[[bytes], None],
+    on_output: Callable[[bytes], None],
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a program to its end; `told` hears what it prints, and at least every LOOK_SECONDS
-    that it still runs. What `told` raises ends the program. Raises ToolFailed."""
+    """Run a program to its end; `on_output` hears what it prints, and at least every LOOK_SECONDS
+    that it still runs. What `on_output` raises ends the program. Raises ToolFailed."""
     with tempfile.TemporaryFile() as errors:
         with begun(command, stdout=subprocess.PIPE, stderr=errors, environment=environment) as it:
             assert it.stdout is not None
             for said in prints(it.stdout):
-                told(said)
+                on_output(said)
             while True:
                 try:
                     code = it.wait(LOOK_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    told(b"")
+                    on_output(b"")
         if code:
             raise ToolFailed(f"{os.path.basename(command[0])} failed: {last_words(errors)}")
 

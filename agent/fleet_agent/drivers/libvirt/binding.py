@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 
 class LibvirtError(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
 from fleet_agent.drivers.libvirt.binding import Binding, Connection, Domain
 from fleet_agent.drivers.libvirt.events import Expected
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 # Seconds between probes of an idle connection, and how many may go unanswered: a libvirtd on an
 # overloaded dom0 answers late, one that hangs is given up after a minute.
@@ -19,7 +19,7 @@ KEEPALIVE_COUNT = 6
 Connect = Callable[[str], Connection]
 
 
-class Link:
+class LibvirtConnection:
     """Hands out the connection to any thread. `stirred` is called, from any thread, on each
     lifecycle event that is news, and whenever the connection was made anew, since events may be
     lost then. What is expected is no news."""

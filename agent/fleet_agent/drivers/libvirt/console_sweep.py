@@ -10,10 +10,10 @@ import structlog
 
 from fleet_agent.drivers.consoles.file import bound
 from fleet_agent.drivers.libvirt.binding import message_of
-from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import HostPaths
 from fleet_agent.drivers.libvirt.marks import OurDomains
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ INTERVAL = 15.0
 class ConsoleSweep:
     """`limit` bytes of the disk for each log; 0 leaves them alone."""
 
-    link: Link
+    link: LibvirtConnection
     host: HostPaths
     ours: OurDomains
     limit: int

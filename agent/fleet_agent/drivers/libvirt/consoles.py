@@ -17,16 +17,16 @@ from typing import TypeVar
 from lxml import etree
 
 from fleet.identity import Fleet
-from fleet_agent.core.console_log import INACTIVE, Place
+from fleet_agent.core.console_log import INACTIVE, LogPosition
 from fleet_agent.core.domain.domain_mark import parse_mark, parsed
 from fleet_agent.drivers.consoles.file import end_of
 from fleet_agent.drivers.consoles.follower import Follower, Lives, LogReader
 from fleet_agent.drivers.consoles.tty import Tty
 from fleet_agent.drivers.libvirt.binding import code_of, message_of
-from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import HostPaths
 from fleet_agent.drivers.ports.consoles import CannotType, Feed, NoSuchVm
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class LibvirtConsoles:
 
     def __init__(
         self,
-        link: Link,
+        link: LibvirtConnection,
         host: HostPaths,
         *,
         tty: Callable[[etree._Element], str] = tty_of,
@@ -77,7 +77,7 @@ class LibvirtConsoles:
         log = self._host.console(subject.name)
         place, data = await self._end(subject.name, last_bytes)
         if data:
-            feed.put(data)
+            feed.add_output(data)
         reader = LogReader(subject.name, log, feed, place, subject.domain_id)
         self._follower.add(reader)
         return LibvirtConsole(partial(self._subject, fleet_uid, index), self._follower, reader)
@@ -91,7 +91,7 @@ class LibvirtConsoles:
         for pool in (self._files, self._calls):
             pool.shutdown(wait=False)
 
-    async def _end(self, name: str, count: int) -> tuple[Place, bytes]:
+    async def _end(self, name: str, count: int) -> tuple[LogPosition, bytes]:
         log = self._host.console(name)
         try:
             return await _within(self._files, partial(end_of, log, count), f"read {log}")

@@ -1,7 +1,7 @@
 """The acts on one domain: define, start, remember that it is ready, stop, undefine.
 
 Blocking; each may run in any thread. Each looks first and acts only on a domain that carries
-this very kin's mark; errors of libvirt become Refused here.
+this very kin's mark; errors of libvirt become ActFailed here.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from fleet_agent.core.domain.domain_mark import (
     start_xml,
 )
 from fleet_agent.core.domain.domain_xml import Flavour, differences, domain_xml
+from fleet_agent.core.domain.marks import foreign_mark
 from fleet_agent.core.model import Batch
+from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.libvirt.binding import Connection, Domain, code_of, message_of
-from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.console_tail import ConsoleTail, discard, last_lines, set_aside
 from fleet_agent.drivers.libvirt.events import Lifecycle
 from fleet_agent.drivers.libvirt.reasons import (
@@ -38,8 +40,7 @@ from fleet_agent.drivers.libvirt.reasons import (
     start_failure,
     xenconsoled_full,
 )
-from fleet_agent.drivers.ports.lanes import Refused
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 INACTIVE = -1  # what virDomain.ID() answers for a domain that is not active
 
@@ -58,7 +59,7 @@ class HostPaths:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundDomain:
     """A domain as it was a moment ago, and its XML."""
 
     domain: Domain
@@ -70,7 +71,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class DomainLife:
     """One life of a domain: its id, whether it was seen ready, and the last readiness of any."""
 
     domain_id: int
@@ -81,7 +82,7 @@ class Life:
 class Domains:
     """Acts by name on the domains of one libvirt."""
 
-    def __init__(self, link: Link, flavour: Flavour, host: HostPaths) -> None:
+    def __init__(self, link: LibvirtConnection, flavour: Flavour, host: HostPaths) -> None:
         self._link = link
         self._flavour = flavour
         self._host = host
@@ -93,10 +94,10 @@ class Domains:
         try:
             asked = domain_xml(batch, index, disk_path(batch.fleet, index), self._flavour, log)
         except ValueError as error:
-            raise Refused("bad_spec", str(error), retry=False) from error
+            raise ActFailed("bad_spec", str(error), retry=False) from error
         with self._acting("define", name) as connection:
             inactive = self._link.binding.VIR_DOMAIN_XML_INACTIVE
-            found = self._look(connection, name, inactive)
+            found = self._find(connection, name, inactive)
             if found is not None:
                 _check_ours(found, batch, index)
                 if not differences(asked, found.domain.XMLDesc(inactive)):
@@ -107,7 +108,7 @@ class Domains:
                 return
             if domain.ID() == INACTIVE:
                 self._undefine(domain)
-        raise Refused(
+        raise ActFailed(
             "bad_spec",
             f"libvirt changed the definition of {name}: {'; '.join(changes)}",
             retry=False,
@@ -116,9 +117,9 @@ class Domains:
     def start(self, batch: Batch, index: int) -> None:
         name = batch.fleet.domain_name(index)
         with self._acting("start", name) as connection:
-            found = self._look(connection, name)
+            found = self._find(connection, name)
             if found is None:
-                raise Refused("not_defined", f"{name} is not defined in libvirt")
+                raise ActFailed("not_defined", f"{name} is not defined in libvirt")
             _check_ours(found, batch, index)
             if found.domain.ID() != INACTIVE:
                 return
@@ -144,18 +145,18 @@ class Domains:
                 missing = self._missing_file(batch)
                 if missing:
                     kind, reason = "kernel", missing
-                raise Refused(kind, f"cannot start {name}: {reason}") from error
+                raise ActFailed(kind, f"cannot start {name}: {reason}") from error
 
-    def life(self, batch: Batch, index: int) -> Life:
+    def life(self, batch: Batch, index: int) -> DomainLife:
         """The life that the domain now has.
 
-        Raises Refused ("died") when the domain is not active, or not this kin's.
+        Raises ActFailed ("died") when the domain is not active, or not this kin's.
         """
         name = batch.fleet.domain_name(index)
         with self._acting("look at", name) as connection:
             found = self._living(connection, batch, index)
             seen, domain_id = parse_ready(found.xml), found.domain.ID()
-            return Life(domain_id, is_life(seen, self._host.boot_id, domain_id), seen)
+            return DomainLife(domain_id, is_life(seen, self._host.boot_id, domain_id), seen)
 
     def remember_ready(self, batch: Batch, tails: dict[int, ConsoleTail], index: int) -> None:
         """Write the readiness with the domain, live and for its next life."""
@@ -173,14 +174,14 @@ class Domains:
     def stop(self, batch: Batch, index: int) -> None:
         name = batch.fleet.domain_name(index)
         with self._acting("stop", name) as connection:
-            found = self._look(connection, name)
+            found = self._find(connection, name)
             if found is not None and found.is_of(batch, index):
                 self._stop(found.domain)
 
     def undefine(self, batch: Batch, index: int) -> None:
         name = batch.fleet.domain_name(index)
         with self._acting("undefine", name) as connection:
-            found = self._look(connection, name)
+            found = self._find(connection, name)
             if found is not None and found.is_of(batch, index):
                 self._stop(found.domain)
                 self._undefine(found.domain)
@@ -204,28 +205,28 @@ class Domains:
             with self._link.talk() as connection:
                 yield connection
         except self._link.binding.libvirtError as error:
-            raise Refused(
+            raise ActFailed(
                 "hypervisor_error", f"cannot {verb} {name}: {message_of(error)}"
             ) from error
 
-    def _look(self, connection: Connection, name: str, flags: int = 0) -> Found | None:
+    def _find(self, connection: Connection, name: str, flags: int = 0) -> FoundDomain | None:
         """The domain of this name, whosever it is; None when there is none, or no longer."""
         try:
             domain = connection.lookupByName(name)
-            return Found(domain, parsed(domain.XMLDesc(flags)))
+            return FoundDomain(domain, parsed(domain.XMLDesc(flags)))
         except self._link.binding.libvirtError as error:
             if code_of(error) != self._link.binding.VIR_ERR_NO_DOMAIN:
                 raise
             return None
 
-    def _living(self, connection: Connection, batch: Batch, index: int) -> Found:
+    def _living(self, connection: Connection, batch: Batch, index: int) -> FoundDomain:
         name = batch.fleet.domain_name(index)
-        found = self._look(connection, name)
+        found = self._find(connection, name)
         if found is None or found.domain.ID() == INACTIVE or not found.is_of(batch, index):
             end = ""
             if batch.spec.readiness.console_pattern:
                 end = f"; {last_lines(self._host.console(name))}"
-            raise Refused("died", f"{name} is not running any more{end}")
+            raise ActFailed("died", f"{name} is not running any more{end}")
         return found
 
     def _defined(self, connection: Connection, name: str, asked: str) -> Domain:
@@ -234,7 +235,7 @@ class Domains:
         except self._link.binding.libvirtError as error:
             message = message_of(error)
             if "already" in message and "uuid" in message:
-                raise Refused(
+                raise ActFailed(
                     "conflict",
                     f"a domain that is not ours has the name or the UUID of {name}: {message}",
                     retry=False,
@@ -290,7 +291,7 @@ class Domains:
         try:
             set_aside(log)
         except OSError as error:
-            raise Refused(
+            raise ActFailed(
                 "hypervisor_error", f"cannot set aside {log}, {name}'s old console log: {error}"
             ) from error
 
@@ -310,13 +311,10 @@ def is_life(seen: ReadySeen | None, boot_id: str, domain_id: int) -> bool:
     return seen is not None and (seen.boot_id, seen.domain_id) == (boot_id, domain_id)
 
 
-def _check_ours(found: Found, batch: Batch, index: int) -> None:
-    if found.is_of(batch, index):
-        return
-    marked = parse_mark(found.xml)
-    whose = "without our mark" if marked is None else f"of another birth ({marked.kin.birth})"
-    raise Refused(
-        "conflict",
-        f"a domain {whose} has the name {batch.fleet.domain_name(index)}; it is left alone",
-        retry=False,
-    )
+def _check_ours(found: FoundDomain, batch: Batch, index: int) -> None:
+    if whose := foreign_mark(parse_mark(found.xml), batch, index):
+        raise ActFailed(
+            "conflict",
+            f"a domain {whose} has the name {batch.fleet.domain_name(index)}; it is left alone",
+            retry=False,
+        )

@@ -18,13 +18,13 @@ from fleet.identity import Fleet
 from fleet.ranges import EMPTY
 from fleet_agent.core.domain.domain_xml import Flavour
 from fleet_agent.core.model import Batch, DomainRun, StepResult
-from fleet_agent.drivers.libvirt.connection import Connect, Link
+from fleet_agent.drivers.lanes import Act, Lanes
+from fleet_agent.drivers.libvirt.connection import Connect, LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
 from fleet_agent.drivers.libvirt.listing import domain_runs, host_facts
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.libvirt.readiness import Patience, ReadyWatch
-from fleet_agent.drivers.ports.lanes import Act, Lanes
-from fleet_agent.drivers.ports.vms import HypervisorFacts
+from fleet_agent.drivers.ports.hypervisor import HypervisorFacts
 
 XEN_CONSOLE_LOG = "/var/log/xen/console/guest-{name}.log"  # xenconsoled --log=guest
 XEN_DRIVER_LOG = "/var/log/libvirt/libxl/libxl-driver.log"
@@ -58,7 +58,7 @@ class LibvirtHypervisor:
         self._closed = False
         self._max_guests = max_guests
         self._boot_id = boot_id or _kernel_boot_id()
-        self._link = Link(uri, connect, self._stir)
+        self._link = LibvirtConnection(uri, connect, self._stir)
         self.ours = OurDomains(self._link)
         self.host_paths = HostPaths(console_log, Path(driver_log), self._boot_id)
         self._domains = Domains(self._link, flavour or flavour_of(uri), self.host_paths)
@@ -70,7 +70,7 @@ class LibvirtHypervisor:
         self._begun: asyncio.Future[tuple[DomainRun, ...]] | None = None
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LibvirtConnection:
         """The one connection, for whatever else speaks with this libvirt."""
         return self._link
 

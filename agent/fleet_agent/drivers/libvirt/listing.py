@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from fleet.keys import Kin
 from fleet.ranges import IndexSet
 from fleet_agent.core.domain.domain_mark import parse_mark, parse_ready, parse_restart, parsed
-from fleet_agent.core.model import DomainRun, Kin, Phase
+from fleet_agent.core.model import DomainRun, Phase
 from fleet_agent.drivers.libvirt.binding import Domain, code_of, message_of
-from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import INACTIVE, is_life
 from fleet_agent.drivers.libvirt.marks import OurDomains
-from fleet_agent.drivers.ports.vms import DriverError, HypervisorFacts
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.hypervisor import HypervisorFacts
 
 MIB = 1024 * 1024
 
 
-def domain_runs(link: Link, boot_id: str, ours: OurDomains) -> tuple[DomainRun, ...]:
-    """Every domain with our mark, told to `ours` as well. One that vanishes meanwhile is left out.
+def domain_runs(link: LibvirtConnection, boot_id: str, ours: OurDomains) -> tuple[DomainRun, ...]:
+    """Every domain with our mark, noted in `ours` as well. One that vanishes meanwhile is left out.
     Raises DriverError."""
     members: dict[tuple[Kin, Phase, int], list[int]] = defaultdict(list)
     try:
@@ -35,7 +37,7 @@ def domain_runs(link: Link, boot_id: str, ours: OurDomains) -> tuple[DomainRun, 
     )
 
 
-def host_facts(link: Link, max_guests: int) -> HypervisorFacts:
+def host_facts(link: LibvirtConnection, max_guests: int) -> HypervisorFacts:
     """Memory is the host's, less what the dom0 itself holds. Raises DriverError."""
     try:
         with link.talk() as connection:
@@ -53,7 +55,7 @@ def host_facts(link: Link, max_guests: int) -> HypervisorFacts:
 
 
 def _seen(
-    link: Link, domain: Domain, boot_id: str, ours: OurDomains
+    link: LibvirtConnection, domain: Domain, boot_id: str, ours: OurDomains
 ) -> tuple[Kin, Phase, int, int] | None:
     """Kin, phase, the restart for which it was last started where it is active, and index."""
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fleet_agent.core.domain.domain_mark import parse_mark, parsed
 from fleet_agent.core.domain.marks import Marked
 from fleet_agent.drivers.libvirt.binding import Connection, Domain, code_of
-from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class OurDomains:
     """The domains that carry our mark. For any thread: its one dictionary is only ever replaced,
     asked for a key, or given one."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: LibvirtConnection) -> None:
         self._link = link
         self._known: dict[tuple[str, int], Vm | None] = {}
 

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field
 
 from fleet_agent.core.model import Batch, StepFailure
+from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.libvirt.console_tail import ConsoleTail, last_lines
-from fleet_agent.drivers.libvirt.domains import Domains, Life
-from fleet_agent.drivers.ports.lanes import Refused
+from fleet_agent.drivers.libvirt.domains import DomainLife, Domains
 
 # Seconds between two looks at which domains are active: one call to libvirt for the batch.
 ACTIVE_INTERVAL = 1.0
@@ -71,7 +71,7 @@ class ReadyWatch:
             try:
                 if self._is_ready(index, now):
                     verdicts.ready.append(index)
-            except Refused as refusal:
+            except ActFailed as refusal:
                 verdicts.failures.append(refusal.failure(index))
         for failure in verdicts.failures:
             self._patience.end(self._batch.fleet.domain_name(failure.index))
@@ -94,17 +94,17 @@ class ReadyWatch:
             if tail.shows(self._compiled()):
                 return True
         except OSError as error:
-            raise Refused("not_ready", f"cannot read {name}'s console: {error}") from error
+            raise ActFailed("not_ready", f"cannot read {name}'s console: {error}") from error
         if name not in self._active:
-            raise Refused("died", f"{name} is not running any more; {last_lines(tail.path)}")
+            raise ActFailed("died", f"{name} is not running any more; {last_lines(tail.path)}")
         if now >= self._deadlines[index]:
             timeout = self._batch.spec.readiness.timeout_seconds
-            raise Refused(
+            raise ActFailed(
                 "not_ready", f"{name} was not ready within {timeout:g} s; {last_lines(tail.path)}"
             )
         return False
 
-    def _tail(self, index: int, life: Life) -> ConsoleTail:
+    def _tail(self, index: int, life: DomainLife) -> ConsoleTail:
         log, last = self._domains.console(self._batch, index), life.last_ready
         return ConsoleTail(log, last.log_inode, last.log_read) if last else ConsoleTail(log)
 
@@ -113,7 +113,7 @@ class ReadyWatch:
             try:
                 self._pattern = re.compile(self._batch.spec.readiness.console_pattern)
             except re.error as error:
-                raise Refused(
+                raise ActFailed(
                     "bad_spec",
                     f"the console pattern is no regular expression: {error}",
                     retry=False,

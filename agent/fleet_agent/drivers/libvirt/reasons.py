@@ -41,9 +41,9 @@ def start_failure(message: str, log: str) -> tuple[str, str]:
     gained meanwhile. Kinds: no_memory, kernel, disk, network, console, hypervisor_error. A limit
     of the dom0 that was met is named in the sentence, with what lifts it."""
     lines = [_TIMESTAMP.sub("", line)[:LINE_LENGTH] for line in log.splitlines() if line.strip()]
-    kind, told = _reason(message, lines)
+    kind, reason = _reason(message, lines)
     met = next(filter(None, map(explained, (message, *lines))), "")
-    return kind, f"{told}: {met}" if met else told
+    return kind, f"{reason}: {met}" if met else reason
 
 
 def _reason(message: str, lines: list[str]) -> tuple[str, str]:

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from fleet_agent.core.console_log import INACTIVE
 from fleet_agent.core.top import DomainCounters, HostCounters
 from fleet_agent.drivers.libvirt.binding import Connection, Domain, code_of, message_of
-from fleet_agent.drivers.libvirt.connection import Link
+from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.marks import OurDomains, Vm
 from fleet_agent.drivers.libvirt.xen_counters import XenPaths, block_bytes, network_bytes
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 
 KIB, MIB = 1024, 1024 * 1024
 # What libxl's driver answers to getType().
@@ -33,19 +33,21 @@ Pair = tuple[int, int]
 class LibvirtSampler:
     """The Sampler port over the connection of a driver."""
 
-    def __init__(self, link: Link, ours: OurDomains, xen: XenPaths | None = None) -> None:
+    def __init__(
+        self, link: LibvirtConnection, ours: OurDomains, xen: XenPaths | None = None
+    ) -> None:
         self._link = link
         self._ours = ours
         self._xen = xen or XenPaths()
         self._thread = ThreadPoolExecutor(1, "libvirt-top")
 
     async def counters(self) -> tuple[HostCounters, tuple[DomainCounters, ...]]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.look)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.read)
 
     async def close(self) -> None:
         self._thread.shutdown(wait=False)
 
-    def look(self) -> tuple[HostCounters, tuple[DomainCounters, ...]]:
+    def read(self) -> tuple[HostCounters, tuple[DomainCounters, ...]]:
         """Blocking. Raises DriverError."""
         try:
             with self._link.talk() as connection:
@@ -64,7 +66,7 @@ class LibvirtSampler:
         blocks = block_bytes(self._xen.backends)
         networks = network_bytes(self._xen.interfaces)
         found = (
-            self._told(
+            self._asked_alone(
                 domain, vm, networks.get(domain.ID(), (0, 0)), blocks.get(domain.ID(), (0, 0))
             )
             for domain, vm in ours
@@ -97,7 +99,7 @@ class LibvirtSampler:
         network = _sum(stats, "net", "rx.bytes", "tx.bytes")
         block = _sum(stats, "block", "rd.bytes", "wr.bytes")
         if not {"cpu.time", "balloon.current", "vcpu.current"} <= stats.keys():
-            return self._told(domain, vm, network, block)
+            return self._asked_alone(domain, vm, network, block)
         info = (
             int(stats.get("state.state", 0)),
             int(stats["balloon.current"]),
@@ -106,7 +108,9 @@ class LibvirtSampler:
         )
         return _counters(domain, vm, info, network, block)
 
-    def _told(self, domain: Domain, vm: Vm, network: Pair, block: Pair) -> DomainCounters | None:
+    def _asked_alone(
+        self, domain: Domain, vm: Vm, network: Pair, block: Pair
+    ) -> DomainCounters | None:
         """By a call of its own; None when it has vanished."""
         try:
             state, _, memory, vcpus, cpu = domain.info()

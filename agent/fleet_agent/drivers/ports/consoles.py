@@ -46,19 +46,19 @@ class Feed:
 
     @property
     def room(self) -> int:
-        """Bytes that may be put."""
+        """Bytes of output that it still takes."""
         return FEED_BYTES - self._held
 
-    def put(self, data: bytes) -> None:
-        """Output. Beyond the room it is lost, and the reader told."""
+    def add_output(self, data: bytes) -> None:
+        """Output. What is beyond the room is lost, and the reader gets a notice."""
         kept, lost = data[: self.room], len(data) - self.room
         if kept:
             self._held += len(kept)
             self._add(Piece(data=kept))
         if lost > 0:
-            self.tell(f"{lost:,} bytes of output were skipped here")
+            self.add_notice(f"{lost:,} bytes of output were skipped here")
 
-    def tell(self, notice: str) -> None:
+    def add_notice(self, notice: str) -> None:
         """A notice; the same one is not repeated while the first is unread."""
         if not notice or (self._pieces and self._pieces[-1].notice == notice):
             return

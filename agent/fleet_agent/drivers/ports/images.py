@@ -19,7 +19,7 @@ PROGRESS_SECONDS = 1.0
 
 
 class ImageError(Exception):
-    """Refused, or failed; one sentence. `reason` is what callers are told it by."""
+    """Refused, or failed; one sentence. `reason` is the word for it on the wire."""
 
     reason: ClassVar[str] = "IMAGE_FAILED"
 

@@ -27,7 +27,8 @@ from fleet_agent.core.images import (
     parsed_name,
 )
 from fleet_agent.drivers.images import content as image_content
-from fleet_agent.drivers.images.jobs import ImageJobs, Watch
+from fleet_agent.drivers.images.jobs import ImageJobs, JobWatcher
+from fleet_agent.drivers.ports.errors import NO_ROOM, DriverError
 from fleet_agent.drivers.ports.images import (
     BadSource,
     FleetUse,
@@ -43,7 +44,6 @@ from fleet_agent.drivers.ports.images import (
     image_matches,
     in_use,
 )
-from fleet_agent.drivers.ports.vms import DriverError
 from fleet_agent.drivers.reflink import files as reflink_files
 from fleet_agent.drivers.reflink.storage import CLONES, IMAGES, PART_SUFFIX, flush_folder, own_mark
 
@@ -60,7 +60,7 @@ class ReflinkImages:
         self._preparing = threading.Lock()
 
     async def holdings(self) -> Holdings:
-        return await self._jobs.look(self._holdings)
+        return await self._jobs.read(self._holdings)
 
     def bring(self, order: ImportOrder) -> AsyncGenerator[ImportProgress, None]:
         return self._jobs.watched(partial(self._bring, order))
@@ -96,9 +96,9 @@ class ReflinkImages:
 
     def _image(self, named: ImageName, path: Path, clones: int) -> Image:
         held = path.stat()
-        told = reflink_files.image_fields(path)
+        recorded = reflink_files.image_fields(path)
         taken = held.st_blocks * 512
-        digest, source = told.get("digest", ""), told.get("source", "")
+        digest, source = recorded.get("digest", ""), recorded.get("source", "")
         space = Space(taken, taken)
         return Image(named, digest, held.st_size, space, clones, held.st_mtime, source)
 
@@ -126,7 +126,7 @@ class ReflinkImages:
 
     # Importing ----------------------------------------------------------------------------
 
-    def _bring(self, order: ImportOrder, watch: Watch) -> Image:
+    def _bring(self, order: ImportOrder, watcher: JobWatcher) -> Image:
         self._prepare()
         self._sweep()
         existing = self._one(order.image)
@@ -139,24 +139,24 @@ class ReflinkImages:
             )
         part = self._images / f".{order.image}{PART_SUFFIX}"
         try:
-            self._write(order, order.source, part, watch)
+            self._write(order, order.source, part, watcher)
             return self._publish(order, part, existing)
         except OSError as error:
-            if error.errno in image_content.FULL:
+            if error.errno in NO_ROOM:
                 raise PoolFull(f"{self._folder} is full; nothing was kept") from error
             where = error.filename or part
             raise ImageError(f"cannot import: {where}: {error.strerror}") from error
         finally:
             part.unlink(missing_ok=True)
 
-    def _write(self, order: ImportOrder, source: FilePath, part: Path, watch: Watch) -> None:
-        content = image_content.content_of(order, Path(source.path), watch)
+    def _write(self, order: ImportOrder, source: FilePath, part: Path, watcher: JobWatcher) -> None:
+        content = image_content.content_of(order, Path(source.path), watcher)
         space = os.statvfs(self._folder)
         image_content.check_room(content.needed, space.f_bavail * space.f_frsize, str(self._folder))
         with part.open("wb") as file:
             reflink_files.write_importing(file.fileno())
             file.truncate(content.size)
-        digest = content.pour(part, watch)
+        digest = content.pour(part, watcher)
         image_matches(order, digest)
         with part.open("r+b") as file:
             fields = {"digest": digest, "source": order.source_text}

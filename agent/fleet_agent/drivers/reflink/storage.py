@@ -19,11 +19,12 @@ from functools import cache, partial
 from pathlib import Path
 
 from fleet.identity import Fleet
-from fleet_agent.core.domain.marks import Marked, clone_runs, mark_fields
+from fleet_agent.core.domain.marks import Marked, clone_runs, foreign_mark, mark_fields
 from fleet_agent.core.images import ImageName, digest_differs
 from fleet_agent.core.model import Batch, CloneRun, StepResult
-from fleet_agent.drivers.ports.lanes import Lanes, Refused
-from fleet_agent.drivers.ports.vms import DriverError, StorageFacts
+from fleet_agent.drivers.lanes import ActFailed, Lanes
+from fleet_agent.drivers.ports.errors import NO_ROOM, DriverError
+from fleet_agent.drivers.ports.storage import StorageFacts
 from fleet_agent.drivers.reflink import files as reflink_files
 
 IMAGES = "images"
@@ -31,8 +32,6 @@ CLONES = "clones"
 PART_SUFFIX = ".part"
 
 LOOKING_THREADS = 2
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ReflinkStorage:
@@ -110,7 +109,7 @@ class ReflinkStorage:
         try:
             shares = reflink_files.can_reflink(self._clones)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in NO_ROOM:
                 return ""
             raise DriverError(f"cannot write in {self._clones}: {error.strerror}") from error
         return "reflink" if shares else "copy (no reflink)"
@@ -135,7 +134,7 @@ class ReflinkStorage:
         finally:
             part.unlink(missing_ok=True)
         if not _is_done(clone, batch, index):
-            raise Refused("storage_error", f"{clone} vanished as soon as it was made")
+            raise ActFailed("storage_error", f"{clone} vanished as soon as it was made")
 
     def _write(self, image: Path, part: Path, batch: Batch, index: int) -> None:
         with image.open("rb") as golden, part.open("w+b") as file:
@@ -151,14 +150,14 @@ class ReflinkStorage:
         image = batch.spec.image
         name = f"{image.name}@{image.snapshot}"
         if "/" in name or "\0" in name or not image.name:
-            raise Refused("bad_spec", f"{name!r} names no image", retry=False)
+            raise ActFailed("bad_spec", f"{name!r} names no image", retry=False)
         golden = self._images / name
         if not golden.is_file():
-            raise Refused("image_missing", f"the golden image {golden} is not on this host")
+            raise ActFailed("image_missing", f"the golden image {golden} is not on this host")
         recorded = reflink_files.image_fields(golden).get("digest", "")
         named = ImageName(image.name, image.snapshot)
         if differs := digest_differs(named, image.digest, recorded):
-            raise Refused("image_mismatch", differs, retry=False)
+            raise ActFailed("image_mismatch", differs, retry=False)
         return golden
 
     def _destroy(self, batch: Batch, index: int) -> None:
@@ -171,21 +170,22 @@ class ReflinkStorage:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise Refused("storage_error", f"cannot remove {clone}: {error.strerror}") from error
+            raise ActFailed("storage_error", f"cannot remove {clone}: {error.strerror}") from error
 
 
 def _is_done(clone: Path, batch: Batch, index: int) -> bool:
-    """Whether this very clone exists. Raises Refused when something else has its name."""
+    """Whether this very clone exists. Raises ActFailed when something else has its name."""
     try:
         marked = reflink_files.mark_of(clone)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise _refusal(error, clone) from error
-    if marked is not None and marked.is_of(batch, index):
-        return True
-    whose = "without our mark" if marked is None else f"of another birth ({marked.kin.birth})"
-    raise Refused("conflict", f"{clone} exists, a file {whose}; it is left alone", retry=False)
+    if whose := foreign_mark(marked, batch, index):
+        raise ActFailed(
+            "conflict", f"{clone} exists, a file {whose}; it is left alone", retry=False
+        )
+    return True
 
 
 def own_mark(path: Path) -> Marked | None:
@@ -199,10 +199,10 @@ def own_mark(path: Path) -> Marked | None:
     return None if path.name.startswith(".") else marked
 
 
-def _refusal(error: OSError, clone: Path) -> Refused:
-    kind = "no_space" if error.errno in _FULL else "storage_error"
+def _refusal(error: OSError, clone: Path) -> ActFailed:
+    kind = "no_space" if error.errno in NO_ROOM else "storage_error"
     hint = "; the file system needs user attributes" if error.errno == errno.ENOTSUP else ""
-    return Refused(kind, f"cannot make {clone}: {error.strerror}{hint}")
+    return ActFailed(kind, f"cannot make {clone}: {error.strerror}{hint}")
 
 
 def flush_folder(folder: Path) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
+from fleet.keys import Kin
 from fleet_agent.core.domain.marks import FIELDS
-from fleet_agent.core.model import Kin
-from fleet_agent.drivers.ports.vms import DriverError
+from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.zfs import program as zfs_program
 from fleet_agent.drivers.zfs.nodes import NODES, Node, NodeLinks, node_at
 
@@ -27,6 +27,8 @@ MODULE_VERSION = Path("/sys/module/zfs/version")
 
 # The value of the index property volmode for "dev": ZFS_VOLMODE_DEV in OpenZFS's sys/fs/zfs.h.
 VOLMODE_DEV = 2
+# Waits between tries to destroy a volume that is busy: a guest's backend lets go of it late.
+BUSY_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)
 LISTING_SECONDS = 120.0  # zfs(8) waits for a pool that is suspended; the driver does not
 
 

@@ -9,19 +9,18 @@ from collections.abc import Mapping
 
 from fleet.identity import Fleet
 from fleet.ranges import IndexSet
-from fleet_agent.core.domain.marks import Marked, clone_runs, mark_fields, read_mark
+from fleet_agent.core.domain.marks import Marked, clone_runs, foreign_mark, mark_fields, read_mark
 from fleet_agent.core.images import ImageName, digest_differs
 from fleet_agent.core.model import Batch, CloneRun
-from fleet_agent.drivers.ports.lanes import Refusals, Refused
-from fleet_agent.drivers.ports.vms import DriverError, StorageFacts
+from fleet_agent.drivers.lanes import ActFailed, ActFailures
+from fleet_agent.drivers.ports.errors import NO_ROOM, DriverError
+from fleet_agent.drivers.ports.storage import StorageFacts
 from fleet_agent.drivers.zfs.calls import ZfsCalls, ZfsError
 
 Volumes = Mapping[str, Mapping[str, str]]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-
-class Look:
+class ListedVolumes:
     """The volumes as they were when one batch first asked: a listing costs a process."""
 
     def __init__(self, calls: ZfsCalls, parent: str) -> None:
@@ -52,25 +51,25 @@ class Clones:
         self._calls = calls
         self._parent = parent
 
-    def look(self) -> Look:
-        return Look(self._calls, self._parent)
+    def listed_volumes(self) -> ListedVolumes:
+        return ListedVolumes(self._calls, self._parent)
 
     def dataset(self, fleet: Fleet, index: int) -> str:
         return f"{self._parent}/{fleet.dataset_name(index)}"
 
-    def clone(self, batch: Batch, look: Look, index: int) -> None:
+    def clone(self, batch: Batch, volumes: ListedVolumes, index: int) -> None:
         name, origin = self.dataset(batch.fleet, index), self._origin(batch)
         marks, size = mark_fields(batch, index), batch.spec.disk.size_bytes
         try:
             self._calls.clone(name, origin, marks, size)
         except ZfsError as error:
             if error.number == errno.EEXIST:
-                _check_ours(look.mark_of_existing(name), batch, index, name)
+                _check_ours(volumes.mark_of_existing(name), batch, index, name)
                 return
             if error.number == errno.ENOENT:
                 raise self._missing(name, origin) from error
-            kind = "no_space" if error.number in _FULL else "storage_error"
-            raise Refused(kind, f"cannot clone {origin} to {name}: {error}") from error
+            kind = "no_space" if error.number in NO_ROOM else "storage_error"
+            raise ActFailed(kind, f"cannot clone {origin} to {name}: {error}") from error
 
     def opened(self, batch: Batch, indices: IndexSet) -> IndexSet:
         """Those whose device node opens and is that volume, with the size asked for."""
@@ -78,13 +77,13 @@ class Clones:
             self._calls.link_nodes({self.dataset(batch.fleet, index) for index in indices})
         return IndexSet.of(index for index in indices if self._is_open(batch, index))
 
-    def destroy(self, batch: Batch, look: Look, part: IndexSet) -> Refusals:
+    def destroy(self, batch: Batch, volumes: ListedVolumes, part: IndexSet) -> ActFailures:
         """Destroys those that are ours, together; the others are not there."""
         names = {self.dataset(batch.fleet, index): index for index in part}
         ours = {
             name: index
             for name, index in names.items()
-            if (marked := look.mark(name)) is not None and marked.is_of(batch, index)
+            if (marked := volumes.mark(name)) is not None and marked.is_of(batch, index)
         }
         if not ours:
             return {}
@@ -105,7 +104,7 @@ class Clones:
             return 0 if error.number == errno.ENOENT else error.number
         return 0
 
-    def image_fault(self, batch: Batch) -> Refused | None:
+    def image_fault(self, batch: Batch) -> ActFailed | None:
         """Why none of a batch may be cloned: its golden image is not the one asked for. Whether
         there is an image at all, cloning tells. Raises DriverError."""
         image = batch.spec.image
@@ -113,12 +112,12 @@ class Clones:
             return None
         try:
             recorded = self._calls.recorded(self._origin(batch))
-        except Refused as refused:
+        except ActFailed as refused:
             return refused
         if recorded is None:
             return None
         differs = digest_differs(ImageName(image.name, image.snapshot), image.digest, recorded)
-        return Refused("image_mismatch", differs, retry=False) if differs else None
+        return ActFailed("image_mismatch", differs, retry=False) if differs else None
 
     def listing(self) -> tuple[CloneRun, ...]:
         """Every volume with our mark, under the name that its mark says. Raises DriverError."""
@@ -138,7 +137,7 @@ class Clones:
         image = batch.spec.image
         for what, part in (("image", image.name), ("snapshot", image.snapshot)):
             if not part or not set("/@#%").isdisjoint(part) or ".." in part:
-                raise Refused("bad_spec", f"{part!r} names no {what}", retry=False)
+                raise ActFailed("bad_spec", f"{part!r} names no {what}", retry=False)
         return f"{self._parent}/{image.name}@{image.snapshot}"
 
     def _is_open(self, batch: Batch, index: int) -> bool:
@@ -152,18 +151,18 @@ class Clones:
         if not self._calls.exists(self._parent):
             return DriverError(f"there is no dataset {self._parent} on this host")
         if not self._calls.exists(origin):
-            return Refused("image_missing", f"the golden image {origin} is not on this host")
-        return Refused("storage_error", f"{origin} could not be found when cloning it to {name}")
+            return ActFailed("image_missing", f"the golden image {origin} is not on this host")
+        return ActFailed("storage_error", f"{origin} could not be found when cloning it to {name}")
 
 
-def _not_destroyed(name: str, number: int) -> Refused:
+def _not_destroyed(name: str, number: int) -> ActFailed:
     if number == errno.EBUSY:
-        return Refused("busy", f"{name} is held open, or has snapshots")
-    return Refused("storage_error", f"cannot destroy {name}: {os.strerror(number)}")
+        return ActFailed("busy", f"{name} is held open, or has snapshots")
+    return ActFailed("storage_error", f"cannot destroy {name}: {os.strerror(number)}")
 
 
 def _check_ours(marked: Marked | None, batch: Batch, index: int, name: str) -> None:
-    if marked is not None and marked.is_of(batch, index):
-        return
-    whose = "without our mark" if marked is None else f"of another birth ({marked.kin.birth})"
-    raise Refused("conflict", f"{name} exists, a dataset {whose}; it is left alone", retry=False)
+    if whose := foreign_mark(marked, batch, index):
+        raise ActFailed(
+            "conflict", f"{name} exists, a dataset {whose}; it is left alone", retry=False
+        )

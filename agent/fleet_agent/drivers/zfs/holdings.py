@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fleet_agent.core.domain.marks import Marked, read_mark
 from fleet_agent.core.images import ImageName, parsed_name
 from fleet_agent.drivers.ports.images import FleetUse, Image, Space
-from fleet_agent.drivers.zfs.image_calls import Entry
+from fleet_agent.drivers.zfs.image_calls import ImageEntry
 
 # What an import makes before it is whole; no image's name begins so, nor a VM's.
 STAGED = "_import-"
@@ -26,8 +26,8 @@ class Volume:
     """A volume right below the parent, with its snapshots by name."""
 
     name: str
-    entry: Entry
-    snapshots: dict[str, Entry] = field(default_factory=dict)
+    entry: ImageEntry
+    snapshots: dict[str, ImageEntry] = field(default_factory=dict)
 
     @property
     def is_golden(self) -> bool:
@@ -41,14 +41,14 @@ class Volume:
         return marked if marked and self.name.endswith(f"-{marked.index}") else None
 
     @property
-    def latest(self) -> Entry | None:
+    def latest(self) -> ImageEntry | None:
         return max(self.snapshots.values(), key=lambda one: one.created, default=None)
 
 
 Volumes = Mapping[str, Volume]
 
 
-def volumes_of(entries: Iterable[Entry], parent: str) -> Volumes:
+def volumes_of(entries: Iterable[ImageEntry], parent: str) -> Volumes:
     """Volumes by their last component."""
     volumes: dict[str, Volume] = {}
     snapshots = []
@@ -76,7 +76,7 @@ def images_of(volumes: Volumes) -> tuple[Image, ...]:
     )
 
 
-def _image(image: ImageName, volume: Volume, entry: Entry) -> Image:
+def _image(image: ImageName, volume: Volume, entry: ImageEntry) -> Image:
     unique = volume.entry.used if len(volume.snapshots) == 1 else entry.used
     space = Space(entry.referenced, unique)
     size = entry.size or volume.entry.size
@@ -85,7 +85,7 @@ def _image(image: ImageName, volume: Volume, entry: Entry) -> Image:
 
 def fleets_of(volumes: Volumes) -> tuple[FleetUse, ...]:
     """What the clones of each fleet take, by uid."""
-    clones: dict[str, list[Entry]] = defaultdict(list)
+    clones: dict[str, list[ImageEntry]] = defaultdict(list)
     for volume in volumes.values():
         if volume.marked is not None:
             clones[volume.marked.kin.fleet_uid].append(volume.entry)

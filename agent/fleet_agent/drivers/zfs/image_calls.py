@@ -48,7 +48,7 @@ _SAYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImageEntry:
     """A volume, or a snapshot of one: bytes; seconds since 1970. Of a snapshot `clones` counts
     its clones; of a volume `origin` is what it is a clone of. Texts are empty where there is
     nothing. `created` orders snapshots of a volume: the transaction group."""
@@ -82,7 +82,7 @@ class ZfsImageCalls(Protocol):
     """What the adapter asks of ZFS. Names are full dataset names. Whatever changes something
     raises ZfsError, whatever reads DriverError."""
 
-    def entries(self, parent: str) -> list[Entry]:
+    def entries(self, parent: str) -> list[ImageEntry]:
         """The volumes right below `parent`, and their snapshots."""
 
     def pool_space(self, parent: str) -> tuple[int, int]:
@@ -99,13 +99,15 @@ class ZfsImageCalls(Protocol):
 
     def snapshot(self, name: str, properties: Mapping[str, str]) -> None: ...
 
-    def receive(self, snapshot: str, name: str, parent: str, told: Callable[[int], None]) -> None:
+    def receive(
+        self, snapshot: str, name: str, parent: str, on_sent: Callable[[int], None]
+    ) -> None:
         """A copy of the snapshot as a new volume with that one snapshot, marked as being imported
-        below `parent`; `told` hears the bytes sent, and ends it by raising."""
+        below `parent`; `on_sent` hears the bytes sent, and ends it by raising."""
 
     def rename(self, name: str, to: str) -> None: ...
 
-    def put(self, name: str, properties: Mapping[str, str]) -> None: ...
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None: ...
 
     def clear(self, name: str, field: str) -> None:
         """Takes a property away; that is done where it is not set."""
@@ -129,7 +131,7 @@ class HostZfsImages:
         """Raises DriverError, as HostZfs does, unless its calls are given."""
         self._calls = calls or HostZfs()
 
-    def entries(self, parent: str) -> list[Entry]:
+    def entries(self, parent: str) -> list[ImageEntry]:
         # A snapshot is one level below its volume; `written` of a volume is since its latest.
         columns = (
             "name,used,referenced,volsize,written,clones,origin,creation,createtxg",
@@ -168,7 +170,9 @@ class HostZfsImages:
         given = [f"{field}={value}" for field, value in properties.items()]
         _change("snapshot", *(word for one in given for word in ("-o", one)), name)
 
-    def receive(self, snapshot: str, name: str, parent: str, told: Callable[[int], None]) -> None:
+    def receive(
+        self, snapshot: str, name: str, parent: str, on_sent: Callable[[int], None]
+    ) -> None:
         program = image_tools.found("zfs", "zfsutils-linux", "importing a volume")
         marks = ("-o", f"{IMPORTING}={parent}")
         sending = [program, "send", snapshot]
@@ -180,7 +184,7 @@ class HostZfsImages:
             image_tools.begun(sending, stdout=subprocess.PIPE, stderr=unsent) as sender,
         ):
             assert receiver.stdin is not None and sender.stdout is not None
-            _pump(sender.stdout, receiver.stdin, told)
+            _pump(sender.stdout, receiver.stdin, on_sent)
             # A receiver that ends early takes the sender with it: its own words come first.
             for process, errors in ((receiver, unreceived), (sender, unsent)):
                 try:
@@ -193,7 +197,7 @@ class HostZfsImages:
     def rename(self, name: str, to: str) -> None:
         _change("rename", name, to)
 
-    def put(self, name: str, properties: Mapping[str, str]) -> None:
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
         _change("set", *(f"{field}={value}" for field, value in properties.items()), name)
 
     def clear(self, name: str, field: str) -> None:
@@ -219,10 +223,10 @@ class HostZfsImages:
         return () if mode == "dev" else ("-o", "volmode=dev")
 
 
-def _entry(row: list[str]) -> Entry:
+def _entry(row: list[str]) -> ImageEntry:
     name, used, referenced, size, written, clones, origin, creation, created = row[:9]
     digest, source, importing, *marks = ("" if one == "-" else one for one in row[9:])
-    return Entry(
+    return ImageEntry(
         name,
         _number(used),
         _number(referenced),
@@ -268,7 +272,7 @@ def _said(words: str) -> ZfsError:
     return ZfsError(number, words[:400])
 
 
-def _pump(source: IO[bytes], target: IO[bytes], told: Callable[[int], None]) -> None:
+def _pump(source: IO[bytes], target: IO[bytes], on_sent: Callable[[int], None]) -> None:
     """All that one program prints becomes the other's input, which ends with it."""
     sent = 0
     try:
@@ -277,7 +281,7 @@ def _pump(source: IO[bytes], target: IO[bytes], told: Callable[[int], None]) -> 
             while view:
                 view = view[os.write(target.fileno(), view) :]
             sent += len(data)
-            told(sent)
+            on_sent(sent)
     except BrokenPipeError:
         return  # the receiver has ended, and says why
     finally:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from fleet_agent.core.images import ImageName, ImportOrder
 from fleet_agent.drivers.images import content as image_content
-from fleet_agent.drivers.images.jobs import ImageJobs, Watch
+from fleet_agent.drivers.images.jobs import ImageJobs, JobWatcher
+from fleet_agent.drivers.ports.errors import NO_ROOM
 from fleet_agent.drivers.ports.images import (
     Holdings,
     Image,
@@ -66,7 +67,7 @@ class ZfsImages:
     async def holdings(self) -> Holdings:
         if not self._swept:
             await self._jobs.change(self._sweep)
-        return await self._jobs.look(self._holdings)
+        return await self._jobs.read(self._holdings)
 
     def bring(self, order: ImportOrder) -> AsyncGenerator[ImportProgress, None]:
         return self._jobs.watched(partial(self._bring, order))
@@ -88,7 +89,7 @@ class ZfsImages:
 
     # Importing ----------------------------------------------------------------------------
 
-    def _bring(self, order: ImportOrder, watch: Watch) -> Image:
+    def _bring(self, order: ImportOrder, watcher: JobWatcher) -> Image:
         self._swept = True
         self._sweep()
         existing = self._there(order.image)
@@ -97,9 +98,9 @@ class ZfsImages:
         staged = f"{self._parent}/{STAGED}{uuid.uuid4().hex[:12]}"
         try:
             with self._translated(f"cannot import {order.source_text}"):
-                digest = self._staging.stage(order, staged, watch)
+                digest = self._staging.stage(order, staged, watcher)
                 image_matches(order, digest)
-                self._publish(order, staged, digest, watch)
+                self._publish(order, staged, digest, watcher)
         finally:
             self._discard(staged)
         made = self._there(order.image)
@@ -124,18 +125,18 @@ class ZfsImages:
             )
         return next((one for one in images_of(volumes) if one.image == image), None)
 
-    def _publish(self, order: ImportOrder, staged: str, digest: str, watch: Watch) -> None:
+    def _publish(self, order: ImportOrder, staged: str, digest: str, watcher: JobWatcher) -> None:
         name = f"{self._parent}/{order.image.name}"
         recorded = {DIGEST: digest, SOURCE: order.source_text}
         existing = self._there(order.image)
         volume = self._volumes().get(order.image.name)
         if existing is not None:
             if not existing.digest and order.source_text == f"{self._parent}/{order.image}":
-                self._calls.put(order.source_text, recorded)
+                self._calls.set_properties(order.source_text, recorded)
             elif existing.digest != digest:
                 raise already_there(existing, digest)
         elif volume is not None:
-            self._merge(volume, staged, order.image, recorded, watch)
+            self._merge(volume, staged, order.image, recorded, watcher)
         else:
             self._calls.snapshot(f"{staged}@{order.image.snapshot}", recorded)
             retried(lambda: self._calls.rename(staged, name))
@@ -147,7 +148,7 @@ class ZfsImages:
         staged: str,
         image: ImageName,
         recorded: dict[str, str],
-        watch: Watch,
+        watcher: JobWatcher,
     ) -> None:
         """A further snapshot of a volume that has some: what does not differ is shared."""
         name = volume.entry.name
@@ -156,24 +157,24 @@ class ZfsImages:
                 f"{name} has been written to since its latest snapshot; snapshot that, or choose "
                 "another name"
             )
-        self._calls.put(name, {IMPORTING: self._parent})
+        self._calls.set_properties(name, {IMPORTING: self._parent})
         try:
-            self._overwrite(name, staged, watch)
+            self._overwrite(name, staged, watcher)
             self._calls.snapshot(f"{name}@{image.snapshot}", recorded)
         finally:
             self._restore(image.name)
 
-    def _overwrite(self, name: str, staged: str, watch: Watch) -> None:
-        source = self._staging.node(staged, 0, watch)
+    def _overwrite(self, name: str, staged: str, watcher: JobWatcher) -> None:
+        source = self._staging.node(staged, 0, watcher)
         size = _device_size(source)
-        self._calls.put(name, {"volsize": str(size)})
+        self._calls.set_properties(name, {"volsize": str(size)})
         # Exclusively: a volume that is mounted, or a guest's disk, must not change beneath it.
         target = os.open(
-            self._staging.node(name, size, watch), os.O_RDWR | os.O_EXCL | os.O_CLOEXEC
+            self._staging.node(name, size, watcher), os.O_RDWR | os.O_EXCL | os.O_CLOEXEC
         )
         try:
             with source.open("rb", buffering=0) as staged_node:
-                image_content.copy(staged_node.fileno(), target, size, watch, over=True)
+                image_content.copy(staged_node.fileno(), target, size, watcher, over=True)
         finally:
             os.close(target)
 
@@ -195,7 +196,7 @@ class ZfsImages:
             # What was written after the only snapshot is somebody's work, and stays.
             whole = len(volume.snapshots) == 1 and not volume.entry.written
             if whole:
-                self._calls.put(volume.entry.name, {IMPORTING: self._parent})
+                self._calls.set_properties(volume.entry.name, {IMPORTING: self._parent})
             try:
                 destroy(self._calls, f"{self._parent}/{image}")
             except ZfsError:
@@ -249,7 +250,7 @@ class ZfsImages:
             yield
         except (ZfsError, OSError) as error:
             number = error.number if isinstance(error, ZfsError) else error.errno
-            if number in image_content.FULL:
+            if number in NO_ROOM:
                 raise PoolFull(f"{what}: the pool is full; nothing was kept") from error
             words = str(error) if isinstance(error, ZfsError) else error.strerror
             raise ImageError(f"{what}: {words}") from error

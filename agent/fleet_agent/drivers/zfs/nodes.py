@@ -25,6 +25,10 @@ NODES = Path("/dev/zvol")
 BLKZNAME = 0x8100127D
 ZVOL_NAME_BYTES = 256
 
+# A node comes with the volume; a kernel that is busy with hundreds of them gets to it later.
+NODE_SECONDS = 120.0
+NODE_PACE = 0.1
+
 _NODE = re.compile(r"zd[0-9]+")  # of a whole volume; a partition's has a p and a number more
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from fleet_agent.core.model import Kin
+from fleet.keys import Kin
 
 # A program may execute 10 million instructions and hold 10 MB (ZCP_DEFAULT_INSTRLIMIT and
 # _MEMLIMIT of OpenZFS's sys/zcp.h), and no other change of the pool goes on meanwhile: parts of

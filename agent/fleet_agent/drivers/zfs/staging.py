@@ -16,11 +16,12 @@ from typing import TypeVar
 
 from fleet_agent.core.images import BadImage, Dataset, ImportOrder, fitting_size
 from fleet_agent.drivers.images import content as image_content
-from fleet_agent.drivers.images.jobs import Watch
+from fleet_agent.drivers.images.jobs import JobWatcher
 from fleet_agent.drivers.ports.images import BadSource, ImageError
-from fleet_agent.drivers.zfs.calls import ZfsError
+from fleet_agent.drivers.zfs.calls import BUSY_WAITS, ZfsError
 from fleet_agent.drivers.zfs.holdings import volumes_of
 from fleet_agent.drivers.zfs.image_calls import IMPORTING, SourceDataset, ZfsImageCalls
+from fleet_agent.drivers.zfs.nodes import NODE_PACE, NODE_SECONDS
 
 T = TypeVar("T")
 
@@ -28,11 +29,8 @@ SENT = "megafleet-import-"  # begins the names of snapshots taken of a source
 SENDING = "sending and receiving"
 AWAITING = "waiting for the device node"
 
-# A node comes with the volume; a kernel that is busy with hundreds of them gets to it later.
-NODE_SECONDS = 120.0
-NODE_PACE = 0.1
-# Waits between tries to destroy a volume that is busy: udev's programs look at each new node.
-BUSY_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+# Of a new volume that is busy: udev's programs look at each new node, longer than backends do.
+NEW_BUSY_WAITS = (*BUSY_WAITS, 3.2)
 
 
 class Staging:
@@ -42,17 +40,19 @@ class Staging:
         self._calls = calls
         self._parent = parent
 
-    def stage(self, order: ImportOrder, staged: str, watch: Watch) -> str:
+    def stage(self, order: ImportOrder, staged: str, watcher: JobWatcher) -> str:
         """The whole content, in a volume of its own; its digest."""
         if isinstance(order.source, Dataset):
-            return self._stage_dataset(order, order.source, staged, watch)
-        content = image_content.content_of(order, Path(order.source.path), watch)
+            return self._stage_dataset(order, order.source, staged, watcher)
+        content = image_content.content_of(order, Path(order.source.path), watcher)
         _, available = self._calls.pool_space(self._parent)
         image_content.check_room(content.needed, available, self._parent)
         self._calls.create(staged, content.size, self._parent)
-        return content.pour(self.node(staged, content.size, watch), watch)
+        return content.pour(self.node(staged, content.size, watcher), watcher)
 
-    def _stage_dataset(self, order: ImportOrder, source: Dataset, staged: str, watch: Watch) -> str:
+    def _stage_dataset(
+        self, order: ImportOrder, source: Dataset, staged: str, watcher: JobWatcher
+    ) -> str:
         held = self._source(source)
         try:
             size = fitting_size(held.size, order.size, str(source))
@@ -61,15 +61,15 @@ class Staging:
         _, available = self._calls.pool_space(self._parent)
         image_content.check_room(held.referenced, available, self._parent)
         with self._snapshot_of(source) as snapshot:
-            told = partial(_told_sent, watch, held.referenced)
-            self._calls.receive(snapshot, staged, self._parent, told)
+            on_sent = partial(_progressed, watcher, held.referenced)
+            self._calls.receive(snapshot, staged, self._parent, on_sent)
         for one in volumes_of(self._calls.entries(self._parent), self._parent)[
             staged.removeprefix(f"{self._parent}/")
         ].snapshots.values():
             self._calls.destroy(one.name)
         if order.size and size != held.size:
-            self._calls.put(staged, {"volsize": str(size)})
-        return image_content.digest_of(self.node(staged, 0, watch), watch)
+            self._calls.set_properties(staged, {"volsize": str(size)})
+        return image_content.digest_of(self.node(staged, 0, watcher), watcher)
 
     def _source(self, source: Dataset) -> SourceDataset:
         """Raises BadSource unless it is a volume or a volume's snapshot."""
@@ -96,7 +96,7 @@ class Staging:
         finally:
             destroy(self._calls, taken)  # what sends it holds it until it has ended
 
-    def node(self, name: str, size: int, watch: Watch) -> Path:
+    def node(self, name: str, size: int, watcher: JobWatcher) -> Path:
         """The device node of a volume of so many bytes (0: any), once it opens. Raises
         ImageError, Abandoned."""
         deadline = time.monotonic() + NODE_SECONDS
@@ -109,7 +109,7 @@ class Staging:
                     f"{self._calls.node_path(name)} did not become that volume's node within "
                     f"{NODE_SECONDS:g} s"
                 )
-            watch.told(AWAITING)
+            watcher.progressed(AWAITING)
             time.sleep(NODE_PACE)  # the kernel makes nodes, and tells nobody here when it has
 
 
@@ -120,7 +120,7 @@ def destroy(calls: ZfsImageCalls, name: str) -> None:
 
 def retried(act: Callable[[], T]) -> T:
     """Once what is busy is no longer. Raises ZfsError."""
-    for wait in BUSY_WAITS:
+    for wait in NEW_BUSY_WAITS:
         try:
             return act()
         except ZfsError as error:
@@ -130,6 +130,6 @@ def retried(act: Callable[[], T]) -> T:
     return act()
 
 
-def _told_sent(watch: Watch, total: int, sent: int) -> None:
+def _progressed(watcher: JobWatcher, total: int, sent: int) -> None:
     """A stream holds more than its blocks: what it will have in all is not known."""
-    watch.told(SENDING, sent, max(total, sent))
+    watcher.progressed(SENDING, sent, max(total, sent))

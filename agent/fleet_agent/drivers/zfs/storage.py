@@ -19,19 +19,13 @@ from functools import partial
 from fleet.identity import Fleet
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import Batch, CloneRun, StepFailure, StepResult
-from fleet_agent.drivers.ports.lanes import Act, Lanes
-from fleet_agent.drivers.ports.vms import StorageFacts
-from fleet_agent.drivers.zfs.calls import HostZfs, ZfsCalls
+from fleet_agent.drivers.lanes import Act, Lanes
+from fleet_agent.drivers.ports.storage import StorageFacts
+from fleet_agent.drivers.zfs.calls import BUSY_WAITS, HostZfs, ZfsCalls
 from fleet_agent.drivers.zfs.clones import Clones
-from fleet_agent.drivers.zfs.nodes import NODES
+from fleet_agent.drivers.zfs.nodes import NODE_PACE, NODE_SECONDS, NODES
 from fleet_agent.drivers.zfs.program import PART
 from fleet_agent.drivers.zfs.udev_queue import UdevQueue
-
-# A node comes with the volume; a kernel that is busy with hundreds of them gets to it later.
-NODE_SECONDS = 120.0
-NODE_PACE = 0.1
-# Waits between tries to destroy a volume that is busy: a guest's backend lets go of it late.
-BUSY_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 LOOKING_THREADS = 2
 
@@ -82,7 +76,7 @@ class ZfsStorage:
 
     async def _clone_all(self, batch: Batch) -> AsyncGenerator[StepResult, None]:
         loop = asyncio.get_running_loop()
-        act = partial(self._clones.clone, batch, self._clones.look())
+        act = partial(self._clones.clone, batch, self._clones.listed_volumes())
         waiting = EMPTY
         looked = loop.time()
         async with aclosing(self._each(batch, act)) as cloning:
@@ -101,7 +95,7 @@ class ZfsStorage:
                 yield result
 
     async def destroy(self, batch: Batch) -> AsyncIterator[StepResult]:
-        act = partial(self._clones.destroy, batch, self._clones.look())
+        act = partial(self._clones.destroy, batch, self._clones.listed_volumes())
         left = batch
         for wait in (*BUSY_WAITS, None):
             busy: list[StepFailure] = []

@@ -1,7 +1,7 @@
-"""VMs that may run twice: on a host that no longer holds them, while another does.
+"""VMs that may run twice: on a host that is no longer to have them, and on one that is.
 
-That is so only after a host was declared lost, until it has come back and let go; and of orphans
-whose index is held elsewhere.
+There are two kinds: VMs of a host that was declared lost, until it is back and has released them;
+and orphans whose index another host has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Sets = dict[str, IndexSet]
 
 
 def duplicates(view: ClusterView, changed: Mapping[str, Assignment]) -> dict[str, dict[str, int]]:
-    """Host -> fleet uid -> how many, once `changed` is written. Nothing for hosts without."""
+    """Host id -> fleet uid -> how many VMs, once the assignments in `changed` are written. A host
+    without any is not in it."""
     hosts = {
         name: msgspec.structs.replace(host, assignment=changed[name]) if name in changed else host
         for name, host in view.hosts.items()
@@ -36,7 +37,7 @@ def duplicates(view: ClusterView, changed: Mapping[str, Assignment]) -> dict[str
 
 
 def _held_elsewhere(hosts: Mapping[str, HostView], left: Mapping[str, Sets]) -> Sets:
-    """What is left behind somewhere and held somewhere."""
+    """What one host may still run and another one is to have, by fleet uid."""
     held: Sets = {}
     for uid in {uid for sets in left.values() for uid in sets}:
         behind = IndexSet.union_of(sets[uid] for sets in left.values() if uid in sets)
@@ -47,7 +48,7 @@ def _held_elsewhere(hosts: Mapping[str, HostView], left: Mapping[str, Sets]) -> 
 
 
 def _left_behind(host: HostView) -> Sets:
-    """What the host may still run of what it is not to have."""
+    """What the host may still run although it is not to have it."""
     found: Sets = {}
     for stone in host.pending_tombstones:
         if stone.staged:
@@ -59,6 +60,6 @@ def _left_behind(host: HostView) -> Sets:
 
 
 def _held(host: HostView, uid: str) -> IndexSet:
-    """What is staged on a host is another's still."""
+    """What the host is to have of the fleet, without what is staged: that is still another's."""
     shards = host.assignment.shards
     return IndexSet.union_of(s.ranges for s in shards if s.fleet == uid and not s.staged)

@@ -3,12 +3,13 @@
 A host that was silent for `lost_after` is due. It is declared lost within a budget of hosts a
 minute, the longest silent first, unless the breaker of its rack or of the whole fleet is open:
 then it waits. A breaker opens when a host is due and more than a share of its scope is gone, and
-closes when that is no longer so. Whoever is still away then is given the whole time anew: hosts
-return one after another. One host alone never opens it, however small the scope.
+closes when that is no longer so. The silence of hosts that are still away then counts from zero
+again, because hosts return one after another. One host alone never opens a breaker, however small
+the scope.
 
 Before that, standbys are asked whether they reach the host. One that is reached is not lost, and
-its silence counts anew from there: it is the way between it and the leader that is gone. It is
-asked about again and again until the leader hears it, or nobody reaches it for the whole time.
+its silence counts from then: only the way between it and the leader is gone. Standbys are asked
+again and again until the leader hears the host, or none of them has reached it for `lost_after`.
 
 Gone are hosts that are suspect, for as long as they are, and those that were declared lost by
 time within the window. What an operator has declared is accounted for, and does not count; what
@@ -53,15 +54,15 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Hosts to declare lost now; scopes whose breaker is open; how many hosts are due and wait
-    for it; those that are due and whose silence counts from now, as it has just closed; and those
-    that would be declared lost if standbys had been asked about them."""
+    """What is to be done now about hosts that are gone."""
 
-    lost: tuple[str, ...]
-    scopes: tuple[str, ...]
+    lost: tuple[str, ...]  # hosts to declare lost
+    scopes: tuple[str, ...]  # whose breaker is open
     reason: str
-    waiting: int
+    waiting: int  # hosts that are due and wait for a breaker
+    # Due, but a breaker has just closed: their silence counts from now.
     spared: tuple[str, ...] = ()
+    # Would be declared lost, had standbys been asked about them.
     unconfirmed: tuple[str, ...] = ()
 
 
@@ -94,7 +95,7 @@ def judge(
     allowance: float,
     settings: LossSettings,
 ) -> Judgement:
-    """What follows from who is gone.
+    """What is to be done now.
 
     `racks`: hosts in each rack, of those that are not lost or were lost within the window;
     `recent`: the racks of those that were lost by time within the window, one each;
@@ -103,7 +104,7 @@ def judge(
     """
     due = [one for one in absent if settings.lost_after and one.silent >= settings.lost_after]
     over = {} if released else _over(absent, racks, recent, settings)
-    # Nothing is stopped by a breaker before there is something to stop.
+    # A breaker opens only where it stops something.
     concerned = open_scopes.union(*(_scopes(one, settings) for one in due))
     scopes = {scope: why for scope, why in over.items() if scope in concerned}
     held = [one for one in due if not scopes.keys().isdisjoint(_scopes(one, settings))]

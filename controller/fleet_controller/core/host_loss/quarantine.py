@@ -1,6 +1,6 @@
 """Which hosts get no further VMs because too many fail there.
 
-A failure that most hosts of a fleet have is the fleet's own, such as a kernel that is nowhere:
+A failure that most hosts of a fleet have comes from the fleet, such as a kernel that no host has:
 it puts no host in quarantine.
 """
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class QuarantineSettings:
-    """Seconds, VMs and a share of those assigned to the host. The defaults are ours: more than
+    """`after`: seconds. `share`: of the VMs assigned to the host. The defaults are ours: more than
     chance, and longer than the first few tries of a busy host."""
 
     least: int = 10  # VMs that fail; 0: no host is quarantined
     share: float = 0.5
     after: float = 60.0
-    # A failure on more than this share of a fleet's hosts is no host's own.
+    # A failure on more than this share of a fleet's hosts comes from the fleet.
     common: float = 0.5
 
 
@@ -45,7 +45,8 @@ class Patient:
 def sick(
     patients: Sequence[Patient], users: Mapping[str, int], settings: QuarantineSettings
 ) -> dict[str, str]:
-    """Host -> why, for those where too much fails. `users`: hosts that hold VMs, by fleet."""
+    """Why each host where too many VMs fail is to be quarantined, by host id. `users`: how many
+    hosts have VMs of a fleet, by its uid."""
     if not settings.least:
         return {}
     common = _common(patients, users, settings)

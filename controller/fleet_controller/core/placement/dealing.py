@@ -71,8 +71,8 @@ def deal(
     shares: Sequence[int],
     size: Sequence[int],
 ) -> tuple[dict[str, int], IndexSet]:
-    """Give each candidate its share of a shard, lowest indices first, those that are to be off
-    without power; how many each got, and the rest."""
+    """Give each candidate its share of a shard, lowest indices first; VMs in `off` without power.
+    How many VMs each got, by host id, and those that are left over."""
     added = {}
     deck = _Deck(kind.ranges)
     for draft, share in zip(candidates, shares, strict=True):

@@ -1,5 +1,4 @@
-"""One host while it is decided what it is to have: its shards, what it lets go, and what both
-take of its room."""
+"""One host while its assignment is decided: its shards, its tombstones, and what room both take."""
 
 from __future__ import annotations
 
@@ -9,13 +8,13 @@ from dataclasses import dataclass, field
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, Capacity, HostView, Shard, Tombstone, footprint
-from fleet_controller.core.shards import merged, ranges_of
+from fleet_controller.core.shards import held_by, merged
 
 Footprint = tuple[int, ...]  # per resource, as Capacity orders them
 Footprints = Mapping[tuple[str, int], Footprint]  # of one VM, by (fleet uid, generation)
 
 GUEST: Footprint = (1, 0, 0, 0, 0)  # a VM whose spec is not known takes at least its place
-_RESOURCES = Capacity.__struct_fields__
+RESOURCES = Capacity.__struct_fields__
 
 
 @dataclass(slots=True)
@@ -29,7 +28,7 @@ class Draft:
     used: list[int]
     changed: bool = False
     own: dict[str, int] = field(default_factory=dict)  # VMs assigned, by fleet uid
-    # Acknowledged ones that say what is to stay off, until it is placed again.
+    # Acknowledged ones. They are kept for what they say is to stay off, until it is placed again.
     remembered: list[Tombstone] = field(default_factory=list)
 
     def assignment(self) -> Assignment:
@@ -38,7 +37,8 @@ class Draft:
 
 def draft_of(host: HostView, prints: Footprints) -> Draft:
     """As the store has it."""
-    draft = Draft(host, list(host.assignment.shards), list(host.pending_tombstones), [0] * 5)
+    used = [0] * len(RESOURCES)
+    draft = Draft(host, list(host.assignment.shards), list(host.pending_tombstones), used)
     draft.remembered = [
         tombstone
         for tombstone in host.assignment.tombstones
@@ -56,11 +56,11 @@ def draft_of(host: HostView, prints: Footprints) -> Draft:
 
 
 def _strays(host: HostView, tombstones: Iterable[Tombstone]) -> Iterable[tuple[str, IndexSet]]:
-    """Orphans by fleet, without those that the assignment knows by now: it counts them."""
+    """Orphans by fleet, without those that the assignment names by now and counts itself."""
     for uid, _, indices in host.orphans:
-        known = ranges_of(host.assignment.shards, uid)
-        buried = IndexSet.union_of(t.ranges for t in tombstones if t.fleet == uid)
-        if stray := indices - known - buried:
+        known = held_by(host.assignment.shards, uid)
+        tombstoned = IndexSet.union_of(t.ranges for t in tombstones if t.fleet == uid)
+        if stray := indices - known - tombstoned:
             yield uid, stray
 
 
@@ -71,7 +71,7 @@ def _largest(fleet: str, prints: Footprints) -> Footprint:
 
 
 def take(draft: Draft, size: Sequence[int], count: int) -> None:
-    """So many more of this footprint are on the host."""
+    """Count so many more VMs of this footprint on the host; negative: fewer."""
     draft.used = [have + each * count for have, each in zip(draft.used, size, strict=True)]
 
 
@@ -82,18 +82,21 @@ def footprints(specs: Mapping[tuple[str, int], types.FleetSpec]) -> Footprints:
 
 def vector(capacity: Capacity) -> Footprint:
     """By resource, as a footprint is."""
-    return tuple(getattr(capacity, name) for name in _RESOURCES)
+    return tuple(getattr(capacity, name) for name in RESOURCES)
 
 
 class Tombstoner:
-    """Gives tombstones ids that no earlier one of the same host has: they grow with the
-    revision that a plan was made from, and every write raises it."""
+    """Makes tombstones, with ids that no earlier one of the same host has: ids grow with the
+    revision that a plan is made from, and every write raises that."""
 
     def __init__(self, revision: int) -> None:
         self._base = revision << 16
 
-    def bury(self, draft: Draft, shard: Shard, ranges: IndexSet, *, given_up: bool = False) -> None:
-        """These of a shard are to be let go. `given_up`: what was off is to stay so elsewhere."""
+    def add_tombstone(
+        self, draft: Draft, shard: Shard, ranges: IndexSet, *, given_up: bool = False
+    ) -> None:
+        """Have the host release these VMs of a shard. `given_up`: those that are off are to stay
+        off wherever they are placed."""
         known = (*draft.remembered, *draft.tombstones)
         last = max((self._base, *(tombstone.id for tombstone in known)))
         off = ranges if given_up and not shard.power else EMPTY
@@ -104,7 +107,7 @@ class Tombstoner:
 
 
 def held(fleet: str, drafts: Iterable[Draft]) -> IndexSet:
-    """What hosts hold of the fleet, or have staged: that is on its way, and goes nowhere else."""
+    """What hosts have of the fleet, staged or not: none of it may be placed on another host."""
     return IndexSet.union_of(
         shard.ranges for draft in drafts for shard in draft.shards if shard.fleet == fleet
     )

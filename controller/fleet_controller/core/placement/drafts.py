@@ -1,4 +1,4 @@
-"""All hosts of a view, and what moves, rollouts and operators change about what they hold."""
+"""All hosts of a view, while moves, rollouts or operators change what they have."""
 
 from __future__ import annotations
 
@@ -9,32 +9,30 @@ from msgspec import structs
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, ClusterView, Shard, Tombstone
+from fleet_controller.core.placement.conditions import Wanted, candidates, resources, rooms
 from fleet_controller.core.placement.dealing import by_policy, deal
 from fleet_controller.core.placement.draft import (
     GUEST,
+    Footprint,
     Tombstoner,
     draft_of,
     footprints,
     take,
-    vector,
 )
-from fleet_controller.core.placement.room import candidates, rooms
 from fleet_controller.core.placement.unplaced import no_room
 
 
 class Drafts:
-    """All hosts of a view while something besides placement is decided about what they hold.
+    """The hosts of a view, as a placement has left them, so that no room is given out twice.
 
-    They begin as a placement has left them (`decided`: assignments by host id), so that room is
-    counted once for all.
+    `decided`: the assignments that the placement changed, by host id.
     """
 
     def __init__(self, view: ClusterView, decided: Mapping[str, Assignment]) -> None:
         self._view = view
         self._decided = decided
         self._prints = footprints(view.specs)
-        self._taker = Tombstoner(view.revision)
-        self._fleets = {fleet.uid: fleet for fleet in view.fleets.values()}
+        self._tombstoner = Tombstoner(view.revision)
         self._drafts = {
             name: draft_of(
                 structs.replace(host, assignment=decided[name]) if name in decided else host,
@@ -55,15 +53,16 @@ class Drafts:
             for tombstone in tuple(draft.tombstones):
                 yield name, tombstone
 
-    def bury(self, host: str, shard: Shard, ranges: IndexSet) -> None:
-        """The host lets these of the shard go."""
+    def release(self, host: str, shard: Shard, ranges: IndexSet) -> None:
+        """The host is to release these VMs of the shard."""
         draft = self._drafts[host]
         self.put(host, shard, ranges, None)
         draft.own[shard.fleet] -= len(ranges)
-        self._taker.bury(draft, shard, ranges)
+        self._tombstoner.add_tombstone(draft, shard, ranges)
 
     def put(self, host: str, shard: Shard, ranges: IndexSet, kind: Shard | None) -> None:
-        """These of the shard become one of another kind on the same host, or none."""
+        """These VMs of the shard become a shard of another kind on the same host; None: they go
+        from the shard."""
         draft = self._drafts[host]
         draft.shards.remove(shard)
         if rest := shard.ranges - ranges:
@@ -71,39 +70,28 @@ class Drafts:
         if kind:
             draft.shards.append(structs.replace(kind, ranges=ranges))
             for one, count in ((shard, -len(ranges)), (kind, len(ranges))):
-                take(draft, self._prints.get((one.fleet, one.generation), GUEST), count)
+                take(draft, self._size(one), count)
         draft.changed = True
 
     def add(self, kind: Shard) -> IndexSet:
-        """Divide a shard among the hosts that may have it, by its fleet's rules; what fits on
-        none."""
-        fleet = self._fleets[kind.fleet]
-        key = (kind.fleet, kind.generation)
-        spec = self._view.specs.get(key, types.FleetSpec())
-        size = self._prints.get(key, GUEST)
-        hosts = candidates(self._drafts, spec.placement)
-        free = rooms(hosts, size, fleet, spec)
-        shares = by_policy(spec.placement, kind.fleet, hosts, free, len(kind.ranges))
-        return deal(kind, EMPTY, hosts, shares, size)[1]
+        """Divide a shard among the hosts that may have it, by its fleet's rules. The VMs that fit
+        on none."""
+        wanted = self._wanted(kind)
+        hosts = candidates(self._drafts.values(), wanted)
+        rule, free = wanted.spec.placement, rooms(hosts, wanted)
+        shares = by_policy(rule, kind.fleet, hosts, free, len(kind.ranges))
+        return deal(kind, EMPTY, hosts, shares, wanted.size)[1]
 
     def why_not(self, kind: Shard, rest: IndexSet) -> str:
-        """Why these of a shard that `add` was given fit on none."""
-        key = (kind.fleet, kind.generation)
-        spec = self._view.specs.get(key, types.FleetSpec())
-        size = self._prints.get(key, GUEST)
-        return no_room(spec, list(self._view.hosts.values()), rest, size).why
+        """Why these VMs fit on no host, which are what `add` returned for this shard."""
+        return no_room(self._wanted(kind), list(self._view.hosts.values()), rest).why
 
     def fitting(self, host: str, shard: Shard, kind: Shard) -> int:
-        """How many VMs of the shard the host could have as this kind instead."""
+        """How many VMs of the shard may become VMs of this kind, for all that the host has room."""
         draft = self._drafts[host]
-        old, new = (self._prints.get((s.fleet, s.generation), GUEST) for s in (shard, kind))
-        limits = vector(draft.view.record.capacity)
-        growth = zip(limits, draft.used, old, new, strict=True)
-        fits = [
-            max(0, limit - used) // (after - before)
-            for limit, used, before, after in growth
-            if limit and after > before
-        ]
+        old, new = self._size(shard), self._size(kind)
+        growth = [after - before for before, after in zip(old, new, strict=True)]
+        fits = [max(0, resource.room(draft)) for resource in resources(growth)]
         return min([len(shard.ranges), *fits])
 
     def assignments(self) -> dict[str, Assignment]:
@@ -112,3 +100,11 @@ class Drafts:
             name: draft.assignment() for name, draft in self._drafts.items() if draft.changed
         }
         return {**self._decided, **changed}
+
+    def _wanted(self, kind: Shard) -> Wanted:
+        spec = self._view.specs.get((kind.fleet, kind.generation), types.FleetSpec())
+        return Wanted(kind.fleet, spec, self._size(kind))
+
+    def _size(self, kind: Shard) -> Footprint:
+        """Of one VM of this kind."""
+        return self._prints.get((kind.fleet, kind.generation), GUEST)

@@ -1,10 +1,9 @@
 """Placement: which host runs which index. A pure function of a ClusterView.
 
-It keeps what runs where it runs; it adds on the least loaded hosts (or packs), and takes away
-from the highest index. An index is placed only when no assignment and no tombstone that is
-still unacknowledged holds it, and no host has it as an orphan; what a lost host has to release
-holds nothing. What lost hosts had is packed on few others, and what was stopped stays off. What
-fits nowhere is explained.
+It keeps what runs where it runs, adds VMs on the least loaded hosts (or packs them), and takes
+away the highest indices. An index is placed only when no assignment and no unacknowledged
+tombstone has it, and no host as an orphan; tombstones of lost hosts do not count. What lost hosts
+had is packed on few others, and what was stopped stays off. What fits nowhere is explained.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from msgspec import structs
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Shard
+from fleet_controller.core.placement.conditions import Wanted, candidates, rooms
 from fleet_controller.core.placement.dealing import by_policy, deal, packed
 from fleet_controller.core.placement.draft import (
     GUEST,
@@ -29,13 +29,12 @@ from fleet_controller.core.placement.draft import (
     held,
 )
 from fleet_controller.core.placement.releases import (
-    bury_orphans,
-    forsake,
     orphans_of,
+    release_lost,
     release_orphans,
+    release_orphans_of,
     shrink,
 )
-from fleet_controller.core.placement.room import candidates, rooms
 from fleet_controller.core.placement.unplaced import Unplaced, explain
 
 
@@ -77,14 +76,14 @@ def place(view: ClusterView) -> Placement:
     """The placement that satisfies every fleet's total as far as the hosts admit."""
     prints = footprints(view.specs)
     drafts = {name: draft_of(host, prints) for name, host in sorted(view.hosts.items())}
-    taker = Tombstoner(view.revision)
+    tombstoner = Tombstoner(view.revision)
     fleets = sorted(view.fleets.values(), key=lambda fleet: fleet.number)
-    first = forsake(view, drafts, taker)
-    removed = {fleet.uid: shrink(fleet, drafts, taker) for fleet in fleets}
-    release_orphans(view, drafts, taker)
+    first = release_lost(view, drafts, tombstoner)
+    removed = {fleet.uid: shrink(fleet, drafts, tombstoner) for fleet in fleets}
+    release_orphans(view, drafts, tombstoner)
     plans = {}
     for fleet in fleets:
-        plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid], taker)
+        plans[fleet.name] = _grow(fleet, view, drafts, prints, removed[fleet.uid], tombstoner)
     changed = {
         name: draft.assignment()
         for name, draft in sorted(drafts.items(), key=lambda item: item[0] not in first)
@@ -99,33 +98,34 @@ def _grow(
     drafts: Mapping[str, Draft],
     prints: Footprints,
     removed: Mapping[str, int],
-    taker: Tombstoner,
+    tombstoner: Tombstoner,
 ) -> FleetPlan:
     spec = view.specs.get((fleet.uid, fleet.generation), types.FleetSpec())
-    size = prints.get((fleet.uid, fleet.generation), GUEST)
+    wanted = Wanted(fleet.uid, spec, prints.get((fleet.uid, fleet.generation), GUEST))
     missing = fleet.wanted - held(fleet.uid, drafts.values())
-    releasing = missing & _buried(fleet.uid, drafts.values(), lost=False)
+    releasing = missing & _tombstoned(fleet.uid, drafts.values(), lost=False)
     orphaned = (missing & orphans_of(fleet.uid, drafts.values())) - releasing
     free = missing - releasing - orphaned
     added: Counter[str] = Counter()
     unplaced: tuple[Unplaced, ...] = ()
     off = _stopped(fleet.uid, drafts.values(), missing)
     if missing:
-        hosts = candidates(drafts, spec.placement)
-        urgent = free & _buried(fleet.uid, drafts.values(), lost=True)
+        hosts = candidates(drafts.values(), wanted)
+        urgent = free & _tombstoned(fleet.uid, drafts.values(), lost=True)
         rest = EMPTY
         for part, share in ((urgent, packed), (free - urgent, by_policy)):
-            free_of = rooms(hosts, size, fleet, spec)
-            shares = share(spec.placement, fleet.uid, hosts, free_of, len(part))
+            if not part:
+                continue
+            shares = share(spec.placement, fleet.uid, hosts, rooms(hosts, wanted), len(part))
             kind = Shard(fleet.uid, part, fleet.generation, view.revision)
-            dealt, left = deal(kind, off, hosts, shares, size)
+            dealt, left = deal(kind, off, hosts, shares, wanted.size)
             added.update(dealt)
             rest = rest | left
-        # Some host runs these: it lets them go first, if there is room for them.
-        let_go = orphaned.lowest(sum(rooms(hosts, size, fleet, spec)))
-        bury_orphans(fleet.uid, let_go, drafts.values(), taker)
+        # Some host runs these: it releases them first, if there is room for them elsewhere.
+        let_go = orphaned.lowest(sum(rooms(hosts, wanted))) if orphaned else EMPTY
+        release_orphans_of(fleet.uid, let_go, drafts.values(), tombstoner)
         releasing, rest = releasing | let_go, rest | (orphaned - let_go)
-        unplaced = explain(fleet, spec, view, rest, releasing, size)
+        unplaced = explain(wanted, list(view.hosts.values()), rest, releasing)
     touched = sorted(set(added) | set(removed))
     deltas = tuple(
         HostDelta(name, added.get(name, 0), removed.get(name, 0), drafts[name].own[fleet.uid])
@@ -134,7 +134,7 @@ def _grow(
     return FleetPlan(fleet, sum(added.values()), sum(removed.values()), deltas, unplaced)
 
 
-def _buried(fleet: str, drafts: Iterable[Draft], *, lost: bool) -> IndexSet:
+def _tombstoned(fleet: str, drafts: Iterable[Draft], *, lost: bool) -> IndexSet:
     """What lost hosts, or all others, have still to release of the fleet."""
     return IndexSet.union_of(
         tombstone.ranges
@@ -146,8 +146,10 @@ def _buried(fleet: str, drafts: Iterable[Draft], *, lost: bool) -> IndexSet:
 
 
 def _stopped(uid: str, drafts: Iterable[Draft], missing: IndexSet) -> IndexSet:
-    """What an operator had stopped on hosts that were given up since: it stays off. What is
-    placed again, or wanted no more, says so itself, and is forgotten here."""
+    """What an operator had stopped on hosts that were given up since: it is to stay off.
+
+    Tombstones remember it until it is placed again, or wanted no more; then they forget it here.
+    """
     off = []
     for draft in drafts:
         for tombstones in (draft.remembered, draft.tombstones):

@@ -1,5 +1,5 @@
-"""What hosts are to let go before anything is placed: what lost hosts had, what is above a
-fleet's total, and orphans that another host is assigned, or is to be.
+"""What hosts are to release before anything is placed: what lost hosts had, what is above a
+fleet's total, and orphans that another host has or is to have.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import ClusterView, FleetRecord, Shard
 from fleet_controller.core.placement.draft import Draft, Tombstoner, held
-from fleet_controller.core.shards import ranges_of
+from fleet_controller.core.shards import held_by
 
 
-def forsake(view: ClusterView, drafts: Mapping[str, Draft], taker: Tombstoner) -> frozenset[str]:
-    """Bury what lost hosts held of fleets that replace; which hosts that changes.
+def release_lost(
+    view: ClusterView, drafts: Mapping[str, Draft], tombstoner: Tombstoner
+) -> frozenset[str]:
+    """Add tombstones for what lost hosts held of fleets that replace; the hosts that changes.
 
-    A VM's own generation says whether it waits: that is what its host knows, too. What was only
-    staged never ran there, so nothing of it is worth waiting for.
+    The generation of each VM says whether it waits for its host, because its host knows no newer
+    one. What was only staged never ran there, so nobody waits for it.
     """
-    forsaken = set()
+    changed = set()
     for name, draft in drafts.items():
         if not draft.view.record.lost:
             continue
@@ -32,15 +34,17 @@ def forsake(view: ClusterView, drafts: Mapping[str, Draft], taker: Tombstoner) -
             if not (replaces or shard.staged):
                 kept.append(shard)
                 continue
-            taker.bury(draft, shard, shard.ranges, given_up=True)
+            tombstoner.add_tombstone(draft, shard, shard.ranges, given_up=True)
             draft.own[shard.fleet] -= len(shard.ranges)
-            forsaken.add(name)
+            changed.add(name)
         draft.shards = kept
-    return frozenset(forsaken)
+    return frozenset(changed)
 
 
-def shrink(fleet: FleetRecord, drafts: Mapping[str, Draft], taker: Tombstoner) -> dict[str, int]:
-    """Bury what is above the total; how many on each host."""
+def shrink(
+    fleet: FleetRecord, drafts: Mapping[str, Draft], tombstoner: Tombstoner
+) -> dict[str, int]:
+    """Add tombstones for what is above the total; how many VMs on each host."""
     removed: dict[str, int] = {}
     for name, draft in drafts.items():
         if not draft.own.get(fleet.uid):
@@ -51,7 +55,7 @@ def shrink(fleet: FleetRecord, drafts: Mapping[str, Draft], taker: Tombstoner) -
             if not excess:
                 kept.append(shard)
                 continue
-            taker.bury(draft, shard, excess)
+            tombstoner.add_tombstone(draft, shard, excess)
             removed[name] = removed.get(name, 0) + len(excess)
             rest = shard.ranges - excess
             if rest:
@@ -61,26 +65,24 @@ def shrink(fleet: FleetRecord, drafts: Mapping[str, Draft], taker: Tombstoner) -
     return removed
 
 
-def release_orphans(view: ClusterView, drafts: Mapping[str, Draft], taker: Tombstoner) -> None:
-    """Bury orphans whose index another host is assigned, and those of deleted fleets.
-
-    Of what is only staged somewhere too: it starts there as soon as nobody else has it.
-    """
+def release_orphans(view: ClusterView, drafts: Mapping[str, Draft], tombstoner: Tombstoner) -> None:
+    """Add tombstones for orphans whose index is assigned to another host, or staged there (it
+    would start as soon as nobody else has it), and for those of deleted fleets."""
     uids = {uid for draft in drafts.values() for uid, _, _ in draft.view.orphans}
     for uid in sorted(uids):
         taken = held(uid, drafts.values())
         unwanted = None if uid in view.gone else taken
-        bury_orphans(uid, unwanted, drafts.values(), taker)
+        release_orphans_of(uid, unwanted, drafts.values(), tombstoner)
 
 
-def bury_orphans(
-    uid: str, indices: IndexSet | None, drafts: Iterable[Draft], taker: Tombstoner
+def release_orphans_of(
+    uid: str, indices: IndexSet | None, drafts: Iterable[Draft], tombstoner: Tombstoner
 ) -> None:
-    """Those of the fleet with these indices, or all."""
+    """Add tombstones for the fleet's orphans with these indices; None: for all of them."""
     for draft in drafts:
         for birth, orphans in _orphans(draft, uid):
             if unwanted := orphans if indices is None else orphans & indices:
-                taker.bury(draft, Shard(uid, unwanted, 0, birth), unwanted)
+                tombstoner.add_tombstone(draft, Shard(uid, unwanted, 0, birth), unwanted)
 
 
 def orphans_of(uid: str, drafts: Iterable[Draft]) -> IndexSet:
@@ -94,12 +96,13 @@ def orphans_of(uid: str, drafts: Iterable[Draft]) -> IndexSet:
 
 
 def _orphans(draft: Draft, uid: str) -> Iterator[tuple[int, IndexSet]]:
-    """By birth, without those that the host is assigned or is letting go by now."""
+    """The fleet's orphans on the host by birth, without what the draft already assigns to it or
+    makes it release."""
     found = [(birth, indices) for fleet, birth, indices in draft.view.orphans if fleet == uid]
     if not found:
         return
-    buried = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == uid)
-    known = ranges_of(draft.shards, uid) | buried
+    tombstoned = IndexSet.union_of(t.ranges for t in draft.tombstones if t.fleet == uid)
+    known = held_by(draft.shards, uid) | tombstoned
     for birth, indices in found:
         if left := indices - known:
             yield birth, left

@@ -15,7 +15,7 @@ import msgspec
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, Shard
-from fleet_controller.core.recovery.inventory import HostInventory, Kin
+from fleet_controller.core.recovery.inventory import HostInventory
 from fleet_controller.core.recovery.recovered_fleets import RecoveredFleets
 from fleet_controller.core.recovery.view import RecoveryView
 
@@ -69,14 +69,14 @@ def _claims_of_what_it_has(
     host: str, has: HostInventory, known: RecoveredFleets, off: Mapping[str, IndexSet]
 ) -> Iterator[Claim]:
     for kin, states in has.states.items():
-        if (kin.fleet, kin.generation) not in known.specs:
+        if (kin.fleet_uid, kin.generation) not in known.specs:
             continue
-        orphans = has.orphans.get((kin.fleet, kin.birth), EMPTY)
+        orphans = has.orphans.get((kin.fleet_uid, kin.birth), EMPTY)
         running = has.having(kin, *RUNNING)
         every = IndexSet.union_of(found for state, found in states.items() if state != STOPPING)
         # A host with nothing left to do, and a VM that is defined and not started: it is off.
         idle = (has.having(kin, DEFINED) if has.converged else EMPTY) - orphans - running
-        stopped = (every & off.get(kin.fleet, EMPTY)) - running - idle
+        stopped = (every & off.get(kin.fleet_uid, EMPTY)) - running - idle
         for indices, runs, power, doubtful in (
             (running, True, True, False),
             (idle, False, False, True),
@@ -85,7 +85,7 @@ def _claims_of_what_it_has(
         ):
             for part, told in ((indices - orphans, True), (indices & orphans, False)):
                 if part:
-                    shard = Shard(kin.fleet, part, kin.generation, kin.birth, power)
+                    shard = Shard(kin.fleet_uid, part, kin.generation, kin.birth, power)
                     yield Claim(host, shard, (True, runs, told, kin.birth), doubtful)
 
 
@@ -130,8 +130,7 @@ def on_their_way(claims: Sequence[Claim]) -> list[Claim]:
 
 
 def _claims_of_a_shard(host: str, shard: Shard, has: HostInventory | None) -> Iterator[Claim]:
-    kin = Kin(shard.fleet, shard.generation, shard.birth)
-    running = shard.ranges & has.having(kin, *RUNNING) if has else EMPTY
+    running = shard.ranges & has.having(shard.kin, *RUNNING) if has else EMPTY
     for part, runs in ((running, True), (shard.ranges - running, False)):
         if part:
             rank = (has is not None, runs, True, shard.birth)

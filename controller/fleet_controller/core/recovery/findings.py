@@ -52,7 +52,7 @@ def findings(
     running: dict[str, int] = defaultdict(int)
     for has in view.inventory.hosts.values():
         for kin in has.states:
-            running[kin.fleet] += len(has.having(kin, _RUNNING))
+            running[kin.fleet_uid] += len(has.having(kin, _RUNNING))
     for record in known.all_records:
         # One that is being deleted would never be gone with another total than 0.
         total = record.total if record.deleting else wish.totals.get(record.name, record.total)

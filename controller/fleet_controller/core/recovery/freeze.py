@@ -1,8 +1,8 @@
 """Whether the store may be trusted to be the one that the hosts have been told from.
 
 In one history of one store no host can have heard of a later term or assignment than the store
-holds. Where one has, the store was set back or replaced, and what it says is wanted may be old:
-changes are frozen until an operator has said what holds.
+holds. Where one has, the store was set back or replaced, and what it wants may be old: changes are
+frozen until an operator has said what is true.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fleet_controller.core.changes import Reason, Refused
+from fleet.keys import Epoch
 from fleet_controller.core.model import Meta
-
-Order = tuple[int, int]  # a term or an epoch: (store generation, revision)
+from fleet_controller.core.refusals import Reason, Refused
 
 
 class Freeze(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,17 +36,17 @@ def replaced(meta: Meta, cluster: str) -> str:
     )
 
 
-def is_ahead(epoch: Order, generation: int, known: int) -> bool:
+def is_ahead(epoch: Epoch, generation: int, known: int) -> bool:
     """Whether a host's assignment is newer than any that the store can have given it: `known` is
     the revision at which the host's key was last written or deleted, or, where it has never been
     seen, that at which the store was first read."""
     return epoch > (generation, known)
 
 
-def ahead_reason(host: str, epoch: Order, generation: int, known: int) -> str:
+def ahead_reason(host: str, epoch: Epoch, generation: int, known: int) -> str:
     return (
         f"host {host} holds the assignment of epoch {_text(epoch)}, and the store knows of none "
-        f"after {_text((generation, known))}: it was set back to an older state, or is another"
+        f"after {_text(Epoch(generation, known))}: it was set back to an older state, or is another"
     )
 
 
@@ -60,5 +59,5 @@ def refusal(reason: str) -> Refused:
     )
 
 
-def _text(order: Order) -> str:
-    return f"{order[0]}.{order[1]}"
+def _text(epoch: Epoch) -> str:
+    return f"{epoch.store_generation}.{epoch.revision}"

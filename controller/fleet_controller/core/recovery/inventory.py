@@ -5,32 +5,23 @@ Cost follows hosts and ranges: a host has a handful of kinds of VMs and states.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NamedTuple
 
 from fleet.identity import Fleet, checked_fleet_name
+from fleet.keys import NO_EPOCH, NO_TERM, Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.recovery.freeze import Order
-
-
-class Kin(NamedTuple):
-    """What VMs of one shard share."""
-
-    fleet: str
-    generation: int
-    birth: int
+from fleet.wire_ranges import from_wire
 
 
 @dataclass(slots=True)
 class HostInventory:
     """One host, as of its newest report."""
 
-    epoch: Order = (0, 0)
-    term: Order = (0, 0)
+    epoch: Epoch = NO_EPOCH
+    term: Term = NO_TERM
     converged: bool = False
     states: dict[Kin, dict[int, IndexSet]] = field(default_factory=dict)
     orphans: dict[tuple[str, int], IndexSet] = field(default_factory=dict)  # by (fleet, birth)
@@ -44,16 +35,16 @@ class HostInventory:
         """Raises ValueError for a report that makes no sense."""
         if report.full:
             self.states, self.orphans = {}, {}
-            self.term = max(self.term, _order(report.term))
-        self.epoch, self.converged = _order(report.epoch), report.converged
+            self.term = max(self.term, Term.of(report.term))
+        self.epoch, self.converged = Epoch.of(report.epoch), report.converged
         for shard in report.shards:
-            mine = self.states.setdefault(Kin(shard.fleet_uid, shard.generation, shard.birth), {})
+            mine = self.states.setdefault(Kin.of(shard), {})
             for run in shard.runs:
                 _overlay(mine, run)
         for gone in report.gone:
-            self._forget(gone.fleet_uid, gone.birth, _ranges(gone.ranges))
+            self._forget(gone.fleet_uid, gone.birth, from_wire(gone.ranges))
         if report.full or report.orphans_set:
-            self.orphans = {(o.fleet_uid, o.birth): _ranges(o.ranges) for o in report.orphans}
+            self.orphans = {(o.fleet_uid, o.birth): from_wire(o.ranges) for o in report.orphans}
 
     def copy(self) -> HostInventory:
         states = {kin: dict(mine) for kin, mine in self.states.items()}
@@ -61,7 +52,7 @@ class HostInventory:
 
     def _forget(self, fleet: str, birth: int, indices: IndexSet) -> None:
         for kin, mine in self.states.items():
-            if (kin.fleet, kin.birth) == (fleet, birth):
+            if (kin.fleet_uid, kin.birth) == (fleet, birth):
                 for state in mine:
                     mine[state] = mine[state] - indices
 
@@ -106,11 +97,3 @@ def _overlay(mine: dict[int, IndexSet], run: wire.StateRun) -> None:
         stop = at + sum(1 for _ in same)
         mine[state] = mine.get(state, EMPTY) | IndexSet.span(at, stop)
         at = stop
-
-
-def _ranges(ranges: Iterable[types.IndexRange]) -> IndexSet:
-    return IndexSet((one.start, one.stop) for one in ranges)
-
-
-def _order(message: types.Term | types.Epoch) -> Order:
-    return (message.store_generation, message.revision)

@@ -60,8 +60,8 @@ _PAUSED = "paused by a recovery: what the store says of it may be old"
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
-    """`assignments`: those that change. `unseen`: hosts to be accounted for. `complete`: nothing
-    is left to be confirmed."""
+    """`assignments`: those that change, by host id. `unseen`: hosts that were not heard and are not
+    said to be gone. `unconfirmed`: fleets whose total is to be confirmed."""
 
     assignments: Mapping[str, Assignment]
     fleets: tuple[FleetFinding, ...]
@@ -80,7 +80,7 @@ class RecoveryPlan:
 
 
 def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
-    """What would be written so that changes can be taken again."""
+    """What would be written so that changes are allowed again."""
     known = recovered_fleets(view.fleets, view.specs, view.inventory, view.gone, wish.adopt)
     found = claims_of(view, known, wish.adopt)
     claims = on_their_way([one for one in found if one.shard.fleet in known.by_uid])
@@ -131,11 +131,11 @@ def _assignments(
     if not wish.adopt:
         return {}
     shards: dict[str, list[Shard]] = defaultdict(list)
-    graves: dict[str, list[Shard]] = defaultdict(list)
+    removed: dict[str, list[Shard]] = defaultdict(list)
     for claim in kept:
         shards[claim.host].append(claim.shard)
     for claim in lost:
-        graves[claim.host].append(claim.shard)
+        removed[claim.host].append(claim.shard)
     changed = {}
     for host in sorted(view.hosts):
         have = view.assignments.get(host, NOTHING)
@@ -144,26 +144,27 @@ def _assignments(
         if has is not None and view.is_rebuilt(host):
             # It was told of other ones since; what was stopped on it may be placed nowhere yet.
             old = tuple(stone for stone in old if stone.off)
-            graves[host] += _being_removed(has, known)
-        made = Assignment(merged(shards[host]), old + _tombstones(graves[host], stamp))
+            removed[host] += _being_removed(has, known)
+        made = Assignment(merged(shards[host]), old + _tombstones(removed[host], stamp))
         if made != have:
             changed[host] = made
     return changed
 
 
 def _being_removed(has: HostInventory, known: RecoveredFleets) -> list[Shard]:
-    """What a word that the store has forgotten takes away: agents need the fleet's name for it."""
+    """What the host removes by an order that the store has forgotten. Only of known fleets: the
+    order needs the fleet's name."""
     return [
-        Shard(kin.fleet, gone, kin.generation, kin.birth)
+        Shard(kin.fleet_uid, gone, kin.generation, kin.birth)
         for kin in has.states
-        if kin.fleet in known.by_uid and (gone := has.having(kin, STOPPING))
+        if kin.fleet_uid in known.by_uid and (gone := has.having(kin, STOPPING))
     ]
 
 
-def _tombstones(graves: Iterable[Shard], stamp: int) -> tuple[Tombstone, ...]:
+def _tombstones(removed: Iterable[Shard], stamp: int) -> tuple[Tombstone, ...]:
     return tuple(
         Tombstone((stamp << 16) + number, one.fleet, one.ranges, one.birth, staged=one.staged)
-        for number, one in enumerate(graves, start=1)
+        for number, one in enumerate(removed, start=1)
     )
 
 

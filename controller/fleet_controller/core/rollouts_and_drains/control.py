@@ -1,7 +1,7 @@
 """Restarting, making anew, stopping and starting VMs, decided: the shards that change by it.
 
-A shard is cut where only part of it is meant. VMs that are on their way to another host are meant
-wherever they are: what holds for the old holder holds for the one that has them staged.
+A shard is cut where only part of it is meant. A VM that is being moved is changed on both hosts:
+on the one that has it, and on the one that has it staged.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import msgspec
 from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Shard
 from fleet_controller.core.placement.drafts import Drafts
+from fleet_controller.core.refusals import Reason, Refused
 
 
 class Action(StrEnum):
@@ -29,8 +29,8 @@ class Action(StrEnum):
 
 
 class Controlled(msgspec.Struct, frozen=True):
-    """The assignments that change, by host id; which VMs that concerns, on how many hosts; and
-    what names this very plan."""
+    """`assignments`: those that change, by host id. `indices`: the VMs concerned, on so many
+    `hosts`. `token`: names this very plan."""
 
     assignments: Mapping[str, Assignment]
     indices: IndexSet
@@ -41,9 +41,12 @@ class Controlled(msgspec.Struct, frozen=True):
 def control(
     view: ClusterView, fleet: FleetRecord, action: Action, chosen: IndexSet, since: int
 ) -> Controlled:
-    """Do it to those chosen that are placed. `since`: the revision at which this was asked for:
-    what has been restarted or made anew since then has been done already, when a change has to be
-    decided a second time. Raises Refused for a fleet that is being deleted."""
+    """The action applied to those of the chosen VMs that are placed.
+
+    `since`: the revision at which it was asked for. A change may have to be decided a second time;
+    what was restarted or made anew since then is not done twice. Raises Refused for a fleet that is
+    being deleted.
+    """
     if fleet.deleting:
         raise Refused(Reason.FLEET_DELETING, f"fleet {fleet.name} is being deleted")
     drafts = Drafts(view, {})
@@ -69,8 +72,8 @@ _SHOWN = 6  # ranges in a sentence
 
 
 def check_indices(fleet: FleetRecord, chosen: IndexSet) -> None:
-    """Raises Refused where any of these is none of the fleet: a slip of the hand may mean others
-    of them wrongly as well, so nothing is done to any."""
+    """Raises Refused where the fleet has not all of these indices: after one slip of the hand the
+    others may be wrong as well, so nothing is done to any VM."""
     beyond = chosen - fleet.wanted
     if not beyond:
         return

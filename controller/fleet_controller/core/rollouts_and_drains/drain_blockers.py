@@ -1,4 +1,4 @@
-"""What keeps a draining host from being empty, in words: what, where, and why."""
+"""What keeps a draining host from becoming empty, in words: what, where, and why."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from fleet_controller.core.model import HostView
-from fleet_controller.core.rollouts_and_drains.drain_progress import Departure
+from fleet_controller.core.rollouts_and_drains.drain_progress import DrainProgress
 
 _NAMED = 3  # hosts in one sentence
 _STAY = "fit on no other host and stay where they are"
@@ -15,17 +15,19 @@ _STAY = "fit on no other host and stay where they are"
 
 class Taker(msgspec.Struct, frozen=True):
     """A host that is to prepare VMs of the draining one. `trouble`: why it does not, as the end of
-    a sentence about it; empty while it is at work."""
+    a sentence about the host; empty while it does."""
 
     host: str
     vms: int
     trouble: str
 
 
-class Circumstances(msgspec.Struct, frozen=True):
-    """What is known besides the host's own assignment. `silent_seconds`: since it was heard;
-    negative when it never was. `paused`: why no host's VMs are moved, as a sentence. `trouble`: as
-    of a taker. `prepared`: VMs that are staged for whatever host is drained, of `most` at once.
+class DrainFacts(msgspec.Struct, frozen=True):
+    """What is known of a drain besides the host's own assignment.
+
+    `silent_seconds`: since the host was last heard; negative when it never was. `paused`: why no
+    VMs are moved at all, as a sentence. `trouble`: as of a taker. `prepared`: how many VMs are
+    staged for all drained hosts together, of `most` at once.
     """
 
     silent_seconds: float
@@ -37,8 +39,8 @@ class Circumstances(msgspec.Struct, frozen=True):
     most: int = 0
 
 
-def hindrance(host_id: str, host: HostView, now: Departure, seen: Circumstances) -> str:
-    """Empty when nothing keeps the host from being empty but that it takes its time."""
+def drain_blockers(host_id: str, host: HostView, now: DrainProgress, seen: DrainFacts) -> str:
+    """As sentences; empty where nothing is wrong, and the drain only takes its time."""
     if not now.left or not host.record.draining:
         return ""
     if host.record.lost:
@@ -54,7 +56,7 @@ def hindrance(host_id: str, host: HostView, now: Departure, seen: Circumstances)
     return "; ".join(part for part in (seen.paused, *_obstacles(host_id, now, seen)) if part)
 
 
-def _obstacles(host_id: str, now: Departure, seen: Circumstances) -> Iterable[str]:
+def _obstacles(host_id: str, now: DrainProgress, seen: DrainFacts) -> Iterable[str]:
     if now.unplaced:
         why = seen.why_unplaced or "add hosts, or scale down"
         one = now.unplaced == 1

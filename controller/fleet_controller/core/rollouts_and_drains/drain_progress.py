@@ -1,4 +1,4 @@
-"""Hosts that go: how far a drain is, and what must be true before a host's record is removed."""
+"""How far the drain of a host is, and what must be true before a host's record is removed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import msgspec
 from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_controller.core.changes import Reason, Refused
 from fleet_controller.core.model import Assignment, ClusterView, HostView, Tombstone
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.moves import move, moving_from
 
 NO_BOUND = 2**31
 
 
-class Departure(msgspec.Struct, frozen=True):
-    """VMs of one host that is drained: those it still has or is still to let go, which nobody
-    waits for once it is lost; of these, those that are prepared elsewhere or are being let go; of
-    the rest, those that fit nowhere. `releasing`: of those moving, those it is to let go."""
+class DrainProgress(msgspec.Struct, frozen=True):
+    """Counts of VMs of one host that is drained. `left`: those it has, and those it is to release
+    unless it is lost. Of these, `moving`: prepared elsewhere, or to be released; `releasing`: the
+    latter alone; `unplaced`: of those that do not move, the ones that fit on no other host."""
 
     left: int
     moving: int
@@ -26,21 +26,23 @@ class Departure(msgspec.Struct, frozen=True):
     releasing: int = 0
 
 
-def departure(host: HostView, staged: Mapping[str, IndexSet], unplaced: int = 0) -> Departure:
+def drain_progress_of(
+    host: HostView, staged: Mapping[str, IndexSet], unplaced: int = 0
+) -> DrainProgress:
     """`staged`: what any host has staged, by fleet."""
     held = sum(len(shard.ranges) for shard in host.assignment.shards)
     stones = () if host.record.lost else host.pending_tombstones
     releasing = sum(len(tombstone.ranges) for tombstone in stones)
     moving = moving_from(host.assignment.shards, staged) + releasing
-    return Departure(held + releasing, moving, min(unplaced, held), releasing)
+    return DrainProgress(held + releasing, moving, min(unplaced, held), releasing)
 
 
 def is_empty(host: HostView) -> bool:
     """Whether the host has nothing any more that a drain would wait for."""
-    return not departure(host, {}).left
+    return not drain_progress_of(host, {}).left
 
 
-def planned_departure(view: ClusterView, host_id: str) -> Departure:
+def planned_drain(view: ClusterView, host_id: str) -> DrainProgress:
     """What a drain of the host would do with all that it has: `moving` would move."""
     host = view.hosts[host_id]
     drained = structs.replace(
@@ -51,7 +53,7 @@ def planned_departure(view: ClusterView, host_id: str) -> Departure:
     held = sum(len(s.ranges) for s in host.assignment.shards if not s.staged)
     stuck = moves.unplaced.get(host_id)
     unplaced = stuck.count if stuck else 0
-    return Departure(held, held - unplaced, unplaced)
+    return DrainProgress(held, held - unplaced, unplaced)
 
 
 def staged_everywhere(assignments: Mapping[str, Assignment]) -> dict[str, IndexSet]:
@@ -89,7 +91,7 @@ def check_removable(host_id: str, host: HostView) -> None:
         )
 
 
-def check_forsakable(host_id: str, host: HostView) -> None:
+def check_may_be_given_up(host_id: str, host: HostView) -> None:
     """Raises Refused for a host that answers, which can be drained, and for one whose stopped
     VMs are placed nowhere else yet."""
     if host.reachable and not host.record.lost:
@@ -109,22 +111,24 @@ def check_forsakable(host_id: str, host: HostView) -> None:
         )
 
 
-def forsaken(assignment: Assignment, acknowledged: frozenset[int], revision: int) -> Assignment:
-    """All that a host has, as tombstones, which stay until it acknowledges them should it ever
-    come back. Those that were off stay off wherever they are placed."""
+def released_for_good(
+    assignment: Assignment, acknowledged: frozenset[int], revision: int
+) -> Assignment:
+    """The assignment of a host that is given up: all that it has as tombstones, in case it comes
+    back. They say which VMs were off, so that these stay off wherever they are placed."""
     kept = [t for t in assignment.tombstones if t.off or t.id not in acknowledged]
     first = max([revision << 16, *(tombstone.id for tombstone in kept)]) + 1
-    buried = [
+    released = [
         Tombstone(
             first + number, s.fleet, s.ranges, s.birth, EMPTY if s.power else s.ranges, s.staged
         )
         for number, s in enumerate(assignment.shards)
         if s.ranges
     ]
-    return Assignment((), (*kept, *buried))
+    return Assignment((), (*kept, *released))
 
 
-def forsaken_count(assignment: Assignment, acknowledged: frozenset[int]) -> int:
+def count_given_up(assignment: Assignment, acknowledged: frozenset[int]) -> int:
     """VMs that may still run on a host that was given up."""
     shards = sum(len(s.ranges) for s in assignment.shards if not s.staged)
     stones = (t for t in assignment.tombstones if not t.staged and t.id not in acknowledged)

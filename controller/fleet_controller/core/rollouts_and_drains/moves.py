@@ -29,7 +29,7 @@ Staged = list[tuple[str, Shard]]  # with the host that has it
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """VMs of one draining host that fit on no other: of several fleets, why those of one do."""
+    """VMs of one draining host that fit on no other; `why` is that of one of their fleets."""
 
     count: int
     why: str
@@ -37,8 +37,9 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """Assignments that differ from the store, those of the placement included; and of each
-    draining host the VMs that fit on no other, as far as that was tried, and why."""
+    """`assignments`: all that differ from the store, also those that the placement changed, by
+    host id. `unplaced`: VMs that fit on no other host, by the draining host's id; only of VMs that
+    were tried in this pass."""
 
     assignments: Mapping[str, Assignment]
     unplaced: Mapping[str, Stuck] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Moves:
 
 @dataclass(frozen=True, slots=True)
 class _Holders:
-    """Who else has the indices of a fleet that are being moved."""
+    """The indices of one fleet that are being moved, by who has them besides the taker."""
 
     assigned: IndexSet  # ordinary shards
     staying: IndexSet  # of these, shards of hosts that are not drained, or no longer
@@ -54,8 +55,8 @@ class _Holders:
 
 
 def move(view: ClusterView, decided: Mapping[str, Assignment], most: int) -> Moves:
-    """The next step of every move. `decided`: by a placement of the same view. `most`: how many
-    VMs may be staged at once."""
+    """The next step of every move. `decided`: assignments by a placement of the same view. `most`:
+    how many VMs may be staged at once."""
     if not any(_concerned(host) for host in view.hosts.values()):
         return Moves(decided)
     drafts = Drafts(view, decided)
@@ -102,7 +103,7 @@ def _holders(view: ClusterView, drafts: Drafts, uid: str, moving: IndexSet) -> _
 
 
 def _releasing(view: ClusterView, drafts: Drafts, uid: str) -> IndexSet:
-    """What hosts are still to let go; those that are lost hold nothing."""
+    """What hosts have still to release. A lost host has nothing."""
     stored = [(name, t) for name, host in view.hosts.items() for t in host.pending_tombstones]
     return IndexSet.union_of(
         tombstone.ranges
@@ -112,8 +113,9 @@ def _releasing(view: ClusterView, drafts: Drafts, uid: str) -> IndexSet:
 
 
 def _advance(view: ClusterView, drafts: Drafts, staged: Staged, holders: _Holders) -> int:
-    """Let what is staged start, be waited for, or be given up; how many stay staged, those given up
-    included: they are staged until that is written, which may be after what begins now."""
+    """Start what is staged, or wait for it, or give it up. How many VMs stay staged: those given
+    up count, because they are staged until it is written, and what begins now may be written
+    before."""
     held = holders.assigned | holders.releasing
     prepared: list[IndexSet] = []
     left = 0
@@ -124,7 +126,7 @@ def _advance(view: ClusterView, drafts: Drafts, staged: Staged, holders: _Holder
         twice = shard.ranges & holders.assigned
         back = twice if unfit(view.hosts[host].record) else twice & holders.staying
         if back:
-            drafts.bury(host, shard, back)
+            drafts.release(host, shard, back)
         prepared.append(_prepared(view.hosts[host], shard) & (twice - back))
         left += len(shard.ranges)
     ready = IndexSet.union_of(prepared) - holders.releasing
@@ -141,20 +143,20 @@ def _prepared(host: HostView, shard: Shard) -> IndexSet:
 
 
 def _hand_over(view: ClusterView, drafts: Drafts, uid: str, prepared: IndexSet) -> None:
-    """The hosts that still have these let them go."""
+    """Have the hosts that still have these VMs release them."""
     if not prepared:
         return
     for host, shard in drafts.shards():
         if shard.fleet != uid or shard.staged or not lets_go(view.hosts[host]):
             continue
         if ranges := shard.ranges & prepared:
-            drafts.bury(host, shard, ranges)
+            drafts.release(host, shard, ranges)
 
 
 def _begin(
     view: ClusterView, drafts: Drafts, staged: Mapping[str, Staged], most: int
 ) -> dict[str, Stuck]:
-    """Stage further VMs of draining hosts; how many of each found no room."""
+    """Stage further VMs of draining hosts. The VMs that found no room, by draining host."""
     unplaced: dict[str, Stuck] = {}
     for kind, shares in _leaving(view, drafts, staged).items():
         waiting = IndexSet.union_of(ranges for _, ranges in shares)
@@ -173,8 +175,8 @@ def _begin(
 def _leaving(
     view: ClusterView, drafts: Drafts, staged: Mapping[str, Staged]
 ) -> dict[Shard, list[tuple[str, IndexSet]]]:
-    """What draining hosts have that no other prepares yet, by what staging it elsewhere would
-    make, which has no ranges of its own here."""
+    """What draining hosts have and no other host prepares yet: their ids and indices, by the shard
+    that staging would make of these. That shard has no ranges here."""
     busy: dict[str, IndexSet] = {}
     leaving: dict[Shard, list[tuple[str, IndexSet]]] = defaultdict(list)
     for host, shard in drafts.shards():

@@ -17,37 +17,39 @@ from fleet_controller.core.model import (
     Assignment,
     ClusterView,
     FleetRecord,
+    ObservedFleet,
     RolloutRecord,
     RolloutState,
     Shard,
-    Standing,
 )
 from fleet_controller.core.placement.drafts import Drafts
 
 Shards = Sequence[tuple[str, Shard]]  # with the host that has it
-NO_STANDING = Standing(EMPTY, EMPTY)
+NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """What a rollout is at, in words: the wave such as rack=r3, and what it waits for."""
+class RolloutProgress(msgspec.Struct, frozen=True):
+    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for."""
 
     wave: str = ""
     message: str = ""
 
 
 class Rolled(msgspec.Struct, frozen=True):
-    """Assignments that differ from the store, those decided before included; rollouts that are
-    over or halted, and fleets that are others by it, by uid; what goes on, by uid."""
+    """`assignments`: all that differ from the store, also those decided before, by host id.
+    `rollouts`: those that ended or halted. `fleets`: records that change because of that, by uid.
+    `progress`: of the rollouts that go on, by the fleet's uid."""
 
     assignments: Mapping[str, Assignment]
     rollouts: tuple[RolloutRecord, ...] = ()
     fleets: Mapping[str, FleetRecord] = {}
-    progress: Mapping[str, Progress] = {}
+    progress: Mapping[str, RolloutProgress] = {}
 
 
 class _Position(msgspec.Struct, frozen=True):
-    """How far one rollout is. `older`: to be changed; `changed`: of the new generation since it
-    began, and wanted on; `unsettled`: of these, what neither runs nor has failed."""
+    """How far one rollout is. `older`: shards to be changed. `changed`: VMs of the new generation
+    that were made since it began and are to run; of these, `unsettled`: neither running nor failed
+    yet."""
 
     older: Shards
     changed: IndexSet
@@ -71,7 +73,7 @@ def roll(view: ClusterView, decided: Mapping[str, Assignment]) -> Rolled:
     drafts = Drafts(view, decided)
     ended: list[RolloutRecord] = []
     fleets: dict[str, FleetRecord] = {}
-    progress: dict[str, Progress] = {}
+    progress: dict[str, RolloutProgress] = {}
     for uid, fleet in under_way.items():
         record = view.rollouts[uid]
         position = _position(view, drafts, fleet, record)
@@ -108,9 +110,9 @@ def _position(
     new = [(h, s) for h, s in shards if _changed(s, record)]
     changed = IndexSet.union_of(shard.ranges for _, shard in new)
     fresh = _fresh(view, record, new)
-    standing = view.standings.get(fleet.uid, NO_STANDING)
-    failed = (changed & standing.failed) - fresh
-    unsettled = (changed - standing.running - failed) | fresh
+    observed = view.observed.get(fleet.uid, NOTHING_OBSERVED)
+    failed = (changed & observed.failed) - fresh
+    unsettled = (changed - observed.running - failed) | fresh
     waves = {_label(view, h, record) for h, _ in older if view.hosts[h].reachable} | {
         _label(view, h, record) for h, s in new if s.ranges & unsettled
     }
@@ -118,8 +120,8 @@ def _position(
 
 
 def _fresh(view: ClusterView, record: RolloutRecord, new: Shards) -> IndexSet:
-    """Those of the changed VMs that are placed in this very pass: what is said of them was said of
-    another life, on a host that is lost or lets them go."""
+    """The changed VMs that are placed anew in this very pass: what was reported of them is of their
+    life before, on a host that is lost or releases them."""
     known: dict[tuple[str, int], IndexSet] = {}
     for host, one in view.hosts.items():
         for shard in one.assignment.shards:
@@ -159,8 +161,8 @@ def _advance(
     fleet: FleetRecord,
     record: RolloutRecord,
     position: _Position,
-) -> Progress:
-    """Change as many more as may be down; what is waited for."""
+) -> RolloutProgress:
+    """Change as many further VMs as may be down at once."""
     most = most_unavailable(record, fleet.total)
     free = most - len(position.unsettled) - len(position.failed)
     # Hosts without the label come last.
@@ -182,7 +184,7 @@ def _advance(
             drafts.put(host, shard, part, kind)
             free -= len(part)
     named = f"{record.by_label}={wave}" if record.by_label else ""
-    return Progress(named, _waits(position, silent, tight))
+    return RolloutProgress(named, _waits(position, silent, tight))
 
 
 def _renewed(shard: Shard, generation: int, revision: int) -> Shard:

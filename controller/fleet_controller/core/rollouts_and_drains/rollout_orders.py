@@ -13,17 +13,17 @@ from collections import Counter
 import msgspec
 from msgspec import structs
 
-from fleet_controller.core.changes import Reason, Refused
-from fleet_controller.core.hosts import MAX_TEXT
 from fleet_controller.core.model import (
     ClusterView,
     FleetRecord,
     RolloutRecord,
     RolloutState,
 )
+from fleet_controller.core.refusals import Reason, Refused
 
 DEFAULT_SHARE = 0.05
 DEFAULT_HALT = 0.2
+MAX_LABEL_NAME = 255  # characters
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -167,8 +167,8 @@ def _check(view: ClusterView, fleet: FleetRecord, wish: Wish) -> None:
     ):
         if not (math.isfinite(share) and 0.0 <= share <= 1.0):
             raise Refused(Reason.BAD_QUERY, f"a {what} share is from 0 to 1; {share:g} is not")
-    if len(wish.by_label) > MAX_TEXT:
-        raise Refused(Reason.BAD_QUERY, f"a label's name has at most {MAX_TEXT} characters")
+    if len(wish.by_label) > MAX_LABEL_NAME:
+        raise Refused(Reason.BAD_QUERY, f"a label's name has at most {MAX_LABEL_NAME} characters")
     known = not wish.by_label or any(
         wish.by_label in host.record.labels for host in view.hosts.values()
     )

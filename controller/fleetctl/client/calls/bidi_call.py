@@ -16,7 +16,7 @@ import grpc
 
 from fleet.transport import TAKEN_METADATA
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
-from fleetctl.client.change_deadline import bounded
+from fleetctl.client.change_deadline import change_deadline
 from fleetctl.client.replicas.failure import failure_of
 from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.outcome import Trouble
@@ -196,7 +196,7 @@ def _begun(
 
     stub = replicas.stub(endpoint)
     try:
-        metadata, left = bounded(stub, share, replicas.clock)
+        metadata, left = change_deadline(stub, share, replicas.clock)
     except grpc.RpcError as error:
         raise NotTaken(error, silent=False) from error
     requests = buffer.replay()

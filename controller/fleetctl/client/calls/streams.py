@@ -10,7 +10,7 @@ import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.client.calls.silent_streams import StreamedAnswers, StreamSilent
-from fleetctl.client.change_deadline import UNBOUNDED, bounded
+from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_deadline
 from fleetctl.client.replicas.failure import failure_of
 from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.client.waiting_note import WaitingNote
@@ -73,10 +73,10 @@ def follow(
             endpoint, _ = rotation.next(deadline - replicas.clock())
             call: grpc._CallIterator[A] | None = None
             try:
-                stub, metadata = replicas.stub(endpoint), UNBOUNDED
+                stub, metadata = replicas.stub(endpoint), NO_CHANGE_DEADLINE
                 if then is not None:
                     share = max(0.1, deadline - replicas.clock()) / (rotation.left + 1)
-                    metadata, _ = bounded(stub, share, replicas.clock)
+                    metadata, _ = change_deadline(stub, share, replicas.clock)
                 call = rpc(stub)(request, metadata=metadata)
                 for answer in call:
                     waiting.close()

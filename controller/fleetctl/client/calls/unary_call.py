@@ -16,7 +16,7 @@ import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.client.calls.read_only import ReadOnly, read_only_mark
-from fleetctl.client.change_deadline import UNBOUNDED, bounded
+from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_deadline
 from fleetctl.client.replicas.endpoint_rotation import EndpointRotation
 from fleetctl.client.replicas.failure import Failure, failure_of
 from fleetctl.client.replicas.replicas import ELECTION_PAUSE, Replicas
@@ -75,11 +75,11 @@ class UnaryCall(Generic[Q, A]):
         while rotation.left:
             endpoint, most = rotation.next(deadline - replicas.clock())
             share = self._share(rotation.left + 1, deadline - replicas.clock(), most)
-            metadata, left, sent = UNBOUNDED, share, self.kind is CallKind.READ
+            metadata, left, sent = NO_CHANGE_DEADLINE, share, self.kind is CallKind.READ
             try:
                 stub = replicas.stub(endpoint)
                 if not sent:
-                    metadata, left = bounded(stub, share, replicas.clock)
+                    metadata, left = change_deadline(stub, share, replicas.clock)
                     sent = True
                 answer, call = self.rpc(stub).with_call(
                     self.request, timeout=left, metadata=metadata

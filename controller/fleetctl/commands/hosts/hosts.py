@@ -74,8 +74,8 @@ def list_hosts(
     from fleetctl.views.hosts import HEADERS, host_json, host_row
 
     if session.json:
-        told = [host_json(one) for one in found]
-        say_json({"hosts": told, "matching": last.matching, "next_cursor": last.next_cursor})
+        listed = [host_json(one) for one in found]
+        say_json({"hosts": listed, "matching": last.matching, "next_cursor": last.next_cursor})
         return
     say(table(HEADERS, [host_row(one) for one in found]) if found else "No hosts.")
     note_more(len(found), last)

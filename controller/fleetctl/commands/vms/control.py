@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import fleet_argument, index_ranges, indices
+from fleetctl.cli.arguments import fleet_argument, indices
 from fleetctl.cli.confirmation import confirm, plan_option, yes_option
 from fleetctl.outcome import Misuse
 from fleetctl.output import STATES, counted, say, say_json
@@ -100,12 +100,13 @@ def _upper_first(text: str) -> str:
 
 def _request(action: str, choice: _Choice) -> cluster.ControlVmsRequest:
     from fleet.v1 import cluster_pb2
+    from fleet.wire_ranges import to_wire
     from fleetctl.views.enum_names import control_action, vm_state
 
     return cluster_pb2.ControlVmsRequest(
         fleet=choice.fleet,
         action=control_action(action),
-        indices=index_ranges(choice.indices),
+        indices=to_wire(choice.indices) if choice.indices else (),
         state=vm_state(choice.state),
         host=choice.host,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import fleet_option, index_ranges, indices
+from fleetctl.cli.arguments import fleet_option, indices
 from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
@@ -86,6 +86,7 @@ def _pages(
 ) -> Iterator[cluster.ListVmsResponse]:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleet.wire_ranges import to_wire
     from fleetctl.views.enum_names import vm_state
 
     def fetch(cursor: str) -> cluster.ListVmsResponse:
@@ -93,7 +94,7 @@ def _pages(
             fleet=filters.fleet,
             state=vm_state(filters.state),
             host=filters.host,
-            indices=index_ranges(filters.indices),
+            indices=to_wire(filters.indices) if filters.indices else (),
             cursor=cursor,
             limit=limit,
         )

@@ -56,10 +56,10 @@ def find(sandbox: str) -> list[Process]:
 def is_stopped(pid: int) -> bool:
     """Whether a signal such as SIGSTOP holds it; its state in /proc/PID/stat, after the name."""
     try:
-        told = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-    return told.rpartition(") ")[2][:1] in ("T", "t")
+    return stat.rpartition(") ")[2][:1] in ("T", "t")
 
 
 def start(

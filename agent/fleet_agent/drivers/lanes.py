@@ -20,10 +20,10 @@ from fleet.ranges import IndexSet
 from fleet_agent.core.model import StepFailure, StepResult
 
 Act = Callable[[int], None]
-"""What is done for one index, in a thread. Done when it returns; raises Refused or DriverError."""
+"""What is done for one index, in a thread. Done when it returns. Raises ActFailed, DriverError."""
 
 
-class Refused(Exception):
+class ActFailed(Exception):
     """An act failed for one VM; becomes its StepFailure."""
 
     def __init__(self, kind: str, message: str, *, retry: bool = True) -> None:
@@ -35,8 +35,8 @@ class Refused(Exception):
         return StepFailure(index, self.kind, str(self), self.retry)
 
 
-Refusals = Mapping[int, Refused]
-PartAct = Callable[[IndexSet], Refusals]
+ActFailures = Mapping[int, ActFailed]
+PartAct = Callable[[IndexSet], ActFailures]
 """What is done for several indices, in a thread: all are done but those refused. Raises
 DriverError."""
 
@@ -53,7 +53,7 @@ class Lanes:
         self, executor: Executor, name_of: Callable[[int], str], indices: Iterable[int], act: Act
     ) -> AsyncGenerator[StepResult, None]:
         """Run `act` for each index; results as they come, several indices in one when they are
-        quick. An act's DriverError, or any error but Refused, ends the iteration."""
+        quick. An act's DriverError, or any error but ActFailed, ends the iteration."""
         parts = [IndexSet.of([index]) for index in indices]
         one_each = partial(_one_each, act)
         async with aclosing(self.run_parts(executor, name_of, parts, one_each)) as results:
@@ -111,7 +111,7 @@ class Lanes:
             lambda future: loop.call_soon_threadsafe(self._end, job, future)
         )
 
-    def _end(self, job: _Job, future: Future[Refusals]) -> None:
+    def _end(self, job: _Job, future: Future[ActFailures]) -> None:
         if not job.dropped:
             job.ended(future)
         self._leave(job)
@@ -143,41 +143,41 @@ class Lanes:
 
 
 class _Job:
-    __slots__ = ("behind", "dropped", "future", "has_ended", "lanes", "submit", "tell")
+    __slots__ = ("behind", "dropped", "future", "has_ended", "lanes", "on_end", "submit")
 
     def __init__(
         self,
         lanes: tuple[str, ...],
-        submit: Callable[[], Future[Refusals]],
-        tell: Callable[[Future[Refusals]], None],
+        submit: Callable[[], Future[ActFailures]],
+        on_end: Callable[[Future[ActFailures]], None],
     ) -> None:
         self.lanes = lanes
         self.submit = submit
-        self.tell = tell
+        self.on_end = on_end
         self.behind = 0  # lanes in which another job is before this one
-        self.future: Future[Refusals] | None = None
+        self.future: Future[ActFailures] | None = None
         self.dropped = False
         self.has_ended = False
 
-    def ended(self, future: Future[Refusals]) -> None:
+    def ended(self, future: Future[ActFailures]) -> None:
         self.has_ended = True
-        self.tell(future)
+        self.on_end(future)
 
 
-_Outcome = tuple[IndexSet, Future[Refusals]]
+_Outcome = tuple[IndexSet, Future[ActFailures]]
 _Outcomes = asyncio.Queue[_Outcome]
 
 
-def _put(outcomes: _Outcomes, part: IndexSet, future: Future[Refusals]) -> None:
+def _put(outcomes: _Outcomes, part: IndexSet, future: Future[ActFailures]) -> None:
     outcomes.put_nowait((part, future))
 
 
-def _one_each(act: Act, part: IndexSet) -> Refusals:
+def _one_each(act: Act, part: IndexSet) -> ActFailures:
     refusals = {}
     for index in part:
         try:
             act(index)
-        except Refused as refused:
+        except ActFailed as refused:
             refusals[index] = refused
     return refusals
 

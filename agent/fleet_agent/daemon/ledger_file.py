@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, Record
+from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, LedgerRecord
 
 MAGIC = b"fleet-ledger 1\n"
 _DIGEST_BYTES = 32
@@ -30,14 +30,14 @@ class FileLedger:
         self._path = path
         self._executor = executor
 
-    async def load(self) -> Record | None:
+    async def load(self) -> LedgerRecord | None:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._load)
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: LedgerRecord) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._executor, self._save, record)
 
-    def _load(self) -> Record | None:
+    def _load(self) -> LedgerRecord | None:
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
@@ -64,7 +64,7 @@ class FileLedger:
             ) from error
         return aside
 
-    def _save(self, record: Record) -> None:
+    def _save(self, record: LedgerRecord) -> None:
         beside = self._path.with_name(f"{self._path.name}.new")
         try:
             with open(beside, "wb") as file:
@@ -79,12 +79,12 @@ class FileLedger:
             raise kind(f"ledger {self._path} cannot be written: {error.strerror}") from error
 
 
-def encode(record: Record) -> bytes:
+def encode(record: LedgerRecord) -> bytes:
     body = msgspec.msgpack.encode(record)
     return MAGIC + hashlib.sha256(body).digest() + body
 
 
-def decode(data: bytes) -> Record:
+def decode(data: bytes) -> LedgerRecord:
     """Raises ValueError saying what is wrong."""
     if not data.startswith(MAGIC):
         raise ValueError("it does not begin as a ledger of version 1 does")
@@ -92,7 +92,7 @@ def decode(data: bytes) -> Record:
     if hashlib.sha256(body).digest() != digest:
         raise ValueError("its checksum does not match")
     try:
-        return msgspec.msgpack.decode(body, type=Record)
+        return msgspec.msgpack.decode(body, type=LedgerRecord)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise ValueError(str(error)) from error
 

@@ -14,7 +14,7 @@ from fleet.v1 import types_pb2 as types
 MOST = 64
 
 
-def past_releases(
+def past_tombstones(
     past: types.Assignment, before: types.Assignment, after: types.Assignment
 ) -> types.Assignment:
     """The tombstones of `past` and of `before` that `after` has no more, the newest MOST, with the

@@ -1,0 +1,49 @@
+"""What exists on the host with our mark, as the drivers list it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fleet.keys import Kin
+from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.model import CloneRun, DomainRun, Phase, Restarts
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What exists with our mark, by kin."""
+
+    clones: Mapping[Kin, IndexSet]
+    domains: Mapping[Kin, Mapping[Phase, IndexSet]]
+    defined: Mapping[Kin, IndexSet]  # domains of any phase
+    exists: Mapping[Kin, IndexSet]  # clones or domains
+    # Of active domains: for which restarts they were started, where that is above 0.
+    restarts: Mapping[Kin, Restarts] = field(default_factory=dict)
+
+    def phase(self, kin: Kin, phase: Phase) -> IndexSet:
+        return self.domains.get(kin, _NO_PHASES).get(phase, EMPTY)
+
+
+_NO_PHASES: Mapping[Phase, IndexSet] = {}
+
+
+def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Snapshot:
+    """What the drivers list, by kin."""
+    cloned: dict[Kin, IndexSet] = {}
+    for clone in clones:
+        cloned[clone.kin] = cloned.get(clone.kin, EMPTY) | clone.indices
+    phases: dict[Kin, dict[Phase, IndexSet]] = {}
+    defined: dict[Kin, IndexSet] = {}
+    restarts: dict[Kin, Restarts] = {}
+    for domain in domains:
+        if domain.restart and domain.phase is not Phase.DEFINED:
+            known = restarts.get(domain.kin, ())
+            restarts[domain.kin] = (*known, (domain.restart, domain.indices))
+        mine = phases.setdefault(domain.kin, {})
+        mine[domain.phase] = mine.get(domain.phase, EMPTY) | domain.indices
+        defined[domain.kin] = defined.get(domain.kin, EMPTY) | domain.indices
+    exists = dict(cloned)
+    for kin, indices in defined.items():
+        exists[kin] = exists.get(kin, EMPTY) | indices
+    return Snapshot(cloned, phases, defined, exists, restarts)

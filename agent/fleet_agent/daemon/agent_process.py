@@ -1,0 +1,189 @@
+"""One dom0's agent as a process: its parts made and joined, run, and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import sdnotify
+import structlog
+
+from fleet.transport import Identity
+from fleet.v1 import types_pb2 as types
+from fleet_agent.alarm import Alarm
+from fleet_agent.api.service import AgentApi
+from fleet_agent.api.shared_samples import Sampling
+from fleet_agent.controllers.announcer import Announcer, AnnounceSettings
+from fleet_agent.controllers.grpc_client import GrpcControllerClient
+from fleet_agent.core.limits.dom0_facts import footprint_of
+from fleet_agent.daemon import host_identity
+from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_of_settings
+from fleet_agent.daemon.ledger_file import FileLedger
+from fleet_agent.daemon.open_drivers import Drivers, open_drivers
+from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
+from fleet_agent.daemon.settings import BadSettings, Settings
+from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
+from fleet_agent.dom0.host_tree import HostTree
+from fleet_agent.dom0.probe import Circumstances
+from fleet_agent.dom0.tuning_record import TuningRecordFile
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reconcile.ledger import Ledger, LedgerError
+from fleet_agent.reconcile.loop import LoopSettings
+from fleet_agent.reconcile.runner import RunnerSettings
+
+log = structlog.get_logger()
+
+# What is no bug of ours, each with one sentence.
+MISTAKES = (BadSettings, host_identity.HostError, LedgerError, DriverError, CannotListen)
+# Calls in flight get so long to end when the agent stops.
+STOP_SECONDS = 2.0
+
+
+async def run(asked: Settings) -> None:
+    """Until SIGTERM or SIGINT."""
+    identity = Identity.load(Path(asked.identity))
+    host_id = host_identity.host_id_of(identity.certificate)
+    drivers = open_drivers(asked)
+    announcer = made_announcer(asked, identity, lambda: agent.facts)
+    with ThreadPoolExecutor(1, "ledger") as executor:
+        ledger = FileLedger(Path(asked.ledger), executor)
+        agent = made_agent(asked, host_id, drivers, ledger, announcer.on_watched)
+        await agent.open()
+        tuned = Alarm()
+        doctor = open_doctor(asked, drivers, agent, tuned.ring)
+        services = SharedServices()
+        server = AgentServer(made_api(agent, drivers, doctor), services, identity.for_server())
+        port = server.listen(asked.listen)
+        if not asked.advertise:
+            announcer.announce_anew(advertised(asked, port))
+        keeper = FactsKeeper(asked, drivers, doctor, agent, announcer, tuned)
+        try:
+            beside = (announcer.run, keeper.run, *drivers.beside)
+            await serve(agent, keeper, server, services, beside)
+        finally:
+            doctor.close()
+            await drivers.close()
+
+
+def made_announcer(
+    asked: Settings, identity: Identity, facts: Callable[[], types.HostFacts]
+) -> Announcer:
+    return Announcer(
+        GrpcControllerClient(identity),
+        asked.endpoints,
+        asked.advertise,
+        facts,
+        jitter=random.random,
+        gate=contextlib.nullcontext(),
+        settings=AnnounceSettings(),
+    )
+
+
+def made_agent(
+    asked: Settings,
+    host_id: str,
+    drivers: Drivers,
+    ledger: Ledger,
+    on_watched: Callable[[bool], None],
+) -> Agent:
+    return Agent(
+        host_id,
+        facts_of_settings(asked),
+        drivers.storage,
+        drivers.hypervisor,
+        ledger,
+        clock=time.monotonic,
+        jitter=random.random,
+        settings=loop_settings(asked),
+        incarnation=uuid.uuid4().hex,
+        on_watched=on_watched,
+    )
+
+
+def made_api(agent: Agent, drivers: Drivers, doctor: Doctor) -> AgentApi:
+    return AgentApi(
+        agent,
+        consoles=drivers.consoles,
+        sampling=Sampling(drivers.sampler, time.monotonic),
+        doctor=doctor,
+        images=drivers.images,
+    )
+
+
+async def serve(
+    agent: Agent,
+    keeper: FactsKeeper,
+    server: AgentServer,
+    services: SharedServices,
+    beside: Iterable[Callable[[], Coroutine[Any, Any, None]]],
+) -> None:
+    """Until SIGTERM or SIGINT. `beside` is run as soon as the host's limits are known."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    systemd = sdnotify.SystemdNotifier()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(agent.run())]
+        # What runs is looked at meanwhile, but nothing is announced: nobody is to place what this
+        # host would not bear.
+        await keeper.bind_by_limits()
+        tasks += [group.create_task(job()) for job in beside]
+        await server.start()
+        await services.serving()
+        systemd.notify("READY=1")
+        log.info("serving", host=agent.host_id, incarnation=agent.facts.incarnation)
+        await stopping.wait()
+        systemd.notify("STOPPING=1")
+        log.info("stopping; VMs keep running", host=agent.host_id)
+        await services.stopping()
+        await server.stop(STOP_SECONDS)
+        for task in tasks:
+            task.cancel()
+
+
+def open_doctor(
+    asked: Settings, drivers: Drivers, agent: Agent, tuned: Callable[[], None]
+) -> Dom0Doctor:
+    async def circumstances() -> Circumstances:
+        around = Circumstances(
+            qemu_disks=asked.storage.kind != "zfs" or not asked.hypervisor.uri.startswith("xen"),
+            zvols=asked.storage.kind == "zfs",
+            footprint=footprint_of(agent.assignment),
+        )
+        try:
+            pool = await drivers.storage.facts()
+        except DriverError as error:
+            return replace(around, pool_trouble=str(error))
+        return replace(around, pool_bytes=pool.total_bytes, pool_free_bytes=pool.free_bytes)
+
+    record = TuningRecordFile(Path(asked.ledger).with_name("tuning.json"))
+    return Dom0Doctor(agent.host_id, asked.guests, circumstances, HostTree(), record, tuned=tuned)
+
+
+def advertised(asked: Settings, port: int) -> str:
+    """The address of `listen`, unless that is every address: then the one towards the
+    controllers."""
+    listen = asked.listen.rpartition(":")[0]
+    if listen.strip("[]") in ("0.0.0.0", "::", "*"):
+        listen = host_identity.address_towards(asked.endpoints[0])
+        listen = f"[{listen}]" if ":" in listen else listen
+    return f"{listen}:{port}"
+
+
+def loop_settings(asked: Settings) -> LoopSettings:
+    timing = asked.timing
+    return LoopSettings(
+        runner=RunnerSettings(timing.batch_size, timing.call, timing.per_vm),
+        audit_interval=timing.audit,
+        reboot_grace=timing.reboot_grace,
+    )

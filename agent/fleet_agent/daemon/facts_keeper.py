@@ -1,0 +1,128 @@
+"""Keeps the facts of this dom0 true: what its drivers say of themselves, and its limits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from fleet.v1 import types_pb2 as types
+from fleet_agent.alarm import Alarm
+from fleet_agent.controllers.announcer import Announcer
+from fleet_agent.daemon import host_identity
+from fleet_agent.daemon.open_drivers import Drivers
+from fleet_agent.daemon.settings import Settings
+from fleet_agent.dom0.doctor import Doctor
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.reconcile.agent import Agent
+
+log = structlog.get_logger()
+
+# Between two looks at what the drivers say of themselves, and when they do not.
+FACTS_SECONDS = 300.0
+FACTS_RETRY_SECONDS = 5.0
+FACTS_DEADLINE = 30.0
+# On a busy dom0 `xl info` alone takes seconds.
+LIMITS_DEADLINE = 30.0
+
+
+class FactsKeeper:
+    """Gives the facts to the agent, and has them announced when they have changed."""
+
+    def __init__(
+        self,
+        asked: Settings,
+        drivers: Drivers,
+        doctor: Doctor,
+        agent: Agent,
+        announcer: Announcer,
+        tuned: Alarm,
+    ) -> None:
+        """`tuned` rings when the limits of the dom0 may have changed."""
+        self._asked = asked
+        self._drivers = drivers
+        self._doctor = doctor
+        self._agent = agent
+        self._announcer = announcer
+        self._tuned = tuned
+
+    async def bind_by_limits(self) -> None:
+        """Bound the capacity once, before any driver has answered."""
+        facts = self._agent.facts
+        self._agent.set_facts(await bound_by_limits(facts, self._doctor, facts))
+
+    async def run(self) -> None:
+        """Ask the drivers until they answer, and again from time to time and when the dom0 was
+        tuned, until cancelled. What runs is looked at before: asking for both at once made neither
+        sooner."""
+        await self._agent.first_round_over.wait()
+        while True:
+            try:
+                async with asyncio.timeout(FACTS_DEADLINE):
+                    facts = await facts_of(self._asked, self._drivers)
+            except (DriverError, TimeoutError) as error:
+                log.warning("a driver says nothing of itself", error=str(error))
+                await asyncio.sleep(FACTS_RETRY_SECONDS)
+                continue
+            self._set(await bound_by_limits(facts, self._doctor, self._agent.facts))
+            await self._tuned.sleep(FACTS_SECONDS)
+
+    def _set(self, facts: types.HostFacts) -> None:
+        before = self._agent.facts
+        facts.incarnation = before.incarnation
+        if facts != before:
+            _log_capacity(before.capacity, facts.capacity)
+            self._agent.set_facts(facts)
+            self._announcer.announce_anew()
+
+
+def facts_of_settings(asked: Settings) -> types.HostFacts:
+    """What is known before any driver has answered: the agent starts without them."""
+    return types.HostFacts(
+        machine_id=host_identity.machine_id(),
+        boot_id=host_identity.boot_id(),
+        labels=asked.labels,
+        capacity=types.Capacity(guests=asked.guests),
+        agent_version=host_identity.VERSION,
+    )
+
+
+async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
+    """Raises DriverError."""
+    facts = facts_of_settings(asked)
+    hypervisor = await drivers.hypervisor.facts()
+    facts.hypervisor = hypervisor.description
+    facts.capacity.memory_bytes = hypervisor.memory_bytes
+    if hypervisor.max_guests < asked.guests:
+        facts.capacity.guests = hypervisor.max_guests
+        facts.capacity.binding_limit = "the hypervisor's own limit of guests"
+    facts.storage = (await drivers.storage.facts()).description
+    return facts
+
+
+async def bound_by_limits(
+    facts: types.HostFacts, doctor: Doctor, before: types.HostFacts
+) -> types.HostFacts:
+    """The facts, with no more guests than the dom0's limits admit. A host that is too busy to read
+    its limits keeps the bound it had `before`."""
+    bound = types.HostFacts()
+    bound.CopyFrom(facts)
+    capacity, known = bound.capacity, before.capacity
+    try:
+        async with asyncio.timeout(LIMITS_DEADLINE):
+            examined = await doctor.examine(capacity.guests, logs=False)
+    except TimeoutError:
+        log.warning("the limits of this dom0 were not told in time")
+        if known.guests < capacity.guests:
+            capacity.guests, capacity.binding_limit = known.guests, known.binding_limit
+        return bound
+    if examined.binding is not None:
+        capacity.guests = examined.admits
+        capacity.binding_limit = examined.binding.limit.title
+    return bound
+
+
+def _log_capacity(before: types.Capacity, now: types.Capacity) -> None:
+    if (before.guests, before.binding_limit) != (now.guests, now.binding_limit):
+        limit = now.binding_limit or "the setting"
+        log.info("capacity", guests=now.guests, limit=limit)

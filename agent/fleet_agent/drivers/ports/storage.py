@@ -1,0 +1,47 @@
+"""The port behind which every storage looks alike. How batches are done: see `drivers.ports`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet.identity import Fleet
+from fleet_agent.core.model import Batch, CloneRun, StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFacts:
+    """Bytes of the pool, and a name for people."""
+
+    description: str
+    total_bytes: int
+    free_bytes: int
+
+
+class Storage(Protocol):
+    """Clones of golden images, each marked with fleet uid, index, generation and birth."""
+
+    async def facts(self) -> StorageFacts:
+        """Raises DriverError."""
+
+    async def listing(self) -> tuple[CloneRun, ...]:
+        """Every clone that carries our mark, of any fleet, grouped by kin, sorted.
+
+        Raises DriverError.
+        """
+
+    def clone(self, batch: Batch) -> AsyncIterator[StepResult]:
+        """A clone of the spec's golden image for each index, its device node usable.
+
+        Failure kinds: image_missing, image_mismatch (the digest that the spec asks for is not the
+        one recorded of the image), no_space, conflict, node_missing, storage_error.
+        """
+
+    def destroy(self, batch: Batch) -> AsyncIterator[StepResult]:
+        """No clone of this kin for any of the indices. Failure kinds: busy, storage_error."""
+
+    def disk_path(self, fleet: Fleet, index: int) -> str:
+        """Where the hypervisor finds the clone: a device node or a file. Pure."""
+
+    async def close(self) -> None: ...

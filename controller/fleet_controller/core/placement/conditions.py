@@ -1,0 +1,193 @@
+"""The conditions under which a host may have further VMs of a fleet, each in one object.
+
+A condition says both whether a host meets it and why not, so that what placement does and what
+people are told of it cannot differ. A new condition is one class and one entry:
+
+- in HOST_CONDITIONS, where a host meets it or does not, such as a label or what it has of images;
+- in ROOM_CONDITIONS, where it admits so many VMs and no more. What a VM takes of a further
+  resource is a field of `model.Capacity` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import HostView
+from fleet_controller.core.placement.draft import RESOURCES, Draft, Footprint
+
+UNLIMITED = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """VMs that are to be placed: of one fleet (its uid), made from one spec, each of this size."""
+
+    fleet: str
+    spec: types.FleetSpec
+    size: Footprint
+
+
+class HostCondition(Protocol):
+    """Made for what is wanted. `reason`: stable, for machines. `aside`: how hosts are called that
+    do not meet it, where others are full; empty: they are not counted."""
+
+    reason: str
+    aside: tuple[str, ...]
+
+    def admits(self, host: HostView) -> bool:
+        """Whether the host may have any of the VMs, if there is room."""
+
+    def explain(self, hosts: Sequence[HostView]) -> str:
+        """Why none of these hosts meets it; they meet all conditions before it."""
+
+
+class RoomCondition(Protocol):
+    """Made for what is wanted. `name`: as people read it."""
+
+    name: str
+
+    def room(self, draft: Draft) -> int:
+        """How many more of the VMs the host may have; negative where it has too many."""
+
+    def whole(self, host: HostView) -> int:
+        """How many it might have if it were empty."""
+
+
+class Labelled:
+    """The host has every label that the fleet selects."""
+
+    reason = "selector"
+    aside: tuple[str, ...] = ()
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._selector = dict(wanted.spec.placement.selector)
+
+    def admits(self, host: HostView) -> bool:
+        labels = host.record.labels
+        return all(labels.get(key) == value for key, value in self._selector.items())
+
+    def explain(self, hosts: Sequence[HostView]) -> str:
+        return "no host is labelled " + ", ".join(
+            f"{key}={value}" for key, value in sorted(self._selector.items())
+        )
+
+
+class Open:
+    """Neither operators nor the leader keep the host from further VMs."""
+
+    reason = "cordoned"
+    aside: tuple[str, ...] = ("cordoned", "draining")
+
+    def __init__(self, wanted: Wanted) -> None:
+        """It is the same for all VMs."""
+
+    def admits(self, host: HostView) -> bool:
+        record = host.record
+        return not (record.cordoned or record.draining or record.lost or record.quarantine)
+
+    def explain(self, hosts: Sequence[HostView]) -> str:
+        return f"all {len(hosts):,} hosts are cordoned, draining, lost or in quarantine"
+
+
+class Reachable:
+    """The host is live, or the leader has not tried it yet."""
+
+    reason = "unreachable"
+    aside: tuple[str, ...] = ("out of reach",)
+
+    def __init__(self, wanted: Wanted) -> None:
+        """It is the same for all VMs."""
+
+    def admits(self, host: HostView) -> bool:
+        return host.reachable
+
+    def explain(self, hosts: Sequence[HostView]) -> str:
+        return f"none of {len(hosts):,} hosts can be reached"
+
+
+class Resource:
+    """The host has as much left of one resource as the VM takes, where that resource is limited.
+    A host that admits 0 guests admits none."""
+
+    def __init__(self, field: str, each: int) -> None:
+        """`each`: how much one VM takes; above 0."""
+        self.name = field.removesuffix("_bytes").replace("_", " ")
+        self._field = field
+        self._position = RESOURCES.index(field)
+        self._each = each
+        self._when_absent = 0 if field == "guests" else UNLIMITED
+
+    def room(self, draft: Draft) -> int:
+        limit: int = getattr(draft.view.record.capacity, self._field)
+        if not limit and self._when_absent:
+            return self._when_absent
+        return (limit - draft.used[self._position]) // self._each
+
+    def whole(self, host: HostView) -> int:
+        limit: int = getattr(host.record.capacity, self._field)
+        return limit // self._each if limit else self._when_absent
+
+
+class PerHost:
+    """The host has fewer VMs of the fleet than the fleet allows on one host."""
+
+    name = "per_host"
+
+    def __init__(self, fleet: str, limit: int) -> None:
+        self._fleet = fleet
+        self._limit = limit
+
+    def room(self, draft: Draft) -> int:
+        return self._limit - draft.own.get(self._fleet, 0)
+
+    def whole(self, host: HostView) -> int:
+        return self._limit
+
+
+def resources(size: Sequence[int]) -> list[RoomCondition]:
+    """One condition for each resource of which something is taken. `size`: as Capacity orders
+    resources."""
+    sizes = zip(RESOURCES, size, strict=True)
+    return [Resource(field, each) for field, each in sizes if each > 0]
+
+
+def _resources(wanted: Wanted) -> list[RoomCondition]:
+    return resources(wanted.size)
+
+
+def _per_host(wanted: Wanted) -> list[RoomCondition]:
+    limit = wanted.spec.placement.per_host
+    return [PerHost(wanted.fleet, limit)] if limit else []
+
+
+# In the order in which they are explained: the first one that no host meets is the reason.
+HOST_CONDITIONS: tuple[Callable[[Wanted], HostCondition], ...] = (Labelled, Open, Reachable)
+ROOM_CONDITIONS: tuple[Callable[[Wanted], list[RoomCondition]], ...] = (_resources, _per_host)
+
+
+def host_conditions(wanted: Wanted) -> list[HostCondition]:
+    return [condition(wanted) for condition in HOST_CONDITIONS]
+
+
+def room_conditions(wanted: Wanted) -> list[RoomCondition]:
+    """At least one: every VM takes the place of a guest."""
+    return [one for conditions in ROOM_CONDITIONS for one in conditions(wanted)]
+
+
+def candidates(drafts: Iterable[Draft], wanted: Wanted) -> list[Draft]:
+    """The hosts that may have some of the VMs, if there is room."""
+    found = list(drafts)
+    for condition in host_conditions(wanted):
+        found = [draft for draft in found if condition.admits(draft.view)]
+    return found
+
+
+def rooms(drafts: Sequence[Draft], wanted: Wanted) -> list[int]:
+    """How many more of the VMs each of these hosts may have."""
+    by_condition = [
+        [condition.room(draft) for draft in drafts] for condition in room_conditions(wanted)
+    ]
+    return [max(0, min(limits)) for limits in zip(*by_condition, strict=True)]
