@@ -16,33 +16,34 @@ from fleetctl.outcome import ExitCode, Trouble, printable
 from fleetctl.output import ReaderGone
 from fleetctl.session import Session, cluster_options
 
+# By name: the module that has it under this name, and its line in --help.
 COMMANDS = {
-    "apply": ("fleetctl.commands.apply:apply", "Make a fleet, or change its template."),
-    "scale": ("fleetctl.commands.scale:scale", "Say how many VMs a fleet has."),
-    "plan": ("fleetctl.commands.plan:plan", "Show what a scale would do."),
-    "status": ("fleetctl.commands.status:status", "Show how fleets stand."),
-    "watch": ("fleetctl.commands.watch:watch", "Follow how fleets stand, live."),
-    "fleets": ("fleetctl.commands.fleets:fleets", "List the fleets."),
-    "hosts": ("fleetctl.commands.hosts:hosts", "List hosts, show one, say what becomes of it."),
-    "breaker": ("fleetctl.commands.breaker:breaker", "Show whether lost hosts are replaced."),
-    "doctor": ("fleetctl.commands.doctor:doctor", "Show which limits of a host are in the way."),
-    "tune": ("fleetctl.commands.tune:tune", "Lift the limits of a host."),
-    "vms": ("fleetctl.commands.vms:vms", "List VMs, restart, reimage, stop, start."),
-    "rollout": ("fleetctl.commands.rollout:rollout", "Bring a new template to VMs that run."),
-    "top": ("fleetctl.commands.top:top", "Show what VMs use."),
-    "console": ("fleetctl.commands.console:console", "Read and type at a VM's console."),
-    "images": ("fleetctl.commands.images:images", "Golden images: import, list, space, delete."),
-    "events": ("fleetctl.commands.events:events", "Show what happened."),
-    "history": ("fleetctl.commands.history:history", "Show who changed what."),
-    "delete": ("fleetctl.commands.delete:delete", "Delete a fleet and all its VMs."),
-    "backup": ("fleetctl.commands.backup:backup", "Copy the store into a file."),
-    "restore": ("fleetctl.commands.restore:restore", "Make a new etcd of a backup."),
-    "recover": ("fleetctl.commands.recover:recover", "Go on after the store came back older."),
-    "sandbox": ("fleetctl.sandbox.command:sandbox", "Run a whole cluster on this machine."),
-    "certs": ("fleetctl.commands.certs:certs", "Make certificates."),
-    "contexts": ("fleetctl.commands.contexts:contexts", "Say which cluster is meant."),
-    "version": ("fleetctl.commands.version:version", "Show the versions of both sides."),
-    "completion": ("fleetctl.commands.completion:completion", "Print a shell's completion."),
+    "apply": ("fleetctl.commands.fleets.apply", "Make a fleet, or change its template."),
+    "scale": ("fleetctl.commands.fleets.scale", "Say how many VMs a fleet has."),
+    "plan": ("fleetctl.commands.fleets.plan", "Show what a scale would do."),
+    "status": ("fleetctl.commands.cluster.status", "Show how fleets stand."),
+    "watch": ("fleetctl.commands.cluster.watch", "Follow how fleets stand, live."),
+    "fleets": ("fleetctl.commands.fleets.fleets", "List the fleets."),
+    "hosts": ("fleetctl.commands.hosts.hosts", "List hosts, show one, say what becomes of it."),
+    "breaker": ("fleetctl.commands.hosts.breaker", "Show whether lost hosts are replaced."),
+    "doctor": ("fleetctl.commands.hosts.doctor", "Show which limits of a host are in the way."),
+    "tune": ("fleetctl.commands.hosts.tune", "Lift the limits of a host."),
+    "vms": ("fleetctl.commands.vms.vms", "List VMs, restart, reimage, stop, start."),
+    "rollout": ("fleetctl.commands.fleets.rollout", "Bring a new template to VMs that run."),
+    "top": ("fleetctl.commands.vms.top", "Show what VMs use."),
+    "console": ("fleetctl.commands.vms.console", "Read and type at a VM's console."),
+    "images": ("fleetctl.commands.hosts.images", "Golden images: import, list, space, delete."),
+    "events": ("fleetctl.commands.cluster.events", "Show what happened."),
+    "history": ("fleetctl.commands.cluster.history", "Show who changed what."),
+    "delete": ("fleetctl.commands.fleets.delete", "Delete a fleet and all its VMs."),
+    "backup": ("fleetctl.commands.cluster.backup", "Copy the store into a file."),
+    "restore": ("fleetctl.commands.local.restore", "Make a new etcd of a backup."),
+    "recover": ("fleetctl.commands.cluster.recover", "Go on after the store came back older."),
+    "sandbox": ("fleetctl.sandbox.command", "Run a whole cluster on this machine."),
+    "certs": ("fleetctl.commands.local.certs", "Make certificates."),
+    "contexts": ("fleetctl.commands.local.contexts", "Say which cluster is meant."),
+    "version": ("fleetctl.commands.cluster.version", "Show the versions of both sides."),
+    "completion": ("fleetctl.commands.local.completion", "Print a shell's completion."),
 }
 
 
@@ -70,16 +71,16 @@ def run(arguments: Sequence[str]) -> int:
     session = Session()
     try:
         code: Any = cli.main(list(arguments), "fleetctl", standalone_mode=False, obj=session)
-        _mark(session)
+        _note_read_only(session)
     except Trouble as trouble:
-        return _told(trouble.message, trouble.code)
+        return _failed(trouble.message, trouble.code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
     except click.ClickException as error:
         return _usage(error)
     except click.Abort:
-        return _told("interrupted", ExitCode.INTERRUPTED)
+        return _failed("interrupted", ExitCode.INTERRUPTED)
     except ReaderGone:
         sys.stdout = open(os.devnull, "w")
         return ExitCode.DONE
@@ -87,17 +88,17 @@ def run(arguments: Sequence[str]) -> int:
         return left.code if isinstance(left.code, int) else ExitCode.FAILED
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
-        return _told(f"{named}{error.strerror or error}", ExitCode.FAILED)
+        return _failed(f"{named}{error.strerror or error}", ExitCode.FAILED)
     except Exception as error:
         if os.environ.get("MEGAFLEET_DEBUG"):
             raise
-        said = f"internal error: {type(error).__name__}: {error}; MEGAFLEET_DEBUG=1 shows where"
-        return _told(said, ExitCode.FAILED)
+        sentence = f"internal error: {type(error).__name__}: {error}; MEGAFLEET_DEBUG=1 shows where"
+        return _failed(sentence, ExitCode.FAILED)
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _mark(session: Session) -> None:
-    """Says of what was shown that it is of the past, where it is."""
+def _note_read_only(session: Session) -> None:
+    """Says on stderr when what was shown is of the past."""
     if mark := session.read_only:
         click.echo(f"fleetctl: {mark}", err=True)
 
@@ -106,12 +107,15 @@ def _usage(error: click.ClickException) -> int:
     """What was typed is wrong: one sentence, and where help is."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "fleetctl"
-    said = error.format_message().replace("is not a valid integer range.", "is not a whole number")
-    said = said.replace("is not a valid float range.", "is not a number")
-    return _told(f"{said} (see '{path} --help')", ExitCode.USAGE)
+    sentence = error.format_message().replace(
+        "is not a valid integer range.", "is not a whole number"
+    )
+    sentence = sentence.replace("is not a valid float range.", "is not a number")
+    return _failed(f"{sentence} (see '{path} --help')", ExitCode.USAGE)
 
 
-def _told(message: str, code: int) -> int:
+def _failed(message: str, code: int) -> int:
+    """Says why on stderr, and returns the exit code."""
     try:
         click.echo(f"fleetctl: {printable(message)}", err=True)
     except OSError as error:

@@ -24,7 +24,7 @@ STATE_STYLES: Mapping[str, str] = {
     "failed": "red",
     "unknown": "bright_red",
 }
-# In VmState's order: STATES[i] is the name of VmState i + 1.
+# In the order in which they are shown.
 STATES: tuple[str, ...] = tuple(STATE_STYLES)
 
 

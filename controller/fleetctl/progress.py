@@ -13,8 +13,8 @@ from fleet.v1 import types_pb2 as types
 RATE_WINDOW = 3.0
 
 
-class Standing(Enum):
-    """What a status says of a change that is waited for."""
+class GoalState(Enum):
+    """How far a status says that a goal is."""
 
     GOING_ON = auto()
     DONE = auto()
@@ -33,25 +33,27 @@ class Goal:
     partial: bool = False
 
 
-def standing(goal: Goal, status: cluster.FleetStatus) -> Standing:
+def goal_state(goal: Goal, status: cluster.FleetStatus) -> GoalState:
     """Compares a status with the goal. An earlier change than the goal's is going on still."""
     if status.change < goal.change:
-        return Standing.GOING_ON
+        return GoalState.GOING_ON
     if status.deleting:
-        return Standing.DELETED
+        return GoalState.DELETED
     # A later change to the same total, such as a new generation, asks for what we wait for.
     if status.change > goal.change and status.total != goal.total:
-        return Standing.SUPERSEDED
+        return GoalState.SUPERSEDED
     if status.converged:
-        return Standing.DONE
+        return GoalState.DONE
     fits = goal.partial and status.unplaced and status.placed and not status.releasing
     if fits and running(status) == status.placed:
-        return Standing.PLACED_PARTLY
-    return Standing.GOING_ON
+        return GoalState.PLACED_PARTLY
+    return GoalState.GOING_ON
 
 
 def running(status: cluster.FleetStatus) -> int:
-    return status.states[types.VM_STATE_RUNNING] if len(status.states) > 5 else 0
+    """VMs in that state; a status without counts has none."""
+    counts = status.states
+    return counts[types.VM_STATE_RUNNING] if len(counts) > types.VM_STATE_RUNNING else 0
 
 
 def left(status: cluster.FleetStatus) -> int:
@@ -60,15 +62,16 @@ def left(status: cluster.FleetStatus) -> int:
 
 
 @dataclass(slots=True)
-class Progress:
-    """Statuses of one change in the order they were seen. Times are monotonic seconds."""
+class ChangeProgress:
+    """How one change of a fleet goes on, by its statuses. Times are monotonic seconds."""
 
     started: float
     work: int = 0  # VMs to be run or released in all
     remaining: int = 0
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def see(self, status: cluster.FleetStatus, now: float) -> None:
+    def record(self, status: cluster.FleetStatus, now: float) -> None:
+        """Takes in a status that was seen at `now`; no later one before it."""
         self.remaining = left(status)
         self.work = max(self.work, self.remaining)
         self._seen.append((now, self.work - self.remaining))

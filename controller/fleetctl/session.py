@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fleetctl.client.contexts import Wish, resolve
+from fleetctl.client.contexts import Selection, resolve
 
 if TYPE_CHECKING:
     from fleetctl.client.cluster import Cluster
@@ -36,8 +36,8 @@ class Session:
     @cached_property
     def cluster(self) -> Cluster:
         """Raises Trouble when no cluster is named. Nothing is dialled before the first call."""
-        wish = Wish(self.context, self.endpoints, self.identity)
-        target = resolve(wish)
+        selection = Selection(self.context, self.endpoints, self.identity)
+        target = resolve(selection)
         from fleetctl.client.cluster import CHANGE_TIMEOUT, Cluster
 
         limit = self.request_timeout
@@ -45,15 +45,15 @@ class Session:
 
     @property
     def read_only(self) -> str:
-        """Of the last answer, where it is of the past; else empty."""
-        asked: Cluster | None = self.__dict__.get("cluster")
-        return str(asked.read_only) if asked is not None and asked.read_only else ""
+        """Why the last answer is of the past, and since when; empty where it is not."""
+        used: Cluster | None = self.__dict__.get("cluster")
+        return str(used.read_only) if used is not None and used.read_only else ""
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
-def _kept(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+def _set_on_session(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Options may stand before or after the command: the later one wins."""
     session = context.find_root().ensure_object(Session)
     if value is not None and value != () and parameter.name:
@@ -68,7 +68,7 @@ def output_option(command: F) -> F:
         "--output",
         type=click.Choice(["table", "json"]),
         default=None,
-        callback=_kept,
+        callback=_set_on_session,
         expose_value=False,
         help="How to print; table is the default.",
     )(command)
@@ -79,21 +79,21 @@ def cluster_options(command: F) -> F:
     options = [
         output_option,
         click.option(
-            "--context", metavar="NAME", callback=_kept, expose_value=False,
+            "--context", metavar="NAME", callback=_set_on_session, expose_value=False,
             help="The context to use  [env: MEGAFLEET_CONTEXT].",
         ),
         click.option(
-            "--endpoint", "endpoints", metavar="HOST:PORT", multiple=True, callback=_kept,
+            "--endpoint", "endpoints", metavar="HOST:PORT", multiple=True, callback=_set_on_session,
             expose_value=False,
             help="A controller; may be given several times  [env: MEGAFLEET_ENDPOINTS].",
         ),
         click.option(
-            "--identity", metavar="FOLDER", callback=_kept, expose_value=False,
+            "--identity", metavar="FOLDER", callback=_set_on_session, expose_value=False,
             help="The folder of ca.pem, cert.pem and key.pem  [env: MEGAFLEET_IDENTITY].",
         ),
         click.option(
             "--request-timeout", metavar="SECONDS", type=click.FloatRange(0.1, 3600),
-            callback=_kept, expose_value=False,
+            callback=_set_on_session, expose_value=False,
             help="For one call; 10 by default, 30 for changes.",
         ),
     ]  # fmt: skip

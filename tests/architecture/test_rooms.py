@@ -13,7 +13,7 @@ import pytest
 from tests.architecture.rooms import PAGE, ROOT, rooms, with_rooms
 
 # A folder that holds more has rooms of its own in it.
-MOST_MODULES = 28
+MOST_MODULES = 16
 SOURCES = ("proto", "controller", "agent")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fleetctl.client.contexts import (
     ClusterContext,
-    Wish,
+    Selection,
     checked_endpoint,
     config_file,
     editing,
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def found(file: Path, flags: Wish, **environment: str) -> tuple[tuple[str, ...], str]:
+def found(file: Path, flags: Selection, **environment: str) -> tuple[tuple[str, ...], str]:
     at = resolve(flags, {"MEGAFLEET_CONFIG": str(file)} | environment)
     return at.endpoints, str(at.key)
 
@@ -37,19 +37,19 @@ def found(file: Path, flags: Wish, **environment: str) -> tuple[tuple[str, ...],
 @pytest.mark.parametrize(
     ("flags", "environment", "endpoints", "key"),
     [
-        (Wish(), {}, ("lab:1",), "/lab/key.pem"),
-        (Wish(), {"MEGAFLEET_CONTEXT": "prod"}, ("prod:1",), "/prod/key.pem"),
-        (Wish("lab"), {"MEGAFLEET_CONTEXT": "prod"}, ("lab:1",), "/lab/key.pem"),
-        (Wish(), {"MEGAFLEET_ENDPOINTS": "a:1, b:2,"}, ("a:1", "b:2"), "/lab/key.pem"),
-        (Wish("prod"), {"MEGAFLEET_ENDPOINTS": "a:1"}, ("prod:1",), "/prod/key.pem"),
-        (Wish(endpoints=("c:3",)), {"MEGAFLEET_ENDPOINTS": "a:1"}, ("c:3",), "/lab/key.pem"),
-        (Wish(), {"MEGAFLEET_IDENTITY": "/me"}, ("lab:1",), "/me/key.pem"),
-        (Wish(identity="/i"), {"MEGAFLEET_IDENTITY": "/me"}, ("lab:1",), "/i/key.pem"),
-        (Wish("prod", identity="/i"), {}, ("prod:1",), "/i/key.pem"),
+        (Selection(), {}, ("lab:1",), "/lab/key.pem"),
+        (Selection(), {"MEGAFLEET_CONTEXT": "prod"}, ("prod:1",), "/prod/key.pem"),
+        (Selection("lab"), {"MEGAFLEET_CONTEXT": "prod"}, ("lab:1",), "/lab/key.pem"),
+        (Selection(), {"MEGAFLEET_ENDPOINTS": "a:1, b:2,"}, ("a:1", "b:2"), "/lab/key.pem"),
+        (Selection("prod"), {"MEGAFLEET_ENDPOINTS": "a:1"}, ("prod:1",), "/prod/key.pem"),
+        (Selection(endpoints=("c:3",)), {"MEGAFLEET_ENDPOINTS": "a:1"}, ("c:3",), "/lab/key.pem"),
+        (Selection(), {"MEGAFLEET_IDENTITY": "/me"}, ("lab:1",), "/me/key.pem"),
+        (Selection(identity="/i"), {"MEGAFLEET_IDENTITY": "/me"}, ("lab:1",), "/i/key.pem"),
+        (Selection("prod", identity="/i"), {}, ("prod:1",), "/i/key.pem"),
     ],
 )
 def test_flags_outrank_the_environment_and_that_the_file(
-    file: Path, flags: Wish, environment: dict[str, str], endpoints: tuple[str, ...], key: str
+    file: Path, flags: Selection, environment: dict[str, str], endpoints: tuple[str, ...], key: str
 ) -> None:
     assert found(file, flags, **environment) == (endpoints, key)
 
@@ -57,17 +57,17 @@ def test_flags_outrank_the_environment_and_that_the_file(
 def test_a_file_is_not_read_when_all_is_said(tmp_path: Path) -> None:
     broken = tmp_path / "config.toml"
     broken.write_text("[[[")
-    assert found(broken, Wish(endpoints=("c:3",), identity="/i")) == (("c:3",), "/i/key.pem")
+    assert found(broken, Selection(endpoints=("c:3",), identity="/i")) == (("c:3",), "/i/key.pem")
 
 
 def test_what_names_no_cluster(tmp_path: Path) -> None:
     none = tmp_path / "none.toml"
     with pytest.raises(Unreachable, match="no cluster is named"):
-        found(none, Wish())
+        found(none, Selection())
     with pytest.raises(Unreachable, match="no certificate is named"):
-        found(none, Wish(endpoints=("a:1",)))
+        found(none, Selection(endpoints=("a:1",)))
     with pytest.raises(Misuse, match="there are: none"):
-        found(none, Wish("lab"))
+        found(none, Selection("lab"))
 
 
 @pytest.mark.parametrize(

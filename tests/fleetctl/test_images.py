@@ -10,7 +10,8 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.cli.arguments import ImageId, byte_count, digest, image_name, whole_image_name
 from fleetctl.output import byte_text
-from fleetctl.terminal.import_progress import Lines, bar_text, progress_text
+from fleetctl.terminal.import_progress import bar_text, progress_text, show_import
+from fleetctl.terminal.progress_line import ProgressLine
 from fleetctl.views.images import (
     df_json,
     df_text,
@@ -113,10 +114,11 @@ def test_progress_on_one_line() -> None:
 
 def test_without_a_terminal_a_line_comes_every_two_seconds() -> None:
     written: list[str] = []
-    times = iter([0.0, 0.5, 2.1, 3.0, 4.2])
-    lines = Lines(written.append, lambda: next(times))
-    for _ in range(4):
-        lines.see(agent.ImportImageProgress(step="copying"))
+    times = [0.0]
+    line = ProgressLine(terminal=False, write=written.append, clock=lambda: times[-1])
+    for now in (0.5, 2.1, 3.0, 4.2):
+        times.append(now)
+        show_import(line, agent.ImportImageProgress(step="copying"))
     assert written == ["copying, 2.1 s", "copying, 4.2 s"]
 
 

@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.waiting_note import Patience
+from fleetctl.client.waiting_note import WaitingNote
 from fleetctl.output import counted, duration, table
-from fleetctl.progress import Goal, Progress, Standing, left, standing
+from fleetctl.progress import ChangeProgress, Goal, GoalState, goal_state, left
 from fleetctl.terminal.live_status import LiveScale, LiveStatus, shares
-from fleetctl.terminal.viewers import progress_line
+from fleetctl.terminal.progress_viewers import change_text
 from fleetctl.views.drains import drain_question
 from fleetctl.views.rollouts import rollout_text
 from tests.processes.controller_double import status
@@ -21,22 +21,22 @@ GOAL = Goal("spv", 1000, change=7)
 @pytest.mark.parametrize(
     ("goal", "seen", "expected"),
     [
-        (GOAL, status(running=999), Standing.GOING_ON),
-        (GOAL, status(), Standing.DONE),
-        (GOAL, status(releasing=3), Standing.GOING_ON),
-        (GOAL, status(change=6), Standing.GOING_ON),
-        (GOAL, status(total=5, change=8), Standing.SUPERSEDED),
-        (GOAL, status(change=8), Standing.DONE),
-        (GOAL, status(running=1, change=8), Standing.GOING_ON),
-        (GOAL, status(deleting=True, change=8), Standing.DELETED),
-        (GOAL, status(unplaced=10), Standing.GOING_ON),
-        (Goal("spv", 1000, 7, partial=True), status(unplaced=10), Standing.PLACED_PARTLY),
-        (Goal("spv", 1000, 7, partial=True), status(running=9, unplaced=10), Standing.GOING_ON),
-        (Goal("spv", 1000, 7, partial=True), status(), Standing.DONE),
+        (GOAL, status(running=999), GoalState.GOING_ON),
+        (GOAL, status(), GoalState.DONE),
+        (GOAL, status(releasing=3), GoalState.GOING_ON),
+        (GOAL, status(change=6), GoalState.GOING_ON),
+        (GOAL, status(total=5, change=8), GoalState.SUPERSEDED),
+        (GOAL, status(change=8), GoalState.DONE),
+        (GOAL, status(running=1, change=8), GoalState.GOING_ON),
+        (GOAL, status(deleting=True, change=8), GoalState.DELETED),
+        (GOAL, status(unplaced=10), GoalState.GOING_ON),
+        (Goal("spv", 1000, 7, partial=True), status(unplaced=10), GoalState.PLACED_PARTLY),
+        (Goal("spv", 1000, 7, partial=True), status(running=9, unplaced=10), GoalState.GOING_ON),
+        (Goal("spv", 1000, 7, partial=True), status(), GoalState.DONE),
     ],
 )
-def test_how_a_goal_stands(goal: Goal, seen: cluster.StatusResponse, expected: Standing) -> None:
-    assert standing(goal, seen.fleets[0]) is expected
+def test_how_a_goal_stands(goal: Goal, seen: cluster.StatusResponse, expected: GoalState) -> None:
+    assert goal_state(goal, seen.fleets[0]) is expected
 
 
 def test_what_is_left_is_to_run_or_to_be_released() -> None:
@@ -49,29 +49,29 @@ def test_what_is_left_is_to_run_or_to_be_released() -> None:
 
 
 def test_rate_and_end_follow_the_last_seconds() -> None:
-    progress = Progress(started=100.0, work=1000)
+    progress = ChangeProgress(started=100.0, work=1000)
     assert (progress.fraction, progress.rate(), progress.ends_in()) == (1.0, 0.0, None)
-    progress.see(status(running=0).fleets[0], 100.0)
-    progress.see(status(running=0).fleets[0], 110.0)
+    progress.record(status(running=0).fleets[0], 100.0)
+    progress.record(status(running=0).fleets[0], 110.0)
     assert (progress.fraction, progress.rate(), progress.ends_in()) == (0.0, 0.0, None)
-    progress.see(status(running=500).fleets[0], 112.0)
+    progress.record(status(running=500).fleets[0], 112.0)
     assert progress.fraction == 0.5 and progress.rate() == 250.0 and progress.ends_in() == 2.0
 
 
 def test_a_setback_is_no_negative_rate() -> None:
-    progress = Progress(started=0.0)
-    progress.see(status(running=900).fleets[0], 1.0)
-    progress.see(status(running=100).fleets[0], 2.0)
+    progress = ChangeProgress(started=0.0)
+    progress.record(status(running=900).fleets[0], 1.0)
+    progress.record(status(running=100).fleets[0], 2.0)
     assert progress.rate() == 0.0 and progress.ends_in() is None and progress.work == 900
 
 
 def test_a_line_for_those_without_a_terminal() -> None:
-    progress = Progress(started=0.0)
+    progress = ChangeProgress(started=0.0)
     first = status(running=0)
-    progress.see(first.fleets[0], 1.0)
+    progress.record(first.fleets[0], 1.0)
     last = status(running=400, failed=3)
-    progress.see(last.fleets[0], 2.0)
-    assert progress_line(last, progress, 2.0) == (
+    progress.record(last.fleets[0], 2.0)
+    assert change_text(last, progress, 2.0) == (
         " 2.0 s   40.0%, 400 of 1,000 running, 400 VMs/s, hosts ready 4 of 4, 3 VMs failed, "
         "about 1.5 s left"
     )
@@ -106,12 +106,12 @@ def test_a_bar_is_never_longer_than_it_is() -> None:
 
 def drawn(width: int, *seen: cluster.StatusResponse) -> str:
     console = Console(width=width, record=True, force_terminal=True, height=30)
-    progress = Progress(started=0.0, work=1000)
-    with LiveScale(1000, console) as live:
+    progress = ChangeProgress(started=0.0, work=1000)
+    with LiveScale(console) as live:
         for at, one in enumerate(seen):
-            progress.see(one.fleets[0], float(at))
-            live.see(one, progress, float(at))
-        live.lost("cannot reach the controller")
+            progress.record(one.fleets[0], float(at))
+            live.show(one, progress, float(at))
+        live.unreachable("cannot reach the controller")
     return console.export_text()
 
 
@@ -137,7 +137,7 @@ def test_watch_shows_fleets_and_hosts() -> None:
     console = Console(width=100, record=True, force_terminal=True, height=30)
     shown = LiveStatus(console)
     with shown.live:
-        shown.see(status(running=400))
+        shown.show(status(running=400))
     text = console.export_text()
     assert "converging" in text and "4 live   4 ready" in text
 
@@ -151,7 +151,7 @@ def test_watch_in_a_narrow_terminal_hides_neither_counts_nor_what_to_do() -> Non
     seen.breaker.reason = "12 of 20 hosts of rack=r01 are gone, and that is more than half of it"
     seen.freeze.reason = "older"
     with shown.live:
-        shown.see(seen)
+        shown.show(seen)
     text = console.export_text()
     assert "unknown        600" in text and "7 lost" in text and "3 quarantined" in text
     assert "of it" in text and "recover --plan" in " ".join(text.split())
@@ -167,7 +167,7 @@ def test_watch_shows_what_states_do_not_tell_and_a_rollout_that_is_not_over() ->
     fleet.rollout.MergeFrom(rollout("paused", done=10, left=30))
     seen.hosts.draining = 2
     with shown.live:
-        shown.see(seen)
+        shown.show(seen)
     text = console.export_text()
     assert "5 stopped, 3 may run twice" in text
     assert "rollout generation 1 -> 2, paused: 10 done, 30 left" in text
@@ -192,7 +192,7 @@ def test_a_late_answer_is_told_of_and_then_wiped_away(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = ""
-    with Patience("waiting for a controller to answer", 0.0, shown=True):
+    with WaitingNote("waiting for a controller to answer", 0.0, shown=True):
         while "waiting" not in told:
             told += capsys.readouterr().err
     assert told.startswith("\rwaiting for a controller to answer ... 0 s")
@@ -201,8 +201,8 @@ def test_a_late_answer_is_told_of_and_then_wiped_away(
 
 def test_an_answer_in_time_is_not_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     for seconds, shown in ((60.0, True), (0.0, False)):
-        with Patience("waiting", seconds, shown) as patience:
-            patience.over()
+        with WaitingNote("waiting", seconds, shown) as waiting:
+            waiting.close()
     assert capsys.readouterr().err == ""
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleetctl.client.silent_streams import Answers, SaysNothing
+from fleetctl.client.calls.silent_streams import StreamedAnswers, StreamSilent
 
 
 def test_answers_come_in_order_and_then_their_end() -> None:
-    assert list(Answers(iter([1, 2, 3]), 10)) == [1, 2, 3]
+    assert list(StreamedAnswers(iter([1, 2, 3]), 10)) == [1, 2, 3]
 
 
 def test_an_error_comes_after_what_was_answered_before_it() -> None:
@@ -19,7 +19,7 @@ def test_an_error_comes_after_what_was_answered_before_it() -> None:
         yield 1
         raise ValueError("it broke")
 
-    answers = iter(Answers(call(), 10))
+    answers = iter(StreamedAnswers(call(), 10))
     assert next(answers) == 1
     with pytest.raises(ValueError, match="it broke"):
         next(answers)
@@ -32,8 +32,8 @@ def test_a_call_whose_end_is_never_told_is_left() -> None:
         yield 1
         over.wait()
 
-    answers = iter(Answers(call(), 0.05))
+    answers = iter(StreamedAnswers(call(), 0.05))
     assert next(answers) == 1
-    with pytest.raises(SaysNothing):
+    with pytest.raises(StreamSilent):
         next(answers)
     over.set()

@@ -7,9 +7,10 @@ from rich.console import Console
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.commands.top import ORDERS
+from fleetctl.commands.vms.top import ORDERS
 from fleetctl.terminal.live_top import LiveTop
-from fleetctl.views.top import order_value, silent_line, size, top_json, top_text
+from fleetctl.views.enum_names import top_order
+from fleetctl.views.top import silent_line, size, top_json, top_text
 from tests.doubles.samples import cluster_sample
 
 
@@ -63,7 +64,7 @@ def test_sizes(value: float, text: str) -> None:
 
 
 def test_orders_are_those_of_the_wire() -> None:
-    assert [order_value(name) for name in ORDERS] == [1, 2, 3, 4, 5]
+    assert [top_order(name) for name in ORDERS] == [1, 2, 3, 4, 5]
 
 
 def test_silent_hosts_are_named_and_counted() -> None:
@@ -76,8 +77,8 @@ def drawn(sample: cluster.ClusterTopSample | None, height: int, width: int = 100
     shown = LiveTop(console)
     with shown.live:
         if sample is not None:
-            shown.see(sample)
-            shown.lost("nobody answers")
+            shown.show(sample)
+            shown.unreachable("nobody answers")
     return console.export_text()
 
 

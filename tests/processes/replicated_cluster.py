@@ -21,7 +21,7 @@ from fleet_controller.store.keys import LEADER
 from fleetctl.client.cluster import Cluster
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.local.certificate_authority import Authority, write_identity
-from fleetctl.sandbox.identities import files_of
+from fleetctl.sandbox.state.identities import files_of
 from tests.certificates import issue
 from tests.processes.daemons import Controller, Daemon, Hollow, channel_to, eventually, stub_for
 from tests.processes.etcd_process import etcd_binary, free_ports

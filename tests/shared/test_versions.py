@@ -15,8 +15,8 @@ from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.vectors import UNKNOWN, FleetVector
 from fleet_controller.store.codec import decode, decode_spec, encode_spec
-from fleetctl.views.hosts import health_name
-from fleetctl.views.status import state_name, states_of
+from fleetctl.views.enum_names import health_name, state_name
+from fleetctl.views.status import states_of
 from tests.agent.agent_host import Host, settled
 from tests.doubles.assignments import assignment, shard
 from tests.virtual_loop import virtual

@@ -1,16 +1,20 @@
-"""What destroys something is asked about first."""
+"""The question before something is destroyed, and the options that go with it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from fleetctl.outcome import Failed, Misuse
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 def confirm(command: str, question: str, otherwise: str) -> None:
-    """Return when whoever is at the terminal agrees. Raises Misuse without one, and Failed with
+    """Returns when the operator agrees. Raises Misuse where there is no terminal, and Failed with
     `otherwise` for a no."""
     must_ask(command)
     if not agreed(question):
@@ -18,7 +22,7 @@ def confirm(command: str, question: str, otherwise: str) -> None:
 
 
 def agreed(question: str) -> bool:
-    """What is answered at the terminal. Raises Abort for Ctrl-C."""
+    """The operator's answer at the terminal. Raises Abort for Ctrl-C."""
     try:
         return click.confirm(question, err=True)
     except click.Abort:
@@ -27,12 +31,18 @@ def agreed(question: str) -> bool:
 
 
 def must_ask(command: str) -> None:
-    """Raises Misuse where nobody can be asked: before anything is looked up for the question."""
+    """Raises Misuse where there is no terminal. To be called before anything is fetched for the
+    question."""
     if not sys.stdin.isatty():
         raise Misuse(f"{command} asks first, and there is no terminal to ask at: give --yes")
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-plan_option = click.option(
-    "--plan", "plan_only", is_flag=True, help="Show what it would do, and do nothing."
-)
+
+
+def plan_option_with(sentence: str) -> Callable[[F], F]:
+    """--plan, with its own line in the help."""
+    return click.option("--plan", "plan_only", is_flag=True, help=sentence)
+
+
+plan_option = plan_option_with("Show what it would do, and do nothing.")

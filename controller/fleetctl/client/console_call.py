@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from fleet.v1 import agent_pb2 as wire
-from fleetctl.client.bidi_call import Conversation
+from fleetctl.client.calls.bidi_call import BidiCall
 from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Trouble, Unreachable
 
@@ -27,7 +27,7 @@ _Outcome = wire.ConsoleOutput | BaseException | None
 
 
 class ConsoleCall:
-    """To be used as a context. `wake` is a descriptor that can be read when `take` has news."""
+    """To be used as a context. `wake` is a descriptor that can be read when there is an output."""
 
     def __init__(self, cluster: Cluster, name: str, first: wire.ConsoleInput) -> None:
         self._cluster = cluster
@@ -35,7 +35,7 @@ class ConsoleCall:
         self._first = first
         self._inputs: queue.Queue[wire.ConsoleInput | None] = queue.Queue(WAITING)
         self._outputs: queue.Queue[_Outcome] = queue.Queue(WAITING)
-        self._call: Conversation[wire.ConsoleOutput] | None = None
+        self._call: BidiCall[wire.ConsoleOutput] | None = None
         self._left = threading.Event()
         self.wake, self._waker = os.pipe()
         self._thread = threading.Thread(target=self._read, name="console", daemon=True)
@@ -69,7 +69,7 @@ class ConsoleCall:
                 if not self._thread.is_alive():
                     raise Unreachable(f"the console of {self._name} takes no more") from None
 
-    def take(self) -> wire.ConsoleOutput | None:
+    def next_output(self) -> wire.ConsoleOutput | None:
         """The next output, awaited; None when the other end has closed the console. Raises
         Trouble: why it was refused, or that it broke."""
         outcome = self._outputs.get()
@@ -83,10 +83,10 @@ class ConsoleCall:
         ended: _Outcome = _END
         try:
             typed = _messages(self._first, self._inputs)
-            self._call = self._cluster.converse(lambda stub: stub.Console, typed)
+            self._call = self._cluster.bidi_call(lambda stub: stub.Console, typed)
             for output in self._call:
                 heard = True
-                if not self._put(output):
+                if not self._deliver(output):
                     return
         except Trouble as trouble:
             ended = trouble
@@ -95,9 +95,9 @@ class ConsoleCall:
                 ended = Unreachable(broke, reason=trouble.reason)
         except BaseException as error:
             ended = error
-        self._put(ended)
+        self._deliver(ended)
 
-    def _put(self, outcome: _Outcome) -> bool:
+    def _deliver(self, outcome: _Outcome) -> bool:
         """False when nobody takes it any more."""
         while not self._left.is_set():
             with contextlib.suppress(queue.Full):

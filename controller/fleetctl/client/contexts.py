@@ -55,8 +55,8 @@ class Contexts:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What was asked for by flags or by the environment; empty where nothing was."""
+class Selection:
+    """What flags or the environment name; empty where they name nothing."""
 
     context: str = ""
     endpoints: tuple[str, ...] = ()
@@ -161,15 +161,16 @@ def checked_name(name: str) -> str:
     return name
 
 
-def resolve(flags: Wish, environment: Mapping[str, str] = os.environ) -> ClusterContext:
+def resolve(flags: Selection, environment: Mapping[str, str] = os.environ) -> ClusterContext:
     """The cluster that is meant: each of endpoints and identity from the first who names it.
 
     A context named by a flag outranks endpoints and identity of the environment. Raises Misuse
     for an unknown context, Unreachable when nothing names a cluster.
     """
-    wish = _with_environment(flags, environment)
-    context = None if wish.endpoints and wish.identity else _chosen(wish, environment)
-    endpoints = wish.endpoints or (context.endpoints if context else ())
+    selection = _with_environment(flags, environment)
+    complete = selection.endpoints and selection.identity
+    context = None if complete else _chosen(selection, environment)
+    endpoints = selection.endpoints or (context.endpoints if context else ())
     if not endpoints:
         raise Unreachable(
             "no cluster is named: start one with 'fleetctl sandbox up', or name one with "
@@ -177,8 +178,8 @@ def resolve(flags: Wish, environment: Mapping[str, str] = os.environ) -> Cluster
         )
     for endpoint in endpoints:
         checked_endpoint(endpoint)
-    if wish.identity:
-        return ClusterContext.with_identity(endpoints, Path(wish.identity))
+    if selection.identity:
+        return ClusterContext.with_identity(endpoints, Path(selection.identity))
     if not context:
         raise Unreachable(
             "no certificate is named: give --identity with the folder of ca.pem, cert.pem and "
@@ -187,20 +188,20 @@ def resolve(flags: Wish, environment: Mapping[str, str] = os.environ) -> Cluster
     return replace(context, endpoints=endpoints)
 
 
-def _with_environment(flags: Wish, environment: Mapping[str, str]) -> Wish:
+def _with_environment(flags: Selection, environment: Mapping[str, str]) -> Selection:
     if flags.context:
         return flags
     listed = environment.get("MEGAFLEET_ENDPOINTS", "").split(",")
-    return Wish(
+    return Selection(
         environment.get("MEGAFLEET_CONTEXT", ""),
         flags.endpoints or tuple(one.strip() for one in listed if one.strip()),
         flags.identity or environment.get("MEGAFLEET_IDENTITY", ""),
     )
 
 
-def _chosen(wish: Wish, environment: Mapping[str, str]) -> ClusterContext | None:
+def _chosen(selection: Selection, environment: Mapping[str, str]) -> ClusterContext | None:
     contexts = load(config_file(environment))
-    name = wish.context or contexts.current
+    name = selection.context or contexts.current
     if not name:
         return None
     if name not in contexts.named:

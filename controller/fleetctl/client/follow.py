@@ -10,55 +10,75 @@ from typing import Protocol
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Unavailable
-from fleetctl.progress import Goal, Progress, Standing, standing
+from fleetctl.progress import ChangeProgress, Goal, GoalState, goal_state
 
-# How often the controller may tell of changes.
+# Milliseconds: how often the controller may send a changed status.
 INTERVAL_MS = 100
-# A stream is opened anew after this long: the first status on it comes at once, so that a
+# Seconds after which a stream is opened anew: the first status on it comes at once, so that a
 # controller that has gone silent is noticed.
 STREAM_SECONDS = 10.0
-# A controller tells a status once a second though nothing has changed.
+# A controller sends a status once a second though nothing has changed.
 SILENCE_SECONDS = 4.0
-# Between two attempts to reach a controller.
+# Seconds between two attempts to reach a controller.
 PAUSE = 0.3
 
 
-class Reachability(Protocol):
-    """Who is told whether the controller can be reached."""
+class ReachabilityListener(Protocol):
+    """Learns whether a controller can be reached."""
 
-    def lost(self, message: str) -> None:
-        """No controller answers. Said once, until one answers again."""
+    def unreachable(self, message: str) -> None:
+        """No controller answers. Called once, until one answers again."""
 
-    def back(self) -> None:
-        """One answers again."""
-
-
-class Viewer(Reachability, Protocol):
-    """Who shows what is seen while waiting."""
-
-    def see(self, response: cluster.StatusResponse, progress: Progress, now: float) -> None: ...
+    def reachable_again(self) -> None:
+        """A controller answers again."""
 
 
-class Unseen:
+class ProgressViewer(ReachabilityListener, Protocol):
+    """Shows a change while it is waited for."""
+
+    def show(
+        self, response: cluster.StatusResponse, progress: ChangeProgress, now: float
+    ) -> None: ...
+
+
+class NoViewer:
     """Shows nothing."""
 
-    def see(self, response: cluster.StatusResponse, progress: Progress, now: float) -> None:
+    def show(self, response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> None:
         pass
 
-    def lost(self, message: str) -> None:
+    def unreachable(self, message: str) -> None:
         pass
 
-    def back(self) -> None:
+    def reachable_again(self) -> None:
         pass
 
 
 @dataclass(slots=True)
+class Reachability:
+    """Passes on to a listener when answers cease and when they come again, and nothing twice."""
+
+    listener: ReachabilityListener
+    _reachable: bool = True
+
+    def answered(self) -> None:
+        if not self._reachable:
+            self._reachable = True
+            self.listener.reachable_again()
+
+    def failed(self, message: str) -> None:
+        if self._reachable:
+            self._reachable = False
+            self.listener.unreachable(message)
+
+
+@dataclass(slots=True)
 class Waiting:
-    """A wait for a goal: how it stands, and the last status seen."""
+    """A wait for a goal: how far the goal is, and the last status seen."""
 
     goal: Goal
-    progress: Progress
-    standing: Standing = Standing.GOING_ON
+    progress: ChangeProgress
+    state: GoalState = GoalState.GOING_ON
     response: cluster.StatusResponse | None = None
 
     @property
@@ -74,7 +94,7 @@ def wait(
     cluster_: Cluster,
     waiting: Waiting,
     timeout: float,
-    viewer: Viewer,
+    viewer: ProgressViewer,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Until the goal is reached or given up, or the timeout has passed since its start.
@@ -88,10 +108,10 @@ def wait(
         if (status := waiting.status) is None:
             continue
         now = clock()
-        waiting.progress.see(status, now)
-        viewer.see(response, waiting.progress, now)
-        waiting.standing = standing(waiting.goal, status)
-        if waiting.standing is not Standing.GOING_ON:
+        waiting.progress.record(status, now)
+        viewer.show(response, waiting.progress, now)
+        waiting.state = goal_state(waiting.goal, status)
+        if waiting.state is not GoalState.GOING_ON:
             return
 
 
@@ -99,12 +119,12 @@ def statuses(
     cluster_: Cluster,
     fleet: str,
     deadline: float,
-    viewer: Reachability,
+    listener: ReachabilityListener,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[cluster.StatusResponse]:
     """Statuses whenever they change, until the deadline; over failovers of the controller."""
     request = cluster.WatchStatusRequest(fleet=fleet, interval_ms=INTERVAL_MS)
-    reachable = True
+    reachability = Reachability(listener)
     while (rest := deadline - clock()) > 0:
         heard = False
         try:
@@ -116,13 +136,10 @@ def statuses(
             )
             for response in stream:
                 heard = True
-                if not reachable:
-                    reachable = True
-                    viewer.back()
+                reachability.answered()
                 yield response
         except Unavailable as trouble:
-            if reachable and clock() < deadline:
-                reachable = False
-                viewer.lost(trouble.message)
+            if clock() < deadline:
+                reachability.failed(trouble.message)
         if not heard:
             time.sleep(max(0.0, min(PAUSE, deadline - clock())))

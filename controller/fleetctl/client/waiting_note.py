@@ -6,52 +6,52 @@ import sys
 import threading
 import time
 
-# What people take for a program that hangs.
-PATIENCE_SECONDS = 2.0
+# Seconds after which people take a program for one that hangs.
+WAITING_NOTE_SECONDS = 2.0
 _EVERY = 1.0
 
 
-class Patience:
-    """From its making to `over`: a line on stderr, counted up each second and then wiped away.
+class WaitingNote:
+    """From its making to `close`: a line on stderr, counted up each second and then wiped away.
 
-    Nothing is written when it is over sooner, nor unless `shown`: where stderr is no terminal.
+    Nothing is written when it is closed sooner, nor unless `shown`: where stderr is no terminal.
     """
 
     def __init__(self, what: str, seconds: float, shown: bool) -> None:
         self._what = what
         self._seconds = seconds
         self._begun = time.monotonic()
-        self._over = threading.Event()
+        self._closed = threading.Event()
         self._width = 0
         self._writer: threading.Thread | None = None
         if shown:
-            self._writer = threading.Thread(target=self._write, daemon=True, name="patience")
+            self._writer = threading.Thread(target=self._write, daemon=True, name="waiting note")
             self._writer.start()
 
-    def __enter__(self) -> Patience:
+    def __enter__(self) -> WaitingNote:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.over()
+        self.close()
 
-    def over(self) -> None:
-        """Also when it has been before."""
-        self._over.set()
+    def close(self) -> None:
+        """Wipes the line away. May be called again."""
+        self._closed.set()
         if self._writer is None:
             return
         self._writer.join()
         if self._width:
-            _put(f"\r{' ' * self._width}\r")
+            _write_now(f"\r{' ' * self._width}\r")
         self._writer, self._width = None, 0
 
     def _write(self) -> None:
         wait = self._seconds
-        while not self._over.wait(wait):
+        while not self._closed.wait(wait):
             text = f"{self._what} ... {time.monotonic() - self._begun:.0f} s"
             self._width, wait = max(self._width, len(text)), _EVERY
-            _put(f"\r{text}")
+            _write_now(f"\r{text}")
 
 
-def _put(text: str) -> None:
+def _write_now(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()

@@ -1,1 +1,1 @@
-"""One module for each noun or verb that an operator types; main loads them by name."""
+"""The commands, a folder for each noun. Folders never import one another; main loads by name."""

@@ -30,7 +30,7 @@ _LINE = re.compile(r"\s*(?:export\s+)?(ETCD_[A-Z_]+)=(.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class EtcdMember:
+class MemberSettings:
     """What etcd calls it: its name, its folder, its peers' way to it, and all members."""
 
     name: str
@@ -45,14 +45,14 @@ class EtcdMember:
         return [one for one in named if one != self.name]
 
 
-def member_of(settings: Mapping[str, str], given: Mapping[str, str], where: str) -> EtcdMember:
+def member_of(settings: Mapping[str, str], given: Mapping[str, str], where: str) -> MemberSettings:
     """From etcd's settings, and what was said on the command line, which wins. Raises Misuse
     naming what is missing; `where` the settings come from."""
     found = {key: given.get(key) or settings.get(name, "") for key, name in _VARIABLES.items()}
     missing = [f"--{key.replace('_', '-')}" for key, value in found.items() if not value]
     if missing:
         raise Misuse(f"{', '.join(missing)}: neither given nor in {where}")
-    member = EtcdMember(
+    member = MemberSettings(
         found["name"], Path(found["data_dir"]), found["peer_urls"], found["initial_cluster"]
     )
     if f"{member.name}=" not in f",{member.initial_cluster}".replace(",", "\n"):
@@ -81,7 +81,7 @@ def tool(which: Callable[[str], str | None] = shutil.which) -> list[str]:
 
 
 def command(
-    program: list[str], file: Path, member: EtcdMember, into: Path, token: str
+    program: list[str], file: Path, member: MemberSettings, into: Path, token: str
 ) -> list[str]:
     return [
         *program,
@@ -115,7 +115,7 @@ def refuse_running(data_dir: Path) -> None:
         ) from error
 
 
-def restore(file: Path, member: EtcdMember, digest: str, aside: Path) -> None:
+def restore(file: Path, member: MemberSettings, digest: str, aside: Path) -> None:
     """Make the member's folder of the file; what was there goes `aside`. Raises Failed, OSError."""
     draft = member.data_dir.with_name(member.data_dir.name + ".restoring")
     if draft.exists():

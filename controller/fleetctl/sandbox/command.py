@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from fleetctl.output import counted, say, say_json
-from fleetctl.sandbox.context import DEFAULT_NAME
+from fleetctl.sandbox.state.context import DEFAULT_NAME
 from fleetctl.session import Session, output_option, pass_session
 
 MOST_REPLICAS = 5
@@ -72,11 +72,11 @@ def up(
 
     A sandbox keeps its settings until it is taken down.
     """
-    from fleetctl.sandbox.folder import Folder
     from fleetctl.sandbox.lifecycle import up as bring_up
-    from fleetctl.sandbox.progress import Progress
-    from fleetctl.sandbox.record import Settings
-    from fleetctl.sandbox.report import as_json, look
+    from fleetctl.sandbox.phases import Phases
+    from fleetctl.sandbox.report import as_json, report_of
+    from fleetctl.sandbox.state.folder import Folder
+    from fleetctl.sandbox.state.record import Settings
 
     wanted = Settings(
         hosts=hosts,
@@ -88,15 +88,15 @@ def up(
         controllers=controllers,
         etcd=int(etcd) if etcd else None,
     )
-    progress = Progress()
+    phases = Phases()
     folder = Folder.of(name, os.environ)
     with naming(folder.path), folder.locked():
-        record = bring_up(folder, wanted, progress)
+        record = bring_up(folder, wanted, phases)
     if session.json:
-        say_json(as_json(look(folder)))
+        say_json(as_json(report_of(folder)))
     else:
         size = f"{counted(record.hosts, 'host')} of {record.asked.per_host} VMs"
-        say(f"sandbox '{name}' is up: {size}, {record.store_version} ({progress.total():.1f} s)")
+        say(f"sandbox '{name}' is up: {size}, {record.store_version} ({phases.total():.1f} s)")
 
 
 @sandbox.command()
@@ -105,10 +105,10 @@ def up(
 @pass_session
 def status(session: Session, name: str) -> None:
     """Its processes, hosts and store. A sandbox is up, degraded or down."""
-    from fleetctl.sandbox.folder import Folder
-    from fleetctl.sandbox.report import as_json, as_text, look
+    from fleetctl.sandbox.report import as_json, as_text, report_of
+    from fleetctl.sandbox.state.folder import Folder
 
-    seen = look(Folder.of(name, os.environ))
+    seen = report_of(Folder.of(name, os.environ))
     if session.json:
         say_json(as_json(seen))
     else:
@@ -120,16 +120,16 @@ def status(session: Session, name: str) -> None:
 @click.option("--keep", is_flag=True, help="Keep its state for the next up.")
 def down(name: str, keep: bool) -> None:
     """Stops all its processes and removes its state and its context."""
-    from fleetctl.sandbox.folder import Folder
     from fleetctl.sandbox.lifecycle import down as bring_down
-    from fleetctl.sandbox.progress import Progress
+    from fleetctl.sandbox.phases import Phases
+    from fleetctl.sandbox.state.folder import Folder
 
     folder = Folder.of(name, os.environ)
     if not folder.path.exists():
         say(f"there is no sandbox '{name}'")
         return
     with naming(folder.path), folder.locked():
-        bring_down(folder, Progress(), keep=keep)
+        bring_down(folder, Phases(), keep=keep)
     say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}")
 
 
@@ -141,13 +141,13 @@ def restore(file: Path, name: str) -> None:
 
     They are ahead of the store then: try 'fleetctl recover --plan'.
     """
-    from fleetctl.sandbox.folder import Folder
-    from fleetctl.sandbox.progress import Progress
+    from fleetctl.sandbox.phases import Phases
     from fleetctl.sandbox.restoring import restore as set_back
+    from fleetctl.sandbox.state.folder import Folder
 
     folder = Folder.of(name, os.environ)
     with naming(folder.path), folder.locked():
-        set_back(folder, file, Progress())
+        set_back(folder, file, Phases())
     say(f"sandbox '{name}' is back as of {file}; go on with 'fleetctl recover --plan'")
 
 
@@ -169,8 +169,8 @@ def demo(
     At a terminal the sandbox then stays up until Ctrl-C; else it is stopped.
     """
     from fleetctl.sandbox.demo import run
-    from fleetctl.sandbox.folder import base_folder
-    from fleetctl.sandbox.record import Settings
+    from fleetctl.sandbox.state.folder import base_folder
+    from fleetctl.sandbox.state.record import Settings
 
     wanted = Settings(hosts=hosts, per_host=per_host, profile=checked_profile(profile))
     with naming(base_folder(os.environ)):

@@ -12,17 +12,17 @@ from types import FrameType
 
 import click
 
-from fleetctl.commands.apply import apply
-from fleetctl.commands.scale import scale
-from fleetctl.commands.status import status
+from fleetctl.commands.cluster.status import status
+from fleetctl.commands.fleets.apply import apply
+from fleetctl.commands.fleets.scale import scale
 from fleetctl.output import note, say
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.folder import Folder
 from fleetctl.sandbox.lifecycle import down, up
-from fleetctl.sandbox.process import INTERRUPTS
-from fleetctl.sandbox.progress import Progress
-from fleetctl.sandbox.record import Record, Settings
-from fleetctl.sandbox.sizing import FULL_TOTAL, demo_total
+from fleetctl.sandbox.phases import Phases
+from fleetctl.sandbox.planning.sizing import FULL_TOTAL, demo_total
+from fleetctl.sandbox.processes.process import INTERRUPTS
+from fleetctl.sandbox.state.folder import Folder
+from fleetctl.sandbox.state.record import Record, Settings
 from fleetctl.session import Session
 
 DEMO = "demo"
@@ -39,13 +39,13 @@ def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) 
     folder = Folder.of(DEMO, os.environ)
     sample = sample_file(SAMPLE)
     with folder.locked(), _interruptible() as interrupt:
-        progress = Progress()
+        phases = Phases()
         if folder.load() is not None:
             note("A demo that was not stopped is taken down first.")
-            down(folder, progress, keep=False)
+            down(folder, phases, keep=False)
         failed = False
         try:
-            _show(ctx, up(folder, wanted, progress), sample, total)
+            _show(ctx, up(folder, wanted, phases), sample, total)
             if stay:
                 _stay()
         except BaseException as error:
@@ -57,7 +57,7 @@ def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) 
             interrupt.ignore()
             if folder.load() is not None:
                 # What failed is to be found in the logs.
-                down(folder, Progress(), keep=failed)
+                down(folder, Phases(), keep=failed)
 
 
 def sample_file(name: str) -> Path:
@@ -76,9 +76,9 @@ def _show(ctx: click.Context, record: Record, sample: Path, total: int | None) -
     if not total and wanted < FULL_TOTAL:
         note(f"{capacity:,} VMs fit this sandbox: the demo scales to {wanted:,}.")
     fleetctl = command_name()
-    _tell(f"{fleetctl} apply -f {_short(sample)}")
+    _note_command(f"{fleetctl} apply -f {_short(sample)}")
     ctx.invoke(apply, filename=str(sample))
-    _tell(f"{fleetctl} scale --total {wanted}")
+    _note_command(f"{fleetctl} scale --total {wanted}")
     ctx.invoke(
         scale,
         fleet="",
@@ -89,7 +89,7 @@ def _show(ctx: click.Context, record: Record, sample: Path, total: int | None) -
         no_wait=False,
         timeout=SCALE_SECONDS,
     )
-    _tell(f"{fleetctl} status")
+    _note_command(f"{fleetctl} status")
     ctx.invoke(status, fleet="")
     say(what_next(fleetctl, record))
 
@@ -121,7 +121,7 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _tell(command: str) -> None:
+def _note_command(command: str) -> None:
     note(click.style(f"\n$ {command}", bold=True))
 
 

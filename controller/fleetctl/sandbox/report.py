@@ -12,15 +12,14 @@ from msgspec.structs import replace
 from fleetctl.client.cluster import Cluster
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.output import table
-from fleetctl.sandbox.context import DEFAULT_NAME, context_name
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.folder import Folder
-from fleetctl.sandbox.identities import Identities
-from fleetctl.sandbox.machine import LOOPBACK
-from fleetctl.sandbox.parts import listing_socket
-from fleetctl.sandbox.process import find, is_stopped
-from fleetctl.sandbox.readiness import host_counts, version
-from fleetctl.sandbox.record import HollowProcess, Record
+from fleetctl.sandbox.processes.parts import listing_socket
+from fleetctl.sandbox.processes.process import find, is_stopped
+from fleetctl.sandbox.processes.readiness import host_counts, version
+from fleetctl.sandbox.state.context import DEFAULT_NAME, context_name
+from fleetctl.sandbox.state.folder import Folder
+from fleetctl.sandbox.state.identities import Identities
+from fleetctl.sandbox.state.record import LOOPBACK, HollowProcess, Record
 
 STATUS_SECONDS = 5.0
 
@@ -72,7 +71,7 @@ class SandboxReport(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
-def look(folder: Folder) -> SandboxReport:
+def report_of(folder: Folder) -> SandboxReport:
     """Raises SandboxError if there is no such sandbox."""
     record = folder.load()
     if record is None:

@@ -22,7 +22,7 @@ CTRL_C = b"\x03"
 def show_log(call: ConsoleCall, part: LogPart) -> None:
     """The end of the log, until the call has ended. Raises Trouble."""
     data = b""
-    while (output := call.take()) is not None:
+    while (output := call.next_output()) is not None:
         data += output.data
     data = last_lines(data, part)
     if not sys.stdout.isatty():
@@ -43,7 +43,7 @@ class AtTerminal:
 
     def run(self) -> None:
         """Until the escape is typed. Raises Trouble."""
-        first = _opened(self.call.take(), self.name)
+        first = _opened(self.call.next_output(), self.name)
         with raw_terminal(self._stdin) as signalled:
             _aside(self._greeting())
             self._tell_window()
@@ -57,7 +57,7 @@ class AtTerminal:
                 os.read(signalled, READ_BYTES)
                 self._tell_window()
             if self.call.wake in ready:
-                self._show(_opened(self.call.take(), self.name))
+                self._show(_opened(self.call.next_output(), self.name))
             if self._stdin in ready and self._type():
                 return
 
@@ -103,7 +103,7 @@ class Piped:
     def run(self) -> None:
         """Until the guest is quiet after the end of stdin; read only, until interrupted. Raises
         Trouble."""
-        first = _opened(self.call.take(), self.name)
+        first = _opened(self.call.next_output(), self.name)
         self._show(first)
         if not first.writing and not self.read_only:
             raise Failed(
@@ -117,7 +117,7 @@ class Piped:
                 return
             ready, _, _ = select.select(sources, [], [], rest)
             if self.call.wake in ready:
-                self._show(_opened(self.call.take(), self.name))
+                self._show(_opened(self.call.next_output(), self.name))
             if sources[-1] in ready and sources[-1] != self.call.wake and not self._send():
                 sources.pop()
 

@@ -15,8 +15,8 @@ from rich.text import Text
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number
-from fleetctl.progress import Progress
-from fleetctl.terminal.screen import drawn
+from fleetctl.progress import ChangeProgress
+from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.drains import drain_lines
 from fleetctl.views.loss import breaker_text
 from fleetctl.views.rollouts import rollout_text
@@ -35,19 +35,16 @@ BAR_ORDER = (
 )  # fmt: skip
 
 
-class LiveScale:
-    """A Viewer that draws a change of one fleet until the block ends."""
+class LiveScale(LiveScreen):
+    """A ProgressViewer that draws a change of one fleet until the block ends."""
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
-        self._total = total
-        self._seen: tuple[cluster.StatusResponse, Progress] | None = None
+    def __init__(self, console: Console | None = None) -> None:
+        self._seen: tuple[cluster.StatusResponse, ChangeProgress] | None = None
         self._whole = 0
-        self._lost = ""
-        self._live = drawn(self._console, self._render, REFRESH_PER_SECOND)
+        super().__init__(console, REFRESH_PER_SECOND)
 
     def __enter__(self) -> LiveScale:
-        self._live.start()
+        self.live.start()
         return self
 
     def __exit__(
@@ -56,16 +53,10 @@ class LiveScale:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.stop()
+        self.live.stop()
 
-    def see(self, response: cluster.StatusResponse, progress: Progress, now: float) -> None:
+    def show(self, response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> None:
         self._seen = response, progress
-
-    def lost(self, message: str) -> None:
-        self._lost = message
-
-    def back(self) -> None:
-        self._lost = ""
 
     def _render(self) -> RenderableType:
         if not self._seen:
@@ -81,36 +72,27 @@ class LiveScale:
             _pace(response, progress, time.monotonic()),
             *_problems(status),
         ]
-        if self._lost:
-            lines.append(Text(f"{printable(self._lost)}; still waiting", style="yellow"))
+        if self._still_waiting:
+            lines.append(Text(self._still_waiting, style="yellow"))
         return Group(*(_indented(line) for line in lines))
 
 
 FROZEN = "changes are frozen; VMs go on as they are: fleetctl recover --plan"
 
 
-class LiveStatus:
+class LiveStatus(LiveScreen):
     """Draws all fleets and hosts, for `watch`."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
         self._response: cluster.StatusResponse | None = None
-        self._heard = time.monotonic()
-        self._lost = ""
-        self.live = drawn(self._console, self._render, REFRESH_PER_SECOND)
+        super().__init__(console, REFRESH_PER_SECOND)
 
-    def see(self, response: cluster.StatusResponse) -> None:
-        self._response, self._heard = response, time.monotonic()
-
-    def lost(self, message: str) -> None:
-        self._lost = message
-
-    def back(self) -> None:
-        self._lost = ""
+    def show(self, response: cluster.StatusResponse) -> None:
+        self._response = response
 
     def _render(self) -> RenderableType:
         if not self._response:
-            return Text(self._lost or "waiting for the first status ...", style="bright_black")
+            return Text(self._trouble or "waiting for the first status ...", style="bright_black")
         width = min(MAX_BAR, self._console.width - 2)
         lines: list[Text] = []
         if self._response.HasField("freeze"):
@@ -133,8 +115,8 @@ class LiveStatus:
         lines += [Text(f"! drain {one}", style="yellow") for one in drain_lines(self._response)]
         if text := breaker_text(self._response):
             lines += self._alarm(f"! breaker {text}", "red")
-        if self._lost:
-            lines += self._alarm(f"{printable(self._lost)}; still waiting", "yellow")
+        if self._still_waiting:
+            lines += self._alarm(self._still_waiting, "yellow")
         lines.append(Text("Ctrl-C ends watching", style="bright_black"))
         return Group(*(_indented(line) for line in lines))
 
@@ -195,7 +177,7 @@ def _states(status: cluster.FleetStatus, width: int) -> Iterable[Text]:
         yield line
 
 
-def _pace(response: cluster.StatusResponse, progress: Progress, now: float) -> Text:
+def _pace(response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> Text:
     """Rate and time of what goes on; over all of it once it is done."""
     hosts, rest = response.hosts, progress.ends_in()
     over = progress.seen_at if not progress.remaining else now
@@ -229,12 +211,12 @@ def _hosts(response: cluster.StatusResponse, width: int) -> Iterable[Text]:
     ):
         if not count and name in _SELDOM:
             continue
-        told = f"{number(count)} {name}"
-        if line.cell_len + len(told) > width:
+        cell = f"{number(count)} {name}"
+        if line.cell_len + len(cell) > width:
             line.rstrip()
             yield line
             line = Text(" " * 7)
-        line.append(f"{told}   ", style=colour if count else "grey42")
+        line.append(f"{cell}   ", style=colour if count else "grey42")
     line.rstrip()
     yield line
 

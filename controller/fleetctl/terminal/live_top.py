@@ -6,8 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.outcome import printable
-from fleetctl.terminal.screen import drawn
+from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.top import domains_text, fleet_line, silent_line, summary_line
 
 REFRESH_PER_SECOND = 4
@@ -17,40 +16,32 @@ MAX_FLEETS = 4
 _OTHER_LINES = 4
 
 
-class LiveTop:
-    """Draws the last sample until the block ends; told who cannot be reached, as any viewer."""
+class LiveTop(LiveScreen):
+    """Draws the last sample."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
         self._sample: cluster.ClusterTopSample | None = None
-        self._lost = ""
-        self.live = drawn(self._console, self._render, REFRESH_PER_SECOND)
+        super().__init__(console, REFRESH_PER_SECOND)
 
     @property
     def rows(self) -> int:
         """Domains that may be on the screen at most."""
         return max(1, self._console.height - _OTHER_LINES)
 
-    def see(self, sample: cluster.ClusterTopSample) -> None:
+    def show(self, sample: cluster.ClusterTopSample) -> None:
         self._sample = sample
-
-    def lost(self, message: str) -> None:
-        self._lost = message
-
-    def back(self) -> None:
-        self._lost = ""
 
     def _render(self) -> RenderableType:
         if self._sample is None:
-            return _line(self._lost or "waiting for the first sample ...", "bright_black")
+            return _line(self._trouble or "waiting for the first sample ...", "bright_black")
         sample = self._sample
         above = [_line(summary_line(sample), "bold")]
         above += [_line(fleet_line(one)) for one in sample.fleets[:MAX_FLEETS]]
         below = []
         if sample.silent:
             below.append(_line(silent_line(sample.silent), "yellow"))
-        if self._lost:
-            below.append(_line(f"{printable(self._lost)}; still waiting", "yellow"))
+        if self._still_waiting:
+            below.append(_line(self._still_waiting, "yellow"))
         below.append(_line("Ctrl-C leaves", "bright_black"))
         room = max(1, self._console.height - len(above) - len(below) - 3)
         head, *rows = domains_text(sample.domains[:room]).split("\n")

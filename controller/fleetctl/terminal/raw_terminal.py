@@ -20,24 +20,24 @@ def raw_terminal(terminal: int) -> Iterator[int]:
     """The descriptor's terminal in raw mode; gives a descriptor that can be read whenever a
     signal has come, such as for a new size of the window. A signal that ends the process ends
     the block first."""
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
     before = termios.tcgetattr(terminal)
     handlers: dict[signal.Signals, Any] = {
         number: signal.signal(number, _end) for number in _ENDING
     }
     # A handler could interrupt just what it has to call: it leaves a byte in the pipe, no more.
     handlers[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: None)
-    wakeup = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    wakeup = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     try:
         # Drained, not flushed: what was typed ahead is for the guest.
         tty.setraw(terminal, termios.TCSADRAIN)
-        yield heard
+        yield readable
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
         signal.set_wakeup_fd(wakeup)
-        os.close(heard)
-        os.close(told)
+        os.close(readable)
+        os.close(writable)
         for number, handler in handlers.items():
             signal.signal(number, handler)
 

@@ -10,16 +10,11 @@ from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
 from fleetctl.output import duration, number, table
 from fleetctl.views.drains import draining_json, left_text
+from fleetctl.views.enum_names import health_name
 
 HEADERS = (
     "HOST", "HEALTH", "ASSIGNED", "RUNNING", "FAILED", "CAPACITY", "HEARD", "ADDRESS", "LABELS"
 )  # fmt: skip
-
-
-def health_name(value: int) -> str:
-    if value not in cluster.HostHealth.values():
-        return "unknown"
-    return cluster.HostHealth.Name(cluster.HostHealth.ValueType(value))[12:].lower()
 
 
 def host_json(one: cluster.HostSummary) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import counted, duration
-from fleetctl.views.hosts import health_name, host_json
+from fleetctl.views.enum_names import health_name
+from fleetctl.views.hosts import host_json
 
 RELEASED = "lost hosts are replaced, however many are gone"
 OVERRIDE = (
@@ -30,8 +31,10 @@ def declared_text(hosts: Sequence[cluster.HostSummary], undo: bool) -> str:
         return printable(f"{names}{more} {are} not declared lost")
     held = counted(sum(one.assigned for one in hosts), "VM")
     theirs = "it had" if len(hosts) == 1 else "they had"
-    told = f"{names}{more} {are} lost; the {held} that {theirs} are placed on other hosts, or wait"
-    return printable(f"{told}. 'fleetctl status' shows how far it is")
+    sentence = (
+        f"{names}{more} {are} lost; the {held} that {theirs} are placed on other hosts, or wait"
+    )
+    return printable(f"{sentence}. 'fleetctl status' shows how far it is")
 
 
 def undeclarable_text(hosts: Iterable[cluster.HostSummary]) -> str:

@@ -11,6 +11,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
 from fleetctl.views.drains import drain_lines, drain_status_json
+from fleetctl.views.enum_names import state_name
 from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
 from fleetctl.views.rollouts import rollout_json, rollout_text
 
@@ -22,10 +23,6 @@ def states_of(status: cluster.FleetStatus) -> dict[str, int]:
         if value and count:
             counts[state_name(value)] += count
     return counts
-
-
-def state_name(value: int) -> str:
-    return STATES[value - 1] if 1 <= value <= len(STATES) else "unknown"
 
 
 def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
@@ -236,15 +233,15 @@ def _fleet_lines(status: cluster.FleetStatus, frozen: bool) -> Iterable[str]:
 
 
 def remarks_of(status: cluster.FleetStatus) -> list[str]:
-    """What the states of its VMs do not tell, where there is any of it."""
-    told = (
+    """Counts of a fleet besides its states of VMs; only those that are not 0."""
+    counts = (
         (status.releasing, "to be released"),
         (status.orphans, "orphans" if status.orphans != 1 else "orphan"),
         (status.powered_off, "stopped"),
         (status.duplicates, "may run twice"),
         (status.on_lost_hosts, "wait for lost hosts"),
     )
-    return [f"{number(count)} {what}" for count, what in told if count]
+    return [f"{number(count)} {what}" for count, what in counts if count]
 
 
 def _state_lines(status: cluster.FleetStatus) -> Iterable[str]:

@@ -17,11 +17,6 @@ _USAGE_HEADERS = ("CPU %", "CPU s", "MEMORY", "VCPUS", "RX/s", "TX/s", "READ/s",
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def order_value(name: str) -> wire.TopOrder.ValueType:
-    """The order on the wire, of a name such as cpu."""
-    return wire.TopOrder.Value(f"TOP_ORDER_{name.upper()}")
-
-
 def top_json(sample: cluster.ClusterTopSample) -> dict[str, Any]:
     """Bytes, seconds, and percent of one CPU."""
     fleets = {one.fleet_uid: one.fleet for one in sample.fleets}

@@ -9,7 +9,7 @@ from fleet.identity import Fleet
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.views.status import state_name
+from fleetctl.views.enum_names import state_name
 
 HEADERS = ("NAME", "INDEX", "STATE", "HOST", "GENERATION")
 
@@ -77,11 +77,11 @@ def address(fleet: Fleet, detail: cluster.VmDetail) -> str | None:
 
 
 def detail_text(detail: cluster.VmDetail) -> str:
-    told = detail_json(detail)
-    told["state"] = _state(detail.state, told.pop("powered_off"))
-    told["memory"] = f"{told.pop('memory_bytes') >> 20} MiB"
-    if problem := told["problem"]:
-        told["problem"] = f"{problem['kind']}: {problem['example']}"
-    known = ((name, value) for name, value in told.items() if value is not None)
+    shown = detail_json(detail)
+    shown["state"] = _state(detail.state, shown.pop("powered_off"))
+    shown["memory"] = f"{shown.pop('memory_bytes') >> 20} MiB"
+    if problem := shown["problem"]:
+        shown["problem"] = f"{problem['kind']}: {problem['example']}"
+    known = ((name, value) for name, value in shown.items() if value is not None)
     lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
     return printable("\n".join(lines))

@@ -11,9 +11,9 @@ import grpc
 import pytest
 
 from fleet.v1 import cluster_pb2 as wire
-from fleetctl.client.follow import Unseen, Waiting, wait
+from fleetctl.client.follow import NoViewer, Waiting, wait
 from fleetctl.outcome import Unavailable
-from fleetctl.progress import Goal, Progress, Standing
+from fleetctl.progress import ChangeProgress, Goal, GoalState
 from tests.processes.daemons import eventually, pause, resume
 from tests.processes.fleetctl_process import Fleetctl
 from tests.processes.replicated_cluster import ReplicatedCluster
@@ -36,9 +36,11 @@ def scale(replicas: ReplicatedCluster, total: int) -> None:
     client = replicas.client()
     request = wire.ScaleRequest(fleet="spv", total=total)
     accepted = client.change(lambda stub: stub.Scale, request, again=True)
-    waiting = Waiting(Goal("spv", total, accepted.change, False), Progress(time.monotonic(), 0))
-    wait(client, waiting, 60.0, Unseen())
-    assert waiting.standing is Standing.DONE
+    waiting = Waiting(
+        Goal("spv", total, accepted.change, False), ChangeProgress(time.monotonic(), 0)
+    )
+    wait(client, waiting, 60.0, NoViewer())
+    assert waiting.state is GoalState.DONE
     replicas.check("spv", total)
 
 

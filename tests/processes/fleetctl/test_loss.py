@@ -56,18 +56,16 @@ def test_nothing_is_declared_lost_unasked(fleetctl: Fleetctl, controller: Contro
 def test_what_would_be_lost_is_shown_first(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:
-    def page(request: cluster.ListHostsRequest) -> cluster.ListHostsResponse:
-        if not request.cursor:
-            return cluster.ListHostsResponse(hosts=[host("h1"), host("h2")], next_cursor="h2")
-        return cluster.ListHostsResponse(hosts=[host("h3", assigned=7)])
-
-    controller.on("ListHosts", page)
+    held = {"h1": host("h1"), "h2": host("h2"), "h3": host("h3", assigned=7)}
+    controller.on("GetHost", lambda request: cluster.HostDetail(summary=held[request.id]))
     told = fleetctl("hosts", "declare-lost", "--plan", "h3", "h1", "-o", "json").json
     assert [(one["host"], one["assigned"]) for one in told["hosts"]] == [("h3", 7), ("h1", 250)]
     assert "h3" in fleetctl("hosts", "declare-lost", "--plan", "h3").out
-    live = cluster.ListHostsResponse(hosts=[host("h1", health=cluster.HOST_HEALTH_LIVE)])
-    controller.on("ListHosts", live)
+    live = cluster.HostDetail(summary=host("h1", health=cluster.HOST_HEALTH_LIVE))
+    controller.on("GetHost", live)
     assert "would be refused: h1 is live" in fleetctl("hosts", "declare-lost", "--plan", "h1").out
+    code = grpc.StatusCode.NOT_FOUND
+    controller.on("GetHost", Refusal(code, "NO_SUCH_HOST", "there is no host 'h9'"))
     unknown = fleetctl("hosts", "declare-lost", "--plan", "h9")
     assert (unknown.code, unknown.err) == (1, "fleetctl: there is no host 'h9'\n")
     assert not controller.asked("DeclareLost")

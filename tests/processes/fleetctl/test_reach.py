@@ -14,7 +14,7 @@ import pytest
 from fleet.transport import Refusal, Role
 from fleet.v1 import cluster_pb2 as wire
 from fleetctl.client.contexts import ClusterContext, editing
-from fleetctl.client.failure import Failure, trouble
+from fleetctl.client.replicas.failure import Failure, trouble
 from fleetctl.local.certificate_authority import Authority, write_identity
 from tests.certificates import authority, issue
 from tests.processes.controller_double import ControllerDouble, accepted, status

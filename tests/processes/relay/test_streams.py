@@ -161,7 +161,7 @@ async def test_nobody_leads_for_too_long(me: Path) -> None:
             await asyncio.to_thread(lambda: next(there.follow(lambda s: s.Top, TOP)))
         with pytest.raises(Unavailable, match="no controller leads"):
             await asyncio.to_thread(
-                lambda: there.converse(lambda s: s.Console, [wire.ConsoleInput()])
+                lambda: there.bidi_call(lambda s: s.Console, [wire.ConsoleInput()])
             )
 
 
@@ -169,7 +169,7 @@ async def open_console(rig: RelayRig, me: Path, terminal: Terminal, *endpoints: 
     uid = await rig.scale(5)
     terminal.type(vm=wire.VmAddress(fleet_uid=uid, index=3), rows=24, columns=80)
     there = cluster_at(me, *(endpoints or (rig.address,)))
-    return await asyncio.to_thread(lambda: there.converse(lambda stub: stub.Console, terminal))
+    return await asyncio.to_thread(lambda: there.bidi_call(lambda stub: stub.Console, terminal))
 
 
 def has_heard(exchange: Exchange, inputs: int) -> bool:
@@ -229,7 +229,7 @@ async def test_refusals_of_a_conversation(rig: RelayRig, me: Path) -> None:
 
     def unknown() -> Any:
         vm = wire.VmAddress(fleet_uid="gone")
-        console = there.converse(lambda s: s.Console, [wire.ConsoleInput(vm=vm)])
+        console = there.bidi_call(lambda s: s.Console, [wire.ConsoleInput(vm=vm)])
         return list(console)
 
     with pytest.raises(Failed, match="no fleet with the uid") as caught:
@@ -237,7 +237,9 @@ async def test_refusals_of_a_conversation(rig: RelayRig, me: Path) -> None:
     assert caught.value.reason == "NO_SUCH_VM"
     viewer = cluster_at(issue(me.parent / "eve", Role.VIEWER, "eve"), rig.address)
     with pytest.raises(Unreachable, match="not allowed: viewer/eve may not"):
-        await asyncio.to_thread(lambda: viewer.converse(lambda s: s.Console, [wire.ConsoleInput()]))
+        await asyncio.to_thread(
+            lambda: viewer.bidi_call(lambda s: s.Console, [wire.ConsoleInput()])
+        )
 
 
 async def test_a_conversation_ends_with_its_host(rig: RelayRig, me: Path) -> None:
@@ -262,5 +264,5 @@ def test_a_replica_that_says_nothing_is_left(me: Path) -> None:
     with serving(Mute()) as beside:  # type: ignore[abstract]
         there = cluster_at(me, beside, timeout=0.5)
         with pytest.raises(NoAnswer, match="no answer from"):
-            there.converse(lambda s: s.Console, [wire.ConsoleInput()])
+            there.bidi_call(lambda s: s.Console, [wire.ConsoleInput()])
         assert Mute.ended.wait(SECONDS)

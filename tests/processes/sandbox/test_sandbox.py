@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from fleetctl.sandbox.folder import Folder
-from fleetctl.sandbox.process import MARK, find, stop
+from fleetctl.sandbox.processes.process import MARK, find, stop
+from fleetctl.sandbox.state.folder import Folder
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
 ENV = "/usr/bin/env"

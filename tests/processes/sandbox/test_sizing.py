@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetctl.sandbox.machine import Machine
-from fleetctl.sandbox.process import daemon_environment
-from fleetctl.sandbox.readiness import last_words
-from fleetctl.sandbox.sizing import (
+from fleetctl.sandbox.planning.machine import Machine
+from fleetctl.sandbox.planning.sizing import (
     DEFAULT_HOSTS,
     DESCRIPTORS_A_HOST,
     DESCRIPTORS_A_PROCESS,
@@ -21,6 +19,8 @@ from fleetctl.sandbox.sizing import (
     demo_total,
     fit,
 )
+from fleetctl.sandbox.processes.process import daemon_environment
+from fleetctl.sandbox.processes.readiness import last_words
 
 AMPLE = Machine(
     cores=2, memory_bytes=16 << 30, descriptors=1 << 20, ports=28_232, etcd=Path("/usr/bin/etcd")

@@ -1,0 +1,56 @@
+"""One's own certificate: how it is read, and what may be wrong with it when a controller has hung
+up.
+
+With TLS 1.3 a server that refuses a certificate only closes the connection, and does not say why.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleet.transport import Identity
+from fleetctl.client.contexts import ClusterContext
+from fleetctl.outcome import Unreachable
+
+
+def load_identity(context: ClusterContext) -> Identity:
+    """The files of a context. Raises Unreachable naming the one that is missing or no PEM."""
+    return Identity(
+        ca=_pem(context.ca), certificate=_pem(context.certificate), key=_pem(context.key)
+    )
+
+
+def _pem(file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise Unreachable(
+            f"cannot read {file}: {error.strerror}; it must be there to prove who you are"
+        ) from error
+    if b"-----BEGIN " not in content:
+        raise Unreachable(f"{file} is not a PEM file")
+    return content
+
+
+def certificate_fault(context: ClusterContext, now: datetime | None = None) -> str | None:
+    """What is wrong with the certificate, as far as can be seen from here; None: nothing."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    now = now or datetime.now(UTC)
+    try:
+        ours = x509.load_pem_x509_certificate(context.certificate.read_bytes())
+        authority = x509.load_pem_x509_certificate(context.ca.read_bytes())
+    except (OSError, ValueError):
+        return f"{context.certificate} or {context.ca} holds no certificate"
+    for file, one in ((context.certificate, ours), (context.ca, authority)):
+        if one.not_valid_after_utc < now:
+            return f"{file} expired on {one.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        if one.not_valid_before_utc > now:
+            return f"{file} is not valid before {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+    try:
+        ours.verify_directly_issued_by(authority)
+    except (InvalidSignature, ValueError, TypeError):
+        return f"{context.certificate} is not signed by {context.ca}"
+    return None

@@ -1,0 +1,81 @@
+"""fleetctl watch: how fleets stand, live."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetctl.cli.arguments import fleet_argument
+from fleetctl.output import number, say, say_json_line
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+
+
+@click.command()
+@fleet_argument
+@cluster_options
+@pass_session
+def watch(session: Session, fleet: str) -> None:
+    """Follow how fleets stand until Ctrl-C.
+
+    Live on a terminal; else a line for each change, with -o json one JSON object a line, of the
+    shape of `status`.
+    """
+    try:
+        if sys.stdout.isatty() and not session.json:
+            _live(session, fleet)
+        else:
+            _lines(session, fleet)
+    except KeyboardInterrupt:
+        return
+
+
+def _live(session: Session, fleet: str) -> None:
+    connection = session.cluster
+    from fleetctl.client.follow import statuses
+    from fleetctl.terminal.live_status import LiveStatus
+
+    shown = LiveStatus()
+    with shown.live:
+        for response in statuses(connection, fleet, math.inf, shown):
+            shown.show(response)
+
+
+def _lines(session: Session, fleet: str) -> None:
+    connection = session.cluster
+    from fleetctl.client.follow import statuses
+    from fleetctl.terminal.progress_viewers import ReachabilityNotes
+    from fleetctl.views.status import status_json
+
+    last = ""
+    for response in statuses(connection, fleet, math.inf, ReachabilityNotes()):
+        if session.json:
+            say_json_line(status_json(response))
+        elif (line := line_of(response)) != last:
+            last = line
+            say(line)
+
+
+def line_of(response: cluster.StatusResponse) -> str:
+    from fleetctl.views.status import states_of, verdict
+
+    parts = []
+    for status in response.fleets:
+        counts = states_of(status)
+        held = ", ".join(f"{number(count)} {name}" for name, count in counts.items() if count)
+        parts.append(f"{status.fleet}: {number(status.total)} wanted, {held or 'none'}")
+        parts[-1] += f" ({verdict(status, response.HasField('freeze'))[0]})"
+    hosts = response.hosts
+    parts.append(f"hosts {number(hosts.converged)} of {number(hosts.live)} ready")
+    if away := hosts.unreachable + hosts.suspect:
+        parts[-1] += f", {number(away)} not heard"
+    if hosts.lost:
+        parts[-1] += f", {number(hosts.lost)} lost"
+    if response.HasField("breaker"):
+        parts.append("breaker open")
+    return "; ".join(parts)

@@ -1,0 +1,161 @@
+"""fleetctl hosts: which there are, how one stands, keeping VMs from one, and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetctl.cli.arguments import label
+from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.cli.paging import note_more, pages
+from fleetctl.commands.hosts.leaving import drain, remove
+from fleetctl.commands.hosts.lost import declare_lost, release
+from fleetctl.output import number, say, say_json, table
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+
+PAGE = 1000
+HEALTHS = ("live", "unreachable", "suspect", "lost")
+
+
+@click.group(cls=ListingGroup)
+def hosts() -> None:
+    """List hosts, show one, say what becomes of it. Without a command: list."""
+
+
+hosts.add_command(drain)
+hosts.add_command(remove)
+hosts.add_command(declare_lost)
+hosts.add_command(release)
+
+
+@hosts.command("list")
+@click.option("--health", type=click.Choice(HEALTHS), default=None, help="Only these.")
+@click.option("--cordoned", is_flag=True, help="Only hosts that an operator keeps VMs from.")
+@click.option("--draining", is_flag=True, help="Only hosts that are drained, or empty by it.")
+@click.option("--quarantined", is_flag=True, help="Only hosts on which too many VMs failed.")
+@click.option(
+    "--label",
+    "labels",
+    metavar="NAME=VALUE",
+    type=label,
+    multiple=True,
+    help="Only hosts with this label; may be given several times.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, PAGE), default=100, show_default=True, help="At most so many."
+)
+@click.option("--cursor", default="", help="Where the list before ended.")
+@click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
+@cluster_options
+@pass_session
+def list_hosts(
+    session: Session,
+    health: str | None,
+    cordoned: bool,
+    draining: bool,
+    quarantined: bool,
+    labels: tuple[tuple[str, str], ...],
+    limit: int,
+    cursor: str,
+    everything: bool,
+) -> None:
+    """List hosts: those that all of the options hold for. Lost ones: --health lost."""
+    filters = _Filters(health, cordoned, draining, quarantined, dict(labels))
+    found_pages = _pages(session, filters, PAGE if everything else limit, cursor)
+    answers = list(found_pages) if everything else [next(found_pages)]
+    found = [one for answer in answers for one in answer.hosts]
+    last = answers[-1]
+    from fleetctl.views.hosts import HEADERS, host_json, host_row
+
+    if session.json:
+        listed = [host_json(one) for one in found]
+        say_json({"hosts": listed, "matching": last.matching, "next_cursor": last.next_cursor})
+        return
+    say(table(HEADERS, [host_row(one) for one in found]) if found else "No hosts.")
+    note_more(len(found), last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filters:
+    health: str | None
+    cordoned: bool
+    draining: bool
+    quarantined: bool
+    labels: Mapping[str, str]
+
+
+def _pages(
+    session: Session, filters: _Filters, limit: int, cursor: str
+) -> Iterator[cluster.ListHostsResponse]:
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.views.enum_names import host_health
+
+    def fetch(cursor: str) -> cluster.ListHostsResponse:
+        request = cluster_pb2.ListHostsRequest(
+            health=host_health(filters.health),
+            cursor=cursor,
+            limit=limit,
+            selector=filters.labels,
+            cordoned_only=filters.cordoned,
+            draining_only=filters.draining,
+            quarantined_only=filters.quarantined,
+        )
+        return connection.call(lambda stub: stub.ListHosts, request)
+
+    return pages(fetch, cursor)
+
+
+@hosts.command("show")
+@click.argument("host")
+@cluster_options
+@pass_session
+def show_host(session: Session, host: str) -> None:
+    """Show one host: its facts, its capacity, what it runs and what troubles it."""
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.views.hosts import detail_json, detail_text
+
+    answer = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
+    if session.json:
+        say_json(detail_json(answer))
+    else:
+        say(detail_text(answer))
+
+
+@hosts.command("cordon")
+@click.argument("host")
+@cluster_options
+@pass_session
+def cordon(session: Session, host: str) -> None:
+    """Place no more VMs on a host. What runs there goes on."""
+    _set_cordon(session, host, cordoned=True)
+
+
+@hosts.command("uncordon")
+@click.argument("host")
+@cluster_options
+@pass_session
+def uncordon(session: Session, host: str) -> None:
+    """Let a cordoned host take VMs again."""
+    _set_cordon(session, host, cordoned=False)
+
+
+def _set_cordon(session: Session, host: str, *, cordoned: bool) -> None:
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.views.hosts import host_json
+
+    request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
+    answer = connection.change(lambda stub: stub.SetCordon, request, again=True)
+    if session.json:
+        say_json(host_json(answer))
+    else:
+        takes = "cordoned, takes no new VMs" if answer.cordoned else "takes VMs"
+        say(f"{answer.id}: {takes}; {number(answer.assigned)} assigned")

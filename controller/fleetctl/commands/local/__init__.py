@@ -1,0 +1,1 @@
+"""What calls no controller: certs, contexts, completion, restore."""

@@ -1,0 +1,170 @@
+"""fleetctl top: what VMs use."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetctl.cli.arguments import fleet_name
+from fleetctl.outcome import Failed, Misuse, Trouble, Unavailable
+from fleetctl.output import doing, say, say_json, say_json_line
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.client.follow import ReachabilityListener
+
+ORDERS = ("cpu", "memory", "network", "block", "name")
+MAX_ROWS = 1000
+# Seconds a stream is kept before it is opened anew, and between two attempts to open one.
+STREAM_SECONDS = 3600.0
+PAUSE = 0.5
+
+
+@click.command()
+@click.argument("target", metavar="[HOST|FLEET]", default="")
+@click.option("--host", default="", help="Only what runs on this host.")
+@click.option("--fleet", metavar="FLEET", type=fleet_name, default="", help="Only this fleet's.")
+@click.option(
+    "--sort",
+    type=click.Choice(ORDERS),
+    default="cpu",
+    show_default=True,
+    help="The greatest users of this first; network and block: in both directions a second.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_ROWS),
+    default=None,
+    help="At most so many VMs; without it as many as the screen has lines, 1000 elsewhere.",
+)
+@click.option(
+    "--interval",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 3600),
+    default=2,
+    show_default=True,
+    help="Between two samples: rates are taken over it.",
+)
+@click.option("--once", is_flag=True, help="One sample, and leave.")
+@cluster_options
+@pass_session
+def top(
+    session: Session,
+    target: str,
+    host: str,
+    fleet: str,
+    sort: str,
+    limit: int | None,
+    interval: float,
+    once: bool,
+) -> None:
+    """Show what VMs use: CPU, memory, network and disks, summed per host and fleet.
+
+    Live on a terminal until Ctrl-C; else a table each interval, with -o json one JSON object a
+    line.
+    """  # fmt: skip
+    if target:
+        host, fleet = _resolved(session, target, host, fleet)
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.views.enum_names import top_order
+
+    request = cluster_pb2.ClusterTopRequest(
+        host=host,
+        fleet=fleet,
+        interval_seconds=interval,
+        limit=limit or 0,
+        order=top_order(sort),
+        samples=1 if once else 0,
+    )
+    try:
+        if once:
+            _say(session, _once(connection, request), one_of_many=False)
+        elif sys.stdout.isatty() and not session.json:
+            _live(connection, request)
+        else:
+            _lines(session, request)
+    except KeyboardInterrupt:
+        return
+
+
+def _resolved(session: Session, target: str, host: str, fleet: str) -> tuple[str, str]:
+    """What the one argument means: a host or a fleet. Raises Trouble."""
+    if host or fleet:
+        raise Misuse(f"{target[:80]!r} and --host or --fleet: say which is meant by those alone")
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+
+    fleets = connection.call(lambda stub: stub.ListFleets, cluster_pb2.ListFleetsRequest())
+    is_fleet = any(one.name == target for one in fleets.fleets)
+    try:
+        connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=target))
+        is_host = True
+    except Trouble as trouble:
+        if trouble.reason != "NO_SUCH_HOST":
+            raise
+        is_host = False
+    if is_host and is_fleet:
+        raise Misuse(f"{target} is a host and a fleet: say --host or --fleet")
+    if not is_host and not is_fleet:
+        raise Failed(f"there is no host and no fleet {target[:80]!r}")
+    return (target, "") if is_host else ("", target)
+
+
+def _once(connection: Any, request: cluster.ClusterTopRequest) -> cluster.ClusterTopSample:
+    timeout = request.interval_seconds + connection.timeout
+    with doing("asking the hosts ..."):
+        for sample in connection.stream(lambda stub: stub.Top, request, timeout):
+            found: cluster.ClusterTopSample = sample
+            return found
+    raise Failed("the controller ended the call without a sample")
+
+
+def _samples(
+    connection: Any, request: cluster.ClusterTopRequest, listener: ReachabilityListener
+) -> Iterator[cluster.ClusterTopSample]:
+    """Until an interrupt; over failovers of the controller."""
+    from fleetctl.client.follow import Reachability
+
+    reachability = Reachability(listener)
+    while True:
+        try:
+            for sample in connection.stream(lambda stub: stub.Top, request, STREAM_SECONDS):
+                reachability.answered()
+                yield sample
+        except Unavailable as trouble:
+            reachability.failed(trouble.message)
+        time.sleep(PAUSE)
+
+
+def _live(connection: Any, request: cluster.ClusterTopRequest) -> None:
+    from fleetctl.terminal.live_top import LiveTop
+
+    shown = LiveTop()
+    request.limit = request.limit or min(shown.rows, MAX_ROWS)
+    with shown.live:
+        for sample in _samples(connection, request, shown):
+            shown.show(sample)
+
+
+def _lines(session: Session, request: cluster.ClusterTopRequest) -> None:
+    from fleetctl.terminal.progress_viewers import ReachabilityNotes
+
+    for sample in _samples(session.cluster, request, ReachabilityNotes()):
+        _say(session, sample, one_of_many=True)
+
+
+def _say(session: Session, sample: cluster.ClusterTopSample, *, one_of_many: bool) -> None:
+    from fleetctl.views.top import top_json, top_text
+
+    if not session.json:
+        say(top_text(sample) + ("\n" if one_of_many else ""))
+    elif one_of_many:
+        say_json_line(top_json(sample))
+    else:
+        say_json(top_json(sample))

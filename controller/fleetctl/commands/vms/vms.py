@@ -1,0 +1,167 @@
+"""fleetctl vms: which there are, and how one stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetctl.cli.arguments import fleet_option, indices
+from fleetctl.cli.arguments import vm as vm_named
+from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.cli.paging import note_more, pages
+from fleetctl.commands.vms.control import COMMANDS
+from fleetctl.outcome import Misuse
+from fleetctl.output import STATES, note, say, say_json, table
+from fleetctl.session import Session, cluster_options, pass_session
+
+if TYPE_CHECKING:
+    from fleet.ranges import IndexSet
+    from fleet.v1 import cluster_pb2 as cluster
+
+MAX_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Filters:
+    fleet: str
+    state: str | None
+    host: str
+    indices: IndexSet | None
+
+
+@click.group(cls=ListingGroup)
+def vms() -> None:
+    """List VMs, show one, restart, reimage, stop and start them. Without a command: list."""
+
+
+for command in COMMANDS:
+    vms.add_command(command)
+
+
+@vms.command("list")
+@fleet_option
+@click.option("--state", type=click.Choice(STATES), default=None, help="Only VMs in this state.")
+@click.option("--host", default="", help="Only VMs of this host.")
+@click.option(
+    "--index", "index", metavar="RANGES", type=indices, default=None, help="Only these: 0-99,300."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_PAGE),
+    default=100,
+    show_default=True,
+    help="At most so many.",
+)
+@click.option("--cursor", default="", help="Where the list before ended.")
+@click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
+@cluster_options
+@pass_session
+def list_vms(
+    session: Session,
+    fleet: str,
+    state: str | None,
+    host: str,
+    index: IndexSet | None,
+    limit: int,
+    cursor: str,
+    everything: bool,
+) -> None:
+    """List VMs of a fleet."""  # fmt: skip
+    filters = _Filters(fleet, state, host, index)
+    found = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
+    if not everything:
+        found = iter([next(found)])
+    if session.json:
+        _say_json(found)
+    else:
+        _say_table(found)
+
+
+def _pages(
+    session: Session, filters: _Filters, limit: int, cursor: str
+) -> Iterator[cluster.ListVmsResponse]:
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleet.wire_ranges import to_wire
+    from fleetctl.views.enum_names import vm_state
+
+    def fetch(cursor: str) -> cluster.ListVmsResponse:
+        request = cluster_pb2.ListVmsRequest(
+            fleet=filters.fleet,
+            state=vm_state(filters.state),
+            host=filters.host,
+            indices=to_wire(filters.indices) if filters.indices else (),
+            cursor=cursor,
+            limit=limit,
+        )
+        return connection.call(lambda stub: stub.ListVms, request)
+
+    return pages(fetch, cursor)
+
+
+def _say_table(found: Iterator[cluster.ListVmsResponse]) -> None:
+    """Page by page: a million rows are on the screen before the last one is asked for."""
+    from fleetctl.views.vms import HEADERS, fleet_of, vm_row
+
+    shown = 0
+    for answer in found:
+        fleet = fleet_of(answer.fleet)
+        rows = [vm_row(fleet, row, answer.hosts) for row in answer.vms]
+        if rows:
+            text = table(HEADERS, rows)
+            say(text if not shown else text.partition("\n")[2])
+        shown += len(rows)
+    if not shown:
+        note("no such VMs")
+    else:
+        note_more(shown, answer)
+
+
+def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
+    """One object, written row by row: it may have a million."""
+    from fleetctl.views.vms import fleet_of, vm_json
+
+    before = ""  # what stands before the next row
+    for answer in found:
+        fleet = fleet_of(answer.fleet)
+        rows = [json.dumps(vm_json(fleet, row, answer.hosts)) for row in answer.vms]
+        if not before:
+            say(f'{{\n  "fleet": {json.dumps(fleet.name)},\n  "vms": [')
+            before = "    "
+        if rows:
+            say(before + ",\n    ".join(rows))
+            before = "   ,"
+    last = {"matching": answer.matching, "next_cursor": answer.next_cursor}
+    say(f'  ],\n  {json.dumps(last)[1:-1]},\n  "server_seconds": {answer.server_seconds}\n}}')
+
+
+@vms.command("show")
+@click.argument("vm", metavar="INDEX|NAME")
+@fleet_option
+@cluster_options
+@pass_session
+def show_vm(session: Session, vm: str, fleet: str) -> None:
+    """Show one VM, by its index or by its name, such as spv-250."""
+    named, index = _vm(vm, fleet)
+    connection = session.cluster
+    from fleet.v1 import cluster_pb2
+    from fleetctl.views.vms import detail_json, detail_text
+
+    request = cluster_pb2.GetVmRequest(fleet=named, index=index)
+    answer = connection.call(lambda stub: stub.GetVm, request)
+    if session.json:
+        say_json(detail_json(answer))
+    else:
+        say(detail_text(answer))
+
+
+def _vm(text: str, fleet: str) -> tuple[str, int]:
+    """Fleet and index that are meant. Raises Misuse or click.BadParameter."""
+    named, index = vm_named(text)
+    if fleet and named and named != fleet:
+        raise Misuse(f"{text} is not of fleet {fleet}")
+    return named or fleet, index

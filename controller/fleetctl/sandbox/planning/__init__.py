@@ -1,0 +1,1 @@
+"""What a sandbox is to be: what was asked for, and what this machine admits."""

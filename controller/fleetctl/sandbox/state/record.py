@@ -1,0 +1,129 @@
+"""What a sandbox was asked to be and is made of: one JSON file, written once, before any process.
+
+Parts are lists, so that replicas of etcd and of the controller are further entries.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from fleetctl.sandbox.errors import SandboxError
+
+SCHEMA = 1
+# Where everything of a sandbox listens.
+LOOPBACK = "127.0.0.1"
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+
+Store = Literal["etcd", "memory"]
+
+
+class EtcdMember(msgspec.Struct, frozen=True):
+    name: str
+    client_port: int
+    peer_port: int
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A controller and the port on which it serves."""
+
+    name: str
+    port: int
+
+
+class HollowProcess(msgspec.Struct, frozen=True):
+    """Hosts `first` to `last`, both included, in one process."""
+
+    name: str
+    first: int
+    last: int
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What may be asked for. None is not given: the default, or what the sandbox has."""
+
+    hosts: int | None = None
+    per_host: int | None = None
+    profile: str | None = None
+    seed: int | None = None
+    hosts_per_rack: int | None = None
+    store: Store | None = None
+    controllers: int | None = None
+    etcd: int | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """`id` marks the processes. `asked` has every field. `reasons` say why it is less than
+    it could be, for want of what. `kept` says that it was stopped to be continued."""
+
+    schema: int = SCHEMA
+    id: str
+    name: str
+    asked: Settings
+    hosts: int
+    store_version: str
+    reasons: list[str]
+    etcd: list[EtcdMember]
+    controllers: list[Replica]
+    hollow: list[HollowProcess]
+    kept: bool = False
+    # The context that was current before this sandbox's.
+    previous_context: str = ""
+
+    @property
+    def store(self) -> Store:
+        return "etcd" if self.etcd else "memory"
+
+    @property
+    def durable(self) -> bool:
+        return bool(self.etcd)
+
+    @property
+    def endpoints(self) -> list[str]:
+        return [f"{LOOPBACK}:{replica.port}" for replica in self.controllers]
+
+
+def check_name(name: str) -> str:
+    """The name, if it may be one. Raises SandboxError."""
+    if not NAME.fullmatch(name):
+        raise SandboxError(
+            f"{name!r} cannot name a sandbox: lower-case letters, digits and hyphens, "
+            f"at most 32, starting and ending with a letter or digit"
+        )
+    return name
+
+
+def difference(record: Record, wanted: Settings) -> str:
+    """The first given setting that is not what the sandbox has, as a sentence; empty: none."""
+    for field in Settings.__struct_fields__:
+        asked, has = getattr(wanted, field), getattr(record.asked, field)
+        if has is None and field in ("controllers", "etcd"):
+            has = 1  # one made before there could be more
+        if asked is not None and asked != has and not (field == "hosts" and asked == record.hosts):
+            return (
+                f"sandbox '{record.name}' has {field.replace('_', '-')} {has} and cannot change "
+                f"it to {asked}: 'fleetctl sandbox down --name {record.name}' removes it, or "
+                f"--name makes another beside it"
+            )
+    return ""
+
+
+def encode(record: Record) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record), indent=1)
+
+
+def decode(content: bytes, where: str) -> Record:
+    """Raises SandboxError if it is not a record of this version."""
+    try:
+        record = msgspec.json.decode(content, type=Record)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SandboxError(
+            f"{where} is not readable ({error}): remove its folder once none of its processes runs"
+        ) from error
+    if record.schema != SCHEMA:
+        raise SandboxError(
+            f"{where} is of another version of fleetctl: stop the sandbox with that version"
+        )
+    return record

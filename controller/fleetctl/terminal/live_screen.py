@@ -1,0 +1,40 @@
+"""What is drawn on a terminal again and again, as rich does it."""
+
+from __future__ import annotations
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from fleetctl.outcome import printable
+
+
+class LiveScreen:
+    """Draws what `_render` gives some times a second, while the block of `live` lasts.
+
+    Whatever is printed meanwhile goes where it would go without.
+    """
+
+    def __init__(self, console: Console | None, per_second: float) -> None:
+        self._console = console or Console(highlight=False)
+        self._trouble = ""  # why no controller answers; empty while one does
+        self.live = Live(
+            console=self._console,
+            get_renderable=self._render,
+            refresh_per_second=per_second,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def unreachable(self, message: str) -> None:
+        self._trouble = message
+
+    def reachable_again(self) -> None:
+        self._trouble = ""
+
+    @property
+    def _still_waiting(self) -> str:
+        """Why nothing new is shown; empty while a controller answers."""
+        return f"{printable(self._trouble)}; still waiting" if self._trouble else ""
+
+    def _render(self) -> RenderableType:
+        raise NotImplementedError

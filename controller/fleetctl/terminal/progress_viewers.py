@@ -1,0 +1,66 @@
+"""Shows a change while it happens: live on a terminal, else a line every two seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.client.follow import ProgressViewer
+from fleetctl.output import counted, duration, note, number, say
+from fleetctl.progress import ChangeProgress, running
+from fleetctl.terminal.progress_line import ThrottledLines
+from fleetctl.views.status import states_of
+
+
+@contextmanager
+def progress_viewer(started: float) -> Iterator[ProgressViewer]:
+    """The viewer that fits where stdout goes. `started`: of the change, in monotonic seconds."""
+    if sys.stdout.isatty():
+        from fleetctl.terminal.live_status import LiveScale
+
+        with LiveScale() as live:
+            yield live
+    else:
+        yield ProgressLines(started)
+
+
+class ReachabilityNotes:
+    """Says on stderr when the controller goes and comes."""
+
+    def unreachable(self, message: str) -> None:
+        note(click.style(f"{message}; still waiting", fg="yellow"))
+
+    def reachable_again(self) -> None:
+        note("the controller answers again")
+
+
+class ProgressLines(ReachabilityNotes):
+    """Throttled lines while something changes."""
+
+    def __init__(self, started: float) -> None:
+        self._lines = ThrottledLines(say, started)
+
+    def show(self, response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> None:
+        self._lines.show(change_text(response, progress, now), now)
+
+
+def change_text(response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> str:
+    """How far a change is, in one line without colours."""
+    status, hosts = response.fleets[0], response.hosts
+    parts = [
+        f"{duration(progress.elapsed(now)):>6}  {progress.fraction:6.1%}",
+        f"{number(running(status))} of {number(status.total)} running",
+        f"{number(round(progress.rate()))} VMs/s",
+        f"hosts ready {number(hosts.converged)} of {number(hosts.live)}",
+    ]
+    if status.releasing:
+        parts.append(f"{number(status.releasing)} to be released")
+    if failed := states_of(status)["failed"]:
+        parts.append(f"{counted(failed, 'VM')} failed")
+    if (rest := progress.ends_in()) is not None and progress.remaining:
+        parts.append(f"about {duration(rest)} left")
+    return ", ".join(parts)
