@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from fleet.keys import Kin
@@ -18,7 +18,7 @@ from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.model import HostRecord, Shard
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.store.port import Change
 from tests.doubles.leading import until
 from tests.simulation.doubles.agent_wire import Switchboard
@@ -44,7 +44,7 @@ QUIET_SECONDS = 420.0
 LOOK_SECONDS = 1.0
 # Verdicts come as quickly as plays are short.
 LOSS = LossSettings(lost_after=45.0, budget=6.0, fleet_share=0.3, window=120.0, release=40.0)
-SETTINGS = ReignSettings(
+SETTINGS = LeaderSettings(
     settle=10.0,
     moves_at_once=5,
     loss=LOSS,
@@ -231,10 +231,11 @@ class World:
     # What there is --------------------------------------------------------------------------
 
     def _make_controllers(self) -> list[Controller]:
+        settings = replace(SETTINGS, max_writes=self.shape.writes)
         around = ControllerSurroundings(
             self.loop, self.seed, self.network, self.board, self.directory, self.etcd,
             self.store_weather, self.promises, lambda text: self.note("process", text),
-            lambda text: self.fail("defect", text), self.shape.drift, SETTINGS,
+            lambda text: self.fail("defect", text), self.shape.drift, settings,
         )  # fmt: skip
         several = self.shape.controllers or self.random.randint(1, 3)
         return [Controller(number, around) for number in range(1, several + 1)]
@@ -341,7 +342,7 @@ class World:
             held = self.division.held.get(fleet.uid, EMPTY)
             wanted[fleet.uid] = held
             rest = fleet.wanted - held
-            plan = leading.reign.plans.get(fleet.name)
+            plan = leading.planning.plans.get(fleet.name)
             told = IndexSet.union_of(one.indices for one in plan.unplaced) if plan else EMPTY
             if held - fleet.wanted or rest != told:
                 return f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
@@ -360,10 +361,10 @@ class World:
         left = [host for host in strays if not self.machines[host].disk.lost]
         if left and self.division.generation == 1:
             return f"VMs are left on {', '.join(left)} that nobody wants"
-        if any(leading.reign.observed.releasing.values()):
+        if any(leading.memory.observed.releasing.values()):
             return "tombstones are not acknowledged"
-        if leading.reign.observed.converged != len(self.machines):
-            return f"only {leading.reign.observed.converged} hosts say that all is done"
+        if leading.memory.observed.converged != len(self.machines):
+            return f"only {leading.memory.observed.converged} hosts say that all is done"
         return ""
 
     def twice(self) -> dict[Vm, set[str]]:
