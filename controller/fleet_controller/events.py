@@ -9,13 +9,15 @@ told later is not here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.pulse import Pulse
 
 KEPT = 10_000
+# Hosts of which something is said one by one, when it is said of several at once.
+FEW = 5
 # Cursors of one leadership. A term times this stays below 2^53, which JSON's readers keep exact,
 # for 8 thousand million revisions; what goes beyond a million events is told of the next term,
 # and costs clarity no more.
@@ -75,6 +77,17 @@ class EventLog:
             )
         )
         self.pulse.beat()
+
+    def add_for_hosts(
+        self, kind: str, messages: Mapping[str, str], summary: str, *, actor: str = ""
+    ) -> None:
+        """The same of several hosts, with a message for each by its id: an event each when they
+        are few, and one with the summary when they are many."""
+        if len(messages) > FEW:
+            self.add(kind, summary, actor=actor)
+            return
+        for host, message in messages.items():
+            self.add(kind, message, host=host, actor=actor)
 
     def after(
         self, cursor: int, limit: int, fleet: str, host: str

@@ -29,7 +29,7 @@ from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
 from fleet_controller.api.service import ClusterApi
 from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
-from fleet_controller.leader.reign import ReignSettings, Surroundings
+from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
 from fleet_controller.replica.host_probe import Probe
 from fleet_controller.replica.leader_failure_detector import Lookout
@@ -41,6 +41,7 @@ from fleet_controller.store.codec import BrokenRecord
 from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Store, StoreError, StoreReplaced, Unavailable
+from fleet_controller.waiting import within
 
 _log = structlog.get_logger("fleet_controller")
 _STORE_RETRY_SECONDS = 1.0
@@ -77,7 +78,7 @@ async def _serve(settings: Settings, links: int) -> None:
         return
     at_hand = AtHand()
     with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
-        around = Surroundings(
+        around = LeaderEnvironment(
             store=store,
             dialer=GrpcDialer(identity, links),
             standbys=at_hand,
@@ -85,7 +86,7 @@ async def _serve(settings: Settings, links: int) -> None:
             random=Random(),
             executor=executor,
             events=EventLog(time.time),
-            settings=ReignSettings(
+            settings=LeaderSettings(
                 moves_at_once=settings.moves_at_once,
                 loss=settings.loss,
                 quarantine=settings.quarantine,
@@ -183,11 +184,7 @@ async def _store(settings: Settings, stop: asyncio.Event) -> Store | None:
             _log.warning("waiting for the store", reason=str(error))
         except (StoreError, ValueError) as error:
             raise CannotRun(f"--store {settings.store}: {error}") from error
-        try:
-            async with asyncio.timeout(_STORE_RETRY_SECONDS):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await within(_STORE_RETRY_SECONDS, stop.wait())
     return None
 
 

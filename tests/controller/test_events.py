@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
-from fleet_controller.agents.health_events import Sightings
+from fleet_controller.agents.health_events import HealthEvents
 from fleet_controller.core.model import Health
 from fleet_controller.events import KEPT, EventLog
 from fleet_controller.pulse import Pulse
@@ -102,27 +102,27 @@ def test_a_page_that_is_full_goes_on_where_it_ends() -> None:
 
 def test_few_hosts_are_named_and_many_are_counted() -> None:
     events = log()
-    sightings = Sightings(events)
+    changes = HealthEvents(events)
     for number in range(5):
-        sightings.note(f"h{number}", Health.UNREACHABLE, "connection refused")
+        changes.note(f"h{number}", Health.UNREACHABLE, "connection refused")
     for number in range(1_200):
-        sightings.note(f"x{number}", Health.LIVE, "")
-    sightings.summarise()
+        changes.note(f"x{number}", Health.LIVE, "")
+    changes.summarise()
     said = [(e.kind, e.host, e.message) for e in events.after(0, 100, "", "")[0]]
     assert said[0] == ("host_unreachable", "h0", "h0 is unreachable: connection refused")
     assert said[5:] == [("host_live", "", "1,200 hosts are live, x0 among them")]
-    sightings.summarise()
+    changes.summarise()
     assert len(events.after(0, 100, "", "")[0]) == 6
 
 
 @virtual
-async def test_sightings_are_gathered_for_a_moment() -> None:
+async def test_changes_of_health_are_gathered_for_a_moment() -> None:
     events = log()
-    sightings = Sightings(events)
-    speaking = asyncio.create_task(sightings.summarise_for_ever())
+    changes = HealthEvents(events)
+    speaking = asyncio.create_task(changes.summarise_for_ever())
     for round_ in (1, 2):
         for number in range(10):
-            sightings.note(f"h{number}", Health.LIVE, "")
+            changes.note(f"h{number}", Health.LIVE, "")
         await events.pulse.after(round_ - 1)
         assert len(events.after(0, 100, "", "")[0]) == round_
     speaking.cancel()

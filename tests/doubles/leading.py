@@ -13,8 +13,9 @@ from typing import Any
 from fleet_controller.agents.port import AgentDialer
 from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
-from fleet_controller.leader.reign import ReignSettings, Surroundings
-from fleet_controller.replica.replica import Leading, NotLeading, Replica
+from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
+from fleet_controller.replica.leader import Leader
+from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.standbys import AtHand, Standbys
 from fleet_controller.store.port import Store
 
@@ -33,7 +34,7 @@ class InlineExecutor(Executor):
         return future
 
 
-QUICK = ReignSettings(settle=5.0)
+QUICK = LeaderSettings(settle=5.0)
 
 
 def replica_over(
@@ -41,7 +42,7 @@ def replica_over(
     dialer: AgentDialer,
     name: str = "controller-1",
     seed: int = 1,
-    settings: ReignSettings = QUICK,
+    settings: LeaderSettings = QUICK,
     standbys: Standbys | None = None,
     address: str = "",
 ) -> Replica:
@@ -49,7 +50,7 @@ def replica_over(
     00000000-0000-0000-<seed>-<n>."""
     clock = asyncio.get_running_loop().time
     numbers = count(1)
-    around = Surroundings(
+    around = LeaderEnvironment(
         store=store,
         dialer=dialer,
         standbys=standbys or AtHand(),
@@ -65,7 +66,7 @@ def replica_over(
     )
 
 
-def leading_or_none(replica: Replica) -> Leading | None:
+def leading_or_none(replica: Replica) -> Leader | None:
     try:
         return replica.leading()
     except NotLeading:
@@ -85,9 +86,9 @@ async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 async def leading(
     store: Store,
     dialer: AgentDialer,
-    settings: ReignSettings = QUICK,
+    settings: LeaderSettings = QUICK,
     standbys: Standbys | None = None,
-) -> AsyncIterator[Leading]:
+) -> AsyncIterator[Leader]:
     """The replica runs and leads; whatever goes wrong inside it is raised at the end."""
     replica = replica_over(store, dialer, settings=settings, standbys=standbys)
     async with asyncio.TaskGroup() as group:
@@ -95,3 +96,21 @@ async def leading(
         await until(lambda: leading_or_none(replica) is not None)
         yield replica.leading()
         running.cancel()
+
+
+@asynccontextmanager
+async def another_change(leader: Leader) -> AsyncIterator[None]:
+    """Somebody else decides a change meanwhile, and every other one waits for it."""
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def once() -> None:
+        begun.set()
+        await over.wait()
+
+    deciding = asyncio.create_task(leader.writer.decide(once, while_frozen=True))
+    await begun.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        await deciding

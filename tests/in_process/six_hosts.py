@@ -10,14 +10,15 @@ from random import Random
 
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import types_pb2 as types
-from fleet_controller.changes.hosts import Chosen
+from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.model import Health
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.replica.replica import Leading
+from fleet_controller.leader.environment import LeaderSettings
+from fleet_controller.replica.leader import Leader
 from fleet_controller.store.memory import MemoryStore
+from tests.doubles import answers
 from tests.doubles.faulty_store import FaultyStore
-from tests.doubles.leading import leading, until
+from tests.doubles.leading import QUICK, leading, until
 from tests.doubles.obedient_agents import Network, ObedientAgent, World
 from tests.virtual_loop import run_virtual
 
@@ -44,10 +45,15 @@ class Stage:
         return agent
 
 
-Scene = Callable[[Leading, Stage], Awaitable[None]]
+Scene = Callable[[Leader, Stage], Awaitable[None]]
 
 
-def play(*scenes: Scene, total: int = 24, spec: types.FleetSpec = SPEC) -> None:
+def play(
+    *scenes: Scene,
+    total: int = 24,
+    spec: types.FleetSpec = SPEC,
+    settings: LeaderSettings = QUICK,
+) -> None:
     """Six hosts in three racks run a fleet; each scene is under a leader of its own."""
 
     async def whole() -> None:
@@ -55,8 +61,8 @@ def play(*scenes: Scene, total: int = 24, spec: types.FleetSpec = SPEC) -> None:
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(stage.network.beating())
             for number, scene in enumerate(scenes):
-                async with leading(stage.store, stage.network) as leader:
-                    lost = leader.reign.state.lost
+                async with leading(stage.store, stage.network, settings) as leader:
+                    lost = leader.memory.state.lost
                     stage.world.is_lost = lost.__contains__
                     if not number:
                         await _begin(leader, stage, total, spec)
@@ -66,7 +72,7 @@ def play(*scenes: Scene, total: int = 24, spec: types.FleetSpec = SPEC) -> None:
     run_virtual(whole())
 
 
-async def _begin(leader: Leading, stage: Stage, total: int, spec: types.FleetSpec) -> None:
+async def _begin(leader: Leader, stage: Stage, total: int, spec: types.FleetSpec) -> None:
     for number in range(HOSTS):
         name = f"h{number}"
         stage.network.agents[f"{name}:1"] = ObedientAgent(name, stage.world, Random(number))
@@ -76,45 +82,45 @@ async def _begin(leader: Leading, stage: Stage, total: int, spec: types.FleetSpe
             capacity=types.Capacity(guests=PER_HOST),
         )
         await leader.announcements.announce(name, f"{name}:1", facts)
-    await until(lambda: leader.reign.links.by_health[Health.LIVE] == HOSTS)
-    await leader.operations.apply("spv", spec, ME)
-    await leader.operations.scale("spv", total, ME)
+    await until(lambda: leader.memory.links.by_health[Health.LIVE] == HOSTS)
+    await leader.fleets.apply("spv", spec, ME)
+    await leader.fleets.scale("spv", total, ME)
     await until(lambda: converged(leader))
 
 
-def converged(leader: Leading) -> bool:
-    fleet = leader.reign.state.fleets["spv"]
-    return fleet_queries.fleet_status(leader.reign, fleet).converged
+def converged(leader: Leader) -> bool:
+    fleet = leader.memory.state.fleets["spv"]
+    return answers.fleet_status(leader, fleet.name).converged
 
 
-def left(leader: Leading, host: str) -> int:
+def left(leader: Leader, host: str) -> int:
     """VMs that a drain of the host has still to move or to let go."""
-    return leader.upkeep.drained(host).left
+    return answers.drain_of(leader, host).left
 
 
-def kinds(leader: Leading) -> Counter[str]:
+def kinds(leader: Leader) -> Counter[str]:
     """How many events of each kind this leader had."""
-    events, _ = leader.reign.events.after(0, 10_000, "", "")
+    events, _ = leader.memory.events.after(0, 10_000, "", "")
     return Counter(event.kind for event in events)
 
 
-def told(leader: Leading, **of: str) -> list[tuple[str, str, str]]:
+def told(leader: Leader, **of: str) -> list[tuple[str, str, str]]:
     """What was changed and by whom, the oldest first: (action, actor, after)."""
-    records, _ = leader.reign.audit.page(of.get("fleet", ""), of.get("host", ""), 0, 1000)
+    records, _ = leader.memory.state.audit.page(of.get("fleet", ""), of.get("host", ""), 0, 1000)
     return [(one.action, one.actor, one.after) for one in reversed(records)]
 
 
-async def lose(leader: Leading, stage: Stage, host: str) -> None:
+async def lose(leader: Leader, stage: Stage, host: str) -> None:
     """It is cut off, and an operator says that it is lost."""
     stage.network.cut(f"{host}:1")
-    await until(lambda: leader.reign.links.links[host].health is not Health.LIVE)
+    await until(lambda: not leader.memory.is_live(host))
     await leader.verdicts.declare_lost([host], True, ME)
 
 
-async def come_back(leader: Leading, stage: Stage) -> None:
+async def come_back(leader: Leader, stage: Stage) -> None:
     """All hosts; whatever others had taken over is let go."""
     stage.network.mend()
-    await until(lambda: not leader.reign.state.lost and not stage.world.twice)
+    await until(lambda: not leader.memory.state.lost and not stage.world.twice)
 
 
 def newer(vcpus: int) -> types.FleetSpec:
@@ -125,8 +131,8 @@ def newer(vcpus: int) -> types.FleetSpec:
     return spec
 
 
-async def do(leader: Leading, action: Action, indices: str | IndexSet) -> int:
+async def do(leader: Leader, action: Action, indices: str | IndexSet) -> int:
     """How many of these VMs it was done to."""
     chosen = parse_ranges(indices) if isinstance(indices, str) else indices
-    made = await leader.upkeep.control(Chosen("spv", chosen), action, ME, plan_only=False, token="")
+    made = await leader.vms.control(Chosen("spv", chosen), action, ME, plan_only=False, token="")
     return len(made.indices)

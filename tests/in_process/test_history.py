@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
-from fleet_controller.replica.replica import Leading
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
+from fleet_controller.replica.leader import Leader
 from fleet_controller.store.port import StoreError
 from tests.doubles.faulty_store import Fault
-from tests.doubles.leading import until
+from tests.doubles.leading import QUICK, until
 from tests.in_process.six_hosts import (
     HOSTS,
     ME,
@@ -30,13 +31,13 @@ from tests.in_process.six_hosts import (
 
 
 def test_each_drain_is_in_the_history_once_with_its_end_whoever_leads() -> None:
-    async def first(leader: Leading, stage: Stage) -> None:
-        await leader.upkeep.drain("h0", ME)
-        await leader.upkeep.drain("h0", ME)  # changes nothing
-        await until(lambda: leader.reign.state.hosts["h0"].drained)
-        await leader.upkeep.drain("h1", ME)
-        await leader.upkeep.cancel_drain("h1", ME)
-        await leader.upkeep.cancel_drain("h1", ME)  # nor does this
+    async def first(leader: Leader, stage: Stage) -> None:
+        await leader.hosts.drain("h0", ME)
+        await leader.hosts.drain("h0", ME)  # changes nothing
+        await until(lambda: leader.memory.state.hosts["h0"].drained)
+        await leader.hosts.drain("h1", ME)
+        await leader.hosts.cancel_drain("h1", ME)
+        await leader.hosts.cancel_drain("h1", ME)  # nor does this
         seen = kinds(leader)
         assert (seen["host_draining"], seen["host_drain_cancelled"], seen["host_drained"]) == (
             2,
@@ -44,30 +45,30 @@ def test_each_drain_is_in_the_history_once_with_its_end_whoever_leads() -> None:
             1,
         )
 
-    async def second(leader: Leading, stage: Stage) -> None:
+    async def second(leader: Leader, stage: Stage) -> None:
         await until(lambda: converged(leader))
         await asyncio.sleep(30)
         ours = [("drain", ME, "4 VMs to move"), ("drained", BY_LEADER, "")]
         assert told(leader, host="h0") == ours
         assert [line[0] for line in told(leader, host="h1")] == ["drain", "undrain"]
-        await leader.upkeep.cancel_drain("h0", ME)
-        await leader.upkeep.drain("h0", ME)
+        await leader.hosts.cancel_drain("h0", ME)
+        await leader.hosts.drain("h0", ME)
         await until(lambda: len(told(leader, host="h0")) == 5)
         assert told(leader, host="h0")[2:] == [
             ("undrain", ME, "0 VMs still there"), ("drain", ME, "0 VMs to move"), ours[1],
         ]  # fmt: skip
-        await leader.upkeep.remove("h0", False, ME)
+        await leader.hosts.remove("h0", False, ME)
         assert told(leader, host="h0")[5:] == [("remove", ME, "")]
 
     play(first, second)
 
 
 def test_what_is_given_up_by_force_is_in_the_history_with_how_much_it_was() -> None:
-    async def scene(leader: Leading, stage: Stage) -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
         await lose(leader, stage, "h0")
-        await leader.upkeep.give_up("h0", ME)
-        await until(lambda: leader.reign.state.hosts["h0"].drained)
-        await leader.upkeep.remove("h0", True, ME)
+        await leader.hosts.give_up("h0", ME)
+        await until(lambda: leader.memory.state.hosts["h0"].drained)
+        await leader.hosts.remove("h0", True, ME)
         assert told(leader, host="h0")[1:] == [
             ("drain", ME, "4 VMs given up"), ("drained", BY_LEADER, ""),
             ("remove", ME, "4 VMs given up"),
@@ -78,7 +79,7 @@ def test_what_is_given_up_by_force_is_in_the_history_with_how_much_it_was() -> N
 
 @pytest.mark.parametrize("action", list(Action))
 def test_what_is_done_to_vms_is_in_the_history_in_one_line(action: Action) -> None:
-    async def scene(leader: Leading, stage: Stage) -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
         await do(leader, Action.STOP, "0-1")
         before = len(told(leader))
         meant = await do(leader, action, "0-11")
@@ -93,42 +94,38 @@ def test_what_is_done_to_vms_is_in_the_history_in_one_line(action: Action) -> No
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST, Fault.REFUSED])
 @pytest.mark.parametrize("at", [0, 1])
-def test_what_takes_several_writes_is_told_with_the_first_of_them(
-    fault: Fault, at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fleet_controller.mirror.committer.MAX_WRITES", 3)
-
-    async def scene(leader: Leading, stage: Stage) -> None:
+def test_what_takes_several_writes_is_told_with_the_first_of_them(fault: Fault, at: int) -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
         stage.store.faults = [*[None] * at, fault]
         with suppress(StoreError):
             await do(leader, Action.STOP, "0-23")
         stage.store.faults = []
         off = IndexSet.union_of(
             shard.ranges
-            for one in leader.reign.state.assignments.values()
+            for one in leader.memory.state.assignments.values()
             for shard in one.shards
             if not shard.power
         )
         lines = [line for line in told(leader) if line[0] == "vms_stop"]
         assert len(lines) == bool(off)
 
-    play(scene)
+    play(scene, settings=replace(QUICK, max_writes=3))
 
 
 def test_rollouts_are_in_the_history_by_whom_they_were_asked_for_and_how_they_ended() -> None:
-    async def scene(leader: Leading, stage: Stage) -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
         for number in range(HOSTS):
             stage.agent(f"h{number}").broken = {2}
-        await leader.operations.apply("spv", newer(2), ME)
-        await leader.upkeep.start_rollout("spv", Wish(max_unavailable=4), ME, plan_only=True)
-        await leader.upkeep.start_rollout("spv", Wish(max_unavailable=4), ME, plan_only=False)
-        await leader.upkeep.turn_rollout("spv", "pause", ME, plan_only=False)
-        await leader.upkeep.turn_rollout("spv", "resume", ME, plan_only=False)
-        (uid,) = leader.reign.state.rollouts
-        await until(lambda: leader.reign.state.rollouts[uid].state == "halted")
-        await leader.upkeep.turn_rollout("spv", "abort", ME, plan_only=False)
-        await leader.upkeep.undo_rollout("spv", ME, plan_only=False)
-        await until(lambda: leader.reign.state.rollouts[uid].state == "done")
+        await leader.fleets.apply("spv", newer(2), ME)
+        await leader.rollouts.start("spv", RolloutOptions(max_unavailable=4), ME, plan_only=True)
+        await leader.rollouts.start("spv", RolloutOptions(max_unavailable=4), ME, plan_only=False)
+        await leader.rollouts.turn("spv", RolloutAction.PAUSE, ME, plan_only=False)
+        await leader.rollouts.turn("spv", RolloutAction.RESUME, ME, plan_only=False)
+        (uid,) = leader.memory.state.rollouts
+        await until(lambda: leader.memory.state.rollouts[uid].state == "halted")
+        await leader.rollouts.turn("spv", RolloutAction.ABORT, ME, plan_only=False)
+        await leader.rollouts.undo("spv", ME, plan_only=False)
+        await until(lambda: leader.memory.state.rollouts[uid].state == "done")
         lines = [line for line in told(leader, fleet="spv") if line[0].startswith("rollout")]
         assert [line[:2] for line in lines] == [
             ("rollout_start", ME), ("rollout_pause", ME), ("rollout_resume", ME),

@@ -18,21 +18,22 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.changes.hosts import Chosen
+from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
 from fleet_controller.election.election import LeadershipLost
-from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.mirror.committer import Outdated
-from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.replica.replica import Leading, Replica
+from fleet_controller.replica.leader import Leader
+from fleet_controller.replica.replica import Replica
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Put, Unavailable, UnknownOutcome
+from tests.doubles import answers
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.doubles.leading import leading_or_none, replica_over, until
 from tests.doubles.obedient_agents import Network, ObedientAgent, World
@@ -51,7 +52,7 @@ SPEC = types.FleetSpec(
 )
 
 # Short, so that some of the cuts last longer.
-QUICK_LOSS = ReignSettings(
+QUICK_LOSS = LeaderSettings(
     settle=5.0, loss=LossSettings(lost_after=15.0, budget=6, rack_share=1, fleet_share=0.5)
 )
 
@@ -117,13 +118,13 @@ class Play:
         await asyncio.wait([self.leader])
         self.store.cut = False
 
-    async def leading(self) -> Leading:
+    async def leading(self) -> Leader:
         await until(lambda: self._leading() is not None)
         found = self._leading()
         assert found is not None
         return found
 
-    def _leading(self) -> Leading | None:
+    def _leading(self) -> Leader | None:
         assert self.replica is not None
         return leading_or_none(self.replica)
 
@@ -139,7 +140,7 @@ class Play:
                 capacity=types.Capacity(guests=PER_HOST),
             )
             await leading.announcements.announce(name, f"{name}:1", facts)
-        await leading.operations.apply("spv", SPEC, "operator/me")
+        await leading.fleets.apply("spv", SPEC, "operator/me")
 
     async def heartbeats(self) -> None:
         while True:
@@ -154,7 +155,7 @@ class Play:
             return
         try:
             async with asyncio.timeout(20):
-                await leading.operations.scale("spv", total, "operator/me", partial=True)
+                await leading.fleets.scale("spv", total, "operator/me", partial=True)
             self.totals = {total}
         except NOTHING_CHANGED:
             return
@@ -175,32 +176,32 @@ class Play:
         except (*NOTHING_CHANGED, UnknownOutcome, TimeoutError):
             return
 
-    async def _change(self, leading: Leading, what: str, which: int, spec: types.FleetSpec) -> None:
-        me, upkeep = "operator/me", leading.upkeep
+    async def _change(self, leading: Leader, what: str, which: int, spec: types.FleetSpec) -> None:
+        me, hosts = "operator/me", leading.hosts
         match what:
             case "generation":
-                await leading.operations.apply("spv", spec, me)
+                await leading.fleets.apply("spv", spec, me)
             case "cordon":
-                await leading.operations.cordon(f"h{which}", which % 2 == 0, me)
+                await leading.hosts.cordon(f"h{which}", which % 2 == 0, me)
             case "drain":
-                await upkeep.drain(f"h{which}", me)
+                await hosts.drain(f"h{which}", me)
             case "undrain":
-                await upkeep.cancel_drain(f"h{which}", me)
+                await hosts.cancel_drain(f"h{which}", me)
             case "lose" | "pardon":
                 await leading.verdicts.declare_lost([f"h{which}"], what == "lose", me)
             case "give up":
-                await upkeep.give_up(f"h{which}", me)
+                await hosts.give_up(f"h{which}", me)
             case "rollout" if which == 0:
-                wish = Wish(max_unavailable=3, by_label="rack")
-                await upkeep.start_rollout("spv", wish, me, plan_only=False)
+                options = RolloutOptions(max_unavailable=3, by_label="rack")
+                await leading.rollouts.start("spv", options, me, plan_only=False)
             case "rollout" if which == 1:
-                await upkeep.undo_rollout("spv", me, plan_only=False)
+                await leading.rollouts.undo("spv", me, plan_only=False)
             case "rollout":
-                turn = "pause" if which == 2 else "resume"
-                await upkeep.turn_rollout("spv", turn, me, plan_only=False)
+                turn = RolloutAction.PAUSE if which == 2 else RolloutAction.RESUME
+                await leading.rollouts.turn("spv", turn, me, plan_only=False)
             case _:
                 chosen = Chosen("spv", IndexSet.span(which // 2, which + 1))
-                await upkeep.control(chosen, Action(what), me, plan_only=False, token="")
+                await leading.vms.control(chosen, Action(what), me, plan_only=False, token="")
 
 
 async def act(play: Play, group: asyncio.TaskGroup, what: str, which: int | Fault) -> None:
@@ -226,23 +227,22 @@ async def check(play: Play) -> None:
     """When the trouble has ended: told the truth, divided exactly, and running everywhere."""
     leading = await play.leading()
     for number in range(HOSTS):
-        await leading.operations.cordon(f"h{number}", False, "operator/me")
-        await leading.upkeep.cancel_drain(f"h{number}", "operator/me")
-    await leading.upkeep.control(
-        Chosen("spv"), Action.START, "operator/me", plan_only=False, token=""
-    )
+        await leading.hosts.cordon(f"h{number}", False, "operator/me")
+        await leading.hosts.cancel_drain(f"h{number}", "operator/me")
+    await leading.vms.control(Chosen("spv"), Action.START, "operator/me", plan_only=False, token="")
     snapshot = await play.store.read()
     stored = {entry.key: entry.value for entry in snapshot.entries}
     fleet = decode(FleetRecord, "spv", stored[keys.fleet("spv")])
     assert fleet.total in play.totals, "what was answered is true"
-    reign = leading.reign
+    leader = leading
     await until(
-        lambda: fleet_queries.fleet_status(reign, reign.state.fleets["spv"]).converged, 600.0
+        lambda: answers.fleet_status(leader, "spv").converged,
+        600.0,
     )
-    await until(lambda: reign.observed.converged == HOSTS, 600.0)
-    await until(lambda: not any(reign.observed.staging.values()), 600.0)
-    await until(lambda: not play.world.twice and not reign.state.lost, 600.0)
-    await until(lambda: not reign.duplicates, 600.0)
+    await until(lambda: leader.memory.observed.converged == HOSTS, 600.0)
+    await until(lambda: not any(leader.memory.observed.staging.values()), 600.0)
+    await until(lambda: not play.world.twice and not leader.memory.state.lost, 600.0)
+    await until(lambda: not leader.planning.duplicates, 600.0)
     assert play.world.running.keys() == {(fleet.uid, index) for index in range(fleet.total)}
     divided = {
         entry.key.removeprefix(keys.ASSIGNMENTS): decode(Assignment, entry.key, entry.value)

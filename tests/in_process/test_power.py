@@ -6,13 +6,12 @@ import asyncio
 
 import pytest
 
-from fleet_controller.changes.hosts import Chosen
+from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.queries import hosts as host_queries
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
+from tests.doubles import answers
 from tests.doubles.leading import until
 from tests.in_process.six_hosts import (
     HOSTS,
@@ -29,31 +28,31 @@ from tests.in_process.six_hosts import (
 
 
 def test_a_host_whose_vms_are_stopped_is_not_forgotten_with_them() -> None:
-    async def scene(leader: Leading, stage: Stage) -> None:
-        await leader.upkeep.control(
+    async def scene(leader: Leader, stage: Stage) -> None:
+        await leader.vms.control(
             Chosen("spv", host="h0"), Action.STOP, ME, plan_only=False, token=""
         )
         stage.network.cut("h0:1")
-        await until(lambda: leader.reign.links.by_health[Health.LIVE] == HOSTS - 1)
+        await until(lambda: leader.memory.links.by_health[Health.LIVE] == HOSTS - 1)
         with pytest.raises(Refused, match="4 VMs of h0 are stopped"):
-            await leader.upkeep.remove("h0", True, ME)
+            await leader.hosts.remove("h0", True, ME)
 
     play(scene)
 
 
 def test_stopped_vms_of_a_lost_host_are_placed_off_and_stay_off() -> None:
-    async def first(leader: Leading, stage: Stage) -> None:
-        await leader.upkeep.control(
+    async def first(leader: Leader, stage: Stage) -> None:
+        await leader.vms.control(
             Chosen("spv", host="h0"), Action.STOP, ME, plan_only=False, token=""
         )
         await until(lambda: len(stage.world.running) == 20)
         await lose(leader, stage, "h0")
-        await until(lambda: host_queries.host_summary(leader.reign, "h0").assigned == 0)
+        await until(lambda: answers.host_summary(leader, "h0").assigned == 0)
         await until(lambda: converged(leader))
-        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        status = answers.fleet_status(leader, "spv")
         assert (status.placed, status.powered_off, len(stage.world.running)) == (24, 4, 20)
 
-    async def second(leader: Leading, stage: Stage) -> None:
+    async def second(leader: Leader, stage: Stage) -> None:
         await come_back(leader, stage)
         await until(lambda: converged(leader))
         await asyncio.sleep(10)
@@ -65,34 +64,34 @@ def test_stopped_vms_of_a_lost_host_are_placed_off_and_stay_off() -> None:
 
 
 def test_what_is_stopped_counts_as_converged_and_stays_off_over_leaders() -> None:
-    async def first(leader: Leading, stage: Stage) -> None:
+    async def first(leader: Leader, stage: Stage) -> None:
         assert await do(leader, Action.STOP, "0-9") == 10
         await until(lambda: len(stage.world.running) == 14)
         await until(lambda: converged(leader))
-        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        status = answers.fleet_status(leader, "spv")
         assert (status.powered_off, status.placed, status.unplaced) == (10, 24, 0)
 
-    async def second(leader: Leading, stage: Stage) -> None:
+    async def second(leader: Leader, stage: Stage) -> None:
         await until(lambda: converged(leader))
         assert len(stage.world.running) == 14
-        await leader.operations.scale("spv", 30, ME)
+        await leader.fleets.scale("spv", 30, ME)
         await until(lambda: converged(leader))
         assert len(stage.world.running) == 20
-        await leader.upkeep.drain("h0", ME)
+        await leader.hosts.drain("h0", ME)
         await until(lambda: left(leader, "h0") == 0)
         await until(lambda: converged(leader))
         assert len(stage.world.running) == 20
         assert await do(leader, Action.START, "0-29") == 10
         await until(lambda: len(stage.world.running) == 30)
         await until(lambda: converged(leader))
-        status = fleet_queries.fleet_status(leader.reign, leader.reign.state.fleets["spv"])
+        status = answers.fleet_status(leader, "spv")
         assert status.powered_off == 0
 
     play(first, second)
 
 
 def test_a_restart_reaches_the_agents_of_those_meant() -> None:
-    async def scene(leader: Leading, stage: Stage) -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
         assert await do(leader, Action.RESTART, "0-3") == 4
 
         def restarted() -> set[int]:

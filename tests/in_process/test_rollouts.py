@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 
-from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions
 from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
+from tests.doubles import answers
 from tests.doubles.leading import until
 from tests.in_process.six_hosts import HOSTS, ME, Stage, converged, kinds, newer, play
 
 
 def test_a_rollout_ends_with_all_vms_on_the_new_generation() -> None:
-    async def scene(leader: Leading, stage: Stage) -> None:
-        await leader.operations.apply("spv", newer(2), ME)
-        wish = Wish(max_unavailable=3, by_label="rack")
-        await leader.upkeep.start_rollout("spv", wish, ME, plan_only=False)
-        fleet = leader.reign.state.fleets["spv"]
+    async def scene(leader: Leader, stage: Stage) -> None:
+        await leader.fleets.apply("spv", newer(2), ME)
+        wish = RolloutOptions(max_unavailable=3, by_label="rack")
+        await leader.rollouts.start("spv", wish, ME, plan_only=False)
+        fleet = leader.memory.state.fleets["spv"]
         fewest = 24
-        while leader.reign.state.rollouts[fleet.uid].state == "running":
+        while leader.memory.state.rollouts[fleet.uid].state == "running":
             fewest = min(fewest, len(stage.world.running))
             await asyncio.sleep(0.05)
         assert fewest >= 21
-        status = fleet_queries.fleet_status(leader.reign, fleet)
+        status = answers.fleet_status(leader, fleet.name)
         assert [(g.generation, g.running) for g in status.generations] == [(2, 24)]
         assert (status.rollout.state, status.rollout.done, status.rollout.left) == ("done", 24, 0)
         assert kinds(leader)["rollout_done"] == 1
@@ -31,19 +32,19 @@ def test_a_rollout_ends_with_all_vms_on_the_new_generation() -> None:
 
 
 def test_a_rollout_that_fails_halts_by_itself_and_is_undone() -> None:
-    async def scene(leader: Leading, stage: Stage) -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
         for number in range(HOSTS):
             stage.agent(f"h{number}").broken = {2}
-        await leader.operations.apply("spv", newer(2), ME)
-        await leader.upkeep.start_rollout("spv", Wish(max_unavailable=4), ME, plan_only=False)
-        fleet = leader.reign.state.fleets["spv"]
-        await until(lambda: leader.reign.state.rollouts[fleet.uid].state == "halted")
+        await leader.fleets.apply("spv", newer(2), ME)
+        await leader.rollouts.start("spv", RolloutOptions(max_unavailable=4), ME, plan_only=False)
+        fleet = leader.memory.state.fleets["spv"]
+        await until(lambda: leader.memory.state.rollouts[fleet.uid].state == "halted")
         assert len(stage.world.running) == 20, "no more than were allowed"
-        shown = fleet_queries.rollout_status(leader.reign, fleet)
+        shown = fleet_queries.rollout_status(leader.memory, leader.planning, fleet)
         assert shown is not None and shown.failed == 4 and "4 of 4" in shown.message
-        assert leader.reign.state.fleets["spv"].generation == 1
-        await leader.upkeep.undo_rollout("spv", ME, plan_only=False)
-        await until(lambda: leader.reign.state.rollouts[fleet.uid].state == "done")
+        assert leader.memory.state.fleets["spv"].generation == 1
+        await leader.rollouts.undo("spv", ME, plan_only=False)
+        await until(lambda: leader.memory.state.rollouts[fleet.uid].state == "done")
         await until(lambda: converged(leader))
         assert len(stage.world.running) == 24
 
@@ -51,27 +52,27 @@ def test_a_rollout_that_fails_halts_by_itself_and_is_undone() -> None:
 
 
 def test_a_leader_that_changes_in_the_middle_of_a_rollout_goes_on_with_it() -> None:
-    async def first(leader: Leading, stage: Stage) -> None:
-        await leader.operations.apply("spv", newer(2), ME)
-        await leader.upkeep.start_rollout("spv", Wish(max_unavailable=2), ME, plan_only=False)
-        uid = leader.reign.state.fleets["spv"].uid
-        vector = leader.reign.observed.vectors[uid]
+    async def first(leader: Leader, stage: Stage) -> None:
+        await leader.fleets.apply("spv", newer(2), ME)
+        await leader.rollouts.start("spv", RolloutOptions(max_unavailable=2), ME, plan_only=False)
+        uid = leader.memory.state.fleets["spv"].uid
+        vector = leader.memory.observed.vectors[uid]
         await until(lambda: 2 in vector.by_generation())
 
-    async def second(leader: Leading, stage: Stage) -> None:
-        uid = leader.reign.state.fleets["spv"].uid
-        await until(lambda: leader.reign.state.rollouts[uid].state == "done")
+    async def second(leader: Leader, stage: Stage) -> None:
+        uid = leader.memory.state.fleets["spv"].uid
+        await until(lambda: leader.memory.state.rollouts[uid].state == "done")
         await until(lambda: converged(leader))
 
     play(first, second)
 
 
 def test_a_deleted_fleet_takes_its_rollout_with_it() -> None:
-    async def scene(leader: Leading, stage: Stage) -> None:
-        await leader.operations.apply("spv", newer(2), ME)
-        await leader.upkeep.start_rollout("spv", Wish(), ME, plan_only=False)
-        await leader.operations.delete("spv", ME)
-        await until(lambda: "spv" not in leader.reign.state.fleets)
+    async def scene(leader: Leader, stage: Stage) -> None:
+        await leader.fleets.apply("spv", newer(2), ME)
+        await leader.rollouts.start("spv", RolloutOptions(), ME, plan_only=False)
+        await leader.fleets.delete("spv", ME)
+        await until(lambda: "spv" not in leader.memory.state.fleets)
         entries = (await stage.store.read()).entries
         assert not [entry.key for entry in entries if entry.key.startswith("rollouts/")]
 

@@ -20,7 +20,7 @@ TERM = types.Term(store_generation=3, revision=77)
 
 
 def state_with(assignment: Assignment) -> ClusterState:
-    state = ClusterState(lambda kind, name: None)
+    state = ClusterState()
     state.written(
         [
             Put(keys.META, encode(Meta(generation=3))),

@@ -12,8 +12,9 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import parse_assignment
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard
 from fleet_controller.core.recovery.freeze import Freeze
+from fleet_controller.core.vm_states import UNKNOWN
 from fleet_controller.observed.reports import Observed
-from fleet_controller.observed.vectors import UNKNOWN, FleetVector
+from fleet_controller.observed.vectors import FleetVector
 from fleet_controller.store.codec import decode, decode_spec, encode_spec
 from fleetctl.views.enum_names import health_name, state_name
 from fleetctl.views.status import states_of

@@ -38,11 +38,13 @@ from fleet_controller.core.recovery.view import RecoveryView
 from fleet_controller.core.rollouts_and_drains import drain_progress, moves, rollout
 from fleet_controller.core.shards import merged
 from fleet_controller.election.leader_key import LeaderKey
-from fleet_controller.host_loss import verdicts
-from fleet_controller.leader.reign import Reign
-from fleet_controller.mirror import committer
+from fleet_controller.host_loss import judge, operator
+from fleet_controller.leader.agent_events import AgentEvents
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.writer import beside_their_lines
 from fleet_controller.mirror.committer import Committer
-from fleet_controller.observed.standby_reachability import Vouching
+from fleet_controller.mirror.records import Write
+from fleet_controller.observed.standby_reachability import StandbyReachability
 from fleet_controller.store.keys import META
 from fleet_controller.store.port import Guard
 
@@ -98,7 +100,7 @@ def _anything(self: Any, *args: Any) -> None:
     """Whatever is asked is in order."""
 
 
-def _guards_without_meta(self: Committer, writes: Sequence[committer.Write]) -> list[Guard]:
+def _guards_without_meta(self: Committer, writes: Sequence[Write]) -> list[Guard]:
     keys = dict.fromkeys(write.key for write in writes)
     revisions = [Guard(key, mod_revision=self._state.mod_revision(key)) for key in keys]
     return [self._guard, *revisions]
@@ -111,10 +113,10 @@ async def _settle_by_reading(self: Committer) -> None:
         self._in_doubt = False
 
 
-_view = Reign.view
+_view = LeaderMemory.view
 
 
-def _view_that_trusts_orders(self: Reign) -> ClusterView:
+def _view_that_trusts_orders(self: LeaderMemory) -> ClusterView:
     """What a host has been told to release counts as released."""
     view = _view(self)
     hosts: Mapping[str, HostView] = {
@@ -223,7 +225,7 @@ def _add_tombstone_of_the_unborn(
 _add_tombstone = draft.Tombstoner.add_tombstone
 
 
-def _no_guards(self: Committer, writes: Sequence[committer.Write]) -> list[Guard]:
+def _no_guards(self: Committer, writes: Sequence[Write]) -> list[Guard]:
     return [Guard(META, mod_revision=self._state.mod_revision(META))]
 
 
@@ -262,7 +264,7 @@ def _advance_uncounted(*args: Any) -> int:
 _advance = moves._advance
 
 
-def _told_afterwards(writes: Sequence[committer.Write], told: Sequence[committer.Write]) -> Any:
+def _told_afterwards(writes: Sequence[Write], told: Sequence[Write]) -> Any:
     """First what is done, then the lines that tell it; a transaction may end between."""
     return [*writes, *told]
 
@@ -317,7 +319,7 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "placed before its tombstone is acknowledged",
-        (wrong(Reign.view, _view_that_trusts_orders),),
+        (wrong(LeaderMemory.view, _view_that_trusts_orders),),
     ),
     SeededBug(
         "ledger written after the acknowledgement",
@@ -337,7 +339,7 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "stale leader pushes",
-        (wrong(Reign.may_act, _always),),
+        (wrong(AgentEvents.may_act, _always),),
         ("stop_controller", "change_mind", "fill_ledger"),
     ),
     SeededBug(
@@ -359,7 +361,7 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "lost before standbys are asked",
-        (wrong(Vouching.confirms, _always),),
+        (wrong(StandbyReachability.confirms, _always),),
         ("cut_from_leader", "scale", "cordon"),
         controllers=3,
     ),
@@ -377,7 +379,10 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "told in a later transaction",
-        (wrong(verdicts._together, _told_afterwards),),
+        (
+            wrong(beside_their_lines, _told_afterwards, seen_in=judge),
+            wrong(beside_their_lines, _told_afterwards, seen_in=operator),
+        ),
         ("cut_rack", "reboot_rack"),
     ),
     SeededBug(

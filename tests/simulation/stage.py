@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fleet_controller.mirror import committer
 from tests.simulation.doubles.cluster import Shape
 from tests.simulation.engine import clockwork
 from tests.simulation.engine.clockwork import BEGINNING
@@ -70,12 +69,8 @@ def _end(world: World, lasting: dict[int, Callable[[], None]], number: int, word
 
 def play(seed: str, shape: Shape, deeds: Sequence[Deed], do: Doer) -> Outcome:
     """One whole play, from its seed and its troubles."""
-    most, committer.MAX_WRITES = committer.MAX_WRITES, shape.writes
-    try:
-        with silence():
-            return clockwork.run(lambda: _play(seed, shape, deeds, do))
-    finally:
-        committer.MAX_WRITES = most
+    with silence():
+        return clockwork.run(lambda: _play(seed, shape, deeds, do))
 
 
 async def _play(seed: str, shape: Shape, deeds: Sequence[Deed], do: Doer) -> Outcome:

@@ -1,4 +1,4 @@
-"""Assignments as agents are told them: shards, with the specs and names they refer to."""
+"""Assignments as messages to agents: shards, with the specs and names they refer to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import to_wire
 from fleet_controller.core.model import Assignment
 from fleet_controller.mirror.state import ClusterState
-from fleet_controller.store import keys
 
 _POWER = {True: types.POWER_ON, False: types.POWER_OFF}
 
@@ -33,7 +32,7 @@ class AssignmentMessages:
             return None
         epoch = types.Epoch(
             store_generation=self._state.meta.generation,
-            revision=self._state.mod_revision(keys.assignment(host_id)),
+            revision=self._state.assignment_revision(host_id),
         )
         return wire.AssignRequest(
             term=term, epoch=epoch, host_id=host_id, assignment=self._assignment(record)

@@ -1,4 +1,4 @@
-"""Hosts coming and going, as events: one each when few, one for all when many at once."""
+"""Changes of hosts' health, as events: one each when few, one for all when many at once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections import defaultdict
 from fleet_controller.core.model import Health
 from fleet_controller.events import EventLog
 
-_FEW = 5
 _GATHER_SECONDS = 1.0
 
 
-class Sightings:
-    """Gathers changes of health for a second before it speaks."""
+class HealthEvents:
+    """Gathers changes of health for a second before it adds events."""
 
     def __init__(self, events: EventLog) -> None:
         self._events = events
@@ -36,13 +35,11 @@ class Sightings:
     def summarise(self) -> None:
         """Turn what was gathered into events."""
         for health, hosts in self._fresh.items():
-            kind = f"host_{health.name.lower()}"
-            if len(hosts) <= _FEW:
-                for host_id, why in hosts.items():
-                    text = f"{host_id} is {health.name.lower()}" + (f": {why}" if why else "")
-                    self._events.add(kind, text, host=host_id)
-            elif hosts:
-                first = next(iter(hosts))
-                text = f"{len(hosts):,} hosts are {health.name.lower()}, {first} among them"
-                self._events.add(kind, text)
+            word, first = health.name.lower(), next(iter(hosts))
+            messages = {
+                host: f"{host} is {word}" + (f": {why}" if why else "")
+                for host, why in hosts.items()
+            }
+            summary = f"{len(hosts):,} hosts are {word}, {first} among them"
+            self._events.add_for_hosts(f"host_{word}", messages, summary)
         self._fresh.clear()

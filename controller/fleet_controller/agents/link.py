@@ -1,10 +1,9 @@
-"""One host as the leader reaches it, and what its link asks of the leader."""
+"""One host as the leader reaches it, and whom its link tells what it hears."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleet.keys import NO_EPOCH, Epoch
@@ -14,8 +13,8 @@ from fleet_controller.agents.port import AgentConnection, Reports
 from fleet_controller.core.model import Health
 
 
-class Superior(Protocol):
-    """What a link needs of the leader."""
+class LinkListener(Protocol):
+    """Whom links tell what they hear, and ask what to say."""
 
     @property
     def term(self) -> types.Term: ...
@@ -24,7 +23,7 @@ class Superior(Protocol):
         """Whether the lease still holds."""
 
     def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
-        """The request that tells the host its assignment; None when it never had one."""
+        """The request that tells the host its assignment; None when there is none to be told."""
 
     def reported(self, host_id: str, report: wire.Report) -> None:
         """Raises ValueError for a report that makes no sense."""
@@ -37,22 +36,100 @@ class Superior(Protocol):
         """An agent has heard a newer leader."""
 
 
-@dataclass(slots=True, eq=False)
 class Link:
-    """One host as the leader reaches it. Times are of the injected monotonic clock."""
+    """One host as the leader reaches it. Times are of the injected monotonic clock, in seconds."""
 
-    host_id: str
-    address: str
-    heard: float
-    heartbeat: float
-    health: Health = Health.UNREACHABLE
-    tried: bool = False
-    ever_heard: bool = False
-    error: str = ""
-    connection: AgentConnection | None = None
-    reports: Reports | None = None
-    acknowledged: Epoch = NO_EPOCH  # what the agent has confirmed
-    push_wait: float = 0.0  # seconds between the last two pushes that the agent declined
-    push_at: float = math.inf  # when to try again
-    redial: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
+    def __init__(self, host_id: str, address: str, now: float, heartbeat: float) -> None:
+        self.host_id = host_id
+        self.address = address
+        self.heard = now
+        self.heartbeat = heartbeat
+        self.health = Health.UNREACHABLE
+        self.tried = False  # dialled at least once
+        self.ever_heard = False
+        self.error = ""
+        self.connection: AgentConnection | None = None
+        self.acknowledged = NO_EPOCH  # what the agent has confirmed
+        self.redial = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+        self._reports: Reports | None = None
+        self._push_wait = 0.0  # seconds between the last two pushes that the agent declined
+        self._push_at = math.inf  # when to try again
+
+    @property
+    def live(self) -> bool:
+        return self.health is Health.LIVE
+
+    @property
+    def reachable(self) -> bool:
+        """A host that was not dialled yet gets the benefit of the doubt."""
+        return self.live or not self.tried
+
+    @property
+    def declining(self) -> bool:
+        """Whether the host is there and does not take its assignment."""
+        return self._push_wait > 0
+
+    def connected(
+        self, connection: AgentConnection, first: wire.WatchRequest, heartbeat: float
+    ) -> Reports:
+        """A connection is made: ask for its reports."""
+        self.connection = connection
+        self.heartbeat = heartbeat
+        self._reports = connection.watch(first)
+        return self._reports
+
+    def opened(self, now: float, epoch: Epoch) -> None:
+        """The first report has come, and says which assignment the host has."""
+        self.heard = now
+        self.ever_heard = True
+        self.error = ""
+        self.acknowledged = epoch
+
+    def acknowledge(self, epoch: Epoch) -> None:
+        """The host has taken this assignment."""
+        self.acknowledged = epoch
+        self.error = ""
+        self.forget_push()
+
+    def decline(self, why: str, now: float, first_wait: float, most: float, share: float) -> None:
+        """The link is good and what was asked of it was not: its reports are still worth having.
+        It is asked again after `first_wait`, doubled up to `most`; times `share`, by chance."""
+        self.error = why
+        self._push_wait = min(max(first_wait, self._push_wait * 2), most)
+        self._push_at = now + self._push_wait * share
+
+    def forget_push(self) -> None:
+        """The host has taken its assignment, or is not there to be told."""
+        self._push_wait, self._push_at = 0.0, math.inf
+
+    def push_is_due(self, now: float) -> bool:
+        """Whether a host that declined is to be asked again; once for each time."""
+        if now < self._push_at:
+            return False
+        self._push_at = math.inf
+        return True
+
+    def end_stream(self, why: str = "") -> bool:
+        """Have whoever reads its reports dial anew; whether anybody reads them."""
+        if self._reports is None:
+            return False
+        self.error = why or self.error
+        self._reports.cancel()
+        return True
+
+    async def repace(self, pace: wire.Pace, heartbeat: float) -> None:
+        """Ask a live host for another pace. It may be silent for the longer of both heartbeats
+        until it has answered. Raises LinkError."""
+        if self._reports is None:
+            return
+        self.heartbeat = max(self.heartbeat, heartbeat)
+        await self._reports.repace(pace)
+        self.heartbeat = heartbeat
+
+    async def drop(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self.connection, self._reports = self.connection, None, None
+        self.forget_push()
+        if connection:
+            await connection.close()

@@ -7,25 +7,26 @@ term, and nothing is sent once the lease may be gone.
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
 from fleet.keys import Epoch
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller.agents.link import Link, Superior
+from fleet_controller.agents.link import Link, LinkListener
+from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.agents.port import (
     AgentDialer,
     EndedHere,
     LinkError,
+    Reports,
     StaleTerm,
     Unreachable,
 )
 from fleet_controller.agents.pushes import Pushes
 from fleet_controller.core.host_loss.health import HealthTimes, Pace, health, pace_for
 from fleet_controller.core.model import Health
+from fleet_controller.waiting import within
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,20 @@ class LinkSettings:
 
 
 class Links:
-    """All links of one leadership; they live in the task group given to `run`."""
+    """All links of one leadership; they live in the task group given to `run`. What it knows of
+    them is in the table."""
 
     def __init__(
         self,
-        superior: Superior,
+        table: LinkTable,
+        listener: LinkListener,
         dialer: AgentDialer,
         clock: Callable[[], float],
         random: Random,
         settings: LinkSettings,
     ) -> None:
-        self._superior = superior
+        self._table = table
+        self._listener = listener
         self._dialer = dialer
         self._clock = clock
         self._random = random
@@ -63,51 +67,45 @@ class Links:
         self._group: asyncio.TaskGroup | None = None
         self._untried: set[str] = set()
         self._pace = pace_for(1)
-        self._oldest = clock()
-        self.observe = False  # look at hosts whatever term they have heard; set before `run`
-        self.links: dict[str, Link] = {}
+        self._observe = False
         self._pushes = Pushes(
-            self.links, superior, clock, random,
+            table, listener, clock, random,
             settings.call_timeout, settings.first_retry, settings.last_retry,
         )  # fmt: skip
-        self.by_health: Counter[Health] = Counter()
-        self.settled = asyncio.Event()  # every host known at the start was tried once
 
-    async def run(self) -> None:
-        """Until cancelled."""
+    async def run(self, *, observe: bool = False) -> None:
+        """Until cancelled. `observe`: look at hosts whatever term they have heard."""
+        self._observe = observe
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for link in self.links.values():
+            for link in self._table.all():
                 link.task = group.create_task(self._keep(link))
             if not self._untried:
-                self.settled.set()
+                self._table.settled.set()
             for _ in range(self._settings.parallel_pushes):
                 group.create_task(self._pushes.push_due())
             group.create_task(self._sweep())
 
-    def host(self, host_id: str, address: str) -> None:
+    def add(self, host_id: str, address: str) -> None:
         """A host is known at this address: link to it, or dial it anew where it moved."""
-        link = self.links.get(host_id)
+        link = self._table.get(host_id)
         if link is None:
             link = Link(host_id, address, self._clock(), self._pace.heartbeat)
-            self.links[host_id] = link
+            self._table.add(link)
             self._untried.add(host_id)
-            self.by_health[link.health] += 1
             if self._group:
                 link.task = self._group.create_task(self._keep(link))
         elif link.address != address:
             link.address = address
-            if link.reports:
-                link.reports.cancel()
+            link.end_stream()
         link.redial.set()
 
     def forget(self, host_id: str) -> None:
         """The host is known no more."""
-        link = self.links.pop(host_id, None)
+        link = self._table.remove(host_id)
         if link:
-            self.by_health[link.health] -= 1
             self._untried.discard(host_id)
-            self._pushes.settle(link)
+            link.forget_push()
             if link.task:
                 link.task.cancel()
 
@@ -115,22 +113,16 @@ class Links:
         """The host's assignment is another; tell it as soon as there is a link."""
         self._pushes.push(host_id)
 
-    @property
-    def declining(self) -> set[str]:
-        """Hosts that are there and do not take their assignment."""
-        return self._pushes.declining
+    def push_all(self) -> None:
+        """Tell every host its assignment: what was to be pushed meanwhile was not."""
+        for link in self._table.all():
+            self._pushes.push(link.host_id)
 
-    def silence(self) -> float:
-        """Seconds since the live host was heard that has been silent longest; 0 without any.
-
-        As of the last sweep: it is asked with every status, and thousands of hosts are many.
-        """
-        return max(0.0, self._clock() - self._oldest) if self.by_health[Health.LIVE] else 0.0
-
-    def age(self, host_id: str) -> float:
-        """Seconds since the host was heard; negative when it never was."""
-        link = self.links.get(host_id)
-        return self._clock() - link.heard if link and link.ever_heard else -1.0
+    def redial(self, host_id: str) -> None:
+        """The host has said where it is: dial it now, unless it is live."""
+        link = self._table.get(host_id)
+        if link and not link.live:
+            link.redial.set()
 
     async def _keep(self, link: Link) -> None:
         """Dial, read, and dial again, for as long as the host is known."""
@@ -140,7 +132,7 @@ class Links:
             try:
                 await self._follow(link)
             except StaleTerm as error:
-                self._superior.outranked(str(error))
+                self._listener.outranked(str(error))
                 link.error = str(error)
             except EndedHere as error:
                 link.error = link.error or str(error)  # whoever ended it has said why
@@ -148,58 +140,51 @@ class Links:
                 link.error = str(error)
             finally:
                 await self._drop(link)
-            if link.health is Health.LIVE:
+            if link.live:
                 retry = self._settings.first_retry
                 self._set_health(link, Health.UNREACHABLE, link.error)
-                self._superior.lost_sight(link.host_id)
-            await _event_within(link.redial, retry * self._random.uniform(0.75, 1.25))
+                self._listener.lost_sight(link.host_id)
+            await within(retry * self._random.uniform(0.75, 1.25), link.redial.wait())
             retry = min(retry * 2, self._settings.last_retry)
 
     async def _follow(self, link: Link) -> None:
         async with self._dials:
             try:
                 async with asyncio.timeout(self._settings.dial_timeout):
-                    report = await self._open(link)
+                    reports = self._connect(link)
+                    report = await reports.read()
             except TimeoutError as error:
                 raise Unreachable(f"{link.host_id} at {link.address}: no answer") from error
             finally:
                 self._tried(link)
-        assert link.reports is not None
         self._opened(link, report)
         sequence = report.sequence
         while True:
-            report = await link.reports.read()
+            report = await reports.read()
             link.heard = self._clock()
             sequence += 1
             if report.sequence != sequence:
                 raise Unreachable(f"{link.host_id}: a report is missing; asking for all again")
-            self._take(link, report)
+            self._hand_over(link, report)
 
-    async def _open(self, link: Link) -> wire.Report:
-        link.connection = self._dialer.connect(link.host_id, link.address)
-        link.heartbeat = self._pace.heartbeat
+    def _connect(self, link: Link) -> Reports:
         first = wire.WatchRequest(
-            term=self._superior.term,
-            pace=_wire_pace(self._pace),
-            observe=self.observe,
+            term=self._listener.term, pace=_wire_pace(self._pace), observe=self._observe
         )
-        link.reports = link.connection.watch(first)
-        return await link.reports.read()
+        connection = self._dialer.connect(link.host_id, link.address)
+        return link.connected(connection, first, self._pace.heartbeat)
 
     def _opened(self, link: Link, report: wire.Report) -> None:
-        link.heard = self._clock()
-        link.ever_heard = True
-        link.error = ""
-        link.acknowledged = Epoch.of(report.epoch)
-        self._take(link, report)
+        link.opened(self._clock(), Epoch.of(report.epoch))
+        self._hand_over(link, report)
         self._set_health(link, Health.LIVE, "")
-        wanted = self._superior.assignment_for(link.host_id)
+        wanted = self._listener.assignment_for(link.host_id)
         if wanted and (Epoch.of(wanted.epoch) != link.acknowledged or report.awaits_assign):
             self.push(link.host_id)
 
-    def _take(self, link: Link, report: wire.Report) -> None:
+    def _hand_over(self, link: Link, report: wire.Report) -> None:
         try:
-            self._superior.reported(link.host_id, report)
+            self._listener.reported(link.host_id, report)
         except ValueError as error:
             message = f"{link.host_id} sends reports that make no sense: {error}"
             raise Unreachable(message) from error
@@ -208,54 +193,53 @@ class Links:
         link.tried = True
         self._untried.discard(link.host_id)
         if not self._untried:
-            self.settled.set()
+            self._table.settled.set()
 
     async def _drop(self, link: Link) -> None:
-        connection, link.connection, link.reports = link.connection, None, None
-        self._pushes.settle(link)
-        if connection:
-            await connection.close()
+        link.forget_push()
+        self._table.note_declining(link)
+        await link.drop()
 
     async def _sweep(self) -> None:
         """Notice silence, and keep the pace fit for the number of hosts."""
         while True:
             await asyncio.sleep(self._settings.sweep_interval)
-            now = self._oldest = self._clock()
-            for link in list(self.links.values()):
-                linked = link.health is Health.LIVE
-                if linked and link.heard < self._oldest:
-                    self._oldest = link.heard
-                state = health(linked, now - link.heard, link.heartbeat, self._settings.times)
-                if state is not link.health and linked and link.reports:
-                    link.error = f"{link.host_id}: silent for {now - link.heard:.0f} s"
-                    link.reports.cancel()
-                elif state is not link.health and not linked:
-                    self._set_health(link, state, link.error)
-                if now >= link.push_at:
-                    link.push_at = math.inf
+            now = self._clock()
+            live = [link.heard for link in self._table.all() if link.live]
+            self._table.note_longest_silent(min(live, default=now))
+            for link in list(self._table.all()):
+                self._judge(link, now)
+                if link.push_is_due(now):
                     self.push(link.host_id)
             await self._repace()
 
+    def _judge(self, link: Link, now: float) -> None:
+        silent = now - link.heard
+        found = health(link.live, silent, link.heartbeat, self._settings.times)
+        if found is link.health:
+            return
+        if link.live:
+            link.end_stream(f"{link.host_id}: silent for {silent:.0f} s")
+        else:
+            self._set_health(link, found, link.error)
+
     async def _repace(self) -> None:
-        wanted = pace_for(_stage(len(self.links)))
+        wanted = pace_for(_stage(len(self._table)))
         if wanted == self._pace:
             return
         self._pace = wanted
-        for link in list(self.links.values()):
-            if link.reports and link.health is Health.LIVE:
-                link.heartbeat = max(link.heartbeat, wanted.heartbeat)
+        for link in list(self._table.all()):
+            if link.live:
                 try:
                     async with asyncio.timeout(self._settings.sweep_interval):
-                        await link.reports.repace(_wire_pace(wanted))
-                    link.heartbeat = wanted.heartbeat
+                        await link.repace(_wire_pace(wanted), wanted.heartbeat)
                 except (LinkError, TimeoutError) as error:
                     link.error = str(error)  # its reader finds the same, or silence
 
     def _set_health(self, link: Link, after: Health, why: str) -> None:
-        before, link.health = link.health, after
-        self.by_health[before] -= 1
-        self.by_health[after] += 1
-        self._superior.health_changed(link.host_id, before, after, why)
+        before = link.health
+        self._table.set_health(link, after)
+        self._listener.health_changed(link.host_id, before, after, why)
 
 
 def _stage(hosts: int) -> int:
@@ -270,12 +254,3 @@ def _wire_pace(pace: Pace) -> wire.Pace:
     return wire.Pace(
         min_interval_ms=round(pace.min_interval * 1000), heartbeat_ms=round(pace.heartbeat * 1000)
     )
-
-
-async def _event_within(event: asyncio.Event, seconds: float) -> None:
-    """Until the event is set, at most this long."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -24,7 +24,8 @@ from fleet.transport import (
     peer_of,
 )
 from fleet_controller.api.refusals import refusal_of
-from fleet_controller.replica.replica import Leading, NotLeading, Replica
+from fleet_controller.replica.leader import Leader
+from fleet_controller.replica.replica import NotLeading, Replica
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -46,7 +47,7 @@ class Call:
     where the method may answer from that."""
 
     peer: Peer
-    leading: Leading
+    leading: Leader
     _context: Context
 
     @property
@@ -152,7 +153,7 @@ def check_role(peer: Peer, roles: Roles) -> None:
         )
 
 
-def _leading_or_past(replica: Replica, context: Context) -> Leading:
+def _leading_or_past(replica: Replica, context: Context) -> Leader:
     """Raises NotLeading where there is neither."""
     try:
         return replica.leading()

@@ -15,15 +15,17 @@ from fleet_controller.api.authorization import (
     changing_unless_planned,
     rpc,
 )
-from fleet_controller.changes.hosts import Chosen
+from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.refusals import Reason, Refused, named_fleet
 from fleet_controller.core.rollouts_and_drains import rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.drain_progress import DrainProgress
-from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.replica.replica import Leading, Replica
+from fleet_controller.replica.leader import Leader
+from fleet_controller.replica.replica import Replica
+from fleet_controller.waiting import within
 
 _RANGES = 1000  # of a plan, shown
 # Seconds between two answers about a drain: at least, and at most.
@@ -36,9 +38,9 @@ _ACTIONS = {
     cluster.ControlVmsRequest.ACTION_START: Action.START,
 }
 _TURNS = {
-    cluster.RolloutRequest.ACTION_PAUSE: "pause",
-    cluster.RolloutRequest.ACTION_RESUME: "resume",
-    cluster.RolloutRequest.ACTION_ABORT: "abort",
+    cluster.RolloutRequest.ACTION_PAUSE: RolloutAction.PAUSE,
+    cluster.RolloutRequest.ACTION_RESUME: RolloutAction.RESUME,
+    cluster.RolloutRequest.ACTION_ABORT: RolloutAction.ABORT,
 }
 DISKS_STAY = "disks do not move: each VM begins elsewhere with a fresh clone"
 
@@ -55,31 +57,33 @@ class MovesApi(ClusterServiceServicer):
 
     @rpc(changing_unless_planned)
     async def Drain(self, call: Call, request: cluster.DrainRequest) -> None:  # type: ignore[override]
-        upkeep = call.leading.upkeep
+        leading = call.leading
+        memory, planning = leading.memory, leading.planning
         if request.plan_only:
-            plan = await upkeep.planned_drain(request.host, request.force)
-            blocker = upkeep.hindrance_ahead(request.host, request.force)
+            plan = await leading.hosts.planned_drain(request.host, request.force)
+            blocker = drain_queries.blocker_ahead(memory, request.host, request.force)
             await call.send(_planned(plan, blocker))
             return
-        begun = upkeep.drained(request.host).left
+        begun = drain_queries.drain_of(memory, planning, request.host).left
         if not request.watch_only:
-            await _ask(call.leading, request, call.actor)
+            await _ask(leading, request, call.actor)
         while True:
             leading = self.replica.leading()
-            seen = leading.reign.observed.pulse.version
-            progress = drain_queries.progress_of(leading.reign, request.host, begun)
+            memory, planning = leading.memory, leading.planning
+            seen = memory.observed.pulse.version
+            progress = drain_queries.progress_of(memory, planning, request.host, begun)
             await call.send(progress)
             if progress.done or request.no_wait or request.cancel:
                 return
-            leading.upkeep.check_draining(request.host)
+            drain_queries.check_draining(memory, planning, request.host)
             await asyncio.sleep(_PROGRESS_INTERVAL)
-            await _changed(leading, seen)
+            await within(_PROGRESS_QUIET, memory.observed.pulse.after(seen))
 
     @rpc(WRITERS)
     async def RemoveHost(
         self, call: Call, request: cluster.RemoveHostRequest
     ) -> cluster.RemoveHostResponse:
-        count = await call.leading.upkeep.remove(request.host, request.force, call.actor)
+        count = await call.leading.hosts.remove(request.host, request.force, call.actor)
         return cluster.RemoveHostResponse(forsaken=count)
 
     @rpc(_rollout_roles)
@@ -90,7 +94,7 @@ class MovesApi(ClusterServiceServicer):
     async def ControlVms(
         self, call: Call, request: cluster.ControlVmsRequest
     ) -> cluster.ControlVmsResponse:
-        made = await call.leading.upkeep.control(
+        made = await call.leading.vms.control(
             _chosen(request), _action(request), call.actor,
             plan_only=request.plan_only, token=request.plan_token,
         )  # fmt: skip
@@ -102,61 +106,52 @@ class MovesApi(ClusterServiceServicer):
         )
 
 
-async def _ask(leading: Leading, request: cluster.DrainRequest, peer: str) -> None:
+async def _ask(leading: Leader, request: cluster.DrainRequest, peer: str) -> None:
     if request.cancel:
-        await leading.upkeep.cancel_drain(request.host, peer)
+        await leading.hosts.cancel_drain(request.host, peer)
     elif request.force:
-        await leading.upkeep.give_up(request.host, peer)
+        await leading.hosts.give_up(request.host, peer)
     else:
-        await leading.upkeep.drain(request.host, peer)
+        await leading.hosts.drain(request.host, peer)
 
 
-def _planned(plan: DrainProgress, hindrance: str) -> cluster.DrainProgress:
-    message = "; ".join(filter(None, (hindrance, DISKS_STAY)))
+def _planned(plan: DrainProgress, blocker: str) -> cluster.DrainProgress:
+    message = "; ".join(filter(None, (blocker, DISKS_STAY)))
     return cluster.DrainProgress(
         moved=plan.moving, left=plan.left, unplaced=plan.unplaced, message=message
     )
 
 
-async def _changed(leading: Leading, seen: int) -> None:
-    """Until something was reported, or a while has passed."""
-    try:
-        async with asyncio.timeout(_PROGRESS_QUIET):
-            await leading.reign.observed.pulse.after(seen)
-    except TimeoutError:
-        return
-
-
 async def _rollout(
-    leading: Leading, request: cluster.RolloutRequest, peer: str
+    leading: Leader, request: cluster.RolloutRequest, peer: str
 ) -> cluster.RolloutStatus:
     """Raises Refused."""
-    upkeep, plan_only = leading.upkeep, request.plan_only
+    memory, rollouts, plan_only = leading.memory, leading.rollouts, request.plan_only
     match request.action:
         case cluster.RolloutRequest.ACTION_SHOW:
-            fleet = named_fleet(leading.reign.state.fleets, request.fleet)
-            shown = fleet_queries.rollout_status(leading.reign, fleet)
+            fleet = named_fleet(memory.state.fleets, request.fleet)
+            shown = fleet_queries.rollout_status(memory, leading.planning, fleet)
             if shown is None:
                 raise Refused(Reason.ROLLOUT_STATE, f"there was no rollout of {fleet.name} yet")
             return shown
         case cluster.RolloutRequest.ACTION_START:
-            wish = Wish(
+            options = RolloutOptions(
                 request.generation, request.max_unavailable, request.max_unavailable_share,
                 request.by_label, request.halt_share,
             )  # fmt: skip
-            ordered = await upkeep.start_rollout(request.fleet, wish, peer, plan_only=plan_only)
+            ordered = await rollouts.start(request.fleet, options, peer, plan_only=plan_only)
         case cluster.RolloutRequest.ACTION_UNDO:
-            ordered = await upkeep.undo_rollout(request.fleet, peer, plan_only=plan_only)
+            ordered = await rollouts.undo(request.fleet, peer, plan_only=plan_only)
         case action if action in _TURNS:
             turn = _TURNS[action]
-            ordered = await upkeep.turn_rollout(request.fleet, turn, peer, plan_only=plan_only)
+            ordered = await rollouts.turn(request.fleet, turn, peer, plan_only=plan_only)
         case other:
             raise Refused(Reason.BAD_QUERY, f"there is nothing to do with a rollout called {other}")
     if not plan_only:
-        done = fleet_queries.rollout_status(leading.reign, ordered.fleet)
+        done = fleet_queries.rollout_status(memory, leading.planning, ordered.fleet)
         return done if done else cluster.RolloutStatus()
     target = ordered.record.to_generation
-    vms, _ = rollout_orders.to_change(leading.reign.view(), ordered.fleet, target)
+    vms, _ = rollout_orders.to_change(memory.view(), ordered.fleet, target)
     return cluster.RolloutStatus(
         fleet=ordered.fleet.name,
         from_generation=ordered.record.from_generation,

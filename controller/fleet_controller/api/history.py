@@ -10,7 +10,7 @@ from fleet_controller.api.authorization import READERS, WRITERS, Call, changing_
 from fleet_controller.core.audit import AuditRecord
 from fleet_controller.core.names import some_of
 from fleet_controller.core.recovery.recovery import RecoveryPlan
-from fleet_controller.core.recovery.view import Wish
+from fleet_controller.core.recovery.view import RecoveryChoice
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.replica.replica import Replica
 from fleet_controller.store.port import Copied, Store
@@ -27,7 +27,7 @@ class HistoryApi(ClusterServiceServicer):
     @rpc(READERS)
     async def History(self, call: Call, request: cluster.HistoryRequest) -> cluster.HistoryResponse:
         limit = min(request.limit or PAGE, MAX_PAGE)
-        records, following = call.leading.reign.audit.page(
+        records, following = call.leading.memory.state.audit.page(
             request.fleet, request.host, request.before, limit
         )
         return cluster.HistoryResponse(records=map(_wire_record, records), next=following)
@@ -37,17 +37,19 @@ class HistoryApi(ClusterServiceServicer):
     async def Backup(self, call: Call, request: cluster.BackupRequest) -> None:  # type: ignore[override]
         size = await _send_copy(self.replica.around.store, call)
         text = f"the store was backed up: {size:,} bytes"
-        call.leading.reign.events.add("backup_taken", text, actor=call.actor)
+        call.leading.memory.events.add("backup_taken", text, actor=call.actor)
 
     @rpc(changing_unless_planned)
     async def Recover(self, call: Call, request: cluster.RecoverRequest) -> cluster.RecoverResponse:
         recovery = call.leading.recovery
-        wish = Wish(request.adopt, dict(request.totals), frozenset(request.absent_hosts))
-        ahead = len(call.leading.reign.ahead())
+        choice = RecoveryChoice(
+            request.adopt, dict(request.totals), frozenset(request.absent_hosts)
+        )
+        ahead = len(call.leading.memory.hosts_ahead())
         if request.plan_only:
-            plan = await recovery.plan(wish)
+            plan = await recovery.plan(choice)
         else:
-            plan = await recovery.recover(wish, request.plan_token, call.actor)
+            plan = await recovery.recover(choice, request.plan_token, call.actor)
         return recover_response(plan, ahead, request.plan_only or not plan.complete)
 
 

@@ -33,7 +33,8 @@ class HostsApi(ClusterServiceServicer):
         inputs = aiter(inputs)
         first = await first_input(inputs)
         call.require(WRITERS if writes(first) else READERS)
-        console = ConsoleRelay(call.leading.relay, first, call.actor)
+        leading = call.leading
+        console = ConsoleRelay(leading.relay, leading.memory, leading.planning, first, call.actor)
         await call.begin()
         await console.run(inputs, call.send)
 
@@ -67,9 +68,11 @@ class HostsApi(ClusterServiceServicer):
         if request.host:
             seconds = call.within(ANSWER_SECONDS)
             return await relay_images.of_one(relay, request.host, seconds)
-        return await relay_images.of_all(relay, call.within(relay_images.ALL_SECONDS))
+        hosts = sorted(call.leading.memory.state.hosts)
+        return await relay_images.of_all(relay, hosts, call.within(relay_images.ALL_SECONDS))
 
     @rpc(READERS)
     async def Top(self, call: Call, request: cluster.ClusterTopRequest) -> None:  # type: ignore[override]
-        top = TopRelay(call.leading.relay, request)
+        leading = call.leading
+        top = TopRelay(leading.relay, leading.memory, leading.off_loop, request)
         await top.run(call.send, call.within(top.first_seconds))

@@ -24,9 +24,9 @@ class LossApi(ClusterServiceServicer):
         await call.leading.verdicts.declare_lost(request.hosts, not request.undo, call.actor)
         return cluster.DeclareLostResponse(
             hosts=[
-                host_queries.host_summary(call.leading.reign, host)
+                host_queries.host_summary(call.leading.memory, call.leading.planning, host)
                 for host in dict.fromkeys(request.hosts)
-                if host in call.leading.reign.state.hosts
+                if host in call.leading.memory.state.hosts
             ]
         )
 
@@ -35,12 +35,12 @@ class LossApi(ClusterServiceServicer):
         self, call: Call, request: cluster.ReleaseQuarantineRequest
     ) -> cluster.HostSummary:
         await call.leading.verdicts.release_quarantine(request.host, call.actor)
-        return host_queries.host_summary(call.leading.reign, request.host)
+        return host_queries.host_summary(call.leading.memory, call.leading.planning, request.host)
 
     @rpc(WRITERS)
     async def ReleaseBreaker(
         self, call: Call, request: cluster.ReleaseBreakerRequest
     ) -> cluster.ReleaseBreakerResponse:
-        waiting = call.leading.verdicts.waiting
+        waiting = call.leading.absences.waiting
         until = await call.leading.verdicts.release_breaker(request.seconds, call.actor)
         return cluster.ReleaseBreakerResponse(waiting_hosts=waiting, until_unix=until)

@@ -30,8 +30,10 @@ from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
-from fleet_controller.replica.replica import Leading, NotLeading, Replica
+from fleet_controller.replica.leader import Leader
+from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.standbys import AtHand
+from fleet_controller.waiting import within
 
 SERVICE = cluster.DESCRIPTOR.services_by_name["ClusterService"]
 # Seconds between two statuses of one watcher: at least, and at most, as ages grow by themselves.
@@ -84,9 +86,9 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     ) -> cluster.ApplyFleetResponse:
         if wrong := check_spec(request.spec):
             raise Refused(Reason.BAD_SPEC, f"fleet {request.name[:60]!r}: {'; '.join(wrong[:3])}")
-        done = await call.leading.operations.apply(request.name, request.spec, call.actor)
+        done = await call.leading.fleets.apply(request.name, request.spec, call.actor)
         return cluster.ApplyFleetResponse(
-            fleet=fleet_queries.fleet_summary(call.leading.reign, done.fleet),
+            fleet=fleet_queries.fleet_summary(call.leading.memory, done.fleet),
             created=done.created,
             changed=done.spec is not None and not done.created,
         )
@@ -95,23 +97,23 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     async def ListFleets(
         self, call: Call, request: cluster.ListFleetsRequest
     ) -> cluster.ListFleetsResponse:
-        fleets = sorted(call.leading.reign.state.fleets.values(), key=lambda fleet: fleet.name)
+        fleets = sorted(call.leading.memory.state.fleets.values(), key=lambda fleet: fleet.name)
         return cluster.ListFleetsResponse(
-            fleets=[fleet_queries.fleet_summary(call.leading.reign, fleet) for fleet in fleets]
+            fleets=[fleet_queries.fleet_summary(call.leading.memory, fleet) for fleet in fleets]
         )
 
     @rpc(WRITERS)
     async def DeleteFleet(
         self, call: Call, request: cluster.DeleteFleetRequest
     ) -> cluster.DeleteFleetResponse:
-        fleet = await call.leading.operations.delete(request.name, call.actor)
+        fleet = await call.leading.fleets.delete(request.name, call.actor)
         return cluster.DeleteFleetResponse(
-            fleet=fleet_queries.fleet_summary(call.leading.reign, fleet)
+            fleet=fleet_queries.fleet_summary(call.leading.memory, fleet)
         )
 
     @rpc(changing_unless_planned)
     async def Scale(self, call: Call, request: cluster.ScaleRequest) -> cluster.ScaleResponse:
-        operations = call.leading.operations
+        operations = call.leading.fleets
         if request.plan_only:
             scaling = await operations.plan(request.fleet, request.total, call.actor)
         else:
@@ -122,7 +124,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
                 partial=request.partial,
                 token=request.plan_token,
             )
-        return fleet_queries.scale_response(call.leading.reign, scaling)
+        return fleet_queries.scale_response(call.leading.memory, scaling)
 
     @rpc(READERS, recalls=True)
     async def Status(self, call: Call, request: cluster.StatusRequest) -> cluster.StatusResponse:
@@ -133,52 +135,49 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
         interval = max(_MIN_STATUS_INTERVAL, request.interval_ms / 1000)
         while True:
             leading = self.replica.leading()
-            seen = leading.reign.observed.pulse.version
+            pulse = leading.memory.observed.pulse
+            seen = pulse.version
             await call.send(self._status(leading, request.fleet))
             await asyncio.sleep(interval)
-            await self._changed(leading, seen)
+            await within(_STATUS_QUIET, pulse.after(seen))
 
     @rpc(READERS, recalls=True)
     async def ListHosts(
         self, call: Call, request: cluster.ListHostsRequest
     ) -> cluster.ListHostsResponse:
-        return host_queries.hosts(call.leading.reign, request)
+        return host_queries.hosts(call.leading.memory, call.leading.planning, request)
 
     @rpc(READERS, recalls=True)
     async def GetHost(self, call: Call, request: cluster.GetHostRequest) -> cluster.HostDetail:
-        return host_queries.host_detail(call.leading.reign, request.id)
+        return host_queries.host_detail(call.leading.memory, call.leading.planning, request.id)
 
     @rpc(WRITERS)
     async def SetCordon(self, call: Call, request: cluster.SetCordonRequest) -> cluster.HostSummary:
-        await call.leading.operations.cordon(request.id, request.cordoned, call.actor)
-        return host_queries.host_summary(call.leading.reign, request.id)
+        await call.leading.hosts.cordon(request.id, request.cordoned, call.actor)
+        return host_queries.host_summary(call.leading.memory, call.leading.planning, request.id)
 
     @rpc(READERS, recalls=True)
     async def ListVms(self, call: Call, request: cluster.ListVmsRequest) -> cluster.ListVmsResponse:
         started = time.perf_counter()
-        answer = vm_queries.vms(call.leading.reign, request)
+        answer = vm_queries.vms(call.leading.memory, request)
         answer.server_seconds = time.perf_counter() - started
         return answer
 
     @rpc(READERS, recalls=True)
     async def GetVm(self, call: Call, request: cluster.GetVmRequest) -> cluster.VmDetail:
-        return vm_queries.vm(call.leading.reign, request)
+        return vm_queries.vm(call.leading.memory, call.leading.planning, request)
 
     @rpc(READERS, recalls=True)
     async def ListEvents(
         self, call: Call, request: cluster.ListEventsRequest
     ) -> cluster.ListEventsResponse:
-        log = call.leading.reign.events
+        log = call.leading.memory.events
         limit = min(request.limit or _EVENT_PAGE, _MAX_EVENT_PAGE)
         wait = min(request.wait_ms, _LONGEST_WAIT_MS) / 1000
         seen = log.pulse.version
         page = log.page(request.after, limit, request.fleet, request.host)
         if not page.events and wait:
-            try:
-                async with asyncio.timeout(wait):
-                    await log.pulse.after(seen)
-            except TimeoutError:
-                pass
+            await within(wait, log.pulse.after(seen))
             page = log.page(request.after, limit, request.fleet, request.host)
         return cluster.ListEventsResponse(
             events=page.events,
@@ -197,24 +196,12 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
             host_id=call.peer.name, announce_again_seconds=_ANNOUNCE_AGAIN_SECONDS
         )
 
-    def _status(self, leading: Leading, fleet: str) -> cluster.StatusResponse:
+    def _status(self, leading: Leader, fleet: str) -> cluster.StatusResponse:
         started = time.perf_counter()
-        answer = fleet_queries.status(leading.reign, fleet)
-        answer.durable = leading.reign.durable
-        if answer.HasField("settling"):
-            answer.settling.replica = self.replica.name
-        if answer.HasField("breaker"):
-            answer.breaker.waiting_hosts = leading.verdicts.waiting
+        waiting = leading.absences.waiting
+        answer = fleet_queries.status(leading.memory, leading.planning, fleet, waiting)
         past = self.replica.past()
         if past is not None and past.leading is leading:
             answer.read_only, answer.as_of_seconds = past.reason, past.seconds
         answer.server_seconds = time.perf_counter() - started
         return answer
-
-    async def _changed(self, leading: Leading, seen: int) -> None:
-        """Until something was reported, or a while has passed."""
-        try:
-            async with asyncio.timeout(_STATUS_QUIET):
-                await leading.reign.observed.pulse.after(seen)
-        except TimeoutError:
-            return

@@ -6,14 +6,15 @@ import asyncio
 from dataclasses import dataclass, field
 
 from fleet.v1 import types_pb2 as types
+from fleet_controller.agents.links import Links
 from fleet_controller.core.hosts import announced
-from fleet_controller.core.model import Health, HostRecord
+from fleet_controller.core.model import HostRecord
 from fleet_controller.core.refusals import Refused
-from fleet_controller.leader.reign import Reign
-from fleet_controller.mirror.committer import MAX_WRITES, Outdated, Write
-from fleet_controller.store import keys
-from fleet_controller.store.codec import encode
-from fleet_controller.store.port import Put, StoreError
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.writer import ChangeWriter
+from fleet_controller.mirror.committer import Outdated
+from fleet_controller.mirror.records import put_host
+from fleet_controller.store.port import StoreError
 
 
 @dataclass(slots=True, eq=False)
@@ -30,10 +31,13 @@ class _Announcement:
 
 
 class Announcements:
-    """One leadership's queue of announcements; `run` writes them in batches."""
+    """One leadership's queue of announcements; `run` writes them in batches. They are taken while
+    changes are frozen, too."""
 
-    def __init__(self, reign: Reign) -> None:
-        self._reign = reign
+    def __init__(self, memory: LeaderMemory, writer: ChangeWriter, links: Links) -> None:
+        self._memory = memory
+        self._writer = writer
+        self._links = links
         self._queue: asyncio.Queue[_Announcement] = asyncio.Queue()
 
     async def announce(self, host_id: str, address: str, facts: types.HostFacts) -> None:
@@ -48,7 +52,7 @@ class Announcements:
         try:
             while True:
                 batch = [await self._queue.get()]
-                while not self._queue.empty() and len(batch) < MAX_WRITES:
+                while not self._queue.empty() and len(batch) < self._writer.max_writes:
                     batch.append(self._queue.get_nowait())
                 await self._write(batch)
         finally:
@@ -58,10 +62,12 @@ class Announcements:
                 announcement.done.cancel()
 
     async def _write(self, batch: list[_Announcement]) -> None:
+        async def once() -> None:
+            records = self._decided(batch)
+            await self._writer.write([put_host(record) for record in records.values()])
+
         try:
-            async with self._reign.changing:
-                writes = self._decided(batch)
-                await self._reign.committer.write(list(writes.values()))
+            await self._writer.decide(once, while_frozen=True, attempts=1)
         except Outdated:
             for announcement in batch:  # decided anew with the next batch
                 if not announcement.done.done():
@@ -75,31 +81,30 @@ class Announcements:
             if not announcement.done.done():
                 announcement.done.set_result(None)
 
-    def _note_refusal(self, host_id: str, why: str) -> None:
-        """Said once: it is tried again and again."""
-        refused = self._reign.refused
-        if refused.get(host_id, (0.0, ""))[1] != why:
-            self._reign.events.add("host_refused", why, host=host_id)
-        refused[host_id] = (self._reign.now(), why)
-
-    def _decided(self, batch: list[_Announcement]) -> dict[str, Write]:
-        """One write for each host whose record changes; refusals are answered at once."""
-        writes: dict[str, Write] = {}
+    def _decided(self, batch: list[_Announcement]) -> dict[str, HostRecord]:
+        """The records that change, by host; refusals are answered at once."""
         records: dict[str, HostRecord] = {}
         for one in batch:
-            have = records.get(one.host_id) or self._reign.state.hosts.get(one.host_id)
-            link = self._reign.links.links.get(one.host_id)
-            live = link is not None and (link.health is Health.LIVE or not link.tried)
+            have = records.get(one.host_id) or self._memory.state.hosts.get(one.host_id)
             try:
-                boot = self._reign.observed.host(one.host_id).boot_id if link else ""
-                record = announced(have, one.host_id, one.address, one.facts, live, boot)
+                record = self._announced(have, one)
             except Refused as refused:
                 self._note_refusal(one.host_id, str(refused))
                 one.fail(refused)
                 continue
             if record != have:
                 records[one.host_id] = record
-                writes[one.host_id] = Put(keys.host(one.host_id), encode(record))
-            elif link and link.health is not Health.LIVE:
-                link.redial.set()
-        return writes
+            else:
+                self._links.redial(one.host_id)
+        return records
+
+    def _announced(self, have: HostRecord | None, one: _Announcement) -> HostRecord:
+        """Raises Refused."""
+        links, observed = self._memory.links, self._memory.observed
+        boot = observed.host(one.host_id).boot_id if links.get(one.host_id) else ""
+        live = links.is_reachable(one.host_id)
+        return announced(have, one.host_id, one.address, one.facts, live, boot)
+
+    def _note_refusal(self, host_id: str, why: str) -> None:
+        if self._memory.refused.note(host_id, why, self._memory.clock()):
+            self._memory.events.add("host_refused", why, host=host_id)

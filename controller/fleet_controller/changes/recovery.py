@@ -7,116 +7,121 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from fleet.identity import MAX_INDEX
-from fleet_controller.change_deadline import check_change_deadline
+from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.recovery import RecoveryPlan, plan_recovery
-from fleet_controller.core.recovery.view import RecoveryView, Wish
-from fleet_controller.core.refusals import Reason, Refused, known_host
-from fleet_controller.leader.reign import Reign
-from fleet_controller.mirror.committer import Outdated, Write
-from fleet_controller.store import keys
-from fleet_controller.store.codec import encode, encode_spec
-from fleet_controller.store.port import Delete, Put
-
-_ATTEMPTS = 5
+from fleet_controller.core.recovery.view import RecoveryChoice, RecoveryView
+from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.off_loop import OffLoop
+from fleet_controller.leader.writer import ChangeWriter
+from fleet_controller.mirror.records import (
+    Write,
+    delete_freeze,
+    put_assignments,
+    put_fleet,
+    put_freeze,
+    put_host,
+    put_meta,
+    put_rollout,
+    put_spec,
+)
 
 
 class Recovery:
-    """All raise Refused and StoreError."""
+    """Of one leadership. All raise Refused and StoreError."""
 
-    def __init__(self, reign: Reign) -> None:
-        self._reign = reign
+    def __init__(self, memory: LeaderMemory, writer: ChangeWriter, off_loop: OffLoop) -> None:
+        self._memory = memory
+        self._writer = writer
+        self._off_loop = off_loop
 
-    async def plan(self, wish: Wish) -> RecoveryPlan:
+    async def plan(self, choice: RecoveryChoice) -> RecoveryPlan:
         """What it would do; nothing is written."""
-        wish = self._whole_wish(self._freeze(), wish)
-        view = self._view()
-        return await self._reign.in_executor(lambda: plan_recovery(view, wish))
+        whole, view = self._whole_choice(self._freeze(), choice), self._view()
+        return await self._off_loop.run(lambda: plan_recovery(view, whole))
 
-    async def recover(self, wish: Wish, token: str, actor: str) -> RecoveryPlan:
+    async def recover(self, choice: RecoveryChoice, token: str, actor: str) -> RecoveryPlan:
         """Do it, where all is confirmed; else remember what was, and stay frozen."""
-        async with self._reign.changing:
-            check_change_deadline(self._reign.now())
-            for _ in range(_ATTEMPTS - 1):
-                try:
-                    return await self._once(wish, token, actor)
-                except Outdated:
-                    continue
-            return await self._once(wish, token, actor)
 
-    async def _once(self, wish: Wish, token: str, actor: str) -> RecoveryPlan:
+        async def once() -> RecoveryPlan:
+            return await self._once(choice, token, actor)
+
+        return await self._writer.decide(once, while_frozen=True)
+
+    async def _once(self, choice: RecoveryChoice, token: str, actor: str) -> RecoveryPlan:
         freeze = self._freeze()
-        plan = await self.plan(wish)
+        plan = await self.plan(choice)
         if token and token != plan.token:
             raise Refused(
                 Reason.STALE_PLAN, "hosts have come or changed since that plan; look at a new one"
             )
-        wish = self._whole_wish(freeze, wish)
+        choice = self._whole_choice(freeze, choice)
         if plan.complete:
-            await self._carry_out(plan, freeze, wish, actor)
+            await self._carry_out(plan, freeze, choice, actor)
         else:
-            await self._remember(freeze, wish, actor)
+            await self._remember(freeze, choice, actor)
         return plan
 
-    async def _carry_out(self, plan: RecoveryPlan, freeze: Freeze, wish: Wish, actor: str) -> None:
+    async def _carry_out(
+        self, plan: RecoveryPlan, freeze: Freeze, choice: RecoveryChoice, actor: str
+    ) -> None:
         """In many transactions: changes stay frozen until the last, so that a leader that dies on
         the way is succeeded by one that is asked again."""
-        committer = self._reign.committer
         # A shard without its template could be told to nobody, should this end in between and its
         # host not be heard the next time.
-        await committer.write(_templates(plan), thawing=True)
-        await committer.write(_fleets(plan, self._reign, actor), thawing=True)
-        await committer.write(list(_writes(plan)), thawing=True)
-        how = f"adopted {len(plan.assignments)} hosts" if wish.adopt else "confirmed the store's"
+        for part in (_templates(plan), self._changed_fleets(plan, actor), list(_records(plan))):
+            await self._writer.write(part, thawing=True)
+        how = f"adopted {len(plan.assignments)} hosts" if choice.adopt else "confirmed the store's"
         if plan.paused:
             how += f", paused {len(plan.paused)} rollouts"
-        told = self._reign.audit.entry(
+        line = self._writer.audited(
             "recover", actor, before=freeze.reason,
             after=f"{how}, store generation {plan.meta.generation}",
         )  # fmt: skip
-        last: list[Write] = [Put(keys.META, encode(plan.meta)), Delete(keys.FREEZE), told]
-        await committer.write_one(last, thawing=True)
+        await self._writer.write_one([put_meta(plan.meta), delete_freeze(), line], thawing=True)
         text = f"changes are taken again: {how}, store generation {plan.meta.generation}"
-        self._reign.events.add("changes_thawed", text, actor=actor)
+        self._memory.events.add("changes_thawed", text, actor=actor)
 
-    async def _remember(self, freeze: Freeze, wish: Wish, actor: str) -> None:
+    async def _remember(self, freeze: Freeze, choice: RecoveryChoice, actor: str) -> None:
         kept = msgspec.structs.replace(
-            freeze, totals=dict(wish.totals), absent=tuple(sorted(wish.absent))
+            freeze, totals=dict(choice.totals), absent=tuple(sorted(choice.absent))
         )
         if kept == freeze:
             return
-        totals = ", ".join(f"{name}={total}" for name, total in sorted(wish.totals.items()))
+        totals = ", ".join(f"{name}={total}" for name, total in sorted(choice.totals.items()))
         gone = ", ".join(kept.absent)
-        told = self._reign.audit.entry(
+        line = self._writer.audited(
             "recover", actor, after=f"totals {totals or '-'}; absent {gone or '-'}",
             result="accepted; more is to be confirmed",
         )  # fmt: skip
-        await self._reign.committer.write_one([Put(keys.FREEZE, encode(kept)), told])
+        await self._writer.write_one([put_freeze(kept), line])
 
     def _freeze(self) -> Freeze:
-        if self._reign.frozen is None:
+        freeze = self._memory.state.freeze
+        if freeze is None:
             raise Refused(
                 Reason.NOT_FROZEN, "changes are not frozen: there is nothing to recover from"
             )
-        return self._reign.frozen
+        return freeze
 
-    def _whole_wish(self, freeze: Freeze, wish: Wish) -> Wish:
+    def _whole_choice(self, freeze: Freeze, choice: RecoveryChoice) -> RecoveryChoice:
         """With what was confirmed before. Raises Refused for what cannot be meant."""
-        absent = frozenset(freeze.absent) | wish.absent if wish.adopt else wish.absent
-        heard = self._reign.inventory.hosts
-        for host in sorted(wish.absent):
-            known_host(self._reign.state.hosts, host)
-            if host in heard:
+        absent = frozenset(freeze.absent) | choice.absent if choice.adopt else choice.absent
+        heard = self._memory.inventory.hosts
+        for host in sorted(choice.absent):
+            if self._memory.host(host).id in heard:
                 raise Refused(
                     Reason.BAD_QUERY, f"host {host} was heard and is there: it is not absent"
                 )
-        self._check_totals(wish.totals)
-        return Wish(wish.adopt, {**freeze.totals, **wish.totals}, absent - heard.keys())
+        self._check_totals(choice.totals)
+        totals = {**freeze.totals, **choice.totals}
+        return RecoveryChoice(choice.adopt, totals, absent - heard.keys())
 
     def _check_totals(self, totals: Mapping[str, int]) -> None:
-        told = {fleet.name for fleet in self._reign.inventory.fleets.values()}
+        heard = {fleet.name for fleet in self._memory.inventory.fleets.values()}
         for name, total in totals.items():
-            if name not in self._reign.state.fleets and name not in told:
+            if name not in self._memory.state.fleets and name not in heard:
                 raise Refused(Reason.NO_SUCH_FLEET, f"there is no fleet {name[:60]!r}")
             if not 0 <= total <= MAX_INDEX + 1:
                 raise Refused(
@@ -124,7 +129,7 @@ class Recovery:
                 )
 
     def _view(self) -> RecoveryView:
-        state = self._reign.state
+        state = self._memory.state
         return RecoveryView(
             revision=state.revision,
             cluster=state.cluster,
@@ -133,30 +138,27 @@ class Recovery:
             assignments=dict(state.assignments),
             fleets=dict(state.fleets),
             specs=dict(state.specs),
-            inventory=self._reign.inventory.copy(),
-            ahead=self._reign.ahead(),
+            inventory=self._memory.inventory.snapshot(),
+            ahead=self._memory.hosts_ahead(),
             gone=frozenset(state.gone),
             rollouts=dict(state.rollouts),
         )
 
+    def _changed_fleets(self, plan: RecoveryPlan, actor: str) -> list[Write]:
+        have = self._memory.state.fleets
+        found = (one.record for one in plan.fleets if not one.problem)
+        return [_put_changed(one, actor) for one in found if one != have.get(one.name)]
+
+
+def _put_changed(fleet: FleetRecord, actor: str) -> Write:
+    return put_fleet(msgspec.structs.replace(fleet, changed_by=actor))
+
 
 def _templates(plan: RecoveryPlan) -> list[Write]:
-    return [Put(keys.spec(*key), encode_spec(spec)) for key, spec in plan.specs.items()]
+    return [put_spec(*key, spec) for key, spec in plan.specs.items()]
 
 
-def _fleets(plan: RecoveryPlan, reign: Reign, actor: str) -> list[Write]:
-    changed = [
-        msgspec.structs.replace(found.record, changed_by=actor)
-        for found in plan.fleets
-        if not found.problem and found.record != reign.state.fleets.get(found.record.name)
-    ]
-    return [Put(keys.fleet(fleet.name), encode(fleet)) for fleet in changed]
-
-
-def _writes(plan: RecoveryPlan) -> Iterable[Write]:
-    for host, assignment in plan.assignments.items():
-        yield Put(keys.assignment(host), encode(assignment))
-    for record in (*plan.lost, *plan.returned):
-        yield Put(keys.host(record.id), encode(record))
-    for rollout in plan.paused:
-        yield Put(keys.rollout(rollout.fleet), encode(rollout))
+def _records(plan: RecoveryPlan) -> Iterable[Write]:
+    yield from put_assignments(plan.assignments)
+    yield from map(put_host, (*plan.lost, *plan.returned))
+    yield from map(put_rollout, plan.paused)

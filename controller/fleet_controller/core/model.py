@@ -112,6 +112,9 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
         return IndexSet.union_of(shard.ranges for shard in self.shards if shard.fleet == fleet)
 
 
+NOTHING = Assignment()
+
+
 class GoneFleet(msgspec.Struct, frozen=True, omit_defaults=True):
     """A fleet that was deleted. It is remembered for hosts that were away: what is left of it on
     them may be released, and their agents must be told its name."""

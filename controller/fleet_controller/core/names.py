@@ -1,4 +1,4 @@
-"""Many names in one sentence."""
+"""Many names, and numbers, in one sentence."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def some_of(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def counted(value: int, noun: str) -> str:
+    """1 host, 4,480 hosts."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"

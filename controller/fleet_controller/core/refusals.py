@@ -73,6 +73,15 @@ def named_fleet(fleets: Mapping[str, FleetRecord], name: str) -> FleetRecord:
     )
 
 
+def check_vm(fleet: FleetRecord, index: int) -> None:
+    """Raises Refused for an index beyond the fleet's total."""
+    if index >= fleet.total:
+        raise Refused(
+            Reason.NO_SUCH_VM,
+            f"fleet {fleet.name} has {fleet.total:,} VMs, counted from 0: there is no {index}",
+        )
+
+
 def known_host(hosts: Mapping[str, HostRecord], host_id: str) -> HostRecord:
     """The host with this id. Raises Refused."""
     if host_id not in hosts:

@@ -44,7 +44,7 @@ class LeadershipLost(Exception):
     """This replica leads no longer; the message says why."""
 
 
-class Leadership:
+class LeaderLease:
     """One term of this replica, as its work sees it."""
 
     def __init__(self, term: int, lease: int, deadline: float, clock: Callable[[], float]) -> None:
@@ -102,12 +102,12 @@ class Election:
         self._clock = clock
         self._ttl = ttl_seconds
         self._key = LeaderKey(store)
-        self._leadership: Leadership | None = None
+        self._leadership: LeaderLease | None = None
         self._may_supersede = True
         self._own_lease = 0
 
     @property
-    def leadership(self) -> Leadership | None:
+    def leadership(self) -> LeaderLease | None:
         """This replica's own, while it is valid."""
         held = self._leadership
         return held if held is not None and held.valid() else None
@@ -137,7 +137,7 @@ class Election:
         if self._key.holder == holder:
             await self._resign(holder.lease)
 
-    async def lead(self, work: Callable[[Leadership], Awaitable[None]]) -> None:
+    async def lead(self, work: Callable[[LeaderLease], Awaitable[None]]) -> None:
         """Campaign, run the work while leading, and again, until cancelled.
 
         The work is cancelled and awaited when leadership is lost; LeadershipLost raised by it
@@ -152,7 +152,7 @@ class Election:
 
     # Standing by
 
-    async def _campaign(self) -> Leadership:
+    async def _campaign(self) -> LeaderLease:
         """Wait for the key to be free, and take it."""
         while True:
             try:
@@ -180,7 +180,7 @@ class Election:
             return True
         return self._may_supersede and holder.replica == self._replica
 
-    async def _claim(self) -> Leadership | None:
+    async def _claim(self) -> LeaderLease | None:
         """None when another was faster."""
         sent = self._clock()
         lease = self._own_lease = await self._store.grant(self._ttl)
@@ -188,7 +188,7 @@ class Election:
         try:
             if term := await self._create_key(lease):
                 await self._key.learn(Holder(self._replica, self._address, lease, term), term)
-                leadership = Leadership(term, lease, sent + self._ttl, self._clock)
+                leadership = LeaderLease(term, lease, sent + self._ttl, self._clock)
         finally:
             if leadership is None:
                 await self._resign(lease)
@@ -211,7 +211,7 @@ class Election:
     # Leading
 
     async def _hold(
-        self, leadership: Leadership, work: Callable[[Leadership], Awaitable[None]]
+        self, leadership: LeaderLease, work: Callable[[LeaderLease], Awaitable[None]]
     ) -> bool:
         """Do the work while it lasts; whether it came to its own end."""
         _log.info("leading", replica=self._replica, term=leadership.term_revision)
@@ -235,7 +235,7 @@ class Election:
             await self._resign(leadership.lease)
         return False
 
-    async def _keep(self, leadership: Leadership) -> None:
+    async def _keep(self, leadership: LeaderLease) -> None:
         """Renew the lease three times in its life. Raises LeadershipLost."""
         while True:
             await asyncio.sleep(self._ttl / 3)
@@ -245,7 +245,7 @@ class Election:
             except TimeoutError as error:
                 raise leadership.end("its lease could not be renewed in time") from error
 
-    async def _renew(self, leadership: Leadership) -> None:
+    async def _renew(self, leadership: LeaderLease) -> None:
         while True:
             sent = self._clock()
             try:
@@ -256,7 +256,7 @@ class Election:
             except LeaseLost as error:
                 raise leadership.end(str(error)) from error
 
-    async def _notice_loss(self, leadership: Leadership) -> None:
+    async def _notice_loss(self, leadership: LeaderLease) -> None:
         """The key may go though the lease lives: deleted by hand, or by a successor."""
         term = leadership.term_revision
         key = self._key
@@ -273,7 +273,7 @@ class Election:
                 await self._store.revoke(lease)
 
 
-async def _done(work: Callable[[Leadership], Awaitable[None]], leadership: Leadership) -> None:
+async def _done(work: Callable[[LeaderLease], Awaitable[None]], leadership: LeaderLease) -> None:
     await work(leadership)
 
 

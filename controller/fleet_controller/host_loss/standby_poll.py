@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleet_controller.core.model import Health
 from fleet_controller.core.names import some_of
-from fleet_controller.leader.reign import Reign
-from fleet_controller.standbys import Place
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.standbys import Place, Standbys
 
-# Two rounds of a standby's probes (probing.py), and a second for the ways and its processor. A
+# Two rounds of a standby's probes (host_probe), and a second for the ways and its processor. A
 # standby that is stopped or cut off delays verdicts by so much, and no more.
 ANSWER_SECONDS = 5.0
 # As many as a standby asks in two rounds.
@@ -18,54 +17,51 @@ MOST_ASKED = 512
 # Hosts that are reached make room for others within the budget of verdicts: as many as can be
 # asked about in so long are asked about at once, the rest when everything is judged again.
 MORE_SECONDS = 1.0
-_TOLD = 5  # hosts with an event each
 
 
-class Inquiry:
-    """One leadership's. `leader`: the name of this replica."""
+class StandbyPoll:
+    """One leadership's. What standbys answer is kept in the memory's `reachability`."""
 
-    def __init__(self, reign: Reign, leader: str) -> None:
-        self._reign = reign
-        self._leader = leader
+    def __init__(self, memory: LeaderMemory, standbys: Standbys) -> None:
+        self._memory = memory
+        self._reachability = memory.reachability
+        self._standbys = standbys
 
     def about(self, unconfirmed: Sequence[str]) -> list[str]:
         """The hosts to ask about now: these, and those that only a standby reaches, for as long
         as that is so."""
-        reign = self._reign
-        again = reign.vouching.to_ask_again(reign.now(), reign.settings.loss.lost_after)
+        lost_after = self._memory.settings.loss.lost_after
+        again = self._reachability.to_ask_again(self._memory.clock(), lost_after)
         return list(dict.fromkeys([*unconfirmed, *again]))[:MOST_ASKED]
 
     async def ask(self, hosts: Sequence[str]) -> None:
         """Return when it is known who is reached, or it has taken too long."""
-        reign = self._reign
-        places = [Place(host, reign.state.hosts[host].address) for host in hosts]
-        reached = await reign.standbys.reach(places, ANSWER_SECONDS)
-        fresh = reign.vouching.note(hosts, reached, reign.now())
+        places = [Place(host, self._memory.state.hosts[host].address) for host in hosts]
+        reached = await self._standbys.reach(places, ANSWER_SECONDS)
+        fresh = self._reachability.note(hosts, reached, self._memory.clock())
         self.forget_settled()
-        self._tell([host for host in fresh if reign.vouching.by(host)])
+        self._add_events([host for host in fresh if self._reachability.by(host)])
 
     def forget_settled(self) -> None:
         """What standbys said of hosts that are heard again, lost, or known no more."""
-        vouching = self._reign.vouching
-        vouching.forget([host for host in vouching.all() if not self._is_away(host)])
+        settled = [host for host in self._reachability.all() if not self._is_away(host)]
+        self._reachability.forget(settled)
 
     def _is_away(self, host: str) -> bool:
-        record, link = self._reign.state.hosts.get(host), self._reign.links.links.get(host)
-        absent = link is not None and link.health is not Health.LIVE
+        record, links = self._memory.state.hosts.get(host), self._memory.links
+        absent = links.get(host) is not None and not links.is_live(host)
         return record is not None and not record.lost and absent
 
-    def _tell(self, hosts: Sequence[str]) -> None:
-        """Once for each host: an event each when few, one for all when many."""
-        for host in hosts if len(hosts) <= _TOLD else ():
-            text = self._sentence(host, "is", "it is", self._reign.vouching.by(host))
-            self._reign.events.add("host_cut_off", text, host=host)
-        if len(hosts) > _TOLD:
-            names = sorted({self._reign.vouching.by(host) for host in hosts})
-            text = self._sentence(some_of(hosts), "are", "they are", some_of(names))
-            self._reign.events.add("host_cut_off", text)
+    def _add_events(self, hosts: Sequence[str]) -> None:
+        """Once for each host."""
+        by = {host: self._reachability.by(host) for host in hosts}
+        messages = {host: self._sentence(host, "is", "it is", by[host]) for host in hosts}
+        names = some_of(sorted(set(by.values())))
+        summary = self._sentence(some_of(hosts), "are", "they are", names)
+        self._memory.events.add_for_hosts("host_cut_off", messages, summary)
 
     def _sentence(self, who: str, are: str, they_are: str, by: str) -> str:
         return (
-            f"{who} {are} reached by {by} but not by {self._leader}, which leads: {they_are} not "
-            "declared lost; look at the network between them"
+            f"{who} {are} reached by {by} but not by {self._memory.replica}, which leads: "
+            f"{they_are} not declared lost; look at the network between them"
         )

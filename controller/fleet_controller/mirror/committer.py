@@ -13,13 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from fleet_controller.mirror.records import Write, put_meta
 from fleet_controller.mirror.state import ClusterState
-from fleet_controller.store.codec import encode
 from fleet_controller.store.keys import AUDIT, FREEZE, HOSTS, META
 from fleet_controller.store.port import (
     MAX_TXN_BYTES,
     MAX_TXN_OPS,
-    Delete,
     Guard,
     Put,
     Store,
@@ -27,8 +26,6 @@ from fleet_controller.store.port import (
     Unavailable,
     UnknownOutcome,
 )
-
-Write = Put | Delete
 
 # Of one transaction: each has a guard, and so have the leader's key and META.
 MAX_WRITES = MAX_TXN_OPS - 2
@@ -49,15 +46,22 @@ class Frozen(Outdated):
 
 
 class Committer:
-    """Writes for one leadership. `alive` raises when the lease may be gone."""
+    """Writes for one leadership. `alive` raises when the lease may be gone. `max_writes`: of one
+    transaction."""
 
     def __init__(
-        self, store: Store, state: ClusterState, guard: Guard, alive: Callable[[], None]
+        self,
+        store: Store,
+        state: ClusterState,
+        guard: Guard,
+        alive: Callable[[], None],
+        max_writes: int = MAX_WRITES,
     ) -> None:
         self._store = store
         self._state = state
         self._guard = guard
         self._alive = alive
+        self.max_writes = max_writes
         self._in_doubt = False
         self._settling = asyncio.Lock()
         self.transactions = 0
@@ -80,7 +84,7 @@ class Committer:
                         failures.append(error)
 
         async with asyncio.TaskGroup() as group:
-            for part in parts(writes):
+            for part in parts(writes, self.max_writes):
                 group.create_task(guarded(part))
         if failures:
             raise failures[0]
@@ -141,7 +145,7 @@ class Committer:
         async with self._settling:
             if not self._in_doubt:
                 return
-            fence = Put(META, encode(self._state.meta))
+            fence = put_meta(self._state.meta)
             result = await self._store.txn(self._guards([fence]), [fence])
             if result.applied:
                 self._state.written([fence], result.revision)
@@ -158,13 +162,13 @@ def refuse_while_frozen(writes: Sequence[Write], reason: str) -> None:
             raise Frozen(f"changes are frozen: {reason}")
 
 
-def parts(writes: Sequence[Write]) -> list[list[Write]]:
-    """Cut so that each part, with its guards, fits one transaction."""
+def parts(writes: Sequence[Write], most: int = MAX_WRITES) -> list[list[Write]]:
+    """Cut so that each part, with its guards, fits one transaction of at most so many writes."""
     cut: list[list[Write]] = [[]]
     size = 0
     for write in writes:
         more = 2 * len(write.key) + (len(write.value) if isinstance(write, Put) else 0) + 32
-        if len(cut[-1]) == MAX_WRITES or size + more > MAX_TXN_BYTES - 1024:
+        if len(cut[-1]) == most or size + more > MAX_TXN_BYTES - 1024:
             cut.append([])
             size = 0
         cut[-1].append(write)

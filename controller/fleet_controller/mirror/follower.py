@@ -11,7 +11,7 @@ from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store.port import Compacted, Store, StoreError
 
 
-class Following:
+class StoreFollower:
     """Of one leadership. `retry`: seconds between two tries of a store that does not answer."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Following:
         while True:
             try:
                 async for changes in self._store.watch("", self._state.revision):
-                    self._state.take(changes)
+                    self._state.watched(changes)
             except Compacted:
                 await self.read_when_possible()
             except StoreError as error:

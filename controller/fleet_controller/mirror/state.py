@@ -7,10 +7,15 @@ transactions, and the watch. A record never goes back to an older revision.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
+import msgspec
+
+from fleet.keys import NO_EPOCH, Epoch
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.audit import AuditTrail, id_of
+from fleet_controller.core.audit import id_of
 from fleet_controller.core.model import (
+    NOTHING,
     Assignment,
     BreakerRecord,
     FleetRecord,
@@ -18,39 +23,57 @@ from fleet_controller.core.model import (
     HostRecord,
     Meta,
     RolloutRecord,
+    RolloutState,
 )
 from fleet_controller.core.recovery.freeze import Freeze
+from fleet_controller.mirror.audit_trail import AuditTrail
+from fleet_controller.mirror.records import RecordChange, RecordKind, record_of
 from fleet_controller.store import keys
-from fleet_controller.store.codec import Record, decode, decode_spec
+from fleet_controller.store.codec import decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
 
-NOTHING = Assignment()
+
+def _nobody(change: RecordChange) -> None:
+    return
 
 
 class ClusterState:
-    """Records by their id. `listener(kind, id)` is told of each that changed."""
+    """Records by their id. Written by what is read from the store alone."""
 
-    def __init__(self, listener: Callable[[str, str], None]) -> None:
+    def __init__(self) -> None:
         self.meta = Meta()
-        self.hosts: dict[str, HostRecord] = {}
-        self.fleets: dict[str, FleetRecord] = {}
-        self.specs: dict[tuple[str, int], types.FleetSpec] = {}
-        self.assignments: dict[str, Assignment] = {}
-        self.audit = AuditTrail()
         self.freeze: Freeze | None = None
+        self.breaker = BreakerRecord()
+        self.hosts: dict[str, HostRecord] = {}
+        self.fleets: dict[str, FleetRecord] = {}  # by name
+        self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by (uid, generation)
+        self.assignments: dict[str, Assignment] = {}  # by host id
+        self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
+        self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
+        self.audit = AuditTrail()
+        # Hosts by what their records say of them.
+        self.cordoned: set[str] = set()
+        self.draining: set[str] = set()
+        self.lost: set[str] = set()
+        self.quarantined: set[str] = set()
+        self.rolling: set[str] = set()  # uids of fleets whose rollout is running
+        self.revision = 0
+        self.cluster = ""
         self._first = 0  # the revision of the first reading
         self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
         self._mods: dict[str, int] = {}  # the mod_revision of each key that is there
-        self.cordoned = 0  # hosts
-        # Hosts with a verdict, by name.
-        self.lost: set[str] = set()
-        self.quarantined: set[str] = set()
-        self.draining: set[str] = set()
-        self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
-        self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
-        self.breaker = BreakerRecord()
-        self.revision = 0
-        self.cluster = ""
+        self._listener: Callable[[RecordChange], None] = _nobody
+        self._tables: dict[RecordKind, tuple[dict[str, Any], type[msgspec.Struct]]] = {
+            RecordKind.HOST: (self.hosts, HostRecord),
+            RecordKind.FLEET: (self.fleets, FleetRecord),
+            RecordKind.ASSIGNMENT: (self.assignments, Assignment),
+            RecordKind.GONE: (self.gone, GoneFleet),
+            RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
+        }
+
+    def on_change(self, listener: Callable[[RecordChange], None]) -> None:
+        """From now on the listener is called after each record that has changed; of audit records
+        it is not, since nothing is decided from them."""
         self._listener = listener
 
     def load(self, snapshot: Snapshot) -> None:
@@ -65,7 +88,7 @@ class ClusterState:
             self.apply(key, None, snapshot.revision)
         self.revision = max(self.revision, snapshot.revision)
 
-    def take(self, changes: Iterable[Change]) -> None:
+    def watched(self, changes: Iterable[Change]) -> None:
         """Take over what a watch saw."""
         for change in changes:
             self.apply(change.key, change.value, change.mod_revision)
@@ -79,6 +102,24 @@ class ClusterState:
         """0 for a key that is not there: what a guard on it must say."""
         return self._mods.get(key, 0)
 
+    def fleet_revision(self, name: str) -> int:
+        """The revision that last wrote the fleet's record; 0 where there is none."""
+        return self.mod_revision(keys.fleet(name))
+
+    def assignment_revision(self, host_id: str) -> int:
+        """The revision that last wrote the host's assignment; 0 where there is none."""
+        return self.mod_revision(keys.assignment(host_id))
+
+    def assignment_epoch(self, host_id: str) -> Epoch:
+        """That of the host's assignment; of one that was never given any it is below all."""
+        revision = self.assignment_revision(host_id)
+        return Epoch(self.meta.generation, revision) if revision else NO_EPOCH
+
+    def assignment_known(self, host_id: str) -> int:
+        """The latest revision at which the host's assignment can have been written or deleted, as
+        freeze.is_ahead wants it."""
+        return self.known_revision(keys.assignment(host_id))
+
     @property
     def stamp(self) -> int:
         """What is decided now is born of this: the revision, raised by every recovery."""
@@ -87,6 +128,13 @@ class ClusterState:
     def known_revision(self, key: str) -> int:
         """When the key was last written or deleted, as far as is known: no later than this."""
         return self._seen.get(key, self._first)
+
+    def fleet_by_uid(self, uid: str) -> FleetRecord | None:
+        return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)
+
+    def assignment(self, host_id: str) -> Assignment:
+        """What the store says that the host is to have."""
+        return self.assignments.get(host_id, NOTHING)
 
     def apply(self, key: str, value: bytes | None, revision: int) -> None:
         """One record as of a revision; older ones are ignored. Raises BrokenRecord."""
@@ -98,64 +146,66 @@ class ClusterState:
             self._mods.pop(key, None)
         else:
             self._mods[key] = revision
-        kind, _, rest = key.partition("/")
-        if key.startswith(keys.AUDIT):
-            self._take_audit(key, id_of(rest), value)
+        change = record_of(key)
+        if change is None:
             return
-        if key == keys.META:
-            self.meta = decode(Meta, key, value) if value is not None else Meta()
-        elif key == keys.FREEZE:
-            self.freeze = decode(Freeze, key, value) if value is not None else None
-        elif kind == "hosts":
-            self.cordoned -= rest in self.hosts and self.hosts[rest].cordoned
-            _set(self.hosts, rest, value, HostRecord, key)
-            self.cordoned += rest in self.hosts and self.hosts[rest].cordoned
-            self._note_verdicts(rest)
-        elif kind == "assignments":
-            _set(self.assignments, rest, value, Assignment, key)
-        elif kind == "rollouts":
-            _set(self.rollouts, rest, value, RolloutRecord, key)
-        elif kind == "gone":
-            _set(self.gone, rest, value, GoneFleet, key)
-        elif key == keys.BREAKER:
-            self.breaker = (
-                decode(BreakerRecord, key, value) if value is not None else BreakerRecord()
-            )
-        elif spec := keys.spec_of(key):
+        if change.kind is RecordKind.AUDIT:
+            self._set_audit(key, id_of(change.id), value)
+            return
+        self._set(change, key, value)
+        self._listener(change)
+
+    def _set(self, change: RecordChange, key: str, value: bytes | None) -> None:
+        match change.kind:
+            case RecordKind.META:
+                self.meta = decode(Meta, key, value) if value is not None else Meta()
+            case RecordKind.FREEZE:
+                self.freeze = decode(Freeze, key, value) if value is not None else None
+            case RecordKind.BREAKER:
+                found = decode(BreakerRecord, key, value) if value is not None else None
+                self.breaker = found or BreakerRecord()
+            case RecordKind.SPEC:
+                self._set_spec(key, value)
+            case kind:
+                table, record = self._tables[kind]
+                if value is None:
+                    table.pop(change.id, None)
+                else:
+                    table[change.id] = decode(record, key, value)
+                self._sort(change)
+
+    def _set_spec(self, key: str, value: bytes | None) -> None:
+        if spec := keys.spec_of(key):
             if value is None:
                 self.specs.pop(spec, None)
             else:
                 self.specs[spec] = decode_spec(key, value)
-        elif kind == "fleets":
-            _set(self.fleets, rest, value, FleetRecord, key)
-        self._listener(kind, rest)
 
-    def _take_audit(self, key: str, record_id: int, value: bytes | None) -> None:
-        """Nothing is decided from these, so nobody is told. Of one that is gone nothing is kept:
-        the trail itself knows that it does not come back."""
+    def _set_audit(self, key: str, record_id: int, value: bytes | None) -> None:
+        """Of one that is gone nothing is kept: the trail itself knows that it does not come
+        back."""
         if record_id:
-            self.audit.take(record_id, value)
+            self.audit.set_record(record_id, value)
         if record_id not in self.audit:
             self._seen.pop(key, None)
             self._mods.pop(key, None)
 
-    def _note_verdicts(self, host_id: str) -> None:
-        record = self.hosts.get(host_id)
-        for members, holds in (
-            (self.lost, record and record.lost),
-            (self.quarantined, record and record.quarantine),
-            (self.draining, record and record.draining),
-        ):
-            (members.add if holds else members.discard)(host_id)
+    def _sort(self, change: RecordChange) -> None:
+        """Keep the sets of hosts and of rollouts as the changed record has it."""
+        if change.kind is RecordKind.HOST:
+            host = self.hosts.get(change.id)
+            _keep(self.cordoned, change.id, host is not None and host.cordoned)
+            _keep(self.draining, change.id, host is not None and host.draining)
+            _keep(self.lost, change.id, host is not None and host.lost)
+            _keep(self.quarantined, change.id, host is not None and bool(host.quarantine))
+        elif change.kind is RecordKind.ROLLOUT:
+            rollout = self.rollouts.get(change.id)
+            runs = rollout is not None and rollout.state is RolloutState.RUNNING
+            _keep(self.rolling, change.id, runs)
 
-    def fleet_by_uid(self, uid: str) -> FleetRecord | None:
-        return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)
 
-
-def _set(
-    table: dict[str, Record], name: str, value: bytes | None, kind: type[Record], key: str
-) -> None:
-    if value is None:
-        table.pop(name, None)
+def _keep(members: set[str], one: str, belongs: bool) -> None:
+    if belongs:
+        members.add(one)
     else:
-        table[name] = decode(kind, key, value)
+        members.discard(one)

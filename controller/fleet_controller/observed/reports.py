@@ -6,7 +6,6 @@ Nothing here is stored: a new leader has it again seconds after its links are up
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,20 +14,11 @@ from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.wire_ranges import from_wire
-from fleet_controller.core.model import Assignment, ObservedFleet, Shard
-from fleet_controller.observed.vectors import (
-    DEFINED,
-    FAILED,
-    NO_HOST,
-    PENDING,
-    RUNNING,
-    UNKNOWN,
-    FleetVector,
-    stretches,
-)
+from fleet_controller.core.model import NOTHING, Assignment, ObservedFleet
+from fleet_controller.core.vm_states import DEFINED, FAILED, PENDING, RUNNING, UNKNOWN
+from fleet_controller.observed.assignment_change import assignment_change, by_kin
+from fleet_controller.observed.vectors import NO_HOST, FleetVector, stretches
 from fleet_controller.pulse import Pulse
-
-NOTHING = Assignment()
 
 
 @dataclass(slots=True)
@@ -82,24 +72,14 @@ class Observed:
         does.
         """
         host = self.host(host_id)
-        before = host.assignment
-        old, new = _by_kin(before.shards), _by_kin(assignment.shards)
-        freed = set()
-        for kin, ranges in old.items():
-            gone = ranges - new.get(kin, EMPTY)
-            if gone:
-                self.vectors[kin.fleet_uid].clear(host.number, gone)
-                freed.add(kin.fleet_uid)
-        state = PENDING if host.seen else UNKNOWN
-        held = _by_kin(shard for shard in before.shards if not shard.staged)
-        staged = _by_kin(shard for shard in before.shards if shard.staged)
-        for kin, ranges in _by_kin(s for s in assignment.shards if not s.staged).items():
-            gained = ranges - held.get(kin, EMPTY)
-            if gained:
-                self._gain(host, kin, gained, staged.get(kin, EMPTY), state)
-        host.assignment = assignment
+        before, host.assignment = host.assignment, assignment
+        change = assignment_change(before, assignment)
+        for kin, freed in change.freed.items():
+            self.vectors[kin.fleet_uid].clear(host.number, freed)
+        for kin, gained in change.gained.items():
+            self._gain(host, kin, gained, change.prepared.get(kin, EMPTY))
         self._set_power(host, before)
-        self._stage(host_id, host, freed)
+        self._stage(host_id, host, change.freed_fleets)
         self.users.subtract({shard.fleet for shard in before.shards})
         self.users.update({shard.fleet for shard in assignment.shards})
         host.released &= {tombstone.id for tombstone in assignment.tombstones}
@@ -108,7 +88,7 @@ class Observed:
         self.pulse.beat()
 
     def reported(self, host_id: str, report: wire.Report, epoch: int) -> bool:
-        """Take a report over; whether it may change what placement decides. `epoch`: the
+        """Apply a report; whether it may change what placement decides. `epoch`: the
         revision of the host's assignment; a host that speaks of an older one has not converged.
 
         Raises ValueError for a report that makes no sense.
@@ -119,8 +99,8 @@ class Observed:
         host.epoch = Epoch.of(report.epoch)
         prepared = dict(host.prepared)
         for shard in report.shards:
-            self._take_states(host, shard)
-        matters = self._take_rest(host_id, host, report) or host.prepared != prepared
+            self._apply_states(host, shard)
+        matters = self._apply_rest(host_id, host, report) or host.prepared != prepared
         self._set_converged(host, report.converged and host.epoch.revision >= epoch)
         host.awaits_assign = report.awaits_assign
         if report.HasField("facts"):
@@ -167,14 +147,13 @@ class Observed:
         self.users.pop(uid, None)
         self.staging.pop(uid, None)
 
-    def _gain(
-        self, host: HostObservation, kin: Kin, gained: IndexSet, staged: IndexSet, state: int
-    ) -> None:
-        """The host holds these from now on; what it had staged of them is where it was."""
+    def _gain(self, host: HostObservation, kin: Kin, gained: IndexSet, staged: IndexSet) -> None:
+        """The host holds these VMs from now on. Those that it had staged, and that nobody else
+        held, keep the state that they have."""
         vector = self.vectors[kin.fleet_uid]
         known = vector.held(host.number, gained & staged) if staged else EMPTY
         ready = host.prepared.get(kin, EMPTY) & gained
-        vector.place(host.number, gained - known - ready, kin.generation, state)
+        vector.place(host.number, gained - known - ready, kin.generation, _unreported(host))
         vector.place(host.number, ready - known, kin.generation, DEFINED)
 
     def _set_power(self, host: HostObservation, before: Assignment) -> None:
@@ -190,13 +169,12 @@ class Observed:
     def _stage(self, host_id: str, host: HostObservation, freed: set[str]) -> None:
         """Note what the host has staged, and give what nobody holds to those who have it
         staged. `freed`: fleets of which the host has let something go."""
-        staged = _by_kin(shard for shard in host.assignment.shards if shard.staged)
-        for fleet in {
-            kin.fleet_uid for kin in (*host.prepared, *staged)
-        } | freed & self.staging.keys():
+        staged = by_kin(shard for shard in host.assignment.shards if shard.staged)
+        prepared = {kin.fleet_uid for kin in (*host.prepared, *staged)}
+        for fleet in prepared | freed & self.staging.keys():
             hosts = self.staging[fleet]
             mine = any(kin.fleet_uid == fleet for kin in staged)
-            (hosts.add if mine else hosts.discard)(host_id)
+            _keep(hosts, host_id, mine)
             for other in hosts:
                 self._inherit(self.host(other), fleet)
         kept = {kin: have & staged.get(kin, EMPTY) for kin, have in host.prepared.items()}
@@ -209,8 +187,7 @@ class Observed:
                 free = vector.held(NO_HOST, shard.ranges)
                 ready = host.prepared.get(shard.kin, EMPTY) & free
                 vector.place(host.number, ready, shard.generation, DEFINED)
-                state = PENDING if host.seen else UNKNOWN
-                vector.place(host.number, free - ready, shard.generation, state)
+                vector.place(host.number, free - ready, shard.generation, _unreported(host))
                 if not shard.power:
                     vector.set_power(host.number, free, False)
 
@@ -221,7 +198,7 @@ class Observed:
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, PENDING)
 
-    def _take_states(self, host: HostObservation, report: wire.ShardReport) -> None:
+    def _apply_states(self, host: HostObservation, report: wire.ShardReport) -> None:
         kin = Kin.of(report)
         mine = EMPTY  # shards that differ in power alone are reported on as one
         staged = EMPTY
@@ -230,7 +207,7 @@ class Observed:
                 mine = mine | shard.ranges
                 staged = staged | shard.ranges if shard.staged else staged
         if staged:
-            self._take_prepared(host, kin, staged, report)
+            self._apply_prepared(host, kin, staged, report)
         if not mine:
             return
         vector = self.vectors[report.fleet_uid]
@@ -241,32 +218,32 @@ class Observed:
                     host.number, start, states[start - run.start : stop - run.start].copy()
                 )
 
-    def _take_prepared(
+    def _apply_prepared(
         self, host: HostObservation, kin: Kin, staged: IndexSet, report: wire.ShardReport
     ) -> None:
         """A staged VM is prepared once its host says that it is defined."""
-        told, ready = [], []
+        spans, ready = [], []
         for run in report.runs:
             states = np.frombuffer(run.states, np.uint8)
-            told.append((run.start, run.start + len(states)))
+            spans.append((run.start, run.start + len(states)))
             ready += stretches(states == DEFINED, run.start)
-        have = host.prepared.get(kin, EMPTY) - IndexSet(told)
+        have = host.prepared.get(kin, EMPTY) - IndexSet(spans)
         have = have | (IndexSet(ready) & staged)
         if have:
             host.prepared[kin] = have
         else:
             host.prepared.pop(kin, None)
 
-    def _take_rest(self, host_id: str, host: HostObservation, report: wire.Report) -> bool:
+    def _apply_rest(self, host_id: str, host: HostObservation, report: wire.Report) -> bool:
         matters = False
         if report.full or report.problems_set:
             host.problems = tuple(report.problems)
-            (self.troubled.add if host.problems else self.troubled.discard)(host_id)
+            _keep(self.troubled, host_id, bool(host.problems))
         if report.full or report.orphans_set:
             orphans = tuple((o.fleet_uid, o.birth, from_wire(o.ranges)) for o in report.orphans)
             matters = orphans != host.orphans
             host.orphans = orphans
-            (self.orphaned.add if orphans else self.orphaned.discard)(host_id)
+            _keep(self.orphaned, host_id, bool(orphans))
         if report.released or report.full:
             released = host.released | frozenset(report.released)
             matters = matters or released != host.released
@@ -288,11 +265,13 @@ class Observed:
         self.releasing.update(host.releasing)
 
 
-def _by_kin(shards: Iterable[Shard]) -> dict[Kin, IndexSet]:
-    """Shards with equal fleet, birth and generation as one, whatever else differs."""
-    merged: dict[Kin, IndexSet] = {}
-    for shard in shards:
-        kin = shard.kin
-        have = merged.get(kin)
-        merged[kin] = have | shard.ranges if have else shard.ranges
-    return merged
+def _unreported(host: HostObservation) -> int:
+    """The state of a VM that its host has not reported on."""
+    return PENDING if host.seen else UNKNOWN
+
+
+def _keep(members: set[str], one: str, belongs: bool) -> None:
+    if belongs:
+        members.add(one)
+    else:
+        members.discard(one)

@@ -14,7 +14,7 @@ AGAIN_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Vouched:
+class Reached:
     """Of one host. Times are of the leader's monotonic clock, in seconds."""
 
     asked: float
@@ -22,11 +22,11 @@ class Vouched:
     reached: float | None = None  # when one reached it last
 
 
-class Vouching:
+class StandbyReachability:
     """By host; one leadership's."""
 
     def __init__(self) -> None:
-        self._hosts: dict[str, Vouched] = {}
+        self._hosts: dict[str, Reached] = {}
 
     def by(self, host: str) -> str:
         """The standby that reaches the host; empty when none was asked or reaches it."""
@@ -59,9 +59,9 @@ class Vouching:
         """What the answers were. The hosts that are reached and were not when last asked."""
         fresh = []
         for host in asked:
-            before = self._hosts.get(host, Vouched(now))
+            before = self._hosts.get(host, Reached(now))
             by = reached.get(host, "")
-            self._hosts[host] = Vouched(now, by, now if by else before.reached)
+            self._hosts[host] = Reached(now, by, now if by else before.reached)
             if by and not before.by:
                 fresh.append(host)
         return fresh

@@ -10,15 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.ranges import IndexSet
-from fleet.v1 import types_pb2 as types
+from fleet_controller.core.vm_states import DEFINED, RUNNING, UNKNOWN, UNPLACED
 
 STATES = 16  # room for VmState values in the counting key
-UNPLACED = 0
-PENDING = int(types.VM_STATE_PENDING)
-DEFINED = int(types.VM_STATE_DEFINED)
-RUNNING = int(types.VM_STATE_RUNNING)
-FAILED = int(types.VM_STATE_FAILED)
-UNKNOWN = int(types.VM_STATE_UNKNOWN)
 NO_HOST = -1
 
 
@@ -145,6 +139,10 @@ class FleetVector:
         if index >= len(self.hosts) or self.hosts[index] == NO_HOST:
             return 0
         return self._kinds[int(self._slots[index])][0]
+
+    def holder(self, index: int) -> int:
+        """The number of the host that holds the index; NO_HOST where none does."""
+        return int(self.hosts[index]) if index < len(self.hosts) else NO_HOST
 
     def is_off(self, index: int) -> bool:
         """Whether it is placed, and wanted off."""

@@ -9,44 +9,45 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import to_wire
 from fleet_controller.core.model import Health
-from fleet_controller.core.refusals import known_host
-from fleet_controller.leader.reign import Reign
-from fleet_controller.observed.vectors import RUNNING
+from fleet_controller.core.vm_states import FAILED, RUNNING
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.planning import Planning
 from fleet_controller.queries import drains as drain_queries
 
 PAGE = 1000
 MAX_PAGE = 10_000
-FAILED = int(types.VM_STATE_FAILED)
 
 
-def host_counts(reign: Reign) -> cluster.HostCounts:
-    by = Counter(reign.links.by_health)
-    converged = reign.observed.converged
-    for host_id in reign.state.lost:
-        by[_health(reign, host_id, seen=True)] -= 1
+def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
+    by = Counter(memory.links.by_health)
+    converged = memory.observed.converged
+    for host_id in memory.state.lost:
+        by[memory.links.health(host_id)] -= 1
         by[Health.LOST] += 1
         # Heard already, and lost until the verdict has been taken back.
-        converged -= reign.observed.host(host_id).converged
+        converged -= memory.observed.host(host_id).converged
     return cluster.HostCounts(
         live=by[Health.LIVE],
         unreachable=by[Health.UNREACHABLE],
         suspect=by[Health.SUSPECT],
         lost=by[Health.LOST],
-        cordoned=reign.state.cordoned,
+        cordoned=len(memory.state.cordoned),
         converged=converged,
-        total=len(reign.state.hosts),
-        draining=len(reign.state.draining),
-        quarantined=len(reign.state.quarantined),
-        cut_off=sum(bool(reached_by(reign, host_id)) for host_id in reign.vouching.all()),
+        total=len(memory.state.hosts),
+        draining=len(memory.state.draining),
+        quarantined=len(memory.state.quarantined),
+        cut_off=sum(bool(reached_by(memory, host_id)) for host_id in memory.reachability.all()),
     )
 
 
-def hosts(reign: Reign, request: cluster.ListHostsRequest) -> cluster.ListHostsResponse:
+def hosts(
+    memory: LeaderMemory, planning: Planning, request: cluster.ListHostsRequest
+) -> cluster.ListHostsResponse:
     """A page of hosts by id. The cursor is the last id of the page before."""
     wanted = [
         host_id
-        for host_id, record in reign.state.hosts.items()
-        if (not request.health or int(_health(reign, host_id)) == request.health)
+        for host_id, record in memory.state.hosts.items()
+        if (not request.health or int(_health(memory, host_id)) == request.health)
         and (record.cordoned or not request.cordoned_only)
         and (record.draining or not request.draining_only)
         and (record.quarantine or not request.quarantined_only)
@@ -56,57 +57,56 @@ def hosts(reign: Reign, request: cluster.ListHostsRequest) -> cluster.ListHostsR
     rest = [host_id for host_id in wanted if host_id > request.cursor]
     page = rest[: min(request.limit or PAGE, MAX_PAGE)]
     return cluster.ListHostsResponse(
-        hosts=[host_summary(reign, host_id) for host_id in page],
+        hosts=[host_summary(memory, planning, host_id) for host_id in page],
         next_cursor=page[-1] if len(page) < len(rest) else "",
         matching=len(wanted),
     )
 
 
-def host_summary(reign: Reign, host_id: str) -> cluster.HostSummary:
-    record = reign.state.hosts[host_id]
-    seen = reign.observed.host(host_id)
-    link = reign.links.links.get(host_id)
+def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> cluster.HostSummary:
+    record = memory.state.hosts[host_id]
+    seen = memory.observed.host(host_id)
     shards = seen.assignment.shards
 
     def counted(state: int) -> int:
-        return sum(reign.observed.vectors[s.fleet].count_within(s.ranges, state) for s in shards)
+        return sum(memory.observed.vectors[s.fleet].count_within(s.ranges, state) for s in shards)
 
     return cluster.HostSummary(
         id=host_id,
         address=record.address,
-        health=cluster.HostHealth.ValueType(int(_health(reign, host_id))),
+        health=cluster.HostHealth.ValueType(int(_health(memory, host_id))),
         cordoned=record.cordoned,
         assigned=sum(len(shard.ranges) for shard in shards),
         running=counted(RUNNING),
         capacity_guests=record.capacity.guests,
         labels=dict(record.labels),
-        report_age_seconds=reign.links.age(host_id),
+        report_age_seconds=memory.links.age(host_id),
         converged=seen.converged,
         failed=counted(FAILED),
-        link_error=link.error if link else "",
+        link_error=memory.links.error(host_id),
         draining=record.draining,
         quarantine=record.quarantine,
-        duplicates=sum(reign.duplicates.get(host_id, {}).values()),
-        reached_by=reached_by(reign, host_id),
+        duplicates=sum(planning.duplicates.get(host_id, {}).values()),
+        reached_by=reached_by(memory, host_id),
     )
 
 
-def reached_by(reign: Reign, host_id: str) -> str:
+def reached_by(memory: LeaderMemory, host_id: str) -> str:
     """The standby that reaches the host while the leader does not; empty: none, or the host is
     live or lost."""
-    if _health(reign, host_id) in (Health.LIVE, Health.LOST):
+    if _health(memory, host_id) in (Health.LIVE, Health.LOST):
         return ""
-    return reign.vouching.by(host_id)
+    return memory.reachability.by(host_id)
 
 
-def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
+def host_detail(memory: LeaderMemory, planning: Planning, host_id: str) -> cluster.HostDetail:
     """Raises Refused."""
-    record = known_host(reign.state.hosts, host_id)
-    seen = reign.observed.host(host_id)
-    request = reign.assignment_message(host_id)
+    record = memory.host(host_id)
+    seen = memory.observed.host(host_id)
+    request = memory.assignment_message(host_id)
     capacity = record.capacity
     return cluster.HostDetail(
-        summary=host_summary(reign, host_id),
+        summary=host_summary(memory, planning, host_id),
         facts=types.HostFacts(
             machine_id=record.machine_id,
             incarnation=record.incarnation,
@@ -137,13 +137,10 @@ def host_detail(reign: Reign, host_id: str) -> cluster.HostDetail:
             for uid, birth, ranges in seen.orphans
         ],
         fleets=request.assignment.fleets if request else [],
-        drain=drain_queries.progress_of(reign, host_id) if record.draining else None,
+        drain=drain_queries.progress_of(memory, planning, host_id) if record.draining else None,
     )
 
 
-def _health(reign: Reign, host_id: str, *, seen: bool = False) -> Health:
-    """With the verdict, if there is one; or as its link alone sees it."""
-    if host_id in reign.state.lost and not seen:
-        return Health.LOST
-    link = reign.links.links.get(host_id)
-    return link.health if link else Health.UNREACHABLE
+def _health(memory: LeaderMemory, host_id: str) -> Health:
+    """As its link has it, or the verdict, if there is one."""
+    return Health.LOST if host_id in memory.state.lost else memory.links.health(host_id)

@@ -8,27 +8,29 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
 from fleet_controller.agents.assignment_messages import fleet_identity
-from fleet_controller.core.refusals import Reason, Refused, known_host, named_fleet
-from fleet_controller.leader.reign import Reign
+from fleet_controller.core.model import Shard
+from fleet_controller.core.refusals import Reason, Refused, check_vm, named_fleet
+from fleet_controller.core.vm_states import FAILED
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.planning import Planning
 from fleet_controller.observed.vectors import FleetVector
 
 PAGE = 100
 MAX_PAGE = 10_000
 
 
-def vms(reign: Reign, request: cluster.ListVmsRequest) -> cluster.ListVmsResponse:
+def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVmsResponse:
     """A page of one fleet's VMs by index. The cursor is the next index. Raises Refused."""
-    fleet = named_fleet(reign.state.fleets, request.fleet)
-    vector = reign.observed.vectors[fleet.uid]
+    fleet = named_fleet(memory.state.fleets, request.fleet)
+    vector = memory.observed.vectors[fleet.uid]
     host = None
     if request.host:
-        known_host(reign.state.hosts, request.host)
-        host = reign.observed.host(request.host).number
+        host = memory.observed.host(memory.host(request.host).id).number
     first, within = _asked_indices(request)
     chosen = vector.select(fleet.total, request.state or None, host, within)
     rest = chosen[chosen.searchsorted(first) :]
     page = [int(i) for i in rest[: min(request.limit or PAGE, MAX_PAGE)]]
-    rows, names = _rows(reign, vector, page)
+    rows, names = _rows(memory, vector, page)
     return cluster.ListVmsResponse(
         fleet=fleet_identity(fleet.identity),
         vms=rows,
@@ -53,44 +55,34 @@ def _asked_indices(request: cluster.ListVmsRequest) -> tuple[int, IndexSet | Non
         ) from error
 
 
-def vm(reign: Reign, request: cluster.GetVmRequest) -> cluster.VmDetail:
+def vm(memory: LeaderMemory, planning: Planning, request: cluster.GetVmRequest) -> cluster.VmDetail:
     """One VM. Raises Refused."""
-    fleet = named_fleet(reign.state.fleets, request.fleet)
-    if request.index >= fleet.total:
-        raise Refused(
-            Reason.NO_SUCH_VM,
-            f"fleet {fleet.name} has {fleet.total:,} VMs, counted from 0: "
-            f"there is no {request.index}",
-        )
-    detail = cluster.VmDetail(fleet=fleet_identity(fleet.identity), index=request.index)
-    for host_id, record in reign.state.assignments.items():
-        for shard in record.shards:
-            here = shard.fleet == fleet.uid and request.index in shard.ranges
-            if here and not (shard.staged and detail.host):  # it runs where it is not staged
-                detail.host = host_id
-                detail.generation, detail.birth = shard.generation, shard.birth
-                detail.powered_off = not shard.power
-    if detail.host:
-        vector = reign.observed.vectors[fleet.uid]
-        detail.state = types.VmState.ValueType(int(vector.states[request.index]))
-        known = reign.state.hosts.get(detail.host)
-        detail.host_address = known.address if known else ""
-        for problem in reign.observed.host(detail.host).problems:
-            if problem.fleet_uid == fleet.uid and detail.state == types.VM_STATE_FAILED:
-                detail.problem.CopyFrom(problem)
+    fleet, index = named_fleet(memory.state.fleets, request.fleet), request.index
+    check_vm(fleet, index)
+    detail = cluster.VmDetail(fleet=fleet_identity(fleet.identity), index=index)
+    if holder := memory.holder_of(fleet.uid, index):
+        _set_holder(memory, detail, *holder)
     else:
-        plan = reign.plans.get(fleet.name)
-        for reason in plan.unplaced if plan else ():
-            if request.index in reason.indices:
-                detail.unplaced_reason = reason.message
+        detail.unplaced_reason = planning.why_unplaced(fleet.name, index)
     generation = detail.generation or fleet.generation
-    if spec := reign.state.specs.get((fleet.uid, generation)):
+    if spec := memory.state.specs.get((fleet.uid, generation)):
         detail.spec.CopyFrom(spec)
     return detail
 
 
+def _set_holder(memory: LeaderMemory, detail: cluster.VmDetail, host_id: str, shard: Shard) -> None:
+    detail.host, detail.host_address = host_id, memory.host(host_id).address
+    detail.generation, detail.birth = shard.generation, shard.birth
+    detail.powered_off = not shard.power
+    state = int(memory.observed.vectors[shard.fleet].states[detail.index])
+    detail.state = types.VmState.ValueType(state)
+    for problem in memory.observed.host(host_id).problems:
+        if problem.fleet_uid == shard.fleet and state == FAILED:
+            detail.problem.CopyFrom(problem)
+
+
 def _rows(
-    reign: Reign, vector: FleetVector, page: list[int]
+    memory: LeaderMemory, vector: FleetVector, page: list[int]
 ) -> tuple[list[cluster.VmRow], list[str]]:
     names, places = [""], {-1: 0}
     rows = []
@@ -98,7 +90,7 @@ def _rows(
         number = int(vector.hosts[index])
         if number not in places:
             places[number] = len(names)
-            names.append(reign.observed.names[number])
+            names.append(memory.observed.names[number])
         rows.append(
             cluster.VmRow(
                 index=index,

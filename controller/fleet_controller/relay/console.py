@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fleet.v1 import agent_pb2 as wire
-from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.agents.port import LinkError, Talk
-from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused, check_vm
 from fleet_controller.election.election import LeadershipLost
-from fleet_controller.queries import vms as vm_queries
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.planning import Planning
 from fleet_controller.relay.relay import Relay
 
 # Seconds for the first input, which says whose console it is.
@@ -39,14 +39,21 @@ def writes(first: wire.ConsoleInput) -> bool:
 class ConsoleRelay:
     """One console, for one operator."""
 
-    def __init__(self, relay: Relay, first: wire.ConsoleInput, actor: str) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        memory: LeaderMemory,
+        planning: Planning,
+        first: wire.ConsoleInput,
+        actor: str,
+    ) -> None:
         """Raises Refused when the VM is on no host, or its host cannot be reached."""
         self._relay = relay
         self._first = first
         self._actor = actor
         self._noted = not writes(first)
         self._ended: Refused | LeadershipLost | None = None  # by what was typed, or when
-        self._fleet, self._name, self._host = _place(relay, first.vm)
+        self._fleet, self._name, self._host = _place(memory, planning, first.vm)
         self._talk: Talk = relay.questions(self._host).console()
 
     async def run(self, inputs: AsyncIterator[wire.ConsoleInput], show: Print) -> None:
@@ -108,17 +115,17 @@ class ConsoleRelay:
             self._relay.event("console_opened", message, self._host, self._actor, self._fleet)
 
 
-def _place(relay: Relay, vm: wire.VmAddress) -> tuple[str, str, str]:
+def _place(memory: LeaderMemory, planning: Planning, vm: wire.VmAddress) -> tuple[str, str, str]:
     """Names of the VM's fleet, itself and its host. Raises Refused."""
-    fleet = relay.reign.state.fleet_by_uid(vm.fleet_uid)
+    fleet = memory.state.fleet_by_uid(vm.fleet_uid)
     if fleet is None:
         raise Refused(
             Reason.NO_SUCH_VM, f"there is no fleet with the uid {vm.fleet_uid[:60]!r} any more"
         )
-    request = cluster.GetVmRequest(fleet=fleet.name, index=vm.index)
-    found = vm_queries.vm(relay.reign, request)
+    check_vm(fleet, vm.index)
+    holder = memory.holder_of(fleet.uid, vm.index)
     name = fleet.identity.domain_name(vm.index)
-    if not found.host:
-        why = found.unplaced_reason or "it is to be placed yet"
+    if holder is None:
+        why = planning.why_unplaced(fleet.name, vm.index) or "it is to be placed yet"
         raise Refused(Reason.NO_SUCH_VM, f"{name} is on no host: {why}")
-    return fleet.name, name, found.host
+    return fleet.name, name, holder[0]

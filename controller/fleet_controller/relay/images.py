@@ -6,7 +6,7 @@ Whoever does not answer in time is named with the reason and left out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from fleet.v1 import cluster_pb2 as cluster
@@ -30,9 +30,10 @@ async def of_one(relay: Relay, host: str, seconds: float) -> cluster.ListCluster
     )
 
 
-async def of_all(relay: Relay, seconds: float) -> cluster.ListClusterImagesResponse:
-    """After at most `seconds`."""
-    hosts = sorted(relay.reign.state.hosts)
+async def of_all(
+    relay: Relay, hosts: Sequence[str], seconds: float
+) -> cluster.ListClusterImagesResponse:
+    """Of these hosts, after at most `seconds`."""
     found: dict[str, cluster.HostImages] = {}
 
     async def ask(rest: Iterator[str]) -> None:

@@ -21,10 +21,10 @@ from fleet_controller.agents.port import (
     StaleTerm,
 )
 from fleet_controller.core.hosts import out_of_reach
-from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Reason, Refused, named_host
-from fleet_controller.election.election import LeadershipLost
-from fleet_controller.leader.reign import Reign
+from fleet_controller.election.election import LeaderLease, LeadershipLost
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.store_trust import StoreTrust
 
 # Why a host did not answer: the leader's words, or the agent's own.
 NOT_ANSWERED = (Refused, Refusal)
@@ -33,8 +33,10 @@ NOT_ANSWERED = (Refused, Refusal)
 class Relay:
     """All raise Refused, Refusal (an agent's own) and LeadershipLost."""
 
-    def __init__(self, reign: Reign) -> None:
-        self.reign = reign
+    def __init__(self, memory: LeaderMemory, lease: LeaderLease, trust: StoreTrust) -> None:
+        self._memory = memory
+        self._lease = lease
+        self._trust = trust
         self._over = False
 
     async def run(self) -> None:
@@ -46,27 +48,27 @@ class Relay:
 
     @property
     def term(self) -> types.Term:
-        return self.reign.term
+        return self._memory.term
 
     def raise_if_over(self) -> None:
         """Raises LeadershipLost."""
-        if self._over or not self.reign.may_act():
+        if self._over or not self._lease.valid():
             raise LeadershipLost("this controller leads no longer")
 
     def host(self, name: str) -> str:
         """The host meant: the only one when the name is empty."""
-        return named_host(self.reign.state.hosts, name).id
+        return named_host(self._memory.state.hosts, name).id
 
     def is_live(self, host_id: str) -> bool:
-        link = self.reign.links.links.get(host_id)
-        return link is not None and link.health is Health.LIVE and link.connection is not None
+        link = self._memory.links.get(host_id)
+        return link is not None and link.live and link.connection is not None
 
     def questions(self, host_id: str) -> Questions:
         """The way to a host's agent."""
         self.raise_if_over()
-        link = self.reign.links.links.get(host_id)
-        if link is None or link.connection is None or link.health is not Health.LIVE:
-            raise self._out_of_reach(host_id, link.error if link else "")
+        link = self._memory.links.get(host_id)
+        if link is None or link.connection is None or not link.live:
+            raise self._out_of_reach(host_id, self._memory.links.error(host_id))
         return link.connection.questions()
 
     @contextmanager
@@ -75,9 +77,9 @@ class Relay:
         try:
             yield
         except StaleTerm as error:
-            self.reign.outranked(str(error))
-            if self.reign.frozen:
-                self.reign.raise_if_frozen()
+            self._trust.outranked(str(error))
+            if self._trust.frozen:
+                self._trust.raise_unless_trusted()
             raise LeadershipLost("an agent has heard a newer leader") from error
         except NotOffered as error:
             raise self._too_old(host_id, what) from error
@@ -104,13 +106,13 @@ class Relay:
             raise
 
     def event(self, kind: str, message: str, host_id: str, actor: str, fleet: str = "") -> None:
-        self.reign.events.add(kind, message, fleet=fleet, host=host_id, actor=actor)
+        self._memory.events.add(kind, message, fleet=fleet, host=host_id, actor=actor)
 
     def _out_of_reach(self, host_id: str, why: str) -> Refused:
-        return out_of_reach(host_id, self.reign.links.age(host_id), why)
+        return out_of_reach(host_id, self._memory.links.age(host_id), why)
 
     def _too_old(self, host_id: str, what: str) -> Refused:
-        record = self.reign.state.hosts.get(host_id)
+        record = self._memory.state.hosts.get(host_id)
         version = record.agent_version if record else ""
         return Refused(
             Reason.UNIMPLEMENTED,

@@ -9,6 +9,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.relay.relay import NOT_ANSWERED, Relay
+from fleet_controller.waiting import within
 
 # Streams opened before others have their turn on the loop: one costs some 0.2 ms.
 _OPENED_AT_ONCE = 64
@@ -43,13 +44,12 @@ class HostSamples:
 
     async def answered(self, seconds: float) -> None:
         """Until each host that is asked has answered or cannot; at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self._awaited:
-                    self._all_answered.clear()
-                    await self._all_answered.wait()
-        except TimeoutError:
-            return
+        await within(seconds, self._until_answered())
+
+    async def _until_answered(self) -> None:
+        while self._awaited:
+            self._all_answered.clear()
+            await self._all_answered.wait()
 
     def fresh(self) -> dict[str, wire.TopSample]:
         """By host."""

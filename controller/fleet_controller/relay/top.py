@@ -9,6 +9,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core import top
 from fleet_controller.core.refusals import named_fleet
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.relay.relay import Relay
 from fleet_controller.relay.samples import HostSamples
 
@@ -19,14 +21,21 @@ FIRST_SAMPLE_GRACE = 3.0
 class TopRelay:
     """One operator's `top`."""
 
-    def __init__(self, relay: Relay, request: cluster.ClusterTopRequest) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        memory: LeaderMemory,
+        off_loop: OffLoop,
+        request: cluster.ClusterTopRequest,
+    ) -> None:
         """Raises Refused."""
         top.checked(request)
         self._relay = relay
-        self._reign = relay.reign
+        self._memory = memory
+        self._off_loop = off_loop
         self._request = request
         self._rows = top.rows_of(request)
-        fleets = self._reign.state.fleets
+        fleets = self._memory.state.fleets
         self._fleet = named_fleet(fleets, request.fleet).uid if request.fleet else ""
         self._host = relay.host(request.host) if request.host else ""
         vms = [self._vms(host_id) for host_id in self._hosts()]
@@ -77,10 +86,10 @@ class TopRelay:
         refusals = self._samples.refusals
         if refusals and not any(self._relay.is_live(h) for h in hosts if h not in refusals):
             raise refusals[min(refusals)]
-        names = {fleet.uid: fleet.name for fleet in self._reign.state.fleets.values()}
+        names = {fleet.uid: fleet.name for fleet in self._memory.state.fleets.values()}
         silent = [host for host in hosts if host not in samples]
         order = self._request.order
-        return await self._reign.in_executor(
+        return await self._off_loop.run(
             lambda: top.merged(samples, names, silent, self._rows, order)
         )
 
@@ -88,9 +97,9 @@ class TopRelay:
         """Whoever is to be asked at the moment."""
         if self._host:
             return [self._host]
-        hosts = list(self._reign.state.hosts)
+        hosts = list(self._memory.state.hosts)
         return [host for host in hosts if self._vms(host)] if self._fleet else hosts
 
     def _vms(self, host_id: str) -> int:
-        shards = self._reign.observed.host(host_id).assignment.shards
+        shards = self._memory.observed.host(host_id).assignment.shards
         return sum(len(one.ranges) for one in shards if self._fleet in ("", one.fleet))

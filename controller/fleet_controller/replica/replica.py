@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet_controller.changes.announcements import Announcements
-from fleet_controller.changes.fleets import Operations
-from fleet_controller.changes.hosts import Upkeep
-from fleet_controller.changes.recovery import Recovery
-from fleet_controller.election.election import Election, Leadership
+from fleet_controller.election.election import Election, LeaderLease
 from fleet_controller.election.leader_key import Holder
-from fleet_controller.host_loss.verdicts import Verdicts
-from fleet_controller.leader.reign import Reign, Surroundings
-from fleet_controller.relay.relay import Relay
+from fleet_controller.leader.environment import LeaderEnvironment
+from fleet_controller.replica.leader import Leader
 
 
 class NotLeading(Exception):
@@ -29,50 +23,23 @@ class NotLeading(Exception):
 class Past:
     """A leadership that is over: why, and how many seconds ago what is known of it was true."""
 
-    leading: Leading
+    leading: Leader
     reason: str
     seconds: float
-
-
-class Leading:
-    """All of one leadership."""
-
-    def __init__(
-        self, leadership: Leadership, around: Surroundings, uid: Callable[[], str], name: str
-    ) -> None:
-        self.reign = Reign(leadership, around)
-        self.operations = Operations(self.reign, uid)
-        self.upkeep = Upkeep(self.reign, self.operations)
-        self.announcements = Announcements(self.reign)
-        self.recovery = Recovery(self.reign)
-        self.relay = Relay(self.reign)
-        self.verdicts = Verdicts(self.reign, self.operations, name)
-
-    async def run(self) -> None:
-        """Until cancelled, until leadership is lost, or until changes are frozen or taken again."""
-        async with asyncio.TaskGroup() as group:
-            # First of all, so that it knows of the end before the connections are closed.
-            tasks = [group.create_task(self.relay.run())]
-            tasks.append(group.create_task(self.announcements.run()))
-            tasks.append(group.create_task(self.verdicts.run()))
-            tasks.append(group.create_task(self.reign.run()))
-            await self.reign.anew.wait()
-            for task in tasks:
-                task.cancel()
 
 
 class Replica:
     """Leads whenever the election says so."""
 
     def __init__(
-        self, name: str, election: Election, around: Surroundings, new_uid: Callable[[], str]
+        self, name: str, election: Election, around: LeaderEnvironment, new_uid: Callable[[], str]
     ) -> None:
         self.name = name
         self.around = around
         self._election = election
         self._new_uid = new_uid
-        self._leading: Leading | None = None
-        self._last: Leading | None = None
+        self._leading: Leader | None = None
+        self._last: Leader | None = None
         self._last_term = 0
         self._lost_at = 0.0
 
@@ -80,10 +47,10 @@ class Replica:
         """Until cancelled."""
         await self._election.lead(self._lead)
 
-    def leading(self) -> Leading:
+    def leading(self) -> Leader:
         """What to ask. Raises NotLeading."""
         leading, leadership = self._leading, self._election.leadership
-        if leading and leadership and leadership.valid() and leading.reign.ready.is_set():
+        if leading and leadership and leadership.valid() and leading.ready.is_set():
             self._last = None  # as large as its successor
             return leading
         if leadership:
@@ -100,7 +67,7 @@ class Replica:
     def leadership_name(self) -> str:
         """Unlike that of any other, before or after, whoever holds it; printable ASCII. Raises
         NotLeading."""
-        term = self.leading().reign.term
+        term = self.leading().memory.term
         return f"{ascii(self.name)[1:-1]} {term.store_generation}.{term.revision}"
 
     def past(self) -> Past | None:
@@ -140,14 +107,14 @@ class Replica:
         lease. Its successor need not be this one."""
         await self._election.depose(leader)
 
-    async def _lead(self, leadership: Leadership) -> None:
+    async def _lead(self, lease: LeaderLease) -> None:
         """Frozen or taken again, changes begin with fresh links under the same leadership."""
         while True:
-            leading = self._leading = Leading(leadership, self.around, self._new_uid, self.name)
+            leading = self._leading = Leader(lease, self.around, self._new_uid, self.name)
             try:
                 await leading.run()
             finally:
                 self._leading = None
-                if leading.reign.ready.is_set():
-                    self._last, self._last_term = leading, leadership.term_revision
+                if leading.ready.is_set():
+                    self._last, self._last_term = leading, lease.term_revision
                     self._lost_at = self.around.clock()

@@ -11,6 +11,7 @@ from typing import Any
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.link import Link
+from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.agents.links import Links, LinkSettings
 from fleet_controller.core.model import Health
 from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent
@@ -21,7 +22,7 @@ SETTINGS = LinkSettings(parallel_dials=16)
 
 
 class Leader:
-    """The superior of the links: it notes what it hears."""
+    """The listener of the links: it notes what it hears."""
 
     def __init__(self) -> None:
         self.term = types.Term(store_generation=1, revision=7)
@@ -65,23 +66,26 @@ class Rig:
         self.leader = Leader()
         self.dialer = FakeDialer(dial_seconds)
         clock = asyncio.get_running_loop().time
-        self.links = Links(self.leader, self.dialer, clock, Random(1), settings)
+        self.table = LinkTable(clock)
+        self.links = Links(self.table, self.leader, self.dialer, clock, Random(1), settings)
 
     def add(self, host: str, *, known: bool = True) -> ScriptedAgent:
         """An agent, and `known`: a host record of it."""
         agent = self.dialer.agents[f"{host}:1"] = ScriptedAgent(host)
         if known:
-            self.links.host(host, f"{host}:1")
+            self.links.add(host, f"{host}:1")
         return agent
 
     def link(self, host: str) -> Link:
-        return self.links.links[host]
+        link = self.table.get(host)
+        assert link is not None
+        return link
 
     def health(self, host: str) -> Health:
         return self.link(host).health
 
     def counts(self) -> dict[Health, int]:
-        return {health: n for health, n in self.links.by_health.items() if n}
+        return {health: n for health, n in self.table.by_health.items() if n}
 
     async def until(self, condition: Callable[[], bool], seconds: float = 600.0) -> float:
         """Seconds that it took."""

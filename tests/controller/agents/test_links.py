@@ -26,11 +26,11 @@ def test_hosts_are_dialled_a_few_at_a_time() -> None:
 def test_planning_waits_for_each_host_to_be_tried_and_for_none_to_answer() -> None:
     async def scenario(rig: Rig) -> None:
         rig.add("a")
-        rig.links.host("dead", "nowhere:1")
+        rig.links.add("dead", "nowhere:1")
         rig.add("dumb").speaks = False
         async with running(rig):
-            assert not rig.links.settled.is_set()
-            await rig.until(rig.links.settled.is_set)
+            assert not rig.table.settled.is_set()
+            await rig.until(rig.table.settled.is_set)
             assert rig.counts() == {Health.LIVE: 1, Health.UNREACHABLE: 2}
             assert "connection refused" in rig.link("dead").error
             assert "no answer" in rig.link("dumb").error
@@ -41,14 +41,14 @@ def test_planning_waits_for_each_host_to_be_tried_and_for_none_to_answer() -> No
 def test_without_hosts_there_is_nothing_to_wait_for() -> None:
     async def scenario(rig: Rig) -> None:
         async with running(rig):
-            await rig.until(rig.links.settled.is_set, 1.0)
+            await rig.until(rig.table.settled.is_set, 1.0)
 
     play(scenario)
 
 
 def test_a_dead_host_is_dialled_ever_more_seldom_and_at_once_when_it_announces_itself() -> None:
     async def scenario(rig: Rig) -> None:
-        rig.links.host("dead", "nowhere:1")
+        rig.links.add("dead", "nowhere:1")
         async with running(rig):
             await asyncio.sleep(300)
             assert 300 / 15 / 1.25 - 1 <= len(rig.dialer.dialled) <= 40
@@ -63,7 +63,7 @@ def test_a_dead_host_is_dialled_ever_more_seldom_and_at_once_when_it_announces_i
 def test_another_hosts_certificate_is_no_link() -> None:
     async def scenario(rig: Rig) -> None:
         rig.add("b", known=False)
-        rig.links.host("a", "b:1")
+        rig.links.add("a", "b:1")
         async with running(rig):
             await asyncio.sleep(30)
             assert rig.counts() == {Health.UNREACHABLE: 1}
@@ -78,7 +78,7 @@ def test_a_host_that_moves_is_dialled_at_its_new_address() -> None:
         async with running(rig):
             await rig.until(lambda: rig.health("a") is Health.LIVE)
             moved = rig.dialer.agents["elsewhere:1"] = ScriptedAgent("a")
-            rig.links.host("a", "elsewhere:1")
+            rig.links.add("a", "elsewhere:1")
             await rig.until(lambda: len(moved.watches) == 1, 5.0)
             await rig.until(lambda: rig.health("a") is Health.LIVE)
             assert rig.dialer.open == 1
@@ -90,7 +90,7 @@ def test_a_host_that_is_forgotten_leaves_nothing() -> None:
     async def scenario(rig: Rig) -> None:
         rig.add("a")
         rig.add("b")
-        rig.links.host("dead", "nowhere:1")
+        rig.links.add("dead", "nowhere:1")
         async with running(rig):
             await rig.until(lambda: rig.counts() == {Health.LIVE: 2, Health.UNREACHABLE: 1})
             rig.links.forget("a")
@@ -164,10 +164,10 @@ def test_a_silent_host_is_unreachable_then_suspect_and_live_again_once_heard() -
             took = await rig.until(lambda: rig.health("a") is Health.UNREACHABLE)
             assert 2.5 * HEARTBEAT - HEARTBEAT <= took <= 2.5 * HEARTBEAT + 2
             assert rig.leader.lost == ["a"]
-            assert rig.links.links["a"].error.startswith("a: silent for ")
+            assert rig.link("a").error.startswith("a: silent for ")
             took += await rig.until(lambda: rig.health("a") is Health.SUSPECT)
             assert 55 <= took <= 62
-            assert rig.links.age("a") >= 60
+            assert rig.table.age("a") >= 60
             agent.speaks = True
             await rig.until(lambda: rig.health("a") is Health.LIVE)
             assert [health for _, health in rig.leader.changes] == [
@@ -200,7 +200,7 @@ def test_reports_grow_sparser_with_the_number_of_hosts() -> None:
             await rig.until(lambda: rig.health("first") is Health.LIVE)
             assert first.watches[0].pace.min_interval_ms == 100
             for number in range(2_000):
-                rig.links.host(f"h{number}", "nowhere:1")
+                rig.links.add(f"h{number}", "nowhere:1")
             await first.until(lambda: bool(first.paces))
             assert first.paces[-1].min_interval_ms > 1_000
             assert rig.link("first").heartbeat == first.paces[-1].heartbeat_ms / 1000

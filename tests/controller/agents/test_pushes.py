@@ -114,11 +114,11 @@ def test_a_host_that_declines_stays_linked_and_is_asked_again_ever_more_seldom(
             rig.leader.assignments["a"] = 50
             rig.links.push("a")
             await rig.until(lambda: len(agent.assigned) == 3)
-            assert rig.links.declining == {"a"}
+            assert rig.table.declining == {"a"}
             assert rig.link("a").error == "the ledger is full"
             took = await rig.until(lambda: rig.link("a").acknowledged == (1, 50))
             assert took > 30 and len(agent.assigned) == 10
-            assert (rig.links.declining, rig.link("a").error) == (set(), "")
+            assert (rig.table.declining, rig.link("a").error) == (set(), "")
             assert (len(agent.watches), rig.leader.lost) == (1, [])
 
     play(scenario)
@@ -132,10 +132,10 @@ def test_a_host_that_declines_and_goes_is_declining_no_more() -> None:
             agent.assign_refusals = [Declined("no")]
             rig.leader.assignments["a"] = 50
             rig.links.push("a")
-            await rig.until(lambda: rig.links.declining == {"a"})
+            await rig.until(lambda: rig.table.declining == {"a"})
             agent.end()
             await rig.until(lambda: rig.health("a") is Health.UNREACHABLE)
-            assert rig.links.declining == set()
+            assert rig.table.declining == set()
             await rig.until(lambda: rig.link("a").acknowledged == (1, 50))
 
     play(scenario)

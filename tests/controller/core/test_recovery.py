@@ -17,9 +17,9 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard, Tombstone
 from fleet_controller.core.recovery.claims import had_by_an_earlier_one
 from fleet_controller.core.recovery.freeze import is_ahead, replaced
-from fleet_controller.core.recovery.inventory import Inventory
 from fleet_controller.core.recovery.recovery import MARGIN, RecoveryPlan, plan_recovery
-from fleet_controller.core.recovery.view import RecoveryView, Wish
+from fleet_controller.core.recovery.view import RecoveryChoice, RecoveryView
+from fleet_controller.leader.inventory import ReportedInventory
 
 SPV = FleetRecord("spv", "uid-spv", 3, total=100)
 SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
@@ -27,7 +27,7 @@ RUNNING, PENDING, DEFINED, STOPPING, UNKNOWN = (
     types.VM_STATE_RUNNING, types.VM_STATE_PENDING, types.VM_STATE_DEFINED, types.VM_STATE_STOPPING,
     types.VM_STATE_UNKNOWN,
 )  # fmt: skip
-ADOPT = Wish(adopt=True)
+ADOPT = RecoveryChoice(adopt=True)
 OLD = Meta(cluster="old")
 
 
@@ -65,9 +65,9 @@ def view(
     meta: Meta = OLD,
 ) -> RecoveryView:
     """Hosts are those that report or are stored; `ahead`: names of those that are, or all."""
-    inventory = Inventory()
+    inventory = ReportedInventory()
     for host, one in reports.items():
-        inventory.take(host, one)
+        inventory.apply_report(host, one)
     stored = stored or {}
     names = sorted({*reports, *stored})
     return RecoveryView(
@@ -78,7 +78,7 @@ def view(
         assignments=stored,
         fleets={fleet.name: fleet for fleet in fleets},
         specs={(fleet.uid, 1): SPEC for fleet in fleets},
-        inventory=inventory,
+        inventory=inventory.snapshot(),
         ahead=frozenset(ahead.split() if ahead else reports),
     )
 
@@ -110,12 +110,12 @@ def test_another_cluster_is_told_by_its_id() -> None:
 
 
 def test_an_inventory_follows_deltas_and_forgets_what_is_gone() -> None:
-    inventory = Inventory()
-    inventory.take("h", report(has("0-9", 5, PENDING)))
-    inventory.take("h", wire.Report(shards=[has("2-4", 5)]))
+    inventory = ReportedInventory()
+    inventory.apply_report("h", report(has("0-9", 5, PENDING)))
+    inventory.apply_report("h", wire.Report(shards=[has("2-4", 5)]))
     gone = wire.Gone(fleet_uid="uid-spv", birth=5, ranges=[types.IndexRange(start=0, stop=2)])
-    inventory.take("h", wire.Report(gone=[gone]))
-    inventory.take("other", wire.Report(shards=[has("0", 5)]))  # nothing by itself
+    inventory.apply_report("h", wire.Report(gone=[gone]))
+    inventory.apply_report("other", wire.Report(shards=[has("0", 5)]))  # nothing by itself
     (kin,) = inventory.hosts["h"].states
     assert str(inventory.hosts["h"].having(kin, RUNNING)) == "2-4"
     assert str(inventory.hosts["h"].having(kin, PENDING)) == "5-9"
@@ -123,10 +123,10 @@ def test_an_inventory_follows_deltas_and_forgets_what_is_gone() -> None:
 
 
 def test_a_copy_does_not_change_with_the_reports() -> None:
-    inventory = Inventory()
-    inventory.take("h", report(has("0-9", 5)))
-    copy = inventory.copy()
-    inventory.take("h", report(has("0", 5)))
+    inventory = ReportedInventory()
+    inventory.apply_report("h", report(has("0-9", 5)))
+    copy = inventory.snapshot()
+    inventory.apply_report("h", report(has("0", 5)))
     (kin,) = copy.hosts["h"].states
     assert len(copy.hosts["h"].having(kin, RUNNING)) == 10
 
@@ -241,7 +241,7 @@ def told_of(uid: str = "uid-new", generation: int = 2) -> dict[str, Any]:
 
 def test_a_fleet_that_the_store_has_forgotten_is_made_again_of_what_agents_were_told() -> None:
     running = report(has("0-9", 590, uid="uid-new", generation=2), **told_of())
-    plan = plan_recovery(view({"h1": running}, fleets=()), Wish(True, {"new": 10}))
+    plan = plan_recovery(view({"h1": running}, fleets=()), RecoveryChoice(True, {"new": 10}))
     (found,) = plan.fleets
     record = found.record
     assert (record.name, record.number, record.total, record.generation) == ("new", 7, 10, 2)
@@ -284,14 +284,14 @@ def test_it_is_complete_once_totals_are_confirmed_and_hosts_accounted_for() -> N
     seen = view({"h1": report(has("0-89", 590))}, stored)
     plan = plan_recovery(seen, ADOPT)
     assert (plan.unconfirmed, plan.unseen, plan.complete) == (("spv",), ("away",), False)
-    plan = plan_recovery(seen, Wish(True, {"spv": 80}, frozenset({"away"})))
+    plan = plan_recovery(seen, RecoveryChoice(True, {"spv": 80}, frozenset({"away"})))
     assert plan.complete and [(r.id, r.lost) for r in plan.lost] == [("away", True)]
     assert (plan.fleets[0].missing, plan.fleets[0].excess) == (0, 20)
 
 
 def test_a_fleet_that_is_being_deleted_gets_no_other_total() -> None:
     going = msgspec.structs.replace(SPV, total=0, deleting=True)
-    plan = plan_recovery(view({}, fleets=(going,)), Wish(True, {"spv": 10}))
+    plan = plan_recovery(view({}, fleets=(going,)), RecoveryChoice(True, {"spv": 10}))
     assert plan.fleets[0].record == going and plan.complete
 
 
@@ -305,7 +305,7 @@ def test_a_host_that_is_lost_already_is_accounted_for() -> None:
 def test_confirming_changes_no_assignment_and_waits_for_nobody() -> None:
     stored = {"h1": Assignment((shard("0-9", 400),)), "away": Assignment()}
     seen = view({"h1": report(has("5-14", 590))}, stored)
-    plan = plan_recovery(seen, Wish(adopt=False))
+    plan = plan_recovery(seen, RecoveryChoice(adopt=False))
     assert (dict(plan.assignments), plan.complete, plan.meta.generation) == ({}, True, 2)
     assert (plan.fleets[0].running, plan.fleets[0].missing) == (10, 90)
 

@@ -19,7 +19,7 @@ from fleet_controller.core.model import (
     Tombstone,
 )
 from fleet_controller.core.recovery.recovery import RecoveryPlan, plan_recovery
-from fleet_controller.core.recovery.view import Wish
+from fleet_controller.core.recovery.view import RecoveryChoice
 from tests.controller.core.test_recovery import (
     ADOPT,
     DEFINED,
@@ -111,7 +111,7 @@ def test_confirming_counts_nothing_twice_that_is_only_staged() -> None:
         "h1": Assignment((shard("0-9", 400),)),
         "h2": Assignment((shard("0-9", 490, staged=True),)),
     }
-    plan = plan_recovery(view({}, stored), Wish(adopt=False))
+    plan = plan_recovery(view({}, stored), RecoveryChoice(adopt=False))
     assert (plan.fleets[0].twice, plan.fleets[0].missing) == (0, 90)
 
 
@@ -166,7 +166,7 @@ def test_a_lost_host_that_is_ahead_is_lost_no_more_or_what_it_runs_would_be_give
     seen = replace(seen, hosts=lost)
     plan = plan_recovery(seen, ADOPT)
     assert [(one.id, one.lost) for one in plan.returned] == [("h2", False)]
-    assert not plan_recovery(seen, Wish(adopt=False)).returned
+    assert not plan_recovery(seen, RecoveryChoice(adopt=False)).returned
 
 
 def test_a_drained_host_stays_so_and_a_removed_one_keeps_what_it_is_to_let_go() -> None:
@@ -190,7 +190,7 @@ def test_rollouts_under_way_are_paused_by_adopting_alone() -> None:
     )
     (paused,) = plan_recovery(seen, ADOPT).paused
     assert (paused.fleet, paused.state) == ("uid-spv", "paused") and "by a recovery" in paused.why
-    assert not plan_recovery(seen, Wish(adopt=False)).paused
+    assert not plan_recovery(seen, RecoveryChoice(adopt=False)).paused
 
 
 # For all

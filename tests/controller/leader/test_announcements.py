@@ -11,16 +11,16 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Put, Unavailable
 from tests.doubles.faulty_store import Fault, FaultyStore
-from tests.doubles.leading import leading, until
+from tests.doubles.leading import another_change, leading, until
 from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent
 from tests.virtual_loop import run_virtual, virtual
 
-Scenario = Callable[[Leading, FaultyStore, FakeDialer], Awaitable[None]]
+Scenario = Callable[[Leader, FaultyStore, FakeDialer], Awaitable[None]]
 
 
 def play(scenario: Scenario) -> None:
@@ -37,56 +37,56 @@ def facts(incarnation: str = "i1", guests: int = 10) -> types.HostFacts:
     return types.HostFacts(incarnation=incarnation, capacity=types.Capacity(guests=guests))
 
 
-async def announce(leader: Leading, host: str, incarnation: str = "i1", at: str = "") -> None:
+async def announce(leader: Leader, host: str, incarnation: str = "i1", at: str = "") -> None:
     await leader.announcements.announce(host, at or f"{host}:1", facts(incarnation))
 
 
 def test_five_hundred_at_once_take_five_transactions() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         before = len(store.txns)
         await asyncio.gather(*(announce(leader, f"h{number}") for number in range(500)))
         assert len(store.txns) - before <= 5
         stored = await store.inner.read(keys.HOSTS)
-        assert len(stored.entries) == len(leader.reign.state.hosts) == 500
+        assert len(stored.entries) == len(leader.memory.state.hosts) == 500
 
     play(scenario)
 
 
 def test_what_is_known_already_is_not_written_again() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         await announce(leader, "a")
         before = len(store.txns)
         await asyncio.gather(*(announce(leader, "a") for _ in range(20)))
         assert len(store.txns) == before
         await announce(leader, "a", at="elsewhere:2")
-        assert leader.reign.state.hosts["a"].address == "elsewhere:2"
+        assert leader.memory.state.hosts["a"].address == "elsewhere:2"
 
     play(scenario)
 
 
 def test_a_host_that_announces_itself_again_is_dialled_at_once() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         await announce(leader, "a")
         await asyncio.sleep(100)
         dialer.agents["a:1"] = ScriptedAgent("a")
         await announce(leader, "a")
-        await until(lambda: leader.reign.links.by_health[Health.LIVE] == 1, 1.0)
+        await until(lambda: leader.memory.links.by_health[Health.LIVE] == 1, 1.0)
 
     play(scenario)
 
 
 @pytest.mark.parametrize("tried", [True, False])
 def test_a_second_claimant_is_refused_and_reported(tried: bool) -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         dialer.agents["a:1"] = ScriptedAgent("a")
         await announce(leader, "a")
         if tried:
-            await until(lambda: leader.reign.links.by_health[Health.LIVE] == 1)
+            await until(lambda: leader.memory.links.by_health[Health.LIVE] == 1)
         with pytest.raises(Refused, match="two dom0s use one certificate") as refusal:
             await announce(leader, "a", "i2", at="twin:1")
         assert refusal.value.reason is Reason.DUPLICATE_HOST
-        assert leader.reign.state.hosts["a"].address == "a:1"
-        events, _ = leader.reign.events.after(0, 100, "", "a")
+        assert leader.memory.state.hosts["a"].address == "a:1"
+        events, _ = leader.memory.events.after(0, 100, "", "a")
         assert "host_refused" in [event.kind for event in events]
 
     play(scenario)
@@ -95,7 +95,7 @@ def test_a_second_claimant_is_refused_and_reported(tried: bool) -> None:
 def test_a_dom0_cloned_with_its_certificate_and_ledger_is_refused_and_both_keep_their_vms() -> None:
     """The copy has all that the original remembers, and a boot of its own."""
 
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         original, copy = ScriptedAgent("a"), ScriptedAgent("a")
         original.speaks = False
         dialer.agents |= {"a:1": original, "copy:1": copy}
@@ -104,17 +104,17 @@ def test_a_dom0_cloned_with_its_certificate_and_ledger_is_refused_and_both_keep_
         await leader.announcements.announce("a", "a:1", here)
         await original.until(lambda: bool(original.streams))
         original.send(full=True, facts=here)
-        await until(lambda: leader.reign.links.by_health[Health.LIVE] == 1)
-        await leader.operations.apply("spv", types.FleetSpec(memory_bytes=4 << 20), "operator/me")
+        await until(lambda: leader.memory.links.by_health[Health.LIVE] == 1)
+        await leader.fleets.apply("spv", types.FleetSpec(memory_bytes=4 << 20), "operator/me")
         for _ in range(3):
             with pytest.raises(Refused, match="another boot, with the same ledger") as refusal:
                 await leader.announcements.announce("a", "copy:1", there)
             assert refusal.value.reason is Reason.DUPLICATE_HOST
-        assert leader.reign.state.hosts["a"].address == "a:1"
+        assert leader.memory.state.hosts["a"].address == "a:1"
         assert copy.assigned == copy.watches == [], "nobody tells the copy anything"
-        events, _ = leader.reign.events.after(0, 100, "", "a")
+        events, _ = leader.memory.events.after(0, 100, "", "a")
         assert [event.kind for event in events].count("host_refused") == 1
-        (problem,) = fleet_queries.problems(leader.reign, "")
+        (problem,) = fleet_queries.problems(leader.memory, "")
         assert (problem.kind, problem.hosts) == ("host_refused", 1)
         await leader.announcements.announce("a", "a:1", here)
 
@@ -122,17 +122,17 @@ def test_a_dom0_cloned_with_its_certificate_and_ledger_is_refused_and_both_keep_
 
 
 def test_a_host_whose_predecessor_is_out_of_reach_takes_its_place() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         await announce(leader, "a")
-        await until(lambda: leader.reign.links.links["a"].tried)
+        await until(lambda: not leader.memory.links.is_reachable("a"))
         await announce(leader, "a", "i2", at="new:1")
-        assert leader.reign.state.hosts["a"].incarnation == "i2"
+        assert leader.memory.state.hosts["a"].incarnation == "i2"
 
     play(scenario)
 
 
 def test_one_refused_announcement_spoils_no_other() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         outcomes = await asyncio.gather(
             announce(leader, "a"),
             announce(leader, "b", at="nonsense"),
@@ -140,21 +140,21 @@ def test_one_refused_announcement_spoils_no_other() -> None:
             return_exceptions=True,
         )
         assert [type(outcome) for outcome in outcomes] == [type(None), Refused, type(None)]
-        assert leader.reign.state.hosts.keys() == {"a", "c"}
+        assert leader.memory.state.hosts.keys() == {"a", "c"}
 
     play(scenario)
 
 
 def test_an_announcer_that_has_gone_away_harms_nobody() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
-        async with leader.reign.changing:  # the batch waits
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
+        async with another_change(leader):  # the batch waits
             gone = [asyncio.create_task(announce(leader, n, at=a)) for n, a in _SOME]
             await asyncio.sleep(1)
             for task in gone:
                 task.cancel()
             await asyncio.wait(gone)
         await announce(leader, "later")
-        assert "later" in leader.reign.state.hosts
+        assert "later" in leader.memory.state.hosts
 
     play(scenario)
 
@@ -163,7 +163,7 @@ _SOME = (("a", "a:1"), ("b", "nonsense"))
 
 
 def test_a_store_in_trouble_is_told_and_the_next_try_works() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         store.faults = [Fault.REFUSED]
         outcomes = await asyncio.gather(
             *(announce(leader, f"h{n}") for n in range(3)), return_exceptions=True
@@ -171,18 +171,18 @@ def test_a_store_in_trouble_is_told_and_the_next_try_works() -> None:
         assert {type(outcome) for outcome in outcomes} <= {Unavailable, type(None)}
         assert Unavailable in {type(outcome) for outcome in outcomes}
         await asyncio.gather(*(announce(leader, f"h{n}") for n in range(3)))
-        assert len(leader.reign.state.hosts) == 3
+        assert len(leader.memory.state.hosts) == 3
 
     play(scenario)
 
 
 def test_what_another_wrote_meanwhile_is_taken_into_account() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, dialer: FakeDialer) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         await announce(leader, "a")
         by_hand = b'{"id":"a","address":"a:1","incarnation":"i1","cordoned":true}'
         await store.inner.txn([], [Put(keys.host("a"), by_hand)])
         await announce(leader, "a", at="new:1")
-        record = leader.reign.state.hosts["a"]
+        record = leader.memory.state.hosts["a"]
         assert (record.address, record.cordoned) == ("new:1", True)
 
     play(scenario)
@@ -192,8 +192,9 @@ def test_what_another_wrote_meanwhile_is_taken_into_account() -> None:
 async def test_nobody_waits_for_ever_when_the_leadership_ends() -> None:
     store = MemoryStore(asyncio.get_running_loop().time)
     async with leading(store, FakeDialer()) as leader:
-        await leader.reign.changing.acquire()
+        changing = asyncio.create_task(leader.writer.decide(asyncio.Event().wait))
         waiting = [asyncio.create_task(announce(leader, f"h{n}")) for n in range(3)]
         await asyncio.sleep(1)
     await asyncio.wait(waiting)
+    changing.cancel()
     assert all(task.cancelled() for task in waiting)

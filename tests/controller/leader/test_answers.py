@@ -14,11 +14,11 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Declined
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Reason, Refused
-from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
 from fleet_controller.store.memory import MemoryStore
+from tests.doubles import answers
 from tests.doubles.leading import leading, until
 from tests.doubles.obedient_agents import Network, ObedientAgent, World
 from tests.virtual_loop import run_virtual
@@ -30,7 +30,7 @@ SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
 ME = "operator/me"
 
 Agents = dict[str, ObedientAgent]
-Scenario = Callable[[Leading, Agents], Awaitable[None]]
+Scenario = Callable[[Leader, Agents], Awaitable[None]]
 
 
 def play(scenario: Scenario) -> None:
@@ -49,26 +49,26 @@ def play(scenario: Scenario) -> None:
                     capacity=types.Capacity(guests=PER_HOST),
                 )
                 await leader.announcements.announce(name, f"{name}:1", facts)
-            await until(lambda: leader.reign.links.by_health[Health.LIVE] == HOSTS)
-            await leader.operations.apply("spv", SPEC, ME)
+            await until(lambda: leader.memory.links.by_health[Health.LIVE] == HOSTS)
+            await leader.fleets.apply("spv", SPEC, ME)
             await scenario(leader, agents)
 
     run_virtual(whole())
 
 
-def fleet_of(leader: Leading) -> cluster.FleetStatus:
-    return fleet_queries.status(leader.reign, "spv").fleets[0]
+def fleet_of(leader: Leader) -> cluster.FleetStatus:
+    return answers.status(leader, "spv").fleets[0]
 
 
-async def scale(leader: Leading, total: int, *, partial: bool = False) -> None:
-    await leader.operations.scale("spv", total, ME, partial=partial)
+async def scale(leader: Leader, total: int, *, partial: bool = False) -> None:
+    await leader.fleets.scale("spv", total, ME, partial=partial)
     if not partial:
         await until(lambda: fleet_of(leader).converged and fleet_of(leader).total == total)
 
 
 def test_a_fleet_without_vms_has_converged() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
-        status = fleet_queries.status(leader.reign, "")
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        status = answers.status(leader)
         (fleet,) = status.fleets
         assert (fleet.fleet, fleet.total, fleet.placed, fleet.converged) == ("spv", 0, 0, True)
         assert (status.hosts.live, status.hosts.total) == (HOSTS, HOSTS)
@@ -78,9 +78,9 @@ def test_a_fleet_without_vms_has_converged() -> None:
 
 
 def test_status_counts_states_generations_and_hosts() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 10)
-        await leader.operations.apply("spv", types.FleetSpec(memory_bytes=8 << 20, vcpus=1), ME)
+        await leader.fleets.apply("spv", types.FleetSpec(memory_bytes=8 << 20, vcpus=1), ME)
         await scale(leader, 16)
         fleet = fleet_of(leader)
         assert (fleet.states[RUNNING], sum(fleet.states)) == (16, 16)
@@ -94,7 +94,7 @@ def test_status_counts_states_generations_and_hosts() -> None:
 
 
 def test_what_fits_nowhere_is_unplaced_with_its_reason() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 55, partial=True)
         assert [r.count for r in fleet_of(leader).unplaced_reasons] == [15], "told at once"
         await until(lambda: fleet_of(leader).states[RUNNING] == 40)
@@ -102,16 +102,16 @@ def test_what_fits_nowhere_is_unplaced_with_its_reason() -> None:
         (reason,) = fleet.unplaced_reasons
         assert (fleet.unplaced, fleet.converged) == (15, False)
         assert (reason.reason, reason.count, reason.hosts_needed) == ("capacity", 15, 2)
-        lost = vm_queries.vm(leader.reign, cluster.GetVmRequest(index=54))
+        lost = vm_queries.vm(leader.memory, leader.planning, cluster.GetVmRequest(index=54))
         assert (lost.host, lost.unplaced_reason) == ("", reason.message)
-        rows = vm_queries.vms(leader.reign, cluster.ListVmsRequest(limit=100)).vms
+        rows = vm_queries.vms(leader.memory, cluster.ListVmsRequest(limit=100)).vms
         assert [row.host for row in rows[40:]] == [0] * 15
 
     play(scenario)
 
 
 def test_problems_are_counted_by_kind_with_an_example() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)
         uid = fleet_of(leader).uid
         for name, count in (("h0", 3), ("h1", 2)):
@@ -120,7 +120,7 @@ def test_problems_are_counted_by_kind_with_an_example() -> None:
             )
             other = wire.Problem(kind="other", fleet_uid="another", count=9)
             agents[name].send(problems=[problem, other], problems_set=True)
-        await until(lambda: len(leader.reign.observed.troubled) == 2)
+        await until(lambda: len(leader.memory.observed.troubled) == 2)
         (problem_,) = fleet_of(leader).problems
         assert (problem_.kind, problem_.count, problem_.hosts) == ("no_memory", 5, 2)
         assert problem_.example.endswith(": out of memory")
@@ -129,7 +129,7 @@ def test_problems_are_counted_by_kind_with_an_example() -> None:
 
 
 def test_counts_that_agents_make_up_stay_within_the_wires() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         uid = fleet_of(leader).uid
         vast = [types.IndexRange(start=0, stop=2**32 - 1)]
         for agent in agents.values():
@@ -139,7 +139,7 @@ def test_counts_that_agents_make_up_stay_within_the_wires() -> None:
                 orphans=[wire.Orphans(fleet_uid=uid, birth=1, ranges=vast)],
                 orphans_set=True,
             )
-        await until(lambda: len(leader.reign.observed.orphaned) == HOSTS)
+        await until(lambda: len(leader.memory.observed.orphaned) == HOSTS)
         fleet = fleet_of(leader)
         assert (fleet.problems[0].count, fleet.orphans) == (2**32 - 1, 2**32 - 1)
 
@@ -147,11 +147,11 @@ def test_counts_that_agents_make_up_stay_within_the_wires() -> None:
 
 
 def test_hosts_out_of_reach_and_hosts_that_decline_are_problems_too() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)
         agents["h0"].assign_refusals = [Declined("h0: the ledger's disk is full")] * 99
-        await leader.operations.scale("spv", 12, ME)
-        await until(lambda: leader.reign.links.declining == {"h0"})
+        await leader.fleets.scale("spv", 12, ME)
+        await until(lambda: leader.memory.links.declining == {"h0"})
         (problem,) = fleet_of(leader).problems
         assert (problem.kind, problem.hosts, problem.count) == ("assignment_refused", 1, 3)
         assert problem.example == "h0: the ledger's disk is full"
@@ -159,7 +159,7 @@ def test_hosts_out_of_reach_and_hosts_that_decline_are_problems_too() -> None:
         agents["h0"].assign_refusals.clear()
         await until(lambda: fleet_of(leader).converged)
         agents["h1"].end()
-        await until(lambda: host_queries.host_counts(leader.reign).unreachable == 1)
+        await until(lambda: host_queries.host_counts(leader.memory).unreachable == 1)
         (problem,) = fleet_of(leader).problems
         assert (problem.kind, problem.hosts, problem.count) == ("host_unreachable", 1, 3)
 
@@ -167,15 +167,15 @@ def test_hosts_out_of_reach_and_hosts_that_decline_are_problems_too() -> None:
 
 
 def test_hosts_are_listed_by_pages_and_filters() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)
-        first = host_queries.hosts(leader.reign, cluster.ListHostsRequest(limit=3))
+        first = answers.host_list(leader, cluster.ListHostsRequest(limit=3))
         assert ([h.id for h in first.hosts], first.matching) == (["h0", "h1", "h2"], HOSTS)
         request = cluster.ListHostsRequest(limit=3, cursor=first.next_cursor)
-        rest = host_queries.hosts(leader.reign, request)
+        rest = answers.host_list(leader, request)
         assert ([h.id for h in rest.hosts], rest.next_cursor) == (["h3"], "")
-        await leader.operations.cordon("h2", True, ME)
-        await leader.upkeep.drain("h1", ME)
+        await leader.hosts.cordon("h2", True, ME)
+        await leader.hosts.drain("h1", ME)
         for asked, found in (
             (cluster.ListHostsRequest(selector={"zone": "1"}), ["h1"]),
             (cluster.ListHostsRequest(cordoned_only=True), ["h2"]),
@@ -184,8 +184,8 @@ def test_hosts_are_listed_by_pages_and_filters() -> None:
             (cluster.ListHostsRequest(quarantined_only=True), []),
             (cluster.ListHostsRequest(health=cluster.HOST_HEALTH_LOST), []),
         ):
-            assert [h.id for h in host_queries.hosts(leader.reign, asked).hosts] == found
-        summary = host_queries.host_summary(leader.reign, "h0")
+            assert [h.id for h in answers.host_list(leader, asked).hosts] == found
+        summary = answers.host_summary(leader, "h0")
         assert (summary.assigned, summary.running, summary.failed) == (2, 2, 0)
         assert (summary.health, summary.capacity_guests) == (cluster.HOST_HEALTH_LIVE, PER_HOST)
         assert summary.report_age_seconds >= 0
@@ -194,46 +194,46 @@ def test_hosts_are_listed_by_pages_and_filters() -> None:
 
 
 def test_a_host_in_detail_shows_what_it_is_told_and_what_it_says() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)
-        detail = host_queries.host_detail(leader.reign, "h3")
+        detail = answers.host_detail(leader, "h3")
         assert detail.epoch == detail.reported_epoch
         assert sum(r.stop - r.start for s in detail.shards for r in s.ranges) == 2
         assert [fleet.name for fleet in detail.fleets] == ["spv"]
         with pytest.raises(Refused) as refusal:
-            host_queries.host_detail(leader.reign, "h9")
+            answers.host_detail(leader, "h9")
         assert refusal.value.reason is Reason.NO_SUCH_HOST
 
     play(scenario)
 
 
 def test_vms_are_found_by_state_host_and_index() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)
         mine = sorted(index for _, index in agents["h2"].births)
-        by_host = vm_queries.vms(leader.reign, cluster.ListVmsRequest(host="h2"))
+        by_host = vm_queries.vms(leader.memory, cluster.ListVmsRequest(host="h2"))
         assert [row.index for row in by_host.vms] == mine
         assert [by_host.hosts[row.host] for row in by_host.vms] == ["h2"] * 2
-        none = vm_queries.vms(leader.reign, cluster.ListVmsRequest(state=types.VM_STATE_FAILED))
+        none = vm_queries.vms(leader.memory, cluster.ListVmsRequest(state=types.VM_STATE_FAILED))
         assert (len(none.vms), none.matching) == (0, 0)
         indices = [types.IndexRange(start=6, stop=99)]
-        some = vm_queries.vms(leader.reign, cluster.ListVmsRequest(indices=indices))
+        some = vm_queries.vms(leader.memory, cluster.ListVmsRequest(indices=indices))
         assert [row.index for row in some.vms] == [6, 7]
-        one = vm_queries.vm(leader.reign, cluster.GetVmRequest(index=mine[0]))
+        one = vm_queries.vm(leader.memory, leader.planning, cluster.GetVmRequest(index=mine[0]))
         assert (one.host, one.state, one.spec) == ("h2", RUNNING, SPEC)
         with pytest.raises(Refused, match="there is no 8") as refusal:
-            vm_queries.vm(leader.reign, cluster.GetVmRequest(index=8))
+            vm_queries.vm(leader.memory, leader.planning, cluster.GetVmRequest(index=8))
         assert refusal.value.reason is Reason.NO_SUCH_VM
 
     play(scenario)
 
 
 def test_a_lost_host_that_is_heard_again_is_no_live_one_that_has_converged() -> None:
-    async def scenario(leader: Leading, agents: Agents) -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)
-        await until(lambda: host_queries.host_counts(leader.reign).converged == HOSTS)
-        leader.reign.state.lost.add("h0")  # until the next pass takes the verdict back
-        counts = host_queries.host_counts(leader.reign)
+        await until(lambda: host_queries.host_counts(leader.memory).converged == HOSTS)
+        leader.memory.state.lost.add("h0")  # until the next pass takes the verdict back
+        counts = host_queries.host_counts(leader.memory)
         assert (counts.lost, counts.live, counts.converged) == (1, HOSTS - 1, HOSTS - 1)
 
     play(scenario)

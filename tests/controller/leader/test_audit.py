@@ -8,11 +8,12 @@ from random import Random
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.audit import BY_LEADER, KEPT, MAX_TEXT, SLACK, AuditTrail, name_of
+from fleet_controller.core.audit import BY_LEADER, MAX_TEXT, name_of
 from fleet_controller.core.refusals import Refused
 from fleet_controller.mirror.audit import Audit
+from fleet_controller.mirror.audit_trail import KEPT, SLACK, AuditTrail
 from fleet_controller.mirror.state import ClusterState
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Delete, Put
@@ -26,13 +27,13 @@ SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
 
 
 def trail() -> tuple[Audit, ClusterState]:
-    state = ClusterState(lambda kind, name: None)
-    return Audit(state, lambda: 1000.0), state
+    state = ClusterState()
+    return Audit(state.audit, lambda: 1000.0), state
 
 
-def told(leading: Leading, fleet: str = "", host: str = "") -> list[tuple[str, str, str, str]]:
+def told(leading: Leader, fleet: str = "", host: str = "") -> list[tuple[str, str, str, str]]:
     """(action, actor, before, after), the oldest first."""
-    records, _ = leading.reign.audit.page(fleet, host, 0, 1000)
+    records, _ = leading.memory.state.audit.page(fleet, host, 0, 1000)
     return [(one.action, one.actor, one.before, one.after) for one in reversed(records)]
 
 
@@ -43,14 +44,14 @@ def test_keys_of_records_sort_as_they_were_made() -> None:
 def test_two_records_of_one_transaction_have_two_ids() -> None:
     audit, state = trail()
     state.written([audit.entry("declare_lost", BY_LEADER, host=f"h{n}") for n in range(3)], 5)
-    records, _ = audit.page("", "", 0, 10)
+    records, _ = state.audit.page("", "", 0, 10)
     assert [(one.id, one.host) for one in records] == [(3, "h2"), (2, "h1"), (1, "h0")]
 
 
 def test_a_text_of_any_length_fits_a_record() -> None:
     audit, state = trail()
     state.written([audit.entry("scale", ME, after="x" * 10_000)], 5)
-    assert len(audit.page("", "", 0, 1)[0][0].after) == MAX_TEXT
+    assert len(state.audit.page("", "", 0, 1)[0][0].after) == MAX_TEXT
 
 
 def test_records_are_read_by_pages_of_those_that_are_asked_for() -> None:
@@ -58,9 +59,9 @@ def test_records_are_read_by_pages_of_those_that_are_asked_for() -> None:
     for number in range(7):
         fleet = "red" if number % 2 else "blue"
         state.written([audit.entry("scale", ME, fleet=fleet, after=str(number))], number + 2)
-    page, following = audit.page("blue", "", 0, 3)
+    page, following = state.audit.page("blue", "", 0, 3)
     assert [one.after for one in page] == ["6", "4", "2"]
-    page, following = audit.page("blue", "", following, 3)
+    page, following = state.audit.page("blue", "", following, 3)
     assert ([one.after for one in page], following) == (["0"], 0)
 
 
@@ -83,17 +84,17 @@ def test_the_oldest_go_together_and_do_not_come_back() -> None:
 def test_a_record_that_nobody_understands_is_shown_as_such() -> None:
     audit, state = trail()
     state.written([Put(keys.audit(name_of(4)), b"{"), audit.entry("scale", ME)], 3)
-    assert [one.action for one in audit.page("", "", 0, 9)[0]] == ["unreadable", "scale"]
+    assert [one.action for one in state.audit.page("", "", 0, 9)[0]] == ["unreadable", "scale"]
 
 
 def test_a_key_that_is_no_record_is_left_alone() -> None:
     found = AuditTrail()
-    state = ClusterState(lambda kind, name: None)
+    state = ClusterState()
     state.written([Put("audit/notes", b"mine")], 2)
     assert (len(state.audit), len(found)) == (0, 0)
 
 
-async def one_host(chief: Leading, network: Network) -> None:
+async def one_host(chief: Leader, network: Network) -> None:
     network.agents["h1:1"] = ObedientAgent("h1", World(), Random(1))
     facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=9))
     await chief.announcements.announce("h1", "h1:1", facts)
@@ -105,15 +106,15 @@ async def test_each_accepted_change_is_told_with_who_and_what() -> None:
     network = Network()
     async with leading(store, network) as chief:
         await one_host(chief, network)
-        await chief.operations.apply("spv", SPEC, ME)
-        await chief.operations.apply("spv", SPEC, ME)  # changes nothing
-        await chief.operations.scale("spv", 5, "operator/you")
+        await chief.fleets.apply("spv", SPEC, ME)
+        await chief.fleets.apply("spv", SPEC, ME)  # changes nothing
+        await chief.fleets.scale("spv", 5, "operator/you")
         with pytest.raises(Refused):
-            await chief.operations.scale("spv", 500, ME)
-        await chief.operations.cordon("h1", True, ME)
-        await chief.operations.cordon("h1", True, ME)
-        await chief.operations.delete("spv", ME)
-        await until(lambda: not chief.reign.state.fleets)
+            await chief.fleets.scale("spv", 500, ME)
+        await chief.hosts.cordon("h1", True, ME)
+        await chief.hosts.cordon("h1", True, ME)
+        await chief.fleets.delete("spv", ME)
+        await until(lambda: not chief.memory.state.fleets)
         assert told(chief) == [
             ("apply", ME, "", "generation 1"),
             ("scale", "operator/you", "0", "5"),
@@ -130,11 +131,11 @@ async def test_each_accepted_change_is_told_with_who_and_what() -> None:
 async def test_a_change_and_its_line_stand_or_fall_together() -> None:
     store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
     async with leading(store, Network()) as chief:
-        await chief.operations.apply("spv", SPEC, ME)
+        await chief.fleets.apply("spv", SPEC, ME)
         for fault in (Fault.ANSWER_LOST, Fault.REQUEST_LOST, Fault.REFUSED):
             store.faults = [fault]
             try:
-                await chief.operations.scale("spv", 3, fault.name, partial=True)
+                await chief.fleets.scale("spv", 3, fault.name, partial=True)
             except Exception:
                 assert fault is not Fault.ANSWER_LOST
         lines = [actor for action, actor, _, _ in told(chief) if action == "scale"]
@@ -146,14 +147,14 @@ async def test_a_change_and_its_line_stand_or_fall_together() -> None:
 
 @virtual
 async def test_the_loop_takes_away_what_need_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet_controller.core.audit.KEPT", 5)
-    monkeypatch.setattr("fleet_controller.core.audit.SLACK", 3)
+    monkeypatch.setattr("fleet_controller.mirror.audit_trail.KEPT", 5)
+    monkeypatch.setattr("fleet_controller.mirror.audit_trail.SLACK", 3)
     store = MemoryStore(asyncio.get_running_loop().time)
     network = Network()
     async with leading(store, network) as chief:
         await one_host(chief, network)
         for number in range(20):
-            await chief.operations.cordon("h1", number % 2 == 0, ME)
-        await until(lambda: len(chief.reign.state.audit) < 8)
+            await chief.hosts.cordon("h1", number % 2 == 0, ME)
+        await until(lambda: len(chief.memory.state.audit) < 8)
         kept = [entry.key for entry in (await store.read(keys.AUDIT)).entries]
-        assert len(kept) == len(chief.reign.state.audit) and kept[-1].endswith("20")
+        assert len(kept) == len(chief.memory.state.audit) and kept[-1].endswith("20")

@@ -43,7 +43,7 @@ class Rig:
 
     async def addresses(self) -> dict[str, str]:
         """What the store holds, read afresh past the faults."""
-        mirror = ClusterState(lambda kind, name: None)
+        mirror = ClusterState()
         mirror.load(await self.store.inner.read())
         return {name: record.address for name, record in mirror.hosts.items()}
 
@@ -56,7 +56,7 @@ async def make() -> Rig:
     term = (await inner.txn([], [Put(keys.LEADER, b"me")])).revision
     await inner.txn([], [Put(keys.META, encode(Meta()))])
     store = FaultyStore(inner)
-    state = ClusterState(lambda kind, name: None)
+    state = ClusterState()
 
     def alive() -> None:
         if not rig.alive:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard
+from fleet_controller.mirror.records import RecordChange, RecordKind
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.codec import BrokenRecord, encode, encode_spec
@@ -22,9 +23,11 @@ SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
 ASSIGNMENT = Assignment((Shard("uid", IndexSet.span(0, 5), 1, 3),))
 
 
-def mirror() -> tuple[ClusterState, list[tuple[str, str]]]:
-    told: list[tuple[str, str]] = []
-    return ClusterState(lambda kind, name: told.append((kind, name))), told
+def mirror() -> tuple[ClusterState, list[RecordChange]]:
+    told: list[RecordChange] = []
+    state = ClusterState()
+    state.on_change(told.append)
+    return state, told
 
 
 def test_each_kind_of_record_has_its_table() -> None:
@@ -42,14 +45,15 @@ def test_each_kind_of_record_has_its_table() -> None:
         ],
         9,
     )
-    assert (state.meta, state.hosts, state.cordoned) == (Meta(last_number=3), {"h1": host}, 1)
+    assert (state.meta, state.hosts, state.cordoned) == (Meta(last_number=3), {"h1": host}, {"h1"})
     assert (state.fleets, state.specs) == ({"spv": FLEET}, {("uid", 2): SPEC})
     assert (state.assignments, state.revision) == ({"h1": ASSIGNMENT}, 9)
     assert state.fleet_by_uid("uid") == FLEET and state.fleet_by_uid("other") is None
     assert {state.mod_revision(key) for key in (keys.META, keys.host("h1"))} == {9}
-    assert ("hosts", "h1") in told and ("assignments", "h1") in told
+    assert RecordChange(RecordKind.HOST, "h1") in told
+    assert RecordChange(RecordKind.ASSIGNMENT, "h1") in told
     state.written([Delete(keys.host("h1")), Delete(keys.spec("uid", 2))], 10)
-    assert (state.hosts, state.specs, state.cordoned) == ({}, {}, 0)
+    assert (state.hosts, state.specs, state.cordoned) == ({}, {}, set())
     assert state.mod_revision(keys.host("h1")) == 0
 
 
@@ -138,7 +142,7 @@ def test_readings_answers_and_watches_in_any_order_make_the_same_mirror(
                 case Snapshot():
                     state.load(feed)
                 case Change():
-                    state.take([feed])
+                    state.watched([feed])
                 case (sent, revision):
                     state.written(sent, revision)
         final = await store.read()

@@ -12,8 +12,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import to_wire
 from fleet_controller.core.model import Assignment, Shard, Tombstone
+from fleet_controller.core.vm_states import DEFINED, PENDING, RUNNING, UNKNOWN
 from fleet_controller.observed.reports import Observed
-from fleet_controller.observed.vectors import DEFINED, PENDING, RUNNING, UNKNOWN
 
 UID = "uid-1"
 FAILED = int(types.VM_STATE_FAILED)

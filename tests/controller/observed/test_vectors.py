@@ -11,13 +11,10 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.vm_states import DEFINED, PENDING, RUNNING, UNKNOWN
 from fleet_controller.observed.vectors import (
-    DEFINED,
     NO_HOST,
-    PENDING,
-    RUNNING,
     STATES,
-    UNKNOWN,
     FleetVector,
 )
 

@@ -11,7 +11,13 @@ from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Capacity, RolloutState
 from fleet_controller.core.refusals import Reason, Refused
-from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish, start, turn, undo
+from fleet_controller.core.rollouts_and_drains.rollout_orders import (
+    RolloutAction,
+    RolloutOptions,
+    start,
+    turn,
+    undo,
+)
 from tests.controller.rollouts_and_drains.moving_world import UID, World
 
 HOSTS = 4
@@ -28,7 +34,7 @@ def world_of(total: int, memory: int = 4 << 20) -> World:
 
 
 def begin(world: World, **wish: object) -> None:
-    ordered = start(world.view(), world.fleet, Wish(**wish), ME, 5.0)  # type: ignore[arg-type]
+    ordered = start(world.view(), world.fleet, RolloutOptions(**wish), ME, 5.0)  # type: ignore[arg-type]
     world.rollouts[UID], world.fleet = ordered.record, ordered.fleet
     world.revision += 1
 
@@ -51,7 +57,7 @@ def order(world: World, action: str) -> None:
     ordered = (
         undo(view, world.fleet, ME, 6.0)
         if action == "undo"
-        else turn(view, world.fleet, action, ME)
+        else turn(view, world.fleet, RolloutAction(action), ME)
     )
     world.rollouts[UID], world.fleet = ordered.record, ordered.fleet
     world.revision += 1
@@ -245,14 +251,14 @@ def test_vms_that_are_moving_are_changed_once_they_have_moved() -> None:
 @pytest.mark.parametrize(
     ("wish", "reason"),
     [
-        (Wish(generation=7), Reason.NO_SUCH_GENERATION),
-        (Wish(generation=1), Reason.NOTHING_TO_CHANGE),
-        (Wish(max_unavailable_share=1.5), Reason.BAD_QUERY),
-        (Wish(halt_share=float("nan")), Reason.BAD_QUERY),
-        (Wish(by_label="row"), Reason.BAD_QUERY),
+        (RolloutOptions(generation=7), Reason.NO_SUCH_GENERATION),
+        (RolloutOptions(generation=1), Reason.NOTHING_TO_CHANGE),
+        (RolloutOptions(max_unavailable_share=1.5), Reason.BAD_QUERY),
+        (RolloutOptions(halt_share=float("nan")), Reason.BAD_QUERY),
+        (RolloutOptions(by_label="row"), Reason.BAD_QUERY),
     ],
 )
-def test_what_cannot_be_rolled_out_is_refused(wish: Wish, reason: Reason) -> None:
+def test_what_cannot_be_rolled_out_is_refused(wish: RolloutOptions, reason: Reason) -> None:
     world = world_of(4)
     with pytest.raises(Refused) as refusal:
         start(world.view(), world.fleet, wish, ME, 0.0)

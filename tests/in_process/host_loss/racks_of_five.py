@@ -13,11 +13,10 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.model import Health
-from fleet_controller.leader.reign import ReignSettings
-from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.queries import hosts as host_queries
-from fleet_controller.replica.replica import Leading
+from fleet_controller.leader.environment import LeaderSettings
+from fleet_controller.replica.leader import Leader
 from fleet_controller.store.memory import MemoryStore
+from tests.doubles import answers
 from tests.doubles.faulty_store import FaultyStore
 from tests.doubles.leading import leading, until
 from tests.doubles.obedient_agents import Network, ObedientAgent, World
@@ -34,7 +33,7 @@ UNBOUND = LossSettings(lost_after=LOST_AFTER, budget=0, fleet_share=0.2, rack_sh
 class Cluster:
     """What a scenario has in hand."""
 
-    leader: Leading
+    leader: Leader
     store: FaultyStore
     network: Network = field(default_factory=Network)
     world: World = field(default_factory=World)
@@ -49,21 +48,21 @@ class Cluster:
         return found
 
     def status(self, fleet: str = "spv") -> cluster.FleetStatus:
-        reign = self.leader.reign
-        return fleet_queries.fleet_status(reign, reign.state.fleets[fleet])
+        leader = self.leader
+        return answers.fleet_status(leader, fleet)
 
     def lost(self) -> set[str]:
-        return set(self.leader.reign.state.lost)
+        return set(self.leader.memory.state.lost)
 
     def held(self, host: str) -> int:
-        return host_queries.host_summary(self.leader.reign, host).assigned
+        return answers.host_summary(self.leader, host).assigned
 
     def kinds(self) -> Counter[str]:
-        events, _ = self.leader.reign.events.after(0, 10_000, "", "")
+        events, _ = self.leader.memory.events.after(0, 10_000, "", "")
         return Counter(event.kind for event in events)
 
     async def scale(self, total: int, fleet: str = "spv") -> None:
-        await self.leader.operations.scale(fleet, total, ME)
+        await self.leader.fleets.scale(fleet, total, ME)
         await until(lambda: self.status(fleet).converged)
 
 
@@ -82,14 +81,14 @@ def play(
     guests: int = 10,
 ) -> None:
     """So many hosts with room for so many `guests` each, and the fleet spv, of no VMs yet."""
-    settings = ReignSettings(settle=5.0, loss=loss, quarantine=quarantine)
+    settings = LeaderSettings(settle=5.0, loss=loss, quarantine=quarantine)
 
     async def whole() -> None:
         store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
         network, world = Network(), World()
         async with leading(store, network, settings) as leader:
             made = Cluster(leader, store, network, world)
-            world.is_lost = lambda host: host in leader.reign.state.lost
+            world.is_lost = lambda host: host in leader.memory.state.lost
             for number in range(hosts):
                 name = f"h{number:02}"
                 network.agents[f"{name}:1"] = ObedientAgent(name, world, Random(number))
@@ -99,8 +98,8 @@ def play(
                     capacity=types.Capacity(guests=guests),
                 )
                 await leader.announcements.announce(name, f"{name}:1", facts)
-            await until(lambda: leader.reign.links.by_health[Health.LIVE] == hosts)
-            await leader.operations.apply("spv", spec(), ME)
+            await until(lambda: leader.memory.links.by_health[Health.LIVE] == hosts)
+            await leader.fleets.apply("spv", spec(), ME)
             beating = asyncio.create_task(network.beating())
             await scenario(made)
             beating.cancel()

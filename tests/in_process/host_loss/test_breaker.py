@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from fleet.v1 import types_pb2 as types
-from fleet_controller.leader.reign import ReignSettings
-from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.store.memory import MemoryStore
+from tests.doubles import answers
 from tests.doubles.faulty_store import Fault
 from tests.doubles.leading import leading, until
 from tests.doubles.obedient_agents import Network
@@ -21,17 +21,17 @@ def test_a_rack_that_goes_as_a_whole_is_not_replaced() -> None:
     async def scenario(it: Cluster) -> None:
         await it.scale(100)
         it.cut(0, 1, 2, 3, 4)
-        await until(lambda: bool(it.leader.reign.state.breaker.scopes), 400)
+        await until(lambda: bool(it.leader.memory.state.breaker.scopes), 400)
         await asyncio.sleep(2_000)
         assert not it.lost() and it.status().placed == 100
-        found = fleet_queries.status(it.leader.reign, "").breaker
+        found = answers.status(it.leader).breaker
         assert list(found.scopes) == ["fleet", "rack=r0"]
         assert found.reason.startswith("5 of 20 hosts are gone, more than 20%")
-        assert it.leader.verdicts.waiting == 5
+        assert it.leader.absences.waiting == 5
         assert it.kinds()["breaker_opened"] == 1
         it.network.mend()
-        await until(lambda: not it.leader.reign.state.breaker.scopes, 60)
-        assert not fleet_queries.status(it.leader.reign, "").HasField("breaker")
+        await until(lambda: not it.leader.memory.state.breaker.scopes, 60)
+        assert not answers.status(it.leader).HasField("breaker")
         assert it.kinds()["breaker_closed"] == 1
         await until(lambda: it.status().converged, 60)
         assert not it.lost(), "those that came back last, too"
@@ -47,7 +47,7 @@ def test_the_breaker_opens_at_more_than_its_share_and_at_no_less(gone: int, open
         await it.scale(100)
         it.cut(*range(gone))
         await asyncio.sleep(400)
-        assert bool(it.leader.reign.state.breaker.scopes) is opens
+        assert bool(it.leader.memory.state.breaker.scopes) is opens
         assert len(it.lost()) == (0 if opens else gone)
 
     play(scenario)
@@ -71,18 +71,16 @@ def test_a_released_breaker_lets_hosts_be_replaced_for_a_while() -> None:
     async def scenario(it: Cluster) -> None:
         await it.scale(100)
         it.cut(0, 1, 2, 3, 4)
-        await until(lambda: bool(it.leader.reign.state.breaker.scopes), 400)
+        await until(lambda: bool(it.leader.memory.state.breaker.scopes), 400)
         until_when = await it.leader.verdicts.release_breaker(120, ME)
         assert until_when == pytest.approx(now() + 120, abs=1)
-        assert fleet_queries.status(it.leader.reign, "").breaker_released_seconds == pytest.approx(
-            120, abs=1
-        )
+        assert answers.status(it.leader, "").breaker_released_seconds == pytest.approx(120, abs=1)
         await until(lambda: len(it.lost()) == 5, 10)
         await until(lambda: it.status().converged, 10)
         await asyncio.sleep(200)
-        assert fleet_queries.status(it.leader.reign, "").breaker_released_seconds == 0
+        assert answers.status(it.leader).breaker_released_seconds == 0
         it.cut(5, 6, 7, 8, 9)
-        await until(lambda: bool(it.leader.reign.state.breaker.scopes), 400)
+        await until(lambda: bool(it.leader.memory.state.breaker.scopes), 400)
 
     play(scenario)
 
@@ -90,15 +88,15 @@ def test_a_released_breaker_lets_hosts_be_replaced_for_a_while() -> None:
 @virtual
 async def test_an_open_breaker_is_known_to_the_next_leader() -> None:
     store = MemoryStore(asyncio.get_running_loop().time)
-    settings = ReignSettings(settle=5.0, loss=UNBOUND)
+    settings = LeaderSettings(settle=5.0, loss=UNBOUND)
     facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=5))
     async with leading(store, Network(), settings) as first:
         for name in "abc":
             await first.announcements.announce(name, f"{name}:1", facts)
-        await until(lambda: first.reign.state.breaker.scopes == ("fleet",), 400)
-        since = first.reign.state.breaker.since
+        await until(lambda: first.memory.state.breaker.scopes == ("fleet",), 400)
+        since = first.memory.state.breaker.since
     async with leading(store, Network(), settings) as second:
         for _ in range(60):
             await asyncio.sleep(10)
-            assert fleet_queries.status(second.reign, "").breaker.since_unix == since
-        assert not second.reign.state.lost
+            assert answers.status(second).breaker.since_unix == since
+        assert not second.memory.state.lost

@@ -8,7 +8,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Declined
 from fleet_controller.core.model import Health
-from fleet_controller.queries import hosts as host_queries
+from tests.doubles import answers
 from tests.doubles.leading import until
 from tests.in_process.host_loss.racks_of_five import HOSTS, LOST_AFTER, ME, Cluster, play, spec
 
@@ -20,7 +20,7 @@ def test_a_host_that_returns_gives_up_what_moved_and_shows_no_duplicates_then() 
         await until(lambda: it.lost() == {"h03"}, 400)
         await until(lambda: it.status().converged, 5)
         assert it.status().duplicates == 5, "it may be running them still"
-        assert host_queries.host_summary(it.leader.reign, "h03").duplicates == 5
+        assert answers.host_summary(it.leader, "h03").duplicates == 5
         assert it.status().placed == 100, "each is counted once"
         assert len(it.world.twice) == 5
         it.network.mend()
@@ -43,7 +43,7 @@ def test_a_host_that_returns_is_told_its_assignment_before_its_verdict_is_taken_
         await until(lambda: it.status().converged, 5)
         agent.assign_refusals = [Declined("the ledger is full") for _ in range(3)]
         it.network.mend()
-        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == HOSTS)
+        await until(lambda: it.leader.memory.links.by_health[Health.LIVE] == HOSTS)
         await asyncio.sleep(0.4)
         assert it.lost() == {"h03"} and it.status().duplicates == 5
         await until(lambda: not it.lost(), 60)
@@ -73,9 +73,9 @@ def test_a_fleet_deleted_and_made_again_while_a_host_was_away_takes_nothing_of_t
         it.cut(3)
         await until(lambda: it.lost() == {"h03"}, 400)
         await until(lambda: it.status().converged, 5)
-        await it.leader.operations.delete("spv", ME)
-        await until(lambda: "spv" not in it.leader.reign.state.fleets, 60)
-        await it.leader.operations.apply("spv", spec(), ME)
+        await it.leader.fleets.delete("spv", ME)
+        await until(lambda: "spv" not in it.leader.memory.state.fleets, 60)
+        await it.leader.fleets.apply("spv", spec(), ME)
         await it.scale(190)
         assert it.status().uid != old
         it.network.mend()
@@ -90,8 +90,8 @@ def test_orphans_of_a_fleet_that_was_deleted_are_released_with_its_name() -> Non
     async def scenario(it: Cluster) -> None:
         await it.scale(20)
         uid = it.status().uid
-        await it.leader.operations.delete("spv", ME)
-        await until(lambda: "spv" not in it.leader.reign.state.fleets, 60)
+        await it.leader.fleets.delete("spv", ME)
+        await until(lambda: "spv" not in it.leader.memory.state.fleets, 60)
         stray = it.agent(7)
         stray.orphans = [_orphans(uid, 5)]
         stray.beat()
@@ -112,7 +112,7 @@ def test_orphans_of_a_fleet_that_nobody_knows_are_left_alone() -> None:
         stray.beat()
         await asyncio.sleep(30)
         assert stray.told == before
-        assert host_queries.host_detail(it.leader.reign, "h07").orphans == [stray.orphans[0]]
+        assert answers.host_detail(it.leader, "h07").orphans == [stray.orphans[0]]
 
     play(scenario)
 

@@ -14,14 +14,14 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import Health
 from fleet_controller.host_loss.standby_poll import ANSWER_SECONDS
-from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.observed.standby_reachability import AGAIN_SHARE
-from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.replica.host_probe import PROBE_SECONDS
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
 from fleet_controller.standbys import AtHand, Place
 from fleet_controller.store.memory import MemoryStore
+from tests.doubles import answers
 from tests.doubles.leading import leading, until
 from tests.doubles.obedient_agents import Network, ObedientAgent, World
 from tests.doubles.standing_by import answering, standby
@@ -39,7 +39,7 @@ LATE = 30.0
 class Cluster:
     """Hosts h00, h01, ... and who reaches them: the leader, and controller-2 while it stands by."""
 
-    leader: Leading
+    leader: Leader
     network: Network
     at_hand: AtHand
     stack: AsyncExitStack
@@ -56,23 +56,23 @@ class Cluster:
                 self.standbys.cut(f"h{number:02}:1")
 
     def lost(self) -> set[str]:
-        return set(self.leader.reign.state.lost)
+        return set(self.leader.memory.state.lost)
 
     def told(self, kind: str) -> list[str]:
-        events, _ = self.leader.reign.events.after(0, 10_000, "", "")
+        events, _ = self.leader.memory.events.after(0, 10_000, "", "")
         return [event.message for event in events if event.kind == kind]
 
     def problems(self) -> dict[str, cluster.StatusProblem]:
-        status = fleet_queries.status(self.leader.reign, "")
+        status = answers.status(self.leader)
         return {one.kind: one for fleet in status.fleets for one in fleet.problems}
 
     def summary(self, host: str) -> cluster.HostSummary:
-        return host_queries.host_summary(self.leader.reign, host)
+        return answers.host_summary(self.leader, host)
 
     async def scale(self, total: int) -> None:
-        await self.leader.operations.scale("spv", total, ME)
-        reign = self.leader.reign
-        await until(lambda: fleet_queries.fleet_status(reign, reign.state.fleets["spv"]).converged)
+        await self.leader.fleets.scale("spv", total, ME)
+        leader = self.leader
+        await until(lambda: answers.fleet_status(leader, "spv").converged)
 
 
 Scenario = Callable[[Cluster], Awaitable[None]]
@@ -82,21 +82,21 @@ def play(scenario: Scenario, loss: LossSettings = UNBOUND, hosts: int = 4) -> No
     async def whole() -> None:
         store = MemoryStore(asyncio.get_running_loop().time)
         network, at_hand = Network(), AtHand()
-        settings = ReignSettings(settle=5.0, loss=loss)
+        settings = LeaderSettings(settle=5.0, loss=loss)
         async with (
             leading(store, network, settings, at_hand) as leader,
             AsyncExitStack() as stack,
         ):
             made = Cluster(leader, network, at_hand, stack)
-            made.world.is_lost = lambda host: host in leader.reign.state.lost
+            made.world.is_lost = lambda host: host in leader.memory.state.lost
             for number in range(hosts):
                 name = f"h{number:02}"
                 agent = ObedientAgent(name, made.world, Random(number))
                 network.agents[f"{name}:1"] = made.standbys.agents[f"{name}:1"] = agent
                 facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=10))
                 await leader.announcements.announce(name, f"{name}:1", facts)
-            await until(lambda: leader.reign.links.by_health[Health.LIVE] == hosts)
-            await leader.operations.apply("spv", SPEC, ME)
+            await until(lambda: leader.memory.links.by_health[Health.LIVE] == hosts)
+            await leader.fleets.apply("spv", SPEC, ME)
             beating = asyncio.create_task(_beat(network))
             await scenario(made)
             beating.cancel()
@@ -231,13 +231,13 @@ def test_a_host_that_is_cut_off_is_shown_until_that_is_over() -> None:
         problem = it.problems()["host_cut_off"]
         assert (problem.hosts, problem.count) == (1, 5)
         assert problem.example == "h03: the leader cannot reach it, and controller-2 can"
-        assert host_queries.host_counts(it.leader.reign).cut_off == 1
+        assert host_queries.host_counts(it.leader.memory).cut_off == 1
         assert it.summary("h03").reached_by == "controller-2"
         assert it.summary("h02").reached_by == ""
         it.network.mend()
-        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == 4)
+        await until(lambda: it.leader.memory.links.by_health[Health.LIVE] == 4)
         assert "host_cut_off" not in it.problems()
-        assert host_queries.host_counts(it.leader.reign).cut_off == 0
+        assert host_queries.host_counts(it.leader.memory).cut_off == 0
         assert it.summary("h03").reached_by == ""
 
     play(scenario)
@@ -295,9 +295,9 @@ def test_what_only_a_standby_reaches_counts_as_gone_for_the_breaker() -> None:
         it.cut(*range(10))
         await until(lambda: len(it.told("host_cut_off")) > 0, LOST_AFTER + LATE)
         it.cut(19, also_standbys=True)
-        await until(lambda: bool(it.leader.reign.state.breaker.scopes), 2 * LOST_AFTER)
+        await until(lambda: bool(it.leader.memory.state.breaker.scopes), 2 * LOST_AFTER)
         await asyncio.sleep(2 * LOST_AFTER)
-        assert not it.lost() and it.leader.verdicts.waiting == 1
+        assert not it.lost() and it.leader.absences.waiting == 1
 
     play(scenario, LossSettings(lost_after=LOST_AFTER, budget=0, fleet_share=0.5), hosts=20)
 

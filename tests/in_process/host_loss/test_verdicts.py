@@ -13,10 +13,11 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Reason, Refused
-from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
+from tests.doubles import answers
 from tests.doubles.faulty_store import Fault
 from tests.doubles.leading import leading, until
 from tests.doubles.obedient_agents import Network
@@ -38,14 +39,14 @@ def test_only_a_lost_host_is_replaced() -> None:
         await it.scale(100)
         it.cut(3)
         cut_at = now()
-        await until(lambda: it.leader.reign.links.by_health[Health.SUSPECT] == 1)
+        await until(lambda: it.leader.memory.links.by_health[Health.SUSPECT] == 1)
         assert it.held("h03") == 5, "suspect, and its VMs stay its own"
         await until(lambda: it.lost() == {"h03"}, 400)
         assert LOST_AFTER - 10 <= now() - cut_at <= LOST_AFTER + 30
         await until(lambda: it.status().converged, 5)
         assert it.held("h03") == 0
-        assert host_queries.host_counts(it.leader.reign).lost == 1
-        assert host_queries.host_summary(it.leader.reign, "h03").health == cluster.HOST_HEALTH_LOST
+        assert host_queries.host_counts(it.leader.memory).lost == 1
+        assert answers.host_summary(it.leader, "h03").health == cluster.HOST_HEALTH_LOST
         assert it.kinds()["host_lost"] == 1
 
     play(scenario)
@@ -67,13 +68,13 @@ def test_an_operators_verdict_needs_no_waiting_and_no_budget() -> None:
         await it.scale(100)
         names = ["h00", "h01", "h02", "h03", "h04"]
         it.cut(*range(5))
-        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == HOSTS - 5)
+        await until(lambda: it.leader.memory.links.by_health[Health.LIVE] == HOSTS - 5)
         began = now()
         await it.leader.verdicts.declare_lost(names, True, ME)
         assert it.lost() == set(names)
         await until(lambda: it.status().converged, 8)
         assert now() - began < 3
-        assert it.leader.reign.state.breaker.scopes == ()
+        assert it.leader.memory.state.breaker.scopes == ()
 
     play(scenario, LossSettings(lost_after=LOST_AFTER, budget=1))
 
@@ -82,12 +83,12 @@ def test_each_verdict_is_in_the_history_by_who_gave_it() -> None:
     async def scenario(it: Cluster) -> None:
         await it.scale(100)
         it.cut(1, 3)
-        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == HOSTS - 2)
+        await until(lambda: it.leader.memory.links.by_health[Health.LIVE] == HOSTS - 2)
         await it.leader.verdicts.declare_lost(["h01"], True, ME)
         await until(lambda: it.lost() == {"h01", "h03"}, 400)
         it.network.mend()
         await until(lambda: not it.lost(), 60)
-        audit = it.leader.reign.audit
+        audit = it.leader.memory.state.audit
         told = [(one.action, one.actor) for one in audit.page("", "h01", 0, 10)[0]]
         assert told == [("host_returned", "leader"), ("declare_lost", ME)]
         (back, lost) = audit.page("", "h03", 0, 10)[0]
@@ -100,7 +101,7 @@ def test_each_verdict_is_in_the_history_by_who_gave_it() -> None:
 def test_a_live_host_cannot_be_declared_lost() -> None:
     async def scenario(it: Cluster) -> None:
         it.cut(1)
-        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == HOSTS - 1)
+        await until(lambda: it.leader.memory.links.by_health[Health.LIVE] == HOSTS - 1)
         with pytest.raises(Refused, match="h02 is live") as refusal:
             await it.leader.verdicts.declare_lost(["h01", "h02"], True, ME)
         assert refusal.value.reason is Reason.HOST_LIVE
@@ -114,17 +115,17 @@ def test_a_live_host_cannot_be_declared_lost() -> None:
 def test_a_lost_host_gets_nothing() -> None:
     async def scenario(it: Cluster) -> None:
         it.cut(*range(1, HOSTS))
-        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == 1)
+        await until(lambda: it.leader.memory.links.by_health[Health.LIVE] == 1)
         await it.leader.verdicts.declare_lost(["h01"], True, ME)
         with pytest.raises(Refused, match="do not fit: 10 would"):
-            await it.leader.operations.scale("spv", 11, ME)
+            await it.leader.fleets.scale("spv", 11, ME)
 
     play(scenario)
 
 
 def test_vms_of_a_fleet_that_waits_stay_where_they_are() -> None:
     async def scenario(it: Cluster) -> None:
-        await it.leader.operations.apply("web", spec(types.ON_LOSS_WAIT), ME)
+        await it.leader.fleets.apply("web", spec(types.ON_LOSS_WAIT), ME)
         await it.scale(40, "spv")
         await it.scale(40, "web")
         it.cut(3)
@@ -158,15 +159,15 @@ async def test_after_a_failover_silence_counts_from_its_beginning() -> None:
     """The clock of a new leader is its own: nobody is lost sooner than after the full time."""
     store = MemoryStore(asyncio.get_running_loop().time)
     network = Network()
-    settings = ReignSettings(settle=5.0, loss=UNBOUND)
+    settings = LeaderSettings(settle=5.0, loss=UNBOUND)
     facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=5))
     async with leading(store, network, settings) as first:
         await first.announcements.announce("a", "a:1", facts)
         await asyncio.sleep(LOST_AFTER - 20)
-        assert not first.reign.state.lost
+        assert not first.memory.state.lost
     async with leading(store, network, settings) as second:
         began = now()
-        await until(lambda: second.reign.state.lost == {"a"}, 400)
+        await until(lambda: second.memory.state.lost == {"a"}, 400)
         assert now() - began >= LOST_AFTER - 2
 
 
@@ -179,7 +180,7 @@ def test_an_index_is_never_in_two_assignments_whichever_write_fails(failing: int
         await _check_one_holder(it)
         lost = [f"h{n:02}" for n in range(150)]
         it.cut(*range(150))
-        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == 150)
+        await until(lambda: it.leader.memory.links.by_health[Health.LIVE] == 150)
         await it.leader.verdicts.declare_lost(lost, True, ME)
         it.store.faults = [*[None] * failing, Fault.REFUSED, Fault.ANSWER_LOST, Fault.REQUEST_LOST]
         while not it.status().converged:
@@ -192,7 +193,7 @@ def test_an_index_is_never_in_two_assignments_whichever_write_fails(failing: int
 
 async def _check_one_holder(it: Cluster) -> None:
     records = [
-        it.leader.reign.state.assignments[host] for host in it.leader.reign.state.assignments
+        it.leader.memory.state.assignments[host] for host in it.leader.memory.state.assignments
     ]
     counts = Counter(i for one in records for shard in one.shards for i in shard.ranges)
     assert not counts or max(counts.values()) == 1
@@ -201,7 +202,7 @@ async def _check_one_holder(it: Cluster) -> None:
 def test_verdicts_survive_an_announcement() -> None:
     async def scenario(it: Cluster) -> None:
         it.cut(1)
-        await until(lambda: it.leader.reign.links.by_health[Health.LIVE] == HOSTS - 1)
+        await until(lambda: it.leader.memory.links.by_health[Health.LIVE] == HOSTS - 1)
         await it.leader.verdicts.declare_lost(["h01"], True, ME)
         facts = types.HostFacts(incarnation="i2", capacity=types.Capacity(guests=3))
         await it.leader.announcements.announce("h01", "h01:9", facts)

@@ -11,11 +11,12 @@ import pytest
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.refusals import Reason, Refused
-from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.replica.replica import Leading, Replica
+from fleet_controller.replica.leader import Leader
+from fleet_controller.replica.replica import Replica
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Snapshot, Store
+from tests.doubles import answers
 from tests.doubles.faulty_store import FaultyStore
 from tests.doubles.leading import leading_or_none, replica_over, until
 from tests.doubles.obedient_agents import Network, ObedientAgent, Vm, World
@@ -71,11 +72,11 @@ class Site:
                 if isinstance(agent, ObedientAgent):
                     agent.beat()
 
-    def _leading(self) -> Leading | None:
+    def _leading(self) -> Leader | None:
         return leading_or_none(self.replica) if self.replica else None
 
     @property
-    def chief(self) -> Leading:
+    def chief(self) -> Leader:
         """The present one: it changes when changes are frozen and taken again."""
         found = self._leading()
         assert found is not None
@@ -87,16 +88,16 @@ class Site:
             await self.chief.announcements.announce(name, f"{name}:1", facts)
 
     async def scale(self, total: int) -> None:
-        await self.chief.operations.scale("spv", total, ME)
+        await self.chief.fleets.scale("spv", total, ME)
         await self.converged(total)
 
     async def converged(self, total: int) -> None:
         def holds() -> bool:
             chief = self._leading()
-            fleet = chief.reign.state.fleets.get("spv") if chief else None
-            if chief is None or fleet is None or chief.reign.frozen:
+            fleet = chief.memory.state.fleets.get("spv") if chief else None
+            if chief is None or fleet is None or chief.memory.state.freeze:
                 return False
-            return fleet.total == total and fleet_queries.fleet_status(chief.reign, fleet).converged
+            return fleet.total == total and answers.fleet_status(chief, fleet.name).converged
 
         await until(holds)
         assert len(self.world.running) == total
@@ -104,14 +105,16 @@ class Site:
     async def frozen(self, heard: int = HOSTS) -> None:
         def holds() -> bool:
             chief = self._leading()
-            return bool(chief and chief.reign.frozen and len(chief.reign.inventory.hosts) == heard)
+            return bool(
+                chief and chief.memory.state.freeze and len(chief.memory.inventory.hosts) == heard
+            )
 
         await until(holds)
 
     async def thawed(self) -> None:
         def holds() -> bool:
             chief = self._leading()
-            return bool(chief and not chief.reign.frozen)
+            return bool(chief and not chief.memory.state.freeze)
 
         await until(holds)
 
@@ -134,7 +137,7 @@ async def set_back(
     store = MemoryStore(site.clock)
     async with site.led(store):
         await site.announce()
-        await site.chief.operations.apply("spv", SPEC, ME)
+        await site.chief.fleets.apply("spv", SPEC, ME)
         await site.scale(20)
         await before()
         backup = await store.read()

@@ -8,11 +8,11 @@ import pytest
 
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import types_pb2 as types
-from fleet_controller.changes.hosts import Chosen
-from fleet_controller.core.recovery.view import Wish
+from fleet_controller.changes.vms import Chosen
+from fleet_controller.core.recovery.view import RecoveryChoice
 from fleet_controller.core.refusals import Reason
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish as Rollout
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
 from fleet_controller.store import keys
 from tests.doubles.leading import until
 from tests.in_process.recovery.restored_site import HOSTS, ME, Site, refused, set_back
@@ -25,16 +25,16 @@ def held_by(site: Site, host: str) -> int:
 
 async def control(site: Site, action: Action, indices: str) -> None:
     chosen = Chosen("spv", parse_ranges(indices))
-    await site.chief.upkeep.control(chosen, action, ME, plan_only=False, token="")
+    await site.chief.vms.control(chosen, action, ME, plan_only=False, token="")
 
 
 async def is_staged(site: Site) -> None:
-    uid = site.chief.reign.state.fleets["spv"].uid
-    await until(lambda: bool(site.chief.reign.observed.staging[uid]))
+    uid = site.chief.memory.state.fleets["spv"].uid
+    await until(lambda: bool(site.chief.memory.observed.staging[uid]))
 
 
 async def adopt(site: Site, total: int = 20) -> None:
-    done = await site.chief.recovery.recover(Wish(True, {"spv": total}), "", ME)
+    done = await site.chief.recovery.recover(RecoveryChoice(True, {"spv": total}), "", ME)
     assert done.complete
     await site.thawed()
 
@@ -45,23 +45,23 @@ async def test_no_move_is_taken_and_none_goes_on_while_changes_are_frozen() -> N
 
     async def before() -> None:
         spec = types.FleetSpec(memory_bytes=4 << 20, vcpus=2)
-        await site.chief.operations.apply("spv", spec, ME)
-        await site.chief.upkeep.start_rollout(
-            "spv", Rollout(max_unavailable=1), ME, plan_only=False
+        await site.chief.fleets.apply("spv", spec, ME)
+        await site.chief.rollouts.start(
+            "spv", RolloutOptions(max_unavailable=1), ME, plan_only=False
         )
-        await site.chief.upkeep.drain("h0", ME)
+        await site.chief.hosts.drain("h0", ME)
         await is_staged(site)
 
     async with set_back(site, late=19, before=before) as store:
         await site.frozen()
-        upkeep, births = site.chief.upkeep, site.births
+        chief, births = site.chief, site.births
         stored = {e.key: e.mod_revision for e in (await store.read()).entries}
         for change in (
-            upkeep.drain("h1", ME), upkeep.cancel_drain("h0", ME),
-            upkeep.remove("h0", False, ME),
-            upkeep.control(Chosen("spv"), Action.STOP, ME, plan_only=False, token=""),
-            upkeep.turn_rollout("spv", "abort", ME, plan_only=False),
-            upkeep.undo_rollout("spv", ME, plan_only=False),
+            chief.hosts.drain("h1", ME), chief.hosts.cancel_drain("h0", ME),
+            chief.hosts.remove("h0", False, ME),
+            chief.vms.control(Chosen("spv"), Action.STOP, ME, plan_only=False, token=""),
+            chief.rollouts.turn("spv", RolloutAction.ABORT, ME, plan_only=False),
+            chief.rollouts.undo("spv", ME, plan_only=False),
         ):  # fmt: skip
             with refused(Reason.CHANGES_FROZEN):
                 await change
@@ -76,18 +76,18 @@ async def test_no_move_is_taken_and_none_goes_on_while_changes_are_frozen() -> N
 async def test_nothing_is_written_that_was_decided_before_the_store_was_doubted() -> None:
     site = Site()
     async with set_back(site, late=20) as store:
-        await site.chief.upkeep.drain("h0", ME)
-        reign = site.chief.reign
-        decide = reign.in_executor
+        await site.chief.hosts.drain("h0", ME)
+        leader = site.chief
+        decide = leader.off_loop.run
 
         async def doubted(work):  # type: ignore[no-untyped-def]
             made = await decide(work)
-            reign.outranked("h1 has heard (1, 9000)")
+            leader.trust.outranked("h1 has heard (1, 9000)")
             return made
 
-        reign.in_executor = doubted  # type: ignore[method-assign]
+        leader.off_loop.run = doubted  # type: ignore[method-assign]
         stored = {e.key: e.value for e in (await store.read()).entries}
-        await until(lambda: site.replica is not None and reign.anew.is_set())
+        await until(lambda: site.replica is not None and leader.trust.anew.is_set())
         now = {e.key: e.value for e in (await store.read()).entries}
         assert {k: v for k, v in now.items() if k.startswith("assignments/")} == {
             k: v for k, v in stored.items() if k.startswith("assignments/")
@@ -100,7 +100,7 @@ async def test_a_drain_goes_on_after_a_recovery_and_nothing_runs_twice(late: int
     site = Site()
 
     async def drain() -> None:
-        await site.chief.upkeep.drain("h0", ME)
+        await site.chief.hosts.drain("h0", ME)
         await is_staged(site)
 
     async with set_back(site, late=late, before=drain):
@@ -108,7 +108,9 @@ async def test_a_drain_goes_on_after_a_recovery_and_nothing_runs_twice(late: int
         await adopt(site, late)
         await until(lambda: not held_by(site, "h0"))
         await site.converged(late)
-        lines = [(one.action, one.actor) for one in site.chief.reign.audit.page("", "h0", 0, 9)[0]]
+        lines = [
+            (one.action, one.actor) for one in site.chief.memory.state.audit.page("", "h0", 0, 9)[0]
+        ]
         assert lines[:2] == [("drained", "leader"), ("drain", ME)]
 
 
@@ -117,7 +119,7 @@ async def test_a_drain_that_the_store_has_forgotten_leaves_every_vm_running_once
     site = Site()
 
     async def drain() -> None:
-        await site.chief.upkeep.drain("h0", ME)
+        await site.chief.hosts.drain("h0", ME)
         await is_staged(site)
 
     async with set_back(site, late=20, after=drain):
@@ -148,7 +150,7 @@ async def test_what_was_stopped_before_the_backup_and_after_it_stays_off() -> No
         assert dict(site.world.running) == running
         off = IndexSet.union_of(
             shard.ranges
-            for one in site.chief.reign.state.assignments.values()
+            for one in site.chief.memory.state.assignments.values()
             for shard in one.shards
             if not shard.power
         )
@@ -161,12 +163,12 @@ async def test_a_rollout_of_the_store_is_paused_by_a_recovery_and_resumed_by_an_
 
     async def rollout() -> None:
         spec = types.FleetSpec(memory_bytes=4 << 20, vcpus=2)
-        await site.chief.operations.apply("spv", spec, ME)
-        wish = Rollout(max_unavailable=1)
-        await site.chief.upkeep.start_rollout("spv", wish, ME, plan_only=False)
+        await site.chief.fleets.apply("spv", spec, ME)
+        wish = RolloutOptions(max_unavailable=1)
+        await site.chief.rollouts.start("spv", wish, ME, plan_only=False)
 
     async def rolled() -> None:
-        state = site.chief.reign.state
+        state = site.chief.memory.state
         await until(lambda: all(one.state == "done" for one in state.rollouts.values()))
 
     async with set_back(site, late=None, before=rollout, after=rolled):
@@ -174,10 +176,10 @@ async def test_a_rollout_of_the_store_is_paused_by_a_recovery_and_resumed_by_an_
         births = site.births
         await adopt(site)
         await asyncio.sleep(60)
-        (record,) = site.chief.reign.state.rollouts.values()
+        (record,) = site.chief.memory.state.rollouts.values()
         assert (record.state, site.births) == ("paused", births)
         assert "by a recovery" in record.why
-        await site.chief.upkeep.turn_rollout("spv", "resume", ME, plan_only=False)
+        await site.chief.rollouts.turn("spv", RolloutAction.RESUME, ME, plan_only=False)
         await rolled()
         await site.converged(20)
 

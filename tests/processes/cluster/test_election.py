@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from fleet_controller.election.election import Election, Leadership, LeadershipLost
+from fleet_controller.election.election import Election, LeaderLease, LeadershipLost
 from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.memory import MemoryStore
@@ -113,7 +113,7 @@ class Replica:
         self.path = Faulty(store)
         self.clock_ahead = 0.0
         self.election = Election(self.path, name, f"{name}:7400", self._now, ttl)
-        self.terms: list[Leadership] = []
+        self.terms: list[LeaderLease] = []
         self.cancelled = 0
         self.task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -121,7 +121,7 @@ class Replica:
     def _now(self) -> float:
         return time.monotonic() + self.clock_ahead
 
-    async def work(self, leadership: Leadership) -> None:
+    async def work(self, leadership: LeaderLease) -> None:
         self.terms.append(leadership)
         self._news.set()
         try:
@@ -136,7 +136,7 @@ class Replica:
                 self._news.clear()
                 await self._news.wait()
 
-    async def until_leading(self, times: int = 1) -> Leadership:
+    async def until_leading(self, times: int = 1) -> LeaderLease:
         await self.until(lambda: len(self.terms) >= times and self.cancelled < len(self.terms))
         return self.terms[-1]
 
@@ -179,7 +179,7 @@ def leading(*replicas: Replica) -> list[bool]:
     return [replica.election.leadership is not None for replica in replicas]
 
 
-async def write_as(leadership: Leadership, store: Store, key: str) -> bool:
+async def write_as(leadership: LeaderLease, store: Store, key: str) -> bool:
     return (await store.txn([leadership.guard], [Put(key, b"")])).applied
 
 
@@ -365,7 +365,7 @@ async def test_a_leader_writes_nothing_to_stay_one(store: Store) -> None:
 
 
 async def test_work_that_ends_resigns(store: Store) -> None:
-    async def short(leadership: Leadership) -> None:
+    async def short(leadership: LeaderLease) -> None:
         leadership.raise_if_lost()
 
     election = Election(store, "one", "one:7400", time.monotonic, LONG)
@@ -378,7 +378,7 @@ async def test_work_that_ends_resigns(store: Store) -> None:
 async def test_work_that_gives_up_its_term_campaigns_again(store: Store) -> None:
     one = Replica(store, "one")
 
-    async def give_up_once(leadership: Leadership) -> None:
+    async def give_up_once(leadership: LeaderLease) -> None:
         one.terms.append(leadership)
         if len(one.terms) == 1:
             raise LeadershipLost("an agent has heard a newer leader")
@@ -397,7 +397,7 @@ async def test_work_whose_tasks_give_up_its_term_campaigns_again(store: Store) -
         await asyncio.sleep(0)
         raise LeadershipLost("its lease was not renewed in time")
 
-    async def give_up_once(leadership: Leadership) -> None:
+    async def give_up_once(leadership: LeaderLease) -> None:
         one.terms.append(leadership)
         if len(one.terms) == 1:
             async with asyncio.TaskGroup() as group:
@@ -412,7 +412,7 @@ async def test_work_whose_tasks_give_up_its_term_campaigns_again(store: Store) -
 async def test_what_cannot_be_retried_ends_the_election(store: Store, failing: str) -> None:
     one = Replica(store, "one")
 
-    async def work(leadership: Leadership) -> None:
+    async def work(leadership: LeaderLease) -> None:
         if failing == "work":
             raise ZeroDivisionError
         one.path.replaced = True

@@ -19,7 +19,7 @@ from fleet_controller.agents.grpc_agents import GrpcDialer
 from fleet_controller.api.service import ClusterApi
 from fleet_controller.core.model import Health
 from fleet_controller.election.leader_key import Holder
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
 from fleet_controller.standbys import AtHand
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.memory import MemoryStore
@@ -47,7 +47,7 @@ class RelayRig:
         self._stack = AsyncExitStack()
 
     @property
-    def leading(self) -> Leading:
+    def leading(self) -> Leader:
         return self.replica.leading()
 
     def stub(self, who: Identity | None = None) -> Any:
@@ -75,7 +75,7 @@ class RelayRig:
         await self._stack.aclose()
 
     def health(self, host: str) -> Health | None:
-        link = self.leading.reign.links.links.get(host)
+        link = self.leading.memory.links.get(host)
         return link.health if link else None
 
     async def lose(self, host: str) -> None:
@@ -88,9 +88,9 @@ class RelayRig:
         stub = self.stub()
         await stub.ApplyFleet(cluster.ApplyFleetRequest(name=fleet, spec=spec()))
         await stub.Scale(cluster.ScaleRequest(fleet=fleet, total=total, partial=True))
-        uid = self.leading.reign.state.fleets[fleet].uid
+        uid = self.leading.memory.state.fleets[fleet].uid
         wanted = min(total, GUESTS * len(self.agents))
-        vector = self.leading.reign.observed.vectors[uid]
+        vector = self.leading.memory.observed.vectors[uid]
         await until(lambda: vector.placed == wanted, SECONDS)
         return uid
 
@@ -103,7 +103,7 @@ class RelayRig:
 
     def events(self, kind: str) -> list[tuple[str, str]]:
         """What happened of one kind: messages and actors."""
-        found, _ = self.leading.reign.events.after(0, 1000, "", "")
+        found, _ = self.leading.memory.events.after(0, 1000, "", "")
         return [(event.message, event.actor) for event in found if event.kind == kind]
 
     @asynccontextmanager

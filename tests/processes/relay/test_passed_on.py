@@ -48,7 +48,7 @@ async def test_doctor_is_asked_of_the_only_host_with_the_term(rig: RelayRig) -> 
     rig.agents["h1"].questions.replies["Doctor"] = reply
     assert await rig.stub(VIEWER).Doctor(cluster.HostDoctorRequest(guests=250)) == reply
     (asked,) = rig.agents["h1"].questions.asked
-    assert asked == wire.DoctorRequest(term=rig.leading.reign.term, guests=250)
+    assert asked == wire.DoctorRequest(term=rig.leading.memory.term, guests=250)
     assert asked.term.revision > 0
 
 
@@ -60,7 +60,7 @@ async def test_tuning_is_passed_on_and_a_change_is_an_event(rig: RelayRig) -> No
     assert not rig.events("host_tuned")
     assert await stub.Tune(cluster.HostTuneRequest(apply=True, guests=500)) == reply
     await stub.Tune(cluster.HostTuneRequest(undo=True))
-    term = rig.leading.reign.term
+    term = rig.leading.memory.term
     assert questions.asked == [
         wire.TuneRequest(term=term, guests=500),
         wire.TuneRequest(term=term, apply=True, guests=500),
@@ -85,7 +85,7 @@ async def test_an_image_is_imported_listed_and_deleted(rig: RelayRig) -> None:
     assert answer.hosts == [cluster.HostImages(host="h1", images=listed)]
     questions.replies["DeleteImage"] = wire.DeleteImageResponse()
     await stub.DeleteImage(cluster.HostDeleteImageRequest(image=GOLDEN))
-    term = rig.leading.reign.term
+    term = rig.leading.memory.term
     imported, _, deleted = questions.asked
     assert imported == wire.ImportImageRequest(
         term=term, image=GOLDEN, source="/srv/g.img", size_bytes=1 << 30
@@ -223,6 +223,6 @@ async def test_a_lease_that_may_be_gone_is_enough_to_ask_nothing(rig: RelayRig) 
     rig.agents["h1"].questions.replies["Doctor"] = wire.DoctorResponse()
     relay = rig.leading.relay
     relay.questions("h1")
-    relay.reign._leadership.end("in this test")
+    relay._lease.end("in this test")
     assert (await refusal(CALLS["Doctor"](rig.stub())))[1] == "NOT_LEADER"
     assert not rig.agents["h1"].questions.asked

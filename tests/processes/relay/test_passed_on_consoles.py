@@ -64,7 +64,7 @@ async def test_what_is_typed_and_printed_passes_at_once(place: Place) -> None:
     opening, *typed = exchange.inputs
     assert opening == wire.ConsoleInput(
         vm=wire.VmAddress(fleet_uid=place.uid, index=3), rows=24, columns=80, log_bytes=4096,
-        term=place.rig.leading.reign.term,
+        term=place.rig.leading.memory.term,
     )  # fmt: skip
     assert [one.data for one in typed] == [b"x0", b"x1", b"x2"]
     assert dict(await call.initial_metadata())[TAKEN_METADATA] == "1"
@@ -176,7 +176,7 @@ async def test_nothing_is_typed_once_the_lease_may_be_gone(place: Place) -> None
     call = await place.open()
     await call.read()
     exchange = await place.exchange()
-    place.rig.leading.reign._leadership.end("in this test")
+    place.rig.leading.relay._lease.end("in this test")
     await call.write(wire.ConsoleInput(data=b"x"))
     assert (await refusal(call.read()))[1] == "NOT_LEADER"
     assert len(exchange.inputs) == 1

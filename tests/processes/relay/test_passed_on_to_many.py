@@ -143,7 +143,7 @@ async def test_a_fleet_is_asked_of_the_hosts_that_run_it() -> None:
     async with relay_rig(2) as rig:
         uid = await rig.scale(1)
         ((holder, _),) = [
-            (host, one) for host, one in rig.leading.reign.state.assignments.items()
+            (host, one) for host, one in rig.leading.memory.state.assignments.items()
             if one.indices(uid)
         ]  # fmt: skip
         other = {"h1": "h2", "h2": "h1"}[holder]

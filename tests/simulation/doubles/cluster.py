@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from fleet_controller.agents.links import LinkSettings
 from fleet_controller.core.host_loss.health import HealthTimes
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
-from fleet_controller.leader.reign import ReignSettings
+from fleet_controller.leader.environment import LeaderSettings
 from tests.simulation.doubles.agent_wire import Switchboard
 from tests.simulation.doubles.controllers import Controller, ControllerSurroundings
 from tests.simulation.doubles.etcd import Etcd, StoreWeather
@@ -23,7 +23,7 @@ from tests.simulation.engine.trace import Trace
 
 # Verdicts come as quickly as plays are short.
 LOSS = LossSettings(lost_after=45.0, budget=6.0, fleet_share=0.3, window=120.0, release=40.0)
-SETTINGS = ReignSettings(
+SETTINGS = LeaderSettings(
     settle=10.0,
     moves_at_once=5,
     loss=LOSS,
@@ -103,10 +103,11 @@ class SimulatedCluster:
         self.start()
 
     def _make_controllers(self) -> list[Controller]:
+        settings = replace(SETTINGS, max_writes=self.shape.writes)
         around = ControllerSurroundings(
             self.loop, self.seed, self.network, self.board, self.directory, self.etcd,
             self.store_weather, self.witnesses, lambda text: self.note("process", text),
-            lambda text: self.fail("defect", text), self.shape.drift, SETTINGS,
+            lambda text: self.fail("defect", text), self.shape.drift, settings,
         )  # fmt: skip
         several = self.shape.controllers or self.random.randint(1, 3)
         return [Controller(number, around) for number in range(1, several + 1)]

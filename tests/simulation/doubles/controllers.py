@@ -10,8 +10,9 @@ from random import Random
 
 from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
-from fleet_controller.leader.reign import ReignSettings, Surroundings
-from fleet_controller.replica.replica import Leading, NotLeading, Replica
+from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
+from fleet_controller.replica.leader import Leader
+from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.store.port import StoreReplaced
 from tests.doubles.leading import LEASE_SECONDS, InlineExecutor
 from tests.simulation.doubles.agent_wire import SimDialer, Switchboard
@@ -40,7 +41,7 @@ class ControllerSurroundings:
     note: Callable[[str], None]
     defect: Callable[[str], None]  # the product has failed in a way it never may
     drift: float
-    settings: ReignSettings
+    settings: LeaderSettings
 
 
 class Controller:
@@ -69,7 +70,7 @@ class Controller:
     def up(self) -> bool:
         return self.process is not None and not self.process.dead
 
-    def leading(self) -> Leading | None:
+    def leading(self) -> Leader | None:
         """What leads in this process, if it says so itself."""
         if not self.up or self.replica is None:
             return None
@@ -126,7 +127,7 @@ class Controller:
     def _replica(self, process: Process, dialer: SimDialer) -> Replica:
         around, loop = self.around, self.around.loop
         store = StoreClient(around.etcd, around.network, self.name, around.weather)
-        surroundings = Surroundings(
+        surroundings = LeaderEnvironment(
             store=store,
             dialer=dialer,
             standbys=SimStandbys(around.network, around.directory, self.name),

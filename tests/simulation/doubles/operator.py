@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.changes.hosts import Chosen
+from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.model import FleetRecord
-from fleet_controller.core.recovery.view import Wish as Recovered
+from fleet_controller.core.recovery.view import RecoveryChoice
 from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.mirror.committer import Outdated
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
 from fleet_controller.store.port import StoreError, UnknownOutcome
 from tests.simulation.doubles.controllers import Controller
 from tests.simulation.doubles.witness import Witness
@@ -36,7 +36,7 @@ ALWAYS_TOLD = frozenset(
     {"scale", "delete", "remove", "release_breaker", "rollout_start", "rollout_abort"}
 )
 # Something asked of a leader, in somebody's name.
-Asked = Callable[[Leading, str], Awaitable[object]]
+Asked = Callable[[Leader, str], Awaitable[object]]
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +114,7 @@ class Operator:
         self.recovers = False  # one was asked for since the store was set back
         self._asked = 0
 
-    def leading(self) -> tuple[Controller, Leading] | None:
+    def leading(self) -> tuple[Controller, Leader] | None:
         """The last one that says so: one that was stopped and woke may say so too."""
         found = [(one, leading) for one in self.controllers if (leading := one.leading())]
         return found[-1] if found else None
@@ -124,7 +124,7 @@ class Operator:
             fleet,
             total,
             "scale",
-            lambda leading, me: leading.operations.scale(fleet, total, me, partial=True),
+            lambda leading, me: leading.fleets.scale(fleet, total, me, partial=True),
             f"scale {fleet} to {total}",
         )
 
@@ -133,14 +133,14 @@ class Operator:
             fleet,
             DELETED,
             "delete",
-            lambda leading, me: leading.operations.delete(fleet, me),
+            lambda leading, me: leading.fleets.delete(fleet, me),
             f"delete {fleet}",
         )
 
     def apply(self, fleet: str, spec: types.FleetSpec) -> None:
         self._ask(
             "apply",
-            lambda leading, me: leading.operations.apply(fleet, spec, me),
+            lambda leading, me: leading.fleets.apply(fleet, spec, me),
             f"apply {fleet}",
         )
 
@@ -148,7 +148,7 @@ class Operator:
         word = "cordon" if cordoned else "uncordon"
         self._ask(
             word,
-            lambda leading, me: leading.operations.cordon(host_id, cordoned, me),
+            lambda leading, me: leading.hosts.cordon(host_id, cordoned, me),
             f"{word} {host_id}",
         )
 
@@ -181,9 +181,9 @@ class Operator:
         if draining:
             self.drained.add(host_id)
 
-        async def act(leading: Leading, me: str) -> None:
-            upkeep = leading.upkeep
-            await (upkeep.drain if draining else upkeep.cancel_drain)(host_id, me)
+        async def act(leading: Leader, me: str) -> None:
+            hosts = leading.hosts
+            await (hosts.drain if draining else hosts.cancel_drain)(host_id, me)
 
         word = "drain" if draining else "undrain"
         self._ask(word, act, f"{'drain' if draining else 'drain no more'} {host_id}")
@@ -193,7 +193,7 @@ class Operator:
         self.given_up.add(host_id)
         self.drained.add(host_id)  # and it stays so, should it come back
         self._ask(
-            "drain", lambda leading, me: leading.upkeep.give_up(host_id, me), f"give up {host_id}"
+            "drain", lambda leading, me: leading.hosts.give_up(host_id, me), f"give up {host_id}"
         )
 
     def remove(self, host_id: str, *, force: bool) -> None:
@@ -201,7 +201,7 @@ class Operator:
             self.given_up.add(host_id)
         self._ask(
             "remove",
-            lambda leading, me: leading.upkeep.remove(host_id, force, me),
+            lambda leading, me: leading.hosts.remove(host_id, force, me),
             f"remove {host_id}{' by force' if force else ''}",
         )
 
@@ -209,13 +209,13 @@ class Operator:
         """Adopt what hosts have, with the totals that stand; where `patient` only once every host
         is heard."""
 
-        async def act(leading: Leading, me: str) -> None:
+        async def act(leading: Leader, me: str) -> None:
             recovery = leading.recovery
-            first = await recovery.plan(Recovered(adopt=True))
+            first = await recovery.plan(RecoveryChoice(adopt=True))
             records = [one.record for one in first.fleets if not one.problem]
             absent = frozenset() if patient else frozenset(first.unseen)
             totals = {record.name: self._standing(record) for record in records}
-            wish = Recovered(True, totals, absent)
+            wish = RecoveryChoice(True, totals, absent)
             plan = await recovery.plan(wish)
             if plan.complete:
                 self.declared |= absent
@@ -257,24 +257,24 @@ class Operator:
         chosen = Chosen(fleet, indices)
         self._ask(
             f"vms_{action.value}",
-            lambda leading, me: leading.upkeep.control(
-                chosen, action, me, plan_only=False, token=""
-            ),
+            lambda leading, me: leading.vms.control(chosen, action, me, plan_only=False, token=""),
             f"{action.value} {indices or 'all'} of {fleet}",
         )
 
-    def roll_out(self, fleet: str, wish: Wish) -> None:
+    def roll_out(self, fleet: str, wish: RolloutOptions) -> None:
         self.remade.add(fleet)
         self._ask(
             "rollout_start",
-            lambda leading, me: leading.upkeep.start_rollout(fleet, wish, me, plan_only=False),
+            lambda leading, me: leading.rollouts.start(fleet, wish, me, plan_only=False),
             f"roll out {fleet}",
         )
 
     def abort_rollout(self, fleet: str) -> None:
         self._ask(
             "rollout_abort",
-            lambda leading, me: leading.upkeep.turn_rollout(fleet, "abort", me, plan_only=False),
+            lambda leading, me: leading.rollouts.turn(
+                fleet, RolloutAction.ABORT, me, plan_only=False
+            ),
             f"abort the rollout of {fleet}",
         )
 
@@ -303,7 +303,7 @@ class Operator:
     async def _serve(
         self,
         act: Asked,
-        leading: Leading,
+        leading: Leader,
         actor: str,
         words: str,
         wishes: Wishes | None,

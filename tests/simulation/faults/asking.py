@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.model import Health
 from fleet_controller.core.rollouts_and_drains.control import Action as VmAction
-from fleet_controller.core.rollouts_and_drains.rollout_orders import Wish
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions
 from tests.simulation.faults.acts import Act, End, machine_of, one_of
 from tests.simulation.world import SPEC, World
 
@@ -75,8 +74,8 @@ def remove(world: World, act: Act) -> None:
 def _away(world: World) -> list[str]:
     """Hosts that are not live, for all that the leader knows."""
     found = world.operator.leading()
-    links = found[1].reign.links.links.values() if found is not None else ()
-    return [link.host_id for link in links if link.health is not Health.LIVE]
+    links = found[1].memory.links.all() if found is not None else ()
+    return [link.host_id for link in links if not link.live]
 
 
 def release_breaker(world: World, act: Act) -> None:
@@ -103,6 +102,6 @@ def roll_out(world: World, act: Act) -> None:
     """To a new generation; a few at a time, or a share."""
     generation(world, act)
     few = 1 + int(act.which * 6)
-    share = Wish(max_unavailable_share=0.3, halt_share=0.9)
-    wish = share if act.which < 0.5 else Wish(max_unavailable=few, halt_share=0.9)
+    share = RolloutOptions(max_unavailable_share=0.3, halt_share=0.9)
+    wish = share if act.which < 0.5 else RolloutOptions(max_unavailable=few, halt_share=0.9)
     world.loop.after(1.0, world.operator.roll_out, "spv", wish)

@@ -37,7 +37,7 @@ class InTheEnd:
             held = self._division.held.get(fleet.uid, EMPTY)
             wanted[fleet.uid] = held
             rest = fleet.wanted - held
-            plan = leading.reign.plans.get(fleet.name)
+            plan = leading.planning.plans.get(fleet.name)
             told = IndexSet.union_of(one.indices for one in plan.unplaced) if plan else EMPTY
             if held - fleet.wanted or rest != told:
                 return f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
@@ -56,10 +56,10 @@ class InTheEnd:
         left = [host for host in strays if not self._cluster.machines[host].disk.lost]
         if left and self._division.generation == 1:
             return f"VMs are left on {', '.join(left)} that nobody wants"
-        if any(leading.reign.observed.releasing.values()):
+        if any(leading.memory.observed.releasing.values()):
             return "tombstones are not acknowledged"
-        if leading.reign.observed.converged != len(self._cluster.machines):
-            return f"only {leading.reign.observed.converged} hosts say that all is done"
+        if leading.memory.observed.converged != len(self._cluster.machines):
+            return f"only {leading.memory.observed.converged} hosts say that all is done"
         return ""
 
     def twice(self) -> dict[Vm, set[str]]:

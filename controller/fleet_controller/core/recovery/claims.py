@@ -13,17 +13,13 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet.v1 import types_pb2 as types
-from fleet_controller.core.model import Assignment, Shard
+from fleet_controller.core.model import NOTHING, Shard
 from fleet_controller.core.recovery.inventory import HostInventory
 from fleet_controller.core.recovery.recovered_fleets import RecoveredFleets
 from fleet_controller.core.recovery.view import RecoveryView
+from fleet_controller.core.vm_states import BOOTING, DEFINED, RUNNING, STOPPING
 
-RUNNING = (int(types.VM_STATE_RUNNING), int(types.VM_STATE_BOOTING))
-DEFINED = int(types.VM_STATE_DEFINED)
-STOPPING = int(types.VM_STATE_STOPPING)
-
-NOTHING = Assignment()
+_UP = (RUNNING, BOOTING)
 # (heard, running, told to have it, birth): the higher one keeps an index.
 Rank = tuple[bool, bool, bool, int]
 
@@ -72,7 +68,7 @@ def _claims_of_what_it_has(
         if (kin.fleet_uid, kin.generation) not in known.specs:
             continue
         orphans = has.orphans.get((kin.fleet_uid, kin.birth), EMPTY)
-        running = has.having(kin, *RUNNING)
+        running = has.having(kin, *_UP)
         every = IndexSet.union_of(found for state, found in states.items() if state != STOPPING)
         # A host with nothing left to do, and a VM that is defined and not started: it is off.
         idle = (has.having(kin, DEFINED) if has.converged else EMPTY) - orphans - running
@@ -130,7 +126,7 @@ def on_their_way(claims: Sequence[Claim]) -> list[Claim]:
 
 
 def _claims_of_a_shard(host: str, shard: Shard, has: HostInventory | None) -> Iterator[Claim]:
-    running = shard.ranges & has.having(shard.kin, *RUNNING) if has else EMPTY
+    running = shard.ranges & has.having(shard.kin, *_UP) if has else EMPTY
     for part, runs in ((running, True), (shard.ranges - running, False)):
         if part:
             rank = (has is not None, runs, True, shard.birth)

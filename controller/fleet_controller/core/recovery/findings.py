@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import msgspec
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.recovery.claims import Claim
 from fleet_controller.core.recovery.recovered_fleets import RecoveredFleets
-from fleet_controller.core.recovery.view import RecoveryView, Wish
-
-_RUNNING = int(types.VM_STATE_RUNNING)
+from fleet_controller.core.recovery.view import RecoveryChoice, RecoveryView
+from fleet_controller.core.vm_states import RUNNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class FleetFinding:
 
 def findings(
     view: RecoveryView,
-    wish: Wish,
+    wish: RecoveryChoice,
     known: RecoveredFleets,
     kept: Iterable[Claim],
     staged: Iterable[Claim],
@@ -52,7 +50,7 @@ def findings(
     running: dict[str, int] = defaultdict(int)
     for has in view.inventory.hosts.values():
         for kin in has.states:
-            running[kin.fleet_uid] += len(has.having(kin, _RUNNING))
+            running[kin.fleet_uid] += len(has.having(kin, RUNNING))
     for record in known.all_records:
         # One that is being deleted would never be gone with another total than 0.
         total = record.total if record.deleting else wish.totals.get(record.name, record.total)

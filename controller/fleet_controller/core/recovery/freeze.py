@@ -8,6 +8,7 @@ frozen until an operator has said what is true.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 
 import msgspec
 
@@ -41,6 +42,24 @@ def is_ahead(epoch: Epoch, generation: int, known: int) -> bool:
     the revision at which the host's key was last written or deleted, or, where it has never been
     seen, that at which the store was first read."""
     return epoch > (generation, known)
+
+
+class EpochClaim(Enum):
+    """What the epoch that a host speaks of says about the store."""
+
+    FITS = "fits"  # the store can have given it
+    AHEAD = "ahead"  # the store was set back, or is another
+    OF_EARLIER_STORE = "of earlier store"  # and this one has given the host nothing
+
+
+def claim_of(epoch: Epoch, generation: int, known: int, given: bool) -> EpochClaim:
+    """A host says which assignment it has. `generation`, `known`: as is_ahead has them; `given`:
+    whether the store has an assignment for the host."""
+    if is_ahead(epoch, generation, known):
+        return EpochClaim.AHEAD
+    if not given and 0 < epoch.store_generation < generation:
+        return EpochClaim.OF_EARLIER_STORE
+    return EpochClaim.FITS
 
 
 def ahead_reason(host: str, epoch: Epoch, generation: int, known: int) -> str:

@@ -27,6 +27,7 @@ import msgspec
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import (
+    NOTHING,
     Assignment,
     HostRecord,
     Meta,
@@ -36,8 +37,6 @@ from fleet_controller.core.model import (
     Tombstone,
 )
 from fleet_controller.core.recovery.claims import (
-    NOTHING,
-    STOPPING,
     Claim,
     claims_of,
     on_their_way,
@@ -46,8 +45,9 @@ from fleet_controller.core.recovery.claims import (
 from fleet_controller.core.recovery.findings import FleetFinding, findings
 from fleet_controller.core.recovery.inventory import HostInventory
 from fleet_controller.core.recovery.recovered_fleets import RecoveredFleets, recovered_fleets
-from fleet_controller.core.recovery.view import RecoveryView, Wish
+from fleet_controller.core.recovery.view import RecoveryChoice, RecoveryView
 from fleet_controller.core.shards import merged
+from fleet_controller.core.vm_states import STOPPING
 
 # Births and tombstones begin so far above all that was heard of: hosts that were not heard may
 # have been given later ones before the store was set back.
@@ -79,7 +79,7 @@ class RecoveryPlan:
         return not self.unseen and not self.unconfirmed
 
 
-def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
+def plan_recovery(view: RecoveryView, wish: RecoveryChoice) -> RecoveryPlan:
     """What would be written so that changes are allowed again."""
     known = recovered_fleets(view.fleets, view.specs, view.inventory, view.gone, wish.adopt)
     found = claims_of(view, known, wish.adopt)
@@ -121,7 +121,7 @@ def plan_recovery(view: RecoveryView, wish: Wish) -> RecoveryPlan:
 
 def _assignments(
     view: RecoveryView,
-    wish: Wish,
+    wish: RecoveryChoice,
     known: RecoveredFleets,
     kept: Iterable[Claim],
     lost: Iterable[Claim],
@@ -188,7 +188,7 @@ def _meta(view: RecoveryView, known: RecoveredFleets) -> Meta:
     )
 
 
-def _token(assignments: Mapping[str, Assignment], wish: Wish) -> str:
+def _token(assignments: Mapping[str, Assignment], wish: RecoveryChoice) -> str:
     """A digest of what the plan does, the ids of its tombstones aside: equal for equal effects."""
     effect = [
         (host, [(str(shard), str(shard.ranges)) for shard in one.shards],

@@ -34,7 +34,7 @@ class RecoveryView:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RecoveryChoice:
     """What the operator says: how, which totals hold, which hosts are gone."""
 
     adopt: bool

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from enum import StrEnum
 
 import msgspec
 from msgspec import structs
@@ -26,7 +27,7 @@ DEFAULT_HALT = 0.2
 MAX_LABEL_NAME = 255  # characters
 
 
-class Wish(msgspec.Struct, frozen=True):
+class RolloutOptions(msgspec.Struct, frozen=True):
     """How a rollout is to go; 0 and "" are the defaults of RolloutRequest."""
 
     generation: int = 0
@@ -43,20 +44,32 @@ class Ordered(msgspec.Struct, frozen=True):
     fleet: FleetRecord
 
 
+class RolloutAction(StrEnum):
+    """What may be done to a rollout."""
+
+    START = "start"
+    UNDO = "undo"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+
+
 # What an operator may ask of a rollout in each state, and the state that it has then.
-_MOVES: dict[tuple[str, RolloutState], RolloutState] = {
-    ("pause", RolloutState.RUNNING): RolloutState.PAUSED,
-    ("resume", RolloutState.PAUSED): RolloutState.RUNNING,
-    ("resume", RolloutState.HALTED): RolloutState.RUNNING,
-    ("abort", RolloutState.RUNNING): RolloutState.ABORTED,
-    ("abort", RolloutState.PAUSED): RolloutState.ABORTED,
-    ("abort", RolloutState.HALTED): RolloutState.ABORTED,
+_MOVES: dict[tuple[RolloutAction, RolloutState], RolloutState] = {
+    (RolloutAction.PAUSE, RolloutState.RUNNING): RolloutState.PAUSED,
+    (RolloutAction.RESUME, RolloutState.PAUSED): RolloutState.RUNNING,
+    (RolloutAction.RESUME, RolloutState.HALTED): RolloutState.RUNNING,
+    (RolloutAction.ABORT, RolloutState.RUNNING): RolloutState.ABORTED,
+    (RolloutAction.ABORT, RolloutState.PAUSED): RolloutState.ABORTED,
+    (RolloutAction.ABORT, RolloutState.HALTED): RolloutState.ABORTED,
 }
 
 
-def start(view: ClusterView, fleet: FleetRecord, wish: Wish, actor: str, now: float) -> Ordered:
+def start(
+    view: ClusterView, fleet: FleetRecord, options: RolloutOptions, actor: str, now: float
+) -> Ordered:
     """A rollout begun. `now`: seconds since the epoch. Raises Refused."""
-    _check(view, fleet, wish)
+    _check(view, fleet, options)
     have = view.rollouts.get(fleet.uid)
     if have and have.open:
         raise Refused(
@@ -65,7 +78,7 @@ def start(view: ClusterView, fleet: FleetRecord, wish: Wish, actor: str, now: fl
             "resume, abort or undo it first",
         )
     newest = max((g for uid, g in view.specs if uid == fleet.uid), default=fleet.generation)
-    target = wish.generation or newest
+    target = options.generation or newest
     if (fleet.uid, target) not in view.specs:
         raise Refused(
             Reason.NO_SUCH_GENERATION,
@@ -74,10 +87,10 @@ def start(view: ClusterView, fleet: FleetRecord, wish: Wish, actor: str, now: fl
     before = _commonest(view, fleet, target)
     record = RolloutRecord(
         fleet.uid, before, target, view.revision,
-        max_unavailable=wish.max_unavailable,
-        max_unavailable_share=wish.max_unavailable_share or DEFAULT_SHARE,
-        by_label=wish.by_label,
-        halt_share=wish.halt_share or DEFAULT_HALT,
+        max_unavailable=options.max_unavailable,
+        max_unavailable_share=options.max_unavailable_share or DEFAULT_SHARE,
+        by_label=options.by_label,
+        halt_share=options.halt_share or DEFAULT_HALT,
         since_unix=now,
         actor=actor,
     )  # fmt: skip
@@ -101,7 +114,7 @@ def undo(view: ClusterView, fleet: FleetRecord, actor: str, now: float) -> Order
     return Ordered(record, back)
 
 
-def turn(view: ClusterView, fleet: FleetRecord, action: str, actor: str) -> Ordered:
+def turn(view: ClusterView, fleet: FleetRecord, action: RolloutAction, actor: str) -> Ordered:
     """`action`: pause, resume or abort. Raises Refused."""
     have = _last(view, fleet)
     state = _MOVES.get((action, have.state))
@@ -158,19 +171,19 @@ def _commonest(view: ClusterView, fleet: FleetRecord, target: int) -> int:
     return max(counts, key=lambda generation: (counts[generation], generation))
 
 
-def _check(view: ClusterView, fleet: FleetRecord, wish: Wish) -> None:
+def _check(view: ClusterView, fleet: FleetRecord, options: RolloutOptions) -> None:
     if fleet.deleting:
         raise Refused(Reason.FLEET_DELETING, f"fleet {fleet.name} is being deleted")
     for what, share in (
-        ("max-unavailable", wish.max_unavailable_share),
-        ("halt", wish.halt_share),
+        ("max-unavailable", options.max_unavailable_share),
+        ("halt", options.halt_share),
     ):
         if not (math.isfinite(share) and 0.0 <= share <= 1.0):
             raise Refused(Reason.BAD_QUERY, f"a {what} share is from 0 to 1; {share:g} is not")
-    if len(wish.by_label) > MAX_LABEL_NAME:
+    if len(options.by_label) > MAX_LABEL_NAME:
         raise Refused(Reason.BAD_QUERY, f"a label's name has at most {MAX_LABEL_NAME} characters")
-    known = not wish.by_label or any(
-        wish.by_label in host.record.labels for host in view.hosts.values()
+    known = not options.by_label or any(
+        options.by_label in host.record.labels for host in view.hosts.values()
     )
     if not known:
-        raise Refused(Reason.BAD_QUERY, f"no host has a label {wish.by_label[:80]!r}")
+        raise Refused(Reason.BAD_QUERY, f"no host has a label {options.by_label[:80]!r}")

@@ -13,19 +13,19 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.change_deadline import set_change_deadline
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Reason, Refused
-from fleet_controller.queries import fleets as fleet_queries
-from fleet_controller.replica.replica import Leading
+from fleet_controller.replica.leader import Leader
 from fleet_controller.store import keys
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Put
+from tests.doubles import answers
 from tests.doubles.faulty_store import Fault, FaultyStore
-from tests.doubles.leading import leading, until
+from tests.doubles.leading import another_change, leading, until
 from tests.doubles.obedient_agents import Network, ObedientAgent, World
 from tests.virtual_loop import run_virtual
 
 ME = "operator/me"
 SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
-Scenario = Callable[[Leading, FaultyStore, MemoryStore], Awaitable[None]]
+Scenario = Callable[[Leader, FaultyStore, MemoryStore], Awaitable[None]]
 
 
 def play(scenario: Scenario) -> None:
@@ -42,27 +42,27 @@ def play(scenario: Scenario) -> None:
                 name = f"h{number}"
                 network.agents[f"{name}:1"] = ObedientAgent(name, world, Random(number))
             await asyncio.gather(*(announce(f"h{n}", f"h{n}:1", facts) for n in range(300)))
-            await until(lambda: leader.reign.links.by_health[Health.LIVE] == 300)
-            await leader.operations.apply("spv", SPEC, ME)
+            await until(lambda: leader.memory.links.by_health[Health.LIVE] == 300)
+            await leader.fleets.apply("spv", SPEC, ME)
             await scenario(leader, store, inner)
 
     run_virtual(whole())
 
 
-def converged(leader: Leading, total: int) -> bool:
-    fleet = leader.reign.state.fleets["spv"]
-    return fleet.total == total and fleet_queries.fleet_status(leader.reign, fleet).converged
+def converged(leader: Leader, total: int) -> bool:
+    fleet = leader.memory.state.fleets["spv"]
+    return fleet.total == total and answers.fleet_status(leader, fleet.name).converged
 
 
-def kinds(leader: Leading) -> Counter[str]:
-    events, _ = leader.reign.events.after(0, 10_000, "", "")
+def kinds(leader: Leader) -> Counter[str]:
+    events, _ = leader.memory.events.after(0, 10_000, "", "")
     return Counter(event.kind for event in events)
 
 
 def test_a_full_scale_takes_as_few_transactions_as_hold_it() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, inner: MemoryStore) -> None:
         before = len(store.txns)
-        await leader.operations.scale("spv", 1_200, ME)
+        await leader.fleets.scale("spv", 1_200, ME)
         await until(lambda: converged(leader, 1_200))
         assert len(store.txns) - before == -(-301 // 126)
 
@@ -70,9 +70,9 @@ def test_a_full_scale_takes_as_few_transactions_as_hold_it() -> None:
 
 
 def test_a_division_that_the_store_refuses_in_the_middle_is_completed_later() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, inner: MemoryStore) -> None:
         store.faults = [None, *[Fault.REFUSED] * 20]
-        await leader.operations.scale("spv", 1_200, ME)
+        await leader.fleets.scale("spv", 1_200, ME)
         await until(lambda: converged(leader, 1_200))
         assert kinds(leader)["store_trouble"] == 1, "said once, not with each try"
 
@@ -80,9 +80,9 @@ def test_a_division_that_the_store_refuses_in_the_middle_is_completed_later() ->
 
 
 def test_answers_lost_in_the_middle_of_a_division_cost_nothing_but_time() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, inner: MemoryStore) -> None:
         store.faults = [Fault.ANSWER_LOST, None, Fault.HELD_BACK, Fault.REQUEST_LOST]
-        await leader.operations.scale("spv", 1_200, ME)
+        await leader.fleets.scale("spv", 1_200, ME)
         await store.release()
         await until(lambda: converged(leader, 1_200))
 
@@ -90,7 +90,7 @@ def test_answers_lost_in_the_middle_of_a_division_cost_nothing_but_time() -> Non
 
 
 def test_what_a_compaction_swallowed_is_read_anew_once_the_store_can_be_read() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, inner: MemoryStore) -> None:
         by_hand = '{"id":"x%d","address":"x%d:1","cordoned":true}'
         store.compacts = store.reads_fail = True
         for number in range(20):
@@ -98,22 +98,22 @@ def test_what_a_compaction_swallowed_is_read_anew_once_the_store_can_be_read() -
             await inner.txn([], [Put(keys.host(f"x{number}"), record)])
         await until(lambda: not store.compacts)
         await asyncio.sleep(5)
-        assert len(leader.reign.state.hosts) < 320
+        assert len(leader.memory.state.hosts) < 320
         store.reads_fail = False
-        await until(lambda: len(leader.reign.state.hosts) == 320)
-        await leader.operations.scale("spv", 12, ME)
+        await until(lambda: len(leader.memory.state.hosts) == 320)
+        await leader.fleets.scale("spv", 12, ME)
         await until(lambda: converged(leader, 12))
 
     play(scenario)
 
 
 def test_a_deleted_fleet_is_gone_from_every_key_but_the_one_that_says_so() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
-        await leader.operations.scale("spv", 600, ME)
+    async def scenario(leader: Leader, store: FaultyStore, inner: MemoryStore) -> None:
+        await leader.fleets.scale("spv", 600, ME)
         await until(lambda: converged(leader, 600))
-        uid = leader.reign.state.fleets["spv"].uid
-        await leader.operations.delete("spv", ME)
-        await until(lambda: "spv" not in leader.reign.state.fleets)
+        uid = leader.memory.state.fleets["spv"].uid
+        await leader.fleets.delete("spv", ME)
+        await until(lambda: "spv" not in leader.memory.state.fleets)
         left = [e.key for e in (await inner.read()).entries if uid in e.key + e.value.decode()]
         assert left == [keys.gone(uid)], "only that there was such a fleet"
         assert kinds(leader)["fleet_deleted"] == 1
@@ -122,18 +122,18 @@ def test_a_deleted_fleet_is_gone_from_every_key_but_the_one_that_says_so() -> No
 
 
 def test_a_change_that_has_waited_too_long_for_another_is_not_begun() -> None:
-    async def scenario(leader: Leading, store: FaultyStore, inner: MemoryStore) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, inner: MemoryStore) -> None:
         async def asked() -> None:
-            set_change_deadline(leader.reign.now() + 2.0)
-            await leader.operations.scale("spv", 1_200, ME)
+            set_change_deadline(leader.memory.clock() + 2.0)
+            await leader.fleets.scale("spv", 1_200, ME)
 
-        async with leader.reign.changing:
+        async with another_change(leader):
             late = asyncio.create_task(asked())
             await asyncio.sleep(2.5)
         with pytest.raises(Refused) as refusal:
             await late
         assert refusal.value.reason is Reason.CHANGE_DEADLINE_PASSED
-        assert leader.reign.state.fleets["spv"].total == 0
-        await leader.operations.scale("spv", 12, ME)  # another call has no bound of that one
+        assert leader.memory.state.fleets["spv"].total == 0
+        await leader.fleets.scale("spv", 12, ME)  # another call has no bound of that one
 
     play(scenario)

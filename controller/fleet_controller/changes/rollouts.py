@@ -1,0 +1,99 @@
+"""Rollouts as people ask for them: begun, undone, paused, resumed, aborted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fleet_controller.core.model import FleetRecord
+from fleet_controller.core.refusals import named_fleet
+from fleet_controller.core.rollouts_and_drains import rollout_orders
+from fleet_controller.core.rollouts_and_drains.rollout import described
+from fleet_controller.core.rollouts_and_drains.rollout_orders import (
+    Ordered,
+    RolloutAction,
+    RolloutOptions,
+)
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.wake import PlannerWake
+from fleet_controller.leader.writer import ChangeWriter
+from fleet_controller.mirror.records import put_fleet, put_rollout
+
+# What has been done, in the words of the event, and the event's kind.
+_DONE = {
+    RolloutAction.START: ("started", "rollout_started"),
+    RolloutAction.UNDO: ("started, which undoes the one before", "rollout_undone"),
+    RolloutAction.PAUSE: ("paused", "rollout_paused"),
+    RolloutAction.RESUME: ("resumed", "rollout_resumed"),
+    RolloutAction.ABORT: ("aborted", "rollout_aborted"),
+}
+
+
+class RolloutChanges:
+    """Of one leadership; with `plan_only` nothing is written. All raise Refused and StoreError."""
+
+    def __init__(self, memory: LeaderMemory, writer: ChangeWriter, wake: PlannerWake) -> None:
+        self._memory = memory
+        self._writer = writer
+        self._wake = wake
+
+    async def start(
+        self, name: str, options: RolloutOptions, actor: str, *, plan_only: bool
+    ) -> Ordered:
+        def decided(fleet: FleetRecord) -> Ordered:
+            now = self._memory.events.now()
+            return rollout_orders.start(self._memory.view(), fleet, options, actor, now)
+
+        return await self._order(name, actor, RolloutAction.START, plan_only, decided)
+
+    async def undo(self, name: str, actor: str, *, plan_only: bool) -> Ordered:
+        def decided(fleet: FleetRecord) -> Ordered:
+            now = self._memory.events.now()
+            return rollout_orders.undo(self._memory.view(), fleet, actor, now)
+
+        return await self._order(name, actor, RolloutAction.UNDO, plan_only, decided)
+
+    async def turn(
+        self, name: str, action: RolloutAction, actor: str, *, plan_only: bool
+    ) -> Ordered:
+        """`action`: pause, resume or abort."""
+
+        def decided(fleet: FleetRecord) -> Ordered:
+            return rollout_orders.turn(self._memory.view(), fleet, action, actor)
+
+        return await self._order(name, actor, action, plan_only, decided)
+
+    async def _order(
+        self,
+        name: str,
+        actor: str,
+        action: RolloutAction,
+        plan_only: bool,
+        decide: Callable[[FleetRecord], Ordered],
+    ) -> Ordered:
+        async def once() -> Ordered:
+            fleet = named_fleet(self._memory.state.fleets, name)
+            ordered = decide(fleet)
+            if not plan_only:
+                await self._write(fleet, ordered, action, actor)
+            return ordered
+
+        ordered = await self._writer.decide(once)
+        if not plan_only:
+            fleet, (done, kind) = ordered.fleet.name, _DONE[action]
+            text = f"the rollout of {fleet} to generation {ordered.record.to_generation} is {done}"
+            self._memory.events.add(kind, text, fleet=fleet, actor=actor)
+            self._wake.urge()
+        return ordered
+
+    async def _write(
+        self, fleet: FleetRecord, ordered: Ordered, action: RolloutAction, actor: str
+    ) -> None:
+        have = self._memory.state.rollouts.get(fleet.uid)
+        line = self._writer.audited(
+            f"rollout_{action}", actor, fleet=fleet.name,
+            before=have.state if have else "", after=described(ordered.record),
+        )  # fmt: skip
+        writes = [put_rollout(ordered.record), line]
+        if ordered.fleet != fleet:
+            writes.append(put_fleet(ordered.fleet))
+        await self._writer.write_one(writes)

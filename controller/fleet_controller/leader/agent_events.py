@@ -1,0 +1,76 @@
+"""What links to hosts tell the leader, and what it has them say."""
+
+from __future__ import annotations
+
+from fleet.keys import Epoch
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_controller.agents.health_events import HealthEvents
+from fleet_controller.core.model import Health
+from fleet_controller.election.election import LeaderLease
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.store_trust import StoreTrust
+from fleet_controller.leader.wake import PlannerWake
+
+_NEVER = 2**63  # a revision that no report has
+
+
+class AgentEvents:
+    """The listener of one leadership's links."""
+
+    def __init__(
+        self,
+        memory: LeaderMemory,
+        lease: LeaderLease,
+        trust: StoreTrust,
+        wake: PlannerWake,
+        health_events: HealthEvents,
+    ) -> None:
+        self._memory = memory
+        self._lease = lease
+        self._trust = trust
+        self._wake = wake
+        self._health_events = health_events
+
+    @property
+    def term(self) -> types.Term:
+        return self._memory.term
+
+    def may_act(self) -> bool:
+        return self._lease.valid()
+
+    def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
+        """Nothing is told while the store is in doubt."""
+        if not self._trust.tells_assignments:
+            return None
+        return self._memory.assignment_message(host_id)
+
+    def reported(self, host_id: str, report: wire.Report) -> None:
+        if self._trust.began_frozen:
+            self._memory.inventory.apply_report(host_id, report)
+        elif self._trust.claimed(host_id, Epoch.of(report.epoch)):
+            self._wake.changed()
+        matters = self._memory.observed.reported(host_id, report, self._revision(host_id, report))
+        rolling = self._memory.state.rolling
+        if matters or any(shard.fleet_uid in rolling for shard in report.shards):
+            self._wake.changed()
+
+    def lost_sight(self, host_id: str) -> None:
+        self._memory.observed.lost_sight(host_id)
+
+    def health_changed(self, host_id: str, before: Health, after: Health, why: str) -> None:
+        self._health_events.note(host_id, after, why)
+        self._memory.observed.pulse.beat()
+        if Health.LIVE in (before, after):
+            self._wake.changed()
+
+    def outranked(self, why: str) -> None:
+        self._trust.outranked(why)
+
+    def _revision(self, host_id: str, report: wire.Report) -> int:
+        """That of the host's assignment, as the report is held against it."""
+        state = self._memory.state
+        revision = state.assignment_revision(host_id)
+        if revision and report.epoch.store_generation != state.meta.generation:
+            return _NEVER  # what it has carried out is not of this store
+        return revision

@@ -1,0 +1,52 @@
+"""What a leadership is given from outside: ports, clock, randomness, threads and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from random import Random
+
+from fleet_controller.agents.links import LinkSettings
+from fleet_controller.agents.port import AgentDialer
+from fleet_controller.core.host_loss.loss import LossSettings
+from fleet_controller.core.host_loss.quarantine import QuarantineSettings
+from fleet_controller.core.passes import MOVES_AT_ONCE
+from fleet_controller.events import EventLog
+from fleet_controller.mirror.committer import MAX_WRITES
+from fleet_controller.standbys import Standbys
+from fleet_controller.store.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderSettings:
+    """Times are in seconds."""
+
+    # A new leader plans when every host was told its term, or after this long without.
+    settle: float = 20.0
+    # Between two passes that nobody waits for, so that a stream of reports costs few of them.
+    pass_interval: float = 0.5
+    store_retry: float = 1.0
+    # VMs that hosts prepare at the same time for hosts that are drained.
+    moves_at_once: int = MOVES_AT_ONCE
+    # Writes of one transaction.
+    max_writes: int = MAX_WRITES
+    # Between two judgements of which hosts are lost, are back, or fail too much.
+    judge_interval: float = 1.0
+    loss: LossSettings = field(default_factory=LossSettings)
+    quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
+    links: LinkSettings = field(default_factory=LinkSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderEnvironment:
+    """Kept over the leaderships of one replica. `executor`: of one thread, for decisions."""
+
+    store: Store
+    dialer: AgentDialer
+    standbys: Standbys
+    clock: Callable[[], float]
+    random: Random
+    executor: Executor
+    events: EventLog
+    settings: LeaderSettings

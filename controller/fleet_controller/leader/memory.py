@@ -1,0 +1,130 @@
+"""All that a leader knows: the store's mirror, what hosts report, what links find.
+
+Plain data with one writer for each part. Changes decide from it, queries answer from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_controller.agents.assignment_messages import AssignmentMessages
+from fleet_controller.agents.link_table import LinkTable
+from fleet_controller.core.model import ClusterView, HostRecord, HostView, Shard
+from fleet_controller.core.recovery.freeze import is_ahead
+from fleet_controller.core.refusals import known_host
+from fleet_controller.events import EventLog
+from fleet_controller.leader.environment import LeaderSettings
+from fleet_controller.leader.inventory import ReportedInventory
+from fleet_controller.mirror.state import ClusterState
+from fleet_controller.observed.refused_hosts import RefusedHosts
+from fleet_controller.observed.reports import Observed
+from fleet_controller.observed.standby_reachability import StandbyReachability
+from fleet_controller.observed.vectors import NO_HOST
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderMemory:
+    """Of one leadership. `clock`: monotonic, in seconds; `began`: when it began, on that clock.
+    `durable`: whether what was acknowledged survives a restart of everything."""
+
+    replica: str
+    term_revision: int
+    clock: Callable[[], float]
+    began: float
+    durable: bool
+    settings: LeaderSettings
+    events: EventLog
+    state: ClusterState
+    observed: Observed
+    links: LinkTable
+    reachability: StandbyReachability
+    refused: RefusedHosts
+    inventory: ReportedInventory  # what hosts have, while changes are frozen
+    messages: AssignmentMessages
+
+    @staticmethod
+    def of_a_new_leader(
+        replica: str,
+        term_revision: int,
+        clock: Callable[[], float],
+        durable: bool,
+        settings: LeaderSettings,
+        events: EventLog,
+    ) -> LeaderMemory:
+        """Nothing is known yet."""
+        state = ClusterState()
+        return LeaderMemory(
+            replica, term_revision, clock, clock(), durable, settings, events, state, Observed(),
+            LinkTable(clock), StandbyReachability(), RefusedHosts(), ReportedInventory(),
+            AssignmentMessages(state),
+        )  # fmt: skip
+
+    @property
+    def term(self) -> types.Term:
+        return types.Term(store_generation=self.state.meta.generation, revision=self.term_revision)
+
+    @property
+    def settling(self) -> bool:
+        """Whether this leadership is so young that what it has not heard says nothing."""
+        young = self.clock() - self.began < self.settings.settle
+        return young and not self.links.settled.is_set()
+
+    def is_live(self, host_id: str) -> bool:
+        return self.links.is_live(host_id)
+
+    def host(self, host_id: str) -> HostRecord:
+        """Raises Refused with NO_SUCH_HOST."""
+        return known_host(self.state.hosts, host_id)
+
+    def view(self) -> ClusterView:
+        """A snapshot to decide from."""
+        state = self.state
+        return ClusterView(
+            state.stamp,
+            {one: self.host_view(one) for one in state.hosts},
+            dict(state.fleets),
+            dict(state.specs),
+            dict(state.rollouts),
+            {uid: self.observed.standing(uid) for uid in state.rollouts if uid in state.rolling},
+            frozenset(state.gone),
+        )
+
+    def host_view(self, host_id: str) -> HostView:
+        """One host of it. Raises Refused with NO_SUCH_HOST."""
+        record, seen = self.host(host_id), self.observed.host(host_id)
+        return HostView(
+            record,
+            self.state.assignment(host_id),
+            self.links.is_reachable(host_id),
+            seen.released,
+            seen.orphans,
+            tuple((uid, birth, have) for (uid, _, birth), have in seen.prepared.items()),
+        )
+
+    def holder_of(self, uid: str, index: int) -> tuple[str, Shard] | None:
+        """The host that has a VM of the fleet, and the shard there; of hosts that have it both
+        held and staged, the one that holds it. None when it is on no host."""
+        vector = self.observed.vectors.get(uid)
+        number = vector.holder(index) if vector else NO_HOST
+        if number == NO_HOST:
+            return None
+        host_id = self.observed.names[number]
+        shards = self.observed.host(host_id).assignment.shards
+        mine = (one for one in shards if one.fleet == uid and index in one.ranges)
+        return next(((host_id, shard) for shard in mine), None)
+
+    def assignment_message(self, host_id: str) -> wire.AssignRequest | None:
+        """What the host is to have, as the store says; None when it was never given anything."""
+        return self.messages.request(host_id, self.term)
+
+    def hosts_ahead(self) -> frozenset[str]:
+        """The hosts heard that hold a newer assignment than the store can have given them."""
+        generation = self.state.meta.generation
+        return frozenset(
+            host
+            for host, has in self.inventory.hosts.items()
+            if is_ahead(has.epoch, generation, self.state.assignment_known(host))
+        )

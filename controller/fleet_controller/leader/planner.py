@@ -1,0 +1,117 @@
+"""The leader's loop: what is asked for and what hosts report, planned and written.
+
+Level-triggered: events only wake it, and each pass recomputes everything from the mirror of the
+store and the reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fleet_controller.core.passes import decide
+from fleet_controller.core.placement.placement import FleetPlan
+from fleet_controller.leader.completions import Completions
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.off_loop import OffLoop
+from fleet_controller.leader.planning import Planning
+from fleet_controller.leader.store_trust import StoreTrust
+from fleet_controller.leader.wake import PlannerWake
+from fleet_controller.leader.writer import ChangeWriter
+from fleet_controller.mirror.audit import Audit
+from fleet_controller.mirror.committer import Outdated
+from fleet_controller.mirror.follower import StoreFollower
+from fleet_controller.mirror.records import put_assignments
+from fleet_controller.store.port import StoreError
+from fleet_controller.waiting import within
+
+
+class Planner:
+    """Of one leadership. `planning`: what was decided last."""
+
+    def __init__(
+        self,
+        memory: LeaderMemory,
+        writer: ChangeWriter,
+        trust: StoreTrust,
+        wake: PlannerWake,
+        audit: Audit,
+        follower: StoreFollower,
+        off_loop: OffLoop,
+    ) -> None:
+        self._memory = memory
+        self._writer = writer
+        self._trust = trust
+        self._wake = wake
+        self._audit = audit
+        self._follower = follower
+        self._off_loop = off_loop
+        self._completions = Completions(memory, writer)
+        self._settled = False  # the term has been told
+        self.planning = Planning()
+
+    @property
+    def plans_freely(self) -> bool:
+        """Whether the term has been told, and the store is trusted: plans may be carried out."""
+        return self._settled and self._trust.trusted
+
+    def adopt(self, plans: Mapping[str, FleetPlan]) -> None:
+        """A scale has planned too, by name of the fleet: what it found holds until the next
+        pass."""
+        self.planning = msgspec.structs.replace(self.planning, plans=plans)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._settle()
+        seen = -1
+        while True:
+            seen = await self._wake.after(seen)
+            try:
+                seen = await self._writer.decide(self._pass, while_frozen=True, attempts=1)
+                self._follower.note_success()
+            except Outdated:
+                self._wake.changed()
+            except StoreError as error:
+                self._follower.note_trouble(error)
+                self._wake.changed()
+                await self._follower.read_when_possible()
+            await self._wake.pause(self._memory.settings.pass_interval)
+
+    async def _settle(self) -> None:
+        """Tell the term on every link before planning, but wait for no dead host."""
+        if not await within(self._memory.settings.settle, self._memory.links.settled.wait()):
+            text = "planning begins though some hosts do not answer"
+            self._memory.events.add("hosts_unheard", text)
+        self._settled = True
+        self._wake.changed()
+
+    async def _pass(self) -> int:
+        """The version of the wake that it has taken into account."""
+        seen = self._wake.version
+        if self.plans_freely:
+            await self._plan()
+        return seen
+
+    async def _plan(self) -> None:
+        state = self._memory.state
+        if trimming := self._audit.trimming():
+            await self._writer.write_one(trimming)
+        await self._trust.write_for_earlier_hosts()
+        await self._completions.drains()
+        if not state.fleets and not state.gone:
+            return
+        revision, view = state.revision, self._memory.view()
+        most = self._memory.settings.moves_at_once
+        decided = await self._off_loop.run(lambda: decide(view, most))
+        self.planning = Planning(decided.plans, decided)
+        self._memory.observed.pulse.beat()
+        self._writer.refuse_if_past(revision)
+        if not self.plans_freely:
+            return
+        await self._completions.rollouts(decided)
+        # All that lets go is written before anything that takes it over.
+        first, rest = decided.in_order()
+        await self._writer.write(put_assignments(first))
+        await self._writer.write(put_assignments(rest))
+        await self._completions.deletions()

@@ -1,0 +1,125 @@
+"""The kinds of records in the store, and each kind's writes: what is kept under which key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.model import (
+    Assignment,
+    BreakerRecord,
+    FleetRecord,
+    GoneFleet,
+    HostRecord,
+    Meta,
+    RolloutRecord,
+)
+from fleet_controller.core.recovery.freeze import Freeze
+from fleet_controller.store import keys
+from fleet_controller.store.codec import encode, encode_spec
+from fleet_controller.store.port import Delete, Put
+
+Write = Put | Delete
+
+
+class RecordKind(Enum):
+    """By the beginning of the key."""
+
+    META = keys.META
+    FREEZE = keys.FREEZE
+    BREAKER = keys.BREAKER
+    HOST = keys.HOSTS
+    FLEET = keys.FLEETS
+    SPEC = "fleets/<uid>/spec/"
+    ASSIGNMENT = keys.ASSIGNMENTS
+    GONE = keys.GONE
+    ROLLOUT = keys.ROLLOUTS
+    AUDIT = keys.AUDIT
+
+
+class RecordChange(NamedTuple):
+    """One record that was written or deleted. `id`: what follows in its key."""
+
+    kind: RecordKind
+    id: str
+
+
+_KINDS = {kind.value: kind for kind in RecordKind}
+
+
+def record_of(key: str) -> RecordChange | None:
+    """Which record a key is of; None for keys of no record, as the leader's."""
+    head, slash, rest = key.partition("/")
+    kind = _KINDS.get(head + slash)
+    if kind is RecordKind.FLEET and keys.spec_of(key):
+        kind = RecordKind.SPEC
+    return RecordChange(kind, rest) if kind else None
+
+
+def put_meta(meta: Meta) -> Put:
+    return Put(keys.META, encode(meta))
+
+
+def put_freeze(freeze: Freeze) -> Put:
+    return Put(keys.FREEZE, encode(freeze))
+
+
+def delete_freeze() -> Delete:
+    return Delete(keys.FREEZE)
+
+
+def put_breaker(breaker: BreakerRecord) -> Put:
+    return Put(keys.BREAKER, encode(breaker))
+
+
+def put_host(host: HostRecord) -> Put:
+    return Put(keys.host(host.id), encode(host))
+
+
+def delete_host(host_id: str) -> Delete:
+    return Delete(keys.host(host_id))
+
+
+def put_fleet(fleet: FleetRecord) -> Put:
+    return Put(keys.fleet(fleet.name), encode(fleet))
+
+
+def bury_fleet(fleet: FleetRecord) -> list[Write]:
+    """The fleet's record makes way for one that says that there was such a fleet."""
+    gone = GoneFleet(fleet.name, fleet.uid, fleet.number, fleet.site)
+    return [Delete(keys.fleet(fleet.name)), Put(keys.gone(fleet.uid), encode(gone))]
+
+
+def delete_gone(uid: str) -> Delete:
+    return Delete(keys.gone(uid))
+
+
+def put_spec(uid: str, generation: int, spec: types.FleetSpec) -> Put:
+    return Put(keys.spec(uid, generation), encode_spec(spec))
+
+
+def delete_spec(uid: str, generation: int) -> Delete:
+    return Delete(keys.spec(uid, generation))
+
+
+def put_assignment(host_id: str, assignment: Assignment) -> Put:
+    return Put(keys.assignment(host_id), encode(assignment))
+
+
+def put_assignments(assignments: Mapping[str, Assignment]) -> list[Write]:
+    """By host id. Whoever writes less than all takes them from the start, in one transaction."""
+    return [put_assignment(host, one) for host, one in assignments.items()]
+
+
+def delete_assignment(host_id: str) -> Delete:
+    return Delete(keys.assignment(host_id))
+
+
+def put_rollout(rollout: RolloutRecord) -> Put:
+    return Put(keys.rollout(rollout.fleet), encode(rollout))
+
+
+def delete_rollout(uid: str) -> Delete:
+    return Delete(keys.rollout(uid))
