@@ -19,6 +19,11 @@ from fleetctl.output import STATES
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+MODULES = [
+    path
+    for top in ("proto", "controller", "agent", "deploy", "tests", "docs")
+    for path in (ROOT / top).rglob("*.py")
+]
 VIEWS = sorted((ROOT / "controller" / "fleetctl" / "views").glob("[a-z]*.py"))
 DOCUMENTS = sorted(
     [
@@ -59,6 +64,13 @@ def test_paths_of_the_checkout_exist(document: Path) -> None:
         if "<" in path or "/out/" in path:  # a pattern with a gap, or what a build makes
             continue
         assert any(ROOT.glob(path.rstrip("/"))), path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_that_are_named_exist(document: Path) -> None:
+    """By the end of their path."""
+    for name in re.findall(r"`([a-z_/]+\.py)`", document.read_text()):
+        assert any(f"/{path.relative_to(ROOT)}".endswith(f"/{name}") for path in MODULES), name
 
 
 def test_the_readme_shows_commands_that_exist_with_options_that_they_have() -> None:
