@@ -25,6 +25,7 @@ from fleet_controller.store.port import Change
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.operator import DELETED, Operator, Wishes
 from tests.simulation.doubles.witness import Witness
+from tests.simulation.rules.assigned import by_life, running, size
 from tests.simulation.rules.one_copy import Fail, Orders
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -217,7 +218,7 @@ class Division(Witness):
             self._hold(host, new)
         for host, (old, new) in moved.items():
             self._check_gains(host, old, new)
-            if _size(new) > _size(old):
+            if size(new) > size(old):
                 self._check_room(host, new)
             self._check_losses(host, old, new)
             self._check_stones(host, old, new)
@@ -232,10 +233,10 @@ class Division(Witness):
             self.held[shard.fleet] = held | shard.ranges
 
     def _check_gains(self, host: str, old: Assignment, new: Assignment) -> None:
-        had = _by_kin(old)
+        had = by_life(old)
         for shard in new.shards:
             # What is made anew where it is has been there before.
-            if not shard.staged and (coming := shard.ranges - _running(old, shard.fleet)):
+            if not shard.staged and (coming := shard.ranges - running(old, shard.fleet)):
                 self._check_early(host, shard, coming)
             fresh = shard.ranges - had.get((shard.fleet, shard.birth), EMPTY)
             if not fresh:
@@ -288,7 +289,7 @@ class Division(Witness):
 
     def _check_losses(self, host: str, old: Assignment, new: Assignment) -> None:
         """What leaves a host leaves a tombstone, and somebody wanted it."""
-        have = _by_kin(new)
+        have = by_life(new)
         for shard in old.shards:
             gone = shard.ranges - have.get((shard.fleet, shard.birth), EMPTY)
             if not gone:
@@ -385,24 +386,6 @@ class Division(Witness):
                         left = left - shard.ranges
                 if left:
                     self._fail("tombstone", f"{host} forgets to release {left} of {stone.fleet}")
-
-
-def _size(assignment: Assignment) -> int:
-    return sum(len(shard.ranges) for shard in assignment.shards)
-
-
-def _running(assignment: Assignment, fleet: str) -> IndexSet:
-    return IndexSet.union_of(
-        shard.ranges for shard in assignment.shards if shard.fleet == fleet and not shard.staged
-    )
-
-
-def _by_kin(assignment: Assignment) -> dict[tuple[str, int], IndexSet]:
-    found: dict[tuple[str, int], IndexSet] = {}
-    for shard in assignment.shards:
-        key = (shard.fleet, shard.birth)
-        found[key] = found.get(key, EMPTY) | shard.ranges
-    return found
 
 
 def _read(kind: type[T], change: Change) -> T | None:
