@@ -13,7 +13,7 @@ from fleet_agent.core.limits.dom0_facts import Dom0Facts, Process
 from fleet_agent.core.limits.met import LimitMet
 from fleet_agent.core.limits.remedies import by_hand
 from fleet_agent.core.limits.table import LIMITS
-from fleet_agent.core.limits.tuning import Change, tuning
+from fleet_agent.core.limits.tuning import LimitChange, tuning
 from fleet_agent.core.limits.verdicts import (
     Limit,
     NotApplicable,
@@ -120,7 +120,7 @@ class Dom0Doctor:
     async def _change(
         self,
         guests: int,
-        act: Callable[[Iterable[Change], Mapping[str, Process]], tuple[Outcome, ...]],
+        act: Callable[[Iterable[LimitChange], Mapping[str, Process]], tuple[Outcome, ...]],
     ) -> tuple[Outcome, ...]:
         facts = await self._facts()
         verdicts = judge(LIMITS, facts, guests or self._guests)
