@@ -1,4 +1,4 @@
-"""What the leader knows of its links to hosts, for whoever decides or answers from it."""
+"""What the leader knows of its links to hosts: decisions and answers read it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LinkTable:
         silent = self._clock() - self._longest_silent
         return max(0.0, silent) if self.by_health[Health.LIVE] else 0.0
 
-    # ---- for whoever keeps the links -----------------------------------------------------
+    # ---- for Links and Pushes ------------------------------------------------------------
 
     def add(self, link: Link) -> None:
         self._links[link.host_id] = link

@@ -1,8 +1,8 @@
 """What is declared of hosts by time: lost, back again, in quarantine; and the breaker of the first.
 
-Once a second everything is judged anew from links, reports and the store (core/host_loss), and
-standbys are asked about whoever would be lost before that is written. A verdict is a field of the
-host's record, or the breaker's record; placement follows from those.
+Once a second everything is judged again from links, reports and the store (core/host_loss).
+Standbys are asked about hosts that would be lost before that is written. A verdict is a field of
+the host's record, or the breaker's record; placement follows from those.
 """
 
 from __future__ import annotations

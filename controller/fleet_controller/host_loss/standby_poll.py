@@ -1,5 +1,5 @@
-"""Standbys are asked before a host is declared lost by time; whoever they reach is cut off from the
-leader alone, and people are told."""
+"""Standbys are asked before a host is declared lost by time. A host that they reach is cut off from
+the leader alone; an event says so."""
 
 from __future__ import annotations
 

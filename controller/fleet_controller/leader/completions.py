@@ -1,4 +1,4 @@
-"""What a planning pass finds to be over, written and told: rollouts, drains and deletions."""
+"""What a planning pass finds to be over, written and announced: rollouts, drains, deletions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from fleet_controller.mirror.records import (
 
 
 class Completions:
-    """Of one leadership. Each is in the store with its line of audit, so it is told once, whoever
-    leads. All raise Outdated, StoreError."""
+    """Of one leadership. Each is in the store with its line of audit, so there is one event of it,
+    whichever replica leads. All raise Outdated, StoreError."""
 
     def __init__(self, memory: LeaderMemory, writer: ChangeWriter) -> None:
         self._memory = memory
@@ -78,7 +78,7 @@ class Completions:
             held = observed.vectors[fleet.uid].placed
             if not fleet.deleting or held or observed.releasing[fleet.uid]:
                 continue
-            # The record goes last: no agent could be told what a tombstone without it means.
+            # The record goes last: no agent takes a tombstone of a fleet without a name.
             await self._writer.write(self._last_traces(fleet.uid))
             line = self._writer.audited("fleet_deleted", BY_LEADER, fleet=fleet.name)
             await self._writer.write_one([*bury_fleet(fleet), line])
@@ -89,7 +89,7 @@ class Completions:
             await self._writer.write([delete_gone(uid) for uid in forgotten])
 
     def _last_traces(self, uid: str) -> list[Write]:
-        # What lost and removed hosts have still to release they will be told when they are back.
+        # Lost and removed hosts still have to release theirs when they are back.
         there = {
             host: one
             for host, one in self._state.assignments.items()

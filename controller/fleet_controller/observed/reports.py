@@ -68,8 +68,8 @@ class Observed:
     def assigned(self, host_id: str, assignment: Assignment) -> None:
         """The host's assignment is another: what it gained is pending until it reports.
 
-        What is only staged there belongs to whoever holds it still, and to the host once nobody
-        does.
+        What is only staged there belongs to the host that still holds it, and to this one once
+        none does.
         """
         host = self.host(host_id)
         before, host.assignment = host.assignment, assignment
@@ -133,7 +133,7 @@ class Observed:
         self.pulse.beat()
 
     def removed(self, host_id: str) -> None:
-        """The host is known no more: its troubles are nobody's."""
+        """The host is not known any more: its troubles do not count."""
         host = self.host(host_id)
         host.seen, host.problems, host.orphans, host.prepared = False, (), (), {}
         self._set_converged(host, False)

@@ -113,7 +113,7 @@ def statuses(memory: LeaderMemory, planning: Planning) -> tuple[list[cluster.Dra
 
 
 def check_draining(memory: LeaderMemory, planning: Planning, host_id: str) -> None:
-    """Raises Refused once the host is drained no more, for whoever waits for it."""
+    """Raises Refused once the host is not drained any more, for a caller that waits for it."""
     if not memory.host(host_id).draining:
         left = drain_of(memory, planning, host_id).left
         raise Refused(
@@ -179,7 +179,8 @@ def _takers(memory: LeaderMemory, host: HostView, staging: StagedElsewhere) -> I
 
 
 def _trouble(memory: LeaderMemory, host_id: str, fleets: Iterable[str]) -> str:
-    """Why a host does not do what it is told about these fleets; empty where nothing is known."""
+    """Why a host does not do what is asked of it for these fleets; empty where nothing is
+    known."""
     if not memory.is_live(host_id):
         return "cannot be reached"
     if host_id in memory.links.declining:
