@@ -220,7 +220,9 @@ def _told_afterwards(writes: Sequence[Write], told: Sequence[Write]) -> Any:
     return [*writes, *told]
 
 
-def _without_graves(assignment: Assignment, released: frozenset[int], revision: int) -> Assignment:
+def _without_tombstones(
+    assignment: Assignment, released: frozenset[int], revision: int
+) -> Assignment:
     """A host that is removed needs no words any more."""
     return Assignment()
 
@@ -338,7 +340,7 @@ SEEDED: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "removed without tombstones",
-        (wrong(drain_progress.released_for_good, _without_graves),),
+        (wrong(drain_progress.released_for_good, _without_tombstones),),
         ("remove", "host_away"),
     ),
     SeededBug(

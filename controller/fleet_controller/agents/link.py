@@ -111,7 +111,7 @@ class Link:
         return True
 
     def end_stream(self, why: str = "") -> bool:
-        """End its reports, so that their reader dials again; whether there was a reader."""
+        """End the stream of reports; its reader then dials anew. False when there is no stream."""
         if self._reports is None:
             return False
         self.error = why or self.error

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from fleet_controller.agents.link import Link
+from fleet_controller.agents.port import AgentConnection
 from fleet_controller.core.model import Health
 
 
@@ -46,6 +47,11 @@ class LinkTable:
     @property
     def all_live(self) -> bool:
         return self.by_health[Health.LIVE] == len(self._links)
+
+    def connection(self, host_id: str) -> AgentConnection | None:
+        """The way to a live host; None to any other."""
+        link = self._links.get(host_id)
+        return link.connection if link and link.live else None
 
     def error(self, host_id: str) -> str:
         """What went wrong with the link last; empty when nothing did."""

@@ -13,7 +13,6 @@ from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter, beside_their_lines
 from fleet_controller.mirror.records import (
     Write,
-    bury_fleet,
     delete_gone,
     delete_rollout,
     delete_spec,
@@ -21,6 +20,7 @@ from fleet_controller.mirror.records import (
     put_fleet,
     put_host,
     put_rollout,
+    replace_fleet_by_gone,
 )
 
 
@@ -81,7 +81,7 @@ class Completions:
             # The record goes last: no agent takes a tombstone of a fleet without a name.
             await self._writer.write(self._last_traces(fleet.uid))
             line = self._writer.audited("fleet_deleted", BY_LEADER, fleet=fleet.name)
-            await self._writer.write_one([*bury_fleet(fleet), line])
+            await self._writer.write_one([*replace_fleet_by_gone(fleet), line])
             observed.forget_fleet(fleet.uid)
             text = f"fleet {fleet.name} is gone"
             self._memory.events.add("fleet_deleted", text, fleet=fleet.name)

@@ -38,10 +38,9 @@ class ChangeWriter:
         while_frozen: bool = False,
         attempts: int = ATTEMPTS,
     ) -> Answer:
-        """Call `once`, which decides and writes; no other change is decided meanwhile. It is called
-        again when the store has moved on since, up to `attempts` times. It is not called after the
-        change deadline of the call under way, which may have waited for its turn in a stopped
-        process; nor, unless `while_frozen`, while the store is not trusted.
+        """Call `once`, which decides and writes, while nobody else does. It is called again when
+        the store has moved on. Nothing is begun after the change deadline, nor (unless
+        `while_frozen`) while the store is not trusted.
 
         Raises Refused, StoreError; Outdated when the last attempt was so as well.
         """

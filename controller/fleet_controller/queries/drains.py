@@ -1,4 +1,4 @@
-"""How far drains are and what keeps them, from the leader's memory alone: no I/O, no waiting."""
+"""How far drains are and what keeps them, from the leader's memory and planning: no I/O."""
 
 from __future__ import annotations
 

@@ -73,7 +73,8 @@ class TopRelay:
             await self._samples.close()
 
     async def _follow(self) -> None:
-        """Whoever is away is asked again when it is back; of a host that was named it is said."""
+        """Ask again the hosts that have come back. Raises Refused when the one host that was
+        named is away."""
         self._relay.raise_if_over()
         if self._host:
             self._relay.questions(self._host)

@@ -20,12 +20,12 @@ from fleet_agent.core.limits.verdicts import Standing, judge
 from fleet_agent.dom0.block_script import STOCK, BlockScript, CannotSwitch
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.host_writes import Limits
-from fleet_agent.dom0.probe import Circumstances, read_facts
+from fleet_agent.dom0.probe import ProbeInputs, read_facts
 from fleet_agent.dom0.tuner import Outcome, Tuner
 from fleet_agent.dom0.tuning_record import TuningError, TuningRecordFile
 from tests.doubles.dom0_trees import AGENT_PID, Tree, modern_dom0
 
-AROUND = Circumstances(own_pid=AGENT_PID)
+AROUND = ProbeInputs(own_pid=AGENT_PID)
 GUESTS = 1000
 
 

@@ -1,6 +1,7 @@
 """The port between leader and agents over the simulated network: both ends of every connection.
 
-Agents answer as `fleet_agent.api` does, and refusals reach the leader as `link_errors` has them.
+Agents answer as `fleet_agent.api` does, and refusals reach the leader as `agents/grpc_errors.py`
+has them.
 """
 
 from __future__ import annotations

@@ -9,10 +9,6 @@ from collections.abc import Callable
 KEPT = 4_000
 
 
-class Violation(AssertionError):
-    """Something that must never be has come about."""
-
-
 class Trace:
     """`clock` gives the world's seconds; lines say them from the world's beginning."""
 

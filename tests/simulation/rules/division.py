@@ -82,7 +82,7 @@ class Division(Witness):
         revision = self._revisions.get(host, 0)
         return revision > 0 and record.epoch < Epoch(self.generation, revision)
 
-    def is_forsaken(self, host: str, shard: Shard) -> bool:
+    def is_given_up(self, host: str, shard: Shard) -> bool:
         """Whether the host was declared lost and these VMs do not wait for it."""
         rule = self.on_loss.get((shard.fleet, shard.generation))
         return self.is_lost(host, shard.fleet) and rule == types.ON_LOSS_REPLACE
@@ -294,12 +294,12 @@ class Division(Witness):
             gone = shard.ranges - have.get((shard.fleet, shard.birth), EMPTY)
             if not gone:
                 continue
-            self._check_buried(host, shard, gone, new)
+            self._check_tombstones(host, shard, gone, new)
             fleet = self.fleet(shard.fleet)
             unasked = gone & fleet.wanted if fleet is not None and not shard.staged else EMPTY
             if unasked:
                 unasked = unasked - self._asked_for(host, shard, unasked)
-            if unasked and not self.is_forsaken(host, shard):
+            if unasked and not self.is_given_up(host, shard):
                 self._fail("request", f"{unasked} of {shard.fleet} taken from {host}, unasked")
 
     def _asked_for(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
@@ -360,7 +360,7 @@ class Division(Witness):
             if forgotten := active & IndexSet.union_of(own) - named:
                 self._fail("removal", f"{host} is removed, and {forgotten} of {kin} run there")
 
-    def _check_buried(self, host: str, shard: Shard, gone: IndexSet, new: Assignment) -> None:
+    def _check_tombstones(self, host: str, shard: Shard, gone: IndexSet, new: Assignment) -> None:
         for stone in new.tombstones:
             if stone.fleet == shard.fleet and stone.born_until >= shard.birth:
                 gone = gone - stone.ranges
