@@ -9,7 +9,8 @@ import pytest
 
 from tests.simulation.doubles.cluster import Shape
 from tests.simulation.scenario import Scenario
-from tests.simulation.seeded_bugs import SEEDED, SeededBug
+from tests.simulation.seeded_bugs.replacing import SeededBug
+from tests.simulation.seeded_bugs.table import SEEDED
 from tests.simulation.shrinking import shortest
 from tests.simulation.stage import Outcome
 

@@ -16,8 +16,8 @@ from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.store.port import StoreReplaced
 from tests.doubles.leading import LEASE_SECONDS, InlineExecutor
 from tests.simulation.doubles.agent_wire import SimDialer, Switchboard
+from tests.simulation.doubles.announcing import Directory
 from tests.simulation.doubles.etcd import Etcd, StoreClient, StoreWeather
-from tests.simulation.doubles.machine import Directory
 from tests.simulation.doubles.standbys import SimStandbys
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork, Process

@@ -103,5 +103,5 @@ def roll_out(world: World, act: Act) -> None:
     generation(world, act)
     few = 1 + int(act.which * 6)
     share = RolloutOptions(max_unavailable_share=0.3, halt_share=0.9)
-    wish = share if act.which < 0.5 else RolloutOptions(max_unavailable=few, halt_share=0.9)
-    world.loop.after(1.0, world.operator.roll_out, "spv", wish)
+    options = share if act.which < 0.5 else RolloutOptions(max_unavailable=few, halt_share=0.9)
+    world.loop.after(1.0, world.operator.roll_out, "spv", options)

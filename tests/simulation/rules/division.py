@@ -23,7 +23,8 @@ from fleet_controller.store import keys
 from fleet_controller.store.codec import decode, decode_spec
 from fleet_controller.store.port import Change
 from tests.simulation.doubles.machine import Machine
-from tests.simulation.doubles.operator import DELETED, Operator, Wishes
+from tests.simulation.doubles.operator import Operator
+from tests.simulation.doubles.requests import DELETED, FleetRequests
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.rules.one_copy import Fail, Orders
 
@@ -191,16 +192,16 @@ class Division(Witness):
                 self._fail("request", f"fleet {name} is gone, and was not empty and deleted")
             return
         self.fleets[name] = record
-        wishes = self._operator.wishes.get(name, Wishes())
+        requests = self._operator.requests.get(name, FleetRequests())
         if before is None or before.uid != record.uid:
-            wishes.begin_anew()
+            requests.begin_anew()
             return
-        if record.deleting and not before.deleting and not wishes.may_become(DELETED):
+        if record.deleting and not before.deleting and not requests.may_become(DELETED):
             self._fail("request", f"nobody asked that fleet {name} be deleted")
         if (
             not record.deleting
             and record.total != before.total
-            and not wishes.may_become(record.total)
+            and not requests.may_become(record.total)
         ):
             self._fail(
                 "request", f"fleet {name} becomes {record.total} VMs, which nobody still asks for"

@@ -31,9 +31,9 @@ class InTheEnd:
         for fleet in self._division.fleets.values():
             if fleet.deleting:
                 return f"fleet {fleet.name} is still being deleted"
-            wishes = self._cluster.operator.wishes.get(fleet.name)
-            if wishes and not wishes.may_be(fleet.total):
-                return f"fleet {fleet.name} is to have {fleet.total}, and {wishes.stands} stands"
+            requests = self._cluster.operator.requests.get(fleet.name)
+            if requests and not requests.may_be(fleet.total):
+                return f"fleet {fleet.name} is to have {fleet.total}, and {requests.stands} stands"
             held = self._division.held.get(fleet.uid, EMPTY)
             wanted[fleet.uid] = held
             rest = fleet.wanted - held
