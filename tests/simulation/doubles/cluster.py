@@ -11,7 +11,7 @@ from fleet_controller.core.host_loss.health import HealthTimes
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.leader.environment import LeaderSettings
-from tests.simulation.doubles.agent_wire import Switchboard
+from tests.simulation.doubles.agent_server import Switchboard
 from tests.simulation.doubles.announcing import Directory
 from tests.simulation.doubles.controllers import Controller, ControllerSurroundings
 from tests.simulation.doubles.etcd import Etcd, StoreWeather

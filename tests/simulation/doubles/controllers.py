@@ -15,7 +15,8 @@ from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.store.port import StoreReplaced
 from tests.doubles.leading import LEASE_SECONDS, InlineExecutor
-from tests.simulation.doubles.agent_wire import SimDialer, Switchboard
+from tests.simulation.doubles.agent_server import Switchboard
+from tests.simulation.doubles.agent_wire import SimDialer
 from tests.simulation.doubles.announcing import Directory
 from tests.simulation.doubles.etcd import Etcd, StoreClient, StoreWeather
 from tests.simulation.doubles.standbys import SimStandbys

@@ -19,7 +19,7 @@ from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
-from tests.simulation.doubles.agent_wire import AgentServer, Switchboard
+from tests.simulation.doubles.agent_server import AgentServer, Switchboard
 from tests.simulation.doubles.announcing import Directory, SimClient
 from tests.simulation.doubles.drivers import SimBehaviour, SimHypervisor, SimStorage
 from tests.simulation.doubles.ledger import LedgerDisk, SimLedger
