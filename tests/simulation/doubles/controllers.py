@@ -71,6 +71,15 @@ class Controller:
     def up(self) -> bool:
         return self.process is not None and not self.process.dead
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there and not stopped."""
+        return self.process is not None and self.process.runs
+
+    def jump_clock(self, seconds: float) -> None:
+        if self.process is not None:
+            self.process.ahead += seconds
+
     def leading(self) -> Leader | None:
         """What leads in this process, if it says so itself."""
         if not self.up or self.replica is None:

@@ -88,6 +88,11 @@ class Machine:
     def up(self) -> bool:
         return self.on and self.process is not None and not self.process.dead
 
+    @property
+    def runs(self) -> bool:
+        """Whether the agent's process is there and not stopped."""
+        return self.process is not None and self.process.runs
+
     def all_that_exists(self) -> dict[Kin, IndexSet]:
         """Clones and domains: either may be there without the other, and an agent takes both for
         VMs."""
@@ -136,6 +141,17 @@ class Machine:
         self.on = True
         self.boots += 1
         self.around.loop.after(BOOT_SECONDS * self.random.uniform(0.5, 1.5), self.start)
+
+    def lose_ledger(self, *, broken: bool) -> None:
+        self.kill()
+        self.disk.lose(broken=broken)
+        self.around.witness.ledger_lost(self.id)
+
+    def jump_clock(self, seconds: float) -> None:
+        """Ahead, as clocks do that count while a machine is suspended."""
+        if self.process is not None:
+            self.process.ahead += seconds
+            self.around.witness.clock_jumped(self.id, seconds)
 
     def _end(self) -> None:
         process, self.agent = self.process, None

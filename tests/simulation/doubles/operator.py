@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.changes.vms import Chosen
-from fleet_controller.core.model import FleetRecord
+from fleet_controller.core.model import FleetRecord, HostRecord
 from fleet_controller.core.recovery.view import RecoveryChoice
 from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
@@ -32,8 +32,8 @@ ALWAYS_TOLD = frozenset(
 Asked = Callable[[Leader, str], Awaitable[object]]
 
 
-class Operator:
-    """Asks whichever controller says that it leads."""
+class Operator(Witness):
+    """Asks whichever controller says that it leads, and hears what becomes of it."""
 
     def __init__(
         self,
@@ -54,6 +54,22 @@ class Operator:
         self.remade: set[str] = set()  # fleets of which an operator ever made VMs anew
         self.recovers = False  # one was asked for since the store was set back
         self._asked = 0
+
+    def verdict(self, record: HostRecord, lost: bool) -> None:
+        if not lost:
+            self.declared.discard(record.id)
+
+    def removed(self, host: str) -> None:
+        self.declared.discard(host)
+
+    def fleet_changed(self, before: FleetRecord | None, record: FleetRecord | None) -> None:
+        """A fleet made anew under the name of another is nothing that was asked for."""
+        if record is not None and (before is None or before.uid != record.uid):
+            if requests := self.requests.get(record.name):
+                requests.begin_anew()
+
+    def set_back(self) -> None:
+        self.recovers = False
 
     def leading(self) -> tuple[Controller, Leader] | None:
         """The last one that says so: one that was stopped and woke may say so too."""
@@ -163,6 +179,7 @@ class Operator:
                 self.recovers = True
                 await self._confirm(totals, recovery.recover(choice, plan.token, me))
 
+        self._witness.asks_for_recovery()
         self._ask("recover", act, "recover")
 
     def _standing(self, record: FleetRecord) -> int:

@@ -25,7 +25,7 @@ def change_mind(world: World, act: Act) -> None:
 
 
 def scale_other(world: World, act: Act) -> None:
-    if "web" in world.division.fleets:
+    if "web" in world.store.fleets:
         world.operator.scale("web", int(act.much * world.shape.capacity * 0.4))
     else:
         other = types.FleetSpec()
@@ -37,7 +37,7 @@ def scale_other(world: World, act: Act) -> None:
 
 
 def delete(world: World, act: Act) -> None:
-    if "web" in world.division.fleets:
+    if "web" in world.store.fleets:
         world.operator.delete("web")
 
 
@@ -60,7 +60,7 @@ def declare_lost(world: World, act: Act) -> None:
 
 def remove(world: World, act: Act) -> None:
     """A host that is drained, if any is; else one that is away, by force, or all that it has."""
-    hosts = world.division.hosts
+    hosts = world.store.hosts
     drained = [host for host, record in hosts.items() if record.drained]
     lost = [host for host, record in hosts.items() if record.lost]
     if drained:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from fleet.keys import Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from tests.simulation.doubles.witness import Witness
-from tests.simulation.rules.one_copy import Fail
+from tests.simulation.engine.trace import Fail
 
 # A lease may have ended for the store so long before a leader's slow clock says so.
 SKEW_SECONDS = 0.2
 
 
-class Promises(Witness):
+class Fencing(Witness):
     """The fences of every host, as others were told of them."""
 
     def __init__(self, clock: Callable[[], float], fail: Fail) -> None:
@@ -63,7 +63,6 @@ class Promises(Witness):
                 f"{heard} and {held}",
             )
 
-    def forget(self, host: str) -> None:
-        """Its ledger is lost: that was a fault, not the agent's doing."""
+    def ledger_lost(self, host: str) -> None:
         self._terms.pop(host, None)
         self._epochs.pop(host, None)

@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fleet.ranges import EMPTY, IndexSet
-from tests.simulation.doubles.cluster import SimulatedCluster
-from tests.simulation.rules.division import NOTHING, Division
-from tests.simulation.rules.one_copy import Copies, Vm
+from tests.simulation.doubles.machine import Machine
+from tests.simulation.doubles.operator import Operator
+from tests.simulation.rules.one_copy import OneCopy
+from tests.simulation.rules.store_view import NOTHING, StoreView
 
 
 class InTheEnd:
     """Looks at a cluster that nothing troubles any more."""
 
-    def __init__(self, cluster: SimulatedCluster, division: Division, copies: Copies) -> None:
-        self._cluster = cluster
-        self._division = division
+    def __init__(
+        self,
+        machines: Mapping[str, Machine],
+        operator: Operator,
+        store: StoreView,
+        copies: OneCopy,
+        capacity: int,
+    ) -> None:
+        """`capacity`: how many VMs all hosts admit together."""
+        self._machines = machines
+        self._operator = operator
+        self._store = store
         self._copies = copies
+        self._capacity = capacity
 
     def missing(self) -> str:
         """What is not yet as it was asked for; empty when all is."""
-        found = self._cluster.operator.leading()
+        found = self._operator.leading()
         if found is None:
             return "nobody leads"
         leading = found[1]
-        if lost := [record.id for record in self._division.hosts.values() if record.lost]:
+        if lost := [record.id for record in self._store.hosts.values() if record.lost]:
             return f"{', '.join(lost)} are still lost"
-        if twice := self.twice():
+        if twice := self._copies.twice():
             return f"{len(twice)} VMs run twice"
         wanted: dict[str, IndexSet] = {}
         unplaced = 0
-        for fleet in self._division.fleets.values():
+        for fleet in self._store.fleets.values():
             if fleet.deleting:
                 return f"fleet {fleet.name} is still being deleted"
-            requests = self._cluster.operator.requests.get(fleet.name)
+            requests = self._operator.requests.get(fleet.name)
             if requests and not requests.may_be(fleet.total):
                 return f"fleet {fleet.name} is to have {fleet.total}, and {requests.stands} stands"
-            held = self._division.held.get(fleet.uid, EMPTY)
+            held = self._store.held.get(fleet.uid, EMPTY)
             wanted[fleet.uid] = held
             rest = fleet.wanted - held
             plan = leading.planning.plans.get(fleet.name)
@@ -43,54 +56,43 @@ class InTheEnd:
                 return f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
             unplaced += len(rest)
         placed = sum(map(len, wanted.values()))
-        strays = {host: stray for host in self._cluster.machines if (stray := self.strays(host))}
-        if unplaced and placed + sum(strays.values()) < self._cluster.shape.capacity:
+        strays = {host: stray for host in self._machines if (stray := self.strays(host))}
+        if unplaced and placed + sum(strays.values()) < self._capacity:
             return f"{unplaced} VMs are not placed and there is room for them"
         for uid, held in wanted.items():
             if missing := held - self._copies.running(uid) - self._blocked(uid):
                 return f"{missing} of {uid} do not run"
-        if len(self._copies.holders) > placed and self._division.generation == 1:
+        if len(self._copies.holders) > placed and self._store.generation == 1:
             return f"{len(self._copies.holders) - placed} VMs run that nobody wants"
         # Without its ledger an agent does not know what it has let go before, and what a recovered
         # store has never known is left alone.
-        left = [host for host in strays if not self._cluster.machines[host].disk.lost]
-        if left and self._division.generation == 1:
+        left = [host for host in strays if not self._machines[host].disk.lost]
+        if left and self._store.generation == 1:
             return f"VMs are left on {', '.join(left)} that nobody wants"
         if any(leading.memory.observed.releasing.values()):
             return "tombstones are not acknowledged"
-        if leading.memory.observed.converged != len(self._cluster.machines):
+        if leading.memory.observed.converged != len(self._machines):
             return f"only {leading.memory.observed.converged} hosts say that all is done"
         return ""
-
-    def twice(self) -> dict[Vm, set[str]]:
-        """Which VMs run on which hosts at once. What a recovered store has never known and nobody
-        wants are orphans, left alone wherever they are."""
-        if self._division.generation == 1:
-            return self._copies.doubles
-        return {vm: hosts for vm, hosts in self._copies.doubles.items() if self._is_wanted(vm)}
-
-    def _is_wanted(self, vm: Vm) -> bool:
-        fleet = self._division.fleet(vm[0])
-        return fleet is not None and vm[1] in fleet.wanted
 
     def _blocked(self, uid: str) -> IndexSet:
         """What a recovered store wants of a host that has a later life of the same VM, or under its
         name one of a fleet that the store has forgotten."""
-        fleet = self._division.fleet(uid)
-        if self._division.generation == 1 or fleet is None:
+        fleet = self._store.fleet(uid)
+        if self._store.generation == 1 or fleet is None:
             return EMPTY
         return IndexSet.union_of(
             shard.ranges & have
-            for host, machine in self._cluster.machines.items()
+            for host, machine in self._machines.items()
             for kin, have in machine.named(fleet.name).items()
-            for shard in self._division.assignments.get(host, NOTHING).shards
+            for shard in self._store.assignments.get(host, NOTHING).shards
             if shard.fleet == uid
-            if kin.birth > shard.birth or self._division.fleet(kin.fleet_uid) is None
+            if kin.birth > shard.birth or self._store.fleet(kin.fleet_uid) is None
         )
 
     def strays(self, host: str) -> int:
         """VMs on the host, or what there is of them, that are not its own: they take its room."""
-        shards = self._division.assignments.get(host, NOTHING).shards
+        shards = self._store.assignments.get(host, NOTHING).shards
         return sum(
             len(
                 have
@@ -100,5 +102,5 @@ class InTheEnd:
                     if (shard.fleet, shard.birth) == (kin.fleet_uid, kin.birth)
                 )
             )
-            for kin, have in self._cluster.machines[host].all_that_exists().items()
+            for kin, have in self._machines[host].all_that_exists().items()
         )
