@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A backup; and what must be as it was then for it to be of use: see `may_use`."""
+    """A backup; and what must be as it was then for it to be of use."""
 
     snapshot: Snapshot
     uids: frozenset[str]
