@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fleet.ranges import EMPTY, IndexSet
+from fleet_controller.core.model import FleetRecord
+from fleet_controller.replica.leader import Leader
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.operator import Operator
 from tests.simulation.rules.one_copy import OneCopy
@@ -32,48 +34,57 @@ class InTheEnd:
     def missing(self) -> str:
         """What is not yet as it was asked for; empty when all is."""
         found = self._operator.leading()
-        if found is None:
-            return "nobody leads"
-        leading = found[1]
+        return "nobody leads" if found is None else next(self._all_missing(found[1]), "")
+
+    def _all_missing(self, leading: Leader) -> Iterator[str]:
         if lost := [record.id for record in self._store.hosts.values() if record.lost]:
-            return f"{', '.join(lost)} are still lost"
+            yield f"{', '.join(lost)} are still lost"
         if twice := self._copies.twice():
-            return f"{len(twice)} VMs run twice"
-        wanted: dict[str, IndexSet] = {}
-        unplaced = 0
+            yield f"{len(twice)} VMs run twice"
         for fleet in self._store.fleets.values():
-            if fleet.deleting:
-                return f"fleet {fleet.name} is still being deleted"
-            requests = self._operator.requests.get(fleet.name)
-            if requests and not requests.may_be(fleet.total):
-                return f"fleet {fleet.name} is to have {fleet.total}, and {requests.stands} stands"
-            held = self._store.held.get(fleet.uid, EMPTY)
-            wanted[fleet.uid] = held
-            rest = fleet.wanted - held
-            plan = leading.planning.plans.get(fleet.name)
-            told = IndexSet.union_of(one.indices for one in plan.unplaced) if plan else EMPTY
-            if held - fleet.wanted or rest != told:
-                return f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
-            unplaced += len(rest)
-        placed = sum(map(len, wanted.values()))
+            yield from self._of_fleet(fleet, leading)
+        held = {fleet.uid: self._held(fleet) for fleet in self._store.fleets.values()}
         strays = {host: stray for host in self._machines if (stray := self.strays(host))}
-        if unplaced and placed + sum(strays.values()) < self._capacity:
-            return f"{unplaced} VMs are not placed and there is room for them"
-        for uid, held in wanted.items():
-            if missing := held - self._copies.running(uid) - self._blocked(uid):
-                return f"{missing} of {uid} do not run"
-        if len(self._copies.holders) > placed and self._store.generation == 1:
-            return f"{len(self._copies.holders) - placed} VMs run that nobody wants"
-        # Without its ledger an agent does not know what it has let go before, and what a recovered
-        # store has never known is left alone.
-        left = [host for host in strays if not self._machines[host].disk.lost]
-        if left and self._store.generation == 1:
-            return f"VMs are left on {', '.join(left)} that nobody wants"
+        yield from self._of_places(held, sum(strays.values()))
+        if self._store.generation == 1:
+            yield from self._left_over(sum(map(len, held.values())), strays)
         if any(leading.memory.observed.releasing.values()):
-            return "tombstones are not acknowledged"
+            yield "tombstones are not acknowledged"
         if leading.memory.observed.converged != len(self._machines):
-            return f"only {leading.memory.observed.converged} hosts say that all is done"
-        return ""
+            yield f"only {leading.memory.observed.converged} hosts say that all is done"
+
+    def _of_fleet(self, fleet: FleetRecord, leading: Leader) -> Iterator[str]:
+        """Its total is what was asked for, and what is not placed has a reason."""
+        if fleet.deleting:
+            yield f"fleet {fleet.name} is still being deleted"
+        requests = self._operator.requests.get(fleet.name)
+        if requests and not requests.may_be(fleet.total):
+            yield f"fleet {fleet.name} is to have {fleet.total}, and {requests.stands} stands"
+        held, plan = self._held(fleet), leading.planning.plans.get(fleet.name)
+        told = IndexSet.union_of(one.indices for one in plan.unplaced) if plan else EMPTY
+        if held - fleet.wanted or fleet.wanted - held != told:
+            yield f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
+
+    def _of_places(self, held: Mapping[str, IndexSet], strays: int) -> Iterator[str]:
+        """All room is taken before anything has none, and what has a place runs."""
+        placed = sum(map(len, held.values()))
+        unplaced = sum(fleet.total for fleet in self._store.fleets.values()) - placed
+        if unplaced and placed + strays < self._capacity:
+            yield f"{unplaced} VMs are not placed and there is room for them"
+        for uid, indices in held.items():
+            if missing := indices - self._copies.running(uid) - self._blocked(uid):
+                yield f"{missing} of {uid} do not run"
+
+    def _left_over(self, placed: int, strays: Mapping[str, int]) -> Iterator[str]:
+        """Nobody wants it. What a recovered store has never known is left alone, and without its
+        ledger an agent does not know what it has let go before."""
+        if len(self._copies.holders) > placed:
+            yield f"{len(self._copies.holders) - placed} VMs run that nobody wants"
+        if left := [host for host in strays if not self._machines[host].disk.lost]:
+            yield f"VMs are left on {', '.join(left)} that nobody wants"
+
+    def _held(self, fleet: FleetRecord) -> IndexSet:
+        return self._store.held.get(fleet.uid, EMPTY)
 
     def _blocked(self, uid: str) -> IndexSet:
         """What a recovered store wants of a host that has a later life of the same VM, or under its
