@@ -67,10 +67,10 @@ class Backups:
         cluster.etcd.set_back(chosen)
         self._copies.clear()
         self._since = cluster.loop.now
-        cluster.witnesses.set_back()
+        cluster.witnesses.store_set_back()
         for one in chosen.entries:
             change = Change(one.key, one.value, one.create_revision, one.mod_revision)
-            cluster.witnesses.restored(change)
+            cluster.witnesses.record_restored(change)
         self._ask()
 
     def _ask(self) -> None:

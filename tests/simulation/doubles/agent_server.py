@@ -156,9 +156,9 @@ class AgentEnd:
                 self._back.send(call.fail, _as_the_port(self._peer, error))
             return
         except asyncio.CancelledError:
-            server.witness.heard(server.host_id)  # it is taken over all the same
+            server.witness.controller_heard(server.host_id)  # it is taken over all the same
             raise
-        server.witness.assigned(server.host_id, request)
+        server.witness.assignment_acknowledged(server.host_id, request)
         if call is not None:
             generation, revision = epoch
             answer = wire.AssignResponse()
@@ -186,7 +186,7 @@ class AgentEnd:
                 self._back.send(sent.arrived, report)
         finally:
             agent.close_reports(stream)
-            server.witness.watched_no_more(server.host_id)
+            server.witness.reports_ended(server.host_id)
         stale = port.StaleTerm(f"{self._peer}: a newer leader watches this host")
         ended = Unreachable(f"{self._peer}: the agent ended its reports")
         is_stale = not first.observe and term < agent.term
@@ -197,12 +197,12 @@ class AgentEnd:
     ) -> ReportStream:
         """Raises CallRefused or LedgerError where the agent does not report to this term."""
         if first.observe:
-            server.witness.observed(server.host_id)
+            server.witness.observation_begun(server.host_id)
             return agent.open_observation(Pace.of(first.pace))
         if term >= agent.term:
-            server.witness.heard(server.host_id)
+            server.witness.controller_heard(server.host_id)
         await agent.heard(term)
-        server.witness.watched(server.host_id, term)
+        server.witness.reports_begun(server.host_id, term)
         return agent.open_reports(term, Pace.of(first.pace))
 
     def _start(self, server: AgentServer, work: Coroutine[Any, Any, None]) -> None:

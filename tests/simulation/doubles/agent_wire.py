@@ -60,7 +60,7 @@ class SimConnection:
         return SimReports(self, first)
 
     async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
-        self._dialer.witness.pushes(self._dialer.name, request)
+        self._dialer.witness.assignment_sent(self._dialer.name, request)
         call, there, network = self.call(), self.there, self._network
         there.send(self.agent.deliver_assign, call, request)
         if network.repeats():

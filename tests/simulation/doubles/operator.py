@@ -55,11 +55,11 @@ class Operator(Witness):
         self.recovers = False  # one was asked for since the store was set back
         self._asked = 0
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
         if not lost:
             self.declared.discard(record.id)
 
-    def removed(self, host: str) -> None:
+    def host_removed(self, host: str) -> None:
         self.declared.discard(host)
 
     def fleet_changed(self, before: FleetRecord | None, record: FleetRecord | None) -> None:
@@ -68,7 +68,7 @@ class Operator(Witness):
             if requests := self.requests.get(record.name):
                 requests.begin_anew()
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         self.recovers = False
 
     def leading(self) -> tuple[Controller, Leader] | None:
@@ -179,7 +179,7 @@ class Operator(Witness):
                 self.recovers = True
                 await self._confirm(totals, recovery.recover(choice, plan.token, me))
 
-        self._witness.asks_for_recovery()
+        self._witness.recovery_asked()
         self._ask("recover", act, "recover")
 
     def _standing(self, record: FleetRecord) -> int:
@@ -285,7 +285,7 @@ class Operator(Witness):
             if requests is not None and request is not None:
                 requests.answered(request, self.loop.now)
             if action_of(actor) in ALWAYS_TOLD:
-                self._witness.answered(actor)
+                self._witness.request_answered(actor)
 
 
 def actor_of(action: str, number: int) -> str:

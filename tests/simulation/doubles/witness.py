@@ -18,37 +18,37 @@ class Witness:
 
     # Drivers of a host, as something is done there.
 
-    def started(self, host: str, kin: Kin, indices: IndexSet) -> None: ...
+    def vms_started(self, host: str, kin: Kin, indices: IndexSet) -> None: ...
 
-    def ended(self, host: str, kin: Kin, indices: IndexSet) -> None: ...
+    def vms_ended(self, host: str, kin: Kin, indices: IndexSet) -> None: ...
 
-    def asks(self, host: str, kind: StepKind, batch: Batch) -> None:
+    def step_asked(self, host: str, kind: StepKind, batch: Batch) -> None:
         """An agent asks for something, which may take long and come to nothing."""
 
-    def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+    def step_begins(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         """Before something is done: in whose name is in the batch's mark."""
 
-    def lies(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+    def step_faked(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         """An agent is told that something is done, and it is not."""
 
     # The wire between controllers and agents.
 
-    def pushes(self, controller: str, request: wire.AssignRequest) -> None:
+    def assignment_sent(self, controller: str, request: wire.AssignRequest) -> None:
         """A controller sends an assignment."""
 
-    def assigned(self, host: str, request: wire.AssignRequest) -> None:
+    def assignment_acknowledged(self, host: str, request: wire.AssignRequest) -> None:
         """An agent has said that the assignment is in its ledger."""
 
-    def heard(self, host: str) -> None:
+    def controller_heard(self, host: str) -> None:
         """A controller has spoken, whatever comes of it."""
 
-    def watched(self, host: str, term: Term) -> None:
+    def reports_begun(self, host: str, term: Term) -> None:
         """An agent has begun to report to a controller of this term."""
 
-    def observed(self, host: str) -> None:
+    def observation_begun(self, host: str) -> None:
         """An agent has begun to report to a controller that commands nothing."""
 
-    def watched_no_more(self, host: str) -> None:
+    def reports_ended(self, host: str) -> None:
         """One that had begun has ended its reports."""
 
     def agent_began(self, host: str, term: Term, epoch: Epoch) -> None:
@@ -65,48 +65,48 @@ class Witness:
 
     # The store.
 
-    def written(self, revision: int, changes: Sequence[Change]) -> None:
+    def revision_written(self, revision: int, changes: Sequence[Change]) -> None:
         """All changes of one transaction."""
 
     def lease_ended(self, term: int) -> None:
         """The leader's lease has ended by itself."""
 
-    def set_back(self) -> None:
-        """The store was set back to a backup; what that holds comes next, as `restored`."""
+    def store_set_back(self) -> None:
+        """The store was set back to a backup; what that holds comes next, as `record_restored`."""
 
-    def restored(self, change: Change) -> None:
+    def record_restored(self, change: Change) -> None:
         """The store holds this since it was set back."""
 
     # What the store says of hosts, of fleets and of itself, as `rules.store_view` reads it.
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
         """From this revision on the host counts as lost, or does not any more."""
 
-    def lost_while_frozen(self, host: str) -> None:
+    def host_lost_while_frozen(self, host: str) -> None:
         """A recovery calls the host lost."""
 
-    def removed(self, host: str) -> None:
+    def host_removed(self, host: str) -> None:
         """A host is known no more."""
 
-    def returned(self, host: str) -> None:
+    def host_returned(self, host: str) -> None:
         """A host that was removed is known again."""
 
-    def reassigned(self, moved: Mapping[str, tuple[Assignment, Assignment]]) -> None:
+    def hosts_reassigned(self, moved: Mapping[str, tuple[Assignment, Assignment]]) -> None:
         """What hosts were assigned before a transaction and after it; not while changes are
         frozen."""
 
     def fleet_changed(self, before: FleetRecord | None, record: FleetRecord | None) -> None:
         """None: there is no such fleet. While changes are frozen only that one is gone."""
 
-    def thawed(self) -> None:
+    def changes_thawed(self) -> None:
         """Changes are taken again."""
 
     # Operators.
 
-    def asks_for_recovery(self) -> None:
+    def recovery_asked(self) -> None:
         """Whatever comes of it."""
 
-    def answered(self, actor: str) -> None:
+    def request_answered(self, actor: str) -> None:
         """A request was answered that changes something whenever it is accepted."""
 
 

@@ -33,18 +33,18 @@ class AtOnce(Witness):
         # VMs that have been started since they were born, by (fleet uid, birth).
         self._started: dict[tuple[str, int], IndexSet] = {}
 
-    def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
+    def vms_started(self, host: str, kin: Kin, indices: IndexSet) -> None:
         key = (kin.fleet_uid, kin.birth)
         self._started[key] = self._started.get(key, EMPTY) | indices
 
-    def lies(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+    def step_faked(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         if kind is StepKind.AWAIT_READY:
-            self.started(host, batch.kin, indices)  # as far as anybody can know
+            self.vms_started(host, batch.kin, indices)  # as far as anybody can know
 
-    def restored(self, change: Change) -> None:
-        self.written(change.mod_revision, [change])
+    def record_restored(self, change: Change) -> None:
+        self.revision_written(change.mod_revision, [change])
 
-    def written(self, revision: int, changes: Sequence[Change]) -> None:
+    def revision_written(self, revision: int, changes: Sequence[Change]) -> None:
         moved = []
         for change in changes:
             kind, _, rest = change.key.partition("/")
@@ -61,10 +61,10 @@ class AtOnce(Witness):
         for host in moved:
             self._before[host] = self._store.assignments.get(host, NOTHING)
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         self._rollouts.clear()
 
-    def thawed(self) -> None:
+    def changes_thawed(self) -> None:
         """What hosts have now is what a recovery has given them."""
         self._before = dict(self._store.assignments)
         self._moving = self._count_moves()

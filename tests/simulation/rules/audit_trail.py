@@ -66,12 +66,12 @@ class AuditLines(Witness):
         self._by_actor: dict[str, int] = {}  # lines of each operator's request
         self._last_control: dict[str, str] = {}  # by fleet: what was done to its VMs last
 
-    def answered(self, actor: str) -> None:
+    def request_answered(self, actor: str) -> None:
         count = self._by_actor.get(actor, 0)
         if count != 1:
             self._fail("audit", f"{count} lines tell of what {actor} was answered")
 
-    def written(self, revision: int, changes: Sequence[Change]) -> None:
+    def revision_written(self, revision: int, changes: Sequence[Change]) -> None:
         told = Told()
         for change in changes:
             if change.key.startswith(keys.AUDIT) and change.value is not None:

@@ -36,7 +36,7 @@ class Breaker(Witness):
         self._back: dict[str, float] = {}  # hosts whose verdict was taken back, and when
         self._by_time: dict[str, float] = {}  # hosts lost without a word of an operator, and when
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
         declared = self._operator.declared
         if not lost:
             self._back[record.id] = self._clock()
@@ -58,15 +58,15 @@ class Breaker(Witness):
         self._check(recent, rack, self._settings.rack_share)
         self._check(recent, None, self._settings.fleet_share)
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         """Who is lost by the restored store is nobody's verdict of late."""
         self._by_time.clear()
 
-    def removed(self, host: str) -> None:
+    def host_removed(self, host: str) -> None:
         """The host is known no more, and no verdict stands."""
         self._by_time.pop(host, None)
 
-    def returned(self, host: str) -> None:
+    def host_returned(self, host: str) -> None:
         self._back[host] = self._clock()
 
     def has_just_returned(self, host: str) -> bool:

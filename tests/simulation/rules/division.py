@@ -50,7 +50,7 @@ class Division(Witness):
                 "request", f"fleet {name} becomes {record.total} VMs, which nobody still asks for"
             )
 
-    def reassigned(self, moved: Moved) -> None:
+    def hosts_reassigned(self, moved: Moved) -> None:
         for host, (old, new) in moved.items():
             self._check_gains(host, old, new)
             if _size(new) > _size(old):
@@ -58,7 +58,7 @@ class Division(Witness):
             self._check_losses(host, old, new)
             self._check_stones(host, old, new)
 
-    def removed(self, host: str) -> None:
+    def host_removed(self, host: str) -> None:
         """What is forgotten with a host is nothing, or has a tombstone until it is back; but for
         orphans, and what a recovered store has never known."""
         if self._store.frozen:

@@ -24,7 +24,7 @@ class Fencing(Witness):
         self._epochs: dict[str, Epoch] = {}
         self._expired: dict[int, float] = {}  # term -> when its lease ended by itself
 
-    def pushes(self, controller: str, request: wire.AssignRequest) -> None:
+    def assignment_sent(self, controller: str, request: wire.AssignRequest) -> None:
         ended = self._expired.get(request.term.revision)
         if ended is not None and self._clock() > ended + SKEW_SECONDS:
             self._fail(
@@ -36,16 +36,16 @@ class Fencing(Witness):
     def lease_ended(self, term: int) -> None:
         self._expired[term] = self._clock()
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         self._expired.clear()
 
-    def watched(self, host: str, term: Term) -> None:
+    def reports_begun(self, host: str, term: Term) -> None:
         before = self._terms.get(host, (0, 0))
         if term < before:
             self._fail("term", f"{host} reports to term {term} and has heard {before}")
         self._terms[host] = term
 
-    def assigned(self, host: str, request: wire.AssignRequest) -> None:
+    def assignment_acknowledged(self, host: str, request: wire.AssignRequest) -> None:
         term, epoch = Term.of(request.term), Epoch.of(request.epoch)
         heard, held = self._terms.get(host, (0, 0)), self._epochs.get(host, (0, 0))
         if term < heard:

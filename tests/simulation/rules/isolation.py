@@ -35,31 +35,31 @@ class Contacts(Witness):
         self._heard: dict[str, float] = {}
         self._before: dict[str, float] = {}  # how long it was silent until then
 
-    def heard(self, host: str) -> None:
+    def controller_heard(self, host: str) -> None:
         self._before[host] = self.silence(host)
         self._heard[host] = self._clock()
 
-    def assigned(self, host: str, request: wire.AssignRequest) -> None:
-        self.heard(host)
+    def assignment_acknowledged(self, host: str, request: wire.AssignRequest) -> None:
+        self.controller_heard(host)
 
-    def watched(self, host: str, term: Term) -> None:
+    def reports_begun(self, host: str, term: Term) -> None:
         self._is_read(host)
 
-    def observed(self, host: str) -> None:
+    def observation_begun(self, host: str) -> None:
         self._is_read(host)
 
     def _is_read(self, host: str) -> None:
-        self.heard(host)
+        self.controller_heard(host)
         self._readers[host] = self._readers.get(host, 0) + 1
 
-    def watched_no_more(self, host: str) -> None:
+    def reports_ended(self, host: str) -> None:
         if self._readers.get(host):
-            self.heard(host)
+            self.controller_heard(host)
             self._readers[host] -= 1
 
     def agent_ended(self, host: str) -> None:
         if self._readers.get(host):
-            self.heard(host)
+            self.controller_heard(host)
             self._readers[host] = 0
 
     def clock_jumped(self, host: str, seconds: float) -> None:
@@ -93,7 +93,7 @@ class Isolation(Witness):
         self._fail = fail
         self._well: dict[str, float] = {}  # hosts that nothing troubles, and for how long
 
-    def asks(self, host: str, kind: StepKind, batch: Batch) -> None:
+    def step_asked(self, host: str, kind: StepKind, batch: Batch) -> None:
         limit = self._store.stop_after(batch.kin)
         if kind is not StepKind.STOP or not limit:
             return

@@ -54,7 +54,7 @@ class OneCopy(Witness):
             return self.doubles
         return {vm: hosts for vm, hosts in self.doubles.items() if self._store.wants(*vm)}
 
-    def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
+    def vms_started(self, host: str, kin: Kin, indices: IndexSet) -> None:
         if self._may_run_twice(host, kin.fleet_uid):
             self.forgiven.update((host, (kin.fleet_uid, index)) for index in indices)
         for index in indices:
@@ -91,7 +91,7 @@ class OneCopy(Witness):
             if other.fleet_uid == kin.fleet_uid and other != kin
         )
 
-    def ended(self, host: str, kin: Kin, indices: IndexSet) -> None:
+    def vms_ended(self, host: str, kin: Kin, indices: IndexSet) -> None:
         self.counts[host] = self.counts.get(host, 0) - len(indices)
         for index in indices:
             vm = (kin.fleet_uid, index)
@@ -112,14 +112,14 @@ class OneCopy(Witness):
         if holder == host or len(counted) > 1:
             self._fail("one copy", f"{vm[1]} of {vm[0]} runs on {holder} and starts on {host}")
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
         if lost:
             self._forgive(record.id)
 
-    def lost_while_frozen(self, host: str) -> None:
+    def host_lost_while_frozen(self, host: str) -> None:
         self._forgive(host)
 
-    def removed(self, host: str) -> None:
+    def host_removed(self, host: str) -> None:
         self._forgive(host)
 
     def _forgive(self, host: str) -> None:
@@ -127,7 +127,7 @@ class OneCopy(Witness):
         for kin, active in self._machines[host].hypervisor.all_active().items():
             self.forgiven.update((host, (kin.fleet_uid, index)) for index in active)
 
-    def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+    def step_begins(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         """What takes something away must be named by the orders in whose name it is done."""
         if kind not in REMOVALS or (kind is StepKind.STOP and self._store.stop_after(batch.kin)):
             return

@@ -30,14 +30,14 @@ class Recovery(Witness):
         # away the next time.
         self._asked: dict[str, tuple[Tombstone, ...]] = {}
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         self._asked.clear()
 
-    def asks_for_recovery(self) -> None:
+    def recovery_asked(self) -> None:
         for host, one in self._store.assignments.items():
             self._asked[host] = (*self._asked.get(host, ()), *one.tombstones)
 
-    def thawed(self) -> None:
+    def changes_thawed(self) -> None:
         """Nothing that runs was given up for what does not."""
         store = self._store
         for host, machine in self._machines.items():

@@ -99,7 +99,7 @@ class StoreView(Witness):
         """Seconds without a controller after which these VMs are to be stopped; 0: never."""
         return self._stop_after.get((kin.fleet_uid, kin.generation), 0.0)
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         """What the store says is heard from its beginning, and holds again once an operator has
         recovered from that."""
         self.frozen = True
@@ -111,10 +111,10 @@ class StoreView(Witness):
             known.clear()
         self.unknown = set(self._machines)
 
-    def restored(self, change: Change) -> None:
+    def record_restored(self, change: Change) -> None:
         self._hear(change.mod_revision, [change])
 
-    def written(self, revision: int, changes: Sequence[Change]) -> None:
+    def revision_written(self, revision: int, changes: Sequence[Change]) -> None:
         if self.frozen and not self._operator.recovers:
             self._check_frozen(changes)
         self._hear(revision, changes)
@@ -138,7 +138,7 @@ class StoreView(Witness):
         for host, assignment in self.assignments.items():
             self._orders.note(host, Epoch(self.generation, self._revisions[host]), assignment)
             self._hold(host, assignment)
-        self._witness.thawed()
+        self._witness.changes_thawed()
 
     def _take(self, revision: int, changes: Sequence[Change]) -> None:
         moved: dict[str, tuple[Assignment, Assignment]] = {}
@@ -158,10 +158,10 @@ class StoreView(Witness):
                 self._take_fleet(rest, _read(FleetRecord, change))
         if moved and not self.frozen:
             self._place(moved)
-            self._witness.reassigned(moved)
+            self._witness.hosts_reassigned(moved)
         for change in changes:
             if change.key.startswith(keys.HOSTS) and change.value is None:
-                self._witness.removed(change.key.removeprefix(keys.HOSTS))
+                self._witness.host_removed(change.key.removeprefix(keys.HOSTS))
 
     def _take_assignment(
         self, host: str, revision: int, change: Change
@@ -185,13 +185,13 @@ class StoreView(Witness):
         if host in self.unknown:
             self.unknown.discard(host)
             if not self.frozen:
-                self._witness.returned(host)
+                self._witness.host_returned(host)
         if self.frozen and record.lost:
             self.ever_lost.add(host)
-            self._witness.lost_while_frozen(host)
+            self._witness.host_lost_while_frozen(host)
         elif record.lost != (before is not None and before.lost):
             self.ever_lost.add(host)
-            self._witness.verdict(record, record.lost)
+            self._witness.verdict_written(record, record.lost)
 
     def _take_fleet(self, name: str, record: FleetRecord | None) -> None:
         before = self.fleets.get(name)

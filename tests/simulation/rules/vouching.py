@@ -58,7 +58,7 @@ class VouchedFor(Witness):
             for lives in [_lives(leader, standby, machine)]
         }
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
         if lost and record.id not in self._operator.declared:
             self._on_lost_by_time(record.id)
 
