@@ -31,10 +31,10 @@ from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
 from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
-from fleet_controller.replica.host_probe import Probe
-from fleet_controller.replica.leader_failure_detector import Lookout
+from fleet_controller.replica.host_probe import HostProbe
+from fleet_controller.replica.leader_failure_detector import LeaderFailureDetector
 from fleet_controller.replica.replica import Replica
-from fleet_controller.replica.standby_session import StandingBy
+from fleet_controller.replica.standby_session import StandbySession
 from fleet_controller.settings import Settings, parse
 from fleet_controller.standbys import AtHand
 from fleet_controller.store.codec import BrokenRecord
@@ -78,7 +78,7 @@ async def _serve(settings: Settings, links: int) -> None:
         return
     at_hand = AtHand()
     with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
-        around = LeaderEnvironment(
+        environment = LeaderEnvironment(
             store=store,
             dialer=GrpcDialer(identity, links),
             standbys=at_hand,
@@ -95,14 +95,16 @@ async def _serve(settings: Settings, links: int) -> None:
         election = Election(
             store, settings.replica, settings.advertise, _uptime, settings.lease_seconds
         )
-        replica = Replica(settings.replica, election, around, lambda: str(uuid.uuid4()))
+        replica = Replica(settings.replica, election, environment, lambda: str(uuid.uuid4()))
         leader = LeaderChannel(identity)
-        standing_by = StandingBy(replica, leader, Probe(around.dialer))
+        standby_session = StandbySession(replica, leader, HostProbe(environment.dialer))
         api = ClusterApi(replica, at_hand)
         server, address = await _server(settings, identity, api, leader)
         try:
             _ready(settings, address)
-            await _until_stopped(replica, [Lookout(replica, leader).run, standing_by.run], stop)
+            await _until_stopped(
+                replica, [LeaderFailureDetector(replica, leader).run, standby_session.run], stop
+            )
         finally:
             at_hand.close()
             await server.stop(_GRACE_SECONDS)

@@ -68,7 +68,7 @@ def replica_over(
 
 def leading_or_none(replica: Replica) -> Leader | None:
     try:
-        return replica.leading()
+        return replica.leader()
     except NotLeading:
         return None
 
@@ -94,7 +94,7 @@ async def leading(
     async with asyncio.TaskGroup() as group:
         running = group.create_task(replica.run())
         await until(lambda: leading_or_none(replica) is not None)
-        yield replica.leading()
+        yield replica.leader()
         running.cancel()
 
 

@@ -143,7 +143,7 @@ class ObedientAgent(ScriptedAgent):
         }
         for vm, birth in list(self.births.items()):
             replaced = vm in wanted and wanted[vm][0] > birth
-            if replaced or self._is_buried(vm, birth, wanted):
+            if replaced or self._has_tombstone(vm, birth, wanted):
                 self._stop(vm)
                 del self.births[vm], self._generations[vm]
             elif vm in wanted and on.get(vm, -1) != self.restarts.get(vm):
@@ -160,7 +160,7 @@ class ObedientAgent(ScriptedAgent):
             self._world.stop(vm, self.host_id)
             del self.restarts[vm]
 
-    def _is_buried(self, vm: Vm, birth: int, wanted: dict[Vm, tuple[int, int]]) -> bool:
+    def _has_tombstone(self, vm: Vm, birth: int, wanted: dict[Vm, tuple[int, int]]) -> bool:
         if vm in wanted and wanted[vm][0] == birth:
             return False
         return any(

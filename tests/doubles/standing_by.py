@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from fleet_controller.agents.port import AgentDialer
-from fleet_controller.replica.host_probe import Probe
+from fleet_controller.replica.host_probe import HostProbe
 from fleet_controller.standbys import SIGN_OF_LIFE_SECONDS, AtHand, Place, Standby
 
 Look = Callable[[Iterable[Place]], Awaitable[list[str]]]
@@ -16,7 +16,7 @@ Look = Callable[[Iterable[Place]], Awaitable[list[str]]]
 @asynccontextmanager
 async def standby(at_hand: AtHand, name: str, dialer: AgentDialer) -> AsyncIterator[None]:
     """Looks at hosts by the product's own probe, over ways of its own."""
-    async with answering(at_hand, name, Probe(dialer).reached):
+    async with answering(at_hand, name, HostProbe(dialer).reached):
         yield
 
 

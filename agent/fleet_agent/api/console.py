@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.api.console_sessions import ConsoleRequest, Desk, Session
+from fleet_agent.api.console_sessions import ConsoleRequest, ConsoleSession, Desk
 
 # Bytes: of one message of output, and the most that one message of input may have.
 OUTPUT_BYTES = 64 * 1024
@@ -46,7 +46,7 @@ async def serve(
 
 
 async def _converse(
-    session: Session,
+    session: ConsoleSession,
     first: wire.ConsoleInput,
     inputs: AsyncIterator[wire.ConsoleInput],
     context: Context,
@@ -66,7 +66,7 @@ async def _converse(
         await asyncio.gather(printing, typing, return_exceptions=True)
 
 
-async def _print(session: Session, context: Context) -> None:
+async def _print(session: ConsoleSession, context: Context) -> None:
     while (piece := await session.next()) is not None:
         await context.write(
             wire.ConsoleOutput(data=piece.data, notice=piece.notice, writing=session.writing)
@@ -74,14 +74,14 @@ async def _print(session: Session, context: Context) -> None:
 
 
 async def _type(
-    session: Session, first: wire.ConsoleInput, inputs: AsyncIterator[wire.ConsoleInput]
+    session: ConsoleSession, first: wire.ConsoleInput, inputs: AsyncIterator[wire.ConsoleInput]
 ) -> None:
     await _obey(session, first)
     async for one in inputs:
         await _obey(session, one)
 
 
-async def _obey(session: Session, one: wire.ConsoleInput) -> None:
+async def _obey(session: ConsoleSession, one: wire.ConsoleInput) -> None:
     if len(one.data) > INPUT_BYTES:
         raise BadConsoleInput(f"{len(one.data):,} bytes typed at once; {INPUT_BYTES:,} may be")
     if one.rows and one.columns:

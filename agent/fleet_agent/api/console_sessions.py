@@ -28,7 +28,7 @@ class ConsoleRequest:
     last_bytes: int = 0
 
 
-class Session:
+class ConsoleSession:
     """One reader, who may be the writer. `open_session` makes it."""
 
     def __init__(self, desk: Desk, key: Key, feed: Feed, console: Console, read_only: bool) -> None:
@@ -93,14 +93,16 @@ class Desk:
 
     def __init__(self, consoles: Consoles) -> None:
         self._consoles = consoles
-        self._writers: dict[Key, Session] = {}
+        self._writers: dict[Key, ConsoleSession] = {}
         self._sessions = 0
 
     async def last(self, fleet_uid: str, index: int, count: int) -> bytes:
         """The end of what a VM has printed. Raises NoSuchVm, DriverError."""
         return await self._consoles.last(fleet_uid, index, min(count, MAX_LAST_BYTES))
 
-    async def open_session(self, fleet_uid: str, index: int, request: ConsoleRequest) -> Session:
+    async def open_session(
+        self, fleet_uid: str, index: int, request: ConsoleRequest
+    ) -> ConsoleSession:
         """The caller closes it. While another session types, this one only reads, and a notice says
         so. Raises
         NoSuchVm, TooManyReaders, DriverError."""
@@ -114,20 +116,20 @@ class Desk:
         except BaseException:
             self._sessions -= 1
             raise
-        session = Session(self, key, feed, console, request.read_only)
+        session = ConsoleSession(self, key, feed, console, request.read_only)
         if not request.read_only:
             self._seat(key, session, request.take_over)
         return session
 
-    def writer(self, key: Key) -> Session | None:
+    def writer(self, key: Key) -> ConsoleSession | None:
         return self._writers.get(key)
 
-    def left(self, key: Key, session: Session) -> None:
+    def left(self, key: Key, session: ConsoleSession) -> None:
         self._sessions -= 1
         if self._writers.get(key) is session:
             del self._writers[key]
 
-    def _seat(self, key: Key, session: Session, take_over: bool) -> None:
+    def _seat(self, key: Key, session: ConsoleSession, take_over: bool) -> None:
         before = self._writers.get(key)
         if before is not None and not take_over:
             session.tell(

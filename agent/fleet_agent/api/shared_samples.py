@@ -47,10 +47,10 @@ class Sampling:
         interval = min(max(request.interval, MIN_INTERVAL), MAX_INTERVAL)
         self._callers += 1
         try:
-            before, given = await self._look(), 0
+            before, given = await self._counters(), 0
             while not request.samples or given < request.samples:
                 await asyncio.sleep(max(0.0, before.at + interval - self._clock()))
-                after = await self._look()
+                after = await self._counters()
                 yield sample(
                     before,
                     after,
@@ -64,9 +64,9 @@ class Sampling:
             if not self._callers:
                 self._last = None
 
-    async def _look(self) -> Counters:
-        """One that began a moment ago at most: whoever comes while another looks waits for
-        that."""
+    async def _counters(self) -> Counters:
+        """Counters read at most FRESH_SECONDS ago. Callers that come while they are read wait
+        for that reading."""
         wanted = self._clock() - FRESH_SECONDS
         async with self._turn:
             if self._last is not None and self._last.at >= wanted:

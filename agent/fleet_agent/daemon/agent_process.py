@@ -33,7 +33,7 @@ from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.daemon.settings import BadSettings, Settings
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
-from fleet_agent.dom0.probe import Circumstances
+from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.reconcile.agent import Agent
@@ -154,8 +154,8 @@ async def serve(
 def open_doctor(
     asked: Settings, drivers: Drivers, agent: Agent, tuned: Callable[[], None]
 ) -> Dom0Doctor:
-    async def circumstances() -> Circumstances:
-        around = Circumstances(
+    async def circumstances() -> ProbeInputs:
+        around = ProbeInputs(
             qemu_disks=asked.storage.kind != "zfs" or not asked.hypervisor.uri.startswith("xen"),
             zvols=asked.storage.kind == "zfs",
             footprint=footprint_of(agent.assignment),

@@ -78,8 +78,8 @@ class BlockScript:
             return
         root = self._tree.root
         where = [] if root == Path("/") else [f"--root={root}"]
-        told = ["--local", "--no-rename", "--divert", STOCK, act, BLOCK_SCRIPT]
+        arguments = ["--local", "--no-rename", "--divert", STOCK, act, BLOCK_SCRIPT]
         try:
-            self._tree.run(["dpkg-divert", *where, *told])
+            self._tree.run(["dpkg-divert", *where, *arguments])
         except CannotRead as error:
             raise CannotSwitch(str(error)) from error

@@ -13,7 +13,7 @@ from fleet_agent.core.limits.dom0_facts import Dom0Facts, Process
 from fleet_agent.core.limits.met import LimitMet
 from fleet_agent.core.limits.remedies import by_hand
 from fleet_agent.core.limits.table import LIMITS
-from fleet_agent.core.limits.tuning import Change, tuning
+from fleet_agent.core.limits.tuning import LimitChange, tuning
 from fleet_agent.core.limits.verdicts import (
     Limit,
     NotApplicable,
@@ -25,7 +25,7 @@ from fleet_agent.core.limits.verdicts import (
 )
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.met import read_met
-from fleet_agent.dom0.probe import Circumstances, read_facts
+from fleet_agent.dom0.probe import ProbeInputs, read_facts
 from fleet_agent.dom0.tuner import Outcome, Tuner
 from fleet_agent.dom0.tuning_record import TuningError, TuningRecordFile
 
@@ -84,14 +84,14 @@ class Dom0Doctor:
         self,
         host: str,
         guests: int,
-        circumstances: Callable[[], Awaitable[Circumstances]],
+        circumstances: Callable[[], Awaitable[ProbeInputs]],
         tree: HostTree,
         record: TuningRecordFile,
         *,
         tuned: Callable[[], None],
     ) -> None:
         """`tuned` is told whenever limits may have changed."""
-        self._told = tuned
+        self._on_tuned = tuned
         self._host = host
         self._guests = guests
         self._circumstances = circumstances
@@ -115,12 +115,12 @@ class Dom0Doctor:
                     return await self._in_thread(self._tuner.undo)
                 return await self._change(guests, self._tuner.apply)
             finally:
-                self._told()
+                self._on_tuned()
 
     async def _change(
         self,
         guests: int,
-        act: Callable[[Iterable[Change], Mapping[str, Process]], tuple[Outcome, ...]],
+        act: Callable[[Iterable[LimitChange], Mapping[str, Process]], tuple[Outcome, ...]],
     ) -> tuple[Outcome, ...]:
         facts = await self._facts()
         verdicts = judge(LIMITS, facts, guests or self._guests)
@@ -138,7 +138,7 @@ class Dom0Doctor:
         return await asyncio.get_running_loop().run_in_executor(self._executor, act)
 
 
-def _as_told(guests: int) -> Limit:
+def _bound_by_setting(guests: int) -> Limit:
     return Limit(
         name="hollow",
         title="what its process was told",
@@ -168,7 +168,7 @@ class HollowDoctor:
 
     async def examine(self, guests: int = 0, *, logs: bool = True) -> Examination:
         asked = guests or self._guests
-        limits = (_as_told(self._guests), _NONE)
+        limits = (_bound_by_setting(self._guests), _NONE)
         return Examination(self._host, asked, judge(limits, Dom0Facts(), asked))
 
     async def tune(self, guests: int, mode: TuneMode) -> tuple[Outcome, ...]:

@@ -56,7 +56,7 @@ FAST_SCRIPT = re.compile(r"^(block-fast|block-phy|megafleet-block)")
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class ProbeInputs:
     """What the agent knows beside the host's files."""
 
     qemu_disks: bool = False
@@ -68,7 +68,7 @@ class Circumstances:
     own_pid: int = field(default_factory=os.getpid)
 
 
-def read_facts(tree: HostTree, around: Circumstances) -> Dom0Facts:
+def read_facts(tree: HostTree, around: ProbeInputs) -> Dom0Facts:
     """Everything the limits are judged from. Blocking; seconds on a slow host."""
     return _Reading(tree, around).facts()
 
@@ -76,7 +76,7 @@ def read_facts(tree: HostTree, around: Circumstances) -> Dom0Facts:
 class _Reading:
     """One reading, and what of it failed."""
 
-    def __init__(self, tree: HostTree, around: Circumstances) -> None:
+    def __init__(self, tree: HostTree, around: ProbeInputs) -> None:
         self._tree = tree
         self._around = around
         self._unread: dict[str, str] = {}
@@ -172,9 +172,9 @@ class _Reading:
 
     def _nr_irqs(self) -> int | None:
         sparse = self.kernel >= SPARSE_KERNEL
-        told = re.search(r"\bNR_IRQS:\s*(\d+)", self._kernel_log)
-        if told:
-            return int(told[1]) + (SPARSE_IRQS if sparse else 0)
+        found = re.search(r"\bNR_IRQS:\s*(\d+)", self._kernel_log)
+        if found:
+            return int(found[1]) + (SPARSE_IRQS if sparse else 0)
         if sparse and (most := self._number_or_none("/sys/devices/system/cpu/kernel_max")):
             # arch/x86/include/asm/irq_vectors.h: 256 vectors, and 64 for each possible CPU.
             return 256 + 64 * (most + 1) + SPARSE_IRQS
@@ -239,8 +239,8 @@ class _Reading:
 
     def _quota(self) -> int:
         """tools/xenstored and oxenstored: 1,000 nodes a domU unless told otherwise."""
-        told = self._setting("/etc/xen/oxenstored.conf", "quota-maxentity")
-        return int(told) if told.isdecimal() else 1000
+        setting = self._setting("/etc/xen/oxenstored.conf", "quota-maxentity")
+        return int(setting) if setting.isdecimal() else 1000
 
     def _setting(self, file: str, key: str) -> str:
         """The last `key = value` of a file, without quotes; empty where there is none."""

@@ -11,7 +11,7 @@ from functools import partial
 
 from fleet_agent.core.limits.dom0_facts import Process
 from fleet_agent.core.limits.remedies import BLOCK_SCRIPT, RaiseFiles, SwitchBlockScript, WriteValue
-from fleet_agent.core.limits.tuning import Change, ChangeKind, OwnFile
+from fleet_agent.core.limits.tuning import ChangeKind, LimitChange, OwnFile
 from fleet_agent.dom0.block_script import BlockScript, CannotSwitch
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.host_writes import CannotChange, HostWrites, SetFiles, prlimit
@@ -24,7 +24,7 @@ Processes = Mapping[str, Process]
 class Outcome:
     """What became of a change. `before` is what is, or was, there."""
 
-    change: Change
+    change: LimitChange
     before: str
     done: bool = False
     error: str = ""
@@ -41,11 +41,11 @@ class Tuner:
         self._writes = HostWrites(tree, set_files)
         self._script = BlockScript(tree)
 
-    def preview(self, changes: Iterable[Change], processes: Processes) -> tuple[Outcome, ...]:
+    def preview(self, changes: Iterable[LimitChange], processes: Processes) -> tuple[Outcome, ...]:
         """Each change and what is there now; nothing is changed."""
         return tuple(Outcome(one, self._before(one, processes)) for one in changes)
 
-    def apply(self, changes: Iterable[Change], processes: Processes) -> tuple[Outcome, ...]:
+    def apply(self, changes: Iterable[LimitChange], processes: Processes) -> tuple[Outcome, ...]:
         """Raises TuningError when what is there now cannot be remembered."""
         previewed = self.preview(changes, processes)
         record = self._record.load()
@@ -71,7 +71,7 @@ class Tuner:
 
     # Looking ------------------------------------------------------------------------------
 
-    def _before(self, change: Change, processes: Processes) -> str:
+    def _before(self, change: LimitChange, processes: Processes) -> str:
         match change.act:
             case WriteValue(path):
                 return (self._tree.text_or_none(path) or "").strip()
@@ -83,7 +83,7 @@ class Tuner:
                 return self._script.describe()
         return ""
 
-    def _remember(self, record: TuningRecord, change: Change, processes: Processes) -> None:
+    def _remember(self, record: TuningRecord, change: LimitChange, processes: Processes) -> None:
         """The first original counts; a daemon that was restarted since is another process."""
         match change.act:
             case WriteValue(path):
@@ -112,7 +112,7 @@ class Tuner:
 
     # Changing -----------------------------------------------------------------------------
 
-    def _act(self, change: Change, processes: Processes) -> None:
+    def _act(self, change: LimitChange, processes: Processes) -> None:
         match change.act:
             case WriteValue(path, value):
                 self._writes.value(path, value)
@@ -167,12 +167,12 @@ class Tuner:
             record.block_script = not outcome.done
 
 
-def _undone(what: str, after: str, *, kept: bool = False) -> Change:
+def _undone(what: str, after: str, *, kept: bool = False) -> LimitChange:
     kind = ChangeKind.PERSISTENT if kept else ChangeKind.LIVE
-    return Change("", kind, what, after)
+    return LimitChange("", kind, what, after)
 
 
-def _tried(change: Change, before: str, act: Callable[[], object]) -> Outcome:
+def _tried(change: LimitChange, before: str, act: Callable[[], object]) -> Outcome:
     try:
         act()
     except OSError as error:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-DEFAULT_RECORD = "/var/lib/megafleet/tuning.json"
-
 
 class TuningError(Exception):
     """The record cannot be read or written, so nothing was changed; one sentence."""

@@ -73,7 +73,7 @@ class Lanes:
             _Job(
                 tuple(map(name_of, part)),
                 partial(executor.submit, act, part),
-                partial(_put, ended, part),
+                partial(_note_outcome, ended, part),
             )
             for part in parts
         ]
@@ -168,7 +168,7 @@ _Outcome = tuple[IndexSet, Future[ActFailures]]
 _Outcomes = asyncio.Queue[_Outcome]
 
 
-def _put(outcomes: _Outcomes, part: IndexSet, future: Future[ActFailures]) -> None:
+def _note_outcome(outcomes: _Outcomes, part: IndexSet, future: Future[ActFailures]) -> None:
     outcomes.put_nowait((part, future))
 
 

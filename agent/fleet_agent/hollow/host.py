@@ -60,7 +60,7 @@ class HollowSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class HollowEnvironment:
     """What the process lends to each of its hosts."""
 
     clock: Callable[[], float]
@@ -88,7 +88,7 @@ class HollowHost:
         self,
         number: int,
         settings: HollowSettings,
-        around: Surroundings,
+        around: HollowEnvironment,
         ca: bytes,
         remembered: Remembered,
     ) -> None:

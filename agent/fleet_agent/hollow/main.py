@@ -24,10 +24,10 @@ from fleet_agent.daemon.server import CannotListen, SharedServices
 from fleet_agent.drivers.hollow.profile import BadProfile, load_profile
 from fleet_agent.drivers.ports.errors import first_error
 from fleet_agent.hollow.host import (
+    HollowEnvironment,
     HollowHost,
     HollowSettings,
     Remembered,
-    Surroundings,
     host_id,
 )
 from fleet_agent.hollow.listing import ListingServer
@@ -144,7 +144,7 @@ async def run(options: argparse.Namespace) -> None:
         ),
         announce=AnnounceSettings(),
     )
-    around = Surroundings(
+    around = HollowEnvironment(
         clock=time.monotonic,
         jitter=random.Random(f"{options.seed}/{options.hosts[0]}").random,
         gate=asyncio.Semaphore(ANNOUNCE_AT_ONCE),

@@ -145,8 +145,9 @@ class Agent:
         return self._streams.open(term, pace)
 
     def open_observation(self, pace: Pace) -> ReportStream:
-        """As `open_reports`, for a reader that commands nothing, whatever its term: nobody else's
-        stream ends for it, and the host still looks for a controller. It is heard of one."""
+        """As `open_reports`, for a reader that commands nothing. Its term is not looked at, and
+        no other stream ends for it. The host goes on announcing itself. The reader counts as a
+        controller that was heard."""
         self._note_contact()
         return self._streams.observe(
             pace, lambda report: add_for_observer(report, self._fenced, self.board)

@@ -37,8 +37,8 @@ _NO_CONNECTION = re.compile(
 
 @contextmanager
 def errors_as_the_ports(peer: str) -> Iterator[None]:
-    """A call that was cancelled or closed at this end raises CancelledError in whoever waits
-    for it, as if that task were cancelled: only when it is may it pass."""
+    """gRPC raises CancelledError in a reader whose call was closed at this end. It is passed on
+    only when the task itself is being cancelled."""
     try:
         yield
     except grpc.aio.AioRpcError as error:

@@ -23,7 +23,7 @@ class LinkListener(Protocol):
         """Whether the lease still holds."""
 
     def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
-        """The request that tells the host its assignment; None when there is none to be told."""
+        """The request that sends the host its assignment; None when there is nothing to send."""
 
     def reported(self, host_id: str, report: wire.Report) -> None:
         """Raises ValueError for a report that makes no sense."""
@@ -100,7 +100,7 @@ class Link:
         self._push_at = now + self._push_wait * share
 
     def forget_push(self) -> None:
-        """The host has taken its assignment, or is not there to be told."""
+        """The host has taken its assignment, or is not there to take it."""
         self._push_wait, self._push_at = 0.0, math.inf
 
     def push_is_due(self, now: float) -> bool:
@@ -111,7 +111,7 @@ class Link:
         return True
 
     def end_stream(self, why: str = "") -> bool:
-        """Have whoever reads its reports dial anew; whether anybody reads them."""
+        """End the stream of reports; its reader then dials anew. False when there is no stream."""
         if self._reports is None:
             return False
         self.error = why or self.error

@@ -1,4 +1,4 @@
-"""What the leader knows of its links to hosts, for whoever decides or answers from it."""
+"""What the leader knows of its links to hosts: decisions and answers read it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from fleet_controller.agents.link import Link
+from fleet_controller.agents.port import AgentConnection
 from fleet_controller.core.model import Health
 
 
@@ -47,6 +48,11 @@ class LinkTable:
     def all_live(self) -> bool:
         return self.by_health[Health.LIVE] == len(self._links)
 
+    def connection(self, host_id: str) -> AgentConnection | None:
+        """The way to a live host; None to any other."""
+        link = self._links.get(host_id)
+        return link.connection if link and link.live else None
+
     def error(self, host_id: str) -> str:
         """What went wrong with the link last; empty when nothing did."""
         link = self._links.get(host_id)
@@ -65,7 +71,7 @@ class LinkTable:
         silent = self._clock() - self._longest_silent
         return max(0.0, silent) if self.by_health[Health.LIVE] else 0.0
 
-    # ---- for whoever keeps the links -----------------------------------------------------
+    # ---- for Links and Pushes ------------------------------------------------------------
 
     def add(self, link: Link) -> None:
         self._links[link.host_id] = link

@@ -87,7 +87,7 @@ class Links:
             group.create_task(self._sweep())
 
     def add(self, host_id: str, address: str) -> None:
-        """A host is known at this address: link to it, or dial it anew where it moved."""
+        """A host is known at this address: link to it, or dial it again where it moved."""
         link = self._table.get(host_id)
         if link is None:
             link = Link(host_id, address, self._clock(), self._pace.heartbeat)

@@ -1,4 +1,4 @@
-"""Assignments told to hosts: soon after they change, and again where a host declined."""
+"""Assignments sent to hosts: soon after they change, and again where a host declined."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Pushes:
             self._due.put_nowait(host_id)
 
     async def push_due(self) -> None:
-        """One worker, until cancelled: each host is told its assignment as of then."""
+        """One worker, until cancelled: each host is sent its assignment as of then."""
         while True:
             host_id = await self._due.get()
             self._queued.discard(host_id)

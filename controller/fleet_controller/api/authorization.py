@@ -43,11 +43,11 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as its method sees it. `leading`: this replica's leadership, or the one it had last
+    """A call as its method sees it. `leader`: this replica's leadership, or the one it had last
     where the method may answer from that."""
 
     peer: Peer
-    leading: Leader
+    leader: Leader
     _context: Context
 
     @property
@@ -91,7 +91,7 @@ def rpc(
         @functools.wraps(method)
         async def led(self: Service, peer: Peer, request: Request, context: Context) -> Response:
             replica = self.replica
-            leading = _leading_or_past(replica, context) if recalls else replica.leading()
+            leading = _leading_or_past(replica, context) if recalls else replica.leader()
             return await method(self, Call(peer, leading, context), request)
 
         return led
@@ -156,10 +156,10 @@ def check_role(peer: Peer, roles: Roles) -> None:
 def _leading_or_past(replica: Replica, context: Context) -> Leader:
     """Raises NotLeading where there is neither."""
     try:
-        return replica.leading()
+        return replica.leader()
     except NotLeading:
         if (past := replica.past()) is None:
             raise
         age = f"{past.seconds:.1f} {past.reason}".encode()
         context.set_trailing_metadata(((READ_ONLY_METADATA, age),))
-        return past.leading
+        return past.leader

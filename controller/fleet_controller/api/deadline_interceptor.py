@@ -56,7 +56,7 @@ class ChangeDeadlineInterceptor(grpc.aio.ServerInterceptor):
                 "it again",
             )
         set_change_deadline(deadline)
-        check_change_deadline(self._replica.around.clock())
+        check_change_deadline(self._replica.clock())
 
 
 def _refusing(refusal: Refusal) -> grpc.RpcMethodHandler[Any, Any]:

@@ -50,14 +50,14 @@ def _rollout_roles(request: cluster.RolloutRequest) -> Roles:
     return READERS if shows else WRITERS
 
 
-class MovesApi(ClusterServiceServicer):
+class DrainsAndRolloutsApi(ClusterServiceServicer):
     """Mixed into ClusterApi."""
 
     replica: Replica
 
     @rpc(changing_unless_planned)
     async def Drain(self, call: Call, request: cluster.DrainRequest) -> None:  # type: ignore[override]
-        leading = call.leading
+        leading = call.leader
         memory, planning = leading.memory, leading.planning
         if request.plan_only:
             plan = await leading.hosts.planned_drain(request.host, request.force)
@@ -68,7 +68,7 @@ class MovesApi(ClusterServiceServicer):
         if not request.watch_only:
             await _ask(leading, request, call.actor)
         while True:
-            leading = self.replica.leading()
+            leading = self.replica.leader()
             memory, planning = leading.memory, leading.planning
             seen = memory.observed.pulse.version
             progress = drain_queries.progress_of(memory, planning, request.host, begun)
@@ -83,18 +83,18 @@ class MovesApi(ClusterServiceServicer):
     async def RemoveHost(
         self, call: Call, request: cluster.RemoveHostRequest
     ) -> cluster.RemoveHostResponse:
-        count = await call.leading.hosts.remove(request.host, request.force, call.actor)
+        count = await call.leader.hosts.remove(request.host, request.force, call.actor)
         return cluster.RemoveHostResponse(forsaken=count)
 
     @rpc(_rollout_roles)
     async def Rollout(self, call: Call, request: cluster.RolloutRequest) -> cluster.RolloutStatus:
-        return await _rollout(call.leading, request, call.actor)
+        return await _rollout(call.leader, request, call.actor)
 
     @rpc(changing_unless_planned)
     async def ControlVms(
         self, call: Call, request: cluster.ControlVmsRequest
     ) -> cluster.ControlVmsResponse:
-        made = await call.leading.vms.control(
+        made = await call.leader.vms.control(
             _chosen(request), _action(request), call.actor,
             plan_only=request.plan_only, token=request.plan_token,
         )  # fmt: skip

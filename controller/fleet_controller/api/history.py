@@ -27,7 +27,7 @@ class HistoryApi(ClusterServiceServicer):
     @rpc(READERS)
     async def History(self, call: Call, request: cluster.HistoryRequest) -> cluster.HistoryResponse:
         limit = min(request.limit or PAGE, MAX_PAGE)
-        records, following = call.leading.memory.state.audit.page(
+        records, following = call.leader.memory.state.audit.page(
             request.fleet, request.host, request.before, limit
         )
         return cluster.HistoryResponse(records=map(_wire_record, records), next=following)
@@ -35,17 +35,17 @@ class HistoryApi(ClusterServiceServicer):
     # grpc.aio also takes a coroutine that writes; the generated signature knows generators only.
     @rpc(WRITERS)
     async def Backup(self, call: Call, request: cluster.BackupRequest) -> None:  # type: ignore[override]
-        size = await _send_copy(self.replica.around.store, call)
+        size = await _send_copy(self.replica.store, call)
         text = f"the store was backed up: {size:,} bytes"
-        call.leading.memory.events.add("backup_taken", text, actor=call.actor)
+        call.leader.memory.events.add("backup_taken", text, actor=call.actor)
 
     @rpc(changing_unless_planned)
     async def Recover(self, call: Call, request: cluster.RecoverRequest) -> cluster.RecoverResponse:
-        recovery = call.leading.recovery
+        recovery = call.leader.recovery
         choice = RecoveryChoice(
             request.adopt, dict(request.totals), frozenset(request.absent_hosts)
         )
-        ahead = len(call.leading.memory.hosts_ahead())
+        ahead = len(call.leader.memory.hosts_ahead())
         if request.plan_only:
             plan = await recovery.plan(choice)
         else:

@@ -20,7 +20,7 @@ def _tuning(request: cluster.HostTuneRequest) -> Roles:
     return WRITERS if request.apply or request.undo else READERS
 
 
-class HostsApi(ClusterServiceServicer):
+class HostCallsApi(ClusterServiceServicer):
     """Streams are written by coroutines: those end at once when the caller goes, where a
     generator waits to be collected. The generated signatures know generators only."""
 
@@ -33,46 +33,46 @@ class HostsApi(ClusterServiceServicer):
         inputs = aiter(inputs)
         first = await first_input(inputs)
         call.require(WRITERS if writes(first) else READERS)
-        leading = call.leading
+        leading = call.leader
         console = ConsoleRelay(leading.relay, leading.memory, leading.planning, first, call.actor)
         await call.begin()
         await console.run(inputs, call.send)
 
     @rpc(READERS)
     async def Doctor(self, call: Call, request: cluster.HostDoctorRequest) -> wire.DoctorResponse:
-        return await host_calls.doctor(call.leading.relay, request, call.within(ANSWER_SECONDS))
+        return await host_calls.doctor(call.leader.relay, request, call.within(ANSWER_SECONDS))
 
     @rpc(_tuning)
     async def Tune(self, call: Call, request: cluster.HostTuneRequest) -> wire.TuneResponse:
         seconds = call.within(ANSWER_SECONDS)
-        return await host_calls.tune(call.leading.relay, request, seconds, call.actor)
+        return await host_calls.tune(call.leader.relay, request, seconds, call.actor)
 
     @rpc(WRITERS)
     async def ImportImage(  # type: ignore[override]
         self, call: Call, request: cluster.HostImportImageRequest
     ) -> None:
-        await host_calls.import_image(call.leading.relay, request, call.send, call.actor)
+        await host_calls.import_image(call.leader.relay, request, call.send, call.actor)
 
     @rpc(WRITERS)
     async def DeleteImage(
         self, call: Call, request: cluster.HostDeleteImageRequest
     ) -> wire.DeleteImageResponse:
         seconds = call.within(ANSWER_SECONDS)
-        return await host_calls.delete_image(call.leading.relay, request, seconds, call.actor)
+        return await host_calls.delete_image(call.leader.relay, request, seconds, call.actor)
 
     @rpc(READERS)
     async def ListImages(
         self, call: Call, request: cluster.ListClusterImagesRequest
     ) -> cluster.ListClusterImagesResponse:
-        relay = call.leading.relay
+        relay = call.leader.relay
         if request.host:
             seconds = call.within(ANSWER_SECONDS)
             return await relay_images.of_one(relay, request.host, seconds)
-        hosts = sorted(call.leading.memory.state.hosts)
+        hosts = sorted(call.leader.memory.state.hosts)
         return await relay_images.of_all(relay, hosts, call.within(relay_images.ALL_SECONDS))
 
     @rpc(READERS)
     async def Top(self, call: Call, request: cluster.ClusterTopRequest) -> None:  # type: ignore[override]
-        leading = call.leading
+        leading = call.leader
         top = TopRelay(leading.relay, leading.memory, leading.off_loop, request)
         await top.run(call.send, call.within(top.first_seconds))

@@ -10,7 +10,7 @@ from fleet_controller.queries import hosts as host_queries
 from fleet_controller.replica.replica import Replica
 
 
-class LossApi(ClusterServiceServicer):
+class HostLossApi(ClusterServiceServicer):
     """Mixed into ClusterApi."""
 
     replica: Replica
@@ -21,12 +21,12 @@ class LossApi(ClusterServiceServicer):
     ) -> cluster.DeclareLostResponse:
         if not request.hosts:
             raise Refused(Reason.WHICH_HOST, "say which hosts are lost")
-        await call.leading.verdicts.declare_lost(request.hosts, not request.undo, call.actor)
+        await call.leader.verdicts.declare_lost(request.hosts, not request.undo, call.actor)
         return cluster.DeclareLostResponse(
             hosts=[
-                host_queries.host_summary(call.leading.memory, call.leading.planning, host)
+                host_queries.host_summary(call.leader.memory, call.leader.planning, host)
                 for host in dict.fromkeys(request.hosts)
-                if host in call.leading.memory.state.hosts
+                if host in call.leader.memory.state.hosts
             ]
         )
 
@@ -34,13 +34,13 @@ class LossApi(ClusterServiceServicer):
     async def ReleaseQuarantine(
         self, call: Call, request: cluster.ReleaseQuarantineRequest
     ) -> cluster.HostSummary:
-        await call.leading.verdicts.release_quarantine(request.host, call.actor)
-        return host_queries.host_summary(call.leading.memory, call.leading.planning, request.host)
+        await call.leader.verdicts.release_quarantine(request.host, call.actor)
+        return host_queries.host_summary(call.leader.memory, call.leader.planning, request.host)
 
     @rpc(WRITERS)
     async def ReleaseBreaker(
         self, call: Call, request: cluster.ReleaseBreakerRequest
     ) -> cluster.ReleaseBreakerResponse:
-        waiting = call.leading.absences.waiting
-        until = await call.leading.verdicts.release_breaker(request.seconds, call.actor)
+        waiting = call.leader.absences.waiting
+        until = await call.leader.verdicts.release_breaker(request.seconds, call.actor)
         return cluster.ReleaseBreakerResponse(waiting_hosts=waiting, until_unix=until)

@@ -21,10 +21,10 @@ from fleet_controller.api.authorization import (
     changing_unless_planned,
     rpc,
 )
-from fleet_controller.api.drains_and_rollouts import MovesApi
+from fleet_controller.api.drains_and_rollouts import DrainsAndRolloutsApi
 from fleet_controller.api.history import HistoryApi
-from fleet_controller.api.host_calls import HostsApi
-from fleet_controller.api.host_loss import LossApi
+from fleet_controller.api.host_calls import HostCallsApi
+from fleet_controller.api.host_loss import HostLossApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
@@ -46,7 +46,7 @@ _MAX_EVENT_PAGE = 10_000
 _LONGEST_WAIT_MS = 30_000
 
 
-class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
+class ClusterApi(HostCallsApi, HostLossApi, DrainsAndRolloutsApi, HistoryApi, StandbysApi):
     """Bound to one replica; whoever does not lead says who does."""
 
     def __init__(self, replica: Replica, at_hand: AtHand) -> None:
@@ -60,7 +60,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     async def Version(
         self, peer: Peer, request: cluster.VersionRequest, context: Context
     ) -> cluster.VersionResponse:
-        store = self.replica.around.store
+        store = self.replica.store
         answer = cluster.VersionResponse(
             version=version("megafleet"),
             replica=self.replica.name,
@@ -68,7 +68,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
             durable=store.durable,
         )
         try:
-            self.replica.leading()
+            self.replica.leader()
             answer.leader = True
         except NotLeading as standing_by:
             answer.leader_address = standing_by.address
@@ -77,7 +77,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     @rpc(READERS)
     async def Instant(self, call: Call, request: cluster.InstantRequest) -> cluster.InstantResponse:
         return cluster.InstantResponse(
-            leadership=self.replica.leadership_name(), seconds=self.replica.around.clock()
+            leadership=self.replica.leadership_name(), seconds=self.replica.clock()
         )
 
     @rpc(WRITERS)
@@ -86,9 +86,9 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     ) -> cluster.ApplyFleetResponse:
         if wrong := check_spec(request.spec):
             raise Refused(Reason.BAD_SPEC, f"fleet {request.name[:60]!r}: {'; '.join(wrong[:3])}")
-        done = await call.leading.fleets.apply(request.name, request.spec, call.actor)
+        done = await call.leader.fleets.apply(request.name, request.spec, call.actor)
         return cluster.ApplyFleetResponse(
-            fleet=fleet_queries.fleet_summary(call.leading.memory, done.fleet),
+            fleet=fleet_queries.fleet_summary(call.leader.memory, done.fleet),
             created=done.created,
             changed=done.spec is not None and not done.created,
         )
@@ -97,44 +97,44 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     async def ListFleets(
         self, call: Call, request: cluster.ListFleetsRequest
     ) -> cluster.ListFleetsResponse:
-        fleets = sorted(call.leading.memory.state.fleets.values(), key=lambda fleet: fleet.name)
+        fleets = sorted(call.leader.memory.state.fleets.values(), key=lambda fleet: fleet.name)
         return cluster.ListFleetsResponse(
-            fleets=[fleet_queries.fleet_summary(call.leading.memory, fleet) for fleet in fleets]
+            fleets=[fleet_queries.fleet_summary(call.leader.memory, fleet) for fleet in fleets]
         )
 
     @rpc(WRITERS)
     async def DeleteFleet(
         self, call: Call, request: cluster.DeleteFleetRequest
     ) -> cluster.DeleteFleetResponse:
-        fleet = await call.leading.fleets.delete(request.name, call.actor)
+        fleet = await call.leader.fleets.delete(request.name, call.actor)
         return cluster.DeleteFleetResponse(
-            fleet=fleet_queries.fleet_summary(call.leading.memory, fleet)
+            fleet=fleet_queries.fleet_summary(call.leader.memory, fleet)
         )
 
     @rpc(changing_unless_planned)
     async def Scale(self, call: Call, request: cluster.ScaleRequest) -> cluster.ScaleResponse:
-        operations = call.leading.fleets
+        fleets = call.leader.fleets
         if request.plan_only:
-            scaling = await operations.plan(request.fleet, request.total, call.actor)
+            scaling = await fleets.plan(request.fleet, request.total, call.actor)
         else:
-            scaling = await operations.scale(
+            scaling = await fleets.scale(
                 request.fleet,
                 request.total,
                 call.actor,
                 partial=request.partial,
                 token=request.plan_token,
             )
-        return fleet_queries.scale_response(call.leading.memory, scaling)
+        return fleet_queries.scale_response(call.leader.memory, scaling)
 
     @rpc(READERS, recalls=True)
     async def Status(self, call: Call, request: cluster.StatusRequest) -> cluster.StatusResponse:
-        return self._status(call.leading, request.fleet)
+        return self._status(call.leader, request.fleet)
 
     @rpc(READERS)
     async def WatchStatus(self, call: Call, request: cluster.WatchStatusRequest) -> None:  # type: ignore[override]
         interval = max(_MIN_STATUS_INTERVAL, request.interval_ms / 1000)
         while True:
-            leading = self.replica.leading()
+            leading = self.replica.leader()
             pulse = leading.memory.observed.pulse
             seen = pulse.version
             await call.send(self._status(leading, request.fleet))
@@ -145,33 +145,33 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     async def ListHosts(
         self, call: Call, request: cluster.ListHostsRequest
     ) -> cluster.ListHostsResponse:
-        return host_queries.hosts(call.leading.memory, call.leading.planning, request)
+        return host_queries.hosts(call.leader.memory, call.leader.planning, request)
 
     @rpc(READERS, recalls=True)
     async def GetHost(self, call: Call, request: cluster.GetHostRequest) -> cluster.HostDetail:
-        return host_queries.host_detail(call.leading.memory, call.leading.planning, request.id)
+        return host_queries.host_detail(call.leader.memory, call.leader.planning, request.id)
 
     @rpc(WRITERS)
     async def SetCordon(self, call: Call, request: cluster.SetCordonRequest) -> cluster.HostSummary:
-        await call.leading.hosts.cordon(request.id, request.cordoned, call.actor)
-        return host_queries.host_summary(call.leading.memory, call.leading.planning, request.id)
+        await call.leader.hosts.cordon(request.id, request.cordoned, call.actor)
+        return host_queries.host_summary(call.leader.memory, call.leader.planning, request.id)
 
     @rpc(READERS, recalls=True)
     async def ListVms(self, call: Call, request: cluster.ListVmsRequest) -> cluster.ListVmsResponse:
         started = time.perf_counter()
-        answer = vm_queries.vms(call.leading.memory, request)
+        answer = vm_queries.vms(call.leader.memory, request)
         answer.server_seconds = time.perf_counter() - started
         return answer
 
     @rpc(READERS, recalls=True)
     async def GetVm(self, call: Call, request: cluster.GetVmRequest) -> cluster.VmDetail:
-        return vm_queries.vm(call.leading.memory, call.leading.planning, request)
+        return vm_queries.vm(call.leader.memory, call.leader.planning, request)
 
     @rpc(READERS, recalls=True)
     async def ListEvents(
         self, call: Call, request: cluster.ListEventsRequest
     ) -> cluster.ListEventsResponse:
-        log = call.leading.memory.events
+        log = call.leader.memory.events
         limit = min(request.limit or _EVENT_PAGE, _MAX_EVENT_PAGE)
         wait = min(request.wait_ms, _LONGEST_WAIT_MS) / 1000
         seen = log.pulse.version
@@ -191,7 +191,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
     async def Announce(
         self, call: Call, request: cluster.AnnounceRequest
     ) -> cluster.AnnounceResponse:
-        await call.leading.announcements.announce(call.peer.name, request.address, request.facts)
+        await call.leader.announcements.announce(call.peer.name, request.address, request.facts)
         return cluster.AnnounceResponse(
             host_id=call.peer.name, announce_again_seconds=_ANNOUNCE_AGAIN_SECONDS
         )
@@ -201,7 +201,7 @@ class ClusterApi(HostsApi, LossApi, MovesApi, HistoryApi, StandbysApi):
         waiting = leading.absences.waiting
         answer = fleet_queries.status(leading.memory, leading.planning, fleet, waiting)
         past = self.replica.past()
-        if past is not None and past.leading is leading:
+        if past is not None and past.leader is leading:
             answer.read_only, answer.as_of_seconds = past.reason, past.seconds
         answer.server_seconds = time.perf_counter() - started
         return answer

@@ -25,7 +25,7 @@ class _Announcement:
     done: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
     def fail(self, error: Exception) -> None:
-        """Unless whoever announced has gone away meanwhile."""
+        """Unless the caller has gone away meanwhile."""
         if not self.done.done():
             self.done.set_exception(error)
 
@@ -47,7 +47,7 @@ class Announcements:
         await announcement.done
 
     async def run(self) -> None:
-        """Until cancelled; whoever waits then is cancelled too."""
+        """Until cancelled; callers that wait then are cancelled too."""
         batch: list[_Announcement] = []
         try:
             while True:
@@ -69,7 +69,7 @@ class Announcements:
         try:
             await self._writer.decide(once, while_frozen=True, attempts=1)
         except Outdated:
-            for announcement in batch:  # decided anew with the next batch
+            for announcement in batch:  # decided again with the next batch
                 if not announcement.done.done():
                     self._queue.put_nowait(announcement)
             return

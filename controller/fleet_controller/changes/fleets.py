@@ -8,7 +8,7 @@ import msgspec
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core import changes
-from fleet_controller.core.model import FleetRecord, Health
+from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.refusals import named_fleet
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.off_loop import OffLoop
@@ -42,10 +42,9 @@ class FleetChanges:
 
         async def once() -> changes.Application:
             state = self._memory.state
-            live = self._memory.links.by_health[Health.LIVE]
             decided = changes.apply_fleet(
                 state.fleets, state.specs, state.meta, name, spec, actor,
-                self._new_uid(), live == len(state.hosts),
+                self._new_uid(), self._memory.links.all_live,
             )  # fmt: skip
             fleet = decided.fleet
             if decided.spec is not None:

@@ -68,8 +68,8 @@ class Recovery:
     ) -> None:
         """In many transactions: changes stay frozen until the last, so that a leader that dies on
         the way is succeeded by one that is asked again."""
-        # A shard without its template could be told to nobody, should this end in between and its
-        # host not be heard the next time.
+        # Templates come first: should this end in between, and a host not be heard the next time,
+        # an assignment without its template could not be sent to it.
         for part in (_templates(plan), self._changed_fleets(plan, actor), list(_records(plan))):
             await self._writer.write(part, thawing=True)
         how = f"adopted {len(plan.assignments)} hosts" if choice.adopt else "confirmed the store's"

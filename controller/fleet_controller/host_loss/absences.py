@@ -29,8 +29,8 @@ class Absences:
         self.waiting = 0
 
     def begin(self) -> None:
-        """The leader judges from now on. Hosts lost before that have been lost now, for all that
-        is known."""
+        """From now on the leader judges. When hosts were lost before is not known: they count as
+        lost now."""
         if self._began is None:
             self._began = self._memory.clock()
             self._recent = dict.fromkeys(self._memory.state.lost, self._began)
@@ -60,8 +60,7 @@ class Absences:
         )
 
     def declaring(self, hosts: Iterable[str]) -> None:
-        """These are about to be declared lost by time: what is written and not answered counts as
-        well."""
+        """Call before the verdicts are written: a write whose outcome is unknown counts as well."""
         self._recent |= dict.fromkeys(hosts, self._memory.clock())
 
     def declared(self, judged: Judgement, back: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet_controller.core.host_loss.quarantine import Failure, Patient, sick
+from fleet_controller.core.host_loss.quarantine import FailureCount, Patient, sick
 from fleet_controller.leader.memory import LeaderMemory
 
 
@@ -36,7 +36,7 @@ class FailingHosts:
                 host,
                 sum(len(shard.ranges) for shard in observed.hosts[host].assignment.shards),
                 tuple(
-                    Failure(one.fleet_uid, one.kind, one.count, one.example_message)
+                    FailureCount(one.fleet_uid, one.kind, one.count, one.example_message)
                     for one in observed.hosts[host].problems
                 ),
             )

@@ -1,8 +1,8 @@
 """What is declared of hosts by time: lost, back again, in quarantine; and the breaker of the first.
 
-Once a second everything is judged anew from links, reports and the store (core/host_loss), and
-standbys are asked about whoever would be lost before that is written. A verdict is a field of the
-host's record, or the breaker's record; placement follows from those.
+Once a second everything is judged again from links, reports and the store (core/host_loss).
+Standbys are asked about hosts that would be lost before that is written. A verdict is a field of
+the host's record, or the breaker's record; placement follows from those.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Judge:
         )
 
     async def _ask_standbys(self) -> None:
-        """Nobody is held up meanwhile by a standby that does not answer."""
+        """Ask standbys, for at most MORE_SECONDS and one answer. Nothing else waits for them."""
         began = self._memory.clock()
         while about := self._poll.about(self._absences.judged().unconfirmed):
             await self._poll.ask(about)
@@ -108,17 +108,17 @@ class Judge:
         """Records as they are to be, and for each its line of the audit trail."""
         writes, lines = [], []
         for host in back:
-            writes.append(self._put(host, lost=False))
+            writes.append(self._put_host_with(host, lost=False))
             lines.append(self._audited("host_returned", host))
         for host in lost:
-            writes.append(self._put(host, lost=True))
+            writes.append(self._put_host_with(host, lost=True))
             lines.append(self._audited("declare_lost", host, self._silent))
         for host, why in failing.items():
-            writes.append(self._put(host, quarantine=why))
+            writes.append(self._put_host_with(host, quarantine=why))
             lines.append(self._audited("quarantine", host, why))
         return writes, lines
 
-    def _put(self, host: str, **changes: object) -> Write:
+    def _put_host_with(self, host: str, **changes: object) -> Write:
         return put_host(msgspec.structs.replace(self._memory.state.hosts[host], **changes))
 
     def _audited(self, action: str, host: str = "", after: str = "") -> Write:

@@ -78,8 +78,8 @@ class OperatorVerdicts:
             self._wake.urge()
 
     async def release_breaker(self, seconds: float, actor: str) -> float:
-        """Hosts are lost by time whatever else is gone, for so long; until when, in seconds
-        since 1970."""
+        """For `seconds`, hosts are declared lost by time however many are gone. Returns when
+        that ends, in seconds since 1970."""
         if not 0 <= seconds <= LONGEST_RELEASE:
             raise Refused(
                 Reason.BAD_QUERY, f"the breaker is released for 0 to {LONGEST_RELEASE:,.0f} s"

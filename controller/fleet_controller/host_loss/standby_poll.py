@@ -1,5 +1,5 @@
-"""Standbys are asked before a host is declared lost by time; whoever they reach is cut off from the
-leader alone, and people are told."""
+"""Standbys are asked before a host is declared lost by time. A host that they reach is cut off from
+the leader alone; an event says so."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fleet_controller.core.names import some_of
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.standbys import Place, Standbys
 
-# Two rounds of a standby's probes (host_probe), and a second for the ways and its processor. A
-# standby that is stopped or cut off delays verdicts by so much, and no more.
+# Two rounds of a standby's probes (replica/host_probe.py), and a second for the ways and its
+# processor. A standby that is stopped or cut off delays verdicts by so much, and no more.
 ANSWER_SECONDS = 5.0
 # As many as a standby asks in two rounds.
 MOST_ASKED = 512
@@ -28,8 +28,8 @@ class StandbyPoll:
         self._standbys = standbys
 
     def about(self, unconfirmed: Sequence[str]) -> list[str]:
-        """The hosts to ask about now: these, and those that only a standby reaches, for as long
-        as that is so."""
+        """The hosts to ask about now: those that would be lost and are not confirmed, and those
+        that so far only a standby reaches. At most MOST_ASKED."""
         lost_after = self._memory.settings.loss.lost_after
         again = self._reachability.to_ask_again(self._memory.clock(), lost_after)
         return list(dict.fromkeys([*unconfirmed, *again]))[:MOST_ASKED]

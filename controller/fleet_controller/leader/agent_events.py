@@ -40,7 +40,7 @@ class AgentEvents:
         return self._lease.valid()
 
     def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
-        """Nothing is told while the store is in doubt."""
+        """Nothing is sent while the store is in doubt."""
         if not self._trust.tells_assignments:
             return None
         return self._memory.assignment_message(host_id)

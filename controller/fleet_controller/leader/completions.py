@@ -1,4 +1,4 @@
-"""What a planning pass finds to be over, written and told: rollouts, drains and deletions."""
+"""What a planning pass finds to be over, written and announced: rollouts, drains, deletions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter, beside_their_lines
 from fleet_controller.mirror.records import (
     Write,
-    bury_fleet,
     delete_gone,
     delete_rollout,
     delete_spec,
@@ -21,12 +20,13 @@ from fleet_controller.mirror.records import (
     put_fleet,
     put_host,
     put_rollout,
+    replace_fleet_by_gone,
 )
 
 
 class Completions:
-    """Of one leadership. Each is in the store with its line of audit, so it is told once, whoever
-    leads. All raise Outdated, StoreError."""
+    """Of one leadership. Each is in the store with its line of audit, so there is one event of it,
+    whichever replica leads. All raise Outdated, StoreError."""
 
     def __init__(self, memory: LeaderMemory, writer: ChangeWriter) -> None:
         self._memory = memory
@@ -78,10 +78,10 @@ class Completions:
             held = observed.vectors[fleet.uid].placed
             if not fleet.deleting or held or observed.releasing[fleet.uid]:
                 continue
-            # The record goes last: no agent could be told what a tombstone without it means.
+            # The record goes last: no agent takes a tombstone of a fleet without a name.
             await self._writer.write(self._last_traces(fleet.uid))
             line = self._writer.audited("fleet_deleted", BY_LEADER, fleet=fleet.name)
-            await self._writer.write_one([*bury_fleet(fleet), line])
+            await self._writer.write_one([*replace_fleet_by_gone(fleet), line])
             observed.forget_fleet(fleet.uid)
             text = f"fleet {fleet.name} is gone"
             self._memory.events.add("fleet_deleted", text, fleet=fleet.name)
@@ -89,7 +89,7 @@ class Completions:
             await self._writer.write([delete_gone(uid) for uid in forgotten])
 
     def _last_traces(self, uid: str) -> list[Write]:
-        # What lost and removed hosts have still to release they will be told when they are back.
+        # Lost and removed hosts still have to release theirs when they are back.
         there = {
             host: one
             for host, one in self._state.assignments.items()

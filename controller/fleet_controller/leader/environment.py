@@ -22,9 +22,9 @@ from fleet_controller.store.port import Store
 class LeaderSettings:
     """Times are in seconds."""
 
-    # A new leader plans when every host was told its term, or after this long without.
+    # A new leader plans when every host has heard its term, or after this long without.
     settle: float = 20.0
-    # Between two passes that nobody waits for, so that a stream of reports costs few of them.
+    # Between two passes when no caller waits, so that a stream of reports costs few of them.
     pass_interval: float = 0.5
     store_retry: float = 1.0
     # VMs that hosts prepare at the same time for hosts that are drained.

@@ -48,12 +48,12 @@ class Planner:
         self._follower = follower
         self._off_loop = off_loop
         self._completions = Completions(memory, writer)
-        self._settled = False  # the term has been told
+        self._settled = False  # hosts have heard the term, or were waited for
         self.planning = Planning()
 
     @property
     def plans_freely(self) -> bool:
-        """Whether the term has been told, and the store is trusted: plans may be carried out."""
+        """Whether plans may be carried out: hosts have heard the term, and the store is trusted."""
         return self._settled and self._trust.trusted
 
     def adopt(self, plans: Mapping[str, FleetPlan]) -> None:

@@ -1,4 +1,4 @@
-"""What the planner has decided last, for whoever answers from it."""
+"""What the planner has decided last, as queries show it."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ class StoreDoubts:
         self.reason = self.reason or self._outranked
 
     def confirmed(self) -> str:
-        """The store was read anew, and says that this replica leads: why it is another than the
-        hosts were told from; empty where there is no reason left."""
+        """Call this after the store was read anew and says that this replica leads. Returns why
+        it is not the store that hosts were told from; empty when no reason is left."""
         ahead = (
             host
             for host, epoch in self._ahead.items()

@@ -28,7 +28,7 @@ class ChangeWriter:
         self._committer = committer
         self._trust = trust
         self._clock = clock
-        self._changing = asyncio.Lock()  # held by whoever decides and writes
+        self._changing = asyncio.Lock()  # one change at a time
         self.audited = audit.entry
 
     async def decide(
@@ -38,9 +38,9 @@ class ChangeWriter:
         while_frozen: bool = False,
         attempts: int = ATTEMPTS,
     ) -> Answer:
-        """Have it decide and write, with nobody else deciding; again where the store has moved on
-        since. Not begun once the call comes late, since it may have waited for its turn in a
-        stopped process, nor, unless `while_frozen`, while the store is not trusted.
+        """Call `once`, which decides and writes, while nobody else does. It is called again when
+        the store has moved on. Nothing is begun after the change deadline, nor (unless
+        `while_frozen`) while the store is not trusted.
 
         Raises Refused, StoreError; Outdated when the last attempt was so as well.
         """

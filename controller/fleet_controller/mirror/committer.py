@@ -70,7 +70,7 @@ class Committer:
         """All writes, as few transactions as will hold them. Raises Outdated, StoreError.
         `thawing`: by recovery, which alone changes things while changes are frozen.
 
-        None is abandoned because another failed; those not begun by then are not.
+        When one transaction fails, those under way are finished and no further one is begun.
         """
         gate = asyncio.Semaphore(_IN_FLIGHT)
         failures: list[Exception] = []

@@ -86,7 +86,7 @@ def put_fleet(fleet: FleetRecord) -> Put:
     return Put(keys.fleet(fleet.name), encode(fleet))
 
 
-def bury_fleet(fleet: FleetRecord) -> list[Write]:
+def replace_fleet_by_gone(fleet: FleetRecord) -> list[Write]:
     """The fleet's record makes way for one that says that there was such a fleet."""
     gone = GoneFleet(fleet.name, fleet.uid, fleet.number, fleet.site)
     return [Delete(keys.fleet(fleet.name)), Put(keys.gone(fleet.uid), encode(gone))]

@@ -26,7 +26,7 @@ class AssignmentChange:
 
 
 def assignment_change(before: Assignment, after: Assignment) -> AssignmentChange:
-    """What is only staged on a host belongs to whoever holds it still."""
+    """The difference. A staged VM does not count as held."""
     had, has = by_kin(before.shards), by_kin(after.shards)
     held = by_kin(shard for shard in before.shards if not shard.staged)
     holds = by_kin(shard for shard in after.shards if not shard.staged)

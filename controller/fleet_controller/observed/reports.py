@@ -66,11 +66,9 @@ class Observed:
         return found
 
     def assigned(self, host_id: str, assignment: Assignment) -> None:
-        """The host's assignment is another: what it gained is pending until it reports.
-
-        What is only staged there belongs to whoever holds it still, and to the host once nobody
-        does.
-        """
+        """The host has another assignment. VMs that it gained are pending until it reports. A
+        staged VM counts for the host that holds it; when none does, for the host that has it
+        staged."""
         host = self.host(host_id)
         before, host.assignment = host.assignment, assignment
         change = assignment_change(before, assignment)
@@ -133,7 +131,7 @@ class Observed:
         self.pulse.beat()
 
     def removed(self, host_id: str) -> None:
-        """The host is known no more: its troubles are nobody's."""
+        """The host is not known any more: its troubles do not count."""
         host = self.host(host_id)
         host.seen, host.problems, host.orphans, host.prepared = False, (), (), {}
         self._set_converged(host, False)
@@ -167,8 +165,8 @@ class Observed:
                 self.vectors[fleet].set_power(host.number, IndexSet.union_of(mine), on)
 
     def _stage(self, host_id: str, host: HostObservation, freed: set[str]) -> None:
-        """Note what the host has staged, and give what nobody holds to those who have it
-        staged. `freed`: fleets of which the host has let something go."""
+        """Note which fleets the host has staged VMs of. VMs that no host holds any more count
+        for a host that has them staged. `freed`: fleets of which this host gave something up."""
         staged = by_kin(shard for shard in host.assignment.shards if shard.staged)
         prepared = {kin.fleet_uid for kin in (*host.prepared, *staged)}
         for fleet in prepared | freed & self.staging.keys():

@@ -54,7 +54,7 @@ class FleetVector:
             self.placed -= len(own)
 
     def set_power(self, host: int, indices: IndexSet, on: bool) -> None:
-        """Whether those of these that the host holds are wanted on."""
+        """Set, for the indices that this host holds, whether they are wanted on."""
         for start, stop in self.held(host, indices).ranges:
             where = slice(start, stop)
             self._uncount(where)

@@ -1,4 +1,4 @@
-"""How far drains are and what keeps them, from the leader's memory alone: no I/O, no waiting."""
+"""How far drains are and what keeps them, from the leader's memory and planning: no I/O."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _SHOWN = 10  # drains in one status, which is asked several times a second
 _NONE = Stuck(0, "")
 
 
-class Staging(msgspec.Struct, frozen=True):
+class StagedElsewhere(msgspec.Struct, frozen=True):
     """What hosts prepare for others: their assignments, and of all of them together by fleet."""
 
     takers: Mapping[str, Assignment]
     ranges: Mapping[str, IndexSet]
 
 
-def staging_of(memory: LeaderMemory) -> Staging:
+def staging_of(memory: LeaderMemory) -> StagedElsewhere:
     """Of all drains."""
     names = sorted({name for hosts in memory.observed.staging.values() for name in hosts})
     takers = {name: memory.state.assignment(name) for name in names}
-    return Staging(takers, staged_everywhere(takers))
+    return StagedElsewhere(takers, staged_everywhere(takers))
 
 
 def drain_of(
-    memory: LeaderMemory, planning: Planning, host_id: str, staging: Staging | None = None
+    memory: LeaderMemory, planning: Planning, host_id: str, staging: StagedElsewhere | None = None
 ) -> DrainProgress:
     """How far the drain of a host is. Raises Refused."""
     staged = (staging or staging_of(memory)).ranges
@@ -57,7 +57,7 @@ def blockers_of(
     planning: Planning,
     host_id: str,
     now: DrainProgress,
-    staging: Staging | None = None,
+    staging: StagedElsewhere | None = None,
 ) -> str:
     """What keeps the host from being empty; empty when nothing does."""
     staging = staging or staging_of(memory)
@@ -79,7 +79,7 @@ def progress_of(
     planning: Planning,
     host_id: str,
     begun: int = 0,
-    staging: Staging | None = None,
+    staging: StagedElsewhere | None = None,
 ) -> cluster.DrainProgress:
     """`begun`: VMs that were left when the caller began to look."""
     staging = staging or staging_of(memory)
@@ -113,7 +113,7 @@ def statuses(memory: LeaderMemory, planning: Planning) -> tuple[list[cluster.Dra
 
 
 def check_draining(memory: LeaderMemory, planning: Planning, host_id: str) -> None:
-    """Raises Refused once the host is drained no more, for whoever waits for it."""
+    """Raises Refused once the host is not drained any more, for a caller that waits for it."""
     if not memory.host(host_id).draining:
         left = drain_of(memory, planning, host_id).left
         raise Refused(
@@ -159,7 +159,7 @@ def _paused(memory: LeaderMemory) -> str:
     return ""
 
 
-def _takers(memory: LeaderMemory, host: HostView, staging: Staging) -> Iterable[Taker]:
+def _takers(memory: LeaderMemory, host: HostView, staging: StagedElsewhere) -> Iterable[Taker]:
     """The hosts that have VMs of this one staged, and not yet prepared."""
     held: dict[str, IndexSet] = {}
     for shard in host.assignment.shards:
@@ -179,7 +179,8 @@ def _takers(memory: LeaderMemory, host: HostView, staging: Staging) -> Iterable[
 
 
 def _trouble(memory: LeaderMemory, host_id: str, fleets: Iterable[str]) -> str:
-    """Why a host does not do what it is told about these fleets; empty where nothing is known."""
+    """Why a host does not do what is asked of it for these fleets; empty where nothing is
+    known."""
     if not memory.is_live(host_id):
         return "cannot be reached"
     if host_id in memory.links.declining:

@@ -1,4 +1,4 @@
-"""Answers about hosts, from the leader's memory alone: no I/O, no waiting."""
+"""Answers about hosts, from the leader's memory and planning: no I/O, no waiting."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What operators ask of one host: doctor, tuning, golden images.
 
-Every change carries the term and leaves an event with whoever asked for it.
+Every change carries the term and leaves an event with the name of the caller.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def delete_image(
 async def import_image(
     relay: Relay, request: cluster.HostImportImageRequest, tell: Tell, actor: str
 ) -> None:
-    """Each progress is told, the image with the last one."""
+    """Each progress is sent on, the image with the last one."""
     host_id, image = relay.host(request.host), _named(request.image)
     if len(request.source) > _LONGEST_TEXT:
         raise Refused(Reason.BAD_QUERY, f"a source has at most {_LONGEST_TEXT:,} characters")

@@ -60,16 +60,15 @@ class Relay:
         return named_host(self._memory.state.hosts, name).id
 
     def is_live(self, host_id: str) -> bool:
-        link = self._memory.links.get(host_id)
-        return link is not None and link.live and link.connection is not None
+        return self._memory.links.connection(host_id) is not None
 
     def questions(self, host_id: str) -> Questions:
         """The way to a host's agent."""
         self.raise_if_over()
-        link = self._memory.links.get(host_id)
-        if link is None or link.connection is None or not link.live:
+        connection = self._memory.links.connection(host_id)
+        if connection is None:
             raise self._out_of_reach(host_id, self._memory.links.error(host_id))
-        return link.connection.questions()
+        return connection.questions()
 
     @contextmanager
     def answering(self, host_id: str, what: str) -> Iterator[None]:
@@ -95,8 +94,8 @@ class Relay:
 
     @contextmanager
     def changing(self, host_id: str, kind: str, what: str, actor: str) -> Iterator[None]:
-        """As `answering`, for what changes a host: its end unknown, that is an event as well.
-        Whoever knows the end adds the event."""
+        """As `answering`, for what changes a host. When the end of the call is not known, that
+        is an event. When it is known, the caller adds the event."""
         try:
             with self.answering(host_id, what):
                 yield

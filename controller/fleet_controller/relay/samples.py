@@ -67,7 +67,7 @@ class HostSamples:
         try:
             await self._follow_one(host)
         except LeadershipLost:
-            return  # whoever merges finds the same
+            return  # merging finds the same
         except NOT_ANSWERED as error:
             away = isinstance(error, Refused) and error.reason is Reason.HOST_UNREACHABLE
             if not away:

@@ -14,7 +14,7 @@ from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.relay.relay import Relay
 from fleet_controller.relay.samples import HostSamples
 
-# Seconds that a first sample may take beside its interval: whoever needs longer is silent.
+# Seconds that a first sample may take beside its interval: a host that needs longer is silent.
 FIRST_SAMPLE_GRACE = 3.0
 
 
@@ -55,17 +55,17 @@ class TopRelay:
         return self.interval + FIRST_SAMPLE_GRACE
 
     async def run(
-        self, tell: Callable[[cluster.ClusterTopSample], Awaitable[None]], first_seconds: float
+        self, send: Callable[[cluster.ClusterTopSample], Awaitable[None]], first_seconds: float
     ) -> None:
-        """Until as many samples are told as were asked for."""
+        """Until as many samples were sent as were asked for."""
         try:
             await self._follow()
             await self._samples.answered(first_seconds)
-            told = 0
+            sent = 0
             while True:
-                await tell(await self._merged())
-                told += 1
-                if told == self._request.samples:
+                await send(await self._merged())
+                sent += 1
+                if sent == self._request.samples:
                     return
                 await asyncio.sleep(self.interval)
                 await self._follow()
@@ -73,7 +73,8 @@ class TopRelay:
             await self._samples.close()
 
     async def _follow(self) -> None:
-        """Whoever is away is asked again when it is back; of a host that was named it is said."""
+        """Ask again the hosts that have come back. Raises Refused when the one host that was
+        named is away."""
         self._relay.raise_if_over()
         if self._host:
             self._relay.questions(self._host)

@@ -107,7 +107,7 @@ class Forwarding(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         method = str(handler_call_details.method)
-        leader = self._replica.leader
+        leader = self._replica.other_leader
         if leader is None or not method.startswith(self._prefix) or method in self._own:
             return await continuation(handler_call_details)
 
@@ -161,8 +161,8 @@ class Forwarding(grpc.aio.ServerInterceptor):
 
 def _change_deadline(context: Context) -> list[tuple[str, str | bytes]]:
     """As the caller sent it: only the leader can tell whether it has passed."""
-    told = context.invocation_metadata() or ()
-    return [(key, value) for key, value in told if key == CHANGE_DEADLINE_METADATA]
+    metadata = context.invocation_metadata() or ()
+    return [(key, value) for key, value in metadata if key == CHANGE_DEADLINE_METADATA]
 
 
 async def _pass_requests(requests: AsyncIterator[bytes], call: Call) -> None:

@@ -16,17 +16,18 @@ from fleet_controller.standbys import Place
 # A connection, a handshake and one call; a first packet that is lost is sent again after 1 s
 # (RFC 6298).
 PROBE_SECONDS = 2.0
-# Two rounds of these are a question of the most hosts (verdicts.py). Those that are not there cost
-# a socket each; those that are there some milliseconds of processor time.
+# A standby is asked about at most MOST_ASKED hosts (host_loss/standby_poll.py): two rounds of
+# these. Those that are not there cost a socket each; those that are there some milliseconds of
+# processor time.
 AT_ONCE = 256
 
 
-class Probe:
+class HostProbe:
     """`dialer`: this replica's own, whose bound of open connections holds here too."""
 
     def __init__(self, dialer: AgentDialer) -> None:
         self._dialer = dialer
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def reached(self, places: Iterable[Place]) -> list[str]:
         """The hosts whose agents have answered, in the order asked."""
@@ -35,7 +36,7 @@ class Probe:
         return [place.host for place, there in zip(asked, answers, strict=True) if there]
 
     async def _is_there(self, place: Place) -> bool:
-        async with self._gate:
+        async with self._slots:
             try:
                 connection = self._dialer.connect(place.host, place.address)
             except LinkError:

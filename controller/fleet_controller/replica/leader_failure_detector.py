@@ -27,7 +27,7 @@ PROBE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class Lookout:
+class LeaderFailureDetector:
     """`run` for as long as the replica runs."""
 
     def __init__(self, replica: Replica, channel: LeaderChannel) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fleet_controller.agents.port import AgentDialer
 from fleet_controller.election.election import Election, LeaderLease
 from fleet_controller.election.leader_key import Holder
 from fleet_controller.leader.environment import LeaderEnvironment
 from fleet_controller.replica.leader import Leader
+from fleet_controller.store.port import Store
 
 
 class NotLeading(Exception):
@@ -23,7 +25,7 @@ class NotLeading(Exception):
 class Past:
     """A leadership that is over: why, and how many seconds ago what is known of it was true."""
 
-    leading: Leader
+    leader: Leader
     reason: str
     seconds: float
 
@@ -32,10 +34,14 @@ class Replica:
     """Leads whenever the election says so."""
 
     def __init__(
-        self, name: str, election: Election, around: LeaderEnvironment, new_uid: Callable[[], str]
+        self,
+        name: str,
+        election: Election,
+        environment: LeaderEnvironment,
+        new_uid: Callable[[], str],
     ) -> None:
         self.name = name
-        self.around = around
+        self._environment = environment
         self._election = election
         self._new_uid = new_uid
         self._leading: Leader | None = None
@@ -47,7 +53,7 @@ class Replica:
         """Until cancelled."""
         await self._election.lead(self._lead)
 
-    def leading(self) -> Leader:
+    def leader(self) -> Leader:
         """What to ask. Raises NotLeading."""
         leading, leadership = self._leading, self._election.leadership
         if leading and leadership and leadership.valid() and leading.ready.is_set():
@@ -59,38 +65,50 @@ class Replica:
         if known and known[0] != self.name:
             raise NotLeading(f"this controller stands by; {known[1]} leads", known[1])
         raise NotLeading(
-            f"no controller leads: {self.around.store.description} cannot be reached, has no "
+            f"no controller leads: {self._environment.store.description} cannot be reached, has no "
             "quorum, or has not chosen one yet",
             "",
         )
 
     def leadership_name(self) -> str:
-        """Unlike that of any other, before or after, whoever holds it; printable ASCII. Raises
+        """A name for this leadership; no other leadership has the same. Printable ASCII. Raises
         NotLeading."""
-        term = self.leading().memory.term
+        term = self.leader().memory.term
         return f"{ascii(self.name)[1:-1]} {term.store_generation}.{term.revision}"
 
     def past(self) -> Past | None:
-        """What this replica knew when it led, while nobody is known to have led since, so that
-        nobody knows better; None otherwise. It ages, and nothing may be changed on its ground."""
+        """What this replica knew when it led. None when another is known to have led since. It
+        ages; nothing may be changed from it."""
         holder = self._election.holder
         led_since = holder is not None and holder.term > self._last_term
         if self._last is None or self._election.leadership or led_since:
             return None
-        store = self.around.store.description
+        store = self._environment.store.description
         reason = (
             f"no controller leads, as {store} cannot be reached or has no quorum; this is what "
             f"{self.name} knew when it led"
         )
-        return Past(self._last, reason, self.around.clock() - self._lost_at)
+        return Past(self._last, reason, self._environment.clock() - self._lost_at)
 
     @property
-    def leader(self) -> Holder | None:
+    def other_leader(self) -> Holder | None:
         """The other replica that leads, as far as is known; None while this one does, or nobody."""
         holder = self._election.holder
         if self._election.leadership or holder is None or not holder.address:
             return None
         return None if holder.replica == self.name else holder
+
+    @property
+    def store(self) -> Store:
+        return self._environment.store
+
+    @property
+    def dialer(self) -> AgentDialer:
+        return self._environment.dialer
+
+    def clock(self) -> float:
+        """Monotonic, in seconds: the leader's, while this replica leads."""
+        return self._environment.clock()
 
     async def until_leader_is_not(self, term: int) -> None:
         """Until this term is not the one that is known to be under way."""
@@ -98,7 +116,7 @@ class Replica:
 
     async def another_leads(self) -> Holder:
         """Wait until another replica leads, as far as is known."""
-        while (leader := self.leader) is None:
+        while (leader := self.other_leader) is None:
             await self._election.until_changed()
         return leader
 
@@ -108,13 +126,14 @@ class Replica:
         await self._election.depose(leader)
 
     async def _lead(self, lease: LeaderLease) -> None:
-        """Frozen or taken again, changes begin with fresh links under the same leadership."""
+        """Make a leader and run it. When changes are frozen or taken again, make another under
+        the same lease."""
         while True:
-            leading = self._leading = Leader(lease, self.around, self._new_uid, self.name)
+            leading = self._leading = Leader(lease, self._environment, self._new_uid, self.name)
             try:
                 await leading.run()
             finally:
                 self._leading = None
                 if leading.ready.is_set():
                     self._last, self._last_term = leading, lease.term_revision
-                    self._lost_at = self.around.clock()
+                    self._lost_at = self._environment.clock()

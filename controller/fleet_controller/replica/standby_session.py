@@ -16,7 +16,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet_controller.election.leader_key import Holder
 from fleet_controller.replica.forwarding import LeaderChannel
-from fleet_controller.replica.host_probe import Probe
+from fleet_controller.replica.host_probe import HostProbe
 from fleet_controller.replica.replica import Replica
 from fleet_controller.standbys import SIGN_OF_LIFE_SECONDS, Place
 
@@ -30,10 +30,10 @@ Call = grpc.aio.StreamStreamCall[cluster.StandByAnswer, cluster.StandByQuestion]
 _log = structlog.get_logger(__name__)
 
 
-class StandingBy:
+class StandbySession:
     """`run` for as long as the replica runs."""
 
-    def __init__(self, replica: Replica, channel: LeaderChannel, probe: Probe) -> None:
+    def __init__(self, replica: Replica, channel: LeaderChannel, probe: HostProbe) -> None:
         self._replica = replica
         self._channel = channel
         self._probe = probe

@@ -162,7 +162,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SnapshotPart:
     """Bits of a snapshot, in order; `left`: how many bytes come after them."""
 
     data: bytes
@@ -173,6 +173,6 @@ class Piece:
 class Copied(Protocol):
     """A store that can hand out a copy of itself. One in memory cannot: nothing could read it."""
 
-    def copy(self) -> AsyncGenerator[Piece, None]:
+    def copy(self) -> AsyncGenerator[SnapshotPart, None]:
         """The store's own snapshot, whole and checked by whoever restores it: as of a revision
         that is not older than any confirmed before the call. Raises Unavailable."""

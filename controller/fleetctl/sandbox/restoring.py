@@ -36,7 +36,7 @@ def restore(folder: Folder, file: Path, phases: Phases) -> None:
 
 
 def _member(member: EtcdMember, record: Record, folder: Folder) -> etcd_member.MemberSettings:
-    """As the process of this member is started: see parts.py."""
+    """As the process of this member is started: see sandbox/processes/parts.py."""
 
     def url(one: EtcdMember) -> str:
         return f"https://{LOOPBACK}:{one.peer_port}"

@@ -15,16 +15,23 @@ from fleet_agent.core.limits.remedies import (
     WriteValue,
 )
 from fleet_agent.core.limits.table import LIMITS
-from fleet_agent.core.limits.tuning import HEADER, Change, ChangeKind, OwnFile, lines_of, tuning
+from fleet_agent.core.limits.tuning import (
+    HEADER,
+    ChangeKind,
+    LimitChange,
+    OwnFile,
+    lines_of,
+    tuning,
+)
 from fleet_agent.core.limits.verdicts import judge
 from tests.agent.limits.test_limits import MODERN, with_parameter, with_sysctl
 
 
-def changes(facts: Dom0Facts, guests: int = 250) -> tuple[Change, ...]:
+def changes(facts: Dom0Facts, guests: int = 250) -> tuple[LimitChange, ...]:
     return tuning(judge(LIMITS, facts, guests), facts.own_files)
 
 
-def texts(found: tuple[Change, ...]) -> dict[str, str]:
+def texts(found: tuple[LimitChange, ...]) -> dict[str, str]:
     return {one.act.path: one.act.text for one in found if isinstance(one.act, OwnFile)}
 
 
@@ -36,7 +43,7 @@ def test_a_sysctl_is_set_now_and_for_the_next_boot() -> None:
     live, kept = changes(with_sysctl("kernel.pid_max", 4096))
     assert (live.limit, live.kind) == ("pids", ChangeKind.LIVE)
     assert live.act == WriteValue("/proc/sys/kernel/pid_max", "4194303")
-    assert kept == Change(
+    assert kept == LimitChange(
         "pids",
         ChangeKind.PERSISTENT,
         SYSCTL_FILE,

@@ -12,10 +12,10 @@ from fleet_agent.core.limits.table import LIMITS
 from fleet_agent.core.limits.verdicts import Standing, admits, binding, judge
 from fleet_agent.dom0.host_tree import CannotRead, HostTree, run_command
 from fleet_agent.dom0.met import read_met
-from fleet_agent.dom0.probe import Circumstances, read_facts
+from fleet_agent.dom0.probe import ProbeInputs, read_facts
 from tests.doubles.dom0_trees import AGENT_PID, Tree, dom0_of_2009, kvm_host, modern_dom0
 
-AROUND = Circumstances(own_pid=AGENT_PID, pool_bytes=100, pool_free_bytes=60)
+AROUND = ProbeInputs(own_pid=AGENT_PID, pool_bytes=100, pool_free_bytes=60)
 
 
 def test_a_modern_dom0(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_unknown_and_does_not_bind(tmp_path: Path) -> Non
 
 
 def test_an_empty_host_is_read_to_the_end(tmp_path: Path) -> None:
-    verdicts = judge(LIMITS, read_facts(Tree(tmp_path).tree, Circumstances()), 250)
+    verdicts = judge(LIMITS, read_facts(Tree(tmp_path).tree, ProbeInputs()), 250)
     assert not [one for one in verdicts if one.binds and one.fails]
 
 
@@ -154,7 +154,7 @@ def test_a_command_that_is_missing_or_fails_says_so_in_few_words() -> None:
 
 
 def test_this_very_machine_can_be_read() -> None:
-    facts = read_facts(HostTree(), Circumstances())
+    facts = read_facts(HostTree(), ProbeInputs())
     assert facts.kernel > (2, 6) and facts.processes["fleet-agent"].files > 0
     assert facts.sysctls["kernel.pid_max"] > 0
     assert len(judge(LIMITS, facts, 250)) == len(LIMITS)

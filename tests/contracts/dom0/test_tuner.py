@@ -15,17 +15,17 @@ import pytest
 from fleet_agent.core.limits.dom0_facts import Process
 from fleet_agent.core.limits.remedies import BLOCK_PROGRAM, RaiseFiles, WriteValue
 from fleet_agent.core.limits.table import LIMITS
-from fleet_agent.core.limits.tuning import Change, ChangeKind, tuning
+from fleet_agent.core.limits.tuning import ChangeKind, LimitChange, tuning
 from fleet_agent.core.limits.verdicts import Standing, judge
 from fleet_agent.dom0.block_script import STOCK, BlockScript, CannotSwitch
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.host_writes import Limits
-from fleet_agent.dom0.probe import Circumstances, read_facts
+from fleet_agent.dom0.probe import ProbeInputs, read_facts
 from fleet_agent.dom0.tuner import Outcome, Tuner
 from fleet_agent.dom0.tuning_record import TuningError, TuningRecordFile
 from tests.doubles.dom0_trees import AGENT_PID, Tree, modern_dom0
 
-AROUND = Circumstances(own_pid=AGENT_PID)
+AROUND = ProbeInputs(own_pid=AGENT_PID)
 GUESTS = 1000
 
 
@@ -121,8 +121,8 @@ def test_a_change_that_fails_says_why_and_the_rest_goes_on(host: Host) -> None:
     processes = read_facts(host.made.tree, AROUND).processes
     gone = {name: one for name, one in processes.items() if name != "xenconsoled"}
     changes = (
-        Change("a", ChangeKind.LIVE, "x", "1", WriteValue("/proc/sys/no/such", "1")),
-        Change("b", ChangeKind.LIVE, "y", "1", RaiseFiles("xenconsoled", 9)),
+        LimitChange("a", ChangeKind.LIVE, "x", "1", WriteValue("/proc/sys/no/such", "1")),
+        LimitChange("b", ChangeKind.LIVE, "y", "1", RaiseFiles("xenconsoled", 9)),
     )
     first, second = host.tuner().apply(changes, gone)
     assert (first.done, first.error) == (False, "No such file or directory")
@@ -179,7 +179,7 @@ def test_a_value_that_the_kernel_does_not_keep_is_an_error(host: Host) -> None:
     os.mkfifo(value)
     value.unlink()
     value.symlink_to("/dev/null")
-    change = Change(
+    change = LimitChange(
         "pids", ChangeKind.LIVE, "pid_max", "7", WriteValue("/proc/sys/kernel/pid_max", "7")
     )
     (outcome,) = host.tuner().apply((change,), {})
@@ -199,7 +199,7 @@ def test_a_real_process_may_open_more_files_and_fewer_again(
     _, hard = resource.prlimit(sleeper.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(sleeper.pid, resource.RLIMIT_NOFILE, (100, hard))
     tuner = Tuner(HostTree(), TuningRecordFile(tmp_path / "tuning.json"))
-    change = Change("x", ChangeKind.LIVE, "files", "200", RaiseFiles("sleep", 200))
+    change = LimitChange("x", ChangeKind.LIVE, "files", "200", RaiseFiles("sleep", 200))
     (done,) = tuner.apply((change,), {"sleep": Process("sleep", sleeper.pid, 100)})
     assert done.done, done.error
     assert resource.prlimit(sleeper.pid, resource.RLIMIT_NOFILE) == (200, hard)

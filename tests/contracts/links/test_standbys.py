@@ -19,8 +19,8 @@ from fleet_controller.agents.port import StaleTerm
 from fleet_controller.api.service import ClusterApi
 from fleet_controller.replica import standby_session
 from fleet_controller.replica.forwarding import LeaderChannel
-from fleet_controller.replica.host_probe import Probe
-from fleet_controller.replica.standby_session import StandingBy
+from fleet_controller.replica.host_probe import HostProbe
+from fleet_controller.replica.standby_session import StandbySession
 from fleet_controller.standbys import AtHand, Place, Standby
 from fleet_controller.store.memory import MemoryStore
 from tests.certificates import identity
@@ -80,7 +80,7 @@ class OverGrpc(Rig):
         channel = LeaderChannel(own)
         running = [
             asyncio.create_task(replica.run()),
-            asyncio.create_task(StandingBy(replica, channel, Probe(dialer)).run()),
+            asyncio.create_task(StandbySession(replica, channel, HostProbe(dialer)).run()),
         ]
 
         async def end() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from fleet_controller.core.host_loss.quarantine import Failure, Patient, QuarantineSettings, sick
+from fleet_controller.core.host_loss.quarantine import (
+    FailureCount,
+    Patient,
+    QuarantineSettings,
+    sick,
+)
 
 SETTINGS = QuarantineSettings(least=10, share=0.5)
 USERS = {"u": 10, "v": 10}
 
 
 def patient(name: str, *failures: tuple[str, int], assigned: int = 40, uid: str = "u") -> Patient:
-    found = tuple(Failure(uid, kind, count, "why") for kind, count in failures)
+    found = tuple(FailureCount(uid, kind, count, "why") for kind, count in failures)
     return Patient(name, assigned, found)
 
 

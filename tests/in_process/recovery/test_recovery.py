@@ -159,7 +159,7 @@ async def test_it_stays_frozen_until_totals_are_confirmed_and_unseen_hosts_are_a
     site.network.cut("h3:1")
     # Another leader over the same store has never heard h3.
     assert site.replica is not None
-    store = site.replica.around.store
+    store = site.replica.store
     async with site.led(store):
         await site.frozen(HOSTS - 1)
         recovery = site.chief.recovery

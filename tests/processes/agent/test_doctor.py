@@ -21,7 +21,7 @@ from fleet_agent.api.service import AgentApi
 from fleet_agent.daemon.facts_keeper import bound_by_limits
 from fleet_agent.daemon.server import AgentServer, SharedServices
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor, HollowDoctor
-from fleet_agent.dom0.probe import Circumstances
+from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
@@ -34,7 +34,6 @@ from tests.doubles.dom0_trees import AGENT_PID, Tree, modern_dom0
 from tests.processes.agent.agent_caller import DEADLINE, Caller
 
 HOST = "dom0-1"
-UNBOUNDED = 2**32 - 1
 V = wire.LimitVerdict
 
 
@@ -70,14 +69,14 @@ class Dom0:
         for folder in ("sysctl.d", "modprobe.d", "udev/rules.d"):
             (root / "etc" / folder).mkdir(parents=True)
         self.record = root.parent / "tuning.json"
-        self.around = Circumstances(own_pid=AGENT_PID, pool_bytes=100, pool_free_bytes=60)
+        self.around = ProbeInputs(own_pid=AGENT_PID, pool_bytes=100, pool_free_bytes=60)
         self.tuned: list[bool] = []
         self.doctor = Dom0Doctor(
             HOST, 250, self._circumstances, self.made.tree, TuningRecordFile(self.record),
             tuned=lambda: self.tuned.append(True),
         )  # fmt: skip
 
-    async def _circumstances(self) -> Circumstances:
+    async def _circumstances(self) -> ProbeInputs:
         return self.around
 
 

@@ -13,7 +13,13 @@ from fleet.transport import Role
 from fleet_agent.controllers.announcer import AnnounceSettings
 from fleet_agent.daemon.server import SharedServices
 from fleet_agent.drivers.hollow.profile import INSTANT
-from fleet_agent.hollow.host import HollowHost, HollowSettings, Remembered, Surroundings, host_id
+from fleet_agent.hollow.host import (
+    HollowEnvironment,
+    HollowHost,
+    HollowSettings,
+    Remembered,
+    host_id,
+)
 from fleet_agent.hollow.loopback import free_ports
 from fleet_agent.reconcile.loop import LoopSettings
 from fleetctl.local.certificate_authority import Authority
@@ -36,7 +42,7 @@ async def test_a_port_taken_meanwhile_is_passed_over(tmp_path: Path) -> None:
             agent=LoopSettings(),
             announce=AnnounceSettings(),
         )
-        around = Surroundings(
+        around = HollowEnvironment(
             clock=time.monotonic,
             jitter=random.Random(1).random,
             gate=asyncio.Semaphore(1),

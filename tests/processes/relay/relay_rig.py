@@ -48,7 +48,7 @@ class RelayRig:
 
     @property
     def leading(self) -> Leader:
-        return self.replica.leading()
+        return self.replica.leader()
 
     def stub(self, who: Identity | None = None) -> Any:
         """Calls as an operator, or as somebody else."""

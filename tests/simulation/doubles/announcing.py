@@ -74,7 +74,7 @@ class SimClient:
         """At the controller, as its API does."""
         try:
             async with asyncio.timeout(ANNOUNCE_DEADLINE):
-                await replica.leading().announcements.announce(self._host_id, address, facts)
+                await replica.leader().announcements.announce(self._host_id, address, facts)
         except NotLeading as error:
             back(NotLeader(error.address))
         except Refused as error:

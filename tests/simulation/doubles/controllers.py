@@ -85,7 +85,7 @@ class Controller:
         if not self.up or self.replica is None:
             return None
         try:
-            return self.replica.leading()
+            return self.replica.leader()
         except NotLeading:
             return None
 

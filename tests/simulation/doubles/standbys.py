@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
 
-from fleet_controller.replica.host_probe import Probe
+from fleet_controller.replica.host_probe import HostProbe
 from fleet_controller.standbys import Place
 from tests.simulation.doubles.announcing import Directory
 from tests.simulation.engine.clockwork import Process
@@ -36,7 +36,7 @@ class SimStandbys:
             heard.set()
 
         for replica, process in left:
-            probe = Probe(replica.around.dialer)
+            probe = HostProbe(replica.dialer)
             asked = _Asked(self._network, self._name, replica.name, process, probe, answer)
             self._network.send(self._name, replica.name, partial(asked.arrive, places))
         try:
@@ -58,7 +58,7 @@ class _Asked:
         source: str,
         target: str,
         process: Process,
-        probe: Probe,
+        probe: HostProbe,
         answer: Callable[[str, list[str]], None],
     ) -> None:
         self._network = network

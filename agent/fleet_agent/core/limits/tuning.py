@@ -37,7 +37,7 @@ class OwnFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class LimitChange:
     """One thing to change. `act` is None for what people do."""
 
     limit: str
@@ -47,7 +47,7 @@ class Change:
     act: LiveAct | OwnFile | None = None
 
 
-def tuning(verdicts: Iterable[Verdict], own_files: Mapping[str, str]) -> tuple[Change, ...]:
+def tuning(verdicts: Iterable[Verdict], own_files: Mapping[str, str]) -> tuple[LimitChange, ...]:
     """Changes that make failing limits pass: live ones, then files, then what needs people.
 
     `own_files` are the texts of our files as they are: their other lines are kept.
@@ -57,18 +57,20 @@ def tuning(verdicts: Iterable[Verdict], own_files: Mapping[str, str]) -> tuple[C
     return (*live, *_files(failing, own_files), *_by_people(failing))
 
 
-def _live(limit: str, act: LiveAct) -> Change:
+def _live(limit: str, act: LiveAct) -> LimitChange:
     match act:
         case WriteValue(path, value):
-            return Change(limit, ChangeKind.LIVE, path, value, act)
+            return LimitChange(limit, ChangeKind.LIVE, path, value, act)
         case RaiseFiles(process, files):
             what = f"open files of the running {process}"
-            return Change(limit, ChangeKind.LIVE, what, str(files), act)
+            return LimitChange(limit, ChangeKind.LIVE, what, str(files), act)
         case SwitchBlockScript():
-            return Change(limit, ChangeKind.LIVE, BLOCK_SCRIPT, "our fast path", act)
+            return LimitChange(limit, ChangeKind.LIVE, BLOCK_SCRIPT, "our fast path", act)
 
 
-def _files(failing: Iterable[tuple[str, Remedy]], own_files: Mapping[str, str]) -> Iterable[Change]:
+def _files(
+    failing: Iterable[tuple[str, Remedy]], own_files: Mapping[str, str]
+) -> Iterable[LimitChange]:
     wanted: dict[str, dict[str, str]] = {}
     limits: dict[str, list[str]] = {}
     for limit, remedy in failing:
@@ -80,7 +82,7 @@ def _files(failing: Iterable[tuple[str, Remedy]], own_files: Mapping[str, str]) 
         text = own_text(path, {**lines_of(own_files.get(path, "")), **lines})
         after = "; ".join(lines.values())
         limit = ", ".join(dict.fromkeys(limits[path]))
-        yield Change(limit, ChangeKind.PERSISTENT, path, after, OwnFile(path, text))
+        yield LimitChange(limit, ChangeKind.PERSISTENT, path, after, OwnFile(path, text))
 
 
 def _stronger(line: KeptLine, other: str | None) -> str:
@@ -108,10 +110,10 @@ def own_text(path: str, lines: Mapping[str, str]) -> str:
     return HEADER + section + "".join(f"{lines[key]}\n" for key in sorted(lines))
 
 
-def _by_people(failing: Iterable[tuple[str, Remedy]]) -> Iterable[Change]:
+def _by_people(failing: Iterable[tuple[str, Remedy]]) -> Iterable[LimitChange]:
     for limit, remedy in failing:
         if remedy.by_tune and not remedy.reboot:
             continue
         what = remedy.file or "by hand"
         after = f"{remedy.line}; {remedy.then}" if remedy.then else remedy.line
-        yield Change(limit, ChangeKind.REBOOT, what, after)
+        yield LimitChange(limit, ChangeKind.REBOOT, what, after)

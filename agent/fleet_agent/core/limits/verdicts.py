@@ -150,13 +150,13 @@ def summary(verdicts: tuple[Verdict, ...], guests: int, host: str) -> str:
     bound = binding(verdicts)
     if bound is None or bound.remedy is None:
         return _fits(verdicts, guests)
-    told = f"this host admits {bound.admits:,} guests: {bound.limit.title}; "
-    told += instruction(bound.remedy, host)
+    sentence = f"this host admits {bound.admits:,} guests: {bound.limit.title}; "
+    sentence += instruction(bound.remedy, host)
     others = sum(one.binds and one.fails for one in verdicts) - 1
     if not others:
-        return f"{told} for {guests:,}"
+        return f"{sentence} for {guests:,}"
     more = "1 more limit is" if others == 1 else f"{others} more limits are"
-    return f"{told}; {more} in the way of {guests:,}"
+    return f"{sentence}; {more} in the way of {guests:,}"
 
 
 def _fits(verdicts: tuple[Verdict, ...], guests: int) -> str:

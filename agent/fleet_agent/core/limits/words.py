@@ -56,8 +56,3 @@ def xen_number(facts: Dom0Facts, xen: Xen, option: str, default: int) -> Found:
         return int(text, 0)
     except ValueError:
         return Unread(f"{option}={text} is no number")
-
-
-def has_own_line(facts: Dom0Facts, file: str, text: str) -> bool:
-    """Whether a file that tuning wrote holds the line."""
-    return text in facts.own_files.get(file, "").splitlines()

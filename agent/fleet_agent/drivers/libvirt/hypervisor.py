@@ -23,7 +23,7 @@ from fleet_agent.drivers.libvirt.connection import Connect, LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
 from fleet_agent.drivers.libvirt.listing import domain_runs, host_facts
 from fleet_agent.drivers.libvirt.marks import OurDomains
-from fleet_agent.drivers.libvirt.readiness import Patience, ReadyWatch
+from fleet_agent.drivers.libvirt.readiness import ReadinessDeadlines, ReadyWatch
 from fleet_agent.drivers.ports.hypervisor import HypervisorFacts
 
 XEN_CONSOLE_LOG = "/var/log/xen/console/guest-{name}.log"  # xenconsoled --log=guest
@@ -62,7 +62,7 @@ class LibvirtHypervisor:
         self.ours = OurDomains(self._link)
         self.host_paths = HostPaths(console_log, Path(driver_log), self._boot_id)
         self._domains = Domains(self._link, flavour or flavour_of(uri), self.host_paths)
-        self._patience = Patience()
+        self._patience = ReadinessDeadlines()
         self._lanes = Lanes()
         self._starting = ThreadPoolExecutor(start_threads, "libvirt-start")
         self._calling = ThreadPoolExecutor(call_threads, "libvirt-call")

@@ -26,7 +26,7 @@ class Verdicts:
     failures: list[StepFailure] = field(default_factory=list)
 
 
-class Patience:
+class ReadinessDeadlines:
     """Since when each life of a domain is awaited, over calls that were cut short: a caller
     that plans anew from time to time must not make a VM's timeout begin anew."""
 
@@ -47,7 +47,7 @@ class Patience:
 class ReadyWatch:
     """The consoles of one batch, from the moment it was made until each VM has a verdict."""
 
-    def __init__(self, domains: Domains, batch: Batch, patience: Patience) -> None:
+    def __init__(self, domains: Domains, batch: Batch, patience: ReadinessDeadlines) -> None:
         self._domains = domains
         self._batch = batch
         self._patience = patience

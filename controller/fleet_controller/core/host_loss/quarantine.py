@@ -24,7 +24,7 @@ class QuarantineSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailureCount:
     """VMs of one fleet that fail in one way on one host."""
 
     fleet: str
@@ -39,7 +39,7 @@ class Patient:
 
     host: str
     assigned: int
-    failures: tuple[Failure, ...]
+    failures: tuple[FailureCount, ...]
 
 
 def sick(

@@ -79,10 +79,10 @@ def _claims_of_what_it_has(
             (stopped, False, False, False),
             (every - running - idle - stopped, False, True, False),
         ):
-            for part, told in ((indices - orphans, True), (indices & orphans, False)):
+            for part, assigned in ((indices - orphans, True), (indices & orphans, False)):
                 if part:
                     shard = Shard(kin.fleet_uid, part, kin.generation, kin.birth, power)
-                    yield Claim(host, shard, (True, runs, told, kin.birth), doubtful)
+                    yield Claim(host, shard, (True, runs, assigned, kin.birth), doubtful)
 
 
 def _as_stored(claim: Claim, stored: Iterable[Shard]) -> Iterator[Claim]:

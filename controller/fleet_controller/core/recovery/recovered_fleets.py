@@ -47,12 +47,12 @@ def recovered_fleets(
 
 
 def _add(found: RecoveredFleets, uid: str, inventory: Inventory, deleted: bool) -> None:
-    told = inventory.fleets.get(uid)
-    if told is None:
+    reported = inventory.fleets.get(uid)
+    if reported is None:
         found.unknown.append(FleetRecord(f"(uid {uid[:40]})", uid, -1))
         found.problems[uid] = "no host that was heard knows its name"
         return
-    record = FleetRecord(told.name, uid, told.number, told.site)
+    record = FleetRecord(reported.name, uid, reported.number, reported.site)
     clash = _clash(record, found.by_uid.values())
     if deleted:
         clash = "it was deleted; what hosts still have of it is released afterwards"

@@ -29,8 +29,8 @@ class Action(StrEnum):
 
 
 class Controlled(msgspec.Struct, frozen=True):
-    """`assignments`: those that change, by host id. `indices`: the VMs concerned, on so many
-    `hosts`. `token`: names this very plan."""
+    """`assignments`: those that change, by host id. `indices`: the VMs concerned. `hosts`: how
+    many hosts have them. `token`: names this plan."""
 
     assignments: Mapping[str, Assignment]
     indices: IndexSet

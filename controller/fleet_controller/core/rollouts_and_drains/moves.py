@@ -113,9 +113,8 @@ def _releasing(view: ClusterView, drafts: Drafts, uid: str) -> IndexSet:
 
 
 def _advance(view: ClusterView, drafts: Drafts, staged: Staged, holders: _Holders) -> int:
-    """Start what is staged, or wait for it, or give it up. How many VMs stay staged: those given
-    up count, because they are staged until it is written, and what begins now may be written
-    before."""
+    """Start, await or give up what is staged. Returns how many VMs are still staged in the
+    store, those given up included: writes that begin now may come first."""
     held = holders.assigned | holders.releasing
     prepared: list[IndexSet] = []
     left = 0
@@ -175,8 +174,8 @@ def _begin(
 def _leaving(
     view: ClusterView, drafts: Drafts, staged: Mapping[str, Staged]
 ) -> dict[Shard, list[tuple[str, IndexSet]]]:
-    """What draining hosts have and no other host prepares yet: their ids and indices, by the shard
-    that staging would make of these. That shard has no ranges here."""
+    """By shard to be staged: the draining hosts, and the indices there that no other host
+    prepares yet. The key's own ranges are empty."""
     busy: dict[str, IndexSet] = {}
     leaving: dict[Shard, list[tuple[str, IndexSet]]] = defaultdict(list)
     for host, shard in drafts.shards():

@@ -120,8 +120,8 @@ def _position(
 
 
 def _fresh(view: ClusterView, record: RolloutRecord, new: Shards) -> IndexSet:
-    """The changed VMs that are placed anew in this very pass: what was reported of them is of their
-    life before, on a host that is lost or releases them."""
+    """The changed VMs that this pass places anew. Reports about them are of their earlier life
+    on another host."""
     known: dict[tuple[str, int], IndexSet] = {}
     for host, one in view.hosts.items():
         for shard in one.assignment.shards:

@@ -11,7 +11,7 @@ from fleet.etcd import rpc_pb2 as rpc
 from fleet_controller.store.etcd.member import Member, explain
 from fleet_controller.store.etcd.members import Members
 from fleet_controller.store.etcd.wire import Keyspace
-from fleet_controller.store.port import Piece, Unavailable
+from fleet_controller.store.port import SnapshotPart, Unavailable
 
 # etcd sends 32 KiB at once, as fast as they are read; a member that is silent so long is gone.
 SILENCE_SECONDS = 20.0
@@ -23,7 +23,7 @@ Stream = grpc.aio.UnaryStreamCall[rpc.SnapshotRequest, rpc.SnapshotResponse]
 
 async def pieces(
     members: Members, keyspace: Keyspace, deadline: float
-) -> AsyncGenerator[Piece, None]:
+) -> AsyncGenerator[SnapshotPart, None]:
     """The snapshot of the member whose turn it is. Raises Unavailable, StoreReplaced.
 
     A member hands out what it has applied, and it may be behind: so it is made to answer a
@@ -38,7 +38,7 @@ async def pieces(
         stream: Stream = member.maintenance.Snapshot(rpc.SnapshotRequest())
         try:
             while (answer := await _next(stream, member)) is not None:
-                yield _piece(answer)
+                yield _part(answer)
         finally:
             stream.cancel()
     except grpc.aio.AioRpcError as error:
@@ -46,9 +46,9 @@ async def pieces(
         raise Unavailable(_why(member, error)) from error
 
 
-def _piece(answer: rpc.SnapshotResponse) -> Piece:
+def _part(answer: rpc.SnapshotResponse) -> SnapshotPart:
     is_digest = len(answer.blob) == DIGEST_BYTES and not answer.remaining_bytes
-    return Piece(answer.blob, answer.remaining_bytes + (0 if is_digest else DIGEST_BYTES))
+    return SnapshotPart(answer.blob, answer.remaining_bytes + (0 if is_digest else DIGEST_BYTES))
 
 
 async def _next(stream: Stream, member: Member) -> rpc.SnapshotResponse | None:

@@ -26,9 +26,9 @@ from fleet_controller.store.port import (
     Guard,
     InvalidTransaction,
     LeaseLost,
-    Piece,
     Put,
     Snapshot,
+    SnapshotPart,
     StoreError,
     TxnResult,
     Unavailable,
@@ -217,7 +217,7 @@ class EtcdStore:
         except grpc.aio.AioRpcError as error:
             raise self._unavailable(error) from error
 
-    def copy(self) -> AsyncGenerator[Piece, None]:
+    def copy(self) -> AsyncGenerator[SnapshotPart, None]:
         """etcd's snapshot, of all its keys, whoever's they are: its database and the SHA-256 of
         that, as `etcdctl snapshot save` writes it. Also raises StoreReplaced."""
         return pieces(self._members, self._keyspace, self._deadline)

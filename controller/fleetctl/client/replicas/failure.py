@@ -15,7 +15,7 @@ NOT_LEADER = "NOT_LEADER"
 LEADER_GONE = "LEADER_GONE"
 
 # It came later than it was waited for, or another controller leads by now: nothing was begun.
-LATE = "LATE"
+CHANGE_DEADLINE_PASSED = "CHANGE_DEADLINE_PASSED"
 
 _DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
 # How it words that a handshake was ended here, after 20 s without a word from the other end: the
@@ -55,12 +55,12 @@ class Failure:
     def elsewhere(self) -> bool:
         """Whether another replica may still answer."""
         silent = self.code in _SILENT and self.reason in _OF_CONTROLLERS
-        return silent or self.reason in (NOT_LEADER, LATE)
+        return silent or self.reason in (NOT_LEADER, CHANGE_DEADLINE_PASSED)
 
     @property
     def passing(self) -> bool:
         """Whether the same may soon be answered, by another leader."""
-        return self.reason in (NOT_LEADER, LEADER_GONE, LATE)
+        return self.reason in (NOT_LEADER, LEADER_GONE, CHANGE_DEADLINE_PASSED)
 
     @property
     def untouched(self) -> bool:
@@ -68,7 +68,7 @@ class Failure:
         if not self.sent:
             return True
         if self.reason:
-            return self.reason in (NOT_LEADER, LATE, "STORE_UNAVAILABLE")
+            return self.reason in (NOT_LEADER, CHANGE_DEADLINE_PASSED, "STORE_UNAVAILABLE")
         unsent = self.code is grpc.StatusCode.UNAVAILABLE
         return unsent and bool(_NEVER_CONNECTED.search(self.message))
 

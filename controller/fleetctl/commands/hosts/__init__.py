@@ -1,1 +1,1 @@
-"""What is done to hosts and what they hold: hosts, breaker, doctor, tune, images."""
+"""Of hosts and what they hold: drains, removal, loss, breaker, doctor, tune, images."""

@@ -1,1 +1,1 @@
-"""What is done to single VMs: vms, console, top."""
+"""What is shown of VMs and done to them: vms, control, console, top."""
