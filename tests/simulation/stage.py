@@ -90,5 +90,5 @@ async def _play(seed: str, shape: Shape, deeds: Sequence[Deed], do: Doer) -> Out
         loop.steps,
         world.trace.digest(),
         tuple(world.trace.tail(400)),
-        world.quiet_since,
+        world.quiet_seconds,
     )

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.simulation.doubles.cluster import Shape
-from tests.simulation.engine.seeding import SeededBug
 from tests.simulation.scenario import Scenario
-from tests.simulation.seeded_bugs import SEEDED
+from tests.simulation.seeded_bugs.replacing import SeededBug
+from tests.simulation.seeded_bugs.table import SEEDED
 from tests.simulation.shrinking import shortest
 from tests.simulation.stage import Outcome
 

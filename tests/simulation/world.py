@@ -8,6 +8,7 @@ import asyncio
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.rollouts_and_drains.control import Action
 from tests.doubles.leading import until
+from tests.simulation.backups import Backups
 from tests.simulation.doubles.cluster import (
     LOOK_SECONDS,
     LOSS,
@@ -16,17 +17,21 @@ from tests.simulation.doubles.cluster import (
     SimulatedCluster,
 )
 from tests.simulation.engine.clockwork import Clockwork
-from tests.simulation.rules.at_once import Limits
-from tests.simulation.rules.audit_trail import History
-from tests.simulation.rules.breaker import Losses
+from tests.simulation.rules.at_once import AtOnce
+from tests.simulation.rules.audit_trail import AuditLines
+from tests.simulation.rules.breaker import Breaker
 from tests.simulation.rules.division import Division
-from tests.simulation.rules.fencing import Promises
+from tests.simulation.rules.fencing import Fencing
 from tests.simulation.rules.in_the_end import InTheEnd
 from tests.simulation.rules.isolation import Contacts, Isolation
-from tests.simulation.rules.one_copy import Copies, Orders
-from tests.simulation.rules.restoring import Restores
-from tests.simulation.rules.succession import Returns, Succession
+from tests.simulation.rules.one_copy import OneCopy
+from tests.simulation.rules.orders import Orders
+from tests.simulation.rules.recovery import Recovery
+from tests.simulation.rules.returns import Returns
+from tests.simulation.rules.store_view import StoreView
+from tests.simulation.rules.succession import Succession
 from tests.simulation.rules.tracing import Tracing
+from tests.simulation.rules.troubles import Troubles
 from tests.simulation.rules.vouching import VouchedFor
 
 # After the last trouble: a leader within seconds, every host within half a minute, and VMs that
@@ -51,68 +56,59 @@ class World(SimulatedCluster):
 
     def __init__(self, loop: Clockwork, seed: str, shape: Shape) -> None:
         super().__init__(loop, seed, shape)
-        orders = Orders()
-        self.contacts = Contacts(self.clock)
-        self.promises = Promises(self.clock, self.fail)
-        self.division = Division(self.machines, orders, self.operator, self.witnesses, self.fail)
-        self._history = History(self.division, self.fail)
-        self._losses = Losses(self.clock, self.division, self.operator, LOSS, self.fail)
-        self._isolation = Isolation(
-            self.machines, orders, self.contacts, self.division.stop_after, self.fail
-        )
-        self._copies = Copies(
-            self.machines,
-            orders,
-            self._may_run_twice,
-            self.division.waits,
-            lambda kin: self._isolation.limit(kin) > 0,
-            self.fail,
-        )
-        self.in_the_end = InTheEnd(self, self.division, self._copies)
-        self.restores = Restores(self, self.division, orders)
-        self._vouched_for = VouchedFor(self)
+        clock, fail, machines, operator = self.clock, self.fail, self.machines, self.operator
+        orders, contacts = Orders(), Contacts(clock)
+        troubles = Troubles(self.network, self.etcd, self.store_weather, self.controllers)
+        self.store = store = StoreView(machines, orders, operator, self.witnesses, fail)
+        breaker = Breaker(clock, store, operator, LOSS, fail)
+        copies = OneCopy(machines, orders, store, breaker.has_just_returned, fail)
+        vouched_for = VouchedFor(clock, self.controllers, machines, operator, troubles, fail)
+        isolation = Isolation(machines, orders, contacts, store, fail)
         for witness in (
             Tracing(self.note),
-            self.contacts,
-            self.promises,
-            self._history,
-            self.division,
-            self._copies,
-            self._vouched_for,
-            self._losses,
-            Limits(self.division, SETTINGS.moves_at_once, self.fail),
-            self._isolation,
-            self.restores,
+            operator,
+            contacts,
+            Fencing(clock, fail),
+            AuditLines(store, fail),
+            store,
+            Division(machines, orders, operator, store, fail),
+            copies,
+            vouched_for,
+            breaker,
+            AtOnce(store, SETTINGS.moves_at_once, fail),
+            isolation,
+            Recovery(machines, orders, store, fail),
         ):
             self.witnesses.add(witness)
+        self._looks = (
+            Succession(clock, self.etcd, self.controllers, troubles, fail).look,
+            Returns(clock, machines, operator, store, copies, troubles, fail).look,
+            vouched_for.look,
+            isolation.look,
+        )
+        self.in_the_end = InTheEnd(machines, operator, store, copies, shape.capacity)
+        self.backups = Backups(self, store)
         # Of the second fleet: seconds without a controller after which its VMs stop; 0: never.
         self.stop_after = self.random.choice(STOP_AFTER)
-        self.quiet_since = 0.0
-
-    def _may_run_twice(self, host: str, uid: str) -> bool:
-        division = self.division
-        unaware = division.is_lost(host, uid) or division.may_not_know(host)
-        return unaware or self._losses.has_just_returned(host)
+        self.quiet_seconds = 0.0  # from the last trouble until everything ran
 
     async def begin(self) -> None:
         """All processes start, and the first fleet is there."""
         self.start()
-        await until(lambda: len(self.division.hosts) == len(self.machines))
+        await until(lambda: len(self.store.hosts) == len(self.machines))
         await until(lambda: self.operator.leading() is not None)
         self.operator.apply("spv", SPEC)
-        await until(lambda: "spv" in self.division.fleets)
+        await until(lambda: "spv" in self.store.fleets)
 
     def watch(self) -> None:
         """From now on the rules that look every second do so, and backups are made."""
-        Succession(self).look()
-        Returns(self, self.division, self.in_the_end).look()
-        self._vouched_for.look()
-        self._look_at_isolation()
-        self.restores.copy_for_ever()
+        self._look()
+        self.backups.make()
 
-    def _look_at_isolation(self) -> None:
-        self._isolation.look(LOOK_SECONDS)
-        self.loop.after(LOOK_SECONDS, self._look_at_isolation)
+    def _look(self) -> None:
+        for look in self._looks:
+            look()
+        self.loop.after(LOOK_SECONDS, self._look)
 
     def heal(self) -> None:
         """Whatever still troubles the world ends."""
@@ -121,16 +117,16 @@ class World(SimulatedCluster):
 
     def _let_in(self) -> None:
         """Hosts that were shut get VMs again."""
-        for host, record in self.division.hosts.items():
+        for host, record in self.store.hosts.items():
             if record.cordoned:
                 self.operator.cordon(host, False)
             if record.quarantine:
                 self.operator.release_quarantine(host)
             if record.draining:
                 self.operator.drain(host, False)
-        for name in self.operator.remade & self.division.fleets.keys():
+        for name in self.operator.remade & self.store.fleets.keys():
             self.operator.abort_rollout(name)
-        for name in list(self.division.fleets):
+        for name in list(self.store.fleets):
             self.operator.control(name, Action.START, None)
 
     async def until_all_runs(self) -> None:
@@ -139,6 +135,6 @@ class World(SimulatedCluster):
         while (missing := self.in_the_end.missing()) and self.loop.now < began + QUIET_SECONDS:
             await asyncio.sleep(LOOK_SECONDS)
             self._let_in()
-        self.quiet_since = self.loop.now - began
+        self.quiet_seconds = self.loop.now - began
         if missing:
             self.fail("in the end", f"{missing}, {QUIET_SECONDS:.0f} s after the last trouble")

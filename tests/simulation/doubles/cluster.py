@@ -11,10 +11,11 @@ from fleet_controller.core.host_loss.health import HealthTimes
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.leader.environment import LeaderSettings
-from tests.simulation.doubles.agent_wire import Switchboard
+from tests.simulation.doubles.agent_server import Switchboard
+from tests.simulation.doubles.announcing import Directory
 from tests.simulation.doubles.controllers import Controller, ControllerSurroundings
 from tests.simulation.doubles.etcd import Etcd, StoreWeather
-from tests.simulation.doubles.machine import Directory, Machine, MachineSurroundings
+from tests.simulation.doubles.machine import Machine, MachineSurroundings
 from tests.simulation.doubles.operator import Operator
 from tests.simulation.doubles.witness import Witnesses
 from tests.simulation.engine.clockwork import Clockwork

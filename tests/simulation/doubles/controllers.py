@@ -15,9 +15,10 @@ from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.store.port import StoreReplaced
 from tests.doubles.leading import LEASE_SECONDS, InlineExecutor
-from tests.simulation.doubles.agent_wire import SimDialer, Switchboard
+from tests.simulation.doubles.agent_server import Switchboard
+from tests.simulation.doubles.agent_wire import SimDialer
+from tests.simulation.doubles.announcing import Directory
 from tests.simulation.doubles.etcd import Etcd, StoreClient, StoreWeather
-from tests.simulation.doubles.machine import Directory
 from tests.simulation.doubles.standbys import SimStandbys
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork, Process
@@ -69,6 +70,15 @@ class Controller:
     @property
     def up(self) -> bool:
         return self.process is not None and not self.process.dead
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there and not stopped."""
+        return self.process is not None and self.process.runs
+
+    def jump_clock(self, seconds: float) -> None:
+        if self.process is not None:
+            self.process.ahead += seconds
 
     def leading(self) -> Leader | None:
         """What leads in this process, if it says so itself."""

@@ -76,7 +76,7 @@ class SimBehaviour(Behaviour):
 
     async def perform(self, kind: StepKind, batch: Batch, act: Act) -> AsyncIterator[StepResult]:
         """As hollow drivers do; but each group is the machine's own work once begun."""
-        self.witness.asks(self.host, kind, batch)
+        self.witness.step_asked(self.host, kind, batch)
         latency = self.profile.latency[kind]
         for group in batch.indices.batches(max(4, -(-len(batch.indices) // 2))):
             if self.mood is not WELL:
@@ -150,7 +150,7 @@ class SimBehaviour(Behaviour):
     def _outcome(self, kind: StepKind, batch: Batch, group: IndexSet, act: Act) -> StepResult:
         mood = self.mood
         if mood is WELL:
-            self.witness.acts(self.host, kind, batch, group)
+            self.witness.step_begins(self.host, kind, batch, group)
             return act(batch, group)
         failures: list[StepFailure] = []
         skipped: list[int] = []
@@ -167,12 +167,12 @@ class SimBehaviour(Behaviour):
                 skipped.append(index)
         done = group - IndexSet.of([*skipped, *(failure.index for failure in failures)])
         if done:
-            self.witness.acts(self.host, kind, batch, done)
+            self.witness.step_begins(self.host, kind, batch, done)
         result = act(batch, done) if done else StepResult(EMPTY)
         untrue = result.done & IndexSet.of(lied)
         failures += [StepFailure(index, "lied", f"{kind} is said to fail") for index in untrue]
         if skipped:
-            self.witness.lies(self.host, kind, batch, IndexSet.of(skipped))
+            self.witness.step_faked(self.host, kind, batch, IndexSet.of(skipped))
         told = (result.done - untrue) | IndexSet.of(skipped)
         return StepResult(told, (*result.failures, *failures))
 
@@ -229,12 +229,12 @@ class SimHypervisor(HollowHypervisor):
         before = self.active(batch.kin)
         result = super()._start(batch, indices)
         if fresh := self.active(batch.kin) - before:
-            self._sim.witness.started(self._sim.host, batch.kin, fresh)
+            self._sim.witness.vms_started(self._sim.host, batch.kin, fresh)
         return result
 
     def _deactivate(self, kin: Kin, indices: IndexSet) -> None:
         if gone := self.active(kin) & indices:
-            self._sim.witness.ended(self._sim.host, kin, gone)
+            self._sim.witness.vms_ended(self._sim.host, kin, gone)
         super()._deactivate(kin, indices)
 
 

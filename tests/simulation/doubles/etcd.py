@@ -179,7 +179,7 @@ class Etcd(MemoryStore):
         before = self._revision
         super()._apply(writes)
         if self._revision != before:
-            self._witness.written(self._revision, self._history[-1])
+            self._witness.revision_written(self._revision, self._history[-1])
 
 
 class StoreClient:

@@ -13,34 +13,23 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.controllers.announcer import (
     Announcer,
-    AnnounceRefused,
     AnnounceSettings,
-    ControllerUnreachable,
-    NotLeader,
 )
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.agent import Agent
-from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, LedgerRecord
+from fleet_agent.reconcile.ledger import LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
-from fleet_controller.core.refusals import Refused
-from fleet_controller.election.election import LeadershipLost
-from fleet_controller.mirror.committer import Outdated
-from fleet_controller.replica.replica import NotLeading, Replica
-from fleet_controller.store.port import StoreError
-from tests.simulation.doubles.agent_wire import AgentServer, Switchboard
+from tests.simulation.doubles.agent_server import AgentServer, Switchboard
+from tests.simulation.doubles.announcing import Directory, SimClient
 from tests.simulation.doubles.drivers import SimBehaviour, SimHypervisor, SimStorage
+from tests.simulation.doubles.ledger import LedgerDisk, SimLedger
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork, Process
 from tests.simulation.engine.network import Network
 
 RESTART_SECONDS = 2.0
 BOOT_SECONDS = 20.0
-ANNOUNCE_DEADLINE = 10.0
-SAVE_SECONDS = 0.002
 PORT = 7443
-
-
-Back = Callable[[Exception | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,106 +45,6 @@ class MachineSurroundings:
     witness: Witness
     note: Callable[[str], None]
     drift: float
-
-
-class LedgerDisk:
-    """What of the ledger is on disk, whatever becomes of the agent."""
-
-    def __init__(self) -> None:
-        self.record: LedgerRecord | None = None
-        self.full = False
-        self.broken = False
-        self.lost = 0  # how often
-
-    def lose(self, *, broken: bool) -> None:
-        """What was written is gone, and so is what was promised with it."""
-        self.record, self.broken = None, broken
-        self.lost += 1
-
-
-class SimLedger:
-    """One process's view of it. A record is on disk some moment before `save` returns."""
-
-    def __init__(self, disk: LedgerDisk) -> None:
-        self._disk = disk
-
-    async def load(self) -> LedgerRecord | None:
-        if self._disk.broken:
-            self._disk.broken, self._disk.record = False, None
-            raise LedgerBroken("the ledger is broken; it has been put aside")
-        return self._disk.record
-
-    async def save(self, record: LedgerRecord) -> None:
-        await asyncio.sleep(SAVE_SECONDS)
-        if self._disk.full:
-            raise LedgerFull("no space left on device")
-        self._disk.record = record
-        await asyncio.sleep(SAVE_SECONDS)
-
-
-class Directory:
-    """Which controller serves at which address."""
-
-    def __init__(self) -> None:
-        self.replicas: dict[str, tuple[Replica, Process]] = {}
-
-
-class SimClient:
-    """The ControllerClient port of one agent."""
-
-    def __init__(self, network: Network, directory: Directory, host_id: str) -> None:
-        self._network = network
-        self._directory = directory
-        self._host_id = host_id
-
-    async def announce(self, endpoint: str, address: str, facts: types.HostFacts) -> float:
-        network, name = self._network, endpoint.partition(":")[0]
-        told = types.HostFacts()
-        told.CopyFrom(facts)
-        answer: asyncio.Future[Exception | None] = network.loop.create_future()
-
-        def arrive() -> None:
-            found = self._directory.replicas.get(endpoint)
-            if found is None:
-                back(ControllerUnreachable(f"{endpoint}: connection refused"))
-            else:
-                network.loop.spawn(found[1], self._serve(found[0], address, told, back))
-
-        def back(outcome: Exception | None) -> None:
-            network.send(name, self._host_id, lambda: told_back(outcome))
-
-        def told_back(outcome: Exception | None) -> None:
-            if not answer.done():
-                answer.set_result(outcome)
-
-        network.send(self._host_id, name, arrive)
-        try:
-            async with asyncio.timeout(ANNOUNCE_DEADLINE):
-                outcome = await answer
-        except TimeoutError as error:
-            raise ControllerUnreachable(f"{endpoint}: no answer") from error
-        if outcome is not None:
-            raise outcome
-        return 60.0
-
-    async def _serve(
-        self, replica: Replica, address: str, facts: types.HostFacts, back: Back
-    ) -> None:
-        """At the controller, as its API does."""
-        try:
-            async with asyncio.timeout(ANNOUNCE_DEADLINE):
-                await replica.leader().announcements.announce(self._host_id, address, facts)
-        except NotLeading as error:
-            back(NotLeader(error.address))
-        except Refused as error:
-            back(AnnounceRefused(str(error)))
-        except (StoreError, Outdated, LeadershipLost, TimeoutError) as error:
-            back(ControllerUnreachable(str(error)))
-        except asyncio.CancelledError:
-            back(ControllerUnreachable("the controller ended its leadership"))
-            raise
-        else:
-            back(None)
 
 
 class Machine:
@@ -198,6 +87,11 @@ class Machine:
     @property
     def up(self) -> bool:
         return self.on and self.process is not None and not self.process.dead
+
+    @property
+    def runs(self) -> bool:
+        """Whether the agent's process is there and not stopped."""
+        return self.process is not None and self.process.runs
 
     def all_that_exists(self) -> dict[Kin, IndexSet]:
         """Clones and domains: either may be there without the other, and an agent takes both for
@@ -247,6 +141,17 @@ class Machine:
         self.on = True
         self.boots += 1
         self.around.loop.after(BOOT_SECONDS * self.random.uniform(0.5, 1.5), self.start)
+
+    def lose_ledger(self, *, broken: bool) -> None:
+        self.kill()
+        self.disk.lose(broken=broken)
+        self.around.witness.ledger_lost(self.id)
+
+    def jump_clock(self, seconds: float) -> None:
+        """Ahead, as clocks do that count while a machine is suspended."""
+        if self.process is not None:
+            self.process.ahead += seconds
+            self.around.witness.clock_jumped(self.id, seconds)
 
     def _end(self) -> None:
         process, self.agent = self.process, None

@@ -1,21 +1,14 @@
-"""What operators ask of the simulated cluster, and what may therefore be true of its fleets.
-
-A request that was answered stands until one that was made after its answer is answered; of two
-whose times overlap either may be the later, as when a controller is stopped before it answers what
-it has written. One whose outcome is unknown may come about until a request that was made after it
-had ended is answered: from then on it never may.
-"""
+"""What operators ask of the simulated cluster, through whichever controller leads."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.changes.vms import Chosen
-from fleet_controller.core.model import FleetRecord
+from fleet_controller.core.model import FleetRecord, HostRecord
 from fleet_controller.core.recovery.view import RecoveryChoice
 from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
@@ -25,11 +18,11 @@ from fleet_controller.mirror.committer import Outdated
 from fleet_controller.replica.leader import Leader
 from fleet_controller.store.port import StoreError, UnknownOutcome
 from tests.simulation.doubles.controllers import Controller
+from tests.simulation.doubles.requests import DELETED, FleetRequests, Request
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork
 
 DEADLINE_SECONDS = 20.0
-DELETED = -1  # the total of a fleet that is being deleted
 OPERATOR = "operator/"
 # What changes something whenever it is accepted; of the rest some find it done already.
 ALWAYS_TOLD = frozenset(
@@ -39,60 +32,8 @@ ALWAYS_TOLD = frozenset(
 Asked = Callable[[Leader, str], Awaitable[object]]
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """One request for a fleet's total."""
-
-    total: int
-    began: float
-    ended: float = float("inf")
-
-
-@dataclass(slots=True)
-class Wishes:
-    """All that was asked of one fleet name and may still come about."""
-
-    open: list[Request] = field(default_factory=list)
-    standing: list[Request] = field(default_factory=list)  # that were answered, the newest last
-
-    def begin(self, total: int, now: float) -> Request:
-        request = Request(total, now)
-        self.open.append(request)
-        return request
-
-    @property
-    def stands(self) -> int | None:
-        """The total that was answered last."""
-        return self.standing[-1].total if self.standing else None
-
-    def answered(self, request: Request, now: float) -> None:
-        """It stands: what had ended before it began never comes about any more."""
-        request.ended = now
-        self.standing = [*(one for one in self.standing if one.ended > request.began), request]
-        self.open = [one for one in self.open if one is not request and one.ended > request.began]
-
-    def refused(self, request: Request) -> None:
-        """It never comes about."""
-        self.open = [one for one in self.open if one is not request]
-
-    def unknown(self, request: Request, now: float) -> None:
-        request.ended = now
-
-    def begin_anew(self) -> None:
-        """The fleet of this name is another one: nothing was asked of it yet."""
-        self.standing = []
-
-    def may_be(self, total: int) -> bool:
-        """Whether that can be what is wanted now, whoever asks."""
-        stands = not self.standing or any(one.total == total for one in self.standing)
-        return stands or self.may_become(total)
-
-    def may_become(self, total: int) -> bool:
-        return any(one.total == total for one in self.open)
-
-
-class Operator:
-    """Asks whichever controller says that it leads."""
+class Operator(Witness):
+    """Asks whichever controller says that it leads, and hears what becomes of it."""
 
     def __init__(
         self,
@@ -105,7 +46,7 @@ class Operator:
         self.controllers = controllers
         self._witness = witness
         self.note = note
-        self.wishes: dict[str, Wishes] = {}
+        self.requests: dict[str, FleetRequests] = {}
         self.declared: set[str] = set()  # hosts that an operator has called lost
         self.breaker_held_until = 0.0
         self.drained: set[str] = set()  # hosts that an operator ever drained
@@ -114,13 +55,29 @@ class Operator:
         self.recovers = False  # one was asked for since the store was set back
         self._asked = 0
 
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
+        if not lost:
+            self.declared.discard(record.id)
+
+    def host_removed(self, host: str) -> None:
+        self.declared.discard(host)
+
+    def fleet_changed(self, before: FleetRecord | None, record: FleetRecord | None) -> None:
+        """A fleet made anew under the name of another is nothing that was asked for."""
+        if record is not None and (before is None or before.uid != record.uid):
+            if requests := self.requests.get(record.name):
+                requests.begin_anew()
+
+    def store_set_back(self) -> None:
+        self.recovers = False
+
     def leading(self) -> tuple[Controller, Leader] | None:
         """The last one that says so: one that was stopped and woke may say so too."""
         found = [(one, leading) for one in self.controllers if (leading := one.leading())]
         return found[-1] if found else None
 
     def scale(self, fleet: str, total: int) -> None:
-        self._wish(
+        self._ask_total(
             fleet,
             total,
             "scale",
@@ -129,7 +86,7 @@ class Operator:
         )
 
     def delete(self, fleet: str) -> None:
-        self._wish(
+        self._ask_total(
             fleet,
             DELETED,
             "delete",
@@ -215,40 +172,41 @@ class Operator:
             records = [one.record for one in first.fleets if not one.problem]
             absent = frozenset() if patient else frozenset(first.unseen)
             totals = {record.name: self._standing(record) for record in records}
-            wish = RecoveryChoice(True, totals, absent)
-            plan = await recovery.plan(wish)
+            choice = RecoveryChoice(True, totals, absent)
+            plan = await recovery.plan(choice)
             if plan.complete:
                 self.declared |= absent
                 self.recovers = True
-                await self._confirm(totals, recovery.recover(wish, plan.token, me))
+                await self._confirm(totals, recovery.recover(choice, plan.token, me))
 
+        self._witness.recovery_asked()
         self._ask("recover", act, "recover")
 
     def _standing(self, record: FleetRecord) -> int:
         """What the fleet's total is to be, for all that was answered."""
-        wishes = self.wishes.get(record.name)
-        stands = wishes.stands if wishes else None
+        requests = self.requests.get(record.name)
+        stands = requests.stands if requests else None
         return record.total if stands is None else max(0, stands)
 
     async def _confirm(self, totals: Mapping[str, int], work: Awaitable[object]) -> None:
         """Each total is a request of its own."""
         asked = [
-            (wishes, wishes.begin(total, self.loop.now))
+            (requests, requests.begin(total, self.loop.now))
             for name, total in totals.items()
-            if (wishes := self.wishes.setdefault(name, Wishes()))
+            if (requests := self.requests.setdefault(name, FleetRequests()))
         ]
         try:
             await work
         except (Refused, Outdated):
-            for wishes, request in asked:
-                wishes.refused(request)
+            for requests, request in asked:
+                requests.refused(request)
             raise
         except BaseException:
-            for wishes, request in asked:
-                wishes.unknown(request, self.loop.now)
+            for requests, request in asked:
+                requests.unknown(request, self.loop.now)
             raise
-        for wishes, request in asked:
-            wishes.answered(request, self.loop.now)
+        for requests, request in asked:
+            requests.answered(request, self.loop.now)
 
     def control(self, fleet: str, action: Action, indices: IndexSet | None) -> None:
         """Restart, make anew, stop or start VMs of a fleet; None: all."""
@@ -261,11 +219,11 @@ class Operator:
             f"{action.value} {indices or 'all'} of {fleet}",
         )
 
-    def roll_out(self, fleet: str, wish: RolloutOptions) -> None:
+    def roll_out(self, fleet: str, options: RolloutOptions) -> None:
         self.remade.add(fleet)
         self._ask(
             "rollout_start",
-            lambda leading, me: leading.rollouts.start(fleet, wish, me, plan_only=False),
+            lambda leading, me: leading.rollouts.start(fleet, options, me, plan_only=False),
             f"roll out {fleet}",
         )
 
@@ -289,13 +247,13 @@ class Operator:
         self._asked += 1
         return actor_of(action, self._asked)
 
-    def _wish(self, fleet: str, total: int, action: str, act: Asked, words: str) -> None:
+    def _ask_total(self, fleet: str, total: int, action: str, act: Asked, words: str) -> None:
         found = self.leading()
         if found is None or found[0].process is None:
             return
-        wishes = self.wishes.setdefault(fleet, Wishes())
-        request = wishes.begin(total, self.loop.now)
-        work = self._serve(act, found[1], self._name(action), words, wishes, request)
+        requests = self.requests.setdefault(fleet, FleetRequests())
+        request = requests.begin(total, self.loop.now)
+        work = self._serve(act, found[1], self._name(action), words, requests, request)
         self.loop.spawn(found[0].process, work)
         # Whoever asked gives up, whatever the controller's process does.
         self.loop.after(DEADLINE_SECONDS + 1.0, _give_up, request, self.loop)
@@ -306,7 +264,7 @@ class Operator:
         leading: Leader,
         actor: str,
         words: str,
-        wishes: Wishes | None,
+        requests: FleetRequests | None,
         request: Request | None,
     ) -> None:
         """In the controller's process, as its API does."""
@@ -316,18 +274,18 @@ class Operator:
                 await act(leading, actor)
         except (Refused, Outdated) as error:
             self.note(f"refused: {words}: {error}")
-            if wishes is not None and request is not None:
-                wishes.refused(request)
+            if requests is not None and request is not None:
+                requests.refused(request)
         except (UnknownOutcome, TimeoutError, StoreError, LeadershipLost) as error:
             self.note(f"unknown: {words}: {error}")
-            if wishes is not None and request is not None:
-                wishes.unknown(request, self.loop.now)
+            if requests is not None and request is not None:
+                requests.unknown(request, self.loop.now)
         else:
             self.note(f"done: {words}")
-            if wishes is not None and request is not None:
-                wishes.answered(request, self.loop.now)
+            if requests is not None and request is not None:
+                requests.answered(request, self.loop.now)
             if action_of(actor) in ALWAYS_TOLD:
-                self._witness.answered(actor)
+                self._witness.request_answered(actor)
 
 
 def actor_of(action: str, number: int) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 
 from fleet_controller.replica.host_probe import HostProbe
 from fleet_controller.standbys import Place
-from tests.simulation.doubles.machine import Directory
+from tests.simulation.doubles.announcing import Directory
 from tests.simulation.engine.clockwork import Process
 from tests.simulation.engine.network import Network
 

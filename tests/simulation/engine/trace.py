@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 
 KEPT = 4_000
+# Ends a play: which rule is broken, and how.
+Fail = Callable[[str, str], None]
 
 
 class Trace:

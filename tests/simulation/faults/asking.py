@@ -25,7 +25,7 @@ def change_mind(world: World, act: Act) -> None:
 
 
 def scale_other(world: World, act: Act) -> None:
-    if "web" in world.division.fleets:
+    if "web" in world.store.fleets:
         world.operator.scale("web", int(act.much * world.shape.capacity * 0.4))
     else:
         other = types.FleetSpec()
@@ -37,7 +37,7 @@ def scale_other(world: World, act: Act) -> None:
 
 
 def delete(world: World, act: Act) -> None:
-    if "web" in world.division.fleets:
+    if "web" in world.store.fleets:
         world.operator.delete("web")
 
 
@@ -60,7 +60,7 @@ def declare_lost(world: World, act: Act) -> None:
 
 def remove(world: World, act: Act) -> None:
     """A host that is drained, if any is; else one that is away, by force, or all that it has."""
-    hosts = world.division.hosts
+    hosts = world.store.hosts
     drained = [host for host, record in hosts.items() if record.drained]
     lost = [host for host, record in hosts.items() if record.lost]
     if drained:
@@ -103,5 +103,5 @@ def roll_out(world: World, act: Act) -> None:
     generation(world, act)
     few = 1 + int(act.which * 6)
     share = RolloutOptions(max_unavailable_share=0.3, halt_share=0.9)
-    wish = share if act.which < 0.5 else RolloutOptions(max_unavailable=few, halt_share=0.9)
-    world.loop.after(1.0, world.operator.roll_out, "spv", wish)
+    options = share if act.which < 0.5 else RolloutOptions(max_unavailable=few, halt_share=0.9)
+    world.loop.after(1.0, world.operator.roll_out, "spv", options)

@@ -69,11 +69,7 @@ def controller_down(world: World, act: Act) -> End:
 def jump_clock(world: World, act: Act) -> None:
     """Ahead, as clocks do that count while a machine is suspended."""
     machine, controller = machine_of(world, act), controller_of(world, act)
-    process = machine.process if act.much < 0.5 else controller.process
-    if process is not None:
-        process.ahead += act.seconds
-        if process is machine.process:
-            world.contacts.jumped(machine.id, act.seconds)
+    (machine if act.much < 0.5 else controller).jump_clock(act.seconds)
 
 
 def reboot(world: World, act: Act) -> End | None:
@@ -99,12 +95,9 @@ def reboot_rack(world: World, act: Act) -> End | None:
 
 def lose_ledger(world: World, act: Act) -> None:
     """Not while a recovery is to come: a host that knows nothing then is taken for a new one."""
-    if world.restores.under_way:
+    if world.store.frozen:
         return
-    machine = machine_of(world, act)
-    machine.kill()
-    machine.disk.lose(broken=act.much < 0.5)
-    world.promises.forget(machine.id)
+    machine_of(world, act).lose_ledger(broken=act.much < 0.5)
 
 
 def fill_ledger(world: World, act: Act) -> End:

@@ -115,7 +115,7 @@ def set_back(world: World, act: Act) -> End:
     world.etcd.down = True
 
     def end() -> None:
-        world.restores.restore(act.which)
+        world.backups.restore(act.which)
         world.etcd.come_back()
 
     return end

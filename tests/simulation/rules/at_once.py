@@ -16,15 +16,15 @@ from fleet_controller.core.model import (
 from fleet_controller.store.codec import decode
 from fleet_controller.store.port import Change
 from tests.simulation.doubles.witness import Witness
-from tests.simulation.rules.division import NOTHING, Division
-from tests.simulation.rules.one_copy import Fail
+from tests.simulation.engine.trace import Fail
+from tests.simulation.rules.store_view import NOTHING, StoreView
 
 
-class Limits(Witness):
-    """Hears every revision, after the division has, and every start of a VM."""
+class AtOnce(Witness):
+    """Hears every revision, after the view of the store has, and every start of a VM."""
 
-    def __init__(self, division: Division, moves_at_once: int, fail: Fail) -> None:
-        self._division = division
+    def __init__(self, store: StoreView, moves_at_once: int, fail: Fail) -> None:
+        self._store = store
         self._most_moves = moves_at_once
         self._fail = fail
         self._rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
@@ -33,18 +33,18 @@ class Limits(Witness):
         # VMs that have been started since they were born, by (fleet uid, birth).
         self._started: dict[tuple[str, int], IndexSet] = {}
 
-    def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
+    def vms_started(self, host: str, kin: Kin, indices: IndexSet) -> None:
         key = (kin.fleet_uid, kin.birth)
         self._started[key] = self._started.get(key, EMPTY) | indices
 
-    def lies(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+    def step_faked(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         if kind is StepKind.AWAIT_READY:
-            self.started(host, batch.kin, indices)  # as far as anybody can know
+            self.vms_started(host, batch.kin, indices)  # as far as anybody can know
 
-    def restored(self, change: Change) -> None:
-        self.written(change.mod_revision, [change])
+    def record_restored(self, change: Change) -> None:
+        self.revision_written(change.mod_revision, [change])
 
-    def written(self, revision: int, changes: Sequence[Change]) -> None:
+    def revision_written(self, revision: int, changes: Sequence[Change]) -> None:
         moved = []
         for change in changes:
             kind, _, rest = change.key.partition("/")
@@ -52,21 +52,21 @@ class Limits(Witness):
                 self._take_rollout(rest, change)
             elif kind == "assignments":
                 moved.append(rest)
-        if not moved or self._division.frozen:
+        if not moved or self._store.frozen:
             return
         self._check_moves()
         for uid, record in self._rollouts.items():
             if record.state is RolloutState.RUNNING:
                 self._check_rollout(uid, record, moved)
         for host in moved:
-            self._before[host] = self._division.assignments.get(host, NOTHING)
+            self._before[host] = self._store.assignments.get(host, NOTHING)
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         self._rollouts.clear()
 
-    def thawed(self) -> None:
+    def changes_thawed(self) -> None:
         """What hosts have now is what a recovery has given them."""
-        self._before = dict(self._division.assignments)
+        self._before = dict(self._store.assignments)
         self._moving = self._count_moves()
 
     def _take_rollout(self, uid: str, change: Change) -> None:
@@ -86,7 +86,7 @@ class Limits(Witness):
     def _count_moves(self) -> int:
         """Staged VMs that another still has, or is still to let go."""
         staged: dict[str, list[IndexSet]] = {}
-        for assignment in self._division.assignments.values():
+        for assignment in self._store.assignments.values():
             for shard in assignment.shards:
                 if shard.staged:
                     staged.setdefault(shard.fleet, []).append(shard.ranges)
@@ -95,8 +95,8 @@ class Limits(Witness):
         )
 
     def _held(self, uid: str) -> IndexSet:
-        fleet = self._division.fleet(uid)
-        held = self._division.held.get(uid, EMPTY)
+        fleet = self._store.fleet(uid)
+        held = self._store.held.get(uid, EMPTY)
         return held & fleet.wanted if fleet is not None else EMPTY
 
     # Rollouts -------------------------------------------------------------------------------
@@ -104,12 +104,12 @@ class Limits(Witness):
     def _check_rollout(self, uid: str, record: RolloutRecord, moved: Sequence[str]) -> None:
         """Only when VMs are made anew for it."""
         renewed = [host for host in moved if self._is_renewed(host, uid, record.to_generation)]
-        fleet = self._division.fleet(uid)
+        fleet = self._store.fleet(uid)
         if not renewed or fleet is None:
             return
         down = IndexSet.union_of(
             (shard.ranges & fleet.wanted) - self._started.get((uid, shard.birth), EMPTY)
-            for assignment in self._division.assignments.values()
+            for assignment in self._store.assignments.values()
             for shard in assignment.shards
             if _is_changed(shard, uid, record)
         )
@@ -122,7 +122,7 @@ class Limits(Witness):
 
     def _is_renewed(self, host: str, uid: str, generation: int) -> bool:
         """Whether VMs that were there have become others of this generation."""
-        was, now = self._before.get(host, NOTHING), self._division.assignments[host]
+        was, now = self._before.get(host, NOTHING), self._store.assignments[host]
         old = (s.ranges for s in was.shards if s.fleet == uid and s.generation != generation)
         new = (s.ranges for s in now.shards if s.fleet == uid and s.generation == generation)
         return bool(IndexSet.union_of(old) & IndexSet.union_of(new))

@@ -14,8 +14,8 @@ from fleet_controller.store.codec import decode
 from fleet_controller.store.port import Change
 from tests.simulation.doubles.operator import action_of
 from tests.simulation.doubles.witness import Witness
-from tests.simulation.rules.division import NOTHING, Division
-from tests.simulation.rules.one_copy import Fail
+from tests.simulation.engine.trace import Fail
+from tests.simulation.rules.store_view import NOTHING, StoreView
 
 # What the leader does by itself; all else has an operator's name.
 UNASKED = frozenset(
@@ -57,21 +57,21 @@ class Told:
         )
 
 
-class History(Witness):
-    """Hears every revision before the division does, and every request that was answered."""
+class AuditLines(Witness):
+    """Hears every revision before the view of the store does, and every answer to a request."""
 
-    def __init__(self, division: Division, fail: Fail) -> None:
-        self._division = division
+    def __init__(self, store: StoreView, fail: Fail) -> None:
+        self._store = store
         self._fail = fail
         self._by_actor: dict[str, int] = {}  # lines of each operator's request
         self._last_control: dict[str, str] = {}  # by fleet: what was done to its VMs last
 
-    def answered(self, actor: str) -> None:
+    def request_answered(self, actor: str) -> None:
         count = self._by_actor.get(actor, 0)
         if count != 1:
             self._fail("audit", f"{count} lines tell of what {actor} was answered")
 
-    def written(self, revision: int, changes: Sequence[Change]) -> None:
+    def revision_written(self, revision: int, changes: Sequence[Change]) -> None:
         told = Told()
         for change in changes:
             if change.key.startswith(keys.AUDIT) and change.value is not None:
@@ -80,7 +80,7 @@ class History(Witness):
             kind, _, rest = change.key.partition("/")
             if kind in _OF_ALL:
                 self._expect(told.has(_OF_ALL[kind]), change.key)
-            elif self._division.frozen:
+            elif self._store.frozen:
                 continue  # what a recovery writes is told with the last of it
             elif kind == "hosts":
                 self._check_host(rest, change, told)
@@ -108,7 +108,7 @@ class History(Witness):
         if change.value is None:
             self._expect(told.has({"remove"}, host=host), f"{host} is removed")
             return
-        before = self._division.hosts.get(host, _BLANK)
+        before = self._store.hosts.get(host, _BLANK)
         record = decode(HostRecord, change.key, change.value)
         for name, actions in _OF_HOSTS.items():
             if getattr(record, name) != getattr(before, name):
@@ -118,7 +118,7 @@ class History(Witness):
         if change.value is None:
             self._expect(told.has({"fleet_deleted"}, fleet=name), f"fleet {name} is gone")
             return
-        before = self._division.fleets.get(name, _NONE)
+        before = self._store.fleets.get(name, _NONE)
         record = decode(FleetRecord, change.key, change.value)
         for differs, actions in (
             (record.total != before.total, {"scale", "delete"}),
@@ -131,10 +131,10 @@ class History(Witness):
 
     def _check_control(self, host: str, change: Change) -> None:
         """The line goes with the first of the transactions that do it."""
-        before = self._division.assignments.get(host, NOTHING)
+        before = self._store.assignments.get(host, NOTHING)
         after = NOTHING if change.value is None else decode(Assignment, change.key, change.value)
         for uid, action in _controlled(before, after):
-            fleet = self._division.fleet(uid)
+            fleet = self._store.fleet(uid)
             if fleet is not None and self._last_control.get(fleet.name) != action:
                 self._fail("audit", f"{action} of VMs of {fleet.name} on {host}, untold")
 

@@ -9,36 +9,36 @@ from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.model import HostRecord
 from tests.simulation.doubles.operator import Operator
 from tests.simulation.doubles.witness import Witness
-from tests.simulation.rules.division import Division
-from tests.simulation.rules.one_copy import RETURN_SECONDS, Fail
+from tests.simulation.engine.trace import Fail
+from tests.simulation.rules.one_copy import RETURN_SECONDS
+from tests.simulation.rules.store_view import StoreView
 
 # Of the window: leaders' clocks are not the world's, and judge once a second.
 EXACT = 0.97
 
 
-class Losses(Witness):
+class Breaker(Witness):
     """Hears of verdicts."""
 
     def __init__(
         self,
         clock: Callable[[], float],
-        division: Division,
+        store: StoreView,
         operator: Operator,
         settings: LossSettings,
         fail: Fail,
     ) -> None:
         self._clock = clock
-        self._division = division
+        self._store = store
         self._operator = operator
         self._settings = settings
         self._fail = fail
         self._back: dict[str, float] = {}  # hosts whose verdict was taken back, and when
         self._by_time: dict[str, float] = {}  # hosts lost without a word of an operator, and when
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
         declared = self._operator.declared
         if not lost:
-            declared.discard(record.id)
             self._back[record.id] = self._clock()
         if not lost or record.id in declared:
             self._by_time.pop(record.id, None)
@@ -51,23 +51,22 @@ class Losses(Witness):
             host
             for host, at in self._by_time.items()
             if at > now - EXACT * self._settings.window
-            and self._division.hosts[host].lost
+            and self._store.hosts[host].lost
             and host not in declared
         }
         rack = record.labels.get(self._settings.rack_label, "")
         self._check(recent, rack, self._settings.rack_share)
         self._check(recent, None, self._settings.fleet_share)
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         """Who is lost by the restored store is nobody's verdict of late."""
         self._by_time.clear()
 
-    def removed(self, host: str) -> None:
+    def host_removed(self, host: str) -> None:
         """The host is known no more, and no verdict stands."""
-        self._operator.declared.discard(host)
         self._by_time.pop(host, None)
 
-    def returned(self, host: str) -> None:
+    def host_returned(self, host: str) -> None:
         self._back[host] = self._clock()
 
     def has_just_returned(self, host: str) -> bool:
@@ -78,7 +77,7 @@ class Losses(Witness):
         """`rack` None: all hosts."""
         hosts = [
             one
-            for one in self._division.hosts.values()
+            for one in self._store.hosts.values()
             if (rack is None or one.labels.get(self._settings.rack_label, "") == rack)
             and (not one.lost or one.id in recent)
         ]

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from fleet.keys import Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from tests.simulation.doubles.witness import Witness
-from tests.simulation.rules.one_copy import Fail
+from tests.simulation.engine.trace import Fail
 
 # A lease may have ended for the store so long before a leader's slow clock says so.
 SKEW_SECONDS = 0.2
 
 
-class Promises(Witness):
+class Fencing(Witness):
     """The fences of every host, as others were told of them."""
 
     def __init__(self, clock: Callable[[], float], fail: Fail) -> None:
@@ -24,7 +24,7 @@ class Promises(Witness):
         self._epochs: dict[str, Epoch] = {}
         self._expired: dict[int, float] = {}  # term -> when its lease ended by itself
 
-    def pushes(self, controller: str, request: wire.AssignRequest) -> None:
+    def assignment_sent(self, controller: str, request: wire.AssignRequest) -> None:
         ended = self._expired.get(request.term.revision)
         if ended is not None and self._clock() > ended + SKEW_SECONDS:
             self._fail(
@@ -36,16 +36,16 @@ class Promises(Witness):
     def lease_ended(self, term: int) -> None:
         self._expired[term] = self._clock()
 
-    def set_back(self) -> None:
+    def store_set_back(self) -> None:
         self._expired.clear()
 
-    def watched(self, host: str, term: Term) -> None:
+    def reports_begun(self, host: str, term: Term) -> None:
         before = self._terms.get(host, (0, 0))
         if term < before:
             self._fail("term", f"{host} reports to term {term} and has heard {before}")
         self._terms[host] = term
 
-    def assigned(self, host: str, request: wire.AssignRequest) -> None:
+    def assignment_acknowledged(self, host: str, request: wire.AssignRequest) -> None:
         term, epoch = Term.of(request.term), Epoch.of(request.epoch)
         heard, held = self._terms.get(host, (0, 0)), self._epochs.get(host, (0, 0))
         if term < heard:
@@ -63,7 +63,6 @@ class Promises(Witness):
                 f"{heard} and {held}",
             )
 
-    def forget(self, host: str) -> None:
-        """Its ledger is lost: that was a fault, not the agent's doing."""
+    def ledger_lost(self, host: str) -> None:
         self._terms.pop(host, None)
         self._epochs.pop(host, None)

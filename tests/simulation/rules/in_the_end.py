@@ -2,95 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from fleet.ranges import EMPTY, IndexSet
-from tests.simulation.doubles.cluster import SimulatedCluster
-from tests.simulation.rules.division import NOTHING, Division
-from tests.simulation.rules.one_copy import Copies, Vm
+from fleet_controller.core.model import FleetRecord
+from fleet_controller.replica.leader import Leader
+from tests.simulation.doubles.machine import Machine
+from tests.simulation.doubles.operator import Operator
+from tests.simulation.rules.one_copy import OneCopy
+from tests.simulation.rules.store_view import NOTHING, StoreView
 
 
 class InTheEnd:
     """Looks at a cluster that nothing troubles any more."""
 
-    def __init__(self, cluster: SimulatedCluster, division: Division, copies: Copies) -> None:
-        self._cluster = cluster
-        self._division = division
+    def __init__(
+        self,
+        machines: Mapping[str, Machine],
+        operator: Operator,
+        store: StoreView,
+        copies: OneCopy,
+        capacity: int,
+    ) -> None:
+        """`capacity`: how many VMs all hosts admit together."""
+        self._machines = machines
+        self._operator = operator
+        self._store = store
         self._copies = copies
+        self._capacity = capacity
 
     def missing(self) -> str:
         """What is not yet as it was asked for; empty when all is."""
-        found = self._cluster.operator.leading()
-        if found is None:
-            return "nobody leads"
-        leading = found[1]
-        if lost := [record.id for record in self._division.hosts.values() if record.lost]:
-            return f"{', '.join(lost)} are still lost"
-        if twice := self.twice():
-            return f"{len(twice)} VMs run twice"
-        wanted: dict[str, IndexSet] = {}
-        unplaced = 0
-        for fleet in self._division.fleets.values():
-            if fleet.deleting:
-                return f"fleet {fleet.name} is still being deleted"
-            wishes = self._cluster.operator.wishes.get(fleet.name)
-            if wishes and not wishes.may_be(fleet.total):
-                return f"fleet {fleet.name} is to have {fleet.total}, and {wishes.stands} stands"
-            held = self._division.held.get(fleet.uid, EMPTY)
-            wanted[fleet.uid] = held
-            rest = fleet.wanted - held
-            plan = leading.planning.plans.get(fleet.name)
-            told = IndexSet.union_of(one.indices for one in plan.unplaced) if plan else EMPTY
-            if held - fleet.wanted or rest != told:
-                return f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
-            unplaced += len(rest)
-        placed = sum(map(len, wanted.values()))
-        strays = {host: stray for host in self._cluster.machines if (stray := self.strays(host))}
-        if unplaced and placed + sum(strays.values()) < self._cluster.shape.capacity:
-            return f"{unplaced} VMs are not placed and there is room for them"
-        for uid, held in wanted.items():
-            if missing := held - self._copies.running(uid) - self._blocked(uid):
-                return f"{missing} of {uid} do not run"
-        if len(self._copies.holders) > placed and self._division.generation == 1:
-            return f"{len(self._copies.holders) - placed} VMs run that nobody wants"
-        # Without its ledger an agent does not know what it has let go before, and what a recovered
-        # store has never known is left alone.
-        left = [host for host in strays if not self._cluster.machines[host].disk.lost]
-        if left and self._division.generation == 1:
-            return f"VMs are left on {', '.join(left)} that nobody wants"
+        found = self._operator.leading()
+        return "nobody leads" if found is None else next(self._all_missing(found[1]), "")
+
+    def _all_missing(self, leading: Leader) -> Iterator[str]:
+        if lost := [record.id for record in self._store.hosts.values() if record.lost]:
+            yield f"{', '.join(lost)} are still lost"
+        if twice := self._copies.twice():
+            yield f"{len(twice)} VMs run twice"
+        for fleet in self._store.fleets.values():
+            yield from self._of_fleet(fleet, leading)
+        held = {fleet.uid: self._held(fleet) for fleet in self._store.fleets.values()}
+        strays = {host: stray for host in self._machines if (stray := self.strays(host))}
+        yield from self._of_places(held, sum(strays.values()))
+        if self._store.generation == 1:
+            yield from self._left_over(sum(map(len, held.values())), strays)
         if any(leading.memory.observed.releasing.values()):
-            return "tombstones are not acknowledged"
-        if leading.memory.observed.converged != len(self._cluster.machines):
-            return f"only {leading.memory.observed.converged} hosts say that all is done"
-        return ""
+            yield "tombstones are not acknowledged"
+        if leading.memory.observed.converged != len(self._machines):
+            yield f"only {leading.memory.observed.converged} hosts say that all is done"
 
-    def twice(self) -> dict[Vm, set[str]]:
-        """Which VMs run on which hosts at once. What a recovered store has never known and nobody
-        wants are orphans, left alone wherever they are."""
-        if self._division.generation == 1:
-            return self._copies.doubles
-        return {vm: hosts for vm, hosts in self._copies.doubles.items() if self._is_wanted(vm)}
+    def _of_fleet(self, fleet: FleetRecord, leading: Leader) -> Iterator[str]:
+        """Its total is what was asked for, and what is not placed has a reason."""
+        if fleet.deleting:
+            yield f"fleet {fleet.name} is still being deleted"
+        requests = self._operator.requests.get(fleet.name)
+        if requests and not requests.may_be(fleet.total):
+            yield f"fleet {fleet.name} is to have {fleet.total}, and {requests.stands} stands"
+        held, plan = self._held(fleet), leading.planning.plans.get(fleet.name)
+        told = IndexSet.union_of(one.indices for one in plan.unplaced) if plan else EMPTY
+        if held - fleet.wanted or fleet.wanted - held != told:
+            yield f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
 
-    def _is_wanted(self, vm: Vm) -> bool:
-        fleet = self._division.fleet(vm[0])
-        return fleet is not None and vm[1] in fleet.wanted
+    def _of_places(self, held: Mapping[str, IndexSet], strays: int) -> Iterator[str]:
+        """All room is taken before anything has none, and what has a place runs."""
+        placed = sum(map(len, held.values()))
+        unplaced = sum(fleet.total for fleet in self._store.fleets.values()) - placed
+        if unplaced and placed + strays < self._capacity:
+            yield f"{unplaced} VMs are not placed and there is room for them"
+        for uid, indices in held.items():
+            if missing := indices - self._copies.running(uid) - self._blocked(uid):
+                yield f"{missing} of {uid} do not run"
+
+    def _left_over(self, placed: int, strays: Mapping[str, int]) -> Iterator[str]:
+        """Nobody wants it. What a recovered store has never known is left alone, and without its
+        ledger an agent does not know what it has let go before."""
+        if len(self._copies.holders) > placed:
+            yield f"{len(self._copies.holders) - placed} VMs run that nobody wants"
+        if left := [host for host in strays if not self._machines[host].disk.lost]:
+            yield f"VMs are left on {', '.join(left)} that nobody wants"
+
+    def _held(self, fleet: FleetRecord) -> IndexSet:
+        return self._store.held.get(fleet.uid, EMPTY)
 
     def _blocked(self, uid: str) -> IndexSet:
         """What a recovered store wants of a host that has a later life of the same VM, or under its
         name one of a fleet that the store has forgotten."""
-        fleet = self._division.fleet(uid)
-        if self._division.generation == 1 or fleet is None:
+        fleet = self._store.fleet(uid)
+        if self._store.generation == 1 or fleet is None:
             return EMPTY
         return IndexSet.union_of(
             shard.ranges & have
-            for host, machine in self._cluster.machines.items()
+            for host, machine in self._machines.items()
             for kin, have in machine.named(fleet.name).items()
-            for shard in self._division.assignments.get(host, NOTHING).shards
+            for shard in self._store.assignments.get(host, NOTHING).shards
             if shard.fleet == uid
-            if kin.birth > shard.birth or self._division.fleet(kin.fleet_uid) is None
+            if kin.birth > shard.birth or self._store.fleet(kin.fleet_uid) is None
         )
 
     def strays(self, host: str) -> int:
         """VMs on the host, or what there is of them, that are not its own: they take its room."""
-        shards = self._division.assignments.get(host, NOTHING).shards
+        shards = self._store.assignments.get(host, NOTHING).shards
         return sum(
             len(
                 have
@@ -100,5 +113,5 @@ class InTheEnd:
                     if (shard.fleet, shard.birth) == (kin.fleet_uid, kin.birth)
                 )
             )
-            for kin, have in self._cluster.machines[host].all_that_exists().items()
+            for kin, have in self._machines[host].all_that_exists().items()
         )

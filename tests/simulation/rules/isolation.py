@@ -11,9 +11,12 @@ from fleet.keys import Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.model import Batch, StepKind
+from tests.simulation.doubles.cluster import LOOK_SECONDS
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.witness import Witness
-from tests.simulation.rules.one_copy import Fail, Orders, named_for_removal
+from tests.simulation.engine.trace import Fail
+from tests.simulation.rules.orders import Orders, named_for_removal
+from tests.simulation.rules.store_view import StoreView
 
 # A host's clock is that much slower or faster, and a round that is interrupted ends soon.
 EXACT = 0.99
@@ -32,35 +35,34 @@ class Contacts(Witness):
         self._heard: dict[str, float] = {}
         self._before: dict[str, float] = {}  # how long it was silent until then
 
-    def heard(self, host: str) -> None:
+    def controller_heard(self, host: str) -> None:
         self._before[host] = self.silence(host)
         self._heard[host] = self._clock()
 
-    def assigned(self, host: str, request: wire.AssignRequest) -> None:
-        self.heard(host)
+    def assignment_acknowledged(self, host: str, request: wire.AssignRequest) -> None:
+        self.controller_heard(host)
 
-    def watched(self, host: str, term: Term) -> None:
+    def reports_begun(self, host: str, term: Term) -> None:
         self._is_read(host)
 
-    def observed(self, host: str) -> None:
+    def observation_begun(self, host: str) -> None:
         self._is_read(host)
 
     def _is_read(self, host: str) -> None:
-        self.heard(host)
+        self.controller_heard(host)
         self._readers[host] = self._readers.get(host, 0) + 1
 
-    def watched_no_more(self, host: str) -> None:
+    def reports_ended(self, host: str) -> None:
         if self._readers.get(host):
-            self.heard(host)
+            self.controller_heard(host)
             self._readers[host] -= 1
 
     def agent_ended(self, host: str) -> None:
         if self._readers.get(host):
-            self.heard(host)
+            self.controller_heard(host)
             self._readers[host] = 0
 
-    def jumped(self, host: str, seconds: float) -> None:
-        """The host's clock is ahead by so much more."""
+    def clock_jumped(self, host: str, seconds: float) -> None:
         if host in self._heard:
             self._heard[host] -= seconds
 
@@ -74,29 +76,25 @@ class Contacts(Witness):
 
 
 class Isolation(Witness):
-    """Hears of each stop as it is asked for, and looks every second. `limits`: seconds after
-    which VMs are to be stopped, by fleet uid and generation; 0 or absent: never."""
+    """Hears of each stop as it is asked for, and looks every second."""
 
     def __init__(
         self,
         machines: Mapping[str, Machine],
         orders: Orders,
         contacts: Contacts,
-        limits: Mapping[tuple[str, int], float],
+        store: StoreView,
         fail: Fail,
     ) -> None:
         self._machines = machines
         self._orders = orders
         self._contacts = contacts
-        self._limits = limits
+        self._store = store
         self._fail = fail
         self._well: dict[str, float] = {}  # hosts that nothing troubles, and for how long
 
-    def limit(self, kin: Kin) -> float:
-        return self._limits.get((kin.fleet_uid, kin.generation), 0.0)
-
-    def asks(self, host: str, kind: StepKind, batch: Batch) -> None:
-        limit = self.limit(batch.kin)
+    def step_asked(self, host: str, kind: StepKind, batch: Batch) -> None:
+        limit = self._store.stop_after(batch.kin)
         if kind is not StepKind.STOP or not limit:
             return
         orders = self._orders.of(host, batch.mark.epoch)
@@ -110,19 +108,18 @@ class Isolation(Witness):
                 f"without a controller, and is to wait {limit:.0f} s",
             )
 
-    def look(self, seconds: float) -> None:
-        """So often: what is to be stopped is."""
+    def look(self) -> None:
+        """What is to be stopped is."""
         for host, machine in self._machines.items():
-            process = machine.process
-            well = machine.up and process is not None and process.runs and machine.behaviour.well
-            self._well[host] = self._well.get(host, 0.0) + seconds if well else 0.0
+            well = machine.runs and machine.behaviour.well
+            self._well[host] = self._well.get(host, 0.0) + LOOK_SECONDS if well else 0.0
             silent = min(self._contacts.silence(host), self._well[host])
             if silent > STOPPED_SECONDS:
                 self._check(host, silent)
 
     def _check(self, host: str, silent: float) -> None:
         for kin, active in self._machines[host].hypervisor.all_active().items():
-            limit = self.limit(kin)
+            limit = self._store.stop_after(kin)
             if not limit or silent < limit + STOPPED_SECONDS:
                 continue
             if left := active & self._own(host, kin):

@@ -5,71 +5,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fleet.keys import Epoch, Kin
-from fleet.ranges import EMPTY, IndexSet
+from fleet.keys import Kin
+from fleet.ranges import IndexSet
 from fleet_agent.core.model import REMOVALS, Batch, StepKind
-from fleet_controller.core.model import Assignment, HostRecord
+from fleet_controller.core.model import HostRecord
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.witness import Witness
+from tests.simulation.engine.trace import Fail
+from tests.simulation.rules.orders import Orders, named_for_removal
+from tests.simulation.rules.store_view import StoreView
 
-Fail = Callable[[str, str], None]
 Vm = tuple[str, int]  # fleet uid, index
 # A lost host that is back has so long to give up what others hold.
 RETURN_SECONDS = 60.0
 
 
-class Orders:
-    """Every assignment that the store ever held, by host and epoch."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, dict[Epoch, Assignment]] = {}
-
-    def note(self, host: str, epoch: Epoch, assignment: Assignment) -> None:
-        self._known.setdefault(host, {})[epoch] = assignment
-
-    def of(self, host: str, epoch: Epoch) -> Assignment | None:
-        return self._known.get(host, {}).get(epoch)
-
-    def released_before(self, host: str, epoch: Epoch, kin: Kin) -> IndexSet:
-        """What of the kin tombstones of earlier orders of the same store have named, and these do
-        not want."""
-        known = self._known.get(host, {})
-        named = IndexSet.union_of(
-            stone.ranges
-            for earlier, orders in known.items()
-            if earlier[0] == epoch[0] and earlier < epoch
-            for stone in orders.tombstones
-            if stone.fleet == kin.fleet_uid and kin.birth <= stone.born_until
-        )
-        wanted = (
-            shard.ranges
-            for shard in known[epoch].shards
-            if (shard.fleet, shard.birth) == (kin.fleet_uid, kin.birth)
-        )
-        return named - IndexSet.union_of(wanted)
-
-
-class Copies(Witness):
+class OneCopy(Witness):
     """What runs where."""
 
     def __init__(
         self,
         machines: Mapping[str, Machine],
         orders: Orders,
-        may_run_twice: Callable[[str, str], bool],
-        waits: Callable[[Kin], bool],
-        stops_alone: Callable[[Kin], bool],
+        store: StoreView,
+        has_just_returned: Callable[[str], bool],
         fail: Fail,
     ) -> None:
-        """`may_run_twice`: whether a host's copies stopped to count when it was declared lost.
-        `waits`: whether these VMs wait for a lost host, and may start by themselves after a grace.
-        `stops_alone`: whether they are stopped when no controller is heard (see `isolation`).
-        """
+        """`has_just_returned`: whether what a host had begun may still take effect, though it is
+        not lost any more."""
         self._machines = machines
         self._orders = orders
-        self._may_run_twice = may_run_twice
-        self._waits = waits
-        self._stops_alone = stops_alone
+        self._store = store
+        self._has_just_returned = has_just_returned
         self._fail = fail
         self.holders: dict[Vm, str] = {}
         self.doubles: dict[Vm, set[str]] = {}
@@ -80,7 +47,14 @@ class Copies(Witness):
     def running(self, uid: str) -> IndexSet:
         return IndexSet.of(index for fleet, index in self.holders if fleet == uid)
 
-    def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
+    def twice(self) -> dict[Vm, set[str]]:
+        """Which VMs run on which hosts at once. What a recovered store has never known and nobody
+        wants are orphans, left alone wherever they are."""
+        if self._store.generation == 1:
+            return self.doubles
+        return {vm: hosts for vm, hosts in self.doubles.items() if self._store.wants(*vm)}
+
+    def vms_started(self, host: str, kin: Kin, indices: IndexSet) -> None:
         if self._may_run_twice(host, kin.fleet_uid):
             self.forgiven.update((host, (kin.fleet_uid, index)) for index in indices)
         for index in indices:
@@ -93,8 +67,14 @@ class Copies(Witness):
         if not self._adopted(machine) and self.counts[host] > machine.capacity:
             self._fail("capacity", f"{self.counts[host]} VMs run on {host}")
         record = machine.disk.record
-        if record is not None and record.boot_id != machine.boot_id and not self._waits(kin):
+        if record is not None and record.boot_id != machine.boot_id and not self._store.waits(kin):
             self._fail("reboot", f"{host} starts {indices} before it was assigned anew")
+
+    def _may_run_twice(self, host: str, uid: str) -> bool:
+        """Whether the host's copies stopped to count when it was declared lost."""
+        store = self._store
+        unaware = store.is_lost(host, uid) or store.may_not_know(host)
+        return unaware or self._has_just_returned(host)
 
     def _adopted(self, machine: Machine) -> bool:
         """Whether its assignment is of a recovered store, which took over what it had as orphans
@@ -111,7 +91,7 @@ class Copies(Witness):
             if other.fleet_uid == kin.fleet_uid and other != kin
         )
 
-    def ended(self, host: str, kin: Kin, indices: IndexSet) -> None:
+    def vms_ended(self, host: str, kin: Kin, indices: IndexSet) -> None:
         self.counts[host] = self.counts.get(host, 0) - len(indices)
         for index in indices:
             vm = (kin.fleet_uid, index)
@@ -132,14 +112,14 @@ class Copies(Witness):
         if holder == host or len(counted) > 1:
             self._fail("one copy", f"{vm[1]} of {vm[0]} runs on {holder} and starts on {host}")
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
         if lost:
             self._forgive(record.id)
 
-    def lost_while_frozen(self, host: str) -> None:
+    def host_lost_while_frozen(self, host: str) -> None:
         self._forgive(host)
 
-    def removed(self, host: str) -> None:
+    def host_removed(self, host: str) -> None:
         self._forgive(host)
 
     def _forgive(self, host: str) -> None:
@@ -147,9 +127,9 @@ class Copies(Witness):
         for kin, active in self._machines[host].hypervisor.all_active().items():
             self.forgiven.update((host, (kin.fleet_uid, index)) for index in active)
 
-    def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+    def step_begins(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         """What takes something away must be named by the orders in whose name it is done."""
-        if kind not in REMOVALS or (kind is StepKind.STOP and self._stops_alone(batch.kin)):
+        if kind not in REMOVALS or (kind is StepKind.STOP and self._store.stop_after(batch.kin)):
             return
         epoch = batch.mark.epoch
         orders = self._orders.of(host, epoch)
@@ -164,22 +144,3 @@ class Copies(Witness):
                 "tombstone",
                 f"{host} does {kind} of {unnamed} of {batch.kin}: not in its orders {epoch}",
             )
-
-
-def named_for_removal(orders: Assignment, kin: Kin, *, stop: bool) -> IndexSet:
-    """What of the kin the orders take away: tombstones, newer births, and for a stop what is to
-    be off or to be started anew."""
-    found = EMPTY
-    for stone in orders.tombstones:
-        if stone.fleet == kin.fleet_uid and kin.birth <= stone.born_until:
-            found = found | stone.ranges
-    for shard in orders.shards:
-        if shard.fleet != kin.fleet_uid:
-            continue
-        newer = shard.birth > kin.birth
-        off = shard.birth == kin.birth and (not shard.power or shard.staged or shard.restart > 0)
-        if newer or (stop and off):
-            found = found | shard.ranges
-        elif shard.birth == kin.birth:
-            found = found - shard.ranges
-    return found

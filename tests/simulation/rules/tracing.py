@@ -18,21 +18,21 @@ class Tracing(Witness):
     def __init__(self, note: Callable[[str, str], None]) -> None:
         self._note = note
 
-    def started(self, host: str, kin: Kin, indices: IndexSet) -> None:
+    def vms_started(self, host: str, kin: Kin, indices: IndexSet) -> None:
         self._note("start", f"{host} {kin.fleet_uid[-4:]}/{kin.birth} {indices}")
 
-    def ended(self, host: str, kin: Kin, indices: IndexSet) -> None:
+    def vms_ended(self, host: str, kin: Kin, indices: IndexSet) -> None:
         self._note("end", f"{host} {kin.fleet_uid[-4:]}/{kin.birth} {indices}")
 
-    def acts(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
+    def step_begins(self, host: str, kind: StepKind, batch: Batch, indices: IndexSet) -> None:
         if kind in REMOVALS:
             kin = batch.kin
             self._note("remove", f"{host} {kind} {kin.fleet_uid[-4:]}/{kin.birth} {indices}")
 
-    def written(self, revision: int, changes: Sequence[Change]) -> None:
+    def revision_written(self, revision: int, changes: Sequence[Change]) -> None:
         for change in changes:
             what = change.value.decode() if change.value is not None else "deleted"
             self._note("store", f"{revision} {change.key} {what}")
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
         self._note("verdict", f"{record.id} is {'lost' if lost else 'not lost any more'}")

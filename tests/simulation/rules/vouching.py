@@ -3,13 +3,17 @@ for as long as an answer may be the ground of a verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 from fleet_controller.core.model import HostRecord
 from fleet_controller.host_loss.standby_poll import ANSWER_SECONDS
 from fleet_controller.observed.standby_reachability import CONFIRMED_SECONDS
-from tests.simulation.doubles.cluster import LOOK_SECONDS, SimulatedCluster
 from tests.simulation.doubles.controllers import Controller
 from tests.simulation.doubles.machine import Machine
+from tests.simulation.doubles.operator import Operator
 from tests.simulation.doubles.witness import Witness
+from tests.simulation.engine.trace import Fail
+from tests.simulation.rules.troubles import Troubles
 
 # From when a standby is asked until the verdict that rests on its answer is written, where the
 # store is well; and how long a transaction may be on its way when it was not (hold_back).
@@ -19,77 +23,73 @@ Lives = tuple[str, str, str]  # processes: a leader's, a standby's, and the agen
 
 
 class VouchedFor(Witness):
-    """Looks every second."""
+    """Looks every second, and hears of verdicts."""
 
-    def __init__(self, cluster: SimulatedCluster) -> None:
-        self._cluster = cluster
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        controllers: Sequence[Controller],
+        machines: Mapping[str, Machine],
+        operator: Operator,
+        troubles: Troubles,
+        fail: Fail,
+    ) -> None:
+        self._clock = clock
+        self._controllers = controllers
+        self._machines = machines
+        self._operator = operator
+        self._troubles = troubles
+        self._fail = fail
         self._since: dict[Lives, float] = {}  # since when the standby could vouch
-        self._store_trouble = cluster.loop.now  # when last
+        self._store_trouble = clock()  # when last
 
     def look(self) -> None:
-        """Every second."""
-        cluster, now = self._cluster, self._cluster.loop.now
-        if not cluster.store_weather.calm:
+        now, troubles = self._clock(), self._troubles
+        if not troubles.store_is_calm:
             self._store_trouble = now
-        calm = cluster.network.weather.calm
+        calm = troubles.network_is_calm
         self._since = {
             lives: self._since.get(lives, now)
-            for leader in cluster.controllers
-            for standby in cluster.controllers
+            for leader in self._controllers
+            for standby in self._controllers
             if calm and leader is not standby and self._are_joined(leader, standby)
-            for machine in cluster.machines.values()
+            for machine in self._machines.values()
             if self._reaches(standby, machine)
             for lives in [_lives(leader, standby, machine)]
         }
-        cluster.loop.after(LOOK_SECONDS, self.look)
 
-    def verdict(self, record: HostRecord, lost: bool) -> None:
-        if lost and record.id not in self._cluster.operator.declared:
+    def verdict_written(self, record: HostRecord, lost: bool) -> None:
+        if lost and record.id not in self._operator.declared:
             self._on_lost_by_time(record.id)
 
     def _on_lost_by_time(self, host: str) -> None:
         """By whoever leads; a leader that was superseded may still believe that it does."""
-        cluster = self._cluster
-        if cluster.loop.now - self._store_trouble < HELD_SECONDS:
+        if self._clock() - self._store_trouble < HELD_SECONDS:
             return
-        leaders = [one for one in cluster.controllers if one.leading() is not None]
+        leaders = [one for one in self._controllers if one.leading() is not None]
         able = [self._able(leader, host) for leader in leaders]
         if able and all(able):
-            cluster.fail("vouched for", f"{host} is lost by time, and {able[0][0]} could reach it")
+            self._fail("vouched for", f"{host} is lost by time, and {able[0][0]} could reach it")
 
     def _able(self, leader: Controller, host: str) -> list[str]:
         """The standbys that could have vouched for the host, up to now."""
-        now, machine = self._cluster.loop.now, self._cluster.machines[host]
+        now, machine = self._clock(), self._machines[host]
         return [
             standby.name
-            for standby in self._cluster.controllers
+            for standby in self._controllers
             if self._are_joined(leader, standby) and self._reaches(standby, machine)
             if now - self._since.get(_lives(leader, standby, machine), now) > SPAN_SECONDS
-            if now - self._last_cut(leader.name, standby.name, host) > SPAN_SECONDS
+            if now - self._troubles.last_cut(leader.name, standby.name, host) > SPAN_SECONDS
         ]
 
-    def _last_cut(self, leader: str, standby: str, host: str) -> float:
-        """When one of the ways was cut last, however short."""
-        ways = ((leader, standby), (standby, leader), (standby, host), (host, standby))
-        return max(self._cluster.network.last_cut.get(way, 0.0) for way in ways)
-
     def _are_joined(self, leader: Controller, standby: Controller) -> bool:
-        return _runs(leader) and _runs(standby) and self._is_open(leader.name, standby.name)
+        joined = self._troubles.are_joined(leader.name, standby.name)
+        return leader.runs and standby.runs and joined
 
     def _reaches(self, standby: Controller, machine: Machine) -> bool:
-        process = machine.process
-        serves = machine.agent is not None and process is not None and process.runs
-        return serves and self._is_open(standby.name, machine.id)
-
-    def _is_open(self, one: str, other: str) -> bool:
-        network = self._cluster.network
-        return network.is_open(one, other) and network.is_open(other, one)
+        serves = machine.agent is not None and machine.runs
+        return serves and self._troubles.are_joined(standby.name, machine.id)
 
 
 def _lives(leader: Controller, standby: Controller, machine: Machine) -> Lives:
     return (leader.life, standby.life, machine.process.name if machine.process else "")
-
-
-def _runs(controller: Controller) -> bool:
-    process = controller.process
-    return process is not None and process.runs and not process.dead

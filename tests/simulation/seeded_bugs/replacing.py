@@ -1,4 +1,4 @@
-"""A mistake made on purpose: functions of the product that are replaced for a while."""
+"""How a mistake is made in the real classes, and taken back."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class SeededBug:
 
     @contextmanager
     def made(self) -> Iterator[None]:
+        """Inside it the product has the mistake."""
         before = [(one.owner, one.name, vars(one.owner)[one.name]) for one in self.where]
         for one in self.where:
             setattr(one.owner, one.name, one.wrong)
