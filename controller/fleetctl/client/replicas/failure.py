@@ -15,7 +15,7 @@ NOT_LEADER = "NOT_LEADER"
 LEADER_GONE = "LEADER_GONE"
 
 # It came later than it was waited for, or another controller leads by now: nothing was begun.
-CHANGE_DEADLINE_PASSED = "CHANGE_DEADLINE_PASSED"
+CHANGE_DEADLINE_PASSED = "LATE"
 
 _DISTRUST = re.compile(r"handshake|certificate|peer name|ssl_|TLS", re.IGNORECASE)
 # How it words that a handshake was ended here, after 20 s without a word from the other end: the
