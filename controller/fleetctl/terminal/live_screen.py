@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 from fleetctl.outcome import printable
 
 
-class LiveScreen:
+class LiveScreen(ABC):
     """Draws what `_render` gives some times a second, while the block of `live` lasts.
 
     Whatever is printed meanwhile goes where it would go without.
@@ -36,5 +38,6 @@ class LiveScreen:
         """Why nothing new is shown; empty while a controller answers."""
         return f"{printable(self._trouble)}; still waiting" if self._trouble else ""
 
+    @abstractmethod
     def _render(self) -> RenderableType:
-        raise NotImplementedError
+        """What is drawn now."""
