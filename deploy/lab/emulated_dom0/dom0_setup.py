@@ -2,22 +2,25 @@
 as a file there."""
 
 import shutil
+import tomllib
 from pathlib import Path
 
 from .chroot import run_inside
 from .digest import digest
 from .errors import LabError
-from .folders import DOM0_PROGRAMS, LAB_SOURCES
+from .folders import CHECKOUT, DOM0_PROGRAMS, LAB_SOURCES
 
 _ROOTFS = LAB_SOURCES / "rootfs"
 _VENV = "/opt/megafleet/venv"
 SITE_PACKAGES = "opt/megafleet/venv/lib/python3.13/site-packages"
 # Where `make lab` puts the checkout's sources; the environment finds them there.
 SOURCES = "/opt/megafleet/src"
+_SCRIPTS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["scripts"]
+_MODULE, _, _FUNCTION = _SCRIPTS["fleet-agent"].partition(":")
 _PROGRAM = f"""#!{_VENV}/bin/python
-from fleet_agent.start import main
+from {_MODULE} import {_FUNCTION}
 
-main()
+{_FUNCTION}()
 """
 # Periodic work, session keeping (a login over ssh would start a manager for root), waiting for a
 # network or for pools of an earlier boot (there are none), and guests started behind the agent's
@@ -59,7 +62,7 @@ def _block_program() -> Path:
 
 
 def setup_key() -> str:
-    return digest(Path(__file__), _ROOTFS, _block_program())
+    return digest(Path(__file__), _ROOTFS, _block_program(), _PROGRAM)
 
 
 def configure(tree: Path, public_key: Path, log: Path) -> None:
