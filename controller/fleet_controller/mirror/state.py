@@ -26,6 +26,7 @@ from fleet_controller.core.model import (
     RolloutState,
 )
 from fleet_controller.core.recovery.freeze import Freeze
+from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.mirror.audit_trail import AuditTrail
 from fleet_controller.mirror.records import RecordChange, RecordKind, record_of
 from fleet_controller.store import keys
@@ -43,6 +44,8 @@ class ClusterState:
     def __init__(self) -> None:
         self.meta = Meta()
         self.freeze: Freeze | None = None
+        self.seal_key: SealKey | None = None
+        self.seals = Seals(None)
         self.breaker = BreakerRecord()
         self.hosts: dict[str, HostRecord] = {}
         self.fleets: dict[str, FleetRecord] = {}  # by name
@@ -161,6 +164,9 @@ class ClusterState:
                 self.meta = decode(Meta, key, value) if value is not None else Meta()
             case RecordKind.FREEZE:
                 self.freeze = decode(Freeze, key, value) if value is not None else None
+            case RecordKind.SEAL:
+                self.seal_key = decode(SealKey, key, value) if value is not None else None
+                self.seals = Seals(self.seal_key)
             case RecordKind.BREAKER:
                 found = decode(BreakerRecord, key, value) if value is not None else None
                 self.breaker = found or BreakerRecord()

@@ -35,6 +35,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "quarantine": one.quarantine or None,
         "duplicates": one.duplicates,
         "reached_by": one.reached_by or None,
+        "distrusted": one.distrusted or None,
         "labels": dict(sorted(one.labels.items())),
     }
 
@@ -54,6 +55,7 @@ def _standing(one: cluster.HostSummary) -> str:
         "draining" if one.draining else "",
         "quarantine" if one.quarantine else "",
         f"reached by {printable(one.reached_by)}" if one.reached_by else "",
+        "distrusted" if one.distrusted else "",
     ]
     return ", ".join(word for word in said if word)
 
