@@ -18,6 +18,7 @@ from fleet_controller.core.recovery.freeze import (
     claim_of,
     is_ahead,
     many_reason,
+    unproven_reason,
 )
 from fleet_controller.leader.unproven_claims import UnprovenClaims
 from fleet_controller.mirror.state import ClusterState
@@ -44,7 +45,9 @@ class StoreDoubts:
         epoch = Epoch.of(said)
         claim = self._claim(host_id, epoch, lambda: self._state.seals.prove_epoch(host_id, said))
         if claim is EpochClaim.UNPROVEN:
-            self._distrust(host_id, self._why_ahead(host_id, epoch), epoch)
+            known, generation = self._state.assignment_known(host_id), self._state.meta.generation
+            why = unproven_reason(host_id, epoch, generation, known)
+            self._distrust(host_id, why, epoch)
         else:
             self._unproven.forget(host_id)
         if claim is EpochClaim.AHEAD:

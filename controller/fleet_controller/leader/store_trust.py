@@ -17,7 +17,7 @@ from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.model import NOTHING
 from fleet_controller.core.recovery import freeze
 from fleet_controller.core.recovery.freeze import EpochClaim, Freeze
-from fleet_controller.core.recovery.seals import new_seal_key
+from fleet_controller.core.recovery.seals import SealKey, new_seal_key
 from fleet_controller.events import EventLog
 from fleet_controller.leader.store_doubts import StoreDoubts
 from fleet_controller.leader.unproven_claims import UnprovenClaims
@@ -44,6 +44,7 @@ class StoreTrust:
         events: EventLog,
         term_revision: int,
         unproven: UnprovenClaims,
+        make_seal_key: Callable[[], SealKey] = new_seal_key,
     ) -> None:
         self._state = state
         self._store = store
@@ -52,6 +53,7 @@ class StoreTrust:
         self._events = events
         self._term_revision = term_revision
         self._unproven = unproven
+        self._make_seal_key = make_seal_key
         self._doubts = StoreDoubts(state, unproven)
         self._doubted = asyncio.Event()
         self._begun = False
@@ -124,7 +126,7 @@ class StoreTrust:
 
     def _note_distrust(self, host_id: str, before: bool) -> None:
         if not before:
-            text = f"{host_id} is distrusted: {self._unproven.why(host_id)}; it proves nothing"
+            text = f"{host_id} is distrusted: {self._unproven.why(host_id)}"
             self._events.add("host_distrusted", text, host=host_id)
 
     def freeze_changed(self) -> None:
@@ -138,7 +140,7 @@ class StoreTrust:
         """The record about the store itself says which store it is: a new one is given its name,
         and in another one changes are frozen. Raises StoreError, Outdated."""
         if self._state.seal_key is None:
-            await self._committer.write_one([put_seal_key(new_seal_key())])
+            await self._committer.write_one([put_seal_key(self._make_seal_key())])
         meta = self._state.meta
         reason = freeze.replaced(meta, self._state.cluster)
         if reason and not self.frozen:

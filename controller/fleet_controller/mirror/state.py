@@ -30,7 +30,7 @@ from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.mirror.audit_trail import AuditTrail
 from fleet_controller.mirror.records import RecordChange, RecordKind, record_of
 from fleet_controller.store import keys
-from fleet_controller.store.codec import decode, decode_spec
+from fleet_controller.store.codec import BrokenRecord, decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
 
 
@@ -165,7 +165,7 @@ class ClusterState:
             case RecordKind.FREEZE:
                 self.freeze = decode(Freeze, key, value) if value is not None else None
             case RecordKind.SEAL:
-                self.seal_key = decode(SealKey, key, value) if value is not None else None
+                self.seal_key = _seal_key(key, value)
                 self.seals = Seals(self.seal_key)
             case RecordKind.BREAKER:
                 found = decode(BreakerRecord, key, value) if value is not None else None
@@ -215,3 +215,11 @@ def _keep(members: set[str], one: str, belongs: bool) -> None:
         members.add(one)
     else:
         members.discard(one)
+
+
+def _seal_key(key: str, value: bytes | None) -> SealKey | None:
+    """A key that is broken proves nothing: as none, so that the next leader makes another."""
+    try:
+        return decode(SealKey, key, value) if value is not None else None
+    except BrokenRecord:
+        return None

@@ -64,8 +64,9 @@ class Leader:
         )
         audit = Audit(memory.state.audit, events.now)
         self.trust = trust = StoreTrust(
-            memory.state, store, committer, audit, events, lease.term_revision, memory.unproven
-        )
+            memory.state, store, committer, audit, events, lease.term_revision, memory.unproven,
+            environment.make_seal_key,
+        )  # fmt: skip
         wake = PlannerWake()
         self._health_events = HealthEvents(events)
         self.agent_events = AgentEvents(memory, lease, trust, wake, self._health_events)

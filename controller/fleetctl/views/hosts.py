@@ -70,6 +70,16 @@ def _network(one: cluster.HostSummary) -> str:
     )
 
 
+def _distrust(one: cluster.HostSummary) -> str:
+    """What it claims, and what to do; empty where it claims nothing that it cannot prove."""
+    if not one.distrusted:
+        return ""
+    return (
+        f"{printable(one.distrusted)}. Where it came from another cluster: "
+        f"'fleetctl hosts reset {one.id}'"
+    )
+
+
 def _heard(one: cluster.HostSummary) -> str:
     return f"{duration(one.report_age_seconds)} ago" if one.report_age_seconds >= 0 else "never"
 
@@ -177,6 +187,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("quarantine", one.quarantine),
         ("link", one.link_error),
         ("network", _network(one)),
+        ("distrusted", _distrust(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

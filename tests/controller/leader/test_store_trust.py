@@ -241,7 +241,7 @@ async def test_one_host_that_proves_nothing_freezes_nothing_and_is_named(lie: ty
     assert rig.trust.trusted and rig.trust.tells_assignments
     await rig.resolve()
     assert not rig.frozen and rig.trust.trusted
-    assert rig.unproven.hosts == ["a"] and "host a holds the assignment" in rig.unproven.why("a")
+    assert rig.unproven.hosts == ["a"] and "host a claims an assignment" in rig.unproven.why("a")
     (event,) = rig.events.page(0, 10, "", "").events
     assert (event.kind, event.host) == ("host_distrusted", "a")
 
@@ -309,3 +309,13 @@ async def test_an_operator_freezes_changes_by_a_word() -> None:
     await rig.trust.freeze_for("etcd is that of the other site", "operator/me")
     assert rig.frozen == "operator/me began: etcd is that of the other site"
     assert rig.state.freeze is not None and rig.state.freeze.believes_claims
+
+
+@pytest.mark.parametrize("value", [None, b"{}", b"rubbish", b'{"key":"xyz"}'])
+@virtual
+async def test_a_store_without_a_good_key_is_given_one(value: bytes | None) -> None:
+    rig = await make()
+    rig.state.apply(keys.SEAL, value, rig.state.revision + 1)
+    rig.trust.claimed("a", SEALS.epoch("a", Epoch(2, 900)))
+    assert rig.unproven.hosts == ["a"], "nothing is proven without it"
+    assert rig.state.seal_key is None

@@ -87,6 +87,13 @@ def ahead_reason(host: str, epoch: Epoch, generation: int, known: int) -> str:
     )
 
 
+def unproven_reason(host: str, epoch: Epoch, generation: int, known: int) -> str:
+    return (
+        f"host {host} claims an assignment of epoch {_text(epoch)}, and proves nothing of it; the "
+        f"store knows of none after {_text(Epoch(generation, known))}"
+    )
+
+
 def many_reason(claiming: int, known: int, example: str) -> str:
     return (
         f"{claiming:,} of {known:,} hosts claim to know more than the store, and it has not made "

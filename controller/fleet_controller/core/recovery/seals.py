@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from typing import Annotated
 
 import msgspec
 
@@ -22,9 +23,9 @@ _SEAL_BYTES = 16
 
 
 class SealKey(msgspec.Struct, frozen=True):
-    """What all seals of a store are made with: 64 hexadecimal digits."""
+    """What all seals of a store are made with."""
 
-    key: str
+    key: Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{{2 * _KEY_BYTES}}}$")]
 
 
 def new_seal_key() -> SealKey:
