@@ -27,6 +27,7 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.mirror.audit_trail import AuditTrail
+from fleet_controller.mirror.guest_claims import GuestClaims
 from fleet_controller.mirror.records import RecordChange, RecordKind, record_of
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode, decode_spec
@@ -51,11 +52,13 @@ class ClusterState:
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.audit = AuditTrail()
+        self.guest_claims = GuestClaims()
         # Hosts by what their records say of them.
         self.cordoned: set[str] = set()
         self.draining: set[str] = set()
         self.lost: set[str] = set()
         self.quarantined: set[str] = set()
+        self.awaiting_approval: set[str] = set()
         self.rolling: set[str] = set()  # uids of fleets whose rollout is running
         self.revision = 0
         self.cluster = ""
@@ -198,6 +201,9 @@ class ClusterState:
             _keep(self.draining, change.id, host is not None and host.draining)
             _keep(self.lost, change.id, host is not None and host.lost)
             _keep(self.quarantined, change.id, host is not None and bool(host.quarantine))
+            awaits = host is not None and host.awaits_approval
+            _keep(self.awaiting_approval, change.id, awaits)
+            self.guest_claims.note(change.id, host)
         elif change.kind is RecordKind.ROLLOUT:
             rollout = self.rollouts.get(change.id)
             runs = rollout is not None and rollout.state is RolloutState.RUNNING

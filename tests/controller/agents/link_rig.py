@@ -33,6 +33,8 @@ class Leader:
         self.changes: list[tuple[str, Health]] = []
         self.why: list[str] = []
         self.understands = True
+        self.most_bytes = 10_000
+        self.accused: list[tuple[str, str]] = []
 
     def may_act(self) -> bool:
         return self.acts
@@ -42,6 +44,12 @@ class Leader:
             return None
         epoch = types.Epoch(store_generation=1, revision=self.assignments[host_id])
         return wire.AssignRequest(term=self.term, epoch=epoch, host_id=host_id)
+
+    def most_report_bytes(self, host_id: str) -> int:
+        return self.most_bytes
+
+    def misbehaved(self, host_id: str, why: str) -> None:
+        self.accused.append((host_id, why))
 
     def reported(self, host_id: str, report: wire.Report) -> None:
         if not self.understands:
