@@ -51,8 +51,8 @@ class Conduct:
         self.wait = min(max(settings.first_wait, 2 * self.wait), settings.last_wait)
         self._accused = now
 
-    def answered_not(self) -> None:
-        """It was asked again, and is not there: its silence is its own."""
+    def was_asked_again(self) -> None:
+        """It is not left alone any more: where it does not answer, that is its own silence."""
         self.left_alone = False
 
     def forgive(self, live_since: float, now: float, settings: ConductSettings) -> bool:

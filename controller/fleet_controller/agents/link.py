@@ -40,8 +40,8 @@ class LinkListener(Protocol):
 
     def health_changed(self, host_id: str, before: Health, after: Health, why: str) -> None: ...
 
-    def outranked(self, why: str) -> None:
-        """An agent has heard a newer leader."""
+    def outranked(self, host_id: str, term: types.Term, why: str) -> None:
+        """An agent says that it has heard a newer leader, of this term."""
 
 
 class Link:
@@ -95,6 +95,12 @@ class Link:
         self.ever_heard = True
         self.error = ""
         self.acknowledged = epoch
+        self.conduct.was_asked_again()
+
+    def fail(self, why: str) -> None:
+        """It was dialled, or its stream has ended, without any misbehaviour."""
+        self.error = why
+        self.conduct.was_asked_again()
 
     def acknowledge(self, epoch: Epoch) -> None:
         """The host has taken this assignment."""

@@ -87,7 +87,9 @@ class Absences:
             # Whoever is left alone for misbehaving answers: it is ill, not silent.
             if link.live or link.conduct.left_alone or record is None or record.lost:
                 continue
-            heard = max(link.heard, self._pardoned.get(host, link.heard))
+            # One that is distrusted and answers is there: an operator decides about it.
+            answered = max(link.heard, self._memory.unproven.answered(host))
+            heard = max(answered, self._pardoned.get(host, answered))
             if now - heard >= self._shortest:
                 silent = now - max(heard, reachability.reached(host, heard))
                 confirmed = reachability.confirms(host, now)

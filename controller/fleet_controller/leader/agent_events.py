@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fleet.keys import Epoch
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.health_events import HealthEvents
@@ -53,7 +52,7 @@ class AgentEvents:
         report = bounded(report, self._allowance(host_id))
         if self._trust.began_frozen:
             self._memory.inventory.apply_report(host_id, report)
-        elif self._trust.claimed(host_id, Epoch.of(report.epoch)):
+        elif self._trust.claimed(host_id, report.epoch):
             self._wake.changed()
         matters = self._memory.observed.reported(host_id, report, self._revision(host_id, report))
         rolling = self._memory.state.rolling
@@ -73,8 +72,9 @@ class AgentEvents:
         self._memory.events.add("host_misbehaves", why, host=host_id, alike=host_id, free=1)
         self._memory.observed.pulse.beat()
 
-    def outranked(self, why: str) -> None:
-        self._trust.outranked(why)
+    def outranked(self, host_id: str, term: types.Term, why: str) -> None:
+        if not self._trust.outranked(host_id, term, why):
+            self._wake.changed()
 
     def _allowance(self, host_id: str) -> Allowance:
         """While the store is in doubt, hosts may speak of fleets that it does not know."""

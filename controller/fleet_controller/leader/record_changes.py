@@ -47,6 +47,8 @@ class RecordChanges:
         if record is None or record.awaits_approval:  # nothing is asked of it, and nothing believed
             self._links.forget(host_id)
             observed.removed(host_id)
+            self._memory.unproven.forget(host_id)
+            self._memory.inventory.forget(host_id)
             self._memory.allowances.forget(host_id)
         else:
             self._links.add(host_id, record.address)

@@ -39,6 +39,7 @@ def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
         misbehaving=len(memory.links.misbehaving),
         awaiting_approval=len(memory.state.awaiting_approval),
         cut_off=sum(bool(reached_by(memory, host_id)) for host_id in memory.reachability.all()),
+        distrusted=len(memory.unproven),
     )
 
 
@@ -96,6 +97,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         awaits_approval=record.awaits_approval,
         claimed_guests=claimed if claimed > admitted else 0,
         pinned=record.pinned,
+        distrusted=memory.unproven.why(host_id),
     )
 
 
@@ -137,7 +139,8 @@ def host_detail(memory: LeaderMemory, planning: Planning, host_id: str) -> clust
             for tombstone in (request.assignment.tombstones if request else ())
             if tombstone.id not in seen.released
         ],
-        epoch=request.epoch if request else None,
+        # Without its seal: that is for the host alone.
+        epoch=memory.state.assignment_epoch(host_id).message() if request else None,
         reported_epoch=seen.epoch.message(),
         problems=seen.problems,
         orphans=[

@@ -40,6 +40,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "claimed_guests": one.claimed_guests or one.capacity_guests,
         "pinned": one.pinned,
         "awaits_approval": one.awaits_approval,
+        "distrusted": one.distrusted or None,
         "labels": dict(sorted(one.labels.items())),
     }
 
@@ -61,6 +62,7 @@ def _standing(one: cluster.HostSummary) -> str:
         "misbehaves" if one.misbehaves else "",
         "awaits approval" if one.awaits_approval else "",
         f"reached by {printable(one.reached_by)}" if one.reached_by else "",
+        "distrusted" if one.distrusted else "",
     ]
     return ", ".join(word for word in said if word)
 
@@ -72,6 +74,16 @@ def _network(one: cluster.HostSummary) -> str:
     return (
         f"{one.reached_by} reaches it and the leader does not: it is not declared lost; look at "
         "the network between them"
+    )
+
+
+def _distrust(one: cluster.HostSummary) -> str:
+    """What it claims, and what to do; empty where it claims nothing that it cannot prove."""
+    if not one.distrusted:
+        return ""
+    return (
+        f"{printable(one.distrusted)}. Where it came from another cluster: "
+        f"'fleetctl hosts reset {one.id}'"
     )
 
 
@@ -182,6 +194,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("misbehaves", one.misbehaves),
         ("link", one.link_error),
         ("network", _network(one)),
+        ("distrusted", _distrust(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

@@ -177,6 +177,7 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
         "cut_off": hosts.cut_off,
         "misbehaving": hosts.misbehaving,
         "awaiting_approval": hosts.awaiting_approval,
+        "distrusted": hosts.distrusted,
         "total": hosts.total,
     }
 
@@ -295,6 +296,7 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     named += [("misbehaving", hosts.misbehaving, "red")] if hosts.misbehaving else []
     waiting = hosts.awaiting_approval
     named += [("awaiting approval", waiting, "yellow")] if waiting else []
+    named += [("distrusted", hosts.distrusted, "red")] if hosts.distrusted else []
     cells = [
         click.style(f"{number(count)} {name}", fg=colour if count else None, dim=not count)
         for name, count, colour in named

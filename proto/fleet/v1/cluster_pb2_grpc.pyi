@@ -106,6 +106,8 @@ class ClusterServiceStub:
     """How far a host is believed about itself. Older controllers: UNIMPLEMENTED."""
     PinHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.PinHostRequest, _cluster_pb2.HostSummary]
     ApproveHosts: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ApproveHostsRequest, _cluster_pb2.ApproveHostsResponse]
+    ResetHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ResetHostRequest, _cluster_pb2.HostSummary]
+    """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -170,6 +172,8 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """How far a host is believed about itself. Older controllers: UNIMPLEMENTED."""
     PinHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.PinHostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
     ApproveHosts: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ApproveHostsRequest, _cluster_pb2.ApproveHostsResponse]  # type: ignore[assignment]
+    ResetHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ResetHostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
+    """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -447,5 +451,13 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.ApproveHostsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ApproveHostsResponse, _abc.Awaitable[_cluster_pb2.ApproveHostsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ResetHost(
+        self,
+        request: _cluster_pb2.ResetHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.HostSummary, _abc.Awaitable[_cluster_pb2.HostSummary]]:
+        """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

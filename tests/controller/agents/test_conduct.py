@@ -83,6 +83,21 @@ def test_it_comes_back_ever_more_slowly_also_when_it_announces_itself_and_is_for
     play(scenario, QUICK)
 
 
+def test_a_host_that_is_back_and_falls_silent_is_dialled_again_at_once() -> None:
+    async def scenario(rig: Rig) -> None:
+        agent = rig.add("a")
+        agent.watch_refusals = [Misbehaved("a: it sends more at once")] * 4
+        async with running(rig):
+            await rig.until(lambda: rig.health("a") is Health.LIVE)
+            assert not rig.link("a").conduct.left_alone
+            agent.end()
+            await rig.until(lambda: rig.health("a") is not Health.LIVE)
+            assert not rig.link("a").conduct.left_alone
+            assert await rig.until(lambda: rig.health("a") is Health.LIVE) < 20
+
+    play(scenario, QUICK)
+
+
 def test_a_host_that_misbehaved_and_died_is_silent_and_no_more() -> None:
     async def scenario(rig: Rig) -> None:
         agent = rig.add("a")

@@ -14,6 +14,7 @@ from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
+from fleetctl.commands.hosts.reset import reset
 from fleetctl.output import number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -37,6 +38,7 @@ hosts.add_command(bound)
 hosts.add_command(pin)
 hosts.add_command(unpin)
 hosts.add_command(approve)
+hosts.add_command(reset)
 
 
 @hosts.command("list")
