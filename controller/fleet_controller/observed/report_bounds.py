@@ -7,15 +7,18 @@ void, and the host misbehaves; what names nothing that concerns it is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from fleet.v1 import agent_pb2 as wire
 from fleet_controller.core.host_claims import MOST_GUESTS, ORDINARY_GUESTS
 from fleet_controller.core.model import Assignment
 
-# Of one report: problems kept, and characters of a text that is kept.
+# Of one report: problems kept, kinds of them, those of the host as a whole, and characters of a
+# text that is kept. Agents know some two dozen kinds, one of them of the host as a whole.
 MOST_PROBLEMS = 256
+MOST_KINDS = 40
+MOST_WIDE = 8
 MOST_TEXT = 300
 _MOST_NAME = 255
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -122,8 +125,7 @@ def _is_fit(report: wire.Report, allowance: Allowance) -> bool:
     return (
         all(_concerns(shard.fleet_uid, allowance) for shard in report.shards)
         and all(id in allowance.tombstones for id in report.released)
-        and len(report.problems) <= MOST_PROBLEMS
-        and all(_is_fit_problem(problem, allowance) for problem in report.problems)
+        and _are_fit_problems(report.problems, allowance)
         and all(_is_text(one.fleet_uid, _MOST_NAME) for one in report.orphans)
         and _is_text(report.facts.boot_id, _MOST_NAME)
     )
@@ -139,6 +141,14 @@ def _is_wanted(problem: wire.Problem, allowance: Allowance) -> bool:
     """Of the host as a whole, or of a fleet that it was told of."""
     wide = not problem.fleet_uid
     return bool(_KIND.fullmatch(problem.kind)) and (wide or _concerns(problem.fleet_uid, allowance))
+
+
+def _are_fit_problems(problems: Sequence[wire.Problem], allowance: Allowance) -> bool:
+    if not problems:
+        return True
+    if len(problems) > MOST_WIDE or not all(_is_fit_problem(one, allowance) for one in problems):
+        return False
+    return len({(one.kind, one.fleet_uid) for one in problems}) == len(problems)
 
 
 def _is_fit_problem(problem: wire.Problem, allowance: Allowance) -> bool:
@@ -159,11 +169,29 @@ def _cut(kept: wire.Report, report: wire.Report, allowance: Allowance) -> None:
     kept.shards.extend(one for one in report.shards if _concerns(one.fleet_uid, allowance))
     kept.released.extend(one for one in report.released if one in allowance.tombstones)
     kept.orphans.extend(one for one in report.orphans if _is_text(one.fleet_uid, _MOST_NAME))
-    wanted = [problem for problem in report.problems if _is_wanted(problem, allowance)]
-    for problem in wanted[:MOST_PROBLEMS]:
-        kept.problems.append(_cut_problem(problem, allowance))
+    kept.problems.extend(_cut_problems(report.problems, allowance))
     if not _is_text(report.facts.boot_id, _MOST_NAME):
         kept.facts.boot_id = _printable(report.facts.boot_id, _MOST_NAME)
+
+
+def _cut_problems(problems: Iterable[wire.Problem], allowance: Allowance) -> list[wire.Problem]:
+    """Those of a kind and a fleet as one, and no more than an agent can tell apart."""
+    found: dict[tuple[str, str], wire.Problem] = {}
+    kinds: set[str] = set()
+    wide = 0
+    for problem in problems:
+        key = (problem.kind, problem.fleet_uid)
+        if not _is_wanted(problem, allowance):
+            continue
+        if key in found:
+            found[key].count = min(found[key].count + problem.count, allowance.vms)
+            continue
+        wide += not problem.fleet_uid
+        kinds.add(problem.kind)
+        if wide > MOST_WIDE or len(kinds) > MOST_KINDS or len(found) == MOST_PROBLEMS:
+            break
+        found[key] = _cut_problem(problem, allowance)
+    return list(found.values())
 
 
 def _cut_problem(problem: wire.Problem, allowance: Allowance) -> wire.Problem:

@@ -20,6 +20,7 @@ from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries.hosts import host_counts, reached_by
 
 _EXAMPLES = 10
+_KINDS = 100  # of problems that hosts report; agents know some two dozen
 _MOST = 2**32 - 1  # what a count on the wire can say
 
 
@@ -165,6 +166,10 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
                 entry.count = min(entry.count + problem.count, _MOST)
                 entry.hosts += 1
                 entry.example = entry.example or f"{host_id}: {problem.example_message}"
+    if len(found) > _KINDS:  # hosts make kinds up: those that most of them have are told
+        common = sorted(found, key=lambda kind: (-found[kind].hosts, -found[kind].count, kind))
+        for kind in common[_KINDS:]:
+            del found[kind]
     links = memory.links
     misbehaving = {host: why for host in links.misbehaving if (why := links.misbehaves(host))}
     if not memory.links.all_live:

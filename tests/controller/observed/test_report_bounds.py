@@ -13,9 +13,11 @@ from fleet_controller.core.host_claims import ORDINARY_GUESTS
 from fleet_controller.core.model import NOTHING, Assignment, Shard, Tombstone
 from fleet_controller.core.vm_states import RUNNING
 from fleet_controller.observed.report_bounds import (
+    MOST_KINDS,
     MOST_PROBLEMS,
     MOST_REPORT_BYTES,
     MOST_TEXT,
+    MOST_WIDE,
     Allowance,
     Misbehaves,
     allowance_of,
@@ -144,8 +146,22 @@ def test_texts_are_cut_and_fit_one_line() -> None:
 
 
 def test_problems_are_so_many_and_count_what_the_host_can_have() -> None:
-    many = [problem(f"kind_{number}", "") for number in range(MOST_PROBLEMS + 50)]
-    many[0].count = 2**32 - 1
-    kept = bounded(wire.Report(problems=many), allowance()).problems
-    assert len(kept) == MOST_PROBLEMS
-    assert kept[0].count == allowance().vms
+    uids = [f"uid-{number}" for number in range(300)]
+    shards = tuple(Shard(uid, IndexSet.span(0, 1), 1, 10) for uid in uids)
+    of_many_fleets = [problem(uid=uid) for uid in uids]
+    of_many_fleets[0].count = 2**32 - 1
+    allowed = allowance_of(Assignment(shards), 300)
+    kept = bounded(wire.Report(problems=of_many_fleets), allowed).problems
+    assert (len(kept), kept[0].count) == (MOST_PROBLEMS, allowed.vms)
+
+
+@pytest.mark.parametrize(("uid", "most"), [("", MOST_WIDE), (MINE, MOST_KINDS)])
+def test_kinds_that_an_agent_makes_up_are_few(uid: str, most: int) -> None:
+    made_up = [problem(f"kind_{number}", uid) for number in range(300)]
+    assert len(bounded(wire.Report(problems=made_up), allowance()).problems) == most
+
+
+def test_problems_of_one_kind_and_fleet_are_counted_as_one() -> None:
+    report = wire.Report(problems=[problem("conflict"), problem("died"), problem("conflict")])
+    kept = bounded(report, allowance()).problems
+    assert [(one.kind, one.count) for one in kept] == [("conflict", 6), ("died", 3)]
