@@ -163,6 +163,12 @@ def test_a_pin_keeps_what_counts_of_a_claim_and_not_the_claim() -> None:
         await join(leader, stage, "evil", VAST)
         await leader.host_claims.pin("evil", {}, ME)
         assert leader.memory.state.hosts["evil"].capacity.guests == 256
+        await join(leader, stage, "bound", 300)
+        await leader.host_claims.bound("bound", 100, ME)
+        await leader.host_claims.pin("bound", {}, ME)
+        assert summary(leader, "bound").capacity_guests == 100
+        await leader.host_claims.bound("bound", 280, ME)
+        assert summary(leader, "bound").capacity_guests == 280
 
     play(scene)
 

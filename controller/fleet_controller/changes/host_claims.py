@@ -42,8 +42,9 @@ class HostClaimChanges:
             merged = {**record.labels, **labels}
             kept = {key: merged[key] for key in sorted(merged) if merged[key]}
             check_labels(kept)
-            capacity = self._memory.believed(host_id).capacity
-            return structs.replace(record, labels=kept, capacity=capacity, pinned=True)
+            # A claim that nobody has looked at is not made an operator's word.
+            vouched = record if record.max_guests else self._memory.believed(host_id)
+            return structs.replace(record, labels=kept, capacity=vouched.capacity, pinned=True)
 
         after = " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
         await self._change([host_id], pinned, "pin", after, actor)

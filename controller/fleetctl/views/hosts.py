@@ -230,7 +230,8 @@ def pinned_text(one: cluster.HostSummary) -> str:
     """Whether what the host announces counts."""
     labels = _labels(one.labels)
     if not one.pinned:
-        return printable(f"{one.id}: what it announces next counts again; now {labels}")
+        when = "at its agent's next start, or when its facts change"
+        return printable(f"{one.id}: what it announces counts again, {when}; until then {labels}")
     return printable(f"{one.id}: pinned; {counted(one.capacity_guests, 'VM')}, {labels}")
 
 

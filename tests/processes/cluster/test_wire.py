@@ -70,6 +70,9 @@ WRITES: list[Callable[[ClusterServiceStub], object]] = [
         wire.ReleaseQuarantineRequest(host="hollow-00001"), timeout=SECONDS
     ),
     lambda s: s.ReleaseBreaker(wire.ReleaseBreakerRequest(), timeout=SECONDS),
+    lambda s: s.BoundHost(wire.BoundHostRequest(host=HOST, max_guests=1), timeout=SECONDS),
+    lambda s: s.PinHost(wire.PinHostRequest(host=HOST), timeout=SECONDS),
+    lambda s: s.ApproveHosts(wire.ApproveHostsRequest(hosts=[HOST]), timeout=SECONDS),
 ]
 
 

@@ -41,7 +41,7 @@ def bound(session: Session, host: str, max_guests: int) -> None:
 @click.argument("host")
 @click.option(
     "--label", "labels", metavar="NAME=VALUE", type=label, multiple=True,
-    help="Set this label first; may be given several times.",
+    help="Set this label first; an empty value takes it away. May be given several times.",
 )  # fmt: skip
 @cluster_options
 @pass_session
