@@ -54,8 +54,8 @@ def bytes_for(vms: int) -> int:
     return _BYTES_ALWAYS + _BYTES_EACH * vms
 
 
-# Of a host of the largest size that is believed, which has as much again to release.
-MOST_REPORT_BYTES = bytes_for(2 * MOST_GUESTS)
+# Of a host of the largest size that is believed: some 1 MiB. A channel to a host reads no more.
+MOST_REPORT_BYTES = bytes_for(MOST_GUESTS)
 
 
 def allowance_of(assignment: Assignment, guests: int, *, any_fleet: bool = False) -> Allowance:
