@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fleet_controller.token_bucket import Rate, TokenBucket
 
@@ -66,12 +67,26 @@ class Conduct:
         """A report of so many bytes has come: what of its pace the host breaks with it, in words
         without its name; empty: nothing. `interval`: seconds of the pace between two reports;
         `most_bytes`: of one honest report."""
-        per_second = _REPORTS_AN_INTERVAL / interval
-        burst = max(_LEAST_BURST, _BURST_SECONDS * per_second)
-        if self._reports.take(1, now, Rate(per_second, burst)):
+        pace = _bounds_of(most_bytes, interval)
+        if self._reports.take(1, now, pace.reports):
             return f"sends more reports than its pace, one in {interval:g} s, allows"
-        bytes_per_second = _LARGEST_AN_INTERVAL * most_bytes / max(interval, 1.0)
-        volume = Rate(bytes_per_second, _LARGEST_AT_ONCE * most_bytes)
-        if self._bytes.take(size, now, volume):
-            return f"sends more than {volume.per_second:,.0f} bytes a second in its reports"
+        if self._bytes.take(size, now, pace.volume):
+            return f"sends more than {pace.volume.per_second:,.0f} bytes a second in its reports"
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Reports, and bytes of them."""
+
+    reports: Rate
+    volume: Rate
+
+
+@lru_cache(maxsize=1024)
+def _bounds_of(most_bytes: int, interval: float) -> _Bounds:
+    """Few paces and sizes of hosts are about at a time, and every report asks."""
+    per_second = _REPORTS_AN_INTERVAL / interval
+    reports = Rate(per_second, max(_LEAST_BURST, _BURST_SECONDS * per_second))
+    bytes_per_second = _LARGEST_AN_INTERVAL * most_bytes / max(interval, 1.0)
+    return _Bounds(reports, Rate(bytes_per_second, _LARGEST_AT_ONCE * most_bytes))
