@@ -78,6 +78,9 @@ def allowance_of(assignment: Assignment, guests: int, *, any_fleet: bool = False
 def bounded(report: wire.Report, allowance: Allowance) -> wire.Report:
     """The report without what concerns the host in nothing; the same one where all of it does.
     Raises Misbehaves."""
+    _check("bytes", report.ByteSize(), allowance.most_bytes)
+    if _is_heartbeat(report):
+        return report
     _check_size(report, allowance)
     _check_orphans(report, allowance)
     if _is_fit(report, allowance):
@@ -88,8 +91,21 @@ def bounded(report: wire.Report, allowance: Allowance) -> wire.Report:
     return kept
 
 
+def _is_heartbeat(report: wire.Report) -> bool:
+    """Most reports say that nothing is otherwise."""
+    return not (
+        report.shards
+        or report.problems
+        or report.released
+        or report.gone
+        or report.orphans
+        or report.fleets
+        or report.specs
+        or report.HasField("facts")
+    )
+
+
 def _check_size(report: wire.Report, allowance: Allowance) -> None:
-    _check("bytes", report.ByteSize(), allowance.most_bytes)
     parts = max(len(report.shards), len(report.gone), len(report.orphans))
     _check("kinds of VMs", parts, allowance.vms)
     _check("problems", len(report.problems), MOST_PROBLEMS + allowance.vms)
