@@ -4,6 +4,8 @@ Cursors grow by one within a leadership. Each leadership's begin at its term, wh
 leader to leader, so that a cursor says which leader gave it: a reader who comes with one of a
 former leader's goes on with the first event of this one, and is told that what the former one
 told later is not here.
+
+What repeats is counted: see AlikeEvents.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleet_controller.alike_events import FREE, AlikeEvents
 from fleet_controller.pulse import Pulse
 
 KEPT = 10_000
@@ -41,6 +44,7 @@ class EventLog:
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
         self._events: deque[cluster.Event] = deque(maxlen=KEPT)
+        self._alike = AlikeEvents()
         self._term = 0
         self._last = self._first = 0  # cursors of this leadership's events: after the one, up to
         self.begins = wall()
@@ -61,25 +65,40 @@ class EventLog:
         return self._wall()
 
     def add(
-        self, kind: str, message: str, *, fleet: str = "", host: str = "", actor: str = ""
+        self,
+        kind: str,
+        message: str,
+        *,
+        fleet: str = "",
+        host: str = "",
+        actor: str = "",
+        alike: str = "",
+        free: int = FREE,
     ) -> None:
-        """Kinds are short and stable: host_live, fleet_scaled, ..."""
-        self._last += 1
-        self._events.append(
-            cluster.Event(
-                cursor=self._last,
-                time_unix=self._wall(),
-                kind=kind,
-                fleet=fleet,
-                host=host,
-                message=message,
-                actor=actor,
-            )
+        """Kinds are short and stable: host_live, fleet_scaled, ... `alike`: what makes events of
+        one kind and host the same, where that is not the message; `free`: how many of them are
+        told one by one before they are counted. What people do is told each time."""
+        event = cluster.Event(
+            time_unix=self._wall(), kind=kind, fleet=fleet, host=host, message=message, actor=actor
         )
+        told = event if actor else self._alike.counted(event, alike or message, free)
+        if told is None:
+            return
+        if told is not event:
+            self._take_out(told)
+        self._last += 1
+        told.cursor = self._last
+        self._events.append(told)
         self.pulse.beat()
 
     def add_for_hosts(
-        self, kind: str, messages: Mapping[str, str], summary: str, *, actor: str = ""
+        self,
+        kind: str,
+        messages: Mapping[str, str],
+        summary: str,
+        *,
+        actor: str = "",
+        alike: str = "",
     ) -> None:
         """The same of several hosts, with a message for each by its id: an event each when they
         are few, and one with the summary when they are many."""
@@ -87,7 +106,7 @@ class EventLog:
             self.add(kind, summary, actor=actor)
             return
         for host, message in messages.items():
-            self.add(kind, message, host=host, actor=actor)
+            self.add(kind, message, host=host, actor=actor, alike=alike)
 
     def after(
         self, cursor: int, limit: int, fleet: str, host: str
@@ -112,6 +131,13 @@ class EventLog:
         cut = bool(cursor) and len(events) < len(matching)
         following = events[-1].cursor if cut else self._last
         return Page(events, following, not former and self._dropped(cursor), former)
+
+    def _take_out(self, event: cluster.Event) -> None:
+        """It is told anew, as the newest. It may have been dropped before."""
+        for position in range(len(self._events) - 1, -1, -1):
+            if self._events[position].cursor == event.cursor:
+                del self._events[position]
+                return
 
     def _dropped(self, cursor: int) -> bool:
         full = len(self._events) == KEPT

@@ -89,6 +89,7 @@ async def _serve(settings: Settings, links: int) -> None:
                 moves_at_once=settings.moves_at_once,
                 loss=settings.loss,
                 quarantine=settings.quarantine,
+                approve_hosts=settings.approve_hosts,
             ),
         )
         election = Election(

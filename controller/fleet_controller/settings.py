@@ -26,6 +26,7 @@ class Settings:
     moves_at_once: int
     ready_file: Path | None
     log_json: bool
+    approve_hosts: bool
     loss: LossSettings
     quarantine: QuarantineSettings
 
@@ -58,6 +59,10 @@ def parse(arguments: list[str] | None = None) -> Settings:
     )  # fmt: skip
     add("--ready-file", type=Path, help="written as JSON once it serves")
     add("--log-json", action="store_true", help="log JSON lines")
+    add(
+        "--approve-hosts", action="store_true",
+        help="a host that is new gets nothing before 'fleetctl hosts approve'",
+    )  # fmt: skip
     _add_verdicts(parser)
     given = parser.parse_args(arguments)
     if given.store != "memory:" and not given.store.startswith("etcd://"):
@@ -79,6 +84,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
         moves_at_once=given.moves_at_once,
         ready_file=given.ready_file,
         log_json=given.log_json,
+        approve_hosts=given.approve_hosts,
         loss=LossSettings(
             lost_after=given.lost_after,
             budget=given.replace_per_minute,

@@ -34,6 +34,8 @@ KEEPALIVE_TIMEOUT_MS = 20_000
 # The largest message is a full listing of hosts or VMs (10,000 rows of some 100 bytes).
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
+_MOST_RECEIVED = "grpc.max_receive_message_length"
+
 _COMMON: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
@@ -41,7 +43,7 @@ _COMMON: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
     # Hosts are dialled by address; a proxy set for downloads is none for them.
     ("grpc.enable_http_proxy", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    (_MOST_RECEIVED, MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
 SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -112,13 +114,18 @@ def dns_name(role: Role, name: str) -> str:
     return f"{name}.{role}.{DOMAIN}"
 
 
-def channel_options(expected_name: str) -> list[tuple[str, Any]]:
+def channel_options(
+    expected_name: str, most_received: int = MAX_MESSAGE_BYTES
+) -> list[tuple[str, Any]]:
     """Options for a channel whose server must hold a certificate with this DNS name.
+    `most_received`: bytes of one message of the server's; a larger one is not read, and ends its
+    call with RESOURCE_EXHAUSTED.
 
     Each channel has its own connection: gRPC would else share one between equal targets.
     """
     return [
-        *_COMMON,
+        *(one for one in _COMMON if one[0] != _MOST_RECEIVED),
+        (_MOST_RECEIVED, most_received),
         ("grpc.ssl_target_name_override", expected_name),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.initial_reconnect_backoff_ms", 500),

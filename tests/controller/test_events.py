@@ -43,8 +43,8 @@ def test_a_reader_that_was_away_too_long_is_told() -> None:
     events = log()
     events.add("first", "first")
     cursor = events.after(0, 1, "", "")[0][0].cursor
-    for _ in range(KEPT):
-        events.add("more", "more")
+    for number in range(KEPT):
+        events.add("more", f"more {number}")
     assert not events.after(cursor, 1, "", "")[1], "none is missing yet"
     events.add("more", "more")
     assert events.after(cursor, 1, "", "")[1]
@@ -142,3 +142,78 @@ async def test_a_pulse_wakes_all_who_wait_and_misses_no_beat() -> None:
     assert not late.done()
     pulse.beat()
     assert await late == 3
+
+
+def said(events: EventLog) -> list[tuple[str, int]]:
+    return [(e.message, e.count) for e in events.page(0, 100, "", "").events]
+
+
+def test_what_repeats_is_counted_in_one_event_and_told_anew_ever_more_seldom() -> None:
+    now = [0.0]
+    events = EventLog(lambda: now[0])
+    follower, told = events.page(0, 1, "", "").following, []
+    for turn in range(10_000):
+        now[0] = turn / 10
+        events.add("host_refused", f"bad address {turn}", host="evil", alike="BAD", free=1)
+        page = events.page(follower, 100, "", "")
+        follower = page.following
+        told += [(round(e.time_unix), e.count) for e in page.events]
+    assert said(events) == [("bad address 9999", 10_000)]
+    (kept,) = events.page(0, 100, "", "").events
+    assert kept.last_unix == 999.9
+    # After 10 s, and then after twice as long each time.
+    assert [at for at, _ in told] == [0, 10, 30, 70, 150, 310, 630]
+
+
+def test_what_happens_now_and_then_is_told_each_time() -> None:
+    now = [0.0]
+    events = EventLog(lambda: now[0])
+    for _ in range(3):
+        events.add("host_live", "a is live", host="a")
+    for _ in range(5):
+        now[0] += 1000
+        events.add("host_live", "a is live", host="a")
+    assert said(events) == [("a is live", 0)] * 8
+
+
+def test_what_people_do_is_told_each_time() -> None:
+    events = log()
+    for _ in range(20):
+        events.add("host_cordoned", "a is cordoned", host="a", actor="operator/me")
+    assert len(said(events)) == 20
+
+
+def test_events_of_other_hosts_and_kinds_are_counted_by_themselves() -> None:
+    events = EventLog(lambda: 5.0)
+    for number in range(40):
+        events.add(f"kind-{number % 2}", "the same", host=f"h{number % 4}", alike="x", free=1)
+    assert [(e.kind, e.host, e.count) for e in events.page(0, 100, "", "").events] == [
+        ("kind-0", "h0", 10),
+        ("kind-1", "h1", 10),
+        ("kind-0", "h2", 10),
+        ("kind-1", "h3", 10),
+    ]
+
+
+def test_an_event_that_was_dropped_is_told_anew_as_the_newest() -> None:
+    now = [0.0]
+    events = EventLog(lambda: now[0])
+    events.add("host_refused", "again", host="evil", alike="x", free=1)
+    for number in range(KEPT):
+        events.add("more", f"more {number}")
+    now[0] = 60
+    events.add("host_refused", "again", host="evil", alike="x", free=1)
+    newest = events.page(0, 1, "", "").events[0]
+    assert (newest.message, newest.count) == ("again", 2)
+
+
+def test_a_host_that_comes_and_goes_with_ever_other_reasons_fills_no_log() -> None:
+    now = [0.0]
+    events = EventLog(lambda: now[0])
+    changes = HealthEvents(events)
+    for turn in range(500):
+        now[0] += 1
+        changes.note("evil", Health.LIVE, "")
+        changes.note("evil", Health.UNREACHABLE, f"reason {turn}")
+        changes.summarise()
+    assert len(events.page(0, 100, "", "").events) == 6

@@ -21,10 +21,12 @@ from fleet_controller.agents.port import (
     Declined,
     EndedHere,
     LinkError,
+    Misbehaved,
     NoAnswer,
     StaleTerm,
     Unreachable,
 )
+from fleet_controller.observed.report_bounds import MOST_REPORT_BYTES
 from tests.doubles.scripted_questions import FakeQuestions, QuestionsServicer, ScriptedQuestions
 
 ENDED = None
@@ -234,7 +236,11 @@ class FakeReports:
                 raise EndedHere("the call was ended at this end")
             if not report.done() or report.result() is ENDED:
                 raise Unreachable("the call has ended")
-            return report.result()  # type: ignore[return-value]
+            sent = report.result()
+            assert sent is not None
+            if sent.ByteSize() > MOST_REPORT_BYTES:
+                raise Misbehaved("it sends more at once than a host can have to say")
+            return sent
         finally:
             await _cancelled(report, *ends)
 

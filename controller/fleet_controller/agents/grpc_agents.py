@@ -14,6 +14,7 @@ from fleet.v1.agent_pb2_grpc import AgentServiceStub
 from fleet_controller.agents.grpc_errors import errors_as_the_ports
 from fleet_controller.agents.grpc_questions import GrpcQuestions
 from fleet_controller.agents.port import Unreachable
+from fleet_controller.observed.report_bounds import MOST_REPORT_BYTES
 
 
 class GrpcDialer:
@@ -40,7 +41,7 @@ class GrpcDialer:
                 "cannot be understood; it is dialled once it announces itself"
             )
         self._open += 1
-        options = channel_options(dns_name(Role.AGENT, host_id))
+        options = channel_options(dns_name(Role.AGENT, host_id), MOST_REPORT_BYTES)
         # The scheme is ours: an address is a host and a port, whatever it looks like.
         channel = grpc.aio.secure_channel(f"dns:///{address}", self._credentials, options)
         return GrpcConnection(channel, f"{host_id} at {address}", self._closed)

@@ -15,6 +15,7 @@ from fleet_controller.agents.port import (
     Declined,
     EndedHere,
     LinkError,
+    Misbehaved,
     NoAnswer,
     NotOffered,
     StaleTerm,
@@ -29,6 +30,8 @@ _REASONS: dict[str, type[Declined]] = {
 # Characters kept of what an agent says: for a list of hosts, and for whoever asked the agent.
 _SHORT = 300
 _WHOLE = 4000
+# How gRPC words that a message was not read because of its size.
+_TOO_LARGE = re.compile(r"larger than max \(([0-9]{1,12}) vs\. ([0-9]{1,12})\)")
 _NO_CONNECTION = re.compile(
     r"failed to connect to all addresses; last error: [A-Z_]+: (?:ipv[46]:\S+: )?"
     r"(?:Failed to connect to remote host: )?(.+)$"
@@ -64,6 +67,11 @@ def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
         return _REASONS.get(detail.reason, Declined)(message, answer)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return NotOffered(message)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and (sizes := _TOO_LARGE.search(said)):
+        return Misbehaved(
+            f"{peer}: it sends more at once than a host can have to say: {int(sizes[1]):,} bytes; "
+            f"at most {int(sizes[2]):,} are read"
+        )
     return NoAnswer(message) if code is grpc.StatusCode.DEADLINE_EXCEEDED else Unreachable(message)
 
 

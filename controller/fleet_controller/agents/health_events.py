@@ -41,5 +41,6 @@ class HealthEvents:
                 for host, why in hosts.items()
             }
             summary = f"{len(hosts):,} hosts are {word}, {first} among them"
-            self._events.add_for_hosts(f"host_{word}", messages, summary)
+            # A host may give ever other reasons: they are one event all the same.
+            self._events.add_for_hosts(f"host_{word}", messages, summary, alike=word)
         self._fresh.clear()

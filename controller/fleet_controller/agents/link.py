@@ -9,6 +9,7 @@ from typing import Protocol
 from fleet.keys import NO_EPOCH, Epoch
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet_controller.agents.conduct import Conduct
 from fleet_controller.agents.port import AgentConnection, Reports
 from fleet_controller.core.model import Health
 
@@ -25,8 +26,15 @@ class LinkListener(Protocol):
     def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
         """The request that sends the host its assignment; None when there is nothing to send."""
 
+    def most_report_bytes(self, host_id: str) -> int:
+        """The most that an honest report of the host takes."""
+
     def reported(self, host_id: str, report: wire.Report) -> None:
-        """Raises ValueError for a report that makes no sense."""
+        """Raises Misbehaves for a report that says more than the host can have, and other
+        ValueErrors for one that makes no sense."""
+
+    def misbehaved(self, host_id: str, why: str) -> None:
+        """The host did what no agent may; its link has ended for that."""
 
     def lost_sight(self, host_id: str) -> None: ...
 
@@ -43,7 +51,9 @@ class Link:
         self.host_id = host_id
         self.address = address
         self.heard = now
+        self.since = now  # when the present stream, or the last one, was opened
         self.heartbeat = heartbeat
+        self.conduct = Conduct()
         self.health = Health.UNREACHABLE
         self.tried = False  # dialled at least once
         self.ever_heard = False
@@ -81,10 +91,16 @@ class Link:
 
     def opened(self, now: float, epoch: Epoch) -> None:
         """The first report has come, and says which assignment the host has."""
-        self.heard = now
+        self.heard = self.since = now
         self.ever_heard = True
         self.error = ""
         self.acknowledged = epoch
+        self.conduct.was_asked_again()
+
+    def fail(self, why: str) -> None:
+        """It was dialled, or its stream has ended, without any misbehaviour."""
+        self.error = why
+        self.conduct.was_asked_again()
 
     def acknowledge(self, epoch: Epoch) -> None:
         """The host has taken this assignment."""

@@ -20,6 +20,8 @@ class LinkTable:
         self._longest_silent = clock()
         self.by_health: Counter[Health] = Counter()
         self.declining: set[str] = set()  # hosts that are there and do not take their assignment
+        # Hosts that misbehaved and are not forgiven.
+        self.misbehaving: set[str] = set()
         self.settled = asyncio.Event()  # every host known at the start was tried once
 
     def __len__(self) -> int:
@@ -58,6 +60,13 @@ class LinkTable:
         link = self._links.get(host_id)
         return link.error if link else ""
 
+    def misbehaves(self, host_id: str) -> str:
+        """What a host that is there did that no agent may; empty: nothing of late, or it is not
+        there."""
+        link = self._links.get(host_id)
+        there = link is not None and (link.live or link.conduct.left_alone)
+        return link.conduct.why if link and there else ""
+
     def age(self, host_id: str) -> float:
         """Seconds since the host was heard; negative when it never was."""
         link = self._links.get(host_id)
@@ -82,6 +91,7 @@ class LinkTable:
         if link:
             self.by_health[link.health] -= 1
             self.declining.discard(host_id)
+            self.misbehaving.discard(host_id)
         return link
 
     def set_health(self, link: Link, health: Health) -> None:
@@ -96,6 +106,13 @@ class LinkTable:
             self.declining.add(link.host_id)
         else:
             self.declining.discard(link.host_id)
+
+    def note_conduct(self, link: Link) -> None:
+        """The host has misbehaved, or is forgiven."""
+        if link.conduct.why and self._links.get(link.host_id) is link:
+            self.misbehaving.add(link.host_id)
+        else:
+            self.misbehaving.discard(link.host_id)
 
     def note_longest_silent(self, heard: float) -> None:
         """When the live host was heard that has been silent longest."""

@@ -13,12 +13,14 @@ from random import Random
 
 from fleet.keys import Epoch
 from fleet.v1 import agent_pb2 as wire
+from fleet_controller.agents.conduct import ConductSettings
 from fleet_controller.agents.link import Link, LinkListener
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.agents.port import (
     AgentDialer,
     EndedHere,
     LinkError,
+    Misbehaved,
     Reports,
     StaleTerm,
     Unreachable,
@@ -26,6 +28,7 @@ from fleet_controller.agents.port import (
 from fleet_controller.agents.pushes import Pushes
 from fleet_controller.core.host_loss.health import HealthTimes, Pace, health, pace_for
 from fleet_controller.core.model import Health
+from fleet_controller.observed.report_bounds import Misbehaves
 from fleet_controller.waiting import within
 
 
@@ -42,6 +45,7 @@ class LinkSettings:
     last_retry: float = 15.0
     sweep_interval: float = 1.0
     times: HealthTimes = field(default_factory=HealthTimes)
+    conduct: ConductSettings = field(default_factory=ConductSettings)
 
 
 class Links:
@@ -139,19 +143,37 @@ class Links:
                 await self._follow(link)
             except StaleTerm as error:
                 self._listener.outranked(link.host_id, error.heard, str(error))
-                link.error = str(error)
+                link.fail(str(error))
             except EndedHere as error:
-                link.error = link.error or str(error)  # whoever ended it has said why
+                link.fail(link.error or str(error))  # whoever ended it has said why
+            except Misbehaved as error:
+                self._accuse(link, str(error))
             except LinkError as error:
-                link.error = str(error)
+                link.fail(str(error))
             finally:
                 await self._drop(link)
             if link.live:
-                retry = self._settings.first_retry
+                # A link that ends as soon as it stands is dialled no sooner than none.
+                if self._clock() - link.since >= self._settings.last_retry:
+                    retry = self._settings.first_retry
                 self._set_health(link, Health.UNREACHABLE, link.error)
                 self._listener.lost_sight(link.host_id)
-            await within(retry * self._random.uniform(0.75, 1.25), link.redial.wait())
+            await self._rest(link, retry * self._random.uniform(0.75, 1.25))
             retry = min(retry * 2, self._settings.last_retry)
+
+    async def _rest(self, link: Link, retry: float) -> None:
+        """Until the host is to be dialled again. Who misbehaves is not asked sooner for saying
+        where it is."""
+        if link.conduct.left_alone:
+            await asyncio.sleep(link.conduct.wait)
+        else:
+            await within(retry, link.redial.wait())
+
+    def _accuse(self, link: Link, why: str) -> None:
+        link.conduct.accuse(why, self._clock(), self._settings.conduct)
+        link.error = f"{why}; it is left alone for {link.conduct.wait:.0f} s"
+        self._table.note_conduct(link)
+        self._listener.misbehaved(link.host_id, why)
 
     async def _follow(self, link: Link) -> None:
         async with self._dials:
@@ -191,11 +213,18 @@ class Links:
             self.push(link.host_id)
 
     def _hand_over(self, link: Link, report: wire.Report) -> None:
+        """Raises Misbehaved."""
+        host, most = link.host_id, self._listener.most_report_bytes(link.host_id)
+        interval, now = self._pace.min_interval, self._clock()
+        if why := link.conduct.too_fast(report.ByteSize(), most, interval, now):
+            raise Misbehaved(f"{host} {why}")
         try:
-            self._listener.reported(link.host_id, report)
+            self._listener.reported(host, report)
+        except Misbehaves as error:
+            raise Misbehaved(f"{host} {error}") from error
         except ValueError as error:
-            message = f"{link.host_id} sends reports that make no sense: {error}"
-            raise Unreachable(message) from error
+            message = f"{host} sends reports that make no sense: {error}"
+            raise Misbehaved(message) from error
 
     def _tried(self, link: Link) -> None:
         link.tried = True
@@ -217,6 +246,8 @@ class Links:
             self._table.note_longest_silent(min(live, default=now))
             for link in list(self._table.all()):
                 self._judge(link, now)
+                if link.live and link.conduct.forgive(link.since, now, self._settings.conduct):
+                    self._table.note_conduct(link)
                 if link.push_is_due(now):
                     self.push(link.host_id)
             await self._repace()

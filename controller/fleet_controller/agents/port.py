@@ -25,6 +25,10 @@ class EndedHere(Unreachable):
     """This end has ended the call, as when the host was silent for too long."""
 
 
+class Misbehaved(Unreachable):
+    """The agent sends what no agent may: too much, too fast, or what makes no sense."""
+
+
 class NoAnswer(Unreachable):
     """No answer in time: what was asked may still be done."""
 

@@ -9,7 +9,7 @@ from random import Random
 from fleet.keys import Epoch
 from fleet_controller.agents.link import Link, LinkListener
 from fleet_controller.agents.link_table import LinkTable
-from fleet_controller.agents.port import AgentConnection, Declined, LinkError, StaleTerm
+from fleet_controller.agents.port import AgentConnection, Declined, LinkError, Misbehaved, StaleTerm
 
 
 class Pushes:
@@ -61,7 +61,7 @@ class Pushes:
             link.acknowledge(Epoch.of(request.epoch))
         except StaleTerm as error:
             self._listener.outranked(link.host_id, error.heard, str(error))
-        except Declined as error:
+        except (Declined, Misbehaved) as error:
             share = self._random.uniform(0.75, 1.25)
             link.decline(str(error), self._clock(), self._first_retry, self._last_retry, share)
         except LinkError as error:

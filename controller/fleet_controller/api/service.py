@@ -24,6 +24,7 @@ from fleet_controller.api.authorization import (
 from fleet_controller.api.drains_and_rollouts import DrainsAndRolloutsApi
 from fleet_controller.api.history import HistoryApi
 from fleet_controller.api.host_calls import HostCallsApi
+from fleet_controller.api.host_claims import HostClaimsApi
 from fleet_controller.api.host_loss import HostLossApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.core.refusals import Reason, Refused
@@ -46,7 +47,9 @@ _MAX_EVENT_PAGE = 10_000
 _LONGEST_WAIT_MS = 30_000
 
 
-class ClusterApi(HostCallsApi, HostLossApi, DrainsAndRolloutsApi, HistoryApi, StandbysApi):
+class ClusterApi(
+    HostCallsApi, HostLossApi, HostClaimsApi, DrainsAndRolloutsApi, HistoryApi, StandbysApi
+):
     """Bound to one replica; whoever does not lead says who does."""
 
     def __init__(self, replica: Replica, at_hand: AtHand) -> None:

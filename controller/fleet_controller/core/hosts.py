@@ -4,6 +4,9 @@ of one that cannot be asked."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from msgspec import structs
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Capacity, HostRecord
@@ -23,21 +26,36 @@ def announced(
     facts: types.HostFacts,
     live: bool,
     boot_id: str = "",
+    approving: bool = False,
 ) -> HostRecord:
     """The host's record after an Announce.
 
     `live`: whether the host that is known by this name may be live. `boot_id`: of its present boot
-    while it is linked; a copy of a host, ledger and all, has another one. Raises Refused for facts
+    while it is linked; a copy of a host, ledger and all, has another one. `approving`: a new host
+    waits for approval. Raises Refused for facts
     that make no sense, and for a second live claimant of the name.
     """
     _check_address(address)
     _check_texts(facts)
     if have and live:
         _check_claimant(have, facts, boot_id)
-    capacity = facts.capacity
-    return HostRecord(
-        id=host_id,
+    record = structs.replace(
+        have or HostRecord(host_id, address, awaits_approval=approving),
         address=address,
+        machine_id=facts.machine_id,
+        incarnation=facts.incarnation,
+        agent_version=facts.agent_version,
+        hypervisor=facts.hypervisor,
+        storage=facts.storage,
+    )
+    return record if record.pinned else _with_claims(record, facts)
+
+
+def _with_claims(record: HostRecord, facts: types.HostFacts) -> HostRecord:
+    """With the labels and the capacity that the host claims."""
+    capacity = facts.capacity
+    return structs.replace(
+        record,
         labels=dict(sorted(facts.labels.items())),
         capacity=Capacity(
             capacity.guests,
@@ -47,16 +65,6 @@ def announced(
             capacity.event_channels,
         ),
         binding_limit=capacity.binding_limit,
-        machine_id=facts.machine_id,
-        incarnation=facts.incarnation,
-        cordoned=have.cordoned if have else False,
-        draining=have.draining if have else False,
-        drained=have.drained if have else False,
-        lost=have.lost if have else False,
-        quarantine=have.quarantine if have else "",
-        agent_version=facts.agent_version,
-        hypervisor=facts.hypervisor,
-        storage=facts.storage,
     )
 
 
@@ -99,21 +107,31 @@ def _check_address(address: str) -> None:
 
 
 def _check_texts(facts: types.HostFacts) -> None:
-    if len(facts.labels) > MAX_LABELS:
-        raise Refused(
-            Reason.BAD_ANNOUNCE, f"a host has at most {MAX_LABELS} labels, not {len(facts.labels)}"
-        )
     texts = {
         "machine id": facts.machine_id,
+        "boot id": facts.boot_id,
         "incarnation": facts.incarnation,
         "agent version": facts.agent_version,
         "hypervisor": facts.hypervisor,
         "storage": facts.storage,
         "binding limit": facts.capacity.binding_limit,
     }
-    texts |= {
-        f"label {key[:40]!r}": max(key, value, key=len) for key, value in facts.labels.items()
-    }
+    _check_lengths(texts)
+    check_labels(facts.labels)
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raises Refused for labels that no host may have."""
+    if len(labels) > MAX_LABELS:
+        raise Refused(
+            Reason.BAD_ANNOUNCE, f"a host has at most {MAX_LABELS} labels, not {len(labels)}"
+        )
+    _check_lengths(
+        {f"label {key[:40]!r}": max(key, value, key=len) for key, value in labels.items()}
+    )
+
+
+def _check_lengths(texts: Mapping[str, str]) -> None:
     for what, text in texts.items():
         if len(text) > MAX_TEXT:
             raise Refused(

@@ -45,6 +45,9 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     agent_version: str = ""
     hypervisor: str = ""
     storage: str = ""
+    max_guests: int = 0  # an operator's bound of what it claims; 0: none
+    pinned: bool = False  # what it announces changes neither labels nor capacity
+    awaits_approval: bool = False  # it is new, and gets nothing before an operator has said so
 
 
 class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):

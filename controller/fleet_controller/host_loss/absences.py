@@ -84,7 +84,8 @@ class Absences:
         for link in self._memory.links.all():
             host = link.host_id
             record = self._memory.state.hosts.get(host)
-            if link.live or record is None or record.lost:
+            # Whoever is left alone for misbehaving answers: it is ill, not silent.
+            if link.live or link.conduct.left_alone or record is None or record.lost:
                 continue
             # One that is distrusted and answers is there: an operator decides about it.
             answered = max(link.heard, self._memory.unproven.answered(host))

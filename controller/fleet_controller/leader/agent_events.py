@@ -10,6 +10,7 @@ from fleet_controller.election.election import LeaderLease
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.store_trust import StoreTrust
 from fleet_controller.leader.wake import PlannerWake
+from fleet_controller.observed.report_bounds import Allowance, bounded
 
 _NEVER = 2**63  # a revision that no report has
 
@@ -44,7 +45,11 @@ class AgentEvents:
             return None
         return self._memory.assignment_message(host_id)
 
+    def most_report_bytes(self, host_id: str) -> int:
+        return self._allowance(host_id).most_bytes
+
     def reported(self, host_id: str, report: wire.Report) -> None:
+        report = bounded(report, self._allowance(host_id))
         if self._trust.began_frozen:
             self._memory.inventory.apply_report(host_id, report)
         elif self._trust.claimed(host_id, report.epoch):
@@ -63,9 +68,17 @@ class AgentEvents:
         if Health.LIVE in (before, after):
             self._wake.changed()
 
+    def misbehaved(self, host_id: str, why: str) -> None:
+        self._memory.events.add("host_misbehaves", why, host=host_id, alike=host_id, free=1)
+        self._memory.observed.pulse.beat()
+
     def outranked(self, host_id: str, term: types.Term, why: str) -> None:
         if not self._trust.outranked(host_id, term, why):
             self._wake.changed()
+
+    def _allowance(self, host_id: str) -> Allowance:
+        """While the store is in doubt, hosts may speak of fleets that it does not know."""
+        return self._memory.allowances.of(host_id, any_fleet=self._trust.began_frozen)
 
     def _revision(self, host_id: str, report: wire.Report) -> int:
         """That of the host's assignment, as the report is held against it."""

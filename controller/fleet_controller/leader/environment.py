@@ -36,6 +36,8 @@ class LeaderSettings:
     judge_interval: float = 1.0
     loss: LossSettings = field(default_factory=LossSettings)
     quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
+    # Whether a new host gets nothing before an operator approves it.
+    approve_hosts: bool = False
     links: LinkSettings = field(default_factory=LinkSettings)
 
 

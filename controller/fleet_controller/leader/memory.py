@@ -13,10 +13,12 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.assignment_messages import AssignmentMessages
 from fleet_controller.agents.link_table import LinkTable
+from fleet_controller.core.host_claims import believed
 from fleet_controller.core.model import ClusterView, HostRecord, HostView, Shard
 from fleet_controller.core.recovery.freeze import are_many, is_ahead
 from fleet_controller.core.refusals import known_host
 from fleet_controller.events import EventLog
+from fleet_controller.leader.allowances import Allowances
 from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.leader.unproven_claims import UnprovenClaims
@@ -48,6 +50,7 @@ class LeaderMemory:
     inventory: ReportedInventory  # what hosts have, while changes are frozen
     unproven: UnprovenClaims
     messages: AssignmentMessages
+    allowances: Allowances
 
     @staticmethod
     def of_a_new_leader(
@@ -64,7 +67,7 @@ class LeaderMemory:
             replica, term_revision, clock, clock(), durable, settings, events, state, Observed(),
             LinkTable(clock), StandbyReachability(), RefusedHosts(),
             ReportedInventory(lambda: state.seals), UnprovenClaims(clock),
-            AssignmentMessages(state),
+            AssignmentMessages(state), Allowances(state),
         )  # fmt: skip
 
     @property
@@ -84,6 +87,10 @@ class LeaderMemory:
     def host(self, host_id: str) -> HostRecord:
         """Raises Refused with NO_SUCH_HOST."""
         return known_host(self.state.hosts, host_id)
+
+    def believed(self, host_id: str) -> HostRecord:
+        """The host's record with as many guests as count. Raises Refused with NO_SUCH_HOST."""
+        return believed(self.host(host_id), self.state.guest_claims.usual)
 
     def view(self) -> ClusterView:
         """A snapshot to decide from."""
@@ -113,8 +120,9 @@ class LeaderMemory:
         }
 
     def host_view(self, host_id: str) -> HostView:
-        """One host of it. Raises Refused with NO_SUCH_HOST."""
-        record, seen = self.host(host_id), self.observed.host(host_id)
+        """One host of it, believed about itself as far as hosts are. Raises Refused with
+        NO_SUCH_HOST."""
+        record, seen = self.believed(host_id), self.observed.host(host_id)
         return HostView(
             record,
             self.state.assignment(host_id),

@@ -46,13 +46,14 @@ class RecordChanges:
     def _host_changed(self, host_id: str) -> None:
         observed, record = self._memory.observed, self._memory.state.hosts.get(host_id)
         observed.declared_lost(host_id, record is not None and record.lost)
-        if record:
-            self._links.add(host_id, record.address)
-        else:
+        if record is None or record.awaits_approval:  # nothing is asked of it, and nothing believed
             self._links.forget(host_id)
             observed.removed(host_id)
             self._memory.unproven.forget(host_id)
             self._memory.inventory.forget(host_id)
+            self._memory.allowances.forget(host_id)
+        else:
+            self._links.add(host_id, record.address)
         if observed.host(host_id).assignment != self._held(host_id):
             observed.assigned(host_id, self._held(host_id))
 

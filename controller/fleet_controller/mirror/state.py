@@ -29,6 +29,7 @@ from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.mirror.audit_trail import AuditTrail
 from fleet_controller.mirror.broken_records import BrokenRecords
+from fleet_controller.mirror.guest_claims import GuestClaims
 from fleet_controller.mirror.records import (
     RecordChange,
     RecordKind,
@@ -63,11 +64,13 @@ class ClusterState:
         self.broken = BrokenRecords()
         # Hosts whose assignment is there and was never understood: what they hold is not known.
         self.unread: set[str] = set()
+        self.guest_claims = GuestClaims()
         # Hosts by what their records say of them.
         self.cordoned: set[str] = set()
         self.draining: set[str] = set()
         self.lost: set[str] = set()
         self.quarantined: set[str] = set()
+        self.awaiting_approval: set[str] = set()
         self.rolling: set[str] = set()  # uids of fleets whose rollout is running
         self.revision = 0
         self.cluster = ""
@@ -268,6 +271,9 @@ class ClusterState:
             _keep(self.draining, change.id, host is not None and host.draining)
             _keep(self.lost, change.id, host is not None and host.lost)
             _keep(self.quarantined, change.id, host is not None and bool(host.quarantine))
+            awaits = host is not None and host.awaits_approval
+            _keep(self.awaiting_approval, change.id, awaits)
+            self.guest_claims.note(change.id, host)
         elif change.kind is RecordKind.ROLLOUT:
             rollout = self.rollouts.get(change.id)
             runs = rollout is not None and rollout.state is RolloutState.RUNNING

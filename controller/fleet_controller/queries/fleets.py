@@ -4,10 +4,11 @@ waiting."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.changes import Scaling
+from fleet_controller.core.host_claims import most_guests, void_claim
 from fleet_controller.core.model import FleetRecord, Health
 from fleet_controller.core.placement.placement import FleetPlan
 from fleet_controller.core.placement.unplaced import Unplaced
@@ -19,6 +20,7 @@ from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries.hosts import host_counts, reached_by
 
 _EXAMPLES = 10
+_KINDS = 100  # of problems that hosts report; agents know some two dozen
 _MOST = 2**32 - 1  # what a count on the wire can say
 
 
@@ -164,15 +166,30 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
                 entry.count = min(entry.count + problem.count, _MOST)
                 entry.hosts += 1
                 entry.example = entry.example or f"{host_id}: {problem.example_message}"
+    if len(found) > _KINDS:  # hosts make kinds up: those that most of them have are told
+        common = sorted(found, key=lambda kind: (-found[kind].hosts, -found[kind].count, kind))
+        for kind in common[_KINDS:]:
+            del found[kind]
+    links = memory.links
+    misbehaving = {host: why for host in links.misbehaving if (why := links.misbehaves(host))}
     if not memory.links.all_live:
         for link in memory.links.all():
             untried = memory.settling and not link.tried  # the status says so of all of them
-            if not (link.live or untried):
+            if not (link.live or untried or link.host_id in misbehaving):
                 kind, example = _absence(memory, link.host_id)
                 entry = found[kind]
                 entry.hosts += 1
                 entry.count += _assigned(memory, link.host_id, uid)
                 entry.example = entry.example or example
+    for host_id, why in misbehaving.items():
+        entry = found["misbehaves"]
+        entry.hosts += 1
+        entry.count = min(entry.count + _assigned(memory, host_id, uid), _MOST)
+        entry.example = entry.example or why
+    for why in _void_claims(memory):
+        entry = found["capacity_claim"]
+        entry.hosts += 1
+        entry.example = entry.example or why
     for host_id in memory.links.declining:
         entry = found["assignment_refused"]
         entry.hosts += 1
@@ -195,6 +212,14 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
     for kind, entry in found.items():
         entry.kind = kind
     return sorted(found.values(), key=lambda entry: (-entry.count, entry.kind))
+
+
+def _void_claims(memory: LeaderMemory) -> Iterator[str]:
+    """A sentence about each host that claims more guests than are believed of it."""
+    usual = memory.state.guest_claims.usual
+    for host_id in memory.state.guest_claims.above(most_guests(usual)):
+        if why := void_claim(memory.state.hosts[host_id], usual):
+            yield why
 
 
 def _absence(memory: LeaderMemory, host_id: str) -> tuple[str, str]:

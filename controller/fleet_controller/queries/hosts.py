@@ -36,6 +36,8 @@ def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
         total=len(memory.state.hosts),
         draining=len(memory.state.draining),
         quarantined=len(memory.state.quarantined),
+        misbehaving=len(memory.links.misbehaving),
+        awaiting_approval=len(memory.state.awaiting_approval),
         cut_off=sum(bool(reached_by(memory, host_id)) for host_id in memory.reachability.all()),
         distrusted=len(memory.unproven),
     )
@@ -65,8 +67,9 @@ def hosts(
 
 
 def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> cluster.HostSummary:
-    record = memory.state.hosts[host_id]
+    record, believed = memory.state.hosts[host_id], memory.believed(host_id)
     seen = memory.observed.host(host_id)
+    claimed, admitted = record.capacity.guests, believed.capacity.guests
     shards = seen.assignment.shards
 
     def counted(state: int) -> int:
@@ -79,7 +82,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         cordoned=record.cordoned,
         assigned=sum(len(shard.ranges) for shard in shards),
         running=counted(RUNNING),
-        capacity_guests=record.capacity.guests,
+        capacity_guests=admitted,
         labels=dict(record.labels),
         report_age_seconds=memory.links.age(host_id),
         converged=seen.converged,
@@ -89,6 +92,11 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         quarantine=record.quarantine,
         duplicates=sum(planning.duplicates.get(host_id, {}).values()),
         reached_by=reached_by(memory, host_id),
+        misbehaves=memory.links.misbehaves(host_id),
+        max_guests=record.max_guests,
+        awaits_approval=record.awaits_approval,
+        claimed_guests=claimed if claimed > admitted else 0,
+        pinned=record.pinned,
         distrusted=memory.unproven.why(host_id),
     )
 
@@ -106,7 +114,7 @@ def host_detail(memory: LeaderMemory, planning: Planning, host_id: str) -> clust
     record = memory.host(host_id)
     seen = memory.observed.host(host_id)
     request = memory.assignment_message(host_id)
-    capacity = record.capacity
+    capacity = memory.believed(host_id).capacity
     return cluster.HostDetail(
         summary=host_summary(memory, planning, host_id),
         facts=types.HostFacts(

@@ -12,6 +12,7 @@ from fleet_controller.agents.health_events import HealthEvents
 from fleet_controller.agents.links import Links
 from fleet_controller.changes.announcements import Announcements
 from fleet_controller.changes.fleets import FleetChanges
+from fleet_controller.changes.host_claims import HostClaimChanges
 from fleet_controller.changes.host_reset import HostReset
 from fleet_controller.changes.hosts import HostChanges
 from fleet_controller.changes.recovery import Recovery
@@ -86,6 +87,7 @@ class Leader:
         self._assignment_audit = AssignmentAudit(memory, writer, planner, links, off_loop)
         self.fleets = FleetChanges(memory, writer, planner, wake, off_loop, new_uid)
         self.hosts = HostChanges(memory, writer, wake, off_loop)
+        self.host_claims = HostClaimChanges(memory, writer)
         self.host_reset = HostReset(memory, writer, environment.dialer, links)
         self.vms = VmChanges(memory, writer, wake, off_loop)
         self.rollouts = RolloutChanges(memory, writer, wake)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import duration, number, table
+from fleetctl.output import counted, duration, number, table
 from fleetctl.views.drains import draining_json, left_text
 from fleetctl.views.enum_names import health_name
 
@@ -35,6 +35,11 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "quarantine": one.quarantine or None,
         "duplicates": one.duplicates,
         "reached_by": one.reached_by or None,
+        "misbehaves": one.misbehaves or None,
+        "max_guests": one.max_guests or None,
+        "claimed_guests": one.claimed_guests or one.capacity_guests,
+        "pinned": one.pinned,
+        "awaits_approval": one.awaits_approval,
         "distrusted": one.distrusted or None,
         "labels": dict(sorted(one.labels.items())),
     }
@@ -54,6 +59,8 @@ def _standing(one: cluster.HostSummary) -> str:
         "cordoned" if one.cordoned else "",
         "draining" if one.draining else "",
         "quarantine" if one.quarantine else "",
+        "misbehaves" if one.misbehaves else "",
+        "awaits approval" if one.awaits_approval else "",
         f"reached by {printable(one.reached_by)}" if one.reached_by else "",
         "distrusted" if one.distrusted else "",
     ]
@@ -169,7 +176,6 @@ def detail_text(detail: cluster.HostDetail) -> str:
 def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
     one, facts = detail.summary, detail.facts
     health = _standing(one)
-    limit = f" ({facts.capacity.binding_limit})" if facts.capacity.binding_limit else ""
     named = [
         ("host", one.id),
         ("health", f"{health}, heard {_heard(one)}"),
@@ -178,13 +184,14 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("hypervisor", facts.hypervisor),
         ("storage", facts.storage),
         ("agent", facts.agent_version),
-        ("capacity", f"{number(one.capacity_guests)} VMs{limit}"),
+        ("capacity", capacity_text(one, facts.capacity.binding_limit)),
         ("assigned", number(one.assigned)),
         ("running", number(one.running)),
         ("failed", number(one.failed)),
         ("duplicates", f"{number(one.duplicates)} that others hold" if one.duplicates else ""),
         ("drain", left_text(detail.drain) if detail.HasField("drain") else ""),
         ("quarantine", one.quarantine),
+        ("misbehaves", one.misbehaves),
         ("link", one.link_error),
         ("network", _network(one)),
         ("distrusted", _distrust(one)),
@@ -200,3 +207,36 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         if rows := [tuple(row[head.lower()] for head in headers) for row in held[key]]:
             yield from ("", f"{key}:" if key != "tombstones" else "to be released:")
             yield table(headers, rows, "  ")
+
+
+def capacity_text(one: cluster.HostSummary, limit: str = "") -> str:
+    """250 VMs (limit); with what it claims, and an operator's bound of it."""
+    notes = [
+        limit,
+        f"it claims {one.claimed_guests:,}" if one.claimed_guests else "",
+        f"bound to {one.max_guests:,}" if one.max_guests else "",
+        "pinned" if one.pinned else "",
+    ]
+    said = "; ".join(filter(None, notes))
+    return counted(one.capacity_guests, "VM") + (f" ({said})" if said else "")
+
+
+def bound_text(one: cluster.HostSummary) -> str:
+    """What a bound has made of a host's capacity."""
+    return printable(f"{one.id}: {capacity_text(one)}; {counted(one.assigned, 'VM')} assigned")
+
+
+def pinned_text(one: cluster.HostSummary) -> str:
+    """Whether what the host announces counts."""
+    labels = _labels(one.labels)
+    if not one.pinned:
+        when = "at its agent's next start, or when its facts change"
+        return printable(f"{one.id}: what it announces counts again, {when}; until then {labels}")
+    return printable(f"{one.id}: pinned; {counted(one.capacity_guests, 'VM')}, {labels}")
+
+
+def approved_text(hosts: Sequence[cluster.HostSummary]) -> str:
+    """Which hosts may have VMs now."""
+    names = ", ".join(one.id for one in hosts[:5])
+    more = f" and {len(hosts) - 5:,} more" if len(hosts) > 5 else ""
+    return printable(f"{names}{more} {'is' if len(hosts) == 1 else 'are'} approved")

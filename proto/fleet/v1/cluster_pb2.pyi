@@ -606,6 +606,8 @@ class HostCounts(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
     CUT_OFF_FIELD_NUMBER: _builtins.int
+    MISBEHAVING_FIELD_NUMBER: _builtins.int
+    AWAITING_APPROVAL_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
     live: _builtins.int
     unreachable: _builtins.int
@@ -619,6 +621,9 @@ class HostCounts(_message.Message):
     quarantined: _builtins.int
     cut_off: _builtins.int
     """silent for so long that they would be lost, and reached by a standby"""
+    misbehaving: _builtins.int
+    """that did of late what no agent may"""
+    awaiting_approval: _builtins.int
     distrusted: _builtins.int
     def __init__(
         self,
@@ -633,11 +638,13 @@ class HostCounts(_message.Message):
         draining: _builtins.int = ...,
         quarantined: _builtins.int = ...,
         cut_off: _builtins.int = ...,
+        misbehaving: _builtins.int = ...,
+        awaiting_approval: _builtins.int = ...,
         distrusted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "live", b"live", "lost", b"lost", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_approval", b"awaiting_approval", "converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "live", b"live", "lost", b"lost", "misbehaving", b"misbehaving", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1057,6 +1064,11 @@ class HostSummary(_message.Message):
     QUARANTINE_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     REACHED_BY_FIELD_NUMBER: _builtins.int
+    MISBEHAVES_FIELD_NUMBER: _builtins.int
+    MAX_GUESTS_FIELD_NUMBER: _builtins.int
+    AWAITS_APPROVAL_FIELD_NUMBER: _builtins.int
+    CLAIMED_GUESTS_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
@@ -1079,6 +1091,18 @@ class HostSummary(_message.Message):
     """The standby that reaches the host while the leader does not, so that it is not declared lost;
     empty: it is live or lost, or no standby was asked or reaches it.
     """
+    misbehaves: _builtins.str
+    """What the host did of late that no agent may, so that its link ended and comes back ever more
+    slowly; empty: nothing.
+    """
+    max_guests: _builtins.int
+    """an operator's bound of its guests; 0: none"""
+    awaits_approval: _builtins.bool
+    """it is new, and gets nothing before an operator approves it"""
+    claimed_guests: _builtins.int
+    """what it claims to admit, where not all of that counts; else 0"""
+    pinned: _builtins.bool
+    """what it announces changes neither its labels nor its capacity"""
     distrusted: _builtins.str
     """Why the host is told nothing: it claims to know more than the store, and proves nothing."""
     @_builtins.property
@@ -1102,11 +1126,16 @@ class HostSummary(_message.Message):
         quarantine: _builtins.str = ...,
         duplicates: _builtins.int = ...,
         reached_by: _builtins.str = ...,
+        misbehaves: _builtins.str = ...,
+        max_guests: _builtins.int = ...,
+        awaits_approval: _builtins.bool = ...,
+        claimed_guests: _builtins.int = ...,
+        pinned: _builtins.bool = ...,
         distrusted: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "misbehaves", b"misbehaves", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1493,6 +1522,8 @@ class Event(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_UNIX_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     time_unix: _builtins.float
     kind: _builtins.str
@@ -1500,6 +1531,12 @@ class Event(_message.Message):
     host: _builtins.str
     message: _builtins.str
     actor: _builtins.str
+    count: _builtins.int
+    """What repeats is counted in one event, and told anew, under a new cursor, ever more seldom.
+    how often it was so, where more than once; else 0
+    """
+    last_unix: _builtins.float
+    """when it was so last; 0 where `count` is"""
     def __init__(
         self,
         *,
@@ -1510,10 +1547,12 @@ class Event(_message.Message):
         host: _builtins.str = ...,
         message: _builtins.str = ...,
         actor: _builtins.str = ...,
+        count: _builtins.int = ...,
+        last_unix: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cursor", b"cursor", "fleet", b"fleet", "host", b"host", "kind", b"kind", "message", b"message", "time_unix", b"time_unix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "cursor", b"cursor", "fleet", b"fleet", "host", b"host", "kind", b"kind", "last_unix", b"last_unix", "message", b"message", "time_unix", b"time_unix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2722,3 +2761,119 @@ class ResetHostRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResetHostRequest: _TypeAlias = ResetHostRequest  # noqa: Y015
+
+@_typing.final
+class BoundHostRequest(_message.Message):
+    """---- how far hosts are believed about themselves ------------------------------------------"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    MAX_GUESTS_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    max_guests: _builtins.int
+    """it is believed no more, whatever it claims; 0: no bound of its own"""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        max_guests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "max_guests", b"max_guests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoundHostRequest: _TypeAlias = BoundHostRequest  # noqa: Y015
+
+@_typing.final
+class PinHostRequest(_message.Message):
+    """Its labels and its capacity as the store has them stay, whatever it announces."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HOST_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    undo: _builtins.bool
+    """its next announcement counts again"""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """set beside those that it has; an empty value takes one away"""
+
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        undo: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "labels", b"labels", "undo", b"undo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinHostRequest: _TypeAlias = PinHostRequest  # noqa: Y015
+
+@_typing.final
+class ApproveHostsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveHostsRequest: _TypeAlias = ApproveHostsRequest  # noqa: Y015
+
+@_typing.final
+class ApproveHostsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostSummary]: ...
+    def __init__(
+        self,
+        *,
+        hosts: _abc.Iterable[Global___HostSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveHostsResponse: _TypeAlias = ApproveHostsResponse  # noqa: Y015

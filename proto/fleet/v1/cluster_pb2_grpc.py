@@ -200,6 +200,21 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.StandByAnswer.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.StandByQuestion.FromString,
                 _registered_method=True)
+        self.BoundHost = channel.unary_unary(
+                '/fleet.v1.ClusterService/BoundHost',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.BoundHostRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
+                _registered_method=True)
+        self.PinHost = channel.unary_unary(
+                '/fleet.v1.ClusterService/PinHost',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.PinHostRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
+                _registered_method=True)
+        self.ApproveHosts = channel.unary_unary(
+                '/fleet.v1.ClusterService/ApproveHosts',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ApproveHostsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.ApproveHostsResponse.FromString,
+                _registered_method=True)
         self.ResetHost = channel.unary_unary(
                 '/fleet.v1.ClusterService/ResetHost',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ResetHostRequest.SerializeToString,
@@ -427,6 +442,25 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BoundHost(self, request, context):
+        """How far a host is believed about itself. Older controllers: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinHost(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveHosts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResetHost(self, request, context):
         """A host that is distrusted is made to obey this store's leader: see AgentService.Reset.
         """
@@ -601,6 +635,21 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.StandBy,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.StandByAnswer.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.StandByQuestion.SerializeToString,
+            ),
+            'BoundHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.BoundHost,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.BoundHostRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.SerializeToString,
+            ),
+            'PinHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinHost,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.PinHostRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.SerializeToString,
+            ),
+            'ApproveHosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveHosts,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ApproveHostsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.ApproveHostsResponse.SerializeToString,
             ),
             'ResetHost': grpc.unary_unary_rpc_method_handler(
                     servicer.ResetHost,
@@ -1499,6 +1548,87 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/StandBy',
             fleet_dot_v1_dot_cluster__pb2.StandByAnswer.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.StandByQuestion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BoundHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/BoundHost',
+            fleet_dot_v1_dot_cluster__pb2.BoundHostRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/PinHost',
+            fleet_dot_v1_dot_cluster__pb2.PinHostRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveHosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ApproveHosts',
+            fleet_dot_v1_dot_cluster__pb2.ApproveHostsRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.ApproveHostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

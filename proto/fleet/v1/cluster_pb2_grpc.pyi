@@ -102,6 +102,10 @@ class ClusterServiceStub:
     before a host that is silent is declared lost, it is asked whether it reaches that host.
     Certificates of the role controller alone; answered by the leader itself, never passed on.
     """
+    BoundHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.BoundHostRequest, _cluster_pb2.HostSummary]
+    """How far a host is believed about itself. Older controllers: UNIMPLEMENTED."""
+    PinHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.PinHostRequest, _cluster_pb2.HostSummary]
+    ApproveHosts: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ApproveHostsRequest, _cluster_pb2.ApproveHostsResponse]
     ResetHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ResetHostRequest, _cluster_pb2.HostSummary]
     """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
 
@@ -164,6 +168,10 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     before a host that is silent is declared lost, it is asked whether it reaches that host.
     Certificates of the role controller alone; answered by the leader itself, never passed on.
     """
+    BoundHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.BoundHostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
+    """How far a host is believed about itself. Older controllers: UNIMPLEMENTED."""
+    PinHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.PinHostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
+    ApproveHosts: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ApproveHostsRequest, _cluster_pb2.ApproveHostsResponse]  # type: ignore[assignment]
     ResetHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ResetHostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
     """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
 
@@ -421,6 +429,28 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         before a host that is silent is declared lost, it is asked whether it reaches that host.
         Certificates of the role controller alone; answered by the leader itself, never passed on.
         """
+
+    @_abc_1.abstractmethod
+    def BoundHost(
+        self,
+        request: _cluster_pb2.BoundHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.HostSummary, _abc.Awaitable[_cluster_pb2.HostSummary]]:
+        """How far a host is believed about itself. Older controllers: UNIMPLEMENTED."""
+
+    @_abc_1.abstractmethod
+    def PinHost(
+        self,
+        request: _cluster_pb2.PinHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.HostSummary, _abc.Awaitable[_cluster_pb2.HostSummary]]: ...
+
+    @_abc_1.abstractmethod
+    def ApproveHosts(
+        self,
+        request: _cluster_pb2.ApproveHostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ApproveHostsResponse, _abc.Awaitable[_cluster_pb2.ApproveHostsResponse]]: ...
 
     @_abc_1.abstractmethod
     def ResetHost(

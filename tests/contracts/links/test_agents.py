@@ -18,9 +18,11 @@ from fleet_controller.agents.port import (
     AheadOfStore,
     Declined,
     LinkError,
+    Misbehaved,
     StaleTerm,
     Unreachable,
 )
+from fleet_controller.observed.report_bounds import MOST_REPORT_BYTES
 from tests.certificates import identity
 from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent, serve
 from tests.processes.etcd_process import free_ports
@@ -74,6 +76,18 @@ async def test_another_pace_reaches_the_agent(rig: Rig) -> None:
     await reports.repace(wire.Pace(heartbeat_ms=9000))
     await rig.agent.until(lambda: bool(rig.agent.paces))
     assert rig.agent.paces == [wire.Pace(heartbeat_ms=9000)]
+    await connection.close()
+
+
+async def test_a_report_larger_than_any_host_can_have_is_not_read_and_misbehaviour(
+    rig: Rig,
+) -> None:
+    connection = rig.connect()
+    reports = connection.watch(FIRST)
+    await reports.read()
+    rig.agent.send(released=[2**60] * (MOST_REPORT_BYTES // 8))
+    with pytest.raises(Misbehaved, match="more at once than a host can have to say"):
+        await reports.read()
     await connection.close()
 
 

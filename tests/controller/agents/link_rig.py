@@ -34,6 +34,8 @@ class Leader:
         self.changes: list[tuple[str, Health]] = []
         self.why: list[str] = []
         self.understands = True
+        self.most_bytes = 10_000
+        self.accused: list[tuple[str, str]] = []
 
     def may_act(self) -> bool:
         return self.acts
@@ -44,6 +46,12 @@ class Leader:
         epoch = types.Epoch(store_generation=1, revision=self.assignments[host_id])
         epoch.seal = SEAL
         return wire.AssignRequest(term=self.term, epoch=epoch, host_id=host_id)
+
+    def most_report_bytes(self, host_id: str) -> int:
+        return self.most_bytes
+
+    def misbehaved(self, host_id: str, why: str) -> None:
+        self.accused.append((host_id, why))
 
     def reported(self, host_id: str, report: wire.Report) -> None:
         if not self.understands:

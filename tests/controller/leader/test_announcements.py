@@ -198,3 +198,86 @@ async def test_nobody_waits_for_ever_when_the_leadership_ends() -> None:
     await asyncio.wait(waiting)
     changing.cancel()
     assert all(task.cancelled() for task in waiting)
+
+
+# One host cannot make them many
+
+
+def refusals(leader: Leader, host: str) -> list[tuple[str, int]]:
+    """The events of what was refused of the host, and how often each was."""
+    events, _ = leader.memory.events.after(0, 10_000, "", host)
+    return [(event.message, event.count) for event in events if event.kind == "host_refused"]
+
+
+def test_a_host_that_announces_itself_without_end_is_refused_soon_and_others_are_not() -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
+        await announce(leader, "evil")
+        before, refused = len(store.txns), 0
+        for turn in range(2000):
+            try:
+                await announce(leader, "evil", at=f"evil:{turn + 1}")
+            except Refused as error:
+                refused += 1
+                assert error.reason is Reason.TOO_MANY_ANNOUNCEMENTS
+                assert error.metadata["retry_after_seconds"] in ("1", "2")
+            await asyncio.sleep(0.005)
+        assert refused >= 1960 and len(store.txns) - before <= 2
+        ((message, count),) = refusals(leader, "evil")
+        assert message.startswith("host evil announces itself too often; again in ")
+        assert count == refused
+        await announce(leader, "b")
+        await asyncio.sleep(2)
+        await announce(leader, "evil")
+
+    play(scenario)
+
+
+def test_the_store_is_written_once_in_ten_seconds_for_one_host_and_has_the_newest() -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
+        await announce(leader, "a", at="a:1")
+        before = len(store.txns)
+        for port in range(2, 22):
+            await announce(leader, "a", at=f"a:{port}")
+            assert leader.memory.state.hosts["a"].address == "a:2", "the first one at once"
+            await asyncio.sleep(0.4)
+        assert len(store.txns) == before + 1
+        await until(lambda: leader.memory.state.hosts["a"].address == "a:21", 10.0)
+        assert len(store.txns) == before + 2
+
+    play(scenario)
+
+
+def test_a_change_that_is_taken_back_before_it_was_written_is_not_written() -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
+        for port in (1, 2, 3, 2):
+            await announce(leader, "a", at=f"a:{port}")
+        before = len(store.txns)
+        await asyncio.sleep(60)
+        assert len(store.txns) == before
+        assert leader.memory.state.hosts["a"].address == "a:2"
+
+    play(scenario)
+
+
+def test_a_change_that_waits_outlives_a_store_in_trouble() -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
+        for port in (1, 2, 3):
+            await announce(leader, "a", at=f"a:{port}")
+        store.faults = [Fault.REFUSED] * 3
+        await until(lambda: leader.memory.state.hosts["a"].address == "a:3")
+
+    play(scenario)
+
+
+def test_refusals_are_counted_by_host_and_reason_whatever_the_host_says() -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
+        for turn in range(25):
+            with pytest.raises(Refused):
+                await announce(leader, "evil", at=f"bad address {turn}")
+        ((message, count),) = refusals(leader, "evil")
+        assert (message, count) == (
+            "'bad address 24' is not an address such as 10.0.0.7:7443",
+            25,
+        )
+
+    play(scenario)

@@ -128,20 +128,40 @@ def test_problems_are_counted_by_kind_with_an_example() -> None:
     play(scenario)
 
 
-def test_counts_that_agents_make_up_stay_within_the_wires() -> None:
+def test_problems_that_an_agent_makes_up_count_no_more_than_its_host_can_have() -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        uid = fleet_of(leader).uid
+        for agent in agents.values():
+            agent.send(
+                problems=[
+                    wire.Problem(kind="driver", count=2**32 - 1),
+                    wire.Problem(kind="x", fleet_uid="nobody's", count=1),
+                    wire.Problem(kind="y", fleet_uid=uid, count=1),
+                ],
+                problems_set=True,
+            )
+        await until(lambda: len(leader.memory.observed.troubled) == HOSTS)
+        (problem,) = fleet_of(leader).problems
+        assert (problem.kind, problem.hosts) == ("driver", HOSTS)
+        assert problem.count <= HOSTS * leader.memory.allowances.of("h0").vms
+
+    play(scenario)
+
+
+def test_orphans_beyond_what_a_host_can_have_are_void_and_name_it() -> None:
     async def scenario(leader: Leader, agents: Agents) -> None:
         uid = fleet_of(leader).uid
         vast = [types.IndexRange(start=0, stop=2**32 - 1)]
-        for agent in agents.values():
-            agent.send(
-                problems=[wire.Problem(kind="x", fleet_uid=uid, count=2**32 - 1)],
-                problems_set=True,
-                orphans=[wire.Orphans(fleet_uid=uid, birth=1, ranges=vast)],
-                orphans_set=True,
-            )
-        await until(lambda: len(leader.memory.observed.orphaned) == HOSTS)
+        orphans = [wire.Orphans(fleet_uid=uid, birth=1, ranges=vast)]
+        agents["h0"].send(orphans=orphans, orphans_set=True)
+        await until(lambda: not leader.memory.is_live("h0"))
         fleet = fleet_of(leader)
-        assert (fleet.problems[0].count, fleet.orphans) == (2**32 - 1, 2**32 - 1)
+        (problem,) = fleet.problems
+        assert (problem.kind, problem.hosts, fleet.orphans) == ("misbehaves", 1, 0)
+        assert problem.example == "h0 reports 4,294,967,295 orphans; it can have 256"
+        await scale(leader, 8)
+
+    play(scenario)
 
     play(scenario)
 

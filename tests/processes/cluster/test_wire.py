@@ -70,6 +70,9 @@ WRITES: list[Callable[[ClusterServiceStub], object]] = [
         wire.ReleaseQuarantineRequest(host="hollow-00001"), timeout=SECONDS
     ),
     lambda s: s.ReleaseBreaker(wire.ReleaseBreakerRequest(), timeout=SECONDS),
+    lambda s: s.BoundHost(wire.BoundHostRequest(host=HOST, max_guests=1), timeout=SECONDS),
+    lambda s: s.PinHost(wire.PinHostRequest(host=HOST), timeout=SECONDS),
+    lambda s: s.ApproveHosts(wire.ApproveHostsRequest(hosts=[HOST]), timeout=SECONDS),
 ]
 
 
@@ -253,6 +256,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "Drain", "RemoveHost", "Rollout", "ControlVms",
         "History", "Backup", "Recover",
         "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker", "StandBy", "ResetHost",
+        "BoundHost", "PinHost", "ApproveHosts",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

@@ -28,6 +28,18 @@ def test_events(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     assert [one.limit for one in controller.asked("ListEvents")] == [3, 100]
 
 
+def test_what_repeats_is_shown_with_how_often_and_when_last(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    event = cluster.Event(
+        cursor=4, kind="host_refused", host="h1", message="too often", count=8575, last_unix=60
+    )
+    controller.on("ListEvents", cluster.ListEventsResponse(events=[event], next=5))
+    assert "too often  (8,575 times, last 1970-01-01" in fleetctl("events").out
+    (told,) = fleetctl("events", "-o", "json").json["events"]
+    assert (told["count"], told["last"]) == (8575, 60)
+
+
 def test_events_are_followed_through_a_failover_until_the_reader_has_enough(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:

@@ -136,3 +136,48 @@ def test_a_host_is_reset_when_that_was_said_twice(
     said = fleetctl("hosts", "reset", "h1", "--yes")
     assert said.err == ""
     assert said.out == "h1 was reset: it is told what the store has for it\n"
+
+
+def test_a_host_is_bound_pinned_and_approved(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    def bound(request: cluster.BoundHostRequest) -> cluster.HostSummary:
+        return host(1, max_guests=request.max_guests, claimed_guests=4000)
+
+    def pinned(request: cluster.PinHostRequest) -> cluster.HostSummary:
+        return host(1, pinned=not request.undo)
+
+    def approved(request: cluster.ApproveHostsRequest) -> cluster.ApproveHostsResponse:
+        return cluster.ApproveHostsResponse(hosts=[host(1), host(2)])
+
+    controller.on("BoundHost", bound)
+    controller.on("PinHost", pinned)
+    controller.on("ApproveHosts", approved)
+    assert fleetctl("hosts", "bound", "h1", "--max-guests", "250").out == (
+        "h1: 250 VMs (it claims 4,000; bound to 250); 250 VMs assigned\n"
+    )
+    said = fleetctl("hosts", "pin", "h1", "--label", "rack=r1", "--label", "zone=")
+    assert said.code == ExitCode.DONE
+    assert said.out == "h1: pinned; 250 VMs, rack=r1\n"
+    assert dict(controller.asked("PinHost")[0].labels) == {"rack": "r1", "zone": ""}
+    assert "what it announces counts again" in fleetctl("hosts", "unpin", "h1").out
+    assert fleetctl("hosts", "approve", "h1", "h2").out == "h1, h2 are approved\n"
+    for words in (["bound", "h1", "--max-guests", "10001"], ["bound", "h1"], ["approve"]):
+        assert fleetctl("hosts", *words).code == ExitCode.USAGE
+    told = fleetctl("hosts", "bound", "h1", "--max-guests", "0", "-o", "json").json
+    assert (told["max_guests"], told["claimed_guests"], told["capacity"]) == (None, 4000, 250)
+
+
+def test_a_host_that_misbehaves_or_waits_is_shown_with_why(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    why = "h1 reports 4,294,967,295 orphans; it can have 256"
+    hosts = [host(1, misbehaves=why), host(2, awaits_approval=True)]
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=hosts, matching=2))
+    said = fleetctl("hosts").out
+    assert "live, misbehaves" in said and "live, awaits approval" in said
+    controller.on("GetHost", cluster.HostDetail(summary=hosts[0]))
+    assert f"misbehaves  {why}\n" in fleetctl("hosts", "show", "h1").out
+    told = fleetctl("hosts", "list", "-o", "json").json["hosts"]
+    assert [one["misbehaves"] for one in told] == [why, None]
+    assert [one["awaits_approval"] for one in told] == [False, True]

@@ -75,6 +75,22 @@ class Labelled:
         )
 
 
+class Approved:
+    """The host is not new, or an operator has said that it may have VMs."""
+
+    reason = "awaits_approval"
+    aside: tuple[str, ...] = ()
+
+    def __init__(self, wanted: Wanted) -> None:
+        """It is the same for all VMs."""
+
+    def admits(self, host: HostView) -> bool:
+        return not host.record.awaits_approval
+
+    def explain(self, hosts: Sequence[HostView]) -> str:
+        return f"all {len(hosts):,} hosts wait for 'fleetctl hosts approve'"
+
+
 class Open:
     """Neither operators nor the leader keep the host from further VMs."""
 
@@ -164,7 +180,12 @@ def _per_host(wanted: Wanted) -> list[RoomCondition]:
 
 
 # In the order in which they are explained: the first one that no host meets is the reason.
-HOST_CONDITIONS: tuple[Callable[[Wanted], HostCondition], ...] = (Labelled, Open, Reachable)
+HOST_CONDITIONS: tuple[Callable[[Wanted], HostCondition], ...] = (
+    Labelled,
+    Approved,
+    Open,
+    Reachable,
+)
 ROOM_CONDITIONS: tuple[Callable[[Wanted], list[RoomCondition]], ...] = (_resources, _per_host)
 
 

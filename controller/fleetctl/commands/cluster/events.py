@@ -119,7 +119,15 @@ def _say_events(session: Session, found: Iterable[cluster.Event]) -> None:
             when = clock_text(one.time_unix)
             about = " ".join(part for part in (one.fleet, one.host) if part)
             by = f"  ({one.actor})" if one.actor else ""
-            say(printable(f"{when}  {one.kind:<20}  {about:<16}  {one.message}{by}"))
+            times = _times(one)
+            say(printable(f"{when}  {one.kind:<20}  {about:<16}  {one.message}{times}{by}"))
+
+
+def _times(one: cluster.Event) -> str:
+    """How often it was so, where more than once."""
+    if not one.count:
+        return ""
+    return f"  ({one.count:,} times, last {clock_text(one.last_unix)})"
 
 
 def event_json(one: cluster.Event) -> dict[str, Any]:
@@ -132,4 +140,6 @@ def event_json(one: cluster.Event) -> dict[str, Any]:
         "host": one.host or None,
         "message": one.message,
         "actor": one.actor or None,
+        "count": one.count or 1,
+        "last": one.last_unix or one.time_unix,
     }

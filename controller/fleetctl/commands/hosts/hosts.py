@@ -11,6 +11,7 @@ import click
 from fleetctl.cli.arguments import label
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
+from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
 from fleetctl.commands.hosts.reset import reset
@@ -33,6 +34,10 @@ hosts.add_command(drain)
 hosts.add_command(remove)
 hosts.add_command(declare_lost)
 hosts.add_command(release)
+hosts.add_command(bound)
+hosts.add_command(pin)
+hosts.add_command(unpin)
+hosts.add_command(approve)
 hosts.add_command(reset)
 
 
