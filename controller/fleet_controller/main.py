@@ -21,7 +21,9 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fleet.transport import SERVER_OPTIONS, Identity
+from fleet.certificate import read_certificate
+from fleet.peers import NoRole, holder_of
+from fleet.transport import SERVER_OPTIONS, Identity, Peer, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
@@ -91,6 +93,7 @@ async def _serve(settings: Settings, links: int) -> None:
                 loss=settings.loss,
                 quarantine=settings.quarantine,
             ),
+            holder=_holder(identity),
         )
         election = Election(
             store, settings.replica, settings.advertise, _uptime, settings.lease_seconds
@@ -195,6 +198,17 @@ def _identity(settings: Settings) -> Identity:
         return Identity.load(settings.identity)
     except OSError as error:
         raise CannotRun(f"--identity: {error}") from error
+
+
+def _holder(identity: Identity) -> Peer:
+    """Whom this controller's certificate names."""
+    try:
+        holder = holder_of(read_certificate(identity.certificate))
+    except (ValueError, NoRole) as error:
+        raise CannotRun(f"--identity: {error}") from error
+    if holder.role is not Role.CONTROLLER:
+        raise CannotRun(f"--identity: the certificate is that of {holder}, not of a controller")
+    return holder
 
 
 def _ready(settings: Settings, address: str) -> None:

@@ -1,14 +1,14 @@
 """Channels and servers: mTLS, roles by certificate, keepalive, machine-readable errors.
 
-A certificate names its holder by one DNS name, `<name>.<role>.megafleet`. The caller of an
-agent insists on the name `<host id>.agent.megafleet` whatever address it dials, so a host that
-answers at another's address is refused. All controllers also carry `controller.megafleet`, so
-that any endpoint of a cluster may be dialled.
+A certificate names its holder by one DNS name, `<name>.<role>.megafleet` (see fleet.peers). The
+caller of an agent insists on the name `<host id>.agent.megafleet` whatever address it dials, so a
+host that answers at another's address is refused. All controllers also carry
+`controller.megafleet`, so that any endpoint of a cluster may be dialled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -124,15 +124,6 @@ def channel_options(expected_name: str) -> list[tuple[str, Any]]:
         ("grpc.initial_reconnect_backoff_ms", 500),
         ("grpc.max_reconnect_backoff_ms", 10_000),
     ]
-
-
-def peer_of(auth_context: Mapping[str, Iterable[bytes]]) -> Peer | None:
-    """Who is at the other end, from `context.auth_context()`; None without such a name."""
-    for raw in auth_context.get("x509_subject_alternative_name", ()):
-        name, _, role = raw.decode("utf-8", "replace").removesuffix(f".{DOMAIN}").rpartition(".")
-        if name and role in Role.__members__.values():
-            return Peer(Role(role), name)
-    return None
 
 
 @dataclass(eq=False)

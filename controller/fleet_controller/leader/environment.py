@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from random import Random
 
+from fleet.transport import Peer
 from fleet_controller.agents.links import LinkSettings
 from fleet_controller.agents.port import AgentDialer
 from fleet_controller.core.host_loss.loss import LossSettings
@@ -42,7 +43,8 @@ class LeaderSettings:
 @dataclass(frozen=True, slots=True)
 class LeaderEnvironment:
     """Kept over the leaderships of one replica. `executor`: of one thread, for decisions;
-    `make_seal_key`: for a store that has none."""
+    `make_seal_key`: for a store that has none; `holder`: whom this controller's certificate names.
+    """
 
     store: Store
     dialer: AgentDialer
@@ -53,3 +55,4 @@ class LeaderEnvironment:
     events: EventLog
     settings: LeaderSettings
     make_seal_key: Callable[[], SealKey] = new_seal_key
+    holder: Peer | None = None

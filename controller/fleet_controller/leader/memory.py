@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.keys import Term
+from fleet.transport import Peer, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.assignment_messages import AssignmentMessages
@@ -83,6 +84,10 @@ class LeaderMemory:
     def host(self, host_id: str) -> HostRecord:
         """Raises Refused with NO_SUCH_HOST."""
         return known_host(self.state.hosts, host_id)
+
+    def is_expelled(self, host_id: str) -> bool:
+        """Whether its name is denied: it is not dialled, and what it says counts for nothing."""
+        return str(Peer(Role.AGENT, host_id)) in self.state.denied
 
     def view(self) -> ClusterView:
         """A snapshot to decide from."""

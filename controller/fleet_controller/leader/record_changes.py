@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet.transport import Role
 from fleet_controller.agents.links import Links
 from fleet_controller.core.model import NOTHING, Assignment
 from fleet_controller.leader.memory import LeaderMemory
@@ -33,6 +34,11 @@ class RecordChanges:
                 return
             case RecordKind.HOST:
                 self._host_changed(change.id)
+            case RecordKind.DENIED:
+                role, _, name = change.id.partition("/")
+                if role != Role.AGENT or name not in self._memory.state.hosts:
+                    return
+                self._host_changed(name)
         self._memory.messages.forget()
         self._wake.changed()
 
@@ -44,7 +50,7 @@ class RecordChanges:
     def _host_changed(self, host_id: str) -> None:
         observed, record = self._memory.observed, self._memory.state.hosts.get(host_id)
         observed.declared_lost(host_id, record is not None and record.lost)
-        if record:
+        if record and not self._memory.is_expelled(host_id):
             self._links.add(host_id, record.address)
         else:
             self._links.forget(host_id)

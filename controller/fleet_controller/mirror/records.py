@@ -10,6 +10,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import (
     Assignment,
     BreakerRecord,
+    DeniedRecord,
     FleetRecord,
     GoneFleet,
     HostRecord,
@@ -39,6 +40,7 @@ class RecordKind(Enum):
     GONE = keys.GONE
     ROLLOUT = keys.ROLLOUTS
     AUDIT = keys.AUDIT
+    DENIED = keys.DENIED
 
 
 class RecordChange(NamedTuple):
@@ -78,6 +80,15 @@ def put_seal_key(key: SealKey) -> Put:
 
 def put_breaker(breaker: BreakerRecord) -> Put:
     return Put(keys.BREAKER, encode(breaker))
+
+
+def put_denied(denied: DeniedRecord) -> Put:
+    return Put(keys.denied(denied.who), encode(denied))
+
+
+def delete_denied(who: str) -> Delete:
+    """`who`: role/name."""
+    return Delete(keys.denied(who))
 
 
 def put_host(host: HostRecord) -> Put:

@@ -18,6 +18,7 @@ from fleet_controller.core.model import (
     NOTHING,
     Assignment,
     BreakerRecord,
+    DeniedRecord,
     FleetRecord,
     GoneFleet,
     HostRecord,
@@ -53,6 +54,7 @@ class ClusterState:
         self.assignments: dict[str, Assignment] = {}  # by host id
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
+        self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.audit = AuditTrail()
         # Hosts by what their records say of them.
         self.cordoned: set[str] = set()
@@ -170,6 +172,8 @@ class ClusterState:
             case RecordKind.BREAKER:
                 found = decode(BreakerRecord, key, value) if value is not None else None
                 self.breaker = found or BreakerRecord()
+            case RecordKind.DENIED:
+                self._set_denied(change.id, key, value)
             case RecordKind.SPEC:
                 self._set_spec(key, value)
             case kind:
@@ -179,6 +183,17 @@ class ClusterState:
                 else:
                     table[change.id] = decode(record, key, value)
                 self._sort(change)
+
+    def _set_denied(self, who: str, key: str, value: bytes | None) -> None:
+        """One whose record cannot be read is denied as well: the key alone says so."""
+        if value is None:
+            self.denied.pop(who, None)
+            return
+        try:
+            self.denied[who] = decode(DeniedRecord, key, value)
+        except BrokenRecord as broken:
+            role, _, name = who.partition("/")
+            self.denied[who] = DeniedRecord(role, name, str(broken))
 
     def _set_spec(self, key: str, value: bytes | None) -> None:
         if spec := keys.spec_of(key):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from fleet_controller.agents.health_events import HealthEvents
 from fleet_controller.agents.links import Links
 from fleet_controller.changes.announcements import Announcements
+from fleet_controller.changes.denials import Denials
 from fleet_controller.changes.fleets import FleetChanges
 from fleet_controller.changes.host_reset import HostReset
 from fleet_controller.changes.hosts import HostChanges
@@ -93,6 +94,9 @@ class Leader:
         poll = StandbyPoll(memory, environment.standbys)
         self._judge = Judge(memory, writer, planner, trust, wake, poll, self.absences, failing)
         self.verdicts = OperatorVerdicts(memory, writer, wake, self.absences, failing)
+        self.denials = Denials(
+            memory, writer, wake, self.absences.declared_by_operator, environment.holder
+        )
         self.relay = Relay(memory, lease, trust)
 
     @property

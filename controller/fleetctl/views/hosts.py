@@ -36,6 +36,8 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "duplicates": one.duplicates,
         "reached_by": one.reached_by or None,
         "distrusted": one.distrusted or None,
+        "expelled": one.expelled or None,
+        "certificate_expires": one.certificate_expires_unix or None,
         "labels": dict(sorted(one.labels.items())),
     }
 
@@ -56,6 +58,7 @@ def _standing(one: cluster.HostSummary) -> str:
         "quarantine" if one.quarantine else "",
         f"reached by {printable(one.reached_by)}" if one.reached_by else "",
         "distrusted" if one.distrusted else "",
+        "expelled" if one.expelled else "",
     ]
     return ", ".join(word for word in said if word)
 
@@ -78,6 +81,13 @@ def _distrust(one: cluster.HostSummary) -> str:
         f"{printable(one.distrusted)}. Where it came from another cluster: "
         f"'fleetctl hosts reset {one.id}'"
     )
+
+
+def _expulsion(one: cluster.HostSummary) -> str:
+    """Why, and how it comes back; empty where it is not expelled."""
+    if not one.expelled:
+        return ""
+    return f"{printable(one.expelled)}; 'fleetctl hosts readmit {one.id}' takes it back"
 
 
 def _heard(one: cluster.HostSummary) -> str:
@@ -188,6 +198,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("link", one.link_error),
         ("network", _network(one)),
         ("distrusted", _distrust(one)),
+        ("expelled", _expulsion(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

@@ -11,6 +11,7 @@ import click
 from fleetctl.cli.arguments import label
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
+from fleetctl.commands.hosts.expelling import expel, readmit
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
 from fleetctl.commands.hosts.reset import reset
@@ -34,6 +35,8 @@ hosts.add_command(remove)
 hosts.add_command(declare_lost)
 hosts.add_command(release)
 hosts.add_command(reset)
+hosts.add_command(expel)
+hosts.add_command(readmit)
 
 
 @hosts.command("list")
