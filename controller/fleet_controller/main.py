@@ -29,7 +29,8 @@ from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
 from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
 from fleet_controller.api.service import ClusterApi
-from fleet_controller.election.election import Election
+from fleet_controller.election.election import Election, NameTaken
+from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.events import EventLog
 from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
@@ -75,6 +76,7 @@ async def _serve(settings: Settings, links: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
     store = await _store(settings, stop)
     if store is None:
         return
@@ -96,7 +98,13 @@ async def _serve(settings: Settings, links: int) -> None:
             holder=_holder(identity),
         )
         election = Election(
-            store, settings.replica, settings.advertise, _uptime, settings.lease_seconds
+            store,
+            settings.replica,
+            settings.advertise,
+            _uptime,
+            settings.lease_seconds,
+            this_process(),
+            is_gone,
         )
         replica = Replica(settings.replica, election, environment, lambda: str(uuid.uuid4()))
         leader = LeaderChannel(identity)
@@ -136,6 +144,8 @@ async def _until_stopped(
             f"{_first(replaced)}; start again to go on with the store as it is: what hosts have "
             "seen decides whether changes are frozen then"
         ) from None
+    except* NameTaken as taken:
+        raise CannotRun(str(_first(taken))) from None
     except* BrokenRecord as broken:
         raise CannotRun(f"{_first(broken)}; mend or delete it, and start again") from None
 
@@ -205,7 +215,7 @@ def _holder(identity: Identity) -> Peer:
     try:
         holder = holder_of(read_certificate(identity.certificate))
     except (ValueError, NoRole) as error:
-        raise CannotRun(f"--identity: {error}") from error
+        raise CannotRun(f"--identity: cert.pem: {error}") from error
     if holder.role is not Role.CONTROLLER:
         raise CannotRun(f"--identity: the certificate is that of {holder}, not of a controller")
     return holder
@@ -218,6 +228,10 @@ def _ready(settings: Settings, address: str) -> None:
         draft.replace(settings.ready_file)
     sdnotify.SystemdNotifier().notify("READY=1")
     _log.info("serving", address=address, replica=settings.replica)
+
+
+def _note_hang_up() -> None:
+    _log.info("SIGHUP changes nothing: settings and certificates are read at start")
 
 
 def _uptime() -> float:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from fleet.private_file import read_private
 from fleet.v1 import types_pb2 as types
 
 DOMAIN = "megafleet"
@@ -91,11 +92,12 @@ class Identity:
 
     @classmethod
     def load(cls, folder: Path) -> Identity:
-        """From ca.pem, cert.pem and key.pem in a folder. Raises OSError naming the file."""
+        """From ca.pem, cert.pem and key.pem in a folder. Raises OSError naming the file; also for
+        a key that others may read."""
         return cls(
             (folder / "ca.pem").read_bytes(),
             (folder / "cert.pem").read_bytes(),
-            (folder / "key.pem").read_bytes(),
+            read_private(folder / "key.pem"),
         )
 
     def for_server(self) -> grpc.ServerCredentials:

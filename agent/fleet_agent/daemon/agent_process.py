@@ -131,6 +131,7 @@ async def serve(
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
     systemd = sdnotify.SystemdNotifier()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(agent.run())]
@@ -149,6 +150,10 @@ async def serve(
         await server.stop(STOP_SECONDS)
         for task in tasks:
             task.cancel()
+
+
+def _note_hang_up() -> None:
+    log.info("SIGHUP changes nothing: settings and certificates are read at start")
 
 
 def open_doctor(

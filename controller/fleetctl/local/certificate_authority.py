@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleet.peers import MAX_HOLDER_LENGTH, is_name
+from fleet.private_file import read_private
 from fleet.transport import CONTROLLER_NAME, DOMAIN, Identity, Role, dns_name
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
@@ -76,8 +77,10 @@ class Authority:
         certificate_file, key_file = folder / CA_FILE, folder / CA_KEY_FILE
         try:
             certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-            key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+            key = serialization.load_pem_private_key(read_private(key_file), password=None)
         except OSError as error:
+            if error.errno is None:  # others may read it
+                raise AuthorityError(str(error)) from error
             raise AuthorityError(
                 f"no certificate authority in {folder}: {error.filename}: {error.strerror}; "
                 f"make one with 'fleetctl certs init'"

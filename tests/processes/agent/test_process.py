@@ -90,3 +90,24 @@ async def test_a_missing_identity_is_one_sentence(folder: Path) -> None:
         status, errors = await ended(process)
     assert status == 1
     assert errors.strip().endswith("key.pem: No such file or directory")
+
+
+async def test_a_key_that_others_may_read_is_one_sentence(folder: Path) -> None:
+    agent = RealAgent(folder, "dom0-1", "127.0.0.1:9")
+    agent.arguments()
+    (folder / "identity" / "key.pem").chmod(0o640)
+    async with agent.running() as process:
+        status, errors = await ended(process)
+    assert status == 1
+    assert errors.strip().endswith(f"chmod 600 {folder / 'identity' / 'key.pem'}")
+
+
+async def test_a_hang_up_does_not_end_an_agent(folder: Path) -> None:
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address)
+        async with agent.running() as process:
+            await announced.until("dom0-1")
+            process.send_signal(signal.SIGHUP)
+            async with announced.caller("dom0-1") as caller:
+                await caller.describe(term=1)
+            assert process.returncode is None
