@@ -22,6 +22,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fleet.certificate import read_certificate
+from fleet.certificate_dates import CertificateFile, certificate_files, faults, with_faults
 from fleet.peers import NoRole, holder_of
 from fleet.transport import SERVER_OPTIONS, Identity, Peer, Role
 from fleet.v1 import cluster_pb2 as cluster
@@ -77,7 +78,10 @@ async def _serve(settings: Settings, links: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
-    store = await _store(settings, stop)
+    own = _own_certificates(settings)
+    if wrong := faults(own):
+        _log.warning("nobody will be reached", certificate=wrong)
+    store = await _store(settings, own, stop)
     if store is None:
         return
     at_hand = AtHand()
@@ -96,6 +100,7 @@ async def _serve(settings: Settings, links: int) -> None:
                 quarantine=settings.quarantine,
             ),
             holder=_holder(identity),
+            own_certificates=own,
         )
         election = Election(
             store,
@@ -182,7 +187,9 @@ async def _server(
     return server, f"{settings.listen.rpartition(':')[0]}:{port}"
 
 
-async def _store(settings: Settings, stop: asyncio.Event) -> Store | None:
+async def _store(
+    settings: Settings, own: Sequence[CertificateFile], stop: asyncio.Event
+) -> Store | None:
     """The store, waited for as long as nobody stops the controller."""
     if settings.store == "memory:":
         return MemoryStore(time.monotonic)
@@ -196,7 +203,7 @@ async def _store(settings: Settings, stop: asyncio.Event) -> Store | None:
                 settings.etcd_endpoints, prefix=settings.etcd_prefix, identity=identity
             )
         except Unavailable as error:
-            _log.warning("waiting for the store", reason=str(error))
+            _log.warning("waiting for the store", reason=with_faults(str(error), own))
         except (StoreError, ValueError) as error:
             raise CannotRun(f"--store {settings.store}: {error}") from error
         await within(_STORE_RETRY_SECONDS, stop.wait())
@@ -208,6 +215,16 @@ def _identity(settings: Settings) -> Identity:
         return Identity.load(settings.identity)
     except OSError as error:
         raise CannotRun(f"--identity: {error}") from error
+
+
+def _own_certificates(settings: Settings) -> tuple[CertificateFile, ...]:
+    own = certificate_files(
+        settings.identity, f"the certificate of {settings.replica}", "the authority of all"
+    )
+    if settings.store_identity is None:
+        return own
+    mine = f"the certificate of {settings.replica} for etcd"
+    return own + certificate_files(settings.store_identity, mine, "the authority of etcd")
 
 
 def _holder(identity: Identity) -> Peer:

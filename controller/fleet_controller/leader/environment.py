@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from random import Random
 
+from fleet.certificate_dates import CertificateFile
 from fleet.transport import Peer
 from fleet_controller.agents.links import LinkSettings
 from fleet_controller.agents.port import AgentDialer
@@ -44,7 +45,7 @@ class LeaderSettings:
 class LeaderEnvironment:
     """Kept over the leaderships of one replica. `executor`: of one thread, for decisions;
     `make_seal_key`: for a store that has none; `holder`: whom this controller's certificate names.
-    """
+    `told_of_certificates`: what events have said of those that end."""
 
     store: Store
     dialer: AgentDialer
@@ -56,3 +57,5 @@ class LeaderEnvironment:
     settings: LeaderSettings
     make_seal_key: Callable[[], SealKey] = new_seal_key
     holder: Peer | None = None
+    own_certificates: tuple[CertificateFile, ...] = ()
+    told_of_certificates: dict[str, int] = field(default_factory=dict)

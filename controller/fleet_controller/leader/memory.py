@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fleet.certificate_dates import CertificateFile
 from fleet.keys import Term
 from fleet.transport import Peer, Role
 from fleet.v1 import agent_pb2 as wire
@@ -19,6 +20,7 @@ from fleet_controller.core.recovery.freeze import are_many, is_ahead
 from fleet_controller.core.refusals import known_host
 from fleet_controller.events import EventLog
 from fleet_controller.leader.environment import LeaderSettings
+from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.leader.unproven_claims import UnprovenClaims
 from fleet_controller.mirror.state import ClusterState
@@ -48,6 +50,7 @@ class LeaderMemory:
     inventory: ReportedInventory  # what hosts have, while changes are frozen
     unproven: UnprovenClaims
     messages: AssignmentMessages
+    certificates: ExpiringCertificates
 
     @staticmethod
     def of_a_new_leader(
@@ -57,14 +60,20 @@ class LeaderMemory:
         durable: bool,
         settings: LeaderSettings,
         events: EventLog,
+        own_certificates: tuple[CertificateFile, ...] = (),
+        told_of_certificates: dict[str, int] | None = None,
     ) -> LeaderMemory:
         """Nothing is known yet."""
-        state = ClusterState()
+        state, observed = ClusterState(), Observed()
         return LeaderMemory(
-            replica, term_revision, clock, clock(), durable, settings, events, state, Observed(),
+            replica, term_revision, clock, clock(), durable, settings, events, state, observed,
             LinkTable(clock), StandbyReachability(), RefusedHosts(),
             ReportedInventory(lambda: state.seals), UnprovenClaims(clock),
             AssignmentMessages(state),
+            ExpiringCertificates(
+                own_certificates, observed, state.hosts, events,
+                {} if told_of_certificates is None else told_of_certificates,
+            ),
         )  # fmt: skip
 
     @property

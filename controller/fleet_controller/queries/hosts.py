@@ -97,6 +97,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         reached_by=reached_by(memory, host_id),
         distrusted=memory.unproven.why(host_id),
         expelled=expelled(memory, host_id),
+        certificate_expires_unix=seen.certificate_expires,
     )
 
 

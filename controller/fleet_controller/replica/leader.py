@@ -58,8 +58,9 @@ class Leader:
         self._store = store
         self.ready = asyncio.Event()
         self.memory = memory = LeaderMemory.of_a_new_leader(
-            name, lease.term_revision, clock, store.durable, settings, events
-        )
+            name, lease.term_revision, clock, store.durable, settings, events,
+            environment.own_certificates, environment.told_of_certificates,
+        )  # fmt: skip
         self.committer = committer = Committer(
             store, memory.state, lease.guard, lease.raise_if_lost, settings.max_writes
         )
@@ -126,6 +127,7 @@ class Leader:
             if not observes:
                 group.create_task(self.planner.run())
             group.create_task(self._health_events.summarise_for_ever())
+            group.create_task(self.memory.certificates.run())
 
     async def _begin(self) -> None:
         """Read the store until that has worked."""

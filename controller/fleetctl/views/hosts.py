@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
@@ -81,6 +82,13 @@ def _distrust(one: cluster.HostSummary) -> str:
         f"{printable(one.distrusted)}. Where it came from another cluster: "
         f"'fleetctl hosts reset {one.id}'"
     )
+
+
+def _certificate(one: cluster.HostSummary) -> str:
+    """When it ends; empty where that is not known."""
+    if not one.certificate_expires_unix:
+        return ""
+    return f"ends on {datetime.fromtimestamp(one.certificate_expires_unix, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _expulsion(one: cluster.HostSummary) -> str:
@@ -199,6 +207,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("network", _network(one)),
         ("distrusted", _distrust(one)),
         ("expelled", _expulsion(one)),
+        ("certificate", _certificate(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

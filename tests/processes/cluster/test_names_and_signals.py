@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from fleet.v1 import cluster_pb2 as wire
+from fleetctl.local.certificate_authority import write_identity
+from tests.certificates import odd_identity
 from tests.processes.daemons import Controller, eventually
 from tests.processes.small_cluster import SmallCluster
 
@@ -60,3 +65,25 @@ def test_a_controller_whose_key_others_may_read_does_not_start(
     finally:
         careless.kill()
     assert f"chmod 600 {key}" in careless.said() and "Traceback" not in careless.said()
+
+
+def test_a_controller_whose_certificate_has_expired_says_so_with_file_date_and_clock(
+    small: SmallCluster, tmp_path: Path
+) -> None:
+    late = Controller(tmp_path, f"etcd://{small.etcd.endpoint}", "late")
+    names = [x509.DNSName("late.controller.megafleet"), x509.DNSName("controller.megafleet")]
+    expired = odd_identity(names, since=timedelta(days=-3), until=timedelta(days=-1))
+    write_identity(tmp_path / "identity", expired)
+    late.begin()
+    try:
+        eventually(lambda: "nobody will be reached" in late.said(), "it says so")
+    finally:
+        late.kill()
+    file = tmp_path / "identity" / "cert.pem"
+    assert f"{file} expired on 20" in late.said()
+    assert "and the clock here says 20" in late.said()
+
+
+def test_hosts_show_when_their_certificates_end(small: SmallCluster) -> None:
+    (host,) = small.stub.ListHosts(wire.ListHostsRequest(), timeout=SECONDS).hosts
+    assert host.certificate_expires_unix > time.time() + 300 * 86_400
