@@ -21,13 +21,17 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fleet.transport import SERVER_OPTIONS, Identity
+from fleet.certificate import read_certificate
+from fleet.certificate_dates import CertificateFile, certificate_files, faults, with_faults
+from fleet.peers import NoRole, holder_of
+from fleet.transport import SERVER_OPTIONS, Identity, Peer, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
 from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
 from fleet_controller.api.service import ClusterApi
-from fleet_controller.election.election import Election
+from fleet_controller.election.election import Election, NameTaken
+from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.events import EventLog
 from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
@@ -72,7 +76,11 @@ async def _serve(settings: Settings, links: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    store = await _store(settings, stop)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
+    own = _own_certificates(settings)
+    if wrong := faults(own):
+        _log.warning("nobody will be reached", certificate=wrong)
+    store = await _store(settings, own, stop)
     if store is None:
         return
     at_hand = AtHand()
@@ -91,9 +99,17 @@ async def _serve(settings: Settings, links: int) -> None:
                 quarantine=settings.quarantine,
                 approve_hosts=settings.approve_hosts,
             ),
+            holder=_holder(identity),
+            own_certificates=own,
         )
         election = Election(
-            store, settings.replica, settings.advertise, _uptime, settings.lease_seconds
+            store,
+            settings.replica,
+            settings.advertise,
+            _uptime,
+            settings.lease_seconds,
+            this_process(),
+            is_gone,
         )
         replica = Replica(settings.replica, election, environment, lambda: str(uuid.uuid4()))
         leader = LeaderChannel(identity)
@@ -132,6 +148,8 @@ async def _until_stopped(
             f"{_first(replaced)}; start again to go on with the store as it is: what hosts have "
             "seen decides whether changes are frozen then"
         ) from None
+    except* NameTaken as taken:
+        raise CannotRun(str(_first(taken))) from None
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
@@ -166,7 +184,9 @@ async def _server(
     return server, f"{settings.listen.rpartition(':')[0]}:{port}"
 
 
-async def _store(settings: Settings, stop: asyncio.Event) -> Store | None:
+async def _store(
+    settings: Settings, own: Sequence[CertificateFile], stop: asyncio.Event
+) -> Store | None:
     """The store, waited for as long as nobody stops the controller."""
     if settings.store == "memory:":
         return MemoryStore(time.monotonic)
@@ -180,7 +200,7 @@ async def _store(settings: Settings, stop: asyncio.Event) -> Store | None:
                 settings.etcd_endpoints, prefix=settings.etcd_prefix, identity=identity
             )
         except Unavailable as error:
-            _log.warning("waiting for the store", reason=str(error))
+            _log.warning("waiting for the store", reason=with_faults(str(error), own))
         except (StoreError, ValueError) as error:
             raise CannotRun(f"--store {settings.store}: {error}") from error
         await within(_STORE_RETRY_SECONDS, stop.wait())
@@ -194,6 +214,27 @@ def _identity(settings: Settings) -> Identity:
         raise CannotRun(f"--identity: {error}") from error
 
 
+def _own_certificates(settings: Settings) -> tuple[CertificateFile, ...]:
+    own = certificate_files(
+        settings.identity, f"the certificate of {settings.replica}", "the authority of all"
+    )
+    if settings.store_identity is None:
+        return own
+    mine = f"the certificate of {settings.replica} for etcd"
+    return own + certificate_files(settings.store_identity, mine, "the authority of etcd")
+
+
+def _holder(identity: Identity) -> Peer:
+    """Whom this controller's certificate names."""
+    try:
+        holder = holder_of(read_certificate(identity.certificate))
+    except (ValueError, NoRole) as error:
+        raise CannotRun(f"--identity: cert.pem: {error}") from error
+    if holder.role is not Role.CONTROLLER:
+        raise CannotRun(f"--identity: the certificate is that of {holder}, not of a controller")
+    return holder
+
+
 def _ready(settings: Settings, address: str) -> None:
     if settings.ready_file:
         draft = settings.ready_file.with_suffix(".new")
@@ -201,6 +242,10 @@ def _ready(settings: Settings, address: str) -> None:
         draft.replace(settings.ready_file)
     sdnotify.SystemdNotifier().notify("READY=1")
     _log.info("serving", address=address, replica=settings.replica)
+
+
+def _note_hang_up() -> None:
+    _log.info("SIGHUP changes nothing: settings and certificates are read at start")
 
 
 def _uptime() -> float:

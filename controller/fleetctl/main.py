@@ -39,6 +39,7 @@ COMMANDS = {
     "backup": ("fleetctl.commands.cluster.backup", "Copy the store into a file."),
     "restore": ("fleetctl.commands.local.restore", "Make a new etcd of a backup."),
     "recover": ("fleetctl.commands.cluster.recover", "Go on after the store came back older."),
+    "users": ("fleetctl.commands.cluster.users", "Deny people, and list who is denied."),
     "sandbox": ("fleetctl.sandbox.command", "Run a whole cluster on this machine."),
     "certs": ("fleetctl.commands.local.certs", "Make certificates."),
     "contexts": ("fleetctl.commands.local.contexts", "Say which cluster is meant."),

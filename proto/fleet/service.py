@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
+from fleet.peers import NoRole
 from fleet.transport import Refusal
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -29,10 +30,8 @@ def check_all_guarded(servicer: object, service: ServiceDescriptor) -> None:
         raise TypeError(f"{', '.join(open_)} of {service.name} would not check who calls")
 
 
-def no_role() -> Refusal:
+def no_role(why: NoRole) -> Refusal:
     """For a certificate without a role."""
     return Refusal(
-        grpc.StatusCode.UNAUTHENTICATED,
-        "NO_ROLE",
-        "the certificate names no role: make one with 'fleetctl certs user'",
+        grpc.StatusCode.UNAUTHENTICATED, "NO_ROLE", f"{why}; make one with 'fleetctl certs user'"
     )

@@ -1,14 +1,14 @@
 """Channels and servers: mTLS, roles by certificate, keepalive, machine-readable errors.
 
-A certificate names its holder by one DNS name, `<name>.<role>.megafleet`. The caller of an
-agent insists on the name `<host id>.agent.megafleet` whatever address it dials, so a host that
-answers at another's address is refused. All controllers also carry `controller.megafleet`, so
-that any endpoint of a cluster may be dialled.
+A certificate names its holder by one DNS name, `<name>.<role>.megafleet` (see fleet.peers). The
+caller of an agent insists on the name `<host id>.agent.megafleet` whatever address it dials, so a
+host that answers at another's address is refused. All controllers also carry
+`controller.megafleet`, so that any endpoint of a cluster may be dialled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from fleet.private_file import read_private
 from fleet.v1 import types_pb2 as types
 
 DOMAIN = "megafleet"
@@ -93,11 +94,12 @@ class Identity:
 
     @classmethod
     def load(cls, folder: Path) -> Identity:
-        """From ca.pem, cert.pem and key.pem in a folder. Raises OSError naming the file."""
+        """From ca.pem, cert.pem and key.pem in a folder. Raises OSError naming the file; also for
+        a key that others may read."""
         return cls(
             (folder / "ca.pem").read_bytes(),
             (folder / "cert.pem").read_bytes(),
-            (folder / "key.pem").read_bytes(),
+            read_private(folder / "key.pem"),
         )
 
     def for_server(self) -> grpc.ServerCredentials:
@@ -131,15 +133,6 @@ def channel_options(
         ("grpc.initial_reconnect_backoff_ms", 500),
         ("grpc.max_reconnect_backoff_ms", 10_000),
     ]
-
-
-def peer_of(auth_context: Mapping[str, Iterable[bytes]]) -> Peer | None:
-    """Who is at the other end, from `context.auth_context()`; None without such a name."""
-    for raw in auth_context.get("x509_subject_alternative_name", ()):
-        name, _, role = raw.decode("utf-8", "replace").removesuffix(f".{DOMAIN}").rpartition(".")
-        if name and role in Role.__members__.values():
-            return Peer(Role(role), name)
-    return None
 
 
 @dataclass(eq=False)

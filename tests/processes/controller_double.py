@@ -10,7 +10,8 @@ from typing import Any, Self
 import grpc
 
 from fleet.change_deadline import CHANGE_DEADLINE_METADATA
-from fleet.transport import Identity, Refusal, Role, peer_of
+from fleet.peers import peer_of
+from fleet.transport import Identity, Refusal, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
@@ -113,8 +114,7 @@ class ControllerDouble:
         told: Any = context.invocation_metadata()
         self.bounds += [str(value) for key, value in told if key == CHANGE_DEADLINE_METADATA]
         names: Any = context.auth_context()
-        if peer := peer_of(names):
-            self.peers.add(str(peer))
+        self.peers.add(str(peer_of(names)))
         refusals = self._refusals.get(name)
         if not refusals and name not in self._answers:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")

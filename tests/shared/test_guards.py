@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fleet.keys import Term
+from fleet.transport import Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
@@ -14,6 +15,7 @@ from fleet_agent.api.guard import commands, commands_by_stream, reads
 from fleet_agent.api.service import AgentApi
 from fleet_agent.reconcile.fencing import StaleTerm
 from fleet_controller.api.service import ClusterApi
+from tests.certificates import identity
 
 NOBODY: Any = None
 
@@ -62,7 +64,7 @@ class Call:
         self._role = role
 
     def auth_context(self) -> dict[str, list[bytes]]:
-        return {"x509_subject_alternative_name": [f"c1.{self._role}.megafleet".encode()]}
+        return {"x509_pem_cert": [identity(Role(self._role), "c1").certificate]}
 
     async def abort(self, code: object, message: str, trailing: object) -> None:
         raise Aborted(message)

@@ -7,14 +7,15 @@ another one has replaced is refused here. `AgentApi` cannot be made with a metho
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
-from fleet.service import Context, check_all_guarded, guarded
-from fleet.transport import Refusal, Role, abort, peer_of
+from fleet.peers import NoRole, peer_of
+from fleet.service import Context, check_all_guarded, guarded, no_role
+from fleet.transport import Refusal, Role, abort
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api.refusals import NotOffered, refusal_of
 
@@ -133,8 +134,10 @@ async def _fence(self: Fenced, request: Any, when: When) -> None:
 
 def _check_caller(context: Context) -> None:
     """Raises Refusal for all but controllers."""
-    peer = peer_of(cast(Mapping[str, list[bytes]], context.auth_context()))
-    if peer is None or peer.role is not Role.CONTROLLER:
-        who = peer or "a caller without a fleet certificate"
-        message = f"{who} may not command an agent; only controllers may"
+    try:
+        peer = peer_of(context.auth_context())
+    except NoRole as why:
+        raise no_role(why) from why
+    if peer.role is not Role.CONTROLLER:
+        message = f"{peer} may not command an agent; only controllers may"
         raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED", message)

@@ -138,7 +138,9 @@ class Announcer:
         self._leader = ""
         self._next += 1
         wait = self._back_off()
-        log.info("announce failed", address=self._address, error=message, again_in=round(wait, 1))
+        log.warning(
+            "announce failed", address=self._address, error=message, again_in=round(wait, 1)
+        )
         return wait
 
     def _back_off(self) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 
+from fleet.certificate_dates import CertificateFile, why_refused, with_faults
 from fleet.transport import (
     CONTROLLER_NAME,
     Identity,
@@ -21,7 +24,11 @@ UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 class GrpcControllerClient:
     """A channel for each call: a host that is watched holds one connection only."""
 
-    def __init__(self, identity: Identity, deadline: float = 10.0) -> None:
+    def __init__(
+        self, identity: Identity, deadline: float = 10.0, own: Sequence[CertificateFile] = ()
+    ) -> None:
+        """`own`: the files of the identity, named where one of them may be why nobody answers."""
+        self._own = own
         self._credentials = identity.for_channel()
         self._deadline = deadline
 
@@ -33,15 +40,15 @@ class GrpcControllerClient:
             try:
                 answer = await stub.Announce(request, timeout=self._deadline)
             except grpc.aio.AioRpcError as error:
-                raise _translated(endpoint, error) from error
+                raise self._translated(endpoint, error) from error
         return float(answer.announce_again_seconds)
 
-
-def _translated(endpoint: str, error: grpc.aio.AioRpcError) -> Exception:
-    detail = detail_of(error)
-    if detail.reason == "NOT_LEADER":
-        return NotLeader(detail.metadata.get("leader_address", ""))
-    message = f"controller {endpoint}: {error.details() or error.code().name}"
-    if error.code() in UNREACHABLE:
-        return ControllerUnreachable(message)
-    return AnnounceRefused(message)
+    def _translated(self, endpoint: str, error: grpc.aio.AioRpcError) -> Exception:
+        detail = detail_of(error)
+        if detail.reason == "NOT_LEADER":
+            return NotLeader(detail.metadata.get("leader_address", ""))
+        words = error.details() or error.code().name
+        message = f"controller {endpoint}: {why_refused(words) or words}"
+        if error.code() in UNREACHABLE:
+            return ControllerUnreachable(with_faults(message, self._own))
+        return AnnounceRefused(message)

@@ -8,7 +8,7 @@ import random
 import signal
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import sdnotify
 import structlog
 
+from fleet.certificate_dates import CertificateFile, certificate_files, faults
 from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
@@ -52,12 +53,15 @@ STOP_SECONDS = 2.0
 async def run(asked: Settings) -> None:
     """Until SIGTERM or SIGINT."""
     identity = Identity.load(Path(asked.identity))
-    host_id = host_identity.host_id_of(identity.certificate)
+    host_identity.host_id_of(identity.certificate)  # before anything is opened
     drivers = open_drivers(asked)
-    announcer = made_announcer(asked, identity, lambda: agent.facts)
+    own = certificate_files(Path(asked.identity), "its certificate", "its authority")
+    if wrong := faults(own):
+        log.warning("no controller will be reached", certificate=wrong)
+    announcer = made_announcer(asked, identity, own, lambda: agent.facts)
     with ThreadPoolExecutor(1, "ledger") as executor:
         ledger = FileLedger(Path(asked.ledger), executor)
-        agent = made_agent(asked, host_id, drivers, ledger, announcer.on_watched)
+        agent = made_agent(asked, identity, drivers, ledger, announcer.on_watched)
         await agent.open()
         tuned = Alarm()
         doctor = open_doctor(asked, drivers, agent, tuned.ring)
@@ -76,10 +80,13 @@ async def run(asked: Settings) -> None:
 
 
 def made_announcer(
-    asked: Settings, identity: Identity, facts: Callable[[], types.HostFacts]
+    asked: Settings,
+    identity: Identity,
+    own: Sequence[CertificateFile],
+    facts: Callable[[], types.HostFacts],
 ) -> Announcer:
     return Announcer(
-        GrpcControllerClient(identity),
+        GrpcControllerClient(identity, own=own),
         asked.endpoints,
         asked.advertise,
         facts,
@@ -91,14 +98,14 @@ def made_announcer(
 
 def made_agent(
     asked: Settings,
-    host_id: str,
+    identity: Identity,
     drivers: Drivers,
     ledger: Ledger,
     on_watched: Callable[[bool], None],
 ) -> Agent:
     return Agent(
-        host_id,
-        facts_of_settings(asked),
+        host_identity.host_id_of(identity.certificate),
+        facts_of_settings(asked, identity.certificate),
         drivers.storage,
         drivers.hypervisor,
         ledger,
@@ -131,6 +138,7 @@ async def serve(
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
     systemd = sdnotify.SystemdNotifier()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(agent.run())]
@@ -149,6 +157,10 @@ async def serve(
         await server.stop(STOP_SECONDS)
         for task in tasks:
             task.cancel()
+
+
+def _note_hang_up() -> None:
+    log.info("SIGHUP changes nothing: settings and certificates are read at start")
 
 
 def open_doctor(

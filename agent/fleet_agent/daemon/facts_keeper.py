@@ -70,13 +70,15 @@ class FactsKeeper:
     def _set(self, facts: types.HostFacts) -> None:
         before = self._agent.facts
         facts.incarnation = before.incarnation
+        # That which is shown, whatever lies in the folder by now.
+        facts.certificate_expires_unix = before.certificate_expires_unix
         if facts != before:
             _log_capacity(before.capacity, facts.capacity)
             self._agent.set_facts(facts)
             self._announcer.announce_anew()
 
 
-def facts_of_settings(asked: Settings) -> types.HostFacts:
+def facts_of_settings(asked: Settings, certificate: bytes = b"") -> types.HostFacts:
     """What is known before any driver has answered: the agent starts without them."""
     return types.HostFacts(
         machine_id=host_identity.machine_id(),
@@ -84,6 +86,7 @@ def facts_of_settings(asked: Settings) -> types.HostFacts:
         labels=asked.labels,
         capacity=types.Capacity(guests=asked.guests),
         agent_version=host_identity.VERSION,
+        certificate_expires_unix=host_identity.expires_unix(certificate) if certificate else 0,
     )
 
 

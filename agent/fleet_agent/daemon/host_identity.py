@@ -9,6 +9,7 @@ import ssl
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fleet.certificate import read_certificate
 from fleet.transport import DOMAIN, Role
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -49,6 +50,14 @@ def host_id_of(certificate: bytes) -> str:
         if found[1][0] == len(found[2]) + _SUFFIX_LENGTH:
             return found[2].decode("ascii")
     raise HostError(f"the certificate names no host: it carries no <host>.{Role.AGENT}.{DOMAIN}")
+
+
+def expires_unix(certificate: bytes) -> int:
+    """When a PEM certificate ends, in seconds since 1970; 0 where that cannot be read."""
+    try:
+        return int(read_certificate(certificate).not_after.timestamp())
+    except ValueError:
+        return 0
 
 
 def boot_id() -> str:

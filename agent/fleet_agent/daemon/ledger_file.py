@@ -11,6 +11,8 @@ import asyncio
 import errno
 import hashlib
 import os
+import shlex
+import stat
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -38,6 +40,7 @@ class FileLedger:
         await loop.run_in_executor(self._executor, self._save, record)
 
     def _load(self) -> LedgerRecord | None:
+        _check_folder(self._path)
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
@@ -67,7 +70,7 @@ class FileLedger:
     def _save(self, record: LedgerRecord) -> None:
         beside = self._path.with_name(f"{self._path.name}.new")
         try:
-            with open(beside, "wb") as file:
+            with open(beside, "wb", opener=_private) as file:
                 file.write(encode(record))
                 file.flush()
                 os.fsync(file.fileno())
@@ -95,6 +98,28 @@ def decode(data: bytes) -> LedgerRecord:
         return msgspec.msgpack.decode(body, type=LedgerRecord)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise ValueError(str(error)) from error
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file that only its owner reads: the ledger says what this host is to run."""
+    handle = os.open(path, flags, 0o600)
+    os.fchmod(handle, 0o600)  # one that a killed agent has left may be older
+    return handle
+
+
+def _check_folder(path: Path) -> None:
+    """Whoever may write the folder may put another ledger there, which the agent would obey.
+    Raises LedgerError."""
+    try:
+        mode = stat.S_IMODE(path.parent.stat().st_mode)
+    except OSError:
+        return  # it is told when the ledger is read or written
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        folder = path.parent
+        raise LedgerError(
+            f"the ledger's folder {folder} may be written by others (mode {mode:04o}): "
+            f"chmod go-w {shlex.quote(str(folder))}"
+        )
 
 
 def _sync_folder(folder: Path) -> None:

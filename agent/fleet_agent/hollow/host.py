@@ -17,7 +17,7 @@ from fleet_agent.api.service import AgentApi
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.controllers.announcer import Announcer, AnnounceSettings
 from fleet_agent.controllers.grpc_client import GrpcControllerClient
-from fleet_agent.daemon.host_identity import VERSION
+from fleet_agent.daemon.host_identity import VERSION, expires_unix
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.dom0.doctor import HollowDoctor
 from fleet_agent.drivers.hollow.behaviour import Behaviour
@@ -111,7 +111,7 @@ class HollowHost:
         )
         self.agent = Agent(
             self.id,
-            _facts(number, self.id, settings),
+            _facts(number, self.id, settings, identity),
             *self.drivers,
             MemoryLedger(),
             clock=around.clock,
@@ -158,7 +158,7 @@ class HollowHost:
         group.create_task(self._announcer.run())
 
 
-def _facts(number: int, host: str, settings: HollowSettings) -> types.HostFacts:
+def _facts(number: int, host: str, settings: HollowSettings, identity: Identity) -> types.HostFacts:
     rack = (number - 1) // settings.hosts_per_rack + 1
     return types.HostFacts(
         machine_id=uuid.uuid5(_NAMESPACE, host).hex,
@@ -170,4 +170,5 @@ def _facts(number: int, host: str, settings: HollowSettings) -> types.HostFacts:
         agent_version=VERSION,
         hypervisor="hollow",
         storage="hollow",
+        certificate_expires_unix=expires_unix(identity.certificate),
     )

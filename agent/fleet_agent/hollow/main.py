@@ -167,6 +167,7 @@ async def run(options: argparse.Namespace) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as the agent, which reads nothing anew
     async with asyncio.TaskGroup() as group:
         if options.listing:
             await listing.start(options.listing)

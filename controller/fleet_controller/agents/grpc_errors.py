@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import grpc
 
+from fleet.certificate_dates import why_refused
 from fleet.transport import Refusal, detail_of
 from fleet_controller.agents.port import (
     AheadOfStore,
@@ -77,6 +78,8 @@ def _translated(error: grpc.aio.AioRpcError, peer: str) -> LinkError:
 
 def _plain(text: str) -> str:
     """How gRPC words that it has no connection, without its addresses and status names."""
+    if refused := why_refused(text):
+        return f"cannot connect: {refused}"
     found = _NO_CONNECTION.match(text)
     return f"cannot connect: {found[1]}" if found else text
 

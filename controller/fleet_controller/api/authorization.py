@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,16 +13,21 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from fleet.service import Context, guarded, no_role
+from fleet.service import Context, guarded
 from fleet.transport import (
-    CALLER_METADATA,
     READ_ONLY_METADATA,
     TAKEN_METADATA,
     Peer,
     Refusal,
     Role,
     abort,
-    peer_of,
+)
+from fleet_controller.api.callers import (
+    Caller,
+    CallsUnderWay,
+    caller_of,
+    check_not_denied,
+    denial,
 )
 from fleet_controller.api.refusals import refusal_of
 from fleet_controller.replica.leader import Leader
@@ -39,6 +45,7 @@ class Service(Protocol):
     """What has methods behind `@rpc`."""
 
     replica: Replica
+    calls: CallsUnderWay
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +53,18 @@ class Call:
     """A call as its method sees it. `leader`: this replica's leadership, or the one it had last
     where the method may answer from that."""
 
-    peer: Peer
+    caller: Caller
     leader: Leader
     _context: Context
 
     @property
+    def peer(self) -> Peer:
+        return self.caller.peer
+
+    @property
     def actor(self) -> str:
         """Who calls, as the audit trail and events name it."""
-        return str(self.peer)
+        return str(self.caller)
 
     def require(self, roles: Roles) -> None:
         """Raises Refusal when the caller has none of these."""
@@ -89,10 +100,10 @@ def rpc(
     ) -> Decorated[Request, Response]:
         @by_any_replica(roles)
         @functools.wraps(method)
-        async def led(self: Service, peer: Peer, request: Request, context: Context) -> Response:
+        async def led(self: Service, by: Caller, request: Request, context: Context) -> Response:
             replica = self.replica
             leading = _leading_or_past(replica, context) if recalls else replica.leader()
-            return await method(self, Call(peer, leading, context), request)
+            return await method(self, Call(by, leading, context), request)
 
         return led
 
@@ -102,20 +113,27 @@ def rpc(
 def by_any_replica(
     roles: Roles | Callable[[Any], Roles],
 ) -> Callable[
-    [Callable[[Any, Peer, Request, Context], Awaitable[Response]]], Decorated[Request, Response]
+    [Callable[[Any, Caller, Request, Context], Awaitable[Response]]], Decorated[Request, Response]
 ]:
     """As `rpc`, where a replica that stands by answers as well."""
 
     def guard(
-        method: Callable[[Any, Peer, Request, Context], Awaitable[Response]],
+        method: Callable[[Any, Caller, Request, Context], Awaitable[Response]],
     ) -> Decorated[Request, Response]:
         @guarded
         @functools.wraps(method)
         async def called(self: Service, request: Request, context: Context) -> Response:
             try:
-                peer = caller_of(context)
-                check_role(peer, roles(request) if callable(roles) else roles)
-                return await method(self, peer, request, context)
+                caller = caller_of(context)
+                check_not_denied(caller, self.replica.denied)
+                check_role(caller.peer, roles(request) if callable(roles) else roles)
+                with self.calls.under_way(caller):
+                    return await method(self, caller, request, context)
+            except asyncio.CancelledError:
+                # Denied meanwhile: whoever still listens is told why.
+                if refusal := denial(caller, self.replica.denied):
+                    await abort(context, refusal)
+                raise
             except Exception as error:
                 await abort(context, refusal_of(error))
 
@@ -127,19 +145,6 @@ def by_any_replica(
 def changing_unless_planned(request: Any) -> Roles:
     """The roles for a method whose request may ask for no more than a plan."""
     return READERS if request.plan_only else WRITERS
-
-
-def caller_of(context: Context) -> Peer:
-    """Who calls, or for whom another controller passes the call on: nobody but a controller is
-    believed about that. Raises Refusal for a certificate without a role."""
-    peer = peer_of(context.auth_context())
-    if peer is not None and peer.role is Role.CONTROLLER:
-        for key, value in context.invocation_metadata() or ():
-            if key == CALLER_METADATA and (other := Peer.parse(str(value))):
-                return other
-    if peer is None:
-        raise no_role()
-    return peer
 
 
 def check_role(peer: Peer, roles: Roles) -> None:

@@ -36,6 +36,10 @@ _CODES = {
     Reason.NOT_DURABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.CHANGES_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.NOT_FROZEN: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NO_SUCH_DENIAL: grpc.StatusCode.NOT_FOUND,
+    Reason.HOST_EXPELLED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.OWN_DENIAL: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.DENIED: grpc.StatusCode.PERMISSION_DENIED,
     Reason.CHANGE_DEADLINE_PASSED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 

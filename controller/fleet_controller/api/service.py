@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from fleet.service import Context, check_all_guarded
 from fleet.spec import check_spec
-from fleet.transport import Peer, Role
+from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.api.authorization import (
     READERS,
@@ -21,6 +21,8 @@ from fleet_controller.api.authorization import (
     changing_unless_planned,
     rpc,
 )
+from fleet_controller.api.callers import Caller, CallsUnderWay
+from fleet_controller.api.denials import DenialsApi
 from fleet_controller.api.drains_and_rollouts import DrainsAndRolloutsApi
 from fleet_controller.api.history import HistoryApi
 from fleet_controller.api.host_calls import HostCallsApi
@@ -48,7 +50,13 @@ _LONGEST_WAIT_MS = 30_000
 
 
 class ClusterApi(
-    HostCallsApi, HostLossApi, HostClaimsApi, DrainsAndRolloutsApi, HistoryApi, StandbysApi
+    HostCallsApi,
+    HostLossApi,
+    HostClaimsApi,
+    DrainsAndRolloutsApi,
+    HistoryApi,
+    StandbysApi,
+    DenialsApi,
 ):
     """Bound to one replica; whoever does not lead says who does."""
 
@@ -58,10 +66,11 @@ class ClusterApi(
         check_all_guarded(self, SERVICE)
         self.replica = replica
         self.at_hand = at_hand
+        self.calls = CallsUnderWay()
 
     @by_any_replica((*READERS, Role.AGENT))
     async def Version(
-        self, peer: Peer, request: cluster.VersionRequest, context: Context
+        self, by: Caller, request: cluster.VersionRequest, context: Context
     ) -> cluster.VersionResponse:
         store = self.replica.store
         answer = cluster.VersionResponse(

@@ -7,6 +7,7 @@ from fleet_controller.agents.links import Links
 from fleet_controller.agents.port import AgentDialer, LinkError
 from fleet_controller.core.hosts import out_of_reach
 from fleet_controller.core.model import NOTHING
+from fleet_controller.core.refusals import expelled
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import Write, put_assignment
@@ -29,6 +30,9 @@ class HostReset:
         """Have its agent forget the term and the epoch that it claims, and tell it what the store
         has for it. What it ran besides becomes orphans. Raises Refused, StoreError."""
         address, claims = self._memory.host(host_id).address, self._memory.unproven.why(host_id)
+
+        if self._memory.is_expelled(host_id):
+            raise expelled(host_id)
 
         async def once() -> None:
             await self._ask(host_id, address)

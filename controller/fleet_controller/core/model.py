@@ -146,6 +146,21 @@ class BreakerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     released_until: float = 0.0
 
 
+class DeniedRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Somebody whose certificate counts for nothing until this is taken back. A host that is
+    denied is expelled: it is not dialled either. `since`: seconds since 1970."""
+
+    role: str
+    name: str
+    reason: str = ""
+    actor: str = ""  # who has denied it
+    since: float = 0.0
+
+    @property
+    def who(self) -> str:
+        return f"{self.role}/{self.name}"
+
+
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     """Facts about the store itself. `generation` grows when an operator has recovered it.
 

@@ -44,6 +44,10 @@ class Reason(StrEnum):
     NOT_DURABLE = "NOT_DURABLE"
     CHANGES_FROZEN = "CHANGES_FROZEN"
     NOT_FROZEN = "NOT_FROZEN"
+    NO_SUCH_DENIAL = "NO_SUCH_DENIAL"
+    HOST_EXPELLED = "HOST_EXPELLED"
+    OWN_DENIAL = "OWN_DENIAL"
+    DENIED = "DENIED"
     CHANGE_DEADLINE_PASSED = "LATE"
 
 
@@ -82,6 +86,14 @@ def check_vm(fleet: FleetRecord, index: int) -> None:
             Reason.NO_SUCH_VM,
             f"fleet {fleet.name} has {fleet.total:,} VMs, counted from 0: there is no {index}",
         )
+
+
+def expelled(host_id: str) -> Refused:
+    """The refusal of what is asked about a host that is expelled."""
+    return Refused(
+        Reason.HOST_EXPELLED,
+        f"{host_id} is expelled: 'fleetctl hosts readmit {host_id}' takes it back first",
+    )
 
 
 def known_host(hosts: Mapping[str, HostRecord], host_id: str) -> HostRecord:

@@ -7,10 +7,10 @@ create_revision (the term), so that a write sent late changes nothing.
 
 Every replica follows the key by one watch. A standby campaigns the moment it goes.
 
-A replica that was killed and comes back finds its own id in the key and revokes that lease at
-once instead of waiting for it to end. That is safe while a predecessor still runs: its guards
-no longer hold and its term is lower. It does so only before it has led or seen another lead,
-so that two replicas given one id by mistake do not take turns.
+A replica that was killed and comes back finds its own name in the key and revokes that lease at
+once instead of waiting for it to end, where the process that holds it is known to be gone. It does
+so only before it has led or seen another lead. Where a replica of the same name leads for longer
+than any lease that is not renewed, two were given one name: the one that does not lead ends.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from fleet_controller.store.port import (
 )
 
 DEFAULT_TTL_SECONDS = 6
+# Of one that is not renewed nothing is left after its time; some more for clocks that differ.
+_LEASES = 2
 # A clean shutdown waits no longer than this for its lease to be revoked.
 RESIGN_SECONDS = 2.0
 
@@ -42,6 +44,14 @@ _log = structlog.get_logger(__name__)
 
 class LeadershipLost(Exception):
     """This replica leads no longer; the message says why."""
+
+
+class NameTaken(Exception):
+    """Another replica leads under this one's name; one sentence."""
+
+
+def _gone(process: str) -> bool:
+    return True
 
 
 class LeaderLease:
@@ -83,7 +93,7 @@ class LeaderLease:
 class Election:
     """One replica's part in the election.
 
-    `replica`: kept with the replica's data, so that no two running replicas have the same.
+    `replica`: its name; no two running replicas are to have the same.
     `address`: where others forward requests to. `clock`: monotonic seconds; one that also counts
     while the machine is suspended, as CLOCK_BOOTTIME does.
     """
@@ -95,12 +105,17 @@ class Election:
         address: str,
         clock: Callable[[], float],
         ttl_seconds: int = DEFAULT_TTL_SECONDS,
+        process: str = "",
+        is_gone: Callable[[str], bool] = _gone,
     ) -> None:
+        """`process`: names this one, and `is_gone` says of another whether it has surely ended."""
         self._store = store
         self._replica = replica
         self._address = address
         self._clock = clock
         self._ttl = ttl_seconds
+        self._process = process
+        self._is_gone = is_gone
         self._key = LeaderKey(store)
         self._leadership: LeaderLease | None = None
         self._may_supersede = True
@@ -142,7 +157,7 @@ class Election:
 
         The work is cancelled and awaited when leadership is lost; LeadershipLost raised by it
         counts as loss. When it returns, this replica resigns and `lead` returns. Other errors
-        of the work, and StoreReplaced, end it inside an ExceptionGroup.
+        of the work, StoreReplaced and NameTaken end it inside an ExceptionGroup.
         """
         async with asyncio.TaskGroup() as group:
             follower = group.create_task(self._key.follow())
@@ -171,14 +186,30 @@ class Election:
             await self._store.revoke(holder.lease)
             await self._key.look()
         self._may_supersede = False
-        await self._key.until(lambda: self._key.holder is None)
+        while (holder := self._key.holder) is not None:
+            await self._outlast(holder)
+
+    async def _outlast(self, holder: Holder) -> None:
+        """Until the key names another, or nobody. Raises NameTaken."""
+        namesake = holder.replica == self._replica and holder.process and not self._is_own(holder)
+        try:
+            async with asyncio.timeout(_LEASES * self._ttl if namesake else None):
+                return await self._key.until(lambda: self._key.holder != holder)
+        except TimeoutError:
+            await self._key.look()  # the news of its end may not have come
+        if self._key.holder == holder:
+            raise NameTaken(
+                f"another controller named {self._replica} leads, at {holder.address}: give each "
+                "controller a --replica of its own"
+            )
 
     def _is_own(self, holder: Holder) -> bool:
         if holder.lease == 0:
             return False
         if holder.lease == self._own_lease:
             return True
-        return self._may_supersede and holder.replica == self._replica
+        same = holder.replica == self._replica
+        return self._may_supersede and same and self._is_gone(holder.process)
 
     async def _claim(self) -> LeaderLease | None:
         """None when another was faster."""
@@ -187,7 +218,8 @@ class Election:
         leadership = None
         try:
             if term := await self._create_key(lease):
-                await self._key.learn(Holder(self._replica, self._address, lease, term), term)
+                holder = Holder(self._replica, self._address, lease, term, self._process)
+                await self._key.learn(holder, term)
                 leadership = LeaderLease(term, lease, sent + self._ttl, self._clock)
         finally:
             if leadership is None:
@@ -196,7 +228,7 @@ class Election:
 
     async def _create_key(self, lease: int) -> int:
         """The term it begins; 0 when the key is another's."""
-        value = Holder(self._replica, self._address, lease, 0).value()
+        value = Holder(self._replica, self._address, lease, 0, self._process).value()
         vacant = Guard(LEADER, create_revision=0)
         try:
             result = await self._store.txn([vacant], [Put(LEADER, value, lease)])

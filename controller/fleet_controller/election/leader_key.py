@@ -23,18 +23,27 @@ class Holder:
     address: str
     lease: int
     term: int
+    process: str = ""  # as process_identity has it; empty: of an older release
 
     @classmethod
     def parse(cls, value: bytes, term: int) -> Holder:
         """A value that is not ours names nobody, and is waited for like any other."""
         try:
             fields = json.loads(value)
-            return cls(str(fields["replica"]), str(fields["address"]), int(fields["lease"]), term)
-        except (ValueError, TypeError, KeyError):
+            return cls(
+                str(fields["replica"]),
+                str(fields["address"]),
+                int(fields["lease"]),
+                term,
+                str(fields.get("process", "")),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
             return cls("", "", 0, term)
 
     def value(self) -> bytes:
         fields = {"replica": self.replica, "address": self.address, "lease": self.lease}
+        if self.process:
+            fields["process"] = self.process
         return json.dumps(fields, separators=(",", ":")).encode()
 
 

@@ -33,7 +33,9 @@ class Absences:
         lost now."""
         if self._began is None:
             self._began = self._memory.clock()
-            self._recent = dict.fromkeys(self._memory.state.lost, self._began)
+            expelled = self._memory.is_expelled
+            by_time = (host for host in self._memory.state.lost if not expelled(host))
+            self._recent = dict.fromkeys(by_time, self._began)
 
     def judged(self) -> Judgement:
         """What follows from who is away now."""

@@ -9,7 +9,7 @@ import msgspec
 
 from fleet_controller.core.model import BreakerRecord, HostRecord
 from fleet_controller.core.names import some_of
-from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused, expelled
 from fleet_controller.host_loss.absences import Absences
 from fleet_controller.host_loss.failing_hosts import FailingHosts
 from fleet_controller.host_loss.judge import add_verdicts
@@ -43,6 +43,9 @@ class OperatorVerdicts:
 
         async def once() -> list[str]:
             records = [self._memory.host(host) for host in dict.fromkeys(hosts)]
+            for one in records:
+                if self._memory.is_expelled(one.id):
+                    raise expelled(one.id)
             if lost:
                 _check_none_live([one.id for one in records if self._memory.is_live(one.id)])
             changed = [one for one in records if one.lost != lost]

@@ -77,8 +77,9 @@ class AgentEvents:
             self._wake.changed()
 
     def _allowance(self, host_id: str) -> Allowance:
-        """While the store is in doubt, hosts may speak of fleets that it does not know."""
-        return self._memory.allowances.of(host_id, any_fleet=self._trust.began_frozen)
+        """Where the store does not say what they have, hosts may speak of any fleet."""
+        any_fleet = self._trust.began_frozen or host_id in self._memory.state.unread
+        return self._memory.allowances.of(host_id, any_fleet=any_fleet)
 
     def _revision(self, host_id: str, report: wire.Report) -> int:
         """That of the host's assignment, as the report is held against it."""

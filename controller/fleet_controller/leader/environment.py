@@ -7,6 +7,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from random import Random
 
+from fleet.certificate_dates import CertificateFile
+from fleet.transport import Peer
 from fleet_controller.agents.links import LinkSettings
 from fleet_controller.agents.port import AgentDialer
 from fleet_controller.core.host_loss.loss import LossSettings
@@ -44,7 +46,8 @@ class LeaderSettings:
 @dataclass(frozen=True, slots=True)
 class LeaderEnvironment:
     """Kept over the leaderships of one replica. `executor`: of one thread, for decisions;
-    `make_seal_key`: for a store that has none."""
+    `make_seal_key`: for a store that has none; `holder`: whom this controller's certificate names.
+    `told_of_certificates`: what events have said of those that end."""
 
     store: Store
     dialer: AgentDialer
@@ -55,3 +58,6 @@ class LeaderEnvironment:
     events: EventLog
     settings: LeaderSettings
     make_seal_key: Callable[[], SealKey] = new_seal_key
+    holder: Peer | None = None
+    own_certificates: tuple[CertificateFile, ...] = ()
+    told_of_certificates: dict[str, int] = field(default_factory=dict)

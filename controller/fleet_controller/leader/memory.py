@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fleet.certificate_dates import CertificateFile
 from fleet.keys import Term
+from fleet.transport import Peer, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.assignment_messages import AssignmentMessages
@@ -20,12 +22,13 @@ from fleet_controller.core.refusals import known_host
 from fleet_controller.events import EventLog
 from fleet_controller.leader.allowances import Allowances
 from fleet_controller.leader.environment import LeaderSettings
+from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
-from fleet_controller.leader.unproven_claims import UnprovenClaims
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.observed.refused_hosts import RefusedHosts
 from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.standby_reachability import StandbyReachability
+from fleet_controller.observed.unproven_claims import UnprovenClaims
 from fleet_controller.observed.vectors import NO_HOST
 from fleet_controller.store import keys
 
@@ -51,6 +54,7 @@ class LeaderMemory:
     unproven: UnprovenClaims
     messages: AssignmentMessages
     allowances: Allowances
+    certificates: ExpiringCertificates
 
     @staticmethod
     def of_a_new_leader(
@@ -60,14 +64,20 @@ class LeaderMemory:
         durable: bool,
         settings: LeaderSettings,
         events: EventLog,
+        own_certificates: tuple[CertificateFile, ...] = (),
+        told_of_certificates: dict[str, int] | None = None,
     ) -> LeaderMemory:
         """Nothing is known yet."""
-        state = ClusterState()
+        state, observed = ClusterState(), Observed()
         return LeaderMemory(
-            replica, term_revision, clock, clock(), durable, settings, events, state, Observed(),
+            replica, term_revision, clock, clock(), durable, settings, events, state, observed,
             LinkTable(clock), StandbyReachability(), RefusedHosts(),
             ReportedInventory(lambda: state.seals), UnprovenClaims(clock),
             AssignmentMessages(state), Allowances(state),
+            ExpiringCertificates(
+                own_certificates, observed, state.hosts, events,
+                {} if told_of_certificates is None else told_of_certificates,
+            ),
         )  # fmt: skip
 
     @property
@@ -91,6 +101,10 @@ class LeaderMemory:
     def believed(self, host_id: str) -> HostRecord:
         """The host's record with as many guests as count. Raises Refused with NO_SUCH_HOST."""
         return believed(self.host(host_id), self.state.guest_claims.usual)
+
+    def is_expelled(self, host_id: str) -> bool:
+        """Whether its name is denied: it is not dialled, and what it says counts for nothing."""
+        return str(Peer(Role.AGENT, host_id)) in self.state.denied
 
     def view(self) -> ClusterView:
         """A snapshot to decide from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet.transport import Role
 from fleet_controller.agents.links import Links
 from fleet_controller.core.model import NOTHING, Assignment
 from fleet_controller.leader.memory import LeaderMemory
@@ -35,6 +36,11 @@ class RecordChanges:
                 return
             case RecordKind.HOST:
                 self._host_changed(change.id)
+            case RecordKind.DENIED:
+                role, _, name = change.id.partition("/")
+                if role != Role.AGENT or name not in self._memory.state.hosts:
+                    return
+                self._host_changed(name)
         self._memory.messages.forget()
         self._wake.changed()
 
@@ -46,7 +52,9 @@ class RecordChanges:
     def _host_changed(self, host_id: str) -> None:
         observed, record = self._memory.observed, self._memory.state.hosts.get(host_id)
         observed.declared_lost(host_id, record is not None and record.lost)
-        if record is None or record.awaits_approval:  # nothing is asked of it, and nothing believed
+        expelled = self._memory.is_expelled(host_id)
+        if record is None or record.awaits_approval or expelled:
+            # Nothing is asked of it, and nothing believed.
             self._links.forget(host_id)
             observed.removed(host_id)
             self._memory.unproven.forget(host_id)

@@ -20,8 +20,8 @@ from fleet_controller.core.recovery.freeze import (
     many_reason,
     unproven_reason,
 )
-from fleet_controller.leader.unproven_claims import UnprovenClaims
 from fleet_controller.mirror.state import ClusterState
+from fleet_controller.observed.unproven_claims import UnprovenClaims
 
 
 class StoreDoubts:

@@ -20,11 +20,11 @@ from fleet_controller.core.recovery.freeze import EpochClaim, Freeze
 from fleet_controller.core.recovery.seals import SealKey, new_seal_key
 from fleet_controller.events import EventLog
 from fleet_controller.leader.store_doubts import StoreDoubts
-from fleet_controller.leader.unproven_claims import UnprovenClaims
 from fleet_controller.mirror.audit import Audit
 from fleet_controller.mirror.committer import Committer, Outdated
 from fleet_controller.mirror.records import put_assignment, put_freeze, put_meta, put_seal_key
 from fleet_controller.mirror.state import ClusterState
+from fleet_controller.observed.unproven_claims import UnprovenClaims
 from fleet_controller.store import keys
 from fleet_controller.store.port import Store, StoreError, Unavailable
 

@@ -10,6 +10,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import (
     Assignment,
     BreakerRecord,
+    DeniedRecord,
     FleetRecord,
     GoneFleet,
     HostRecord,
@@ -39,6 +40,7 @@ class RecordKind(Enum):
     GONE = keys.GONE
     ROLLOUT = keys.ROLLOUTS
     AUDIT = keys.AUDIT
+    DENIED = keys.DENIED
 
 
 class RecordChange(NamedTuple):
@@ -64,7 +66,8 @@ def belongs_to_nothing(change: RecordChange) -> bool:
     """Whether no record is kept under such a key, though it begins as those of this kind."""
     if change.kind in (RecordKind.META, RecordKind.FREEZE, RecordKind.SEAL, RecordKind.BREAKER):
         return False
-    return not change.id or (change.kind is not RecordKind.SPEC and "/" in change.id)
+    slashes = {RecordKind.SPEC: 2, RecordKind.DENIED: 1}.get(change.kind, 0)
+    return not change.id or change.id.count("/") != slashes
 
 
 def put_meta(meta: Meta) -> Put:
@@ -85,6 +88,15 @@ def put_seal_key(key: SealKey) -> Put:
 
 def put_breaker(breaker: BreakerRecord) -> Put:
     return Put(keys.BREAKER, encode(breaker))
+
+
+def put_denied(denied: DeniedRecord) -> Put:
+    return Put(keys.denied(denied.who), encode(denied))
+
+
+def delete_denied(who: str) -> Delete:
+    """`who`: role/name."""
+    return Delete(keys.denied(who))
 
 
 def put_host(host: HostRecord) -> Put:

@@ -18,6 +18,7 @@ from fleet_controller.core.model import (
     NOTHING,
     Assignment,
     BreakerRecord,
+    DeniedRecord,
     FleetRecord,
     GoneFleet,
     HostRecord,
@@ -60,6 +61,7 @@ class ClusterState:
         self.assignments: dict[str, Assignment] = {}  # by host id
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
+        self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.audit = AuditTrail()
         self.broken = BrokenRecords()
         # Hosts whose assignment is there and was never understood: what they hold is not known.
@@ -203,6 +205,8 @@ class ClusterState:
             case RecordKind.BREAKER:
                 found = decode(BreakerRecord, key, value) if value is not None else None
                 self.breaker = found or BreakerRecord()
+            case RecordKind.DENIED:
+                self._set_denied(change.id, key, value)
             case RecordKind.SPEC:
                 self._set_spec(key, value)
             case kind:
@@ -246,6 +250,17 @@ class ClusterState:
         """Whether the store has the host's record, and it can be understood."""
         key = keys.host(host_id)
         return key in self._mods and key not in self.broken
+
+    def _set_denied(self, who: str, key: str, value: bytes | None) -> None:
+        """One whose record cannot be read is denied as well: the key alone says so."""
+        if value is None:
+            self.denied.pop(who, None)
+            return
+        try:
+            self.denied[who] = decode(DeniedRecord, key, value)
+        except BrokenRecord as broken:
+            role, _, name = who.partition("/")
+            self.denied[who] = DeniedRecord(role, name, str(broken))
 
     def _set_spec(self, key: str, value: bytes | None) -> None:
         if spec := keys.spec_of(key):

@@ -20,6 +20,9 @@ from fleet_controller.observed.assignment_change import assignment_change, by_ki
 from fleet_controller.observed.vectors import NO_HOST, FleetVector, stretches
 from fleet_controller.pulse import Pulse
 
+# Of the year 10000, in seconds since 1970: no certificate says so (RFC 5280, 4.1.2.5).
+_NO_DATE = 253_402_300_800
+
 
 @dataclass(slots=True)
 class HostObservation:
@@ -41,6 +44,7 @@ class HostObservation:
     # where it could not be read.
     strays: dict[Kin, IndexSet] = field(default_factory=dict)
     boot_id: str = ""  # of the dom0, while it is linked
+    certificate_expires: int = 0  # seconds since 1970; 0: not known
     lost: bool = False  # declared: nobody waits for what it has to release
 
     @property
@@ -112,6 +116,8 @@ class Observed:
         host.awaits_assign = report.awaits_assign
         if report.HasField("facts"):
             host.boot_id = report.facts.boot_id
+            ends = report.facts.certificate_expires_unix
+            host.certificate_expires = ends if 0 < ends < _NO_DATE else 0
         self.pulse.beat()
         return matters
 

@@ -47,6 +47,10 @@ def status(
         settling=settling_status(memory),
         drains=shown,
         more_drains=more,
+        certificates=[
+            cluster.ExpiringCertificate(holder=one.holder, expires_unix=one.expires, file=one.file)
+            for one in memory.certificates.soon
+        ],
     )
 
 

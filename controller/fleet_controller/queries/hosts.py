@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from fleet.transport import Peer, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
@@ -22,7 +23,8 @@ def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
     by = Counter(memory.links.by_health)
     converged = memory.observed.converged
     for host_id in memory.state.lost:
-        by[memory.links.health(host_id)] -= 1
+        if memory.links.get(host_id) is not None:  # an expelled one has none
+            by[memory.links.health(host_id)] -= 1
         by[Health.LOST] += 1
         # Heard already, and lost until the verdict has been taken back.
         converged -= memory.observed.host(host_id).converged
@@ -40,6 +42,10 @@ def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
         awaiting_approval=len(memory.state.awaiting_approval),
         cut_off=sum(bool(reached_by(memory, host_id)) for host_id in memory.reachability.all()),
         distrusted=len(memory.unproven),
+        expelled=sum(
+            one.role == Role.AGENT and one.name in memory.state.hosts
+            for one in memory.state.denied.values()
+        ),
     )
 
 
@@ -98,7 +104,15 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         claimed_guests=claimed if claimed > admitted else 0,
         pinned=record.pinned,
         distrusted=memory.unproven.why(host_id),
+        expelled=expelled(memory, host_id),
+        certificate_expires_unix=seen.certificate_expires,
     )
+
+
+def expelled(memory: LeaderMemory, host_id: str) -> str:
+    """Why the host is expelled; empty: it is not."""
+    denied = memory.state.denied.get(str(Peer(Role.AGENT, host_id)))
+    return denied.reason if denied else ""
 
 
 def reached_by(memory: LeaderMemory, host_id: str) -> str:

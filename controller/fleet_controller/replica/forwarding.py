@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import grpc
 
 from fleet.change_deadline import CHANGE_DEADLINE_METADATA
+from fleet.peers import NoRole, peer_of
 from fleet.service import Context, no_role
 from fleet.transport import (
     CALLER_METADATA,
@@ -28,7 +29,6 @@ from fleet.transport import (
     Role,
     abort,
     channel_options,
-    peer_of,
 )
 from fleet_controller.election.leader_key import Holder
 from fleet_controller.replica.replica import Replica
@@ -120,9 +120,10 @@ class Forwarding(grpc.aio.ServerInterceptor):
     async def _pass_on(
         self, method: str, leader: Holder, requests: AsyncIterator[bytes], context: Context
     ) -> None:
-        caller = peer_of(context.auth_context())
-        if caller is None:
-            await abort(context, no_role())
+        try:
+            caller = peer_of(context.auth_context())
+        except NoRole as why:
+            await abort(context, no_role(why))
         if caller.role is Role.CONTROLLER:
             await abort(context, _elsewhere(leader))
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from fleet_controller.agents.health_events import HealthEvents
 from fleet_controller.agents.links import Links
 from fleet_controller.changes.announcements import Announcements
+from fleet_controller.changes.denials import Denials
 from fleet_controller.changes.fleets import FleetChanges
 from fleet_controller.changes.host_claims import HostClaimChanges
 from fleet_controller.changes.host_reset import HostReset
@@ -59,8 +60,9 @@ class Leader:
         self._store = store
         self.ready = asyncio.Event()
         self.memory = memory = LeaderMemory.of_a_new_leader(
-            name, lease.term_revision, clock, store.durable, settings, events
-        )
+            name, lease.term_revision, clock, store.durable, settings, events,
+            environment.own_certificates, environment.told_of_certificates,
+        )  # fmt: skip
         self.committer = committer = Committer(
             store, memory.state, lease.guard, lease.raise_if_lost, settings.max_writes
         )
@@ -97,6 +99,9 @@ class Leader:
         poll = StandbyPoll(memory, environment.standbys)
         self._judge = Judge(memory, writer, planner, trust, wake, poll, self.absences, failing)
         self.verdicts = OperatorVerdicts(memory, writer, wake, self.absences, failing)
+        self.denials = Denials(
+            memory, writer, wake, self.absences.declared_by_operator, environment.holder
+        )
         self.relay = Relay(memory, lease, trust)
 
     @property
@@ -127,6 +132,7 @@ class Leader:
                 group.create_task(self.planner.run())
                 group.create_task(self._assignment_audit.run())
             group.create_task(self._health_events.summarise_for_ever())
+            group.create_task(self.memory.certificates.run())
 
     async def _begin(self) -> None:
         """Read the store until that has worked."""

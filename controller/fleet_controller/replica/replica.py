@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fleet_controller.agents.port import AgentDialer
+from fleet_controller.core.model import DeniedRecord
 from fleet_controller.election.election import Election, LeaderLease
 from fleet_controller.election.leader_key import Holder
 from fleet_controller.leader.environment import LeaderEnvironment
@@ -89,6 +90,13 @@ class Replica:
             f"{self.name} knew when it led"
         )
         return Past(self._last, reason, self._environment.clock() - self._lost_at)
+
+    @property
+    def denied(self) -> Mapping[str, DeniedRecord]:
+        """Who is denied, by role/name, as far as this replica knows: as the leader, or from when
+        it led. One that has only stood by knows nobody; it passes calls on to one that does."""
+        known = self._leading or self._last
+        return known.memory.state.denied if known else {}
 
     @property
     def other_leader(self) -> Holder | None:

@@ -10,6 +10,7 @@
 | assignments/<host id> | Assignment | leader |
 | breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
+| denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
 | audit/<id> | AuditRecord: one accepted change | leader, with the change |
 | freeze | Freeze: why nothing is changed; absent: changes are taken | leader |
 | seal | SealKey: what leaders prove by that they said something to an agent | leader, once |
@@ -30,6 +31,7 @@ GONE = "gone/"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"
 FREEZE = "freeze"
+DENIED = "denied/"
 _NATURAL = re.compile("[1-9][0-9]{0,9}")
 SEAL = "seal"
 
@@ -48,6 +50,11 @@ def spec(uid: str, generation: int) -> str:
 
 def audit(name: str) -> str:
     return AUDIT + name
+
+
+def denied(who: str) -> str:
+    """`who`: role/name."""
+    return DENIED + who
 
 
 def gone(uid: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fleet.peers import MAX_HOLDER_LENGTH, is_name
+from fleet.private_file import read_private
 from fleet.transport import CONTROLLER_NAME, DOMAIN, Identity, Role, dns_name
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
@@ -30,11 +31,6 @@ CA_VALID = timedelta(days=3650)
 VALID = timedelta(days=365)
 # Clocks of hosts differ: a certificate is good from a little before it was made.
 CLOCK_SKEW = timedelta(minutes=10)
-
-# Labels as in DNS, joined by dots; with role and domain within DNS's 253 characters.
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-HOLDER = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-MAX_HOLDER_LENGTH = 200
 
 # Agents and controllers both serve and call; people only call.
 _SERVES = frozenset({Role.CONTROLLER, Role.AGENT})
@@ -81,8 +77,10 @@ class Authority:
         certificate_file, key_file = folder / CA_FILE, folder / CA_KEY_FILE
         try:
             certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-            key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+            key = serialization.load_pem_private_key(read_private(key_file), password=None)
         except OSError as error:
+            if error.errno is None:  # others may read it
+                raise AuthorityError(str(error)) from error
             raise AuthorityError(
                 f"no certificate authority in {folder}: {error.filename}: {error.strerror}; "
                 f"make one with 'fleetctl certs init'"
@@ -178,10 +176,11 @@ def write_private(file: Path, content: bytes) -> None:
 
 
 def _check_holder(name: str) -> None:
-    if len(name) > MAX_HOLDER_LENGTH or not HOLDER.fullmatch(name):
+    if not is_name(name):
         raise AuthorityError(
             f"{name[:60]!r} cannot be in a certificate: a name is lower-case letters, digits, "
-            f"hyphens and dots, as in DNS, at most {MAX_HOLDER_LENGTH} characters"
+            f"hyphens and dots, as in DNS, at most {MAX_HOLDER_LENGTH} characters, and does not "
+            "end in a dot and a role"
         )
 
 

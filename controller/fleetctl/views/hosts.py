@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
@@ -41,6 +42,8 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "pinned": one.pinned,
         "awaits_approval": one.awaits_approval,
         "distrusted": one.distrusted or None,
+        "expelled": one.expelled or None,
+        "certificate_expires": one.certificate_expires_unix or None,
         "labels": dict(sorted(one.labels.items())),
     }
 
@@ -63,6 +66,7 @@ def _standing(one: cluster.HostSummary) -> str:
         "awaits approval" if one.awaits_approval else "",
         f"reached by {printable(one.reached_by)}" if one.reached_by else "",
         "distrusted" if one.distrusted else "",
+        "expelled" if one.expelled else "",
     ]
     return ", ".join(word for word in said if word)
 
@@ -85,6 +89,20 @@ def _distrust(one: cluster.HostSummary) -> str:
         f"{printable(one.distrusted)}. Where it came from another cluster: "
         f"'fleetctl hosts reset {one.id}'"
     )
+
+
+def _certificate(one: cluster.HostSummary) -> str:
+    """When it ends; empty where that is not known."""
+    if not one.certificate_expires_unix:
+        return ""
+    return f"ends on {datetime.fromtimestamp(one.certificate_expires_unix, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _expulsion(one: cluster.HostSummary) -> str:
+    """Why, and how it comes back; empty where it is not expelled."""
+    if not one.expelled:
+        return ""
+    return f"{printable(one.expelled)}; 'fleetctl hosts readmit {one.id}' takes it back"
 
 
 def _heard(one: cluster.HostSummary) -> str:
@@ -195,6 +213,8 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("link", one.link_error),
         ("network", _network(one)),
         ("distrusted", _distrust(one)),
+        ("expelled", _expulsion(one)),
+        ("certificate", _certificate(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

@@ -1,13 +1,15 @@
-"""Hosts that fail, and the breaker, as JSON and as text. Pure: messages in, values out."""
+"""Hosts that fail, the breaker, and who is denied, as JSON and as text. Pure: messages in, values
+out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
-from fleetctl.output import counted, duration
+from fleetctl.output import counted, duration, table
 from fleetctl.views.enum_names import health_name
 from fleetctl.views.hosts import host_json
 
@@ -89,3 +91,60 @@ def released_text(answer: cluster.ReleaseBreakerResponse, seconds: float) -> str
         f"lost hosts are replaced for the next {duration(seconds)}; "
         f"{counted(answer.waiting_hosts, 'host')} waited for it"
     )
+
+
+def expulsion_text(host: str, plan: cluster.ExpelHostResponse) -> str:
+    """What it would mean to expel the host."""
+    if not plan.known:
+        return f"There is no host {host}: its name is denied in advance."
+    if not plan.vms:
+        return f"{host} at {plan.address} has no VMs."
+    return (
+        f"{counted(plan.vms, 'VM')} of {host} are placed elsewhere at once. It is not asked to "
+        f"stop them: they may run twice until the dom0 at {plan.address} is switched off."
+    )
+
+
+def expelled_text(host: str, answer: cluster.ExpelHostResponse) -> str:
+    if not answer.known:
+        return f"{host} is denied; there was no such host"
+    if not answer.vms:
+        return f"{host} is expelled; it had no VMs"
+    return (
+        f"{host} is expelled; {counted(answer.vms, 'VM')} are placed elsewhere, and may still run "
+        f"there: switch off the dom0 at {answer.address}"
+    )
+
+
+def expelled_json(host: str, reason: str, answer: cluster.ExpelHostResponse) -> dict[str, Any]:
+    return {
+        "host": host,
+        "reason": reason,
+        "known": answer.known,
+        "vms": answer.vms,
+        "address": answer.address or None,
+    }
+
+
+def denied_json(denied: Iterable[cluster.Denied]) -> list[dict[str, Any]]:
+    return [
+        {
+            "role": one.role,
+            "name": one.name,
+            "reason": one.reason,
+            "actor": one.actor,
+            "since": one.since_unix,
+        }
+        for one in denied
+    ]
+
+
+def denied_text(denied: Iterable[cluster.Denied]) -> str:
+    rows = [
+        (
+            one.role, one.name, f"{datetime.fromtimestamp(one.since_unix, UTC):%Y-%m-%d %H:%M}",
+            printable(one.actor), printable(one.reason),
+        )
+        for one in denied
+    ]  # fmt: skip
+    return table(("ROLE", "NAME", "SINCE (UTC)", "BY", "REASON"), rows) if rows else "Nobody."

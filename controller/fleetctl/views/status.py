@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from fleetctl.views.drains import drain_lines, drain_status_json
 from fleetctl.views.enum_names import state_name
 from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
 from fleetctl.views.rollouts import rollout_json, rollout_text
+
+_CERTIFICATES = 5  # lines
 
 
 def states_of(status: cluster.FleetStatus) -> dict[str, int]:
@@ -55,6 +58,10 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "settling": settling_json(response),
         "drains": [drain_status_json(one) for one in response.drains],
         "more_drains": response.more_drains,
+        "certificates": [
+            {"holder": one.holder, "expires": one.expires_unix, "file": one.file or None}
+            for one in response.certificates
+        ],
         "durable": response.durable,
         "read_only": response.read_only or None,
         "as_of_seconds": round(response.as_of_seconds, 3) if response.read_only else None,
@@ -178,6 +185,7 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
         "misbehaving": hosts.misbehaving,
         "awaiting_approval": hosts.awaiting_approval,
         "distrusted": hosts.distrusted,
+        "expelled": hosts.expelled,
         "total": hosts.total,
     }
 
@@ -281,6 +289,16 @@ def unplaced_text(one: cluster.Unplaced) -> str:
     return f"{counted(one.count, 'VM')} unplaced: {printable(one.reason)}{more}"
 
 
+def _certificate_lines(response: cluster.StatusResponse) -> Iterable[str]:
+    """Those that end soon: the first few, and how many more there are at least."""
+    for one in response.certificates[:_CERTIFICATES]:
+        file = f" ({one.file})" if one.file else ""
+        end = f"ends on {datetime.fromtimestamp(one.expires_unix, UTC):%Y-%m-%d %H:%M} UTC"
+        yield click.style(f"  certificate  {printable(one.holder + file)}: {end}", fg="yellow")
+    if (more := len(response.certificates) - _CERTIFICATES) > 0:
+        yield f"  certificate  {counted(more, 'more certificate')} within 30 days"
+
+
 def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     hosts = response.hosts
     named = [
@@ -297,6 +315,7 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     waiting = hosts.awaiting_approval
     named += [("awaiting approval", waiting, "yellow")] if waiting else []
     named += [("distrusted", hosts.distrusted, "red")] if hosts.distrusted else []
+    named += [("expelled", hosts.expelled, "red")] if hosts.expelled else []
     cells = [
         click.style(f"{number(count)} {name}", fg=colour if count else None, dim=not count)
         for name, count, colour in named
@@ -306,6 +325,7 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     yield f"  converged    {number(hosts.converged)} of {number(hosts.live)} live"
     yield f"  oldest news  {age} ago"
     yield from (f"  drain        {line}" for line in drain_lines(response))
+    yield from _certificate_lines(response)
     if text := breaker_text(response):
         yield f"  breaker      {click.style(text, fg='red')}"
     if not response.durable:

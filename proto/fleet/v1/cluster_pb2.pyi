@@ -609,6 +609,7 @@ class HostCounts(_message.Message):
     MISBEHAVING_FIELD_NUMBER: _builtins.int
     AWAITING_APPROVAL_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
+    EXPELLED_FIELD_NUMBER: _builtins.int
     live: _builtins.int
     unreachable: _builtins.int
     suspect: _builtins.int
@@ -625,6 +626,7 @@ class HostCounts(_message.Message):
     """that did of late what no agent may"""
     awaiting_approval: _builtins.int
     distrusted: _builtins.int
+    expelled: _builtins.int
     def __init__(
         self,
         *,
@@ -641,10 +643,11 @@ class HostCounts(_message.Message):
         misbehaving: _builtins.int = ...,
         awaiting_approval: _builtins.int = ...,
         distrusted: _builtins.int = ...,
+        expelled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_approval", b"awaiting_approval", "converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "live", b"live", "lost", b"lost", "misbehaving", b"misbehaving", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_approval", b"awaiting_approval", "converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "expelled", b"expelled", "live", b"live", "lost", b"lost", "misbehaving", b"misbehaving", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -814,6 +817,7 @@ class StatusResponse(_message.Message):
     DRAINS_FIELD_NUMBER: _builtins.int
     MORE_DRAINS_FIELD_NUMBER: _builtins.int
     BREAKER_RELEASED_SECONDS_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -850,6 +854,10 @@ class StatusResponse(_message.Message):
         others.
         """
 
+    @_builtins.property
+    def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpiringCertificate]:
+        """Certificates that have ended, or end within 30 days: the first twenty, the soonest first."""
+
     def __init__(
         self,
         *,
@@ -866,10 +874,11 @@ class StatusResponse(_message.Message):
         drains: _abc.Iterable[Global___DrainStatus] | None = ...,
         more_drains: _builtins.int = ...,
         breaker_released_seconds: _builtins.float = ...,
+        certificates: _abc.Iterable[Global___ExpiringCertificate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1069,7 +1078,9 @@ class HostSummary(_message.Message):
     AWAITS_APPROVAL_FIELD_NUMBER: _builtins.int
     CLAIMED_GUESTS_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_EXPIRES_UNIX_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
+    EXPELLED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -1103,8 +1114,12 @@ class HostSummary(_message.Message):
     """what it claims to admit, where not all of that counts; else 0"""
     pinned: _builtins.bool
     """what it announces changes neither its labels nor its capacity"""
+    certificate_expires_unix: _builtins.int
+    """When its certificate ends, in seconds since 1970. 0: not heard, or an older agent."""
     distrusted: _builtins.str
     """Why the host is told nothing: it claims to know more than the store, and proves nothing."""
+    expelled: _builtins.str
+    """why the host is denied; empty: it is not"""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1131,11 +1146,13 @@ class HostSummary(_message.Message):
         awaits_approval: _builtins.bool = ...,
         claimed_guests: _builtins.int = ...,
         pinned: _builtins.bool = ...,
+        certificate_expires_unix: _builtins.int = ...,
         distrusted: _builtins.str = ...,
+        expelled: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "misbehaves", b"misbehaves", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "misbehaves", b"misbehaves", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2877,3 +2894,270 @@ class ApproveHostsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApproveHostsResponse: _TypeAlias = ApproveHostsResponse  # noqa: Y015
+
+@_typing.final
+class ExpelHostRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PLAN_ONLY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    plan_only: _builtins.bool
+    """say what it would mean, and do nothing; readers may ask that"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        plan_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "plan_only", b"plan_only", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpelHostRequest: _TypeAlias = ExpelHostRequest  # noqa: Y015
+
+@_typing.final
+class ExpelHostResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VMS_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    vms: _builtins.int
+    """that may still run there, and are placed elsewhere"""
+    known: _builtins.bool
+    """whether there is such a host; else its name is denied in advance"""
+    address: _builtins.str
+    """where its agent was"""
+    def __init__(
+        self,
+        *,
+        vms: _builtins.int = ...,
+        known: _builtins.bool = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "known", b"known", "vms", b"vms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpelHostResponse: _TypeAlias = ExpelHostResponse  # noqa: Y015
+
+@_typing.final
+class ReadmitHostRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadmitHostRequest: _TypeAlias = ReadmitHostRequest  # noqa: Y015
+
+@_typing.final
+class ReadmitHostResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    known: _builtins.bool
+    """it has a record, and is dialled; else it may announce itself"""
+    def __init__(
+        self,
+        *,
+        known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadmitHostResponse: _TypeAlias = ReadmitHostResponse  # noqa: Y015
+
+@_typing.final
+class DenyRequest(_message.Message):
+    """`role`: operator, viewer or controller. Hosts are expelled instead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    name: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DenyRequest: _TypeAlias = DenyRequest  # noqa: Y015
+
+@_typing.final
+class DenyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DenyResponse: _TypeAlias = DenyResponse  # noqa: Y015
+
+@_typing.final
+class AllowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowRequest: _TypeAlias = AllowRequest  # noqa: Y015
+
+@_typing.final
+class AllowResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllowResponse: _TypeAlias = AllowResponse  # noqa: Y015
+
+@_typing.final
+class ListDeniedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeniedRequest: _TypeAlias = ListDeniedRequest  # noqa: Y015
+
+@_typing.final
+class Denied(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    name: _builtins.str
+    reason: _builtins.str
+    actor: _builtins.str
+    since_unix: _builtins.float
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        since_unix: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "name", b"name", "reason", b"reason", "role", b"role", "since_unix", b"since_unix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Denied: _TypeAlias = Denied  # noqa: Y015
+
+@_typing.final
+class ListDeniedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def denied(self) -> _containers.RepeatedCompositeFieldContainer[Global___Denied]:
+        """by role and name"""
+
+    def __init__(
+        self,
+        *,
+        denied: _abc.Iterable[Global___Denied] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denied", b"denied"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeniedResponse: _TypeAlias = ListDeniedResponse  # noqa: Y015
+
+@_typing.final
+class ExpiringCertificate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    EXPIRES_UNIX_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """role/name, or which of the controller's own"""
+    expires_unix: _builtins.int
+    file: _builtins.str
+    """of the controller's own"""
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        expires_unix: _builtins.int = ...,
+        file: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_unix", b"expires_unix", "file", b"file", "holder", b"holder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpiringCertificate: _TypeAlias = ExpiringCertificate  # noqa: Y015

@@ -220,6 +220,31 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ResetHostRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
                 _registered_method=True)
+        self.ExpelHost = channel.unary_unary(
+                '/fleet.v1.ClusterService/ExpelHost',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ExpelHostRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.ExpelHostResponse.FromString,
+                _registered_method=True)
+        self.ReadmitHost = channel.unary_unary(
+                '/fleet.v1.ClusterService/ReadmitHost',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ReadmitHostRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.ReadmitHostResponse.FromString,
+                _registered_method=True)
+        self.Deny = channel.unary_unary(
+                '/fleet.v1.ClusterService/Deny',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.DenyRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.DenyResponse.FromString,
+                _registered_method=True)
+        self.Allow = channel.unary_unary(
+                '/fleet.v1.ClusterService/Allow',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.AllowRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.AllowResponse.FromString,
+                _registered_method=True)
+        self.ListDenied = channel.unary_unary(
+                '/fleet.v1.ClusterService/ListDenied',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ListDeniedRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.ListDeniedResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer(object):
@@ -468,6 +493,39 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExpelHost(self, request, context):
+        """Live or not, a host is thrown out: its name is denied, its links end, and all that it has is
+        placed elsewhere at once. It need not stop any of that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadmitHost(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Deny(self, request, context):
+        """Whoever is denied is refused at each call: PERMISSION_DENIED, DENIED. Calls under way end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Allow(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDenied(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -655,6 +713,31 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ResetHost,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.ResetHostRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.SerializeToString,
+            ),
+            'ExpelHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpelHost,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ExpelHostRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.ExpelHostResponse.SerializeToString,
+            ),
+            'ReadmitHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadmitHost,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ReadmitHostRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.ReadmitHostResponse.SerializeToString,
+            ),
+            'Deny': grpc.unary_unary_rpc_method_handler(
+                    servicer.Deny,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.DenyRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.DenyResponse.SerializeToString,
+            ),
+            'Allow': grpc.unary_unary_rpc_method_handler(
+                    servicer.Allow,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.AllowRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.AllowResponse.SerializeToString,
+            ),
+            'ListDenied': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDenied,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ListDeniedRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.ListDeniedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1656,6 +1739,141 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/ResetHost',
             fleet_dot_v1_dot_cluster__pb2.ResetHostRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExpelHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ExpelHost',
+            fleet_dot_v1_dot_cluster__pb2.ExpelHostRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.ExpelHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadmitHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ReadmitHost',
+            fleet_dot_v1_dot_cluster__pb2.ReadmitHostRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.ReadmitHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Deny(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Deny',
+            fleet_dot_v1_dot_cluster__pb2.DenyRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.DenyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Allow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Allow',
+            fleet_dot_v1_dot_cluster__pb2.AllowRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.AllowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDenied(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ListDenied',
+            fleet_dot_v1_dot_cluster__pb2.ListDeniedRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.ListDeniedResponse.FromString,
             options,
             channel_credentials,
             insecure,

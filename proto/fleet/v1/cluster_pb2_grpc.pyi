@@ -108,6 +108,15 @@ class ClusterServiceStub:
     ApproveHosts: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ApproveHostsRequest, _cluster_pb2.ApproveHostsResponse]
     ResetHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ResetHostRequest, _cluster_pb2.HostSummary]
     """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
+    ExpelHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ExpelHostRequest, _cluster_pb2.ExpelHostResponse]
+    """Live or not, a host is thrown out: its name is denied, its links end, and all that it has is
+    placed elsewhere at once. It need not stop any of that.
+    """
+    ReadmitHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ReadmitHostRequest, _cluster_pb2.ReadmitHostResponse]
+    Deny: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DenyRequest, _cluster_pb2.DenyResponse]
+    """Whoever is denied is refused at each call: PERMISSION_DENIED, DENIED. Calls under way end."""
+    Allow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.AllowRequest, _cluster_pb2.AllowResponse]
+    ListDenied: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListDeniedRequest, _cluster_pb2.ListDeniedResponse]
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -174,6 +183,15 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     ApproveHosts: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ApproveHostsRequest, _cluster_pb2.ApproveHostsResponse]  # type: ignore[assignment]
     ResetHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ResetHostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
     """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
+    ExpelHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ExpelHostRequest, _cluster_pb2.ExpelHostResponse]  # type: ignore[assignment]
+    """Live or not, a host is thrown out: its name is denied, its links end, and all that it has is
+    placed elsewhere at once. It need not stop any of that.
+    """
+    ReadmitHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ReadmitHostRequest, _cluster_pb2.ReadmitHostResponse]  # type: ignore[assignment]
+    Deny: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DenyRequest, _cluster_pb2.DenyResponse]  # type: ignore[assignment]
+    """Whoever is denied is refused at each call: PERMISSION_DENIED, DENIED. Calls under way end."""
+    Allow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AllowRequest, _cluster_pb2.AllowResponse]  # type: ignore[assignment]
+    ListDenied: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListDeniedRequest, _cluster_pb2.ListDeniedResponse]  # type: ignore[assignment]
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -459,5 +477,44 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.HostSummary, _abc.Awaitable[_cluster_pb2.HostSummary]]:
         """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
+
+    @_abc_1.abstractmethod
+    def ExpelHost(
+        self,
+        request: _cluster_pb2.ExpelHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ExpelHostResponse, _abc.Awaitable[_cluster_pb2.ExpelHostResponse]]:
+        """Live or not, a host is thrown out: its name is denied, its links end, and all that it has is
+        placed elsewhere at once. It need not stop any of that.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadmitHost(
+        self,
+        request: _cluster_pb2.ReadmitHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ReadmitHostResponse, _abc.Awaitable[_cluster_pb2.ReadmitHostResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Deny(
+        self,
+        request: _cluster_pb2.DenyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.DenyResponse, _abc.Awaitable[_cluster_pb2.DenyResponse]]:
+        """Whoever is denied is refused at each call: PERMISSION_DENIED, DENIED. Calls under way end."""
+
+    @_abc_1.abstractmethod
+    def Allow(
+        self,
+        request: _cluster_pb2.AllowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.AllowResponse, _abc.Awaitable[_cluster_pb2.AllowResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListDenied(
+        self,
+        request: _cluster_pb2.ListDeniedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListDeniedResponse, _abc.Awaitable[_cluster_pb2.ListDeniedResponse]]: ...
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

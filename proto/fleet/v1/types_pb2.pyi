@@ -772,6 +772,7 @@ class HostFacts(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     HYPERVISOR_FIELD_NUMBER: _builtins.int
     STORAGE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_EXPIRES_UNIX_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     boot_id: _builtins.str
     incarnation: _builtins.str
@@ -780,6 +781,8 @@ class HostFacts(_message.Message):
     hypervisor: _builtins.str
     """such as "Xen 4.20 (libvirt 11.3)" or "hollow" """
     storage: _builtins.str
+    certificate_expires_unix: _builtins.int
+    """When the certificate of its agent ends, in seconds since 1970. 0: an older agent."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -795,10 +798,11 @@ class HostFacts(_message.Message):
         agent_version: _builtins.str = ...,
         hypervisor: _builtins.str = ...,
         storage: _builtins.str = ...,
+        certificate_expires_unix: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "capacity", b"capacity", "hypervisor", b"hypervisor", "incarnation", b"incarnation", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "hypervisor", b"hypervisor", "incarnation", b"incarnation", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

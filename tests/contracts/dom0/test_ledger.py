@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +50,25 @@ async def test_a_new_ledger_has_no_record(reopen: Reopen) -> None:
 async def test_what_was_saved_is_there_for_the_next_process(reopen: Reopen) -> None:
     await reopen().save(FIRST)
     assert await reopen().load() == FIRST
+
+
+async def test_a_ledger_is_its_owners_alone(tmp_path: Path) -> None:
+    ledger = FileLedger(tmp_path / "ledger")
+    (tmp_path / "ledger.new").write_text("left by an agent that was killed")
+    (tmp_path / "ledger.new").chmod(0o666)
+    await ledger.save(FIRST)
+    assert stat.S_IMODE((tmp_path / "ledger").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+async def test_a_ledger_in_a_folder_that_others_may_write_is_refused(
+    tmp_path: Path, mode: int
+) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(LedgerError, match=f"may be written by others .*: chmod go-w {folder}$"):
+        await FileLedger(folder / "ledger").load()
 
 
 async def test_the_last_save_stands(reopen: Reopen) -> None:

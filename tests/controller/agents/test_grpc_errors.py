@@ -13,6 +13,13 @@ from fleet_controller.agents.port import Unreachable
     ("words", "said"),
     [
         (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7441: Tls "
+            "handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:SSL routines:"
+            "OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired: OK",
+            "h1 at 127.0.0.1:7441: cannot connect: the certificate shown there is refused "
+            "(certificate has expired): look at its dates, and both clocks",
+        ),
+        (
             "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7441: Failed "
             "to connect to remote host: Connection refused",
             "h1 at 127.0.0.1:7441: cannot connect: Connection refused",

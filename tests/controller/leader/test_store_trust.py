@@ -16,10 +16,10 @@ from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.events import EventLog
 from fleet_controller.leader.store_doubts import StoreDoubts
 from fleet_controller.leader.store_trust import StoreTrust
-from fleet_controller.leader.unproven_claims import UnprovenClaims
 from fleet_controller.mirror.audit import Audit
 from fleet_controller.mirror.committer import Committer, Outdated
 from fleet_controller.mirror.state import ClusterState
+from fleet_controller.observed.unproven_claims import UnprovenClaims
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
 from fleet_controller.store.memory import MemoryStore

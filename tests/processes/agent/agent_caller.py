@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 
-from fleet.transport import SERVER_OPTIONS, Identity, Role, channel_options, dns_name, peer_of
+from fleet.peers import peer_of
+from fleet.transport import SERVER_OPTIONS, Identity, Role, channel_options, dns_name
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import agent_pb2_grpc as wire_grpc
 from fleet.v1 import cluster_pb2 as cluster
@@ -113,7 +114,7 @@ class Announced(cluster_grpc.ClusterServiceServicer):
     ) -> cluster.AnnounceResponse:
         context_of_peer: Any = context.auth_context()
         peer = peer_of(context_of_peer)
-        assert peer is not None and peer.role is Role.AGENT
+        assert peer.role is Role.AGENT
         self.hosts[peer.name] = request
         self._changed.set()
         return cluster.AnnounceResponse(host_id=peer.name, announce_again_seconds=3600)

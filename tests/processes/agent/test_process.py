@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
+from fleet.certificate import read_certificate
 from fleet_agent.core.model import VmState
+from fleetctl.local.certificate_authority import write_identity
+from tests.certificates import odd_identity
 from tests.doubles.assignments import assignment, shard, tombstone
-from tests.processes.agent.agent_caller import announcements, released_in, states_told
+from tests.processes.agent.agent_caller import DEADLINE, announcements, released_in, states_told
 from tests.processes.agent.agent_processes import RealAgent, ended, terminated
 
 TEN = assignment(shard("0-9", 10))
@@ -90,3 +96,60 @@ async def test_a_missing_identity_is_one_sentence(folder: Path) -> None:
         status, errors = await ended(process)
     assert status == 1
     assert errors.strip().endswith("key.pem: No such file or directory")
+
+
+async def test_a_key_that_others_may_read_is_one_sentence(folder: Path) -> None:
+    agent = RealAgent(folder, "dom0-1", "127.0.0.1:9")
+    agent.arguments()
+    (folder / "identity" / "key.pem").chmod(0o640)
+    async with agent.running() as process:
+        status, errors = await ended(process)
+    assert status == 1
+    assert errors.strip().endswith(f"chmod 600 {folder / 'identity' / 'key.pem'}")
+
+
+async def test_a_hang_up_does_not_end_an_agent(folder: Path) -> None:
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address)
+        async with agent.running() as process:
+            await announced.until("dom0-1")
+            process.send_signal(signal.SIGHUP)
+            async with announced.caller("dom0-1") as caller:
+                await caller.describe(term=1)
+            assert process.returncode is None
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "wrong"),
+    [(-3, -1, "cert.pem expired on 20"), (1, 3, "cert.pem is not valid before 20")],
+    ids=["expired", "not yet valid"],
+)
+async def test_an_agent_whose_certificate_is_not_valid_says_so_with_file_date_and_clock(
+    folder: Path, since: int, until: int, wrong: str
+) -> None:
+    names = [x509.DNSName("dom0-1.agent.megafleet")]
+    bad = odd_identity(names, since=timedelta(days=since), until=timedelta(days=until))
+    write_identity(folder / "identity", bad)
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address)
+        async with agent.running() as process:
+            assert process.stderr is not None
+            said = ""
+            async with asyncio.timeout(DEADLINE):
+                while "announce failed" not in said:
+                    said += (await process.stderr.readline()).decode()
+            process.terminate()
+        at_start, *_, failing = said.splitlines()
+        for line in (at_start, failing):
+            assert wrong in line and "and the clock here says 20" in line, said
+            assert '"level": "warning"' in line
+        assert not announced.hosts
+
+
+async def test_an_agent_says_when_its_certificate_ends(folder: Path) -> None:
+    async with announcements() as announced:
+        async with RealAgent(folder, "dom0-1", announced.address).running():
+            await announced.until("dom0-1")
+            facts = announced.hosts["dom0-1"].facts
+        ends = read_certificate((folder / "identity" / "cert.pem").read_bytes()).not_after
+        assert facts.certificate_expires_unix == ends.timestamp()

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from fleet_controller.election.election import Election, LeaderLease, LeadershipLost
+from fleet_controller.election.election import Election, LeaderLease, LeadershipLost, NameTaken
+from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.memory import MemoryStore
@@ -109,10 +110,15 @@ class Faulty:
 class Replica:
     """One that leads when it can, and tells of its terms."""
 
-    def __init__(self, store: Store, name: str, ttl: int = LONG) -> None:
+    def __init__(
+        self, store: Store, name: str, ttl: int = LONG, process: str = "", gone: str = ""
+    ) -> None:
+        """`gone`: the process that is known to have ended; all are that have no name."""
         self.path = Faulty(store)
         self.clock_ahead = 0.0
-        self.election = Election(self.path, name, f"{name}:7400", self._now, ttl)
+        self.election = Election(
+            self.path, name, f"{name}:7400", self._now, ttl, process, lambda other: other == gone
+        )
         self.terms: list[LeaderLease] = []
         self.cancelled = 0
         self.task: asyncio.Task[None] | None = None
@@ -246,6 +252,42 @@ async def test_a_replica_started_again_does_not_wait_for_its_own_old_lease(store
             second = await again.until_leading()
             assert second.term_revision > first.term_revision
             assert not await write_as(first, store, "x")
+
+
+async def test_a_second_replica_of_the_leaders_name_deposes_nobody_and_is_told(
+    store: Store,
+) -> None:
+    one = Replica(store, "one", ttl=1, process="p1")
+    async with running(one):
+        first = await one.until_leading()
+        namesake = Replica(store, "one", ttl=1, process="p2", gone="p0")
+        with pytest.raises(ExceptionGroup) as ended:
+            await namesake.election.lead(namesake.work)
+        assert ended.group_contains(NameTaken, match="another controller named one leads, at one:7")
+        assert first.valid() and not one.cancelled and not namesake.terms
+
+
+async def test_a_replica_takes_back_the_lease_of_its_own_process_that_is_gone(
+    store: Store,
+) -> None:
+    one = Replica(store, "one", process="p1")
+    async with running(one):
+        first = await one.until_leading()
+        await one.die()
+        again = Replica(store, "one", process="p2", gone="p1")
+        async with running(again):
+            assert (await again.until_leading()).term_revision > first.term_revision
+
+
+def test_processes_are_told_apart() -> None:
+    own = this_process()
+    assert own.count("/") == 2 and not is_gone(own)
+    around, pid, started = own.split("/")
+    assert is_gone(f"{around}/{pid}/{int(started) - 1}"), "another one had this pid before"
+    assert is_gone(f"{around}/{2**22 + 1}/1"), "there is no such pid"
+    assert not is_gone(f"another boot/{2**22 + 1}/1"), "it is elsewhere"
+    assert is_gone(""), "an older release says nothing of it"
+    assert not is_gone("rubbish")
 
 
 async def test_two_replicas_by_one_name_do_not_take_turns(store: Store) -> None:

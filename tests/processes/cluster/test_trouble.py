@@ -300,10 +300,11 @@ def test_a_controller_that_cannot_start_says_why_in_one_sentence(tmp_path: Path)
     (tmp_path / "broken").mkdir()
     for name in ("ca.pem", "cert.pem", "key.pem"):
         (tmp_path / "broken" / name).write_text("not a certificate")
+        (tmp_path / "broken" / name).chmod(0o600)
     there = ("--identity", str(identity))
     cases: list[tuple[str, tuple[str, ...]]] = [
         ("No such file", ("--store", "memory:", "--identity", str(tmp_path / "none"))),
-        ("the certificate broken", ("--store", "memory:", "--identity",
+        ("cert.pem: it is not PEM", ("--store", "memory:", "--identity",
                                        str(tmp_path / "broken"))),
         ("cannot listen on 192.0.2.1:1", ("--store", "memory:", "--listen", "192.0.2.1:1",
                                              *there)),

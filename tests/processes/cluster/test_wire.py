@@ -257,6 +257,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "History", "Backup", "Recover",
         "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker", "StandBy", "ResetHost",
         "BoundHost", "PinHost", "ApproveHosts",
+        "ExpelHost", "ReadmitHost", "Deny", "Allow", "ListDenied",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

@@ -6,9 +6,11 @@ With TLS 1.3 a server that refuses a certificate only closes the connection, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fleet.private_file import read_private
 from fleet.transport import Identity
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.outcome import Unreachable
@@ -17,14 +19,18 @@ from fleetctl.outcome import Unreachable
 def load_identity(context: ClusterContext) -> Identity:
     """The files of a context. Raises Unreachable naming the one that is missing or no PEM."""
     return Identity(
-        ca=_pem(context.ca), certificate=_pem(context.certificate), key=_pem(context.key)
+        ca=_pem(context.ca),
+        certificate=_pem(context.certificate),
+        key=_pem(context.key, read_private),
     )
 
 
-def _pem(file: Path) -> bytes:
+def _pem(file: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> bytes:
     try:
-        content = file.read_bytes()
+        content = read(file)
     except OSError as error:
+        if error.errno is None:  # others may read it
+            raise Unreachable(str(error)) from error
         raise Unreachable(
             f"cannot read {file}: {error.strerror}; it must be there to prove who you are"
         ) from error

@@ -12,6 +12,7 @@ from fleetctl.cli.arguments import label
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
+from fleetctl.commands.hosts.expelling import expel, readmit
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
 from fleetctl.commands.hosts.reset import reset
@@ -39,6 +40,8 @@ hosts.add_command(pin)
 hosts.add_command(unpin)
 hosts.add_command(approve)
 hosts.add_command(reset)
+hosts.add_command(expel)
+hosts.add_command(readmit)
 
 
 @hosts.command("list")
