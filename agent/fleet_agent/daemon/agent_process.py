@@ -35,7 +35,7 @@ from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import Ledger, LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
@@ -161,7 +161,8 @@ def open_doctor(
             footprint=footprint_of(agent.assignment),
         )
         try:
-            pool = await drivers.storage.facts()
+            with as_driver_errors("facts"):
+                pool = await drivers.storage.facts()
         except DriverError as error:
             return replace(around, pool_trouble=str(error))
         return replace(around, pool_bytes=pool.total_bytes, pool_free_bytes=pool.free_bytes)

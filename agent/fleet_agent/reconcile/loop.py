@@ -21,7 +21,7 @@ from fleet_agent.core.plan.plan import Plan, Step, plan
 from fleet_agent.core.plan.silent_failures import deaths, without_effect
 from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
 from fleet_agent.core.plan.states import states_of
-from fleet_agent.drivers.ports.errors import DriverError, first_error
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors, first_error
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.failures import BackOff, VmFailures
@@ -102,8 +102,9 @@ class ReconcileLoop:
         the audit's wait."""
         while True:
             try:
-                async for _ in self._hypervisor.changes():
-                    self.plan_anew(self._settings.replan_after)
+                with as_driver_errors("changes"):
+                    async for _ in self._hypervisor.changes():
+                        self.plan_anew(self._settings.replan_after)
             except DriverError as error:
                 log.warning("no news of the hypervisor", host=self._host_id, error=str(error))
             await asyncio.sleep(self._settings.driver_retry)
@@ -178,8 +179,9 @@ class ReconcileLoop:
     async def _list(self) -> Snapshot:
         try:
             async with asyncio.timeout(self._settings.listing_deadline):
-                clones = await self._storage.listing()
-                return snapshot_of(clones, await self._hypervisor.listing())
+                with as_driver_errors("listing"):
+                    clones = await self._storage.listing()
+                    return snapshot_of(clones, await self._hypervisor.listing())
         except TimeoutError as error:
             raise DriverError(
                 f"the drivers did not list what exists within "

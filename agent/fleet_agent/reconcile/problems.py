@@ -25,7 +25,7 @@ def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
             fleet_uid=uid,
             count=count,
             example_index=index,
-            example_message=message,
+            example_message=_sayable(message),
         )
         for (kind, uid), (count, index, message) in failures.counted(made.unmet).items()
     ]
@@ -34,4 +34,9 @@ def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
 
 def driver_problem(error: BaseException) -> wire.Problem:
     """A driver that cannot work at all."""
-    return wire.Problem(kind="driver", count=1, example_message=str(error))
+    return wire.Problem(kind="driver", count=1, example_message=_sayable(str(error)))
+
+
+def _sayable(message: str) -> str:
+    """Drivers tell what others said: it may hold what no message on the wire can."""
+    return message.encode("utf-8", "backslashreplace").decode()
