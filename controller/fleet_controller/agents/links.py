@@ -17,6 +17,7 @@ from fleet_controller.agents.link import Link, LinkListener
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.agents.port import (
     AgentDialer,
+    Declined,
     EndedHere,
     LinkError,
     Reports,
@@ -136,6 +137,9 @@ class Links:
                 link.error = str(error)
             except EndedHere as error:
                 link.error = link.error or str(error)  # whoever ended it has said why
+            except Declined as error:
+                link.error = str(error)
+                link.heard = self._clock()  # a host that answers is not silent, whatever it says
             except LinkError as error:
                 link.error = str(error)
             finally:

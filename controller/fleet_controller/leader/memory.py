@@ -97,13 +97,21 @@ class LeaderMemory:
             frozenset(state.gone),
         )
 
+    def _takes_orders(self, host_id: str) -> bool:
+        """Whether what is placed there now would be told it now."""
+        return (
+            self.links.is_reachable(host_id)
+            and host_id not in self.unproven
+            and host_id not in self.observed.refusing
+        )
+
     def host_view(self, host_id: str) -> HostView:
         """One host of it. Raises Refused with NO_SUCH_HOST."""
         record, seen = self.host(host_id), self.observed.host(host_id)
         return HostView(
             record,
             self.state.assignment(host_id),
-            self.links.is_reachable(host_id) and host_id not in self.unproven,
+            self._takes_orders(host_id),
             seen.released,
             seen.orphans,
             tuple((uid, birth, have) for (uid, _, birth), have in seen.prepared.items()),

@@ -20,6 +20,9 @@ from fleet_controller.observed.assignment_change import assignment_change, by_ki
 from fleet_controller.observed.vectors import NO_HOST, FleetVector, stretches
 from fleet_controller.pulse import Pulse
 
+# Characters kept of why a host takes no orders.
+LONGEST_REASON = 300
+
 
 @dataclass(slots=True)
 class HostObservation:
@@ -31,6 +34,7 @@ class HostObservation:
     epoch: Epoch = NO_EPOCH
     converged: bool = False
     awaits_assign: bool = False
+    orders_refused: str = ""  # why it takes no orders, while it is linked
     problems: tuple[wire.Problem, ...] = ()
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
     released: frozenset[int] = frozenset()
@@ -54,6 +58,7 @@ class Observed:
         self.converged = 0  # hosts
         self.troubled: set[str] = set()  # hosts with problems
         self.orphaned: set[str] = set()
+        self.refusing: set[str] = set()  # live hosts that take no orders
         # Hosts that prepare VMs which others still hold, by fleet.
         self.staging: dict[str, set[str]] = defaultdict(set)
 
@@ -101,6 +106,7 @@ class Observed:
         matters = self._apply_rest(host_id, host, report) or host.prepared != prepared
         self._set_converged(host, report.converged and host.epoch.revision >= epoch)
         host.awaits_assign = report.awaits_assign
+        matters = self._set_refusing(host_id, report.orders_refused[:LONGEST_REASON]) or matters
         if report.HasField("facts"):
             host.boot_id = report.facts.boot_id
         self.pulse.beat()
@@ -125,6 +131,7 @@ class Observed:
         host.seen = False
         host.prepared = {}
         host.boot_id = ""
+        self._set_refusing(host_id, "")
         self._set_converged(host, False)
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, UNKNOWN)
@@ -135,6 +142,7 @@ class Observed:
         host = self.host(host_id)
         host.seen, host.problems, host.orphans, host.prepared = False, (), (), {}
         self._set_converged(host, False)
+        self._set_refusing(host_id, "")
         self.troubled.discard(host_id)
         self.orphaned.discard(host_id)
 
@@ -248,6 +256,13 @@ class Observed:
             host.released = released
             self._count_releasing(host)
         return matters
+
+    def _set_refusing(self, host_id: str, why: str) -> bool:
+        """Whether that is news to placement."""
+        before = host_id in self.refusing
+        self.host(host_id).orders_refused = why
+        _keep(self.refusing, host_id, bool(why))
+        return before != bool(why)
 
     def _set_converged(self, host: HostObservation, converged: bool) -> None:
         self.converged += int(converged) - int(host.converged)

@@ -38,6 +38,7 @@ def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
         quarantined=len(memory.state.quarantined),
         cut_off=sum(bool(reached_by(memory, host_id)) for host_id in memory.reachability.all()),
         distrusted=len(memory.unproven),
+        orders_refused=len(memory.observed.refusing),
     )
 
 
@@ -90,6 +91,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         duplicates=sum(planning.duplicates.get(host_id, {}).values()),
         reached_by=reached_by(memory, host_id),
         distrusted=memory.unproven.why(host_id),
+        orders_refused=seen.orders_refused,
     )
 
 

@@ -28,7 +28,7 @@ MAX_PROBLEMS = 4
 # A state's name, its count, and what parts it from the next.
 _CELL = 20
 # Of hosts: shown where there are any.
-_SELDOM = ("draining", "quarantined", "cut off", "distrusted")
+_SELDOM = ("draining", "quarantined", "cut off", "distrusted", "take no orders")
 # From the one that is most done, so that the bar grows from the left.
 BAR_ORDER = (
     "running", "booting", "defined", "cloning", "stopping", "failed", "unknown", "pending"
@@ -209,6 +209,7 @@ def _hosts(response: cluster.StatusResponse, width: int) -> Iterable[Text]:
         ("quarantined", hosts.quarantined, "red"),
         ("cut off", hosts.cut_off, "red"),
         ("distrusted", hosts.distrusted, "red"),
+        ("take no orders", hosts.orders_refused, "red"),
     ):
         if not count and name in _SELDOM:
             continue

@@ -36,6 +36,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "duplicates": one.duplicates,
         "reached_by": one.reached_by or None,
         "distrusted": one.distrusted or None,
+        "orders_refused": one.orders_refused or None,
         "labels": dict(sorted(one.labels.items())),
     }
 
@@ -56,6 +57,7 @@ def _standing(one: cluster.HostSummary) -> str:
         "quarantine" if one.quarantine else "",
         f"reached by {printable(one.reached_by)}" if one.reached_by else "",
         "distrusted" if one.distrusted else "",
+        "takes no orders" if one.orders_refused else "",
     ]
     return ", ".join(word for word in said if word)
 
@@ -77,6 +79,16 @@ def _distrust(one: cluster.HostSummary) -> str:
     return (
         f"{printable(one.distrusted)}. Where it came from another cluster: "
         f"'fleetctl hosts reset {one.id}'"
+    )
+
+
+def _refusal_of_orders(one: cluster.HostSummary) -> str:
+    """Why it takes none, and what that means; empty where it takes them."""
+    if not one.orders_refused:
+        return ""
+    return (
+        f"cannot take orders: {printable(one.orders_refused)}. Its VMs run on, and it is not "
+        "declared lost"
     )
 
 
@@ -188,6 +200,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("link", one.link_error),
         ("network", _network(one)),
         ("distrusted", _distrust(one)),
+        ("orders", _refusal_of_orders(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

@@ -176,6 +176,7 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
         "quarantined": hosts.quarantined,
         "cut_off": hosts.cut_off,
         "distrusted": hosts.distrusted,
+        "orders_refused": hosts.orders_refused,
         "total": hosts.total,
     }
 
@@ -292,6 +293,8 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     named += [("quarantined", hosts.quarantined, "red")] if hosts.quarantined else []
     named += [("cut off", hosts.cut_off, "red")] if hosts.cut_off else []
     named += [("distrusted", hosts.distrusted, "red")] if hosts.distrusted else []
+    refusing = hosts.orders_refused
+    named += [("take no orders", refusing, "red")] if refusing else []
     cells = [
         click.style(f"{number(count)} {name}", fg=colour if count else None, dim=not count)
         for name, count, colour in named

@@ -607,6 +607,7 @@ class HostCounts(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     CUT_OFF_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
+    ORDERS_REFUSED_FIELD_NUMBER: _builtins.int
     live: _builtins.int
     unreachable: _builtins.int
     suspect: _builtins.int
@@ -620,6 +621,8 @@ class HostCounts(_message.Message):
     cut_off: _builtins.int
     """silent for so long that they would be lost, and reached by a standby"""
     distrusted: _builtins.int
+    orders_refused: _builtins.int
+    """live hosts that take no orders"""
     def __init__(
         self,
         *,
@@ -634,10 +637,11 @@ class HostCounts(_message.Message):
         quarantined: _builtins.int = ...,
         cut_off: _builtins.int = ...,
         distrusted: _builtins.int = ...,
+        orders_refused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "live", b"live", "lost", b"lost", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "live", b"live", "lost", b"lost", "orders_refused", b"orders_refused", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1057,6 +1061,7 @@ class HostSummary(_message.Message):
     QUARANTINE_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     REACHED_BY_FIELD_NUMBER: _builtins.int
+    ORDERS_REFUSED_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
@@ -1079,6 +1084,8 @@ class HostSummary(_message.Message):
     """The standby that reaches the host while the leader does not, so that it is not declared lost;
     empty: it is live or lost, or no standby was asked or reaches it.
     """
+    orders_refused: _builtins.str
+    """Why the host takes no orders, though it answers: its ledger cannot be written."""
     distrusted: _builtins.str
     """Why the host is told nothing: it claims to know more than the store, and proves nothing."""
     @_builtins.property
@@ -1102,11 +1109,12 @@ class HostSummary(_message.Message):
         quarantine: _builtins.str = ...,
         duplicates: _builtins.int = ...,
         reached_by: _builtins.str = ...,
+        orders_refused: _builtins.str = ...,
         distrusted: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "orders_refused", b"orders_refused", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
