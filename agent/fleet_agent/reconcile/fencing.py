@@ -50,6 +50,9 @@ class FencedAssignment:
         self.written_term = NO_TERM  # the highest that another process of this agent would know
         # The host rebooted since it was assigned anything: nothing is started until it is again.
         self.awaits_assign = False
+        # What exists was made under this epoch, which is newer than the ledger's: an older one was
+        # put back. NO_EPOCH: it was not.
+        self.older_than = NO_EPOCH
 
     async def open(self) -> None:
         """Read the ledger, or begin one. Raises LedgerError, BadAssignment."""
@@ -63,6 +66,14 @@ class FencedAssignment:
             types.Assignment.FromString(record.past),
         )
         self.awaits_assign = bool(record.assignment) and record.boot_id != self._boot_id
+
+    def check_against(self, newest: Epoch) -> bool:
+        """`newest`: the epoch under which the youngest of what exists was made. Whether it shows
+        that an older ledger was put back."""
+        if not self.record.assignment or newest <= self.record.epoch:
+            return False
+        self.older_than, self.awaits_assign = newest, True
+        return True
 
     async def raise_term(self, told: types.Term) -> None:
         """Where the ledger cannot be written, this process refuses lower terms all the same.
@@ -129,6 +140,7 @@ class FencedAssignment:
         )
         self.assignment = assignment
         self.awaits_assign = False
+        self.older_than = NO_EPOCH
         return news
 
     def _past(self, wanted: types.Assignment, epoch: Epoch) -> types.Assignment:
