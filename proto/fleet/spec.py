@@ -182,9 +182,10 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "readiness.console", Kind.TEXT,
-        "A VM runs once this regular expression is found on its console.", "",
+        "A VM runs once a line of its console, without colours and the like, has this regular "
+        "expression (RE2) in it.", "",
         holds="readiness.console_pattern", pattern=re.compile(r"[ -~]{0,256}"),
-        words="a regular expression of at most 256 printable ASCII characters",
+        words="a regular expression (RE2) of at most 256 printable ASCII characters",
         check=regular_expression_problem,
     ),
     Field(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 
+from fleet.guest_patterns import BadPattern, guest_pattern
 from fleet.identity import MAX_INDEX, MAX_NAME_LENGTH
 
 # MAX_GUEST_CMDLINE of Xen's start_info is 1024 bytes with the closing zero.
@@ -86,36 +86,10 @@ def prefix_problem(text: str) -> str | None:
 
 def regular_expression_problem(text: str) -> str | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of what a later Python would read otherwise
-            re.compile(text)
-    except (re.error, OverflowError, RecursionError, Warning) as error:
-        return f"not a regular expression: {error}"
-    if _repeats_a_choice(text):
-        return "a repeat of a group that itself repeats or chooses, as (a+)+, may take for ever"
+        guest_pattern(text)
+    except BadPattern as error:
+        return (
+            f"not a regular expression of RE2, which knows no look-around and no "
+            f"back-references: {error}"
+        )
     return None
-
-
-def _repeats_a_choice(pattern: str) -> bool:
-    """Whether a repeat is applied to a group in which a repeat, '?' or '|' stands.
-
-    Those are the patterns whose search may take exponential time on an unlucky console. Some
-    harmless ones are among them. `pattern` compiles.
-    """
-    bare = re.sub(r"\\.", "x", pattern, flags=re.DOTALL)
-    bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", bare)
-    groups = [False]
-    closed = False  # whether the token before was the end of a group with a choice
-    for token in re.findall(r"\(\?|\{\d*,\d*\}|.", bare, flags=re.DOTALL):
-        repeats = token in ("*", "+") or (token[0] == "{" and len(token) > 1)
-        if repeats and closed:
-            return True
-        closed = False
-        if token[0] == "(":
-            groups.append(False)
-        elif token == ")" and len(groups) > 1:
-            closed = groups.pop()
-            groups[-1] |= closed
-        elif repeats or token in "?|":
-            groups[-1] = True
-    return False

@@ -13,6 +13,7 @@ from fleet_agent.controllers.announcer import (
     AnnounceSettings,
     ControllerUnreachable,
     NotLeader,
+    OwnAddress,
 )
 from tests.virtual_loop import virtual
 
@@ -42,7 +43,10 @@ class Controllers:
 
 @contextlib.asynccontextmanager
 async def announcing(
-    controllers: Controllers, *endpoints: str, spread: float = 0.0
+    controllers: Controllers,
+    *endpoints: str,
+    spread: float = 0.0,
+    own_address: OwnAddress | None = None,
 ) -> AsyncIterator[Announcer]:
     announcer = Announcer(
         controllers,
@@ -52,6 +56,7 @@ async def announcing(
         jitter=lambda: 0.0,
         gate=contextlib.nullcontext(),
         settings=AnnounceSettings(first=1.0, longest=8.0, spread=spread),
+        own_address=own_address,
     )
     task = asyncio.create_task(announcer.run())
     try:
@@ -170,3 +175,52 @@ async def test_a_leader_that_is_gone_is_forgotten() -> None:
         await asyncio.sleep(20)
     assert controllers.endpoints[:2] == ["a:1", "c:3"]
     assert controllers.endpoints[2] in ("a:1", "b:2")
+
+
+class Addresses:
+    """What this host's own address is, as a test says."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.unresolved: set[str] = set()
+
+    async def __call__(self, endpoint: str) -> str:
+        if endpoint in self.unresolved or not self.address:
+            raise ControllerUnreachable(f"no address of this host leads to {endpoint}")
+        return self.address
+
+
+@virtual
+async def test_its_address_is_looked_up_for_each_announcement() -> None:
+    controllers, own = Controllers(), Addresses("10.99.7.2:7441")
+    async with announcing(controllers, own_address=own):
+        await asyncio.sleep(1)
+        own.address = "10.99.7.91:7441"
+        await asyncio.sleep(60)
+    assert [address for _, _, address in controllers.calls] == ["10.99.7.2:7441", "10.99.7.91:7441"]
+
+
+@virtual
+async def test_an_address_that_changes_while_it_is_watched_is_announced() -> None:
+    controllers, own = Controllers(), Addresses("10.99.7.2:7441")
+    async with announcing(controllers, own_address=own) as announcer:
+        await asyncio.sleep(1)
+        announcer.on_watched(True)
+        await asyncio.sleep(500)
+        assert len(controllers.calls) == 1
+        own.address = ""  # none, for a moment
+        await asyncio.sleep(70)
+        own.address = "10.99.7.91:7441"
+        await asyncio.sleep(61)
+        assert [address for _, _, address in controllers.calls[1:]] == ["10.99.7.91:7441"]
+
+
+@virtual
+async def test_without_a_network_it_goes_on_trying_each_endpoint() -> None:
+    controllers, own = Controllers(), Addresses("")
+    async with announcing(controllers, "a:1", "b:1", own_address=own):
+        await asyncio.sleep(100)
+        assert not controllers.calls
+        own.unresolved, own.address = {"a:1"}, "10.99.7.2:7441"
+        await asyncio.sleep(20)
+    assert controllers.endpoints == ["b:1"]

@@ -95,7 +95,7 @@ def test_the_address_towards_a_controller_on_this_machine_is_the_loopback() -> N
 
 
 def test_no_address_leads_to_a_name_that_is_none() -> None:
-    with pytest.raises(HostError, match="set advertise"):
+    with pytest.raises(HostError, match="no address of this host leads to"):
         address_towards("no-such-host.invalid:1")
 
 

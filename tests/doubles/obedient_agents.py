@@ -14,7 +14,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
-from fleet_controller.agents.port import AheadOfStore
+from fleet_controller.agents.port import AheadOfStore, Declined
 from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent, Stream, stale_term
 
 Vm = tuple[str, int]  # fleet uid, index
@@ -71,6 +71,7 @@ class ObedientAgent(ScriptedAgent):
         self.problems: list[wire.Problem] = []
         self.orphans: list[wire.Orphans] = []
         self.holds_back = False
+        self.orders_refused = ""  # its ledger's disk is full: why it takes no assignment
         self.mute = False  # its streams open, and nothing comes
 
     @property
@@ -108,6 +109,8 @@ class ObedientAgent(ScriptedAgent):
         await asyncio.sleep(self._random.uniform(0.0, 0.5))
         if self.assign_refusals:
             raise self.assign_refusals.pop(0)
+        if self.orders_refused:
+            raise Declined(f"{self.host_id}: {self.orders_refused}")
         self._hear(request.term)
         epoch = (request.epoch.store_generation, request.epoch.revision)
         if epoch < self.epoch:
@@ -207,6 +210,7 @@ class ObedientAgent(ScriptedAgent):
             problems_set=True,
             orphans=[*self.orphans, *self._forgotten()],
             orphans_set=True,
+            orders_refused=self.orders_refused,
             shards=[
                 wire.ShardReport(
                     fleet_uid=uid,

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from fleet_agent.drivers.ports.consoles import CannotType, Console, Consoles, Feed, Piece
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.consoles import (
+    CannotType,
+    Console,
+    Consoles,
+    Feed,
+    NoSuchVm,
+    Piece,
+)
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 
 Key = tuple[str, int]  # fleet uid and index
 
@@ -57,7 +65,8 @@ class ConsoleSession:
         if not self.writing:
             return
         try:
-            await self._console.type(data)
+            with as_driver_errors("type", CannotType):
+                await self._console.type(data)
             self._complained = ""
         except (CannotType, DriverError) as error:
             if self.writing and str(error) != self._complained:
@@ -69,14 +78,16 @@ class ConsoleSession:
         if not self.writing:
             return
         try:
-            await self._console.resize(rows, columns)
+            with as_driver_errors("resize", CannotType):
+                await self._console.resize(rows, columns)
         except (CannotType, DriverError):
             # The next thing typed brings a notice.
             return
 
     def lose(self, notice: str) -> None:
         """Another types from now on."""
-        self._console.stop_typing()
+        with suppress(DriverError), as_driver_errors("stop_typing"):
+            self._console.stop_typing()
         self._feed.add_notice(notice)
 
     def tell(self, notice: str) -> None:
@@ -84,7 +95,8 @@ class ConsoleSession:
 
     def close(self) -> None:
         self._desk.left(self._key, self)
-        self._console.close()
+        with suppress(DriverError), as_driver_errors("close"):
+            self._console.close()
         self._feed.end()
 
 
@@ -98,21 +110,22 @@ class Desk:
 
     async def last(self, fleet_uid: str, index: int, count: int) -> bytes:
         """The end of what a VM has printed. Raises NoSuchVm, DriverError."""
-        return await self._consoles.last(fleet_uid, index, min(count, MAX_LAST_BYTES))
+        with as_driver_errors("last", NoSuchVm):
+            return await self._consoles.last(fleet_uid, index, min(count, MAX_LAST_BYTES))
 
     async def open_session(
         self, fleet_uid: str, index: int, request: ConsoleRequest
     ) -> ConsoleSession:
         """The caller closes it. While another session types, this one only reads, and a notice says
-        so. Raises
-        NoSuchVm, TooManyReaders, DriverError."""
+        so. Raises NoSuchVm, TooManyReaders, DriverError."""
         if self._sessions >= MAX_SESSIONS:
             raise TooManyReaders(f"{MAX_SESSIONS} consoles of this host are open already")
         self._sessions += 1
         key, feed = (fleet_uid, index), Feed()
         try:
             last = min(request.last_bytes, MAX_LAST_BYTES)
-            console = await self._consoles.open(fleet_uid, index, feed, last)
+            with as_driver_errors("open", NoSuchVm):
+                console = await self._consoles.open(fleet_uid, index, feed, last)
         except BaseException:
             self._sessions -= 1
             raise

@@ -18,6 +18,7 @@ from fleet.service import Context, check_all_guarded, guarded, no_role
 from fleet.transport import Refusal, Role, abort
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api.refusals import NotOffered, refusal_of
+from fleet_agent.reconcile.ledger import LedgerError
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -75,13 +76,15 @@ def fences_itself() -> Callable[[Answers[Request, Response]], Answers[Request, R
 
 
 def commands_by_stream(
-    needs: str = "", when: When = _always
+    needs: str = "", when: When = _always, *, though_unwritten: bool = False
 ) -> Callable[
     [Callable[[Any, Request, AsyncIterator[Request], Context], Awaitable[None]]],
     Answers[AsyncIterator[Request], None],
 ]:
     """As `commands`, of a stream of requests, whose first one has the term. The method gets the
-    first one and the rest; it is not called for a stream without any."""
+    first one and the rest; it is not called for a stream without any. `though_unwritten`: nothing
+    is carried out by it, so it is served also where the term cannot be kept for another process of
+    this agent."""
 
     def guard(
         method: Callable[[Any, Request, AsyncIterator[Request], Context], Awaitable[None]],
@@ -91,7 +94,11 @@ def commands_by_stream(
             requests = aiter(requests)
             first = await anext(requests, None)
             if first is not None:
-                await _fence(self, first, when)
+                try:
+                    await _fence(self, first, when)
+                except LedgerError:
+                    if not though_unwritten:
+                        raise
                 await method(self, first, requests, context)
 
         return reads(needs, any_term=True)(begun)

@@ -7,14 +7,16 @@ from contextlib import aclosing
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.images import image_name, import_order
+from fleet_agent.core.images import ImportOrder, image_name, import_order
 from fleet_agent.drivers.ports import images as port
+from fleet_agent.drivers.ports.errors import as_driver_errors
 from fleet_agent.drivers.ports.images import Images
 
 
 async def listed(images: Images, fleets: Mapping[str, str]) -> wire.ListImagesResponse:
     """`fleets`: names of the fleets that the host knows, by uid. Raises ImageError, DriverError."""
-    held = await images.holdings()
+    with as_driver_errors("holdings", port.ImageError):
+        held = await images.holdings()
     return wire.ListImagesResponse(
         images=[_image(one) for one in held.images],
         fleets=[
@@ -37,7 +39,7 @@ async def imported(
 ) -> AsyncGenerator[wire.ImportImageProgress, None]:
     """How far the import is; leaving ends it. Raises ImageError, DriverError."""
     order = import_order(request.image, request.source, request.size_bytes)
-    async with aclosing(images.bring(order)) as importing:
+    async with aclosing(_brought(images, order)) as importing:
         async for progress in importing:
             yield wire.ImportImageProgress(
                 done_bytes=progress.done,
@@ -47,9 +49,18 @@ async def imported(
             )
 
 
+async def _brought(images: Images, order: ImportOrder) -> AsyncGenerator[port.ImportProgress, None]:
+    with as_driver_errors("bring", port.ImageError):
+        async with aclosing(images.bring(order)) as importing:
+            async for progress in importing:
+                yield progress
+
+
 async def deleted(images: Images, request: wire.DeleteImageRequest) -> wire.DeleteImageResponse:
     """Raises ImageError, DriverError."""
-    await images.delete(image_name(request.image))
+    image = image_name(request.image)
+    with as_driver_errors("delete", port.ImageError):
+        await images.delete(image)
     return wire.DeleteImageResponse()
 
 

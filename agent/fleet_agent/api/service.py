@@ -97,7 +97,7 @@ class AgentApi(AgentServiceServicer):
     async def Reset(self, request: wire.ResetRequest, context: Context) -> wire.ResetResponse:
         return await self._agent.reset(request)
 
-    @commands_by_stream(when=_watches_to_command)
+    @commands_by_stream(when=_watches_to_command, though_unwritten=True)
     async def Watch(  # type: ignore[override]
         self, first: wire.WatchRequest, rest: AsyncIterator[wire.WatchRequest], context: Context
     ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.top import Counters, sample
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 from fleet_agent.drivers.ports.hypervisor import Sampler
 
 # Seconds between two samples of one caller: a look at a dom0 of 250 guests costs some 250 calls
@@ -74,7 +74,8 @@ class Sampling:
             at = self._clock()
             try:
                 async with asyncio.timeout(LOOK_DEADLINE):
-                    host, domains = await self._sampler.counters()
+                    with as_driver_errors("counters"):
+                        host, domains = await self._sampler.counters()
             except TimeoutError as error:
                 raise DriverError(
                     f"the hypervisor did not say what its domains use within {LOOK_DEADLINE:.0f} s"

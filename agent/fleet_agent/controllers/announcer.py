@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -29,6 +30,14 @@ class ControllerUnreachable(Exception):
 
 class AnnounceRefused(Exception):
     """The controller does not want this host; one sentence."""
+
+
+class OwnAddress(Protocol):
+    """Where this host is reached by those at an endpoint."""
+
+    async def __call__(self, endpoint: str) -> str:
+        """Raises ControllerUnreachable where no address of this host leads there, or nobody knows
+        where that is."""
 
 
 class ControllerClient(Protocol):
@@ -66,8 +75,10 @@ class Announcer:
         jitter: Callable[[], float],
         gate: AbstractAsyncContextManager[object],
         settings: AnnounceSettings,
+        own_address: OwnAddress | None = None,
     ) -> None:
-        """`endpoints` is not empty. `gate` bounds how many announce at once."""
+        """`endpoints` is not empty. `gate` bounds how many announce at once. `own_address` is asked
+        for each announcement in place of `address`, and from time to time whether it is another."""
         self._client = client
         self._endpoints = list(endpoints)
         self._address = address
@@ -75,6 +86,8 @@ class Announcer:
         self._jitter = jitter
         self._gate = gate
         self._settings = settings
+        self._own_address = own_address
+        self._announced_to = ""
         self._alarm = Alarm()
         self._watched = False
         self._stale = True  # what was announced last is not what is true
@@ -102,12 +115,29 @@ class Announcer:
             if self._changed:
                 wait, self._changed = 0.0, False
             if self._watched and not self._stale:
-                await self._alarm.sleep(None)
+                await self._stay_silent()
                 wait = self._again
             elif wait > 0:
                 wait = wait if await self._alarm.sleep(wait) else 0.0
             else:
                 wait = await self._announce()
+
+    async def _stay_silent(self) -> None:
+        """Until there is something to say. The stream that watches may be of an address that this
+        host had: it ends late, or never."""
+        while not await self._alarm.sleep(self._again if self._own_address else None):
+            before = self._address
+            with contextlib.suppress(ControllerUnreachable):
+                await self._look_up(self._announced_to)
+            if self._address != before:
+                log.info("this host's address is another", address=self._address, before=before)
+                self._stale = self._changed = True
+                return
+
+    async def _look_up(self, endpoint: str) -> None:
+        """Raises ControllerUnreachable."""
+        if self._own_address is not None:
+            self._address = await self._own_address(endpoint)
 
     async def _announce(self) -> float:
         """One try; seconds until the next."""
@@ -115,6 +145,7 @@ class Announcer:
         was_stale, self._stale = self._stale, False
         try:
             async with self._gate:
+                await self._look_up(endpoint)
                 again = await self._client.announce(endpoint, self._address, self._facts())
         except NotLeader as error:
             self._stale = was_stale or self._stale
@@ -123,6 +154,7 @@ class Announcer:
             self._stale = was_stale or self._stale
             return self._failed(str(error))
         self._failures = 0
+        self._announced_to = endpoint
         self._again = (again or self._settings.again) * (1.0 + self._jitter() / 4)
         return self._again
 

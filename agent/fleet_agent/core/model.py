@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from fleet.identity import Fleet
-from fleet.keys import Epoch, Kin, Term
+from fleet.keys import NO_EPOCH, Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 
@@ -61,21 +61,24 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class CloneRun:
-    """Clones that exist and carry our mark."""
+    """Clones that exist and carry our mark. `newest`: the highest epoch that any was made under,
+    which is no part of what they are."""
 
     kin: Kin
     indices: IndexSet
+    newest: Epoch = field(default=NO_EPOCH, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class DomainRun:
     """Domains that exist and carry our mark. `restart`: the value for which they were last
-    started; 0 for those that were never to be restarted."""
+    started; 0 for those that were never to be restarted. `newest`: as of clones."""
 
     kin: Kin
     indices: IndexSet
     phase: Phase
     restart: int = 0
+    newest: Epoch = field(default=NO_EPOCH, compare=False)
 
 
 # Values of Shard.restart above 0, with the VMs that have them.

@@ -23,7 +23,12 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.api.service import AgentApi
 from fleet_agent.api.shared_samples import Sampling
-from fleet_agent.controllers.announcer import Announcer, AnnounceSettings
+from fleet_agent.controllers.announcer import (
+    Announcer,
+    AnnounceSettings,
+    ControllerUnreachable,
+    OwnAddress,
+)
 from fleet_agent.controllers.grpc_client import GrpcControllerClient
 from fleet_agent.core.limits.dom0_facts import footprint_of
 from fleet_agent.daemon import host_identity
@@ -36,7 +41,7 @@ from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import Ledger, LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
@@ -48,6 +53,8 @@ log = structlog.get_logger()
 MISTAKES = (BadSettings, host_identity.HostError, LedgerError, DriverError, CannotListen)
 # Calls in flight get so long to end when the agent stops.
 STOP_SECONDS = 2.0
+# A resolver that does not answer: the next endpoint is tried.
+LOOK_UP_SECONDS = 10.0
 
 
 async def run(asked: Settings) -> None:
@@ -58,7 +65,11 @@ async def run(asked: Settings) -> None:
     own = certificate_files(Path(asked.identity), "its certificate", "its authority")
     if wrong := faults(own):
         log.warning("no controller will be reached", certificate=wrong)
-    announcer = made_announcer(asked, identity, own, lambda: agent.facts)
+
+    async def own_address(endpoint: str) -> str:
+        return await advertised(asked, port, endpoint)
+
+    announcer = made_announcer(asked, identity, own, lambda: agent.facts, own_address)
     with ThreadPoolExecutor(1, "ledger") as executor:
         ledger = FileLedger(Path(asked.ledger), executor)
         agent = made_agent(asked, identity, drivers, ledger, announcer.on_watched)
@@ -68,8 +79,6 @@ async def run(asked: Settings) -> None:
         services = SharedServices()
         server = AgentServer(made_api(agent, drivers, doctor), services, identity.for_server())
         port = server.listen(asked.listen)
-        if not asked.advertise:
-            announcer.announce_anew(advertised(asked, port))
         keeper = FactsKeeper(asked, drivers, doctor, agent, announcer, tuned)
         try:
             beside = (announcer.run, keeper.run, *drivers.beside)
@@ -84,6 +93,7 @@ def made_announcer(
     identity: Identity,
     own: Sequence[CertificateFile],
     facts: Callable[[], types.HostFacts],
+    own_address: OwnAddress,
 ) -> Announcer:
     return Announcer(
         GrpcControllerClient(identity, own=own),
@@ -93,6 +103,7 @@ def made_announcer(
         jitter=random.random,
         gate=contextlib.nullcontext(),
         settings=AnnounceSettings(),
+        own_address=own_address,
     )
 
 
@@ -173,7 +184,8 @@ def open_doctor(
             footprint=footprint_of(agent.assignment),
         )
         try:
-            pool = await drivers.storage.facts()
+            with as_driver_errors("facts"):
+                pool = await drivers.storage.facts()
         except DriverError as error:
             return replace(around, pool_trouble=str(error))
         return replace(around, pool_bytes=pool.total_bytes, pool_free_bytes=pool.free_bytes)
@@ -182,14 +194,27 @@ def open_doctor(
     return Dom0Doctor(agent.host_id, asked.guests, circumstances, HostTree(), record, tuned=tuned)
 
 
-def advertised(asked: Settings, port: int) -> str:
-    """The address of `listen`, unless that is every address: then the one towards the
-    controllers."""
+async def advertised(asked: Settings, port: int, endpoint: str) -> str:
+    """What is set, or the address of `listen`, unless that is every address: then the one towards
+    the endpoint, as of now. Raises ControllerUnreachable."""
+    if asked.advertise:
+        return asked.advertise
     listen = asked.listen.rpartition(":")[0]
     if listen.strip("[]") in ("0.0.0.0", "::", "*"):
-        listen = host_identity.address_towards(asked.endpoints[0])
+        listen = await _address_towards(endpoint)
         listen = f"[{listen}]" if ":" in listen else listen
     return f"{listen}:{port}"
+
+
+async def _address_towards(endpoint: str) -> str:
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            return await asyncio.to_thread(host_identity.address_towards, endpoint)
+    except host_identity.HostError as error:
+        raise ControllerUnreachable(str(error)) from error
+    except TimeoutError as error:
+        message = f"the name of {endpoint} was not resolved within {LOOK_UP_SECONDS:.0f} s"
+        raise ControllerUnreachable(message) from error
 
 
 def loop_settings(asked: Settings) -> LoopSettings:

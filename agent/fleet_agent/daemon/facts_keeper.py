@@ -13,7 +13,7 @@ from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.open_drivers import Drivers
 from fleet_agent.daemon.settings import Settings
 from fleet_agent.dom0.doctor import Doctor
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 from fleet_agent.reconcile.agent import Agent
 
 log = structlog.get_logger()
@@ -94,13 +94,15 @@ async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
     """Raises DriverError."""
     facts = facts_of_settings(asked)
     facts.labels.update({**drivers.labels, **asked.labels})
-    hypervisor = await drivers.hypervisor.facts()
+    with as_driver_errors("facts"):
+        hypervisor = await drivers.hypervisor.facts()
+        storage = await drivers.storage.facts()
     facts.hypervisor = hypervisor.description
     facts.capacity.memory_bytes = hypervisor.memory_bytes
     if hypervisor.max_guests < asked.guests:
         facts.capacity.guests = hypervisor.max_guests
         facts.capacity.binding_limit = "the hypervisor's own limit of guests"
-    facts.storage = (await drivers.storage.facts()).description
+    facts.storage = storage.description
     return facts
 
 

@@ -89,7 +89,6 @@ def address_towards(endpoint: str) -> str:
         with socket.socket(family, kind) as probe:
             probe.connect(address)
             return str(probe.getsockname()[0])
-    except OSError as error:
-        raise HostError(
-            f"no address of this host leads to {endpoint} ({error.strerror}): set advertise"
-        ) from error
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise HostError(f"no address of this host leads to {endpoint} ({why})") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleet_agent.daemon.settings import Settings
 from fleet_agent.drivers.ports.consoles import Consoles
+from fleet_agent.drivers.ports.errors import told_defect
 from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.drivers.ports.storage import Storage
@@ -30,11 +31,12 @@ class Drivers:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     async def close(self) -> None:
-        await self.images.close()
-        await self.consoles.close()
-        await self.sampler.close()
-        await self.hypervisor.close()
-        await self.storage.close()
+        """All of them, whatever one of them raises."""
+        for one in (self.images, self.consoles, self.sampler, self.hypervisor, self.storage):
+            try:
+                await one.close()
+            except Exception as error:
+                told_defect("close", error)
 
 
 def open_drivers(asked: Settings) -> Drivers:

@@ -18,6 +18,7 @@ from functools import partial
 
 from fleet.ranges import IndexSet
 from fleet_agent.core.model import StepFailure, StepResult
+from fleet_agent.drivers.ports.errors import DriverError, told_defect
 
 Act = Callable[[int], None]
 """What is done for one index, in a thread. Done when it returns. Raises ActFailed, DriverError."""
@@ -53,7 +54,8 @@ class Lanes:
         self, executor: Executor, name_of: Callable[[int], str], indices: Iterable[int], act: Act
     ) -> AsyncGenerator[StepResult, None]:
         """Run `act` for each index; results as they come, several indices in one when they are
-        quick. An act's DriverError, or any error but ActFailed, ends the iteration."""
+        quick. An act's DriverError ends the iteration; any other error but ActFailed is a defect,
+        and those VMs fail with kind internal."""
         parts = [IndexSet.of([index]) for index in indices]
         one_each = partial(_one_each, act)
         async with aclosing(self.run_parts(executor, name_of, parts, one_each)) as results:
@@ -183,10 +185,16 @@ def _one_each(act: Act, part: IndexSet) -> ActFailures:
 
 
 def _result(outcomes: list[_Outcome]) -> StepResult:
-    """Raises what an act has raised."""
+    """Raises the DriverError that an act has raised."""
     done, failures = [], []
     for part, future in outcomes:
-        refusals = future.result()
+        try:
+            refusals = future.result()
+        except DriverError:
+            raise
+        except Exception as error:
+            failed = ActFailed("internal", told_defect("an act", error))
+            refusals = dict.fromkeys(part, failed)
         done += [index for index in part if index not in refusals]
         failures += [refused.failure(index) for index, refused in refusals.items()]
     return StepResult(IndexSet.of(done), tuple(failures))

@@ -7,6 +7,7 @@ written to the ledger before they are answered. What is assigned is carried out 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import structlog
 from fleet.keys import Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet_agent.alarm import Alarm
 from fleet_agent.core.assignment import Assignment, BadAssignment
 from fleet_agent.core.plan.isolation import shortest_limit
 from fleet_agent.core.plan.plan import Step
@@ -31,6 +33,9 @@ from fleet_agent.reporting.report_streams import ReportStreams
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+# Seconds between two tries to write a ledger that could not be written.
+LEDGER_AGAIN = 10.0
 
 
 class Agent:
@@ -72,6 +77,7 @@ class Agent:
             on_step=on_step,
         )
         self._turn = asyncio.Lock()
+        self._unwritten = Alarm()
         self._group: asyncio.TaskGroup | None = None
 
     @property
@@ -96,6 +102,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._loop.follow_hypervisor())
+                self._group.create_task(self._keep_ledger_written())
                 await self._loop.run()
         finally:
             self._group = None
@@ -129,11 +136,12 @@ class Agent:
         return {uid: fleet.name for uid, fleet in self._fenced.assignment.fleets.items()}
 
     async def heard(self, told: types.Term) -> None:
-        """A controller has spoken in this term. Raises StaleTerm, LedgerError."""
+        """A controller has spoken in this term. Raises StaleTerm, LedgerError: then the term is
+        minded until this process ends, and reports may be read in it."""
         term = Term.of(told)
         self._fenced.check_term(term)
         self._note_contact()
-        if term > self.term:
+        if term > self._fenced.written_term:
             await self._to_the_end(self._raise_term(told))
 
     async def reset(self, request: wire.ResetRequest) -> wire.ResetResponse:
@@ -181,19 +189,28 @@ class Agent:
 
     async def _raise_term(self, told: types.Term) -> None:
         async with self._turn:
-            await self._fenced.raise_term(told)
-            self._streams.close_older(self.term)
+            try:
+                await self._fenced.raise_term(told)
+            finally:
+                self._tell_whether_written()
+                self._streams.close_older(self.term)
 
     async def _reset(self, request: wire.ResetRequest) -> wire.ResetResponse:
         async with self._turn:
-            before = await self._fenced.reset(request)
+            try:
+                before = await self._fenced.reset(request)
+            finally:
+                self._tell_whether_written()
             log.warning("reset by an operator", host=self.host_id, term=self.term)
             self._loop.plan_anew()
             return before
 
     async def _accept(self, request: wire.AssignRequest) -> Epoch:
         async with self._turn:
-            news = await self._fenced.accept(request)
+            try:
+                news = await self._fenced.accept(request)
+            finally:
+                self._tell_whether_written()
             self._note_contact()
             if news:
                 self._streams.restart_observers()
@@ -201,6 +218,28 @@ class Agent:
                 log.info("assigned", host=self.host_id, term=self.term, epoch=self.epoch)
             self._streams.close_older(self.term)
             return self.epoch
+
+    async def _keep_ledger_written(self) -> None:
+        """Until cancelled: where it could not be written, try again until there is room."""
+        while True:
+            await self._unwritten.sleep(LEDGER_AGAIN if self._fenced.unwritten else None)
+            async with self._turn:
+                if self._fenced.unwritten:
+                    with contextlib.suppress(LedgerError):
+                        await self._fenced.write_again()
+                    self._tell_whether_written()
+
+    def _tell_whether_written(self) -> None:
+        """Reports say whether this host takes orders."""
+        why = self._fenced.unwritten
+        if why == self.board.orders_refused:
+            return
+        if why:
+            log.error("cannot take orders", host=self.host_id, error=why)
+        else:
+            log.info("takes orders again: the ledger is written", host=self.host_id)
+        self.board.set_orders_refused(why)
+        self._unwritten.ring()
 
     def _note_contact(self) -> None:
         """A controller speaks, or has done so until now."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from fleet.assignment_bytes import assignment_bytes
-from fleet.keys import NO_EPOCH, Epoch, Term
+from fleet.keys import NO_EPOCH, NO_TERM, Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
 from fleet_agent.core.past_tombstones import past_tombstones
-from fleet_agent.reconcile.ledger import Ledger, LedgerRecord
+from fleet_agent.reconcile.ledger import Ledger, LedgerError, LedgerRecord
 
 _LONGEST_SEAL = 64  # bytes; leaders make 16
 
@@ -45,8 +45,14 @@ class FencedAssignment:
         self._boot_id = boot_id
         self.record = LedgerRecord(incarnation, boot_id)
         self.assignment = Assignment()
+        # Why what is obeyed is not in the ledger, or could not be; empty: it is.
+        self.unwritten = ""
+        self.written_term = NO_TERM  # the highest that another process of this agent would know
         # The host rebooted since it was assigned anything: nothing is started until it is again.
         self.awaits_assign = False
+        # What exists was made under this epoch, which is newer than the ledger's: an older one was
+        # put back. NO_EPOCH: it was not.
+        self.older_than = NO_EPOCH
 
     async def open(self) -> None:
         """Read the ledger, or begin one. Raises LedgerError, BadAssignment."""
@@ -54,20 +60,37 @@ class FencedAssignment:
         if record is None:
             await self._ledger.save(self.record)
             record = self.record
-        self.record = record
+        self.record, self.written_term = record, record.term
         self.assignment = parse_assignment(
             types.Assignment.FromString(record.assignment),
             types.Assignment.FromString(record.past),
         )
         self.awaits_assign = bool(record.assignment) and record.boot_id != self._boot_id
 
+    def check_against(self, newest: Epoch) -> bool:
+        """`newest`: the epoch under which the youngest of what exists was made. Whether it shows
+        that an older ledger was put back."""
+        if not self.record.assignment or newest <= self.record.epoch:
+            return False
+        self.older_than, self.awaits_assign = newest, True
+        return True
+
     async def raise_term(self, told: types.Term) -> None:
-        """Raises StaleTerm, LedgerError."""
+        """Where the ledger cannot be written, this process refuses lower terms all the same.
+        Raises StaleTerm, LedgerError."""
         term = Term.of(told)
         self.check_term(term)
-        await self._remember(
-            msgspec.structs.replace(self.record, term=term, term_seal=_seal(told.seal))
-        )
+        raised = self.record
+        if term > raised.term:
+            raised = msgspec.structs.replace(raised, term=term, term_seal=_seal(told.seal))
+        try:
+            await self._remember(raised)
+        finally:
+            self.record = raised
+
+    async def write_again(self) -> None:
+        """Write what could not be written. Raises LedgerError."""
+        await self._remember(self.record)
 
     async def reset(self, request: wire.ResetRequest) -> wire.ResetResponse:
         """Forget the highest term and epoch, and obey this one's. What they were. Raises
@@ -117,6 +140,7 @@ class FencedAssignment:
         )
         self.assignment = assignment
         self.awaits_assign = False
+        self.older_than = NO_EPOCH
         return news
 
     def _past(self, wanted: types.Assignment, epoch: Epoch) -> types.Assignment:
@@ -152,9 +176,15 @@ class FencedAssignment:
             raise StaleEpoch(f"host {self._host_id} holds another assignment of epoch {epoch}")
 
     async def _remember(self, record: LedgerRecord) -> None:
-        if record != self.record:
+        if record == self.record and not self.unwritten:
+            return
+        try:
             await self._ledger.save(record)
-            self.record = record
+        except LedgerError as error:
+            self.unwritten = str(error)
+            raise
+        self.record, self.unwritten = record, ""
+        self.written_term = record.term
 
 
 def _seal(told: bytes) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from fleet.keys import Kin
+from fleet.keys import NO_EPOCH, Kin
 from fleet.ranges import IndexSet
 from fleet_agent.alarm import Alarm
 from fleet_agent.core.model import Mark, VmState
@@ -21,12 +21,12 @@ from fleet_agent.core.plan.plan import Plan, Step, plan
 from fleet_agent.core.plan.silent_failures import deaths, without_effect
 from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
 from fleet_agent.core.plan.states import states_of
-from fleet_agent.drivers.ports.errors import DriverError, first_error
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors, first_error
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.failures import BackOff, VmFailures
 from fleet_agent.reconcile.fencing import FencedAssignment
-from fleet_agent.reconcile.problems import driver_problem, problems_of
+from fleet_agent.reconcile.problems import driver_problem, ledger_problems, problems_of
 from fleet_agent.reconcile.run_progress import RunProgress
 from fleet_agent.reconcile.runner import Runner, RunnerSettings
 from fleet_agent.reporting.board import Board
@@ -86,6 +86,7 @@ class ReconcileLoop:
         self._alarm = Alarm()
         self._round: asyncio.Timeout | None = None
         self._driver_failures = 0
+        self._ledger_checked = False
         self._began = clock()
         # Once the first round is over, well or not: what runs is known, or cannot be.
         self.first_round_over = asyncio.Event()
@@ -102,8 +103,9 @@ class ReconcileLoop:
         the audit's wait."""
         while True:
             try:
-                async for _ in self._hypervisor.changes():
-                    self.plan_anew(self._settings.replan_after)
+                with as_driver_errors("changes"):
+                    async for _ in self._hypervisor.changes():
+                        self.plan_anew(self._settings.replan_after)
             except DriverError as error:
                 log.warning("no news of the hypervisor", host=self._host_id, error=str(error))
             await asyncio.sleep(self._settings.driver_retry)
@@ -161,6 +163,7 @@ class ReconcileLoop:
         before: list[Step] = []
         while True:
             snapshot = await self._list()
+            self._check_ledger(snapshot)
             now = self._clock()
             self._note_deaths(snapshot, now)
             made = self._plan(snapshot, now)
@@ -178,13 +181,28 @@ class ReconcileLoop:
     async def _list(self) -> Snapshot:
         try:
             async with asyncio.timeout(self._settings.listing_deadline):
-                clones = await self._storage.listing()
-                return snapshot_of(clones, await self._hypervisor.listing())
+                with as_driver_errors("listing"):
+                    clones = await self._storage.listing()
+                    return snapshot_of(clones, await self._hypervisor.listing())
         except TimeoutError as error:
             raise DriverError(
                 f"the drivers did not list what exists within "
                 f"{self._settings.listing_deadline:.0f} s"
             ) from error
+
+    def _check_ledger(self, snapshot: Snapshot) -> None:
+        """Once a process: what it makes itself is made under the ledger's epoch."""
+        if self._ledger_checked:
+            return
+        self._ledger_checked = True
+        if self._fenced.check_against(snapshot.newest):
+            log.warning(
+                "the ledger is older than what exists: it was put back. Nothing is made or removed "
+                "before the assignment comes again",
+                host=self._host_id,
+                ledger=self._fenced.record.epoch,
+                made_under=snapshot.newest,
+            )
 
     def _plan(self, snapshot: Snapshot, now: float) -> Plan:
         return plan(
@@ -215,7 +233,7 @@ class ReconcileLoop:
         board.describe(states_of(self._fenced.assignment, snapshot, made, failing))
         board.set_orphans(made.orphans)
         board.set_released(made.released)
-        board.set_problems(problems_of(made, self._failures))
+        board.set_problems(problems_of(made, self._failures) + ledger_problems(self._fenced))
         board.set_standing(
             self._fenced.record.epoch,
             self._fenced.record.epoch_seal,
@@ -243,5 +261,6 @@ class ReconcileLoop:
             self._fenced.awaits_assign,
             self._clock() - self._began,
             self._streams.seconds_silent(),
+            ledger_is_old=self._fenced.older_than != NO_EPOCH,
         )
         return start_permit(self._fenced.assignment, contact, self._settings.reboot_grace)

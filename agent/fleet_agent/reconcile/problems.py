@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fleet.keys import NO_EPOCH
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.plan.plan import Plan
 from fleet_agent.reconcile.failures import VmFailures
+from fleet_agent.reconcile.fencing import FencedAssignment
 
 
 def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
@@ -25,13 +27,30 @@ def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
             fleet_uid=uid,
             count=count,
             example_index=index,
-            example_message=message,
+            example_message=_sayable(message),
         )
         for (kind, uid), (count, index, message) in failures.counted(made.unmet).items()
     ]
     return conflicts + failed
 
 
+def ledger_problems(fenced: FencedAssignment) -> list[wire.Problem]:
+    """An older ledger that was put back."""
+    if fenced.older_than == NO_EPOCH:
+        return []
+    message = (
+        f"the agent's ledger is of epoch {fenced.record.epoch}, and what exists was made under "
+        f"{fenced.older_than}: an older ledger was put back. Nothing is started, made or removed "
+        "before a controller assigns anew"
+    )
+    return [wire.Problem(kind="old_ledger", count=1, example_message=message)]
+
+
 def driver_problem(error: BaseException) -> wire.Problem:
     """A driver that cannot work at all."""
-    return wire.Problem(kind="driver", count=1, example_message=str(error))
+    return wire.Problem(kind="driver", count=1, example_message=_sayable(str(error)))
+
+
+def _sayable(message: str) -> str:
+    """Drivers tell what others said: it may hold what no message on the wire can."""
+    return message.encode("utf-8", "backslashreplace").decode()

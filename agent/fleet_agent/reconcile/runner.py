@@ -17,6 +17,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment
 from fleet_agent.core.model import REMOVALS, Batch, Mark, StepFailure, StepKind, StepResult, VmState
 from fleet_agent.core.plan.plan import Plan, Step
+from fleet_agent.drivers.ports.errors import DriverError, told_defect
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.admission import Admission, Tokens
@@ -147,23 +148,27 @@ class Runner:
 
     async def call(self, kind: StepKind, batch: Batch, each: Settled | None = None) -> IndexSet:
         """One driver call; `each` hears of indices as they are done or have failed. Those which
-        the driver leaves out until its deadline fail with kind timeout."""
-        results = self._results(kind, batch)
+        the driver leaves out until its deadline fail with kind timeout, and with kind internal
+        where it raises what no port may. Raises DriverError."""
         left = batch.indices
         failed = EMPTY
-        message = "the driver ended without saying what became of it"
+        why, message = "timeout", "the driver ended without saying what became of it"
         try:
             async with asyncio.timeout(self._settings.deadline(batch, kind)):
-                async for result in results:
+                async for result in self._results(kind, batch):
                     bad = self._note(kind, batch.kin, result)
                     left, failed = left - result.done - bad, failed | bad
                     if each is not None:
                         each(result.done, bad)
         except TimeoutError:
             message = f"{kind} was not done within {self._settings.deadline(batch, kind):.0f} s"
+        except DriverError:
+            raise
+        except Exception as error:
+            why, message = "internal", told_defect(kind, error)
         if left:
-            late = tuple(StepFailure(index, "timeout", message) for index in left)
-            bad = self._note(kind, batch.kin, StepResult(EMPTY, late))
+            open_ones = tuple(StepFailure(index, why, message) for index in left)
+            bad = self._note(kind, batch.kin, StepResult(EMPTY, open_ones))
             failed = failed | bad
             if each is not None:
                 each(EMPTY, bad)

@@ -109,6 +109,7 @@ class Board:
         self.epoch_seal = b""
         self.converged = False
         self.awaits_assign = False
+        self.orders_refused = ""
         self.problems: Sequence[wire.Problem] = ()
         self.orphans: Mapping[Kin, IndexSet] = {}
         self.released: frozenset[int] = frozenset()
@@ -160,6 +161,13 @@ class Board:
             self.epoch, self.converged, self.awaits_assign = standing
             for reader in self._readers:
                 reader.on_standing(reached)
+
+    def set_orders_refused(self, why: str) -> None:
+        """Why the host takes no orders; empty: it takes them."""
+        if why != self.orders_refused:
+            self.orders_refused = why
+            for reader in self._readers:
+                reader.on_standing(False)
 
     def set_problems(self, problems: Sequence[wire.Problem]) -> None:
         if list(problems) != list(self.problems):

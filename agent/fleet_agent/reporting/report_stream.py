@@ -176,6 +176,7 @@ class ReportStream:
             ),
             converged=board.converged,
             awaits_assign=board.awaits_assign,
+            orders_refused=board.orders_refused,
         )
 
     def _full(self) -> wire.Report:

@@ -18,6 +18,7 @@ from fleet_controller.agents.link import Link, LinkListener
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.agents.port import (
     AgentDialer,
+    Declined,
     EndedHere,
     LinkError,
     Misbehaved,
@@ -148,6 +149,9 @@ class Links:
                 link.fail(link.error or str(error))  # whoever ended it has said why
             except Misbehaved as error:
                 self._accuse(link, str(error))
+            except Declined as error:
+                link.fail(str(error))
+                link.heard = self._clock()  # a host that answers is not silent, whatever it says
             except LinkError as error:
                 link.fail(str(error))
             finally:

@@ -147,10 +147,11 @@ class LeaderMemory:
         )
 
     def _takes_orders(self, host_id: str) -> bool:
-        """Whether the host may be given anything: it is there as far as is known, and what it is
-        told and holds is beyond doubt."""
+        """Whether what is placed there now would be told it now: it is there as far as is known,
+        can keep what it is told, and what it was told and holds is beyond doubt."""
         doubtful = host_id in self.unproven or host_id in self.state.unread
-        return self.links.is_reachable(host_id) and not doubtful
+        able = host_id not in self.observed.refusing
+        return self.links.is_reachable(host_id) and able and not doubtful
 
     def holder_of(self, uid: str, index: int) -> tuple[str, Shard] | None:
         """The host that has a VM of the fleet, and the shard there; of hosts that have it both

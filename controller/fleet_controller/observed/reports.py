@@ -22,6 +22,8 @@ from fleet_controller.pulse import Pulse
 
 # Of the year 10000, in seconds since 1970: no certificate says so (RFC 5280, 4.1.2.5).
 _NO_DATE = 253_402_300_800
+# Characters kept of why a host takes no orders.
+LONGEST_REASON = 300
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class HostObservation:
     epoch: Epoch = NO_EPOCH
     converged: bool = False
     awaits_assign: bool = False
+    orders_refused: str = ""  # why it takes no orders, while it is linked
     problems: tuple[wire.Problem, ...] = ()
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
     released: frozenset[int] = frozenset()
@@ -66,6 +69,7 @@ class Observed:
         self.converged = 0  # hosts
         self.troubled: set[str] = set()  # hosts with problems
         self.orphaned: set[str] = set()
+        self.refusing: set[str] = set()  # live hosts that take no orders
         # Hosts that prepare VMs which others still hold, by fleet.
         self.staging: dict[str, set[str]] = defaultdict(set)
 
@@ -114,6 +118,7 @@ class Observed:
         matters = self._apply_rest(host_id, host, report) or host.prepared != prepared
         self._set_converged(host, report.converged and host.epoch.revision >= epoch)
         host.awaits_assign = report.awaits_assign
+        matters = self._set_refusing(host_id, report.orders_refused[:LONGEST_REASON]) or matters
         if report.HasField("facts"):
             host.boot_id = report.facts.boot_id
             ends = report.facts.certificate_expires_unix
@@ -153,6 +158,7 @@ class Observed:
         host.seen = False
         host.prepared = {}
         host.boot_id = ""
+        self._set_refusing(host_id, "")
         self._set_converged(host, False)
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, UNKNOWN)
@@ -163,6 +169,7 @@ class Observed:
         host = self.host(host_id)
         host.seen, host.problems, host.orphans, host.prepared = False, (), (), {}
         self._set_converged(host, False)
+        self._set_refusing(host_id, "")
         self.troubled.discard(host_id)
         self.orphaned.discard(host_id)
 
@@ -278,6 +285,13 @@ class Observed:
             host.released = released
             self._count_releasing(host)
         return matters
+
+    def _set_refusing(self, host_id: str, why: str) -> bool:
+        """Whether that is news to placement."""
+        before = host_id in self.refusing
+        self.host(host_id).orders_refused = why
+        _keep(self.refusing, host_id, bool(why))
+        return before != bool(why)
 
     def _set_converged(self, host: HostObservation, converged: bool) -> None:
         self.converged += int(converged) - int(host.converged)

@@ -213,6 +213,12 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
         entry.hosts += 1
         entry.count += _assigned(memory, host_id, uid)
         entry.example = entry.example or memory.unproven.why(host_id)
+    for host_id in memory.observed.refusing:
+        entry = found["orders_refused"]
+        entry.hosts += 1
+        entry.count += _assigned(memory, host_id, uid)
+        why = memory.observed.host(host_id).orders_refused
+        entry.example = entry.example or f"{host_id} cannot take orders: {why}"
     for kind, entry in found.items():
         entry.kind = kind
     return sorted(found.values(), key=lambda entry: (-entry.count, entry.kind))

@@ -46,6 +46,7 @@ def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
             one.role == Role.AGENT and one.name in memory.state.hosts
             for one in memory.state.denied.values()
         ),
+        orders_refused=len(memory.observed.refusing),
     )
 
 
@@ -106,6 +107,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         distrusted=memory.unproven.why(host_id),
         expelled=expelled(memory, host_id),
         certificate_expires_unix=seen.certificate_expires,
+        orders_refused=seen.orders_refused,
     )
 
 

@@ -44,6 +44,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "distrusted": one.distrusted or None,
         "expelled": one.expelled or None,
         "certificate_expires": one.certificate_expires_unix or None,
+        "orders_refused": one.orders_refused or None,
         "labels": dict(sorted(one.labels.items())),
     }
 
@@ -67,6 +68,7 @@ def _standing(one: cluster.HostSummary) -> str:
         f"reached by {printable(one.reached_by)}" if one.reached_by else "",
         "distrusted" if one.distrusted else "",
         "expelled" if one.expelled else "",
+        "takes no orders" if one.orders_refused else "",
     ]
     return ", ".join(word for word in said if word)
 
@@ -103,6 +105,16 @@ def _expulsion(one: cluster.HostSummary) -> str:
     if not one.expelled:
         return ""
     return f"{printable(one.expelled)}; 'fleetctl hosts readmit {one.id}' takes it back"
+
+
+def _refusal_of_orders(one: cluster.HostSummary) -> str:
+    """Why it takes none, and what that means; empty where it takes them."""
+    if not one.orders_refused:
+        return ""
+    return (
+        f"cannot take orders: {printable(one.orders_refused)}. Its VMs run on, and it is not "
+        "declared lost"
+    )
 
 
 def _heard(one: cluster.HostSummary) -> str:
@@ -215,6 +227,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("distrusted", _distrust(one)),
         ("expelled", _expulsion(one)),
         ("certificate", _certificate(one)),
+        ("orders", _refusal_of_orders(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

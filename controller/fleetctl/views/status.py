@@ -186,6 +186,7 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
         "awaiting_approval": hosts.awaiting_approval,
         "distrusted": hosts.distrusted,
         "expelled": hosts.expelled,
+        "orders_refused": hosts.orders_refused,
         "total": hosts.total,
     }
 
@@ -316,6 +317,8 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     named += [("awaiting approval", waiting, "yellow")] if waiting else []
     named += [("distrusted", hosts.distrusted, "red")] if hosts.distrusted else []
     named += [("expelled", hosts.expelled, "red")] if hosts.expelled else []
+    refusing = hosts.orders_refused
+    named += [("take no orders", refusing, "red")] if refusing else []
     cells = [
         click.style(f"{number(count)} {name}", fg=colour if count else None, dim=not count)
         for name, count, colour in named

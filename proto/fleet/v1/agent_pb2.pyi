@@ -398,6 +398,7 @@ class Report(_message.Message):
     FLEETS_FIELD_NUMBER: _builtins.int
     SPECS_FIELD_NUMBER: _builtins.int
     TERM_FIELD_NUMBER: _builtins.int
+    ORDERS_REFUSED_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_SEAL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
@@ -410,6 +411,10 @@ class Report(_message.Message):
     """nothing left to do, but for failures that wait for their retry"""
     awaits_assign: _builtins.bool
     """The host rebooted since its ledger was written: it adopts, but starts nothing until Assign."""
+    orders_refused: _builtins.str
+    """Why the host takes no orders, one sentence; empty: it takes them. In every report. What its
+    ledger holds is kept true meanwhile. From an older agent: empty; it refuses Watch instead.
+    """
     assignment: _builtins.bytes
     """In a full report to an observer: the assignment in the ledger as it was sent, serialised, and
     its seal. It proves what this host was to have, with `epoch`.
@@ -472,12 +477,13 @@ class Report(_message.Message):
         fleets: _abc.Iterable[_types_pb2.FleetIdentity] | None = ...,
         specs: _abc.Iterable[_types_pb2.GenerationSpec] | None = ...,
         term: _types_pb2.Term | None = ...,
+        orders_refused: _builtins.str = ...,
         assignment: _builtins.bytes = ...,
         assignment_seal: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "facts", b"facts", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "awaits_assign", b"awaits_assign", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "awaits_assign", b"awaits_assign", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orders_refused", b"orders_refused", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -610,6 +610,7 @@ class HostCounts(_message.Message):
     AWAITING_APPROVAL_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
     EXPELLED_FIELD_NUMBER: _builtins.int
+    ORDERS_REFUSED_FIELD_NUMBER: _builtins.int
     live: _builtins.int
     unreachable: _builtins.int
     suspect: _builtins.int
@@ -627,6 +628,8 @@ class HostCounts(_message.Message):
     awaiting_approval: _builtins.int
     distrusted: _builtins.int
     expelled: _builtins.int
+    orders_refused: _builtins.int
+    """live hosts that take no orders"""
     def __init__(
         self,
         *,
@@ -644,10 +647,11 @@ class HostCounts(_message.Message):
         awaiting_approval: _builtins.int = ...,
         distrusted: _builtins.int = ...,
         expelled: _builtins.int = ...,
+        orders_refused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_approval", b"awaiting_approval", "converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "expelled", b"expelled", "live", b"live", "lost", b"lost", "misbehaving", b"misbehaving", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaiting_approval", b"awaiting_approval", "converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "expelled", b"expelled", "live", b"live", "lost", b"lost", "misbehaving", b"misbehaving", "orders_refused", b"orders_refused", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1079,6 +1083,7 @@ class HostSummary(_message.Message):
     CLAIMED_GUESTS_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     CERTIFICATE_EXPIRES_UNIX_FIELD_NUMBER: _builtins.int
+    ORDERS_REFUSED_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
     EXPELLED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -1116,6 +1121,8 @@ class HostSummary(_message.Message):
     """what it announces changes neither its labels nor its capacity"""
     certificate_expires_unix: _builtins.int
     """When its certificate ends, in seconds since 1970. 0: not heard, or an older agent."""
+    orders_refused: _builtins.str
+    """Why the host takes no orders, though it answers: its ledger cannot be written."""
     distrusted: _builtins.str
     """Why the host is told nothing: it claims to know more than the store, and proves nothing."""
     expelled: _builtins.str
@@ -1147,12 +1154,13 @@ class HostSummary(_message.Message):
         claimed_guests: _builtins.int = ...,
         pinned: _builtins.bool = ...,
         certificate_expires_unix: _builtins.int = ...,
+        orders_refused: _builtins.str = ...,
         distrusted: _builtins.str = ...,
         expelled: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "misbehaves", b"misbehaves", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "misbehaves", b"misbehaves", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

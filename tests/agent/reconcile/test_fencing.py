@@ -129,6 +129,46 @@ async def test_a_full_disk_refuses_the_assignment_and_nothing_changes() -> None:
         await settled(agent, assignment(shard("0-19", 10)), 12)
 
 
+@virtual
+async def test_an_agent_whose_ledger_is_full_reports_in_a_new_term_and_takes_no_orders() -> None:
+    ledger = Full()
+    host = Host(ledger=ledger)
+    async with host.running() as agent:
+        await settled(agent, TEN, 10)
+        ledger.full = True
+        with pytest.raises(LedgerFull):
+            await agent.heard(Term(1, 5).message())
+        with pytest.raises(StaleTerm):  # this process minds it all the same
+            await give(agent, assignment(), 11, term=4)
+        with pytest.raises(LedgerFull):
+            await give(agent, assignment(), 11, term=5)
+        with pytest.raises(LedgerFull):  # nor may it command otherwise
+            await agent.heard(Term(1, 5).message())
+        async with listening(agent, term=5) as listener:
+            await until(lambda: bool(listener.reports))
+            assert listener.reports[0].orders_refused == "no space left on device"
+            assert listener.reports[0].epoch.revision == 10
+            ledger.full = False
+            await until(lambda: not listener.reports[-1].orders_refused)
+            assert not listener.ended
+        await agent.heard(Term(1, 5).message())
+    async with host.running() as agent:
+        assert agent.term == (1, 5), "it was written again when there was room, unasked"
+
+
+@virtual
+async def test_a_term_that_no_disk_has_is_forgotten_with_the_process_and_no_order_with_it() -> None:
+    ledger = Full()
+    host = Host(ledger=ledger)
+    async with host.running() as agent:
+        await settled(agent, TEN, 10)
+        ledger.full = True
+        with pytest.raises(LedgerFull):
+            await agent.heard(Term(1, 5).message())
+    async with host.running() as agent:
+        assert (agent.term, agent.epoch) == ((1, 1), (1, 10))
+
+
 class Slow(MemoryLedger):
     """A disk that takes its time."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.guest_patterns import guest_pattern
 from fleet.ranges import IndexSet
 from fleet_agent.core.console_log import LAG_BYTES, LogPosition
 from fleet_agent.drivers.consoles import file as console_file
@@ -260,14 +261,43 @@ def test_a_reader_in_what_was_freed_goes_on_behind_it(tmp_path: Path) -> None:
 
 
 def test_a_pattern_is_found_behind_a_hole_from_a_remembered_place(tmp_path: Path) -> None:
-    import re
-
     log = tmp_path / "log"
     grown(log)
     tail = ConsoleTail(log, log.stat().st_ino, 50)
     bound(log, LIMIT)
-    assert tail.shows(re.compile("the last line"))
+    assert tail.shows(guest_pattern("the last line"))
     assert tail.read == log.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("pattern", "pieces"),
+    [
+        (r"\[\s+OK\s+\] Reached target", ["[\x1b[0;32m  OK  \x1b[0m] Reached \x1b[1;39mtarget\n"]),
+        ("^login: $", ["booting\r\n", "login: "]),
+        ("^ready$", ["50 %\rready\r\n"]),
+        ("^ready name=a$", ["\x1b]0;a title\x07re", "ady name=", "a"]),
+        ("^ready$", ["\x1b[3", "2mready\x1b[0", "m\r\nmore\r\n"]),
+    ],
+    ids=["colours", "a prompt", "written over", "in pieces", "escapes in pieces"],
+)
+def test_a_pattern_is_found_in_a_line_as_a_person_reads_it(
+    pattern: str, pieces: list[str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    tail = ConsoleTail(log)
+    found = []
+    for piece in pieces:
+        with log.open("a", newline="") as file:
+            file.write(piece)
+        found.append(tail.shows(guest_pattern(pattern)))
+    assert any(found)
+
+
+def test_a_pattern_is_not_found_across_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("re\nady\n")
+    assert not ConsoleTail(log).shows(guest_pattern("^ready$"))
+    assert not ConsoleTail(log).shows(guest_pattern("re.*ady"))
 
 
 def test_the_rest_of_an_old_log_comes_before_the_new_one(tmp_path: Path) -> None:

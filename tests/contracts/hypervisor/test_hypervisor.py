@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fleet.keys import Epoch, Term
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import Batch, DomainRun, Phase, StepResult
+from fleet_agent.core.model import Batch, DomainRun, Mark, Phase, StepResult
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from tests.contracts.hypervisor.hypervisor_hosts import (
     FLEET,
@@ -55,6 +56,14 @@ class TestHypervisor:
             listed = await driver.listing()
             assert await gather(step(vms)) == (vms.indices, ())
             assert await driver.listing() == listed
+
+    async def test_it_tells_the_newest_epoch_that_domains_were_defined_under(
+        self, driver: Hypervisor
+    ) -> None:
+        for index, epoch in enumerate((Epoch(2, 8), Epoch(1, 900))):
+            one = replace(batch(IndexSet.of([index])), mark=Mark(Term(1, 1), epoch))
+            await gather(driver.define(one, disk_path))
+        assert [run.newest for run in await driver.listing()] == [Epoch(2, 8)]
 
     async def test_phases_as_listed(self, driver: Hypervisor) -> None:
         assert await driver.listing() == ()

@@ -203,3 +203,17 @@ async def test_dropping_an_act_for_several_lets_those_behind_it_begin(
     parts.work.released.set()
     assert await one | await behind == IndexSet.of([2, 3])
     await lanes.idle()
+
+
+async def test_a_defect_in_an_act_is_a_failure_of_its_vm_alone(pool: ThreadPoolExecutor) -> None:
+    def act(index: int) -> None:
+        if index == 1:
+            raise SystemError("returned NULL without setting an exception")
+
+    done = EMPTY
+    failures: list[StepFailure] = []
+    async for result in Lanes().run(pool, str, IndexSet.span(0, 3), act):
+        done |= result.done
+        failures += result.failures
+    assert done == IndexSet.of([0, 2])
+    assert [(one.index, one.kind) for one in failures] == [(1, "internal")]

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.keys import Kin
+from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import CloneRun
+from fleet_agent.core.model import CloneRun, Mark
 from fleet_agent.drivers.ports.storage import Storage
 from tests.contracts.storage.storage_hosts import (
     FLEET,
@@ -38,6 +38,9 @@ async def driver(host: Host) -> AsyncIterator[Storage]:
     await opened.close()
 
 
+EPOCHS = (Epoch(1, 900), Epoch(2, 8))
+
+
 class TestStorage:
     """The contract."""
 
@@ -62,6 +65,15 @@ class TestStorage:
             CloneRun(KIN, IndexSet.span(0, 2)),
             CloneRun(younger.kin, IndexSet.of([7])),
         )
+
+    async def test_it_tells_the_newest_epoch_that_clones_were_made_under(
+        self, driver: Storage
+    ) -> None:
+        assert EPOCHS[0] < EPOCHS[1]
+        for index, epoch in enumerate(reversed(EPOCHS)):
+            one = replace(batch(IndexSet.of([index])), mark=Mark(Term(1, 1), epoch))
+            await gather(driver.clone(one))
+        assert [run.newest for run in await driver.listing()] == [EPOCHS[1]]
 
     async def test_a_taken_name_is_a_conflict_and_stays_untouched(
         self, host: Host, driver: Storage

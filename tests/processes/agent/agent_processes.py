@@ -21,10 +21,12 @@ CA = "ca.pem"
 
 
 @asynccontextmanager
-async def started(module: str, *arguments: str) -> AsyncIterator[Process]:
+async def started(
+    module: str, *arguments: str, around: tuple[str, ...] = ()
+) -> AsyncIterator[Process]:
     """`python -m module`; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdout=PIPE, stderr=PIPE
+        *around, sys.executable, "-m", module, *arguments, stdout=PIPE, stderr=PIPE
     )
     try:
         yield process
@@ -109,6 +111,8 @@ class RealAgent:
     folder: Path
     host: str
     endpoint: str
+    listen: str = "127.0.0.1:0"
+    around: tuple[str, ...] = ()  # a program that runs it, as `unshare` does
 
     def arguments(self) -> list[str]:
         identity_folder = self.folder / "identity"
@@ -117,7 +121,7 @@ class RealAgent:
         return [
             *("--identity", str(identity_folder)),
             *("--endpoints", self.endpoint),
-            *("--listen", "127.0.0.1:0"),
+            *("--listen", self.listen),
             *("--ledger", str(self.folder / "ledger")),
             *("--hypervisor", f"test://{self.node()}"),
             *("--storage", f"reflink:{self.folder / 'storage'}"),
@@ -130,7 +134,8 @@ class RealAgent:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Process]:
-        async with started("fleet_agent.daemon.main", *self.arguments()) as process:
+        module, arguments = "fleet_agent.daemon.main", self.arguments()
+        async with started(module, *arguments, around=self.around) as process:
             yield process
 
 

@@ -76,6 +76,7 @@ async def test_refusals_carry_their_reason(served: Served) -> None:
         full = (grpc.StatusCode.UNAVAILABLE, "LEDGER_FULL")
         assert await refusal(caller.assign(assignment(), 12, term=5)) == full
         assert (await caller.describe(term=5)).epoch.revision == 10
+        assert await refusal(caller.describe(term=6)) == full
 
 
 async def test_a_stale_leader_is_told_so_on_its_stream(served: Served) -> None:

@@ -75,6 +75,40 @@ async def test_killed_it_comes_back_as_the_same_host_with_its_assignment(folder:
                 assert clones(folder) == {f"spv-{index}" for index in range(10)}
 
 
+async def test_it_starts_when_the_first_of_two_endpoints_does_not_resolve(folder: Path) -> None:
+    async with announcements() as announced:
+        endpoints = f"controller-1.invalid:7440,{announced.address}"
+        agent = RealAgent(folder, "dom0-1", endpoints, listen="0.0.0.0:0")
+        async with agent.running():
+            await announced.until("dom0-1")
+            assert announced.hosts["dom0-1"].address.startswith("127.0.0.1:")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace takes root")
+async def test_without_a_network_it_starts_and_keeps_what_it_has_true(folder: Path) -> None:
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address)
+        async with agent.running() as process:
+            await announced.until("dom0-1")
+            async with announced.caller("dom0-1") as caller:
+                await caller.assign(TEN, 10)
+                await caller.until_converged(10)
+            await terminated(process)
+    (folder / "storage" / "clones" / "spv-3").unlink()
+    offline = RealAgent(
+        folder, "dom0-1", "192.0.2.21:7440", listen="0.0.0.0:0", around=("unshare", "--net")
+    )
+    async with offline.running() as process:
+        assert process.stderr is not None
+        async with asyncio.timeout(DEADLINE):
+            while b"announce failed" not in await process.stderr.readline():
+                assert process.returncode is None
+            while clones(folder) != {f"spv-{index}" for index in range(10)}:
+                assert await process.stderr.readline()
+        status, _ = await terminated(process)
+        assert status == 0
+
+
 async def test_a_broken_ledger_is_one_sentence_and_put_aside(folder: Path) -> None:
     async with announcements() as announced:
         agent = RealAgent(folder, "dom0-1", announced.address)

@@ -126,6 +126,18 @@ def test_a_distrusted_host_is_shown_with_what_it_claims_and_what_to_do(
     assert fleetctl("hosts", "show", "h1", "-o", "json").json["distrusted"] == claim
 
 
+def test_a_host_that_takes_no_orders_is_shown_with_the_reason(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    why = "ledger /var/lib/megafleet/ledger cannot be written: No space left on device"
+    summary = cluster.HostSummary(id="h1", health=cluster.HOST_HEALTH_LIVE, orders_refused=why)
+    controller.on("GetHost", cluster.HostDetail(summary=summary))
+    said = fleetctl("hosts", "show", "h1").out
+    assert f"cannot take orders: {why}. Its VMs run on" in said
+    assert "live, takes no orders" in said
+    assert fleetctl("hosts", "show", "h1", "-o", "json").json["orders_refused"] == why
+
+
 def test_a_host_is_reset_when_that_was_said_twice(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:

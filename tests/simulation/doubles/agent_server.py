@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -194,13 +195,14 @@ class AgentEnd:
     async def _open(
         self, server: AgentServer, agent: Agent, term: Term, first: wire.WatchRequest
     ) -> ReportStream:
-        """Raises CallRefused or LedgerError where the agent does not report to this term."""
+        """Raises CallRefused where the agent does not report to this term."""
         if first.observe:
             server.witness.observation_begun(server.host_id)
             return agent.open_observation(Pace.of(first.pace))
         if term >= agent.term:
             server.witness.controller_heard(server.host_id)
-        await agent.heard(first.term)
+        with contextlib.suppress(LedgerError):  # it reports all the same, and takes no orders
+            await agent.heard(first.term)
         server.witness.reports_begun(server.host_id, term)
         return agent.open_reports(term, Pace.of(first.pace))
 

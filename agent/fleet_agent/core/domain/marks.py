@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fleet.keys import Epoch, Kin, Term
+from fleet.keys import NO_EPOCH, Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet_agent.core.model import Batch, CloneRun, Mark
 
@@ -65,9 +65,11 @@ def read_mark(fields: Mapping[str, str]) -> Marked | None:
 def clone_runs(clones: Iterable[Marked]) -> tuple[CloneRun, ...]:
     """Clones grouped by kin, sorted."""
     members: dict[Kin, list[int]] = defaultdict(list)
+    newest: dict[Kin, Epoch] = defaultdict(lambda: NO_EPOCH)
     for clone in clones:
         members[clone.kin].append(clone.index)
-    return tuple(CloneRun(kin, IndexSet.of(members[kin])) for kin in sorted(members))
+        newest[clone.kin] = max(newest[clone.kin], clone.mark.epoch)
+    return tuple(CloneRun(kin, IndexSet.of(members[kin]), newest[kin]) for kin in sorted(members))
 
 
 def natural(text: str) -> int:

@@ -88,10 +88,19 @@ def plan(
             made, kin, free, on[kin], assignment, snapshot, resting.get(kin, EMPTY),
             kin not in permit.held,
         )  # fmt: skip
+    if permit.adopts_only:
+        made.held = True
+        made.steps = [step for step in made.steps if _adopts(step, permit)]
     made.released = [
         tombstone.id for tombstone in assignment.tombstones if _is_done(tombstone, wanted, snapshot)
     ]
     return made
+
+
+def _adopts(step: Step, permit: StartPermit) -> bool:
+    """Whether it is done whatever became of the assignment meanwhile."""
+    stops = step.kind is StepKind.STOP and step.kin in permit.isolated
+    return stops or step.kind is StepKind.AWAIT_READY
 
 
 def _wanted(shards: Iterable[WantedShard]) -> tuple[dict[Kin, IndexSet], dict[Kin, IndexSet]]:

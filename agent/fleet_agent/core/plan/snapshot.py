@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fleet.keys import Kin
+from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import CloneRun, DomainRun, Phase, Restarts
 
@@ -20,6 +20,7 @@ class Snapshot:
     exists: Mapping[Kin, IndexSet]  # clones or domains
     # Of active domains: for which restarts they were started, where that is above 0.
     restarts: Mapping[Kin, Restarts] = field(default_factory=dict)
+    newest: Epoch = NO_EPOCH  # the highest that any of it was made under
 
     def phase(self, kin: Kin, phase: Phase) -> IndexSet:
         return self.domains.get(kin, _NO_PHASES).get(phase, EMPTY)
@@ -31,12 +32,15 @@ _NO_PHASES: Mapping[Phase, IndexSet] = {}
 def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Snapshot:
     """What the drivers list, by kin."""
     cloned: dict[Kin, IndexSet] = {}
+    newest = NO_EPOCH
     for clone in clones:
+        newest = max(newest, clone.newest)
         cloned[clone.kin] = cloned.get(clone.kin, EMPTY) | clone.indices
     phases: dict[Kin, dict[Phase, IndexSet]] = {}
     defined: dict[Kin, IndexSet] = {}
     restarts: dict[Kin, Restarts] = {}
     for domain in domains:
+        newest = max(newest, domain.newest)
         if domain.restart and domain.phase is not Phase.DEFINED:
             known = restarts.get(domain.kin, ())
             restarts[domain.kin] = (*known, (domain.restart, domain.indices))
@@ -46,4 +50,4 @@ def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Sna
     exists = dict(cloned)
     for kin, indices in defined.items():
         exists[kin] = exists.get(kin, EMPTY) | indices
-    return Snapshot(cloned, phases, defined, exists, restarts)
+    return Snapshot(cloned, phases, defined, exists, restarts, newest)

@@ -22,7 +22,7 @@ from fleet_agent.core.console_log import (
 )
 from fleet_agent.drivers.consoles.file import Glance, glance
 from fleet_agent.drivers.ports.consoles import Feed
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 
 # Seconds between two looks at which domains run: one call for all. A new log asks at once.
 LIVES_INTERVAL = 2.0
@@ -135,7 +135,8 @@ class Follower:
             known = {reader: reader.domain_id for reader in self._readers}
             try:
                 async with asyncio.timeout(LIVES_DEADLINE):
-                    lives = await loop.run_in_executor(self._calls, self._lives)
+                    with as_driver_errors("lives"):
+                        lives = await loop.run_in_executor(self._calls, self._lives)
             except (DriverError, TimeoutError):
                 # libvirtd is gone or busy: logs are read on, nothing follows about domains.
                 continue

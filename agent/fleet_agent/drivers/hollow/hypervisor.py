@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from fleet.identity import Fleet
-from fleet.keys import Kin
+from fleet.keys import NO_EPOCH, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.alarm import Alarm
 from fleet_agent.core.model import Batch, DomainRun, Phase, StepFailure, StepKind, StepResult
@@ -38,13 +38,14 @@ class HollowHypervisor:
         for kin, defined in sorted(self._domains.all().items()):
             active = self._active.get(kin, EMPTY)
             ready = self._ready.get(kin, EMPTY)
+            newest = self._domains.newest.get(kin, NO_EPOCH)
             for indices, phase in (
                 (defined - active, Phase.DEFINED),
                 (active - ready, Phase.ACTIVE),
                 (ready, Phase.READY),
             ):
                 for restart, part in self._by_restart(kin, indices):
-                    runs.append(DomainRun(kin, part, phase, restart))
+                    runs.append(DomainRun(kin, part, phase, restart, newest))
         return tuple(runs)
 
     def _by_restart(self, kin: Kin, indices: IndexSet) -> list[tuple[int, IndexSet]]:

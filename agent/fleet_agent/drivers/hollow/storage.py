@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from fleet.identity import Fleet
-from fleet.keys import Kin
+from fleet.keys import NO_EPOCH, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.images import ImageName, digest_differs
 from fleet_agent.core.model import Batch, CloneRun, StepFailure, StepKind, StepResult
@@ -33,7 +33,11 @@ class HollowStorage:
         return StorageFacts("hollow", pool, pool)
 
     async def listing(self) -> tuple[CloneRun, ...]:
-        return tuple(CloneRun(kin, have) for kin, have in sorted(self._clones.all().items()))
+        newest = self._clones.newest
+        return tuple(
+            CloneRun(kin, have, newest.get(kin, NO_EPOCH))
+            for kin, have in sorted(self._clones.all().items())
+        )
 
     def clone(self, batch: Batch) -> AsyncIterator[StepResult]:
         return self._behaviour.perform(StepKind.CLONE, batch, self._clone)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.errors import DriverError, told_defect
+
+# Seconds after libvirt's event loop has failed, until it is run again.
+_EVENTS_AGAIN = 1.0
 
 
 class LibvirtError(Protocol):
@@ -147,4 +151,8 @@ def _ignore(_context: object, _error: object) -> None:
 
 def _run_events(binding: Binding) -> None:
     while True:
-        binding.virEventRunDefaultImpl()
+        try:
+            binding.virEventRunDefaultImpl()
+        except Exception as error:
+            told_defect("libvirt's event loop", error)
+            time.sleep(_EVENTS_AGAIN)  # what goes wrong each time is not to take a processor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -13,7 +14,7 @@ from fleet_agent.drivers.libvirt.binding import message_of
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import HostPaths
 from fleet_agent.drivers.libvirt.marks import OurDomains
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 
 log = structlog.get_logger()
 
@@ -41,7 +42,8 @@ class ConsoleSweep:
             while True:
                 # First the wait: an agent that begins has more urgent things to ask of libvirt.
                 await asyncio.sleep(INTERVAL)
-                await loop.run_in_executor(thread, self.sweep)
+                with suppress(DriverError), as_driver_errors("console sweep"):
+                    await loop.run_in_executor(thread, self.sweep)
         finally:
             thread.shutdown(wait=False)
 

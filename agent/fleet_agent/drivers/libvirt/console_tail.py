@@ -1,4 +1,4 @@
-"""Follows a guest's console log until a pattern shows: incremental, bounded, blocking.
+"""Follows a guest's console log until a line matches a pattern: incremental, bounded, blocking.
 
 The log belongs to xenconsoled (or virtlogd), which appends. start() sets the old log aside, so
 that a pattern from an earlier life is not taken for this one's; a life begun behind the agent's
@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.guest_patterns import GuestPattern
+from fleet_agent.core.plain_lines import plain_lines
 from fleet_agent.drivers.consoles.file import OLD_SUFFIXES, data_from
 
 READ_BYTES = 256 * 1024  # read at most, each time
-CARRY_BYTES = 4 * 1024  # kept from the read before: a pattern may lie across the boundary
+CARRY_BYTES = 4 * 1024  # kept of a line that had not ended when it was read
 END_BYTES = 2 * 1024  # where the last lines are looked for
 END_LENGTH = 240
-
-_NOT_PRINTABLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(slots=True)
@@ -32,9 +31,10 @@ class ConsoleTail:
     read: int = 0
     _carry: bytes = b""
 
-    def shows(self, pattern: re.Pattern[str]) -> bool:
-        """Read what was appended since, and say whether the pattern is in it. A log that is not
-        there yet shows nothing. Raises OSError when it cannot be read."""
+    def shows(self, pattern: GuestPattern) -> bool:
+        """Read what was appended since, and say whether the pattern is in any line of it, as a
+        person reads it. A log that is not there yet shows nothing. Raises OSError when it cannot be
+        read."""
         try:
             with self.path.open("rb") as log:
                 fresh = self._appended(log.fileno())
@@ -43,8 +43,9 @@ class ConsoleTail:
         if not fresh:
             return False
         window = self._carry + fresh
-        self._carry = window[-CARRY_BYTES:]
-        return pattern.search(window.decode("utf-8", "replace")) is not None
+        self._carry = window[_begun(window) :][-CARRY_BYTES:]
+        lines = plain_lines(window.decode("utf-8", "replace"))
+        return any(pattern.search(line) for line in lines)
 
     def _appended(self, log: int) -> bytes:
         status = os.fstat(log)
@@ -57,6 +58,11 @@ class ConsoleTail:
         return fresh
 
 
+def _begun(window: bytes) -> int:
+    """Where the line begins that has not ended yet."""
+    return max(window.rfind(b"\n"), window.rfind(b"\r")) + 1
+
+
 def last_lines(path: Path) -> str:
     """The end of a console log for people: its last two lines that are not empty."""
     try:
@@ -66,8 +72,7 @@ def last_lines(path: Path) -> str:
             text = log.read(END_BYTES).decode("utf-8", "replace")
     except OSError as error:
         return f"its console log {path} cannot be read: {error.strerror}"
-    lines = [line.strip() for line in _NOT_PRINTABLE.sub("", text).splitlines()]
-    lines = [line for line in lines if line][-2:]
+    lines = [line for line in map(str.strip, plain_lines(text)) if line][-2:]
     if not lines:
         return "it wrote nothing to its console"
     return f"its console ends with: {' / '.join(lines)[-END_LENGTH:]}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from fleet.keys import Kin
+from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import IndexSet
 from fleet_agent.core.domain.domain_mark import parse_mark, parse_ready, parse_restart, parsed
+from fleet_agent.core.domain.marks import Marked
 from fleet_agent.core.model import DomainRun, Phase
 from fleet_agent.drivers.libvirt.binding import Domain, code_of, message_of
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
@@ -22,17 +23,19 @@ def domain_runs(link: LibvirtConnection, boot_id: str, ours: OurDomains) -> tupl
     """Every domain with our mark, noted in `ours` as well. One that vanishes meanwhile is left out.
     Raises DriverError."""
     members: dict[tuple[Kin, Phase, int], list[int]] = defaultdict(list)
+    newest: dict[Kin, Epoch] = defaultdict(lambda: NO_EPOCH)
     try:
         with link.talk() as connection:
             for domain in connection.listAllDomains():
                 seen = _seen(link, domain, boot_id, ours)
                 if seen is not None:
-                    kin, phase, restart, index = seen
-                    members[kin, phase, restart].append(index)
+                    marked, phase, restart = seen
+                    members[marked.kin, phase, restart].append(marked.index)
+                    newest[marked.kin] = max(newest[marked.kin], marked.mark.epoch)
     except link.binding.libvirtError as error:
         raise DriverError(f"cannot list the domains: {message_of(error)}") from error
     return tuple(
-        DomainRun(kin, IndexSet.of(indices), phase, restart)
+        DomainRun(kin, IndexSet.of(indices), phase, restart, newest[kin])
         for (kin, phase, restart), indices in sorted(members.items())
     )
 
@@ -56,8 +59,8 @@ def host_facts(link: LibvirtConnection, max_guests: int) -> HypervisorFacts:
 
 def _seen(
     link: LibvirtConnection, domain: Domain, boot_id: str, ours: OurDomains
-) -> tuple[Kin, Phase, int, int] | None:
-    """Kin, phase, the restart for which it was last started where it is active, and index."""
+) -> tuple[Marked, Phase, int] | None:
+    """Its mark, phase, and the restart for which it was last started where it is active."""
     try:
         xml = parsed(domain.XMLDesc())
     except link.binding.libvirtError as error:
@@ -75,7 +78,7 @@ def _seen(
         restart = parse_restart(xml)
         ready = is_life(parse_ready(xml), boot_id, domain.ID())
         phase = Phase.READY if ready else Phase.ACTIVE
-    return marked.kin, phase, restart, marked.index
+    return marked, phase, restart
 
 
 def _version(number: int) -> str:

@@ -6,9 +6,9 @@ growth; poll() is one look at all consoles of the batch, and the caller paces it
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
+from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
 from fleet_agent.core.model import Batch, StepFailure
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.libvirt.console_tail import ConsoleTail, last_lines
@@ -52,7 +52,7 @@ class ReadyWatch:
         self._batch = batch
         self._patience = patience
         self._deadlines: dict[int, float] = {}
-        self._pattern: re.Pattern[str] | None = None
+        self._pattern: GuestPattern | None = None
         self._waiting = list(batch.indices)
         self._active: frozenset[str] = frozenset()
         self._active_at = float("-inf")
@@ -100,7 +100,9 @@ class ReadyWatch:
         if now >= self._deadlines[index]:
             timeout = self._batch.spec.readiness.timeout_seconds
             raise ActFailed(
-                "not_ready", f"{name} was not ready within {timeout:g} s; {last_lines(tail.path)}"
+                "not_ready",
+                f"{name} was not ready within {timeout:g} s: no line of its console matched "
+                f"{self._batch.spec.readiness.console_pattern!r}; {last_lines(tail.path)}",
             )
         return False
 
@@ -108,14 +110,14 @@ class ReadyWatch:
         log, last = self._domains.console(self._batch, index), life.last_ready
         return ConsoleTail(log, last.log_inode, last.log_read) if last else ConsoleTail(log)
 
-    def _compiled(self) -> re.Pattern[str]:
+    def _compiled(self) -> GuestPattern:
         if self._pattern is None:
             try:
-                self._pattern = re.compile(self._batch.spec.readiness.console_pattern)
-            except re.error as error:
+                self._pattern = guest_pattern(self._batch.spec.readiness.console_pattern)
+            except BadPattern as error:
                 raise ActFailed(
                     "bad_spec",
-                    f"the console pattern is no regular expression: {error}",
+                    f"the console pattern is no regular expression of RE2: {error}",
                     retry=False,
                 ) from error
         return self._pattern

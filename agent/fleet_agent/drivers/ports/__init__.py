@@ -14,7 +14,9 @@ index fails with kind "conflict" (retry=False). For destroy, stop and undefine, 
 that nothing of this kin be left, such a one is not there: done, and it stays untouched.
 
 Any call may raise DriverError, in the middle of an iteration too; then nothing is known of the
-indices without a result. Leave an iteration early only through contextlib.aclosing, so that its
+indices without a result. Whatever else is raised is a defect of the driver:
+callers have the indices without a result fail with kind "internal", and go on (`ports.errors`).
+Leave an iteration early only through contextlib.aclosing, so that its
 end is not left to the garbage collector.
 
 Cancelling the iteration is allowed at any point: what a driver's threads have begun they

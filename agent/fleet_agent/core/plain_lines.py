@@ -1,0 +1,22 @@
+"""What a guest printed, as a person would read it: lines without escape sequences."""
+
+from __future__ import annotations
+
+import re
+
+# ECMA-48: control strings (of which OSC sets titles and links) end with BEL or ST; here also where
+# anything begins that cannot be within. Each alternative reads on past what it took, so that the
+# whole is linear in the text, whatever a guest prints.
+_ESCAPES = re.compile(
+    r"\x1b[\]PX^_][^\x07\x1b\r\n]*(?:\x07|\x1b\\|\Z)?"  # OSC, DCS, SOS, PM, APC
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*(?:[@-~]|\Z)?"  # CSI: colours, movement of the cursor
+    r"|\x1b[ -/]*(?:[0-~]|\Z)?"  # two characters, or three as of a character set
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_LINE_END = re.compile(r"\r*\n|\r")
+
+
+def plain_lines(text: str) -> list[str]:
+    """The lines of it. A carriage return begins a line as well: what a guest writes over what it
+    wrote is another line. The last one is what follows the last end of a line, empty or not."""
+    return _LINE_END.split(_CONTROLS.sub("", _ESCAPES.sub("", text)))
