@@ -17,6 +17,7 @@ from typing import Any
 import sdnotify
 import structlog
 
+from fleet.endpoints import is_every_address
 from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
@@ -174,7 +175,7 @@ def advertised(asked: Settings, port: int) -> str:
     """The address of `listen`, unless that is every address: then the one towards the
     controllers."""
     listen = asked.listen.rpartition(":")[0]
-    if listen.strip("[]") in ("0.0.0.0", "::", "*"):
+    if is_every_address(asked.listen):
         listen = host_identity.address_towards(asked.endpoints[0])
         listen = f"[{listen}]" if ":" in listen else listen
     return f"{listen}:{port}"
