@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
+from fleet.gate import ORDINARY_BYTES, Rule, ruled
 from fleet.service import Context, check_all_guarded, guarded
-from fleet.transport import Refusal, Role, abort, peer_of
+from fleet.transport import Peer, Refusal, Role, abort, peer_of
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api.refusals import NotOffered, refusal_of
 
@@ -23,6 +25,9 @@ Response = TypeVar("Response")
 Answers = Callable[[Any, Request, Context], Awaitable[Response]]
 When = Callable[[Any], bool]
 _TERM = "_what_of_the_term"
+# Of a message of a stream: what is pasted into a console, with room to name the bound it exceeds.
+STREAMED_BYTES = 128 * 1024
+_CONTROLLERS = Rule(frozenset({Role.CONTROLLER}))
 
 
 class Fenced(Protocol):
@@ -67,10 +72,12 @@ def commands(
     return _guard(needs, when)
 
 
-def fences_itself() -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
+def fences_itself(
+    max_bytes: int = ORDINARY_BYTES,
+) -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
     """An RPC whose method checks the term together with more that only it knows, and keeps all of
-    it in one write of the ledger."""
-    return _guard("", _never)
+    it in one write of the ledger. `max_bytes`: as of `Rule`."""
+    return _guard("", _never, max_bytes=max_bytes)
 
 
 def commands_by_stream(
@@ -93,20 +100,21 @@ def commands_by_stream(
                 await _fence(self, first, when)
                 await method(self, first, requests, context)
 
-        return reads(needs, any_term=True)(begun)
+        return _guard(needs, _never, max_bytes=STREAMED_BYTES)(begun)
 
     return guard
 
 
 def _guard(
-    needs: str, when: When, says_of_term: bool = True
+    needs: str, when: When, says_of_term: bool = True, max_bytes: int = ORDINARY_BYTES
 ) -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
     def guard(method: Answers[Request, Response]) -> Answers[Request, Response]:
+        @ruled(replace(_CONTROLLERS, max_bytes=max_bytes))
         @guarded
         @functools.wraps(method)
         async def called(self: Fenced, request: Request, context: Context) -> Response:
             try:
-                _check_caller(context)
+                admit(context, _CONTROLLERS)
                 if needs:
                     getattr(self, needs)
                 await _fence(self, request, when)
@@ -131,10 +139,11 @@ async def _fence(self: Fenced, request: Any, when: When) -> None:
         await self.heard(request.term)
 
 
-def _check_caller(context: Context) -> None:
-    """Raises Refusal for all but controllers."""
+def admit(context: Context, rule: Rule) -> Peer:
+    """Who calls a method of this rule. Raises Refusal; looks at no message."""
     peer = peer_of(cast(Mapping[str, list[bytes]], context.auth_context()))
-    if peer is None or peer.role is not Role.CONTROLLER:
+    if peer is None or peer.role not in rule.roles:
         who = peer or "a caller without a fleet certificate"
         message = f"{who} may not command an agent; only controllers may"
         raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED", message)
+    return peer

@@ -18,6 +18,7 @@ import sdnotify
 import structlog
 
 from fleet.endpoints import is_every_address
+from fleet.process_memory import give_back_now_and_then
 from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
@@ -69,7 +70,7 @@ async def run(asked: Settings) -> None:
             announcer.announce_anew(advertised(asked, port))
         keeper = FactsKeeper(asked, drivers, doctor, agent, announcer, tuned)
         try:
-            beside = (announcer.run, keeper.run, *drivers.beside)
+            beside = (announcer.run, keeper.run, give_back_now_and_then, *drivers.beside)
             await serve(agent, keeper, server, services, beside)
         finally:
             doctor.close()

@@ -36,6 +36,8 @@ from fleet_controller.standbys import AtHand
 from fleet_controller.waiting import within
 
 SERVICE = cluster.DESCRIPTOR.services_by_name["ClusterService"]
+# A template with all its texts and labels has some 30 KiB.
+MAX_SPEC_BYTES = 256 * 1024
 # Seconds between two statuses of one watcher: at least, and at most, as ages grow by themselves.
 _MIN_STATUS_INTERVAL = 0.05
 _STATUS_QUIET = 1.0
@@ -80,7 +82,7 @@ class ClusterApi(HostCallsApi, HostLossApi, DrainsAndRolloutsApi, HistoryApi, St
             leadership=self.replica.leadership_name(), seconds=self.replica.clock()
         )
 
-    @rpc(WRITERS)
+    @rpc(WRITERS, max_bytes=MAX_SPEC_BYTES)
     async def ApplyFleet(
         self, call: Call, request: cluster.ApplyFleetRequest
     ) -> cluster.ApplyFleetResponse:
@@ -167,7 +169,7 @@ class ClusterApi(HostCallsApi, HostLossApi, DrainsAndRolloutsApi, HistoryApi, St
     async def GetVm(self, call: Call, request: cluster.GetVmRequest) -> cluster.VmDetail:
         return vm_queries.vm(call.leader.memory, call.leader.planning, request)
 
-    @rpc(READERS, recalls=True)
+    @rpc(READERS, recalls=True, long=True)
     async def ListEvents(
         self, call: Call, request: cluster.ListEventsRequest
     ) -> cluster.ListEventsResponse:
