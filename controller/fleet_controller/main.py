@@ -11,7 +11,8 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from random import Random
 
 import grpc
@@ -20,10 +21,11 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fleet.call_counts import CallBounds, CallCounts
-from fleet.gate import Gate, longest_request, rules_of
-from fleet.process_memory import bound_arenas, give_back_now_and_then
-from fleet.server_options import server_options
+from fleet.serving.call_counts import CallBounds, CallCounts
+from fleet.serving.gate import Gate, longest_request, rules_of
+from fleet.serving.process_memory import bound_arenas, give_back_now_and_then
+from fleet.serving.server_options import server_options
+from fleet.serving.watchdog import beat, watchdog_seconds
 from fleet.transport import Identity, Role
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
@@ -113,10 +115,11 @@ async def _serve(settings: Settings, files: Files) -> None:
         server, address = await _server(settings, identity, api, leader, files)
         try:
             _ready(settings, address)
-            beside = [
+            beside: list[Callable[[], Coroutine[None, None, None]]] = [
                 LeaderFailureDetector(replica, leader).run,
                 standby_session.run,
                 give_back_now_and_then,
+                partial(_beat, executor),
             ]
             await _until_stopped(replica, beside, stop)
         finally:
@@ -212,6 +215,16 @@ def _identity(settings: Settings) -> Identity:
         return Identity.load(settings.identity)
     except OSError as error:
         raise CannotRun(f"--identity: {error}") from error
+
+
+async def _beat(decides: Executor) -> None:
+    """Tells systemd that the loop goes on, and the thread in which leaders decide."""
+
+    async def goes_on() -> None:
+        await asyncio.get_running_loop().run_in_executor(decides, int)
+
+    notify = sdnotify.SystemdNotifier().notify
+    await beat(watchdog_seconds(os.environ, os.getpid()), notify, goes_on)
 
 
 def _ready(settings: Settings, address: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from fleet.call_counts import CallBounds, CallCounts
+from fleet.serving.call_counts import CallBounds, CallCounts
 from fleet.transport import Peer, Refusal, Role
 
 BOB, EVE = Peer(Role.VIEWER, "bob"), Peer(Role.VIEWER, "eve")

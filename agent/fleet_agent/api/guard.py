@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar, cast
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
-from fleet.gate import ORDINARY_BYTES, Rule, ruled
 from fleet.service import Context, check_all_guarded, guarded
+from fleet.serving.gate import ORDINARY_BYTES, Rule, ruled
 from fleet.transport import Peer, Refusal, Role, abort, peer_of
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api.refusals import NotOffered, refusal_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import time
@@ -18,7 +19,8 @@ import sdnotify
 import structlog
 
 from fleet.endpoints import is_every_address
-from fleet.process_memory import give_back_now_and_then
+from fleet.serving.process_memory import give_back_now_and_then
+from fleet.serving.watchdog import beat, loop_goes_on, watchdog_seconds
 from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
@@ -134,8 +136,13 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     systemd = sdnotify.SystemdNotifier()
+    waits = watchdog_seconds(os.environ, os.getpid())
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(agent.run())]
+        # Every call of a driver has its deadline on this loop: rounds go on for as long as it does.
+        tasks = [
+            group.create_task(agent.run()),
+            group.create_task(beat(waits, systemd.notify, loop_goes_on)),
+        ]
         # What runs is looked at meanwhile, but nothing is announced: nobody is to place what this
         # host would not bear.
         await keeper.bind_by_limits()

@@ -13,7 +13,7 @@ import sys
 
 def main() -> None:
     gc.disable()
-    from fleet.process_memory import bound_arenas
+    from fleet.serving.process_memory import bound_arenas
     from fleet_agent.core.assignment import BadAssignment
     from fleet_agent.daemon import agent_process, logs, settings
 

@@ -10,9 +10,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from fleet.call_counts import CallBounds, CallCounts
-from fleet.gate import Gate, longest_request, rules_of
-from fleet.server_options import server_options
+from fleet.serving.call_counts import CallBounds, CallCounts
+from fleet.serving.gate import Gate, longest_request, rules_of
+from fleet.serving.server_options import server_options
 from fleet.transport import Role
 from fleet.v1 import agent_pb2_grpc as wire_grpc
 from fleet_agent.api.guard import admit

@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from fleet.gate import ORDINARY_BYTES, Rule, ruled
 from fleet.service import Context, guarded, no_role
+from fleet.serving.gate import ORDINARY_BYTES, Rule, ruled
 from fleet.transport import (
     CALLER_METADATA,
     READ_ONLY_METADATA,

@@ -20,8 +20,8 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
 
-from fleet.call_counts import CallCounts
 from fleet.service import Context
+from fleet.serving.call_counts import CallCounts
 from fleet.transport import Peer, Refusal, Role, abort
 
 KIB = 1024
