@@ -6,13 +6,13 @@ import asyncio
 import gc
 import json
 import os
-import resource
 import signal
 import sys
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from random import Random
 
 import grpc
@@ -24,15 +24,21 @@ from grpc_reflection.v1alpha import reflection
 from fleet.certificate import read_certificate
 from fleet.certificate_dates import CertificateFile, certificate_files, faults, with_faults
 from fleet.peers import NoRole, holder_of
-from fleet.transport import SERVER_OPTIONS, Identity, Peer, Role
-from fleet.v1 import cluster_pb2 as cluster
+from fleet.serving.call_counts import CallBounds, CallCounts
+from fleet.serving.gate import Gate, longest_request, rules_of
+from fleet.serving.process_memory import bound_arenas, give_back_now_and_then
+from fleet.serving.server_options import server_options
+from fleet.serving.watchdog import beat, watchdog_seconds
+from fleet.transport import Identity, Peer, Role
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
+from fleet_controller.api.authorization import admitting
 from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
-from fleet_controller.api.service import ClusterApi
+from fleet_controller.api.service import SERVICE, ClusterApi
 from fleet_controller.election.election import Election, NameTaken
 from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.events import EventLog
+from fleet_controller.files import Files, FilesTooFew, files_of_process
 from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
 from fleet_controller.replica.host_probe import HostProbe
@@ -49,8 +55,14 @@ from fleet_controller.waiting import within
 _log = structlog.get_logger("fleet_controller")
 _STORE_RETRY_SECONDS = 1.0
 _GRACE_SECONDS = 2.0
-# For callers of the API, agents that announce themselves (a few dozen at once), etcd, logs.
-_FILES_BESIDE_LINKS = 256
+# Calls at once of one connection: a standby passes on those of many callers over one.
+_STREAMS = 4_096
+# Calls at once. A fleet that announces itself together has one for each host; a person may follow
+# many consoles; a controller may pass on what others ask.
+_BOUNDS = CallBounds(
+    in_all=16_384,
+    by_role={Role.OPERATOR: 512, Role.VIEWER: 512, Role.CONTROLLER: 128, Role.AGENT: 16},
+)
 
 
 class CannotRun(Exception):
@@ -60,18 +72,19 @@ class CannotRun(Exception):
 def main() -> None:
     """Exit status 0 after SIGTERM or SIGINT, 1 when it cannot run."""
     settings = parse()
+    bound_arenas()
     _set_up_logs(settings)
     # Links and messages are long-lived and acyclic; collecting them over and over is the
     # controller's largest single cost at thousands of hosts.
     gc.set_threshold(50_000, 20, 100)
     try:
-        asyncio.run(_serve(settings, _raise_descriptor_limit()))
-    except CannotRun as error:
+        asyncio.run(_serve(settings, files_of_process()))
+    except (CannotRun, FilesTooFew) as error:
         print(f"fleet-controller: {error}", file=sys.stderr)
         raise SystemExit(1) from error
 
 
-async def _serve(settings: Settings, links: int) -> None:
+async def _serve(settings: Settings, files: Files) -> None:
     identity = _identity(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,7 +100,7 @@ async def _serve(settings: Settings, links: int) -> None:
     with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
         environment = LeaderEnvironment(
             store=store,
-            dialer=GrpcDialer(identity, links),
+            dialer=GrpcDialer(identity, files.links),
             standbys=at_hand,
             clock=time.monotonic,
             random=Random(),
@@ -115,12 +128,16 @@ async def _serve(settings: Settings, links: int) -> None:
         leader = LeaderChannel(identity)
         standby_session = StandbySession(replica, leader, HostProbe(environment.dialer))
         api = ClusterApi(replica, at_hand)
-        server, address = await _server(settings, identity, api, leader)
+        server, address = await _server(settings, identity, api, leader, files)
         try:
             _ready(settings, address)
-            await _until_stopped(
-                replica, [LeaderFailureDetector(replica, leader).run, standby_session.run], stop
-            )
+            beside: list[Callable[[], Coroutine[None, None, None]]] = [
+                LeaderFailureDetector(replica, leader).run,
+                standby_session.run,
+                give_back_now_and_then,
+                partial(_beat, executor),
+            ]
+            await _until_stopped(replica, beside, stop)
         finally:
             at_hand.close()
             await server.stop(_GRACE_SECONDS)
@@ -130,14 +147,14 @@ async def _serve(settings: Settings, links: int) -> None:
 
 async def _until_stopped(
     replica: Replica,
-    while_another_leads: Sequence[Callable[[], Coroutine[None, None, None]]],
+    jobs: Sequence[Callable[[], Coroutine[None, None, None]]],
     stop: asyncio.Event,
 ) -> None:
     """Raises CannotRun when the store has become another one."""
     try:
         async with asyncio.TaskGroup() as group:
             leading = group.create_task(replica.run())
-            beside = [group.create_task(run()) for run in while_another_leads]
+            beside = [group.create_task(run()) for run in jobs]
             await stop.wait()
             sdnotify.SystemdNotifier().notify("STOPPING=1")
             for task in beside:
@@ -161,12 +178,15 @@ def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 async def _server(
-    settings: Settings, identity: Identity, api: ClusterApi, leader: LeaderChannel
+    settings: Settings, identity: Identity, api: ClusterApi, leader: LeaderChannel, files: Files
 ) -> tuple[grpc.aio.Server, str]:
-    name = cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
+    name = SERVICE.full_name
+    rules = rules_of(api, SERVICE)
     forwarding = Forwarding(api.replica, leader, name, own=("Version",))
-    interceptors = (forwarding, ChangeDeadlineInterceptor(api.replica))
-    server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
+    gate = Gate(rules, admitting(api.replica), CallCounts(_BOUNDS))
+    interceptors = (gate, forwarding, ChangeDeadlineInterceptor(api.replica))
+    options = server_options(longest_request(rules), _STREAMS, files.callers)
+    server = grpc.aio.server(interceptors=interceptors, options=options)
     add_ClusterServiceServicer_to_server(api, server)
     alive = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(alive, server)
@@ -235,6 +255,16 @@ def _holder(identity: Identity) -> Peer:
     return holder
 
 
+async def _beat(decides: Executor) -> None:
+    """Tells systemd that the loop goes on, and the thread in which leaders decide."""
+
+    async def goes_on() -> None:
+        await asyncio.get_running_loop().run_in_executor(decides, int)
+
+    notify = sdnotify.SystemdNotifier().notify
+    await beat(watchdog_seconds(os.environ, os.getpid()), notify, goes_on)
+
+
 def _ready(settings: Settings, address: str) -> None:
     if settings.ready_file:
         draft = settings.ready_file.with_suffix(".new")
@@ -251,21 +281,6 @@ def _note_hang_up() -> None:
 def _uptime() -> float:
     """Seconds that also count while the machine is suspended: leases in etcd do."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _raise_descriptor_limit() -> int:
-    """How many links may be open: each takes a descriptor, and the soft limit is often 1,024.
-    Raises CannotRun where next to none is left beside what else is needed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard == resource.RLIM_INFINITY:
-        return sys.maxsize
-    if hard <= _FILES_BESIDE_LINKS:
-        raise CannotRun(
-            f"it may open {hard} files, and needs {_FILES_BESIDE_LINKS} and one for each host: "
-            "raise its limit (LimitNOFILE, ulimit -Hn)"
-        )
-    return hard - _FILES_BESIDE_LINKS
 
 
 def _set_up_logs(settings: Settings) -> None:

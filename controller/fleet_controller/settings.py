@@ -7,9 +7,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.endpoints import dialled, is_every_address, listened
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
+from fleet_controller.store.etcd.wire import parse_endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Settings:
 
     @property
     def etcd_endpoints(self) -> list[str]:
-        return self.store.removeprefix("etcd://").split("/", 1)[0].split(",")
+        return _etcd_endpoints(self.store)
 
     @property
     def etcd_prefix(self) -> str:
@@ -47,7 +49,10 @@ def parse(arguments: list[str] | None = None) -> Settings:
     )
     add = parser.add_argument
     add("--listen", default="127.0.0.1:7440", metavar="HOST:PORT", help="where to serve")
-    add("--advertise", default="", metavar="HOST:PORT", help="where others reach it; as --listen")
+    add(
+        "--advertise", default="", metavar="HOST:PORT",
+        help="where others reach it; as --listen, unless that is every address",
+    )  # fmt: skip
     add("--identity", type=Path, required=True, help="folder with ca.pem, cert.pem and key.pem")
     add("--store", default="etcd://127.0.0.1:2379", help="etcd://HOST:PORT,...[/prefix] or memory:")
     add("--store-identity", type=Path, help="the same three files for etcd; without: no TLS")
@@ -67,6 +72,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
     given = parser.parse_args(arguments)
     if given.store != "memory:" and not given.store.startswith("etcd://"):
         parser.error(f"--store {given.store!r} is neither memory: nor etcd://HOST:PORT")
+    if wrong := _wrong_endpoint(given):
+        parser.error(wrong)
     if given.quarantine_vms < 0:
         parser.error("--quarantine-vms is 0 or more")
     if not 3 <= given.lease_seconds <= 120:
@@ -99,6 +106,33 @@ def parse(arguments: list[str] | None = None) -> Settings:
             after=given.quarantine_after,
         ),
     )
+
+
+def _wrong_endpoint(given: argparse.Namespace) -> str:
+    """What is wrong with the first wrong one, in a sentence; empty: nothing."""
+    option = "--listen"
+    try:
+        listened(given.listen)
+        option = "--advertise"
+        if given.advertise:
+            dialled(given.advertise)
+        option = "--store"
+        for endpoint in _etcd_endpoints(given.store):
+            parse_endpoint(endpoint)
+    except ValueError as bad:
+        return f"{option}: {bad}"
+    if not given.advertise and is_every_address(given.listen):
+        return (
+            f"--listen {given.listen}: nobody can dial every address; say with --advertise "
+            "HOST:PORT where fleetctl, agents and other replicas reach this controller"
+        )
+    return ""
+
+
+def _etcd_endpoints(store: str) -> list[str]:
+    if store == "memory:":
+        return []
+    return store.removeprefix("etcd://").split("/", 1)[0].split(",")
 
 
 def _add_verdicts(parser: argparse.ArgumentParser) -> None:

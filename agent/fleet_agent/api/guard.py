@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -15,7 +16,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from fleet.peers import NoRole, peer_of
 from fleet.service import Context, check_all_guarded, guarded, no_role
-from fleet.transport import Refusal, Role, abort
+from fleet.serving.gate import ORDINARY_BYTES, Rule, ruled
+from fleet.transport import Peer, Refusal, Role, abort
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api.refusals import NotOffered, refusal_of
 from fleet_agent.reconcile.ledger import LedgerError
@@ -25,6 +27,9 @@ Response = TypeVar("Response")
 Answers = Callable[[Any, Request, Context], Awaitable[Response]]
 When = Callable[[Any], bool]
 _TERM = "_what_of_the_term"
+# Of a message of a stream: what is pasted into a console, with room to name the bound it exceeds.
+STREAMED_BYTES = 128 * 1024
+_CONTROLLERS = Rule(frozenset({Role.CONTROLLER}))
 
 
 class Fenced(Protocol):
@@ -69,10 +74,12 @@ def commands(
     return _guard(needs, when)
 
 
-def fences_itself() -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
+def fences_itself(
+    max_bytes: int = ORDINARY_BYTES,
+) -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
     """An RPC whose method checks the term together with more that only it knows, and keeps all of
-    it in one write of the ledger."""
-    return _guard("", _never)
+    it in one write of the ledger. `max_bytes`: as of `Rule`."""
+    return _guard("", _never, max_bytes=max_bytes)
 
 
 def commands_by_stream(
@@ -101,20 +108,21 @@ def commands_by_stream(
                         raise
                 await method(self, first, requests, context)
 
-        return reads(needs, any_term=True)(begun)
+        return _guard(needs, _never, max_bytes=STREAMED_BYTES)(begun)
 
     return guard
 
 
 def _guard(
-    needs: str, when: When, says_of_term: bool = True
+    needs: str, when: When, says_of_term: bool = True, max_bytes: int = ORDINARY_BYTES
 ) -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
     def guard(method: Answers[Request, Response]) -> Answers[Request, Response]:
+        @ruled(replace(_CONTROLLERS, max_bytes=max_bytes))
         @guarded
         @functools.wraps(method)
         async def called(self: Fenced, request: Request, context: Context) -> Response:
             try:
-                _check_caller(context)
+                admit(context, _CONTROLLERS)
                 if needs:
                     getattr(self, needs)
                 await _fence(self, request, when)
@@ -139,12 +147,13 @@ async def _fence(self: Fenced, request: Any, when: When) -> None:
         await self.heard(request.term)
 
 
-def _check_caller(context: Context) -> None:
-    """Raises Refusal for all but controllers."""
+def admit(context: Context, rule: Rule) -> Peer:
+    """Who calls a method of this rule. Raises Refusal; looks at no message."""
     try:
         peer = peer_of(context.auth_context())
     except NoRole as why:
         raise no_role(why) from why
-    if peer.role is not Role.CONTROLLER:
+    if peer.role not in rule.roles:
         message = f"{peer} may not command an agent; only controllers may"
         raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED", message)
+    return peer

@@ -29,6 +29,8 @@ from fleet_agent.reporting.report_stream import Pace, ReportStream
 
 SERVICE = wire.DESCRIPTOR.services_by_name["AgentService"]
 Part = TypeVar("Part")
+# etcd's bound of a value, 1.5 MiB, bounds what is stored of an assignment; templates are added.
+MAX_ASSIGNMENT_BYTES = 8 * 1024 * 1024
 
 
 def _watches_to_command(first: wire.WatchRequest) -> bool:
@@ -89,7 +91,7 @@ class AgentApi(AgentServiceServicer):
             term=agent.ledger_record.term_message(),
         )
 
-    @fences_itself()
+    @fences_itself(max_bytes=MAX_ASSIGNMENT_BYTES)
     async def Assign(self, request: wire.AssignRequest, context: Context) -> wire.AssignResponse:
         return wire.AssignResponse(epoch=(await self._agent.assign(request)).message())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import time
@@ -18,6 +19,9 @@ import sdnotify
 import structlog
 
 from fleet.certificate_dates import CertificateFile, certificate_files, faults
+from fleet.endpoints import is_every_address
+from fleet.serving.process_memory import give_back_now_and_then
+from fleet.serving.watchdog import beat, loop_goes_on, watchdog_seconds
 from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
@@ -81,7 +85,7 @@ async def run(asked: Settings) -> None:
         port = server.listen(asked.listen)
         keeper = FactsKeeper(asked, drivers, doctor, agent, announcer, tuned)
         try:
-            beside = (announcer.run, keeper.run, *drivers.beside)
+            beside = (announcer.run, keeper.run, give_back_now_and_then, *drivers.beside)
             await serve(agent, keeper, server, services, beside)
         finally:
             doctor.close()
@@ -151,8 +155,13 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
     systemd = sdnotify.SystemdNotifier()
+    waits = watchdog_seconds(os.environ, os.getpid())
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(agent.run())]
+        # Every call of a driver has its deadline on this loop: rounds go on for as long as it does.
+        tasks = [
+            group.create_task(agent.run()),
+            group.create_task(beat(waits, systemd.notify, loop_goes_on)),
+        ]
         # What runs is looked at meanwhile, but nothing is announced: nobody is to place what this
         # host would not bear.
         await keeper.bind_by_limits()
@@ -200,7 +209,7 @@ async def advertised(asked: Settings, port: int, endpoint: str) -> str:
     if asked.advertise:
         return asked.advertise
     listen = asked.listen.rpartition(":")[0]
-    if listen.strip("[]") in ("0.0.0.0", "::", "*"):
+    if is_every_address(asked.listen):
         listen = await _address_towards(endpoint)
         listen = f"[{listen}]" if ":" in listen else listen
     return f"{listen}:{port}"

@@ -13,10 +13,12 @@ import sys
 
 def main() -> None:
     gc.disable()
+    from fleet.serving.process_memory import bound_arenas
     from fleet_agent.core.assignment import BadAssignment
     from fleet_agent.daemon import agent_process, logs, settings
 
     gc.enable()
+    bound_arenas()
     try:
         asked = settings.load()
         logs.configure(asked.log.level, as_json=asked.log.json)

@@ -8,15 +8,31 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from fleet.transport import SERVER_OPTIONS
-from fleet.v1 import agent_pb2 as wire
+from fleet.serving.call_counts import CallBounds, CallCounts
+from fleet.serving.gate import Gate, longest_request, rules_of
+from fleet.serving.server_options import server_options
+from fleet.transport import Role
 from fleet.v1 import agent_pb2_grpc as wire_grpc
+from fleet_agent.api.guard import admit
+from fleet_agent.api.service import SERVICE as DESCRIPTOR
 from fleet_agent.api.service import AgentApi
 
-SERVICE = wire.DESCRIPTOR.services_by_name["AgentService"].full_name
+SERVICE = DESCRIPTOR.full_name
 NAMES = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+
+
+# A leader asks one host for at most 4,096 consoles; whoever else has a certificate may ask about
+# the server's health.
+_CALLS = 8_192
+_BOUNDS = CallBounds(
+    in_all=_CALLS,
+    by_role={
+        Role.CONTROLLER: 6_144, Role.OPERATOR: 16, Role.VIEWER: 16, Role.AGENT: 16,
+    },
+)  # fmt: skip
+_CONNECTIONS = 256
 
 
 class CannotListen(Exception):
@@ -38,7 +54,8 @@ class SharedServices:
 
     def add_to(self, server: grpc.aio.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        reflection.enable_server_reflection(NAMES, server)
+        described = reflection.aio.ReflectionServicer(NAMES)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(described, server)
 
 
 class _Unregistered:
@@ -61,7 +78,11 @@ class AgentServer:
     def __init__(
         self, api: AgentApi, shared: SharedServices, credentials: grpc.ServerCredentials
     ) -> None:
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        rules = rules_of(api, DESCRIPTOR)
+        self._server = grpc.aio.server(
+            interceptors=(Gate(rules, admit, CallCounts(_BOUNDS)),),
+            options=server_options(longest_request(rules), _CALLS, _CONNECTIONS),
+        )
         self._credentials = credentials
         services: Any = _Unregistered(self._server)
         wire_grpc.add_AgentServiceServicer_to_server(api, services)

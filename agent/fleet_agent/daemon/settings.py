@@ -38,6 +38,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from fleet.endpoints import BadEndpoint, dialled, listened
 from fleet_agent.daemon.logs import LEVELS
 
 DEFAULT_FILE = Path("/etc/megafleet/agent.toml")
@@ -201,11 +202,12 @@ def _put(tree: dict[str, object], place: tuple[str, ...], value: object) -> None
 def _check(settings: Settings) -> None:
     if not settings.endpoints:
         raise BadSettings("no controllers: set endpoints in the file, or --endpoints HOST:PORT,...")
-    addresses = [settings.listen, *settings.endpoints]
-    for address in [*addresses, settings.advertise] if settings.advertise else addresses:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise BadSettings(f"{address!r} is not HOST:PORT")
+    try:
+        listened(settings.listen)
+        for address in (*settings.endpoints, *filter(None, [settings.advertise])):
+            dialled(address)
+    except BadEndpoint as bad:
+        raise BadSettings(str(bad)) from None
     if 0 < settings.hypervisor.console_log_bytes < MIN_LOG_BYTES:
         raise BadSettings(
             f"hypervisor.console_log_bytes is 0 or at least {MIN_LOG_BYTES}: less would not hold "

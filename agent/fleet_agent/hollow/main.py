@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.endpoints import BadEndpoint, dialled
 from fleet_agent.controllers.announcer import AnnounceSettings
 from fleet_agent.daemon import logs
 from fleet_agent.daemon.server import CannotListen, SharedServices
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--profile", default="instant", help="instant, dom0 or a TOML file")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--certificates", required=True, type=Path, metavar="FOLDER")
-    made.add_argument("--endpoints", required=True, metavar="HOST:PORT,...")
+    made.add_argument("--endpoints", required=True, type=endpoints, metavar="HOST:PORT,...")
     made.add_argument("--state", required=True, type=Path, metavar="FOLDER")
     made.add_argument("--racks", type=count, default=40, metavar="HOSTS", help="hosts in one rack")
     made.add_argument("--listing", type=Path, metavar="SOCKET")
@@ -71,6 +72,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--batch-size", type=count, default=RunnerSettings().batch_size)
     made.add_argument("--log-level", choices=logs.LEVELS, default="warning")
     return made
+
+
+def endpoints(text: str) -> tuple[str, ...]:
+    """From "HOST:PORT,...". For argparse."""
+    try:
+        return tuple(map(dialled, text.split(",")))
+    except BadEndpoint as bad:
+        raise argparse.ArgumentTypeError(str(bad)) from None
 
 
 def host_range(text: str) -> range:
@@ -132,7 +141,7 @@ async def run(options: argparse.Namespace) -> None:
     """Until SIGTERM or SIGINT."""
     settings = HollowSettings(
         certificates=options.certificates,
-        endpoints=tuple(options.endpoints.split(",")),
+        endpoints=options.endpoints,
         address=options.address,
         per_host=options.per_host,
         profile=load_profile(options.profile),
@@ -151,7 +160,9 @@ async def run(options: argparse.Namespace) -> None:
         services=SharedServices(),
         # The processes of one sandbox begin side by side, those of another elsewhere.
         ports=free_ports(
-            zlib.crc32(options.endpoints.encode()) / 2.0**32, options.hosts[0] - 1, options.address
+            zlib.crc32(",".join(options.endpoints).encode()) / 2.0**32,
+            options.hosts[0] - 1,
+            options.address,
         ),
     )
     await around.services.serving()

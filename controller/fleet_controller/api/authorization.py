@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from fleet.service import Context, guarded
+from fleet.serving.gate import ORDINARY_BYTES, Admit, Rule, ruled
 from fleet.transport import (
     READ_ONLY_METADATA,
     TAKEN_METADATA,
@@ -38,6 +39,8 @@ Response = TypeVar("Response")
 Roles = tuple[Role, ...]
 READERS: Roles = (Role.OPERATOR, Role.VIEWER)
 WRITERS: Roles = (Role.OPERATOR,)
+# A request that may name every host, every fleet, or many ranges of VMs.
+NAMES_MANY_BYTES = 1024 * 1024
 _SHARE_OF_WAITING = 0.9
 
 
@@ -89,16 +92,20 @@ Decorated = Callable[[Any, Request, Context], Awaitable[Response]]
 
 
 def rpc(
-    roles: Roles | Callable[[Any], Roles], *, recalls: bool = False
+    roles: Roles | Callable[[Any], Roles],
+    *,
+    recalls: bool = False,
+    max_bytes: int = ORDINARY_BYTES,
+    long: bool = False,
 ) -> Callable[[Callable[[Any, Call, Request], Awaitable[Response]]], Decorated[Request, Response]]:
     """A method, with one answer or a stream of them, that the leader answers to callers of these
     roles; which ones may follow from the request. `recalls`: while nobody leads, whoever led last
-    answers it from what it knew, and says so."""
+    answers it from what it knew, and says so. `max_bytes`, `long`: as of `Rule`."""
 
     def guard(
         method: Callable[[Any, Call, Request], Awaitable[Response]],
     ) -> Decorated[Request, Response]:
-        @by_any_replica(roles)
+        @by_any_replica(roles, max_bytes=max_bytes, long=long)
         @functools.wraps(method)
         async def led(self: Service, by: Caller, request: Request, context: Context) -> Response:
             replica = self.replica
@@ -111,15 +118,18 @@ def rpc(
 
 
 def by_any_replica(
-    roles: Roles | Callable[[Any], Roles],
+    roles: Roles | Callable[[Any], Roles], *, max_bytes: int = ORDINARY_BYTES, long: bool = False
 ) -> Callable[
     [Callable[[Any, Caller, Request, Context], Awaitable[Response]]], Decorated[Request, Response]
 ]:
     """As `rpc`, where a replica that stands by answers as well."""
+    # Those whose roles follow from the request change something, or only plan it for readers.
+    rule = Rule(frozenset(READERS if callable(roles) else roles), max_bytes, long)
 
     def guard(
         method: Callable[[Any, Caller, Request, Context], Awaitable[Response]],
     ) -> Decorated[Request, Response]:
+        @ruled(rule)
         @guarded
         @functools.wraps(method)
         async def called(self: Service, request: Request, context: Context) -> Response:
@@ -145,6 +155,18 @@ def by_any_replica(
 def changing_unless_planned(request: Any) -> Roles:
     """The roles for a method whose request may ask for no more than a plan."""
     return READERS if request.plan_only else WRITERS
+
+
+def admitting(replica: Replica) -> Admit:
+    """Who calls a method of a rule, as its gate asks: by certificate and method alone."""
+
+    def admit(context: Context, rule: Rule) -> Peer:
+        caller = caller_of(context)
+        check_not_denied(caller, replica.denied)
+        check_role(caller.peer, tuple(role for role in Role if role in rule.roles))
+        return caller.peer
+
+    return admit
 
 
 def check_role(peer: Peer, roles: Roles) -> None:

@@ -8,6 +8,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.api.authorization import (
+    NAMES_MANY_BYTES,
     READERS,
     WRITERS,
     Call,
@@ -90,7 +91,7 @@ class DrainsAndRolloutsApi(ClusterServiceServicer):
     async def Rollout(self, call: Call, request: cluster.RolloutRequest) -> cluster.RolloutStatus:
         return await _rollout(call.leader, request, call.actor)
 
-    @rpc(changing_unless_planned)
+    @rpc(changing_unless_planned, max_bytes=NAMES_MANY_BYTES)
     async def ControlVms(
         self, call: Call, request: cluster.ControlVmsRequest
     ) -> cluster.ControlVmsResponse:

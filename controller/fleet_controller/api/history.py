@@ -6,7 +6,14 @@ from contextlib import aclosing
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import READERS, WRITERS, Call, changing_unless_planned, rpc
+from fleet_controller.api.authorization import (
+    NAMES_MANY_BYTES,
+    READERS,
+    WRITERS,
+    Call,
+    changing_unless_planned,
+    rpc,
+)
 from fleet_controller.core.audit import AuditRecord
 from fleet_controller.core.names import some_of
 from fleet_controller.core.recovery.recovery import RecoveryPlan
@@ -39,7 +46,7 @@ class HistoryApi(ClusterServiceServicer):
         text = f"the store was backed up: {size:,} bytes"
         call.leader.memory.events.add("backup_taken", text, actor=call.actor)
 
-    @rpc(changing_unless_planned)
+    @rpc(changing_unless_planned, max_bytes=NAMES_MANY_BYTES)
     async def Recover(self, call: Call, request: cluster.RecoverRequest) -> cluster.RecoverResponse:
         recovery = call.leader.recovery
         if request.begin:

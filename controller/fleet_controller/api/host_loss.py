@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import WRITERS, Call, rpc
+from fleet_controller.api.authorization import NAMES_MANY_BYTES, WRITERS, Call, rpc
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.replica.replica import Replica
@@ -15,7 +15,7 @@ class HostLossApi(ClusterServiceServicer):
 
     replica: Replica
 
-    @rpc(WRITERS)
+    @rpc(WRITERS, max_bytes=NAMES_MANY_BYTES)
     async def DeclareLost(
         self, call: Call, request: cluster.DeclareLostRequest
     ) -> cluster.DeclareLostResponse:

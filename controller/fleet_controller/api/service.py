@@ -39,6 +39,8 @@ from fleet_controller.standbys import AtHand
 from fleet_controller.waiting import within
 
 SERVICE = cluster.DESCRIPTOR.services_by_name["ClusterService"]
+# A template with all its texts and labels has some 30 KiB.
+MAX_SPEC_BYTES = 256 * 1024
 # Seconds between two statuses of one watcher: at least, and at most, as ages grow by themselves.
 _MIN_STATUS_INTERVAL = 0.05
 _STATUS_QUIET = 1.0
@@ -92,7 +94,7 @@ class ClusterApi(
             leadership=self.replica.leadership_name(), seconds=self.replica.clock()
         )
 
-    @rpc(WRITERS)
+    @rpc(WRITERS, max_bytes=MAX_SPEC_BYTES)
     async def ApplyFleet(
         self, call: Call, request: cluster.ApplyFleetRequest
     ) -> cluster.ApplyFleetResponse:
@@ -179,7 +181,7 @@ class ClusterApi(
     async def GetVm(self, call: Call, request: cluster.GetVmRequest) -> cluster.VmDetail:
         return vm_queries.vm(call.leader.memory, call.leader.planning, request)
 
-    @rpc(READERS, recalls=True)
+    @rpc(READERS, recalls=True, long=True)
     async def ListEvents(
         self, call: Call, request: cluster.ListEventsRequest
     ) -> cluster.ListEventsResponse:

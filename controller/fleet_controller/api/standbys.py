@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import Call, rpc
+from fleet_controller.api.authorization import NAMES_MANY_BYTES, Call, rpc
 from fleet_controller.replica.replica import Replica
 from fleet_controller.standbys import SIGN_OF_LIFE_SECONDS, AtHand, Standby
 
@@ -22,7 +22,7 @@ class StandbysApi(ClusterServiceServicer):
     at_hand: AtHand
 
     # grpc.aio also takes a coroutine that writes; the generated signature knows generators only.
-    @rpc((Role.CONTROLLER,))
+    @rpc((Role.CONTROLLER,), max_bytes=NAMES_MANY_BYTES)
     async def StandBy(  # type: ignore[override]
         self, call: Call, answers: AsyncIterator[cluster.StandByAnswer]
     ) -> None:

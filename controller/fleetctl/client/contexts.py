@@ -23,11 +23,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fleet.endpoints import BadEndpoint, dialled
 from fleetctl.outcome import Failed, Misuse, Unreachable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-ENDPOINT = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +147,11 @@ def _toml(contexts: Contexts) -> str:
 
 
 def checked_endpoint(text: Any) -> str:
-    """The endpoint itself. Raises Misuse for what is not host:port."""
-    match = ENDPOINT.fullmatch(text) if isinstance(text, str) else None
-    if not match or not 0 < int(match[1]) < 65536:
-        raise Misuse(f"{str(text)[:80]!r} is no endpoint; write host:port or [address]:port")
-    return str(text)
+    """The endpoint itself. Raises Misuse for what cannot be dialled."""
+    try:
+        return dialled(text if isinstance(text, str) else str(text))
+    except BadEndpoint as bad:
+        raise Misuse(str(bad)) from None
 
 
 def checked_name(name: str) -> str:

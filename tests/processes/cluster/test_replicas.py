@@ -104,7 +104,7 @@ def test_through_a_standby_nobody_may_more_than_the_leader_allows(
             return
         with refused(grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED") as said:
             stub.Scale(wire.ScaleRequest(fleet="spv", total=1), timeout=SECONDS)
-    assert said == [f"{role}/bob may not do this; it takes the role operator"]
+    assert said[0].startswith(f"{role}/bob may not do this; it takes the role operator")
 
 
 @pytest.mark.parametrize("at", ["leader", "standby"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from fleet.endpoints import dialled
 from fleet.etcd import rpc_pb2 as rpc
 from fleet_controller.store.port import Change, Delete, Entry, Guard, Put
 
@@ -98,9 +99,6 @@ def end_of_prefix(prefix: bytes) -> bytes:
 def parse_endpoint(text: str) -> str:
     """`host:port` from `host:port` or a URL of it. Raises ValueError."""
     scheme, separator, rest = text.strip().rpartition("://")
-    host, colon, port = rest.rstrip("/").rpartition(":")
     if separator and scheme not in ("http", "https"):
         raise ValueError(f"etcd endpoint {text!r}: the scheme may be http or https")
-    if not host or not colon or not port.isascii() or not port.isdigit():
-        raise ValueError(f"etcd endpoint {text!r} is not host:port")
-    return f"{host}:{port}"
+    return dialled(rest.rstrip("/"))
