@@ -77,8 +77,10 @@ class AgentEvents:
             self._wake.changed()
 
     def _allowance(self, host_id: str) -> Allowance:
-        """While the store is in doubt, hosts may speak of fleets that it does not know."""
-        return self._memory.allowances.of(host_id, any_fleet=self._trust.began_frozen)
+        """While the store is in doubt, or what it says of the host is not understood, the host may
+        speak of whatever it has."""
+        doubted = self._trust.began_frozen or host_id in self._memory.state.unread
+        return self._memory.allowances.of(host_id, any_fleet=doubted)
 
     def _revision(self, host_id: str, report: wire.Report) -> int:
         """That of the host's assignment, as the report is held against it."""

@@ -20,6 +20,10 @@ from fleet_controller.observed.assignment_change import assignment_change, by_ki
 from fleet_controller.observed.vectors import NO_HOST, FleetVector, stretches
 from fleet_controller.pulse import Pulse
 
+# Of one host: kinds of VMs that its assignment has not, and ranges of them.
+_MOST_STRAY_KINS = 256
+_MOST_STRAY_RANGES = 4096
+
 
 @dataclass(slots=True)
 class HostObservation:
@@ -37,8 +41,16 @@ class HostObservation:
     releasing: dict[str, int] = field(default_factory=dict)
     # Staged VMs that it has cloned and defined.
     prepared: dict[Kin, IndexSet] = field(default_factory=dict)
+    # VMs that it reports and that its assignment has not, as far as that is known: they matter
+    # where it could not be read.
+    strays: dict[Kin, IndexSet] = field(default_factory=dict)
     boot_id: str = ""  # of the dom0, while it is linked
     lost: bool = False  # declared: nobody waits for what it has to release
+
+    @property
+    def unassigned(self) -> tuple[tuple[str, int, IndexSet], ...]:
+        """As orphans are told."""
+        return tuple((kin.fleet_uid, kin.birth, have) for kin, have in self.strays.items())
 
 
 class Observed:
@@ -71,6 +83,7 @@ class Observed:
         staged."""
         host = self.host(host_id)
         before, host.assignment = host.assignment, assignment
+        host.strays = {}
         change = assignment_change(before, assignment)
         for kin, freed in change.freed.items():
             self.vectors[kin.fleet_uid].clear(host.number, freed)
@@ -105,6 +118,19 @@ class Observed:
             host.boot_id = report.facts.boot_id
         self.pulse.beat()
         return matters
+
+    def count_again(self, host_id: str) -> None:
+        """What the host holds counts for it, whoever else was assigned it meanwhile. Its states are
+        not known until a full report."""
+        host = self.host(host_id)
+        for shard in host.assignment.shards:
+            if not shard.staged:
+                vector = self.vectors[shard.fleet]
+                lacking = shard.ranges - vector.held(host.number, shard.ranges)
+                vector.place(host.number, lacking, shard.generation, UNKNOWN)
+                if lacking and not shard.power:
+                    vector.set_power(host.number, lacking, False)
+        self.pulse.beat()
 
     def standing(self, uid: str) -> ObservedFleet:
         """What of a fleet runs and what has failed."""
@@ -192,7 +218,7 @@ class Observed:
     def _begin_anew(self, host: HostObservation) -> None:
         host.seen = True
         host.released = frozenset()
-        host.prepared = {}
+        host.prepared, host.strays = {}, {}
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, PENDING)
 
@@ -207,6 +233,7 @@ class Observed:
         if staged:
             self._apply_prepared(host, kin, staged, report)
         if not mine:
+            _note_strays(host, kin, report)
             return
         vector = self.vectors[report.fleet_uid]
         for run in report.runs:
@@ -261,6 +288,17 @@ class Observed:
                 have = host.releasing.get(tombstone.fleet, 0)
                 host.releasing[tombstone.fleet] = have + len(tombstone.ranges)
         self.releasing.update(host.releasing)
+
+
+def _note_strays(host: HostObservation, kin: Kin, report: wire.ShardReport) -> None:
+    """As many as an honest host has; what goes beyond is not kept."""
+    if kin not in host.strays and len(host.strays) >= _MOST_STRAY_KINS:
+        return
+    spans = IndexSet((one.start, one.start + len(one.states)) for one in report.runs)
+    have = host.strays.get(kin, EMPTY) | spans
+    others = sum(len(one.ranges) for other, one in host.strays.items() if other != kin)
+    if others + len(have.ranges) <= _MOST_STRAY_RANGES:
+        host.strays[kin] = have
 
 
 def _unreported(host: HostObservation) -> int:
