@@ -106,7 +106,7 @@ class Announcements:
     async def _write(self, batch: list[_Announcement]) -> None:
         async def once() -> list[str]:
             records = self._decided(batch)
-            known = [host for host in records if host in self._memory.state.hosts]
+            known = [host for host in records if self._memory.state.is_stored(host)]
             await self._writer.write([put_host(record) for record in records.values()])
             return known
 
@@ -139,8 +139,8 @@ class Announcements:
                 one.fail(refused)
                 continue
             stored = self._memory.state.is_stored(one.host_id)
-            waits = stored and one.host_id not in records and self._due_in(one.host_id) > 0
-            if record != have and waits:
+            too_soon = stored and one.host_id not in records and self._due_in(one.host_id) > 0
+            if record != have and too_soon:
                 self._put_off(one)
                 continue
             self._later.pop(one.host_id, None)  # this one is newer

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
+from fleet.keys import Kin
 from fleet.v1 import agent_pb2 as wire
 from fleet_controller.core.host_claims import MOST_GUESTS, ORDINARY_GUESTS
 from fleet_controller.core.model import Assignment
@@ -35,12 +36,13 @@ class Misbehaves(ValueError):
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """What a host may have. `guests`: VMs that nobody has told it of. `vms`: all that it may name
-    at once. `fleets`: uids of fleets that it was told of; None: any, while the store is in doubt.
-    `tombstones`: ids of those that it was told of."""
+    at once. `fleets`: uids of fleets that it was told of, and `kins` what it holds of them; None:
+    any, where what it was told is in doubt. `tombstones`: ids of those that it was told of."""
 
     guests: int
     vms: int
     fleets: Set[str] | None
+    kins: Set[Kin] | None
     tombstones: Set[int]
 
     @property
@@ -71,6 +73,7 @@ def allowance_of(assignment: Assignment, guests: int, *, any_fleet: bool = False
         room,
         2 * (room + told),
         None if any_fleet else fleets,
+        None if any_fleet else {shard.kin for shard in assignment.shards},
         {tombstone.id for tombstone in assignment.tombstones},
     )
 
@@ -139,7 +142,7 @@ def _check(what: str, count: int, most: int) -> None:
 def _is_fit(report: wire.Report, allowance: Allowance) -> bool:
     """Whether all of it is taken as it stands."""
     return (
-        all(_concerns(shard.fleet_uid, allowance) for shard in report.shards)
+        all(_is_held(shard, allowance) for shard in report.shards)
         and all(id in allowance.tombstones for id in report.released)
         and _are_fit_problems(report.problems, allowance)
         and all(_is_text(one.fleet_uid, _MOST_NAME) for one in report.orphans)
@@ -151,6 +154,13 @@ def _concerns(uid: str, allowance: Allowance) -> bool:
     if allowance.fleets is None:
         return _is_text(uid, _MOST_NAME)
     return uid in allowance.fleets
+
+
+def _is_held(shard: wire.ShardReport, allowance: Allowance) -> bool:
+    """States of what a host lets go of change nothing that is kept of it."""
+    if allowance.kins is None:
+        return _is_text(shard.fleet_uid, _MOST_NAME)
+    return Kin.of(shard) in allowance.kins
 
 
 def _is_wanted(problem: wire.Problem, allowance: Allowance) -> bool:
@@ -182,7 +192,7 @@ def _is_text(text: str, most: int) -> bool:
 def _cut(kept: wire.Report, report: wire.Report, allowance: Allowance) -> None:
     """Leave in `kept`, a copy of the report, what concerns the host."""
     del kept.shards[:], kept.released[:], kept.problems[:], kept.orphans[:]
-    kept.shards.extend(one for one in report.shards if _concerns(one.fleet_uid, allowance))
+    kept.shards.extend(one for one in report.shards if _is_held(one, allowance))
     kept.released.extend(one for one in report.released if one in allowance.tombstones)
     kept.orphans.extend(one for one in report.orphans if _is_text(one.fleet_uid, _MOST_NAME))
     kept.problems.extend(_cut_problems(report.problems, allowance))

@@ -24,6 +24,9 @@ from fleet_controller.pulse import Pulse
 _NO_DATE = 253_402_300_800
 # Characters kept of why a host takes no orders.
 LONGEST_REASON = 300
+# Of one host: kinds of VMs that its assignment has not, and ranges of them.
+_MOST_STRAY_KINS = 256
+_MOST_STRAY_RANGES = 4096
 
 
 @dataclass(slots=True)
@@ -242,8 +245,7 @@ class Observed:
         if staged:
             self._apply_prepared(host, kin, staged, report)
         if not mine:
-            spans = IndexSet((one.start, one.start + len(one.states)) for one in report.runs)
-            host.strays[kin] = host.strays.get(kin, EMPTY) | spans
+            _note_strays(host, kin, report)
             return
         vector = self.vectors[report.fleet_uid]
         for run in report.runs:
@@ -305,6 +307,17 @@ class Observed:
                 have = host.releasing.get(tombstone.fleet, 0)
                 host.releasing[tombstone.fleet] = have + len(tombstone.ranges)
         self.releasing.update(host.releasing)
+
+
+def _note_strays(host: HostObservation, kin: Kin, report: wire.ShardReport) -> None:
+    """As many as an honest host has; what goes beyond is not kept."""
+    if kin not in host.strays and len(host.strays) >= _MOST_STRAY_KINS:
+        return
+    spans = IndexSet((one.start, one.start + len(one.states)) for one in report.runs)
+    have = host.strays.get(kin, EMPTY) | spans
+    others = sum(len(one.ranges) for other, one in host.strays.items() if other != kin)
+    if others + len(have.ranges) <= _MOST_STRAY_RANGES:
+        host.strays[kin] = have
 
 
 def _unreported(host: HostObservation) -> int:

@@ -118,13 +118,14 @@ def test_as_many_orphans_are_believed_as_the_host_has_room_for() -> None:
 
 
 def test_what_names_nothing_known_is_left_out() -> None:
+    gone = wire.ShardReport(fleet_uid=MINE, generation=1, birth=9)
     report = wire.Report(
-        shards=[shard(3), shard(3, OTHER)],
+        shards=[shard(3), shard(3, OTHER), gone],
         problems=[problem(), problem(uid=OTHER), problem("driver", ""), problem("X\x1b[2J", "")],
         released=[6, 7, 8],
     )
     kept = bounded(report, allowance())
-    assert [one.fleet_uid for one in kept.shards] == [MINE]
+    assert [(one.fleet_uid, one.birth) for one in kept.shards] == [(MINE, 10)]
     assert [(one.kind, one.fleet_uid) for one in kept.problems] == [
         ("no_space", MINE),
         ("driver", ""),

@@ -320,3 +320,14 @@ def test_a_removed_host_troubles_nobody() -> None:
     observed.removed("a")
     observed.assigned("a", parts())
     assert (counts(observed), observed.releasing[UID], observed.troubled) == ({}, 0, set())
+
+
+def test_what_a_host_makes_up_beside_its_assignment_does_not_pile_up() -> None:
+    observed = linked()
+    for birth in range(3000):
+        observed.reported("a", report([(birth, 3, RUNNING)], birth=birth), EPOCH)
+    for start in range(0, 60_000, 4):
+        observed.reported("a", report([(start, 2, RUNNING)], birth=0), EPOCH)
+    strays = observed.hosts["a"].strays
+    assert len(strays) == 256
+    assert sum(len(one.ranges) for one in strays.values()) <= 4096
