@@ -71,7 +71,8 @@ class Denials:
 
         count = await self._writer.decide(once)
         self._accounted([host_id])
-        text = f"{host_id} is expelled: {denied.reason}; {count:,} VMs may still run there"
+        left = f"; {counted(count, 'VM')} may still run there" if count else ""
+        text = f"{host_id} is expelled: {denied.reason}{left}"
         self._memory.events.add("host_expelled", text, host=host_id, actor=actor)
         self._wake.urge()
         return count
