@@ -131,7 +131,7 @@ class Denials:
             raise Refused(
                 Reason.BAD_QUERY, f"{who.name[:60]!r} is in no certificate: it is not a name"
             )
-        if not (reason := reason.strip()):
+        if not (reason := " ".join(reason.split())):
             raise Refused(Reason.BAD_QUERY, f"say why {who} is denied: others will ask")
         now = self._memory.events.now()
         return DeniedRecord(who.role, who.name, reason[:MAX_REASON], actor, now)
