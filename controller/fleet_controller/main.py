@@ -42,6 +42,7 @@ from fleet_controller.files import Files, FilesTooFew, files_of_process
 from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
 from fleet_controller.replica.host_probe import HostProbe
+from fleet_controller.replica.leader import OwnDenial
 from fleet_controller.replica.leader_failure_detector import LeaderFailureDetector
 from fleet_controller.replica.replica import Replica
 from fleet_controller.replica.standby_session import StandbySession
@@ -165,8 +166,8 @@ async def _until_stopped(
             f"{_first(replaced)}; start again to go on with the store as it is: what hosts have "
             "seen decides whether changes are frozen then"
         ) from None
-    except* NameTaken as taken:
-        raise CannotRun(str(_first(taken))) from None
+    except* (NameTaken, OwnDenial) as ended:
+        raise CannotRun(str(_first(ended))) from None
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:

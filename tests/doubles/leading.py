@@ -10,6 +10,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from fleet.transport import Peer
 from fleet_controller.agents.port import AgentDialer
 from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
@@ -45,6 +46,7 @@ def replica_over(
     settings: LeaderSettings = QUICK,
     standbys: Standbys | None = None,
     address: str = "",
+    holder: Peer | None = None,
 ) -> Replica:
     """Not running yet; at `<name>:1` unless told otherwise. Uids of its fleets are
     00000000-0000-0000-<seed>-<n>."""
@@ -59,6 +61,7 @@ def replica_over(
         executor=InlineExecutor(),
         events=EventLog(clock),
         settings=settings,
+        holder=holder,
     )
     election = Election(store, name, address or f"{name}:1", clock, LEASE_SECONDS)
     return Replica(

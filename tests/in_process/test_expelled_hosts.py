@@ -7,12 +7,17 @@ import asyncio
 import pytest
 
 from fleet.transport import Peer, Role
-from fleet_controller.core.model import Health
+from fleet_controller.core.model import DeniedRecord, Health
 from fleet_controller.core.refusals import Reason, Refused
-from fleet_controller.replica.leader import Leader
+from fleet_controller.mirror.records import put_denied
+from fleet_controller.mirror.state import ClusterState
+from fleet_controller.replica.leader import Leader, OwnDenial
+from fleet_controller.store.memory import MemoryStore
 from tests.doubles import answers
-from tests.doubles.leading import until
+from tests.doubles.leading import replica_over, until
+from tests.doubles.scripted_agents import FakeDialer
 from tests.in_process.six_hosts import HOSTS, ME, Stage, converged, kinds, play, told
+from tests.virtual_loop import virtual
 
 ASKING = Peer(Role.OPERATOR, "me")
 
@@ -130,3 +135,22 @@ def test_people_are_denied_while_changes_are_frozen_and_stay_so_after_a_recovery
         assert list(leader.memory.state.denied) == ["viewer/eve"]
 
     play(scene, frozen)
+
+
+@virtual
+async def test_a_controller_that_was_denied_does_not_lead() -> None:
+    me = Peer(Role.CONTROLLER, "c1")
+    store = MemoryStore(asyncio.get_running_loop().time)
+    await store.txn([], [put_denied(DeniedRecord(me.role, me.name, "stolen", ME))])
+    with pytest.raises(ExceptionGroup) as ended:
+        await replica_over(store, FakeDialer(), holder=me).run()
+    assert ended.group_contains(OwnDenial, match="controller/c1 is denied by operator/me: stolen")
+    assert not (await store.read("leader")).entries, "it holds nobody up"
+
+
+def test_a_name_is_denied_though_its_record_cannot_be_read() -> None:
+    state = ClusterState()
+    state.apply("denied/viewer/eve", b"{rubbish", 5)
+    assert "denied/viewer/eve" in state.denied["viewer/eve"].reason
+    state.apply("denied/viewer/eve", None, 6)
+    assert not state.denied

@@ -3,21 +3,16 @@ version of the agent it runs."""
 
 from __future__ import annotations
 
-import re
 import socket
-import ssl
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fleet.certificate import read_certificate
+from fleet.peers import NoRole, holder_of
 from fleet.transport import DOMAIN, Role
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
-# How a DNS name of ours stands in a certificate: tag 2 of GeneralName, a length below 128, text.
-_NAME = re.compile(rb"\x82(.)([a-z0-9.-]+)\." + f"{Role.AGENT}.{DOMAIN}".encode(), re.DOTALL)
-_SUFFIX_LENGTH = len(f".{Role.AGENT}.{DOMAIN}")
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def _version() -> str:
@@ -39,17 +34,18 @@ def host_id_of(certificate: bytes) -> str:
 
     Others verify the certificate; here its holder only reads its own name in it.
     """
-    block = _PEM.search(certificate)
-    if block is None:
-        raise HostError("the certificate is not PEM")
     try:
-        der = ssl.PEM_cert_to_DER_cert(block[0].decode("ascii"))
+        holder = holder_of(read_certificate(certificate))
     except ValueError as error:
-        raise HostError(f"the certificate is not PEM: {error}") from error
-    for found in _NAME.finditer(der):
-        if found[1][0] == len(found[2]) + _SUFFIX_LENGTH:
-            return found[2].decode("ascii")
-    raise HostError(f"the certificate names no host: it carries no <host>.{Role.AGENT}.{DOMAIN}")
+        raise HostError(f"the certificate cannot be read: {error}") from error
+    except NoRole as why:
+        raise HostError(str(why)) from why
+    if holder.role is not Role.AGENT:
+        raise HostError(
+            f"the certificate names no host: it is that of {holder}, not of "
+            f"<host>.{Role.AGENT}.{DOMAIN}"
+        )
+    return holder.name
 
 
 def expires_unix(certificate: bytes) -> int:

@@ -65,9 +65,9 @@ def denial(caller: Caller, denied: Mapping[str, DeniedRecord]) -> Refusal | None
     found = next((denied[name] for name in caller.names if name in denied), None)
     if found is None:
         return None
-    back = (
-        f"hosts readmit {found.name}" if found.role == Role.AGENT else f"users allow {found.name}"
-    )
+    back = f"users allow {found.name} --role {found.role}"
+    if found.role == Role.AGENT:
+        back = f"hosts readmit {found.name}"
     since = datetime.fromtimestamp(found.since, UTC)
     return Refusal(
         grpc.StatusCode.PERMISSION_DENIED,

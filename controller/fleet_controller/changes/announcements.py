@@ -14,7 +14,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.links import Links
 from fleet_controller.core.hosts import announced
 from fleet_controller.core.model import HostRecord
-from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.core.refusals import Reason, Refused, expelled
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.committer import Outdated
@@ -152,6 +152,8 @@ class Announcements:
 
     def _announced(self, have: HostRecord | None, one: _Announcement) -> HostRecord:
         """Raises Refused."""
+        if self._memory.is_expelled(one.host_id):  # since it called
+            raise expelled(one.host_id)
         links, observed = self._memory.links, self._memory.observed
         boot = observed.host(one.host_id).boot_id if links.get(one.host_id) else ""
         live = links.is_reachable(one.host_id)

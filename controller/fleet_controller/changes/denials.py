@@ -71,7 +71,8 @@ class Denials:
 
         count = await self._writer.decide(once)
         self._accounted([host_id])
-        text = f"{host_id} is expelled: {denied.reason}; {count:,} VMs may still run there"
+        left = f"; {counted(count, 'VM')} may still run there" if count else ""
+        text = f"{host_id} is expelled: {denied.reason}{left}"
         self._memory.events.add("host_expelled", text, host=host_id, actor=actor)
         self._wake.urge()
         return count
@@ -130,7 +131,7 @@ class Denials:
             raise Refused(
                 Reason.BAD_QUERY, f"{who.name[:60]!r} is in no certificate: it is not a name"
             )
-        if not (reason := reason.strip()):
+        if not (reason := " ".join(reason.split())):
             raise Refused(Reason.BAD_QUERY, f"say why {who} is denied: others will ask")
         now = self._memory.events.now()
         return DeniedRecord(who.role, who.name, reason[:MAX_REASON], actor, now)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
+from fleet.peers import parse_peer
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import (
     Assignment,
@@ -66,8 +67,9 @@ def belongs_to_nothing(change: RecordChange) -> bool:
     """Whether no record is kept under such a key, though it begins as those of this kind."""
     if change.kind in (RecordKind.META, RecordKind.FREEZE, RecordKind.SEAL, RecordKind.BREAKER):
         return False
-    slashes = {RecordKind.SPEC: 2, RecordKind.DENIED: 1}.get(change.kind, 0)
-    return not change.id or change.id.count("/") != slashes
+    if change.kind is RecordKind.DENIED:
+        return parse_peer(change.id) is None
+    return not change.id or (change.kind is not RecordKind.SPEC and "/" in change.id)
 
 
 def put_meta(meta: Meta) -> Put:

@@ -86,6 +86,7 @@ class ClusterState:
             RecordKind.ASSIGNMENT: (self.assignments, Assignment),
             RecordKind.GONE: (self.gone, GoneFleet),
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
+            RecordKind.DENIED: (self.denied, DeniedRecord),
         }
 
     def on_change(self, listener: Callable[[RecordChange], None]) -> None:
@@ -205,8 +206,6 @@ class ClusterState:
             case RecordKind.BREAKER:
                 found = decode(BreakerRecord, key, value) if value is not None else None
                 self.breaker = found or BreakerRecord()
-            case RecordKind.DENIED:
-                self._set_denied(change.id, key, value)
             case RecordKind.SPEC:
                 self._set_spec(key, value)
             case kind:
@@ -228,6 +227,9 @@ class ClusterState:
             self.specs.pop(spec, None)
         elif change.kind is RecordKind.ASSIGNMENT and change.id not in self.assignments:
             self.unread.add(change.id)
+        elif change.kind is RecordKind.DENIED:  # the key alone says who
+            role, _, name = change.id.partition("/")
+            self.denied[change.id] = DeniedRecord(role, name, f"{key} cannot be read")
 
     def _stand_in(self, host_id: str) -> None:
         """A host that holds VMs is known, though its record is gone or cannot be understood: what
@@ -250,17 +252,6 @@ class ClusterState:
         """Whether the store has the host's record, and it can be understood."""
         key = keys.host(host_id)
         return key in self._mods and key not in self.broken
-
-    def _set_denied(self, who: str, key: str, value: bytes | None) -> None:
-        """One whose record cannot be read is denied as well: the key alone says so."""
-        if value is None:
-            self.denied.pop(who, None)
-            return
-        try:
-            self.denied[who] = decode(DeniedRecord, key, value)
-        except BrokenRecord as broken:
-            role, _, name = who.partition("/")
-            self.denied[who] = DeniedRecord(role, name, str(broken))
 
     def _set_spec(self, key: str, value: bytes | None) -> None:
         if spec := keys.spec_of(key):

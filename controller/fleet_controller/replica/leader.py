@@ -43,6 +43,10 @@ from fleet_controller.relay.relay import Relay
 from fleet_controller.store.port import StoreError
 
 
+class OwnDenial(Exception):
+    """This controller is denied, and must not lead; one sentence."""
+
+
 class Leader:
     """One leadership. `ready`: the store has been read, and it may be asked."""
 
@@ -57,6 +61,7 @@ class Leader:
         store, clock = environment.store, environment.clock
         settings, events = environment.settings, environment.events
         self._lease = lease
+        self._holder = environment.holder
         self._store = store
         self.ready = asyncio.Event()
         self.memory = memory = LeaderMemory.of_a_new_leader(
@@ -110,7 +115,8 @@ class Leader:
         return self.planner.planning
 
     async def run(self) -> None:
-        """Until cancelled, until leadership is lost, or until changes are frozen or taken again."""
+        """Until cancelled, until leadership is lost, or until changes are frozen or taken again.
+        Raises OwnDenial inside an ExceptionGroup."""
         async with asyncio.TaskGroup() as group:
             # First of all, so that it knows of the end before the connections are closed.
             tasks = [group.create_task(self.relay.run())]
@@ -134,12 +140,22 @@ class Leader:
             group.create_task(self._health_events.summarise_for_ever())
             group.create_task(self.memory.certificates.run())
 
+    def _check_own_name(self) -> None:
+        """Raises OwnDenial. What was denied as a standby does not lead when its turn comes."""
+        denied = self.memory.state.denied.get(str(self._holder))
+        if denied is not None:
+            raise OwnDenial(
+                f"{self._holder} is denied by {denied.actor or 'somebody'}: {denied.reason}; it "
+                "does not lead"
+            )
+
     async def _begin(self) -> None:
         """Read the store until that has worked."""
         memory = self.memory
         while True:
             try:
                 memory.state.load(await self._store.read())
+                self._check_own_name()
                 await self.trust.claim_store()
                 break
             except (StoreError, Outdated):

@@ -95,7 +95,8 @@ class Replica:
     def denied(self) -> Mapping[str, DeniedRecord]:
         """Who is denied, by role/name, as far as this replica knows: as the leader, or from when
         it led. One that has only stood by knows nobody; it passes calls on to one that does."""
-        known = self._leading or self._last
+        leading = self._leading
+        known = leading if leading and leading.ready.is_set() else self._last
         return known.memory.state.denied if known else {}
 
     @property

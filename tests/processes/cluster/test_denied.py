@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -16,7 +17,7 @@ from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from tests.certificates import identity, odd_identity
 from tests.processes.daemons import channel_to, eventually, stub_for
 from tests.processes.replicated_cluster import ReplicatedCluster
-from tests.processes.small_cluster import refused, spec
+from tests.processes.small_cluster import SmallCluster, refused, spec
 
 SECONDS = 20.0
 DENIED = grpc.StatusCode.PERMISSION_DENIED, "DENIED"
@@ -166,6 +167,25 @@ def test_an_odd_certificate_has_no_role_and_is_told_why(
         with refused(grpc.StatusCode.UNAUTHENTICATED, "NO_ROLE") as said:
             odd.Status(STATUS, timeout=SECONDS)
         assert why in said[0] and said[0].isprintable()
+
+
+def test_while_nobody_leads_who_is_denied_reads_nothing_from_what_was_known_last(
+    tmp_path: Path,
+) -> None:
+    with SmallCluster(tmp_path, hosts=1, per_host=1, processes=1) as small:
+        request = wire.DenyRequest(role="viewer", name="eve", reason="it left us")
+        small.stub.Deny(request, timeout=SECONDS)
+        small.etcd.kill()
+        eventually(
+            lambda: small.stub.Status(STATUS, timeout=SECONDS).read_only, "nobody leads any more"
+        )
+        with channel_to(small.controller.address, identity(Role.VIEWER, "eve")) as channel:
+            for ask in (
+                lambda: stub_for(channel).Status(STATUS, timeout=SECONDS),
+                lambda: stub_for(channel).Version(wire.VersionRequest(), timeout=SECONDS),
+            ):
+                with refused(*DENIED):
+                    ask()
 
 
 def test_viewers_expel_nobody_and_see_who_is_denied(replicas: ReplicatedCluster) -> None:
