@@ -13,7 +13,6 @@ import sys
 
 def main() -> None:
     gc.disable()
-    from fleet_agent.core.assignment import BadAssignment
     from fleet_agent.daemon import agent_process, logs, settings
 
     gc.enable()
@@ -23,8 +22,6 @@ def main() -> None:
         asyncio.run(agent_process.run(asked))
     except agent_process.MISTAKES as error:
         sys.exit(f"fleet-agent: {error}")
-    except BadAssignment as error:
-        sys.exit(f"fleet-agent: the ledger's assignment makes no sense to this version: {error}")
     except OSError as error:
         where = f" {error.filename}:" if error.filename else ""
         sys.exit(f"fleet-agent:{where} {error.strerror or error}")
