@@ -334,6 +334,16 @@ def _held(spec: types.FleetSpec) -> Iterator[tuple[Field, str, Any]]:
             yield one, one.path, _value(spec, one.message_path)
 
 
+def check_given(spec: types.FleetSpec) -> list[str]:
+    """What is wrong with what a spec says, for those who carry it out; empty when they can. What it
+    leaves out is not missed, and choices may be those of a newer release."""
+    return [
+        f"{path}: {problem}"
+        for one, path, value in _held(spec)
+        if value and one.kind is not Kind.CHOICE and (problem := wrong_with(one, value))
+    ]
+
+
 def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
     """What fields that are each good may still not be beside one another."""
     if not (spec.readiness.domain_active or spec.readiness.console_pattern):

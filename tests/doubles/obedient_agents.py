@@ -64,6 +64,7 @@ class ObedientAgent(ScriptedAgent):
         self.restarts: dict[Vm, int] = {}  # for which value each was last started
         self.broken: set[int] = set()  # generations whose VMs fail to start
         self._generations: dict[Vm, int] = {}
+        self._gone: list[wire.Gone] = []  # since the last report
         self._assignment = types.Assignment()
         self.orphaned: set[Vm] = set()  # those it has and no ledger knows of
         self.knows_observers = True  # False: an agent of an older release
@@ -161,6 +162,8 @@ class ObedientAgent(ScriptedAgent):
             if replaced or self._has_tombstone(vm, birth, wanted):
                 self._stop(vm)
                 del self.births[vm], self._generations[vm]
+                gone = types.IndexRange(start=vm[1], stop=vm[1] + 1)
+                self._gone.append(wire.Gone(fleet_uid=vm[0], birth=birth, ranges=[gone]))
             elif vm in wanted and on.get(vm, -1) != self.restarts.get(vm):
                 self._stop(vm)
         for vm, (birth, generation) in wanted.items():
@@ -202,8 +205,10 @@ class ObedientAgent(ScriptedAgent):
         kinds: dict[tuple[str, int, int], list[int]] = defaultdict(list)
         for (uid, index), birth in self.births.items():
             kinds[uid, self._generations[uid, index], birth].append(index)
+        gone, self._gone = self._gone, []
         self.send(
             full=full,
+            gone=[] if full else gone,
             converged=True,
             released=[] if self.holds_back else [stone.id for stone in self._assignment.tombstones],
             problems=self.problems,

@@ -138,6 +138,25 @@ def test_a_vm_in_two_assignments_is_healed_by_the_newest_birth() -> None:
     play(scenario)
 
 
+def test_vms_in_two_assignments_are_shown_as_duplicates_while_they_run_twice() -> None:
+    async def scenario(leader: Leader, stage: Stage) -> None:
+        assert answers.fleet_status(leader, "spv").duplicates == 0
+        theirs = await stored(stage, keys.assignment("h0"))
+        stage.world.is_lost = lambda host: host == "h1"
+        await write(stage, keys.assignment("h1"), theirs.value)
+        await until(lambda: bool(stage.world.twice))
+        await until(
+            lambda: answers.fleet_status(leader, "spv").duplicates == len(stage.world.twice) > 0
+        )
+        shown = [answers.host_summary(leader, host).duplicates for host in ("h0", "h1")]
+        assert sum(shown) == len(stage.world.twice)
+        await until(lambda: "double_assignment" in kinds(leader))
+        await until(lambda: not stage.world.twice and converged(leader))
+        await until(lambda: answers.fleet_status(leader, "spv").duplicates == 0)
+
+    play(scenario)
+
+
 def test_rubbish_in_the_record_of_the_store_itself_freezes_changes() -> None:
     async def spoil(leader: Leader, stage: Stage) -> None:
         before = running(stage)

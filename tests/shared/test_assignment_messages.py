@@ -92,9 +92,9 @@ def test_what_was_rendered_once_is_forgotten_when_it_changes() -> None:
     state = state_with(Assignment((Shard("uid-b", IndexSet.span(0, 3), 1, 8),)))
     messages = AssignmentMessages(state)
     first = messages.request("h1", TERM)
-    renamed = FleetRecord("green", "uid-b", 2)
-    state.written([Put(keys.fleet("blue"), encode(renamed))], 10)
+    renumbered = FleetRecord("blue", "uid-b", 7)
+    state.written([Put(keys.fleet("blue"), encode(renumbered))], 10)
     assert messages.request("h1", TERM) == first
     messages.forget()
     again = messages.request("h1", TERM)
-    assert again is not None and again.assignment.fleets[0].name == "green"
+    assert again is not None and again.assignment.fleets[0].number == 7

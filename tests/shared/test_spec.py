@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.spec import FIELDS, LISTS, NAME, Kind, allowed, check_spec, written, wrong_with
+from fleet.spec import (
+    FIELDS,
+    LISTS,
+    NAME,
+    Kind,
+    allowed,
+    check_given,
+    check_spec,
+    written,
+    wrong_with,
+)
 from fleet.v1 import types_pb2 as types
 
 MIB = 2**20
@@ -243,3 +253,18 @@ def test_what_is_allowed_reads_well() -> None:
     assert said["placement.policy"] == "spread or pack"
     memory = next(one for one in FIELDS if one.path == "memory")
     assert written(memory, 256 * MIB) == "256MiB"
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, 1e308, -1.0])
+def test_numbers_that_nobody_can_carry_out_are_named_where_a_spec_is_read(number: float) -> None:
+    rate, timeout = good(), good()
+    rate.admission.per_second = number
+    timeout.readiness.timeout_seconds = number
+    assert [text.split(":")[0] for text in check_given(rate)] == ["admission.per_second"]
+    assert [text.split(":")[0] for text in check_given(timeout)] == ["readiness.timeout"]
+
+
+def test_where_a_spec_is_read_nothing_is_missed_that_it_leaves_out() -> None:
+    assert check_given(types.FleetSpec()) == []
+    newer = types.FleetSpec(vcpus=1, on_loss=7)  # type: ignore[arg-type]
+    assert check_given(newer) == []

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fleet.identity import MAX_INDEX, Fleet, checked_fleet_name
+from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, MAX_SITE, Fleet, checked_fleet_name
 from fleet.keys import Kin
 from fleet.ranges import IndexSet
+from fleet.spec import check_given
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
 from fleet_agent.core.model import Restarts
@@ -48,6 +49,12 @@ class Assignment:
     tombstones: tuple[Tombstone, ...] = ()
     # Of earlier assignments, acknowledged: what they name goes should it come about after all.
     past: tuple[Tombstone, ...] = ()
+    # What is wrong with templates that nobody can carry out; `specs` has a stand-in for each.
+    bad_specs: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+    def bad_spec(self, kin: Kin) -> str:
+        """What is wrong with the template of this kin; empty when it can be carried out."""
+        return self.bad_specs.get((kin.fleet_uid, kin.generation), "")
 
     def restarts(self, kin: Kin) -> Restarts:
         """Which VMs of this kin are to be started for which value."""
@@ -65,16 +72,20 @@ NONE = types.Assignment()
 def parse_assignment(message: types.Assignment, past: types.Assignment = NONE) -> Assignment:
     """`past`: the tombstones that were acknowledged before, with their fleets.
 
-    Raises BadAssignment where a shard or tombstone has no fleet, a shard no spec, or an index is
-    wanted twice.
+    A spec that cannot be carried out takes out the VMs that are made with it, and nothing else.
+
+    Raises BadAssignment where a shard or tombstone has no fleet, a shard no spec, a number is out
+    of its bounds, or an index is wanted twice.
     """
     fleets = {fleet.uid: _fleet(fleet) for fleet in (*past.fleets, *message.fleets)}
     specs = {(spec.fleet_uid, spec.generation): spec.spec for spec in message.specs}
+    bad_specs = {key: wrong[0] for key, spec in specs.items() if (wrong := check_given(spec))}
+    specs |= {key: _stand_in(specs[key]) for key in bad_specs}
     shards = tuple(_shard(shard, fleets, specs) for shard in message.shards)
     _check_disjoint(shards)
     tombstones = tuple(_tombstone(stone, fleets) for stone in message.tombstones)
     before = tuple(_tombstone(stone, fleets) for stone in past.tombstones)
-    return Assignment(fleets, specs, shards, tombstones, before)
+    return Assignment(fleets, specs, shards, tombstones, before, bad_specs)
 
 
 def _fleet(message: types.FleetIdentity) -> Fleet:
@@ -82,7 +93,19 @@ def _fleet(message: types.FleetIdentity) -> Fleet:
         name = checked_fleet_name(message.name)
     except ValueError as error:
         raise BadAssignment(f"fleet {message.uid[:60]!r}: {error}") from error
+    if message.number > MAX_FLEET_NUMBER or message.site > MAX_SITE:
+        raise BadAssignment(
+            f"fleet {name} has number {message.number} and site {message.site}; at most "
+            f"{MAX_FLEET_NUMBER} and {MAX_SITE} fit into its VMs' addresses"
+        )
     return Fleet(message.uid, name, message.number, message.site)
+
+
+def _stand_in(spec: types.FleetSpec) -> types.FleetSpec:
+    """What holds for VMs that exist, whatever else is wrong with their template."""
+    return types.FleetSpec(
+        on_loss=spec.on_loss, on_isolation_stop_after_seconds=spec.on_isolation_stop_after_seconds
+    )
 
 
 def _shard(
@@ -96,8 +119,11 @@ def _shard(
             f"a shard of fleet {kin.fleet_uid}, generation {kin.generation}, comes without that "
             "fleet's identity or that generation's spec"
         )
-    if message.restart < 0:
-        raise BadAssignment(f"a shard of fleet {kin.fleet_uid} has restart {message.restart}")
+    if message.restart < 0 or message.birth < 0:
+        raise BadAssignment(
+            f"a shard of fleet {kin.fleet_uid} has birth {message.birth} and restart "
+            f"{message.restart}; neither can be below 0"
+        )
     power_on = message.power != types.POWER_OFF
     return WantedShard(kin, _indices(message.ranges), power_on, message.restart)
 
@@ -106,6 +132,11 @@ def _tombstone(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Tombsto
     if message.fleet_uid not in fleets:
         raise BadAssignment(
             f"tombstone {message.id} comes without the identity of fleet {message.fleet_uid}"
+        )
+    if message.id < 0 or message.born_until < 0:
+        raise BadAssignment(
+            f"tombstone {message.id} is of VMs born until {message.born_until}; neither can be "
+            "below 0"
         )
     return Tombstone(message.id, message.fleet_uid, _indices(message.ranges), message.born_until)
 

@@ -14,7 +14,6 @@ import sys
 def main() -> None:
     gc.disable()
     from fleet.serving.process_memory import bound_arenas
-    from fleet_agent.core.assignment import BadAssignment
     from fleet_agent.daemon import agent_process, logs, settings
 
     gc.enable()
@@ -25,8 +24,6 @@ def main() -> None:
         asyncio.run(agent_process.run(asked))
     except agent_process.MISTAKES as error:
         sys.exit(f"fleet-agent: {error}")
-    except BadAssignment as error:
-        sys.exit(f"fleet-agent: the ledger's assignment makes no sense to this version: {error}")
     except OSError as error:
         where = f" {error.filename}:" if error.filename else ""
         sys.exit(f"fleet-agent:{where} {error.strerror or error}")

@@ -86,7 +86,7 @@ class Agent:
         return self._loop.first_round_over
 
     async def open(self) -> None:
-        """Read the ledger, or begin one. Raises LedgerError, BadAssignment."""
+        """Read the ledger, or begin one. Raises LedgerError."""
         await self._fenced.open()
         self.set_facts(self._facts)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
+from google.protobuf.message import DecodeError
 
 from fleet.assignment_bytes import assignment_bytes
 from fleet.keys import NO_EPOCH, NO_TERM, Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.assignment import Assignment, parse_assignment
+from fleet_agent.core.assignment import Assignment, BadAssignment, parse_assignment
 from fleet_agent.core.past_tombstones import past_tombstones
 from fleet_agent.reconcile.ledger import Ledger, LedgerError, LedgerRecord
+
+log = structlog.get_logger()
 
 _LONGEST_SEAL = 64  # bytes; leaders make 16
 
@@ -55,17 +59,21 @@ class FencedAssignment:
         self.older_than = NO_EPOCH
 
     async def open(self) -> None:
-        """Read the ledger, or begin one. Raises LedgerError, BadAssignment."""
+        """Read the ledger, or begin one. Raises LedgerError.
+
+        Where its assignment makes no sense to this version, what exists is left as it is, and the
+        assignment is waited for as after a reboot."""
         record = await self._ledger.load()
         if record is None:
             await self._ledger.save(self.record)
             record = self.record
         self.record, self.written_term = record, record.term
-        self.assignment = parse_assignment(
-            types.Assignment.FromString(record.assignment),
-            types.Assignment.FromString(record.past),
-        )
         self.awaits_assign = bool(record.assignment) and record.boot_id != self._boot_id
+        try:
+            self.assignment = parse_assignment(_message(record.assignment), _message(record.past))
+        except BadAssignment as error:
+            self.awaits_assign = True
+            log.error("the ledger's assignment makes no sense", host=self._host_id, why=str(error))
 
     def check_against(self, newest: Epoch) -> bool:
         """`newest`: the epoch under which the youngest of what exists was made. Whether it shows
@@ -148,8 +156,10 @@ class FencedAssignment:
         known = self.record
         if epoch.store_generation != known.epoch.store_generation:
             return types.Assignment()
-        past = types.Assignment.FromString(known.past)
-        return past_tombstones(past, types.Assignment.FromString(known.assignment), wanted)
+        try:
+            return past_tombstones(_message(known.past), _message(known.assignment), wanted)
+        except BadAssignment:
+            return types.Assignment()
 
     def check_term(self, term: Term) -> None:
         """Raises StaleTerm."""
@@ -185,6 +195,14 @@ class FencedAssignment:
             raise
         self.record, self.unwritten = record, ""
         self.written_term = record.term
+
+
+def _message(kept: bytes) -> types.Assignment:
+    """An assignment as the ledger has it. Raises BadAssignment."""
+    try:
+        return types.Assignment.FromString(kept)
+    except DecodeError as error:
+        raise BadAssignment(f"{len(kept)} bytes that are no assignment") from error
 
 
 def _seal(told: bytes) -> bytes:

@@ -10,7 +10,8 @@ from fleet_agent.reconcile.fencing import FencedAssignment
 
 
 def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
-    """Names that are taken, and VMs whose last step failed and that are not as wanted."""
+    """Names that are taken, templates that cannot be carried out, and VMs whose last step failed
+    and that are not as wanted."""
     conflicts = [
         wire.Problem(
             kind="conflict",
@@ -20,6 +21,16 @@ def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
             example_message="a VM of this name exists here and is not to be touched",
         )
         for kin, indices in made.conflicts.items()
+    ]
+    bad_specs = [
+        wire.Problem(
+            kind="bad_spec",
+            fleet_uid=kin.fleet_uid,
+            count=len(refused.indices),
+            example_index=refused.indices.first,
+            example_message=f"generation {kin.generation} cannot be carried out: {refused.why}",
+        )
+        for kin, refused in made.bad_specs.items()
     ]
     failed = [
         wire.Problem(
@@ -31,7 +42,7 @@ def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
         )
         for (kind, uid), (count, index, message) in failures.counted(made.unmet).items()
     ]
-    return conflicts + failed
+    return conflicts + bad_specs + failed
 
 
 def ledger_problems(fenced: FencedAssignment) -> list[wire.Problem]:

@@ -7,24 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from enum import IntEnum, StrEnum
+from typing import Annotated
 
 import msgspec
 
-from fleet.identity import Fleet
+from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, MAX_SITE, Fleet
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+
+# Bounds of what is stored: those of the wire, and what indices and numbers of fleets may be. They
+# are checked where a record is read.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Long = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Total = Annotated[int, msgspec.Meta(ge=0, le=MAX_INDEX + 1)]
+FleetNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_FLEET_NUMBER)]
+Site = Annotated[int, msgspec.Meta(ge=0, le=MAX_SITE)]
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a host admits, or what one VM takes. In a host's, 0 means that the resource is not
     limited; except for guests, of which 0 means none."""
 
-    guests: int = 0
-    memory_bytes: int = 0
-    disks: int = 0
-    vifs: int = 0
-    event_channels: int = 0
+    guests: Count = 0
+    memory_bytes: Long = 0
+    disks: Count = 0
+    vifs: Count = 0
+    event_channels: Count = 0
 
 
 class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,10 +65,10 @@ class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     uid: str
-    number: int
-    site: int = 0
-    total: int = 0
-    generation: int = 1
+    number: FleetNumber
+    site: Site = 0
+    total: Total = 0
+    generation: Count = 1
     deleting: bool = False
     changed_by: str = ""
 
@@ -81,11 +91,11 @@ class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
 
     fleet: str
     ranges: IndexSet
-    generation: int
-    birth: int
+    generation: Count
+    birth: Long
     power: bool = True
     staged: bool = False
-    restart: int = 0
+    restart: Long = 0
 
     @property
     def kin(self) -> Kin:
@@ -95,10 +105,10 @@ class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
 class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
     """Ranges a host must release; only VMs born up to `born_until` are meant."""
 
-    id: int
+    id: Long
     fleet: str
     ranges: IndexSet
-    born_until: int
+    born_until: Long
     # Of a host that was given up: what an operator had stopped, until it is placed elsewhere.
     off: IndexSet = EMPTY
     staged: bool = False  # of what never ran on the host
@@ -124,8 +134,8 @@ class GoneFleet(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     uid: str
-    number: int
-    site: int = 0
+    number: FleetNumber
+    site: Site = 0
 
     @property
     def identity(self) -> Fleet:
@@ -169,11 +179,11 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     recovery are above all that were given before the store was set back.
     """
 
-    generation: int = 1
-    last_number: int = -1
-    site: int = 0
+    generation: Long = 1
+    last_number: Annotated[int, msgspec.Meta(ge=-1, le=MAX_FLEET_NUMBER)] = -1
+    site: Site = 0
     cluster: str = ""
-    raised: int = 0
+    raised: Long = 0
 
 
 class Health(IntEnum):
@@ -221,14 +231,14 @@ class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     assignments. `since_revision`: VMs of `to_generation` with an earlier birth are not its work."""
 
     fleet: str  # uid
-    from_generation: int
-    to_generation: int
-    since_revision: int
+    from_generation: Count
+    to_generation: Count
+    since_revision: Long
     state: RolloutState = RolloutState.RUNNING
-    max_unavailable: int = 0  # VMs; 0: by share
-    max_unavailable_share: float = 0.05  # of the total
+    max_unavailable: Count = 0  # VMs; 0: by share
+    max_unavailable_share: Share = 0.05  # of the total
     by_label: str = ""
-    halt_share: float = 0.2
+    halt_share: Share = 0.2
     since_unix: float = 0.0
     actor: str = ""
     why: str = ""  # it halted by itself

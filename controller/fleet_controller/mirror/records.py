@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
+import msgspec
+
 from fleet.peers import parse_peer
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import (
@@ -70,6 +72,22 @@ def belongs_to_nothing(change: RecordChange) -> bool:
     if change.kind is RecordKind.DENIED:
         return parse_peer(change.id) is None
     return not change.id or (change.kind is not RecordKind.SPEC and "/" in change.id)
+
+
+_NAMES = {
+    RecordKind.HOST: "id",
+    RecordKind.FLEET: "name",
+    RecordKind.GONE: "uid",
+    RecordKind.ROLLOUT: "fleet",
+}
+
+
+def other_name(change: RecordChange, record: msgspec.Struct) -> str:
+    """What a record says that it is of, where its key says otherwise: it was copied. Empty: the key
+    is right."""
+    field = _NAMES.get(change.kind)
+    name = getattr(record, field) if field else change.id
+    return "" if name == change.id else str(name)
 
 
 def put_meta(meta: Meta) -> Put:

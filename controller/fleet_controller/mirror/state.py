@@ -35,6 +35,7 @@ from fleet_controller.mirror.records import (
     RecordChange,
     RecordKind,
     belongs_to_nothing,
+    other_name,
     record_of,
 )
 from fleet_controller.store import keys
@@ -216,7 +217,7 @@ class ClusterState:
                     if not (kind is RecordKind.HOST and self.assignment(change.id).shards):
                         table.pop(change.id, None)
                 else:
-                    table[change.id] = decode(record, key, value)
+                    table[change.id] = _named_as_its_key(change, key, decode(record, key, value))
                 self._sort(change)
 
     def _do_without(self, change: RecordChange, key: str) -> None:
@@ -284,6 +285,13 @@ class ClusterState:
             rollout = self.rollouts.get(change.id)
             runs = rollout is not None and rollout.state is RolloutState.RUNNING
             _keep(self.rolling, change.id, runs)
+
+
+def _named_as_its_key(change: RecordChange, key: str, record: msgspec.Struct) -> msgspec.Struct:
+    """Raises BrokenRecord."""
+    if other := other_name(change, record):
+        raise BrokenRecord(f"the store's key {key} holds the record of {other[:80]}")
+    return record
 
 
 def _keep(members: set[str], one: str, belongs: bool) -> None:

@@ -15,8 +15,10 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.wire_ranges import from_wire
 from fleet_controller.core.model import NOTHING, Assignment, ObservedFleet
+from fleet_controller.core.shards import held_by
 from fleet_controller.core.vm_states import DEFINED, FAILED, PENDING, RUNNING, UNKNOWN
 from fleet_controller.observed.assignment_change import assignment_change, by_kin
+from fleet_controller.observed.running import Running
 from fleet_controller.observed.vectors import NO_HOST, FleetVector, stretches
 from fleet_controller.pulse import Pulse
 
@@ -75,6 +77,7 @@ class Observed:
         self.refusing: set[str] = set()  # live hosts that take no orders
         # Hosts that prepare VMs which others still hold, by fleet.
         self.staging: dict[str, set[str]] = defaultdict(set)
+        self.running = Running(self._held)
 
     def host(self, host_id: str) -> HostObservation:
         """The observation of a host, made on first use."""
@@ -92,6 +95,7 @@ class Observed:
         before, host.assignment = host.assignment, assignment
         host.strays = {}
         change = assignment_change(before, assignment)
+        self.running.assigned({shard.fleet for shard in (*before.shards, *assignment.shards)})
         for kin, freed in change.freed.items():
             self.vectors[kin.fleet_uid].clear(host.number, freed)
         for kin, gained in change.gained.items():
@@ -115,6 +119,7 @@ class Observed:
         if report.full:
             self._begin_anew(host)
         host.epoch = Epoch.of(report.epoch)
+        self.running.reported(host_id, report)
         prepared = dict(host.prepared)
         for shard in report.shards:
             self._apply_states(host, shard)
@@ -162,6 +167,7 @@ class Observed:
         host.prepared = {}
         host.boot_id = ""
         self._set_refusing(host_id, "")
+        self.running.forget(host_id)
         self._set_converged(host, False)
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, UNKNOWN)
@@ -171,6 +177,7 @@ class Observed:
         """The host is not known any more: its troubles do not count."""
         host = self.host(host_id)
         host.seen, host.problems, host.orphans, host.prepared = False, (), (), {}
+        self.running.forget(host_id)
         self._set_converged(host, False)
         self._set_refusing(host_id, "")
         self.troubled.discard(host_id)
@@ -182,6 +189,12 @@ class Observed:
         self.releasing.pop(uid, None)
         self.users.pop(uid, None)
         self.staging.pop(uid, None)
+
+    def _held(self, host_id: str, uid: str) -> IndexSet:
+        """What is staged is still another's."""
+        host = self.hosts.get(host_id)
+        shards = host.assignment.shards if host else ()
+        return held_by((shard for shard in shards if not shard.staged), uid)
 
     def _gain(self, host: HostObservation, kin: Kin, gained: IndexSet, staged: IndexSet) -> None:
         """The host holds these VMs from now on. Those that it had staged, and that nobody else

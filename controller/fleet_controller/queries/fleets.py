@@ -17,6 +17,7 @@ from fleet_controller.core.vm_states import FAILED, RUNNING, STOPPING, UNKNOWN
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
 from fleet_controller.queries import drains as drain_queries
+from fleet_controller.queries import duplicates
 from fleet_controller.queries.hosts import host_counts, reached_by
 
 _EXAMPLES = 10
@@ -113,7 +114,7 @@ def fleet_status(
         converged=vector.as_wanted == fleet.total == vector.placed and not releasing,
         powered_off=vector.powered_off,
         rollout=rollout_status(memory, planning, fleet),
-        duplicates=sum(counts.get(fleet.uid, 0) for counts in planning.duplicates.values()),
+        duplicates=duplicates.of_fleet(memory, planning, fleet.uid),
         on_lost_hosts=sum(_assigned(memory, host_id, fleet.uid) for host_id in memory.state.lost),
     )
 

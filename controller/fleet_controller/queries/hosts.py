@@ -14,6 +14,7 @@ from fleet_controller.core.vm_states import FAILED, RUNNING
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
 from fleet_controller.queries import drains as drain_queries
+from fleet_controller.queries import duplicates
 
 PAGE = 1000
 MAX_PAGE = 10_000
@@ -97,7 +98,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         link_error=memory.links.error(host_id),
         draining=record.draining,
         quarantine=record.quarantine,
-        duplicates=sum(planning.duplicates.get(host_id, {}).values()),
+        duplicates=duplicates.of_host(memory, planning, host_id),
         reached_by=reached_by(memory, host_id),
         misbehaves=memory.links.misbehaves(host_id),
         max_guests=record.max_guests,

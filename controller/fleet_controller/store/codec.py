@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from google.protobuf import json_format
 
+from fleet.identity import MAX_INDEX
 from fleet.ranges import IndexSet
 from fleet.spec import check_numbers
 from fleet.v1 import types_pb2 as types
@@ -58,5 +59,8 @@ def _plain(value: Any) -> Any:
 
 def _rich(kind: type, value: Any) -> Any:
     if kind is IndexSet:
-        return IndexSet((start, stop) for start, stop in value)
+        indices = IndexSet((start, stop) for start, stop in value)
+        if indices and indices.last > MAX_INDEX:
+            raise ValueError(f"index {indices.last} is above {MAX_INDEX}")
+        return indices
     raise TypeError(f"not a stored type: {kind}")

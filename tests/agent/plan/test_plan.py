@@ -320,6 +320,26 @@ def test_a_contradictory_assignment_is_refused(broken: object, sentence: str) ->
         parse_assignment(broken)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("birth", -1, "birth -1"),
+        ("restart", -1, "restart -1"),
+        ("id", -1, "tombstone -1"),
+        ("born_until", -1, "born until -1"),
+        ("number", 4096, "number 4096"),
+        ("site", 16, "site 16"),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_refused(field: str, value: int, sentence: str) -> None:
+    wanted = assignment(shard("0-9", 10), tombstones=[tombstone(3, "10", 9)])
+    for part in (wanted.shards[0], wanted.tombstones[0], wanted.fleets[0]):
+        if field in part.DESCRIPTOR.fields_by_name:
+            setattr(part, field, value)
+    with pytest.raises(BadAssignment, match=sentence):
+        parse_assignment(wanted)
+
+
 def test_an_empty_range_is_refused() -> None:
     broken = assignment(shard("0", 10))
     broken.shards[0].ranges[0].stop = 0

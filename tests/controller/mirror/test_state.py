@@ -159,6 +159,34 @@ def test_a_template_with_a_number_that_nobody_can_carry_out_is_broken(
     assert broken(state) == [keys.spec("uid", 1)] and not state.specs
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (keys.fleet("spv"), b'{"name":"spv","uid":"u","number":3,"total":1000000000000}'),
+        (keys.fleet("spv"), b'{"name":"spv","uid":"u","number":3,"total":-5}'),
+        (keys.fleet("spv"), b'{"name":"spv","uid":"u","number":4096}'),
+        (keys.fleet("spv"), b'{"name":"web","uid":"u","number":3}'),
+        (keys.host("h1"), b'{"id":"h2","address":"a:1"}'),
+        (keys.host("h1"), b'{"id":"h1","address":"a:1","capacity":{"guests":-1}}'),
+        (keys.host("h1"), b'{"id":"h1","address":"a:1","capacity":{"guests":4294967296}}'),
+        (keys.assignment("h1"), b'{"shards":[{"fleet":"u","ranges":[[0,1099511627776]],"generation":1,"birth":2}]}'),  # noqa: E501
+        (keys.assignment("h1"), b'{"shards":[{"fleet":"u","ranges":[[0,5]],"generation":-1,"birth":2}]}'),  # noqa: E501
+        (keys.assignment("h1"), b'{"shards":[{"fleet":"u","ranges":[[0,5]],"generation":1,"birth":9223372036854775808}]}'),  # noqa: E501
+        (keys.assignment("h1"), b'{"tombstones":[{"id":-1,"fleet":"u","ranges":[[0,5]],"born_until":2}]}'),  # noqa: E501
+        (keys.rollout("u"), b'{"fleet":"u","from_generation":1,"to_generation":2,"since_revision":3,"halt_share":1e308}'),  # noqa: E501
+        (keys.META, b'{"generation":-1}'),
+    ],
+)  # fmt: skip
+def test_a_number_or_name_that_no_record_of_its_kind_can_have_is_broken(
+    key: str, value: bytes
+) -> None:
+    state, _ = mirror()
+    state.apply(key, value, 3)
+    assert broken(state) == [key]
+    state.apply(key, None, 4)
+    assert not broken(state)
+
+
 def test_a_host_whose_record_is_gone_still_holds_its_vms() -> None:
     state, told = mirror()
     state.apply(keys.host("h1"), encode(HostRecord("h1", "a:1", draining=True)), 3)

@@ -15,7 +15,6 @@ from fleet_agent.controllers.announcer import (
     Announcer,
     AnnounceSettings,
 )
-from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
@@ -167,7 +166,7 @@ class Machine:
         """The agent's process, from its start to an end that it chose itself."""
         try:
             await self._serve(process, server)
-        except* (LedgerError, BadAssignment) as errors:
+        except* LedgerError as errors:
             self.around.note(f"{self.id}: agent ends: {errors.exceptions[0]}")
         if self.process is process and not process.dead:
             self.around.loop.after(0.0, self.kill)

@@ -7,6 +7,7 @@ Rules, in order of weight:
 - what is neither wanted nor named by a tombstone is an orphan: reported, left as it is;
 - an index that is wanted waits until whatever else lives under its name is gone;
 - a VM that is to be restarted is stopped only when few enough of its fleet are down here;
+- what is wanted with a template that cannot be carried out is left as it is;
 - a VM in `resting` (its last step failed and its time to try again has not come) gets no step.
 
 All of it is interval arithmetic: the cost follows the number of ranges, not of VMs.
@@ -38,6 +39,14 @@ class Step:
 UNRESTRICTED = StartPermit()
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """VMs that are not brought up, and why."""
+
+    indices: IndexSet
+    why: str
+
+
 @dataclass(slots=True)
 class Plan:
     """Steps, removals first; and what follows from the snapshot without any step."""
@@ -47,6 +56,8 @@ class Plan:
     orphans: dict[Kin, IndexSet] = field(default_factory=dict)
     # Wanted, but something that must not be touched lives under the name.
     conflicts: dict[Kin, IndexSet] = field(default_factory=dict)
+    # Wanted, but of a template that cannot be carried out.
+    bad_specs: dict[Kin, Refused] = field(default_factory=dict)
     # Not as wanted, whether or not there is a step for it.
     unmet: dict[Kin, IndexSet] = field(default_factory=dict)
     # Would be brought up, were it not for the start permit.
@@ -187,9 +198,14 @@ def _plan_restarts(
     permit: StartPermit,
 ) -> None:
     """Stop those that were last started for a lower value, as many of a fleet as may boot at
-    once here. The next plan starts them. What is isolated is stopped already."""
+    once here. The next plan starts them. What is isolated is stopped already; what could not be
+    started again is left as it is."""
     down: dict[str, int] = {}
-    shards = [shard for shard in assignment.shards if shard.kin not in permit.isolated]
+    shards = [
+        shard
+        for shard in assignment.shards
+        if shard.kin not in permit.isolated and not assignment.bad_spec(shard.kin)
+    ]
     for shard in shards:
         if shard.power_on:
             missing = shard.indices - snapshot.phase(shard.kin, Phase.READY)
@@ -260,7 +276,12 @@ def _plan_bring_up(
     define = down - snapshot.defined.get(kin, EMPTY)
     start = down & on
     waiting = active & on
-    made.miss(kin, clone | define | start | waiting)
+    amiss = clone | define | start | waiting
+    made.miss(kin, amiss)
+    if wrong := assignment.bad_spec(kin):
+        if amiss:
+            made.bad_specs[kin] = Refused(amiss, wrong)
+        return
     if not may_start:
         made.held = made.held or bool(clone or define or start)
         clone = define = start = EMPTY

@@ -19,9 +19,9 @@ def deaths(
     assignment: Assignment, running: Callable[[Kin], IndexSet], snapshot: Snapshot
 ) -> Iterator[Failures]:
     """VMs that ran when `running` was last reported, and are down by themselves. They are started
-    again, with back-off."""
+    again, with back-off; those of a bad template are not, and have failed for that."""
     for shard in assignment.shards:
-        if not shard.power_on:
+        if not shard.power_on or assignment.bad_spec(shard.kin):
             continue
         ran = running(shard.kin) & shard.indices
         down = ran - snapshot.phase(shard.kin, Phase.READY)

@@ -40,7 +40,8 @@ def states_of(
 
 def _failed(kin: Kin, plan: Plan, failing: Mapping[Kin, IndexSet]) -> IndexSet:
     amiss = plan.unmet.get(kin, EMPTY) & failing.get(kin, EMPTY)
-    return amiss | plan.conflicts.get(kin, EMPTY)
+    refused = plan.bad_specs.get(kin)
+    return amiss | plan.conflicts.get(kin, EMPTY) | (refused.indices if refused else EMPTY)
 
 
 def _states(

@@ -1,4 +1,5 @@
-"""VMs that may run twice: on a host that is no longer to have them, and on one that is.
+"""VMs that may run twice, whatever their hosts say: on a host that is no longer to have them, and
+on one that is.
 
 There are two kinds: VMs of a host that was declared lost, until it is back and has released them;
 and orphans whose index another host has.
