@@ -22,9 +22,9 @@ from tests.fuzz.cluster import ROLES, FuzzedCluster, holder
 from tests.fuzz.mutations import Mutations, Names
 
 SECONDS = 8.0  # until a call without a stream has its answer
-STREAM_SECONDS = 0.3  # that a stream of answers is read
-ROUND = 150  # calls between two looks at whether all is well
-AT_ONCE = 12
+STREAM_SECONDS = 0.15  # that a stream of answers is read
+ROUND = 300  # calls between two looks at whether all is well
+AT_ONCE = 32
 METHODS: tuple[MethodDescriptor, ...] = tuple(
     method
     for file, service in (
