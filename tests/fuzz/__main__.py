@@ -5,6 +5,7 @@ python -m tests.fuzz --minutes 10 --seed 17
 python -m tests.fuzz --inputs 1000000
 python -m tests.fuzz --again build/fuzz/0123456789ab.json
 python -m tests.fuzz --parser report --minutes 5         by atheris, led by coverage
+python -m tests.fuzz --parser report --again build/fuzz/crash-...
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from random import SystemRandom
 
-from tests.fuzz.calls import ROUND, Reached, again, fuzz, loaded
+from tests.fuzz.calls import ROUND, Input, Reached, again, fuzz, loaded
 from tests.fuzz.cluster import FuzzedCluster
 from tests.fuzz.known import is_known
-from tests.fuzz.parser_runs import run_all, run_with_coverage
+from tests.fuzz.parser_runs import OF_PARSERS, raised, run_all, run_with_coverage
+from tests.fuzz.parsers import PARSERS
 
 FOUND = Path("build/fuzz")
 PARSERS_SHARE = 0.2  # of the time
@@ -30,7 +33,7 @@ def main() -> None:
     """Exit status 1 when something was found that is not known."""
     options = _parser().parse_args()
     if options.again is not None:
-        sys.exit(asyncio.run(_again(options.again)))
+        sys.exit(_again(options.again, options.parser))
     seed = options.seed if options.seed is not None else str(SystemRandom().randrange(10**9))
     print(f"seed {seed}")
     if options.parser:
@@ -93,16 +96,27 @@ def _told(reached: Reached) -> int:
     return 1 if new else 0
 
 
-async def _again(file: Path) -> int:
+def _again(file: Path, parser: str | None) -> int:
+    """`parser`: the file holds the bytes themselves, as atheris leaves them."""
+    if parser:
+        wrong = raised(PARSERS[parser], file.read_bytes())
+    else:
+        inputs = loaded(file)
+        parsed = [one for one in inputs if one.service == OF_PARSERS]
+        wrong = "; ".join(raised(PARSERS[p.method], bytes.fromhex(p.messages[0])) for p in parsed)
+        if not parsed:
+            wrong = asyncio.run(_call_again(inputs))
+    print(wrong or "nothing is wrong")
+    return 1 if wrong else 0
+
+
+async def _call_again(inputs: Sequence[Input]) -> str:
     reached = Reached()
     with tempfile.TemporaryDirectory(prefix="megafleet-fuzz-") as folder:
         with FuzzedCluster(Path(folder)).running() as cluster:
-            wrong = await again(cluster, loaded(file), reached)
-    if wrong:
-        print(wrong)
-    for kind, one in reached.findings.items():
-        print(f"{kind}: {one.what}")
-    return 1 if wrong or reached.findings else 0
+            wrong = await again(cluster, inputs, reached)
+    told = [f"{kind}: {one.what}" for kind, one in reached.findings.items()]
+    return "; ".join(filter(None, (wrong, *told)))
 
 
 if __name__ == "__main__":

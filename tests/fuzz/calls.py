@@ -219,7 +219,7 @@ def _after_round(
     if wrong := cluster.wrong():
         reached.found(f"after a round: {_shape(wrong)}", f"round {name}: {wrong}", drawn)
         cluster.anew()
-    elif cluster.is_poisoned():
+    elif not cluster.mended():
         cluster.anew()
 
 

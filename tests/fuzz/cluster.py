@@ -130,17 +130,20 @@ class FuzzedCluster:
                 return f"an honest call fails: {code} {getattr(error, 'details', str)()}"
         return ""
 
-    def is_poisoned(self) -> bool:
-        """Whether changes are refused by now, or the fleet is gone: further messages would reach
-        nothing."""
+    def mended(self) -> bool:
+        """Whether there is something to be reached again: the fleet, and most of its hosts. It is
+        not where changes are refused by now: then all is to be made anew."""
         with channel_to(self.controller.address) as channel:
             stub = stub_for(channel)
             try:
-                stub.Scale(cluster.ScaleRequest(fleet="spv", total=20), timeout=CALL_SECONDS)
-                hosts = stub.Status(cluster.StatusRequest(), timeout=CALL_SECONDS).hosts
-                return hosts.live < HOSTS
+                stub.ApplyFleet(cluster.ApplyFleetRequest(name="spv", spec=spec()), timeout=5)
+                request = cluster.ScaleRequest(fleet="spv", total=20, partial=True)
+                stub.Scale(request, timeout=5)
+                answer = stub.Status(cluster.StatusRequest(fleet="spv"), timeout=5)
             except grpc.RpcError:
-                return True
+                return False
+            self.uid = answer.fleets[0].uid
+            return answer.hosts.live >= HOSTS // 2
 
     def _pids(self) -> list[int]:
         return [self.controller.pid, self.hollow.pid]

@@ -16,6 +16,7 @@ from tests.fuzz.mutations import Mutations, Names
 from tests.fuzz.parsers import PARSERS, Parser
 
 LOOK = 200  # inputs between two looks at the clock
+OF_PARSERS = "parser"  # the service of an input that is no call
 SLOW_SECONDS = 1.0  # no parser may take so long for one input
 
 
@@ -53,7 +54,7 @@ def raised(parser: Parser, data: bytes) -> str:
 
 
 def _found(parser: Parser, why: str, data: bytes, reached: Reached) -> None:
-    shown = Input("parser", parser.name, "", (data.hex(),))
+    shown = Input(OF_PARSERS, parser.name, "", (data.hex(),))
     reached.found(f"parser {parser.name}: {why}", f"{data[:120]!r}", [shown])
 
 
