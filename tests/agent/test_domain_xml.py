@@ -111,6 +111,39 @@ class TestDefinition:
         assert model is not None
         assert model.get("type") == "virtio"
 
+    @pytest.mark.parametrize("flavour", [Flavour.KVM, Flavour.TCG])
+    def test_guests_of_qemu_have_acpi_and_no_device_that_nobody_asked_for(
+        self, flavour: Flavour
+    ) -> None:
+        domain = definition(flavour=flavour)
+        assert domain.get("type") == flavour.value
+        assert domain.find("features/acpi") is not None
+        models = [
+            (one.tag, one.get("type"), one.get("model"))
+            for path in ("devices/controller", "devices/memballoon")
+            for one in domain.iterfind(path)
+        ]
+        assert models == [("controller", "usb", "none"), ("memballoon", None, "none")]
+
+    def test_only_emulation_has_a_translation_cache_and_it_is_bounded(self) -> None:
+        cache = definition(flavour=Flavour.TCG).find("features/tcg/tb-cache")
+        assert cache is not None and (cache.text, cache.get("unit")) == ("24576", "KiB")
+        assert definition(flavour=Flavour.KVM).find("features/tcg") is None
+        assert definition().find("features") is None
+
+    def test_a_change_of_the_settings_is_a_difference(self) -> None:
+        def xml(flavour: Flavour, log: str) -> str:
+            return domain_xml(batch(), 250, DISK, flavour, log)
+
+        asked = xml(Flavour.KVM, "/var/log/new/spv-250.log")
+        assert differences(asked, xml(Flavour.KVM, "/var/log/old/spv-250.log")) == [
+            "console log is /var/log/old/spv-250.log instead of /var/log/new/spv-250.log"
+        ]
+        assert differences(asked, xml(Flavour.TCG, "/var/log/new/spv-250.log")) == [
+            "translation cache 24576 was added",
+            "type is qemu instead of kvm",
+        ]
+
     def test_without_disk_network_and_initrd_there_is_none(self) -> None:
         bare = definition(
             lambda spec: spec.ClearField("network"),

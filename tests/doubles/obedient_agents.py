@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from fleet.assignment_bytes import assignment_bytes
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
-from fleet_controller.agents.port import AheadOfStore, StaleTerm
-from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent, Stream
+from fleet_controller.agents.port import AheadOfStore
+from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent, Stream, stale_term
 
 Vm = tuple[str, int]  # fleet uid, index
 
@@ -57,6 +58,8 @@ class ObedientAgent(ScriptedAgent):
         self._world = world
         self._random = random
         self.term = (0, 0)
+        self._term_told = types.Term()
+        self._assignment_seal = b""
         self.births: dict[Vm, int] = {}  # of those that are defined, running or not
         self.restarts: dict[Vm, int] = {}  # for which value each was last started
         self.broken: set[int] = set()  # generations whose VMs fail to start
@@ -87,18 +90,21 @@ class ObedientAgent(ScriptedAgent):
     def forget(self) -> None:
         """Its ledger is gone: what it has is nobody's."""
         self.term = self.epoch = (0, 0)
+        self._term_told, self.epoch_seal, self._assignment_seal = types.Term(), b"", b""
         self._assignment = types.Assignment()
         self.orphaned = set(self.births)
 
     def _for_observers(self) -> dict[str, Any]:
-        generation, revision = self.term
         return {
             "fleets": self._assignment.fleets,
             "specs": self._assignment.specs,
-            "term": types.Term(store_generation=generation, revision=revision),
+            "term": self._term_told,
+            "assignment": assignment_bytes(self._assignment),
+            "assignment_seal": self._assignment_seal,
         }
 
     async def assign(self, request: wire.AssignRequest) -> wire.AssignResponse:
+        self.assigned.append(request)
         await asyncio.sleep(self._random.uniform(0.0, 0.5))
         if self.assign_refusals:
             raise self.assign_refusals.pop(0)
@@ -106,8 +112,8 @@ class ObedientAgent(ScriptedAgent):
         epoch = (request.epoch.store_generation, request.epoch.revision)
         if epoch < self.epoch:
             raise AheadOfStore(f"{self.host_id} is at {self.epoch}, this is {epoch}")
-        self.epoch = epoch
-        self._assignment = request.assignment
+        self.epoch, self.epoch_seal = epoch, request.epoch.seal
+        self._assignment, self._assignment_seal = request.assignment, request.assignment_seal
         self._obey()
         self.orphaned |= self.births.keys()
         self.orphaned -= {
@@ -123,11 +129,17 @@ class ObedientAgent(ScriptedAgent):
         if self.streams:
             self._report()
 
+    def reset(self, request: wire.ResetRequest) -> wire.ResetResponse:
+        self.term, self._term_told = (0, 0), types.Term()
+        self._hear(request.term)
+        return super().reset(request)
+
     def _hear(self, term: types.Term) -> None:
         told = (term.store_generation, term.revision)
         if told < self.term:
-            raise StaleTerm(f"{self.host_id} has heard {self.term}, this is {told}")
-        self.term = told
+            message = f"{self.host_id} has heard {self.term}, this is {told}"
+            raise stale_term(message, self._term_told)
+        self.term, self._term_told = told, term
 
     def _obey(self) -> None:
         wanted = {

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from fleet.term_claims import term_metadata
 from fleet.transport import Identity, Refusal, abort
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
@@ -43,12 +44,14 @@ class ScriptedAgent:
     def __init__(self, host_id: str) -> None:
         self.host_id = host_id
         self.epoch = (0, 0)
+        self.epoch_seal = b""  # as it was told last
         self.awaits_assign = False
         self.speaks = True  # whether an opened stream begins with a full report
         self.answers = True  # whether an Assign is answered at all
         self.watches: list[wire.WatchRequest] = []
         self.paces: list[wire.Pace] = []
         self.assigned: list[wire.AssignRequest] = []
+        self.resets: list[wire.ResetRequest] = []
         self.streams: list[Stream] = []
         self.watch_refusals: list[LinkError] = []
         self.assign_refusals: list[LinkError] = []
@@ -87,7 +90,15 @@ class ScriptedAgent:
         if not self.answers:
             await asyncio.Event().wait()
         self.epoch = (request.epoch.store_generation, request.epoch.revision)
+        self.epoch_seal = request.epoch.seal
         return wire.AssignResponse(epoch=request.epoch)
+
+    def reset(self, request: wire.ResetRequest) -> wire.ResetResponse:
+        """An operator has it forget what it claims."""
+        self.resets.append(request)
+        self.epoch, self.epoch_seal = (0, 0), b""
+        self.news.set()
+        return wire.ResetResponse()
 
     def send(self, skip: int = 0, **fields: Any) -> None:
         """A report on the newest stream; `skip` sequence numbers are left out before it."""
@@ -97,7 +108,9 @@ class ScriptedAgent:
         stream.outbox.put_nowait(
             wire.Report(
                 sequence=stream.sequence,
-                epoch=types.Epoch(store_generation=generation, revision=revision),
+                epoch=types.Epoch(
+                    store_generation=generation, revision=revision, seal=self.epoch_seal
+                ),
                 awaits_assign=self.awaits_assign,
                 **fields,
             )
@@ -153,6 +166,9 @@ class FakeConnection:
             raise Unreachable(f"{self._peer}: no answer")
         finally:
             await _cancelled(call, closed)
+
+    async def reset(self, request: wire.ResetRequest, seconds: float) -> wire.ResetResponse:
+        return (await self.dial()).reset(request)
 
     async def describe(self, seconds: float) -> None:
         try:
@@ -236,6 +252,13 @@ async def _cancelled(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures)
 
 
+def stale_term(message: str, heard: types.Term) -> StaleTerm:
+    """As an agent refuses a leader of a lower term than the one that it has heard."""
+    refused = grpc.StatusCode.FAILED_PRECONDITION
+    answer = Refusal(refused, "STALE_TERM", message, term_metadata(heard))
+    return StaleTerm(message, answer)
+
+
 # Over gRPC
 
 _REFUSALS: dict[type[LinkError], tuple[grpc.StatusCode, str]] = {
@@ -280,6 +303,9 @@ class _Servicer(QuestionsServicer):
         except LinkError as error:
             await _refuse(context, error)
 
+    async def Reset(self, request: wire.ResetRequest, context: Any) -> wire.ResetResponse:
+        return self._agent.reset(request)
+
     async def _follow(self, requests: AsyncIterator[wire.WatchRequest]) -> None:
         async for request in requests:
             self._agent.repace(request.pace)
@@ -287,7 +313,8 @@ class _Servicer(QuestionsServicer):
 
 async def _refuse(context: Any, error: LinkError) -> NoReturn:
     code, reason = _REFUSALS[type(error)]
-    await abort(context, Refusal(code, reason, str(error)))
+    said = error.answer.metadata if isinstance(error, Declined) and error.answer else None
+    await abort(context, Refusal(code, reason, str(error), said))
 
 
 async def serve(agent: ScriptedAgent, identity: Identity) -> tuple[grpc.aio.Server, str]:

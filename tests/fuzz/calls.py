@@ -253,7 +253,7 @@ async def _write_all(call: Any, messages: Sequence[bytes]) -> None:
         for message in messages:
             await call.write(message)
         await call.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+    except (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
         pass
 
 

@@ -34,6 +34,7 @@ from fleet_controller.core.model import (
     Shard,
 )
 from fleet_controller.core.recovery.inventory import HostInventory
+from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.core.refusals import Refused
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.observed.reports import Observed
@@ -53,6 +54,7 @@ _SPEC = types.FleetSpec(
     readiness=types.Readiness(console_pattern="login:", timeout_seconds=30),
     placement=types.Placement(policy=types.Placement.POLICY_SPREAD, spread_label="rack"),
 )
+_SEALS = Seals(SealKey("00" * 32))
 _SHARD = Shard(UID, IndexSet.span(0, 10), 1, 7)
 _ASSIGNED = Assignment(shards=(_SHARD,))
 
@@ -119,7 +121,7 @@ def _inventory(data: bytes) -> None:
         return
     try:
         HostInventory().after(report)
-        ReportedInventory().apply_report("h1", report)
+        ReportedInventory(lambda: _SEALS).apply_report("h1", report)
     except ValueError as error:
         str(error)
 

@@ -16,12 +16,8 @@ from fleet.v1 import types_pb2 as types
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
 from tests.certificates import identity
 
-METHODS = (
-    "Version", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status", "ListHosts",
-    "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Doctor", "Tune",
-    "ListImages", "ImportImage", "DeleteImage", "History", "Recover",
-    "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker",
-)  # fmt: skip
+SERVICE = cluster.DESCRIPTOR.services_by_name["ClusterService"]
+METHODS = tuple(method.name for method in SERVICE.methods)
 STREAMS = ("Backup", "Drain")
 
 # The fleet spv of the answers below.
@@ -120,6 +116,8 @@ class ControllerDouble:
         if peer := peer_of(names):
             self.peers.add(str(peer))
         refusals = self._refusals.get(name)
+        if not refusals and name not in self._answers:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         script = refusals.pop() if refusals else self._answers[name]
         if isinstance(script, Refusal):
             self._refuse(script, context)

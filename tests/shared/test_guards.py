@@ -74,9 +74,9 @@ class Commanded:
     def __init__(self) -> None:
         self.ran: list[str] = []
 
-    async def heard(self, term: Term) -> None:
-        if term < Term(1, 5):
-            raise StaleTerm("a newer leader has been here")
+    async def heard(self, term: types.Term) -> None:
+        if Term.of(term) < Term(1, 5):
+            raise StaleTerm("a newer leader has been here", Term(1, 5).message())
 
     @reads()
     async def look(self, request: wire.TuneRequest, context: Any) -> None:

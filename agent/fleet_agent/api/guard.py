@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeVar, cast
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
-from fleet.keys import Term
 from fleet.service import Context, check_all_guarded, guarded
 from fleet.transport import Refusal, Role, abort, peer_of
+from fleet.v1 import types_pb2 as types
 from fleet_agent.api.refusals import NotOffered, refusal_of
 
 Request = TypeVar("Request")
@@ -28,7 +28,7 @@ _TERM = "_what_of_the_term"
 class Fenced(Protocol):
     """What has guarded methods."""
 
-    async def heard(self, term: Term) -> None:
+    async def heard(self, term: types.Term) -> None:
         """Raises StaleTerm, LedgerError."""
 
 
@@ -128,7 +128,7 @@ def _guard(
 async def _fence(self: Fenced, request: Any, when: When) -> None:
     """Raises StaleTerm, LedgerError."""
     if when(request):
-        await self.heard(Term.of(request.term))
+        await self.heard(request.term)
 
 
 def _check_caller(context: Context) -> None:

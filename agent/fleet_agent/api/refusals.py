@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from fleet.term_claims import term_metadata
 from fleet.transport import Refusal
 from fleet_agent.api.console import BadConsoleInput
 from fleet_agent.api.console_sessions import TooManyReaders
@@ -54,7 +55,8 @@ def refusal_of(error: Exception) -> Refusal:
     """How an error of ours is told to the caller. Others are raised again: they are defects."""
     if isinstance(error, Refusal):
         return error
+    heard = term_metadata(error.heard) if isinstance(error, StaleTerm) else None
     for kind, code, reason in REFUSALS:
         if isinstance(error, kind):
-            return Refusal(code, reason, str(error))
+            return Refusal(code, reason, str(error), heard)
     raise error

@@ -10,6 +10,7 @@ from typing import TypeVar
 from fleet.keys import Term
 from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
 from fleet.v1.agent_pb2_grpc import AgentServiceServicer
 from fleet_agent.api import console
 from fleet_agent.api import doctor as doctor_api
@@ -56,7 +57,7 @@ class AgentApi(AgentServiceServicer):
         self._doctor = doctor
         self._images = images
 
-    async def heard(self, term: Term) -> None:
+    async def heard(self, term: types.Term) -> None:
         """Raises StaleTerm, LedgerError."""
         await self._agent.heard(term)
 
@@ -84,13 +85,17 @@ class AgentApi(AgentServiceServicer):
         return wire.DescribeResponse(
             host_id=agent.host_id,
             facts=agent.facts,
-            epoch=agent.epoch.message(),
-            term=agent.term.message(),
+            epoch=agent.ledger_record.epoch_message(),
+            term=agent.ledger_record.term_message(),
         )
 
     @fences_itself()
     async def Assign(self, request: wire.AssignRequest, context: Context) -> wire.AssignResponse:
         return wire.AssignResponse(epoch=(await self._agent.assign(request)).message())
+
+    @fences_itself()
+    async def Reset(self, request: wire.ResetRequest, context: Context) -> wire.ResetResponse:
+        return await self._agent.reset(request)
 
     @commands_by_stream(when=_watches_to_command)
     async def Watch(  # type: ignore[override]
@@ -110,7 +115,9 @@ class AgentApi(AgentServiceServicer):
         finally:
             self._agent.close_reports(reports)
         if not first.observe and term < self._agent.term:
-            raise StaleTerm("a newer leader watches this host")
+            raise StaleTerm(
+                "a newer leader watches this host", self._agent.ledger_record.term_message()
+            )
 
     @commands_by_stream(needs="desk", when=console.means_to_type)
     async def Console(  # type: ignore[override]

@@ -90,6 +90,7 @@ def facts_of_settings(asked: Settings) -> types.HostFacts:
 async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
     """Raises DriverError."""
     facts = facts_of_settings(asked)
+    facts.labels.update({**drivers.labels, **asked.labels})
     hypervisor = await drivers.hypervisor.facts()
     facts.hypervisor = hypervisor.description
     facts.capacity.memory_bytes = hypervisor.memory_bytes

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fleet_agent.daemon.settings import Settings
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.drivers.ports.storage import Storage
+
+if TYPE_CHECKING:
+    from fleet_agent.drivers.libvirt.accelerator import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Drivers:
     sampler: Sampler
     # What runs beside the agent for the drivers' own sake, until it is cancelled.
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    # What placement may select the host by, unless its settings say otherwise.
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     async def close(self) -> None:
         await self.images.close()
@@ -35,14 +41,17 @@ def open_drivers(asked: Settings) -> Drivers:
     """Imported late: a host needs only the libraries of the drivers it uses."""
     from fleet_agent.drivers.libvirt.console_sweep import ConsoleSweep
     from fleet_agent.drivers.libvirt.consoles import LibvirtConsoles
-    from fleet_agent.drivers.libvirt.hypervisor import XEN_CONSOLE_LOG, LibvirtHypervisor
+    from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, console_log_of
     from fleet_agent.drivers.libvirt.sampler import LibvirtSampler
 
+    accelerator = accelerator_of(asked)
     hypervisor = LibvirtHypervisor(
         asked.hypervisor.uri,
+        flavour=accelerator.flavour if accelerator else None,
+        remark=remark_of(accelerator),
         max_guests=asked.guests,
         start_threads=asked.hypervisor.start_threads,
-        console_log=asked.hypervisor.console_log or XEN_CONSOLE_LOG,
+        console_log=asked.hypervisor.console_log or console_log_of(asked.hypervisor.uri),
     )
     # Domains are listed while clones are: each takes seconds on a dense dom0.
     storage, images = open_storage(asked, hypervisor.begin_listing)
@@ -55,7 +64,26 @@ def open_drivers(asked: Settings) -> Drivers:
         LibvirtConsoles(link, paths),
         LibvirtSampler(link, ours),
         (sweep.run,),
+        {"accel": accelerator.name} if accelerator else {},
     )
+
+
+def accelerator_of(asked: Settings) -> Accelerator | None:
+    """What runs guests of QEMU; None for another hypervisor. Tried, the first time in a boot."""
+    from fleet_agent.daemon.host_identity import boot_id
+    from fleet_agent.drivers.libvirt.accelerator import accelerator
+
+    if not asked.hypervisor.uri.startswith("qemu"):
+        return None
+    memory = Path(asked.ledger).with_name("accelerator.json")
+    return accelerator(asked.hypervisor.accelerator, boot_id(), memory)
+
+
+def remark_of(accelerator: Accelerator | None) -> str:
+    """What people are told of it, beside the hypervisor's name."""
+    if accelerator is None or not accelerator.why:
+        return ""
+    return f", emulated: {accelerator.why}"
 
 
 def open_storage(asked: Settings, on_listing: Callable[[], None]) -> tuple[Storage, Images]:

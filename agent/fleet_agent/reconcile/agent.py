@@ -21,7 +21,7 @@ from fleet_agent.core.plan.plan import Step
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.fencing import CallRefused, FencedAssignment
-from fleet_agent.reconcile.ledger import Ledger, LedgerError
+from fleet_agent.reconcile.ledger import Ledger, LedgerError, LedgerRecord
 from fleet_agent.reconcile.loop import LoopSettings, ReconcileLoop
 from fleet_agent.reconcile.observer_reports import add_for_observer
 from fleet_agent.reporting.board import Board
@@ -105,6 +105,10 @@ class Agent:
         return self.board.facts
 
     @property
+    def ledger_record(self) -> LedgerRecord:
+        return self._fenced.record
+
+    @property
     def term(self) -> Term:
         """The highest seen."""
         return self._fenced.record.term
@@ -124,12 +128,18 @@ class Agent:
         """Of the fleets in its assignment, by uid."""
         return {uid: fleet.name for uid, fleet in self._fenced.assignment.fleets.items()}
 
-    async def heard(self, term: Term) -> None:
+    async def heard(self, told: types.Term) -> None:
         """A controller has spoken in this term. Raises StaleTerm, LedgerError."""
+        term = Term.of(told)
         self._fenced.check_term(term)
         self._note_contact()
         if term > self.term:
-            await self._to_the_end(self._raise_term(term))
+            await self._to_the_end(self._raise_term(told))
+
+    async def reset(self, request: wire.ResetRequest) -> wire.ResetResponse:
+        """An operator's word: forget the highest term and epoch. Raises WrongHost, LedgerError;
+        then nothing has changed."""
+        return await self._to_the_end(self._reset(request))
 
     async def assign(self, request: wire.AssignRequest) -> Epoch:
         """Take over the assignment; when this returns it is in the ledger. The epoch of it.
@@ -169,10 +179,17 @@ class Agent:
         self._group.create_task(_answer(act, answer))
         return await answer
 
-    async def _raise_term(self, term: Term) -> None:
+    async def _raise_term(self, told: types.Term) -> None:
         async with self._turn:
-            await self._fenced.raise_term(term)
+            await self._fenced.raise_term(told)
             self._streams.close_older(self.term)
+
+    async def _reset(self, request: wire.ResetRequest) -> wire.ResetResponse:
+        async with self._turn:
+            before = await self._fenced.reset(request)
+            log.warning("reset by an operator", host=self.host_id, term=self.term)
+            self._loop.plan_anew()
+            return before
 
     async def _accept(self, request: wire.AssignRequest) -> Epoch:
         async with self._turn:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from fleet.keys import Epoch, Term
+from fleet.assignment_bytes import assignment_bytes
+from fleet.keys import NO_EPOCH, Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, parse_assignment
 from fleet_agent.core.past_tombstones import past_tombstones
 from fleet_agent.reconcile.ledger import Ledger, LedgerRecord
+
+_LONGEST_SEAL = 64  # bytes; leaders make 16
 
 
 class CallRefused(Exception):
@@ -17,7 +20,11 @@ class CallRefused(Exception):
 
 
 class StaleTerm(CallRefused):
-    """A newer leader has been here."""
+    """A newer leader has been here. `heard`: its term, with the seal that proves it."""
+
+    def __init__(self, message: str, heard: types.Term) -> None:
+        super().__init__(message)
+        self.heard = heard
 
 
 class StaleEpoch(CallRefused):
@@ -54,10 +61,31 @@ class FencedAssignment:
         )
         self.awaits_assign = bool(record.assignment) and record.boot_id != self._boot_id
 
-    async def raise_term(self, term: Term) -> None:
+    async def raise_term(self, told: types.Term) -> None:
         """Raises StaleTerm, LedgerError."""
+        term = Term.of(told)
         self.check_term(term)
-        await self._remember(msgspec.structs.replace(self.record, term=term))
+        await self._remember(
+            msgspec.structs.replace(self.record, term=term, term_seal=_seal(told.seal))
+        )
+
+    async def reset(self, request: wire.ResetRequest) -> wire.ResetResponse:
+        """Forget the highest term and epoch, and obey this one's. What they were. Raises
+        WrongHost, LedgerError; then nothing has changed."""
+        self._check_host(request.host_id)
+        before = self.record
+        await self._remember(
+            msgspec.structs.replace(
+                before,
+                term=Term.of(request.term),
+                term_seal=_seal(request.term.seal),
+                epoch=NO_EPOCH,
+                epoch_seal=b"",
+                assignment_seal=b"",
+                past=b"",
+            )
+        )
+        return wire.ResetResponse(term=before.term_message(), epoch=before.epoch_message())
 
     async def accept(self, request: wire.AssignRequest) -> bool:
         """Whether there is anything new in it.
@@ -65,18 +93,27 @@ class FencedAssignment:
         Raises WrongHost, StaleTerm, StaleEpoch, BadAssignment, LedgerError; then nothing has
         changed.
         """
-        if request.host_id != self._host_id:
-            raise WrongHost(f"this is host {self._host_id}, not {request.host_id[:80]!r}")
+        self._check_host(request.host_id)
         term, epoch = Term.of(request.term), Epoch.of(request.epoch)
         self.check_term(term)
-        data = request.assignment.SerializeToString(deterministic=True)
+        data = assignment_bytes(request.assignment)
         self._check_epoch(epoch, data)
         news = epoch != self.record.epoch or self.awaits_assign
         past = self._past(request.assignment, epoch)
         assignment = parse_assignment(request.assignment, past) if news else self.assignment
         known = past.SerializeToString(deterministic=True)
         await self._remember(
-            LedgerRecord(self.record.incarnation, self._boot_id, term, epoch, data, known)
+            LedgerRecord(
+                self.record.incarnation,
+                self._boot_id,
+                term,
+                epoch,
+                data,
+                known,
+                _seal(request.term.seal),
+                _seal(request.epoch.seal),
+                _seal(request.assignment_seal),
+            )
         )
         self.assignment = assignment
         self.awaits_assign = False
@@ -95,8 +132,14 @@ class FencedAssignment:
         if term < self.record.term:
             raise StaleTerm(
                 f"host {self._host_id} has heard a leader of term {self.record.term}; "
-                f"this one's is {term}"
+                f"this one's is {term}",
+                self.record.term_message(),
             )
+
+    def _check_host(self, host_id: str) -> None:
+        """Raises WrongHost."""
+        if host_id != self._host_id:
+            raise WrongHost(f"this is host {self._host_id}, not {host_id[:80]!r}")
 
     def _check_epoch(self, epoch: Epoch, data: bytes) -> None:
         known = self.record
@@ -112,3 +155,8 @@ class FencedAssignment:
         if record != self.record:
             await self._ledger.save(record)
             self.record = record
+
+
+def _seal(told: bytes) -> bytes:
+    """As much of it as is kept: it may come from anybody with a controller's certificate."""
+    return told[:_LONGEST_SEAL]

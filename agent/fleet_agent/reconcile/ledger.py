@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from fleet.keys import NO_EPOCH, NO_TERM, Epoch, Term
+from fleet.v1 import types_pb2 as types
 
 
 class LedgerError(Exception):
@@ -25,7 +26,8 @@ class LedgerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """`assignment` is the last one accepted, serialised; empty before the first.
 
     `boot_id` is that of the dom0's boot during which it was accepted. `past`: tombstones of
-    earlier ones, as `core.past_tombstones` has them, serialised.
+    earlier ones, as `core.past_tombstones` has them, serialised. The seals came with the term, the
+    epoch and the assignment; they are handed back with them, and mean nothing to an agent.
     """
 
     incarnation: str
@@ -34,6 +36,21 @@ class LedgerRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     epoch: Epoch = NO_EPOCH
     assignment: bytes = b""
     past: bytes = b""
+    term_seal: bytes = b""
+    epoch_seal: bytes = b""
+    assignment_seal: bytes = b""
+
+    def term_message(self) -> types.Term:
+        """The highest term, as it was told."""
+        message = self.term.message()
+        message.seal = self.term_seal
+        return message
+
+    def epoch_message(self) -> types.Epoch:
+        """The assignment's epoch, as it was told."""
+        message = self.epoch.message()
+        message.seal = self.epoch_seal
+        return message
 
 
 class Ledger(Protocol):

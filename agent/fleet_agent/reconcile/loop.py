@@ -218,6 +218,7 @@ class ReconcileLoop:
         board.set_problems(problems_of(made, self._failures))
         board.set_standing(
             self._fenced.record.epoch,
+            self._fenced.record.epoch_seal,
             converged=not made.steps and not made.held,
             awaits_assign=self._fenced.awaits_assign,
         )
@@ -228,7 +229,10 @@ class ReconcileLoop:
         self._driver_failures += 1
         self._board.set_problems([driver_problem(error)])
         self._board.set_standing(
-            self._board.epoch, converged=False, awaits_assign=self._fenced.awaits_assign
+            self._board.epoch,
+            self._board.epoch_seal,
+            converged=False,
+            awaits_assign=self._fenced.awaits_assign,
         )
         first = self._settings.back_off.first
         wait = min(self._settings.driver_retry, first * 2.0 ** min(self._driver_failures - 1, 16))

@@ -13,14 +13,15 @@ def add_for_observer(report: wire.Report, fenced: FencedAssignment, board: Board
     """Reports follow the loop, which a driver may hold up. An observer gets the assignment in the
     ledger all the same: it is carried out once the driver works again."""
     record, behind = fenced.record, board.epoch != fenced.record.epoch
-    report.epoch.store_generation, report.epoch.revision = record.epoch
+    report.epoch.CopyFrom(record.epoch_message())
     report.converged = report.converged and not behind
     if not report.full:
         return
     assignment = types.Assignment.FromString(record.assignment)
     report.fleets.extend(assignment.fleets)
     report.specs.extend(assignment.specs)
-    report.term.store_generation, report.term.revision = record.term
+    report.term.CopyFrom(record.term_message())
+    report.assignment, report.assignment_seal = record.assignment, record.assignment_seal
     if behind:
         _add_unlisted(report, fenced, board)
 

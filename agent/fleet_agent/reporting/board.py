@@ -106,6 +106,7 @@ class Board:
     def __init__(self) -> None:
         self.kins: dict[Kin, KinStates] = {}
         self.epoch = NO_EPOCH
+        self.epoch_seal = b""
         self.converged = False
         self.awaits_assign = False
         self.problems: Sequence[wire.Problem] = ()
@@ -148,7 +149,11 @@ class Board:
         known = self.kins.get(kin)
         return known.having(state) if known else EMPTY
 
-    def set_standing(self, epoch: Epoch, *, converged: bool, awaits_assign: bool) -> None:
+    def set_standing(
+        self, epoch: Epoch, seal: bytes, *, converged: bool, awaits_assign: bool
+    ) -> None:
+        """`seal`: the epoch's."""
+        self.epoch_seal = seal
         standing = (epoch, converged, awaits_assign)
         if standing != (self.epoch, self.converged, self.awaits_assign):
             reached = converged and (not self.converged or epoch != self.epoch)

@@ -171,7 +171,9 @@ class ReportStream:
     def _standing(self) -> wire.Report:
         board = self._board
         return wire.Report(
-            epoch=types.Epoch(store_generation=board.epoch[0], revision=board.epoch[1]),
+            epoch=types.Epoch(
+                store_generation=board.epoch[0], revision=board.epoch[1], seal=board.epoch_seal
+            ),
             converged=board.converged,
             awaits_assign=board.awaits_assign,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet.assignment_bytes import assignment_bytes
 from fleet.identity import Fleet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
@@ -30,12 +31,14 @@ class AssignmentMessages:
         record = self._state.assignments.get(host_id)
         if record is None:
             return None
-        epoch = types.Epoch(
-            store_generation=self._state.meta.generation,
-            revision=self._state.assignment_revision(host_id),
-        )
+        epoch, seals = self._state.assignment_epoch(host_id), self._state.seals
+        assignment = self._assignment(record)
         return wire.AssignRequest(
-            term=term, epoch=epoch, host_id=host_id, assignment=self._assignment(record)
+            term=term,
+            epoch=seals.epoch(host_id, epoch),
+            host_id=host_id,
+            assignment=assignment,
+            assignment_seal=seals.assignment(host_id, epoch, assignment_bytes(assignment)),
         )
 
     def _assignment(self, record: Assignment) -> types.Assignment:

@@ -62,6 +62,10 @@ class GrpcConnection:
         with errors_as_the_ports(self._peer):
             return await self._assign(request, timeout=seconds)
 
+    async def reset(self, request: wire.ResetRequest, seconds: float) -> wire.ResetResponse:
+        with errors_as_the_ports(self._peer):
+            return await AgentServiceStub(self._channel).Reset(request, timeout=seconds)
+
     async def describe(self, seconds: float) -> None:
         with errors_as_the_ports(self._peer):
             await AgentServiceStub(self._channel).Describe(wire.DescribeRequest(), timeout=seconds)

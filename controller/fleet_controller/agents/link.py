@@ -32,8 +32,8 @@ class LinkListener(Protocol):
 
     def health_changed(self, host_id: str, before: Health, after: Health, why: str) -> None: ...
 
-    def outranked(self, why: str) -> None:
-        """An agent has heard a newer leader."""
+    def outranked(self, host_id: str, term: types.Term, why: str) -> None:
+        """An agent says that it has heard a newer leader, of this term."""
 
 
 class Link:

@@ -132,7 +132,7 @@ class Links:
             try:
                 await self._follow(link)
             except StaleTerm as error:
-                self._listener.outranked(str(error))
+                self._listener.outranked(link.host_id, error.heard, str(error))
                 link.error = str(error)
             except EndedHere as error:
                 link.error = link.error or str(error)  # whoever ended it has said why
@@ -179,7 +179,9 @@ class Links:
         self._hand_over(link, report)
         self._set_health(link, Health.LIVE, "")
         wanted = self._listener.assignment_for(link.host_id)
-        if wanted and (Epoch.of(wanted.epoch) != link.acknowledged or report.awaits_assign):
+        # What it was told by a leader of a release before seals is sealed by being told again.
+        known = Epoch.of(wanted.epoch) == link.acknowledged if wanted else True
+        if wanted and (not known or report.awaits_assign or not report.epoch.seal):
             self.push(link.host_id)
 
     def _hand_over(self, link: Link, report: wire.Report) -> None:

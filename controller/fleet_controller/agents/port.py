@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from fleet.term_claims import term_heard
 from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
 
 Answer = TypeVar("Answer", covariant=True)
 
@@ -43,7 +45,12 @@ class NotOffered(Declined):
 
 
 class StaleTerm(Declined):
-    """The agent has heard a newer leader."""
+    """The agent has heard a newer leader, it says."""
+
+    @property
+    def heard(self) -> types.Term:
+        """Of which term, with its seal; an empty one where it does not say."""
+        return term_heard(self.answer.metadata or {}) if self.answer else types.Term()
 
 
 class AheadOfStore(Declined):
@@ -114,6 +121,9 @@ class AgentConnection(Protocol):
     def watch(self, first: wire.WatchRequest) -> Reports: ...
 
     async def assign(self, request: wire.AssignRequest, seconds: float) -> wire.AssignResponse:
+        """Raises LinkError, after at most `seconds`."""
+
+    async def reset(self, request: wire.ResetRequest, seconds: float) -> wire.ResetResponse:
         """Raises LinkError, after at most `seconds`."""
 
     async def describe(self, seconds: float) -> None:

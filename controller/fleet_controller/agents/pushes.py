@@ -60,7 +60,7 @@ class Pushes:
             await connection.assign(request, self._call_timeout)
             link.acknowledge(Epoch.of(request.epoch))
         except StaleTerm as error:
-            self._listener.outranked(str(error))
+            self._listener.outranked(link.host_id, error.heard, str(error))
         except Declined as error:
             share = self._random.uniform(0.75, 1.25)
             link.decline(str(error), self._clock(), self._first_retry, self._last_retry, share)

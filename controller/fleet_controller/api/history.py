@@ -42,6 +42,10 @@ class HistoryApi(ClusterServiceServicer):
     @rpc(changing_unless_planned)
     async def Recover(self, call: Call, request: cluster.RecoverRequest) -> cluster.RecoverResponse:
         recovery = call.leader.recovery
+        if request.begin:
+            call.require(WRITERS)
+            await recovery.begin(request.begin, call.actor)
+            return cluster.RecoverResponse(frozen=True)
         choice = RecoveryChoice(
             request.adopt, dict(request.totals), frozenset(request.absent_hosts)
         )

@@ -31,6 +31,11 @@ class HostLossApi(ClusterServiceServicer):
         )
 
     @rpc(WRITERS)
+    async def ResetHost(self, call: Call, request: cluster.ResetHostRequest) -> cluster.HostSummary:
+        await call.leader.host_reset.reset(request.id, call.actor)
+        return host_queries.host_summary(call.leader.memory, call.leader.planning, request.id)
+
+    @rpc(WRITERS)
     async def ReleaseQuarantine(
         self, call: Call, request: cluster.ReleaseQuarantineRequest
     ) -> cluster.HostSummary:

@@ -14,6 +14,7 @@ from fleet_controller.core.recovery.view import RecoveryChoice, RecoveryView
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.off_loop import OffLoop
+from fleet_controller.leader.store_trust import StoreTrust
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import (
     Write,
@@ -27,14 +28,29 @@ from fleet_controller.mirror.records import (
     put_spec,
 )
 
+MAX_REASON = 200  # characters
+
 
 class Recovery:
     """Of one leadership. All raise Refused and StoreError."""
 
-    def __init__(self, memory: LeaderMemory, writer: ChangeWriter, off_loop: OffLoop) -> None:
+    def __init__(
+        self, memory: LeaderMemory, writer: ChangeWriter, trust: StoreTrust, off_loop: OffLoop
+    ) -> None:
+        self._trust = trust
         self._memory = memory
         self._writer = writer
         self._off_loop = off_loop
+
+    async def begin(self, reason: str, actor: str) -> None:
+        """Freeze changes by an operator's word, so that what hosts have can be looked at."""
+        if self._memory.state.freeze is not None:
+            raise Refused(Reason.CHANGES_FROZEN, "changes are frozen already")
+
+        async def once() -> None:
+            await self._trust.freeze_for(reason[:MAX_REASON], actor)
+
+        await self._writer.decide(once)
 
     async def plan(self, choice: RecoveryChoice) -> RecoveryPlan:
         """What it would do; nothing is written."""
@@ -142,6 +158,7 @@ class Recovery:
             ahead=self._memory.hosts_ahead(),
             gone=frozenset(state.gone),
             rollouts=dict(state.rollouts),
+            doubtful=self._memory.doubtful_hosts(),
         )
 
     def _changed_fleets(self, plan: RecoveryPlan, actor: str) -> list[Write]:

@@ -86,7 +86,9 @@ class Absences:
             record = self._memory.state.hosts.get(host)
             if link.live or record is None or record.lost:
                 continue
-            heard = max(link.heard, self._pardoned.get(host, link.heard))
+            # One that is distrusted and answers is there: an operator decides about it.
+            answered = max(link.heard, self._memory.unproven.answered(host))
+            heard = max(answered, self._pardoned.get(host, answered))
             if now - heard >= self._shortest:
                 silent = now - max(heard, reachability.reached(host, heard))
                 confirmed = reachability.confirms(host, now)

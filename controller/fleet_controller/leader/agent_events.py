@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fleet.keys import Epoch
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.health_events import HealthEvents
@@ -48,7 +47,7 @@ class AgentEvents:
     def reported(self, host_id: str, report: wire.Report) -> None:
         if self._trust.began_frozen:
             self._memory.inventory.apply_report(host_id, report)
-        elif self._trust.claimed(host_id, Epoch.of(report.epoch)):
+        elif self._trust.claimed(host_id, report.epoch):
             self._wake.changed()
         matters = self._memory.observed.reported(host_id, report, self._revision(host_id, report))
         rolling = self._memory.state.rolling
@@ -64,8 +63,9 @@ class AgentEvents:
         if Health.LIVE in (before, after):
             self._wake.changed()
 
-    def outranked(self, why: str) -> None:
-        self._trust.outranked(why)
+    def outranked(self, host_id: str, term: types.Term, why: str) -> None:
+        if not self._trust.outranked(host_id, term, why):
+            self._wake.changed()
 
     def _revision(self, host_id: str, report: wire.Report) -> int:
         """That of the host's assignment, as the report is held against it."""

@@ -12,6 +12,7 @@ from fleet_controller.agents.port import AgentDialer
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
+from fleet_controller.core.recovery.seals import SealKey, new_seal_key
 from fleet_controller.events import EventLog
 from fleet_controller.mirror.committer import MAX_WRITES
 from fleet_controller.standbys import Standbys
@@ -40,7 +41,8 @@ class LeaderSettings:
 
 @dataclass(frozen=True, slots=True)
 class LeaderEnvironment:
-    """Kept over the leaderships of one replica. `executor`: of one thread, for decisions."""
+    """Kept over the leaderships of one replica. `executor`: of one thread, for decisions;
+    `make_seal_key`: for a store that has none."""
 
     store: Store
     dialer: AgentDialer
@@ -50,3 +52,4 @@ class LeaderEnvironment:
     executor: Executor
     events: EventLog
     settings: LeaderSettings
+    make_seal_key: Callable[[], SealKey] = new_seal_key

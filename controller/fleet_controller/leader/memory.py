@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fleet.keys import Term
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.assignment_messages import AssignmentMessages
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.core.model import ClusterView, HostRecord, HostView, Shard
-from fleet_controller.core.recovery.freeze import is_ahead
+from fleet_controller.core.recovery.freeze import are_many, is_ahead
 from fleet_controller.core.refusals import known_host
 from fleet_controller.events import EventLog
 from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.leader.inventory import ReportedInventory
+from fleet_controller.leader.unproven_claims import UnprovenClaims
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.observed.refused_hosts import RefusedHosts
 from fleet_controller.observed.reports import Observed
@@ -43,6 +45,7 @@ class LeaderMemory:
     reachability: StandbyReachability
     refused: RefusedHosts
     inventory: ReportedInventory  # what hosts have, while changes are frozen
+    unproven: UnprovenClaims
     messages: AssignmentMessages
 
     @staticmethod
@@ -58,13 +61,15 @@ class LeaderMemory:
         state = ClusterState()
         return LeaderMemory(
             replica, term_revision, clock, clock(), durable, settings, events, state, Observed(),
-            LinkTable(clock), StandbyReachability(), RefusedHosts(), ReportedInventory(),
+            LinkTable(clock), StandbyReachability(), RefusedHosts(),
+            ReportedInventory(lambda: state.seals), UnprovenClaims(clock),
             AssignmentMessages(state),
         )  # fmt: skip
 
     @property
     def term(self) -> types.Term:
-        return types.Term(store_generation=self.state.meta.generation, revision=self.term_revision)
+        """As agents are told it, with its seal."""
+        return self.state.seals.term(Term(self.state.meta.generation, self.term_revision))
 
     @property
     def settling(self) -> bool:
@@ -98,7 +103,7 @@ class LeaderMemory:
         return HostView(
             record,
             self.state.assignment(host_id),
-            self.links.is_reachable(host_id),
+            self.links.is_reachable(host_id) and host_id not in self.unproven,
             seen.released,
             seen.orphans,
             tuple((uid, birth, have) for (uid, _, birth), have in seen.prepared.items()),
@@ -121,10 +126,33 @@ class LeaderMemory:
         return self.messages.request(host_id, self.term)
 
     def hosts_ahead(self) -> frozenset[str]:
-        """The hosts heard that hold a newer assignment than the store can have given them."""
+        """The hosts heard that hold a newer assignment than the store can have given them: those
+        that prove it; and all that claim it, where many do or an operator believes them."""
+        ahead = self._claiming_to_be_ahead()
+        proven = frozenset(host for host in ahead if self.inventory.hosts[host].proven)
+        return ahead if self._believes(len(ahead) - len(proven)) else proven
+
+    def doubtful_hosts(self) -> frozenset[str]:
+        """The hosts heard whose word counts for nothing that the store does not say: they prove
+        nothing of what they were to have, and are few."""
+        ahead = self._claiming_to_be_ahead()
+        proving = frozenset(
+            host for host, has in self.inventory.hosts.items() if has.proven or has.told is not None
+        )
+        if self._believes(len(ahead - proving)):
+            return frozenset()
+        return frozenset(self.inventory.hosts) - proving
+
+    def _claiming_to_be_ahead(self) -> frozenset[str]:
         generation = self.state.meta.generation
         return frozenset(
             host
             for host, has in self.inventory.hosts.items()
             if is_ahead(has.epoch, generation, self.state.assignment_known(host))
         )
+
+    def _believes(self, unproven: int) -> bool:
+        """Whether so many hosts that prove nothing are believed to be ahead."""
+        freeze = self.state.freeze
+        by_word = freeze is not None and freeze.believes_claims
+        return by_word or are_many(unproven, len(self.state.hosts))

@@ -49,6 +49,8 @@ class RecordChanges:
         else:
             self._links.forget(host_id)
             observed.removed(host_id)
+            self._memory.unproven.forget(host_id)
+            self._memory.inventory.forget(host_id)
         if observed.host(host_id).assignment != self._held(host_id):
             observed.assigned(host_id, self._held(host_id))
 

@@ -11,16 +11,19 @@ from collections.abc import Callable
 
 import msgspec
 
-from fleet.keys import Epoch
+from fleet.keys import Term
+from fleet.v1 import types_pb2 as types
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.model import NOTHING
 from fleet_controller.core.recovery import freeze
 from fleet_controller.core.recovery.freeze import EpochClaim, Freeze
+from fleet_controller.core.recovery.seals import SealKey, new_seal_key
 from fleet_controller.events import EventLog
 from fleet_controller.leader.store_doubts import StoreDoubts
+from fleet_controller.leader.unproven_claims import UnprovenClaims
 from fleet_controller.mirror.audit import Audit
 from fleet_controller.mirror.committer import Committer, Outdated
-from fleet_controller.mirror.records import put_assignment, put_freeze, put_meta
+from fleet_controller.mirror.records import put_assignment, put_freeze, put_meta, put_seal_key
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
 from fleet_controller.store.port import Store, StoreError, Unavailable
@@ -40,6 +43,8 @@ class StoreTrust:
         audit: Audit,
         events: EventLog,
         term_revision: int,
+        unproven: UnprovenClaims,
+        make_seal_key: Callable[[], SealKey] = new_seal_key,
     ) -> None:
         self._state = state
         self._store = store
@@ -47,7 +52,9 @@ class StoreTrust:
         self._audit = audit
         self._events = events
         self._term_revision = term_revision
-        self._doubts = StoreDoubts(state)
+        self._unproven = unproven
+        self._make_seal_key = make_seal_key
+        self._doubts = StoreDoubts(state, unproven)
         self._doubted = asyncio.Event()
         self._begun = False
         self._said_outranked = False
@@ -87,23 +94,40 @@ class StoreTrust:
 
     # ---- what it hears -------------------------------------------------------------------
 
-    def claimed(self, host_id: str, epoch: Epoch) -> bool:
-        """A host says which assignment it has; whether there is something new to write for it."""
-        known = self.is_of_earlier_store(host_id)
+    def claimed(self, host_id: str, epoch: types.Epoch) -> bool:
+        """A host says which assignment it has; whether there is something new to plan for it."""
+        earlier, distrusted = self.is_of_earlier_store(host_id), host_id in self._unproven
         claim = self._doubts.claimed(host_id, epoch)
-        if claim is EpochClaim.AHEAD:
-            self._doubted.set()
-        return claim is EpochClaim.OF_EARLIER_STORE and not known
+        self._look_into()
+        if claim is EpochClaim.UNPROVEN:
+            self._note_distrust(host_id, distrusted)
+            return not distrusted
+        return distrusted or (claim is EpochClaim.OF_EARLIER_STORE and not earlier)
 
-    def outranked(self, why: str) -> None:
-        """An agent has heard a newer leader. While changes are frozen that is no news."""
+    def outranked(self, host_id: str, term: types.Term, why: str) -> bool:
+        """An agent says that it has heard a newer leader, of this term; whether it proves that.
+        While changes are frozen it is no news."""
         if self.began_frozen:
-            return
-        self._doubts.outranked(why)
-        self._doubted.set()
-        if not self._said_outranked:  # every agent would say the same
+            return True
+        distrusted = host_id in self._unproven
+        own = Term(self._state.meta.generation, self._term_revision)
+        proven = self._doubts.outranked(host_id, term, own, why)
+        self._look_into()
+        if not proven:
+            self._note_distrust(host_id, distrusted)
+        elif not self._said_outranked:  # every agent would say the same
             self._said_outranked = True
             self._events.add("leader_outranked", f"an agent has heard a newer leader: {why}")
+        return proven
+
+    def _look_into(self) -> None:
+        if self._doubts.reason:
+            self._doubted.set()
+
+    def _note_distrust(self, host_id: str, before: bool) -> None:
+        if not before:
+            text = f"{host_id} is distrusted: {self._unproven.why(host_id)}"
+            self._events.add("host_distrusted", text, host=host_id)
 
     def freeze_changed(self) -> None:
         """Changes are frozen in the store, or taken again."""
@@ -115,6 +139,8 @@ class StoreTrust:
     async def claim_store(self) -> None:
         """The record about the store itself says which store it is: a new one is given its name,
         and in another one changes are frozen. Raises StoreError, Outdated."""
+        if self._state.seal_key is None:
+            await self._committer.write_one([put_seal_key(self._make_seal_key())])
         meta = self._state.meta
         reason = freeze.replaced(meta, self._state.cluster)
         if reason and not self.frozen:
@@ -140,6 +166,11 @@ class StoreTrust:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._doubted.set()
 
+    async def freeze_for(self, reason: str, actor: str) -> None:
+        """An operator knows that the store is not the one that hosts were told from. Raises
+        Outdated, StoreError."""
+        await self._freeze(f"{actor} began: {reason}", actor=actor, believes_claims=True)
+
     async def write_for_earlier_hosts(self) -> None:
         """Hosts that go by an earlier state of the store are given an empty assignment, and what
         they have becomes known for what it is. Orphans are left as they are, unless another has
@@ -160,7 +191,7 @@ class StoreTrust:
         if not await self._read_as_leader():
             return  # another leads: the loss of leadership is on its way, and the doubt stays
         if reason := self._doubts.confirmed():
-            await self._freeze(reason)
+            await self._freeze(reason, believes_claims=self._doubts.by_claims_alone)
             return  # the leadership begins anew
         self._doubts.clear()
         go_on()
@@ -172,13 +203,16 @@ class StoreTrust:
         leads = {entry.create_revision for entry in found if entry.key == keys.LEADER}
         return self._term_revision in leads
 
-    async def _freeze(self, reason: str) -> None:
+    async def _freeze(
+        self, reason: str, *, actor: str = BY_LEADER, believes_claims: bool = False
+    ) -> None:
         """From here on nothing is changed; what was decided before fails by META's guard."""
+        since = self._events.now()
         await self._committer.write_one(
             [
                 put_meta(self._state.meta),
-                put_freeze(Freeze(reason, self._events.now())),
-                self._audit.entry("freeze", BY_LEADER, after=reason),
+                put_freeze(Freeze(reason, since, believes_claims=believes_claims)),
+                self._audit.entry("freeze", actor, after=reason),
             ]
         )
         self._events.add("changes_frozen", f"changes are frozen: {reason}")

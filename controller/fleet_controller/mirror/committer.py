@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from fleet_controller.mirror.records import Write, put_meta
 from fleet_controller.mirror.state import ClusterState
-from fleet_controller.store.keys import AUDIT, FREEZE, HOSTS, META
+from fleet_controller.store.keys import AUDIT, FREEZE, HOSTS, META, SEAL
 from fleet_controller.store.port import (
     MAX_TXN_BYTES,
     MAX_TXN_OPS,
@@ -34,7 +34,7 @@ _IN_FLIGHT = 3
 
 
 # What may be written while changes are frozen: hosts announce themselves, and why it is so.
-_WHILE_FROZEN = (HOSTS, AUDIT, FREEZE, META)
+_WHILE_FROZEN = (HOSTS, AUDIT, FREEZE, META, SEAL)
 
 
 class Outdated(Exception):

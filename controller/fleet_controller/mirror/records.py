@@ -17,6 +17,7 @@ from fleet_controller.core.model import (
     RolloutRecord,
 )
 from fleet_controller.core.recovery.freeze import Freeze
+from fleet_controller.core.recovery.seals import SealKey
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec
 from fleet_controller.store.port import Delete, Put
@@ -29,6 +30,7 @@ class RecordKind(Enum):
 
     META = keys.META
     FREEZE = keys.FREEZE
+    SEAL = keys.SEAL
     BREAKER = keys.BREAKER
     HOST = keys.HOSTS
     FLEET = keys.FLEETS
@@ -68,6 +70,10 @@ def put_freeze(freeze: Freeze) -> Put:
 
 def delete_freeze() -> Delete:
     return Delete(keys.FREEZE)
+
+
+def put_seal_key(key: SealKey) -> Put:
+    return Put(keys.SEAL, encode(key))
 
 
 def put_breaker(breaker: BreakerRecord) -> Put:

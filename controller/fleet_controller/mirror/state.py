@@ -26,10 +26,11 @@ from fleet_controller.core.model import (
     RolloutState,
 )
 from fleet_controller.core.recovery.freeze import Freeze
+from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.mirror.audit_trail import AuditTrail
 from fleet_controller.mirror.records import RecordChange, RecordKind, record_of
 from fleet_controller.store import keys
-from fleet_controller.store.codec import decode, decode_spec
+from fleet_controller.store.codec import BrokenRecord, decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
 
 
@@ -43,6 +44,8 @@ class ClusterState:
     def __init__(self) -> None:
         self.meta = Meta()
         self.freeze: Freeze | None = None
+        self.seal_key: SealKey | None = None
+        self.seals = Seals(None)
         self.breaker = BreakerRecord()
         self.hosts: dict[str, HostRecord] = {}
         self.fleets: dict[str, FleetRecord] = {}  # by name
@@ -161,6 +164,9 @@ class ClusterState:
                 self.meta = decode(Meta, key, value) if value is not None else Meta()
             case RecordKind.FREEZE:
                 self.freeze = decode(Freeze, key, value) if value is not None else None
+            case RecordKind.SEAL:
+                self.seal_key = _seal_key(key, value)
+                self.seals = Seals(self.seal_key)
             case RecordKind.BREAKER:
                 found = decode(BreakerRecord, key, value) if value is not None else None
                 self.breaker = found or BreakerRecord()
@@ -209,3 +215,11 @@ def _keep(members: set[str], one: str, belongs: bool) -> None:
         members.add(one)
     else:
         members.discard(one)
+
+
+def _seal_key(key: str, value: bytes | None) -> SealKey | None:
+    """A key that is broken proves nothing: as none, so that the next leader makes another."""
+    try:
+        return decode(SealKey, key, value) if value is not None else None
+    except BrokenRecord:
+        return None

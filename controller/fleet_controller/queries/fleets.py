@@ -183,6 +183,11 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
             entry = found["host_refused"]
             entry.hosts += 1
             entry.example = entry.example or why
+    for host_id in memory.unproven.hosts:
+        entry = found["distrusted"]
+        entry.hosts += 1
+        entry.count += _assigned(memory, host_id, uid)
+        entry.example = entry.example or memory.unproven.why(host_id)
     for kind, entry in found.items():
         entry.kind = kind
     return sorted(found.values(), key=lambda entry: (-entry.count, entry.kind))

@@ -37,6 +37,7 @@ def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
         draining=len(memory.state.draining),
         quarantined=len(memory.state.quarantined),
         cut_off=sum(bool(reached_by(memory, host_id)) for host_id in memory.reachability.all()),
+        distrusted=len(memory.unproven),
     )
 
 
@@ -88,6 +89,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         quarantine=record.quarantine,
         duplicates=sum(planning.duplicates.get(host_id, {}).values()),
         reached_by=reached_by(memory, host_id),
+        distrusted=memory.unproven.why(host_id),
     )
 
 
@@ -129,7 +131,8 @@ def host_detail(memory: LeaderMemory, planning: Planning, host_id: str) -> clust
             for tombstone in (request.assignment.tombstones if request else ())
             if tombstone.id not in seen.released
         ],
-        epoch=request.epoch if request else None,
+        # Without its seal: that is for the host alone.
+        epoch=memory.state.assignment_epoch(host_id).message() if request else None,
         reported_epoch=seen.epoch.message(),
         problems=seen.problems,
         orphans=[

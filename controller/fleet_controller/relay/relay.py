@@ -76,9 +76,11 @@ class Relay:
         try:
             yield
         except StaleTerm as error:
-            self._trust.outranked(str(error))
+            proven = self._trust.outranked(host_id, error.heard, str(error))
             if self._trust.frozen:
                 self._trust.raise_unless_trusted()
+            if not proven:
+                raise self._out_of_reach(host_id, str(error)) from error
             raise LeadershipLost("an agent has heard a newer leader") from error
         except NotOffered as error:
             raise self._too_old(host_id, what) from error

@@ -12,6 +12,7 @@ from fleet_controller.agents.health_events import HealthEvents
 from fleet_controller.agents.links import Links
 from fleet_controller.changes.announcements import Announcements
 from fleet_controller.changes.fleets import FleetChanges
+from fleet_controller.changes.host_reset import HostReset
 from fleet_controller.changes.hosts import HostChanges
 from fleet_controller.changes.recovery import Recovery
 from fleet_controller.changes.rollouts import RolloutChanges
@@ -63,8 +64,9 @@ class Leader:
         )
         audit = Audit(memory.state.audit, events.now)
         self.trust = trust = StoreTrust(
-            memory.state, store, committer, audit, events, lease.term_revision
-        )
+            memory.state, store, committer, audit, events, lease.term_revision, memory.unproven,
+            environment.make_seal_key,
+        )  # fmt: skip
         wake = PlannerWake()
         self._health_events = HealthEvents(events)
         self.agent_events = AgentEvents(memory, lease, trust, wake, self._health_events)
@@ -82,9 +84,10 @@ class Leader:
         )
         self.fleets = FleetChanges(memory, writer, planner, wake, off_loop, new_uid)
         self.hosts = HostChanges(memory, writer, wake, off_loop)
+        self.host_reset = HostReset(memory, writer, environment.dialer, links)
         self.vms = VmChanges(memory, writer, wake, off_loop)
         self.rollouts = RolloutChanges(memory, writer, wake)
-        self.recovery = Recovery(memory, writer, off_loop)
+        self.recovery = Recovery(memory, writer, trust, off_loop)
         self.announcements = Announcements(memory, writer, links)
         self.absences, failing = Absences(memory), FailingHosts(memory)
         poll = StandbyPoll(memory, environment.standbys)

@@ -12,6 +12,7 @@
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | audit/<id> | AuditRecord: one accepted change | leader, with the change |
 | freeze | Freeze: why nothing is changed; absent: changes are taken | leader |
+| seal | SealKey: what leaders prove by that they said something to an agent | leader, once |
 | leader | replica id and address, on a lease | whoever holds it |
 """
 
@@ -27,6 +28,7 @@ GONE = "gone/"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"
 FREEZE = "freeze"
+SEAL = "seal"
 
 
 def host(host_id: str) -> str:

@@ -28,7 +28,7 @@ MAX_PROBLEMS = 4
 # A state's name, its count, and what parts it from the next.
 _CELL = 20
 # Of hosts: shown where there are any.
-_SELDOM = ("draining", "quarantined", "cut off")
+_SELDOM = ("draining", "quarantined", "cut off", "distrusted")
 # From the one that is most done, so that the bar grows from the left.
 BAR_ORDER = (
     "running", "booting", "defined", "cloning", "stopping", "failed", "unknown", "pending"
@@ -208,6 +208,7 @@ def _hosts(response: cluster.StatusResponse, width: int) -> Iterable[Text]:
         ("draining", hosts.draining, "cyan"),
         ("quarantined", hosts.quarantined, "red"),
         ("cut off", hosts.cut_off, "red"),
+        ("distrusted", hosts.distrusted, "red"),
     ):
         if not count and name in _SELDOM:
             continue

@@ -35,6 +35,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "quarantine": one.quarantine or None,
         "duplicates": one.duplicates,
         "reached_by": one.reached_by or None,
+        "distrusted": one.distrusted or None,
         "labels": dict(sorted(one.labels.items())),
     }
 
@@ -54,6 +55,7 @@ def _standing(one: cluster.HostSummary) -> str:
         "draining" if one.draining else "",
         "quarantine" if one.quarantine else "",
         f"reached by {printable(one.reached_by)}" if one.reached_by else "",
+        "distrusted" if one.distrusted else "",
     ]
     return ", ".join(word for word in said if word)
 
@@ -65,6 +67,16 @@ def _network(one: cluster.HostSummary) -> str:
     return (
         f"{one.reached_by} reaches it and the leader does not: it is not declared lost; look at "
         "the network between them"
+    )
+
+
+def _distrust(one: cluster.HostSummary) -> str:
+    """What it claims, and what to do; empty where it claims nothing that it cannot prove."""
+    if not one.distrusted:
+        return ""
+    return (
+        f"{printable(one.distrusted)}. Where it came from another cluster: "
+        f"'fleetctl hosts reset {one.id}'"
     )
 
 
@@ -175,6 +187,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("quarantine", one.quarantine),
         ("link", one.link_error),
         ("network", _network(one)),
+        ("distrusted", _distrust(one)),
     ]
     yield from (f"{name:<12}{value}" for name, value in named if value)
     held = detail_json(detail)

@@ -175,6 +175,7 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
         "draining": hosts.draining,
         "quarantined": hosts.quarantined,
         "cut_off": hosts.cut_off,
+        "distrusted": hosts.distrusted,
         "total": hosts.total,
     }
 
@@ -290,6 +291,7 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     named += [("draining", hosts.draining, "cyan")] if hosts.draining else []
     named += [("quarantined", hosts.quarantined, "red")] if hosts.quarantined else []
     named += [("cut off", hosts.cut_off, "red")] if hosts.cut_off else []
+    named += [("distrusted", hosts.distrusted, "red")] if hosts.distrusted else []
     cells = [
         click.style(f"{number(count)} {name}", fg=colour if count else None, dim=not count)
         for name, count, colour in named

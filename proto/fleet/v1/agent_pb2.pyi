@@ -121,8 +121,11 @@ class AssignRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     HOST_ID_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_SEAL_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     """the host meant; another refuses: WRONG_HOST"""
+    assignment_seal: _builtins.bytes
+    """as that of a Term: of this assignment under this epoch"""
     @_builtins.property
     def term(self) -> _types_pb2.Term: ...
     @_builtins.property
@@ -136,10 +139,11 @@ class AssignRequest(_message.Message):
         epoch: _types_pb2.Epoch | None = ...,
         host_id: _builtins.str = ...,
         assignment: _types_pb2.Assignment | None = ...,
+        assignment_seal: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "epoch", b"epoch", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "epoch", b"epoch", "host_id", b"host_id", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "epoch", b"epoch", "host_id", b"host_id", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,6 +398,8 @@ class Report(_message.Message):
     FLEETS_FIELD_NUMBER: _builtins.int
     SPECS_FIELD_NUMBER: _builtins.int
     TERM_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_SEAL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1, 2, 3, ... on one stream; a gap means: open it again"""
     full: _builtins.bool
@@ -404,6 +410,11 @@ class Report(_message.Message):
     """nothing left to do, but for failures that wait for their retry"""
     awaits_assign: _builtins.bool
     """The host rebooted since its ledger was written: it adopts, but starts nothing until Assign."""
+    assignment: _builtins.bytes
+    """In a full report to an observer: the assignment in the ledger as it was sent, serialised, and
+    its seal. It proves what this host was to have, with `epoch`.
+    """
+    assignment_seal: _builtins.bytes
     @_builtins.property
     def epoch(self) -> _types_pb2.Epoch:
         """of the assignment that this describes"""
@@ -461,10 +472,12 @@ class Report(_message.Message):
         fleets: _abc.Iterable[_types_pb2.FleetIdentity] | None = ...,
         specs: _abc.Iterable[_types_pb2.GenerationSpec] | None = ...,
         term: _types_pb2.Term | None = ...,
+        assignment: _builtins.bytes = ...,
+        assignment_seal: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "facts", b"facts", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaits_assign", b"awaits_assign", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "awaits_assign", b"awaits_assign", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1401,3 +1414,53 @@ class TopSample(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TopSample: _TypeAlias = TopSample  # noqa: Y015
+
+@_typing.final
+class ResetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    host_id: _builtins.str
+    """the host meant; another refuses: WRONG_HOST"""
+    @_builtins.property
+    def term(self) -> _types_pb2.Term: ...
+    def __init__(
+        self,
+        *,
+        term: _types_pb2.Term | None = ...,
+        host_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["term", b"term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_id", b"host_id", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetRequest: _TypeAlias = ResetRequest  # noqa: Y015
+
+@_typing.final
+class ResetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def term(self) -> _types_pb2.Term:
+        """what was forgotten"""
+
+    @_builtins.property
+    def epoch(self) -> _types_pb2.Epoch: ...
+    def __init__(
+        self,
+        *,
+        term: _types_pb2.Term | None = ...,
+        epoch: _types_pb2.Epoch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "term", b"term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetResponse: _TypeAlias = ResetResponse  # noqa: Y015

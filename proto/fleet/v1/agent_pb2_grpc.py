@@ -84,6 +84,11 @@ class AgentServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_agent__pb2.TopRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_agent__pb2.TopSample.FromString,
                 _registered_method=True)
+        self.Reset = channel.unary_unary(
+                '/fleet.v1.AgentService/Reset',
+                request_serializer=fleet_dot_v1_dot_agent__pb2.ResetRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_agent__pb2.ResetResponse.FromString,
+                _registered_method=True)
         self.SendImage = channel.unary_stream(
                 '/fleet.v1.AgentService/SendImage',
                 request_serializer=fleet_dot_v1_dot_agent__pb2.SendImageRequest.SerializeToString,
@@ -168,6 +173,14 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reset(self, request, context):
+        """An operator's word: the agent forgets the highest term and epoch, and obeys this caller's. Its
+        VMs and its assignment stay; the next Assign holds, whatever its epoch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SendImage(self, request, context):
         """Answers UNIMPLEMENTED until the agent has it.
         """
@@ -227,6 +240,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Top,
                     request_deserializer=fleet_dot_v1_dot_agent__pb2.TopRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_agent__pb2.TopSample.SerializeToString,
+            ),
+            'Reset': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reset,
+                    request_deserializer=fleet_dot_v1_dot_agent__pb2.ResetRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_agent__pb2.ResetResponse.SerializeToString,
             ),
             'SendImage': grpc.unary_stream_rpc_method_handler(
                     servicer.SendImage,
@@ -504,6 +522,33 @@ class AgentService(object):
             '/fleet.v1.AgentService/Top',
             fleet_dot_v1_dot_agent__pb2.TopRequest.SerializeToString,
             fleet_dot_v1_dot_agent__pb2.TopSample.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.AgentService/Reset',
+            fleet_dot_v1_dot_agent__pb2.ResetRequest.SerializeToString,
+            fleet_dot_v1_dot_agent__pb2.ResetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,10 @@ class AgentServiceStub:
     """Refused while clones of it exist: FAILED_PRECONDITION, IMAGE_IN_USE."""
     Top: _grpc.UnaryStreamMultiCallable[_agent_pb2.TopRequest, _agent_pb2.TopSample]
     """What domains use, once an interval."""
+    Reset: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ResetRequest, _agent_pb2.ResetResponse]
+    """An operator's word: the agent forgets the highest term and epoch, and obeys this caller's. Its
+    VMs and its assignment stay; the next Assign holds, whatever its epoch.
+    """
     SendImage: _grpc.UnaryStreamMultiCallable[_agent_pb2.SendImageRequest, _agent_pb2.ImageChunk]
     """Answers UNIMPLEMENTED until the agent has it."""
 
@@ -95,6 +99,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Refused while clones of it exist: FAILED_PRECONDITION, IMAGE_IN_USE."""
     Top: _aio.UnaryStreamMultiCallable[_agent_pb2.TopRequest, _agent_pb2.TopSample]  # type: ignore[assignment]
     """What domains use, once an interval."""
+    Reset: _aio.UnaryUnaryMultiCallable[_agent_pb2.ResetRequest, _agent_pb2.ResetResponse]  # type: ignore[assignment]
+    """An operator's word: the agent forgets the highest term and epoch, and obeys this caller's. Its
+    VMs and its assignment stay; the next Assign holds, whatever its epoch.
+    """
     SendImage: _aio.UnaryStreamMultiCallable[_agent_pb2.SendImageRequest, _agent_pb2.ImageChunk]  # type: ignore[assignment]
     """Answers UNIMPLEMENTED until the agent has it."""
 
@@ -185,6 +193,16 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.TopSample], _abc.AsyncIterator[_agent_pb2.TopSample]]:
         """What domains use, once an interval."""
+
+    @_abc_1.abstractmethod
+    def Reset(
+        self,
+        request: _agent_pb2.ResetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ResetResponse, _abc.Awaitable[_agent_pb2.ResetResponse]]:
+        """An operator's word: the agent forgets the highest term and epoch, and obeys this caller's. Its
+        VMs and its assignment stay; the next Assign holds, whatever its epoch.
+        """
 
     @_abc_1.abstractmethod
     def SendImage(

@@ -606,6 +606,7 @@ class HostCounts(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
     CUT_OFF_FIELD_NUMBER: _builtins.int
+    DISTRUSTED_FIELD_NUMBER: _builtins.int
     live: _builtins.int
     unreachable: _builtins.int
     suspect: _builtins.int
@@ -618,6 +619,7 @@ class HostCounts(_message.Message):
     quarantined: _builtins.int
     cut_off: _builtins.int
     """silent for so long that they would be lost, and reached by a standby"""
+    distrusted: _builtins.int
     def __init__(
         self,
         *,
@@ -631,10 +633,11 @@ class HostCounts(_message.Message):
         draining: _builtins.int = ...,
         quarantined: _builtins.int = ...,
         cut_off: _builtins.int = ...,
+        distrusted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "draining", b"draining", "live", b"live", "lost", b"lost", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "cordoned", b"cordoned", "cut_off", b"cut_off", "distrusted", b"distrusted", "draining", b"draining", "live", b"live", "lost", b"lost", "quarantined", b"quarantined", "suspect", b"suspect", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1054,6 +1057,7 @@ class HostSummary(_message.Message):
     QUARANTINE_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     REACHED_BY_FIELD_NUMBER: _builtins.int
+    DISTRUSTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -1075,6 +1079,8 @@ class HostSummary(_message.Message):
     """The standby that reaches the host while the leader does not, so that it is not declared lost;
     empty: it is live or lost, or no standby was asked or reaches it.
     """
+    distrusted: _builtins.str
+    """Why the host is told nothing: it claims to know more than the store, and proves nothing."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1096,10 +1102,11 @@ class HostSummary(_message.Message):
         quarantine: _builtins.str = ...,
         duplicates: _builtins.int = ...,
         reached_by: _builtins.str = ...,
+        distrusted: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "capacity_guests", b"capacity_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2564,10 +2571,15 @@ class RecoverRequest(_message.Message):
     PLAN_TOKEN_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     ABSENT_HOSTS_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
     adopt: _builtins.bool
     """rebuild assignments from what agents run; else: confirm the store's"""
     plan_only: _builtins.bool
     plan_token: _builtins.str
+    begin: _builtins.str
+    """Freeze changes first, for this reason, and believe what hosts claim without proof: the operator
+    knows that the store is not the one they were told from. Empty: they must be frozen already.
+    """
     @_builtins.property
     def totals(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Totals that the operator confirms, by fleet name: changes stay frozen until all are. They
@@ -2586,10 +2598,11 @@ class RecoverRequest(_message.Message):
         plan_token: _builtins.str = ...,
         totals: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         absent_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        begin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_hosts", b"absent_hosts", "adopt", b"adopt", "plan_only", b"plan_only", "plan_token", b"plan_token", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_hosts", b"absent_hosts", "adopt", b"adopt", "begin", b"begin", "plan_only", b"plan_only", "plan_token", b"plan_token", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2690,3 +2703,22 @@ class RecoverResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecoverResponse: _TypeAlias = RecoverResponse  # noqa: Y015
+
+@_typing.final
+class ResetHostRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetHostRequest: _TypeAlias = ResetHostRequest  # noqa: Y015

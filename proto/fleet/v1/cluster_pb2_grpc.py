@@ -200,6 +200,11 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.StandByAnswer.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.StandByQuestion.FromString,
                 _registered_method=True)
+        self.ResetHost = channel.unary_unary(
+                '/fleet.v1.ClusterService/ResetHost',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ResetHostRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer(object):
@@ -422,6 +427,13 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResetHost(self, request, context):
+        """A host that is distrusted is made to obey this store's leader: see AgentService.Reset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -589,6 +601,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.StandBy,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.StandByAnswer.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.StandByQuestion.SerializeToString,
+            ),
+            'ResetHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetHost,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ResetHostRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.HostSummary.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1482,6 +1499,33 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/StandBy',
             fleet_dot_v1_dot_cluster__pb2.StandByAnswer.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.StandByQuestion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ResetHost',
+            fleet_dot_v1_dot_cluster__pb2.ResetHostRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.HostSummary.FromString,
             options,
             channel_credentials,
             insecure,

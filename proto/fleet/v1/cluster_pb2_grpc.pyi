@@ -102,6 +102,8 @@ class ClusterServiceStub:
     before a host that is silent is declared lost, it is asked whether it reaches that host.
     Certificates of the role controller alone; answered by the leader itself, never passed on.
     """
+    ResetHost: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ResetHostRequest, _cluster_pb2.HostSummary]
+    """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -162,6 +164,8 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     before a host that is silent is declared lost, it is asked whether it reaches that host.
     Certificates of the role controller alone; answered by the leader itself, never passed on.
     """
+    ResetHost: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ResetHostRequest, _cluster_pb2.HostSummary]  # type: ignore[assignment]
+    """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -417,5 +421,13 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         before a host that is silent is declared lost, it is asked whether it reaches that host.
         Certificates of the role controller alone; answered by the leader itself, never passed on.
         """
+
+    @_abc_1.abstractmethod
+    def ResetHost(
+        self,
+        request: _cluster_pb2.ResetHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.HostSummary, _abc.Awaitable[_cluster_pb2.HostSummary]]:
+        """A host that is distrusted is made to obey this store's leader: see AgentService.Reset."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -120,17 +120,23 @@ class Term(_message.Message):
 
     STORE_GENERATION_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    SEAL_FIELD_NUMBER: _builtins.int
     store_generation: _builtins.int
     revision: _builtins.int
+    seal: _builtins.bytes
+    """What an agent hands back with it proves to leaders of the same store that one of them has said
+    so: an HMAC under the store's own key. Agents cannot check it.
+    """
     def __init__(
         self,
         *,
         store_generation: _builtins.int = ...,
         revision: _builtins.int = ...,
+        seal: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "store_generation", b"store_generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "seal", b"seal", "store_generation", b"store_generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,17 +152,21 @@ class Epoch(_message.Message):
 
     STORE_GENERATION_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    SEAL_FIELD_NUMBER: _builtins.int
     store_generation: _builtins.int
     revision: _builtins.int
+    seal: _builtins.bytes
+    """as that of a Term, for one host"""
     def __init__(
         self,
         *,
         store_generation: _builtins.int = ...,
         revision: _builtins.int = ...,
+        seal: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "store_generation", b"store_generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "seal", b"seal", "store_generation", b"store_generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

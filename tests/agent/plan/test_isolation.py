@@ -121,7 +121,7 @@ async def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hea
         assert (step.kind, step.reason) == (StepKind.STOP, "no controller was heard")
         await asyncio.sleep(10_000)
         assert await ready(host) == EMPTY
-        await agent.heard(Term(1, 1))
+        await agent.heard(Term(1, 1).message())
         await asyncio.sleep(5)
         assert await ready(host) == indices("0-9")
 

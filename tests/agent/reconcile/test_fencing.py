@@ -7,9 +7,12 @@ import asyncio
 import pytest
 
 from fleet.keys import Term
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reconcile.ledger import LedgerFull, LedgerRecord, MemoryLedger
+from fleet_agent.reporting.report_stream import Pace
 from tests.agent.agent_host import HOST, Host, give, listening, settled, until
 from tests.doubles.assignments import assign_request, assignment, shard
 from tests.virtual_loop import virtual
@@ -65,7 +68,7 @@ async def test_a_lower_term_is_refused_whatever_its_epoch() -> None:
         with pytest.raises(StaleTerm, match=r"term \(1, 5\)"):
             await give(agent, assignment(), 11, term=4)
         with pytest.raises(StaleTerm):
-            await agent.heard(Term(1, 4))
+            await agent.heard(Term(1, 4).message())
 
 
 @virtual
@@ -73,7 +76,7 @@ async def test_a_term_heard_on_a_stream_alone_is_kept_over_a_restart() -> None:
     host = Host()
     async with host.running() as agent:
         await give(agent, TEN, 10, term=5)
-        await agent.heard(Term(1, 8))
+        await agent.heard(Term(1, 8).message())
     async with host.running() as agent:
         assert agent.term == (1, 8)
         with pytest.raises(StaleTerm):
@@ -191,3 +194,82 @@ async def test_the_first_stream_and_the_end_of_the_last_are_told() -> None:
                 await until(lambda: bool(two.reports))
             assert host.watched == [True]
         assert host.watched == [True, False]
+
+
+# Seals
+
+
+def sealed(revision: int, term: int = 1) -> wire.AssignRequest:
+    request = assign_request(HOST, TEN, revision)
+    request.term.CopyFrom(types.Term(store_generation=1, revision=term, seal=b"of the term"))
+    request.epoch.seal, request.assignment_seal = b"of the epoch", b"of the assignment"
+    return request
+
+
+@virtual
+async def test_seals_are_kept_over_a_restart_and_handed_back() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await agent.assign(sealed(10, term=5))
+    async with host.running() as agent:
+        reports = agent.open_observation(Pace())
+        report = await reports.next()
+        assert report is not None
+        assert (report.epoch.seal, report.term.seal) == (b"of the epoch", b"of the term")
+        assert report.assignment_seal == b"of the assignment"
+        assert types.Assignment.FromString(report.assignment) == TEN
+        with pytest.raises(StaleTerm) as stale:
+            await agent.heard(Term(1, 4).message())
+        assert stale.value.heard == types.Term(store_generation=1, revision=5, seal=b"of the term")
+
+
+@virtual
+async def test_reports_carry_the_seal_of_the_epoch_that_they_describe() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await agent.assign(sealed(10))
+        reports = agent.open_reports(Term(1, 1), Pace())
+        report = await reports.next()
+        while report is None or report.epoch.revision != 10:
+            report = await reports.next()
+        assert report.epoch.seal == b"of the epoch"
+
+
+@virtual
+async def test_a_seal_that_is_too_long_is_cut() -> None:
+    host = Host()
+    async with host.running() as agent:
+        request = sealed(10)
+        request.epoch.seal = bytes(10_000)
+        await agent.assign(request)
+        assert len(agent.ledger_record.epoch_seal) <= 64
+
+
+# Reset
+
+
+@virtual
+async def test_a_reset_forgets_the_highest_term_and_epoch_and_stops_nothing() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, TEN, 2**40)
+        await agent.heard(Term(2**60, 5).message())
+        with pytest.raises(StaleTerm):
+            await give(agent, TEN, 3, term=7)
+        answer = await agent.reset(wire.ResetRequest(term=Term(1, 7).message(), host_id=HOST))
+        assert (answer.term.store_generation, answer.epoch.revision) == (2**60, 2**40)
+        assert (agent.term, agent.epoch) == ((1, 7), (0, 0))
+        host.steps.clear()
+        await give(agent, TEN, 3, term=7)
+        await asyncio.sleep(60)
+        assert host.steps == [] and agent.epoch == (1, 3)
+
+
+@virtual
+async def test_a_reset_meant_for_another_host_is_refused() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, TEN, 10)
+        with pytest.raises(WrongHost):
+            await agent.reset(wire.ResetRequest(term=Term(1, 7).message(), host_id="other"))
+        assert agent.epoch == (1, 10)

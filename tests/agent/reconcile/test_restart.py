@@ -137,7 +137,7 @@ async def test_an_agent_killed_between_reboot_and_assign_still_waits() -> None:
     await host.lose_all()
     host.reboot()
     async with host.running() as agent:
-        await agent.heard(Term(1, 9))
+        await agent.heard(Term(1, 9).message())
     async with host.running() as agent:
         await asyncio.sleep(500)
         assert agent.board.awaits_assign

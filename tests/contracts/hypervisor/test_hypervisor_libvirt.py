@@ -214,3 +214,25 @@ async def test_a_listing_begun_early_is_told_once(host: LibvirtHost) -> None:
     await gather(driver.define(batch(IndexSet.span(0, 2)), disk_path))
     assert [len(run.indices) for run in await driver.listing()] == [2]
     await driver.close()
+
+
+async def test_what_is_off_and_defined_otherwise_is_defined_anew_before_it_starts(
+    host: LibvirtHost, driver: Hypervisor
+) -> None:
+    vms = batch(IndexSet.of([0]))
+    assert await gather(driver.define(vms, disk_path)) == (vms.indices, ())
+    domain = host.connection.lookupByName("spv-0")
+    asked = domain.XMLDesc(host.binding.VIR_DOMAIN_XML_INACTIVE)
+    host.connection.defineXML(asked.replace("id=0 ", "as an older setting has it "))
+    assert await gather(driver.start(vms)) == (vms.indices, ())
+    assert "id=0 " in domain.XMLDesc()
+    (run,) = await driver.listing()
+    assert (run.phase, run.indices) == (Phase.ACTIVE, vms.indices)
+
+
+async def test_what_runs_keeps_its_definition(host: LibvirtHost, driver: Hypervisor) -> None:
+    vms = batch(IndexSet.of([0]))
+    await up(driver, vms)
+    before = host.connection.lookupByName("spv-0").XMLDesc()
+    assert await gather(driver.start(vms)) == (vms.indices, ())
+    assert host.connection.lookupByName("spv-0").XMLDesc() == before

@@ -18,6 +18,7 @@ from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent
 from tests.virtual_loop import run_virtual
 
 HEARTBEAT = 5.0
+SEAL = b"of an epoch"
 SETTINGS = LinkSettings(parallel_dials=16)
 
 
@@ -41,6 +42,7 @@ class Leader:
         if host_id not in self.assignments:
             return None
         epoch = types.Epoch(store_generation=1, revision=self.assignments[host_id])
+        epoch.seal = SEAL
         return wire.AssignRequest(term=self.term, epoch=epoch, host_id=host_id)
 
     def reported(self, host_id: str, report: wire.Report) -> None:
@@ -55,7 +57,7 @@ class Leader:
         assert before is not after
         self.changes.append((host_id, after))
 
-    def outranked(self, why: str) -> None:
+    def outranked(self, host_id: str, term: types.Term, why: str) -> None:
         self.why.append(why)
 
 
@@ -72,6 +74,7 @@ class Rig:
     def add(self, host: str, *, known: bool = True) -> ScriptedAgent:
         """An agent, and `known`: a host record of it."""
         agent = self.dialer.agents[f"{host}:1"] = ScriptedAgent(host)
+        agent.epoch_seal = SEAL
         if known:
             self.links.add(host, f"{host}:1")
         return agent

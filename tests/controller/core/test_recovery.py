@@ -10,14 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.keys import Epoch
-from fleet.ranges import IndexSet, parse_ranges
+from fleet.assignment_bytes import assignment_bytes
+from fleet.keys import Epoch, Term
+from fleet.ranges import EMPTY, IndexSet, parse_ranges
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard, Tombstone
 from fleet_controller.core.recovery.claims import had_by_an_earlier_one
 from fleet_controller.core.recovery.freeze import is_ahead, replaced
 from fleet_controller.core.recovery.recovery import MARGIN, RecoveryPlan, plan_recovery
+from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.core.recovery.view import RecoveryChoice, RecoveryView
 from fleet_controller.leader.inventory import ReportedInventory
 
@@ -28,6 +31,7 @@ RUNNING, PENDING, DEFINED, STOPPING, UNKNOWN = (
     types.VM_STATE_UNKNOWN,
 )  # fmt: skip
 ADOPT = RecoveryChoice(adopt=True)
+SEALS = Seals(SealKey("5e" * 32))
 OLD = Meta(cluster="old")
 
 
@@ -56,6 +60,34 @@ def shard(indices: str, birth: int, **fields: Any) -> Shard:
     return Shard("uid-spv", parse_ranges(indices), 1, birth, **fields)
 
 
+def sealed(host: str, one: wire.Report) -> wire.Report:
+    """With what proves that the host was to have all that it has and that is no orphan."""
+    found, data = wire.Report(), types.Assignment(fleets=one.fleets, specs=one.specs)
+    found.CopyFrom(one)
+    epoch = Epoch.of(one.epoch)
+    orphans = {(o.fleet_uid, o.birth): from_wire(o.ranges) for o in one.orphans}
+    for mine in one.shards:
+        every = IndexSet((run.start, run.start + len(run.states)) for run in mine.runs)
+        told = every - orphans.get((mine.fleet_uid, mine.birth), EMPTY)
+        data.shards.add(
+            fleet_uid=mine.fleet_uid, ranges=to_wire(told), generation=mine.generation,
+            birth=mine.birth,
+        )  # fmt: skip
+    found.epoch.CopyFrom(SEALS.epoch(host, epoch))
+    found.term.CopyFrom(SEALS.term(Term.of(one.term)))
+    found.assignment = assignment_bytes(data)
+    found.assignment_seal = SEALS.assignment(host, epoch, found.assignment)
+    return found
+
+
+def reported(reports: dict[str, wire.Report], lying: str = "") -> ReportedInventory:
+    """What hosts prove; what these lying ones say alone."""
+    inventory = ReportedInventory(lambda: SEALS)
+    for host, one in reports.items():
+        inventory.apply_report(host, one if host in lying.split() else sealed(host, one))
+    return inventory
+
+
 def view(
     reports: dict[str, wire.Report],
     stored: dict[str, Assignment] | None = None,
@@ -65,9 +97,7 @@ def view(
     meta: Meta = OLD,
 ) -> RecoveryView:
     """Hosts are those that report or are stored; `ahead`: names of those that are, or all."""
-    inventory = ReportedInventory()
-    for host, one in reports.items():
-        inventory.apply_report(host, one)
+    inventory = reported(reports)
     stored = stored or {}
     names = sorted({*reports, *stored})
     return RecoveryView(
@@ -110,7 +140,7 @@ def test_another_cluster_is_told_by_its_id() -> None:
 
 
 def test_an_inventory_follows_deltas_and_forgets_what_is_gone() -> None:
-    inventory = ReportedInventory()
+    inventory = ReportedInventory(lambda: SEALS)
     inventory.apply_report("h", report(has("0-9", 5, PENDING)))
     inventory.apply_report("h", wire.Report(shards=[has("2-4", 5)]))
     gone = wire.Gone(fleet_uid="uid-spv", birth=5, ranges=[types.IndexRange(start=0, stop=2)])
@@ -123,7 +153,7 @@ def test_an_inventory_follows_deltas_and_forgets_what_is_gone() -> None:
 
 
 def test_a_copy_does_not_change_with_the_reports() -> None:
-    inventory = ReportedInventory()
+    inventory = ReportedInventory(lambda: SEALS)
     inventory.apply_report("h", report(has("0-9", 5)))
     copy = inventory.snapshot()
     inventory.apply_report("h", report(has("0", 5)))
@@ -371,3 +401,96 @@ def test_every_index_that_is_had_is_assigned_once_or_being_released(
         buried = IndexSet.union_of(stone.ranges for stone in made.tombstones)
         assert made.indices("uid-spv") | buried == everything
         assert not made.indices("uid-spv") & buried
+
+
+# Hosts that lie
+
+EVIL = "evil"
+
+
+def lied(
+    reports: dict[str, wire.Report],
+    lie: wire.Report,
+    stored: dict[str, Assignment] | None = None,
+    *,
+    believed: bool = False,
+) -> RecoveryPlan:
+    """What honest hosts prove beside one that lies; `believed`: by an operator's word."""
+    found = view(reports, stored)
+    everything = {**reports, EVIL: lie}
+    return plan_recovery(
+        replace(
+            found,
+            hosts={**found.hosts, EVIL: HostRecord(EVIL, "evil:1")},
+            inventory=reported(everything, lying=EVIL).snapshot(),
+            ahead=frozenset(everything) if believed else found.ahead,
+            doubtful=frozenset() if believed else frozenset({EVIL}),
+        ),
+        ADOPT,
+    )
+
+
+HONEST = {"h1": report(has("0-9", 400)), "h2": report(has("10-19", 590))}
+STORED = {"h1": Assignment((shard("0-9", 400),)), "h2": Assignment((shard("10-14", 450),))}
+
+
+@pytest.mark.parametrize("believed", [False, True])
+@pytest.mark.parametrize("birth", [1, 400, 2**45])
+def test_a_host_that_lies_takes_no_vm_from_others(birth: int, believed: bool) -> None:
+    lie = report(has("0-19", birth), has("50-59", birth), epoch=2**40)
+    plan = lied(HONEST, lie, STORED, believed=believed)
+    assert shards(plan, "h2") == [("10-19", 590, True)]
+    assert "h1" not in plan.assignments or shards(plan, "h1") == [("0-9", 400, True)]
+    for host in HONEST.keys() & plan.assignments.keys():
+        assert not stones(plan, host), "nothing of others is removed"
+
+
+def test_a_host_that_lies_and_is_not_believed_is_given_nothing() -> None:
+    plan = lied(HONEST, report(has("50-59", 5), epoch=2**40), STORED)
+    assert EVIL not in plan.assignments
+
+
+def test_what_runs_is_not_removed_for_a_claim_that_is_not_proven() -> None:
+    """Where the key is gone all claims are equal: what loses stays where it is, as an orphan."""
+    reports = {"h1": report(has("0-9", 400)), "h2": report(has("5-14", 590))}
+    found = replace(view(reports), inventory=reported(reports, lying="h1 h2").snapshot())
+    plan = plan_recovery(found, ADOPT)
+    assert shards(plan, "h2") == [("5-14", 590, True)]
+    assert shards(plan, "h1") == [("0-4", 400, True)]
+    assert not stones(plan, "h1")
+
+
+@pytest.mark.parametrize("number", [2**45, 2**46 - 1, 2**62])
+def test_numbers_that_one_host_makes_up_are_not_what_the_store_counts_on_from(number: int) -> None:
+    epoch = types.Epoch(store_generation=number, revision=number)
+    lie = wire.Report(
+        full=True, epoch=epoch, shards=[has("50-59", number)],
+        term=types.Term(store_generation=number, revision=number),
+    )  # fmt: skip
+    plan, without = lied(HONEST, lie), plan_recovery(view(HONEST), ADOPT)
+    assert plan.meta.generation == without.meta.generation
+    assert plan.meta.raised == without.meta.raised
+
+
+def test_what_all_hosts_say_is_counted_on_from_where_the_key_is_gone() -> None:
+    reports = {f"h{n}": report(has(f"{n}-{n}", 700), epoch=600 + n) for n in range(20)}
+    found = replace(view(reports), inventory=reported(reports, " ".join(reports)).snapshot())
+    plan = plan_recovery(found, ADOPT)
+    assert plan.meta.generation == 2
+    assert plan.meta.raised + 500 >= 700 + MARGIN
+
+
+def test_names_and_templates_are_what_is_proven_and_else_what_most_hosts_say() -> None:
+    told = types.FleetIdentity(uid="uid-new", name="new", number=9)
+    lie = types.FleetIdentity(uid="uid-new", name="mine", number=8)
+    one, other = report(fleets=[told]), report(fleets=[lie])
+    proven = reported({"a": other, "b": one, "c": other}, lying="a c")
+    assert proven.fleets["uid-new"].name == "new"
+    most = reported({"a": other, "b": one, "c": one}, lying="a b c")
+    assert most.fleets["uid-new"].name == "new"
+
+
+def test_a_host_cannot_prove_what_another_was_to_have() -> None:
+    inventory = ReportedInventory(lambda: SEALS)
+    inventory.apply_report("h2", sealed("h1", report(has("0-9", 5))))
+    assert inventory.hosts["h2"].told is None and not inventory.hosts["h2"].proven

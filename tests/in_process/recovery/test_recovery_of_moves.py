@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from fleet.keys import Term
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.v1 import types_pb2 as types
 from fleet_controller.changes.vms import Chosen
@@ -82,7 +83,8 @@ async def test_nothing_is_written_that_was_decided_before_the_store_was_doubted(
 
         async def doubted(work):  # type: ignore[no-untyped-def]
             made = await decide(work)
-            leader.trust.outranked("h1 has heard (1, 9000)")
+            heard = leader.memory.state.seals.term(Term(1, 9000))
+            assert leader.trust.outranked("h1", heard, "h1 has heard (1, 9000)")
             return made
 
         leader.off_loop.run = doubted  # type: ignore[method-assign]

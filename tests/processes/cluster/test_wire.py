@@ -252,7 +252,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
         "Drain", "RemoveHost", "Rollout", "ControlVms",
         "History", "Backup", "Recover",
-        "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker", "StandBy",
+        "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker", "StandBy", "ResetHost",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):
@@ -264,7 +264,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
 def test_what_the_agent_cannot_do_yet_is_unimplemented(cluster: SmallCluster) -> None:
     offered = {
         "Describe", "Assign", "Watch", "Doctor", "Tune", "Console", "Top",
-        "ListImages", "ImportImage", "DeleteImage",
+        "ListImages", "ImportImage", "DeleteImage", "Reset",
     }  # fmt: skip
     with agent_channel(cluster) as channel:
         for method in later(AGENT, offered):

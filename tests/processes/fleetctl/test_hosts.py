@@ -5,6 +5,7 @@ from __future__ import annotations
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleetctl.outcome import ExitCode
 from tests.processes.controller_double import IDENTITY, UID, ControllerDouble
 from tests.processes.fleetctl_process import Fleetctl
 
@@ -111,3 +112,27 @@ def test_cordon_and_uncordon(fleetctl: Fleetctl, controller: ControllerDouble) -
     )
     assert fleetctl("hosts", "uncordon", "h1").out == "h1: takes VMs; 250 assigned\n"
     assert [one.cordoned for one in controller.asked("SetCordon")] == [True, False]
+
+
+def test_a_distrusted_host_is_shown_with_what_it_claims_and_what_to_do(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    claim = "host h1 claims an assignment of epoch 9.9, and proves nothing of it"
+    summary = cluster.HostSummary(id="h1", health=cluster.HOST_HEALTH_LIVE, distrusted=claim)
+    controller.on("GetHost", cluster.HostDetail(summary=summary))
+    said = fleetctl("hosts", "show", "h1").out
+    assert claim in said and "'fleetctl hosts reset h1'" in said
+    assert "live, distrusted" in said
+    assert fleetctl("hosts", "show", "h1", "-o", "json").json["distrusted"] == claim
+
+
+def test_a_host_is_reset_when_that_was_said_twice(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ResetHost", cluster.HostSummary(id="h1"))
+    said = fleetctl("hosts", "reset", "h1")
+    assert said.code == ExitCode.USAGE and "give --yes" in said.err
+    assert not controller.asked("ResetHost")
+    said = fleetctl("hosts", "reset", "h1", "--yes")
+    assert said.err == ""
+    assert said.out == "h1 was reset: it is told what the store has for it\n"

@@ -83,3 +83,31 @@ def test_a_recovery_that_cannot_be_meant_is_not_asked_for(
     said = fleetctl("recover", *arguments)
     assert said.code == ExitCode.USAGE and sentence in said.err
     assert all(one.plan_only for one in controller.asked("Recover"))
+
+
+def test_an_operator_begins_a_recovery_by_a_word(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", cluster.RecoverResponse(frozen=True))
+    said = fleetctl("recover", "--begin", "etcd was lost", "--yes")
+    assert (said.code, said.out) == (
+        ExitCode.DONE,
+        "changes are frozen; 'fleetctl recover --plan' shows what hosts have\n",
+    )
+    (asked,) = controller.asked("Recover")
+    assert asked.begin == "etcd was lost"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--begin", "why", "--adopt", "--yes"), "--begin stands alone"),
+        (("--begin", "why"), "no terminal to ask at: give --yes"),
+    ],
+)
+def test_a_recovery_is_not_begun_by_mistake(
+    fleetctl: Fleetctl, controller: ControllerDouble, arguments: tuple[str, ...], sentence: str
+) -> None:
+    said = fleetctl("recover", *arguments)
+    assert said.code == ExitCode.USAGE and sentence in said.err
+    assert not controller.asked("Recover")

@@ -9,14 +9,16 @@ from typing import Any
 import grpc
 import pytest
 
+from fleet.keys import Term
 from fleet.transport import Refusal, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.agents.port import Declined, StaleTerm
+from fleet_controller.agents.port import Declined
 from fleet_controller.relay import host_calls
 from tests.certificates import identity
 from tests.doubles.leading import until
+from tests.doubles.scripted_agents import stale_term
 from tests.doubles.scripted_questions import Silent
 from tests.processes.relay.relay_rig import RelayRig, refusal, relay_rig
 
@@ -213,10 +215,17 @@ async def test_what_goes_on_ends_as_leadership_does(rig: RelayRig) -> None:
 
 
 async def test_an_agent_that_knows_a_newer_leader_makes_this_one_say_so(rig: RelayRig) -> None:
-    stale = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STALE_TERM", "a newer leader")
-    rig.agents["h1"].questions.replies["Tune"] = StaleTerm("a newer leader", stale)
+    heard = rig.leading.memory.state.seals.term(Term(1, 2**40))
+    rig.agents["h1"].questions.replies["Tune"] = stale_term("a newer leader", heard)
     assert (await refusal(CALLS["Tune"](rig.stub())))[1] == "NOT_LEADER"
     assert rig.events("leader_outranked")
+
+
+async def test_an_agent_that_only_says_so_is_out_of_reach_itself(rig: RelayRig) -> None:
+    heard = types.Term(store_generation=1, revision=2**40)
+    rig.agents["h1"].questions.replies["Tune"] = stale_term("a newer leader", heard)
+    assert (await refusal(CALLS["Tune"](rig.stub())))[1] == "HOST_UNREACHABLE"
+    assert not rig.events("leader_outranked") and rig.events("host_distrusted")
 
 
 async def test_a_lease_that_may_be_gone_is_enough_to_ask_nothing(rig: RelayRig) -> None:

@@ -15,6 +15,7 @@ from fleet_agent.reconcile.ledger import LedgerError
 from fleet_agent.reporting.report_stream import Pace, ReportStream
 from fleet_controller.agents import port
 from fleet_controller.agents.port import Unreachable
+from tests.doubles.scripted_agents import stale_term
 from tests.simulation.doubles.call import Call
 from tests.simulation.doubles.tongue import Tongue
 from tests.simulation.doubles.witness import Witness
@@ -174,10 +175,7 @@ class AgentEnd:
             raise
         server.witness.assignment_acknowledged(server.host_id, request)
         if call is not None:
-            generation, revision = epoch
-            done = wire.AssignResponse()
-            done.epoch.store_generation, done.epoch.revision = generation, revision
-            self._back.send(call.put, done)
+            self._back.send(call.put, wire.AssignResponse(epoch=epoch.message()))
 
     async def _serve_describe(self, server: AgentServer, call: Call) -> None:
         """The agent says who it is, or that it has heard a term: its own word either way."""
@@ -206,7 +204,8 @@ class AgentEnd:
         finally:
             agent.close_reports(stream)
             server.witness.reports_ended(server.host_id)
-        stale = port.StaleTerm(f"{self._peer}: a newer leader watches this host")
+        heard = agent.ledger_record.term_message()
+        stale = stale_term(f"{self._peer}: a newer leader watches this host", heard)
         ended = Unreachable(f"{self._peer}: the agent ended its reports")
         is_stale = not first.observe and term < agent.term
         self._back.send(sent.call.fail, stale if is_stale else ended)
@@ -220,7 +219,7 @@ class AgentEnd:
             return agent.open_observation(Pace.of(first.pace))
         if term >= agent.term:
             server.witness.controller_heard(server.host_id)
-        await agent.heard(term)
+        await agent.heard(first.term)
         server.witness.reports_begun(server.host_id, term)
         return agent.open_reports(term, Pace.of(first.pace))
 
@@ -238,7 +237,7 @@ class AgentEnd:
 def _as_the_port(peer: str, error: Exception) -> port.Declined:
     message = f"{peer}: {error}"
     if isinstance(error, StaleTerm):
-        return port.StaleTerm(message)
+        return stale_term(message, error.heard)
     if isinstance(error, StaleEpoch):
         return port.AheadOfStore(message)
     return port.Declined(message)

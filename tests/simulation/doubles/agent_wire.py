@@ -70,6 +70,9 @@ class SimConnection:
         answer: wire.AssignResponse = await self._answer(call, seconds)
         return answer
 
+    async def reset(self, request: wire.ResetRequest, seconds: float) -> wire.ResetResponse:
+        raise NotImplementedError("nobody resets hosts in the simulation")
+
     async def describe(self, seconds: float) -> None:
         call = self.call()
         self.there.send(self.agent.deliver_describe, call)

@@ -3,11 +3,13 @@ would."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from random import Random
 
+from fleet_controller.core.recovery.seals import SealKey
 from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
 from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
@@ -146,6 +148,7 @@ class Controller:
             executor=InlineExecutor(),
             events=EventLog(lambda: loop.now),
             settings=around.settings,
+            make_seal_key=lambda: SealKey(hashlib.sha256(around.seed.encode()).hexdigest()),
         )
         election = Election(store, self.name, self.address, loop.time, LEASE_SECONDS)
         numbers = count(1)

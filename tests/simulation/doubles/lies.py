@@ -11,6 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import grpc
+
+from fleet.term_claims import term_metadata
+from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents import port
@@ -80,6 +84,8 @@ def _full(know: Knowledge, report: wire.Report) -> None:
 
 
 def _epoch_ahead(know: Knowledge, report: wire.Report) -> None:
+    """Under the seal of an older one, or of something else."""
+    report.epoch.seal = know.random.choice((know.orders.epoch.seal, know.orders.term.seal, b""))
     report.epoch.store_generation = know.random.choice((report.epoch.store_generation, 2**64 - 1))
     report.epoch.revision = 2**63 - 1
 
@@ -218,7 +224,13 @@ def _says_nothing(know: Knowledge, report: wire.Report) -> list[wire.Report]:
 
 
 def _stale_term(know: Knowledge) -> Exception:
-    return port.StaleTerm(f"{know.host}: has heard a leader of term (9, 9) {ODD}")
+    """Of a term that nobody has led in, under the seal of one that somebody has."""
+    sentence = f"{know.host}: has heard a leader of term (9, 9) {ODD}"
+    heard = types.Term(store_generation=9, revision=9, seal=know.orders.term.seal)
+    answer = Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION, "STALE_TERM", sentence, term_metadata(heard)
+    )
+    return port.StaleTerm(sentence, answer)
 
 
 def _declines_to_report(know: Knowledge) -> Exception:
@@ -349,9 +361,6 @@ LIES: Mapping[str, Told] = {
 # What becomes of the others while a host tells these; each is taken out of here once the product
 # stands it, and plays tell it from then on.
 WITHSTOOD_NOT_YET: Mapping[str, str] = {
-    "epoch ahead": "one report freezes all changes: the claim is believed unproven",
-    "stale term": "one refusal freezes all changes: the claim is believed unproven",
-    "stale term on assign": "one answer freezes all changes: the claim is believed unproven",
     "orphans of others": "scales of every fleet stand still: orphans count without bound",
     "many ranges": "the leader keeps all of them: ranges have no bound",
     "many released": "the leader keeps all of them: released ids have no bound",

@@ -143,7 +143,7 @@ class Named:
 
 
 def _is_named(host: str, leader: Leader, since: float) -> bool:
-    """In an event, as a problem, as refused, or by what its link says."""
+    """In an event, as a problem, as refused, as distrusted, or by what its link says."""
     memory = leader.memory
     link = memory.links.get(host)
     have = memory.observed.hosts.get(host)
@@ -151,6 +151,7 @@ def _is_named(host: str, leader: Leader, since: float) -> bool:
         link is None
         or not link.live
         or bool(link.error)
+        or host in memory.unproven
         or (have is not None and bool(have.problems))
         or any(name == host for name, _ in memory.refused.of_late(memory.clock()))
         or any(event.time_unix > since for event in memory.events.page(0, 50, "", host).events)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from fleet.keys import Epoch
 from fleet.ranges import IndexSet
@@ -11,10 +12,10 @@ from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
 from fleet_controller.agents.link import Link
 from fleet_controller.agents.links import Links
-from fleet_controller.agents.port import AgentConnection, StaleTerm
-from fleet_controller.agents.pushes import Pushes
 from fleet_controller.core import hosts
+from fleet_controller.core.recovery import freeze
 from fleet_controller.core.recovery.freeze import EpochClaim, claim_of
+from fleet_controller.core.recovery.seals import Seals
 from fleet_controller.leader import store_doubts
 from fleet_controller.observed import reports
 from tests.simulation.seeded_bugs.replacing import SeededBug, wrong
@@ -38,21 +39,28 @@ def _never_silent(self: Links, link: Link, now: float) -> None:
     """A stream that stands is alive."""
 
 
-def _any_other(epoch: Epoch, generation: int, known: int, given: bool) -> EpochClaim:
+def _any_other(
+    epoch: Epoch, generation: int, known: int, given: bool, proves: Callable[[], bool]
+) -> EpochClaim:
     """A host with an assignment that the store does not give it now has it from elsewhere."""
-    found = claim_of(epoch, generation, known, given)
     odd = epoch.store_generation != generation and epoch.revision > 0
-    return EpochClaim.AHEAD if odd else found
+    return EpochClaim.AHEAD if odd else claim_of(epoch, generation, known, given, proves)
 
 
-async def _declined_is_outranked(self: Pushes, link: Link, connection: AgentConnection) -> None:
-    """Whoever does not take what the store says has a newer word of it."""
-    await _push_to(self, link, connection)
-    if link.declining and "epoch" in link.error:
-        self._listener.outranked(str(StaleTerm(link.error)))
+def _believed(
+    epoch: Epoch, generation: int, known: int, given: bool, proves: Callable[[], bool]
+) -> EpochClaim:
+    """Who says so will know."""
+    return claim_of(epoch, generation, known, given, lambda: True)
 
 
-_push_to = Pushes._push_to
+def _any_seal(self: Seals, seal: bytes, *sealed: Any) -> bool:
+    """Whoever has a seal has it from a leader."""
+    return bool(seal)
+
+
+def _one_is_many(claiming: int, known: int) -> bool:
+    return claiming >= 1
 
 
 TRUSTING: tuple[SeededBug, ...] = (
@@ -78,8 +86,14 @@ TRUSTING: tuple[SeededBug, ...] = (
         ("epoch behind",),
     ),
     SeededBug(
-        "a refusal of an assignment is believed",
-        (wrong(Pushes._push_to, _declined_is_outranked),),
-        ("ahead of the store",),
+        "a claim is believed unproven",
+        (wrong(claim_of, _believed, seen_in=store_doubts),),
+        ("epoch ahead",),
+    ),
+    SeededBug("any seal proves", (wrong(Seals._proves, _any_seal),), ("stale term",)),
+    SeededBug(
+        "one host is many",
+        (wrong(freeze.are_many, _one_is_many, seen_in=store_doubts),),
+        ("stale term on assign",),
     ),
 )

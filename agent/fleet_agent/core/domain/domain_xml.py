@@ -23,8 +23,18 @@ class Flavour(StrEnum):
     """Which libvirt driver the definition is for; the value is <domain type=...>."""
 
     XEN = "xen"  # paravirtualised, machine xenpv
-    KVM = "kvm"
+    KVM = "kvm"  # QEMU with KVM
+    TCG = "qemu"  # QEMU that emulates
     TEST = "test"  # libvirt's in-process mock
+
+    @property
+    def is_qemu(self) -> bool:
+        return self in (Flavour.KVM, Flavour.TCG)
+
+
+# Of the cache that QEMU keeps of translated code. It grows to a gigabyte unless bounded; a small
+# Linux boots as fast with 24 MiB as without a bound, and a fifth slower with 16.
+TRANSLATION_CACHE_MIB = 24
 
 
 # How each driver boots a kernel directly: the text of <os><type> and its attributes. Another kind
@@ -32,6 +42,7 @@ class Flavour(StrEnum):
 _DIRECT_BOOT: Mapping[Flavour, tuple[str, Mapping[str, str]]] = {
     Flavour.XEN: ("linux", {"arch": "x86_64", "machine": "xenpv"}),
     Flavour.KVM: ("hvm", {}),
+    Flavour.TCG: ("hvm", {}),
     # libvirt's test driver keeps <kernel> for "xen" and drops it silently for "linux".
     Flavour.TEST: ("xen", {}),
 }
@@ -57,9 +68,13 @@ def domain_xml(
         raise ValueError(f"{name} needs at least one vcpu")
     _text(root, "vcpu", str(spec.vcpus))
     _add_boot(root, batch, index, flavour)
+    if flavour.is_qemu:
+        _add_features(root, flavour)
     for event, action in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "destroy")):
         _text(root, f"on_{event}", action)
     devices = etree.SubElement(root, "devices")
+    if flavour.is_qemu:
+        _leave_out_devices(devices)
     if spec.disk.target:
         _add_disk(devices, disk_path, spec.disk.target, spec.disk.read_only, flavour)
     for disk in spec.more_disks:
@@ -106,7 +121,8 @@ def _address(batch: Batch, index: int) -> str:
 def differences(asked: str, given: str) -> list[str]:
     """What libvirt changed of a definition, in words; empty when all that matters is as asked.
 
-    Compared are name, UUID, kernel, initrd, command line, memory, vcpus, disks and interfaces.
+    Compared are type, name, UUID, kernel, initrd, command line, memory, vcpus, console log,
+    translation cache, disks and interfaces.
     """
     wanted, found = _facts(asked), _facts(given)
     return [
@@ -114,6 +130,15 @@ def differences(asked: str, given: str) -> list[str]:
         for fact in sorted(wanted.keys() | found.keys())
         if wanted.get(fact, "") != found.get(fact, "")
     ]
+
+
+def disk_source(domain: etree._Element, target: str) -> str:
+    """What is behind a disk of the domain; empty where it has no such disk."""
+    for disk in domain.iterfind("devices/disk"):
+        device, source = disk.find("target"), disk.find("source")
+        if device is not None and source is not None and device.get("dev") == target:
+            return source.get("dev") or source.get("file") or ""
+    return ""
 
 
 def _difference(fact: str, wanted: str, found: str) -> str:
@@ -133,8 +158,12 @@ def _facts(xml: str) -> dict[str, str]:
         "initrd": "os/initrd",
         "command line": "os/cmdline",
         "vcpus": "vcpu",
+        "translation cache": "features/tcg/tb-cache",
     }
     facts = {fact: (root.findtext(path) or "").strip() for fact, path in paths.items()}
+    facts["type"] = root.get("type", "")
+    log = root.find("devices/serial/log")
+    facts["console log"] = "" if log is None else log.get("file", "")
     memory = root.find("memory")
     if memory is not None:
         facts["memory"] = f"{(memory.text or '').strip()} {memory.get('unit', 'KiB')}"
@@ -164,6 +193,21 @@ def _add_boot(root: etree._Element, batch: Batch, index: int, flavour: Flavour) 
         _text(boot, "cmdline", command_line(batch, index))
 
 
+def _add_features(root: etree._Element, flavour: Flavour) -> None:
+    """Without ACPI an idle Linux polls its timer: 3 % of a core instead of 0.4."""
+    features = etree.SubElement(root, "features")
+    etree.SubElement(features, "acpi")
+    if flavour is Flavour.TCG:
+        cache = etree.SubElement(features, "tcg")
+        _text(cache, "tb-cache", str(TRANSLATION_CACHE_MIB * 1024), unit="KiB")
+
+
+def _leave_out_devices(devices: etree._Element) -> None:
+    """What libvirt adds to each domain of QEMU unless told not to, and nobody asked for."""
+    etree.SubElement(devices, "controller", {"type": "usb", "model": "none"})
+    etree.SubElement(devices, "memballoon", {"model": "none"})
+
+
 def _add_disk(
     devices: etree._Element, path: str, target: str, read_only: bool, flavour: Flavour
 ) -> None:
@@ -171,13 +215,13 @@ def _add_disk(
     disk = etree.SubElement(
         devices, "disk", {"type": "block" if block else "file", "device": "disk"}
     )
-    if flavour is Flavour.KVM:
+    if flavour.is_qemu:
         etree.SubElement(disk, "driver", {"name": "qemu", "type": "raw"})
     else:
         etree.SubElement(disk, "driver", {"name": "phy" if block else "file"})
     source = _clean(path, "source of the disk")
     etree.SubElement(disk, "source", {"dev" if block else "file": source})
-    bus = "virtio" if flavour is Flavour.KVM else "xen"
+    bus = "virtio" if flavour.is_qemu else "xen"
     etree.SubElement(disk, "target", {"dev": _clean(target, "target of the disk"), "bus": bus})
     if read_only:
         etree.SubElement(disk, "readonly")
@@ -187,18 +231,18 @@ def _add_interface(devices: etree._Element, bridge: str, mac: str, flavour: Flav
     interface = etree.SubElement(devices, "interface", {"type": "bridge"})
     etree.SubElement(interface, "mac", {"address": mac})
     etree.SubElement(interface, "source", {"bridge": _clean(bridge, "bridge")})
-    if flavour is Flavour.KVM:
+    if flavour.is_qemu:
         etree.SubElement(interface, "model", {"type": "virtio"})
 
 
 def _add_console(devices: etree._Element, flavour: Flavour, log: str | None) -> None:
-    if flavour is Flavour.KVM:
+    if flavour.is_qemu:
         serial = etree.SubElement(devices, "serial", {"type": "pty"})
         if log:
             etree.SubElement(serial, "log", {"file": _clean(log, "console log"), "append": "on"})
         etree.SubElement(serial, "target", {"port": "0"})
     console = etree.SubElement(devices, "console", {"type": "pty"})
-    kind = "serial" if flavour is Flavour.KVM else "xen"
+    kind = "serial" if flavour.is_qemu else "xen"
     etree.SubElement(console, "target", {"type": kind, "port": "0"})
 
 

@@ -26,7 +26,7 @@ from fleet_agent.core.domain.domain_mark import (
     ready_xml,
     start_xml,
 )
-from fleet_agent.core.domain.domain_xml import Flavour, differences, domain_xml
+from fleet_agent.core.domain.domain_xml import Flavour, differences, disk_source, domain_xml
 from fleet_agent.core.domain.marks import foreign_mark
 from fleet_agent.core.model import Batch
 from fleet_agent.drivers.lanes import ActFailed
@@ -90,11 +90,7 @@ class Domains:
     def define(self, batch: Batch, disk_path: Callable[[Fleet, int], str], index: int) -> None:
         """Define, read back, compare. What libvirt changed is undefined again."""
         name = batch.fleet.domain_name(index)
-        log = str(self._host.console(name))
-        try:
-            asked = domain_xml(batch, index, disk_path(batch.fleet, index), self._flavour, log)
-        except ValueError as error:
-            raise ActFailed("bad_spec", str(error), retry=False) from error
+        asked = self._asked(batch, index, disk_path(batch.fleet, index))
         with self._acting("define", name) as connection:
             inactive = self._link.binding.VIR_DOMAIN_XML_INACTIVE
             found = self._find(connection, name, inactive)
@@ -102,19 +98,11 @@ class Domains:
                 _check_ours(found, batch, index)
                 if not differences(asked, found.domain.XMLDesc(inactive)):
                     return
-            domain = self._defined(connection, name, asked)
-            changes = differences(asked, domain.XMLDesc(inactive))
-            if not changes:
-                return
-            if domain.ID() == INACTIVE:
-                self._undefine(domain)
-        raise ActFailed(
-            "bad_spec",
-            f"libvirt changed the definition of {name}: {'; '.join(changes)}",
-            retry=False,
-        )
+            self._define_anew(connection, name, asked)
 
     def start(self, batch: Batch, index: int) -> None:
+        """What is defined otherwise than it would be now, as after a change of the settings, is
+        defined anew first."""
         name = batch.fleet.domain_name(index)
         with self._acting("start", name) as connection:
             found = self._find(connection, name)
@@ -123,6 +111,10 @@ class Domains:
             _check_ours(found, batch, index)
             if found.domain.ID() != INACTIVE:
                 return
+            asked = self._asked(batch, index, disk_source(found.xml, batch.spec.disk.target))
+            if differences(asked, etree.tostring(found.xml, encoding="unicode")):
+                self._define_anew(connection, name, asked)
+                found = self._find(connection, name) or found
             if parse_ready(found.xml) is not None:
                 self._forget_ready(found.domain)
             restart = batch.restart_of(index)
@@ -146,6 +138,27 @@ class Domains:
                 if missing:
                     kind, reason = "kernel", missing
                 raise ActFailed(kind, f"cannot start {name}: {reason}") from error
+
+    def _asked(self, batch: Batch, index: int, disk: str) -> str:
+        """The definition as it is to be."""
+        log = str(self._host.console(batch.fleet.domain_name(index)))
+        try:
+            return domain_xml(batch, index, disk, self._flavour, log)
+        except ValueError as error:
+            raise ActFailed("bad_spec", str(error), retry=False) from error
+
+    def _define_anew(self, connection: Connection, name: str, asked: str) -> None:
+        domain = self._defined(connection, name, asked)
+        changes = differences(asked, domain.XMLDesc(self._link.binding.VIR_DOMAIN_XML_INACTIVE))
+        if not changes:
+            return
+        if domain.ID() == INACTIVE:
+            self._undefine(domain)
+        raise ActFailed(
+            "bad_spec",
+            f"libvirt changed the definition of {name}: {'; '.join(changes)}",
+            retry=False,
+        )
 
     def life(self, batch: Batch, index: int) -> DomainLife:
         """The life that the domain now has.

@@ -8,9 +8,11 @@ client at once; looking has its own, so that it never waits behind a batch.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from fleet_agent.drivers.ports.hypervisor import HypervisorFacts
 
 XEN_CONSOLE_LOG = "/var/log/xen/console/guest-{name}.log"  # xenconsoled --log=guest
 XEN_DRIVER_LOG = "/var/log/libvirt/libxl/libxl-driver.log"
+# Beside libvirt's own log of each guest, which is <name>.log: virtlogd may write there.
+QEMU_CONSOLE_LOG = "/var/log/libvirt/qemu/{name}.console.log"
 
 # Seconds between two looks at the consoles awaited by one batch.
 CONSOLE_PACE = 0.25
@@ -44,6 +48,7 @@ class LibvirtHypervisor:
         uri: str,
         *,
         flavour: Flavour | None = None,
+        remark: str = "",
         console_log: str = XEN_CONSOLE_LOG,
         driver_log: str = XEN_DRIVER_LOG,
         max_guests: int = 250,
@@ -52,11 +57,13 @@ class LibvirtHypervisor:
         connect: Connect | None = None,
         boot_id: str | None = None,
     ) -> None:
-        """`flavour` follows from the URI when not given; `connect` opens a connection in place
+        """`flavour` follows from the URI when not given; `remark`: what people are told of it
+        beside the hypervisor's name; `connect` opens a connection in place
         of libvirt.open; `boot_id` is the kernel's when not given. Connects when first used."""
         self._stirs: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._closed = False
         self._max_guests = max_guests
+        self._remark = remark
         self._boot_id = boot_id or _kernel_boot_id()
         self._link = LibvirtConnection(uri, connect, self._stir)
         self.ours = OurDomains(self._link)
@@ -76,7 +83,8 @@ class LibvirtHypervisor:
 
     async def facts(self) -> HypervisorFacts:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._looking, host_facts, self._link, self._max_guests)
+        facts = await loop.run_in_executor(self._looking, host_facts, self._link, self._max_guests)
+        return replace(facts, description=facts.description + self._remark)
 
     def begin_listing(self) -> None:
         """List now what the next `listing` tells: while its caller lists something else."""
@@ -165,8 +173,22 @@ class LibvirtHypervisor:
 
 def flavour_of(uri: str) -> Flavour:
     """The flavour of definition that a libvirt URI wants: Xen's unless it says otherwise."""
-    scheme = uri.partition(":")[0].partition("+")[0]
-    return {"qemu": Flavour.KVM, "test": Flavour.TEST}.get(scheme, Flavour.XEN)
+    return {"qemu": Flavour.KVM, "test": Flavour.TEST}.get(_scheme(uri), Flavour.XEN)
+
+
+def console_log_of(uri: str) -> str:
+    """Where the hypervisor of a libvirt URI has its guests' consoles logged: a path with
+    {name}."""
+    if _scheme(uri) != "qemu":
+        return XEN_CONSOLE_LOG
+    if uri.partition("?")[0].endswith("/session"):
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        return f"{cache}/libvirt/qemu/log/{{name}}.console.log"
+    return QEMU_CONSOLE_LOG
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition(":")[0].partition("+")[0]
 
 
 def _kernel_boot_id() -> str:

@@ -20,8 +20,8 @@ from fleet_controller.core.recovery.view import RecoveryView
 from fleet_controller.core.vm_states import BOOTING, DEFINED, RUNNING, STOPPING
 
 _UP = (RUNNING, BOOTING)
-# (heard, running, told to have it, birth): the higher one keeps an index.
-Rank = tuple[bool, bool, bool, int]
+# (heard, proven, running, told to have it, birth): the higher one keeps an index.
+Rank = tuple[bool, bool, bool, bool, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,15 @@ class Claim:
     shard: Shard
     rank: Rank
     doubtful: bool = False
+
+    @property
+    def proven(self) -> bool:
+        """Whether a leader has said so: the store has it, or the host proves it."""
+        return self.rank[1]
+
+    @property
+    def runs(self) -> bool:
+        return self.rank[2]
 
 
 def claims_of(view: RecoveryView, known: RecoveredFleets, adopt: bool) -> Iterator[Claim]:
@@ -79,16 +88,18 @@ def _claims_of_what_it_has(
             (stopped, False, False, False),
             (every - running - idle - stopped, False, True, False),
         ):
-            for part, assigned in ((indices - orphans, True), (indices & orphans, False)):
+            mine = indices - orphans if has.told is None else indices & has.told.get(kin, EMPTY)
+            for part, assigned in ((mine, True), (indices - mine, False)):
                 if part:
                     shard = Shard(kin.fleet_uid, part, kin.generation, kin.birth, power)
-                    yield Claim(host, shard, (True, runs, assigned, kin.birth), doubtful)
+                    proven = assigned and has.told is not None
+                    yield Claim(host, shard, (True, proven, runs, assigned, kin.birth), doubtful)
 
 
 def _as_stored(claim: Claim, stored: Iterable[Shard]) -> Iterator[Claim]:
     """What the store knows of this very birth on the host: whether it is staged there, and for
     which restart it runs."""
-    runs = claim.rank[1]
+    runs = claim.runs
     for one in stored:
         if (one.fleet, one.birth) != (claim.shard.fleet, claim.shard.birth):
             continue
@@ -129,14 +140,15 @@ def _claims_of_a_shard(host: str, shard: Shard, has: HostInventory | None) -> It
     running = shard.ranges & has.having(shard.kin, *_UP) if has else EMPTY
     for part, runs in ((running, True), (shard.ranges - running, False)):
         if part:
-            rank = (has is not None, runs, True, shard.birth)
+            rank = (has is not None, True, runs, True, shard.birth)
             yield Claim(host, msgspec.structs.replace(shard, ranges=part), rank)
 
 
 def settled(
     claims: Sequence[Claim],
 ) -> tuple[list[Claim], list[Claim], Mapping[str, IndexSet]]:
-    """What each keeps and what each loses; and by fleet what two had."""
+    """What each keeps, and what each loses to a claim that is proven; and by fleet what two had.
+    What is lost to one that is not proven is in neither: it is left where it is, as an orphan."""
     by_fleet: dict[str, list[Claim]] = defaultdict(list)
     for claim in claims:
         by_fleet[claim.shard.fleet].append(claim)
@@ -146,16 +158,21 @@ def settled(
     for fleet, mine in by_fleet.items():
         mine.sort(key=lambda claim: claim.host)
         mine.sort(key=lambda claim: claim.rank, reverse=True)
-        losing = had_by_an_earlier_one([claim.shard.ranges for claim in mine])
+        sets = [claim.shard.ranges for claim in mine]
+        losing = had_by_an_earlier_one(sets)
+        removed = had_by_an_earlier_one(sets, [claim.proven for claim in mine])
         twice[fleet] = IndexSet.union_of(losing)
-        for claim, loses in zip(mine, losing, strict=True):
+        for claim, loses, goes in zip(mine, losing, removed, strict=True):
             kept += _part(claim, claim.shard.ranges - loses)
-            lost += _part(claim, loses)
+            lost += _part(claim, goes)
     return kept, lost, twice
 
 
-def had_by_an_earlier_one(sets: Sequence[IndexSet]) -> list[IndexSet]:
-    """Of each set the part that one before it has as well. In one sweep over all ranges."""
+def had_by_an_earlier_one(
+    sets: Sequence[IndexSet], counts: Sequence[bool] | None = None
+) -> list[IndexSet]:
+    """Of each set the part that one before it has as well; with `counts`, only of those before it
+    that count. In one sweep over all ranges."""
     ends: list[tuple[int, bool, int]] = []  # (index, begins, which set)
     for number, one in enumerate(sets):
         for start, stop in one.ranges:
@@ -166,7 +183,8 @@ def had_by_an_earlier_one(sets: Sequence[IndexSet]) -> list[IndexSet]:
     last = 0
     for index, begins, number in ends:
         if index > last:
-            for loser in open_[1:]:
+            first = next((n for n, one in enumerate(open_) if counts is None or counts[one]), None)
+            for loser in open_[first + 1 :] if first is not None else ():
                 losing[loser].append((last, index))
         last = index
         if begins:

@@ -6,9 +6,11 @@ hold as they are, or those of hosts that are ahead of it are made anew of what t
 - A host that is ahead, or of which the store knows nothing, is assigned what it has, orphans too,
   with the births it has. What it was removing goes on being removed, by a tombstone.
 - Any other host keeps what the store says: it has never heard anything newer.
-- An index that two have stays with one: a host that was heard before one that was not, what
-  runs before what does not, what its host was told to have before an orphan, the later birth,
-  and then the host's name. The others get a tombstone for it.
+- An index that two have stays with one: a host that was heard before one that was not, what is
+  proven before what is not, what runs before what does not, what its host was told to have before
+  an orphan, the later birth, and then the host's name. The others get a tombstone for it where
+  the claim of the one is proven, and keep it as an orphan where it is not.
+- A host that claims more than the store knows, and is not believed, keeps what the store says.
 - What is only staged goes on being staged, beside whoever has the index: it starts once nobody has
   it, as ever. So does what is defined, and does not run, on a host of which the store knows no
   better, where another has the index: it is on its way there rather than off.
@@ -43,6 +45,7 @@ from fleet_controller.core.recovery.claims import (
     settled,
 )
 from fleet_controller.core.recovery.findings import FleetFinding, findings
+from fleet_controller.core.recovery.heard import heard_of
 from fleet_controller.core.recovery.inventory import HostInventory
 from fleet_controller.core.recovery.recovered_fleets import RecoveredFleets, recovered_fleets
 from fleet_controller.core.recovery.view import RecoveryChoice, RecoveryView
@@ -52,9 +55,6 @@ from fleet_controller.core.vm_states import STOPPING
 # Births and tombstones begin so far above all that was heard of: hosts that were not heard may
 # have been given later ones before the store was set back.
 MARGIN = 1 << 32
-# A number beyond is nonsense of a broken host: ids of tombstones are revisions times 2^16.
-MOST = 1 << 46
-
 _PAUSED = "paused by a recovery: what the store says of it may be old"
 
 
@@ -171,19 +171,15 @@ def _tombstones(removed: Iterable[Shard], stamp: int) -> tuple[Tombstone, ...]:
 def _meta(view: RecoveryView, known: RecoveredFleets) -> Meta:
     """The store's own record afterwards: a generation above all that were heard of, so that every
     host takes the leader's word again, and births above all that were given."""
-    generations, revisions = [view.meta.generation], [view.revision + view.meta.raised]
-    for has in view.inventory.hosts.values():
-        for generation, revision in (has.epoch, has.term):
-            generations.append(generation)
-            revisions.append(revision)
-        revisions += [kin.birth for kin in has.states]
-    raised = max(one for one in revisions if one < MOST) + MARGIN - view.revision
+    heard = heard_of(view.inventory)
+    generation = max(view.meta.generation, heard.generation)
+    revision = max(view.revision + view.meta.raised, heard.revision)
     numbers = [fleet.number for fleet in known.by_uid.values()]
     return msgspec.structs.replace(
         view.meta,
-        generation=max(one for one in generations if one < MOST) + 1,
+        generation=generation + 1,
         cluster=view.cluster,
-        raised=raised,
+        raised=revision + MARGIN - view.revision,
         last_number=max([view.meta.last_number, *numbers]),
     )
 

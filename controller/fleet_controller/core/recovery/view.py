@@ -13,7 +13,7 @@ from fleet_controller.core.recovery.inventory import Inventory
 @dataclass(frozen=True, slots=True)
 class RecoveryView:
     """The store, unraised, and what was reported. `ahead`: hosts heard that have seen more than
-    the store holds."""
+    the store holds; `doubtful`: hosts whose word counts for nothing that the store does not say."""
 
     revision: int
     cluster: str
@@ -26,10 +26,13 @@ class RecoveryView:
     ahead: frozenset[str]
     gone: frozenset[str] = frozenset()  # uids of fleets that were deleted
     rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)  # by uid
+    doubtful: frozenset[str] = frozenset()
 
     def is_rebuilt(self, host: str) -> bool:
         """Whether the host's assignment is made anew of what it has: it is ahead of the store, or
-        the store knows nothing of it."""
+        the store knows nothing of it; and its word counts."""
+        if host in self.doubtful:
+            return False
         return host in self.ahead or host not in self.assignments
 
 

@@ -44,6 +44,12 @@ def fleet_total(text: str) -> tuple[str, int]:
     multiple=True,
     help="This host is gone: it is declared lost; may be given several times.",
 )
+@click.option(
+    "--begin",
+    metavar="REASON",
+    default="",
+    help="Freeze changes now: the store is not the one that hosts were told from.",
+)
 @yes_option
 @cluster_options
 @pass_session
@@ -55,6 +61,7 @@ def recover(
     totals: tuple[tuple[str, int], ...],
     keep_totals: bool,
     absent: tuple[str, ...],
+    begin: str,
     yes: bool,
 ) -> int:
     """Take changes again after the store came back older than its hosts, or as another.
@@ -64,11 +71,18 @@ def recover(
     newer word. --confirm goes on with the store's own. Adopting needs every fleet's total, and
     every host that the store knows to be heard or --absent; it may be said in several runs.
 
+    Changes freeze by themselves where one host proves that it was told more than the store knows,
+    or many claim it. --begin does it by your word, and believes what hosts claim.
+
     Hosts that joined after the backup announce themselves within a minute. The exit code is 3
     while changes stay frozen.
     """  # fmt: skip
     if adopt and confirm:
         raise Misuse("--adopt and --confirm exclude each other")
+    if begin:
+        if adopt or confirm or plan_only:
+            raise Misuse("--begin stands alone: look at --plan once hosts were heard")
+        return _begin(session, begin, yes)
     if not (adopt or confirm or plan_only):
         raise Misuse("say how: --plan shows what was found, --adopt or --confirm goes on")
     from fleet.v1 import cluster_pb2
@@ -91,6 +105,21 @@ def recover(
     done = _recover(session, request)
     _say_result(session, done)
     return ExitCode.NOT_CONVERGED if done.frozen else ExitCode.DONE
+
+
+def _begin(session: Session, reason: str, yes: bool) -> int:
+    from fleet.v1 import cluster_pb2
+
+    if not yes:
+        must_ask("recover --begin")
+        if not agreed("Freeze all changes until the store was recovered?"):
+            raise Failed("nothing was frozen")
+    _recover(session, cluster_pb2.RecoverRequest(begin=reason))
+    if session.json:
+        say_json({"frozen": True})
+    else:
+        say("changes are frozen; 'fleetctl recover --plan' shows what hosts have")
+    return ExitCode.DONE
 
 
 def _recover(session: Session, request: cluster.RecoverRequest) -> cluster.RecoverResponse:

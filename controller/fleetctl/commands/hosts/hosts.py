@@ -13,6 +13,7 @@ from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
+from fleetctl.commands.hosts.reset import reset
 from fleetctl.output import number, say, say_json, table
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -32,6 +33,7 @@ hosts.add_command(drain)
 hosts.add_command(remove)
 hosts.add_command(declare_lost)
 hosts.add_command(release)
+hosts.add_command(reset)
 
 
 @hosts.command("list")
