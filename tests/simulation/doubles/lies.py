@@ -178,6 +178,10 @@ def _recovered_words(know: Knowledge, report: wire.Report) -> None:
     report.term.store_generation, report.term.revision = 2**64 - 1, 2**63 - 1
     report.fleets.append(types.FleetIdentity(uid=know.fleet(), name="spv", number=4095, site=15))
     report.specs.append(types.GenerationSpec(fleet_uid=know.fleet(), generation=1))
+    spans = [types.IndexRange(start=0, stop=200)]
+    forged = types.Shard(fleet_uid=know.fleet(), generation=1, birth=2**40, ranges=spans)
+    report.assignment = types.Assignment(shards=[forged]).SerializeToString()
+    report.assignment_seal = know.orders.term.seal
 
 
 # ---- too many, too large, too little ---------------------------------------------------------
@@ -370,7 +374,10 @@ WITHSTOOD_NOT_YET: Mapping[str, str] = {
     "flood": "nothing names the host: reports have no pace at the leader",
 }
 TOLD_TODAY: tuple[str, ...] = tuple(name for name in LIES if name not in WITHSTOOD_NOT_YET)
-# Whether hosts lie, too, while they are asked what a recovery is to be made of. Not yet: a recovery
-# adopts an index of 2^32 - 2 from one host, and each controller that reads what it has written asks
-# for 4 GiB of memory and ends.
-IN_RECOVERIES = False
+# Of those that are told, what is not told while hosts are asked what a recovery is to be made of.
+NOT_IN_RECOVERIES: Mapping[str, str] = {
+    "others' states": (
+        "a recovery adopts hundreds of indices of one host's bare word, near 2^32 too: it is given "
+        "them, and each controller that reads the assignment asks for 4 GiB of memory and ends"
+    ),
+}

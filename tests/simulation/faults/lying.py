@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.simulation.doubles.lies import IN_RECOVERIES, LIES, TOLD_TODAY
+from tests.simulation.doubles.lies import LIES, NOT_IN_RECOVERIES, TOLD_TODAY
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.faults.acts import Act, End
 from tests.simulation.world import World
@@ -49,7 +49,8 @@ def _turned(world: World, machine: Machine, names: list[str]) -> Machine:
     know = machine.tongue.know
     know.totals = {record.uid: record.total for record in world.store.fleets.values()}
     know.addresses = [one.address for one in world.machines.values() if one is not machine]
-    machine.tongue.holds_back = lambda: world.liars.recovering and not IN_RECOVERIES
+    known = not NOT_IN_RECOVERIES.keys().isdisjoint(names)
+    machine.tongue.holds_back = lambda: known and world.liars.recovering
     machine.tongue.lies = tuple(LIES[name] for name in names)
     world.liars.begin(machine.id, names)
     # Announced and reported anew: what it says is heard from its beginning.
