@@ -123,9 +123,13 @@ class Caller:
 
     def _drawn(self, method: MethodDescriptor) -> bytes:
         message: Any = self._mutations.message(method.input_type)
-        # A term from beyond all others is heard once, and nothing after it: seldom is enough.
-        if "term" in method.input_type.fields_by_name and self._random.random() < 0.97:
-            message.term.CopyFrom(types.Term(store_generation=1, revision=1))
+        # What is done once, and lets nothing be done after it, is done seldom: a term from beyond
+        # all others, a freeze by an operator.
+        if self._random.random() < 0.97:
+            if "term" in method.input_type.fields_by_name:
+                message.term.CopyFrom(types.Term(store_generation=1, revision=1))
+            if "begin" in method.input_type.fields_by_name:
+                message.ClearField("begin")
         return self._mutations.wire(message)
 
     async def round(self, inputs: Sequence[Input]) -> None:
