@@ -37,7 +37,6 @@ from fleet_controller.replica.replica import Replica
 from fleet_controller.replica.standby_session import StandbySession
 from fleet_controller.settings import Settings, parse
 from fleet_controller.standbys import AtHand
-from fleet_controller.store.codec import BrokenRecord
 from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Store, StoreError, StoreReplaced, Unavailable
@@ -117,8 +116,7 @@ async def _until_stopped(
     while_another_leads: Sequence[Callable[[], Coroutine[None, None, None]]],
     stop: asyncio.Event,
 ) -> None:
-    """Raises CannotRun when the store has become another one, or holds what nobody understands:
-    to go on without a record would be to place its VMs a second time."""
+    """Raises CannotRun when the store has become another one."""
     try:
         async with asyncio.TaskGroup() as group:
             leading = group.create_task(replica.run())
@@ -133,8 +131,6 @@ async def _until_stopped(
             f"{_first(replaced)}; start again to go on with the store as it is: what hosts have "
             "seen decides whether changes are frozen then"
         ) from None
-    except* BrokenRecord as broken:
-        raise CannotRun(f"{_first(broken)}; mend or delete it, and start again") from None
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:

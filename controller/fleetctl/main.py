@@ -60,7 +60,8 @@ def cli(ctx: click.Context) -> None:
     """Run any number of small virtual machines on a cluster of dom0 hosts.
 
     Exit codes: 0 done; 1 failed; 2 usage; 3 accepted but not converged within the timeout;
-    4 cannot reach the controller, or not allowed; 130 ended by Ctrl-C.
+    4 cannot reach the controller, or not allowed; 5 done, and its output could not be written;
+    130 ended by Ctrl-C.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -7,6 +7,7 @@
 | 2 | usage: an unknown option, a total that is no number, a fleet file with mistakes |
 | 3 | accepted, but not converged within the timeout; also when waiting was ended by Ctrl-C |
 | 4 | cannot reach the controller, or not allowed |
+| 5 | done as far as the output had come, and the rest of the output could not be written |
 | 130 | ended by Ctrl-C, other than while waiting |
 """
 
@@ -23,6 +24,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     NOT_CONVERGED = 3
     UNREACHABLE = 4
+    OUTPUT_LOST = 5
     INTERRUPTED = 130
 
 
@@ -58,6 +60,12 @@ class Unreachable(Trouble):
     """No controller answers, or it does not let us."""
 
     code = ExitCode.UNREACHABLE
+
+
+class OutputLost(Trouble):
+    """What was done cannot be told: the disk is full. A change that was asked for was accepted."""
+
+    code = ExitCode.OUTPUT_LOST
 
 
 class Unavailable(Unreachable):

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fleetctl.outcome import Failed, printable
+from fleetctl.outcome import OutputLost, printable
 
 # Colours of the eight states, wherever they are shown. Names that click and rich share.
 STATE_STYLES: Mapping[str, str] = {
@@ -33,13 +33,14 @@ class ReaderGone(Exception):
 
 
 def say(text: str = "") -> None:
-    """One line, or several, of the result. Raises ReaderGone, or Failed when it is not written."""
+    """One line, or several, of the result. Raises ReaderGone, or OutputLost where it cannot be
+    written."""
     try:
         click.echo(text, color=None if coloured() else False)
     except BrokenPipeError as error:
         raise ReaderGone from error
     except OSError as error:
-        raise Failed(f"cannot write the output: {error.strerror}") from error
+        raise OutputLost(f"cannot write the output: {error.strerror}") from error
 
 
 def note(text: str) -> None:
@@ -47,21 +48,26 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def on_screen() -> bool:
+    """Whether stdout is a terminal on which what was written can be written over."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
 def coloured() -> bool:
     """Whether colours may be written to stdout: see no-color.org."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return on_screen() and not os.environ.get("NO_COLOR")
 
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """Shows on a terminal what is being waited for, and takes it away again."""
-    if sys.stdout.isatty():
+    if on_screen():
         sys.stdout.write(what)
         sys.stdout.flush()
     try:
         yield
     finally:
-        if sys.stdout.isatty():
+        if on_screen():
             sys.stdout.write("\r" + " " * len(what) + "\r")
 
 

@@ -312,6 +312,16 @@ def check_spec(spec: types.FleetSpec) -> list[str]:
     return found + list(_wrong_together(spec))
 
 
+def check_numbers(spec: types.FleetSpec) -> list[str]:
+    """What is wrong with the numbers of a spec that was accepted once: only what no release has
+    ever allowed, such as infinity. Empty when it may be carried out."""
+    return [
+        f"{path}: must be a number of at least 0; got {value}"
+        for one, path, value in _held(spec)
+        if one.kind in (Kind.RATE, Kind.DURATION) and not 0 <= value < math.inf
+    ]
+
+
 def _held(spec: types.FleetSpec) -> Iterator[tuple[Field, str, Any]]:
     """Each field of the table with its path and value, as often as it stands in the spec."""
     for one in FIELDS:

@@ -139,6 +139,8 @@ class FakeDialer:
         self.dialling = self.most_dialling = 0
 
     def connect(self, host_id: str, address: str) -> FakeConnection:
+        if not address:
+            raise Unreachable(f"{host_id}: where it is is not known")
         self.dialled.append(address)
         self.open += 1
         return FakeConnection(self, host_id, address)

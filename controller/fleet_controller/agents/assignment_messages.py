@@ -7,7 +7,7 @@ from fleet.identity import Fleet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import to_wire
-from fleet_controller.core.model import Assignment
+from fleet_controller.core.model import Assignment, Shard
 from fleet_controller.mirror.state import ClusterState
 
 _POWER = {True: types.POWER_ON, False: types.POWER_OFF}
@@ -20,6 +20,9 @@ class AssignmentMessages:
         self._state = state
         self._fleets: dict[str, types.FleetIdentity] = {}
         self._specs: dict[tuple[str, int], types.GenerationSpec] = {}
+        # Hosts that were told less than they are to have: of some VMs nobody knows the fleet or
+        # the template. They go on as orphans.
+        self.incomplete: set[str] = set()
 
     def forget(self) -> None:
         """A fleet or spec has changed."""
@@ -33,6 +36,8 @@ class AssignmentMessages:
             return None
         epoch, seals = self._state.assignment_epoch(host_id), self._state.seals
         assignment = self._assignment(record)
+        if len(assignment.shards) < len(record.shards):
+            self.incomplete.add(host_id)
         return wire.AssignRequest(
             term=term,
             epoch=seals.epoch(host_id, epoch),
@@ -40,6 +45,12 @@ class AssignmentMessages:
             assignment=assignment,
             assignment_seal=seals.assignment(host_id, epoch, assignment_bytes(assignment)),
         )
+
+    def is_known(self, shard: Shard) -> bool:
+        """Whether an agent can be told what the shard's VMs are. It would take nothing of an
+        assignment with one that it cannot be told of."""
+        has_spec = (shard.fleet, shard.generation) in self._state.specs
+        return has_spec and self._fleet(shard.fleet) is not None
 
     def _assignment(self, record: Assignment) -> types.Assignment:
         uids = {s.fleet for s in record.shards} | {t.fleet for t in record.tombstones}
@@ -57,6 +68,7 @@ class AssignmentMessages:
                     restart=shard.restart,
                 )
                 for shard in record.shards
+                if self.is_known(shard)
             ],
             tombstones=[
                 types.Tombstone(

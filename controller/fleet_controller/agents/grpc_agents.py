@@ -34,6 +34,11 @@ class GrpcDialer:
                 f"{host_id}: this controller may open too few files for more than {self._most:,} "
                 "hosts; raise its limit (LimitNOFILE, ulimit -Hn) and start it again"
             )
+        if not address:
+            raise Unreachable(
+                f"{host_id}: where it is is not known, since its record in the store is gone or "
+                "cannot be understood; it is dialled once it announces itself"
+            )
         self._open += 1
         options = channel_options(dns_name(Role.AGENT, host_id))
         # The scheme is ours: an address is a host and a port, whatever it looks like.

@@ -118,6 +118,12 @@ class Links:
         for link in self._table.all():
             self._pushes.push(link.host_id)
 
+    def ask_anew(self, host_id: str) -> None:
+        """Have a live host report all that it has."""
+        link = self._table.get(host_id)
+        if link and link.live:
+            link.end_stream(f"{host_id}: asked for all again")
+
     def redial(self, host_id: str) -> None:
         """The host has said where it is: dial it now, unless it is live."""
         link = self._table.get(host_id)

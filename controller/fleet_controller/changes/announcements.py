@@ -92,7 +92,7 @@ class Announcements:
                 self._note_refusal(one.host_id, str(refused))
                 one.fail(refused)
                 continue
-            if record != have:
+            if record != have or not self._memory.state.is_stored(one.host_id):
                 records[one.host_id] = record
             else:
                 self._links.redial(one.host_id)

@@ -16,6 +16,7 @@ from fleet_controller.leader.planner import Planner
 from fleet_controller.leader.wake import PlannerWake
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import Write, put_assignments, put_fleet, put_meta, put_spec
+from fleet_controller.store import keys
 
 
 class FleetChanges:
@@ -42,6 +43,7 @@ class FleetChanges:
 
         async def once() -> changes.Application:
             state = self._memory.state
+            state.broken.refuse(keys.fleet(name))
             decided = changes.apply_fleet(
                 state.fleets, state.specs, state.meta, name, spec, actor,
                 self._new_uid(), self._memory.links.all_live,

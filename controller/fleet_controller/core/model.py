@@ -239,6 +239,8 @@ class ClusterView(msgspec.Struct, frozen=True):
     rollouts: Mapping[str, RolloutRecord] = {}  # by uid
     observed: Mapping[str, ObservedFleet] = {}  # by uid, of fleets that are being rolled out
     gone: Set[str] = frozenset()  # uids of fleets that were deleted
+    # Why VMs of a fleet are placed nowhere for now, by uid.
+    held_back: Mapping[str, str] = {}
 
 
 # Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.

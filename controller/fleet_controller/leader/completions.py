@@ -88,6 +88,19 @@ class Completions:
         if forgotten := forgettable(self._state.gone, self._state.assignments):
             await self._writer.write([delete_gone(uid) for uid in forgotten])
 
+    async def mended(self) -> None:
+        """Hosts that were told less than they are to have, since a record could not be understood,
+        are told all of it under a new epoch."""
+        messages = self._memory.messages
+        there = {
+            host: one
+            for host in sorted(messages.incomplete)
+            if (one := self._state.assignments.get(host))
+            and all(map(messages.is_known, one.shards))
+        }
+        await self._writer.write(put_assignments(there))
+        messages.incomplete -= there.keys()
+
     def _last_traces(self, uid: str) -> list[Write]:
         # Lost and removed hosts still have to release theirs when they are back.
         there = {

@@ -25,6 +25,7 @@ from fleet_controller.observed.refused_hosts import RefusedHosts
 from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.standby_reachability import StandbyReachability
 from fleet_controller.observed.vectors import NO_HOST
+from fleet_controller.store import keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,21 @@ class LeaderMemory:
             dict(state.rollouts),
             {uid: self.observed.standing(uid) for uid in state.rollouts if uid in state.rolling},
             frozenset(state.gone),
+            self._held_back(),
         )
+
+    def _held_back(self) -> dict[str, str]:
+        """Why VMs of fleets are placed nowhere for now, by uid."""
+        state = self.state
+        for host in sorted(state.unread):
+            if not self.observed.host(host).seen:
+                why = f"what {host} holds is not known: {state.broken.why(keys.assignment(host))}"
+                return dict.fromkeys((fleet.uid for fleet in state.fleets.values()), why)
+        return {
+            fleet.uid: state.broken.why(key)
+            for fleet in state.fleets.values()
+            if (key := keys.spec(fleet.uid, fleet.generation)) in state.broken
+        }
 
     def host_view(self, host_id: str) -> HostView:
         """One host of it. Raises Refused with NO_SUCH_HOST."""
@@ -103,11 +118,17 @@ class LeaderMemory:
         return HostView(
             record,
             self.state.assignment(host_id),
-            self.links.is_reachable(host_id) and host_id not in self.unproven,
+            self._takes_orders(host_id),
             seen.released,
-            seen.orphans,
+            (*seen.orphans, *seen.unassigned) if host_id in self.state.unread else seen.orphans,
             tuple((uid, birth, have) for (uid, _, birth), have in seen.prepared.items()),
         )
+
+    def _takes_orders(self, host_id: str) -> bool:
+        """Whether the host may be given anything: it is there as far as is known, and what it is
+        told and holds is beyond doubt."""
+        doubtful = host_id in self.unproven or host_id in self.state.unread
+        return self.links.is_reachable(host_id) and not doubtful
 
     def holder_of(self, uid: str, index: int) -> tuple[str, Shard] | None:
         """The host that has a VM of the fleet, and the shard there; of hosts that have it both

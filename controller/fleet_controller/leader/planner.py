@@ -98,6 +98,7 @@ class Planner:
         if trimming := self._audit.trimming():
             await self._writer.write_one(trimming)
         await self._trust.write_for_earlier_hosts()
+        await self._completions.mended()
         await self._completions.drains()
         if not state.fleets and not state.gone:
             return
@@ -112,6 +113,9 @@ class Planner:
         await self._completions.rollouts(decided)
         # All that lets go is written before anything that takes it over.
         first, rest = decided.in_order()
+        for unread in state.unread:  # nothing is written over what may yet be mended
+            first.pop(unread, None)
+            rest.pop(unread, None)
         await self._writer.write(put_assignments(first))
         await self._writer.write(put_assignments(rest))
         await self._completions.deletions()

@@ -27,6 +27,8 @@ class RecordChanges:
             case RecordKind.FREEZE:
                 self._trust.freeze_changed()
                 return
+            case RecordKind.META:
+                self._trust.freeze_changed()
             case RecordKind.ASSIGNMENT:
                 self._memory.observed.assigned(change.id, self._held(change.id))
                 self._links.push(change.id)

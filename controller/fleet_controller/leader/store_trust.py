@@ -141,6 +141,8 @@ class StoreTrust:
         and in another one changes are frozen. Raises StoreError, Outdated."""
         if self._state.seal_key is None:
             await self._committer.write_one([put_seal_key(self._make_seal_key())])
+        if keys.META in self._state.broken:
+            return  # changes are frozen, and it is for an operator to say what is true
         meta = self._state.meta
         reason = freeze.replaced(meta, self._state.cluster)
         if reason and not self.frozen:

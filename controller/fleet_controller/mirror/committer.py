@@ -145,6 +145,8 @@ class Committer:
         async with self._settling:
             if not self._in_doubt:
                 return
+            if META in self._state.broken:
+                raise Unavailable(self._state.broken.why(META))
             fence = put_meta(self._state.meta)
             result = await self._store.txn(self._guards([fence]), [fence])
             if result.applied:

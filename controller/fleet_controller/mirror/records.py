@@ -60,6 +60,13 @@ def record_of(key: str) -> RecordChange | None:
     return RecordChange(kind, rest) if kind else None
 
 
+def belongs_to_nothing(change: RecordChange) -> bool:
+    """Whether no record is kept under such a key, though it begins as those of this kind."""
+    if change.kind in (RecordKind.META, RecordKind.FREEZE, RecordKind.SEAL, RecordKind.BREAKER):
+        return False
+    return not change.id or (change.kind is not RecordKind.SPEC and "/" in change.id)
+
+
 def put_meta(meta: Meta) -> Put:
     return Put(keys.META, encode(meta))
 

@@ -28,7 +28,13 @@ from fleet_controller.core.model import (
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.mirror.audit_trail import AuditTrail
-from fleet_controller.mirror.records import RecordChange, RecordKind, record_of
+from fleet_controller.mirror.broken_records import BrokenRecords
+from fleet_controller.mirror.records import (
+    RecordChange,
+    RecordKind,
+    belongs_to_nothing,
+    record_of,
+)
 from fleet_controller.store import keys
 from fleet_controller.store.codec import BrokenRecord, decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
@@ -43,7 +49,7 @@ class ClusterState:
 
     def __init__(self) -> None:
         self.meta = Meta()
-        self.freeze: Freeze | None = None
+        self._freeze: Freeze | None = None
         self.seal_key: SealKey | None = None
         self.seals = Seals(None)
         self.breaker = BreakerRecord()
@@ -54,6 +60,9 @@ class ClusterState:
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.audit = AuditTrail()
+        self.broken = BrokenRecords()
+        # Hosts whose assignment is there and was never understood: what they hold is not known.
+        self.unread: set[str] = set()
         # Hosts by what their records say of them.
         self.cordoned: set[str] = set()
         self.draining: set[str] = set()
@@ -124,6 +133,15 @@ class ClusterState:
         return self.known_revision(keys.assignment(host_id))
 
     @property
+    def freeze(self) -> Freeze | None:
+        """Why nothing is changed; None: changes are taken. What the store says of itself, or of
+        its being frozen, must be understood for that."""
+        for key in (keys.META, keys.FREEZE):
+            if key in self.broken:
+                return Freeze(self.broken.why(key), 0.0)
+        return self._freeze
+
+    @property
     def stamp(self) -> int:
         """What is decided now is born of this: the revision, raised by every recovery."""
         return self.revision + self.meta.raised
@@ -140,7 +158,9 @@ class ClusterState:
         return self.assignments.get(host_id, NOTHING)
 
     def apply(self, key: str, value: bytes | None, revision: int) -> None:
-        """One record as of a revision; older ones are ignored. Raises BrokenRecord."""
+        """One record as of a revision; older ones are ignored. A value that cannot be understood is
+        noted: what was known of it before stays, but for fleets and their specs, since what
+        nobody can carry out is not to be planned."""
         self.revision = max(self.revision, revision)
         if revision <= self._seen.get(key, 0):
             return
@@ -155,15 +175,25 @@ class ClusterState:
         if change.kind is RecordKind.AUDIT:
             self._set_audit(key, id_of(change.id), value)
             return
-        self._set(change, key, value)
+        if value is not None and belongs_to_nothing(change):
+            self.broken.note(key, f"the store's key {key[:120]} belongs to nothing")
+            return
+        self.broken.forget(key)
+        try:
+            self._set(change, key, value)
+        except BrokenRecord as broken:
+            self.broken.note(key, str(broken))
+            self._do_without(change, key)
         self._listener(change)
+        if change.kind in (RecordKind.HOST, RecordKind.ASSIGNMENT):
+            self._stand_in(change.id)
 
     def _set(self, change: RecordChange, key: str, value: bytes | None) -> None:
         match change.kind:
             case RecordKind.META:
                 self.meta = decode(Meta, key, value) if value is not None else Meta()
             case RecordKind.FREEZE:
-                self.freeze = decode(Freeze, key, value) if value is not None else None
+                self._freeze = decode(Freeze, key, value) if value is not None else None
             case RecordKind.SEAL:
                 self.seal_key = _seal_key(key, value)
                 self.seals = Seals(self.seal_key)
@@ -174,11 +204,45 @@ class ClusterState:
                 self._set_spec(key, value)
             case kind:
                 table, record = self._tables[kind]
+                if kind is RecordKind.ASSIGNMENT:
+                    self.unread.discard(change.id)
                 if value is None:
-                    table.pop(change.id, None)
+                    if not (kind is RecordKind.HOST and self.assignment(change.id).shards):
+                        table.pop(change.id, None)
                 else:
                     table[change.id] = decode(record, key, value)
                 self._sort(change)
+
+    def _do_without(self, change: RecordChange, key: str) -> None:
+        """A record that cannot be understood."""
+        if change.kind is RecordKind.FLEET:
+            self.fleets.pop(change.id, None)
+        elif change.kind is RecordKind.SPEC and (spec := keys.spec_of(key)):
+            self.specs.pop(spec, None)
+        elif change.kind is RecordKind.ASSIGNMENT and change.id not in self.assignments:
+            self.unread.add(change.id)
+
+    def _stand_in(self, host_id: str) -> None:
+        """A host that holds VMs is known, though its record is gone or cannot be understood: what
+        it holds is held. Until it announces itself it is as a host that was not heard."""
+        key = keys.host(host_id)
+        if key in self._mods and key not in self.broken:
+            return
+        holds = bool(self.assignment(host_id).shards) or host_id in self.unread
+        if (holds or key in self.broken) and host_id not in self.hosts:
+            self.hosts[host_id] = HostRecord(host_id, "", cordoned=key in self.broken)
+        elif not holds and key not in self._mods:
+            self.hosts.pop(host_id, None)
+        else:
+            return
+        change = RecordChange(RecordKind.HOST, host_id)
+        self._sort(change)
+        self._listener(change)
+
+    def is_stored(self, host_id: str) -> bool:
+        """Whether the store has the host's record, and it can be understood."""
+        key = keys.host(host_id)
+        return key in self._mods and key not in self.broken
 
     def _set_spec(self, key: str, value: bytes | None) -> None:
         if spec := keys.spec_of(key):

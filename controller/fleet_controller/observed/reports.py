@@ -37,8 +37,16 @@ class HostObservation:
     releasing: dict[str, int] = field(default_factory=dict)
     # Staged VMs that it has cloned and defined.
     prepared: dict[Kin, IndexSet] = field(default_factory=dict)
+    # VMs that it reports and that its assignment has not, as far as that is known: they matter
+    # where it could not be read.
+    strays: dict[Kin, IndexSet] = field(default_factory=dict)
     boot_id: str = ""  # of the dom0, while it is linked
     lost: bool = False  # declared: nobody waits for what it has to release
+
+    @property
+    def unassigned(self) -> tuple[tuple[str, int, IndexSet], ...]:
+        """As orphans are told."""
+        return tuple((kin.fleet_uid, kin.birth, have) for kin, have in self.strays.items())
 
 
 class Observed:
@@ -71,6 +79,7 @@ class Observed:
         staged."""
         host = self.host(host_id)
         before, host.assignment = host.assignment, assignment
+        host.strays = {}
         change = assignment_change(before, assignment)
         for kin, freed in change.freed.items():
             self.vectors[kin.fleet_uid].clear(host.number, freed)
@@ -105,6 +114,19 @@ class Observed:
             host.boot_id = report.facts.boot_id
         self.pulse.beat()
         return matters
+
+    def count_again(self, host_id: str) -> None:
+        """What the host holds counts for it, whoever else was assigned it meanwhile. Its states are
+        not known until a full report."""
+        host = self.host(host_id)
+        for shard in host.assignment.shards:
+            if not shard.staged:
+                vector = self.vectors[shard.fleet]
+                lacking = shard.ranges - vector.held(host.number, shard.ranges)
+                vector.place(host.number, lacking, shard.generation, UNKNOWN)
+                if lacking and not shard.power:
+                    vector.set_power(host.number, lacking, False)
+        self.pulse.beat()
 
     def standing(self, uid: str) -> ObservedFleet:
         """What of a fleet runs and what has failed."""
@@ -192,7 +214,7 @@ class Observed:
     def _begin_anew(self, host: HostObservation) -> None:
         host.seen = True
         host.released = frozenset()
-        host.prepared = {}
+        host.prepared, host.strays = {}, {}
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, PENDING)
 
@@ -207,6 +229,8 @@ class Observed:
         if staged:
             self._apply_prepared(host, kin, staged, report)
         if not mine:
+            spans = IndexSet((one.start, one.start + len(one.states)) for one in report.runs)
+            host.strays[kin] = host.strays.get(kin, EMPTY) | spans
             return
         vector = self.vectors[report.fleet_uid]
         for run in report.runs:

@@ -183,6 +183,10 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
             entry = found["host_refused"]
             entry.hosts += 1
             entry.example = entry.example or why
+    for key in memory.state.broken:
+        entry = found["broken_record"]
+        entry.count += 1
+        entry.example = entry.example or memory.state.broken.why(key)
     for host_id in memory.unproven.hosts:
         entry = found["distrusted"]
         entry.hosts += 1

@@ -24,6 +24,7 @@ from fleet_controller.host_loss.judge import Judge
 from fleet_controller.host_loss.operator import OperatorVerdicts
 from fleet_controller.host_loss.standby_poll import StandbyPoll
 from fleet_controller.leader.agent_events import AgentEvents
+from fleet_controller.leader.assignment_audit import AssignmentAudit
 from fleet_controller.leader.environment import LeaderEnvironment
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.off_loop import OffLoop
@@ -82,6 +83,7 @@ class Leader:
         self.planner = planner = Planner(
             memory, writer, trust, wake, audit, self._follower, off_loop
         )
+        self._assignment_audit = AssignmentAudit(memory, writer, planner, links, off_loop)
         self.fleets = FleetChanges(memory, writer, planner, wake, off_loop, new_uid)
         self.hosts = HostChanges(memory, writer, wake, off_loop)
         self.host_reset = HostReset(memory, writer, environment.dialer, links)
@@ -121,6 +123,7 @@ class Leader:
             group.create_task(self.trust.resolve_for_ever(self._record_changes.trusted_again))
             if not observes:
                 group.create_task(self.planner.run())
+                group.create_task(self._assignment_audit.run())
             group.create_task(self._health_events.summarise_for_ever())
 
     async def _begin(self) -> None:

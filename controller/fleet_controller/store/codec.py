@@ -11,6 +11,7 @@ import msgspec
 from google.protobuf import json_format
 
 from fleet.ranges import IndexSet
+from fleet.spec import check_numbers
 from fleet.v1 import types_pb2 as types
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -28,7 +29,7 @@ def decode(kind: type[Record], key: str, value: bytes) -> Record:
     """Raises BrokenRecord."""
     try:
         return msgspec.json.decode(value, type=kind, dec_hook=_rich)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         raise BrokenRecord(f"the store's key {key} cannot be understood: {error}") from error
 
 
@@ -41,9 +42,12 @@ def encode_spec(spec: types.FleetSpec) -> bytes:
 def decode_spec(key: str, value: bytes) -> types.FleetSpec:
     """Raises BrokenRecord."""
     try:
-        return json_format.Parse(value, types.FleetSpec(), ignore_unknown_fields=True)
-    except json_format.ParseError as error:
+        spec = json_format.Parse(value, types.FleetSpec(), ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError, RecursionError) as error:
         raise BrokenRecord(f"the store's key {key} cannot be understood: {error}") from error
+    if wrong := check_numbers(spec):
+        raise BrokenRecord(f"the store's key {key} cannot be carried out: {wrong[0]}")
+    return spec
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+import re
+
 META = "meta"
 LEADER = "leader"
 HOSTS = "hosts/"
@@ -28,6 +30,7 @@ GONE = "gone/"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"
 FREEZE = "freeze"
+_NATURAL = re.compile("[1-9][0-9]{0,9}")
 SEAL = "seal"
 
 
@@ -62,4 +65,5 @@ def rollout(uid: str) -> str:
 def spec_of(key: str) -> tuple[str, int] | None:
     """(uid, generation) when the key is that of a spec."""
     parts = key.removeprefix(FLEETS).split("/")
-    return (parts[0], int(parts[2])) if len(parts) == 3 and parts[1] == "spec" else None
+    is_spec = len(parts) == 3 and parts[1] == "spec" and _NATURAL.fullmatch(parts[2])
+    return (parts[0], int(parts[2])) if is_spec else None

@@ -39,6 +39,8 @@ class ListingGroup(click.Group):
     """A group whose `list` command may be left unsaid: `vms --state failed`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks what may follow: that is any command
+            return super().parse_args(ctx, args)
         first = args[0] if args else "-"
         if first.startswith("-") and first not in ctx.help_option_names:
             args = ["list", *args]

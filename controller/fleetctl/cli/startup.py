@@ -14,6 +14,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from fleetctl.outcome import ExitCode
+
 _SELDOM_USED = ("grpc.aio", "google.protobuf.internal.python_message")
 # The modules of one command make some 100,000 objects that all live until its end: collecting
 # at each 700 of them costs a tenth of its time.
@@ -32,10 +34,25 @@ class _Deferred(ModuleType):
 def prepare() -> None:
     """To be called first in the process, before grpc is imported."""
     gc.set_threshold(_GC_THRESHOLD, 10, 10)
+    _open_standard_streams()
     # The C core writes its own account of failed connections to stderr; ours is enough.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for name in _SELDOM_USED:
         sys.modules.setdefault(name, _Deferred(name))
+
+
+def _open_standard_streams() -> None:
+    """Whoever closed one does not want what it would say. Left closed, the next file or socket that
+    is opened would be taken for it, and be written into."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, mode, closefd=False))
 
 
 def leave(code: int) -> None:
@@ -44,5 +61,5 @@ def leave(code: int) -> None:
         try:
             stream.flush()
         except OSError:  # nobody reads it any more, or the disk is full
-            code = code or 1
+            code = code or ExitCode.OUTPUT_LOST
     os._exit(code)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from fleet.v1 import agent_pb2 as wire
 from fleetctl.client.console_call import ConsoleCall
-from fleetctl.outcome import Failed, Unreachable, printable
+from fleetctl.outcome import Failed, OutputLost, Unreachable, printable
 from fleetctl.output import ReaderGone, note, say
 from fleetctl.terminal.raw_terminal import raw_terminal, window
 from fleetctl.views.console import LogPart, Quiet, as_text, before_escape, key_name, last_lines
@@ -151,7 +151,7 @@ def _aside(text: str) -> None:
 
 
 def _write(data: bytes) -> None:
-    """Bytes as they are, at once. Raises ReaderGone, or Failed when they are not written."""
+    """Bytes as they are, at once. Raises ReaderGone, or OutputLost when they are not written."""
     try:
         sys.stdout.flush()
         while data:
@@ -159,4 +159,4 @@ def _write(data: bytes) -> None:
     except BrokenPipeError as error:
         raise ReaderGone from error
     except OSError as error:
-        raise Failed(f"cannot write the output: {error.strerror}") from error
+        raise OutputLost(f"cannot write the output: {error.strerror}") from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fleetctl.outcome import printable
-from fleetctl.output import note
+from fleetctl.output import note, on_screen
 
 LINE_SECONDS = 2.0
 
@@ -65,7 +65,7 @@ class ProgressLine:
 def progress_line(*, json: bool, write: Callable[[str], None] = note) -> Iterator[ProgressLine]:
     """`json`: the result is JSON, so that nothing may be beside it on stdout. `write` takes the
     lines where stdout is no terminal; stderr, where they are not in the way of a result."""
-    line = ProgressLine(terminal=sys.stdout.isatty() and not json, write=note if json else write)
+    line = ProgressLine(terminal=on_screen() and not json, write=note if json else write)
     try:
         yield line
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.follow import ProgressViewer
-from fleetctl.output import counted, duration, note, number, say
+from fleetctl.output import counted, duration, note, number, on_screen, say
 from fleetctl.progress import ChangeProgress, running
 from fleetctl.terminal.progress_line import ThrottledLines
 from fleetctl.views.status import states_of
@@ -19,7 +18,7 @@ from fleetctl.views.status import states_of
 @contextmanager
 def progress_viewer(started: float) -> Iterator[ProgressViewer]:
     """The viewer that fits where stdout goes. `started`: of the change, in monotonic seconds."""
-    if sys.stdout.isatty():
+    if on_screen():
         from fleetctl.terminal.live_status import LiveScale
 
         with LiveScale() as live:

@@ -17,11 +17,11 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard, Tombstone
-from fleet_controller.core.recovery.claims import had_by_an_earlier_one
 from fleet_controller.core.recovery.freeze import is_ahead, replaced
 from fleet_controller.core.recovery.recovery import MARGIN, RecoveryPlan, plan_recovery
 from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.core.recovery.view import RecoveryChoice, RecoveryView
+from fleet_controller.core.shards import had_by_an_earlier_one
 from fleet_controller.leader.inventory import ReportedInventory
 
 SPV = FleetRecord("spv", "uid-spv", 3, total=100)

@@ -14,7 +14,7 @@ from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Met
 from fleet_controller.mirror.records import RecordChange, RecordKind
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
-from fleet_controller.store.codec import BrokenRecord, encode, encode_spec
+from fleet_controller.store.codec import encode, encode_spec
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Change, Delete, Entry, Put, Snapshot
 
@@ -53,8 +53,7 @@ def test_each_kind_of_record_has_its_table() -> None:
     assert RecordChange(RecordKind.HOST, "h1") in told
     assert RecordChange(RecordKind.ASSIGNMENT, "h1") in told
     state.written([Delete(keys.host("h1")), Delete(keys.spec("uid", 2))], 10)
-    assert (state.hosts, state.specs, state.cordoned) == ({}, {}, set())
-    assert state.mod_revision(keys.host("h1")) == 0
+    assert (state.specs, state.mod_revision(keys.host("h1"))) == ({}, 0)
 
 
 def test_what_is_older_is_ignored_a_deletion_too() -> None:
@@ -79,23 +78,124 @@ def test_a_reading_takes_away_what_is_gone_but_nothing_newer() -> None:
     assert (state.revision, state.cluster) == (12, "cluster")
 
 
-@pytest.mark.parametrize("value", [b"", b"{", b'{"id":5}', b"[]", b"\xff\xfe"])
+# What nobody understands
+
+RUBBISH = [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"id":{}}']
+each_rubbish = pytest.mark.parametrize("value", RUBBISH, ids=lambda value: str(value[:9]))
+
+
+def broken(state: ClusterState) -> list[str]:
+    return list(state.broken)
+
+
+@each_rubbish
 @pytest.mark.parametrize(
-    "key", [keys.META, keys.host("h1"), keys.assignment("h1"), keys.fleet("spv")]
-)
-def test_a_record_that_cannot_be_understood_names_its_key(key: str, value: bytes) -> None:
-    state, _ = mirror()
-    if key in (keys.META, keys.assignment("h1")) and value == b'{"id":5}':
-        state.apply(key, value, 3)  # fields of a newer controller are no mistake
+    "key",
+    [keys.host("h1"), keys.assignment("h1"), keys.fleet("spv"), keys.spec("uid", 1), keys.BREAKER,
+     keys.rollout("uid"), keys.gone("uid")],
+)  # fmt: skip
+def test_a_record_that_cannot_be_understood_is_noted_and_nothing_ends(
+    key: str, value: bytes
+) -> None:
+    state, told = mirror()
+    state.apply(key, value, 3)
+    if key not in state.broken:  # fields of a newer controller are no mistake
+        assert value in (b"[]", RUBBISH[-1])  # protobuf takes an empty list for no fields
         return
-    with pytest.raises(BrokenRecord, match=f"the store's key {key} cannot be understood"):
-        state.apply(key, value, 3)
+    assert f"the store's key {key} cannot be understood" in state.broken.why(key)
+    assert state.freeze is None and told
+    state.apply(key, None, 4)
+    assert not broken(state)
 
 
-def test_a_spec_that_cannot_be_understood_names_its_key() -> None:
+@each_rubbish
+@pytest.mark.parametrize("key", [keys.META, keys.FREEZE])
+def test_what_the_store_says_of_itself_freezes_changes_where_nobody_understands_it(
+    key: str, value: bytes
+) -> None:
     state, _ = mirror()
-    with pytest.raises(BrokenRecord, match="fleets/uid/spec/1"):
-        state.apply(keys.spec("uid", 1), b'{"memory_bytes":"much"}', 3)
+    state.apply(keys.META, encode(Meta(generation=7)), 3)
+    state.apply(key, value, 4)
+    if key not in state.broken:
+        assert value == RUBBISH[-1]
+        return
+    assert state.freeze is not None and key in state.freeze.reason
+    assert state.meta.generation == 7, "what was known last"
+    state.apply(key, None, 5)
+    assert state.freeze is None
+
+
+@pytest.mark.parametrize(
+    "key", ["fleets/uid/spec/abc", "fleets/uid/spec/-1", "fleets/a/b/c", "hosts/", "hosts/a/b"]
+)
+def test_a_key_that_belongs_to_nothing_is_named_and_ignored(key: str) -> None:
+    state, told = mirror()
+    state.apply(key, b"rubbish", 3)
+    assert broken(state) == [key] and not told
+    assert (state.hosts, state.fleets, state.specs) == ({}, {}, {})
+    state.apply(key, None, 4)
+    assert not broken(state)
+
+
+def test_a_key_of_a_newer_controller_is_no_mistake() -> None:
+    state, _ = mirror()
+    state.apply("new-things/1", b"whatever", 3)
+    assert not broken(state)
+
+
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "-1.0"])
+@pytest.mark.parametrize("field", ["admission", "readiness"])
+def test_a_template_with_a_number_that_nobody_can_carry_out_is_broken(
+    field: str, number: str
+) -> None:
+    name = {"admission": "per_second", "readiness": "timeout_seconds"}[field]
+    state, _ = mirror()
+    value = (
+        f'{{"{field}":{{"{name}":"{number}"}}}}'
+        if number != "-1.0"
+        else (f'{{"{field}":{{"{name}":{number}}}}}')
+    )
+    state.apply(keys.spec("uid", 1), value.encode(), 3)
+    assert broken(state) == [keys.spec("uid", 1)] and not state.specs
+
+
+def test_a_host_whose_record_is_gone_still_holds_its_vms() -> None:
+    state, told = mirror()
+    state.apply(keys.host("h1"), encode(HostRecord("h1", "a:1", draining=True)), 3)
+    state.apply(keys.assignment("h1"), encode(ASSIGNMENT), 4)
+    state.apply(keys.host("h1"), None, 5)
+    assert state.hosts["h1"].address == "a:1", "as it was known last"
+    assert not state.is_stored("h1")
+    state.apply(keys.assignment("h1"), encode(Assignment()), 6)
+    assert "h1" not in state.hosts and told[-1] == RecordChange(RecordKind.HOST, "h1")
+    assert state.draining == set()
+
+
+def test_a_new_leader_knows_a_host_by_what_it_holds() -> None:
+    state, told = mirror()
+    state.load(Snapshot((Entry(keys.assignment("h1"), encode(ASSIGNMENT), 4, 4),), 9, "cluster"))
+    assert (state.hosts["h1"].address, state.hosts["h1"].cordoned) == ("", False)
+    assert RecordChange(RecordKind.HOST, "h1") in told
+    state.apply(keys.host("h1"), encode(HostRecord("h1", "a:1")), 10)
+    assert state.hosts["h1"].address == "a:1" and state.is_stored("h1")
+
+
+def test_a_host_whose_record_cannot_be_understood_gets_nothing_until_an_operator_says_so() -> None:
+    state, _ = mirror()
+    state.apply(keys.host("h1"), b"rubbish", 3)
+    assert state.cordoned == {"h1"} and not state.is_stored("h1")
+
+
+def test_an_assignment_that_cannot_be_understood_stays_as_it_was_known() -> None:
+    state, _ = mirror()
+    state.apply(keys.assignment("h1"), encode(ASSIGNMENT), 3)
+    state.apply(keys.assignment("h1"), b"rubbish", 4)
+    assert state.assignment("h1") == ASSIGNMENT and not state.unread
+    later, _ = mirror()
+    later.apply(keys.assignment("h1"), b"rubbish", 4)
+    assert later.unread == {"h1"} and "h1" in later.hosts
+    later.apply(keys.assignment("h1"), encode(ASSIGNMENT), 5)
+    assert not later.unread and not broken(later)
 
 
 HOSTS = [f"h{n}" for n in range(4)]

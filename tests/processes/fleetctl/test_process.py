@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.outcome import ExitCode
 from tests.processes.controller_double import ControllerDouble, status, vm_rows
 from tests.processes.fleetctl_process import Fleetctl
 
@@ -89,8 +90,47 @@ def test_a_full_disk_is_told(fleetctl: Fleetctl, controller: ControllerDouble) -
             text=True,
             timeout=30,
         )
-    assert done.returncode == 1
+    assert done.returncode == ExitCode.OUTPUT_LOST
     assert done.stderr == "fleetctl: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("closing", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_stream_neither_undoes_nor_hides_a_change(
+    fleetctl: Fleetctl, controller: ControllerDouble, closing: str
+) -> None:
+    controller.on("DeclareLost", cluster.DeclareLostResponse())
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closing}', "sh",
+         *fleetctl.arguments("hosts", "declare-lost", "h1", "--undo")],
+        env=fleetctl.whole_environment, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
+    assert len(controller.asked("DeclareLost")) == 1
+    assert bool(done.stdout) is (">&-" not in closing.replace("2>&-", ""))
+
+
+def test_a_change_whose_result_cannot_be_told_is_told_apart_from_one_that_failed(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("DeclareLost", cluster.DeclareLostResponse())
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            fleetctl.arguments("hosts", "declare-lost", "h1", "--undo"),
+            env=fleetctl.whole_environment, stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=30,
+        )  # fmt: skip
+    assert done.returncode == ExitCode.OUTPUT_LOST
+    assert len(controller.asked("DeclareLost")) == 1
+
+
+@pytest.mark.parametrize("group", ["hosts", "vms", "images", "rollout", "contexts", "certs"])
+def test_a_shell_is_told_the_commands_of_each_group(fleetctl: Fleetctl, group: str) -> None:
+    words = {"COMP_WORDS": f"fleetctl {group} ", "COMP_CWORD": "2"}
+    asked = {**fleetctl.whole_environment, **words, "_FLEETCTL_COMPLETE": "bash_complete"}
+    said = subprocess.run(
+        fleetctl.arguments(), env=asked, capture_output=True, text=True, timeout=30
+    )
+    assert len(said.stdout.splitlines()) > 1 and said.stdout.startswith("plain,")
 
 
 def test_a_number_that_is_none_is_called_so(fleetctl: Fleetctl) -> None:

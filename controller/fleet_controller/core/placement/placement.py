@@ -35,7 +35,7 @@ from fleet_controller.core.placement.releases import (
     release_orphans_of,
     shrink,
 )
-from fleet_controller.core.placement.unplaced import Unplaced, explain
+from fleet_controller.core.placement.unplaced import Unplaced, explain, held_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,9 @@ def _grow(
     added: Counter[str] = Counter()
     unplaced: tuple[Unplaced, ...] = ()
     off = _stopped(fleet.uid, drafts.values(), missing)
-    if missing:
+    if missing and fleet.uid in view.held_back:
+        unplaced = (held_back(missing, view.held_back[fleet.uid]),)
+    elif missing:
         hosts = candidates(drafts.values(), wanted)
         urgent = free & _tombstoned(fleet.uid, drafts.values(), lost=True)
         rest = EMPTY

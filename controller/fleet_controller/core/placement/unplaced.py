@@ -40,6 +40,11 @@ def explain(
     return tuple(found)
 
 
+def held_back(rest: IndexSet, why: str) -> Unplaced:
+    """VMs that are placed nowhere, however much room there is."""
+    return _cannot_be_placed(rest, "held_back", why)
+
+
 def no_room(wanted: Wanted, hosts: Sequence[HostView], rest: IndexSet) -> Unplaced:
     """Why these VMs fit on none of the hosts."""
     if not hosts:

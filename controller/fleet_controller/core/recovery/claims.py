@@ -5,7 +5,6 @@ Pure. Hosts claim what they have, or what the store says they have: see `recover
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from fleet_controller.core.model import NOTHING, Shard
 from fleet_controller.core.recovery.inventory import HostInventory
 from fleet_controller.core.recovery.recovered_fleets import RecoveredFleets
 from fleet_controller.core.recovery.view import RecoveryView
+from fleet_controller.core.shards import had_by_an_earlier_one
 from fleet_controller.core.vm_states import BOOTING, DEFINED, RUNNING, STOPPING
 
 _UP = (RUNNING, BOOTING)
@@ -166,32 +166,6 @@ def settled(
             kept += _part(claim, claim.shard.ranges - loses)
             lost += _part(claim, goes)
     return kept, lost, twice
-
-
-def had_by_an_earlier_one(
-    sets: Sequence[IndexSet], counts: Sequence[bool] | None = None
-) -> list[IndexSet]:
-    """Of each set the part that one before it has as well; with `counts`, only of those before it
-    that count. In one sweep over all ranges."""
-    ends: list[tuple[int, bool, int]] = []  # (index, begins, which set)
-    for number, one in enumerate(sets):
-        for start, stop in one.ranges:
-            ends += ((start, True, number), (stop, False, number))
-    ends.sort()
-    losing: list[list[tuple[int, int]]] = [[] for _ in sets]
-    open_: list[int] = []  # the sets that have the present index, the first ones first
-    last = 0
-    for index, begins, number in ends:
-        if index > last:
-            first = next((n for n, one in enumerate(open_) if counts is None or counts[one]), None)
-            for loser in open_[first + 1 :] if first is not None else ():
-                losing[loser].append((last, index))
-        last = index
-        if begins:
-            insort(open_, number)
-        else:
-            open_.remove(number)
-    return [IndexSet(pairs) for pairs in losing]
 
 
 def _part(claim: Claim, indices: IndexSet) -> list[Claim]:

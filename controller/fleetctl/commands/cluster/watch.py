@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from fleetctl.cli.arguments import fleet_argument
-from fleetctl.output import number, say, say_json_line
+from fleetctl.output import number, on_screen, say, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def watch(session: Session, fleet: str) -> None:
     shape of `status`.
     """
     try:
-        if sys.stdout.isatty() and not session.json:
+        if on_screen() and not session.json:
             _live(session, fleet)
         else:
             _lines(session, fleet)

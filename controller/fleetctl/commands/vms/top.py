@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import click
 
 from fleetctl.cli.arguments import fleet_name
 from fleetctl.outcome import Failed, Misuse, Trouble, Unavailable
-from fleetctl.output import doing, say, say_json, say_json_line
+from fleetctl.output import doing, on_screen, say, say_json, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def top(
     try:
         if once:
             _say(session, _once(connection, request), one_of_many=False)
-        elif sys.stdout.isatty() and not session.json:
+        elif on_screen() and not session.json:
             _live(connection, request)
         else:
             _lines(session, request)

@@ -1,0 +1,50 @@
+"""Records of the store that nobody understands: which keys, and why.
+
+One takes its own fleet or host out, and nothing else; see `state`. It is mended by writing or
+deleting its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fleet_controller.core.refusals import Reason, Refused
+
+# Kept of why: a value may be of any length.
+_LONGEST = 300
+
+
+class BrokenRecords:
+    """By key. The mirror writes it."""
+
+    def __init__(self) -> None:
+        self._why: dict[str, str] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._why
+
+    def __len__(self) -> int:
+        return len(self._why)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._why))
+
+    def why(self, key: str) -> str:
+        """As a sentence that names the key; empty: it is understood, or not there."""
+        return self._why.get(key, "")
+
+    def refuse(self, key: str) -> None:
+        """For a change of what the key holds. Raises Refused."""
+        if key in self._why:
+            raise Refused(
+                Reason.BROKEN_RECORD, f"{self._why[key]}; mend or delete it in the store first"
+            )
+
+    # ---- for the mirror ------------------------------------------------------------------
+
+    def note(self, key: str, why: str) -> None:
+        self._why[key] = why[:_LONGEST]
+
+    def forget(self, key: str) -> None:
+        """It is understood, or gone."""
+        self._why.pop(key, None)
