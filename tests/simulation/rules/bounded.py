@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from fleet_controller.queries.fleets import problems
 from fleet_controller.replica.leader import Leader
 from fleet_controller.store.keys import HOSTS
 from fleet_controller.store.port import Change
@@ -20,14 +21,14 @@ from tests.simulation.rules.troubles import Troubles
 
 # Ranges, ids and problems that are kept of one host, for each VM that it may have, and beside them.
 # A host that is as it should be has fewer ranges than VMs.
-EACH, BESIDE = 4, 64
+EACH, BESIDE = 4, 1_024
 TEXT_BYTES = 64 << 10  # of problems and errors; a record of 64 labels has half of that
 # Writes of a host's own record, its own doing: one in ten seconds, and a few that others ask for.
 WRITES_SECONDS, MOST_WRITES = 60.0, 20
 NAMED_SECONDS = 25.0  # more than the longest wait before a host is dialled again
 BEGUN_SECONDS = 6.0  # what is said of its agent's restart is no word of its lies
-# How many hosts like it a host may be taken for, whatever it says of its capacity.
-LIKE_IT = 2
+# What a host may be given, whatever it says of its capacity: as four like it; or as any host has.
+LIKE_IT, ANY = 4, 256
 
 
 class Bounded(Witness):
@@ -89,7 +90,7 @@ class Bounded(Witness):
         most = EACH * (self._machines[host].capacity + given) + BESIDE
         if kept > most:
             self._fail("bounded", f"the leader keeps {kept:,} things of {host}, not {most} at most")
-        if given > LIKE_IT * self._machines[host].capacity:
+        if given > max(ANY, LIKE_IT * self._machines[host].capacity):
             self._fail("bounded", f"{host} is given {given} VMs, since it says that it has room")
         text = sum(problem.ByteSize() for problem in have.problems)
         text += len(link.error) if link is not None else 0
@@ -143,7 +144,7 @@ class Named:
 
 
 def _is_named(host: str, leader: Leader, since: float) -> bool:
-    """In an event, as a problem, as refused, as distrusted, or by what its link says."""
+    """In an event, as a problem of its own or of the cluster, as refused, or by its link."""
     memory = leader.memory
     link = memory.links.get(host)
     have = memory.observed.hosts.get(host)
@@ -151,7 +152,7 @@ def _is_named(host: str, leader: Leader, since: float) -> bool:
         link is None
         or not link.live
         or bool(link.error)
-        or host in memory.unproven
+        or any(host in str(problem) for problem in problems(memory, ""))
         or (have is not None and bool(have.problems))
         or any(name == host for name, _ in memory.refused.of_late(memory.clock()))
         or any(event.time_unix > since for event in memory.events.page(0, 50, "", host).events)
