@@ -53,6 +53,15 @@ SEED ?=
 chaos: setup-dev
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(HOSTS),--hosts $(HOSTS))
 
+## make fuzz        mutated messages to real processes, mutated bytes to parsers: MINUTES= SEED= PARSER=
+SEED ?=
+PARSER ?=
+.PHONY: fuzz
+fuzz: setup-dev
+	@$(if $(PARSER),.tools/bin/uv pip install -q --require-hashes -r deploy/fuzz.lock)
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PARSER),--parser "$(PARSER)")
+
 ## make proto       regenerate the committed stubs from proto/**/*.proto
 .PHONY: proto
 proto: setup-dev

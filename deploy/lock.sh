@@ -19,3 +19,6 @@ compile requirements.lock pyproject.toml --extra controller --extra agent --extr
   -c requirements-dev.lock "$@"
 # What the lab puts into its dom0, which downloads nothing itself.
 compile deploy/lab/agent.lock pyproject.toml --extra agent -c requirements.lock "$@"
+# What leads the fuzzing of parsers by coverage: installed by make fuzz alone, since it comes ready
+# built for few machines.
+compile deploy/fuzz.lock --group fuzz "$@"

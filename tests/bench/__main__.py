@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.failover import failover
+from tests.bench.hostile_host import hostile_host
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 from tests.bench.simulated import simulated
@@ -29,6 +30,9 @@ def main() -> None:
     parser.add_argument("--few-hosts", type=int, default=448, help="for CPU seconds a host")
     parser.add_argument("--without-dom0-profile", action="store_true")
     parser.add_argument("--only-failover", action="store_true", help="nothing but killed leaders")
+    parser.add_argument(
+        "--only-hostile", action="store_true", help="nothing but a host that floods"
+    )
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     given = parser.parse_args()
     started = time.monotonic()
@@ -52,6 +56,9 @@ def _measure(
     if given.only_failover:
         failover(home, given.hosts, say, out)
         return
+    if given.only_hostile:
+        hostile_host(home, given.hosts, say, out)
+        return
     say(f"{SMALL_SANDBOXES} sandboxes of {given.few_hosts:,} hosts")
     few = full_scale_cpu(home, given.few_hosts, SMALL_SANDBOXES)
     say(f"sandbox of {given.hosts:,} hosts, profile instant")
@@ -61,6 +68,8 @@ def _measure(
     out.notes["cpu_ms_a_host"] = {"few": round(few * 1000, 2), "many": round(many * 1000, 2)}
     say(f"sandbox of {given.hosts:,} hosts, some of which are lost")
     lost_hosts(home, given.hosts, say, out)
+    say(f"sandbox of {given.hosts:,} hosts, one of which floods")
+    hostile_host(home, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, three controllers and members of etcd")
     failover(home, given.hosts, say, out)
     if not given.without_dom0_profile:

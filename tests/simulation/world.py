@@ -19,6 +19,7 @@ from tests.simulation.doubles.cluster import (
 from tests.simulation.engine.clockwork import Clockwork
 from tests.simulation.rules.at_once import AtOnce
 from tests.simulation.rules.audit_trail import AuditLines
+from tests.simulation.rules.bounded import Bounded, Named
 from tests.simulation.rules.breaker import Breaker
 from tests.simulation.rules.division import Division
 from tests.simulation.rules.fencing import Fencing
@@ -32,6 +33,7 @@ from tests.simulation.rules.store_view import StoreView
 from tests.simulation.rules.succession import Succession
 from tests.simulation.rules.tracing import Tracing
 from tests.simulation.rules.troubles import Troubles
+from tests.simulation.rules.unhindered import Unhindered
 from tests.simulation.rules.vouching import VouchedFor
 
 # After the last trouble: a leader within seconds, every host within half a minute, and VMs that
@@ -57,27 +59,33 @@ class World(SimulatedCluster):
     def __init__(self, loop: Clockwork, seed: str, shape: Shape) -> None:
         super().__init__(loop, seed, shape)
         clock, fail, machines, operator = self.clock, self.fail, self.machines, self.operator
+        liars = self.liars
         orders, contacts = Orders(), Contacts(clock)
-        troubles = Troubles(self.network, self.etcd, self.store_weather, self.controllers)
+        troubles = Troubles(self.network, self.etcd, self.store_weather, self.controllers, liars)
         self.store = store = StoreView(machines, orders, operator, self.witnesses, fail)
         breaker = Breaker(clock, store, operator, LOSS, fail)
-        copies = OneCopy(machines, orders, store, breaker.has_just_returned, fail)
-        vouched_for = VouchedFor(clock, self.controllers, machines, operator, troubles, fail)
+        copies = OneCopy(machines, orders, store, liars, breaker.has_just_returned, fail)
+        vouched_for = VouchedFor(clock, self.controllers, machines, operator, troubles, liars, fail)
+        unhindered = Unhindered(clock, self.etcd, machines, operator, store, troubles, liars, fail)
+        bounded = Bounded(clock, machines, operator, store, liars, fail)
         isolation = Isolation(machines, orders, contacts, store, fail)
         for witness in (
             Tracing(self.note),
             operator,
             contacts,
+            liars,
             Fencing(clock, fail),
             AuditLines(store, fail),
             store,
-            Division(machines, orders, operator, store, fail),
+            Division(machines, orders, operator, store, liars, fail),
             copies,
             vouched_for,
             breaker,
             AtOnce(store, SETTINGS.moves_at_once, fail),
             isolation,
-            Recovery(machines, orders, store, fail),
+            unhindered,
+            bounded,
+            Recovery(machines, orders, store, liars, fail),
         ):
             self.witnesses.add(witness)
         self._looks = (
@@ -85,8 +93,11 @@ class World(SimulatedCluster):
             Returns(clock, machines, operator, store, copies, troubles, fail).look,
             vouched_for.look,
             isolation.look,
+            unhindered.look,
+            bounded.look,
+            Named(clock, machines, operator, troubles, liars, fail).look,
         )
-        self.in_the_end = InTheEnd(machines, operator, store, copies, shape.capacity)
+        self.in_the_end = InTheEnd(machines, operator, store, copies, liars, shape.capacity)
         self.backups = Backups(self, store)
         # Of the second fleet: seconds without a controller after which its VMs stop; 0: never.
         self.stop_after = self.random.choice(STOP_AFTER)

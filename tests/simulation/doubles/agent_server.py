@@ -18,6 +18,7 @@ from fleet_controller.agents import port
 from fleet_controller.agents.port import Unreachable
 from tests.doubles.scripted_agents import stale_term
 from tests.simulation.doubles.call import Call
+from tests.simulation.doubles.tongue import Tongue
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork, Process
 from tests.simulation.engine.network import Network, Pipe
@@ -28,9 +29,17 @@ WINDOW = 4  # reports under way before the agent's stream waits for the reader
 class AgentServer:
     """One agent's process as others reach it."""
 
-    def __init__(self, loop: Clockwork, host_id: str, process: Process, witness: Witness) -> None:
+    def __init__(
+        self,
+        loop: Clockwork,
+        host_id: str,
+        process: Process,
+        witness: Witness,
+        tongue: Tongue,
+    ) -> None:
         self.loop = loop
         self.host_id = host_id
+        self.tongue = tongue
         self.process = process
         self.witness = witness
         self.agent: Agent | None = None  # once its ledger has been read
@@ -113,7 +122,7 @@ class AgentEnd:
     def deliver_describe(self, call: Call) -> None:
         server = self._answering()
         if server is not None:
-            self._start(server, self._serve_describe(call))
+            self._start(server, self._serve_describe(server, call))
 
     def deliver_watch(self, sent: SentReports, first: wire.WatchRequest) -> None:
         server = self._answering()
@@ -151,6 +160,11 @@ class AgentEnd:
         self, server: AgentServer, call: Call | None, request: wire.AssignRequest
     ) -> None:
         assert server.agent is not None
+        if (said := server.tongue.assigned(request)) is not None:
+            if call is not None:
+                answer = call.fail if isinstance(said, Exception) else call.put
+                self._back.send(answer, said)
+            return
         try:
             epoch = await server.agent.assign(request)
         except (CallRefused, BadAssignment, LedgerError) as error:
@@ -164,15 +178,19 @@ class AgentEnd:
         if call is not None:
             self._back.send(call.put, wire.AssignResponse(epoch=epoch.message()))
 
-    async def _serve_describe(self, call: Call) -> None:
+    async def _serve_describe(self, server: AgentServer, call: Call) -> None:
         """The agent says who it is, or that it has heard a term: its own word either way."""
-        self._back.send(call.put, None)
+        if server.tongue.describes():
+            self._back.send(call.put, None)
 
     async def _serve_watch(
         self, server: AgentServer, sent: SentReports, first: wire.WatchRequest
     ) -> None:
         agent, term = server.agent, Term.of(first.term)
         assert agent is not None
+        if (refusal := server.tongue.watch_refused()) is not None:
+            self._back.send(sent.call.fail, refusal)
+            return
         try:
             stream = sent.stream = await self._open(server, agent, term, first)
         except (CallRefused, LedgerError) as error:
@@ -180,9 +198,10 @@ class AgentEnd:
             return
         try:
             while (report := await stream.next()) is not None:
-                await sent.room()
-                sent.under_way += 1
-                self._back.send(sent.arrived, report)
+                for told in server.tongue.reports(report):
+                    await sent.room()
+                    sent.under_way += 1
+                    self._back.send(sent.arrived, told)
         finally:
             agent.close_reports(stream)
             server.witness.reports_ended(server.host_id)

@@ -16,6 +16,7 @@ from fleet_controller.election.election import LeadershipLost
 from fleet_controller.mirror.committer import Outdated
 from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.store.port import StoreError
+from tests.simulation.doubles.tongue import Saying, Tongue
 from tests.simulation.engine.clockwork import Process
 from tests.simulation.engine.network import Network
 
@@ -33,32 +34,29 @@ class Directory:
 class SimClient:
     """The ControllerClient port of one agent."""
 
-    def __init__(self, network: Network, directory: Directory, host_id: str) -> None:
+    def __init__(
+        self, network: Network, directory: Directory, host_id: str, tongue: Tongue
+    ) -> None:
         self._network = network
         self._directory = directory
         self._host_id = host_id
+        self._tongue = tongue
 
     async def announce(self, endpoint: str, address: str, facts: types.HostFacts) -> float:
-        network, name = self._network, endpoint.partition(":")[0]
+        """The last of what the host says in place of it is answered."""
         told = types.HostFacts()
         told.CopyFrom(facts)
+        *others, last = self._tongue.announces(address, told)
+        for saying in others:
+            self._send(endpoint, saying, lambda _: None)
+        network = self._network
         answer: asyncio.Future[Exception | None] = network.loop.create_future()
-
-        def arrive() -> None:
-            found = self._directory.replicas.get(endpoint)
-            if found is None:
-                back(ControllerUnreachable(f"{endpoint}: connection refused"))
-            else:
-                network.loop.spawn(found[1], self._serve(found[0], address, told, back))
-
-        def back(outcome: Exception | None) -> None:
-            network.send(name, self._host_id, lambda: told_back(outcome))
 
         def told_back(outcome: Exception | None) -> None:
             if not answer.done():
                 answer.set_result(outcome)
 
-        network.send(self._host_id, name, arrive)
+        self._send(endpoint, last, told_back)
         try:
             async with asyncio.timeout(ANNOUNCE_DEADLINE):
                 outcome = await answer
@@ -67,6 +65,22 @@ class SimClient:
         if outcome is not None:
             raise outcome
         return 60.0
+
+    def _send(self, endpoint: str, saying: Saying, answer: Back) -> None:
+        network, name = self._network, endpoint.partition(":")[0]
+
+        def arrive() -> None:
+            found = self._directory.replicas.get(endpoint)
+            if found is None:
+                back(ControllerUnreachable(f"{endpoint}: connection refused"))
+            else:
+                serving = self._serve(found[0], saying.address, saying.facts, back)
+                network.loop.spawn(found[1], serving)
+
+        def back(outcome: Exception | None) -> None:
+            network.send(name, self._host_id, lambda: answer(outcome))
+
+        network.send(self._host_id, name, arrive)
 
     async def _serve(
         self, replica: Replica, address: str, facts: types.HostFacts, back: Back

@@ -15,6 +15,7 @@ from tests.simulation.doubles.agent_server import Switchboard
 from tests.simulation.doubles.announcing import Directory
 from tests.simulation.doubles.controllers import Controller, ControllerSurroundings
 from tests.simulation.doubles.etcd import Etcd, StoreWeather
+from tests.simulation.doubles.liars import Liars
 from tests.simulation.doubles.machine import Machine, MachineSurroundings
 from tests.simulation.doubles.operator import Operator
 from tests.simulation.doubles.witness import Witnesses
@@ -75,6 +76,7 @@ class SimulatedCluster:
             loop, self.controllers, self.witnesses, lambda text: self.note("ask", text)
         )
         self.machines = self._make_machines()
+        self.liars = Liars(self.clock)
         loop.on_trouble = lambda text: self.fail("defect", text)
 
     def note(self, kind: str, text: str) -> None:

@@ -22,6 +22,7 @@ from tests.simulation.doubles.agent_server import AgentServer, Switchboard
 from tests.simulation.doubles.announcing import Directory, SimClient
 from tests.simulation.doubles.drivers import SimBehaviour, SimHypervisor, SimStorage
 from tests.simulation.doubles.ledger import LedgerDisk, SimLedger
+from tests.simulation.doubles.tongue import Tongue
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.clockwork import Clockwork, Process
 from tests.simulation.engine.network import Network
@@ -68,6 +69,7 @@ class Machine:
         self.storage = SimStorage(self.behaviour)
         self.hypervisor = SimHypervisor(self.behaviour, capacity)
         self.disk = LedgerDisk()
+        self.tongue = Tongue(self.id, Random(f"{surroundings.seed}/{self.id}/lies"))
         self.boots = 1
         self.lives = 0
         self.on = True
@@ -110,7 +112,9 @@ class Machine:
         self.process = Process(f"{self.id}.{self.lives}", rate)
         self.process.ahead = self.random.uniform(0.0, 1000.0)
         self.process.on_doom = self.kill
-        server = AgentServer(self.around.loop, self.id, self.process, self.around.witness)
+        server = AgentServer(
+            self.around.loop, self.id, self.process, self.around.witness, self.tongue
+        )
         self._server = self.around.board.servers[self.address] = server
         self.around.loop.spawn(self.process, self._run(self.process, server))
 
@@ -186,7 +190,7 @@ class Machine:
             on_watched=lambda watched: announcer.on_watched(watched),
         )
         announcer = Announcer(
-            SimClient(around.network, around.directory, self.id),
+            SimClient(around.network, around.directory, self.id, self.tongue),
             around.endpoints,
             self.address,
             lambda: agent.facts,

@@ -269,6 +269,7 @@ class Operator(Witness):
     ) -> None:
         """In the controller's process, as its API does."""
         self.note(f"asked: {words}")
+        began, why = self.loop.now, ""
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 await act(leading, actor)
@@ -278,6 +279,7 @@ class Operator(Witness):
                 requests.refused(request)
         except (UnknownOutcome, TimeoutError, StoreError, LeadershipLost) as error:
             self.note(f"unknown: {words}: {error}")
+            why = f"{type(error).__name__}: {error}"
             if requests is not None and request is not None:
                 requests.unknown(request, self.loop.now)
         else:
@@ -286,6 +288,7 @@ class Operator(Witness):
                 requests.answered(request, self.loop.now)
             if action_of(actor) in ALWAYS_TOLD:
                 self._witness.request_answered(actor)
+        self._witness.request_ended(words, began, why)
 
 
 def actor_of(action: str, number: int) -> str:

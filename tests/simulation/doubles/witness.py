@@ -106,6 +106,10 @@ class Witness:
     def recovery_asked(self) -> None:
         """Whatever comes of it."""
 
+    def request_ended(self, words: str, began: float, why: str) -> None:
+        """A request that was made at `began` has an answer; `why` it was not done, empty when it
+        was, in the leader's words."""
+
     def request_answered(self, actor: str) -> None:
         """A request was answered that changes something whenever it is accepted."""
 

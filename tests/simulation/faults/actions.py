@@ -8,10 +8,13 @@ ended: a play is repeated with some of its actions left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from random import Random
 
-from tests.simulation.faults import asking, breaking, cutting
+from tests.simulation.doubles.lies import LIES
+from tests.simulation.faults import asking, breaking, cutting, lying
 from tests.simulation.faults.acts import Act, Action
 
 ACTIONS: tuple[Action, ...] = (
@@ -61,7 +64,17 @@ ACTIONS: tuple[Action, ...] = (
     Action("compact", 1.0, 0.0, cutting.compact),
     Action("lease_ends", 1.0, 0.0, cutting.lease_ends),
 )
-BY_NAME = {action.name: action for action in ACTIONS}
+# Drawn apart from the rest, so that a play is what it was but for them: a few of the lies that the
+# product withstands, or, where a play is to stress it, any one lie.
+TURN = Action("turn_hostile", 0.0, 110.0, lying.turn_hostile, shortest=15.0)
+LYING = {
+    TURN.name: TURN,
+    **{name: replace(TURN, name=name, does=partial(lying.tell, name)) for name in LIES},
+}
+BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values())}
+# How often hosts turn hostile a simulated minute: in half of all plays never.
+LYING_PER_MINUTE = (0.0, 0.0, 0.5, 1.5)
+LYING_STRESS = 6.0
 # Actions a simulated minute. A play has its own: some are calm between, some never.
 PER_MINUTE = (8.0, 16.0, 32.0)
 # What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
@@ -82,7 +95,7 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
     weights = [one.weight * random.choice(EMPHASIS) for one in ACTIONS]
     weights[0] = ACTIONS[0].weight * random.choice((0.2, 1.0, 1.0))
     rate = random.choice(PER_MINUTE) / 60.0
-    if stress:
+    if set(stress) - LYING.keys():
         weights = [
             STRESS if action.name in stress else weight
             for action, weight in zip(ACTIONS, weights, strict=True)
@@ -94,4 +107,16 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
         (action,) = random.choices(ACTIONS, weights)
         seconds = action.shortest + (action.longest - action.shortest) * random.random() ** 2
         acts.append(Act(at, action.name, seconds, random.random(), random.random()))
-    return acts
+    return [*acts, *_lying(seed, minutes, [name for name in stress if name in LYING])]
+
+
+def _lying(seed: str, minutes: float, stressed: Sequence[str]) -> Iterator[Act]:
+    """When hosts turn hostile: one time ends before the next begins."""
+    random = Random(f"{seed}/lying")
+    rate = (LYING_STRESS if stressed else random.choice(LYING_PER_MINUTE)) / 60.0
+    at = 0.0
+    while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
+        seconds = TURN.shortest + (TURN.longest - TURN.shortest) * random.random() ** 2
+        what = random.choice(stressed or [TURN.name])
+        yield Act(at, what, seconds, random.random(), random.random())
+        at += seconds

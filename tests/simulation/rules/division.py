@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.model import Assignment, FleetRecord, Shard, Tombstone
+from tests.simulation.doubles.liars import Liars
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.operator import Operator
 from tests.simulation.doubles.requests import DELETED, FleetRequests
@@ -25,12 +26,14 @@ class Division(Witness):
         orders: Orders,
         operator: Operator,
         store: StoreView,
+        liars: Liars,
         fail: Fail,
     ) -> None:
         self._machines = machines
         self._orders = orders
         self._operator = operator
         self._store = store
+        self._liars = liars
         self._fail = fail
 
     def fleet_changed(self, before: FleetRecord | None, record: FleetRecord | None) -> None:
@@ -61,7 +64,7 @@ class Division(Witness):
     def host_removed(self, host: str) -> None:
         """What is forgotten with a host is nothing, or has a tombstone until it is back; but for
         orphans, and what a recovered store has never known."""
-        if self._store.frozen:
+        if self._store.frozen or host in self._liars.ever:
             return
         left = self._store.assignments.get(host, NOTHING)
         record = self._machines[host].disk.record
@@ -116,6 +119,9 @@ class Division(Witness):
                     )
 
     def _has_let_go(self, host: str, stone: Tombstone, indices: IndexSet) -> bool:
+        """What a host that lies says to have let go is its own affair."""
+        if host in self._liars.ever:
+            return True
         machine, uid = self._machines[host], stone.fleet
         runs = any(
             kin.fleet_uid == uid and kin.birth <= stone.born_until and have & indices
@@ -200,6 +206,8 @@ class Division(Witness):
 
     def _check_stones(self, host: str, old: Assignment, new: Assignment) -> None:
         """A tombstone goes when nothing that it names runs there."""
+        if host in self._liars.ever:
+            return
         kept = {stone.id for stone in new.tombstones}
         active = self._machines[host].hypervisor.all_active()
         for stone in old.tombstones:

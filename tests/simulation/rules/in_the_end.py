@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.replica.leader import Leader
+from tests.simulation.doubles.liars import Liars
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.operator import Operator
 from tests.simulation.rules.one_copy import OneCopy
@@ -22,6 +23,7 @@ class InTheEnd:
         operator: Operator,
         store: StoreView,
         copies: OneCopy,
+        liars: Liars,
         capacity: int,
     ) -> None:
         """`capacity`: how many VMs all hosts admit together."""
@@ -29,6 +31,7 @@ class InTheEnd:
         self._operator = operator
         self._store = store
         self._copies = copies
+        self._liars = liars
         self._capacity = capacity
 
     def missing(self) -> str:
@@ -77,8 +80,10 @@ class InTheEnd:
 
     def _left_over(self, placed: int, strays: Mapping[str, int]) -> Iterator[str]:
         """Nobody wants it. What a recovered store has never known is left alone, and without its
-        ledger an agent does not know what it has let go before."""
-        if len(self._copies.holders) > placed:
+        ledger an agent does not know what it has let go before; neither does one in whose name
+        somebody else has said so."""
+        strays = {host: stray for host, stray in strays.items() if host not in self._liars.ever}
+        if not self._liars.ever and len(self._copies.holders) > placed:
             yield f"{len(self._copies.holders) - placed} VMs run that nobody wants"
         if left := [host for host in strays if not self._machines[host].disk.lost]:
             yield f"VMs are left on {', '.join(left)} that nobody wants"

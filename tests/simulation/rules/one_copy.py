@@ -9,6 +9,7 @@ from fleet.keys import Kin
 from fleet.ranges import IndexSet
 from fleet_agent.core.model import REMOVALS, Batch, StepKind
 from fleet_controller.core.model import HostRecord
+from tests.simulation.doubles.liars import Liars
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.trace import Fail
@@ -28,6 +29,7 @@ class OneCopy(Witness):
         machines: Mapping[str, Machine],
         orders: Orders,
         store: StoreView,
+        liars: Liars,
         has_just_returned: Callable[[str], bool],
         fail: Fail,
     ) -> None:
@@ -36,6 +38,7 @@ class OneCopy(Witness):
         self._machines = machines
         self._orders = orders
         self._store = store
+        self._liars = liars
         self._has_just_returned = has_just_returned
         self._fail = fail
         self.holders: dict[Vm, str] = {}
@@ -55,6 +58,7 @@ class OneCopy(Witness):
         return {vm: hosts for vm, hosts in self.doubles.items() if self._store.wants(*vm)}
 
     def vms_started(self, host: str, kin: Kin, indices: IndexSet) -> None:
+        """Of a host that ever lied nothing counts: what it said to have let go may run on."""
         if self._may_run_twice(host, kin.fleet_uid):
             self.forgiven.update((host, (kin.fleet_uid, index)) for index in indices)
         for index in indices:
@@ -64,15 +68,18 @@ class OneCopy(Witness):
                 self._second(vm, holder, host)
         self.counts[host] = self.counts.get(host, 0) + len(indices)
         machine = self._machines[host]
-        if not self._adopted(machine) and self.counts[host] > machine.capacity:
+        believed = self._adopted(machine) or host in self._liars.ever
+        if not believed and self.counts[host] > machine.capacity:
             self._fail("capacity", f"{self.counts[host]} VMs run on {host}")
         record = machine.disk.record
         if record is not None and record.boot_id != machine.boot_id and not self._store.waits(kin):
             self._fail("reboot", f"{host} starts {indices} before it was assigned anew")
 
     def _may_run_twice(self, host: str, uid: str) -> bool:
-        """Whether the host's copies stopped to count when it was declared lost."""
+        """Whether the host's copies stopped to count when it was declared lost, or began to lie."""
         store = self._store
+        if host in self._liars.ever:
+            return True
         unaware = store.is_lost(host, uid) or store.may_not_know(host)
         return unaware or self._has_just_returned(host)
 
@@ -108,8 +115,10 @@ class OneCopy(Witness):
     def _second(self, vm: Vm, holder: str, host: str) -> None:
         holders = self.doubles.setdefault(vm, {holder})
         holders.add(host)
-        counted = [one for one in holders if (one, vm) not in self.forgiven]
-        if holder == host or len(counted) > 1:
+        counted = [
+            one for one in holders if (one, vm) not in self.forgiven and one not in self._liars.ever
+        ]
+        if (holder == host and holder not in self._liars.ever) or len(counted) > 1:
             self._fail("one copy", f"{vm[1]} of {vm[0]} runs on {holder} and starts on {host}")
 
     def verdict_written(self, record: HostRecord, lost: bool) -> None:

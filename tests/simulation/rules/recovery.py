@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.model import Tombstone
+from tests.simulation.doubles.liars import Liars
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.trace import Fail
@@ -19,8 +20,14 @@ class Recovery(Witness):
     """Looks when changes are taken again."""
 
     def __init__(
-        self, machines: Mapping[str, Machine], orders: Orders, store: StoreView, fail: Fail
+        self,
+        machines: Mapping[str, Machine],
+        orders: Orders,
+        store: StoreView,
+        liars: Liars,
+        fail: Fail,
     ) -> None:
+        self._liars = liars
         self._machines = machines
         self._orders = orders
         self._store = store
@@ -41,6 +48,8 @@ class Recovery(Witness):
         """Nothing that runs was given up for what does not."""
         store = self._store
         for host, machine in self._machines.items():
+            if host in self._liars.ever:
+                continue
             stones = store.assignments.get(host, NOTHING).tombstones
             asked = self._asked.get(host, ())
             record = machine.disk.record

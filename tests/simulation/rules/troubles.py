@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from tests.simulation.doubles.controllers import Controller
 from tests.simulation.doubles.etcd import ETCD, Etcd, StoreWeather
+from tests.simulation.doubles.liars import Liars
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.engine.network import Network
 
@@ -21,11 +22,13 @@ class Troubles:
         etcd: Etcd,
         store_weather: StoreWeather,
         controllers: Sequence[Controller],
+        liars: Liars,
     ) -> None:
         self._network = network
         self._etcd = etcd
         self._store_weather = store_weather
         self._controllers = controllers
+        self._liars = liars
 
     @property
     def network_is_calm(self) -> bool:
@@ -58,6 +61,7 @@ class Troubles:
         """Whether its agent works and every controller reaches it."""
         return (
             machine.runs
+            and machine.id not in self._liars.since
             and machine.behaviour.well
             and not machine.disk.full
             and all(one.runs and self.are_joined(one.name, machine.id) for one in self._controllers)

@@ -9,6 +9,7 @@ from fleet_controller.core.model import HostRecord
 from fleet_controller.host_loss.standby_poll import ANSWER_SECONDS
 from fleet_controller.observed.standby_reachability import CONFIRMED_SECONDS
 from tests.simulation.doubles.controllers import Controller
+from tests.simulation.doubles.liars import Liars
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.operator import Operator
 from tests.simulation.doubles.witness import Witness
@@ -32,6 +33,7 @@ class VouchedFor(Witness):
         machines: Mapping[str, Machine],
         operator: Operator,
         troubles: Troubles,
+        liars: Liars,
         fail: Fail,
     ) -> None:
         self._clock = clock
@@ -39,6 +41,7 @@ class VouchedFor(Witness):
         self._machines = machines
         self._operator = operator
         self._troubles = troubles
+        self._liars = liars
         self._fail = fail
         self._since: dict[Lives, float] = {}  # since when the standby could vouch
         self._store_trouble = clock()  # when last
@@ -63,7 +66,10 @@ class VouchedFor(Witness):
             self._on_lost_by_time(record.id)
 
     def _on_lost_by_time(self, host: str) -> None:
-        """By whoever leads; a leader that was superseded may still believe that it does."""
+        """By whoever leads; a leader that was superseded may still believe that it does. One that
+        lies may say nothing to whoever asks."""
+        if host in self._liars.ever:
+            return
         if self._clock() - self._store_trouble < HELD_SECONDS:
             return
         leaders = [one for one in self._controllers if one.leading() is not None]

@@ -7,5 +7,6 @@ from tests.simulation.seeded_bugs.agents import AGENTS
 from tests.simulation.seeded_bugs.decisions import DECISIONS
 from tests.simulation.seeded_bugs.leaders import LEADERS
 from tests.simulation.seeded_bugs.replacing import SeededBug
+from tests.simulation.seeded_bugs.trusting import TRUSTING
 
-SEEDED: tuple[SeededBug, ...] = (*AGENTS, *LEADERS, *DECISIONS)
+SEEDED: tuple[SeededBug, ...] = (*AGENTS, *LEADERS, *DECISIONS, *TRUSTING)

@@ -1,0 +1,245 @@
+"""The parsers that read what others wrote: each as a function of bytes.
+
+A target returns for what it understands and for what it refuses in the way that its contract says;
+whatever else it raises is a finding.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import DecodeError, Message
+
+from fleet.keys import Term
+from fleet.ranges import IndexSet, parse_ranges
+from fleet.spec import check_spec
+from fleet.transport import Peer, peer_of
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_agent.core.assignment import BadAssignment, parse_assignment
+from fleet_agent.core.console_log import LogPosition
+from fleet_agent.core.images import QCOW2_HEADER_BYTES, BadImage, qcow2_size
+from fleet_agent.drivers.consoles.file import end_of, glance
+from fleet_controller.core.audit import AuditRecord
+from fleet_controller.core.hosts import announced
+from fleet_controller.core.model import (
+    Assignment,
+    FleetRecord,
+    HostRecord,
+    Meta,
+    RolloutRecord,
+    Shard,
+)
+from fleet_controller.core.recovery.inventory import HostInventory
+from fleet_controller.core.recovery.seals import SealKey, Seals
+from fleet_controller.core.refusals import Refused
+from fleet_controller.leader.inventory import ReportedInventory
+from fleet_controller.observed.reports import Observed
+from fleet_controller.store.codec import BrokenRecord, decode, decode_spec, encode, encode_spec
+from fleetctl.fleet_file.parser import FleetFileError, parse_fleet_file
+
+UID = "00000000-0000-0001-0001-000000000001"
+SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
+_RECORDS = (Assignment, FleetRecord, HostRecord, Meta, RolloutRecord, AuditRecord)
+_SPEC = types.FleetSpec(
+    image=types.Image(name="golden", snapshot="1"),
+    memory_bytes=4 << 20,
+    vcpus=1,
+    boot=types.Boot(kernel="/boot/unix", cmdline="ip={address} n={name}"),
+    disk=types.Disk(target="xvda"),
+    network=types.Network(bridge="br0", prefix="10.0.0.0/8"),
+    readiness=types.Readiness(console_pattern="login:", timeout_seconds=30),
+    placement=types.Placement(policy=types.Placement.POLICY_SPREAD, spread_label="rack"),
+)
+_SEALS = Seals(SealKey("00" * 32))
+_SHARD = Shard(UID, IndexSet.span(0, 10), 1, 7)
+_ASSIGNED = Assignment(shards=(_SHARD,))
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """`samples`: what it understands, to be mutated."""
+
+    name: str
+    reads: Callable[[bytes], object]
+    samples: tuple[bytes, ...]
+
+
+def _fleet_file(data: bytes) -> None:
+    try:
+        parse_fleet_file(data.decode("utf-8", "surrogateescape"), "fuzzed.yaml")
+    except FleetFileError as error:
+        str(error)
+
+
+def _records(data: bytes) -> None:
+    for kind in _RECORDS:
+        try:
+            encode(decode(kind, "fuzzed", data))
+        except BrokenRecord as error:
+            str(error)
+
+
+def _spec(data: bytes) -> None:
+    try:
+        check_spec(decode_spec("fuzzed", data))
+    except BrokenRecord as error:
+        str(error)
+
+
+def _told(data: bytes, message: Message) -> bool:
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return False
+    return True
+
+
+def _report(data: bytes) -> None:
+    """As the leader takes it, who has given the host something."""
+    report = wire.Report()
+    if not _told(data, report):
+        return
+    observed = Observed()
+    observed.assigned("h1", _ASSIGNED)
+    try:
+        observed.reported("h1", report, 7)
+    except ValueError as error:
+        str(error)
+    observed.standing(UID)
+    observed.lost_sight("h1")
+    observed.assigned("h1", Assignment())
+
+
+def _inventory(data: bytes) -> None:
+    """As a recovery takes it."""
+    report = wire.Report()
+    if not _told(data, report):
+        return
+    try:
+        HostInventory().after(report)
+        ReportedInventory(lambda: _SEALS).apply_report("h1", report)
+    except ValueError as error:
+        str(error)
+
+
+def _assignment(data: bytes) -> None:
+    """As an agent takes it."""
+    message = types.Assignment()
+    if _told(data, message):
+        try:
+            parse_assignment(message)
+        except BadAssignment as error:
+            str(error)
+
+
+def _announcement(data: bytes) -> None:
+    facts = types.HostFacts()
+    address, _, rest = data.partition(b"\n")
+    if _told(rest, facts):
+        try:
+            encode(announced(None, "h1", address.decode("latin-1"), facts, False))
+        except Refused as error:
+            str(error)
+
+
+def _ranges(data: bytes) -> None:
+    try:
+        parse_ranges(data.decode("latin-1"))
+    except ValueError as error:
+        str(error)
+
+
+def _certificate_names(data: bytes) -> None:
+    """Whoever it is, is one with a role and a name, or nobody."""
+    peer = peer_of({"x509_subject_alternative_name": data.split(b"\n")})
+    assert peer is None or (peer.name and str(peer))
+    Peer.parse(data.decode("latin-1"))
+
+
+def _image_header(data: bytes) -> None:
+    try:
+        size = qcow2_size(data[:QCOW2_HEADER_BYTES])
+        assert size is None or size >= 0
+    except BadImage as error:
+        str(error)
+
+
+def _console_log(data: bytes) -> None:
+    """In pieces: what was read is what was there."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        path = Path(file.name)
+        place, kept = end_of(path, 64)
+        assert data.endswith(kept)
+        found = glance(path, place, 64)
+        assert not found.data and isinstance(found.place, LogPosition)
+
+
+_REPORT = wire.Report(
+    sequence=1, full=True, epoch=types.Epoch(store_generation=1, revision=7), converged=True,
+    shards=[
+        wire.ShardReport(
+            fleet_uid=UID, generation=1, birth=7, runs=[wire.StateRun(start=0, states=b"\5" * 10)]
+        )
+    ],
+    orphans=[
+        wire.Orphans(fleet_uid=UID, birth=1, ranges=[types.IndexRange(start=20, stop=30)])
+    ],
+    gone=[wire.Gone(fleet_uid=UID, birth=7, ranges=[types.IndexRange(start=3, stop=5)])],
+    problems=[wire.Problem(kind="no_memory", fleet_uid=UID, count=2, example_message="none left")],
+    released=[1, 2, 3], fleets=[types.FleetIdentity(uid=UID, name="spv")],
+    specs=[types.GenerationSpec(fleet_uid=UID, generation=1, spec=_SPEC)],
+    term=Term(1, 5).message(),
+)  # fmt: skip
+_TOLD = types.Assignment(
+    fleets=[types.FleetIdentity(uid=UID, name="spv")],
+    specs=[types.GenerationSpec(fleet_uid=UID, generation=1, spec=_SPEC)],
+    shards=[
+        types.Shard(
+            fleet_uid=UID, generation=1, birth=7, ranges=[types.IndexRange(start=0, stop=10)]
+        )
+    ],
+    tombstones=[types.Tombstone(id=1, fleet_uid=UID, ranges=[types.IndexRange(start=20, stop=30)])],
+)
+_FACTS = types.HostFacts(
+    machine_id="m", boot_id="b", incarnation="i", labels={"rack": "r1"},
+    capacity=types.Capacity(guests=250),
+)  # fmt: skip
+_STORED = (
+    encode(_ASSIGNED),
+    encode(HostRecord("h1", "10.0.0.1:7443")),
+    encode(FleetRecord("spv", UID, 0)),
+    encode(Meta()),
+)
+
+PARSERS: Mapping[str, Parser] = {
+    one.name: one
+    for one in (
+        Parser(
+            "fleet file", _fleet_file, tuple(p.read_bytes() for p in sorted(SAMPLES.glob("*.yaml")))
+        ),
+        Parser("records", _records, _STORED),
+        Parser("stored spec", _spec, (encode_spec(_SPEC),)),
+        Parser("report", _report, (_REPORT.SerializeToString(),)),
+        Parser("inventory", _inventory, (_REPORT.SerializeToString(),)),
+        Parser("assignment", _assignment, (_TOLD.SerializeToString(),)),
+        Parser(
+            "announcement",
+            _announcement,
+            (b"10.0.0.1:7443\n" + _FACTS.SerializeToString(), b"[::1]:7443\n"),
+        ),
+        Parser("ranges", _ranges, (b"0-9,12,100-200",)),
+        Parser(
+            "certificate names",
+            _certificate_names,
+            (b"dom0-1.agent.megafleet", b"controller.megafleet\nc1.controller.megafleet"),
+        ),
+        Parser("image header", _image_header, (b"QFI\xfb\0\0\0\3" + bytes(QCOW2_HEADER_BYTES),)),
+        Parser("console log", _console_log, (b"boot\r\n\x1b[1mlogin:\x1b[0m ",)),
+    )
+}
