@@ -103,7 +103,8 @@ def test_status_as_json_has_all_that_scripts_may_rely_on(
     }  # fmt: skip
     assert told["hosts"] == {
         "live": 4, "unreachable": 0, "suspect": 0, "lost": 0, "cordoned": 0, "converged": 4,
-        "draining": 0, "quarantined": 0, "cut_off": 0, "distrusted": 0, "total": 4,
+        "draining": 0, "quarantined": 0, "cut_off": 0, "distrusted": 0, "expelled": 0,
+            "total": 4,
     }  # fmt: skip
     assert told["oldest_report_seconds"] == 1.5
     problem = {"kind": "no_memory", "count": 4, "hosts": 1, "example": "h1: no memory"}
