@@ -104,7 +104,7 @@ def test_status_as_json_has_all_that_scripts_may_rely_on(
     assert told["hosts"] == {
         "live": 4, "unreachable": 0, "suspect": 0, "lost": 0, "cordoned": 0, "converged": 4,
         "draining": 0, "quarantined": 0, "cut_off": 0, "distrusted": 0, "orders_refused": 0,
-        "misbehaving": 0, "awaiting_approval": 0, "total": 4,
+        "misbehaving": 0, "awaiting_approval": 0, "expelled": 0, "total": 4,
     }  # fmt: skip
     assert told["oldest_report_seconds"] == 1.5
     problem = {"kind": "no_memory", "count": 4, "hosts": 1, "example": "h1: no memory"}
