@@ -93,8 +93,9 @@ class FencedAssignment:
             raised = msgspec.structs.replace(raised, term=term, term_seal=_seal(told.seal))
         try:
             await self._remember(raised)
-        finally:
+        except LedgerError:
             self.record = raised
+            raise
 
     async def write_again(self) -> None:
         """Write what could not be written. Raises LedgerError."""

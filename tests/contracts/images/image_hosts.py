@@ -48,6 +48,11 @@ async def brought(images: Images, asked: ImportOrder) -> ImportProgress:
     return told[-1]
 
 
+def disk_of(content: bytes) -> bytes:
+    """A disk of this content: with the signature of a partition table in its first sector."""
+    return content[:510].ljust(510, b"\0") + b"\x55\xaa" + content[512:]
+
+
 def qcow2_of(raw: Path, qcow2: Path) -> None:
     qemu_img("convert", "-f", "raw", "-O", "qcow2", str(raw), str(qcow2))
 

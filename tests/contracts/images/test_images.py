@@ -34,6 +34,7 @@ from tests.contracts.images.image_hosts import (
     MIB,
     ImageHost,
     brought,
+    disk_of,
     file_in,
     order,
     qcow2_of,
@@ -70,7 +71,7 @@ def raw(host: ImageHost) -> Path:
     """Half a MiB of content in 3 MiB, with holes, and an end within a block."""
     file = host.sources / "disk.raw"
     with file.open("wb") as out:
-        out.write(os.urandom(MIB // 4))
+        out.write(disk_of(os.urandom(MIB // 4)))
         out.seek(MIB)
         out.write(os.urandom(MIB // 4))
         out.truncate(3 * MIB + 100)
@@ -125,7 +126,7 @@ class TestImages:
         again = (await brought(images, order(raw, digest=first.digest))).image
         assert known(again) == known(first)
         other = host.sources / "other.raw"
-        other.write_bytes(b"other" * 10_000)
+        other.write_bytes(disk_of(b"other" * 10_000))
         with pytest.raises(ImageExists, match="choose another snapshot name"):
             await brought(images, order(other))
         assert list(map(known, (await images.holdings()).images)) == [known(first)]

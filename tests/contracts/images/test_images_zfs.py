@@ -26,6 +26,7 @@ from tests.contracts.images.image_hosts import (
     MIB,
     FakeZfsImageHost,
     brought,
+    disk_of,
     fake_zfs_host,
     order,
 )
@@ -131,11 +132,11 @@ async def test_a_further_snapshot_is_written_into_the_volume(
 ) -> None:
     volume(calls, "tank/golden", b"one" * 100_000, "1")
     larger = host.sources / "two.raw"
-    larger.write_bytes(b"two".ljust(2 * MIB, b"\0"))
+    larger.write_bytes(two := disk_of(b"two".ljust(2 * MIB, b"\0")))
     made = (await brought(images, order(larger, snapshot="2"))).image
     assert made is not None and made.size == 2 * MIB
     assert content(calls, "tank/golden@1", 6) == b"oneone"
-    assert content(calls, "tank/golden@2", 2 * MIB) == b"two".ljust(2 * MIB, b"\0")
+    assert content(calls, "tank/golden@2", 2 * MIB) == two
     assert not calls.properties["tank/golden"].get(IMPORTING)
 
 
@@ -144,7 +145,7 @@ async def test_a_further_snapshot_that_fails_leaves_the_volume_as_it_was(
 ) -> None:
     volume(calls, "tank/golden", b"one", "1")
     source = host.sources / "two.raw"
-    source.write_bytes(b"two")
+    source.write_bytes(disk_of(b"two"))
     calls.fails["snapshot"] = errno.ENOSPC
     with pytest.raises(PoolFull):
         await brought(images, order(source, snapshot="2"))
@@ -162,7 +163,7 @@ async def test_a_call_that_fails_leaves_nothing(
     host: FakeZfsImageHost, calls: FakeZfsImages, images: Images, call: str
 ) -> None:
     source = host.sources / "disk.raw"
-    source.write_bytes(os.urandom(1000))
+    source.write_bytes(disk_of(os.urandom(1000)))
     calls.fails[call] = errno.EIO
     with pytest.raises(ImageError, match=f"cannot import {source}: cannot {call}"):
         await brought(images, order(source))
@@ -238,7 +239,7 @@ async def test_a_volume_without_snapshot_is_not_written_over(
 ) -> None:
     volume(calls, "tank/golden", b"by hand")
     source = host.sources / "disk.raw"
-    source.write_bytes(b"other")
+    source.write_bytes(disk_of(b"other"))
     with pytest.raises(NotAnImage, match="without a snapshot"):
         await brought(images, order(source))
     assert content(calls, "tank/golden", 7) == b"by hand"

@@ -31,6 +31,7 @@ from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
 from tests.certificates import identity
+from tests.contracts.images.image_hosts import disk_of
 from tests.doubles.assignments import SPV, assignment, shard
 from tests.processes.agent.agent_caller import DEADLINE, Caller
 
@@ -65,7 +66,7 @@ class Served:
 
     def source(self, name: str = "disk.raw", size: int = 1 << 20) -> str:
         file = self.folder / name
-        file.write_bytes(os.urandom(size))
+        file.write_bytes(disk_of(os.urandom(size)))
         return str(file)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -220,9 +219,12 @@ class AgentEnd:
             return agent.open_observation(Pace.of(first.pace))
         if term >= agent.term:
             server.witness.controller_heard(server.host_id)
-        with contextlib.suppress(LedgerError):  # it reports all the same, and takes no orders
+        written = True
+        try:
             await agent.heard(first.term)
-        server.witness.reports_begun(server.host_id, term)
+        except LedgerError:  # it reports all the same, and takes no orders
+            written = False
+        server.witness.reports_begun(server.host_id, term, written)
         return agent.open_reports(term, Pace.of(first.pace))
 
     def _start(self, server: AgentServer, work: Coroutine[Any, Any, None]) -> None:

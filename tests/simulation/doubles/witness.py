@@ -42,8 +42,9 @@ class Witness:
     def controller_heard(self, host: str) -> None:
         """A controller has spoken, whatever comes of it."""
 
-    def reports_begun(self, host: str, term: Term) -> None:
-        """An agent has begun to report to a controller of this term."""
+    def reports_begun(self, host: str, term: Term, written: bool) -> None:
+        """An agent has begun to report to a controller of this term, which is in its ledger, or
+        could not be written."""
 
     def observation_begun(self, host: str) -> None:
         """An agent has begun to report to a controller that commands nothing."""

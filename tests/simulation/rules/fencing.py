@@ -21,6 +21,7 @@ class Fencing(Witness):
         self._clock = clock
         self._fail = fail
         self._terms: dict[str, Term] = {}
+        self._minded: dict[str, Term] = {}  # by this process of its agent, written or not
         self._epochs: dict[str, Epoch] = {}
         self._expired: dict[int, float] = {}  # term -> when its lease ended by itself
 
@@ -39,22 +40,28 @@ class Fencing(Witness):
     def store_set_back(self) -> None:
         self._expired.clear()
 
-    def reports_begun(self, host: str, term: Term) -> None:
-        before = self._terms.get(host, (0, 0))
+    def reports_begun(self, host: str, term: Term, written: bool) -> None:
+        before = self._heard(host)
         if term < before:
             self._fail("term", f"{host} reports to term {term} and has heard {before}")
-        self._terms[host] = term
+        self._minded[host] = term
+        if written:
+            self._terms[host] = term
 
     def assignment_acknowledged(self, host: str, request: wire.AssignRequest) -> None:
         term, epoch = Term.of(request.term), Epoch.of(request.epoch)
-        heard, held = self._terms.get(host, (0, 0)), self._epochs.get(host, (0, 0))
+        heard, held = self._heard(host), self._epochs.get(host, (0, 0))
         if term < heard:
             self._fail("term", f"{host} obeys term {term} and has heard {heard}")
         if epoch < held:
             self._fail("epoch", f"{host} takes epoch {epoch} after {held}")
         self._terms[host], self._epochs[host] = term, epoch
 
+    def _heard(self, host: str) -> tuple[int, int]:
+        return max(self._terms.get(host, (0, 0)), self._minded.get(host, (0, 0)))
+
     def agent_began(self, host: str, term: Term, epoch: Epoch) -> None:
+        self._minded.pop(host, None)
         heard, held = self._terms.get(host, (0, 0)), self._epochs.get(host, (0, 0))
         if term < heard or epoch < held:
             self._fail(
@@ -65,4 +72,5 @@ class Fencing(Witness):
 
     def ledger_lost(self, host: str) -> None:
         self._terms.pop(host, None)
+        self._minded.pop(host, None)
         self._epochs.pop(host, None)

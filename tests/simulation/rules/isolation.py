@@ -42,7 +42,7 @@ class Contacts(Witness):
     def assignment_acknowledged(self, host: str, request: wire.AssignRequest) -> None:
         self.controller_heard(host)
 
-    def reports_begun(self, host: str, term: Term) -> None:
+    def reports_begun(self, host: str, term: Term, written: bool) -> None:
         self._is_read(host)
 
     def observation_begun(self, host: str) -> None:

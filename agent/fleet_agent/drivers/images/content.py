@@ -10,13 +10,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet_agent.core.image_formats import (
+    HEAD_BYTES,
+    QCOW2,
+    TAIL_BYTES,
+    Format,
+    Handling,
+    recognised,
+)
 from fleet_agent.core.images import (
     BLOCK,
     QCOW2_HEADER_BYTES,
@@ -29,11 +36,13 @@ from fleet_agent.core.images import (
     whole_blocks,
 )
 from fleet_agent.drivers.images import tools as image_tools
+from fleet_agent.drivers.images.foreign_disks import ForeignDisk
 from fleet_agent.drivers.images.jobs import JobWatcher
 from fleet_agent.drivers.ports.images import BadSource, PoolFull
 
 COPYING = "copying"
 CONVERTING = "converting"
+CHECKING = "checking"
 MAKING = "making a file system"
 READING = "reading the digest"
 
@@ -44,7 +53,6 @@ PIECE = 4 * BLOCK
 FLUSH_EVERY = 64 << 20
 
 _ZEROS = bytes(CHUNK)
-_PERCENT = re.compile(rb"\(\s*([0-9.]+)/100%\)")
 # Names of the file systems made of directories are UUIDs of this namespace.
 _NAMESPACE = uuid.UUID("4b0a4d5c-6f39-4c3f-8d8e-2a6c1f7b9e50")
 
@@ -70,10 +78,9 @@ def content_of(order: ImportOrder, path: Path, watcher: JobWatcher) -> Content:
             raise BadSource(
                 f"{path} is neither a file nor a directory; a volume is named by its dataset"
             )
-        with path.open("rb") as file:
-            virtual = qcow2_size(file.read(QCOW2_HEADER_BYTES))
-        if virtual is not None:
-            return _qcow2(order, path, virtual, held)
+        found = _recognised(path, held.st_size)
+        if found.handling is Handling.CONVERTED:
+            return _converted(order, path, found, held, watcher)
         size = fitting_size(held.st_size, order.size, str(path))
         return Content(
             size,
@@ -84,6 +91,20 @@ def content_of(order: ImportOrder, path: Path, watcher: JobWatcher) -> Content:
         raise BadSource(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except OSError as error:
         raise BadSource(f"cannot read {error.filename or path}: {error.strerror}") from error
+
+
+def _recognised(path: Path, size: int) -> Format:
+    """Raises BadImage for what cannot be an image, OSError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        file.seek(max(0, size - TAIL_BYTES))
+        tail = file.read(TAIL_BYTES)
+    found = recognised(head, tail, size)
+    if head and found.handling is Handling.REFUSED:
+        raise BadImage(f"{path} is {found.name}: {found.remedy}")
+    if found is QCOW2:
+        qcow2_size(head[:QCOW2_HEADER_BYTES])
+    return found
 
 
 def check_room(needed: int, free: int, where: str) -> None:
@@ -171,21 +192,16 @@ def _raw(path: Path, target: Path, watcher: JobWatcher) -> str:
         return copy(source.fileno(), into.fileno(), size, watcher)
 
 
-def _qcow2(order: ImportOrder, path: Path, virtual: int, held: os.stat_result) -> Content:
+def _converted(
+    order: ImportOrder, path: Path, found: Format, held: os.stat_result, watcher: JobWatcher
+) -> Content:
+    """Raises BadSource, BadImage, ToolMissing, Abandoned."""
+    disk = ForeignDisk(path, found.driver, found.name)
+    virtual = disk.checked_size(lambda: watcher.progressed(CHECKING))
     size = fitting_size(virtual, order.size, str(path))
-    program = image_tools.found("qemu-img", "qemu-utils", "importing a qcow2 file")
 
     def pour(target: Path, watcher: JobWatcher) -> str:
-        done = 0
-
-        def on_output(said: bytes) -> None:
-            nonlocal done
-            if seen := _PERCENT.findall(said):
-                done = int(float(seen[-1]) / 100 * virtual)
-            watcher.progressed(CONVERTING, done, virtual)
-
-        ways = ("-f", "qcow2", "-O", "raw", "-n", "--target-is-zero")
-        image_tools.run([program, "convert", "-p", *ways, str(path), str(target)], on_output)
+        disk.write_raw(target, virtual, lambda done: watcher.progressed(CONVERTING, done, virtual))
         return _read_back(target, watcher)
 
     return Content(size, min(virtual, held.st_blocks * 512), pour)

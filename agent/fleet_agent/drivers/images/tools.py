@@ -8,7 +8,7 @@ import selectors
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import IO
 
 from fleet_agent.drivers.ports.images import ImageError, ToolMissing
@@ -38,9 +38,11 @@ def run(
     command: Sequence[str],
     on_output: Callable[[bytes], None],
     environment: Mapping[str, str] | None = None,
+    fine: Collection[int] = (0,),
 ) -> None:
-    """Run a program to its end; `on_output` hears what it prints, and at least every LOOK_SECONDS
-    that it still runs. What `on_output` raises ends the program. Raises ToolFailed."""
+    """Run a program to its end, with an exit code that is `fine`; `on_output` hears what it prints,
+    and at least every LOOK_SECONDS that it still runs. What `on_output` raises ends the program.
+    Raises ToolFailed."""
     with tempfile.TemporaryFile() as errors:
         with begun(command, stdout=subprocess.PIPE, stderr=errors, environment=environment) as it:
             assert it.stdout is not None
@@ -52,7 +54,7 @@ def run(
                     break
                 except subprocess.TimeoutExpired:
                     on_output(b"")
-        if code:
+        if code not in fine:
             raise ToolFailed(f"{os.path.basename(command[0])} failed: {last_words(errors)}")
 
 

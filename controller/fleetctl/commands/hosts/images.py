@@ -115,7 +115,7 @@ def import_image(
 ) -> None:
     """Make a golden image of something that is on the host.
 
-    SOURCE is there, not here: the absolute path of a raw or qcow2 file or of a directory, which
+    SOURCE is there, not here: the absolute path of a disk in a file or of a directory, which
     becomes an ext4, or a ZFS volume, or dataset@snapshot of one. The snapshot is 1 unless one is
     named. Ctrl-C ends the import, and nothing of it is left.
     """  # fmt: skip
