@@ -144,7 +144,7 @@ def test_vms_in_two_assignments_are_shown_as_duplicates_while_they_run_twice() -
         theirs = await stored(stage, keys.assignment("h0"))
         stage.world.is_lost = lambda host: host == "h1"
         await write(stage, keys.assignment("h1"), theirs.value)
-        await until(lambda: stage.world.twice)
+        await until(lambda: bool(stage.world.twice))
         await until(
             lambda: answers.fleet_status(leader, "spv").duplicates == len(stage.world.twice) > 0
         )
