@@ -336,12 +336,21 @@ def _held(spec: types.FleetSpec) -> Iterator[tuple[Field, str, Any]]:
 
 def check_given(spec: types.FleetSpec) -> list[str]:
     """What is wrong with what a spec says, for those who carry it out; empty when they can. What it
-    leaves out is not missed, and choices may be those of a newer release."""
+    leaves out is not missed, choices may be those of a newer release, and a number may be lower
+    than is accepted now."""
     return [
         f"{path}: {problem}"
         for one, path, value in _held(spec)
-        if value and one.kind is not Kind.CHOICE and (problem := wrong_with(one, value))
+        if value and (problem := _cannot_be(one, value))
     ]
+
+
+def _cannot_be(one: Field, value: Any) -> str | None:
+    if one.kind in (Kind.TEXT, Kind.LABELS):
+        return wrong_with(one, value)
+    if one.kind in (Kind.CHOICE, Kind.FLAG) or 0 <= value <= one.high:
+        return None
+    return f"must be {allowed(one)}; got {written(one, value)}"
 
 
 def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:

@@ -266,5 +266,7 @@ def test_numbers_that_nobody_can_carry_out_are_named_where_a_spec_is_read(number
 
 def test_where_a_spec_is_read_nothing_is_missed_that_it_leaves_out() -> None:
     assert check_given(types.FleetSpec()) == []
+    low = types.FleetSpec(on_isolation_stop_after_seconds=5)
+    assert check_given(low) == []
     newer = types.FleetSpec(vcpus=1, on_loss=7)  # type: ignore[arg-type]
     assert check_given(newer) == []

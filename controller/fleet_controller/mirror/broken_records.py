@@ -12,6 +12,8 @@ from fleet_controller.core.refusals import Reason, Refused
 
 # Kept of why: a value may be of any length.
 _LONGEST = 300
+# Of the others, when one is told in full.
+_NAMED, _LONGEST_KEY = 8, 80
 
 
 class BrokenRecords:
@@ -32,6 +34,13 @@ class BrokenRecords:
     def why(self, key: str) -> str:
         """As a sentence that names the key; empty: it is understood, or not there."""
         return self._why.get(key, "")
+
+    def in_words(self) -> str:
+        """Why the first of them is, and the keys of some more."""
+        first, *others = self
+        more = ", ".join(key[:_LONGEST_KEY] for key in others[:_NAMED])
+        more += f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+        return f"{self.why(first)}; also {more}" if more else self.why(first)
 
     def refuse(self, key: str) -> None:
         """For a change of what the key holds. Raises Refused."""

@@ -205,10 +205,9 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
             entry = found["host_refused"]
             entry.hosts += 1
             entry.example = entry.example or why
-    for key in memory.state.broken:
+    if broken := memory.state.broken:
         entry = found["broken_record"]
-        entry.count += 1
-        entry.example = entry.example or memory.state.broken.why(key)
+        entry.count, entry.example = len(broken), broken.in_words()
     for host_id in memory.unproven.hosts:
         entry = found["distrusted"]
         entry.hosts += 1

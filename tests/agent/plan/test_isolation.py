@@ -131,7 +131,7 @@ async def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hea
 async def test_a_host_isolated_in_the_midst_of_slow_starts_stops_them_in_time(
     watched_first: bool,
 ) -> None:
-    slow = spec(per_second=0.01)
+    slow = spec(per_second=0.005)
     slow.on_isolation_stop_after_seconds = ISOLATED_AFTER
     host = Host()
     async with host.running() as agent:

@@ -280,3 +280,15 @@ def test_readings_answers_and_watches_in_any_order_make_the_same_mirror(
             assert state.mod_revision(entry.key) == entry.mod_revision
 
     asyncio.run(scenario())
+
+
+def test_all_that_is_broken_is_named_up_to_a_bound() -> None:
+    state, _ = mirror()
+    for number in range(3):
+        state.apply(keys.host(f"h{number}"), b"rubbish", 3 + number)
+    assert state.broken.in_words().startswith("the store's key hosts/h0 cannot be understood")
+    assert state.broken.in_words().endswith("; also hosts/h1, hosts/h2")
+    for number in range(200):
+        state.apply(keys.host(f"x{number}" + "y" * 300), b"rubbish", 10 + number)
+    assert state.broken.in_words().endswith(" and 194 more")
+    assert len(state.broken.in_words()) < 1100
