@@ -360,7 +360,7 @@ LIES: Mapping[str, Told] = {
         Told("labels", announces=_told(_labels)),
         Told("identity", announces=_told(_identity)),
         Told("large announcement", announces=_told(_large_announcement)),
-        Told("many announcements", announces=_many_announcements, named=True),
+        Told("many announcements", announces=_many_announcements),
     )
 }
 # What becomes of the others while a host tells these; each is taken out of here once the product

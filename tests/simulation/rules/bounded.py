@@ -26,7 +26,8 @@ TEXT_BYTES = 64 << 10  # of problems and errors; a record of 64 labels has half 
 # Writes of a host's own record, its own doing: one in ten seconds, and a few that others ask for.
 WRITES_SECONDS, MOST_WRITES = 60.0, 20
 NAMED_SECONDS = 25.0  # more than the longest wait before a host is dialled again
-BEGUN_SECONDS = 6.0  # what is said of its agent's restart is no word of its lies
+# What is said of its agent's restart is no word of its lies.
+NO_NEWS = frozenset({"host_live", "host_unreachable", "host_suspect"})
 # What a host may be given, whatever it says of its capacity: as four like it; or as any host has.
 LIKE_IT, ANY = 4, 256
 
@@ -127,7 +128,7 @@ class Named:
             if found is not None and well and not self._liars.recovering
             if any(LIES[lie].named for lie in lies)
             if self._is_heard(found[0].name, self._machines[host])
-            if not _is_named(host, found[1], self._liars.since[host] + BEGUN_SECONDS)
+            if not _is_named(host, found[1], self._liars.since[host])
         }
         for host, since in self._unnamed.items():
             if now - since > NAMED_SECONDS:
