@@ -21,8 +21,13 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fleet.certificate import read_certificate
-from fleet.certificate_dates import CertificateFile, certificate_files, faults, with_faults
+from fleet.certificates.certificate import read_certificate
+from fleet.certificates.certificate_dates import (
+    CertificateFile,
+    certificate_files,
+    faults,
+    with_faults,
+)
 from fleet.peers import NoRole, holder_of
 from fleet.serving.call_counts import CallBounds, CallCounts
 from fleet.serving.gate import Gate, longest_request, rules_of

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fleet.certificate import Certificate, read_certificate
+from fleet.certificates.certificate import Certificate, read_certificate
 from fleet.transport import CONTROLLER_NAME, DOMAIN, Peer, Role
 
 # Labels as in DNS, joined by dots; with role and domain within DNS's 253 characters.

@@ -32,7 +32,10 @@ def table() -> str:
 
 def rooms() -> Iterator[tuple[str, str]]:
     """Paths of packages from the root, and their first sentence, in the order of the contracts."""
-    yield "proto/fleet", _sentence(ROOT / "proto" / "fleet" / "__init__.py")
+    shared = ROOT / "proto" / "fleet"
+    yield "proto/fleet", _sentence(shared / "__init__.py")
+    for room in ("serving", "certificates"):
+        yield f"proto/fleet/{room}", _sentence(shared / room / "__init__.py")
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = settings["tool"]["importlinter"]["contracts"]
     floors = {one["containers"][0]: one["layers"] for one in contracts if one["type"] == "layers"}

@@ -6,6 +6,7 @@ whatever else it raises is a finding.
 
 from __future__ import annotations
 
+import binascii
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from pathlib import Path
 from google.protobuf.message import DecodeError, Message
 
 from fleet.keys import Term
+from fleet.peers import NoRole, parse_peer, peer_of
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.spec import check_spec
-from fleet.transport import Peer, peer_of
+from fleet.transport import Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import BadAssignment, parse_assignment
@@ -40,6 +42,7 @@ from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.observed.reports import Observed
 from fleet_controller.store.codec import BrokenRecord, decode, decode_spec, encode, encode_spec
 from fleetctl.fleet_file.parser import FleetFileError, parse_fleet_file
+from tests.certificates import identity
 
 UID = "00000000-0000-0001-0001-000000000001"
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
@@ -55,6 +58,7 @@ _SPEC = types.FleetSpec(
     placement=types.Placement(policy=types.Placement.POLICY_SPREAD, spread_label="rack"),
 )
 _SEALS = Seals(SealKey("00" * 32))
+_CERTIFICATE = identity(Role.AGENT, "dom0-1").certificate
 _SHARD = Shard(UID, IndexSet.span(0, 10), 1, 7)
 _ASSIGNED = Assignment(shards=(_SHARD,))
 
@@ -155,9 +159,13 @@ def _ranges(data: bytes) -> None:
 
 def _certificate_names(data: bytes) -> None:
     """Whoever it is, is one with a role and a name, or nobody."""
-    peer = peer_of({"x509_subject_alternative_name": data.split(b"\n")})
-    assert peer is None or (peer.name and str(peer))
-    Peer.parse(data.decode("latin-1"))
+    parse_peer(data.decode("latin-1"))
+    pem = b"-----BEGIN CERTIFICATE-----\n%b-----END CERTIFICATE-----\n"
+    for shown in (data, pem % binascii.b2a_base64(data)):
+        try:
+            assert str(peer_of({"x509_pem_cert": [shown]}))
+        except NoRole as why:
+            str(why)
 
 
 def _image_header(data: bytes) -> None:
@@ -237,7 +245,7 @@ PARSERS: Mapping[str, Parser] = {
         Parser(
             "certificate names",
             _certificate_names,
-            (b"dom0-1.agent.megafleet", b"controller.megafleet\nc1.controller.megafleet"),
+            (b"agent/dom0-1", _CERTIFICATE, binascii.a2b_base64(_CERTIFICATE.split(b"-----")[2])),
         ),
         Parser("image header", _image_header, (b"QFI\xfb\0\0\0\3" + bytes(QCOW2_HEADER_BYTES),)),
         Parser("console log", _console_log, (b"boot\r\n\x1b[1mlogin:\x1b[0m ",)),

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from fleet.certificate import read_certificate
+from fleet.certificates.certificate import read_certificate
 from fleet.peers import NoRole, is_name, parse_peer, peer_of
 from fleet.transport import Peer, Role
 from tests.certificates import authority, odd_identity

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from fleet.certificate_dates import CertificateFile, why_refused, with_faults
+from fleet.certificates.certificate_dates import CertificateFile, why_refused, with_faults
 from fleet.transport import (
     CONTROLLER_NAME,
     Identity,

@@ -18,7 +18,7 @@ from typing import Any
 import sdnotify
 import structlog
 
-from fleet.certificate_dates import CertificateFile, certificate_files, faults
+from fleet.certificates.certificate_dates import CertificateFile, certificate_files, faults
 from fleet.endpoints import is_every_address
 from fleet.serving.process_memory import give_back_now_and_then
 from fleet.serving.watchdog import beat, loop_goes_on, watchdog_seconds

@@ -7,7 +7,7 @@ import socket
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fleet.certificate import read_certificate
+from fleet.certificates.certificate import read_certificate
 from fleet.peers import NoRole, holder_of
 from fleet.transport import DOMAIN, Role
 

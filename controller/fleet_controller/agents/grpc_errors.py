@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import grpc
 
-from fleet.certificate_dates import why_refused
+from fleet.certificates.certificate_dates import why_refused
 from fleet.transport import Refusal, detail_of
 from fleet_controller.agents.port import (
     AheadOfStore,

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from random import Random
 
-from fleet.certificate_dates import CertificateFile
+from fleet.certificates.certificate_dates import CertificateFile
 from fleet.transport import Peer
 from fleet_controller.agents.links import LinkSettings
 from fleet_controller.agents.port import AgentDialer

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from fleet.certificate_dates import CertificateFile
+from fleet.certificates.certificate_dates import CertificateFile
 from fleet.transport import Peer, Role
 from fleet_controller.core.model import HostRecord
 from fleet_controller.events import EventLog

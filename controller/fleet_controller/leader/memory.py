@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet.certificate_dates import CertificateFile
+from fleet.certificates.certificate_dates import CertificateFile
 from fleet.keys import Term
 from fleet.transport import Peer, Role
 from fleet.v1 import agent_pb2 as wire

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fleet.certificate import Certificate
-from fleet.certificate_dates import CertificateFile
+from fleet.certificates.certificate import Certificate
+from fleet.certificates.certificate_dates import CertificateFile
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import HostRecord

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from fleet.certificate import read_certificate
+from fleet.certificates.certificate import read_certificate
 from fleet_agent.core.model import VmState
 from fleetctl.local.certificate_authority import write_identity
 from tests.certificates import odd_identity

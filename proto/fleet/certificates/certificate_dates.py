@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fleet.certificate import Certificate, read_certificate
+from fleet.certificates.certificate import Certificate, read_certificate
 
 _REFUSED = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")
 _FORM = "%Y-%m-%d %H:%M UTC"
