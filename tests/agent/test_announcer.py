@@ -216,6 +216,20 @@ async def test_an_address_that_changes_while_it_is_watched_is_announced() -> Non
 
 
 @virtual
+async def test_an_address_that_has_changed_is_announced_as_soon_as_the_old_stream_ends() -> None:
+    controllers, own = Controllers(), Addresses("10.99.7.2:7441")
+    async with announcing(controllers, own_address=own) as announcer:
+        await asyncio.sleep(1)
+        announcer.on_watched(True)
+        await asyncio.sleep(10)
+        own.address = "10.99.7.91:7441"
+        await asyncio.sleep(40)
+        announcer.on_watched(False)
+        await asyncio.sleep(1)
+        assert [address for _, _, address in controllers.calls[1:]] == ["10.99.7.91:7441"]
+
+
+@virtual
 async def test_without_a_network_it_goes_on_trying_each_endpoint() -> None:
     controllers, own = Controllers(), Addresses("")
     async with announcing(controllers, "a:1", "b:1", own_address=own):

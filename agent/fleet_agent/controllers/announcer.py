@@ -125,7 +125,9 @@ class Announcer:
     async def _stay_silent(self) -> None:
         """Until there is something to say. The stream that watches may be of an address that this
         host had: it ends late, or never."""
-        while not await self._alarm.sleep(self._again if self._own_address else None):
+        rung = False
+        while not rung:
+            rung = await self._alarm.sleep(self._again if self._own_address else None)
             before = self._address
             with contextlib.suppress(ControllerUnreachable):
                 await self._look_up(self._announced_to)
