@@ -8,5 +8,6 @@ from tests.simulation.seeded_bugs.decisions import DECISIONS
 from tests.simulation.seeded_bugs.leaders import LEADERS
 from tests.simulation.seeded_bugs.replacing import SeededBug
 from tests.simulation.seeded_bugs.trusting import TRUSTING
+from tests.simulation.seeded_bugs.unbounded import UNBOUNDED
 
-SEEDED: tuple[SeededBug, ...] = (*AGENTS, *LEADERS, *DECISIONS, *TRUSTING)
+SEEDED: tuple[SeededBug, ...] = (*AGENTS, *LEADERS, *DECISIONS, *TRUSTING, *UNBOUNDED)
