@@ -14,6 +14,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError, Message
 
+from fleet.endpoints import BadEndpoint, dialled, listened
 from fleet.keys import Term
 from fleet.peers import NoRole, parse_peer, peer_of
 from fleet.ranges import IndexSet, parse_ranges
@@ -23,6 +24,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import BadAssignment, parse_assignment
 from fleet_agent.core.console_log import LogPosition
+from fleet_agent.core.image_formats import HEAD_BYTES, TAIL_BYTES, recognised
 from fleet_agent.core.images import QCOW2_HEADER_BYTES, BadImage, qcow2_size
 from fleet_agent.drivers.consoles.file import end_of, glance
 from fleet_controller.core.audit import AuditRecord
@@ -58,6 +60,12 @@ _SPEC = types.FleetSpec(
     placement=types.Placement(policy=types.Placement.POLICY_SPREAD, spread_label="rack"),
 )
 _SEALS = Seals(SealKey("00" * 32))
+# What each begins with, as far as its kind says.
+_IMAGES = (
+    b"QFI\xfb\0\0\0\3" + bytes(512), bytes(510) + b"\x55\xaa" + bytes(512), b"KDMV\1" + bytes(512),
+    b"conectix" + bytes(504), b"vhdxfile" + bytes(512), b"LUKS\xba\xbe" + bytes(512),
+    b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"<!DOCTYPE html>", b"disk.ova" + bytes(249) + b"ustar",
+)  # fmt: skip
 _CERTIFICATE = identity(Role.AGENT, "dom0-1").certificate
 _SHARD = Shard(UID, IndexSet.span(0, 10), 1, 7)
 _ASSIGNED = Assignment(shards=(_SHARD,))
@@ -176,6 +184,20 @@ def _image_header(data: bytes) -> None:
         str(error)
 
 
+def _image(data: bytes) -> None:
+    """What a file is, by its two ends; as a whole file and as a longer one."""
+    for size in (len(data), 1 << 30):
+        recognised(data[:HEAD_BYTES], data[-TAIL_BYTES:], size)
+
+
+def _endpoint(data: bytes) -> None:
+    for parse in (listened, dialled):
+        try:
+            assert ":" in parse(data.decode("latin-1"))
+        except BadEndpoint as error:
+            str(error)
+
+
 def _console_log(data: bytes) -> None:
     """In pieces: what was read is what was there."""
     with tempfile.NamedTemporaryFile() as file:
@@ -248,6 +270,8 @@ PARSERS: Mapping[str, Parser] = {
             (b"agent/dom0-1", _CERTIFICATE, binascii.a2b_base64(_CERTIFICATE.split(b"-----")[2])),
         ),
         Parser("image header", _image_header, (b"QFI\xfb\0\0\0\3" + bytes(QCOW2_HEADER_BYTES),)),
+        Parser("image", _image, _IMAGES),
+        Parser("endpoint", _endpoint, (b"10.0.0.1:7443", b"[fe80::1]:7440", b"host.example:1")),
         Parser("console log", _console_log, (b"boot\r\n\x1b[1mlogin:\x1b[0m ",)),
     )
 }

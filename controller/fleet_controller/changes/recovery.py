@@ -150,7 +150,7 @@ class Recovery:
             revision=state.revision,
             cluster=state.cluster,
             meta=state.meta,
-            hosts=dict(state.hosts),
+            hosts={host: self._memory.believed(host) for host in state.hosts},
             assignments=dict(state.assignments),
             fleets=dict(state.fleets),
             specs=dict(state.specs),

@@ -16,7 +16,15 @@ from fleet.ranges import EMPTY, IndexSet, parse_ranges
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire, to_wire
-from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard, Tombstone
+from fleet_controller.core.model import (
+    Assignment,
+    Capacity,
+    FleetRecord,
+    HostRecord,
+    Meta,
+    Shard,
+    Tombstone,
+)
 from fleet_controller.core.recovery.freeze import is_ahead, replaced
 from fleet_controller.core.recovery.recovery import MARGIN, RecoveryPlan, plan_recovery
 from fleet_controller.core.recovery.seals import SealKey, Seals
@@ -33,6 +41,7 @@ RUNNING, PENDING, DEFINED, STOPPING, UNKNOWN = (
 ADOPT = RecoveryChoice(adopt=True)
 SEALS = Seals(SealKey("5e" * 32))
 OLD = Meta(cluster="old")
+ROOM = Capacity(guests=1000)
 
 
 def has(
@@ -104,7 +113,7 @@ def view(
         revision=500,
         cluster="new",
         meta=meta,
-        hosts={name: HostRecord(name, f"{name}:1") for name in names},
+        hosts={name: HostRecord(name, f"{name}:1", capacity=ROOM) for name in names},
         assignments=stored,
         fleets={fleet.name: fleet for fleet in fleets},
         specs={(fleet.uid, 1): SPEC for fleet in fleets},
@@ -421,7 +430,7 @@ def lied(
     return plan_recovery(
         replace(
             found,
-            hosts={**found.hosts, EVIL: HostRecord(EVIL, "evil:1")},
+            hosts={**found.hosts, EVIL: HostRecord(EVIL, "evil:1", capacity=ROOM)},
             inventory=reported(everything, lying=EVIL).snapshot(),
             ahead=frozenset(everything) if believed else found.ahead,
             doubtful=frozenset() if believed else frozenset({EVIL}),
@@ -494,3 +503,22 @@ def test_a_host_cannot_prove_what_another_was_to_have() -> None:
     inventory = ReportedInventory(lambda: SEALS)
     inventory.apply_report("h2", sealed("h1", report(has("0-9", 5))))
     assert inventory.hosts["h2"].told is None and not inventory.hosts["h2"].proven
+
+
+@pytest.mark.parametrize("proves", [True, False])
+def test_a_host_is_given_no_more_by_its_bare_word_than_it_has_room_for(proves: bool) -> None:
+    """Of what it proves nothing is left out."""
+    told, more = has("0-9", 400), has("20-99", 7)
+    lie = sealed("h1", report(told)) if proves else report(told)
+    lie.shards.append(more)
+    lie.shards.append(wire.ShardReport(
+        fleet_uid="uid-spv", generation=1, birth=9,
+        runs=[wire.StateRun(start=2**32 - 1, states=bytes([RUNNING]))],
+    ))  # fmt: skip
+    inventory = reported({"h1": lie}, lying="h1")  # as it is: sealed or not
+    small = HostRecord("h1", "h1:1", capacity=Capacity(guests=12))
+    found = replace(view({"h1": report(told)}), hosts={"h1": small}, inventory=inventory.snapshot())
+    plan = plan_recovery(found, ADOPT)
+    given = IndexSet.union_of(one.ranges for one in plan.assignments["h1"].shards)
+    assert len(given) == 12 and given.last < 2**24
+    assert not proves or IndexSet.span(0, 10) - given == EMPTY

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from fleet.identity import MAX_INDEX
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.model import NOTHING, Shard
 from fleet_controller.core.recovery.inventory import HostInventory
@@ -20,6 +21,7 @@ from fleet_controller.core.shards import had_by_an_earlier_one
 from fleet_controller.core.vm_states import BOOTING, DEFINED, RUNNING, STOPPING
 
 _UP = (RUNNING, BOOTING)
+_ANY_INDEX = IndexSet.span(0, MAX_INDEX + 1)
 # (heard, proven, running, told to have it, birth): the higher one keeps an index.
 Rank = tuple[bool, bool, bool, bool, int]
 
@@ -51,11 +53,28 @@ def claims_of(view: RecoveryView, known: RecoveredFleets, adopt: bool) -> Iterat
         has = view.inventory.hosts.get(host)
         if has is not None and adopt and view.is_rebuilt(host):
             stored = view.assignments.get(host, NOTHING).shards
-            for claim in _claims_of_what_it_has(host, has, known, off):
+            guests = view.hosts[host].capacity.guests
+            claims = _within_its_size(_claims_of_what_it_has(host, has, known, off), guests)
+            for claim in claims:
                 yield from _as_stored(claim, stored)
             continue
         for shard in view.assignments.get(host, NOTHING).shards:
             yield from _claims_of_a_shard(host, shard, has)
+
+
+def _within_its_size(claims: Iterable[Claim], guests: int) -> Iterator[Claim]:
+    """What a host proves that it was to have; and of the rest, which rests on its bare word, what
+    it has room for beside that, the lowest indices of what runs first. What is left out goes on as
+    an orphan. `guests`: as many as it is believed to admit."""
+    found = list(claims)
+    room = guests - sum(len(claim.shard.ranges) for claim in found if claim.proven)
+    for claim in sorted(found, key=lambda one: (not one.proven, not one.runs)):
+        if claim.proven:
+            yield claim
+            continue
+        counted = (claim.shard.ranges & _ANY_INDEX).lowest(max(0, room))
+        room -= len(counted)
+        yield from _part(claim, counted)
 
 
 def _known_off(view: RecoveryView) -> dict[str, IndexSet]:
