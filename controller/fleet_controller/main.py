@@ -102,7 +102,13 @@ async def _serve(settings: Settings, links: int) -> None:
         try:
             _ready(settings, address)
             await _until_stopped(
-                replica, [LeaderFailureDetector(replica, leader).run, standby_session.run], stop
+                replica,
+                [
+                    LeaderFailureDetector(replica, leader).run,
+                    standby_session.run,
+                    replica.store_health.run,
+                ],
+                stop,
             )
         finally:
             at_hand.close()
@@ -113,14 +119,14 @@ async def _serve(settings: Settings, links: int) -> None:
 
 async def _until_stopped(
     replica: Replica,
-    while_another_leads: Sequence[Callable[[], Coroutine[None, None, None]]],
+    beside_it: Sequence[Callable[[], Coroutine[None, None, None]]],
     stop: asyncio.Event,
 ) -> None:
     """Raises CannotRun when the store has become another one."""
     try:
         async with asyncio.TaskGroup() as group:
             leading = group.create_task(replica.run())
-            beside = [group.create_task(run()) for run in while_another_leads]
+            beside = [group.create_task(run()) for run in beside_it]
             await stop.wait()
             sdnotify.SystemdNotifier().notify("STOPPING=1")
             for task in beside:
