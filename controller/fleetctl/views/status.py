@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.outcome import printable
+from fleetctl.outcome import one_line, printable
 from fleetctl.output import STATE_STYLES, STATES, byte_text, counted, duration, number, table
 from fleetctl.views.drains import drain_lines, drain_status_json
 from fleetctl.views.enum_names import state_name
@@ -340,7 +340,7 @@ def store_lines(health: cluster.StoreHealth) -> Iterator[str]:
     if summary := _store_summary(health):
         yield summary
     for trouble in health.troubles:
-        yield click.style(_one_line(trouble), fg="red")
+        yield click.style(one_line(trouble), fg="red")
 
 
 def _store_summary(health: cluster.StoreHealth) -> str:
@@ -362,7 +362,3 @@ def _space(health: cluster.StoreHealth) -> str:
         return ""
     quota = f" of {byte_text(fullest.space_quota)}" if fullest.space_quota else ""
     return f"{byte_text(fullest.space_used)}{quota} used"
-
-
-def _one_line(text: str) -> str:
-    return printable(text).replace("\n", "\\n")
