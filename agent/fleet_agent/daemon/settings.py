@@ -38,6 +38,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from fleet.labels import label_problem
 from fleet_agent.daemon.logs import LEVELS
 
 DEFAULT_FILE = Path("/etc/megafleet/agent.toml")
@@ -206,6 +207,9 @@ def _check(settings: Settings) -> None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise BadSettings(f"{address!r} is not HOST:PORT")
+    for key, value in settings.labels.items():
+        if problem := label_problem(key, value):
+            raise BadSettings(problem)
     if 0 < settings.hypervisor.console_log_bytes < MIN_LOG_BYTES:
         raise BadSettings(
             f"hypervisor.console_log_bytes is 0 or at least {MIN_LOG_BYTES}: less would not hold "

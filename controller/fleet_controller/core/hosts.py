@@ -4,7 +4,9 @@ of one that cannot be asked."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from fleet.labels import label_problem
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Capacity, HostRecord
 from fleet_controller.core.refusals import Reason, Refused
@@ -38,7 +40,7 @@ def announced(
     return HostRecord(
         id=host_id,
         address=address,
-        labels=dict(sorted(facts.labels.items())),
+        labels=_usable(facts.labels),
         capacity=Capacity(
             capacity.guests,
             capacity.memory_bytes,
@@ -58,6 +60,12 @@ def announced(
         hypervisor=facts.hypervisor,
         storage=facts.storage,
     )
+
+
+def _usable(labels: Mapping[str, str]) -> dict[str, str]:
+    """Those that fleets can name. The others are left out, and the host is taken all the same: an
+    agent that is older than the rule still has VMs to run."""
+    return {key: value for key, value in sorted(labels.items()) if not label_problem(key, value)}
 
 
 def _check_claimant(have: HostRecord, facts: types.HostFacts, boot_id: str) -> None:
