@@ -140,6 +140,7 @@ async def _serve(settings: Settings, files: Files) -> None:
             beside: list[Callable[[], Coroutine[None, None, None]]] = [
                 LeaderFailureDetector(replica, leader).run,
                 standby_session.run,
+                replica.store_health.run,
                 give_back_now_and_then,
                 partial(_beat, executor),
             ]

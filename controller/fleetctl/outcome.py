@@ -79,3 +79,8 @@ class NoAnswer(Unavailable):
 def printable(text: str) -> str:
     """A text from elsewhere without anything that would steer a terminal."""
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+
+
+def one_line(text: str) -> str:
+    """The same where no line may end: a cell, a sentence."""
+    return printable(text).replace("\n", "\\n")

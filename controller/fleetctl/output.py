@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fleetctl.outcome import OutputLost, printable
+from fleetctl.outcome import OutputLost, one_line
 
 # Colours of the eight states, wherever they are shown. Names that click and rich share.
 STATE_STYLES: Mapping[str, str] = {
@@ -128,7 +128,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str | int]], indent: s
 
 
 def _cell(value: str | int) -> str:
-    return number(value) if isinstance(value, int) else printable(value)
+    return number(value) if isinstance(value, int) else one_line(value)
 
 
 def _line(cells: list[str], widths: list[int], right: list[bool], indent: str) -> str:

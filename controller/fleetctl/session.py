@@ -41,7 +41,13 @@ class Session:
         from fleetctl.client.cluster import CHANGE_TIMEOUT, Cluster
 
         limit = self.request_timeout
-        return Cluster(target, limit or READ_TIMEOUT, limit or CHANGE_TIMEOUT, tells_waiting=True)
+        return Cluster(
+            target,
+            limit or READ_TIMEOUT,
+            limit or CHANGE_TIMEOUT,
+            tells_waiting=True,
+            plain=not self.json,
+        )
 
     @property
     def read_only(self) -> str:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from fleet.identity import MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
+from fleet.labels import KEY_WORDS, LABEL_KEY, PART_WORDS, label_problem
 from fleet.spec_texts import (
     DISK_PLACEHOLDERS,
     MAX_CMDLINE_BYTES,
@@ -31,8 +32,6 @@ from fleet.v1 import types_pb2 as types
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 
 MAX_LABELS = 32
-LABEL_KEY = re.compile(r"[a-z](?:[a-z0-9._-]{0,61}[a-z0-9])?")
-LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
 class Kind(StrEnum):
@@ -213,13 +212,13 @@ FIELDS: tuple[Field, ...] = (
         "placement.spread_label", Kind.TEXT,
         "The label of hosts to spread over, such as rack; left out, over hosts alone.", "",
         pattern=re.compile(f"({LABEL_KEY.pattern})?"),
-        words="a label's name: lower-case letters, digits, '.', '_' and '-'",
+        words=f"a label's key: {KEY_WORDS}",
     ),
     Field(
         "placement.selector", Kind.LABELS, "Only hosts that carry all these labels.", "{}",
         high=MAX_LABELS,
-        words=f"at most {MAX_LABELS} labels; names of lower-case letters, digits, '.', '_' and "
-        "'-'; values of letters, digits, '.', '_' and '-'; 63 characters each",
+        words=f"at most {MAX_LABELS} labels; keys are {KEY_WORDS}; values are {PART_WORDS}, or "
+        "empty",
     ),
     Field(
         "on_loss", Kind.CHOICE,
@@ -394,8 +393,8 @@ def _wrong_labels(one: Field, labels: Mapping[str, str]) -> str | None:
     if len(labels) > one.high:
         return f"must be {one.words}; got {len(labels)}"
     for key, value in labels.items():
-        if not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(value):
-            return f"must be {one.words}; got {shown(f'{key}: {value}')}"
+        if problem := label_problem(key, value):
+            return problem
     return None
 
 

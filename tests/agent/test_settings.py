@@ -28,6 +28,14 @@ def test_endpoints_are_enough(file: Path) -> None:
     assert (settings.guests, settings.storage.kind) == (250, "zfs")
 
 
+def test_labels_that_fleet_files_could_not_name_are_refused_in_one_sentence(file: Path) -> None:
+    file.write_text(ENDPOINT + 'labels = { Rack = "R 01", "topology.kubernetes.io/zone" = "a" }\n')
+    with pytest.raises(BadSettings, match=r"^label 'Rack': a value is .*; got 'R 01'$"):
+        load(["--config", str(file)])
+    file.write_text(ENDPOINT + 'labels = { Rack = "R01", "topology.kubernetes.io/zone" = "a" }\n')
+    assert load(["--config", str(file)]).labels["topology.kubernetes.io/zone"] == "a"
+
+
 def test_flags_win_over_the_file(file: Path) -> None:
     file.write_text(ENDPOINT + 'guests = 10\nlabels = { rack = "r1", zone = "z" }\n')
     flags = ["--guests", "20", "--label", "rack=r2", "--storage", "reflink:/srv/fleet"]

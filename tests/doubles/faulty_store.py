@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from enum import Enum, auto
 
+from fleet_controller.store.health import StoreHealth
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import (
     Change,
@@ -109,6 +110,9 @@ class FaultyStore:
 
     async def revoke(self, lease: int) -> None:
         await self.inner.revoke(lease)
+
+    async def health(self) -> StoreHealth:
+        return await self.inner.health()
 
     async def close(self) -> None:
         await self.inner.close()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.labels import label_problem
 from fleet.spec import (
     FIELDS,
     LISTS,
@@ -92,7 +93,7 @@ BAD: list[tuple[str, object, str]] = [
     ("admission.per_second", math.inf, "admission.per_second: must be"),
     ("placement.policy", 0, "placement.policy: must be spread or pack"),
     ("placement.policy", 9, "placement.policy: must be spread or pack"),
-    ("placement.spread_label", "Rack", "placement.spread_label: must be"),
+    ("placement.spread_label", "a b", "placement.spread_label: must be"),
     ("on_loss", 0, "on_loss: must be replace or wait"),
     (
         "on_isolation_stop_after_seconds",
@@ -117,10 +118,29 @@ def test_what_is_out_of_bounds_is_named_with_what_is_allowed(
 
 
 def test_labels_are_bounded_in_number_and_kind() -> None:
-    for selector in ({f"k{i}": "v" for i in range(33)}, {"a/b": "c"}, {"a": "c\n"}, {"a": ""}):
+    wrong: tuple[tuple[dict[str, str], str], ...] = (
+        ({f"k{i}": "v" for i in range(33)}, "must be at most 32 labels"),
+        ({"a/b/c": "d"}, "label 'a/b/c': a key is"),
+        ({"a": "c\n"}, "label 'a': a value is"),
+        ({"Rack": "R 01"}, "label 'Rack': a value is"),
+    )
+    for selector, says in wrong:
         spec = good()
         spec.placement.selector.update(selector)
-        assert check_spec(spec)[0].startswith("placement.selector: must be at most 32 labels")
+        assert check_spec(spec)[0].startswith(f"placement.selector: {says}")
+
+
+def test_labels_are_named_as_kubernetes_names_them() -> None:
+    for key in ("Rack", "topology.kubernetes.io/zone", "a", "A_b.c-9", "x" * 63, "a/b"):
+        assert label_problem(key, "R01") is None and label_problem(key, "") is None
+        spec = good()
+        spec.placement.spread_label = key
+        spec.placement.selector[key] = "R01"
+        assert check_spec(spec) == []
+    for key in ("", "-a", "a-", "x" * 64, "Zone.io/a", "/a", "a/", "a//b", "a b", "ä", "a\n"):
+        assert label_problem(key, "v"), key
+    for value in ("R 01", "-", "a.", "x" * 64, "a/b", "ö", "a\n"):
+        assert label_problem("rack", value), value
 
 
 def test_a_network_is_checked_only_when_there_is_one() -> None:

@@ -39,6 +39,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from fleet.endpoints import BadEndpoint, dialled, listened
+from fleet.labels import label_problem
 from fleet_agent.daemon.logs import LEVELS
 
 DEFAULT_FILE = Path("/etc/megafleet/agent.toml")
@@ -208,6 +209,9 @@ def _check(settings: Settings) -> None:
             dialled(address)
     except BadEndpoint as bad:
         raise BadSettings(str(bad)) from None
+    for key, value in settings.labels.items():
+        if problem := label_problem(key, value):
+            raise BadSettings(problem)
     if 0 < settings.hypervisor.console_log_bytes < MIN_LOG_BYTES:
         raise BadSettings(
             f"hypervisor.console_log_bytes is 0 or at least {MIN_LOG_BYTES}: less would not hold "

@@ -29,6 +29,7 @@ from fleet_controller.api.host_calls import HostCallsApi
 from fleet_controller.api.host_claims import HostClaimsApi
 from fleet_controller.api.host_loss import HostLossApi
 from fleet_controller.api.standbys import StandbysApi
+from fleet_controller.api.store_health import store_health
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
@@ -80,6 +81,7 @@ class ClusterApi(
             replica=self.replica.name,
             store=store.description,
             durable=store.durable,
+            store_health=self._store_health(),
         )
         try:
             self.replica.leader()
@@ -214,8 +216,15 @@ class ClusterApi(
         started = time.perf_counter()
         waiting = leading.absences.waiting
         answer = fleet_queries.status(leading.memory, leading.planning, fleet, waiting)
+        if (health := self._store_health()) is not None:
+            answer.store.CopyFrom(health)
         past = self.replica.past()
         if past is not None and past.leader is leading:
             answer.read_only, answer.as_of_seconds = past.reason, past.seconds
         answer.server_seconds = time.perf_counter() - started
         return answer
+
+    def _store_health(self) -> cluster.StoreHealth | None:
+        """None before it was looked at."""
+        poll = self.replica.store_health
+        return store_health(poll.last.health, poll.seconds_old()) if poll.last else None

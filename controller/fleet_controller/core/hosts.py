@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
+from fleet.labels import label_problem
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Capacity, HostRecord
 from fleet_controller.core.refusals import Reason, Refused
@@ -56,7 +57,7 @@ def _with_claims(record: HostRecord, facts: types.HostFacts) -> HostRecord:
     capacity = facts.capacity
     return structs.replace(
         record,
-        labels=dict(sorted(facts.labels.items())),
+        labels=_usable(facts.labels),
         capacity=Capacity(
             capacity.guests,
             capacity.memory_bytes,
@@ -66,6 +67,12 @@ def _with_claims(record: HostRecord, facts: types.HostFacts) -> HostRecord:
         ),
         binding_limit=capacity.binding_limit,
     )
+
+
+def _usable(labels: Mapping[str, str]) -> dict[str, str]:
+    """Those that fleets can name. The others are left out, and the host is taken all the same: an
+    agent that is older than the rule still has VMs to run."""
+    return {key: value for key, value in sorted(labels.items()) if not label_problem(key, value)}
 
 
 def _check_claimant(have: HostRecord, facts: types.HostFacts, boot_id: str) -> None:

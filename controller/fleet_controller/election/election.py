@@ -24,6 +24,7 @@ import structlog
 from fleet_controller.election.leader_key import RETRY_SECONDS, Holder, LeaderKey
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.port import (
+    Full,
     Guard,
     LeaseLost,
     Put,
@@ -120,6 +121,8 @@ class Election:
         self._leadership: LeaderLease | None = None
         self._may_supersede = True
         self._own_lease = 0
+        # Why the store lets nobody lead though it answers; empty: it does not say so.
+        self.refusal = ""
 
     @property
     def leadership(self) -> LeaderLease | None:
@@ -173,9 +176,12 @@ class Election:
             try:
                 await self._key.until(lambda: self._key.revision > 0)
                 await self._vacate()
-                if leadership := await self._claim():
+                leadership = await self._claim()
+                self.refusal = ""
+                if leadership:
                     return leadership
             except (Unavailable, UnknownOutcome, LeaseLost) as error:
+                self.refusal = str(error) if isinstance(error, Full) else ""
                 _log.warning("cannot campaign", replica=self._replica, reason=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -11,6 +11,7 @@ from fleet_controller.election.election import Election, LeaderLease
 from fleet_controller.election.leader_key import Holder
 from fleet_controller.leader.environment import LeaderEnvironment
 from fleet_controller.replica.leader import Leader
+from fleet_controller.replica.store_health import StoreHealthPoll
 from fleet_controller.store.port import Store
 
 
@@ -49,6 +50,9 @@ class Replica:
         self._last: Leader | None = None
         self._last_term = 0
         self._lost_at = 0.0
+        self.store_health = StoreHealthPoll(
+            environment.store, environment.clock, environment.events
+        )
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -65,11 +69,13 @@ class Replica:
         known = self._election.current_leader()
         if known and known[0] != self.name:
             raise NotLeading(f"this controller stands by; {known[1]} leads", known[1])
-        raise NotLeading(
-            f"no controller leads: {self._environment.store.description} cannot be reached, has no "
-            "quorum, or has not chosen one yet",
-            "",
-        )
+        raise NotLeading(f"no controller leads: {self._nobody_leads()}", "")
+
+    def _nobody_leads(self) -> str:
+        """Why, as far as this replica can tell."""
+        store = self._environment.store.description
+        unsure = f"{store} cannot be reached, has no quorum, or has not chosen one yet"
+        return self._election.refusal or unsure
 
     def leadership_name(self) -> str:
         """A name for this leadership; no other leadership has the same. Printable ASCII. Raises
@@ -85,10 +91,8 @@ class Replica:
         if self._last is None or self._election.leadership or led_since:
             return None
         store = self._environment.store.description
-        reason = (
-            f"no controller leads, as {store} cannot be reached or has no quorum; this is what "
-            f"{self.name} knew when it led"
-        )
+        why = self._election.refusal or f"{store} cannot be reached or has no quorum"
+        reason = f"no controller leads, as {why}; this is what {self.name} knew when it led"
         return Past(self._last, reason, self._environment.clock() - self._lost_at)
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fleet_controller.store import transaction
+from fleet_controller.store.health import StoreHealth
 from fleet_controller.store.port import (
     Change,
     Compacted,
@@ -130,6 +131,9 @@ class MemoryStore:
         if revision > self._revision:
             raise Unavailable(f"the store in memory has not reached revision {revision}")
         self._forget(revision)
+
+    async def health(self) -> StoreHealth:
+        return StoreHealth((), 0.0)
 
     async def close(self) -> None:
         self._closed = True

@@ -19,6 +19,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from fleet_controller.store.health import StoreHealth
+
 # etcd's own default (--max-txn-ops): guards and writes of one txn are limited separately.
 MAX_TXN_OPS = 128
 # Below etcd's --max-request-bytes of 1.5 MiB, with room for guards and framing.
@@ -31,6 +33,10 @@ class StoreError(Exception):
 
 class Unavailable(StoreError):
     """The store cannot be reached, has no quorum, or is full. Retry later. Nothing was written."""
+
+
+class Full(Unavailable):
+    """The store is up and takes no writes for want of space, until an operator mends it."""
 
 
 class UnknownOutcome(StoreError):
@@ -156,6 +162,10 @@ class Store(Protocol):
 
     async def revoke(self, lease: int) -> None:
         """End the lease and delete its keys; a lease already gone is no error."""
+
+    async def health(self) -> StoreHealth:
+        """How its members are, asked one by one beside whatever else goes on. What does not
+        answer is said in the answer; nothing is raised."""
 
     async def close(self) -> None:
         """Release connections. Watches end."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from fleet.identity import MAX_INDEX, checked_fleet_name, index_of
+from fleet.labels import label_problem
 
 if TYPE_CHECKING:
     from fleet.ranges import IndexSet
@@ -73,6 +74,8 @@ def label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise click.BadParameter(f"{text[:80]!r} is no label; write name=value")
+    if problem := label_problem(key, value):
+        raise click.BadParameter(problem)
     return key, value
 
 

@@ -9,6 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from fleetctl.client.calls.read_only import ReadOnly
 from fleetctl.client.calls.streams import StreamRpc, follow, stream
 from fleetctl.client.calls.unary_call import CallKind, UnaryCall, UnaryRpc
 from fleetctl.client.contexts import ClusterContext
+from fleetctl.client.plain_texts import plain
 from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.client.waiting_note import WAITING_NOTE_SECONDS, WaitingNote
 from fleetctl.outcome import NoAnswer
@@ -37,6 +39,7 @@ class Cluster:
     change_timeout: float = CHANGE_TIMEOUT
     clock: Callable[[], float] = time.monotonic
     tells_waiting: bool = False  # whether nothing else on the terminal tells of progress
+    plain: bool = False  # whether texts of answers are shown, and so made safe for a terminal
     # Of the last answer, where it was made from what a replica knew last.
     read_only: ReadOnly | None = None
     _replicas: Replicas = field(init=False)
@@ -86,7 +89,7 @@ class Cluster:
         A replica that says nothing for `silence` seconds, or ceases to lead, is left for the next
         one. Raises Trouble.
         """
-        return stream(self._replicas, rpc, request, timeout, silence)
+        return map(self._shown, stream(self._replicas, rpc, request, timeout, silence))
 
     def follow(self, rpc: StreamRpc[Q, A], request: Q, *, then: Q | None = None) -> Iterator[A]:
         """Answers until the controller has given all, or the caller goes away: to close the
@@ -97,7 +100,9 @@ class Cluster:
         this one, which does not, is what is asked once an answer was heard. Raises Trouble.
         """
         with self._waiting_note() as waiting:
-            yield from follow(self._replicas, rpc, request, then, self.timeout, waiting)
+            answers = follow(self._replicas, rpc, request, then, self.timeout, waiting)
+            with closing(answers):
+                yield from map(self._shown, answers)
 
     def bidi_call(self, rpc: BidiRpc[Q, A], requests: Iterable[Q]) -> BidiCall[A]:
         """A call on which both sides send, once a replica has taken it. `requests` is read by a
@@ -110,7 +115,10 @@ class Cluster:
     def _answer(self, call: UnaryCall[Q, A]) -> A:
         with self._waiting_note(call.answer_delay):
             answer, self.read_only = call.answer()
-        return answer
+        return self._shown(answer)
+
+    def _shown(self, answer: A) -> A:
+        return plain(answer) if self.plain else answer
 
     def _waiting_note(self, answer_delay: float = 0.0) -> WaitingNote:
         shown = self.tells_waiting and sys.stderr.isatty()

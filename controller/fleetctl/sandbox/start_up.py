@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from fleetctl.client.cluster import Cluster
 from fleetctl.output import counted
 from fleetctl.sandbox.errors import SandboxLateError
 from fleetctl.sandbox.phases import Phases
+from fleetctl.sandbox.planning.machine import descriptor_limit
+from fleetctl.sandbox.planning.room import check_room
 from fleetctl.sandbox.processes.parts import Part
 from fleetctl.sandbox.processes.process import (
     Process,
@@ -76,6 +79,9 @@ class StartUp:
             [part for part in self.parts if part.kind == kind and part.name not in self.running]
             for kind in ("etcd", "controller", "hollow")
         )
+        new = sum(not self.folder.state_of(part.name).exists() for part in etcd)
+        here = self.folder.certificates.parent
+        check_room(descriptor_limit(), shutil.disk_usage(here).free, new, str(here))
         for part in etcd:
             self._start(part)
         self._issue_agents()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fleetctl.outcome import printable
+from fleetctl.outcome import one_line
 from fleetctl.output import note, on_screen
 
 LINE_SECONDS = 2.0
@@ -46,9 +46,9 @@ class ProgressLine:
     def show(self, text: str) -> None:
         if self.terminal:
             columns = shutil.get_terminal_size().columns - 1
-            _rewrite(printable(text)[:columns].ljust(columns))
+            _rewrite(one_line(text)[:columns].ljust(columns))
         else:
-            self._lines.show(printable(text), self._clock())
+            self._lines.show(one_line(text), self._clock())
 
     def elapsed(self) -> float:
         """Seconds since the line was made."""

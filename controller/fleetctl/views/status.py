@@ -1,16 +1,16 @@
-"""The status of fleets, as JSON and as text. Pure: messages in, values out."""
+"""The status of fleets and of the store, as JSON and as text. Pure: messages in, values out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.outcome import printable
-from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, table
+from fleetctl.outcome import one_line, printable
+from fleetctl.output import STATE_STYLES, STATES, byte_text, counted, duration, number, table
 from fleetctl.views.drains import drain_lines, drain_status_json
 from fleetctl.views.enum_names import state_name
 from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
@@ -63,6 +63,7 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
             for one in response.certificates
         ],
         "durable": response.durable,
+        "store": store_json(response.store if response.HasField("store") else None),
         "read_only": response.read_only or None,
         "as_of_seconds": round(response.as_of_seconds, 3) if response.read_only else None,
         "server_seconds": round(response.server_seconds, 6),
@@ -331,5 +332,61 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     yield from _certificate_lines(response)
     if text := breaker_text(response):
         yield f"  breaker      {click.style(text, fg='red')}"
+    if response.HasField("store"):
+        yield from (f"  store        {line}" for line in store_lines(response.store))
     if not response.durable:
         yield f"  store        {click.style('in memory, not durable', fg='yellow')}"
+
+
+def store_json(health: cluster.StoreHealth | None) -> dict[str, Any] | None:
+    """None where nobody has looked yet."""
+    if health is None:
+        return None
+    return {
+        "members": [
+            {
+                "name": one.name,
+                "address": one.address,
+                "reachable": one.reachable,
+                "problem": one.problem or None,
+                "alarms": list(one.alarms),
+                "space_used": one.space_used,
+                "space_quota": one.space_quota or None,
+                "seconds": round(one.seconds, 6),
+                "version": one.version,
+            }
+            for one in health.members
+        ],
+        "troubles": list(health.troubles),
+        "read_seconds": round(health.read_seconds, 6) or None,
+        "age_seconds": round(health.age_seconds, 3),
+    }
+
+
+def store_lines(health: cluster.StoreHealth) -> Iterator[str]:
+    """In short how it is, then each trouble."""
+    if summary := _store_summary(health):
+        yield summary
+    for trouble in health.troubles:
+        yield click.style(one_line(trouble), fg="red")
+
+
+def _store_summary(health: cluster.StoreHealth) -> str:
+    """3 of 3 members, 1.2 MiB used, read in 2 ms; empty for a store without members."""
+    members = health.members
+    if not members:
+        return ""
+    up = sum(one.reachable for one in members)
+    parts = [f"{up} of {counted(len(members), 'member')}", _space(health)]
+    if health.read_seconds:
+        parts.append(f"read in {health.read_seconds * 1000:.3g} ms")
+    return ", ".join(part for part in parts if part)
+
+
+def _space(health: cluster.StoreHealth) -> str:
+    """Of the member that has used most of it."""
+    fullest = max(health.members, key=lambda one: one.space_used)
+    if not fullest.space_used:
+        return ""
+    quota = f" of {byte_text(fullest.space_quota)}" if fullest.space_quota else ""
+    return f"{byte_text(fullest.space_used)}{quota} used"

@@ -163,6 +163,7 @@ class VersionResponse(_message.Message):
     LEADER_ADDRESS_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     DURABLE_FIELD_NUMBER: _builtins.int
+    STORE_HEALTH_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     replica: _builtins.str
     leader: _builtins.bool
@@ -170,6 +171,10 @@ class VersionResponse(_message.Message):
     store: _builtins.str
     """"etcd 3.5.16", or "memory (not durable)" """
     durable: _builtins.bool
+    @_builtins.property
+    def store_health(self) -> Global___StoreHealth:
+        """as this replica sees it; absent: not looked at yet"""
+
     def __init__(
         self,
         *,
@@ -179,10 +184,11 @@ class VersionResponse(_message.Message):
         leader_address: _builtins.str = ...,
         store: _builtins.str = ...,
         durable: _builtins.bool = ...,
+        store_health: Global___StoreHealth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["store_health", b"store_health"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "leader", b"leader", "leader_address", b"leader_address", "replica", b"replica", "store", b"store", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "leader", b"leader", "leader_address", b"leader_address", "replica", b"replica", "store", b"store", "store_health", b"store_health", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -822,6 +828,7 @@ class StatusResponse(_message.Message):
     MORE_DRAINS_FIELD_NUMBER: _builtins.int
     BREAKER_RELEASED_SECONDS_FIELD_NUMBER: _builtins.int
     CERTIFICATES_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -862,6 +869,10 @@ class StatusResponse(_message.Message):
     def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpiringCertificate]:
         """Certificates that have ended, or end within 30 days: the first twenty, the soonest first."""
 
+    @_builtins.property
+    def store(self) -> Global___StoreHealth:
+        """absent: not looked at yet, or from an older controller"""
+
     def __init__(
         self,
         *,
@@ -879,10 +890,11 @@ class StatusResponse(_message.Message):
         more_drains: _builtins.int = ...,
         breaker_released_seconds: _builtins.float = ...,
         certificates: _abc.Iterable[Global___ExpiringCertificate] | None = ...,
+        store: Global___StoreHealth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3169,3 +3181,90 @@ class ExpiringCertificate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExpiringCertificate: _TypeAlias = ExpiringCertificate  # noqa: Y015
+
+@_typing.final
+class StoreHealth(_message.Message):
+    """How the store is, as one replica last saw it: it looks every 10 s."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    TROUBLES_FIELD_NUMBER: _builtins.int
+    READ_SECONDS_FIELD_NUMBER: _builtins.int
+    AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    read_seconds: _builtins.float
+    """how long the last read that a quorum confirms took; 0: it failed"""
+    age_seconds: _builtins.float
+    """since it was looked at"""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreMember]: ...
+    @_builtins.property
+    def troubles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What keeps the store from being whole, a sentence each, with what to do; empty: nothing."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[Global___StoreMember] | None = ...,
+        troubles: _abc.Iterable[_builtins.str] | None = ...,
+        read_seconds: _builtins.float = ...,
+        age_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "members", b"members", "read_seconds", b"read_seconds", "troubles", b"troubles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreHealth: _TypeAlias = StoreHealth  # noqa: Y015
+
+@_typing.final
+class StoreMember(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    REACHABLE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    SPACE_USED_FIELD_NUMBER: _builtins.int
+    SPACE_QUOTA_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """as etcd has it; empty: not known"""
+    address: _builtins.str
+    reachable: _builtins.bool
+    problem: _builtins.str
+    """why it is not reachable"""
+    space_used: _builtins.int
+    """bytes of its database; 0 where it is not reachable"""
+    space_quota: _builtins.int
+    """bytes; 0: it does not tell"""
+    seconds: _builtins.float
+    """that it took to answer"""
+    version: _builtins.str
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """NOSPACE, CORRUPT"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+        reachable: _builtins.bool = ...,
+        problem: _builtins.str = ...,
+        alarms: _abc.Iterable[_builtins.str] | None = ...,
+        space_used: _builtins.int = ...,
+        space_quota: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alarms", b"alarms", "name", b"name", "problem", b"problem", "reachable", b"reachable", "seconds", b"seconds", "space_quota", b"space_quota", "space_used", b"space_used", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreMember: _TypeAlias = StoreMember  # noqa: Y015

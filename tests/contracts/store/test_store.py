@@ -369,3 +369,19 @@ async def test_writing_on_a_lease_that_is_gone_writes_nothing(store: AnyStore) -
         await store.txn([], [Put("free", b""), Put("bound", b"", lease)])
     snapshot = await store.read()
     assert (snapshot.revision, snapshot.entries) == (before, ())
+
+
+# Health
+
+
+async def test_a_store_that_is_well_has_no_troubles(store: AnyStore) -> None:
+    health = await store.health()
+    assert health.troubles() == [] and health.states() == {}
+    assert health.read_seconds is not None
+    assert all(member.seconds > 0 and member.used > 0 for member in health.members)
+
+
+async def test_asking_how_it_is_changes_no_revision(store: AnyStore) -> None:
+    before = (await store.read()).revision
+    await store.health()
+    assert (await store.read()).revision == before

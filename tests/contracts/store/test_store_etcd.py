@@ -20,6 +20,7 @@ from fleet_controller.store.etcd.wire import Keyspace
 from fleet_controller.store.port import (
     MAX_TXN_OPS,
     Compacted,
+    Full,
     Put,
     StoreError,
     StoreReplaced,
@@ -422,7 +423,7 @@ async def test_a_full_etcd_is_unavailable_and_says_what_to_do(tmp_path: Path) ->
             lease = await store.grant(3600)
             await put(store, "a")
             # Its quota is checked against what was written out, some time after it was taken.
-            with pytest.raises(Unavailable, match="its database is full; compact"):
+            with pytest.raises(Unavailable, match=r"its database is full \(NOSPACE\); compact"):
                 async with asyncio.timeout(60):
                     for number in itertools.count():
                         await store.txn([], [Put("big", bytes([number % 256]) * 500_000)])
@@ -431,8 +432,26 @@ async def test_a_full_etcd_is_unavailable_and_says_what_to_do(tmp_path: Path) ->
                 await put(store, "b")
             assert (await store.read()).revision == before
             assert await store.keep_alive(lease) == 3600
+            with pytest.raises(Full):
+                await store.grant(3600)
+            health = await store.health()
+            assert [member.alarms for member in health.members] == [("NOSPACE",)]
+            assert "NOSPACE" in health.troubles()[0] and "alarm disarm" in health.troubles()[0]
     finally:
         server.kill()
+
+
+# Health
+
+
+async def test_a_store_that_is_down_says_so_of_its_members(own_etcd: EtcdProcess) -> None:
+    async with connected(own_etcd.endpoint) as store:
+        own_etcd.kill()
+        health = await store.health()
+    (member,) = health.members
+    assert member.address == own_etcd.endpoint and member.problem
+    assert health.read_seconds is None
+    assert any("cannot be reached" in text for text in health.troubles())
 
 
 # TLS

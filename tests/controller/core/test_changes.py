@@ -249,6 +249,12 @@ def test_a_host_is_recorded_as_it_says() -> None:
     assert (record.binding_limit, record.incarnation) == ("vcpus", "i1")
 
 
+def test_a_label_that_no_fleet_could_name_is_left_out_and_the_host_is_taken() -> None:
+    facts = types.HostFacts(labels={"Rack": "R 01", "topology.kubernetes.io/zone": "a", "a": "\n"})
+    record = announced(None, "h1", "10.0.0.7:7443", facts, False)
+    assert record.labels == {"topology.kubernetes.io/zone": "a"}
+
+
 def test_what_operators_set_survives_an_announcement() -> None:
     have = msgspec.structs.replace(announced(None, "h1", "a:1", FACTS, False), cordoned=True)
     assert announced(have, "h1", "b:2", FACTS, True).cordoned

@@ -18,7 +18,6 @@ from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.core.model import (
     Assignment,
-    Capacity,
     FleetRecord,
     HostRecord,
     Meta,
@@ -41,7 +40,7 @@ RUNNING, PENDING, DEFINED, STOPPING, UNKNOWN = (
 ADOPT = RecoveryChoice(adopt=True)
 SEALS = Seals(SealKey("5e" * 32))
 OLD = Meta(cluster="old")
-ROOM = Capacity(guests=1000)
+ROOM = 1000  # guests
 
 
 def has(
@@ -113,12 +112,13 @@ def view(
         revision=500,
         cluster="new",
         meta=meta,
-        hosts={name: HostRecord(name, f"{name}:1", capacity=ROOM) for name in names},
+        hosts={name: HostRecord(name, f"{name}:1") for name in names},
         assignments=stored,
         fleets={fleet.name: fleet for fleet in fleets},
         specs={(fleet.uid, 1): SPEC for fleet in fleets},
         inventory=inventory.snapshot(),
         ahead=frozenset(ahead.split() if ahead else reports),
+        guests=dict.fromkeys(names, ROOM),
     )
 
 
@@ -430,7 +430,8 @@ def lied(
     return plan_recovery(
         replace(
             found,
-            hosts={**found.hosts, EVIL: HostRecord(EVIL, "evil:1", capacity=ROOM)},
+            hosts={**found.hosts, EVIL: HostRecord(EVIL, "evil:1")},
+            guests={**found.guests, EVIL: ROOM},
             inventory=reported(everything, lying=EVIL).snapshot(),
             ahead=frozenset(everything) if believed else found.ahead,
             doubtful=frozenset() if believed else frozenset({EVIL}),
@@ -516,8 +517,7 @@ def test_a_host_is_given_no_more_by_its_bare_word_than_it_has_room_for(proves: b
         runs=[wire.StateRun(start=2**32 - 1, states=bytes([RUNNING]))],
     ))  # fmt: skip
     inventory = reported({"h1": lie}, lying="h1")  # as it is: sealed or not
-    small = HostRecord("h1", "h1:1", capacity=Capacity(guests=12))
-    found = replace(view({"h1": report(told)}), hosts={"h1": small}, inventory=inventory.snapshot())
+    found = replace(view({"h1": report(told)}), guests={"h1": 12}, inventory=inventory.snapshot())
     plan = plan_recovery(found, ADOPT)
     given = IndexSet.union_of(one.ranges for one in plan.assignments["h1"].shards)
     assert len(given) == 12 and given.last < 2**24

@@ -12,6 +12,7 @@ import pytest
 from fleet_controller.election.election import Election, LeaderLease, LeadershipLost, NameTaken
 from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.store.etcd.store import EtcdStore
+from fleet_controller.store.health import StoreHealth
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import (
@@ -91,6 +92,9 @@ class Faulty:
     async def grant(self, ttl_seconds: int) -> int:
         await self._pass()
         return await self._store.grant(ttl_seconds)
+
+    async def health(self) -> StoreHealth:
+        return await self._store.health()
 
     async def keep_alive(self, lease: int) -> int:
         await self._pass()

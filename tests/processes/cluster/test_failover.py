@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -222,3 +223,28 @@ def test_silence_alone_ends_no_leadership(patient: ReplicatedCluster) -> None:
     assert patient.leader() is leader
     assert patient.stored() == stored
     scale(patient, 18)
+
+
+def test_a_dead_member_of_etcd_is_named_in_status_version_and_events(
+    replicas: ReplicatedCluster, tmp_path: Path
+) -> None:
+    fleetctl = Fleetctl(tmp_path, tuple(replicas.endpoints), replicas.operator)
+    dead = replicas.members[2]
+
+    def store() -> dict[str, Any]:
+        told: dict[str, Any] | None = fleetctl("status", "-o", "json").json["store"]
+        return told or {"members": [], "troubles": ["not looked at"]}
+
+    eventually(lambda: store()["troubles"] == [], "all members are up", 40.0)
+    dead.kill()
+    eventually(lambda: bool(store()["troubles"]), "it is missed", 40.0)
+    reachable = {one["name"]: one["reachable"] for one in store()["members"]}
+    assert reachable == {one.name: one is not dead for one in replicas.members}
+    shown = fleetctl("status").out
+    assert "2 of 3 members" in shown and f"member {dead.name} at {dead.client}" in shown
+    eventually(lambda: dead.name in fleetctl("version").out, "version names it", 40.0)
+    events = [one for one in fleetctl("events").out.splitlines() if dead.name in one]
+    assert len(events) == 1 and "store_degraded" in events[0]
+    dead.begin()
+    eventually(lambda: store()["troubles"] == [], "it is back", 40.0)
+    assert "store_mended" in fleetctl("events").out

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from fleet_controller.store import transaction
+from fleet_controller.store.health import StoreHealth
 from fleet_controller.store.keys import LEADER
 from fleet_controller.store.memory import MemoryStore, _Lease, _Stored
 from fleet_controller.store.port import (
@@ -206,6 +207,9 @@ class StoreClient:
             return await self._ask(lambda: self._etcd.apply_now(guards, writes), write=True)
         except _NoAnswer as error:
             raise UnknownOutcome("no answer in time") from error
+
+    async def health(self) -> StoreHealth:
+        return StoreHealth((), 0.0)
 
     async def grant(self, ttl_seconds: int) -> int:
         return await self._ask(lambda: self._etcd.grant_now(ttl_seconds))

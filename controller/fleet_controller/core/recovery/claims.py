@@ -53,7 +53,7 @@ def claims_of(view: RecoveryView, known: RecoveredFleets, adopt: bool) -> Iterat
         has = view.inventory.hosts.get(host)
         if has is not None and adopt and view.is_rebuilt(host):
             stored = view.assignments.get(host, NOTHING).shards
-            guests = view.hosts[host].capacity.guests
+            guests = view.guests.get(host, 0)
             claims = _within_its_size(_claims_of_what_it_has(host, has, known, off), guests)
             for claim in claims:
                 yield from _as_stored(claim, stored)

@@ -27,6 +27,7 @@ class RecoveryView:
     gone: frozenset[str] = frozenset()  # uids of fleets that were deleted
     rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)  # by uid
     doubtful: frozenset[str] = frozenset()
+    guests: Mapping[str, int] = field(default_factory=dict)  # that each host is believed to admit
 
     def is_rebuilt(self, host: str) -> bool:
         """Whether the host's assignment is made anew of what it has: it is ahead of the store, or

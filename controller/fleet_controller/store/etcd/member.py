@@ -58,10 +58,11 @@ _HANDSHAKE = (
     "it ended the handshake: one side speaks TLS and the other does not, or it does not trust"
     " the certificate shown to it"
 )
+FULL = "database space exceeded"
 _CLAUSES = (
     (
-        "database space exceeded",
-        "its database is full; compact and defragment it, then disarm its alarm"
+        FULL,
+        "its database is full (NOSPACE); compact and defragment it, then disarm its alarm"
         " (etcdctl alarm disarm)",
     ),
     (
@@ -94,6 +95,7 @@ class Member:
         self.leases = stubs.LeaseStub(self._channel)
         self.watches = stubs.WatchStub(self._channel)
         self.maintenance = stubs.MaintenanceStub(self._channel)
+        self.cluster = stubs.ClusterStub(self._channel)
 
     @property
     def connected(self) -> bool:

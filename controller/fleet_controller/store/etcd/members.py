@@ -14,8 +14,16 @@ import grpc
 
 from fleet.etcd import rpc_pb2 as rpc
 from fleet.transport import Identity
+from fleet_controller.store.etcd.health import (
+    ask_all,
+    client_address,
+    listed_members,
+    members_health,
+    unasked,
+)
 from fleet_controller.store.etcd.member import PASSING, Member, explain
 from fleet_controller.store.etcd.wire import parse_endpoint
+from fleet_controller.store.health import MemberHealth
 from fleet_controller.store.port import StoreReplaced, Unavailable
 
 # How long one member may take to connect and to say who it is.
@@ -40,7 +48,10 @@ class Members:
         addresses = list(dict.fromkeys(map(parse_endpoint, endpoints)))
         if not addresses:
             raise ValueError("no etcd endpoint is given")
+        self._identity = identity
         self._members = [Member(address, identity) for address in addresses]
+        # Members of the cluster that no endpoint names, by address: only asked how they are.
+        self._others: dict[str, Member] = {}
         self._turn = 0
         self._cluster = 0
         self._revision = 0
@@ -169,7 +180,22 @@ class Members:
             f"etcd at {self.addresses} does not answer: {explain(failure)}"
         ) from failure
 
+    async def health(self) -> tuple[MemberHealth, ...]:
+        """Each member of the cluster, whether an endpoint names it or not."""
+        asked = await ask_all([*self._members, *self._others.values()])
+        if wanting := unasked(asked):
+            for address in wanting:
+                self._others[address] = Member(address, self._identity)
+            asked += await ask_all(self._others[address] for address in wanting)
+        await self._forget_others({client_address(one) for one in listed_members(asked)})
+        return members_health(asked)
+
+    async def _forget_others(self, listed: set[str]) -> None:
+        """Whoever is listed no more is asked no more; while nobody lists, all stay."""
+        for address in [one for one in self._others if listed and one not in listed]:
+            await self._others.pop(address).close()
+
     async def close(self) -> None:
         self.closed = True
-        for member in self._members:
+        for member in [*self._members, *self._others.values()]:
             await member.close()

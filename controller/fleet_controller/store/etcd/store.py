@@ -14,15 +14,18 @@ import grpc
 from fleet.etcd import rpc_pb2 as rpc
 from fleet.transport import Identity
 from fleet_controller.store import transaction
-from fleet_controller.store.etcd.member import PASSING, Member, explain, send
+from fleet_controller.store.etcd.member import FULL, PASSING, Member, explain, send
 from fleet_controller.store.etcd.members import Members
 from fleet_controller.store.etcd.snapshot import pieces
 from fleet_controller.store.etcd.watch import EtcdWatch
 from fleet_controller.store.etcd.wire import Keyspace
+from fleet_controller.store.health import StoreHealth
+from fleet_controller.store.keys import LEADER
 from fleet_controller.store.port import (
     Change,
     Delete,
     Entry,
+    Full,
     Guard,
     InvalidTransaction,
     LeaseLost,
@@ -222,6 +225,19 @@ class EtcdStore:
         that, as `etcdctl snapshot save` writes it. Also raises StoreReplaced."""
         return pieces(self._members, self._keyspace, self._deadline)
 
+    async def health(self) -> StoreHealth:
+        members = await self._members.health()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            probe = self._keyspace.page(LEADER, b"", 1, 0, count_only=True)
+            await self._page(probe, self._until())
+        except StoreError as error:
+            return StoreHealth(members, None, str(error))
+        except grpc.aio.AioRpcError as error:
+            return StoreHealth(members, None, explain(error))
+        return StoreHealth(members, loop.time() - started)
+
     async def close(self) -> None:
         await self._members.close()
 
@@ -229,4 +245,5 @@ class EtcdStore:
         return asyncio.get_running_loop().time() + self._deadline
 
     def _unavailable(self, error: grpc.aio.AioRpcError) -> Unavailable:
-        return Unavailable(f"etcd at {self._members.addresses} refuses: {explain(error)}")
+        kind = Full if FULL in (error.details() or "") else Unavailable
+        return kind(f"etcd at {self._members.addresses} refuses: {explain(error)}")

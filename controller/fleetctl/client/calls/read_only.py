@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleet.transport import READ_ONLY_METADATA
-from fleetctl.outcome import printable
+from fleetctl.outcome import one_line
 from fleetctl.output import duration
 
 
@@ -26,5 +26,5 @@ def read_only_mark(trailing: Iterable[tuple[str, str | bytes]] | None) -> ReadOn
     for key, value in trailing or ():
         if key == READ_ONLY_METADATA and isinstance(value, bytes):
             seconds, _, reason = value.decode("utf-8", "replace").partition(" ")
-            return ReadOnly(printable(reason), float(seconds))
+            return ReadOnly(one_line(reason), float(seconds))
     return None

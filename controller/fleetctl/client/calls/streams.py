@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
@@ -23,7 +23,7 @@ StreamRpc: TypeAlias = "Callable[[ClusterServiceStub], grpc.UnaryStreamMultiCall
 
 def stream(
     replicas: Replicas, rpc: StreamRpc[Q, A], request: Q, timeout: float, silence: float
-) -> Iterator[A]:
+) -> Generator[A, None, None]:
     """Answers until the timeout, which ends the stream without an error.
 
     A replica that says nothing for `silence` seconds, or ceases to lead, is left for the next
@@ -63,7 +63,7 @@ def follow(
     then: Q | None,
     seconds: float,
     waiting: WaitingNote,
-) -> Iterator[A]:
+) -> Generator[A, None, None]:
     """Answers until the controller has given all; see Cluster.follow. `seconds`: for how long
     replicas are looked for; `waiting` is closed at the first answer. Raises Trouble."""
     deadline = replicas.clock() + seconds

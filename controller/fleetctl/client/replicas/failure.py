@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import grpc
 
 from fleet.transport import detail_of
-from fleetctl.outcome import Failed, NoAnswer, Trouble, Unavailable, Unreachable, printable
+from fleetctl.outcome import Failed, NoAnswer, Trouble, Unavailable, Unreachable, one_line
 
 NOT_LEADER = "NOT_LEADER"
 # The leader went while it worked on a call.
@@ -83,7 +83,7 @@ def failure_of(endpoint: str, error: grpc.RpcError) -> Failure:
     """What a replica answered instead of an answer."""
     code = getattr(error, "code", lambda: None)() or grpc.StatusCode.UNKNOWN
     detail = detail_of(error)
-    message = printable(getattr(error, "details", lambda: None)() or "")
+    message = one_line(getattr(error, "details", lambda: None)() or "")
     leader = detail.metadata.get("leader_address", "")
     return Failure(endpoint, code, message, detail.reason, leader)
 

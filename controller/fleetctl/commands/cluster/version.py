@@ -24,9 +24,10 @@ def version(session: Session, client: bool) -> int | None:
 
     versions: dict[str, Any] = {"client": installed("megafleet"), "controller": None}
     trouble: Trouble | None = None
+    lines: list[str] = []
     if not client:
         try:
-            versions["controller"] = _controller(session)
+            versions["controller"], lines = _controller(session)
         except Trouble as error:
             trouble = error
     if session.json:
@@ -37,6 +38,8 @@ def version(session: Session, client: bool) -> int | None:
             leads = _role(held["leader"], held["leader_address"])
             say(f"controller  {held['version']}  (replica {held['replica']}, {leads})")
             say(f"store       {held['store']}")
+            for line in lines:
+                say(f"            {line}")
     if trouble:
         note(f"fleetctl: {trouble.message}")
         return trouble.code
@@ -49,16 +52,21 @@ def _role(leader: bool, leader_address: str) -> str:
     return f"stands by for {leader_address}" if leader_address else "stands by; none leads"
 
 
-def _controller(session: Session) -> dict[str, Any]:
+def _controller(session: Session) -> tuple[dict[str, Any], list[str]]:
+    """As JSON, and what is said of the store's health beside it."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleetctl.views.status import store_json, store_lines
 
     answer = connection.call(lambda stub: stub.Version, cluster_pb2.VersionRequest())
-    return {
+    health = answer.store_health if answer.HasField("store_health") else None
+    held = {
         "version": answer.version,
         "replica": answer.replica,
         "leader": answer.leader,
         "leader_address": answer.leader_address,
         "store": answer.store,
         "durable": answer.durable,
+        "store_health": store_json(health),
     }
+    return held, list(store_lines(health)) if health is not None else []

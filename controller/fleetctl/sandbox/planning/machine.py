@@ -42,7 +42,7 @@ class Machine:
         return cls(
             cores=len(os.sched_getaffinity(0)),
             memory_bytes=min(_memory_available(), _memory_left_in_cgroup()),
-            descriptors=_descriptor_limit(),
+            descriptors=descriptor_limit(),
             ports=max(0, high - low + 1 - _sockets_in_use()),
             etcd=find_etcd(),
         )
@@ -69,7 +69,7 @@ def etcd_version(binary: Path) -> str:
 def raise_descriptor_limit() -> None:
     """Gives this process, and so those it starts, as many descriptors as it may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_descriptor_limit(), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptor_limit(), hard))
 
 
 def free_ports(count: int) -> list[int]:
@@ -106,7 +106,7 @@ def is_free(port: int) -> bool:
         return True
 
 
-def _descriptor_limit() -> int:
+def descriptor_limit() -> int:
     """The hard limit, to which the soft one can be raised."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
