@@ -10,7 +10,7 @@ from msgspec import structs
 
 from fleet.labels import label_problem
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.model import Capacity, HostRecord
+from fleet_controller.core.model import LONGEST, Capacity, HostRecord
 from fleet_controller.core.refusals import Reason, Refused
 
 # A name, an IPv4 address, or an IPv6 one in brackets; then a port.
@@ -60,7 +60,7 @@ def _with_claims(record: HostRecord, facts: types.HostFacts) -> HostRecord:
         labels=_usable(facts.labels),
         capacity=Capacity(
             capacity.guests,
-            capacity.memory_bytes,
+            min(capacity.memory_bytes, LONGEST),  # what a record can say
             capacity.disks,
             capacity.vifs,
             capacity.event_channels,

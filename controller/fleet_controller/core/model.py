@@ -19,7 +19,8 @@ from fleet.v1 import types_pb2 as types
 # Bounds of what is stored: those of the wire, and what indices and numbers of fleets may be. They
 # are checked where a record is read.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
-Long = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+LONGEST = 2**63 - 1
+Long = Annotated[int, msgspec.Meta(ge=0, le=LONGEST)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Total = Annotated[int, msgspec.Meta(ge=0, le=MAX_INDEX + 1)]
 FleetNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_FLEET_NUMBER)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fleet.v1 import types_pb2 as types
 from fleet_controller.core.host_claims import (
     MOST_GUESTS,
     ORDINARY_GUESTS,
@@ -12,8 +13,11 @@ from fleet_controller.core.host_claims import (
     usual_guests,
     void_claim,
 )
+from fleet_controller.core.hosts import announced
 from fleet_controller.core.model import Capacity, HostRecord
 from fleet_controller.mirror.guest_claims import GuestClaims
+from fleet_controller.store import keys
+from fleet_controller.store.codec import decode, encode
 
 VAST = 2**32 - 1
 
@@ -73,3 +77,12 @@ def test_what_is_usual_follows_the_hosts_and_a_few_liars_do_not_move_it() -> Non
         claims.note(f"h{number}", record(50))
     assert claims.usual == 50
     assert usual_guests([]) == 0
+
+
+@pytest.mark.parametrize("field", [one.name for one in types.Capacity.DESCRIPTOR.fields])
+def test_whatever_a_host_claims_its_record_can_be_read_again(field: str) -> None:
+    facts = types.HostFacts(incarnation="i")
+    extreme = "x" * 255 if field == "binding_limit" else 2**32 - 1
+    setattr(facts.capacity, field, 2**64 - 1 if field == "memory_bytes" else extreme)
+    made = announced(None, "h1", "h1:1", facts, live=False)
+    assert decode(HostRecord, keys.host("h1"), encode(made)) == made
