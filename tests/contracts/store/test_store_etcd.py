@@ -159,7 +159,7 @@ async def test_connecting_to_nothing_is_unavailable() -> None:
 
 @pytest.mark.parametrize("endpoint", ["", "etcd", "ftp://etcd:2379", "etcd:", "etcd:port"])
 async def test_a_malformed_endpoint_is_named(endpoint: str) -> None:
-    with pytest.raises(ValueError, match="etcd endpoint|is not HOST:PORT"):
+    with pytest.raises(ValueError, match=r"etcd endpoint|is not HOST:PORT"):
         await EtcdStore.connect([endpoint])
 
 
