@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleetctl.client.cluster import Cluster
 from fleetctl.output import counted
-from fleetctl.sandbox.errors import SandboxLateError
+from fleetctl.sandbox.errors import SandboxError, SandboxLateError
 from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import descriptor_limit
 from fleetctl.sandbox.planning.room import check_room
+from fleetctl.sandbox.processes.etcd_membership import replace_member
 from fleetctl.sandbox.processes.parts import Part
 from fleetctl.sandbox.processes.process import (
     Process,
@@ -31,7 +32,7 @@ from fleetctl.sandbox.processes.readiness import (
 from fleetctl.sandbox.state.context import context_of
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.identities import Identities, agents_issued, issue_agents
-from fleetctl.sandbox.state.record import Record
+from fleetctl.sandbox.state.record import LOOPBACK, Record
 
 ETCD_SECONDS = 60.0
 CONTROLLER_SECONDS = 60.0
@@ -82,15 +83,47 @@ class StartUp:
         new = sum(not self.folder.state_of(part.name).exists() for part in etcd)
         here = self.folder.certificates.parent
         check_room(descriptor_limit(), shutil.disk_usage(here).free, new, str(here))
-        for part in etcd:
+        emptied = self._emptied_members()
+        whole = [part for part in etcd if part.name not in emptied]
+        for part in whole:
             self._start(part)
         self._issue_agents()
-        for part in etcd:
+        for part in whole:
             self._await_etcd(part)
+        for part in etcd:
+            if part.name in emptied:
+                self._replace_member(part)
         for part in (*controllers, *hollow):
             self._start(part)
         for part in controllers:
             self._await_controller(part)
+
+    def _emptied_members(self) -> set[str]:
+        """Members of etcd whose data is gone, while that of another is there. Raises SandboxError
+        where those that are left are no quorum."""
+        members = [member.name for member in self.record.etcd]
+        whole = {name for name in members if (self.folder.state_of(name) / "member").is_dir()}
+        emptied = set(members) - whole
+        if whole and emptied and len(whole) <= len(members) // 2:
+            raise SandboxError(
+                f"the data of {', '.join(sorted(emptied))} is gone, and what is left of etcd is no "
+                "quorum: 'fleetctl sandbox down' and 'up' begin with an empty store"
+            )
+        return emptied if whole else set()
+
+    def _replace_member(self, part: Part) -> None:
+        """The cluster forgets it and takes it in anew; the others have all of the data."""
+        mine = next(one for one in self.record.etcd if one.name == part.name)
+        other = next(one for one in self.parts if one.kind == "etcd" and one.name in self.running)
+        client = self.identities.etcd_client
+        self.phases.note(f"  the data of {part.name} is gone: it is taken in anew by the others")
+        replace_member(other.address, client, part.name, f"https://{LOOPBACK}:{mine.peer_port}")
+        argv = [
+            "--initial-cluster-state=existing" if one == "--initial-cluster-state=new" else one
+            for one in part.argv
+        ]
+        self._start(replace(part, argv=argv))
+        self._await_etcd(part)
 
     def _start(self, part: Part) -> None:
         self.folder.state_of(part.name).mkdir(exist_ok=True, mode=0o700)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -136,6 +137,22 @@ def test_up_restarts_what_has_died_and_nothing_else_and_down_leaves_nothing(home
     assert home.processes() == []
     assert not Path(home.environment["XDG_STATE_HOME"], "megafleet").exists()
     assert "contexts" not in Path(home.environment["MEGAFLEET_CONFIG"]).read_text()
+
+
+def test_a_member_of_etcd_whose_folder_is_gone_is_taken_in_anew_by_the_others(home: Home) -> None:
+    home.run("up", "--hosts", "2", "--per-host", "10", "--etcd", "3")
+    kill(home.pids()["etcd-3"])
+    shutil.rmtree(home.folder().state_of("etcd-3"))
+    said = "".join(home.run("up"))
+    assert "the data of etcd-3 is gone: it is taken in anew by the others" in said
+    assert home.status()["hosts"]["live"] == 2
+    kill(home.pids()["etcd-1"])
+    home.run("up")
+    for name in ("etcd-1", "etcd-2"):
+        kill(home.pids()[name])
+        shutil.rmtree(home.folder().state_of(name))
+    _, said = home.run("up", code=1)
+    assert "the data of etcd-1, etcd-2 is gone, and what is left of etcd is no quorum" in said
 
 
 def test_replicas_are_brought_up_repaired_and_taken_down_together(home: Home) -> None:
