@@ -33,7 +33,7 @@ METHODS: tuple[MethodDescriptor, ...] = tuple(
     for method in file.services_by_name[service].methods
 )  # fmt: skip
 # Waits by what it is: a host that is not there yet, a recovery that reads all hosts.
-WAITS = frozenset({"Drain", "Doctor", "Tune", "ListImages", "DeleteImage"})
+WAITS = frozenset({"Drain", "Doctor", "Tune", "ListImages", "DeleteImage", "ListEvents"})
 # Said by this end, not by the other: it was written to when it had answered already.
 CUT_SHORT = "Internal error from Core"
 UNPARSED = "DecodeError"
