@@ -31,7 +31,7 @@ from fleet.certificates.certificate_dates import (
 from fleet.peers import NoRole, holder_of
 from fleet.serving.call_counts import CallBounds, CallCounts
 from fleet.serving.gate import Gate, longest_request, rules_of
-from fleet.serving.process_memory import bound_arenas, give_back_now_and_then
+from fleet.serving.process_memory import bound_arenas, collect_young, give_back_now_and_then
 from fleet.serving.server_options import server_options
 from fleet.serving.watchdog import beat, watchdog_seconds
 from fleet.transport import Identity, Peer, Role
@@ -83,6 +83,9 @@ def main() -> None:
     # Links and messages are long-lived and acyclic; collecting them over and over is the
     # controller's largest single cost at thousands of hosts.
     gc.set_threshold(50_000, 20, 100)
+    # While a thread decides for thousands of hosts, the loop waits for its turn several times in
+    # each answer: a millisecond, not five.
+    sys.setswitchinterval(0.001)
     try:
         asyncio.run(_serve(settings, files_of_process()))
     except (CannotRun, FilesTooFew) as error:
@@ -142,6 +145,7 @@ async def _serve(settings: Settings, files: Files) -> None:
                 standby_session.run,
                 replica.store_health.run,
                 give_back_now_and_then,
+                collect_young,
                 partial(_beat, executor),
             ]
             await _until_stopped(replica, beside, stop)

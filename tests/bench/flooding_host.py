@@ -1,5 +1,6 @@
-"""One hostile host as a process: it reports as fast as anybody reads, what no host can have, and
-announces itself over and over, each time with other and longer words.
+"""One hostile host as a process. It joins and behaves until it reads a line; then it reports as
+fast as anybody reads, what no host can have, and announces itself over and over, each time with
+other and longer words.
 
 python -m tests.bench.flooding_host IDENTITY ENDPOINT NAME
 """
@@ -26,6 +27,9 @@ from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 RANGES = 20_000  # a host that holds 250 VMs has at most 250
 TEXT = 250  # characters: as long as a record may have them, so that none is refused for it
 LABELS = 60
+_HEARTBEAT = 1.0  # seconds, while it behaves
+
+_floods = threading.Event()
 
 
 def _watched(
@@ -37,6 +41,9 @@ def _watched(
         if not context.is_active():
             return
         report = wire.Report(sequence=number, full=number == 1, converged=True)
+        if number == 1 or not _floods.wait(_HEARTBEAT):
+            yield report
+            continue
         if number % 50 == 1:
             report.orphans_set = True
             report.orphans.extend(orphans)
@@ -62,7 +69,7 @@ def _handler() -> grpc.GenericRpcHandler:
 
 
 def main() -> None:
-    """Until killed. Prints `listening` once it serves."""
+    """Until killed. Prints `joined` once it is known and serves."""
     folder, endpoint, name = sys.argv[1:]
     os.nice(5)  # it would have a machine of its own
     identity = Identity.load(Path(folder))
@@ -70,11 +77,17 @@ def main() -> None:
     server.add_generic_rpc_handlers((_handler(),))
     port = server.add_secure_port("127.0.0.1:0", identity.for_server())
     server.start()
-    print("listening", flush=True)
     channel = grpc.secure_channel(
         endpoint, identity.for_channel(), channel_options(CONTROLLER_NAME)
     )
     stub = ClusterServiceStub(channel)
+    facts = types.HostFacts(
+        machine_id="m", boot_id="b", incarnation=name, capacity=types.Capacity(guests=1)
+    )
+    stub.Announce(cluster.AnnounceRequest(address=f"127.0.0.1:{port}", facts=facts), timeout=10)
+    print("joined", flush=True)
+    sys.stdin.readline()
+    _floods.set()
     for _ in range(4):
         threading.Thread(target=_announce, args=(stub, port, name), daemon=True).start()
     server.wait_for_termination()

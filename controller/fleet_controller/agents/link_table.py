@@ -19,6 +19,7 @@ class LinkTable:
         self._links: dict[str, Link] = {}
         self._longest_silent = clock()
         self.by_health: Counter[Health] = Counter()
+        self.absent: dict[str, Link] = {}  # those that are not live; the longest so first
         self.declining: set[str] = set()  # hosts that are there and do not take their assignment
         # Hosts that misbehaved and are not forgiven.
         self.misbehaving: set[str] = set()
@@ -48,7 +49,7 @@ class LinkTable:
 
     @property
     def all_live(self) -> bool:
-        return self.by_health[Health.LIVE] == len(self._links)
+        return not self.absent
 
     def connection(self, host_id: str) -> AgentConnection | None:
         """The way to a live host; None to any other."""
@@ -85,11 +86,13 @@ class LinkTable:
     def add(self, link: Link) -> None:
         self._links[link.host_id] = link
         self.by_health[link.health] += 1
+        self._note_presence(link)
 
     def remove(self, host_id: str) -> Link | None:
         link = self._links.pop(host_id, None)
         if link:
             self.by_health[link.health] -= 1
+            self.absent.pop(host_id, None)
             self.declining.discard(host_id)
             self.misbehaving.discard(host_id)
         return link
@@ -98,6 +101,13 @@ class LinkTable:
         self.by_health[link.health] -= 1
         link.health = health
         self.by_health[health] += 1
+        self._note_presence(link)
+
+    def _note_presence(self, link: Link) -> None:
+        if link.live:
+            self.absent.pop(link.host_id, None)
+        elif self._links.get(link.host_id) is link:
+            self.absent.setdefault(link.host_id, link)
 
     def note_declining(self, link: Link) -> None:
         """The host has taken its assignment, or has not; one that is forgotten has nothing to

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from fleet_controller.core.host_loss.loss import Absent, Allowance, Judgement, bucket, judge
 from fleet_controller.core.model import HostRecord
@@ -47,13 +47,10 @@ class Absences:
         self._recent = {host: at for host, at in self._recent.items() if at > window}
         recent = self._recent.keys() & state.lost
         self._allowance = self._allowance.grown(now, self._settings)
+        absent = self._absent(now)
         return judge(
-            self._absent(now),
-            Counter(
-                self._rack(record)
-                for host, record in state.hosts.items()
-                if not record.lost or host in recent
-            ),
+            absent,
+            self._racks(recent) if len(absent) + len(recent) > 1 else {},
             [self._rack(state.hosts[host]) for host in sorted(recent)],
             frozenset(state.breaker.scopes),
             state.breaker.released_until > self._memory.events.now(),
@@ -80,14 +77,22 @@ class Absences:
             self._recent.pop(host, None)
             self._pardoned[host] = self._memory.clock()
 
+    def _racks(self, recent: Set[str]) -> Counter[str]:
+        """Hosts in each, of those that are not lost or were of late. Of no use while at most one is
+        gone, and thousands of hosts are many."""
+        return Counter(
+            self._rack(record)
+            for host, record in self._memory.state.hosts.items()
+            if not record.lost or host in recent
+        )
+
     def _absent(self, now: float) -> list[Absent]:
         """Suspect hosts without a verdict."""
         found, reachability = [], self._memory.reachability
-        for link in self._memory.links.all():
-            host = link.host_id
+        for host, link in self._memory.links.absent.items():
             record = self._memory.state.hosts.get(host)
             # Whoever is left alone for misbehaving answers: it is ill, not silent.
-            if link.live or link.conduct.left_alone or record is None or record.lost:
+            if link.conduct.left_alone or record is None or record.lost:
                 continue
             # One that is distrusted and answers is there: an operator decides about it.
             answered = max(link.heard, self._memory.unproven.answered(host))

@@ -5,6 +5,7 @@ Plain data with one writer for each part. Changes decide from it, queries answer
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ from fleet_controller.observed.standby_reachability import StandbyReachability
 from fleet_controller.observed.unproven_claims import UnprovenClaims
 from fleet_controller.observed.vectors import NO_HOST
 from fleet_controller.store import keys
+
+_HOSTS_A_SLICE = 500  # one to two milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +111,24 @@ class LeaderMemory:
 
     def view(self) -> ClusterView:
         """A snapshot to decide from."""
+        return self._view({one: self.host_view(one) for one in self.state.hosts})
+
+    async def view_in_slices(self) -> ClusterView:
+        """The same, made a few hosts at a time, so that answers are given in between: what is
+        decided from it holds if the store's revision is the same as before."""
+        hosts: dict[str, HostView] = {}
+        for number, one in enumerate(tuple(self.state.hosts)):
+            if one in self.state.hosts:
+                hosts[one] = self.host_view(one)
+            if number % _HOSTS_A_SLICE == _HOSTS_A_SLICE - 1:
+                await asyncio.sleep(0)
+        return self._view(hosts)
+
+    def _view(self, hosts: dict[str, HostView]) -> ClusterView:
         state = self.state
         return ClusterView(
             state.stamp,
-            {one: self.host_view(one) for one in state.hosts},
+            hosts,
             dict(state.fleets),
             dict(state.specs),
             dict(state.rollouts),

@@ -102,7 +102,8 @@ class Planner:
         await self._completions.drains()
         if not state.fleets and not state.gone:
             return
-        revision, view = state.revision, self._memory.view()
+        revision = state.revision
+        view = await self._memory.view_in_slices()
         most = self._memory.settings.moves_at_once
         decided = await self._off_loop.run(lambda: decide(view, most))
         self.planning = Planning(decided.plans, decided)

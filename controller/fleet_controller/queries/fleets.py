@@ -177,15 +177,14 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
             del found[kind]
     links = memory.links
     misbehaving = {host: why for host in links.misbehaving if (why := links.misbehaves(host))}
-    if not memory.links.all_live:
-        for link in memory.links.all():
-            untried = memory.settling and not link.tried  # the status says so of all of them
-            if not (link.live or untried or link.host_id in misbehaving):
-                kind, example = _absence(memory, link.host_id)
-                entry = found[kind]
-                entry.hosts += 1
-                entry.count += _assigned(memory, link.host_id, uid)
-                entry.example = entry.example or example
+    for link in memory.links.absent.values():
+        untried = memory.settling and not link.tried  # the status says so of all of them
+        if not (untried or link.host_id in misbehaving):
+            kind, example = _absence(memory, link.host_id)
+            entry = found[kind]
+            entry.hosts += 1
+            entry.count += _assigned(memory, link.host_id, uid)
+            entry.example = entry.example or example
     for host_id, why in misbehaving.items():
         entry = found["misbehaves"]
         entry.hosts += 1
