@@ -22,6 +22,7 @@ from tests.simulation.rules.audit_trail import AuditLines
 from tests.simulation.rules.bounded import Bounded, Named
 from tests.simulation.rules.breaker import Breaker
 from tests.simulation.rules.division import Division
+from tests.simulation.rules.expelled import Expelled
 from tests.simulation.rules.fencing import Fencing
 from tests.simulation.rules.in_the_end import InTheEnd
 from tests.simulation.rules.isolation import Contacts, Isolation
@@ -95,6 +96,7 @@ class World(SimulatedCluster):
             isolation.look,
             unhindered.look,
             bounded.look,
+            Expelled(clock, operator, store, fail).look,
             Named(clock, machines, operator, troubles, liars, fail).look,
         )
         self.in_the_end = InTheEnd(machines, operator, store, copies, liars, shape.capacity)
@@ -135,6 +137,8 @@ class World(SimulatedCluster):
                 self.operator.release_quarantine(host)
             if record.draining:
                 self.operator.drain(host, False)
+        for host in self.store.expelled:
+            self.operator.readmit(host)
         for name in self.operator.remade & self.store.fleets.keys():
             self.operator.abort_rollout(name)
         for name in list(self.store.fleets):

@@ -162,6 +162,22 @@ class Operator(Witness):
             f"remove {host_id}{' by force' if force else ''}",
         )
 
+    def expel(self, host_id: str) -> None:
+        """Whatever it is and says, it is out, and all that it has goes elsewhere."""
+        self.declared.add(host_id)
+        self.given_up.add(host_id)
+        self.drained.add(host_id)  # and it stays so, should it come back
+        self._ask(
+            "expel", lambda leading, me: leading.denials.expel(host_id, "a play", me),
+            f"expel {host_id}",
+        )  # fmt: skip
+
+    def readmit(self, host_id: str) -> None:
+        self._ask(
+            "readmit", lambda leading, me: leading.denials.readmit(host_id, me),
+            f"readmit {host_id}",
+        )  # fmt: skip
+
     def recover(self, *, patient: bool) -> None:
         """Adopt what hosts have, with the totals that stand; where `patient` only once every host
         is heard."""

@@ -71,10 +71,14 @@ LYING = {
     TURN.name: TURN,
     **{name: replace(TURN, name=name, does=partial(lying.tell, name)) for name in LIES},
 }
-BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values())}
+EXPEL = Action("expel", 0.0, 110.0, asking.expel, shortest=15.0)
+BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), EXPEL)}
 # How often hosts turn hostile a simulated minute: in half of all plays never.
 LYING_PER_MINUTE = (0.0, 0.0, 0.5, 1.5)
 LYING_STRESS = 6.0
+# How often a host is expelled for a while, a simulated minute.
+EXPELLING_PER_MINUTE = (0.0, 0.0, 0.3)
+EXPELLING_STRESS = 3.0
 # Actions a simulated minute. A play has its own: some are calm between, some never.
 PER_MINUTE = (8.0, 16.0, 32.0)
 # What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
@@ -95,7 +99,7 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
     weights = [one.weight * random.choice(EMPHASIS) for one in ACTIONS]
     weights[0] = ACTIONS[0].weight * random.choice((0.2, 1.0, 1.0))
     rate = random.choice(PER_MINUTE) / 60.0
-    if set(stress) - LYING.keys():
+    if set(stress) - LYING.keys() - {EXPEL.name}:
         weights = [
             STRESS if action.name in stress else weight
             for action, weight in zip(ACTIONS, weights, strict=True)
@@ -107,7 +111,8 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
         (action,) = random.choices(ACTIONS, weights)
         seconds = action.shortest + (action.longest - action.shortest) * random.random() ** 2
         acts.append(Act(at, action.name, seconds, random.random(), random.random()))
-    return [*acts, *_lying(seed, minutes, [name for name in stress if name in LYING])]
+    lying = _lying(seed, minutes, [name for name in stress if name in LYING])
+    return [*acts, *lying, *_expelling(seed, minutes, stressed=EXPEL.name in stress)]
 
 
 def _lying(seed: str, minutes: float, stressed: Sequence[str]) -> Iterator[Act]:
@@ -120,3 +125,13 @@ def _lying(seed: str, minutes: float, stressed: Sequence[str]) -> Iterator[Act]:
         what = random.choice(stressed or [TURN.name])
         yield Act(at, what, seconds, random.random(), random.random())
         at += seconds
+
+
+def _expelling(seed: str, minutes: float, *, stressed: bool) -> Iterator[Act]:
+    """Drawn apart as well. Several may be out at once."""
+    random = Random(f"{seed}/expelling")
+    rate = (EXPELLING_STRESS if stressed else random.choice(EXPELLING_PER_MINUTE)) / 60.0
+    at = 0.0
+    while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
+        seconds = EXPEL.shortest + (EXPEL.longest - EXPEL.shortest) * random.random() ** 2
+        yield Act(at, EXPEL.name, seconds, random.random(), random.random())

@@ -89,6 +89,13 @@ def drain(world: World, act: Act) -> End | None:
     return lambda: world.operator.drain(host, False)
 
 
+def expel(world: World, act: Act) -> End:
+    """Any one, live or not; after a while it is readmitted."""
+    host = machine_of(world, act).id
+    world.operator.expel(host)
+    return lambda: world.operator.readmit(host)
+
+
 def control(world: World, act: Act) -> None:
     """A third of the VMs, or all of them."""
     action = one_of(list(VmAction), act.much)

@@ -28,7 +28,7 @@ _OF_HOSTS: Mapping[str, frozenset[str]] = {
     "cordoned": frozenset({"cordon", "uncordon"}),
     "draining": frozenset({"drain", "undrain"}),
     "drained": frozenset({"drained", "drain", "undrain"}),
-    "lost": frozenset({"declare_lost", "declare_lost_undo", "host_returned"}),
+    "lost": frozenset({"declare_lost", "declare_lost_undo", "host_returned", "expel"}),
     "quarantine": frozenset({"quarantine", "release_quarantine"}),
 }
 _ROLLOUTS = frozenset(

@@ -41,8 +41,9 @@ class Returns:
         self._since = {
             host: self._since.get(host, now)
             for host, machine in self._machines.items()
-            # One that was removed is to announce itself.
-            if calm and host in self._store.hosts and self._troubles.leaves_alone(machine)
+            # One that was removed is to announce itself; one that is expelled is told nothing.
+            if calm and host in self._store.hosts.keys() - self._store.expelled
+            if self._troubles.leaves_alone(machine)
         }
         for vm, hosts in self._copies.twice().items():
             if all(now - self._since.get(host, now) > RETURN_SECONDS for host in hosts):

@@ -10,6 +10,7 @@ import msgspec
 
 from fleet.keys import Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
+from fleet.transport import Peer, Role
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import (
     Assignment,
@@ -30,6 +31,7 @@ from tests.simulation.rules.orders import Orders
 T = TypeVar("T", bound=msgspec.Struct)
 Moved = Mapping[str, tuple[Assignment, Assignment]]
 NOTHING = Assignment()
+_EXPELLED = keys.denied(str(Peer(Role.AGENT, "")))
 DECIDED = frozenset({"assignments", "fleets", "rollouts", "gone", "breaker"})
 
 
@@ -57,6 +59,7 @@ class StoreView(Witness):
         self.frozen = False  # the store was set back, and nobody has recovered from that yet
         self.ever_lost: set[str] = set()
         self.unknown: set[str] = set()  # hosts that are known no more
+        self.expelled: set[str] = set()  # hosts whose name is denied
         self._revisions: dict[str, int] = {}  # that of each host's assignment
         # Hosts that had not been told what they gave up when the store was set back, and what
         # generation it was of then.
@@ -109,6 +112,7 @@ class StoreView(Witness):
         # What was said of VMs that the store has forgotten still holds where they are.
         for known in (self.hosts, self.fleets, self.assignments, self.held, self._revisions):
             known.clear()
+        self.expelled.clear()
         self.unknown = set(self._machines)
 
     def record_restored(self, change: Change) -> None:
@@ -148,6 +152,8 @@ class StoreView(Witness):
                 moved[rest] = self._take_assignment(rest, revision, change)
             elif kind == "hosts":
                 self._take_host(rest, _read(HostRecord, change))
+            elif change.key.startswith(_EXPELLED):
+                self._take_denied(change.key.removeprefix(_EXPELLED), change)
             elif change.key == keys.META and change.value is not None:
                 self.generation = decode(Meta, change.key, change.value).generation
             elif (spec := keys.spec_of(change.key)) and change.value is not None:
@@ -192,6 +198,12 @@ class StoreView(Witness):
         elif record.lost != (before is not None and before.lost):
             self.ever_lost.add(host)
             self._witness.verdict_written(record, record.lost)
+
+    def _take_denied(self, host: str, change: Change) -> None:
+        if change.value is None:
+            self.expelled.discard(host)
+        else:
+            self.expelled.add(host)
 
     def _take_fleet(self, name: str, record: FleetRecord | None) -> None:
         before = self.fleets.get(name)

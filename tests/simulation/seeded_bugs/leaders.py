@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from fleet_controller.core.model import ClusterView, HostView
+from fleet_controller.core.model import HostView
 from fleet_controller.election.leader_key import LeaderKey
 from fleet_controller.host_loss import judge, operator
 from fleet_controller.leader.agent_events import AgentEvents
@@ -34,21 +34,16 @@ async def _settle_by_reading(self: Committer) -> None:
         self._in_doubt = False
 
 
-_view = LeaderMemory.view
+_host_view = LeaderMemory.host_view
 
 
-def _view_that_trusts_orders(self: LeaderMemory) -> ClusterView:
+def _host_view_that_trusts_orders(self: LeaderMemory, host_id: str) -> HostView:
     """What a host has been told to release counts as released."""
-    view = _view(self)
-    hosts: Mapping[str, HostView] = {
-        name: msgspec.structs.replace(
-            host, released=frozenset(stone.id for stone in host.assignment.tombstones)
-        )
-        if host.reachable
-        else host
-        for name, host in view.hosts.items()
-    }
-    return msgspec.structs.replace(view, hosts=hosts)
+    host = _host_view(self, host_id)
+    if not host.reachable:
+        return host
+    told = frozenset(stone.id for stone in host.assignment.tombstones)
+    return msgspec.structs.replace(host, released=told)
 
 
 class _LateResume:
@@ -105,7 +100,7 @@ LEADERS: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "placed before its tombstone is acknowledged",
-        (wrong(LeaderMemory.view, _view_that_trusts_orders),),
+        (wrong(LeaderMemory.host_view, _host_view_that_trusts_orders),),
     ),
     SeededBug(
         "watch resumed one revision late",

@@ -17,6 +17,7 @@ from fleet_controller.core.recovery import freeze
 from fleet_controller.core.recovery.freeze import EpochClaim, claim_of
 from fleet_controller.core.recovery.seals import Seals
 from fleet_controller.leader import store_doubts
+from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.observed import reports
 from tests.simulation.seeded_bugs.replacing import SeededBug, wrong
 
@@ -63,7 +64,17 @@ def _one_is_many(claiming: int, known: int) -> bool:
     return claiming >= 1
 
 
+def _nobody(self: LeaderMemory, host_id: str) -> bool:
+    """Whoever is denied was told so, and keeps away."""
+    return False
+
+
 TRUSTING: tuple[SeededBug, ...] = (
+    SeededBug(
+        "who is denied is not checked",
+        (wrong(LeaderMemory.is_expelled, _nobody),),
+        ("expel",),
+    ),
     SeededBug(
         "ranges that make no sense are passed over",
         (wrong(from_wire, _what_makes_sense, seen_in=reports),),
