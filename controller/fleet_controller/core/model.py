@@ -25,6 +25,8 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Total = Annotated[int, msgspec.Meta(ge=0, le=MAX_INDEX + 1)]
 FleetNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_FLEET_NUMBER)]
 Site = Annotated[int, msgspec.Meta(ge=0, le=MAX_SITE)]
+# UUIDs of domains are derived from it.
+Uid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,7 +67,7 @@ class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One fleet: what it is called and how many VMs it is to have."""
 
     name: str
-    uid: str
+    uid: Uid
     number: FleetNumber
     site: Site = 0
     total: Total = 0
@@ -134,7 +136,7 @@ class GoneFleet(msgspec.Struct, frozen=True, omit_defaults=True):
     them may be released, and their agents must be told its name."""
 
     name: str
-    uid: str
+    uid: Uid
     number: FleetNumber
     site: Site = 0
 

@@ -18,7 +18,8 @@ from fleet_controller.store.codec import encode, encode_spec
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Change, Delete, Entry, Put, Snapshot
 
-FLEET = FleetRecord("spv", "uid", 1, total=5)
+UID = "0d4b6f0e-9f43-4b70-8a3c-2b7e5b0c9d11"
+FLEET = FleetRecord("spv", UID, 1, total=5)
 SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
 ASSIGNMENT = Assignment((Shard("uid", IndexSet.span(0, 5), 1, 3),))
 
@@ -48,7 +49,7 @@ def test_each_kind_of_record_has_its_table() -> None:
     assert (state.meta, state.hosts, state.cordoned) == (Meta(last_number=3), {"h1": host}, {"h1"})
     assert (state.fleets, state.specs) == ({"spv": FLEET}, {("uid", 2): SPEC})
     assert (state.assignments, state.revision) == ({"h1": ASSIGNMENT}, 9)
-    assert state.fleet_by_uid("uid") == FLEET and state.fleet_by_uid("other") is None
+    assert state.fleet_by_uid(UID) == FLEET and state.fleet_by_uid("other") is None
     assert {state.mod_revision(key) for key in (keys.META, keys.host("h1"))} == {9}
     assert RecordChange(RecordKind.HOST, "h1") in told
     assert RecordChange(RecordKind.ASSIGNMENT, "h1") in told
@@ -162,10 +163,11 @@ def test_a_template_with_a_number_that_nobody_can_carry_out_is_broken(
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        (keys.fleet("spv"), b'{"name":"spv","uid":"u","number":3,"total":1000000000000}'),
-        (keys.fleet("spv"), b'{"name":"spv","uid":"u","number":3,"total":-5}'),
-        (keys.fleet("spv"), b'{"name":"spv","uid":"u","number":4096}'),
-        (keys.fleet("spv"), b'{"name":"web","uid":"u","number":3}'),
+        (keys.fleet("spv"), f'{{"name":"spv","uid":"{UID}","number":3,"total":1000000000000}}'.encode()),
+        (keys.fleet("spv"), f'{{"name":"spv","uid":"{UID}","number":3,"total":-5}}'.encode()),
+        (keys.fleet("spv"), f'{{"name":"spv","uid":"{UID}","number":4096}}'.encode()),
+        (keys.fleet("spv"), f'{{"name":"web","uid":"{UID}","number":3}}'.encode()),
+        (keys.fleet("spv"), b'{"name":"spv","uid":"no-uuid","number":3}'),
         (keys.host("h1"), b'{"id":"h2","address":"a:1"}'),
         (keys.host("h1"), b'{"id":"h1","address":"a:1","capacity":{"guests":-1}}'),
         (keys.host("h1"), b'{"id":"h1","address":"a:1","capacity":{"guests":4294967296}}'),
