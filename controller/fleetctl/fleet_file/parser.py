@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from fleet.boot_ways import BootWay
 from fleet.spec import (
     FIELDS,
     KIB,
@@ -95,6 +96,8 @@ def parse_fleet_file(text: str, filename: str) -> ParsedFleet:
     values = dict(_values(given, sections, mistakes))
     if mistakes:
         raise FleetFileError(filename, mistakes)
+    if not any(values[way] for way in BootWay):
+        values[BootWay.FIRMWARE] = types.FIRMWARE_BIOS  # what an ordinary image is made for
     spec = _spec(values, sections)
     if problems := check_spec(spec):
         raise FleetFileError(filename, [Mistake(1, "", problem) for problem in problems])
@@ -119,7 +122,7 @@ def _root(text: str, filename: str) -> yaml.MappingNode:
         mistake = Mistake(mark.line + 1 if mark else 1, "", problem)
         raise FleetFileError(filename, [mistake]) from error
     if not isinstance(root, yaml.MappingNode):
-        problem = "a fleet file is 'field: value' lines; see 'name', 'image', 'memory', 'boot'"
+        problem = "a fleet file is 'field: value' lines; see 'name', 'image', 'memory'"
         raise FleetFileError(filename, [Mistake(1, "", problem)])
     return root
 

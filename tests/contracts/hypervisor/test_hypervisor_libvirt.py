@@ -10,7 +10,7 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.domain.domain_xml import Flavour
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import DomainRun, Phase
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
