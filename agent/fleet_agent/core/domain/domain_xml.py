@@ -168,7 +168,10 @@ def _facts(xml: str) -> dict[str, str]:
     facts["virtualisation"] = "full" if full else "para"
     nvram, boot = root.find("os/nvram"), root.find("os/boot")
     facts["variables of UEFI"] = "" if nvram is None else f"from {nvram.get('template', '')}"
-    facts["boot device"] = "" if boot is None else boot.get("dev", "")
+    if (
+        facts["type"] == Flavour.XEN and boot is not None
+    ):  # QEMU's driver adds one that says no more
+        facts["boot device"] = boot.get("dev", "")
     memory = root.find("memory")
     if memory is not None:
         facts["memory"] = f"{(memory.text or '').strip()} {memory.get('unit', 'KiB')}"

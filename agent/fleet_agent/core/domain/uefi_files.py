@@ -27,7 +27,8 @@ def uefi_files(
     where this host has no such files."""
     known = _DEBIAN_XEN if flavour is Flavour.XEN else _DEBIAN
     told = [_of(path, flavour) for path in _loaders(capabilities)]
-    for files in (*filter(None, told), *known):
+    candidates = [files for files in (*told, *known) if files is not None]
+    for files in candidates:
         if exists(files.code) and (not files.variables or exists(files.variables)):
             return files
     return None
