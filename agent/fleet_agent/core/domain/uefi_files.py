@@ -25,7 +25,7 @@ def uefi_files(
 ) -> UefiFiles | None:
     """`capabilities`: libvirt's answer on what domains it can make; empty where it has none. None
     where this host has no such files."""
-    known = _DEBIAN_XEN if flavour is Flavour.XEN else _DEBIAN
+    known: tuple[UefiFiles, ...] = _DEBIAN_XEN if flavour is Flavour.XEN else _DEBIAN
     told = [_of(path, flavour) for path in _loaders(capabilities)]
     candidates = [files for files in (*told, *known) if files is not None]
     for files in candidates:
