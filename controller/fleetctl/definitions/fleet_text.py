@@ -66,6 +66,8 @@ def fleet_text(guest: Guest, image: str = "") -> FleetText:
         raise BadDefinition("the definition says no memory")
     if problem := wrong_with(_FIELDS["memory"], guest.memory_bytes):
         raise BadDefinition(f"memory: {problem}")
+    if golden is None and not guest.kernel:
+        raise BadDefinition("it makes no fleet: there is neither a kernel nor a disk to start from")
     made.tree["memory"] = written(_FIELDS["memory"], guest.memory_bytes)
     made.put("vcpus", guest.vcpus)
     _put_boot(guest, made)

@@ -23,6 +23,7 @@ _PASSED = {
 _PASSED_DEVICES = {"emulator", "controller", "console", "serial", "input", "memballoon", "audio"}
 _FIRMWARES = ("ovmf", "edk2", "efi")
 _MOST_TEXT = 4096
+_NO_DOCTYPE = "the XML has a DOCTYPE, which no domain's definition needs"
 
 
 def libvirt_guest(content: bytes) -> Guest:
@@ -54,12 +55,14 @@ def _root(content: bytes) -> etree._Element:
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
     )
+    if b"<!DOCTYPE" in content:  # before anything of it is read
+        raise BadDefinition(_NO_DOCTYPE)
     try:
         root = etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
         raise BadDefinition(f"not XML: {shown(str(error.msg), 120)}") from error
     if root.getroottree().docinfo.internalDTD is not None:
-        raise BadDefinition("the XML has a DOCTYPE, which no domain's definition needs")
+        raise BadDefinition(_NO_DOCTYPE)  # in another encoding
     if root.tag != "domain":
         raise BadDefinition(f"<domain> was expected; got {shown(f'<{root.tag}>')}")
     return root
@@ -134,10 +137,10 @@ def _bytes(memory: etree._Element, guest: Guest) -> int:
 
 
 def _tags(element: etree._Element) -> Iterator[str]:
-    """The names of its children, without comments and what is of other namespaces."""
+    """The names of its children, whatever their namespaces."""
     for child in element:
-        if isinstance(child.tag, str) and not child.tag.startswith("{"):
-            yield shown(child.tag)[1:-1]
+        if isinstance(child.tag, str):  # no comment
+            yield shown(etree.QName(child).localname)[1:-1]
 
 
 def _text(element: etree._Element, path: str) -> str:

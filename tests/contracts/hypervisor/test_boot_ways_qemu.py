@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,9 @@ from tests.contracts.hypervisor.hypervisor_hosts import gather
 
 URI = "qemu:///system"
 MIB = 2**20
-BRIDGE = "mfboot0"
+# Of this process alone: others may run the same tests.
+NAME = f"mfboot{os.getpid()}"
+UID = str(uuid.uuid5(uuid.NAMESPACE_DNS, NAME))
 VARIABLES = Path("/var/lib/libvirt/qemu/nvram")
 CD = b"a CD of the host    "
 
@@ -46,21 +49,18 @@ def _lacks() -> str:
     if lacking := missing():
         return f"this machine lacks {lacking}"
     try:
-        libvirt_binding.load().open(URI).close()
-    except (DriverError, libvirt_binding.load().libvirtError if _has_binding() else OSError):
+        binding = libvirt_binding.load()
+    except DriverError as error:
+        return str(error)
+    try:
+        binding.open(URI).close()
+    except binding.libvirtError:
         return f"no libvirt answers at {URI}"
     return ""
 
 
-def _has_binding() -> bool:
-    try:
-        libvirt_binding.load()
-    except DriverError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks() or "-")
+_LACKING = _lacks()
+pytestmark = pytest.mark.skipif(bool(_LACKING), reason=_LACKING)
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def bridge() -> Iterator[str]:
-    subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True, timeout=10)
-    yield BRIDGE
-    subprocess.run(["ip", "link", "del", BRIDGE], check=True, timeout=10)
+    subprocess.run(["ip", "link", "add", NAME, "type", "bridge"], check=True, timeout=10)
+    yield NAME
+    subprocess.run(["ip", "link", "del", NAME], check=True, timeout=10)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ async def driver(folder: Path) -> AsyncIterator[LibvirtHypervisor]:
 
 @pytest.fixture
 async def guests(folder: Path, driver: LibvirtHypervisor) -> AsyncIterator[Guests]:
-    fleet = Fleet("8e3a4f62-6a0c-4b3e-9d51-b00700000001", "mfboot", 7, site=1)
+    fleet = Fleet(UID, NAME, 7, site=1)
     made = Guests(folder, fleet)
     yield made
     for run in await driver.listing():
