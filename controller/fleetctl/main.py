@@ -21,7 +21,7 @@ COMMANDS = {
     "apply": ("fleetctl.commands.fleets.apply", "Make a fleet, or change its template."),
     "import": (
         "fleetctl.commands.fleets.import_definition",
-        "Print a fleet file for an existing guest: xl.cfg or domain XML.",
+        "Print a fleet file for an existing guest.",
     ),
     "scale": ("fleetctl.commands.fleets.scale", "Say how many VMs a fleet has."),
     "plan": ("fleetctl.commands.fleets.plan", "Show what a scale would do."),

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fleet.boot_ways import boot_problems, disk_of_partition
 from fleet.identity import MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
 from fleet.labels import KEY_WORDS, LABEL_KEY, PART_WORDS, label_problem
 from fleet.spec_texts import (
@@ -29,6 +28,7 @@ from fleet.spec_texts import (
     prefix_problem,
     regular_expression_problem,
 )
+from fleet.template.boot_ways import boot_problems, disk_of_partition
 from fleet.v1 import types_pb2 as types
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40

@@ -174,11 +174,11 @@ def test_a_domain_of_libvirt_is_a_fleet_with_its_firmware_and_its_seed_of_each_v
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("name = 'a' + str(1)\n", "line 1: this is no xl.cfg"),
+        ("name = 'a' + str(1)\n", "line 1: this is not the syntax of xl.cfg"),
         ("import os\n", "line 1: after import stands =; got 'os'"),
         ("a = 1\nb = [ 'x' 'y' ]\n", "line 2: between the entries of a list stands a comma"),
         ("a = [ 'x',\n\n", "line 3: a number, a quoted text or a list of them was expected"),
-        ("a = 'x\n", "line 1: this is no xl.cfg"),
+        ("a = 'x\n", "line 1: this is not the syntax of xl.cfg"),
         ("a = b\n", "line 1: a number, a quoted text or a list of them was expected; got 'b'"),
         ("a = 1 b = 2\n", "line 1: one setting a line, with a plain value"),
         ("a = 0xzz\n", "line 1"),

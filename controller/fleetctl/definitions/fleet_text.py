@@ -167,7 +167,7 @@ def _put_networks(interfaces: Iterable[GuestInterface], made: _File) -> None:
             continue
         if one.mac:
             if problem := wrong_with(_FIELDS["network.mac_base"], one.mac):
-                made.left_out.append(f"interface {number}: its MAC address {problem}")
+                made.left_out.append(f"interface {number}: its MAC address is left out: {problem}")
             else:
                 entry["mac_base"] = one.mac.lower()
         entries.append(entry)

@@ -77,7 +77,10 @@ class _Tokens:
         while position < len(text):
             found = _TOKEN.match(text, position)
             if found is None:
-                raise _bad(_Token("", text[position : position + 20], line), "this is no xl.cfg")
+                raise _bad(
+                    _Token("", text[position : position + 20], line),
+                    "this is not the syntax of xl.cfg",
+                )
             kind = found.lastgroup or ""
             if kind != "space":
                 yield _Token(kind, found[0], line)

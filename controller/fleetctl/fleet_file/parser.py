@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-from fleet.boot_ways import BootWay
 from fleet.spec import (
     FIELDS,
     KIB,
@@ -29,6 +28,7 @@ from fleet.spec import (
     check_spec,
     shown,
 )
+from fleet.template.boot_ways import BootWay
 from fleet.v1 import types_pb2 as types
 from fleetctl.fleet_file.values import converted, given_value
 
@@ -234,10 +234,12 @@ def _keys(section: str) -> list[str]:
 
 
 def _unknown(name: str, section: str) -> str:
-    near = difflib.get_close_matches(name, _keys(section), 1)
+    keys = _keys(section)
+    near = difflib.get_close_matches(name, keys, 1)
+    near += [key for key in keys if key.startswith(f"{name}_")]
     elsewhere = [one.path for one in FIELDS if one.path.rpartition(".")[2] == name]
     hint = f"did you mean {(near or elsewhere)[0]}? " if near or elsewhere else ""
-    return f"no such field; {hint}here may stand {_names(section)}"
+    return f"no such field; {hint}here may stand {', '.join(keys)}"
 
 
 def _values(

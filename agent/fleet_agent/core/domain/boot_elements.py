@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from lxml import etree
 
-from fleet.boot_ways import BootWay, disk_of_partition, ways_given
+from fleet.template.boot_ways import BootWay, disk_of_partition, ways_given
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.flavour import Flavour
 
