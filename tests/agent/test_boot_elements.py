@@ -56,7 +56,7 @@ EFI_LOADER = f'<loader readonly="yes" type="pflash">{UEFI.code}</loader>'
 @pytest.mark.parametrize(
     ("flavour", "boot", "elements"),
     [
-        (Flavour.TCG, BIOS, "<type>hvm</type>"),
+        (Flavour.TCG, BIOS, '<type>hvm</type><bios useserial="yes"/>'),
         (Flavour.KVM, EFI, f'<type>hvm</type>{EFI_LOADER}<nvram template="{UEFI.variables}"/>'),
         (Flavour.XEN, BIOS, f'{FULL}<boot dev="hd"/>'),
         (Flavour.XEN, EFI, f'{FULL}{EFI_LOADER}<boot dev="hd"/>'),

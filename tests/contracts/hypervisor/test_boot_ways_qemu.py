@@ -6,6 +6,7 @@ make the bridge. Guests are emulated: KVM would not tell more.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -79,7 +80,8 @@ class Guests:
         return str(path)
 
     def said(self, index: int = 0) -> str:
-        return (self.folder / f"{self.fleet.domain_name(index)}.log").read_text(errors="replace")
+        log = self.folder / f"{self.fleet.domain_name(index)}.log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def variables(self, index: int = 0) -> Path:
         return VARIABLES / f"{self.fleet.domain_name(index)}_VARS.fd"
@@ -204,9 +206,25 @@ async def test_what_qemu_cannot_carry_is_refused_by_its_field_and_leaves_nothing
     assert all(run.kin.fleet_uid != guests.fleet.uid for run in await driver.listing())
 
 
-async def test_a_restart_starts_the_same_definition(
+async def test_a_disk_that_does_not_boot_says_so_in_the_reason(
     driver: LibvirtHypervisor, guests: Guests
 ) -> None:
+    wanted = spec(types.Boot(firmware=types.FIRMWARE_BIOS), 64)
+    wanted.readiness.timeout_seconds = 0.2
+    empty = guests.folder / "empty.raw"
+    empty.write_bytes(bytes(MIB))
+    batch = guests.batch(wanted)
+    for results in (driver.define(batch, lambda *_: str(empty)), driver.start(batch)):
+        assert await gather(results) == (batch.indices, ())
+    async with asyncio.timeout(60):
+        while "bootable" not in guests.said():
+            await asyncio.sleep(0.1)  # paces looks at a file that QEMU writes
+    done, (failure,) = await gather(driver.await_ready(batch))
+    assert (done, failure.kind) == (EMPTY, "not_ready")
+    assert "not a bootable disk" in failure.message
+
+
+async def test_a_definition_by_uefi_is_made_once(driver: LibvirtHypervisor, guests: Guests) -> None:
     """What libvirt fills in of UEFI is no difference from what was asked for."""
     batch = guests.batch(spec(types.Boot(firmware=types.FIRMWARE_UEFI), 256))
     for _ in range(2):

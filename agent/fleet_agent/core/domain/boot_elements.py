@@ -22,6 +22,9 @@ from fleet_agent.core.domain.flavour import Flavour
 PVGRUB = "/usr/lib/grub-xen/grub-x86_64-xen.bin"
 
 
+NO_UEFI = "this host has no UEFI for guests; install Debian's package ovmf"
+
+
 class BootKind(StrEnum):
     KERNEL = "a kernel"
     BIOS = "a BIOS"
@@ -98,6 +101,9 @@ def os_element(
     made = etree.Element("os")
     text, attributes = _TYPES[flavour][kind]
     etree.SubElement(made, "type", dict(attributes)).text = text
+    if kind is BootKind.BIOS and flavour.is_qemu:
+        # So that a disk which does not boot says so where it is looked for: on the console.
+        etree.SubElement(made, "bios", {"useserial": "yes"})
     if kind is BootKind.UEFI:
         _add_uefi(made, flavour, uefi)
     if kind.is_firmware and flavour is Flavour.XEN:
@@ -114,9 +120,7 @@ def os_element(
 
 def _add_uefi(made: etree._Element, flavour: Flavour, uefi: UefiFiles | None) -> None:
     if uefi is None:
-        raise ValueError(
-            "boot.firmware: this host has no UEFI for guests; install Debian's package ovmf"
-        )
+        raise ValueError(f"boot.firmware: {NO_UEFI}")
     etree.SubElement(made, "loader", {"readonly": "yes", "type": "pflash"}).text = uefi.code
     if flavour is not Flavour.XEN:  # libvirt makes the file of variables, and names it
         etree.SubElement(made, "nvram", {"template": uefi.variables})

@@ -166,7 +166,8 @@ def _facts(xml: str) -> dict[str, str]:
     facts["console log"] = "" if log is None else log.get("file", "")
     full = root.findtext("os/type") == "hvm"  # Xen's other kind is read back as linux or as xen
     facts["virtualisation"] = "full" if full else "para"
-    nvram, boot = root.find("os/nvram"), root.find("os/boot")
+    nvram, boot, bios = (root.find(f"os/{name}") for name in ("nvram", "boot", "bios"))
+    facts["console of the BIOS"] = "" if bios is None else bios.get("useserial", "")
     facts["variables of UEFI"] = "" if nvram is None else f"from {nvram.get('template', '')}"
     if (
         facts["type"] == Flavour.XEN and boot is not None

@@ -16,7 +16,7 @@ from lxml import etree
 
 from fleet.identity import Fleet
 from fleet.v1.types_pb2 import FIRMWARE_UEFI, LOADER_PVGRUB
-from fleet_agent.core.domain.boot_elements import PVGRUB
+from fleet_agent.core.domain.boot_elements import NO_UEFI, PVGRUB
 from fleet_agent.core.domain.domain_mark import (
     READY_NAMESPACE,
     START_NAMESPACE,
@@ -150,6 +150,8 @@ class Domains:
         log = str(self._host.console(batch.fleet.domain_name(index)))
         wanted = batch.spec.boot.firmware == FIRMWARE_UEFI
         uefi = self._uefi.files(connection) if wanted else None
+        if wanted and uefi is None:
+            raise ActFailed("firmware_missing", f"boot.firmware: {NO_UEFI}", retry=False)
         try:
             return domain_xml(batch, index, disk, self._flavour, log, uefi)
         except ValueError as error:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from fleetctl.outcome import Misuse
 from fleetctl.output import note, say, say_json
-
-if TYPE_CHECKING:
-    from fleetctl.definitions.guest import Guest
 
 MAX_BYTES = 256 * 1024
 
@@ -33,10 +29,11 @@ def import_(filename: str, image: str, output: str) -> None:
     """
     from fleetctl.definitions.fleet_text import fleet_text
     from fleetctl.definitions.guest import BadDefinition
+    from fleetctl.definitions.reading import read_guest
 
     shown = "stdin" if filename == "-" else filename
     try:
-        made = fleet_text(_guest(_content(filename, shown)), image)
+        made = fleet_text(read_guest(_content(filename, shown)), image)
     except BadDefinition as error:
         raise Misuse(f"{shown}: {error}") from error
     if output == "json":
@@ -62,21 +59,3 @@ def _content(filename: str, shown: str) -> bytes:
     if len(content) > MAX_BYTES:
         raise Misuse(f"{shown}: larger than {MAX_BYTES // 1024} KiB; a definition is far smaller")
     return content
-
-
-def _guest(content: bytes) -> Guest:
-    """Raises BadDefinition."""
-    from fleetctl.definitions.guest import BadDefinition
-
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BadDefinition(f"line {line}: not UTF-8 text") from error
-    if text.lstrip().startswith("<"):
-        from fleetctl.definitions.libvirt_guest import libvirt_guest
-
-        return libvirt_guest(content)
-    from fleetctl.definitions.xl_guest import xl_guest
-
-    return xl_guest(text)
