@@ -150,6 +150,14 @@ async def booted(driver: LibvirtHypervisor, guests: Guests, batch: Batch) -> str
     return guests.said(batch.indices.first)
 
 
+async def until_said(guests: Guests, words: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            if words in guests.said():
+                return
+            await asyncio.sleep(0.1)  # paces looks at a file that QEMU writes
+
+
 async def test_a_bios_starts_the_disk_with_a_cd_and_a_mac_address_of_the_fleets_base(
     driver: LibvirtHypervisor, guests: Guests, bridge: str
 ) -> None:
@@ -216,9 +224,7 @@ async def test_a_disk_that_does_not_boot_says_so_in_the_reason(
     batch = guests.batch(wanted)
     for results in (driver.define(batch, lambda *_: str(empty)), driver.start(batch)):
         assert await gather(results) == (batch.indices, ())
-    async with asyncio.timeout(60):
-        while "bootable" not in guests.said():
-            await asyncio.sleep(0.1)  # paces looks at a file that QEMU writes
+    await until_said(guests, "bootable")
     done, (failure,) = await gather(driver.await_ready(batch))
     assert (done, failure.kind) == (EMPTY, "not_ready")
     assert "not a bootable disk" in failure.message
