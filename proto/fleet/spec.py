@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 from fleet.identity import MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
 from fleet.labels import KEY_WORDS, LABEL_KEY, PART_WORDS, label_problem
 from fleet.spec_texts import (
-    DISK_PLACEHOLDERS,
     MAX_CMDLINE_BYTES,
     asks_for,
     cmdline_problem,
@@ -28,7 +27,8 @@ from fleet.spec_texts import (
     prefix_problem,
     regular_expression_problem,
 )
-from fleet.template.boot_ways import boot_problems, disk_of_partition
+from fleet.template.boot_ways import boot_problems
+from fleet.template.devices import disk_problems, mac_problems
 from fleet.v1 import types_pb2 as types
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
@@ -89,7 +89,6 @@ _FILE = re.compile(r"/[A-Za-z0-9._+/-]{1,254}")
 _FILE_WORDS = "an absolute path of at most 255 letters, digits, '.', '_', '+', '-' and '/'"
 _TARGET = re.compile(r"(xvd|vd|sd|hd)[a-z]{1,2}([1-9]|1[0-5])?")
 _TARGET_WORDS = "xvda, vda, sda and the like, or a partition such as xvda2"
-_CDROM_TARGET = re.compile(r"hd[a-d]")
 _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _BRIDGE_WORDS = "an interface's name: 1 to 15 letters, digits, '.', '_' and '-'"
 _PREFIX = re.compile(r"([0-9a-fA-F.:]{2,45}/[0-9]{1,3})?")
@@ -400,48 +399,8 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
     if spec.more_networks and not spec.HasField("network"):
         yield "networks: are the second interface and those after it; network, the first, is absent"
     yield from boot_problems(spec)
-    yield from _wrong_disks([spec.disk.target], spec.more_disks[: LISTS["disks[]"].most])
-    yield from _wrong_macs([spec.network, *spec.more_networks[: LISTS["networks[]"].most]])
-
-
-def _wrong_macs(networks: Sequence[types.Network]) -> Iterator[str]:
-    taken: set[str] = set()
-    for number, network in enumerate(networks):
-        base = network.mac_base.lower()
-        if base in taken:
-            yield f"networks[{number - 1}].mac_base: {shown(base)} is another interface's already"
-        taken |= {base} if base else set()
-
-
-def _wrong_disks(taken: Sequence[str], disks: Sequence[types.ExtraDisk]) -> Iterator[str]:
-    targets = list(taken)
-    for number, disk in enumerate(disks):
-        if disk.target in targets:
-            yield f"disks[{number}].target: {shown(disk.target)} is another disk's already"
-        elif disk.target and (whole := _shares(disk.target, targets)):
-            yield f"disks[{number}].target: {shown(disk.target)} is on the same disk as {whole}"
-        if disk.cdrom and not _CDROM_TARGET.fullmatch(disk.target):
-            yield (
-                f"disks[{number}].target: must be hda, hdb, hdc or hdd for a cdrom; "
-                f"got {shown(disk.target)}"
-            )
-        if disk.cdrom and not disk.read_only:
-            yield f"disks[{number}].read_only: must be true for a cdrom"
-            continue
-        if not (disk.read_only or asks_for(disk.path, *DISK_PLACEHOLDERS)):
-            yield (
-                f"disks[{number}].read_only: must be true for a path without {{name}} or "
-                "{index}: all VMs share it"
-            )
-        targets.append(disk.target)
-
-
-def _shares(target: str, others: Sequence[str]) -> str:
-    """Which of them is the whole of this partition, or a partition of this whole disk."""
-    whole = disk_of_partition(target)
-    return next(
-        (one for one in others if one and (one == whole or disk_of_partition(one) == target)), ""
-    )
+    yield from disk_problems(spec.disk.target, spec.more_disks[: LISTS["disks[]"].most])
+    yield from mac_problems([spec.network, *spec.more_networks[: LISTS["networks[]"].most]])
 
 
 def _value(spec: types.FleetSpec, path: str) -> Any:

@@ -100,6 +100,20 @@ def test_a_partition_is_a_disk_of_xen() -> None:
     assert found == ["xvda2", "xvda1"]
 
 
+def test_interfaces_with_a_base_have_its_addresses_and_so_has_the_command_line() -> None:
+    def based(spec: types.FleetSpec) -> None:
+        spec.network.mac_base, spec.boot.cmdline = "00:16:3E:00:00:10", "mac={mac}"
+        spec.more_networks.add(bridge="br1")
+        spec.more_networks.add(bridge="br1", mac_base="52:54:00:00:00:00")
+
+    root = parsed(xml(Flavour.TCG, based))
+    macs = [str(one.get("address")) for one in root.iterfind("devices/interface/mac")]
+    assert macs == ["00:16:3e:00:01:0a", "06:10:07:00:00:fa", "52:54:00:00:00:fa"]
+    assert root.findtext("os/cmdline") == "mac=00:16:3e:00:01:0a"
+    with pytest.raises(ValueError, match="mac_base 00:16:3e:ff:ff:ff has no address for index 250"):
+        xml(Flavour.TCG, lambda spec: setattr(spec.network, "mac_base", "00:16:3e:ff:ff:ff"))
+
+
 def test_a_guest_of_xens_firmware_has_no_emulated_network_card() -> None:
     model = parsed(xml(Flavour.XEN, by(BIOS))).find("devices/interface/model")
     assert model is not None and model.get("type") == "netfront"

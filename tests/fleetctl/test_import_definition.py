@@ -133,6 +133,34 @@ def test_a_fully_virtualised_guest_boots_by_firmware_and_what_is_not_raw_or_shar
 
 
 @pytest.mark.parametrize(
+    ("disk", "target", "path"),
+    [
+        ("phy:/dev/vg/a,xvda,w", "xvda", "/dev/vg/a"),
+        ("file:///root/a.img,xvda2,w", "xvda2", "/root/a.img"),
+        ("tap:aio:/srv/a.img,sda1,w", "sda1", "/srv/a.img"),
+        ("/dev/vg/a,raw,xvda,rw", "xvda", "/dev/vg/a"),
+        ("/dev/vg/a,,hda", "hda", "/dev/vg/a"),
+        ("./a.qcow2,qcow2,xvda,w", "xvda", "./a.qcow2"),
+        ("vdev=xvda1,format=raw,target=/srv/with,comma", "xvda1", "/srv/with,comma"),
+        ("phy:/dev/vg/a b,ioemu:hda,w", "hda", "'/dev/vg/a b'"),
+    ],
+)
+def test_the_ways_in_which_people_write_a_disk_are_read(disk: str, target: str, path: str) -> None:
+    parsed, made = of_xl(f"name='b'\nmemory=64\nbootloader='pygrub'\ndisk=['{disk}']\n")
+    assert parsed.spec.disk.target == target
+    assert made.steps == (f"bring its disk in: fleetctl images import b@1 {path}",)
+
+
+def test_what_belonged_to_a_kernel_is_told_where_a_loader_or_firmware_takes_over() -> None:
+    lines = "memory=64\ndisk=['phy:/dev/vg/a,xvda,w']\nroot='/dev/xvda2 ro'\nextra='quiet'\n"
+    for way, whom in (("bootloader='pygrub'", "the disk's grub.cfg"), ("type='hvm'", "the firmw")):
+        _, made = of_xl(f"name='i-host'\n{way}\n{lines}")
+        told = "\n".join(made.left_out)
+        assert f"root: '/dev/xvda2 ro' is left to {whom}" in told
+        assert f"extra: 'quiet' is left to {whom}" in told
+
+
+@pytest.mark.parametrize(
     ("lines", "boot"),
     [
         ("bootloader='pygrub'", types.Boot(loader=types.LOADER_PVGRUB)),
@@ -169,6 +197,34 @@ def test_a_domain_of_libvirt_is_a_fleet_with_its_firmware_and_its_seed_of_each_v
     ):
         assert sentence in told
     assert "commandline" in told
+
+
+@pytest.mark.parametrize(
+    ("system", "boot"),
+    [
+        ("<bootloader>/usr/bin/pygrub</bootloader>", types.Boot(loader=types.LOADER_PVGRUB)),
+        ("<os><type>xen</type></os>", types.Boot(firmware=types.FIRMWARE_BIOS)),
+        ("", types.Boot(firmware=types.FIRMWARE_BIOS)),
+        (
+            "<os><loader>/usr/share/OVMF/OVMF_CODE.fd</loader></os>",
+            types.Boot(firmware=types.FIRMWARE_UEFI),
+        ),
+        (
+            "<os><kernel>/k</kernel><initrd>/i</initrd><cmdline>quiet</cmdline></os>",
+            types.Boot(kernel="/k", initrd="/i", cmdline="quiet"),
+        ),
+        (
+            "<os><kernel>/usr/lib/grub-xen/grub-x86_64-xen.bin</kernel></os>",
+            types.Boot(loader=types.LOADER_PVGRUB),
+        ),
+    ],
+)
+def test_each_way_to_start_of_libvirt_is_one_of_ours(system: str, boot: types.Boot) -> None:
+    disk = "<disk type='block'><source dev='/dev/vg/a'/><target dev='xvda'/></disk>"
+    parsed, _ = of_xml(
+        f"<domain><name>a</name><memory>65536</memory>{system}<devices>{disk}</devices></domain>"
+    )
+    assert parsed.spec.boot == boot
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,13 @@ def _root(content: bytes) -> etree._Element:
 
 def _read_boot(root: etree._Element, guest: Guest) -> None:
     system = root.find("os")
-    if system is None or root.findtext("bootloader"):
+    if root.findtext("bootloader"):
         guest.loader = "pvgrub"
         guest.note("<bootloader>", "is now boot.loader: pvgrub, of Debian's grub-xen-host")
+        return
+    if system is None:
+        guest.firmware = "bios"
+        guest.note("<os>", "is absent; a BIOS starts the disk")
         return
     kernel, loader = _text(system, "kernel"), _text(system, "loader")
     if kernel and "grub" in kernel.rpartition("/")[2]:

@@ -21,6 +21,7 @@ _READ = frozenset(
     "name memory vcpus kernel ramdisk cmdline root extra disk vif type builder bios bootloader uuid"
     .split()
 )  # fmt: skip
+_OF_A_KERNEL = ("ramdisk", "cmdline", "root", "extra")
 _FORMATS = ("raw", "qcow", "qcow2", "qed", "vhd")
 _WAYS_IN = re.compile(r"(?:(?:phy|file|tap2?|aio|raw|qcow2?|vhd|vdi|qed):)+")
 _ACCESS = {"r": True, "ro": True, "w": False, "rw": False, "w!": False, "rw!": False}
@@ -51,8 +52,7 @@ def _read_boot(settings: Mapping[str, XlValue], guest: Guest) -> None:
     loader, kernel = _text(settings, "bootloader"), _text(settings, "kernel")
     if kind == "hvm":
         guest.firmware = "uefi" if _text(settings, "bios") == "ovmf" else "bios"
-        if kernel:
-            guest.note("kernel", f"{shown(kernel)} is left to the firmware")
+        _leave_to(settings, guest, "the firmware", ("kernel", *_OF_A_KERNEL))
         return
     if kind == "pvh":
         guest.note("type", "pvh is not known to fleets; on Xen a kernel is started as pv")
@@ -62,11 +62,20 @@ def _read_boot(settings: Mapping[str, XlValue], guest: Guest) -> None:
             "bootloader" if loader else "kernel",
             f"{shown(loader or kernel)} is now boot.loader: pvgrub, of Debian's grub-xen-host",
         )
+        _leave_to(settings, guest, "the disk's grub.cfg", _OF_A_KERNEL)
         return
     guest.kernel, guest.initrd = kernel, _text(settings, "ramdisk")
     root, extra = _text(settings, "root"), _text(settings, "extra")
     parts = (f"root={root}" if root else "", extra)
     guest.cmdline = _text(settings, "cmdline") or " ".join(filter(None, parts))
+
+
+def _leave_to(
+    settings: Mapping[str, XlValue], guest: Guest, whom: str, keys: tuple[str, ...]
+) -> None:
+    for key in keys:
+        if text := _text(settings, key):
+            guest.note(key, f"{shown(text)} is left to {whom}")
 
 
 def _read_disk(line: str, guest: Guest) -> None:
@@ -85,7 +94,7 @@ def _read_disk(line: str, guest: Guest) -> None:
             disk.cdrom = True
         elif number == 0:
             disk.raw = not re.match(r".*\b(qcow2?|vhd|vdi|qed):", part)
-            disk.path = _WAYS_IN.sub("", part)
+            disk.path = re.sub("^/+", "/", _WAYS_IN.sub("", part))
         elif part in _FORMATS:
             disk.raw = part == "raw"
         elif part in _ACCESS:
@@ -97,7 +106,7 @@ def _read_disk(line: str, guest: Guest) -> None:
 
 
 def _set_target(disk: GuestDisk, text: str) -> None:
-    disk.target, _, kind = text.partition(":")
+    disk.target, _, kind = text.removeprefix("ioemu:").partition(":")
     disk.cdrom |= kind == "cdrom"
 
 
