@@ -18,7 +18,8 @@ from fleet.template.boot_ways import BootWay, disk_of_partition, ways_given
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.flavour import Flavour
 
-# Of Debian's grub-xen-host. It looks on the guest's disks for /boot/grub/grub.cfg.
+# Of Debian's grub-xen-host. It starts the GRUB that a disk has in /boot/xen/pvboot-x86_64.elf, else
+# reads the /boot/grub/grub.cfg that it finds.
 PVGRUB = "/usr/lib/grub-xen/grub-x86_64-xen.bin"
 
 
