@@ -292,6 +292,24 @@ def test_what_a_definition_says_cannot_leave_its_comment() -> None:
     assert made.text.replace("\n", "").isprintable()
 
 
+def test_more_disks_and_interfaces_than_fit_are_left_out_each_by_its_name() -> None:
+    disks = ", ".join(f"'phy:/dev/a-{one},xvd{one},r'" for one in "bcdefghijk")
+    vifs = ", ".join("'bridge=br0'" for _ in range(10))
+    parsed, made = of_xl(f"name='a'\nkernel='/k'\nmemory=64\ndisk=[{disks}]\nvif=[{vifs}]\n")
+    assert (len(parsed.spec.more_disks), len(parsed.spec.more_networks)) == (8, 7)
+    assert "disk xvdk: left out, as no more fit" in made.left_out
+    assert "networks: 2 are left out; at most 7 fit" in made.left_out
+
+
+def test_of_very_much_that_is_lost_the_first_hundred_are_told() -> None:
+    many = "".join(f"<a{number}/>" for number in range(20_000))
+    _, made = of_xml(
+        f"<domain><name>a</name><memory>65536</memory><os><kernel>/k</kernel></os>{many}</domain>"
+    )
+    assert made.left_out[0] == "<a0>: has no counterpart in a fleet file"
+    assert made.left_out[100:] == ("and 19,901 more of the kind",)
+
+
 def test_a_guest_that_nothing_starts_makes_no_fleet() -> None:
     with pytest.raises(BadDefinition, match="neither a kernel nor a disk to start from"):
         of_xl("name = 'a'\nmemory = 64\n")

@@ -20,6 +20,7 @@ from fleetctl.outcome import one_line
 
 _FIELDS = {one.path: one for one in FIELDS}
 _WIDTH = 96
+MOST_TOLD = 100
 _CD_TARGETS = ("hdc", "hdd", "hda", "hdb")
 
 
@@ -111,11 +112,14 @@ def _put_disks(guest: Guest, golden: GuestDisk | None, image: str, made: _File) 
         path = one_line(shlex.quote(golden.path))
         made.steps.append(f"bring its disk in: fleetctl images import {image} {path}")
     taken = {"" if golden is None else golden.target}
-    entries = [
-        entry
-        for one in guest.disks
-        if one is not golden and (entry := _further(one, guest.name, taken, made))
-    ]
+    entries: list[Mapping[str, Any]] = []
+    for one in guest.disks:
+        if one is golden:
+            continue
+        if len(entries) == LISTS["disks[]"].most:
+            made.left_out.append(f"disk {shown(one.target)[1:-1]}: left out, as no more fit")
+        elif entry := _further(one, guest.name, taken, made):
+            entries.append(entry)
     _put_list("disks[]", entries, made)
 
 
@@ -195,6 +199,8 @@ def _checked(made: _File) -> FleetText:
         first = error.mistakes[0]
         where = f"{first.path}: " if first.path else ""
         raise BadDefinition(f"it makes no fleet: {where}{first.problem}") from error
+    if (over := len(made.left_out) - MOST_TOLD) > 0:
+        made.left_out[MOST_TOLD:] = [f"and {over:,} more of the kind"]
     comments = [f"# Before it is applied: {one}" for one in made.steps]
     comments += [f"# Not carried over, or changed: {one}" for one in made.left_out]
     head = "\n".join(comments)

@@ -31,7 +31,7 @@ class GuestInterface:
 @dataclass(slots=True)
 class Guest:
     """`firmware` and `loader` are as a fleet file writes them. `notes`: what the definition says
-    that is not in here, a sentence each."""
+    that is not in here, a sentence each, once."""
 
     name: str = ""
     memory_bytes: int = 0
@@ -43,13 +43,11 @@ class Guest:
     loader: str = ""
     disks: list[GuestDisk] = field(default_factory=list)
     interfaces: list[GuestInterface] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
 
     def note(self, what: str, why: str) -> None:
         """Both are shown as they are: what comes from the definition is quoted by `shown` first."""
-        sentence = f"{what}: {why}"
-        if sentence not in self.notes:
-            self.notes.append(sentence)
+        self.notes[f"{what}: {why}"] = None
 
 
 def number_in(text: str, what: str) -> int:
