@@ -16,6 +16,7 @@ MAX_FLEET_NUMBER = 2**12 - 1
 MAX_SITE = 2**4 - 1
 MAX_NIC = 2**3 - 1  # number of a VM's last possible interface
 DERIVED_FIRST_OCTETS = frozenset(0x02 + 4 * nic for nic in range(MAX_NIC + 1))
+MAC_PATTERN = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 MAC_BASE_ROOM = 2**24  # a base's index is added to its last three octets
 
 # A fleet's name is the start of domain names, dataset names and file names: lower-case
@@ -63,10 +64,12 @@ class Fleet:
         """The address of interface `nic`: that of `base` with the index added to its last three
         octets; without a base the derived one.
 
-        Raises ValueError where the base leaves no room for the index.
+        Raises ValueError where the base is no address, or leaves no room for the index.
         """
         if not base:
             return self.mac(index, nic)
+        if not MAC_PATTERN.fullmatch(base):
+            raise ValueError(f"mac_base {base[:60]!a} is no MAC address")
         number = int(base.replace(":", ""), 16)
         if number % MAC_BASE_ROOM + checked_index(index) >= MAC_BASE_ROOM:
             raise ValueError(f"mac_base {base} has no address for index {index}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fleet.identity import MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
+from fleet.identity import MAC_PATTERN, MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
 from fleet.labels import KEY_WORDS, LABEL_KEY, PART_WORDS, label_problem
 from fleet.spec_texts import (
     MAX_CMDLINE_BYTES,
@@ -93,7 +93,7 @@ _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _BRIDGE_WORDS = "an interface's name: 1 to 15 letters, digits, '.', '_' and '-'"
 _PREFIX = re.compile(r"([0-9a-fA-F.:]{2,45}/[0-9]{1,3})?")
 _PREFIX_WORDS = "a network such as 10.0.0.0/8"
-_MAC = re.compile(r"([0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5})?")
+_MAC = re.compile(f"({MAC_PATTERN.pattern})?")
 _MAC_WORDS = "a MAC address such as 00:16:3e:00:00:00"
 _MAC_SAYS = (
     "The MAC address of VM 0; each VM's has its index added to the last three octets. Left out, "

@@ -80,3 +80,9 @@ def test_a_base_without_room_for_the_index_is_refused_and_never_runs_into_the_ne
     assert fleet.interface_mac(1, 0, "00:16:3e:ff:ff:fe") == "00:16:3e:ff:ff:ff"
     with pytest.raises(ValueError, match="mac_base 00:16:3e:ff:ff:fe has no address for index 2"):
         fleet.interface_mac(2, 0, "00:16:3e:ff:ff:fe")
+
+
+@pytest.mark.parametrize("base", ["a", "00:16:3e:00:00", "00:16:3e:00:00:0_1", " 0:16:3e:00:00:00"])
+def test_what_is_no_address_is_no_base(base: str) -> None:
+    with pytest.raises(ValueError, match="is no MAC address"):
+        Fleet(UID, "spv", 7).interface_mac(0, 0, base)

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from fleet.identity import MAC_BASE_ROOM
+from fleet.identity import MAC_BASE_ROOM, MAC_PATTERN
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.refusals import Reason, Refused
@@ -96,8 +96,7 @@ def _ranges(spec: types.FleetSpec | None, total: int) -> list[_Range]:
 def _each_range(spec: types.FleetSpec, count: int) -> Iterator[_Range]:
     """What is no address is told elsewhere."""
     for network in (spec.network, *spec.more_networks):
-        try:
-            first = int(network.mac_base.replace(":", ""), 16)
-        except ValueError:
+        if not MAC_PATTERN.fullmatch(network.mac_base):
             continue
+        first = int(network.mac_base.replace(":", ""), 16)
         yield _Range(first, first + count, network.mac_base, network.bridge)
