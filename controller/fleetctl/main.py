@@ -19,6 +19,10 @@ from fleetctl.session import Session, cluster_options
 # By name: the module that has it under this name, and its line in --help.
 COMMANDS = {
     "apply": ("fleetctl.commands.fleets.apply", "Make a fleet, or change its template."),
+    "import": (
+        "fleetctl.commands.fleets.import_definition",
+        "Print a fleet file for an existing guest.",
+    ),
     "scale": ("fleetctl.commands.fleets.scale", "Say how many VMs a fleet has."),
     "plan": ("fleetctl.commands.fleets.plan", "Show what a scale would do."),
     "status": ("fleetctl.commands.cluster.status", "Show how fleets stand."),

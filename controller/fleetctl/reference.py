@@ -27,20 +27,22 @@ documents are not allowed. Samples are in `deploy/samples/`.
 
 Sizes are whole numbers with `KiB`, `MiB`, `GiB` or `TiB`; durations are numbers with `ms`, `s`,
 `m` or `h`. In the command line `{name}`, `{index}`, `{mac}` and `{address}` become those of each
-VM, and no other braces may stand there; `{address}` needs `network.prefix`. A VM's interface n has
-the MAC address of its first one with 4 * n added to the first octet: 02, 06, 0a and so on.
+VM, and no other braces may stand there; `{address}` needs `network.prefix`. Without a `mac_base`
+a VM's interface n has the MAC address of its first one with 4 * n added to the first octet: 02, 06,
+0a and so on.
 
-The least that is needed:
+The least that is needed, for an image that boots from its disk:
 
 ```yaml
-name: spv
+name: web
 image:
-  name: golden
-  snapshot: "1"
-memory: 16MiB
-boot:
-  kernel: /var/lib/megafleet/guests/tiny.elf
+  name: debian
+  snapshot: "13"
+memory: 512MiB
 ```
+
+What starts a VM is one of `boot.kernel`, `boot.firmware` and `boot.loader`;
+[boot.md](../boot.md) says which hypervisor carries what.
 
 Changing a file and applying it again makes a new *generation*, for VMs that are created from
 then on. Running VMs are never recreated by it.
@@ -49,7 +51,7 @@ then on. Running VMs are never recreated by it.
 _SECTIONS = {
     "": "Top level",
     "image": "image: what each VM's disk is cloned from",
-    "boot": "boot: how a VM starts",
+    "boot": "boot: how a VM starts; one of kernel, firmware and loader",
     "disk": "disk: the clone as the VM sees it",
     "disks[]": "disks: a list of further disks, at most {most}",
     "network": "network: the first interface; without this section, none",

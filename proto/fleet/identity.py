@@ -15,6 +15,9 @@ MAX_INDEX = 2**24 - 1
 MAX_FLEET_NUMBER = 2**12 - 1
 MAX_SITE = 2**4 - 1
 MAX_NIC = 2**3 - 1  # number of a VM's last possible interface
+DERIVED_FIRST_OCTETS = frozenset(0x02 + 4 * nic for nic in range(MAX_NIC + 1))
+MAC_PATTERN = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+MAC_BASE_ROOM = 2**24  # a base's index is added to its last three octets
 
 # A fleet's name is the start of domain names, dataset names and file names: lower-case
 # letters, digits and single hyphens; room is left for "-16777215" within 63 characters.
@@ -56,6 +59,21 @@ class Fleet:
             raise ValueError(f"interface {nic} is outside 0..{MAX_NIC}")
         bits = (self.site << 36) | (self.number << 24) | checked_index(index)
         return ":".join(f"{octet:02x}" for octet in (0x02 + 4 * nic, *bits.to_bytes(5, "big")))
+
+    def interface_mac(self, index: int, nic: int, base: str) -> str:
+        """The address of interface `nic`: that of `base` with the index added to its last three
+        octets; without a base the derived one.
+
+        Raises ValueError where the base is no address, or leaves no room for the index.
+        """
+        if not base:
+            return self.mac(index, nic)
+        if not MAC_PATTERN.fullmatch(base):
+            raise ValueError(f"mac_base {base[:60]!a} is no MAC address")
+        number = int(base.replace(":", ""), 16)
+        if number % MAC_BASE_ROOM + checked_index(index) >= MAC_BASE_ROOM:
+            raise ValueError(f"mac_base {base} has no address for index {index}")
+        return (number + index).to_bytes(6, "big").hex(":")
 
     def address(self, index: int, prefix: str) -> str:
         """The index-th host address of a CIDR prefix, after its first (the gateway's).

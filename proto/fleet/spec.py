@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fleet.identity import MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
+from fleet.identity import MAC_PATTERN, MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
 from fleet.labels import KEY_WORDS, LABEL_KEY, PART_WORDS, label_problem
 from fleet.spec_texts import (
-    DISK_PLACEHOLDERS,
     MAX_CMDLINE_BYTES,
     asks_for,
     cmdline_problem,
     component_problem,
     disk_path_problem,
+    mac_base_problem,
     path_problem,
     prefix_problem,
     regular_expression_problem,
 )
+from fleet.template.boot_ways import boot_problems
+from fleet.template.devices import disk_problems, mac_problems
 from fleet.v1 import types_pb2 as types
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
@@ -85,12 +87,18 @@ _COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COMPONENT_WORDS = "1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 _FILE = re.compile(r"/[A-Za-z0-9._+/-]{1,254}")
 _FILE_WORDS = "an absolute path of at most 255 letters, digits, '.', '_', '+', '-' and '/'"
-_TARGET = re.compile(r"(xvd|vd|sd|hd)[a-z]{1,2}")
-_TARGET_WORDS = "xvda, vda, sda and the like"
+_TARGET = re.compile(r"(xvd|vd|sd|hd)[a-z]{1,2}([1-9]|1[0-5])?")
+_TARGET_WORDS = "xvda, vda, sda and the like, or a partition such as xvda2"
 _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _BRIDGE_WORDS = "an interface's name: 1 to 15 letters, digits, '.', '_' and '-'"
 _PREFIX = re.compile(r"([0-9a-fA-F.:]{2,45}/[0-9]{1,3})?")
 _PREFIX_WORDS = "a network such as 10.0.0.0/8"
+_MAC = re.compile(f"({MAC_PATTERN.pattern})?")
+_MAC_WORDS = "a MAC address such as 00:16:3e:00:00:00"
+_MAC_SAYS = (
+    "The MAC address of VM 0; each VM's has its index added to the last three octets. Left out, "
+    "addresses are derived, and are no other fleet's."
+)
 
 NAME = Field(
     "name", Kind.TEXT, "The fleet's name: the start of its VMs' names, as in spv-250.", None,
@@ -119,10 +127,24 @@ FIELDS: tuple[Field, ...] = (
     Field("memory", Kind.SIZE, "Memory of one VM.", None, holds="memory_bytes",
           low=MIB, high=TIB, step=MIB),
     Field("vcpus", Kind.COUNT, "Virtual CPUs of one VM.", "1", low=1, high=128),
-    Field("boot.kernel", Kind.TEXT, "The kernel, a file on every host.", None,
-          pattern=_FILE, words=_FILE_WORDS, check=path_problem),
     Field(
-        "boot.initrd", Kind.TEXT, "The initial ramdisk, a file on every host; left out, none.",
+        "boot.kernel", Kind.TEXT,
+        "The kernel, a file on every host: a bzImage, or an ELF program with a note of Xen or PVH.",
+        "", pattern=re.compile(f"({_FILE.pattern})?"), words=_FILE_WORDS, check=path_problem,
+    ),
+    Field(
+        "boot.firmware", Kind.CHOICE,
+        "Starts what the VM's own disk holds. bios, where there is no kernel and no loader.", "",
+        choices={"bios": types.FIRMWARE_BIOS, "uefi": types.FIRMWARE_UEFI},
+    ),
+    Field(
+        "boot.loader", Kind.CHOICE,
+        "GRUB for paravirtualised guests, which reads grub.cfg of the VM's own disk. Xen only.", "",
+        choices={"pvgrub": types.LOADER_PVGRUB},
+    ),
+    Field(
+        "boot.initrd", Kind.TEXT,
+        "The kernel's initial ramdisk, a file on every host; left out, none.",
         "", pattern=re.compile(f"({_FILE.pattern})?"), words=_FILE_WORDS, check=path_problem,
     ),
     Field(
@@ -134,7 +156,9 @@ FIELDS: tuple[Field, ...] = (
         check=cmdline_problem,
     ),
     Field(
-        "disk.target", Kind.TEXT, "The clone's device name in the VM; \"\": no disk.", "xvda",
+        "disk.target", Kind.TEXT,
+        "The clone's device name in the VM; \"\": no disk. Only Xen has partitions for disks.",
+        "xvda",
         pattern=re.compile(f"({_TARGET.pattern})?"), words=_TARGET_WORDS,
     ),
     Field("disk.size", Kind.SIZE, "Size of the disk.", "0", holds="disk.size_bytes",
@@ -157,6 +181,11 @@ FIELDS: tuple[Field, ...] = (
         "true",
     ),
     Field(
+        "disks[].cdrom", Kind.FLAG,
+        "Whether it is a CD drive with the file as its disc: read only, as hda, hdb, hdc or hdd.",
+        "false",
+    ),
+    Field(
         "network.bridge", Kind.TEXT, "The hosts' bridge that each VM's interface joins.", None,
         pattern=_BRIDGE, words=_BRIDGE_WORDS,
     ),
@@ -166,6 +195,10 @@ FIELDS: tuple[Field, ...] = (
         pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
     ),
     Field(
+        "network.mac_base", Kind.TEXT, _MAC_SAYS, "",
+        pattern=_MAC, words=_MAC_WORDS, check=mac_base_problem,
+    ),
+    Field(
         "networks[].bridge", Kind.TEXT, "The hosts' bridge that this interface joins.", None,
         pattern=_BRIDGE, words=_BRIDGE_WORDS,
     ),
@@ -173,6 +206,10 @@ FIELDS: tuple[Field, ...] = (
         "networks[].prefix", Kind.TEXT,
         "The network from which this interface's address follows; left out, none.", "",
         pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
+    ),
+    Field(
+        "networks[].mac_base", Kind.TEXT, _MAC_SAYS, "",
+        pattern=_MAC, words=_MAC_WORDS, check=mac_base_problem,
     ),
     Field(
         "readiness.active", Kind.FLAG,
@@ -290,7 +327,8 @@ def wrong_with(one: Field, value: Any) -> str | None:
     if one.kind is Kind.TEXT:
         return _wrong_text(one, value)
     if one.kind is Kind.CHOICE:
-        return None if value in one.choices.values() else f"must be {allowed(one)}"
+        good = value in one.choices.values() or (value == 0 and one.default == "")
+        return None if good else f"must be {allowed(one)}"
     if one.kind is Kind.FLAG or (one.zero and value == 0):
         return None
     good = one.low <= value <= one.high and (one.step == 1 or value % one.step == 0)
@@ -360,20 +398,9 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
         yield "boot.cmdline: {address} needs network.prefix, the network that addresses come from"
     if spec.more_networks and not spec.HasField("network"):
         yield "networks: are the second interface and those after it; network, the first, is absent"
-    yield from _wrong_disks([spec.disk.target], spec.more_disks[: LISTS["disks[]"].most])
-
-
-def _wrong_disks(taken: Sequence[str], disks: Sequence[types.ExtraDisk]) -> Iterator[str]:
-    targets = list(taken)
-    for number, disk in enumerate(disks):
-        if disk.target in targets:
-            yield f"disks[{number}].target: {shown(disk.target)} is another disk's already"
-        if not (disk.read_only or asks_for(disk.path, *DISK_PLACEHOLDERS)):
-            yield (
-                f"disks[{number}].read_only: must be true for a path without {{name}} or "
-                "{index}: all VMs share it"
-            )
-        targets.append(disk.target)
+    yield from boot_problems(spec)
+    yield from disk_problems(spec.disk.target, spec.more_disks[: LISTS["disks[]"].most])
+    yield from mac_problems([spec.network, *spec.more_networks[: LISTS["networks[]"].most]])
 
 
 def _value(spec: types.FleetSpec, path: str) -> Any:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from fleet.guest_patterns import BadPattern, guest_pattern
-from fleet.identity import MAX_INDEX, MAX_NAME_LENGTH
+from fleet.identity import DERIVED_FIRST_OCTETS, MAX_INDEX, MAX_NAME_LENGTH
 
 # MAX_GUEST_CMDLINE of Xen's start_info is 1024 bytes with the closing zero.
 MAX_CMDLINE_BYTES = 1023
@@ -81,6 +81,17 @@ def prefix_problem(text: str) -> str | None:
         return f"{error}; write a network such as 10.0.0.0/8"
     if network and network.num_addresses < 4:
         return f"{text} has no address for a VM"
+    return None
+
+
+def mac_base_problem(text: str) -> str | None:
+    first = int(text[:2], 16)
+    if first & 1:
+        return f"{text} is the address of a group, since its first octet is odd"
+    if first in DERIVED_FIRST_OCTETS:
+        return f"addresses that begin with {text[:2]} are those that fleets derive"
+    if first == 0xFE:
+        return "addresses that begin with fe are those of the hosts' ends of interfaces"
     return None
 
 

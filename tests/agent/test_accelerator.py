@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_agent.core.domain.domain_xml import Flavour
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.drivers.libvirt import accelerator as trials
 from fleet_agent.drivers.libvirt.accelerator import Accelerator, a_kernel, decided, try_kvm
 

@@ -20,7 +20,8 @@ from fleet_agent.core.domain.domain_mark import (
     parsed,
     ready_xml,
 )
-from fleet_agent.core.domain.domain_xml import Flavour, command_line, differences, domain_xml
+from fleet_agent.core.domain.domain_xml import command_line, differences, domain_xml
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import FIELDS, Marked, mark_fields, read_mark
 from fleet_agent.core.model import Batch, Mark
 
@@ -217,13 +218,16 @@ class TestDefinition:
             (cmdline("a\x1b[0m"), "holds the character"),
             (cmdline("a\ufffe"), "holds the character"),
             (lambda spec: setattr(spec.boot, "kernel", "/k\r"), "the kernel '/k"),
-            (lambda spec: setattr(spec.boot, "kernel", ""), "spv-250 has no kernel"),
+            (
+                lambda spec: setattr(spec.boot, "kernel", ""),
+                "one of kernel, firmware and",
+            ),
             (lambda spec: setattr(spec.network, "bridge", "br\t0"), "the bridge 'br"),
             (lambda spec: spec.more_networks.add(bridge="br\t1"), "the bridge 'br"),
             (lambda spec: spec.more_disks.add(target="xvdb", path="/\n"), "source of the disk"),
             (address_from(""), "spv-250 has no address: the fleet's network has no prefix"),
             (address_from("10.0.0.0/30"), "10.0.0.0/30 has no address for index 250"),
-            (lambda spec: setattr(spec.disk, "target", "xvda\x7f"), "the target of the disk"),
+            (lambda spec: setattr(spec.disk, "target", "xvda\x7f"), r"not 'xvda\\x7f'"),
             (lambda spec: setattr(spec, "memory_bytes", (4 << 20) + 1024), "multiple of 1 MiB"),
             (lambda spec: setattr(spec, "memory_bytes", 0), "multiple of 1 MiB"),
             (lambda spec: setattr(spec, "vcpus", 0), "at least one vcpu"),

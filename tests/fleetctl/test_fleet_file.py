@@ -47,6 +47,46 @@ def test_the_least_file_has_every_default() -> None:
     )
 
 
+def test_a_file_that_says_nothing_of_boot_boots_its_disk_by_a_bios() -> None:
+    short = LEAST.partition("boot:")[0]
+    assert parse_fleet_file(short, "f").spec.boot == types.Boot(firmware=types.FIRMWARE_BIOS)
+    for text, boot in (
+        ("boot: {firmware: uefi}", types.Boot(firmware=types.FIRMWARE_UEFI)),
+        ("boot: {firmware: bios}", types.Boot(firmware=types.FIRMWARE_BIOS)),
+        ("boot: {loader: pvgrub}", types.Boot(loader=types.LOADER_PVGRUB)),
+        ("boot: {}", types.Boot(firmware=types.FIRMWARE_BIOS)),
+        ("boot: {firmware: '', kernel: /k}", types.Boot(kernel="/k")),
+    ):
+        assert parse_fleet_file(f"{short}{text}\n", "f").spec.boot == boot
+
+
+@pytest.mark.parametrize(
+    ("boot", "says"),
+    [
+        ("{firmware: efi}", "boot.firmware: must be bios or uefi; got 'efi'"),
+        ("{loader: grub}", "boot.loader: must be pvgrub; got 'grub'"),
+        ("{kernel: /k, firmware: uefi}", "boot: must have one of kernel, firmware and loader, and"),
+        ("{cmdline: quiet}", "boot.cmdline: belongs to boot.kernel; boot.firmware starts what"),
+    ],
+)
+def test_boot_says_one_way(boot: str, says: str) -> None:
+    assert says in told(f"{LEAST.partition('boot:')[0]}boot: {boot}\n")
+
+
+def test_a_cd_drive_and_a_base_for_mac_addresses_are_as_written() -> None:
+    spec = parse_fleet_file(
+        LEAST + "disks: [{target: hdc, path: '/srv/{name}.iso', cdrom: true}]\n"
+        "network: {bridge: br0, mac_base: '00:16:3E:00:00:00'}\n"
+        "networks: [{bridge: br1, mac_base: '00:16:3e:01:00:00'}]\n",
+        "f",
+    ).spec
+    assert list(spec.more_disks) == [
+        types.ExtraDisk(target="hdc", path="/srv/{name}.iso", read_only=True, cdrom=True)
+    ]
+    assert spec.network.mac_base == "00:16:3E:00:00:00"
+    assert spec.more_networks[0].mac_base == "00:16:3e:01:00:00"
+
+
 def test_how_long_a_host_may_be_isolated_is_whole_seconds() -> None:
     spec = parse_fleet_file(LEAST + "on_isolation:\n  stop_after: 10m\n", "f").spec
     assert spec.on_isolation_stop_after_seconds == 600
@@ -204,7 +244,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
     numbers = [int(line.split(":")[1]) for line in lines]
     assert numbers == sorted(numbers)
     assert {line.split(": ")[1] for line in lines} == {
-        "vcpus", "memory", "zzz", "name", "image.name", "image.snapshot", "boot.kernel"
+        "vcpus", "memory", "zzz", "name", "image.name", "image.snapshot"
     }  # fmt: skip
 
 

@@ -43,6 +43,9 @@ from fleet_controller.core.refusals import Refused
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.observed.reports import Observed
 from fleet_controller.store.codec import BrokenRecord, decode, decode_spec, encode, encode_spec
+from fleetctl.definitions.fleet_text import fleet_text
+from fleetctl.definitions.guest import BadDefinition
+from fleetctl.definitions.reading import read_guest
 from fleetctl.fleet_file.parser import FleetFileError, parse_fleet_file
 from tests.certificates import identity
 
@@ -66,6 +69,13 @@ _IMAGES = (
     b"conectix" + bytes(504), b"vhdxfile" + bytes(512), b"LUKS\xba\xbe" + bytes(512),
     b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"<!DOCTYPE html>", b"disk.ova" + bytes(249) + b"ustar",
 )  # fmt: skip
+_DEFINITIONS = (
+    b"name='a'\nmemory=0x40\nkernel='/k'\nextra=\"q\\x41\"\ndisk=['phy:/dev/vg/a,xvda2,w',\n"
+    b"'format=raw,vdev=hdc:cdrom,target=/a,b'] # c\nvif=['mac=00:16:3e:00:00:01,bridge=b']\n",
+    b"<domain type='kvm'><name>a</name><memory unit='MiB'>64</memory><os firmware='efi'><type>hvm"
+    b"</type></os><devices><disk type='file' device='disk'><source file='/a'/><target dev='vda'/>"
+    b"</disk><interface type='bridge'><source bridge='b'/></interface></devices></domain>",
+)
 _CERTIFICATE = identity(Role.AGENT, "dom0-1").certificate
 _SHARD = Shard(UID, IndexSet.span(0, 10), 1, 7)
 _ASSIGNED = Assignment(shards=(_SHARD,))
@@ -85,6 +95,14 @@ def _fleet_file(data: bytes) -> None:
         parse_fleet_file(data.decode("utf-8", "surrogateescape"), "fuzzed.yaml")
     except FleetFileError as error:
         str(error)
+
+
+def _definition(data: bytes) -> None:
+    """Of a guest elsewhere; what is printed for it is a fleet file."""
+    try:
+        fleet_text(read_guest(data))
+    except BadDefinition as error:
+        assert "\n" not in str(error)
 
 
 def _records(data: bytes) -> None:
@@ -253,6 +271,7 @@ PARSERS: Mapping[str, Parser] = {
         Parser(
             "fleet file", _fleet_file, tuple(p.read_bytes() for p in sorted(SAMPLES.glob("*.yaml")))
         ),
+        Parser("definition of a guest", _definition, _DEFINITIONS),
         Parser("records", _records, _STORED),
         Parser("stored spec", _spec, (encode_spec(_SPEC),)),
         Parser("report", _report, (_REPORT.SerializeToString(),)),

@@ -65,3 +65,24 @@ def test_an_interface_is_given_its_address_with_the_prefixs_length(
 def test_a_prefix_that_is_too_small_has_no_address() -> None:
     with pytest.raises(ValueError, match=r"10\.0\.0\.0/30 has no address for index 1"):
         Fleet(UID, "spv", 1).interface_address(1, "10.0.0.0/30")
+
+
+def test_a_base_for_mac_addresses_has_the_index_added_to_its_last_three_octets() -> None:
+    fleet = Fleet(UID, "spv", 7)
+    assert fleet.interface_mac(5, 1, "") == fleet.mac(5, 1)
+    assert fleet.interface_mac(0, 0, "00:16:3E:00:00:FE") == "00:16:3e:00:00:fe"
+    assert fleet.interface_mac(2, 3, "00:16:3E:00:00:FE") == "00:16:3e:00:01:00"
+    assert fleet.interface_mac(MAX_INDEX, 0, "00:16:3e:00:00:00") == "00:16:3e:ff:ff:ff"
+
+
+def test_a_base_without_room_for_the_index_is_refused_and_never_runs_into_the_next_maker() -> None:
+    fleet = Fleet(UID, "spv", 7)
+    assert fleet.interface_mac(1, 0, "00:16:3e:ff:ff:fe") == "00:16:3e:ff:ff:ff"
+    with pytest.raises(ValueError, match="mac_base 00:16:3e:ff:ff:fe has no address for index 2"):
+        fleet.interface_mac(2, 0, "00:16:3e:ff:ff:fe")
+
+
+@pytest.mark.parametrize("base", ["a", "00:16:3e:00:00", "00:16:3e:00:00:0_1", " 0:16:3e:00:00:00"])
+def test_what_is_no_address_is_no_base(base: str) -> None:
+    with pytest.raises(ValueError, match="is no MAC address"):
+        Fleet(UID, "spv", 7).interface_mac(0, 0, base)

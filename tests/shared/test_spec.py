@@ -59,8 +59,8 @@ def test_every_field_of_the_table_is_a_field_of_the_message() -> None:
 
 def test_an_empty_spec_names_every_required_field() -> None:
     found = "\n".join(check_spec(types.FleetSpec()))
-    for required in ("image.name", "image.snapshot", "memory", "boot.kernel", "vcpus", "on_loss"):
-        assert re.search(rf"^{re.escape(required)}: must be ", found, re.MULTILINE), required
+    for required in ("image.name", "image.snapshot", "memory", "boot", "vcpus", "on_loss"):
+        assert re.search(rf"^{re.escape(required)}: must (be|have) ", found, re.MULTILINE), required
 
 
 BAD: list[tuple[str, object, str]] = [
@@ -82,6 +82,12 @@ BAD: list[tuple[str, object, str]] = [
     ("boot.cmdline", "{name}" * 60, "boot.cmdline: filled in it may be"),
     ("boot.cmdline", "ip={address}", "boot.cmdline: {address} needs network.prefix"),
     ("disk.target", "../sda", "disk.target: must be"),
+    ("disk.target", "xvda0", "disk.target: must be"),
+    ("disk.target", "xvda16", "disk.target: must be"),
+    ("boot.kernel", "", "boot: must have one of kernel, firmware and loader, and is empty"),
+    ("boot.firmware", types.FIRMWARE_UEFI, "boot: must have one of kernel, firmware and loader, a"),
+    ("boot.firmware", 9, "boot.firmware: must be bios or uefi"),
+    ("boot.loader", 9, "boot.loader: must be pvgrub"),
     ("disk.size_bytes", 5, "disk.size: must be 1MiB to 64TiB, in whole MiB, or 0: the image's"),
     ("readiness.console_pattern", "(", "readiness.console: not a regular expression"),
     ("readiness.console_pattern", "x" * 300, "readiness.console: must be"),
@@ -114,7 +120,114 @@ def test_what_is_out_of_bounds_is_named_with_what_is_allowed(
         section = getattr(section, name)
     setattr(section, last, value)
     assert [problem for problem in check_spec(spec) if problem.startswith(says)]
-    assert len(check_spec(spec)) == 1
+    assert len(check_spec(spec)) == (2 if value == 9 and section is spec.boot else 1)
+
+
+FIRMWARE = types.Boot(firmware=types.FIRMWARE_BIOS)
+LOADER = types.Boot(loader=types.LOADER_PVGRUB)
+
+
+@pytest.mark.parametrize("boot", [FIRMWARE, LOADER, types.Boot(firmware=types.FIRMWARE_UEFI)])
+def test_what_starts_the_disk_takes_no_initrd_and_no_command_line_and_needs_a_disk(
+    boot: types.Boot,
+) -> None:
+    spec = good()
+    spec.boot.CopyFrom(boot)
+    assert check_spec(spec) == []
+    way = "boot.loader" if boot.loader else "boot.firmware"
+    spec.boot.initrd, spec.boot.cmdline, spec.disk.target = "/boot/initrd", "quiet", ""
+    assert check_spec(spec) == [
+        f"boot.initrd: belongs to boot.kernel; {way} starts what the disk holds",
+        f"boot.cmdline: belongs to boot.kernel; {way} starts what the disk holds",
+        f"disk.target: must be given, since {way} starts from the disk",
+    ]
+
+
+def test_all_ways_that_are_given_are_named_where_there_is_more_than_one() -> None:
+    spec = good()
+    spec.boot.MergeFrom(FIRMWARE)
+    spec.boot.MergeFrom(LOADER)
+    assert check_spec(spec) == [
+        "boot: must have one of kernel, firmware and loader, and has kernel and firmware and loader"
+    ]
+
+
+def test_firmware_starts_from_a_whole_disk_and_others_from_a_partition_as_well() -> None:
+    spec = good()
+    spec.disk.target = "xvda2"
+    assert check_spec(spec) == []
+    spec.boot.CopyFrom(LOADER)
+    assert check_spec(spec) == []
+    spec.boot.CopyFrom(FIRMWARE)
+    assert check_spec(spec) == [
+        "disk.target: must be a whole disk such as xvda, since firmware starts from no partition; "
+        "got 'xvda2'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        (("xvda2", "xvda1"), []),
+        (("xvda", "xvdb1", "xvdb2"), []),
+        (("xvda", "xvda1"), ["disks[0].target: 'xvda1' is on the same disk as xvda"]),
+        (("xvda1", "xvda"), ["disks[0].target: 'xvda' is on the same disk as xvda1"]),
+        (("xvda1", "xvda1"), ["disks[0].target: 'xvda1' is another disk's already"]),
+        (("", "xvda1"), []),
+    ],
+)
+def test_partitions_are_disks_of_their_own_beside_no_whole_of_theirs(
+    targets: tuple[str, ...], says: list[str]
+) -> None:
+    spec = good()
+    spec.disk.target, *further = targets
+    for target in further:
+        spec.more_disks.add(target=target, path="/srv/x", read_only=True)
+    assert check_spec(spec) == says
+
+
+def test_a_cd_drive_is_read_only_and_one_of_four() -> None:
+    spec = good()
+    disk = spec.more_disks.add(target="hdc", path="/srv/seed.iso", read_only=True, cdrom=True)
+    assert check_spec(spec) == []
+    disk.target = "xvdb"
+    assert check_spec(spec) == [
+        "disks[0].target: must be hda, hdb, hdc or hdd for a cdrom; got 'xvdb'"
+    ]
+    disk.target, disk.read_only = "hdd", False
+    assert check_spec(spec) == ["disks[0].read_only: must be true for a cdrom"]
+
+
+@pytest.mark.parametrize(
+    ("base", "says"),
+    [
+        ("00:16:3e:00:00:00", ""),
+        ("52:54:00:FF:FF:FF", ""),
+        ("00-16-3e-00-00-00", "must be a MAC address such as"),
+        ("00:16:3e:00:00", "must be a MAC address such as"),
+        ("01:16:3e:00:00:00", "01:16:3e:00:00:00 is the address of a group"),
+        ("02:16:3e:00:00:00", "addresses that begin with 02 are those that fleets derive"),
+        ("1E:16:3e:00:00:00", "addresses that begin with 1E are those that fleets derive"),
+        ("fe:16:3e:00:00:00", "addresses that begin with fe are those of the hosts' ends"),
+    ],
+)
+def test_a_base_for_mac_addresses_is_one_interfaces_and_no_derived_one(
+    base: str, says: str
+) -> None:
+    spec = good()
+    spec.network.bridge, spec.network.mac_base = "br0", base
+    found = check_spec(spec)
+    assert not found if not says else found[0].startswith(f"network.mac_base: {says}")
+    assert len(found) == bool(says)
+
+
+def test_two_interfaces_have_two_bases() -> None:
+    spec = good()
+    spec.network.bridge, spec.network.mac_base = "br0", "00:16:3E:00:00:00"
+    spec.more_networks.add(bridge="br1", mac_base="00:16:3e:00:00:00")
+    assert check_spec(spec) == [
+        "networks[0].mac_base: '00:16:3e:00:00:00' is another interface's already"
+    ]
 
 
 def test_labels_are_bounded_in_number_and_kind() -> None:
@@ -162,7 +275,7 @@ def test_an_address_on_the_command_line_comes_from_the_first_networks_prefix() -
 
 
 DISKS: list[tuple[dict[str, object], str]] = [
-    ({"target": ""}, "disks[0].target: must be xvda, vda, sda and the like; got ''"),
+    ({"target": ""}, "disks[0].target: must be xvda, vda, sda and the like, or a partition such"),
     ({"target": "xvda"}, "disks[0].target: 'xvda' is another disk's already"),
     ({"path": "tank/data"}, "disks[0].path: must be an absolute path of at most 255"),
     ({"path": "/dev/../sda"}, "disks[0].path: an absolute path without '.', '..' or '//'"),

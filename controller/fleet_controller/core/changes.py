@@ -13,6 +13,7 @@ import msgspec
 from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, checked_fleet_name
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.addresses import check_template, check_total
+from fleet_controller.core.mac_bases import check_macs
 from fleet_controller.core.model import (
     Assignment,
     ClusterView,
@@ -54,6 +55,7 @@ def apply_fleet(
     have = fleets.get(name)
     if have is None or not have.deleting:
         check_template(fleets, specs, name, spec)
+        check_macs(fleets, specs, name, spec, have.total if have else 0)
     if have is None:
         number = next_number(meta, fleets, all_hosts_accounted)
         fleet = FleetRecord(name, new_uid, number, meta.site, changed_by=actor)
@@ -133,6 +135,8 @@ def scale(view: ClusterView, name: str, total: int, actor: str) -> Scaling:
     if not 0 <= total <= MAX_INDEX + 1:
         raise Refused(Reason.BAD_TOTAL, f"a total is from 0 to {MAX_INDEX + 1:,}; {total:,} is not")
     check_total(view.specs, before, total)
+    spec = view.specs.get((before.uid, before.generation))
+    check_macs(view.fleets, view.specs, before.name, spec, total)
     fleet = msgspec.structs.replace(before, total=total, changed_by=actor)
     placement = place(msgspec.structs.replace(view, fleets={**view.fleets, fleet.name: fleet}))
     plan = placement.fleets[fleet.name]

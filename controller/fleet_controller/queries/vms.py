@@ -37,7 +37,15 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
         hosts=names,
         next_cursor=str(page[-1] + 1) if len(page) < len(rest) else "",
         matching=len(chosen),
+        mac_bases=_mac_bases(memory, fleet.uid, {row.generation for row in rows}),
     )
+
+
+def _mac_bases(memory: LeaderMemory, uid: str, generations: set[int]) -> dict[int, str]:
+    specs = {one: memory.state.specs.get((uid, one)) for one in generations}
+    return {
+        one: spec.network.mac_base for one, spec in specs.items() if spec and spec.network.mac_base
+    }
 
 
 def _asked_indices(request: cluster.ListVmsRequest) -> tuple[int, IndexSet | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 class LazyGroup(click.Group):
     """A group that knows of each command its name, its module, and one line for --help.
 
-    The module has the command under its name.
+    The module has the command under its name, with _ behind it where Python has the word.
     """
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
@@ -26,7 +27,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self.lazy:
             return super().get_command(ctx, cmd_name)
         module, _ = self.lazy[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

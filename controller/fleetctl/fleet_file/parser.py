@@ -28,6 +28,7 @@ from fleet.spec import (
     check_spec,
     shown,
 )
+from fleet.template.boot_ways import BootWay
 from fleet.v1 import types_pb2 as types
 from fleetctl.fleet_file.values import converted, given_value
 
@@ -95,6 +96,8 @@ def parse_fleet_file(text: str, filename: str) -> ParsedFleet:
     values = dict(_values(given, sections, mistakes))
     if mistakes:
         raise FleetFileError(filename, mistakes)
+    if not any(values[way] for way in BootWay):
+        values[BootWay.FIRMWARE] = types.FIRMWARE_BIOS  # what an ordinary image is made for
     spec = _spec(values, sections)
     if problems := check_spec(spec):
         raise FleetFileError(filename, [Mistake(1, "", problem) for problem in problems])
@@ -119,7 +122,7 @@ def _root(text: str, filename: str) -> yaml.MappingNode:
         mistake = Mistake(mark.line + 1 if mark else 1, "", problem)
         raise FleetFileError(filename, [mistake]) from error
     if not isinstance(root, yaml.MappingNode):
-        problem = "a fleet file is 'field: value' lines; see 'name', 'image', 'memory', 'boot'"
+        problem = "a fleet file is 'field: value' lines; see 'name', 'image', 'memory'"
         raise FleetFileError(filename, [Mistake(1, "", problem)])
     return root
 
@@ -231,10 +234,12 @@ def _keys(section: str) -> list[str]:
 
 
 def _unknown(name: str, section: str) -> str:
-    near = difflib.get_close_matches(name, _keys(section), 1)
+    keys = _keys(section)
+    near = difflib.get_close_matches(name, keys, 1)
+    near += [key for key in keys if key.startswith(f"{name}_")]
     elsewhere = [one.path for one in FIELDS if one.path.rpartition(".")[2] == name]
     hint = f"did you mean {(near or elsewhere)[0]}? " if near or elsewhere else ""
-    return f"no such field; {hint}here may stand {_names(section)}"
+    return f"no such field; {hint}here may stand {', '.join(keys)}"
 
 
 def _values(

@@ -59,6 +59,8 @@ def converted(one: Field, text: str) -> Any:
             raise ValueError(f"must be a {one.kind}: {allowed(one)}; got {shown(text)}")
         return int(text) if one.kind is Kind.COUNT else float(text)
     choices: Mapping[str, Any] = one.choices or {"true": True, "false": False}
+    if text == "" and one.kind is Kind.CHOICE and one.default == "":
+        return 0
     if text not in choices:
         raise ValueError(f"must be {allowed(one)}; got {shown(text)}")
     return choices[text]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet.identity import Fleet
@@ -29,8 +29,10 @@ def _state(state: int, powered_off: bool) -> str:
     return f"{state_name(state)}, stopped" if powered_off else state_name(state)
 
 
-def vm_json(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> dict[str, Any]:
-    """`host` is null for a VM that is placed nowhere."""
+def vm_json(
+    fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str], mac_bases: Mapping[int, str]
+) -> dict[str, Any]:
+    """`host` is null for a VM that is placed nowhere. `mac_bases`: those of generations."""
     return {
         "name": fleet.domain_name(row.index),
         "index": row.index,
@@ -39,7 +41,7 @@ def vm_json(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> dict[str,
         "host": hosts[row.host] or None,
         "generation": row.generation,
         "uuid": str(fleet.domain_uuid(row.index)),
-        "mac": fleet.mac(row.index),
+        "mac": mac(fleet, row.index, mac_bases.get(row.generation, "")),
     }
 
 
@@ -57,7 +59,7 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "generation": detail.generation,
         "birth": detail.birth,
         "uuid": str(fleet.domain_uuid(detail.index)),
-        "mac": fleet.mac(detail.index),
+        "mac": mac(fleet, detail.index, detail.spec.network.mac_base),
         "address": address(fleet, detail),
         "image": f"{detail.spec.image.name}@{detail.spec.image.snapshot}",
         "memory_bytes": detail.spec.memory_bytes,
@@ -65,6 +67,14 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "unplaced_reason": detail.unplaced_reason or None,
         "problem": {"kind": problem.kind, "example": problem.example_message} if problem else None,
     }
+
+
+def mac(fleet: Fleet, index: int, base: str) -> str | None:
+    """That of the first interface; None where the template's base has none for this index."""
+    try:
+        return fleet.interface_mac(index, 0, base)
+    except ValueError:
+        return None
 
 
 def address(fleet: Fleet, detail: cluster.VmDetail) -> str | None:

@@ -1440,12 +1440,33 @@ Global___VmRow: _TypeAlias = VmRow  # noqa: Y015
 class ListVmsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MacBasesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FLEET_FIELD_NUMBER: _builtins.int
     VMS_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     MATCHING_FIELD_NUMBER: _builtins.int
     SERVER_SECONDS_FIELD_NUMBER: _builtins.int
+    MAC_BASES_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     matching: _builtins.int
     server_seconds: _builtins.float
@@ -1455,6 +1476,10 @@ class ListVmsResponse(_message.Message):
     def vms(self) -> _containers.RepeatedCompositeFieldContainer[Global___VmRow]: ...
     @_builtins.property
     def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def mac_bases(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Network.mac_base of each generation that has one"""
+
     def __init__(
         self,
         *,
@@ -1464,10 +1489,11 @@ class ListVmsResponse(_message.Message):
         next_cursor: _builtins.str = ...,
         matching: _builtins.int = ...,
         server_seconds: _builtins.float = ...,
+        mac_bases: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "matching", b"matching", "next_cursor", b"next_cursor", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "mac_bases", b"mac_bases", "matching", b"matching", "next_cursor", b"next_cursor", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

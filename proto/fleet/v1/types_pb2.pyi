@@ -93,6 +93,40 @@ POWER_OFF: Power.ValueType  # 2
 """cloned and defined, not running"""
 Global___Power: _TypeAlias = Power  # noqa: Y015
 
+class _Firmware:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FirmwareEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Firmware.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIRMWARE_UNSPECIFIED: _Firmware.ValueType  # 0
+    FIRMWARE_BIOS: _Firmware.ValueType  # 1
+    FIRMWARE_UEFI: _Firmware.ValueType  # 2
+
+class Firmware(_Firmware, metaclass=_FirmwareEnumTypeWrapper): ...
+
+FIRMWARE_UNSPECIFIED: Firmware.ValueType  # 0
+FIRMWARE_BIOS: Firmware.ValueType  # 1
+FIRMWARE_UEFI: Firmware.ValueType  # 2
+Global___Firmware: _TypeAlias = Firmware  # noqa: Y015
+
+class _Loader:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoaderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Loader.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOADER_UNSPECIFIED: _Loader.ValueType  # 0
+    LOADER_PVGRUB: _Loader.ValueType  # 1
+    """GRUB as a paravirtualised guest: reads the disk's grub.cfg"""
+
+class Loader(_Loader, metaclass=_LoaderEnumTypeWrapper): ...
+
+LOADER_UNSPECIFIED: Loader.ValueType  # 0
+LOADER_PVGRUB: Loader.ValueType  # 1
+"""GRUB as a paravirtualised guest: reads the disk's grub.cfg"""
+Global___Loader: _TypeAlias = Loader  # noqa: Y015
+
 class _OnLoss:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -467,9 +501,10 @@ Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class Boot(_message.Message):
-    """Explicit kernel, initrd and command line. `{name}`, `{index}`, `{mac}` and `{address}` are
-    filled in for each VM in the command line; `{address}` is that in `network.prefix`, with the
-    length of the prefix: 10.0.0.2/8.
+    """How a VM starts: by exactly one of `kernel`, `firmware` and `loader`. An initrd and a command line
+    belong to a kernel. In the command line `{name}`, `{index}`, `{mac}` and `{address}` are
+    filled in for each VM; `{address}` is that in `network.prefix`, with the length of the prefix:
+    10.0.0.2/8.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -477,19 +512,28 @@ class Boot(_message.Message):
     KERNEL_FIELD_NUMBER: _builtins.int
     INITRD_FIELD_NUMBER: _builtins.int
     CMDLINE_FIELD_NUMBER: _builtins.int
+    FIRMWARE_FIELD_NUMBER: _builtins.int
+    LOADER_FIELD_NUMBER: _builtins.int
     kernel: _builtins.str
+    """a file of the host"""
     initrd: _builtins.str
     cmdline: _builtins.str
+    firmware: Global___Firmware.ValueType
+    """boots what is on the VM's own disk"""
+    loader: Global___Loader.ValueType
+    """a program that Xen starts as it would a kernel"""
     def __init__(
         self,
         *,
         kernel: _builtins.str = ...,
         initrd: _builtins.str = ...,
         cmdline: _builtins.str = ...,
+        firmware: Global___Firmware.ValueType = ...,
+        loader: Global___Loader.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cmdline", b"cmdline", "initrd", b"initrd", "kernel", b"kernel"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cmdline", b"cmdline", "firmware", b"firmware", "initrd", b"initrd", "kernel", b"kernel", "loader", b"loader"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -531,22 +575,26 @@ class ExtraDisk(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    CDROM_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """device name in the guest, such as xvdb"""
     path: _builtins.str
     """a device node or a file; `{name}` and `{index}` are filled in"""
     read_only: _builtins.bool
     """one that is shared must be"""
+    cdrom: _builtins.bool
+    """seen as a CD: read only"""
     def __init__(
         self,
         *,
         target: _builtins.str = ...,
         path: _builtins.str = ...,
         read_only: _builtins.bool = ...,
+        cdrom: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "read_only", b"read_only", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cdrom", b"cdrom", "path", b"path", "read_only", b"read_only", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -558,18 +606,22 @@ class Network(_message.Message):
 
     BRIDGE_FIELD_NUMBER: _builtins.int
     PREFIX_FIELD_NUMBER: _builtins.int
+    MAC_BASE_FIELD_NUMBER: _builtins.int
     bridge: _builtins.str
     prefix: _builtins.str
     """CIDR from which each VM's address is derived by index; may be empty"""
+    mac_base: _builtins.str
+    """the MAC address of VM 0, to which the index is added; empty: derived"""
     def __init__(
         self,
         *,
         bridge: _builtins.str = ...,
         prefix: _builtins.str = ...,
+        mac_base: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridge", b"bridge", "prefix", b"prefix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridge", b"bridge", "mac_base", b"mac_base", "prefix", b"prefix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,9 +10,11 @@ import pytest
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.domain.domain_xml import Flavour
+from fleet_agent.core.domain.boot_elements import UefiFiles
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import DomainRun, Phase
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
+from fleet_agent.drivers.libvirt import host_uefi
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
@@ -88,6 +90,47 @@ async def test_what_libvirt_drops_is_named_and_undefined(
     assert "kernel /boot/tiny was dropped" in failures[0].message
     assert host.connection.listAllDomains() == []
     await driver.close()
+
+
+@pytest.mark.parametrize(
+    "boot",
+    [
+        types.Boot(firmware=types.FIRMWARE_BIOS),
+        types.Boot(firmware=types.FIRMWARE_UEFI),
+        types.Boot(loader=types.LOADER_PVGRUB),
+    ],
+    ids=["bios", "uefi", "pvgrub"],
+)
+async def test_each_way_to_start_is_read_back_as_it_was_asked_for(
+    host: LibvirtHost, driver: Hypervisor, boot: types.Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_uefi, "uefi_files", lambda *_: UefiFiles("/code.fd", "/vars.fd"))
+    spec = types.FleetSpec()
+    spec.CopyFrom(SPEC)
+    spec.boot.CopyFrom(boot)
+    spec.disk.target = "xvda2" if boot.loader else "xvda"
+    spec.more_disks.add(target="hdc", path="/srv/{name}.iso", read_only=True, cdrom=True)
+    spec.network.mac_base = "00:16:3E:00:00:00"
+    wanted = batch(IndexSet.span(0, 2), spec)
+    await up(driver, wanted)
+    assert "00:16:3e:00:00:01" in host.connection.lookupByName("spv-1").XMLDesc()
+    for results in (driver.define(wanted, disk_path), driver.undefine(wanted)):
+        assert await gather(results) == (wanted.indices, ())
+
+
+async def test_a_host_without_uefi_has_a_reason_of_its_own_until_it_is_installed(
+    driver: Hypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = types.FleetSpec()
+    spec.CopyFrom(SPEC)
+    spec.boot.CopyFrom(types.Boot(firmware=types.FIRMWARE_UEFI))
+    wanted = batch(IndexSet.of([0]), spec)
+    monkeypatch.setattr(host_uefi, "uefi_files", lambda *_: None)
+    done, (failure,) = await gather(driver.define(wanted, disk_path))
+    assert (done, failure.kind, failure.retry) == (EMPTY, "firmware_missing", False)
+    assert failure.message.startswith("boot.firmware: this host has no UEFI for guests; install")
+    monkeypatch.setattr(host_uefi, "uefi_files", lambda *_: UefiFiles("/code.fd", "/vars.fd"))
+    assert await gather(driver.define(wanted, disk_path)) == (wanted.indices, ())
 
 
 async def test_ready_when_the_console_says_so(host: LibvirtHost, driver: Hypervisor) -> None:

@@ -248,6 +248,22 @@ def test_vms_are_found_by_state_host_and_index() -> None:
     play(scenario)
 
 
+def test_a_page_of_vms_says_the_base_of_mac_addresses_of_each_generation_on_it() -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        await scale(leader, 8)
+        listed = vm_queries.vms(leader.memory, cluster.ListVmsRequest())
+        assert dict(listed.mac_bases) == {}
+        based = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
+        based.network.bridge, based.network.mac_base = "br0", "00:16:3e:00:00:00"
+        await leader.fleets.apply("spv", based, ME)
+        await scale(leader, 9)
+        listed = vm_queries.vms(leader.memory, cluster.ListVmsRequest())
+        assert dict(listed.mac_bases) == {2: "00:16:3e:00:00:00"}
+        assert [row.generation for row in listed.vms] == [1] * 8 + [2]
+
+    play(scenario)
+
+
 def test_a_lost_host_that_is_heard_again_is_no_live_one_that_has_converged() -> None:
     async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)

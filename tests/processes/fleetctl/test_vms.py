@@ -42,6 +42,21 @@ def test_vms_as_json_have_what_follows_from_fleet_and_index(
     assert told["vms"][1]["host"] is None
 
 
+def test_vms_have_the_mac_addresses_of_their_generations_base(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = vm_rows(249, 250)
+    answer.vms[1].generation = 2
+    answer.mac_bases[2] = "00:16:3E:00:00:06"
+    controller.on("ListVms", answer)
+    told = fleetctl("vms", "list", "-o", "json").json["vms"]
+    assert [one["mac"] for one in told] == [Fleet(UID, "spv", 3).mac(249), "00:16:3e:00:01:00"]
+    detail = cluster.VmDetail(fleet=IDENTITY, index=2)
+    detail.spec.network.mac_base = "00:16:3e:ff:ff:fe"
+    controller.on("GetVm", detail)
+    assert fleetctl("vms", "show", "spv-2", "-o", "json").json["mac"] is None
+
+
 @pytest.mark.parametrize("pages", [1, 2, 3])
 def test_all_vms_make_one_json_object_and_one_table(
     fleetctl: Fleetctl, controller: ControllerDouble, pages: int

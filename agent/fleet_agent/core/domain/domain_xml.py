@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from enum import StrEnum
 
 from lxml import etree
 
+from fleet_agent.core.domain.boot_elements import (
+    BootKind,
+    UefiFiles,
+    boot_kind,
+    check_targets,
+    orders_disks,
+    os_element,
+)
 from fleet_agent.core.domain.domain_mark import mark_element, parsed
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import Batch
 
 MIB = 1024 * 1024
@@ -19,43 +26,25 @@ _DISK_PLACEHOLDER = re.compile(r"\{(name|index)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-class Flavour(StrEnum):
-    """Which libvirt driver the definition is for; the value is <domain type=...>."""
-
-    XEN = "xen"  # paravirtualised, machine xenpv
-    KVM = "kvm"  # QEMU with KVM
-    TCG = "qemu"  # QEMU that emulates
-    TEST = "test"  # libvirt's in-process mock
-
-    @property
-    def is_qemu(self) -> bool:
-        return self in (Flavour.KVM, Flavour.TCG)
-
-
 # Of the cache that QEMU keeps of translated code. It grows to a gigabyte unless bounded; a small
 # Linux boots as fast with 24 MiB as without a bound, and a fifth slower with 16.
 TRANSLATION_CACHE_MIB = 24
 
 
-# How each driver boots a kernel directly: the text of <os><type> and its attributes. Another kind
-# of boot (pvgrub, PVH, HVM) is another such table.
-_DIRECT_BOOT: Mapping[Flavour, tuple[str, Mapping[str, str]]] = {
-    Flavour.XEN: ("linux", {"arch": "x86_64", "machine": "xenpv"}),
-    Flavour.KVM: ("hvm", {}),
-    Flavour.TCG: ("hvm", {}),
-    # libvirt's test driver keeps <kernel> for "xen" and drops it silently for "linux".
-    Flavour.TEST: ("xen", {}),
-}
-
-
 def domain_xml(
-    batch: Batch, index: int, disk_path: str, flavour: Flavour, console_log: str | None = None
+    batch: Batch,
+    index: int,
+    disk_path: str,
+    flavour: Flavour,
+    console_log: str | None = None,
+    uefi: UefiFiles | None = None,
 ) -> str:
     """The definition of one VM.
 
     `disk_path` below /dev is a block device, anything else a file; it is unused when the spec
     has no disk. `console_log`: where KVM is to write the console (Xen's xenconsoled writes its
-    own). Raises ValueError, in one sentence, for what cannot be a definition.
+    own). `uefi`: the host's files of UEFI, for a guest of QEMU or Xen that boots by it. Raises
+    ValueError, in one sentence, for what cannot be a definition.
     """
     name = batch.fleet.domain_name(index)
     spec = batch.spec
@@ -67,7 +56,9 @@ def domain_xml(
     if spec.vcpus < 1:
         raise ValueError(f"{name} needs at least one vcpu")
     _text(root, "vcpu", str(spec.vcpus))
-    _add_boot(root, batch, index, flavour)
+    kind = boot_kind(spec.boot, flavour)
+    check_targets(spec, kind, flavour)
+    _add_boot(root, batch, index, kind, flavour, uefi)
     if flavour.is_qemu:
         _add_features(root, flavour)
     for event, action in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "destroy")):
@@ -76,13 +67,19 @@ def domain_xml(
     if flavour.is_qemu:
         _leave_out_devices(devices)
     if spec.disk.target:
-        _add_disk(devices, disk_path, spec.disk.target, spec.disk.read_only, flavour)
-    for disk in spec.more_disks:
-        path = further_disk_path(batch, index, disk.path)
-        _add_disk(devices, path, disk.target, disk.read_only, flavour)
+        disk = _add_disk(devices, disk_path, spec.disk.target, spec.disk.read_only, flavour)
+        if orders_disks(kind, flavour):
+            etree.SubElement(disk, "boot", {"order": "1"})
+    for further in spec.more_disks:
+        path = further_disk_path(batch, index, further.path)
+        if further.cdrom:
+            _add_disk(devices, path, further.target, True, flavour, cdrom=True)
+        else:
+            _add_disk(devices, path, further.target, further.read_only, flavour)
     networks = [*([spec.network] if spec.HasField("network") else []), *spec.more_networks]
     for nic, network in enumerate(networks):
-        _add_interface(devices, network.bridge, batch.fleet.mac(index, nic), flavour)
+        mac = batch.fleet.interface_mac(index, nic, network.mac_base)
+        _add_interface(devices, network.bridge, mac, kind, flavour)
     _add_console(devices, flavour, console_log)
     return etree.tostring(root, encoding="unicode")
 
@@ -96,7 +93,9 @@ def command_line(batch: Batch, index: int) -> str:
     def filled(found: re.Match[str]) -> str:
         if found[1] == "address":
             return _address(batch, index)
-        return batch.fleet.mac(index) if found[1] == "mac" else _own(batch, index, found)
+        if found[1] == "mac":
+            return batch.fleet.interface_mac(index, 0, batch.spec.network.mac_base)
+        return _own(batch, index, found)
 
     return _PLACEHOLDER.sub(filled, batch.spec.boot.cmdline)
 
@@ -121,8 +120,8 @@ def _address(batch: Batch, index: int) -> str:
 def differences(asked: str, given: str) -> list[str]:
     """What libvirt changed of a definition, in words; empty when all that matters is as asked.
 
-    Compared are type, name, UUID, kernel, initrd, command line, memory, vcpus, console log,
-    translation cache, disks and interfaces.
+    Compared are type, name, UUID, how it starts, memory, vcpus, console log, translation cache,
+    disks and interfaces.
     """
     wanted, found = _facts(asked), _facts(given)
     return [
@@ -157,6 +156,7 @@ def _facts(xml: str) -> dict[str, str]:
         "kernel": "os/kernel",
         "initrd": "os/initrd",
         "command line": "os/cmdline",
+        "loader": "os/loader",
         "vcpus": "vcpu",
         "translation cache": "features/tcg/tb-cache",
     }
@@ -164,6 +164,15 @@ def _facts(xml: str) -> dict[str, str]:
     facts["type"] = root.get("type", "")
     log = root.find("devices/serial/log")
     facts["console log"] = "" if log is None else log.get("file", "")
+    full = root.findtext("os/type") == "hvm"  # Xen's other kind is read back as linux or as xen
+    facts["virtualisation"] = "full" if full else "para"
+    nvram, boot, bios = (root.find(f"os/{name}") for name in ("nvram", "boot", "bios"))
+    facts["console of the BIOS"] = "" if bios is None else bios.get("useserial", "")
+    facts["variables of UEFI"] = "" if nvram is None else f"from {nvram.get('template', '')}"
+    if (
+        facts["type"] == Flavour.XEN and boot is not None
+    ):  # QEMU's driver adds one that says no more
+        facts["boot device"] = boot.get("dev", "")
     memory = root.find("memory")
     if memory is not None:
         facts["memory"] = f"{(memory.text or '').strip()} {memory.get('unit', 'KiB')}"
@@ -172,7 +181,11 @@ def _facts(xml: str) -> dict[str, str]:
         where = "" if target is None else target.get("dev", "")
         what = "" if source is None else source.get("dev") or source.get("file") or ""
         access = "" if disk.find("readonly") is None else " (read-only)"
-        facts[f"disk {where}"] = (what or "(no source)") + access
+        kind = " (cdrom)" if disk.get("device") == "cdrom" else ""
+        order = disk.find("boot")
+        if order is not None:
+            facts[f"boot order of disk {where}"] = order.get("order", "")
+        facts[f"disk {where}"] = (what or "(no source)") + kind + access
     for number, interface in enumerate(root.iterfind("devices/interface")):
         mac, source = interface.find("mac"), interface.find("source")
         facts[f"mac of interface {number}"] = "" if mac is None else mac.get("address", "").lower()
@@ -180,17 +193,19 @@ def _facts(xml: str) -> dict[str, str]:
     return facts
 
 
-def _add_boot(root: etree._Element, batch: Batch, index: int, flavour: Flavour) -> None:
-    boot = etree.SubElement(root, "os")
-    kind, attributes = _DIRECT_BOOT[flavour]
-    _text(boot, "type", kind, **attributes)
-    if not batch.spec.boot.kernel:
-        raise ValueError(f"{batch.fleet.domain_name(index)} has no kernel")
-    _text(boot, "kernel", batch.spec.boot.kernel)
-    if batch.spec.boot.initrd:
-        _text(boot, "initrd", batch.spec.boot.initrd)
-    if batch.spec.boot.cmdline:
-        _text(boot, "cmdline", command_line(batch, index))
+def _add_boot(
+    root: etree._Element,
+    batch: Batch,
+    index: int,
+    kind: BootKind,
+    flavour: Flavour,
+    uefi: UefiFiles | None,
+) -> None:
+    boot = batch.spec.boot
+    cmdline = command_line(batch, index) if kind is BootKind.KERNEL else ""
+    for what, text in (("kernel", boot.kernel), ("initrd", boot.initrd), ("cmdline", cmdline)):
+        _clean(text, what)
+    root.append(os_element(boot, kind, flavour, cmdline, uefi))
 
 
 def _add_features(root: etree._Element, flavour: Flavour) -> None:
@@ -209,11 +224,18 @@ def _leave_out_devices(devices: etree._Element) -> None:
 
 
 def _add_disk(
-    devices: etree._Element, path: str, target: str, read_only: bool, flavour: Flavour
-) -> None:
+    devices: etree._Element,
+    path: str,
+    target: str,
+    read_only: bool,
+    flavour: Flavour,
+    *,
+    cdrom: bool = False,
+) -> etree._Element:
     block = path.startswith("/dev/")
+    device = "cdrom" if cdrom else "disk"
     disk = etree.SubElement(
-        devices, "disk", {"type": "block" if block else "file", "device": "disk"}
+        devices, "disk", {"type": "block" if block else "file", "device": device}
     )
     if flavour.is_qemu:
         etree.SubElement(disk, "driver", {"name": "qemu", "type": "raw"})
@@ -221,18 +243,24 @@ def _add_disk(
         etree.SubElement(disk, "driver", {"name": "phy" if block else "file"})
     source = _clean(path, "source of the disk")
     etree.SubElement(disk, "source", {"dev" if block else "file": source})
-    bus = "virtio" if flavour.is_qemu else "xen"
+    bus = ("ide" if cdrom else "virtio") if flavour.is_qemu else "xen"
     etree.SubElement(disk, "target", {"dev": _clean(target, "target of the disk"), "bus": bus})
     if read_only:
         etree.SubElement(disk, "readonly")
+    return disk
 
 
-def _add_interface(devices: etree._Element, bridge: str, mac: str, flavour: Flavour) -> None:
+def _add_interface(
+    devices: etree._Element, bridge: str, mac: str, kind: BootKind, flavour: Flavour
+) -> None:
     interface = etree.SubElement(devices, "interface", {"type": "bridge"})
     etree.SubElement(interface, "mac", {"address": mac})
     etree.SubElement(interface, "source", {"bridge": _clean(bridge, "bridge")})
     if flavour.is_qemu:
         etree.SubElement(interface, "model", {"type": "virtio"})
+    elif flavour is Flavour.XEN and kind.is_firmware:
+        # Without it libxl has a network card emulated beside the paravirtual one.
+        etree.SubElement(interface, "model", {"type": "netfront"})
 
 
 def _add_console(devices: etree._Element, flavour: Flavour, log: str | None) -> None:

@@ -21,7 +21,7 @@ from typing import IO, Literal
 
 import msgspec
 
-from fleet_agent.core.domain.domain_xml import Flavour
+from fleet_agent.core.domain.flavour import Flavour
 
 Wanted = Literal["auto", "kvm", "tcg"]
 # Seconds. A kernel says its first words a tenth of a second after its start where KVM works.

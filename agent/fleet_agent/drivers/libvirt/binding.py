@@ -79,6 +79,15 @@ class Connection(Protocol):
 
     def defineXML(self, xml: str) -> Domain: ...
 
+    def getDomainCapabilities(
+        self,
+        emulatorbin: str | None = None,
+        arch: str | None = None,
+        machine: str | None = None,
+        virttype: str | None = None,
+        flags: int = 0,
+    ) -> str: ...
+
     def setKeepAlive(self, interval: int, count: int) -> int: ...
 
     def domainEventRegisterAny(
@@ -102,6 +111,7 @@ class Binding(Protocol):
     VIR_DOMAIN_EVENT_ID_LIFECYCLE: int
     VIR_DOMAIN_METADATA_ELEMENT: int
     VIR_DOMAIN_UNDEFINE_MANAGED_SAVE: int
+    VIR_DOMAIN_UNDEFINE_NVRAM: int
     VIR_DOMAIN_XML_INACTIVE: int
 
     def open(self, name: str) -> Connection: ...

@@ -15,6 +15,8 @@ from pathlib import Path
 from lxml import etree
 
 from fleet.identity import Fleet
+from fleet.v1.types_pb2 import FIRMWARE_UEFI, LOADER_PVGRUB
+from fleet_agent.core.domain.boot_elements import NO_UEFI, PVGRUB
 from fleet_agent.core.domain.domain_mark import (
     READY_NAMESPACE,
     START_NAMESPACE,
@@ -26,7 +28,8 @@ from fleet_agent.core.domain.domain_mark import (
     ready_xml,
     start_xml,
 )
-from fleet_agent.core.domain.domain_xml import Flavour, differences, disk_source, domain_xml
+from fleet_agent.core.domain.domain_xml import differences, disk_source, domain_xml
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import foreign_mark
 from fleet_agent.core.model import Batch
 from fleet_agent.drivers.lanes import ActFailed
@@ -34,6 +37,7 @@ from fleet_agent.drivers.libvirt.binding import Connection, Domain, code_of, mes
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.console_tail import ConsoleTail, discard, last_lines, set_aside
 from fleet_agent.drivers.libvirt.events import Lifecycle
+from fleet_agent.drivers.libvirt.host_uefi import HostUefi
 from fleet_agent.drivers.libvirt.reasons import (
     log_since,
     log_size,
@@ -86,12 +90,13 @@ class Domains:
         self._link = link
         self._flavour = flavour
         self._host = host
+        self._uefi = HostUefi(link, flavour)
 
     def define(self, batch: Batch, disk_path: Callable[[Fleet, int], str], index: int) -> None:
         """Define, read back, compare. What libvirt changed is undefined again."""
         name = batch.fleet.domain_name(index)
-        asked = self._asked(batch, index, disk_path(batch.fleet, index))
         with self._acting("define", name) as connection:
+            asked = self._asked(connection, batch, index, disk_path(batch.fleet, index))
             inactive = self._link.binding.VIR_DOMAIN_XML_INACTIVE
             found = self._find(connection, name, inactive)
             if found is not None:
@@ -111,7 +116,8 @@ class Domains:
             _check_ours(found, batch, index)
             if found.domain.ID() != INACTIVE:
                 return
-            asked = self._asked(batch, index, disk_source(found.xml, batch.spec.disk.target))
+            disk = disk_source(found.xml, batch.spec.disk.target)
+            asked = self._asked(connection, batch, index, disk)
             if differences(asked, etree.tostring(found.xml, encoding="unicode")):
                 self._define_anew(connection, name, asked)
                 found = self._find(connection, name) or found
@@ -139,11 +145,15 @@ class Domains:
                     kind, reason = "kernel", missing
                 raise ActFailed(kind, f"cannot start {name}: {reason}") from error
 
-    def _asked(self, batch: Batch, index: int, disk: str) -> str:
+    def _asked(self, connection: Connection, batch: Batch, index: int, disk: str) -> str:
         """The definition as it is to be."""
         log = str(self._host.console(batch.fleet.domain_name(index)))
+        wanted = batch.spec.boot.firmware == FIRMWARE_UEFI
+        uefi = self._uefi.files(connection) if wanted else None
+        if wanted and uefi is None:
+            raise ActFailed("firmware_missing", f"boot.firmware: {NO_UEFI}", retry=False)
         try:
-            return domain_xml(batch, index, disk, self._flavour, log)
+            return domain_xml(batch, index, disk, self._flavour, log, uefi)
         except ValueError as error:
             raise ActFailed("bad_spec", str(error), retry=False) from error
 
@@ -269,11 +279,18 @@ class Domains:
     def _undefine(self, domain: Domain) -> None:
         self._link.expected.expect(domain.name(), Lifecycle.UNDEFINED)
         try:
-            domain.undefineFlags(self._link.binding.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+            domain.undefineFlags(self._with_all())
         except self._link.binding.libvirtError as error:
             self._link.expected.withdraw(domain.name(), Lifecycle.UNDEFINED)
             if code_of(error) != self._link.binding.VIR_ERR_NO_DOMAIN:
                 raise
+
+    def _with_all(self) -> int:
+        """Flags that undefine a domain with what libvirt keeps for it; Xen's driver keeps no
+        variables of UEFI and refuses to be told so."""
+        binding = self._link.binding
+        flags = binding.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        return flags | binding.VIR_DOMAIN_UNDEFINE_NVRAM if self._flavour.is_qemu else flags
 
     def _forget_ready(self, domain: Domain) -> None:
         """Before a new life: its console's log begins anew as well."""
@@ -313,7 +330,9 @@ class Domains:
         if self._flavour is Flavour.TEST:
             return ""
         boot = batch.spec.boot
-        for what, path in (("kernel", boot.kernel), ("initrd", boot.initrd)):
+        loader = PVGRUB if boot.loader == LOADER_PVGRUB else ""
+        files = (("kernel", boot.kernel), ("initrd", boot.initrd), ("boot.loader", loader))
+        for what, path in files:
             if path and not os.path.exists(path):
                 return f"the {what} {path} is not on this host"
         return ""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fleet.identity import Fleet
 from fleet.ranges import EMPTY
-from fleet_agent.core.domain.domain_xml import Flavour
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import Batch, DomainRun, StepResult
 from fleet_agent.drivers.lanes import Act, Lanes
 from fleet_agent.drivers.libvirt.connection import Connect, LibvirtConnection

@@ -128,7 +128,9 @@ def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
     before = ""  # what stands before the next row
     for answer in found:
         fleet = fleet_of(answer.fleet)
-        rows = [json.dumps(vm_json(fleet, row, answer.hosts)) for row in answer.vms]
+        rows = [
+            json.dumps(vm_json(fleet, row, answer.hosts, answer.mac_bases)) for row in answer.vms
+        ]
         if not before:
             say(f'{{\n  "fleet": {json.dumps(fleet.name)},\n  "vms": [')
             before = "    "

@@ -1,0 +1,400 @@
+"""fleetctl import: real definitions become fleet files that can be applied, with what they lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fleet.v1 import types_pb2 as types
+from fleetctl.commands.fleets.import_definition import MAX_BYTES
+from fleetctl.definitions.fleet_text import FleetText, fleet_text
+from fleetctl.definitions.guest import BadDefinition
+from fleetctl.definitions.libvirt_guest import libvirt_guest
+from fleetctl.definitions.xl_guest import xl_guest
+from fleetctl.definitions.xl_syntax import parse_xl
+from fleetctl.fleet_file.parser import ParsedFleet, parse_fleet_file
+from fleetctl.main import run
+
+XEN_TOOLS = """\
+#
+# Configuration file for the Xen instance web.example.org, created by xen-tools
+#
+kernel      = '/boot/vmlinuz-6.1.0-18-amd64'
+extra       = 'elevator=noop'
+ramdisk     = '/boot/initrd.img-6.1.0-18-amd64'
+vcpus       = '1'
+memory      = '256'
+root        = '/dev/xvda2 ro'
+disk        = [
+                  'file:/srv/xen/domains/web.example.org/disk.img,xvda2,w',
+                  'phy:/dev/vg0/web.example.org-swap,xvda1,w',   # swap
+              ]
+name        = 'web.example.org'
+dhcp        = 'dhcp'
+vif         = [ 'mac=00:16:3E:AA:BB:CC,bridge=xenbr0' ]
+on_poweroff = 'destroy'
+on_reboot   = 'restart'
+on_crash    = 'restart'
+"""
+
+HVM = """\
+builder = "hvm"; name = "win"; memory = 2048; vcpus = 0x2
+disk = [ "/dev/vg0/win,raw,hda,rw",
+  "format=raw, vdev=hdc, access=r, devtype=cdrom,target=/i/w,1.iso"
+]
+disk += [ 'tap2:qcow2:/srv/data.qcow2,xvdb,w', '/dev/vg0/log,,xvdc,w' ]
+vif = [ 'type=ioemu,bridge=br0', 'bridge=br1,mac=00:16:3e:00:00:01' ]
+boot = "dc"
+vnc = 1
+bios = 'ovmf'
+"""
+
+DOMAIN = """\
+<domain type='kvm' id='3' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>debian13</name><uuid>9c7e5b86-dcb1-4e8a-9c4e-5f3d6d2b0b11</uuid>
+  <memory unit='KiB'>1048577</memory><vcpu placement='static'>2</vcpu>
+  <os firmware='efi'><type arch='x86_64' machine='pc-q35-7.2'>hvm</type><boot dev='hd'/></os>
+  <cpu mode='host-passthrough'/>
+  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
+      <source file='/var/lib/libvirt/images/debian13.qcow2'/><target dev='vda' bus='virtio'/></disk>
+    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/>
+      <source file='/srv/seed/debian13.iso'/><target dev='sda' bus='sata'/><readonly/></disk>
+    <disk type='network' device='disk'><source protocol='rbd' name='p/i'/><target dev='vdb'/></disk>
+    <interface type='network'><mac address='52:54:00:6b:29:aa'/>
+      <source network='default'/></interface>
+    <interface type='bridge'><mac address='52:54:00:6b:29:ab'/><source bridge='br0'/>
+      <vlan><tag id='42'/></vlan></interface>
+    <graphics type='spice'/><rng model='virtio'/>
+  </devices>
+  <qemu:commandline><qemu:arg value='-s'/></qemu:commandline>
+</domain>
+"""
+
+
+def of_xl(text: str, image: str = "") -> tuple[ParsedFleet, FleetText]:
+    made = fleet_text(xl_guest(text), image)
+    return parse_fleet_file(made.text, "f"), made
+
+
+def of_xml(text: str, image: str = "") -> tuple[ParsedFleet, FleetText]:
+    made = fleet_text(libvirt_guest(text.encode()), image)
+    return parse_fleet_file(made.text, "f"), made
+
+
+def test_a_guest_of_xen_tools_is_a_fleet_with_its_partitions_its_swap_and_its_mac_address() -> None:
+    parsed, made = of_xl(XEN_TOOLS)
+    spec = parsed.spec
+    assert (parsed.name, spec.memory_bytes >> 20, spec.vcpus) == ("web-example-org", 256, 1)
+    assert spec.image == types.Image(name="web-example-org", snapshot="1")
+    assert spec.boot == types.Boot(
+        kernel="/boot/vmlinuz-6.1.0-18-amd64",
+        initrd="/boot/initrd.img-6.1.0-18-amd64",
+        cmdline="root=/dev/xvda2 ro elevator=noop",
+    )
+    assert spec.disk.target == "xvda2"
+    assert list(spec.more_disks) == [types.ExtraDisk(target="xvda1", path="/dev/vg0/{name}-swap")]
+    assert spec.network == types.Network(bridge="xenbr0", mac_base="00:16:3e:aa:bb:cc")
+    assert made.steps[-2:] == (
+        "bring its disk in: fleetctl images import web-example-org@1 "
+        "/srv/xen/domains/web.example.org/disk.img",
+        "have /dev/vg0/{name}-swap on every host, for each VM that it runs",
+    )
+    assert made.left_out == (
+        "dhcp: 'dhcp' has no counterpart in a fleet file",
+        "on_crash: 'restart' has no counterpart in a fleet file",
+        "name: 'web.example.org' is now web-example-org, as fleets may be called",
+    )
+
+
+def test_a_fully_virtualised_guest_boots_by_firmware_and_what_is_not_raw_or_shared_is_told() -> (
+    None
+):
+    parsed, made = of_xl(HVM, "windows@11")
+    spec = parsed.spec
+    assert spec.boot == types.Boot(firmware=types.FIRMWARE_UEFI)
+    assert (spec.vcpus, spec.disk.target, spec.image.snapshot) == (2, "hda", "11")
+    assert [one.bridge for one in (spec.network, *spec.more_networks)] == ["br0", "br1"]
+    told = "\n".join(made.left_out)
+    for sentence in (
+        "vif 0: 'type=ioemu' is not carried over",
+        "boot: 'dc' has no counterpart",
+        "vnc: '1' has no counterpart",
+        "disk xvdb: '/srv/data.qcow2' is not raw, and is left out",
+        "disk xvdc: '/dev/vg0/log' is written to, and would be one for all VMs; left out",
+        "disk hdc: left out, since its path must be an absolute path",
+    ):
+        assert sentence in told
+    assert not spec.more_disks
+
+
+@pytest.mark.parametrize(
+    ("disk", "target", "path"),
+    [
+        ("phy:/dev/vg/a,xvda,w", "xvda", "/dev/vg/a"),
+        ("file:///root/a.img,xvda2,w", "xvda2", "/root/a.img"),
+        ("tap:aio:/srv/a.img,sda1,w", "sda1", "/srv/a.img"),
+        ("/dev/vg/a,raw,xvda,rw", "xvda", "/dev/vg/a"),
+        ("/dev/vg/a,,hda", "hda", "/dev/vg/a"),
+        ("./a.qcow2,qcow2,xvda,w", "xvda", "./a.qcow2"),
+        ("vdev=xvda1,format=raw,target=/srv/with,comma", "xvda1", "/srv/with,comma"),
+        ("phy:/dev/vg/a b,ioemu:hda,w", "hda", "'/dev/vg/a b'"),
+    ],
+)
+def test_the_ways_in_which_people_write_a_disk_are_read(disk: str, target: str, path: str) -> None:
+    parsed, made = of_xl(f"name='b'\nmemory=64\nbootloader='pygrub'\ndisk=['{disk}']\n")
+    assert parsed.spec.disk.target == target
+    assert made.steps == (f"bring its disk in: fleetctl images import b@1 {path}",)
+
+
+def test_what_belonged_to_a_kernel_is_told_where_a_loader_or_firmware_takes_over() -> None:
+    lines = "memory=64\ndisk=['phy:/dev/vg/a,xvda,w']\nroot='/dev/xvda2 ro'\nextra='quiet'\n"
+    for way, whom in (("bootloader='pygrub'", "the disk's grub.cfg"), ("type='hvm'", "the firmw")):
+        _, made = of_xl(f"name='i-host'\n{way}\n{lines}")
+        told = "\n".join(made.left_out)
+        assert f"root: '/dev/xvda2 ro' is left to {whom}" in told
+        assert f"extra: 'quiet' is left to {whom}" in told
+
+
+@pytest.mark.parametrize(
+    ("lines", "boot"),
+    [
+        ("bootloader='pygrub'", types.Boot(loader=types.LOADER_PVGRUB)),
+        ("kernel='/usr/lib/grub-xen/grub-x86_64-xen.bin'", types.Boot(loader=types.LOADER_PVGRUB)),
+        ("type='hvm'", types.Boot(firmware=types.FIRMWARE_BIOS)),
+        ("type='pvh'\nkernel='/k'\ncmdline='quiet'", types.Boot(kernel="/k", cmdline="quiet")),
+        ("kernel='/k'\nextra='a={b}'", types.Boot(kernel="/k")),
+        ("", types.Boot(firmware=types.FIRMWARE_BIOS)),
+    ],
+)
+def test_each_way_to_start_of_xl_is_one_of_ours(lines: str, boot: types.Boot) -> None:
+    parsed, _ = of_xl(f"name='a'\nmemory=64\ndisk=['phy:/dev/vg/a,xvda,w']\n{lines}\n")
+    assert parsed.spec.boot == boot
+
+
+def test_a_domain_of_libvirt_is_a_fleet_with_its_firmware_and_its_seed_of_each_vm() -> None:
+    parsed, made = of_xml(DOMAIN, "debian@13")
+    spec = parsed.spec
+    assert spec.boot == types.Boot(firmware=types.FIRMWARE_UEFI)
+    assert (spec.memory_bytes >> 20, spec.vcpus, spec.disk.target) == (1025, 2, "vda")
+    assert list(spec.more_disks) == [
+        types.ExtraDisk(target="hdc", path="/srv/seed/{name}.iso", read_only=True, cdrom=True)
+    ]
+    assert spec.network == types.Network(bridge="br0", mac_base="52:54:00:6b:29:ab")
+    told = "\n".join(made.left_out)
+    for sentence in (
+        "<memory>: is rounded up to whole MiB",
+        "disk 'vdb': has neither a file nor a device",
+        "interface 0: is of the kind 'network' and joins no bridge by name",
+        "interface 1: <vlan> is not carried over",
+        "<cpu>: has no counterpart",
+        "<graphics>: is a device that VMs of a fleet have not",
+        "disk sda: is the CD drive hdc",
+    ):
+        assert sentence in told
+    assert "commandline" in told
+
+
+@pytest.mark.parametrize(
+    ("system", "boot"),
+    [
+        ("<bootloader>/usr/bin/pygrub</bootloader>", types.Boot(loader=types.LOADER_PVGRUB)),
+        ("<os><type>xen</type></os>", types.Boot(firmware=types.FIRMWARE_BIOS)),
+        ("", types.Boot(firmware=types.FIRMWARE_BIOS)),
+        (
+            "<os><loader>/usr/share/OVMF/OVMF_CODE.fd</loader></os>",
+            types.Boot(firmware=types.FIRMWARE_UEFI),
+        ),
+        (
+            "<os><kernel>/k</kernel><initrd>/i</initrd><cmdline>quiet</cmdline></os>",
+            types.Boot(kernel="/k", initrd="/i", cmdline="quiet"),
+        ),
+        (
+            "<os><kernel>/usr/lib/grub-xen/grub-x86_64-xen.bin</kernel></os>",
+            types.Boot(loader=types.LOADER_PVGRUB),
+        ),
+    ],
+)
+def test_each_way_to_start_of_libvirt_is_one_of_ours(system: str, boot: types.Boot) -> None:
+    disk = "<disk type='block'><source dev='/dev/vg/a'/><target dev='xvda'/></disk>"
+    parsed, _ = of_xml(
+        f"<domain><name>a</name><memory>65536</memory>{system}<devices>{disk}</devices></domain>"
+    )
+    assert parsed.spec.boot == boot
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name = 'a' + str(1)\n", "line 1: this is not the syntax of xl.cfg"),
+        ("import os\n", "line 1: after import stands =; got 'os'"),
+        ("a = 1\nb = [ 'x' 'y' ]\n", "line 2: between the entries of a list stands a comma"),
+        ("a = [ 'x',\n\n", "line 3: a number, a quoted text or a list of them was expected"),
+        ("a = 'x\n", "line 1: this is not the syntax of xl.cfg"),
+        ("a = b\n", "line 1: a number, a quoted text or a list of them was expected; got 'b'"),
+        ("a = 1 b = 2\n", "line 1: one setting a line, with a plain value"),
+        ("a = 0xzz\n", "line 1"),
+        ("a = [1]\na += 'x'\n", "+= adds a list to a list"),
+        ("name = ['a']\n", "name must be one value; got a list"),
+        ("name = 'a'\n", "the definition says no memory"),
+        ("name = 'a'\nmemory = 'lots'\n", "memory must be a whole number; got 'lots'"),
+        ("name = 'a'\nmemory = 99999999999\n", "memory: must be 1MiB to 1TiB"),
+        ("", "the definition says no memory"),
+    ],
+)
+def test_what_is_no_xl_cfg_is_one_sentence_and_nothing_is_evaluated(text: str, says: str) -> None:
+    with pytest.raises(BadDefinition) as refusal:
+        of_xl(text)
+    assert str(refusal.value).startswith(says)
+    assert "\n" not in str(refusal.value)
+
+
+LAUGHS = "<!DOCTYPE domain [<!ENTITY a 'ha'>" + "".join(
+    f"<!ENTITY {chr(98 + n)} '{f'&{chr(97 + n)};' * 10}'>" for n in range(9)
+) + "]><domain><name>&j;</name><memory>65536</memory></domain>"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("<domain>", "not XML: "),
+        ("<network/>", "<domain> was expected; got '<network>'"),
+        (LAUGHS, "the XML has a DOCTYPE"),
+        (
+            "<!DOCTYPE d [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><domain><name>&x;</name></domain>",
+            "the XML has a DOCTYPE",
+        ),
+        ("<!DOCTYPE d SYSTEM 'http://192.0.2.1/x.dtd'><domain/>", "the XML has a DOCTYPE"),
+        ("<a>" * 5000, "not XML: "),
+        ("<domain><memory unit='furlongs'>1</memory></domain>", "memory is in 'furlongs'"),
+        ("<domain><memory>-1</memory></domain>", "memory must be a whole number; got '-1'"),
+        ("<domain><name>a</name></domain>", "the definition says no memory"),
+        (f"<domain><name>{'a' * 5000}</name></domain>", "<name> is longer than 4096"),
+    ],
+)
+def test_hostile_and_broken_xml_is_refused_in_one_sentence(text: str, says: str) -> None:
+    with pytest.raises(BadDefinition) as refusal:
+        of_xml(text)
+    assert str(refusal.value).startswith(says)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_a_definition_says_cannot_leave_its_comment() -> None:
+    _, made = of_xl(
+        "name='a'\nkernel='/k'\nmemory=64\nvnc='x\\nname: evil'\nextra_key=\"\\x1b[0m\"\n"
+    )
+    lines = made.text.splitlines()
+    assert not any(line.startswith("name: evil") for line in lines)
+    assert made.text.replace("\n", "").isprintable()
+
+
+def test_more_disks_and_interfaces_than_fit_are_left_out_each_by_its_name() -> None:
+    disks = ", ".join(f"'phy:/dev/a-{one},xvd{one},r'" for one in "bcdefghijk")
+    vifs = ", ".join("'bridge=br0'" for _ in range(10))
+    parsed, made = of_xl(f"name='a'\nkernel='/k'\nmemory=64\ndisk=[{disks}]\nvif=[{vifs}]\n")
+    assert (len(parsed.spec.more_disks), len(parsed.spec.more_networks)) == (8, 7)
+    assert "disk xvdk: left out, as no more fit" in made.left_out
+    assert "networks: 2 are left out; at most 7 fit" in made.left_out
+
+
+def test_of_very_much_that_is_lost_the_first_hundred_are_told() -> None:
+    many = "".join(f"<a{number}/>" for number in range(20_000))
+    _, made = of_xml(
+        f"<domain><name>a</name><memory>65536</memory><os><kernel>/k</kernel></os>{many}</domain>"
+    )
+    assert made.left_out[0] == "<a0>: has no counterpart in a fleet file"
+    assert made.left_out[100:] == ("and 19,901 more of the kind",)
+
+
+def test_a_guest_that_nothing_starts_makes_no_fleet() -> None:
+    with pytest.raises(BadDefinition, match="neither a kernel nor a disk to start from"):
+        of_xl("name = 'a'\nmemory = 64\n")
+
+
+@given(st.text(max_size=300))
+@example(XEN_TOOLS)
+@example("a = [[['x']]]")
+def test_no_text_ends_otherwise_than_with_settings_or_a_sentence(text: str) -> None:
+    try:
+        parse_xl(text)
+    except BadDefinition as error:
+        assert str(error)
+
+
+_VALUES = st.one_of(st.integers(0, 2**40).map(str), st.text(max_size=20).map(repr)) | st.lists(
+    st.text(alphabet="abx:,=/ {}w1.'\"", max_size=30).map(repr), max_size=4
+).map(lambda entries: f"[{', '.join(entries)}]")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["name", "kernel", "extra", "disk", "vif", "type", "vcpus", "bios", "x"]),
+        _VALUES,
+    )
+)
+def test_whatever_is_printed_is_a_fleet_file(settings: dict[str, str]) -> None:
+    text = "".join(f"{key} = {value}\n" for key, value in {"memory": "64", **settings}.items())
+    try:
+        of_xl(text)
+    except BadDefinition as error:
+        assert "\n" not in str(error)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda one: f"<domain>{one}".encode()))
+def test_no_bytes_end_otherwise_than_with_a_guest_or_a_sentence(content: bytes) -> None:
+    try:
+        libvirt_guest(content)
+    except BadDefinition as error:
+        assert str(error)
+
+
+class TestCommand:
+    def test_prints_the_file_and_says_on_stderr_what_was_lost(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source = tmp_path / "web.cfg"
+        source.write_text(XEN_TOOLS)
+        assert run(["import", str(source)]) == 0
+        said = capsys.readouterr()
+        assert parse_fleet_file(said.out, "f").name == "web-example-org"
+        assert "# Not carried over, or changed: dhcp: 'dhcp' has no counterpart" in said.out
+        assert "web.cfg: not carried over, or changed: dhcp: 'dhcp' has no c" in said.err
+
+    def test_json_has_the_file_and_what_was_lost(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source = tmp_path / "d.xml"
+        source.write_text("\ufeff" + DOMAIN)
+        assert run(["import", str(source), "-o", "json", "--image", "debian@13"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert parse_fleet_file(said["fleet_file"], "f").spec.image.name == "debian"
+        assert len(said["steps"]) == 2 and len(said["left_out"]) > 5
+
+    @pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            (b"\xff\xfe", "line 1: not UTF-8 text"),
+            (b"#" * (MAX_BYTES + 1), "larger than 256 KiB"),
+            (b"name = 'a'\n", "the definition says no memory"),
+        ],
+    )
+    def test_what_cannot_be_read_is_a_mistake_of_whoever_typed_it(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, says: str
+    ) -> None:
+        source = tmp_path / "x"
+        source.write_bytes(content)
+        assert run(["import", str(source)]) == 2
+        assert says in capsys.readouterr().err
+        assert run(["import", str(tmp_path / "none")]) == 2
+        assert "No such file" in capsys.readouterr().err
+
+    def test_bringing_images_in_is_another_command(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for words, says in ((["import"], "xl.cfg"), (["images", "import"], "golden image")):
+            assert run([*words, "--help"]) == 0
+            assert says in capsys.readouterr().out
