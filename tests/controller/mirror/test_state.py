@@ -81,6 +81,11 @@ def test_a_reading_takes_away_what_is_gone_but_nothing_newer() -> None:
 
 # What nobody understands
 
+
+def _fleet(rest: str, name: str = "spv") -> bytes:
+    return f'{{"name":"{name}","uid":"{UID}",{rest}}}'.encode()
+
+
 RUBBISH = [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"id":{}}']
 each_rubbish = pytest.mark.parametrize("value", RUBBISH, ids=lambda value: str(value[:9]))
 
@@ -163,10 +168,10 @@ def test_a_template_with_a_number_that_nobody_can_carry_out_is_broken(
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        (keys.fleet("spv"), f'{{"name":"spv","uid":"{UID}","number":3,"total":1000000000000}}'.encode()),
-        (keys.fleet("spv"), f'{{"name":"spv","uid":"{UID}","number":3,"total":-5}}'.encode()),
-        (keys.fleet("spv"), f'{{"name":"spv","uid":"{UID}","number":4096}}'.encode()),
-        (keys.fleet("spv"), f'{{"name":"web","uid":"{UID}","number":3}}'.encode()),
+        (keys.fleet("spv"), _fleet('"number":3,"total":1000000000000')),
+        (keys.fleet("spv"), _fleet('"number":3,"total":-5')),
+        (keys.fleet("spv"), _fleet('"number":4096')),
+        (keys.fleet("spv"), _fleet('"number":3', name="web")),
         (keys.fleet("spv"), b'{"name":"spv","uid":"no-uuid","number":3}'),
         (keys.host("h1"), b'{"id":"h2","address":"a:1"}'),
         (keys.host("h1"), b'{"id":"h1","address":"a:1","capacity":{"guests":-1}}'),
