@@ -101,7 +101,10 @@ def test_a_controller_takes_a_report_with_fields_that_it_does_not_know() -> None
     [
         (Meta, b'{"generation":3,"later":{"x":1}}'),
         (HostRecord, b'{"id":"h","address":"h:1","later":[1]}'),
-        (FleetRecord, b'{"name":"spv","uid":"u","number":1,"later":true}'),
+        (
+            FleetRecord,
+            b'{"name":"spv","uid":"0d4b6f0e-9f43-4b70-8a3c-2b7e5b0c9d11","number":1,"later":true}',
+        ),
         (
             Assignment,
             b'{"shards":[{"fleet":"u","ranges":[[0,10]],"generation":1,"birth":2,"x":1}]}',
