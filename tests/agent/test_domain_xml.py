@@ -13,6 +13,7 @@ from fleet.identity import MAX_INDEX, Fleet
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.domain.domain_mark import (
     ReadySeen,
     parse_mark,
@@ -27,7 +28,7 @@ from fleet_agent.core.model import Batch, Mark
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
 KIN = Kin(FLEET.uid, 3, 41)
 MARK = Mark(Term(1, 10), Epoch(1, 20))
-DISK = "/dev/zvol/tank/spv-250"
+DISK = Disk("/dev/zvol/tank/spv-250")
 
 Change = Callable[[types.FleetSpec], object]
 
@@ -46,7 +47,7 @@ def batch(*changes: Change) -> Batch:
 
 
 def definition(
-    *changes: Change, flavour: Flavour = Flavour.XEN, disk: str = DISK
+    *changes: Change, flavour: Flavour = Flavour.XEN, disk: Disk = DISK
 ) -> etree._Element:
     return parsed(domain_xml(batch(*changes), 250, disk, flavour, "/var/log/spv-250.log"))
 
@@ -89,7 +90,7 @@ class TestDefinition:
         )
 
     def test_a_file_is_a_file_backed_disk(self) -> None:
-        disk = definition(disk="/srv/clones/spv-250").find("devices/disk")
+        disk = definition(disk=Disk("/srv/clones/spv-250")).find("devices/disk")
         assert disk is not None
         assert disk.get("type") == "file"
         assert [child.get("name") or child.get("file") for child in disk] == [
@@ -174,7 +175,7 @@ class TestDefinition:
             for disk in root.iterfind("devices/disk")
         ]  # fmt: skip
         assert disks == [
-            ("block", {"dev": DISK}, {"dev": "xvda", "bus": "xen"}, False),
+            ("block", {"dev": DISK.path}, {"dev": "xvda", "bus": "xen"}, False),
             (
                 "block",
                 {"dev": "/dev/zvol/tank/spv-250-250"},

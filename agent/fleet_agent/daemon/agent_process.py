@@ -188,8 +188,8 @@ def open_doctor(
 ) -> Dom0Doctor:
     async def circumstances() -> ProbeInputs:
         around = ProbeInputs(
-            qemu_disks=asked.storage.kind != "zfs" or not asked.hypervisor.uri.startswith("xen"),
-            zvols=asked.storage.kind == "zfs",
+            qemu_disks=not drivers.zvols or not asked.hypervisor.uri.startswith("xen"),
+            zvols=drivers.zvols,
             footprint=footprint_of(agent.assignment),
         )
         try:

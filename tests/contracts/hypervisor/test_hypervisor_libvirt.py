@@ -25,7 +25,7 @@ from tests.contracts.hypervisor.hypervisor_hosts import (
     SPEC,
     LibvirtHost,
     batch,
-    disk_path,
+    disk_of,
     expecting,
     foreign_xml,
     gather,
@@ -46,7 +46,7 @@ async def driver(host: LibvirtHost) -> AsyncIterator[Hypervisor]:
 
 
 async def test_definition_is_as_derived(host: LibvirtHost, driver: Hypervisor) -> None:
-    await gather(driver.define(batch(IndexSet.of([250])), disk_path))
+    await gather(driver.define(batch(IndexSet.of([250])), disk_of))
     domain = host.connection.lookupByName("spv-250")
     xml = domain.XMLDesc()
     assert f"<uuid>{FLEET.domain_uuid(250)}</uuid>" in xml
@@ -59,7 +59,7 @@ async def test_a_foreign_domain_with_our_uuid_is_a_conflict(
     host: LibvirtHost, driver: Hypervisor
 ) -> None:
     host.connection.defineXML(foreign_xml("guest", str(FLEET.domain_uuid(0))))
-    done, failures = await gather(driver.define(batch(IndexSet.of([0])), disk_path))
+    done, failures = await gather(driver.define(batch(IndexSet.of([0])), disk_of))
     assert (done, failures[0].kind, failures[0].retry) == (EMPTY, "conflict", False)
 
 
@@ -67,7 +67,7 @@ async def test_a_definition_that_cannot_be_is_refused(driver: Hypervisor) -> Non
     spec = types.FleetSpec()
     spec.CopyFrom(SPEC)
     spec.boot.cmdline = "ready\x07"
-    done, failures = await gather(driver.define(batch(IndexSet.of([0]), spec), disk_path))
+    done, failures = await gather(driver.define(batch(IndexSet.of([0]), spec), disk_of))
     assert (done, failures[0].kind, failures[0].retry) == (EMPTY, "bad_spec", False)
     assert await driver.listing() == ()
 
@@ -83,7 +83,7 @@ async def test_what_libvirt_drops_is_named_and_undefined(
 
     monkeypatch.setattr(host.connection, "defineXML", as_linux)
     driver = host.driver()
-    done, failures = await gather(driver.define(batch(IndexSet.of([0])), disk_path))
+    done, failures = await gather(driver.define(batch(IndexSet.of([0])), disk_of))
     assert (done, failures[0].kind, failures[0].retry) == (EMPTY, "bad_spec", False)
     assert "kernel /boot/tiny was dropped" in failures[0].message
     assert host.connection.listAllDomains() == []
@@ -194,8 +194,8 @@ async def test_a_libvirt_lost_in_the_middle_of_a_batch(
     await driver.listing()
     host.cut_after(calls=20)
     with pytest.raises(DriverError, match="was lost"):
-        await gather(driver.define(vms, disk_path))
-    assert await gather(driver.define(vms, disk_path)) == (vms.indices, ())
+        await gather(driver.define(vms, disk_of))
+    assert await gather(driver.define(vms, disk_of)) == (vms.indices, ())
     assert await driver.listing() == (DomainRun(KIN, vms.indices, Phase.DEFINED),)
 
 
@@ -211,7 +211,7 @@ async def test_a_listing_begun_early_is_told_once(host: LibvirtHost) -> None:
     assert isinstance(driver, LibvirtHypervisor)
     driver.begin_listing()
     assert await driver.listing() == ()
-    await gather(driver.define(batch(IndexSet.span(0, 2)), disk_path))
+    await gather(driver.define(batch(IndexSet.span(0, 2)), disk_of))
     assert [len(run.indices) for run in await driver.listing()] == [2]
     await driver.close()
 
@@ -220,7 +220,7 @@ async def test_what_is_off_and_defined_otherwise_is_defined_anew_before_it_start
     host: LibvirtHost, driver: Hypervisor
 ) -> None:
     vms = batch(IndexSet.of([0]))
-    assert await gather(driver.define(vms, disk_path)) == (vms.indices, ())
+    assert await gather(driver.define(vms, disk_of)) == (vms.indices, ())
     domain = host.connection.lookupByName("spv-0")
     asked = domain.XMLDesc(host.binding.VIR_DOMAIN_XML_INACTIVE)
     host.connection.defineXML(asked.replace("id=0 ", "as an older setting has it "))

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from lxml import etree
 
+from fleet_agent.core.domain.disks import Disk, DiskFormat
 from fleet_agent.core.domain.domain_mark import mark_element, parsed
 from fleet_agent.core.model import Batch
 
@@ -49,13 +50,13 @@ _DIRECT_BOOT: Mapping[Flavour, tuple[str, Mapping[str, str]]] = {
 
 
 def domain_xml(
-    batch: Batch, index: int, disk_path: str, flavour: Flavour, console_log: str | None = None
+    batch: Batch, index: int, disk: Disk, flavour: Flavour, console_log: str | None = None
 ) -> str:
     """The definition of one VM.
 
-    `disk_path` below /dev is a block device, anything else a file; it is unused when the spec
-    has no disk. `console_log`: where KVM is to write the console (Xen's xenconsoled writes its
-    own). Raises ValueError, in one sentence, for what cannot be a definition.
+    `disk` is unused when the spec has none. `console_log`: where KVM is to write the console
+    (Xen's xenconsoled writes its own). Raises ValueError, in one sentence, for what cannot be a
+    definition.
     """
     name = batch.fleet.domain_name(index)
     spec = batch.spec
@@ -76,10 +77,10 @@ def domain_xml(
     if flavour.is_qemu:
         _leave_out_devices(devices)
     if spec.disk.target:
-        _add_disk(devices, disk_path, spec.disk.target, spec.disk.read_only, flavour)
-    for disk in spec.more_disks:
-        path = further_disk_path(batch, index, disk.path)
-        _add_disk(devices, path, disk.target, disk.read_only, flavour)
+        _add_disk(devices, disk, spec.disk.target, spec.disk.read_only, flavour)
+    for extra in spec.more_disks:
+        given = Disk(further_disk_path(batch, index, extra.path))
+        _add_disk(devices, given, extra.target, extra.read_only, flavour)
     networks = [*([spec.network] if spec.HasField("network") else []), *spec.more_networks]
     for nic, network in enumerate(networks):
         _add_interface(devices, network.bridge, batch.fleet.mac(index, nic), flavour)
@@ -132,13 +133,28 @@ def differences(asked: str, given: str) -> list[str]:
     ]
 
 
-def disk_source(domain: etree._Element, target: str) -> str:
-    """What is behind a disk of the domain; empty where it has no such disk."""
+def defined_disk(domain: etree._Element, target: str) -> Disk:
+    """What is behind a disk of the domain; of no path where it has no such disk."""
     for disk in domain.iterfind("devices/disk"):
-        device, source = disk.find("target"), disk.find("source")
-        if device is not None and source is not None and device.get("dev") == target:
-            return source.get("dev") or source.get("file") or ""
-    return ""
+        device = disk.find("target")
+        if device is not None and device.get("dev") == target:
+            return _defined_disk(disk)
+    return Disk("")
+
+
+def _defined_disk(disk: etree._Element) -> Disk:
+    driver = disk.find("driver")
+    format = "" if driver is None else driver.get("type", "")
+    return Disk(
+        _source_of(disk),
+        DiskFormat.QCOW2 if format == DiskFormat.QCOW2 else DiskFormat.RAW,
+        _source_of(disk.find("backingStore")),
+    )
+
+
+def _source_of(element: etree._Element | None) -> str:
+    source = None if element is None else element.find("source")
+    return "" if source is None else source.get("dev") or source.get("file") or ""
 
 
 def _difference(fact: str, wanted: str, found: str) -> str:
@@ -168,16 +184,22 @@ def _facts(xml: str) -> dict[str, str]:
     if memory is not None:
         facts["memory"] = f"{(memory.text or '').strip()} {memory.get('unit', 'KiB')}"
     for disk in root.iterfind("devices/disk"):
-        target, source = disk.find("target"), disk.find("source")
+        target = disk.find("target")
         where = "" if target is None else target.get("dev", "")
-        what = "" if source is None else source.get("dev") or source.get("file") or ""
         access = "" if disk.find("readonly") is None else " (read-only)"
-        facts[f"disk {where}"] = (what or "(no source)") + access
+        facts[f"disk {where}"] = _disk_in_words(_defined_disk(disk)) + access
     for number, interface in enumerate(root.iterfind("devices/interface")):
         mac, source = interface.find("mac"), interface.find("source")
         facts[f"mac of interface {number}"] = "" if mac is None else mac.get("address", "").lower()
         facts[f"bridge of interface {number}"] = "" if source is None else source.get("bridge", "")
     return facts
+
+
+def _disk_in_words(disk: Disk) -> str:
+    words = disk.path or "(no source)"
+    if disk.format is not DiskFormat.RAW:
+        words += f" ({disk.format})"
+    return f"{words} over {disk.backing}" if disk.backing else words
 
 
 def _add_boot(root: etree._Element, batch: Batch, index: int, flavour: Flavour) -> None:
@@ -209,22 +231,51 @@ def _leave_out_devices(devices: etree._Element) -> None:
 
 
 def _add_disk(
-    devices: etree._Element, path: str, target: str, read_only: bool, flavour: Flavour
+    devices: etree._Element, source: Disk, target: str, read_only: bool, flavour: Flavour
 ) -> None:
-    block = path.startswith("/dev/")
-    disk = etree.SubElement(
-        devices, "disk", {"type": "block" if block else "file", "device": "disk"}
-    )
+    if source.format is not DiskFormat.RAW and not flavour.is_qemu:
+        raise ValueError(
+            f"the disk {source.path} is {source.format}, which is served on QEMU alone and not on "
+            f"{flavour}; the agent's setting storage.kind must be zfs or reflink here"
+        )
+    kind = "block" if source.is_block else "file"
+    disk = etree.SubElement(devices, "disk", {"type": kind, "device": "disk"})
     if flavour.is_qemu:
-        etree.SubElement(disk, "driver", {"name": "qemu", "type": "raw"})
+        etree.SubElement(disk, "driver", _qemu_driver(source))
     else:
-        etree.SubElement(disk, "driver", {"name": "phy" if block else "file"})
-    source = _clean(path, "source of the disk")
-    etree.SubElement(disk, "source", {"dev" if block else "file": source})
+        etree.SubElement(disk, "driver", {"name": "phy" if source.is_block else "file"})
+    _add_source(disk, source.path)
+    if source.backing:
+        _add_backing(disk, source.backing)
     bus = "virtio" if flavour.is_qemu else "xen"
     etree.SubElement(disk, "target", {"dev": _clean(target, "target of the disk"), "bus": bus})
     if read_only:
         etree.SubElement(disk, "readonly")
+
+
+def _qemu_driver(source: Disk) -> dict[str, str]:
+    """A guest whose disk is full or broken is paused, and goes on when it is mended: told of the
+    error, it would be left with a file system that it mounts read-only. What it discards is given
+    back. Volumes have a cache of their own (ZFS), files share the host's pages of their image."""
+    driver = {"name": "qemu", "type": source.format.value}
+    if source.is_block:
+        driver |= {"cache": "none", "io": "native"}
+    return driver | {"error_policy": "stop", "rerror_policy": "stop", "discard": "unmap"}
+
+
+def _add_source(parent: etree._Element, path: str) -> etree._Element:
+    given = {"dev" if path.startswith("/dev/") else "file": _clean(path, "source of the disk")}
+    return etree.SubElement(parent, "source", given)
+
+
+def _add_backing(disk: etree._Element, path: str) -> None:
+    """The whole chain, so that neither libvirt nor QEMU looks for one in the files. The image
+    stays whose it is: given to QEMU's user, any guest that broke out could write to it."""
+    backing = etree.SubElement(disk, "backingStore", {"type": "file"})
+    etree.SubElement(backing, "format", {"type": DiskFormat.RAW.value})
+    source = _add_source(backing, path)
+    etree.SubElement(source, "seclabel", {"model": "dac", "relabel": "no"})
+    etree.SubElement(backing, "backingStore")
 
 
 def _add_interface(devices: etree._Element, bridge: str, mac: str, flavour: Flavour) -> None:

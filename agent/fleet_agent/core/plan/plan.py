@@ -273,7 +273,8 @@ def _plan_bring_up(
     down = free - active - snapshot.phase(kin, Phase.READY)
     # What is active keeps what it has: its clone is not made anew beneath it.
     clone = down - snapshot.clones.get(kin, EMPTY) if assignment.has_disk(kin) else EMPTY
-    define = down - snapshot.defined.get(kin, EMPTY)
+    # A definition says how its disk is to be read, which may be otherwise of a clone made anew.
+    define = down - (snapshot.defined.get(kin, EMPTY) - clone)
     start = down & on
     waiting = active & on
     amiss = clone | define | start | waiting

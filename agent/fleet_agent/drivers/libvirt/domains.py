@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lxml import etree
 
-from fleet.identity import Fleet
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.domain.domain_mark import (
     READY_NAMESPACE,
     START_NAMESPACE,
@@ -26,7 +26,7 @@ from fleet_agent.core.domain.domain_mark import (
     ready_xml,
     start_xml,
 )
-from fleet_agent.core.domain.domain_xml import Flavour, differences, disk_source, domain_xml
+from fleet_agent.core.domain.domain_xml import Flavour, defined_disk, differences, domain_xml
 from fleet_agent.core.domain.marks import foreign_mark
 from fleet_agent.core.model import Batch
 from fleet_agent.drivers.lanes import ActFailed
@@ -87,10 +87,10 @@ class Domains:
         self._flavour = flavour
         self._host = host
 
-    def define(self, batch: Batch, disk_path: Callable[[Fleet, int], str], index: int) -> None:
+    def define(self, batch: Batch, disk_of: Callable[[Batch, int], Disk], index: int) -> None:
         """Define, read back, compare. What libvirt changed is undefined again."""
         name = batch.fleet.domain_name(index)
-        asked = self._asked(batch, index, disk_path(batch.fleet, index))
+        asked = self._asked(batch, index, disk_of(batch, index))
         with self._acting("define", name) as connection:
             inactive = self._link.binding.VIR_DOMAIN_XML_INACTIVE
             found = self._find(connection, name, inactive)
@@ -111,7 +111,7 @@ class Domains:
             _check_ours(found, batch, index)
             if found.domain.ID() != INACTIVE:
                 return
-            asked = self._asked(batch, index, disk_source(found.xml, batch.spec.disk.target))
+            asked = self._asked(batch, index, defined_disk(found.xml, batch.spec.disk.target))
             if differences(asked, etree.tostring(found.xml, encoding="unicode")):
                 self._define_anew(connection, name, asked)
                 found = self._find(connection, name) or found
@@ -139,7 +139,7 @@ class Domains:
                     kind, reason = "kernel", missing
                 raise ActFailed(kind, f"cannot start {name}: {reason}") from error
 
-    def _asked(self, batch: Batch, index: int, disk: str) -> str:
+    def _asked(self, batch: Batch, index: int, disk: Disk) -> str:
         """The definition as it is to be."""
         log = str(self._host.console(batch.fleet.domain_name(index)))
         try:
