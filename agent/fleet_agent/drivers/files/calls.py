@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ IMPORTING_ATTRIBUTE = "user.megafleet.importing"
 # On a clone that is not raw: its format.
 FORMAT_ATTRIBUTE = "user.megafleet.format"
 FICLONE = 0x40049409  # _IOW(0x94, 9, int) of linux/fs.h
+# How mountinfo writes spaces and the like in a path: proc(5).
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 COPY_BYTES = 16 * 1024 * 1024
 
 # What FICLONE says where the file system or the pair of files cannot share blocks.
@@ -149,14 +152,17 @@ def can_reflink(source_folder: Path, target_folder: Path) -> bool:
 
 
 def filesystem_of(folder: Path) -> str:
-    """The type of the file system that holds a folder, such as xfs; from /proc/self/mountinfo."""
-    device = os.stat(folder).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    """The type of the file system that holds a folder, such as xfs: that of the mount point nearest
+    above, since btrfs shows other device numbers than its mount has. Of several mounts on one
+    point the last is seen. From /proc/self/mountinfo."""
+    inside, best, found = folder.resolve(), -1, "an unknown file system"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         mount, _, source = line.partition(" - ")
-        if mount.split()[2] == wanted:
-            return source.split()[0]
-    return "an unknown file system"  # btrfs subvolumes have device numbers of their own
+        point = Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), mount.split()[4]))
+        depth = len(point.parts)
+        if depth >= best and inside.is_relative_to(point):
+            best, found = depth, source.split()[0]
+    return found
 
 
 @contextlib.contextmanager
