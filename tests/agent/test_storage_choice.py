@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from fleet_agent.core.domain.disks import CloneWay as Way
 from fleet_agent.daemon.settings import BadSettings, Hypervisor, Settings, Storage
 from fleet_agent.daemon.storage_choice import StorageChoice, storage_choice
-from fleet_agent.drivers.files.ways import FOR_ALL, FOR_QEMU, OVERLAYS, Way, taken, way_in_words
+from fleet_agent.drivers.files.ways import FOR_ALL, FOR_QEMU, OVERLAYS, taken, way_in_words
 
 XEN, SYSTEM, SESSION = "xen:///system", "qemu:///system", "qemu:///session"
 
@@ -71,4 +72,4 @@ def test_the_first_way_that_the_file_system_allows_is_taken_and_told(
     ways: tuple[Way, ...], shares: bool, way: Way, words: str
 ) -> None:
     assert taken(ways, shares) is way
-    assert way_in_words(ways, shares) == words
+    assert way_in_words(ways, way) == words

@@ -197,7 +197,12 @@ def open_doctor(
                 pool = await drivers.storage.facts()
         except DriverError as error:
             return replace(around, pool_trouble=str(error))
-        return replace(around, pool_bytes=pool.total_bytes, pool_free_bytes=pool.free_bytes)
+        return replace(
+            around,
+            pool_bytes=pool.total_bytes,
+            pool_free_bytes=pool.free_bytes,
+            clone_way=pool.way,
+        )
 
     record = TuningRecordFile(Path(asked.ledger).with_name("tuning.json"))
     return Dom0Doctor(agent.host_id, asked.guests, circumstances, HostTree(), record, tuned=tuned)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.images import ImportOrder, import_order
 from fleet_agent.drivers.files.images import FileImages
 from fleet_agent.drivers.files.storage import FileStorage
-from fleet_agent.drivers.files.ways import FOR_ALL, OVERLAYS, Way
+from fleet_agent.drivers.files.ways import FOR_ALL, OVERLAYS
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
@@ -100,7 +101,7 @@ class HollowImageHost:
 
 
 class FileImageHost:
-    def __init__(self, sources: Path, folder: Path, ways: Sequence[Way] = FOR_ALL) -> None:
+    def __init__(self, sources: Path, folder: Path, ways: Sequence[CloneWay] = FOR_ALL) -> None:
         self.sources = sources
         self.folder = folder
         self.ways = ways
@@ -176,7 +177,7 @@ def hollow_host() -> Iterator[ImageHost]:
 
 
 @contextmanager
-def file_host(ways: Sequence[Way] = FOR_ALL) -> Iterator[FileImageHost]:
+def file_host(ways: Sequence[CloneWay] = FOR_ALL) -> Iterator[FileImageHost]:
     with folders() as (sources, folder):
         yield FileImageHost(sources, folder, ways)
 

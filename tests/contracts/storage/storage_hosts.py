@@ -20,11 +20,12 @@ from fleet.identity import Fleet
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.domain.marks import read_mark
 from fleet_agent.core.model import Batch, Mark, StepFailure, StepResult
 from fleet_agent.drivers.files import storage as file_storage
 from fleet_agent.drivers.files.storage import FileStorage
-from fleet_agent.drivers.files.ways import FOR_ALL, OVERLAYS, Way
+from fleet_agent.drivers.files.ways import FOR_ALL, OVERLAYS
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.ports.errors import DriverError
@@ -101,7 +102,7 @@ class HollowHost:
 class FileHost:
     """A folder with a golden image that has a hole in it."""
 
-    def __init__(self, folder: Path, ways: Sequence[Way] = FOR_ALL) -> None:
+    def __init__(self, folder: Path, ways: Sequence[CloneWay] = FOR_ALL) -> None:
         self.folder = folder
         self.ways = ways
         (folder / file_storage.IMAGES).mkdir()
@@ -276,7 +277,7 @@ def hollow_host() -> Iterator[Host]:
 
 
 @contextmanager
-def file_host(parent: str | None = None, ways: Sequence[Way] = FOR_ALL) -> Iterator[FileHost]:
+def file_host(parent: str | None = None, ways: Sequence[CloneWay] = FOR_ALL) -> Iterator[FileHost]:
     folder = Path(tempfile.mkdtemp(prefix="megafleet-test-", dir=parent))
     try:
         yield FileHost(folder, ways)

@@ -16,6 +16,7 @@ import pytest
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.domain.disks import Disk, DiskFormat
 from fleet_agent.core.model import CloneRun
+from fleet_agent.drivers.files import calls as file_calls
 from fleet_agent.drivers.files import overlays
 from fleet_agent.drivers.files.images import FileImages
 from fleet_agent.drivers.files.storage import IMAGES, FileStorage
@@ -133,11 +134,22 @@ async def test_chains_are_one_deep_even_over_an_image_that_looks_like_an_overlay
 ) -> None:
     with golden(host).open("r+b") as image:
         image.write(hostile_header("/etc/hostname"))
+        file_calls.write_image_fields(image.fileno(), {"digest": "as imported", "source": "/x"})
     await gather(driver.clone(batch(IndexSet.of([0]))))
     assert [(one["filename"], one["format"]) for one in chain(host.clone("spv-0"))] == [
         (str(host.clone("spv-0")), "qcow2"),
         (str(golden(host)), "raw"),
     ]
+
+
+async def test_a_qcow2_put_among_the_images_by_hand_is_to_be_imported(
+    host: FileHost, driver: Storage
+) -> None:
+    with golden(host).open("r+b") as image:
+        image.write(hostile_header(""))
+    done, failures = await gather(driver.clone(batch(IndexSet.of([0]))))
+    assert (done, failures[0].kind, failures[0].retry) == (EMPTY, "image_mismatch", False)
+    assert "golden@g is a qcow2 that was put there by hand" in failures[0].message
 
 
 async def test_one_qemu_img_makes_the_overlays_of_an_image(

@@ -1,4 +1,4 @@
-"""What is behind a disk of a domain: a path, and how its bytes are to be read."""
+"""What is behind a disk of a domain: a path, how its bytes are to be read, how it was made."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ class DiskFormat(StrEnum):
 
     RAW = "raw"
     QCOW2 = "qcow2"
+
+
+class CloneWay(StrEnum):
+    """How a clone comes to the content of its image."""
+
+    COPY = "copy"
+    REFLINK = "reflink"  # a file that shares the image's blocks: XFS, btrfs
+    OVERLAY = "qcow2 overlay"  # a file of what differs from the image; read by QEMU alone
+    VOLUME = "ZFS volume"
 
 
 @dataclass(frozen=True, slots=True)

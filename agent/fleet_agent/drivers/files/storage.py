@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fleet.identity import Fleet
-from fleet_agent.core.domain.disks import Disk, DiskFormat
+from fleet_agent.core.domain.disks import CloneWay, Disk, DiskFormat
 from fleet_agent.core.domain.marks import Marked, clone_runs, foreign_mark, mark_fields
-from fleet_agent.core.images import ImageName, digest_differs
+from fleet_agent.core.images import QCOW2_MAGIC, ImageName, digest_differs
 from fleet_agent.core.model import Batch, CloneRun, StepResult
 from fleet_agent.drivers.files import calls as file_calls
 from fleet_agent.drivers.files import overlays
-from fleet_agent.drivers.files.ways import FOR_ALL, Way, taken, way_in_words
+from fleet_agent.drivers.files.ways import FOR_ALL, taken, way_in_words
 from fleet_agent.drivers.lanes import ActFailed, Lanes
 from fleet_agent.drivers.ports.errors import NO_ROOM, DriverError
 from fleet_agent.drivers.ports.images import ImageError
@@ -46,7 +46,7 @@ class FileStorage:
         self,
         folder: str | os.PathLike[str],
         *,
-        ways: Sequence[Way] = FOR_ALL,
+        ways: Sequence[CloneWay] = FOR_ALL,
         threads: int = 4,
     ) -> None:
         """The folder must exist when first used; what is below it is made. `ways`: to make a
@@ -57,7 +57,7 @@ class FileStorage:
         self._preparing = threading.Lock()
         self._prepared = False
         self._ways = ways
-        self._way = ""
+        self._way: CloneWay | None = None
         self._lanes = Lanes()
         self._acting = ThreadPoolExecutor(threads, "files")
         self._looking = ThreadPoolExecutor(LOOKING_THREADS, "files-look")
@@ -122,23 +122,24 @@ class FileStorage:
         space = os.statvfs(self._folder)
         filesystem = file_calls.filesystem_of(self._folder)
         self._way = self._way or self._found_way()
+        words = way_in_words(self._ways, self._way) if self._way else "files"
         return StorageFacts(
-            f"{self._way or 'files'} on {filesystem} at {self._folder}",
+            f"{words} on {filesystem} at {self._folder}",
             space.f_blocks * space.f_frsize,
             space.f_bavail * space.f_frsize,
+            self._way,
         )
 
-    def _found_way(self) -> str:
-        """How clones are made here; empty when a full disk leaves no room to find out."""
+    def _found_way(self) -> CloneWay | None:
+        """How clones are made here; None when a full disk leaves no room to find out."""
+        if CloneWay.REFLINK not in self._ways:
+            return taken(self._ways, shares=False)
         try:
-            shares = Way.REFLINK in self._ways and file_calls.can_reflink(
-                self._images, self._clones
-            )
+            return taken(self._ways, file_calls.can_reflink(self._images, self._clones))
         except OSError as error:
             if error.errno in NO_ROOM:
-                return ""
+                return None
             raise DriverError(f"cannot write in {self._clones}: {error.strerror}") from error
-        return way_in_words(self._ways, shares)
 
     def _listing(self) -> tuple[CloneRun, ...]:
         self._prepare()
@@ -175,15 +176,17 @@ class FileStorage:
 
     def _fill(self, golden: BinaryIO, clone: BinaryIO, image: Path, size: int) -> None:
         """The first of the ways that can be gone. `size` in bytes; 0: the image's."""
-        shares = Way.REFLINK in self._ways and file_calls.reflink(golden.fileno(), clone.fileno())
+        shares = CloneWay.REFLINK in self._ways and file_calls.reflink(
+            golden.fileno(), clone.fileno()
+        )
         way = taken(self._ways, shares)
-        if way is Way.OVERLAY:
+        if way is CloneWay.OVERLAY:
             overlays.seal(image)
             whole = size or os.fstat(golden.fileno()).st_size
             overlays.write_overlay(clone.fileno(), overlays.empty_overlay(image, whole))
             file_calls.write_format(clone.fileno(), DiskFormat.QCOW2)
             return
-        if way is Way.COPY:
+        if way is CloneWay.COPY:
             file_calls.copy(golden.fileno(), clone.fileno())
         if size:
             clone.truncate(size)
@@ -197,6 +200,13 @@ class FileStorage:
         if not golden.is_file():
             raise ActFailed("image_missing", f"the golden image {golden} is not on this host")
         recorded = file_calls.image_fields(golden).get("digest", "")
+        if not recorded and _begins_as_qcow2(golden):
+            raise ActFailed(
+                "image_mismatch",
+                f"{golden} is a qcow2 that was put there by hand, and images there are raw: move "
+                f"it away and import it ('fleetctl images import {name} FILE')",
+                retry=False,
+            )
         named = ImageName(image.name, image.snapshot)
         if differs := digest_differs(named, image.digest, recorded):
             raise ActFailed("image_mismatch", differs, retry=False)
@@ -213,6 +223,11 @@ class FileStorage:
             return
         except OSError as error:
             raise ActFailed("storage_error", f"cannot remove {clone}: {error.strerror}") from error
+
+
+def _begins_as_qcow2(image: Path) -> bool:
+    with image.open("rb") as file:
+        return file.read(len(QCOW2_MAGIC)) == QCOW2_MAGIC
 
 
 def _is_done(clone: Path, batch: Batch, index: int) -> bool:

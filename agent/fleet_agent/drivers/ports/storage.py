@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from fleet_agent.core.domain.disks import Disk
+from fleet_agent.core.domain.disks import CloneWay, Disk
 from fleet_agent.core.model import Batch, CloneRun, StepResult
 
 
@@ -17,6 +17,7 @@ class StorageFacts:
     description: str
     total_bytes: int
     free_bytes: int
+    way: CloneWay | None = None  # None: not known, as while a disk is too full to find out
 
 
 class Storage(Protocol):
