@@ -1,11 +1,11 @@
 """Golden images as files: <folder>/images/<name>@<snapshot>, with digest and source in an
 extended attribute.
 
-An image is written under a temporary name that says it is being imported, flushed, and only then
-linked to its own name. A clone remembers its image, and an image with clones stays, although
-files that share blocks, unlike ZFS clones, do not need it. What is shared between files is not
-known without asking for each of their extents, so all blocks of a file count as its own: `unique`
-says more than would be freed where the file system shares blocks.
+An image is raw, whatever it was imported from. It is written under a temporary name that says it is
+being imported, flushed, and only then linked to its own name. A clone remembers its image, and an
+image with clones stays: overlays need it, files that share its blocks would not. What is shared
+between files is not known without asking for each of their extents, so all blocks of a file count
+as its own: `unique` says more than would be freed where the file system shares blocks.
 """
 
 from __future__ import annotations
