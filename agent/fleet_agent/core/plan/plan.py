@@ -287,6 +287,9 @@ def _plan_bring_up(
         made.held = made.held or bool(clone or define or start)
         clone = define = start = EMPTY
     made.add(StepKind.CLONE, kin, clone - resting, "no clone")
-    made.add(StepKind.DEFINE, kin, define - resting, "not defined")
+    anew = bool(define & snapshot.defined.get(kin, EMPTY))
+    made.add(
+        StepKind.DEFINE, kin, define - resting, "its clone is made anew" if anew else "not defined"
+    )
     made.add(StepKind.START, kin, start - resting, "not active")
     made.add(StepKind.AWAIT_READY, kin, (waiting | start) - resting, "readiness not seen")
