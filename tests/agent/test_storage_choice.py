@@ -45,7 +45,7 @@ def test_the_storage_is_what_is_asked_for_else_what_the_host_has(
 ) -> None:
     choice = chosen(uri, pool, **asked)
     assert (choice.kind, choice.parent) == (kind, parent)
-    assert bool(choice.why) == ("kind" not in asked)
+    assert (choice.why == "storage.kind says so") == ("kind" in asked)
 
 
 def test_only_a_folder_that_nobody_named_is_the_agents_to_make() -> None:

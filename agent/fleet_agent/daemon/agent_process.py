@@ -69,6 +69,8 @@ async def run(asked: Settings) -> None:
     own = certificate_files(Path(asked.identity), "its certificate", "its authority")
     if wrong := faults(own):
         log.warning("no controller will be reached", certificate=wrong)
+    if choice := drivers.choice:
+        log.info("storage", kind=choice.kind, parent=choice.parent, why=choice.why)
 
     async def own_address(endpoint: str) -> str:
         return await advertised(asked, port, endpoint)

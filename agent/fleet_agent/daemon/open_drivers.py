@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from fleet_agent.daemon.settings import Settings
 from fleet_agent.daemon.storage_choice import StorageChoice, on_qemu, storage_choice
 from fleet_agent.drivers.ports.consoles import Consoles
@@ -19,8 +17,6 @@ from fleet_agent.drivers.ports.storage import Storage
 
 if TYPE_CHECKING:
     from fleet_agent.drivers.libvirt.accelerator import Accelerator
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +30,13 @@ class Drivers:
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     # What placement may select the host by, unless its settings say otherwise.
     labels: Mapping[str, str] = field(default_factory=dict)
-    zvols: bool = False  # clones are ZFS volumes
+    # Which storage was taken; None: of a host that has no choice.
+    choice: StorageChoice | None = None
+
+    @property
+    def zvols(self) -> bool:
+        """Whether clones are ZFS volumes."""
+        return self.choice is not None and self.choice.is_zfs
 
     async def close(self) -> None:
         """All of them, whatever one of them raises."""
@@ -74,7 +76,7 @@ def open_drivers(asked: Settings) -> Drivers:
         LibvirtSampler(link, ours),
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
-        choice.is_zfs,
+        choice,
     )
 
 
@@ -101,7 +103,6 @@ def open_storage(
 ) -> tuple[Storage, Images]:
     """Raises DriverError."""
     parent, threads = choice.parent, asked.storage.threads
-    log.info("storage", kind=choice.kind, parent=parent, why=choice.why or "the settings say so")
     if choice.is_zfs:
         from fleet_agent.drivers.zfs.images import ZfsImages
         from fleet_agent.drivers.zfs.storage import ZfsStorage

@@ -13,16 +13,17 @@ from fleet_agent.daemon.settings import BadSettings, Settings
 POOL = "tank"
 # Beside the ledger, where no folder is named.
 FOLDER = "storage"
+NAMED = "storage.kind says so"
 
 
 @dataclass(frozen=True, slots=True)
 class StorageChoice:
-    """`files`: of any kind that is a folder. `why`: for people; empty where the settings name it.
-    `own`: the folder is the agent's to make."""
+    """`files`: of any kind that is a folder. `why`: for people. `own`: the folder is the agent's to
+    make."""
 
     kind: Literal["zfs", "files", "reflink", "overlay"]
     parent: str
-    why: str = ""
+    why: str
     own: bool = False
 
     @property
@@ -44,9 +45,9 @@ def storage_choice(asked: Settings, pool: Callable[[str], bool] = has_pool) -> S
             f"{asked.hypervisor.uri}: set the kind to zfs or reflink"
         )
     if kind == "zfs":
-        return StorageChoice(kind, parent or POOL)
+        return StorageChoice(kind, parent or POOL, NAMED)
     if kind != "auto":
-        return _folder(asked, kind, "")
+        return _folder(asked, kind, NAMED)
     if parent:
         if parent.startswith("/"):
             return StorageChoice("files", parent, "storage.parent is a folder")
