@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,9 @@ class StorageChoice:
 
 
 def has_pool(name: str) -> bool:
-    """Whether a ZFS pool of this name is imported."""
-    return Path("/proc/spl/kstat/zfs", name).is_dir()
+    """Whether a ZFS pool of this name is imported, and the library is there to use it."""
+    imported = Path("/proc/spl/kstat/zfs", name).is_dir()
+    return imported and importlib.util.find_spec("libzfs_core") is not None
 
 
 def storage_choice(asked: Settings, pool: Callable[[str], bool] = has_pool) -> StorageChoice:
@@ -56,7 +58,7 @@ def storage_choice(asked: Settings, pool: Callable[[str], bool] = has_pool) -> S
         return StorageChoice("zfs", POOL, "Xen's disks are ZFS volumes unless told otherwise")
     if pool(POOL):
         return StorageChoice("zfs", POOL, f"there is a pool {POOL}")
-    return _folder(asked, "files", f"there is no pool {POOL}")
+    return _folder(asked, "files", f"there is no pool {POOL}, or no python3-pyzfs to use it")
 
 
 def on_qemu(asked: Settings) -> bool:
