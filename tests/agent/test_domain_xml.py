@@ -217,6 +217,13 @@ class TestDefinition:
         other = replace(OVERLAY, backing="/etc/shadow")
         assert "over /etc/shadow" in differences(xml(OVERLAY), xml(other))[0]
 
+    def test_a_definition_of_before_that_hides_errors_from_people_differs(self) -> None:
+        asked = domain_xml(batch(), 250, FILE, Flavour.KVM)
+        older = asked.replace(' error_policy="stop" rerror_policy="stop" discard="unmap"', "")
+        assert differences(asked, older) == [
+            "driver of disk xvda error_policy=stop rerror_policy=stop discard=unmap was dropped"
+        ]
+
     def test_without_disk_network_and_initrd_there_is_none(self) -> None:
         bare = definition(
             lambda spec: spec.ClearField("network"),

@@ -16,6 +16,8 @@ MIB = 1024 * 1024
 
 _PLACEHOLDER = re.compile(r"\{(name|index|mac|address)\}")
 _DISK_PLACEHOLDER = re.compile(r"\{(name|index)\}")
+# What a definition may say of how QEMU serves a disk, beside its format.
+_DRIVER_OPTIONS = ("cache", "io", "error_policy", "rerror_policy", "discard")
 # What XML 1.0 cannot carry, and what has no place in a path, a name or a command line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -123,7 +125,7 @@ def differences(asked: str, given: str) -> list[str]:
     """What libvirt changed of a definition, in words; empty when all that matters is as asked.
 
     Compared are type, name, UUID, kernel, initrd, command line, memory, vcpus, console log,
-    translation cache, disks and interfaces.
+    translation cache, disks with how they are served, and interfaces.
     """
     wanted, found = _facts(asked), _facts(given)
     return [
@@ -188,6 +190,7 @@ def _facts(xml: str) -> dict[str, str]:
         where = "" if target is None else target.get("dev", "")
         access = "" if disk.find("readonly") is None else " (read-only)"
         facts[f"disk {where}"] = _disk_in_words(_defined_disk(disk)) + access
+        facts[f"driver of disk {where}"] = _driver_in_words(disk.find("driver"))
     for number, interface in enumerate(root.iterfind("devices/interface")):
         mac, source = interface.find("mac"), interface.find("source")
         facts[f"mac of interface {number}"] = "" if mac is None else mac.get("address", "").lower()
@@ -200,6 +203,13 @@ def _disk_in_words(disk: Disk) -> str:
     if disk.format is not DiskFormat.RAW:
         words += f" ({disk.format})"
     return f"{words} over {disk.backing}" if disk.backing else words
+
+
+def _driver_in_words(driver: etree._Element | None) -> str:
+    if driver is None:
+        return ""
+    given = ((name, driver.get(name, "")) for name in _DRIVER_OPTIONS)
+    return " ".join(f"{name}={value}" for name, value in given if value)
 
 
 def _add_boot(root: etree._Element, batch: Batch, index: int, flavour: Flavour) -> None:
