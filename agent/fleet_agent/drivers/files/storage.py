@@ -51,7 +51,7 @@ class FileStorage:
     ) -> None:
         """The folder must exist when first used; what is below it is made. `ways`: to make a
         clone, the best one first; the last one is always possible."""
-        self._folder = Path(folder)
+        self._folder = Path(folder).absolute()  # overlays and definitions name it
         self._images = self._folder / IMAGES
         self._clones = self._folder / CLONES
         self._preparing = threading.Lock()

@@ -44,6 +44,6 @@ class Storage(Protocol):
 
     def disk(self, batch: Batch, index: int) -> Disk:
         """What the hypervisor is to open for the clone, and how. Looks at the clone at most, which
-        takes no time; one that is not there is told as it would be made. Raises DriverError."""
+        takes no time; of one that is not there only the path is sure. Raises DriverError."""
 
     async def close(self) -> None: ...
