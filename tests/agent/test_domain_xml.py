@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from fleet.identity import MAX_INDEX, Fleet
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disks import Disk, DiskFormat
 from fleet_agent.core.domain.domain_mark import (
     ReadySeen,
     parse_mark,
@@ -20,7 +22,12 @@ from fleet_agent.core.domain.domain_mark import (
     parsed,
     ready_xml,
 )
-from fleet_agent.core.domain.domain_xml import command_line, differences, domain_xml
+from fleet_agent.core.domain.domain_xml import (
+    command_line,
+    defined_disk,
+    differences,
+    domain_xml,
+)
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import FIELDS, Marked, mark_fields, read_mark
 from fleet_agent.core.model import Batch, Mark
@@ -28,7 +35,9 @@ from fleet_agent.core.model import Batch, Mark
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
 KIN = Kin(FLEET.uid, 3, 41)
 MARK = Mark(Term(1, 10), Epoch(1, 20))
-DISK = "/dev/zvol/tank/spv-250"
+DISK = Disk("/dev/zvol/tank/spv-250")
+FILE = Disk("/srv/clones/spv-250")
+OVERLAY = replace(FILE, format=DiskFormat.QCOW2, backing="/srv/images/golden@g")
 
 Change = Callable[[types.FleetSpec], object]
 
@@ -47,7 +56,7 @@ def batch(*changes: Change) -> Batch:
 
 
 def definition(
-    *changes: Change, flavour: Flavour = Flavour.XEN, disk: str = DISK
+    *changes: Change, flavour: Flavour = Flavour.XEN, disk: Disk = DISK
 ) -> etree._Element:
     return parsed(domain_xml(batch(*changes), 250, disk, flavour, "/var/log/spv-250.log"))
 
@@ -90,7 +99,7 @@ class TestDefinition:
         )
 
     def test_a_file_is_a_file_backed_disk(self) -> None:
-        disk = definition(disk="/srv/clones/spv-250").find("devices/disk")
+        disk = definition(disk=Disk("/srv/clones/spv-250")).find("devices/disk")
         assert disk is not None
         assert disk.get("type") == "file"
         assert [child.get("name") or child.get("file") for child in disk] == [
@@ -145,6 +154,76 @@ class TestDefinition:
             "type is qemu instead of kvm",
         ]
 
+    def test_the_format_of_a_disk_is_told_to_qemu_and_never_probed(self) -> None:
+        for disk, told in ((DISK, "raw"), (FILE, "raw"), (OVERLAY, "qcow2")):
+            root = definition(flavour=Flavour.TCG, disk=disk)
+            assert attributes(root, "devices/disk/driver")["type"] == told
+            for driver in definition(
+                lambda spec: spec.more_disks.add(target="vdb", path="/srv/x.iso"),
+                flavour=Flavour.KVM,
+            ).iterfind("devices/disk/driver"):
+                assert driver.get("type") == "raw"
+
+    def test_an_overlay_names_its_image_as_raw_and_as_the_last_of_the_chain(self) -> None:
+        backing = definition(flavour=Flavour.KVM, disk=OVERLAY).find("devices/disk/backingStore")
+        assert backing is not None
+        assert etree.tostring(backing, encoding="unicode") == (
+            '<backingStore type="file"><format type="raw"/><source file="/srv/images/golden@g">'
+            '<seclabel model="dac" relabel="no"/></source><backingStore/></backingStore>'
+        )
+
+    def test_what_is_whole_by_itself_has_no_chain(self) -> None:
+        for disk in (DISK, FILE):
+            root = definition(flavour=Flavour.KVM, disk=disk)
+            assert root.find("devices/disk/backingStore") is None
+
+    @pytest.mark.parametrize("flavour", [Flavour.XEN, Flavour.TEST])
+    def test_an_overlay_is_refused_by_name_where_qemu_does_not_serve_it(
+        self, flavour: Flavour
+    ) -> None:
+        with pytest.raises(ValueError, match=r"the disk /srv/clones/spv-250 is qcow2, which is"):
+            definition(flavour=flavour, disk=OVERLAY)
+
+    @pytest.mark.parametrize("disk", [DISK, FILE, OVERLAY])
+    def test_a_guest_whose_disk_is_full_or_broken_is_paused_and_may_discard(
+        self, disk: Disk
+    ) -> None:
+        driver = attributes(definition(flavour=Flavour.KVM, disk=disk), "devices/disk/driver")
+        assert (driver["error_policy"], driver["rerror_policy"]) == ("stop", "stop")
+        assert driver["discard"] == "unmap"
+
+    def test_volumes_are_cached_once_and_files_share_the_pages_of_their_image(self) -> None:
+        def cache(disk: Disk) -> tuple[str | None, str | None]:
+            driver = attributes(definition(flavour=Flavour.KVM, disk=disk), "devices/disk/driver")
+            return driver.get("cache"), driver.get("io")
+
+        assert cache(DISK) == ("none", "native")
+        assert cache(FILE) == cache(OVERLAY) == (None, None)
+
+    @pytest.mark.parametrize("disk", [DISK, FILE, OVERLAY])
+    def test_the_disk_of_a_definition_is_read_back(self, disk: Disk) -> None:
+        root = definition(flavour=Flavour.TCG, disk=disk)
+        assert defined_disk(root, "xvda") == disk
+        assert defined_disk(root, "xvdz") == Disk("")
+
+    def test_another_format_or_image_is_a_difference(self) -> None:
+        def xml(disk: Disk) -> str:
+            return domain_xml(batch(), 250, disk, Flavour.KVM)
+
+        assert differences(xml(OVERLAY), xml(FILE)) == [
+            "disk xvda is /srv/clones/spv-250 instead of /srv/clones/spv-250 (qcow2) over "
+            "/srv/images/golden@g"
+        ]
+        other = replace(OVERLAY, backing="/etc/shadow")
+        assert "over /etc/shadow" in differences(xml(OVERLAY), xml(other))[0]
+
+    def test_a_definition_of_before_that_hides_errors_from_people_differs(self) -> None:
+        asked = domain_xml(batch(), 250, FILE, Flavour.KVM)
+        older = asked.replace(' error_policy="stop" rerror_policy="stop" discard="unmap"', "")
+        assert differences(asked, older) == [
+            "driver of disk xvda error_policy=stop rerror_policy=stop discard=unmap was dropped"
+        ]
+
     def test_without_disk_network_and_initrd_there_is_none(self) -> None:
         bare = definition(
             lambda spec: spec.ClearField("network"),
@@ -175,7 +254,7 @@ class TestDefinition:
             for disk in root.iterfind("devices/disk")
         ]  # fmt: skip
         assert disks == [
-            ("block", {"dev": DISK}, {"dev": "xvda", "bus": "xen"}, False),
+            ("block", {"dev": DISK.path}, {"dev": "xvda", "bus": "xen"}, False),
             (
                 "block",
                 {"dev": "/dev/zvol/tank/spv-250-250"},

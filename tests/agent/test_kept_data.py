@@ -25,13 +25,13 @@ from fleet_agent.core.domain.marks import FIELDS, Marked, read_mark
 from fleet_agent.core.images import ImageName
 from fleet_agent.core.model import Batch, CloneRun, Mark
 from fleet_agent.daemon.ledger_file import FileLedger
-from fleet_agent.drivers.reflink.files import golden_of, mark_of
-from fleet_agent.drivers.reflink.images import ReflinkImages
-from fleet_agent.drivers.reflink.storage import ReflinkStorage
+from fleet_agent.drivers.files.calls import golden_of, mark_of
+from fleet_agent.drivers.files.images import FileImages
+from fleet_agent.drivers.files.storage import FileStorage
 from fleet_agent.drivers.zfs.calls import PROPERTY_PREFIX
 from fleet_agent.reconcile.fencing import FencedAssignment, StaleEpoch, StaleTerm
 from fleet_agent.reconcile.ledger import LedgerRecord
-from tests.contracts.hypervisor.hypervisor_hosts import FLEET, disk_path, expecting
+from tests.contracts.hypervisor.hypervisor_hosts import FLEET, disk_of, expecting
 from tests.doubles.assignments import SPV, assign_request, assignment, shard, tombstone
 from tests.doubles.assignments import parsed as wanted
 
@@ -105,7 +105,7 @@ async def test_a_cloned_file_and_its_image_are_ours(tmp_path: Path) -> None:
             os.setxattr(path, attribute, value.encode())
     clone = tmp_path / "clones" / "spv-6"
     assert (mark_of(clone), golden_of(clone)) == (MARKED, "golden@g")
-    storage, images = ReflinkStorage(tmp_path), ReflinkImages(tmp_path)
+    storage, images = FileStorage(tmp_path), FileImages(tmp_path)
     assert await storage.listing() == (CloneRun(MARKED.kin, IndexSet.of([6])),)
     image = (await images.holdings()).get(ImageName("golden", "g"))
     assert image is not None and image.clones == 1
@@ -132,5 +132,5 @@ def test_a_domain_is_ours_with_what_was_seen_of_it() -> None:
 
 def test_a_domain_is_not_defined_anew() -> None:
     batch = Batch(FLEET, MARKED.kin, expecting("READY", timeout=30), MARK, IndexSet.of([6]))
-    asked = domain_xml(batch, 6, disk_path(FLEET, 6), Flavour.TEST, "")
+    asked = domain_xml(batch, 6, disk_of(batch, 6), Flavour.TEST, "")
     assert not differences(asked, (KEPT / "domain.xml").read_text())

@@ -25,7 +25,7 @@ def test_endpoints_are_enough(file: Path) -> None:
     file.write_text(ENDPOINT)
     settings = load(["--config", str(file)])
     assert settings.endpoints == ("c:7440",)
-    assert (settings.guests, settings.storage.kind) == (250, "zfs")
+    assert (settings.guests, settings.storage.kind) == (250, "auto")
 
 
 def test_labels_that_fleet_files_could_not_name_are_refused_in_one_sentence(file: Path) -> None:

@@ -196,7 +196,7 @@ def forget_consoles(made: Batch) -> None:
 async def domains_by_agent(made: Batch) -> float:
     storage, hypervisor = ZfsStorage(POOL, udev=UdevQueue()), LibvirtHypervisor("xen:///system")
     began = time.monotonic()
-    await whole(hypervisor.define(made, storage.disk_path))
+    await whole(hypervisor.define(made, storage.disk))
     await whole(hypervisor.start(made))
     await whole(hypervisor.await_ready(made))
     took = time.monotonic() - began

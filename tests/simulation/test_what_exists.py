@@ -32,7 +32,7 @@ async def a_host_with_halves() -> None:
     cloned, defined = of_birth(7, 0, 3), of_birth(7, 2, 6)
     async for _ in machine.storage.clone(cloned):
         pass
-    async for _ in machine.hypervisor.define(defined, machine.storage.disk_path):
+    async for _ in machine.hypervisor.define(defined, machine.storage.disk):
         pass
     listed = snapshot_of(await machine.storage.listing(), await machine.hypervisor.listing())
     assert machine.all_that_exists() == machine.named("spv") == listed.exists

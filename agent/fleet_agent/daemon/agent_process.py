@@ -69,6 +69,8 @@ async def run(asked: Settings) -> None:
     own = certificate_files(Path(asked.identity), "its certificate", "its authority")
     if wrong := faults(own):
         log.warning("no controller will be reached", certificate=wrong)
+    if choice := drivers.choice:
+        log.info("storage", kind=choice.kind, parent=choice.parent, why=choice.why)
 
     async def own_address(endpoint: str) -> str:
         return await advertised(asked, port, endpoint)
@@ -188,8 +190,8 @@ def open_doctor(
 ) -> Dom0Doctor:
     async def circumstances() -> ProbeInputs:
         around = ProbeInputs(
-            qemu_disks=asked.storage.kind != "zfs" or not asked.hypervisor.uri.startswith("xen"),
-            zvols=asked.storage.kind == "zfs",
+            qemu_disks=not drivers.zvols or not asked.hypervisor.uri.startswith("xen"),
+            zvols=drivers.zvols,
             footprint=footprint_of(agent.assignment),
         )
         try:
@@ -197,7 +199,12 @@ def open_doctor(
                 pool = await drivers.storage.facts()
         except DriverError as error:
             return replace(around, pool_trouble=str(error))
-        return replace(around, pool_bytes=pool.total_bytes, pool_free_bytes=pool.free_bytes)
+        return replace(
+            around,
+            pool_bytes=pool.total_bytes,
+            pool_free_bytes=pool.free_bytes,
+            clone_way=pool.way,
+        )
 
     record = TuningRecordFile(Path(asked.ledger).with_name("tuning.json"))
     return Dom0Doctor(agent.host_id, asked.guests, circumstances, HostTree(), record, tuned=tuned)

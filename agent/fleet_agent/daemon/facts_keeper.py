@@ -74,6 +74,8 @@ class FactsKeeper:
         facts.certificate_expires_unix = before.certificate_expires_unix
         if facts != before:
             _log_capacity(before.capacity, facts.capacity)
+            if facts.storage != before.storage:
+                log.info("clones are made", storage=facts.storage)
             self._agent.set_facts(facts)
             self._announcer.announce_anew()
 

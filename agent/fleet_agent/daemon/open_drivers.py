@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet_agent.daemon.settings import Settings
+from fleet_agent.daemon.storage_choice import StorageChoice, on_qemu, storage_choice
 from fleet_agent.drivers.ports.consoles import Consoles
-from fleet_agent.drivers.ports.errors import told_defect
+from fleet_agent.drivers.ports.errors import DriverError, told_defect
 from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.drivers.ports.storage import Storage
@@ -29,6 +30,13 @@ class Drivers:
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     # What placement may select the host by, unless its settings say otherwise.
     labels: Mapping[str, str] = field(default_factory=dict)
+    # Which storage was taken; None: of a host that has no choice.
+    choice: StorageChoice | None = None
+
+    @property
+    def zvols(self) -> bool:
+        """Whether clones are ZFS volumes."""
+        return self.choice is not None and self.choice.is_zfs
 
     async def close(self) -> None:
         """All of them, whatever one of them raises."""
@@ -56,7 +64,8 @@ def open_drivers(asked: Settings) -> Drivers:
         console_log=asked.hypervisor.console_log or console_log_of(asked.hypervisor.uri),
     )
     # Domains are listed while clones are: each takes seconds on a dense dom0.
-    storage, images = open_storage(asked, hypervisor.begin_listing)
+    choice = storage_choice(asked)
+    storage, images = open_storage(asked, choice, hypervisor.begin_listing)
     link, paths, ours = hypervisor.link, hypervisor.host_paths, hypervisor.ours
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
     return Drivers(
@@ -67,6 +76,7 @@ def open_drivers(asked: Settings) -> Drivers:
         LibvirtSampler(link, ours),
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
+        choice,
     )
 
 
@@ -88,9 +98,12 @@ def remark_of(accelerator: Accelerator | None) -> str:
     return f", emulated: {accelerator.why}"
 
 
-def open_storage(asked: Settings, on_listing: Callable[[], None]) -> tuple[Storage, Images]:
-    parent, threads = asked.storage.parent, asked.storage.threads
-    if asked.storage.kind == "zfs":
+def open_storage(
+    asked: Settings, choice: StorageChoice, on_listing: Callable[[], None]
+) -> tuple[Storage, Images]:
+    """Raises DriverError."""
+    parent, threads = choice.parent, asked.storage.threads
+    if choice.is_zfs:
         from fleet_agent.drivers.zfs.images import ZfsImages
         from fleet_agent.drivers.zfs.storage import ZfsStorage
         from fleet_agent.drivers.zfs.udev_queue import UdevQueue
@@ -98,7 +111,20 @@ def open_storage(asked: Settings, on_listing: Callable[[], None]) -> tuple[Stora
         udev = UdevQueue() if asked.storage.hold_udev else None
         storage = ZfsStorage(parent, threads=threads, udev=udev, on_listing=on_listing)
         return storage, ZfsImages(parent)
-    from fleet_agent.drivers.reflink.images import ReflinkImages
-    from fleet_agent.drivers.reflink.storage import ReflinkStorage
+    from fleet_agent.drivers.files.images import FileImages
+    from fleet_agent.drivers.files.storage import FileStorage
+    from fleet_agent.drivers.files.ways import FOR_ALL, FOR_QEMU, OVERLAYS
 
-    return ReflinkStorage(parent, threads=threads), ReflinkImages(parent)
+    if choice.own:
+        make_folder(Path(parent))
+    ways = {"overlay": OVERLAYS, "files": FOR_QEMU if on_qemu(asked) else FOR_ALL}
+    files = FileStorage(parent, ways=ways.get(choice.kind, FOR_ALL), threads=threads)
+    return files, FileImages(parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Raises DriverError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DriverError(f"cannot make {folder} for images: {error.strerror}") from error

@@ -15,8 +15,8 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     console_log_bytes = 1048576             # kept of each guest's console; 0: all
     accelerator = "auto"                    # of QEMU: kvm where it works, else tcg; or one of both
     [storage]
-    kind = "zfs"                             # or reflink
-    parent = "tank"                          # a dataset, or a folder
+    kind = "auto"                            # or zfs, files, reflink, overlay
+    parent = ""                              # a dataset, or a folder; empty: tank, or a folder
     threads = 16
     [timing]                                 # seconds
     audit = 60.0
@@ -65,11 +65,12 @@ class Hypervisor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`parent` is a dataset for zfs, a folder for reflink. `hold_udev`: whether udev's queue is
-    held while zfs clones many."""
+    """`parent` is a dataset for zfs, a folder for the others. `files`: reflink where the file
+    system has it, else overlays on QEMU and copies on Xen. `reflink`: else copies. `hold_udev`:
+    whether udev's queue is held while zfs clones many."""
 
-    kind: Literal["zfs", "reflink"] = "zfs"
-    parent: str = "tank"
+    kind: Literal["auto", "zfs", "files", "reflink", "overlay"] = "auto"
+    parent: str = ""
     threads: Count = 16
     hold_udev: bool = True
 
@@ -121,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
     add("--guests", type=int, metavar="N", help="VMs this host takes at most")
     add("--label", action="append", default=[], metavar="KEY=VALUE")
     add("--hypervisor", metavar="URI", help="of libvirt")
-    add("--storage", metavar="KIND:PARENT", help="zfs:DATASET or reflink:FOLDER")
+    add("--storage", metavar="KIND:PARENT", help="zfs:DATASET or files:FOLDER")
     add("--audit", type=float, metavar="SECONDS")
     add("--batch-size", type=int, metavar="VMS")
     add("--log-level", choices=LEVELS)

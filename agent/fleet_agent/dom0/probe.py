@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.limits.dom0_facts import (
     ASSUMED,
     Dom0Facts,
@@ -63,6 +64,7 @@ class ProbeInputs:
     zvols: bool = True
     pool_bytes: int | None = None
     pool_free_bytes: int | None = None
+    clone_way: CloneWay | None = None
     pool_trouble: str = ""
     footprint: Footprint = ASSUMED
     own_pid: int = field(default_factory=os.getpid)
@@ -114,6 +116,7 @@ class _Reading:
             skips_blkid=self._skips_blkid(),
             pool_bytes=around.pool_bytes,
             pool_free_bytes=around.pool_free_bytes,
+            clone_way=around.clone_way,
             own_files=self._own_files(found.processes),
             footprint=around.footprint,
             unread=self._unread,

@@ -193,7 +193,7 @@ class Runner:
             case StepKind.DESTROY:
                 return self._storage.destroy(batch)
             case StepKind.DEFINE:
-                return self._hypervisor.define(batch, self._storage.disk_path)
+                return self._hypervisor.define(batch, self._storage.disk)
             case StepKind.START:
                 return self._hypervisor.start(batch)
             case StepKind.AWAIT_READY:

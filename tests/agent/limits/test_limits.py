@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_agent.core.assignment import parse_assignment
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.limits.dom0_facts import (
     ASSUMED_MEMORY,
     Dom0Facts,
@@ -78,6 +79,7 @@ MODERN = Dom0Facts(
     skips_blkid=True,
     pool_bytes=1000,
     pool_free_bytes=500,
+    clone_way=CloneWay.VOLUME,
 )
 PLAIN_LINUX = replace(MODERN, xen=None, qemu_disks=True)
 
@@ -213,6 +215,11 @@ ROWS: list[tuple[str, Dom0Facts, int, Standing, int]] = [
     ("zfs_arc", MODERN, 250, PASS, NO_BOUND),
     ("zvol_blkid", replace(MODERN, skips_blkid=False), 250, FIXABLE, 0),
     ("zvol_blkid", MODERN, 250, PASS, NO_BOUND),
+    ("clone_way", MODERN, 250, PASS, NO_BOUND),
+    ("clone_way", replace(MODERN, clone_way=CloneWay.REFLINK), 250, PASS, NO_BOUND),
+    ("clone_way", replace(MODERN, clone_way=CloneWay.OVERLAY), 250, PASS, NO_BOUND),
+    ("clone_way", replace(MODERN, clone_way=CloneWay.COPY), 250, FIXABLE, 0),
+    ("clone_way", replace(MODERN, clone_way=None), 250, UNKNOWN, NO_BOUND),
     ("pool_fit", replace(MODERN, pool_free_bytes=190), 250, FIXABLE, 0),
     ("pool_fit", MODERN, 250, PASS, NO_BOUND),
     ("pool_fit", replace(MODERN, pool_bytes=None), 250, UNKNOWN, NO_BOUND),

@@ -82,6 +82,17 @@ ROWS = [
         ],
     ),
     Row(
+        "a clone is gone: the definition is looked at again, the new one may be of another format",
+        parsed(shard("0-1", 10)),
+        [clones("0", 10), domains("0-1", 10, DEFINED)],
+        [
+            "clone 1 of 10: no clone",
+            "define 1 of 10: its clone is made anew",
+            "start 0-1 of 10: not active",
+            "await_ready 0-1 of 10: readiness not seen",
+        ],
+    ),
+    Row(
         "a second birth grows beside the first",
         parsed(shard("0-9", 10), shard("10-11", 20)),
         running("0-9", 10),

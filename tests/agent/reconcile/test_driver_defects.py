@@ -92,7 +92,7 @@ class Broken:
 
 # The agent's loop --------------------------------------------------------------------------------
 
-NOT_OF_THE_LOOP = {"facts", "close", "disk_path"}
+NOT_OF_THE_LOOP = {"facts", "close", "disk"}
 
 
 @named

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.limits.dom0_facts import MIB, Process
 from fleet_agent.core.limits.remedies import SYSCTL_FILE, UDEV_FILE, UDEV_RULE
 from fleet_agent.core.limits.table import LIMITS
@@ -15,7 +16,9 @@ from fleet_agent.dom0.met import read_met
 from fleet_agent.dom0.probe import ProbeInputs, read_facts
 from tests.doubles.dom0_trees import AGENT_PID, Tree, dom0_of_2009, kvm_host, modern_dom0
 
-AROUND = ProbeInputs(own_pid=AGENT_PID, pool_bytes=100, pool_free_bytes=60)
+AROUND = ProbeInputs(
+    own_pid=AGENT_PID, pool_bytes=100, pool_free_bytes=60, clone_way=CloneWay.VOLUME
+)
 
 
 def test_a_modern_dom0(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from fleet_agent.drivers.libvirt.consoles import LibvirtConsoles
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
 from fleet_agent.drivers.ports.consoles import Consoles, Feed
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
-from tests.contracts.hypervisor.hypervisor_hosts import FLEET, LibvirtHost, batch, disk_path, gather
+from tests.contracts.hypervisor.hypervisor_hosts import FLEET, LibvirtHost, batch, disk_of, gather
 
 DEADLINE = 20.0
 
@@ -56,7 +56,7 @@ class HollowConsoleHost:
         self.consoles: Consoles = HollowConsoles(self.driver)
 
     async def define(self, *indices: int) -> None:
-        await gather(self.driver.define(batch(IndexSet.of(indices)), disk_path))
+        await gather(self.driver.define(batch(IndexSet.of(indices)), disk_of))
 
     async def start(self, index: int) -> None:
         await gather(self.driver.start(batch(IndexSet.of([index]))))
@@ -147,7 +147,7 @@ class LibvirtConsoleHost:
         return self.guests[FLEET.domain_name(index)]
 
     async def define(self, *indices: int) -> None:
-        await gather(self.driver.define(batch(IndexSet.of(indices)), disk_path))
+        await gather(self.driver.define(batch(IndexSet.of(indices)), disk_of))
 
     async def start(self, index: int) -> None:
         set_aside(self.log(index))

@@ -13,6 +13,7 @@ from fleet.identity import Fleet
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.model import Batch, Mark, Phase, StepFailure, StepResult
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
@@ -43,8 +44,8 @@ def batch(indices: IndexSet, spec: types.FleetSpec = SPEC, fleet: Fleet = FLEET)
     return Batch(fleet, kin, spec, Mark(Term(1, 10), Epoch(1, 20)), indices)
 
 
-def disk_path(fleet: Fleet, index: int) -> str:
-    return f"/dev/zvol/tank/{fleet.dataset_name(index)}"
+def disk_of(batch: Batch, index: int) -> Disk:
+    return Disk(f"/dev/zvol/tank/{batch.fleet.dataset_name(index)}")
 
 
 def foreign_xml(name: str, uuid: str = "5e000000-0000-4000-8000-000000000001") -> str:
@@ -85,7 +86,7 @@ class HollowHost:
 
     async def take_name(self, name: str) -> None:
         foreign = batch(IndexSet.of([int(name.rpartition("-")[2])]), fleet=OTHER)
-        await gather(self.only.define(foreign, disk_path))
+        await gather(self.only.define(foreign, disk_of))
         await gather(self.only.start(foreign))
 
     async def has_taken(self, name: str) -> bool:
@@ -193,7 +194,7 @@ class LibvirtHost:
 
 
 class XenHost:
-    """A dom0 with nothing else of FLEET's name. What SPEC and `disk_path` say must be there: a
+    """A dom0 with nothing else of FLEET's name. What SPEC and `disk_of` say must be there: a
     kernel that boots, an initrd, the bridge, and volumes of as many VMs as the tests start."""
 
     def __init__(self, _folder: Path) -> None:
@@ -238,7 +239,7 @@ async def gather(results: AsyncIterator[StepResult]) -> tuple[IndexSet, tuple[St
 
 
 async def up(driver: Hypervisor, wanted: Batch) -> None:
-    for results in (driver.define(wanted, disk_path), driver.start(wanted)):
+    for results in (driver.define(wanted, disk_of), driver.start(wanted)):
         assert await gather(results) == (wanted.indices, ())
 
 

@@ -22,6 +22,7 @@ from fleet.identity import Fleet
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import Batch, Mark
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
@@ -73,11 +74,11 @@ class Guests:
         mark = Mark(Term(1, 10), Epoch(1, 20))
         return Batch(self.fleet, Kin(self.fleet.uid, 1, 1), spec, mark, IndexSet.of([index]))
 
-    def disk_path(self, fleet: Fleet, index: int) -> str:
+    def disk_of(self, batch: Batch, index: int) -> Disk:
         """A copy of the one disk for each guest."""
-        path = self.folder / f"{fleet.domain_name(index)}.raw"
+        path = self.folder / f"{batch.fleet.domain_name(index)}.raw"
         shutil.copyfile(self.folder / "disk.raw", path)
-        return str(path)
+        return Disk(str(path))
 
     def said(self, index: int = 0) -> str:
         log = self.folder / f"{self.fleet.domain_name(index)}.log"
@@ -140,7 +141,7 @@ def spec(boot: types.Boot, memory: int) -> types.FleetSpec:
 async def booted(driver: LibvirtHypervisor, guests: Guests, batch: Batch) -> str:
     """What the guest of the batch said on its console until it was ready."""
     for results in (
-        driver.define(batch, guests.disk_path),
+        driver.define(batch, guests.disk_of),
         driver.start(batch),
         driver.await_ready(batch),
     ):
@@ -208,7 +209,7 @@ async def test_what_qemu_cannot_carry_is_refused_by_its_field_and_leaves_nothing
         (partition, "disk.target: xvda2 is a partition"),
         (spec(types.Boot(loader=types.LOADER_PVGRUB), 128), "boot.loader: pvgrub is Xen's"),
     ):
-        done, (failure,) = await gather(driver.define(guests.batch(wanted), guests.disk_path))
+        done, (failure,) = await gather(driver.define(guests.batch(wanted), guests.disk_of))
         assert (done, failure.kind, failure.retry) == (EMPTY, "bad_spec", False)
         assert failure.message.startswith(field)
     assert all(run.kin.fleet_uid != guests.fleet.uid for run in await driver.listing())
@@ -222,7 +223,7 @@ async def test_a_disk_that_does_not_boot_says_so_in_the_reason(
     empty = guests.folder / "empty.raw"
     empty.write_bytes(bytes(MIB))
     batch = guests.batch(wanted)
-    for results in (driver.define(batch, lambda *_: str(empty)), driver.start(batch)):
+    for results in (driver.define(batch, lambda *_: Disk(str(empty))), driver.start(batch)):
         assert await gather(results) == (batch.indices, ())
     await until_said(guests, "bootable")
     done, (failure,) = await gather(driver.await_ready(batch))
@@ -234,5 +235,5 @@ async def test_a_definition_by_uefi_is_made_once(driver: LibvirtHypervisor, gues
     """What libvirt fills in of UEFI is no difference from what was asked for."""
     batch = guests.batch(spec(types.Boot(firmware=types.FIRMWARE_UEFI), 256))
     for _ in range(2):
-        done, failures = await gather(driver.define(batch, guests.disk_path))
+        done, failures = await gather(driver.define(batch, guests.disk_of))
         assert (done, failures) == (batch.indices, ())

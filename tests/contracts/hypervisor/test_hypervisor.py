@@ -21,7 +21,7 @@ from tests.contracts.hypervisor.hypervisor_hosts import (
     OTHER,
     Host,
     batch,
-    disk_path,
+    disk_of,
     gather,
     up,
 )
@@ -45,7 +45,7 @@ class TestHypervisor:
     async def test_each_step_twice_is_done_twice(self, driver: Hypervisor) -> None:
         vms = batch(IndexSet.span(0, 5) | IndexSet.of([250]))
         steps: list[Callable[[Batch], AsyncIterator[StepResult]]] = [
-            partial(driver.define, disk_path=disk_path),
+            partial(driver.define, disk_of=disk_of),
             driver.start,
             driver.await_ready,
             driver.stop,
@@ -62,13 +62,13 @@ class TestHypervisor:
     ) -> None:
         for index, epoch in enumerate((Epoch(2, 8), Epoch(1, 900))):
             one = replace(batch(IndexSet.of([index])), mark=Mark(Term(1, 1), epoch))
-            await gather(driver.define(one, disk_path))
+            await gather(driver.define(one, disk_of))
         assert [run.newest for run in await driver.listing()] == [Epoch(2, 8)]
 
     async def test_phases_as_listed(self, driver: Hypervisor) -> None:
         assert await driver.listing() == ()
         vms = batch(IndexSet.span(0, 4))
-        await gather(driver.define(vms, disk_path))
+        await gather(driver.define(vms, disk_of))
         await gather(driver.start(replace(vms, indices=IndexSet.span(1, 4))))
         await gather(driver.await_ready(replace(vms, indices=IndexSet.span(3, 4))))
         assert await driver.listing() == (
@@ -85,7 +85,7 @@ class TestHypervisor:
             batch(IndexSet.span(0, 3), fleet=neighbour),
             younger,
         ):
-            await gather(driver.define(vms, disk_path))
+            await gather(driver.define(vms, disk_of))
         kins = [
             (run.kin.fleet_uid, run.kin.birth, len(run.indices)) for run in await driver.listing()
         ]
@@ -96,7 +96,7 @@ class TestHypervisor:
     ) -> None:
         await host.take_name("spv-1")
         vms = batch(IndexSet.span(0, 3))
-        done, failures = await gather(driver.define(vms, disk_path))
+        done, failures = await gather(driver.define(vms, disk_of))
         assert done == IndexSet.of([0, 2])
         assert [(one.index, one.kind, one.retry) for one in failures] == [(1, "conflict", False)]
         assert "spv-1" in failures[0].message
@@ -124,7 +124,7 @@ class TestHypervisor:
     ) -> None:
         both = batch(IndexSet.span(0, 2))
         asked = replace(both, restarts=((17, IndexSet.of([1])),))
-        await gather(driver.define(both, disk_path))
+        await gather(driver.define(both, disk_of))
         await gather(driver.start(asked))
         first, second = IndexSet.of([0]), IndexSet.of([1])
         told = (
@@ -170,7 +170,7 @@ class TestHypervisor:
 
     async def test_cancelled_midway_then_repeated(self, driver: Hypervisor) -> None:
         vms = batch(IndexSet.span(0, 40))
-        define = partial(driver.define, disk_path=disk_path)
+        define = partial(driver.define, disk_of=disk_of)
         steps: list[Callable[[Batch], AsyncIterator[StepResult]]] = [define, driver.start]
         for step in steps:
             async with asyncio.TaskGroup() as group:

@@ -27,7 +27,7 @@ from tests.contracts.hypervisor.hypervisor_hosts import (
     SPEC,
     LibvirtHost,
     batch,
-    disk_path,
+    disk_of,
     expecting,
     foreign_xml,
     gather,
@@ -48,7 +48,7 @@ async def driver(host: LibvirtHost) -> AsyncIterator[Hypervisor]:
 
 
 async def test_definition_is_as_derived(host: LibvirtHost, driver: Hypervisor) -> None:
-    await gather(driver.define(batch(IndexSet.of([250])), disk_path))
+    await gather(driver.define(batch(IndexSet.of([250])), disk_of))
     domain = host.connection.lookupByName("spv-250")
     xml = domain.XMLDesc()
     assert f"<uuid>{FLEET.domain_uuid(250)}</uuid>" in xml
@@ -61,7 +61,7 @@ async def test_a_foreign_domain_with_our_uuid_is_a_conflict(
     host: LibvirtHost, driver: Hypervisor
 ) -> None:
     host.connection.defineXML(foreign_xml("guest", str(FLEET.domain_uuid(0))))
-    done, failures = await gather(driver.define(batch(IndexSet.of([0])), disk_path))
+    done, failures = await gather(driver.define(batch(IndexSet.of([0])), disk_of))
     assert (done, failures[0].kind, failures[0].retry) == (EMPTY, "conflict", False)
 
 
@@ -69,7 +69,7 @@ async def test_a_definition_that_cannot_be_is_refused(driver: Hypervisor) -> Non
     spec = types.FleetSpec()
     spec.CopyFrom(SPEC)
     spec.boot.cmdline = "ready\x07"
-    done, failures = await gather(driver.define(batch(IndexSet.of([0]), spec), disk_path))
+    done, failures = await gather(driver.define(batch(IndexSet.of([0]), spec), disk_of))
     assert (done, failures[0].kind, failures[0].retry) == (EMPTY, "bad_spec", False)
     assert await driver.listing() == ()
 
@@ -85,7 +85,7 @@ async def test_what_libvirt_drops_is_named_and_undefined(
 
     monkeypatch.setattr(host.connection, "defineXML", as_linux)
     driver = host.driver()
-    done, failures = await gather(driver.define(batch(IndexSet.of([0])), disk_path))
+    done, failures = await gather(driver.define(batch(IndexSet.of([0])), disk_of))
     assert (done, failures[0].kind, failures[0].retry) == (EMPTY, "bad_spec", False)
     assert "kernel /boot/tiny was dropped" in failures[0].message
     assert host.connection.listAllDomains() == []
@@ -114,7 +114,7 @@ async def test_each_way_to_start_is_read_back_as_it_was_asked_for(
     wanted = batch(IndexSet.span(0, 2), spec)
     await up(driver, wanted)
     assert "00:16:3e:00:00:01" in host.connection.lookupByName("spv-1").XMLDesc()
-    for results in (driver.define(wanted, disk_path), driver.undefine(wanted)):
+    for results in (driver.define(wanted, disk_of), driver.undefine(wanted)):
         assert await gather(results) == (wanted.indices, ())
 
 
@@ -126,11 +126,11 @@ async def test_a_host_without_uefi_has_a_reason_of_its_own_until_it_is_installed
     spec.boot.CopyFrom(types.Boot(firmware=types.FIRMWARE_UEFI))
     wanted = batch(IndexSet.of([0]), spec)
     monkeypatch.setattr(host_uefi, "uefi_files", lambda *_: None)
-    done, (failure,) = await gather(driver.define(wanted, disk_path))
+    done, (failure,) = await gather(driver.define(wanted, disk_of))
     assert (done, failure.kind, failure.retry) == (EMPTY, "firmware_missing", False)
     assert failure.message.startswith("boot.firmware: this host has no UEFI for guests; install")
     monkeypatch.setattr(host_uefi, "uefi_files", lambda *_: UefiFiles("/code.fd", "/vars.fd"))
-    assert await gather(driver.define(wanted, disk_path)) == (wanted.indices, ())
+    assert await gather(driver.define(wanted, disk_of)) == (wanted.indices, ())
 
 
 async def test_ready_when_the_console_says_so(host: LibvirtHost, driver: Hypervisor) -> None:
@@ -237,8 +237,8 @@ async def test_a_libvirt_lost_in_the_middle_of_a_batch(
     await driver.listing()
     host.cut_after(calls=20)
     with pytest.raises(DriverError, match="was lost"):
-        await gather(driver.define(vms, disk_path))
-    assert await gather(driver.define(vms, disk_path)) == (vms.indices, ())
+        await gather(driver.define(vms, disk_of))
+    assert await gather(driver.define(vms, disk_of)) == (vms.indices, ())
     assert await driver.listing() == (DomainRun(KIN, vms.indices, Phase.DEFINED),)
 
 
@@ -254,7 +254,7 @@ async def test_a_listing_begun_early_is_told_once(host: LibvirtHost) -> None:
     assert isinstance(driver, LibvirtHypervisor)
     driver.begin_listing()
     assert await driver.listing() == ()
-    await gather(driver.define(batch(IndexSet.span(0, 2)), disk_path))
+    await gather(driver.define(batch(IndexSet.span(0, 2)), disk_of))
     assert [len(run.indices) for run in await driver.listing()] == [2]
     await driver.close()
 
@@ -263,7 +263,7 @@ async def test_what_is_off_and_defined_otherwise_is_defined_anew_before_it_start
     host: LibvirtHost, driver: Hypervisor
 ) -> None:
     vms = batch(IndexSet.of([0]))
-    assert await gather(driver.define(vms, disk_path)) == (vms.indices, ())
+    assert await gather(driver.define(vms, disk_of)) == (vms.indices, ())
     domain = host.connection.lookupByName("spv-0")
     asked = domain.XMLDesc(host.binding.VIR_DOMAIN_XML_INACTIVE)
     host.connection.defineXML(asked.replace("id=0 ", "as an older setting has it "))

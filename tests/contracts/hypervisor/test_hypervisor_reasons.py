@@ -58,6 +58,13 @@ UNSAID = "internal error: libxenlight failed to create new domain 'spv-3'"
         ),
         ("internal error: Failed to allocate memory: out of memory", "", "no_memory", "out of"),
         ("Cannot access storage file '/dev/zvol/tank/spv-3'", "", "disk", "/dev/zvol/tank/spv-3"),
+        (
+            "Cannot access storage file '/srv/x/clones/spv-0' (as uid:64055, gid:64055): "
+            "Permission denied",
+            "",
+            "disk",
+            "may not enter one of the folders above it; let it pass ('chmod o+x'",
+        ),
         ("Cannot get interface MTU on 'xenbr0': no such bridge", "", "network", "xenbr0"),
     ],
 )

@@ -23,7 +23,7 @@ from tests.contracts.hypervisor.hypervisor_hosts import (
     HollowHost,
     LibvirtHost,
     batch,
-    disk_path,
+    disk_of,
     gather,
     up,
 )
@@ -78,7 +78,7 @@ class TestSampler:
     async def test_active_domains_of_ours_are_counted(self, host: SampledHost) -> None:
         assert await domains(host) == {}
         await up(host.driver, batch(IndexSet.of([0, 1, 250])))
-        await gather(host.driver.define(batch(IndexSet.of([7])), disk_path))
+        await gather(host.driver.define(batch(IndexSet.of([7])), disk_of))
         found = await domains(host)
         assert sorted(found) == ["spv-0", "spv-1", "spv-250"]
         one = found["spv-250"]

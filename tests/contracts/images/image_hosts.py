@@ -8,21 +8,23 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.images import ImportOrder, import_order
+from fleet_agent.drivers.files.images import FileImages
+from fleet_agent.drivers.files.storage import FileStorage
+from fleet_agent.drivers.files.ways import FOR_ALL, OVERLAYS
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.ports.images import Images, ImportProgress
 from fleet_agent.drivers.ports.storage import Storage
-from fleet_agent.drivers.reflink.images import ReflinkImages
-from fleet_agent.drivers.reflink.storage import ReflinkStorage
 from fleet_agent.drivers.zfs.calls import HostZfs
 from fleet_agent.drivers.zfs.images import ZfsImages
 from fleet_agent.drivers.zfs.nodes import NODES
@@ -99,15 +101,16 @@ class HollowImageHost:
 
 
 class FileImageHost:
-    def __init__(self, sources: Path, folder: Path) -> None:
+    def __init__(self, sources: Path, folder: Path, ways: Sequence[CloneWay] = FOR_ALL) -> None:
         self.sources = sources
         self.folder = folder
+        self.ways = ways
 
-    def images(self) -> ReflinkImages:
-        return ReflinkImages(self.folder)
+    def images(self) -> FileImages:
+        return FileImages(self.folder)
 
-    def storage(self) -> ReflinkStorage:
-        return ReflinkStorage(self.folder)
+    def storage(self) -> FileStorage:
+        return FileStorage(self.folder, ways=self.ways)
 
     def disk(self, image: str) -> Path:
         return self.folder / "images" / image
@@ -174,9 +177,9 @@ def hollow_host() -> Iterator[ImageHost]:
 
 
 @contextmanager
-def file_host() -> Iterator[FileImageHost]:
+def file_host(ways: Sequence[CloneWay] = FOR_ALL) -> Iterator[FileImageHost]:
     with folders() as (sources, folder):
-        yield FileImageHost(sources, folder)
+        yield FileImageHost(sources, folder, ways)
 
 
 @contextmanager
@@ -198,6 +201,7 @@ def real_zfs_host() -> Iterator[RealZfsImageHost]:
 HOSTS: dict[str, Callable[[], AbstractContextManager[ImageHost]]] = {
     "hollow": hollow_host,
     "files": file_host,
+    "overlays": lambda: file_host(OVERLAYS),
     "zfs-fake": fake_zfs_host,
 }
 if ZFS_PARENT:

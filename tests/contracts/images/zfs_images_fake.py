@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fleet_agent.core.images import BLOCK
-from fleet_agent.drivers.reflink import files as reflink_files
+from fleet_agent.drivers.files import calls as file_calls
 from fleet_agent.drivers.zfs.calls import DIGEST, ZfsError
 from fleet_agent.drivers.zfs.image_calls import IMPORTING, SOURCE, ImageEntry, SourceDataset
 from fleet_agent.drivers.zfs.nodes import Node
@@ -191,4 +191,4 @@ class FakeZfsImages:
 
     def _copy(self, source: str, target: str) -> None:
         with self.node_path(source).open("rb") as old, self.node_path(target).open("wb") as new:
-            reflink_files.copy(old.fileno(), new.fileno())
+            file_calls.copy(old.fileno(), new.fileno())

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,14 +20,16 @@ from fleet.identity import Fleet
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.domain.marks import read_mark
 from fleet_agent.core.model import Batch, Mark, StepFailure, StepResult
+from fleet_agent.drivers.files import storage as file_storage
+from fleet_agent.drivers.files.storage import FileStorage
+from fleet_agent.drivers.files.ways import FOR_ALL, OVERLAYS
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.storage import Storage
-from fleet_agent.drivers.reflink import storage as reflink_storage
-from fleet_agent.drivers.reflink.storage import ReflinkStorage
 from fleet_agent.drivers.zfs.calls import HostZfs, ZfsError
 from fleet_agent.drivers.zfs.nodes import Node
 from fleet_agent.drivers.zfs.storage import ZfsStorage
@@ -100,20 +102,21 @@ class HollowHost:
 class FileHost:
     """A folder with a golden image that has a hole in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ways: Sequence[CloneWay] = FOR_ALL) -> None:
         self.folder = folder
-        (folder / reflink_storage.IMAGES).mkdir()
-        with (folder / reflink_storage.IMAGES / "golden@g").open("wb") as golden:
+        self.ways = ways
+        (folder / file_storage.IMAGES).mkdir()
+        with (folder / file_storage.IMAGES / "golden@g").open("wb") as golden:
             golden.write(b"golden" * 1000)
             golden.seek(SIZE // 2)
             golden.write(b"middle")
             golden.truncate(SIZE)
 
-    def driver(self) -> ReflinkStorage:
-        return ReflinkStorage(self.folder)
+    def driver(self) -> FileStorage:
+        return FileStorage(self.folder, ways=self.ways)
 
     def clone(self, name: str) -> Path:
-        return self.folder / reflink_storage.CLONES / name
+        return self.folder / file_storage.CLONES / name
 
     async def take_name(self, name: str) -> None:
         self.clone(name).parent.mkdir(exist_ok=True)
@@ -274,10 +277,10 @@ def hollow_host() -> Iterator[Host]:
 
 
 @contextmanager
-def file_host(parent: str | None = None) -> Iterator[FileHost]:
+def file_host(parent: str | None = None, ways: Sequence[CloneWay] = FOR_ALL) -> Iterator[FileHost]:
     folder = Path(tempfile.mkdtemp(prefix="megafleet-test-", dir=parent))
     try:
-        yield FileHost(folder)
+        yield FileHost(folder, ways)
     finally:
         shutil.rmtree(folder)
 
@@ -304,6 +307,7 @@ REFLINK_FOLDER = os.environ.get("MEGAFLEET_REFLINK_FOLDER", "")
 HOSTS: dict[str, Callable[[], AbstractContextManager[Host]]] = {
     "hollow": hollow_host,
     "files": file_host,
+    "overlays": lambda: file_host(ways=OVERLAYS),
     "zfs-fake": fake_zfs_host,
 }
 if ZFS_PARENT:

@@ -116,7 +116,7 @@ class TestStorage:
         await second.close()
 
     async def test_the_disk_is_named_after_the_vm(self, driver: Storage) -> None:
-        assert driver.disk_path(FLEET, 250).endswith("/spv-250")
+        assert driver.disk(batch(IndexSet.of([250])), 250).path.endswith("/spv-250")
 
     async def test_facts_count_bytes(self, driver: Storage) -> None:
         facts = await driver.facts()

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 import pytest
 
 from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.drivers.files import calls as file_calls
+from fleet_agent.drivers.files import storage as file_storage
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.storage import Storage
-from fleet_agent.drivers.reflink import files as reflink_files
-from fleet_agent.drivers.reflink import storage as reflink_storage
 from tests.contracts.storage.storage_hosts import (
     REFLINK_FOLDER,
     SIZE,
@@ -38,7 +38,7 @@ async def driver(host: FileHost) -> AsyncIterator[Storage]:
 
 async def test_content_and_holes_are_the_images(host: FileHost, driver: Storage) -> None:
     await gather(driver.clone(batch(IndexSet.of([0]))))
-    golden, clone = host.folder / reflink_storage.IMAGES / "golden@g", host.clone("spv-0")
+    golden, clone = host.folder / file_storage.IMAGES / "golden@g", host.clone("spv-0")
     assert clone.read_bytes() == golden.read_bytes()
     assert clone.stat().st_blocks * 512 < SIZE // 2
     clone.write_bytes(b"changed")
@@ -51,15 +51,15 @@ async def test_a_full_disk_leaves_nothing_behind(
     def full(*_files: int) -> bool:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(reflink_files, "reflink", full)
+    monkeypatch.setattr(file_calls, "reflink", full)
     done, failures = await gather(driver.clone(batch(IndexSet.span(0, 3))))
     assert (done, [one.kind for one in failures]) == (EMPTY, ["no_space"] * 3)
-    assert list((host.folder / reflink_storage.CLONES).iterdir()) == []
+    assert list((host.folder / file_storage.CLONES).iterdir()) == []
 
 
 async def test_what_a_killed_agent_left_is_swept(host: FileHost, driver: Storage) -> None:
     host.clone("x").parent.mkdir()
-    left = host.clone(f".spv-9{reflink_storage.PART_SUFFIX}")
+    left = host.clone(f".spv-9{file_storage.PART_SUFFIX}")
     left.write_text("half")
     assert await driver.listing() == ()
     assert not left.exists()

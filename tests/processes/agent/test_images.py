@@ -21,12 +21,12 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.api.service import AgentApi
 from fleet_agent.core.images import ImportOrder
 from fleet_agent.daemon.server import AgentServer, SharedServices
+from fleet_agent.drivers.files.images import FileImages
+from fleet_agent.drivers.files.storage import FileStorage
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.images import content as image_content
 from fleet_agent.drivers.ports.images import ImportProgress
-from fleet_agent.drivers.reflink.images import ReflinkImages
-from fleet_agent.drivers.reflink.storage import ReflinkStorage
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
@@ -39,7 +39,7 @@ HOST = "dom0-1"
 GOLDEN = types.Image(name="golden", snapshot="1")
 
 
-class Images(ReflinkImages):
+class Images(FileImages):
     """Tells when an import is no longer watched."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +73,7 @@ class Served:
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     (tmp_path / "pool").mkdir()
-    storage, images = ReflinkStorage(tmp_path / "pool"), Images(tmp_path / "pool")
+    storage, images = FileStorage(tmp_path / "pool"), Images(tmp_path / "pool")
     agent = Agent(
         HOST,
         types.HostFacts(machine_id="m", boot_id="b"),

@@ -15,6 +15,7 @@ from fleet.keys import Kin, Term
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import StepKind
 from fleet_agent.core.plan.plan import Step
+from fleet_agent.drivers.files.storage import IMAGES, FileStorage
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.profile import Latency, Profile
@@ -22,7 +23,6 @@ from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
-from fleet_agent.drivers.reflink.storage import IMAGES, ReflinkStorage
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
@@ -77,7 +77,7 @@ def libvirt(folder: Path) -> Drivers:
         driver_log=str(folder / "driver.log"),
         boot_id="boot-1",
     )
-    return ReflinkStorage(folder), hypervisor
+    return FileStorage(folder), hypervisor
 
 
 Vm = tuple[Kin, int]

@@ -14,6 +14,7 @@ from fleet_agent.core.domain.boot_elements import (
     orders_disks,
     os_element,
 )
+from fleet_agent.core.domain.disks import Disk, DiskFormat
 from fleet_agent.core.domain.domain_mark import mark_element, parsed
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import Batch
@@ -22,6 +23,8 @@ MIB = 1024 * 1024
 
 _PLACEHOLDER = re.compile(r"\{(name|index|mac|address)\}")
 _DISK_PLACEHOLDER = re.compile(r"\{(name|index)\}")
+# What a definition may say of how QEMU serves a disk, beside its format.
+_DRIVER_OPTIONS = ("cache", "io", "error_policy", "rerror_policy", "discard")
 # What XML 1.0 cannot carry, and what has no place in a path, a name or a command line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -34,17 +37,16 @@ TRANSLATION_CACHE_MIB = 24
 def domain_xml(
     batch: Batch,
     index: int,
-    disk_path: str,
+    disk: Disk,
     flavour: Flavour,
     console_log: str | None = None,
     uefi: UefiFiles | None = None,
 ) -> str:
     """The definition of one VM.
 
-    `disk_path` below /dev is a block device, anything else a file; it is unused when the spec
-    has no disk. `console_log`: where KVM is to write the console (Xen's xenconsoled writes its
-    own). `uefi`: the host's files of UEFI, for a guest of QEMU or Xen that boots by it. Raises
-    ValueError, in one sentence, for what cannot be a definition.
+    `disk` is unused when the spec has none. `console_log`: where KVM is to write the console
+    (Xen's xenconsoled writes its own). `uefi`: the host's files of UEFI, for a guest of QEMU or Xen
+    that boots by it. Raises ValueError, in one sentence, for what cannot be a definition.
     """
     name = batch.fleet.domain_name(index)
     spec = batch.spec
@@ -67,15 +69,13 @@ def domain_xml(
     if flavour.is_qemu:
         _leave_out_devices(devices)
     if spec.disk.target:
-        disk = _add_disk(devices, disk_path, spec.disk.target, spec.disk.read_only, flavour)
+        own = _add_disk(devices, disk, spec.disk.target, spec.disk.read_only, flavour)
         if orders_disks(kind, flavour):
-            etree.SubElement(disk, "boot", {"order": "1"})
+            etree.SubElement(own, "boot", {"order": "1"})
     for further in spec.more_disks:
-        path = further_disk_path(batch, index, further.path)
-        if further.cdrom:
-            _add_disk(devices, path, further.target, True, flavour, cdrom=True)
-        else:
-            _add_disk(devices, path, further.target, further.read_only, flavour)
+        given = Disk(further_disk_path(batch, index, further.path))
+        read_only = further.read_only or further.cdrom
+        _add_disk(devices, given, further.target, read_only, flavour, cdrom=further.cdrom)
     networks = [*([spec.network] if spec.HasField("network") else []), *spec.more_networks]
     for nic, network in enumerate(networks):
         mac = batch.fleet.interface_mac(index, nic, network.mac_base)
@@ -121,7 +121,7 @@ def differences(asked: str, given: str) -> list[str]:
     """What libvirt changed of a definition, in words; empty when all that matters is as asked.
 
     Compared are type, name, UUID, how it starts, memory, vcpus, console log, translation cache,
-    disks and interfaces.
+    disks with how they are served, and interfaces.
     """
     wanted, found = _facts(asked), _facts(given)
     return [
@@ -131,13 +131,28 @@ def differences(asked: str, given: str) -> list[str]:
     ]
 
 
-def disk_source(domain: etree._Element, target: str) -> str:
-    """What is behind a disk of the domain; empty where it has no such disk."""
+def defined_disk(domain: etree._Element, target: str) -> Disk:
+    """What is behind a disk of the domain; of no path where it has no such disk."""
     for disk in domain.iterfind("devices/disk"):
-        device, source = disk.find("target"), disk.find("source")
-        if device is not None and source is not None and device.get("dev") == target:
-            return source.get("dev") or source.get("file") or ""
-    return ""
+        device = disk.find("target")
+        if device is not None and device.get("dev") == target:
+            return _defined_disk(disk)
+    return Disk("")
+
+
+def _defined_disk(disk: etree._Element) -> Disk:
+    driver = disk.find("driver")
+    format = "" if driver is None else driver.get("type", "")
+    return Disk(
+        _source_of(disk),
+        DiskFormat.QCOW2 if format == DiskFormat.QCOW2 else DiskFormat.RAW,
+        _source_of(disk.find("backingStore")),
+    )
+
+
+def _source_of(element: etree._Element | None) -> str:
+    source = None if element is None else element.find("source")
+    return "" if source is None else source.get("dev") or source.get("file") or ""
 
 
 def _difference(fact: str, wanted: str, found: str) -> str:
@@ -177,20 +192,34 @@ def _facts(xml: str) -> dict[str, str]:
     if memory is not None:
         facts["memory"] = f"{(memory.text or '').strip()} {memory.get('unit', 'KiB')}"
     for disk in root.iterfind("devices/disk"):
-        target, source = disk.find("target"), disk.find("source")
+        target = disk.find("target")
         where = "" if target is None else target.get("dev", "")
-        what = "" if source is None else source.get("dev") or source.get("file") or ""
         access = "" if disk.find("readonly") is None else " (read-only)"
         kind = " (cdrom)" if disk.get("device") == "cdrom" else ""
         order = disk.find("boot")
         if order is not None:
             facts[f"boot order of disk {where}"] = order.get("order", "")
-        facts[f"disk {where}"] = (what or "(no source)") + kind + access
+        facts[f"disk {where}"] = _disk_in_words(_defined_disk(disk)) + kind + access
+        facts[f"driver of disk {where}"] = _driver_in_words(disk.find("driver"))
     for number, interface in enumerate(root.iterfind("devices/interface")):
         mac, source = interface.find("mac"), interface.find("source")
         facts[f"mac of interface {number}"] = "" if mac is None else mac.get("address", "").lower()
         facts[f"bridge of interface {number}"] = "" if source is None else source.get("bridge", "")
     return facts
+
+
+def _disk_in_words(disk: Disk) -> str:
+    words = disk.path or "(no source)"
+    if disk.format is not DiskFormat.RAW:
+        words += f" ({disk.format})"
+    return f"{words} over {disk.backing}" if disk.backing else words
+
+
+def _driver_in_words(driver: etree._Element | None) -> str:
+    if driver is None:
+        return ""
+    given = ((name, driver.get(name, "")) for name in _DRIVER_OPTIONS)
+    return " ".join(f"{name}={value}" for name, value in given if value)
 
 
 def _add_boot(
@@ -225,29 +254,57 @@ def _leave_out_devices(devices: etree._Element) -> None:
 
 def _add_disk(
     devices: etree._Element,
-    path: str,
+    source: Disk,
     target: str,
     read_only: bool,
     flavour: Flavour,
     *,
     cdrom: bool = False,
 ) -> etree._Element:
-    block = path.startswith("/dev/")
-    device = "cdrom" if cdrom else "disk"
-    disk = etree.SubElement(
-        devices, "disk", {"type": "block" if block else "file", "device": device}
-    )
+    if source.format is not DiskFormat.RAW and not flavour.is_qemu:
+        raise ValueError(
+            f"the disk {source.path} is {source.format}, which is served on QEMU alone and not on "
+            f"{flavour}; the agent's setting storage.kind must be zfs or reflink here"
+        )
+    kind, device = "block" if source.is_block else "file", "cdrom" if cdrom else "disk"
+    disk = etree.SubElement(devices, "disk", {"type": kind, "device": device})
     if flavour.is_qemu:
-        etree.SubElement(disk, "driver", {"name": "qemu", "type": "raw"})
+        etree.SubElement(disk, "driver", _qemu_driver(source))
     else:
-        etree.SubElement(disk, "driver", {"name": "phy" if block else "file"})
-    source = _clean(path, "source of the disk")
-    etree.SubElement(disk, "source", {"dev" if block else "file": source})
+        etree.SubElement(disk, "driver", {"name": "phy" if source.is_block else "file"})
+    _add_source(disk, source.path)
+    if source.backing:
+        _add_backing(disk, source.backing)
     bus = ("ide" if cdrom else "virtio") if flavour.is_qemu else "xen"
     etree.SubElement(disk, "target", {"dev": _clean(target, "target of the disk"), "bus": bus})
     if read_only:
         etree.SubElement(disk, "readonly")
     return disk
+
+
+def _qemu_driver(source: Disk) -> dict[str, str]:
+    """A guest whose disk is full or broken is paused, and goes on when it is mended: told of the
+    error, it would be left with a file system that it mounts read-only. What it discards is given
+    back. Volumes have a cache of their own (ZFS), files share the host's pages of their image."""
+    driver = {"name": "qemu", "type": source.format.value}
+    if source.is_block:
+        driver |= {"cache": "none", "io": "native"}
+    return driver | {"error_policy": "stop", "rerror_policy": "stop", "discard": "unmap"}
+
+
+def _add_source(parent: etree._Element, path: str) -> etree._Element:
+    given = {"dev" if path.startswith("/dev/") else "file": _clean(path, "source of the disk")}
+    return etree.SubElement(parent, "source", given)
+
+
+def _add_backing(disk: etree._Element, path: str) -> None:
+    """The whole chain, so that neither libvirt nor QEMU looks for one in the files. The image
+    stays whose it is: given to QEMU's user, any guest that broke out could write to it."""
+    backing = etree.SubElement(disk, "backingStore", {"type": "file"})
+    etree.SubElement(backing, "format", {"type": DiskFormat.RAW.value})
+    source = _add_source(backing, path)
+    etree.SubElement(source, "seclabel", {"model": "dac", "relabel": "no"})
+    etree.SubElement(backing, "backingStore")
 
 
 def _add_interface(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment
+from fleet_agent.core.domain.disks import CloneWay
 
 Version = tuple[int, int]
 
@@ -86,6 +87,7 @@ class Dom0Facts:
     skips_blkid: bool | None = None
     pool_bytes: int | None = None
     pool_free_bytes: int | None = None
+    clone_way: CloneWay | None = None
     own_files: Mapping[str, str] = field(default_factory=dict)  # those that tuning wrote
     footprint: Footprint = ASSUMED
     unread: Mapping[str, str] = field(default_factory=dict)

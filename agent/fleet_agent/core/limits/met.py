@@ -121,6 +121,12 @@ SIGNATURES = (
         "memory_fit", r"failed to free memory for the domain|not enough memory to start",
         "the host had no memory left for the guest", _DOCTOR,
     ),
+    # src/qemu/qemu_domain.c of libvirt, with the user and group that its QEMU runs as.
+    _signature(
+        "disk_access", r"cannot access (storage|backing) file.*permission denied",
+        "QEMU's user may not enter one of the folders above it",
+        "let it pass ('chmod o+x' on each), or name another folder (storage.parent)",
+    ),
     # tools/libs/light/libxl_create.c
     _signature(
         "xenconsoled_files", r"console tty: timed out",

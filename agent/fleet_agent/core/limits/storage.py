@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.limits.dom0_facts import MIB, Dom0Facts
 from fleet_agent.core.limits.remedies import (
     UDEV_FILE,
@@ -103,7 +104,33 @@ def _pool_used(facts: Dom0Facts) -> Found:
     return 100 * (whole - free) // whole
 
 
+_WAYS = tuple(CloneWay)
+
+
+def _clone_way(facts: Dom0Facts) -> Found:
+    return unread(facts, "pool") if facts.clone_way is None else _WAYS.index(facts.clone_way)
+
+
+def _more_room(guests: int, facts: Dom0Facts) -> Remedy:
+    how = "add a device (zpool add)" if facts.zvols else "enlarge its file system"
+    return by_hand(f"{how}, or see what takes the space (fleetctl images df)")
+
+
 LIMITS = (
+    Limit(
+        name="clone_way",
+        title="how clones are made",
+        source="a copy takes all of its image's room and the time to write it; what shares or "
+        "overlays the image takes neither",
+        found=_clone_way,
+        needed=lambda guests, facts: _WAYS.index(CloneWay.REFLINK),
+        remedy=lambda guests, facts: by_hand(
+            "keep them in ZFS, or in a folder on XFS or btrfs (storage.parent); on QEMU also as "
+            "overlays (storage.kind)"
+        ),
+        advisory=True,
+        shown=lambda value: _WAYS[value],
+    ),
     Limit(
         name="persistent_grants",
         title="persistent grants of a disk",
@@ -181,9 +208,7 @@ LIMITS = (
         source="thin clones take more than they were given: from 80 % on",
         found=_pool_used,
         needed=lambda guests, facts: POOL_PERCENT,
-        remedy=lambda guests, facts: by_hand(
-            "add a device (zpool add), or see what takes the space (fleetctl images df)"
-        ),
+        remedy=_more_room,
         advisory=True,
         most=True,
         shown=lambda value: f"{value} % used",

@@ -273,7 +273,8 @@ def _plan_bring_up(
     down = free - active - snapshot.phase(kin, Phase.READY)
     # What is active keeps what it has: its clone is not made anew beneath it.
     clone = down - snapshot.clones.get(kin, EMPTY) if assignment.has_disk(kin) else EMPTY
-    define = down - snapshot.defined.get(kin, EMPTY)
+    # A definition says how its disk is to be read, which may be otherwise of a clone made anew.
+    define = down - (snapshot.defined.get(kin, EMPTY) - clone)
     start = down & on
     waiting = active & on
     amiss = clone | define | start | waiting
@@ -286,6 +287,9 @@ def _plan_bring_up(
         made.held = made.held or bool(clone or define or start)
         clone = define = start = EMPTY
     made.add(StepKind.CLONE, kin, clone - resting, "no clone")
-    made.add(StepKind.DEFINE, kin, define - resting, "not defined")
+    anew = bool(define & snapshot.defined.get(kin, EMPTY))
+    made.add(
+        StepKind.DEFINE, kin, define - resting, "its clone is made anew" if anew else "not defined"
+    )
     made.add(StepKind.START, kin, start - resting, "not active")
     made.add(StepKind.AWAIT_READY, kin, (waiting | start) - resting, "readiness not seen")

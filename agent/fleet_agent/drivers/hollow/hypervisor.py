@@ -8,6 +8,7 @@ from fleet.identity import Fleet
 from fleet.keys import NO_EPOCH, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.alarm import Alarm
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.model import Batch, DomainRun, Phase, StepFailure, StepKind, StepResult
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.kins import KinsByName, conflicts
@@ -57,7 +58,7 @@ class HollowHypervisor:
         return [(0, indices), *found] if indices else found
 
     def define(
-        self, batch: Batch, disk_path: Callable[[Fleet, int], str]
+        self, batch: Batch, disk_of: Callable[[Batch, int], Disk]
     ) -> AsyncIterator[StepResult]:
         return self._behaviour.perform(StepKind.DEFINE, batch, self._define)
 

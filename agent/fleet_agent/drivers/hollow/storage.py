@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from fleet.identity import Fleet
 from fleet.keys import NO_EPOCH, Kin
 from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.images import ImageName, digest_differs
 from fleet_agent.core.model import Batch, CloneRun, StepFailure, StepKind, StepResult
 from fleet_agent.drivers.hollow.behaviour import Behaviour
@@ -45,8 +45,8 @@ class HollowStorage:
     def destroy(self, batch: Batch) -> AsyncIterator[StepResult]:
         return self._behaviour.perform(StepKind.DESTROY, batch, self._destroy)
 
-    def disk_path(self, fleet: Fleet, index: int) -> str:
-        return f"/hollow/{fleet.dataset_name(index)}"
+    def disk(self, batch: Batch, index: int) -> Disk:
+        return Disk(f"/hollow/{batch.fleet.dataset_name(index)}")
 
     async def close(self) -> None:
         """Nothing is held."""

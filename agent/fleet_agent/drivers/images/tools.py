@@ -66,6 +66,7 @@ def begun(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     environment: Mapping[str, str] | None = None,
+    pass_fds: Collection[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program that is ended with the block, if it has not ended by then."""
     process = subprocess.Popen(
@@ -74,6 +75,7 @@ def begun(
         stdout=stdout,
         stderr=stderr,
         env={**os.environ, "LC_ALL": "C", **(environment or {})},
+        pass_fds=pass_fds,
     )
     try:
         yield process

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from lxml import etree
 
-from fleet.identity import Fleet
 from fleet.v1.types_pb2 import FIRMWARE_UEFI, LOADER_PVGRUB
 from fleet_agent.core.domain.boot_elements import NO_UEFI, PVGRUB
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.domain.domain_mark import (
     READY_NAMESPACE,
     START_NAMESPACE,
@@ -28,7 +28,7 @@ from fleet_agent.core.domain.domain_mark import (
     ready_xml,
     start_xml,
 )
-from fleet_agent.core.domain.domain_xml import differences, disk_source, domain_xml
+from fleet_agent.core.domain.domain_xml import defined_disk, differences, domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import foreign_mark
 from fleet_agent.core.model import Batch
@@ -92,11 +92,11 @@ class Domains:
         self._host = host
         self._uefi = HostUefi(link, flavour)
 
-    def define(self, batch: Batch, disk_path: Callable[[Fleet, int], str], index: int) -> None:
+    def define(self, batch: Batch, disk_of: Callable[[Batch, int], Disk], index: int) -> None:
         """Define, read back, compare. What libvirt changed is undefined again."""
         name = batch.fleet.domain_name(index)
         with self._acting("define", name) as connection:
-            asked = self._asked(connection, batch, index, disk_path(batch.fleet, index))
+            asked = self._asked(connection, batch, index, disk_of(batch, index))
             inactive = self._link.binding.VIR_DOMAIN_XML_INACTIVE
             found = self._find(connection, name, inactive)
             if found is not None:
@@ -116,7 +116,7 @@ class Domains:
             _check_ours(found, batch, index)
             if found.domain.ID() != INACTIVE:
                 return
-            disk = disk_source(found.xml, batch.spec.disk.target)
+            disk = defined_disk(found.xml, batch.spec.disk.target)
             asked = self._asked(connection, batch, index, disk)
             if differences(asked, etree.tostring(found.xml, encoding="unicode")):
                 self._define_anew(connection, name, asked)
@@ -145,7 +145,7 @@ class Domains:
                     kind, reason = "kernel", missing
                 raise ActFailed(kind, f"cannot start {name}: {reason}") from error
 
-    def _asked(self, connection: Connection, batch: Batch, index: int, disk: str) -> str:
+    def _asked(self, connection: Connection, batch: Batch, index: int, disk: Disk) -> str:
         """The definition as it is to be."""
         log = str(self._host.console(batch.fleet.domain_name(index)))
         wanted = batch.spec.boot.firmware == FIRMWARE_UEFI

@@ -16,8 +16,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fleet.identity import Fleet
 from fleet.ranges import EMPTY
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import Batch, DomainRun, StepResult
 from fleet_agent.drivers.lanes import Act, Lanes
@@ -102,9 +102,9 @@ class LibvirtHypervisor:
         return await begun
 
     def define(
-        self, batch: Batch, disk_path: Callable[[Fleet, int], str]
+        self, batch: Batch, disk_of: Callable[[Batch, int], Disk]
     ) -> AsyncIterator[StepResult]:
-        return self._each(self._calling, batch, partial(self._domains.define, batch, disk_path))
+        return self._each(self._calling, batch, partial(self._domains.define, batch, disk_of))
 
     def start(self, batch: Batch) -> AsyncIterator[StepResult]:
         return self._each(self._starting, batch, partial(self._domains.start, batch))

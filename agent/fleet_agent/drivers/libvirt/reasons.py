@@ -19,6 +19,7 @@ _KINDS = (
     ("kernel", r"segment \w+ too large|count_pgtables|xc_dom_(?!boot_mem)|failed to load kernel"),
     ("no_memory", r"not enough (?:free )?memory|out of memory|cannot allocate memory"),
     ("no_memory", r"failed to (?:free|balloon)|insufficient (?:free )?memory|boot_mem_init"),
+    ("disk", r"cannot access (?:storage|backing) file"),
     ("disk", r"hotplug-scripts?/block|scripts/block|\bvbd\b|\bdisk\b|/dev/zvol|backend.*block"),
     ("network", r"\bvif\b|\bbridge\b|network interface"),
     # xenconsoled did not take up the new domain's console in libxl's time: a busy dom0.

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fleet.identity import Fleet
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.model import Batch, DomainRun, StepResult
 from fleet_agent.core.top import DomainCounters, HostCounters
 
@@ -35,7 +35,7 @@ class Hypervisor(Protocol):
         """
 
     def define(
-        self, batch: Batch, disk_path: Callable[[Fleet, int], str]
+        self, batch: Batch, disk_of: Callable[[Batch, int], Disk]
     ) -> AsyncIterator[StepResult]:
         """A definition for each index, read back and compared. Kinds: conflict, bad_spec,
         hypervisor_error."""

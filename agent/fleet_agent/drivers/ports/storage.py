@@ -6,17 +6,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from fleet.identity import Fleet
+from fleet_agent.core.domain.disks import CloneWay, Disk
 from fleet_agent.core.model import Batch, CloneRun, StepResult
 
 
 @dataclass(frozen=True, slots=True)
 class StorageFacts:
-    """Bytes of the pool, and a name for people."""
+    """Bytes of the pool, and a name for people, which says how clones are made and why so."""
 
     description: str
     total_bytes: int
     free_bytes: int
+    way: CloneWay | None = None  # None: not known, as while a disk is too full to find out
 
 
 class Storage(Protocol):
@@ -41,7 +42,8 @@ class Storage(Protocol):
     def destroy(self, batch: Batch) -> AsyncIterator[StepResult]:
         """No clone of this kin for any of the indices. Failure kinds: busy, storage_error."""
 
-    def disk_path(self, fleet: Fleet, index: int) -> str:
-        """Where the hypervisor finds the clone: a device node or a file. Pure."""
+    def disk(self, batch: Batch, index: int) -> Disk:
+        """What the hypervisor is to open for the clone, and how. Looks at the clone at most, which
+        takes no time; of one that is not there only the path is sure. Raises DriverError."""
 
     async def close(self) -> None: ...

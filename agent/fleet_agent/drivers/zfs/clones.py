@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from fleet.identity import Fleet
 from fleet.ranges import IndexSet
+from fleet_agent.core.domain.disks import CloneWay
 from fleet_agent.core.domain.marks import Marked, clone_runs, foreign_mark, mark_fields, read_mark
 from fleet_agent.core.images import ImageName, digest_differs
 from fleet_agent.core.model import Batch, CloneRun
@@ -131,7 +132,7 @@ class Clones:
     def facts(self) -> StorageFacts:
         used, available = self._calls.space(self._parent)
         description = f"zfs {self._calls.version()} at {self._parent}"
-        return StorageFacts(description, used + available, available)
+        return StorageFacts(description, used + available, available, CloneWay.VOLUME)
 
     def _origin(self, batch: Batch) -> str:
         image = batch.spec.image

@@ -16,8 +16,8 @@ from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
 
-from fleet.identity import Fleet
 from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.model import Batch, CloneRun, StepFailure, StepResult
 from fleet_agent.drivers.lanes import Act, Lanes
 from fleet_agent.drivers.ports.storage import StorageFacts
@@ -117,8 +117,8 @@ class ZfsStorage:
             await asyncio.sleep(wait)  # whoever holds a volume open tells nobody when he lets go
             left = replace(batch, indices=IndexSet.of(one.index for one in busy))
 
-    def disk_path(self, fleet: Fleet, index: int) -> str:
-        return str(NODES / self._clones.dataset(fleet, index))
+    def disk(self, batch: Batch, index: int) -> Disk:
+        return Disk(str(NODES / self._clones.dataset(batch.fleet, index)))
 
     async def close(self) -> None:
         """Wait for the acts that threads have begun."""
@@ -150,7 +150,7 @@ class ZfsStorage:
                 return
 
     def _node_missing(self, batch: Batch, index: int) -> StepFailure:
-        node = self.disk_path(batch.fleet, index)
+        node = self.disk(batch, index).path
         message = f"{node} did not become that volume's node within {self._node_seconds:g} s"
         return StepFailure(index, "node_missing", message)
 

@@ -1,16 +1,21 @@
-"""The file calls of the reflink driver: copy cheaply or truly, mark, and read marks. Blocking.
+"""The file calls of this driver: copy cheaply or truly, mark, and read marks. Blocking.
 
 A mark is one extended attribute of the clone, so it comes and goes with the file itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+from fleet_agent.core.domain.disks import DiskFormat
 from fleet_agent.core.domain.marks import Marked, read_mark
 
 MARK_ATTRIBUTE = "user.megafleet.mark"
@@ -19,7 +24,11 @@ MARK_ATTRIBUTE = "user.megafleet.mark"
 GOLDEN_ATTRIBUTE = "user.megafleet.golden"
 IMAGE_ATTRIBUTE = "user.megafleet.image"
 IMPORTING_ATTRIBUTE = "user.megafleet.importing"
+# On a clone that is not raw: its format.
+FORMAT_ATTRIBUTE = "user.megafleet.format"
 FICLONE = 0x40049409  # _IOW(0x94, 9, int) of linux/fs.h
+# How mountinfo writes spaces and the like in a path: proc(5).
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 COPY_BYTES = 16 * 1024 * 1024
 
 # What FICLONE says where the file system or the pair of files cannot share blocks.
@@ -73,6 +82,17 @@ def golden_of(path: Path) -> str:
     return (_attribute(path, GOLDEN_ATTRIBUTE) or b"").decode("utf-8", "replace")
 
 
+def write_format(file: int, format: DiskFormat) -> None:
+    """Raises OSError."""
+    os.setxattr(file, FORMAT_ATTRIBUTE, format.encode())
+
+
+def format_of(path: Path) -> DiskFormat:
+    """Raises OSError, and ValueError for a format that is not known."""
+    told = _attribute(path, FORMAT_ATTRIBUTE)
+    return DiskFormat.RAW if told is None else DiskFormat(told.decode("utf-8", "replace"))
+
+
 def write_image_fields(file: int, fields: dict[str, str]) -> None:
     """Raises OSError."""
     os.setxattr(file, IMAGE_ATTRIBUTE, json.dumps(fields).encode())
@@ -117,9 +137,10 @@ def _attribute(path: Path, name: str) -> bytes | None:
         raise
 
 
-def can_reflink(folder: Path) -> bool:
-    """Whether files in this folder can share blocks. Raises OSError."""
-    names = [folder / f".reflink-probe-{os.getpid()}-{part}" for part in ("a", "b")]
+def can_reflink(source_folder: Path, target_folder: Path) -> bool:
+    """Whether a file in one folder can share the blocks of one in the other. Raises OSError."""
+    probe = f".reflink-probe-{os.getpid()}-{threading.get_ident()}"
+    names = [source_folder / f"{probe}-a", target_folder / f"{probe}-b"]
     try:
         with names[0].open("w+b") as source, names[1].open("w+b") as target:
             source.write(b"\0" * 4096)
@@ -131,14 +152,29 @@ def can_reflink(folder: Path) -> bool:
 
 
 def filesystem_of(folder: Path) -> str:
-    """The type of the file system that holds a folder, such as xfs; from /proc/self/mountinfo."""
-    device = os.stat(folder).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    """The type of the file system that holds a folder, such as xfs: that of the mount point nearest
+    above, since btrfs shows other device numbers than its mount has. Of several mounts on one
+    point the last is seen. From /proc/self/mountinfo."""
+    inside, best, found = folder.resolve(), -1, "an unknown file system"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         mount, _, source = line.partition(" - ")
-        if mount.split()[2] == wanted:
-            return source.split()[0]
-    return "an unknown file system"  # btrfs subvolumes have device numbers of their own
+        point = Path(_ESCAPED.sub(lambda code: chr(int(code[1], 8)), mount.split()[4]))
+        depth = len(point.parts)
+        if depth >= best and inside.is_relative_to(point):
+            best, found = depth, source.split()[0]
+    return found
+
+
+@contextlib.contextmanager
+def held(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Keep those out who would change what the folder holds (`alone`: and those who rely on it),
+    in this process or another. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _copy_range(source: int, target: int, start: int, stop: int) -> int:

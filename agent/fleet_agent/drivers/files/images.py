@@ -1,11 +1,11 @@
 """Golden images as files: <folder>/images/<name>@<snapshot>, with digest and source in an
 extended attribute.
 
-An image is written under a temporary name that says it is being imported, flushed, and only then
-linked to its own name. A clone remembers its image, and an image with clones stays, although
-files that share blocks, unlike ZFS clones, do not need it. What is shared between files is not
-known without asking for each of their extents, so all blocks of a file count as its own: `unique`
-says more than would be freed where the file system shares blocks.
+An image is raw, whatever it was imported from. It is written under a temporary name that says it is
+being imported, flushed, and only then linked to its own name. A clone remembers its image, and an
+image with clones stays: overlays need it, files that share its blocks would not. What is shared
+between files is not known without asking for each of their extents, so all blocks of a file count
+as its own: `unique` says more than would be freed where the file system shares blocks.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from fleet_agent.core.images import (
     ImportOrder,
     parsed_name,
 )
+from fleet_agent.drivers.files import calls as file_calls
+from fleet_agent.drivers.files.storage import CLONES, IMAGES, PART_SUFFIX, flush_folder, own_mark
 from fleet_agent.drivers.images import content as image_content
 from fleet_agent.drivers.images.jobs import ImageJobs, JobWatcher
 from fleet_agent.drivers.ports.errors import NO_ROOM, DriverError
@@ -44,12 +46,10 @@ from fleet_agent.drivers.ports.images import (
     image_matches,
     in_use,
 )
-from fleet_agent.drivers.reflink import files as reflink_files
-from fleet_agent.drivers.reflink.storage import CLONES, IMAGES, PART_SUFFIX, flush_folder, own_mark
 
 
-class ReflinkImages:
-    """The Images port over the folder of a ReflinkStorage."""
+class FileImages:
+    """The Images port over the folder of a FileStorage."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         """The folder must exist when first used; what is below it is made."""
@@ -87,7 +87,7 @@ class ReflinkImages:
         except OSError as error:
             raise DriverError(f"cannot list {self._folder}: {error.strerror}") from error
         pool = Pool(
-            f"{reflink_files.filesystem_of(self._folder)} at {self._folder}",
+            f"{file_calls.filesystem_of(self._folder)} at {self._folder}",
             space.f_blocks * space.f_frsize,
             space.f_bavail * space.f_frsize,
         )
@@ -96,7 +96,7 @@ class ReflinkImages:
 
     def _image(self, named: ImageName, path: Path, clones: int) -> Image:
         held = path.stat()
-        recorded = reflink_files.image_fields(path)
+        recorded = file_calls.image_fields(path)
         taken = held.st_blocks * 512
         digest, source = recorded.get("digest", ""), recorded.get("source", "")
         space = Space(taken, taken)
@@ -108,7 +108,7 @@ class ReflinkImages:
             with contextlib.suppress(FileNotFoundError):
                 if marked := own_mark(path):
                     taken = path.stat().st_blocks * 512
-                    yield marked, reflink_files.golden_of(path), taken
+                    yield marked, file_calls.golden_of(path), taken
 
     def _one(self, image: ImageName) -> Image | None:
         return self._holdings().get(image)
@@ -154,24 +154,24 @@ class ReflinkImages:
         space = os.statvfs(self._folder)
         image_content.check_room(content.needed, space.f_bavail * space.f_frsize, str(self._folder))
         with part.open("wb") as file:
-            reflink_files.write_importing(file.fileno())
+            file_calls.write_importing(file.fileno())
             file.truncate(content.size)
         digest = content.pour(part, watcher)
         image_matches(order, digest)
         with part.open("r+b") as file:
             fields = {"digest": digest, "source": order.source_text}
-            reflink_files.write_image_fields(file.fileno(), fields)
+            file_calls.write_image_fields(file.fileno(), fields)
             os.fsync(file.fileno())
 
     def _publish(self, order: ImportOrder, part: Path, existing: Image | None) -> Image:
         path = self._images / str(order.image)
-        fields = reflink_files.image_fields(part)
+        fields = file_calls.image_fields(part)
         if existing is None:
             os.link(part, path)
-            reflink_files.clear_importing(path)
+            file_calls.clear_importing(path)
         elif not existing.digest and path.samefile(order.source_text):
             with path.open("rb") as file:
-                reflink_files.write_image_fields(file.fileno(), fields)
+                file_calls.write_image_fields(file.fileno(), fields)
         elif existing.digest != fields["digest"]:
             raise already_there(existing, fields["digest"])
         flush_folder(self._images)
@@ -184,12 +184,17 @@ class ReflinkImages:
         """Remove what imports of a killed agent have left."""
         for part in self._images.glob(f".*{PART_SUFFIX}"):
             with contextlib.suppress(FileNotFoundError):
-                if reflink_files.is_importing(part):
+                if file_calls.is_importing(part):
                     part.unlink()
 
     # Removing -----------------------------------------------------------------------------
 
     def _delete(self, image: ImageName) -> None:
+        self._prepare()
+        with file_calls.held(self._images, alone=True):
+            self._delete_unused(image)
+
+    def _delete_unused(self, image: ImageName) -> None:
         existing = self._one(image)
         if existing is None:
             raise NoSuchImage(f"there is no image {image} in {self._images}")

@@ -1,1 +1,0 @@
-"""Clones and golden images as files that share blocks, or as plain copies."""
