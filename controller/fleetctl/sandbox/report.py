@@ -13,7 +13,7 @@ from fleetctl.client.cluster import Cluster
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.output import table
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.processes.parts import listing_socket
+from fleetctl.sandbox.processes.parts import AGENT, listing_socket
 from fleetctl.sandbox.processes.process import find, is_stopped
 from fleetctl.sandbox.processes.readiness import host_counts, version
 from fleetctl.sandbox.state.context import DEFAULT_NAME, context_name
@@ -140,7 +140,10 @@ def _processes(
         replace(one(it.name, "controller", f"{LOOPBACK}:{it.port}"), leader=it.name in leaders)
         for it in record.controllers
     )
-    return [*etcd, *controllers, *map(hollow, record.hollow)]
+    real = record.real
+    host = [one(name, "libvirt") for name in real.daemons] if real else []
+    host += [replace(one(AGENT, "agent"), hosts=1)] if real else []
+    return [*etcd, *controllers, *map(hollow, record.hollow), *host]
 
 
 def _ask_controllers(
