@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import click
@@ -16,7 +17,9 @@ from fleetctl.commands.hosts.images import import_image
 from fleetctl.output import note
 from fleetctl.sandbox.commands_shown import command_name, note_command, short
 from fleetctl.sandbox.errors import SandboxError
+from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import Machine
+from fleetctl.sandbox.processes.readiness import LOOK_SECONDS
 from fleetctl.sandbox.real import host
 from fleetctl.sandbox.real.guest import GOLDEN_BYTES, Guest
 from fleetctl.sandbox.real.sizing import GUEST_MEMORY, MIB, Accel, checked_number, default_number
@@ -25,6 +28,7 @@ from fleetctl.sandbox.state.record import RealHost, Record
 from fleetctl.session import Session
 
 SCALE_SECONDS = 1800.0
+FACTS_SECONDS = 90.0
 # What a small kernel needs not look for; it saves a fifth of an emulated boot.
 COMMAND_LINE = (
     "console=ttyS0 quiet no_timer_check rcupdate.rcu_expedited=1 cryptomgr.notests "
@@ -121,9 +125,23 @@ def _number(session: Session, record: Record, real: RealHost) -> tuple[int, str]
 
 
 def _accelerator(session: Session, host_id: str) -> Accel:
-    detail = session.cluster.call(lambda stub: stub.GetHost, cluster.GetHostRequest(id=host_id))
-    label = detail.summary.labels.get("accel", "")
-    if label not in ("kvm", "tcg"):
-        raise SandboxError(f"the agent of {host_id} has not told whether it has KVM: see its log")
-    note(f"  {host_id}: {detail.facts.hypervisor}")
+    """As its agent has tried. It says so once libvirt has answered it, and the first time libvirt
+    asks QEMU for many seconds what it can do."""
+    deadline = time.monotonic() + FACTS_SECONDS
+    request = cluster.GetHostRequest(id=host_id)
+    with Phases().phase("libvirt asks QEMU what it can do") as phase:
+        while True:
+            detail = session.cluster.call(lambda stub: stub.GetHost, request)
+            label = detail.summary.labels.get("accel", "")
+            if label in ("kvm", "tcg"):
+                break
+            if time.monotonic() > deadline:
+                raise SandboxError(
+                    f"the agent of {host_id} has told nothing of its libvirt within "
+                    f"{FACTS_SECONDS:.0f} s: 'fleetctl sandbox status' names the folder of its log"
+                )
+            time.sleep(LOOK_SECONDS)  # what is asked here, nothing announces
+        phase.outcome = f"{host_id} is a host of {detail.facts.hypervisor.partition(',')[0]}"
+    if why := detail.facts.hypervisor.partition(", ")[2]:
+        note(f"  {why}")
     return "kvm" if label == "kvm" else "tcg"

@@ -69,6 +69,9 @@ class SandboxReport(msgspec.Struct, frozen=True):
     hosts: HostReport
     processes: list[ProcessReport]
     reasons: list[str]
+    # Of a real host alone: its libvirt, and the folder of its VMs' disks, kernel and consoles.
+    libvirt: str | None = None
+    files: str | None = None
 
 
 def report_of(folder: Folder) -> SandboxReport:
@@ -111,13 +114,15 @@ def report(
         endpoints=record.endpoints,
         store=record.store_version,
         durable=record.durable,
-        per_host=asked.per_host or 0,
+        per_host=record.real.guests if record.real else asked.per_host or 0,
         profile=asked.profile or "",
         seed=asked.seed or 0,
         hosts_per_rack=asked.hosts_per_rack or 0,
         hosts=hosts,
         processes=processes,
         reasons=record.reasons,
+        libvirt=record.real.uri if record.real else None,
+        files=record.real.files if record.real else None,
     )
 
 
@@ -181,7 +186,9 @@ def as_text(seen: SandboxReport) -> str:
         f"sandbox {seen.name}: {seen.state}",
         f"hosts    {live}{seen.hosts.wanted:,} live, {seen.per_host} VMs each",
         f"store    {seen.store}",
-        f"profile  {seen.profile}, seed {seen.seed}",
+        f"profile  {seen.profile}, seed {seen.seed}"
+        if seen.libvirt is None
+        else f"libvirt  {seen.libvirt}, files in {seen.files}",
         f"folder   {seen.folder}",
         *(f"note     {reason}" for reason in seen.reasons),
         *_advice(seen),

@@ -110,8 +110,9 @@ def take_away(record: Record, daemons: list[Process], phases: Phases) -> None:
         domains.remove(virsh, real.consoles, phases)
         _stop_daemons(virsh, daemons, phases)
     shutil.rmtree(real.files, ignore_errors=True)
-    with contextlib.suppress(OSError):  # others' sandboxes are in there
+    with contextlib.suppress(OSError):  # others' sandboxes are in there, or the machine's agent
         SYSTEM_FILES.rmdir()
+        SYSTEM_FILES.parent.rmdir()
 
 
 def room_of(machine: Machine, files: Path) -> sizing.Room:
