@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Shows that the demo and the sandbox work on a fresh minimal Debian (make rootfs-test), as root:
 #
-#   prove.sh [bookworm|trixie|all] [root|user|guest|all] [demo|setup|ci]
+#   prove.sh [bookworm|trixie|all] [root|user|guest|all] [demo|setup|ci|real]
 #
 # Each combination gets a root of its own, with nothing but Debian's minimum, make, git and sudo,
 # and a fresh clone of this checkout's HEAD in it. The user may sudo. The guest may not, and finds
 # Python there but no etcd: the demo runs on a store in memory. HOSTS is the size of the demo's
 # sandbox there (default 64). The roots are made with mmdebstrap, from MIRROR where it is set, and
-# cached. `setup` shows `make setup` alone, and `ci` what .ci/run does: all tests.
+# cached. `setup` shows `make setup` alone, `ci` what .ci/run does: all tests, and `real` what
+# `make demo-real` does there, with VMS (default 3) emulated kernels.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -117,6 +118,16 @@ prove_guest() { # root, user, home
 
 shown_ci="$none_left"'printf "\n-- .ci/run\n"; time .ci/run; none_left ".ci/run"'
 
+shown_real="$none_left"'
+say() { printf "\n-- %s\n" "$*"; }
+say "make demo-real VMS=$VMS"; time make demo-real VMS=$VMS
+none_left "make demo-real"
+for left in /run/libvirt/qemu/*.pid /var/lib/megafleet; do
+  if [ -e $left ]; then echo "left behind: $left"; exit 1; fi
+done
+if pgrep -x "virtlogd|libvirtd|qemu-system-x86" 2>/dev/null; then echo "still runs"; exit 1; fi
+'
+
 prove() { # suite, person
   local archive root home=/root user=root script=$shown_setup
   archive=$(base_root "$1")
@@ -138,10 +149,11 @@ prove() { # suite, person
     setup) ;;
     demo) script+=$shown_demo ;;
     ci) script=$shown_ci ;;
+    real) script=$shown_real ;;
     *) refuse "unknown scope '$scope'" ;;
   esac
   if [ "$2" = guest ]; then prove_guest "$root" $user $home
-  else enter "$root" $home $user "HOSTS=${HOSTS:-64}; $script"
+  else enter "$root" $home $user "HOSTS=${HOSTS:-64} VMS=${VMS:-3}; $script"
   fi
   rm -rf --one-file-system "$root"
   trap - EXIT
