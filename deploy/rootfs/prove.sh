@@ -52,6 +52,7 @@ enter() { # root, home, user, and a script
   unshare --mount --pid --fork --kill-child sh -euc '
     root=$1 home=$2 user=$3 script=$4; shift 4
     mount -t proc proc "$root/proc"
+    mount -t sysfs -o ro sysfs "$root/sys"
     mount -t tmpfs tmpfs "$root/tmp" -o mode=1777
     for device in null zero full random urandom tty; do
       [ -e "$root/dev/$device" ] || touch "$root/dev/$device"
