@@ -54,6 +54,12 @@ enter() { # root, home, user, and a script
     mount -t proc proc "$root/proc"
     mount -t sysfs -o ro sysfs "$root/sys"
     mount -t tmpfs tmpfs "$root/tmp" -o mode=1777
+    # libvirt gives each QEMU a /dev of its own, made from one that is a mount with terminals.
+    mount -t tmpfs tmpfs "$root/dev" -o mode=755
+    mkdir "$root/dev/pts" "$root/dev/shm"
+    mount -t devpts devpts "$root/dev/pts" -o newinstance,ptmxmode=0666,mode=620,gid=5
+    ln -s pts/ptmx "$root/dev/ptmx"
+    ln -s /proc/self/fd "$root/dev/fd"
     for device in null zero full random urandom tty; do
       [ -e "$root/dev/$device" ] || touch "$root/dev/$device"
       mount --bind "/dev/$device" "$root/dev/$device"
