@@ -51,6 +51,7 @@ enter() { # root, home, user, and a script
   # shellcheck disable=SC2016
   unshare --mount --pid --fork --kill-child sh -euc '
     root=$1 home=$2 user=$3 script=$4; shift 4
+    mount --bind "$root" "$root" # as every root is: libvirt makes it private for each QEMU
     mount -t proc proc "$root/proc"
     mount -t sysfs -o ro sysfs "$root/sys"
     mount -t tmpfs tmpfs "$root/tmp" -o mode=1777
