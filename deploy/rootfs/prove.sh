@@ -51,22 +51,30 @@ enter() { # root, home, user, and a script
   # shellcheck disable=SC2016
   unshare --mount --pid --fork --kill-child sh -euc '
     root=$1 home=$2 user=$3 script=$4; shift 4
-    mount --bind "$root" "$root" # as every root is: libvirt makes it private for each QEMU
-    mount -t proc proc "$root/proc"
-    mount -t sysfs -o ro sysfs "$root/sys"
+    # The root becomes that of this namespace, and the one of the machine is out of reach: in a mere
+    # chroot libvirt, which enters namespaces of its QEMUs, would make devices in the real /dev.
+    mount --make-rprivate /
+    mount --bind "$root" "$root"
+    cp /etc/resolv.conf /etc/hosts "$root/etc/"
     mount -t tmpfs tmpfs "$root/tmp" -o mode=1777
     # libvirt gives each QEMU a /dev of its own, made from one that is a mount with terminals.
     mount -t tmpfs tmpfs "$root/dev" -o mode=755
+    for device in null zero full random urandom tty; do
+      cp -a "/dev/$device" "$root/dev/$device"
+    done
     mkdir "$root/dev/pts" "$root/dev/shm"
     mount -t devpts devpts "$root/dev/pts" -o newinstance,ptmxmode=0666,mode=620,gid=5
     ln -s pts/ptmx "$root/dev/ptmx"
     ln -s /proc/self/fd "$root/dev/fd"
-    for device in null zero full random urandom tty; do
-      [ -e "$root/dev/$device" ] || touch "$root/dev/$device"
-      mount --bind "/dev/$device" "$root/dev/$device"
-    done
-    cp /etc/resolv.conf /etc/hosts "$root/etc/"
-    chroot "$root" sudo -u "$user" env -i HOME="$home" USER="$user" TERM=dumb LANG=C.UTF-8 \
+    mkdir -p "$root/before"
+    cd "$root"
+    pivot_root . before
+    mount -t proc proc /proc
+    mount -t sysfs -o ro sysfs /sys
+    cd /
+    umount -l /before
+    rmdir /before
+    sudo -u "$user" env -i HOME="$home" USER="$user" TERM=dumb LANG=C.UTF-8 \
       PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" \
       bash -euo pipefail -c "cd; cd megafleet; $script" </dev/null
   ' sh "$root" "$home" "$user" "$script" "${passed[@]}"
