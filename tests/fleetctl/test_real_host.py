@@ -22,6 +22,7 @@ from fleetctl.sandbox.processes.libvirt_daemons import SESSION_URI, SYSTEM_URI, 
 from fleetctl.sandbox.processes.parts import agent_settings
 from fleetctl.sandbox.real import guest, packages
 from fleetctl.sandbox.real.domains import Virsh, free_fleet_name, is_logged_in, own_domains, remove
+from fleetctl.sandbox.real.host import is_chroot
 from fleetctl.sandbox.real.sizing import MIB, Accel, Room, checked_number, default_number
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.record import RealHost, Record, Replica, Settings, difference
@@ -199,6 +200,11 @@ def test_a_real_sandbox_keeps_what_it_was_asked_for() -> None:
     assert difference(RECORD, Settings()) == ""
     assert difference(RECORD, Settings(real=3)) == ""
     assert "has real 3 and cannot change it to 4" in difference(RECORD, Settings(real=4))
+
+
+def test_a_chroot_is_known_by_another_root_than_that_of_the_first_process(tmp_path: Path) -> None:
+    assert is_chroot(Path("/"), tmp_path) and not is_chroot(tmp_path, tmp_path)
+    assert not is_chroot(Path("/"), tmp_path / "unreadable")
 
 
 def test_the_guests_first_process_is_a_script_that_a_shell_takes() -> None:

@@ -81,6 +81,11 @@ def with_daemons(record: Record, running: dict[str, Process], phases: Phases) ->
     if record.real is None:
         return record
     silent = here().silent()
+    if silent and is_chroot():
+        raise SandboxError(
+            "this is a chroot, which libvirt leaves for each QEMU, and would then make devices in "
+            "the machine's own /dev: run it in a container, or outside"
+        )
     if silent and record.real.uri.endswith("/system") and _SYSTEMD.is_dir():
         _ask_systemd(phases)
         silent = here().silent()
@@ -113,6 +118,14 @@ def take_away(record: Record, daemons: list[Process], phases: Phases) -> None:
     with contextlib.suppress(OSError):  # others' sandboxes are in there, or the machine's agent
         SYSTEM_FILES.rmdir()
         SYSTEM_FILES.parent.rmdir()
+
+
+def is_chroot(root: Path = Path("/"), of_init: Path = Path("/proc/1/root")) -> bool:
+    """Whether this process has another root than the first one of its process namespace."""
+    try:
+        return not os.path.samestat(root.stat(), of_init.stat())
+    except OSError:
+        return False  # not root, who alone could do harm
 
 
 def room_of(machine: Machine, files: Path) -> sizing.Room:
