@@ -220,6 +220,8 @@ def agent_settings(record: Record, folder: Folder) -> str:
             "[hypervisor]",
             line("uri", real.uri),
             line("console_log", str(real.consoles / "{name}.log")),
+            # The guest's own: those in /boot are not everybody's to read, nor on every machine.
+            line("trial_kernel", str(real.guest / "vmlinuz")),
             "[storage]",
             line("kind", "reflink"),
             line("parent", str(real.storage)),
