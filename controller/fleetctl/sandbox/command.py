@@ -152,8 +152,10 @@ def down(name: str, keep: bool) -> None:
         say(f"there is no sandbox '{name}'")
         return
     with naming(folder.path), folder.locked():
+        record = folder.load()
         bring_down(folder, Phases(), keep=keep)
-    say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}")
+    goes_on = ", and its VMs go on" if keep and record is not None and record.real else ""
+    say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}{goes_on}")
 
 
 @sandbox.command()

@@ -47,7 +47,7 @@ def up(folder: Folder, wanted: Settings, phases: Phases) -> Record:
     if other and (running or record.kept):
         raise SandboxConflictError(other)
     if other:
-        host.take_away(record, [], phases)
+        host.take_away(record, folder, [], phases)
         return _up_anew(folder, wanted, phases)
     if record.real:
         host.make_files(record.real, phases)
@@ -131,7 +131,7 @@ def down(folder: Folder, phases: Phases, *, keep: bool) -> int:
     if record is not None:
         withdraw(record, folder)
     if record is not None and not keep:
-        host.take_away(record, daemons, phases)
+        host.take_away(record, folder, daemons, phases)
     if keep and record is not None:
         folder.save(replace(record, kept=True))
     else:
@@ -145,4 +145,4 @@ def end_vms(folder: Folder, phases: Phases) -> None:
     record = folder.load()
     if record is not None and record.real is not None:
         daemons = [process for process in find(record.id) if process.part in DAEMONS]
-        host.take_away(record, daemons, phases)
+        host.take_away(record, folder, daemons, phases)

@@ -46,7 +46,7 @@ class Part:
 def parts_of(record: Record, folder: Folder, etcd: Path | None) -> list[Part]:
     """In the order in which they are started. Raises SandboxError if a program is missing."""
     identities = Identities(folder.certificates)
-    parts = [_daemon(name) for name in record.real.daemons] if record.real else []
+    parts = [daemon_part(name) for name in record.real.daemons] if record.real else []
     if record.etcd:
         if etcd is None:
             raise SandboxError(
@@ -174,7 +174,7 @@ def _hollow(process: HollowProcess, record: Record, folder: Folder, identities: 
     )
 
 
-def _daemon(name: LibvirtDaemon) -> Part:
+def daemon_part(name: LibvirtDaemon) -> Part:
     """In the foreground, with the machine's own settings of it."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     found = shutil.which(name, path=path)

@@ -15,16 +15,19 @@ from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import Machine
 from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here
-from fleetctl.sandbox.processes.process import Process, stop
+from fleetctl.sandbox.processes.parts import daemon_part
+from fleetctl.sandbox.processes.process import Process, daemon_environment, start, stop
+from fleetctl.sandbox.processes.readiness import until
 from fleetctl.sandbox.real import binding, domains, guest, packages, sizing
 from fleetctl.sandbox.state.folder import Folder, base_folder
-from fleetctl.sandbox.state.record import RealHost, Record
+from fleetctl.sandbox.state.record import LibvirtDaemon, RealHost, Record
 
 # Where QEMU, which is not root, may look: a home folder is closed to it.
 SYSTEM_FILES = Path("/var/lib/megafleet/sandbox")
 FLEET = "real"
 _SYSTEMD = Path("/run/systemd/system")
 _SYSTEMCTL_SECONDS = 120.0
+_DAEMON_SECONDS = 60.0
 
 
 def install(phases: Phases) -> None:
@@ -102,18 +105,20 @@ def keep_apart(record: Record) -> Record:
     return replace(record, real=replace(record.real, fleet=named))
 
 
-def take_away(record: Record, daemons: list[Process], phases: Phases) -> None:
-    """Its domains, then its files, then the daemons it started; the agent has ended before.
-    Raises SandboxError, OSError."""
+def take_away(record: Record, folder: Folder, daemons: list[Process], phases: Phases) -> None:
+    """Its domains, then the daemons it started, then its files; the agent has ended before. Where
+    libvirt does not run any more it is started for that. Raises SandboxError, OSError."""
     real = record.real
     if real is None:
         return
     virsh = domains.Virsh(real.uri)
-    if here().silent() and not daemons:
-        phases.note(f"  {real.uri} does not run: its domains could not be looked at")
-    else:
-        domains.remove(virsh, real.consoles, phases)
-        _stop_daemons(virsh, daemons, phases)
+    running = {one.part: one for one in daemons}
+    needed = with_daemons(record, running, phases).real
+    for name in needed.daemons if needed else ():
+        if name not in running:
+            running[name] = _started(name, record, folder)
+    domains.remove(virsh, real.consoles, phases)
+    _stop_daemons(virsh, list(running.values()), phases)
     shutil.rmtree(real.files, ignore_errors=True)
     with contextlib.suppress(OSError):  # others' sandboxes are in there, or the machine's agent
         SYSTEM_FILES.rmdir()
@@ -137,6 +142,14 @@ def _make_files(real: RealHost, built: guest.Guest) -> None:
     for folder in (real.storage, real.consoles):
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     guest.copied(built, real.guest)
+
+
+def _started(name: LibvirtDaemon, record: Record, folder: Folder) -> Process:
+    """A daemon that serves by now. Raises SandboxError."""
+    part, log = daemon_part(name), folder.log_of(name)
+    process = start(name, part.argv, record.id, log, daemon_environment(os.environ))
+    until(lambda: here().answers(name), process, _DAEMON_SECONDS, log, "served")
+    return process
 
 
 def _stop_daemons(virsh: domains.Virsh, daemons: list[Process], phases: Phases) -> None:
