@@ -14,7 +14,7 @@ from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import descriptor_limit
 from fleetctl.sandbox.planning.room import check_room
 from fleetctl.sandbox.processes.etcd_membership import replace_member
-from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here
+from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here, lift_core_limit
 from fleetctl.sandbox.processes.parts import Part, agent_settings
 from fleetctl.sandbox.processes.process import (
     Process,
@@ -89,6 +89,8 @@ class StartUp:
         whole = [part for part in etcd if part.name not in emptied]
         for part in (*whole, *daemons):
             self._start(part)
+        for part in daemons:
+            lift_core_limit(self.running[part.name].pid)
         self._issue_agents()
         for part in whole:
             self._await_etcd(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,14 @@ def libvirt_of(user: int, environment: Mapping[str, str]) -> Libvirt:
     cache = environment.get("XDG_CACHE_HOME", "") or str(Path.home() / ".cache")
     # As GLib has it: without a folder of the session, the user's cache.
     return Libvirt(SESSION_URI, Path(runtime or cache) / "libvirt")
+
+
+def lift_core_limit(pid: int) -> None:
+    """As systemd starts daemons: libvirt lifts the limit of each QEMU's core file, which fails below
+    a bound such as sudo's. Without root it stays as it is. Raises ProcessLookupError."""
+    if os.geteuid() == 0:
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(pid, resource.RLIMIT_CORE, unlimited)
 
 
 def here() -> Libvirt:

@@ -14,7 +14,7 @@ from fleetctl.output import counted
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import Machine
-from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here
+from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here, lift_core_limit
 from fleetctl.sandbox.processes.parts import daemon_part
 from fleetctl.sandbox.processes.process import Process, daemon_environment, start, stop
 from fleetctl.sandbox.processes.readiness import until
@@ -148,6 +148,7 @@ def _started(name: LibvirtDaemon, record: Record, folder: Folder) -> Process:
     """A daemon that serves by now. Raises SandboxError."""
     part, log = daemon_part(name), folder.log_of(name)
     process = start(name, part.argv, record.id, log, daemon_environment(os.environ))
+    lift_core_limit(process.pid)
     until(lambda: here().answers(name), process, _DAEMON_SECONDS, log, "served")
     return process
 
