@@ -137,7 +137,7 @@ def _shell_loop(real: RealSandbox, vms: int) -> float:
         script = folder / "loop.sh"
         script.write_text(_LOOP)
         environment = {
-            **os.environ, "FOLDER": name, "GUEST": str(real.real.guest), "COUNT": str(vms),
+            **os.environ, "FOLDER": name, "GUEST": str(real.real.guest), "COUNT": str(vms), "COMMAND_LINE": COMMAND_LINE.partition(" name=")[0],
             "URI": real.real.uri, "VIRSH": required_program("virsh"),
         }  # fmt: skip
         logs = [folder / f"bench-loop-{index}.log" for index in range(vms)]
@@ -160,7 +160,7 @@ for i in $(seq 0 $((COUNT - 1))); do
   cat > "$FOLDER/$vm.xml" <<XML
 <domain type='qemu'><name>$vm</name><memory unit='MiB'>80</memory><vcpu>1</vcpu>
 <os><type arch='x86_64'>hvm</type><kernel>$GUEST/vmlinuz</kernel><initrd>$GUEST/initrd.img</initrd>
-<cmdline>console=ttyS0 quiet name=$vm index=$i</cmdline></os>
+<cmdline>$COMMAND_LINE name=$vm index=$i</cmdline></os>
 <features><acpi/><apic/></features>
 <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/>
 <source file='$FOLDER/$vm.raw'/><target dev='vda' bus='virtio'/></disk>

@@ -55,8 +55,8 @@ def libvirt_of(user: int, environment: Mapping[str, str]) -> Libvirt:
 
 
 def lift_core_limit(pid: int) -> None:
-    """As systemd starts daemons: libvirt lifts the limit of each QEMU's core file, which fails below
-    a bound such as sudo's. Without root it stays as it is. Raises ProcessLookupError."""
+    """As systemd starts daemons: libvirt lifts the limit of each QEMU's core file, which fails
+    below a bound such as sudo's. Without root it stays as it is. Raises ProcessLookupError."""
     if os.geteuid() == 0:
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(pid, resource.RLIMIT_CORE, unlimited)
