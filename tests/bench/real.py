@@ -137,7 +137,9 @@ def _shell_loop(real: RealSandbox, vms: int) -> float:
         script = folder / "loop.sh"
         script.write_text(_LOOP)
         environment = {
-            **os.environ, "FOLDER": name, "GUEST": str(real.real.guest), "COUNT": str(vms), "COMMAND_LINE": COMMAND_LINE.partition(" name=")[0],
+            **os.environ, "FOLDER": name, "GUEST": str(real.real.guest), "COUNT": str(vms),
+            "COMMAND_LINE": COMMAND_LINE.partition(" name=")[0],
+           
             "URI": real.real.uri, "VIRSH": required_program("virsh"),
         }  # fmt: skip
         logs = [folder / f"bench-loop-{index}.log" for index in range(vms)]

@@ -29,8 +29,8 @@ from fleetctl.session import Session
 
 SCALE_SECONDS = 1800.0
 FACTS_SECONDS = 90.0
-# What a small kernel needs not look for saves a fifth of an emulated boot; and on a busy machine the
-# check of its timer fails, by which a kernel without no_timer_check ends.
+# What a small kernel needs not look for saves a fifth of an emulated boot; and on a busy machine
+# the check of its timer fails, by which a kernel without no_timer_check ends.
 COMMAND_LINE = (
     "console=ttyS0 quiet no_timer_check rcupdate.rcu_expedited=1 cryptomgr.notests "
     "8250.nr_uarts=1 name={name} index={index}"
