@@ -139,7 +139,6 @@ def _shell_loop(real: RealSandbox, vms: int) -> float:
         environment = {
             **os.environ, "FOLDER": name, "GUEST": str(real.real.guest), "COUNT": str(vms),
             "COMMAND_LINE": COMMAND_LINE.partition(" name=")[0],
-           
             "URI": real.real.uri, "VIRSH": required_program("virsh"),
         }  # fmt: skip
         logs = [folder / f"bench-loop-{index}.log" for index in range(vms)]

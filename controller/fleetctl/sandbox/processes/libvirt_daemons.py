@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +57,9 @@ def libvirt_of(user: int, environment: Mapping[str, str]) -> Libvirt:
 
 def lift_core_limit(pid: int) -> None:
     """As systemd starts daemons: libvirt lifts the limit of each QEMU's core file, which fails
-    below a bound such as sudo's. Without root it stays as it is. Raises ProcessLookupError."""
-    if os.geteuid() == 0:
-        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    below a bound such as sudo's. Who may not lift it leaves it as it is."""
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    with suppress(PermissionError, ProcessLookupError):
         resource.prlimit(pid, resource.RLIMIT_CORE, unlimited)
 
 
