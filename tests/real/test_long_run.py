@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from fleetctl.sandbox.real.qemu_processes import process_of
-from tests.real.real_sandbox import sandbox, why_not_here
+from tests.real.real_sandbox import DEADLINE, FLEETCTL, sandbox, until, why_not_here
 
 pytestmark = [
     pytest.mark.real_long,
@@ -60,6 +61,24 @@ def test_a_sandbox_that_is_kept_lets_its_vms_go_on_and_the_next_up_adopts_them(
         real.up()
         real.fleetctl("scale", real.real.fleet, "--total", "2")
         assert real.qemus(2) == first
+
+
+def test_an_up_interrupted_before_its_host_is_live_leaves_nothing(tmp_path: Path) -> None:
+    with sandbox(tmp_path, "real-interrupted") as real:
+        # Whoever runs tests in the background has them ignore Ctrl-C.
+        command = ["/usr/bin/env", "--default-signal=INT", FLEETCTL, "sandbox", "up", "--real", "1"]
+        with subprocess.Popen(
+            [*command, "--name", real.name],
+            env=real.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            until(real.folder.log_of("controller-1").exists, "its controller is started")
+            files = Path(real.real.files)
+            process.send_signal(signal.SIGINT)
+            process.wait(DEADLINE)
+        assert process.returncode == 130
+        assert not files.exists() and not real.folder.path.exists()
 
 
 def test_the_demo_shows_real_vms_and_leaves_nothing(tmp_path: Path) -> None:

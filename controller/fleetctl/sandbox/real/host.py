@@ -39,7 +39,7 @@ def forget(folder: Folder) -> None:
     """The files of a sandbox that never came up. Raises SandboxError."""
     record = folder.load()
     if record is not None and record.real is not None:
-        shutil.rmtree(record.real.files, ignore_errors=True)
+        _remove_files(record.real)
 
 
 def prepare(folder: Folder, record: Record, phases: Phases) -> Record:
@@ -119,6 +119,10 @@ def take_away(record: Record, folder: Folder, daemons: list[Process], phases: Ph
             running[name] = _started(name, record, folder)
     domains.remove(virsh, real.consoles, phases)
     _stop_daemons(virsh, list(running.values()), phases)
+    _remove_files(real)
+
+
+def _remove_files(real: RealHost) -> None:
     shutil.rmtree(real.files, ignore_errors=True)
     with contextlib.suppress(OSError):  # others' sandboxes are in there, or the machine's agent
         SYSTEM_FILES.rmdir()
