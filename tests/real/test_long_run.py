@@ -66,7 +66,15 @@ def test_a_sandbox_that_is_kept_lets_its_vms_go_on_and_the_next_up_adopts_them(
 def test_an_up_interrupted_before_its_host_is_live_leaves_nothing(tmp_path: Path) -> None:
     with sandbox(tmp_path, "real-interrupted") as real:
         # Whoever runs tests in the background has them ignore Ctrl-C.
-        command = ["/usr/bin/env", "--default-signal=INT", FLEETCTL, "sandbox", "up", "--real", "1"]
+        command = [
+            "/usr/bin/env",
+            "--default-signal=INT",
+            str(FLEETCTL),
+            "sandbox",
+            "up",
+            "--real",
+            "1",
+        ]
         with subprocess.Popen(
             [*command, "--name", real.name],
             env=real.environment,

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fleetctl.output import counted, say, say_json
 from fleetctl.sandbox.state.context import DEFAULT_NAME
 from fleetctl.session import Session, output_option, pass_session
+
+if TYPE_CHECKING:
+    from fleetctl.sandbox.state.folder import Folder
+    from fleetctl.sandbox.state.record import Record
 
 MOST_REPLICAS = 5
 
@@ -110,9 +115,7 @@ def up(
     with naming(folder.path), folder.locked():
         record = bring_up(folder, wanted, phases)
         if record.real:
-            from fleetctl.sandbox.booting import boot
-
-            record = boot(ctx, folder, record)
+            record = booted(ctx, folder, record)
     if session.json:
         say_json(as_json(report_of(folder)))
     else:
@@ -205,6 +208,19 @@ def demo(
     wanted = Settings(hosts=hosts, per_host=per_host, profile=checked_profile(profile), real=real)
     with naming(base_folder(os.environ)):
         run(ctx, wanted, total, stay=sys.stdin.isatty() and sys.stdout.isatty())
+
+
+def booted(ctx: click.Context, folder: Folder, record: Record) -> Record:
+    """With its VMs. What is said of it on the way is no part of the answer in JSON."""
+    from fleetctl.sandbox.booting import boot
+
+    session = ctx.find_root().ensure_object(Session)
+    asked, session.output = session.output, "table"
+    try:
+        with redirect_stdout(sys.stderr) if asked == "json" else nullcontext():
+            return boot(ctx, folder, record)
+    finally:
+        session.output = asked
 
 
 @contextmanager
