@@ -14,6 +14,12 @@ TOTAL ?=
 demo: setup
 	@$(BIN)/fleetctl sandbox demo $(if $(HOSTS),--hosts $(HOSTS)) $(if $(TOTAL),--total $(TOTAL))
 
+## make demo-real   real Linux kernels on this machine, in QEMU, with KVM or without: VMS=20
+VMS ?=
+.PHONY: demo-real
+demo-real: setup
+	@$(BIN)/fleetctl sandbox demo --real $(VMS)
+
 ## make setup       install what running needs: etcd, uv, the locked environment in .venv
 .PHONY: setup
 setup:
@@ -37,6 +43,17 @@ test: setup-dev
 .PHONY: bench
 bench: setup-dev
 	$(BIN)/python -m tests.bench
+
+## make real-test   real kernels in QEMU on this machine: the short run of make test, and the long one
+.PHONY: real-test
+real-test: setup-dev
+	$(BIN)/pytest -q -m "real or real_long" tests/real
+
+## make real-bench  figures of real kernels on this machine: VMS=20 HELD=50; JSON in real-bench.json
+HELD ?=
+.PHONY: real-bench
+real-bench: setup-dev
+	$(BIN)/python -m tests.bench.real $(if $(VMS),--vms $(VMS)) $(if $(HELD),--held $(HELD))
 
 ## make sim         play simulated clusters against faults: SEEDS=200 MINUTES=10 HOSTS=50 FIRST=seed
 SEEDS ?= 200

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Shows that the demo and the sandbox work on a fresh minimal Debian (make rootfs-test), as root:
 #
-#   prove.sh [bookworm|trixie|all] [root|user|guest|all] [demo|setup|ci]
+#   prove.sh [bookworm|trixie|all] [root|user|guest|all] [demo|setup|ci|real]
 #
 # Each combination gets a root of its own, with nothing but Debian's minimum, make, git and sudo,
 # and a fresh clone of this checkout's HEAD in it. The user may sudo. The guest may not, and finds
 # Python there but no etcd: the demo runs on a store in memory. HOSTS is the size of the demo's
 # sandbox there (default 64). The roots are made with mmdebstrap, from MIRROR where it is set, and
-# cached. `setup` shows `make setup` alone, and `ci` what .ci/run does: all tests.
+# cached. `setup` shows `make setup` alone, `ci` what .ci/run does: all tests, and `real` what
+# `make demo-real` does there, with VMS (default 3) emulated kernels.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -50,14 +51,30 @@ enter() { # root, home, user, and a script
   # shellcheck disable=SC2016
   unshare --mount --pid --fork --kill-child sh -euc '
     root=$1 home=$2 user=$3 script=$4; shift 4
-    mount -t proc proc "$root/proc"
-    mount -t tmpfs tmpfs "$root/tmp" -o mode=1777
-    for device in null zero full random urandom tty; do
-      [ -e "$root/dev/$device" ] || touch "$root/dev/$device"
-      mount --bind "/dev/$device" "$root/dev/$device"
-    done
+    # The root becomes that of this namespace, and the one of the machine is out of reach: in a mere
+    # chroot libvirt, which enters namespaces of its QEMUs, would make devices in the real /dev.
+    mount --make-rprivate /
+    mount --bind "$root" "$root"
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
-    chroot "$root" sudo -u "$user" env -i HOME="$home" USER="$user" TERM=dumb LANG=C.UTF-8 \
+    mount -t tmpfs tmpfs "$root/tmp" -o mode=1777
+    # libvirt gives each QEMU a /dev of its own, made from one that is a mount with terminals.
+    mount -t tmpfs tmpfs "$root/dev" -o mode=755
+    for device in null zero full random urandom tty; do
+      cp -a "/dev/$device" "$root/dev/$device"
+    done
+    mkdir "$root/dev/pts" "$root/dev/shm"
+    mount -t devpts devpts "$root/dev/pts" -o newinstance,ptmxmode=0666,mode=620,gid=5
+    ln -s pts/ptmx "$root/dev/ptmx"
+    ln -s /proc/self/fd "$root/dev/fd"
+    mkdir -p "$root/before"
+    cd "$root"
+    pivot_root . before
+    mount -t proc proc /proc
+    mount -t sysfs -o ro sysfs /sys
+    cd /
+    umount -l /before
+    rmdir /before
+    sudo -u "$user" env -i HOME="$home" USER="$user" TERM=dumb LANG=C.UTF-8 \
       PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" \
       bash -euo pipefail -c "cd; cd megafleet; $script" </dev/null
   ' sh "$root" "$home" "$user" "$script" "${passed[@]}"
@@ -117,6 +134,16 @@ prove_guest() { # root, user, home
 
 shown_ci="$none_left"'printf "\n-- .ci/run\n"; time .ci/run; none_left ".ci/run"'
 
+shown_real="$none_left"'
+say() { printf "\n-- %s\n" "$*"; }
+say "make demo-real VMS=$VMS"; time make demo-real VMS=$VMS
+none_left "make demo-real"
+for left in /run/libvirt/qemu/*.pid /var/lib/megafleet; do
+  if [ -e $left ]; then echo "left behind: $left"; exit 1; fi
+done
+if pgrep -x "virtlogd|libvirtd|qemu-system-x86" 2>/dev/null; then echo "still runs"; exit 1; fi
+'
+
 prove() { # suite, person
   local archive root home=/root user=root script=$shown_setup
   archive=$(base_root "$1")
@@ -132,16 +159,19 @@ prove() { # suite, person
   if [ "$2" = user ]; then
     echo "$user ALL=(ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/$user"
   fi
+  # Root lifts what sudo bounds, unless it lacks CAP_SYS_RESOURCE, as here it may.
+  echo "Defaults rlimit_core=default" >"$root/etc/sudoers.d/limits"
   git clone -q --no-hardlinks "$checkout" "$root$home/megafleet"
   chroot "$root" chown -R $user "$home/megafleet"
   case $scope in
     setup) ;;
     demo) script+=$shown_demo ;;
     ci) script=$shown_ci ;;
+    real) script=$shown_real ;;
     *) refuse "unknown scope '$scope'" ;;
   esac
   if [ "$2" = guest ]; then prove_guest "$root" $user $home
-  else enter "$root" $home $user "HOSTS=${HOSTS:-64}; $script"
+  else enter "$root" $home $user "HOSTS=${HOSTS:-64} VMS=${VMS:-3}; $script"
   fi
   rm -rf --one-file-system "$root"
   trap - EXIT

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from tests.bench.failover import failover
 from tests.bench.hostile_host import hostile_host
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 from tests.bench.simulated import simulated
+from tests.bench.table import conditions_here, tell
 
 SMALL_SANDBOXES = 5
 
@@ -41,13 +37,10 @@ def main() -> None:
         print(f"[{time.monotonic() - started:6.1f} s] {text}", file=sys.stderr, flush=True)
 
     out = Measured()
-    conditions = _conditions()
+    conditions = conditions_here()
     with tempfile.TemporaryDirectory(prefix="megafleet-bench-") as folder:
         _measure(Path(folder), given, say, out)
-    conditions["load_at_end"] = [round(load, 2) for load in os.getloadavg()]
-    given.json.write_text(json.dumps({"conditions": conditions} | out.as_json(), indent=2) + "\n")
-    _print(out, conditions)
-    raise SystemExit(any(figure.verdict == "MISSED" for figure in out.figures))
+    raise SystemExit(tell(out, conditions, given.json))
 
 
 def _measure(
@@ -76,29 +69,6 @@ def _measure(
         say(f"sandbox of {given.hosts:,} hosts, profile dom0")
         realistic(home, given.hosts, say, out)
     simulated(say, out)
-
-
-def _conditions() -> dict[str, Any]:
-    return {
-        "cpus": os.cpu_count(),
-        "machine": platform.machine(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "grpcio": version("grpcio"),
-        "load_at_start": [round(load, 2) for load in os.getloadavg()],
-        "all_parties_on_this_machine": True,
-        "mtls": True,
-    }
-
-
-def _print(out: Measured, conditions: dict[str, Any]) -> None:
-    width = max(len(figure.what) for figure in out.figures)
-    print(f"{'what':{width}}  {'seen':>12}  {'must':>8}  {'aim':>8}")
-    for row in out.figures:
-        seen = f"{row.value:,.3g} {row.unit}" if row.value < 100 else f"{row.value:,.0f} {row.unit}"
-        print(f"{row.what:{width}}  {seen:>12}  {row.must:>8,g}  {row.aim:>8,g}  {row.verdict}")
-    print(json.dumps(out.notes))
-    print("conditions: " + ", ".join(f"{key} {value}" for key, value in conditions.items()))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.daemon.settings import BadSettings, Settings
+from fleet_agent.daemon.sole_agent import NotAlone, alone, own_folders
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import ProbeInputs
@@ -54,7 +55,14 @@ from fleet_agent.reconcile.runner import RunnerSettings
 log = structlog.get_logger()
 
 # What is no bug of ours, each with one sentence.
-MISTAKES = (BadSettings, host_identity.HostError, LedgerError, DriverError, CannotListen)
+MISTAKES = (
+    BadSettings,
+    NotAlone,
+    host_identity.HostError,
+    LedgerError,
+    DriverError,
+    CannotListen,
+)
 # Calls in flight get so long to end when the agent stops.
 STOP_SECONDS = 2.0
 # A resolver that does not answer: the next endpoint is tried.
@@ -63,6 +71,11 @@ LOOK_UP_SECONDS = 10.0
 
 async def run(asked: Settings) -> None:
     """Until SIGTERM or SIGINT."""
+    with alone(own_folders(asked)):
+        await _run(asked)
+
+
+async def _run(asked: Settings) -> None:
     identity = Identity.load(Path(asked.identity))
     host_identity.host_id_of(identity.certificate)  # before anything is opened
     drivers = open_drivers(asked)

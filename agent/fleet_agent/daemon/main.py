@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 
 
 def main() -> None:
     gc.disable()
+    # gRPC's handlers of fork() would kill what libvirt's client forks: the session's daemon.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from fleet.serving.process_memory import bound_arenas
     from fleet_agent.daemon import agent_process, logs, settings
 

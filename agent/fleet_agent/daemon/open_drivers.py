@@ -88,7 +88,8 @@ def accelerator_of(asked: Settings) -> Accelerator | None:
     if not asked.hypervisor.uri.startswith("qemu"):
         return None
     memory = Path(asked.ledger).with_name("accelerator.json")
-    return accelerator(asked.hypervisor.accelerator, boot_id(), memory)
+    kernel = Path(asked.hypervisor.trial_kernel) if asked.hypervisor.trial_kernel else None
+    return accelerator(asked.hypervisor.accelerator, boot_id(), memory, kernel)
 
 
 def remark_of(accelerator: Accelerator | None) -> str:

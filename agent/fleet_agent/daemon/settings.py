@@ -14,6 +14,7 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     start_threads = 4
     console_log_bytes = 1048576             # kept of each guest's console; 0: all
     accelerator = "auto"                    # of QEMU: kvm where it works, else tcg; or one of both
+    trial_kernel = ""                       # what KVM is tried with; empty: the newest in /boot
     [storage]
     kind = "auto"                            # or zfs, files, reflink, overlay
     parent = ""                              # a dataset, or a folder; empty: tank, or a folder
@@ -62,6 +63,7 @@ class Hypervisor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console_log: str = ""  # a path with {name}; empty: the driver's default
     console_log_bytes: LogBytes = 1024 * 1024
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    trial_kernel: str = ""
 
 
 class Storage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,10 +15,23 @@ from fleetctl.output import counted, say, say_json
 from fleetctl.sandbox.state.context import DEFAULT_NAME
 from fleetctl.session import Session, output_option, pass_session
 
+if TYPE_CHECKING:
+    from fleetctl.sandbox.state.folder import Folder
+    from fleetctl.sandbox.state.record import Record
+
 MOST_REPLICAS = 5
 
 name_option = click.option(
     "--name", default=DEFAULT_NAME, show_default=True, help="Which sandbox; also its context."
+)
+real_option = click.option(
+    "--real",
+    metavar="[VMS]",
+    type=click.IntRange(0, 250),
+    is_flag=False,
+    flag_value="0",
+    default=None,
+    help="This machine as the host, with so many real VMs; as many as it bears without a number.",
 )
 
 
@@ -53,10 +67,11 @@ def sandbox() -> None:
     help="Replicas of the controller; 1. One leads, each of them answers.",
 )
 @click.option("--etcd", type=click.Choice(["1", "3", "5"]), help="Members of etcd; 1.")
+@real_option
 @output_option
-@pass_session
+@click.pass_context
 def up(
-    session: Session,
+    ctx: click.Context,
     name: str,
     hosts: int | None,
     per_host: int | None,
@@ -66,12 +81,18 @@ def up(
     store: str,
     controllers: int | None,
     etcd: str | None,
+    real: int | None,
 ) -> None:
     """Starts the sandbox, or what of it has died; wakes what is stopped by a signal. Returns when
     all hosts are live.
 
-    A sandbox keeps its settings until it is taken down.
+    With --real this machine is its one host, whose VMs are real: small Linux kernels in QEMU, with
+    KVM where it works. It returns when they run. A sandbox keeps its settings until it is taken
+    down; what runs is adopted by the next up.
     """
+    session = ctx.find_root().ensure_object(Session)
+    check_real(real, {"--hosts": hosts, "--per-host": per_host, "--profile": profile,
+                      "--seed": seed, "--hosts-per-rack": hosts_per_rack})  # fmt: skip
     from fleetctl.sandbox.lifecycle import up as bring_up
     from fleetctl.sandbox.phases import Phases
     from fleetctl.sandbox.report import as_json, report_of
@@ -87,15 +108,20 @@ def up(
         store="etcd" if store == "etcd" else "memory" if store == "memory" else None,
         controllers=controllers,
         etcd=int(etcd) if etcd else None,
+        real=real,
     )
     phases = Phases()
     folder = Folder.of(name, os.environ)
     with naming(folder.path), folder.locked():
         record = bring_up(folder, wanted, phases)
+        if record.real:
+            record = booted(ctx, folder, record)
     if session.json:
         say_json(as_json(report_of(folder)))
     else:
         size = f"{counted(record.hosts, 'host')} of {record.asked.per_host} VMs"
+        if record.real:
+            size = f"this machine, {record.real.uri}, at most {record.real.guests} VMs"
         say(f"sandbox '{name}' is up: {size}, {record.store_version} ({phases.total():.1f} s)")
 
 
@@ -129,8 +155,10 @@ def down(name: str, keep: bool) -> None:
         say(f"there is no sandbox '{name}'")
         return
     with naming(folder.path), folder.locked():
+        record = folder.load()
         bring_down(folder, Phases(), keep=keep)
-    say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}")
+    goes_on = ", and its VMs go on" if keep and record is not None and record.real else ""
+    say(f"sandbox '{name}' is down; its state is {'kept' if keep else 'removed'}{goes_on}")
 
 
 @sandbox.command()
@@ -156,6 +184,7 @@ def restore(file: Path, name: str) -> None:
 @click.option("--per-host", type=click.IntRange(1, 10_000), help="VMs a host admits; 250.")
 @click.option("--total", type=click.IntRange(1), help="1,000,000, or what fits the hosts.")
 @click.option("--profile", help="As for up.")
+@real_option
 @click.pass_context
 def demo(
     ctx: click.Context,
@@ -163,18 +192,35 @@ def demo(
     per_host: int | None,
     total: int | None,
     profile: str | None,
+    real: int | None,
 ) -> None:
-    """A sandbox, a sample fleet in it, and a million VMs.
+    """A sandbox, a sample fleet in it, and a million VMs; or with --real as many real ones as this
+    machine bears, one of which is killed and mended.
 
     At a terminal the sandbox then stays up until Ctrl-C; else it is stopped.
     """
+    check_real(real, {"--hosts": hosts, "--per-host": per_host, "--total": total,
+                      "--profile": profile})  # fmt: skip
     from fleetctl.sandbox.demo import run
     from fleetctl.sandbox.state.folder import base_folder
     from fleetctl.sandbox.state.record import Settings
 
-    wanted = Settings(hosts=hosts, per_host=per_host, profile=checked_profile(profile))
+    wanted = Settings(hosts=hosts, per_host=per_host, profile=checked_profile(profile), real=real)
     with naming(base_folder(os.environ)):
         run(ctx, wanted, total, stay=sys.stdin.isatty() and sys.stdout.isatty())
+
+
+def booted(ctx: click.Context, folder: Folder, record: Record) -> Record:
+    """With its VMs. What is said of it on the way is no part of the answer in JSON."""
+    from fleetctl.sandbox.booting import boot
+
+    session = ctx.find_root().ensure_object(Session)
+    asked, session.output = session.output, "table"
+    try:
+        with redirect_stdout(sys.stderr) if asked == "json" else nullcontext():
+            return boot(ctx, folder, record)
+    finally:
+        session.output = asked
 
 
 @contextmanager
@@ -187,6 +233,13 @@ def naming(folder: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or folder
         raise SandboxError(f"cannot write {where}: {error.strerror or error}") from error
+
+
+def check_real(real: int | None, hollow: Mapping[str, object]) -> None:
+    """Options of hollow hosts say nothing of a real one. Raises UsageError."""
+    given = [option for option, value in hollow.items() if value is not None]
+    if real is not None and given:
+        raise click.UsageError(f"{given[0]} is for hollow hosts, and --real has none: leave it out")
 
 
 def checked_profile(profile: str | None) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,11 @@ from fleetctl.commands.cluster.status import status
 from fleetctl.commands.fleets.apply import apply
 from fleetctl.commands.fleets.scale import scale
 from fleetctl.output import note, say
+from fleetctl.sandbox import tour
+from fleetctl.sandbox.booting import boot
+from fleetctl.sandbox.commands_shown import command_name, next_commands, note_command, short
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.lifecycle import down, up
+from fleetctl.sandbox.lifecycle import down, end_vms, up
 from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.sizing import FULL_TOTAL, demo_total
 from fleetctl.sandbox.processes.process import INTERRUPTS
@@ -45,7 +47,11 @@ def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) 
             down(folder, phases, keep=False)
         failed = False
         try:
-            _show(ctx, up(folder, wanted, phases), sample, total)
+            record = up(folder, wanted, phases)
+            if record.real:
+                tour.show(ctx, boot(ctx, folder, record))
+            else:
+                _show(ctx, record, sample, total)
             if stay:
                 _stay()
         except BaseException as error:
@@ -58,6 +64,7 @@ def run(ctx: click.Context, wanted: Settings, total: int | None, *, stay: bool) 
             if folder.load() is not None:
                 # What failed is to be found in the logs.
                 down(folder, Phases(), keep=failed)
+                end_vms(folder, Phases())
 
 
 def sample_file(name: str) -> Path:
@@ -76,9 +83,9 @@ def _show(ctx: click.Context, record: Record, sample: Path, total: int | None) -
     if not total and wanted < FULL_TOTAL:
         note(f"{capacity:,} VMs fit this sandbox: the demo scales to {wanted:,}.")
     fleetctl = command_name()
-    _note_command(f"{fleetctl} apply -f {_short(sample)}")
+    note_command(f"{fleetctl} apply -f {short(sample)}")
     ctx.invoke(apply, filename=str(sample))
-    _note_command(f"{fleetctl} scale --total {wanted}")
+    note_command(f"{fleetctl} scale --total {wanted}")
     ctx.invoke(
         scale,
         fleet="",
@@ -89,7 +96,7 @@ def _show(ctx: click.Context, record: Record, sample: Path, total: int | None) -
         no_wait=False,
         timeout=SCALE_SECONDS,
     )
-    _note_command(f"{fleetctl} status")
+    note_command(f"{fleetctl} status")
     ctx.invoke(status, fleet="")
     say(what_next(fleetctl, record))
 
@@ -105,24 +112,7 @@ def what_next(fleetctl: str, record: Record) -> str:
         ("watch", "the live display, while another terminal scales"),
         (f"sandbox status --name {record.name}", "the processes: kill one, and see"),
     )
-    width = max(len(command) for command, _ in commands)
-    lines = [f"  {fleetctl} {command:<{width}}   # {what}" for command, what in commands]
-    return "\n".join(("", "To try next, in another terminal:", *lines))
-
-
-def command_name() -> str:
-    """How this fleetctl is called from here."""
-    return _short(Path(sys.argv[0]).absolute())
-
-
-def _short(path: Path) -> str:
-    """A path relative to the working directory, if it lies below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _note_command(command: str) -> None:
-    note(click.style(f"\n$ {command}", bold=True))
+    return next_commands(fleetctl, commands)
 
 
 def _stay() -> None:

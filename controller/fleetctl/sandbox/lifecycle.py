@@ -12,6 +12,7 @@ from fleetctl.sandbox.errors import SandboxConflictError, SandboxError, SandboxL
 from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import Machine, find_etcd, raise_descriptor_limit
 from fleetctl.sandbox.planning.plan import plan, with_free_ports
+from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS
 from fleetctl.sandbox.processes.parts import parts_of
 from fleetctl.sandbox.processes.process import (
     Process,
@@ -21,6 +22,7 @@ from fleetctl.sandbox.processes.process import (
     stop,
     uninterrupted,
 )
+from fleetctl.sandbox.real import host
 from fleetctl.sandbox.start_up import StartUp
 from fleetctl.sandbox.state.context import current_context, select, withdraw
 from fleetctl.sandbox.state.folder import Folder
@@ -45,7 +47,11 @@ def up(folder: Folder, wanted: Settings, phases: Phases) -> Record:
     if other and (running or record.kept):
         raise SandboxConflictError(other)
     if other:
+        host.take_away(record, folder, [], phases)
         return _up_anew(folder, wanted, phases)
+    if record.real:
+        host.make_files(record.real, phases)
+    record = host.with_daemons(record, running, phases)
     if not running:
         record = with_free_ports(record)
         folder.save(record)
@@ -66,7 +72,12 @@ def _up_anew(folder: Folder, wanted: Settings, phases: Phases) -> Record:
     """What is left of a crashed sandbox of other settings makes room for a new one."""
     folder.clear()
     try:
+        if wanted.real is not None:
+            host.install(phases)
         record = plan(folder.name, wanted, Machine.measured())
+        if wanted.real is not None:
+            record = host.prepare(folder, record, phases)
+            record = host.with_daemons(record, {}, phases)
         record = replace(record, previous_context=current_context())
         for reason in record.reasons:
             phases.note(f"  {reason}")
@@ -76,6 +87,7 @@ def _up_anew(folder: Folder, wanted: Settings, phases: Phases) -> Record:
     except SandboxError:
         raise
     except BaseException:
+        host.forget(folder)
         folder.clear()
         raise
     return record
@@ -100,10 +112,14 @@ def _start(folder: Folder, record: Record, running: dict[str, Process], phases: 
 def down(folder: Folder, phases: Phases, *, keep: bool) -> int:
     """Stops all processes of the sandbox, its folder being held; returns how many there were.
 
-    Its state is removed, or with `keep` left for the next up. Raises SandboxError.
+    Its state is removed, or with `keep` left for the next up; so are the VMs of a real host, which
+    go on meanwhile, as do those daemons of libvirt that it started. Raises SandboxError.
     """
     record = folder.load()
-    processes = find(record.id) if record else []
+    found = find(record.id) if record else []
+    # libvirt is needed until the VMs are gone, and by VMs that go on.
+    daemons = [process for process in found if process.part in DAEMONS]
+    processes = [process for process in found if process.part not in DAEMONS]
     with phases.phase("processes stop") as phase:
         if keep:
             stop([process for process in processes if not process.part.startswith("etcd")])
@@ -114,8 +130,19 @@ def down(folder: Folder, phases: Phases, *, keep: bool) -> int:
         phase.outcome = f"{number(len(processes))} processes stopped"
     if record is not None:
         withdraw(record, folder)
+    if record is not None and not keep:
+        host.take_away(record, folder, daemons, phases)
     if keep and record is not None:
         folder.save(replace(record, kept=True))
     else:
         folder.clear()
     return len(processes)
+
+
+def end_vms(folder: Folder, phases: Phases) -> None:
+    """Of a real sandbox that was stopped and kept: its VMs and its files go, what it has logged
+    stays. Raises SandboxError."""
+    record = folder.load()
+    if record is not None and record.real is not None:
+        daemons = [process for process in find(record.id) if process.part in DAEMONS]
+        host.take_away(record, folder, daemons, phases)

@@ -13,7 +13,7 @@ from fleetctl.client.cluster import Cluster
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.output import table
 from fleetctl.sandbox.errors import SandboxError
-from fleetctl.sandbox.processes.parts import listing_socket
+from fleetctl.sandbox.processes.parts import AGENT, listing_socket
 from fleetctl.sandbox.processes.process import find, is_stopped
 from fleetctl.sandbox.processes.readiness import host_counts, version
 from fleetctl.sandbox.state.context import DEFAULT_NAME, context_name
@@ -69,6 +69,9 @@ class SandboxReport(msgspec.Struct, frozen=True):
     hosts: HostReport
     processes: list[ProcessReport]
     reasons: list[str]
+    # Of a real host alone: its libvirt, and the folder of its VMs' disks, kernel and consoles.
+    libvirt: str | None = None
+    files: str | None = None
 
 
 def report_of(folder: Folder) -> SandboxReport:
@@ -111,13 +114,15 @@ def report(
         endpoints=record.endpoints,
         store=record.store_version,
         durable=record.durable,
-        per_host=asked.per_host or 0,
+        per_host=record.real.guests if record.real else asked.per_host or 0,
         profile=asked.profile or "",
         seed=asked.seed or 0,
         hosts_per_rack=asked.hosts_per_rack or 0,
         hosts=hosts,
         processes=processes,
         reasons=record.reasons,
+        libvirt=record.real.uri if record.real else None,
+        files=record.real.files if record.real else None,
     )
 
 
@@ -140,7 +145,10 @@ def _processes(
         replace(one(it.name, "controller", f"{LOOPBACK}:{it.port}"), leader=it.name in leaders)
         for it in record.controllers
     )
-    return [*etcd, *controllers, *map(hollow, record.hollow)]
+    real = record.real
+    host = [one(name, "libvirt") for name in real.daemons] if real else []
+    host += [replace(one(AGENT, "agent"), hosts=1)] if real else []
+    return [*etcd, *controllers, *map(hollow, record.hollow), *host]
 
 
 def _ask_controllers(
@@ -178,7 +186,9 @@ def as_text(seen: SandboxReport) -> str:
         f"sandbox {seen.name}: {seen.state}",
         f"hosts    {live}{seen.hosts.wanted:,} live, {seen.per_host} VMs each",
         f"store    {seen.store}",
-        f"profile  {seen.profile}, seed {seen.seed}",
+        f"profile  {seen.profile}, seed {seen.seed}"
+        if seen.libvirt is None
+        else f"libvirt  {seen.libvirt}, files in {seen.files}",
         f"folder   {seen.folder}",
         *(f"note     {reason}" for reason in seen.reasons),
         *_advice(seen),

@@ -14,7 +14,8 @@ from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import descriptor_limit
 from fleetctl.sandbox.planning.room import check_room
 from fleetctl.sandbox.processes.etcd_membership import replace_member
-from fleetctl.sandbox.processes.parts import Part
+from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here, lift_core_limit
+from fleetctl.sandbox.processes.parts import Part, agent_settings
 from fleetctl.sandbox.processes.process import (
     Process,
     daemon_environment,
@@ -36,6 +37,7 @@ from fleetctl.sandbox.state.record import LOOPBACK, Record
 
 ETCD_SECONDS = 60.0
 CONTROLLER_SECONDS = 60.0
+DAEMON_SECONDS = 60.0
 # For all links: a floor, and what a slow machine may take for each host.
 LINKS_SECONDS = 60.0
 STATUS_SECONDS = 5.0
@@ -76,24 +78,31 @@ class StartUp:
     def _start_missing(self) -> None:
         """Makes certificates while etcd starts, and lets hosts begin to listen while the
         controller starts."""
-        etcd, controllers, hollow = (
+        etcd, controllers, hollow, agents, daemons = (
             [part for part in self.parts if part.kind == kind and part.name not in self.running]
-            for kind in ("etcd", "controller", "hollow")
+            for kind in ("etcd", "controller", "hollow", "agent", "libvirt")
         )
         new = sum(not self.folder.state_of(part.name).exists() for part in etcd)
         here = self.folder.certificates.parent
         check_room(descriptor_limit(), shutil.disk_usage(here).free, new, str(here))
         emptied = self._emptied_members()
         whole = [part for part in etcd if part.name not in emptied]
-        for part in whole:
+        for part in (*whole, *daemons):
             self._start(part)
+        for part in daemons:
+            lift_core_limit(self.running[part.name].pid)
         self._issue_agents()
         for part in whole:
             self._await_etcd(part)
         for part in etcd:
             if part.name in emptied:
                 self._replace_member(part)
+        for part in daemons:
+            self._await_daemon(part)
         for part in (*controllers, *hollow):
+            self._start(part)
+        for part in agents:
+            self._settle(part)
             self._start(part)
         for part in controllers:
             self._await_controller(part)
@@ -134,12 +143,31 @@ class StartUp:
         with uninterrupted():
             self.running[part.name] = start(part.name, part.argv, self.record.id, log, environment)
 
+    def _settle(self, part: Part) -> None:
+        """The settings file of a real host's agent: its controllers may have other ports by now."""
+        state = self.folder.state_of(part.name)
+        state.mkdir(exist_ok=True, mode=0o700)
+        (state / "agent.toml").write_text(agent_settings(self.record, self.folder))
+
     def _issue_agents(self) -> None:
+        hollow = sum(one.last - one.first + 1 for one in self.record.hollow)
         if agents_issued(self.identities):
             return
         with self.phases.phase("certificates") as phase:
-            issue_agents(self.record.hosts, self.identities)
+            issue_agents(hollow, self.identities)
             phase.outcome = f"certificates for {counted(self.record.hosts, 'host')}"
+
+    def _await_daemon(self, part: Part) -> None:
+        daemon = next(one for one in DAEMONS if one == part.name)
+        with self.phases.phase(f"{part.name} starts") as phase:
+            until(
+                lambda: here().answers(daemon),
+                self.running[part.name],
+                DAEMON_SECONDS,
+                self.folder.log_of(part.name),
+                "served",
+            )
+            phase.outcome = f"{part.name} serves; nobody had started it here"
 
     def _await_etcd(self, part: Part) -> None:
         client = self.identities.etcd_client

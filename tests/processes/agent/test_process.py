@@ -187,3 +187,14 @@ async def test_an_agent_says_when_its_certificate_ends(folder: Path) -> None:
             facts = announced.hosts["dom0-1"].facts
         ends = read_certificate((folder / "identity" / "cert.pem").read_bytes()).not_after
         assert facts.certificate_expires_unix == ends.timestamp()
+
+
+async def test_a_second_agent_with_its_ledger_or_its_clones_is_refused(folder: Path) -> None:
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address)
+        async with agent.running() as process:
+            await announced.until("dom0-1")
+            async with agent.running() as second:
+                status, said = await ended(second)
+            assert status == 1 and "another agent works with" in said
+            assert "Traceback" not in said and process.returncode is None

@@ -56,14 +56,18 @@ class Trial(msgspec.Struct, frozen=True):
 Attempt = Callable[[Path, Path], str]
 
 
-def accelerator(wanted: Wanted, boot_id: str, memory: Path) -> Accelerator:
-    """`memory`: the file that remembers the last trial. A setting is obeyed without one."""
+def accelerator(
+    wanted: Wanted, boot_id: str, memory: Path, kernel: Path | None = None
+) -> Accelerator:
+    """`memory`: the file that remembers the last trial. A setting is obeyed without one. `kernel`:
+    what is tried; the newest of this host, unless given."""
     if wanted == "kvm":
         return Accelerator(Flavour.KVM)
     if wanted == "tcg":
         return Accelerator(Flavour.TCG, "the settings say so")
     emulator = shutil.which("qemu-system-x86_64")
-    return decided(_KVM, Path(emulator) if emulator else None, a_kernel(), boot_id, memory, try_kvm)
+    found = Path(emulator) if emulator else None
+    return decided(_KVM, found, kernel or a_kernel(), boot_id, memory, try_kvm)
 
 
 def decided(

@@ -30,6 +30,9 @@ def plan(name: str, wanted: Settings, machine: Machine) -> Record:
         controllers=wanted.controllers or 1,
         etcd=wanted.etcd or 1,
     )
+    if wanted.real is not None:
+        # This machine is the one host; how many VMs is decided with it.
+        asked = replace(asked, real=wanted.real, hosts=0)
     assert asked.hosts is not None
     if asked.store == "etcd" and machine.etcd is None:
         raise SandboxError(

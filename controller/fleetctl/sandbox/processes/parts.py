@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -13,18 +14,27 @@ from pathlib import Path
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.identities import Identities, files_of
-from fleetctl.sandbox.state.record import LOOPBACK, EtcdMember, HollowProcess, Record, Replica
+from fleetctl.sandbox.state.record import (
+    LOOPBACK,
+    EtcdMember,
+    HollowProcess,
+    LibvirtDaemon,
+    Record,
+    Replica,
+)
 
 # Room for the intent of a fleet many times over: a scale of 4,480 hosts writes some 2 MB.
 ETCD_QUOTA_BYTES = 1 << 30
 # Revisions older than this are compacted away; watches resume from far less.
 ETCD_KEEPS = "10m"
+# The name of the part that is a real host's agent.
+AGENT = "agent"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process to be: `kind` is etcd, controller or hollow; `address` is where it serves, empty
-    for hollow hosts, which serve on an address each."""
+    """One process to be: `kind` is etcd, controller, hollow, agent or libvirt; `address` is where
+    it serves, empty for hosts, which tell the controller."""
 
     name: str
     kind: str
@@ -36,7 +46,7 @@ class Part:
 def parts_of(record: Record, folder: Folder, etcd: Path | None) -> list[Part]:
     """In the order in which they are started. Raises SandboxError if a program is missing."""
     identities = Identities(folder.certificates)
-    parts: list[Part] = []
+    parts = [daemon_part(name) for name in record.real.daemons] if record.real else []
     if record.etcd:
         if etcd is None:
             raise SandboxError(
@@ -46,6 +56,8 @@ def parts_of(record: Record, folder: Folder, etcd: Path | None) -> list[Part]:
         parts += [_etcd(member, record, folder, identities, etcd) for member in record.etcd]
     parts += [_controller(replica, record, folder, identities) for replica in record.controllers]
     parts += [_hollow(process, record, folder, identities) for process in record.hollow]
+    if record.real:
+        parts.append(_agent(folder))
     return parts
 
 
@@ -159,4 +171,60 @@ def _hollow(process: HollowProcess, record: Record, folder: Folder, identities: 
             *("--state", str(folder.state_of(process.name))),
             *_listing(listing_socket(folder, process.name)),
         ),
+    )
+
+
+def daemon_part(name: LibvirtDaemon) -> Part:
+    """In the foreground, with the machine's own settings of it."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise SandboxError(f"{name} is not installed any more: 'fleetctl sandbox up' installs it")
+    return Part(name, "libvirt", (found,))
+
+
+def _agent(folder: Folder) -> Part:
+    state = folder.state_of(AGENT)
+    return Part(
+        AGENT,
+        "agent",
+        (program("fleet-agent"), "--config", str(state / "agent.toml")),
+        environment={
+            # Lent to it where its own interpreter has no binding of libvirt.
+            **({"PYTHONPATH": str(folder.binding)} if any_file(folder.binding) else {}),
+            "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
+        },
+    )
+
+
+def any_file(folder: Path) -> bool:
+    """Whether the folder is there and has something in it."""
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def agent_settings(record: Record, folder: Folder) -> str:
+    """The agent's settings file. Whatever lies in /etc/megafleet is another agent's."""
+    real, state = record.real, folder.state_of(AGENT)
+    assert real is not None
+
+    def line(key: str, value: object) -> str:
+        return f"{key} = {json.dumps(value)}"
+
+    return "\n".join(
+        (
+            line("identity", str(Identities(folder.certificates).real_host)),
+            line("endpoints", record.endpoints),
+            line("listen", f"{LOOPBACK}:0"),
+            line("ledger", str(state / "ledger")),
+            line("guests", real.guests),
+            "[hypervisor]",
+            line("uri", real.uri),
+            line("console_log", str(real.consoles / "{name}.log")),
+            # The guest's own: those in /boot are not everybody's to read, nor on every machine.
+            line("trial_kernel", str(real.guest / "vmlinuz")),
+            "[storage]",
+            line("kind", "reflink"),
+            line("parent", str(real.storage)),
+            "",
+        )
     )

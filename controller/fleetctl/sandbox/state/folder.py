@@ -44,6 +44,11 @@ class Folder:
     def record_file(self) -> Path:
         return self.path / "sandbox.json"
 
+    @property
+    def binding(self) -> Path:
+        """Where libvirt's Python binding is lent to the agent."""
+        return self.path / "binding"
+
     def state_of(self, part: str) -> Path:
         """The part's own folder; made when the part is started."""
         return self.path / part

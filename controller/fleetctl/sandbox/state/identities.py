@@ -51,6 +51,10 @@ class Identities:
     def member(self, name: str) -> Path:
         return self.root / name
 
+    @property
+    def real_host(self) -> Path:
+        return self.root / "host"
+
     def agent(self, host: str) -> Path:
         return self.agents / f"{host}.pem"
 
@@ -68,6 +72,9 @@ def issue(record: Record, identities: Identities) -> None:
         identity = authority.identity(Role.CONTROLLER, replica.name, LOOPBACK_NAMES)
         write_identity(identities.replica(replica.name), identity)
     write_identity(identities.operator, authority.identity(Role.OPERATOR, "sandbox"))
+    if record.real:
+        identity = authority.identity(Role.AGENT, record.real.host, LOOPBACK_NAMES)
+        write_identity(identities.real_host, identity)
     if record.etcd:
         _issue_etcd(record.etcd, identities)
 

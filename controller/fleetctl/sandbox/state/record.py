@@ -6,6 +6,7 @@ Parts are lists, so that replicas of etcd and of the controller are further entr
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -18,6 +19,7 @@ LOOPBACK = "127.0.0.1"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 Store = Literal["etcd", "memory"]
+LibvirtDaemon = Literal["virtlogd", "libvirtd"]
 
 
 class EtcdMember(msgspec.Struct, frozen=True):
@@ -41,8 +43,36 @@ class HollowProcess(msgspec.Struct, frozen=True):
     last: int
 
 
+class RealHost(msgspec.Struct, frozen=True, kw_only=True):
+    """This machine as the sandbox's one host: its name, its libvirt, how many VMs it takes, and
+    what its fleet is called. `files` is the folder of what QEMU reads and writes; `daemons` are
+    those of libvirt that the sandbox started. `why` so many VMs, as it was told."""
+
+    host: str
+    uri: str
+    files: str
+    guests: int
+    fleet: str
+    daemons: list[LibvirtDaemon] = []
+    vms: int = 0
+    why: str = ""
+
+    @property
+    def guest(self) -> Path:
+        return Path(self.files) / "guest"
+
+    @property
+    def storage(self) -> Path:
+        return Path(self.files) / "storage"
+
+    @property
+    def consoles(self) -> Path:
+        return Path(self.files) / "consoles"
+
+
 class Settings(msgspec.Struct, frozen=True):
-    """What may be asked for. None is not given: the default, or what the sandbox has."""
+    """What may be asked for. None is not given: the default, or what the sandbox has. `real`: so
+    many VMs on this machine, 0 for as many as fit; there are no hollow hosts then."""
 
     hosts: int | None = None
     per_host: int | None = None
@@ -52,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True):
     store: Store | None = None
     controllers: int | None = None
     etcd: int | None = None
+    real: int | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +99,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     etcd: list[EtcdMember]
     controllers: list[Replica]
     hollow: list[HollowProcess]
+    real: RealHost | None = None
     kept: bool = False
     # The context that was current before this sandbox's.
     previous_context: str = ""

@@ -1,0 +1,101 @@
+"""The domains of one sandbox: known by where their consoles are logged, removed by virsh.
+
+Only the agent of this sandbox has guests' consoles logged in its folder, so that a domain which
+names this folder there is its own, and no other is ever touched. No controller and no agent is
+needed for it, which may be long dead.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import xml.etree.ElementTree as elements
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetctl.output import counted
+from fleetctl.sandbox.errors import SandboxError
+from fleetctl.sandbox.phases import Phases
+from fleetctl.sandbox.real.packages import required_program
+
+_SECONDS = 120.0
+AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Virsh:
+    """One libvirt, asked through its command."""
+
+    uri: str
+
+    def said(self, *arguments: str) -> str:
+        """Raises SandboxError."""
+        command = [required_program("virsh"), "-q", "-c", self.uri, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_SECONDS,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise SandboxError(f"virsh cannot be run on {self.uri}: {error}") from error
+        if done.returncode:
+            why = done.stderr.strip().removeprefix("error: ").replace("\n", " ")
+            raise SandboxError(f"virsh {arguments[0]} failed on {self.uri}: {why}")
+        return done.stdout
+
+    def names(self) -> list[str]:
+        """Of all domains, whoever made them."""
+        return [name for name in self.said("list", "--all", "--name").splitlines() if name]
+
+    def running(self) -> list[str]:
+        return [name for name in self.said("list", "--name").splitlines() if name]
+
+    def definition(self, name: str) -> elements.Element | None:
+        """None where it is gone by now, or is no XML."""
+        try:
+            return elements.fromstring(self.said("dumpxml", name))
+        except (SandboxError, elements.ParseError):
+            return None
+
+
+def is_logged_in(domain: elements.Element, consoles: Path) -> bool:
+    """Whether the domain's console is logged in this folder."""
+    logs = [log.get("file", "") for log in domain.iterfind("devices/*/log")]
+    return any(Path(log).parent == consoles for log in logs)
+
+
+def own_domains(virsh: Virsh, consoles: Path) -> list[str]:
+    """Raises SandboxError."""
+    found = ((name, virsh.definition(name)) for name in virsh.names())
+    return [name for name, one in found if one is not None and is_logged_in(one, consoles)]
+
+
+def remove(virsh: Virsh, consoles: Path, phases: Phases) -> int:
+    """Stops and forgets the domains of a sandbox; returns how many. None comes back: its agent
+    does not run any more. Raises SandboxError, with the first that stays."""
+    with phases.phase("domains are removed") as phase:
+        names = own_domains(virsh, consoles)
+        running = set(virsh.running())
+
+        def end(name: str) -> None:
+            if name in running:
+                virsh.said("destroy", name)
+            virsh.said("undefine", name, "--managed-save", "--snapshots-metadata")
+
+        # libvirt waits a second or more for the end of each QEMU.
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for number, _ in enumerate(pool.map(end, names), start=1):
+                phase.show(f"{number} of {counted(len(names), 'domain')} removed")
+        phase.outcome = f"{counted(len(names), 'domain')} removed"
+    return len(names)
+
+
+def free_fleet_name(virsh: Virsh, wanted: str, suffix: str) -> str:
+    """`wanted`, unless libvirt has domains of such a fleet already: then with the suffix, so that
+    two sandboxes on one libvirt keep apart. Raises SandboxError."""
+    taken = any(name.rpartition("-")[0] == wanted for name in virsh.names())
+    return f"{wanted}-{suffix}" if taken else wanted

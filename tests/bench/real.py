@@ -1,0 +1,248 @@
+"""make real-bench: real kernels on this machine, beside a shell loop and beside bare QEMU.
+
+Everything is measured in one run, one after another, so that ratios say something on a machine
+that is busy with other work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleetctl.sandbox.booting import COMMAND_LINE
+from fleetctl.sandbox.real.packages import required_program
+from fleetctl.sandbox.tour import boots
+from tests.bench.measures import Measured
+from tests.bench.table import conditions_here, tell
+from tests.real.real_sandbox import RealSandbox, sandbox, until, why_not_here
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_IDLE_SECONDS = 20.0
+READY = "megafleet: ready"
+Say = Callable[[str], None]
+
+
+def main() -> None:
+    """Exit status 1 when a figure misses what it must be."""
+    parser = argparse.ArgumentParser("make real-bench")
+    parser.add_argument("--vms", type=int, default=20)
+    parser.add_argument("--held", type=int, default=0, help="so many held at once, each typed to")
+    parser.add_argument("--json", type=Path, default=Path("real-bench.json"))
+    given = parser.parse_args()
+    if why := why_not_here():
+        raise SystemExit(f"real-bench: {why}")
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    out, conditions = Measured(), conditions_here()
+    with tempfile.TemporaryDirectory(prefix="megafleet-real-bench-") as folder:
+        with sandbox(Path(folder), "real-bench") as real:
+            _measure(real, given.vms, given.held, say, out)
+    raise SystemExit(tell(out, conditions, given.json))
+
+
+def _measure(real: RealSandbox, vms: int, held: int, say: Say, out: Measured) -> None:
+    say(f"sandbox up --real {vms}")
+    started = time.monotonic()
+    real.up("--real", str(vms))
+    out.add(f"nothing -> {vms} VMs running", time.monotonic() - started, "s", 90, 45)
+    pss = [_pss_mib(pid) for pid in _pids(real, vms)]
+    out.add("memory of a VM (PSS)", statistics.mean(pss), "MiB", 135, 100)
+    _idle(real, vms, say, out)
+    _agent_killed(real, vms, say, out)
+    say("all removed, and booted again")
+    fleet = real.real.fleet
+    real.fleetctl("scale", fleet, "--total", "0")
+    before = _seconds(real.pid("agent")) + _libvirtd_seconds()
+    started = time.monotonic()
+    real.fleetctl("scale", fleet, "--total", str(vms))
+    ours = time.monotonic() - started
+    spent = sum(_seconds(pid) for pid in _pids(real, vms))
+    around = _seconds(real.pid("agent")) + _libvirtd_seconds() - before
+    if held:
+        _held(real, held, say, out)
+    real.fleetctl("scale", fleet, "--total", "0")
+    say(f"bare QEMU, {min(vms, 5)} times")
+    bare = statistics.mean(_bare_seconds(real) for _ in range(min(vms, 5)))
+    out.add(
+        "CPU of a VM until it is ready / bare QEMU's", (spent + around) / vms / bare, "x", 1.3, 1.1
+    )
+    out.notes["cpu_seconds_a_vm"] = {
+        "QEMU": round(spent / vms, 2),
+        "agent and libvirtd": round(around / vms, 2),
+        "bare QEMU": round(bare, 2),
+    }
+    say(f"a shell loop for {vms} VMs")
+    loop = _shell_loop(real, vms)
+    out.notes["seconds"] = {"ours": round(ours, 1), "shell loop": round(loop, 1)}
+    out.add(f"{vms} VMs ready: a shell loop's time / ours", loop / ours, "x", 2, 4, more=True)
+
+
+def _idle(real: RealSandbox, vms: int, say: Say, out: Measured) -> None:
+    say(f"idle for {_IDLE_SECONDS:.0f} s")
+    agent, before = real.pid("agent"), _seconds(real.pid("agent"))
+    qemus = sum(_seconds(pid) for pid in _pids(real, vms))
+    time.sleep(_IDLE_SECONDS)  # what is measured
+    out.add("idle CPU of the agent", (_seconds(agent) - before) / _IDLE_SECONDS * 100, "%", 10, 3)
+    out.add(f"memory of the agent at {vms} VMs", _resident_mib(agent), "MiB", 150, 80)
+    spent = sum(_seconds(pid) for pid in _pids(real, vms)) - qemus
+    out.notes["idle_percent_of_a_core_a_vm"] = round(spent / vms / _IDLE_SECONDS * 100, 2)
+
+
+def _agent_killed(real: RealSandbox, vms: int, say: Say, out: Measured) -> None:
+    say("the agent is killed, and started again")
+    first = real.qemus(vms)
+    os.kill(real.pid("agent"), signal.SIGKILL)
+    started = time.monotonic()
+    real.up()
+    real.fleetctl("scale", real.real.fleet, "--total", str(vms))
+    taken = time.monotonic() - started
+    restarted = sum(first[vm] != pid for vm, pid in real.qemus(vms).items())
+    out.add(f"agent killed at {vms} VMs: started, all adopted", taken, "s", 10, 3)
+    out.add("VMs restarted by that", restarted, "", 0, 0)
+
+
+def _held(real: RealSandbox, held: int, say: Say, out: Measured) -> None:
+    say(f"{held} VMs at once")
+    real.fleetctl("scale", real.real.fleet, "--total", str(held))
+    answered = 0
+    for index in range(held):
+        vm = real.vm(index)
+        answered += f"Linux {vm} " in real.fleetctl("console", vm, typed="uname -a\n")
+    pss = statistics.mean(_pss_mib(pid) for pid in _pids(real, held))
+    out.notes["held"] = {"vms": held, "pss_mib": round(pss, 1)}
+    out.add(
+        f"of {held} VMs held at once, answer on their console", answered, "", held, held, more=True
+    )
+
+
+def _shell_loop(real: RealSandbox, vms: int) -> float:
+    """Seconds until as many VMs of the same kernel are ready that a script copies, defines and
+    starts one after another, as virt-install would define them."""
+    with tempfile.TemporaryDirectory(prefix="megafleet-loop-", dir=_beside(real)) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        script = folder / "loop.sh"
+        script.write_text(_LOOP)
+        environment = {
+            **os.environ, "FOLDER": name, "GUEST": str(real.real.guest), "COUNT": str(vms),
+            "COMMAND_LINE": COMMAND_LINE.partition(" name=")[0],
+            "URI": real.real.uri, "VIRSH": required_program("virsh"),
+        }  # fmt: skip
+        logs = [folder / f"bench-loop-{index}.log" for index in range(vms)]
+        started = time.monotonic()
+        try:
+            subprocess.run(["sh", "-eu", script, "up"], env=environment, check=True, timeout=600)
+            until(lambda: all(_says_ready(log) for log in logs), "the shell loop's VMs are ready")
+            return time.monotonic() - started
+        finally:
+            subprocess.run(["sh", script, "down"], env=environment, timeout=600, check=False)
+
+
+_LOOP = """
+for i in $(seq 0 $((COUNT - 1))); do
+  vm=bench-loop-$i
+  if [ "$1" = down ]; then
+    $VIRSH -q -c $URI destroy $vm; $VIRSH -q -c $URI undefine $vm; continue
+  fi
+  cp "$GUEST/golden.raw" "$FOLDER/$vm.raw"
+  cat > "$FOLDER/$vm.xml" <<XML
+<domain type='qemu'><name>$vm</name><memory unit='MiB'>80</memory><vcpu>1</vcpu>
+<os><type arch='x86_64'>hvm</type><kernel>$GUEST/vmlinuz</kernel><initrd>$GUEST/initrd.img</initrd>
+<cmdline>$COMMAND_LINE name=$vm index=$i</cmdline></os>
+<features><acpi/><apic/></features>
+<devices><disk type='file' device='disk'><driver name='qemu' type='raw'/>
+<source file='$FOLDER/$vm.raw'/><target dev='vda' bus='virtio'/></disk>
+<serial type='pty'><log file='$FOLDER/$vm.log'/></serial>
+<memballoon model='virtio'/></devices></domain>
+XML
+  $VIRSH -q -c $URI define "$FOLDER/$vm.xml" > "$FOLDER/said"
+  $VIRSH -q -c $URI start $vm > "$FOLDER/said"
+done
+"""
+
+
+def _beside(real: RealSandbox) -> Path:
+    """A folder that QEMU may look into, as the sandbox's own."""
+    return Path(real.real.files)
+
+
+def _says_ready(log: Path) -> bool:
+    return log.exists() and READY in log.read_text(errors="replace")
+
+
+def _bare_seconds(real: RealSandbox) -> float:
+    """CPU seconds of a QEMU without libvirt, with the machine and devices of ours, until its guest
+    is ready."""
+    guest = real.real.guest
+    with tempfile.TemporaryDirectory(prefix="megafleet-bare-") as name:
+        log, disk = Path(name) / "log", Path(name) / "disk"
+        shutil.copyfile(guest / "golden.raw", disk)
+        command = [
+            required_program("qemu-system-x86_64"), "-machine", "pc,usb=off",
+            "-accel", "tcg,tb-size=24", "-m", "80", "-nodefaults", "-no-user-config",
+            "-display", "none", "-serial", f"file:{log}",
+            "-drive", f"file={disk},format=raw,if=virtio",
+            "-kernel", str(guest / "vmlinuz"), "-initrd", str(guest / "initrd.img"),
+            "-append", COMMAND_LINE.replace("{name}", "bare").replace("{index}", "0"),
+        ]  # fmt: skip
+        with _running(command) as pid:
+            until(lambda: _says_ready(log), "bare QEMU's guest is ready")
+            return _seconds(pid)
+
+
+@contextmanager
+def _running(command: list[str]) -> Iterator[int]:
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def _pids(real: RealSandbox, vms: int) -> list[int]:
+    pids = [pid for pid in real.qemus(vms).values() if pid is not None]
+    if len(pids) != vms or any(not boots(real.real, real.vm(index)) for index in range(vms)):
+        raise RuntimeError(f"{len(pids)} of {vms} VMs run")
+    return pids
+
+
+def _libvirtd_seconds() -> float:
+    """Of whatever libvirtd runs; it serves others too, whom a quiet machine has not."""
+    found = subprocess.run(["pgrep", "-x", "libvirtd"], capture_output=True, text=True).stdout
+    return sum(_seconds(int(pid)) for pid in found.split())
+
+
+def _seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _pss_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+if __name__ == "__main__":
+    main()
