@@ -47,6 +47,7 @@ def shard(
     on: bool = True,
     fleet: Fleet = SPV,
     restart: int = 0,
+    retry: int = 0,
 ) -> types.Shard:
     return types.Shard(
         fleet_uid=fleet.uid,
@@ -55,6 +56,7 @@ def shard(
         power=types.POWER_ON if on else types.POWER_OFF,
         birth=birth,
         restart=restart,
+        retry=retry,
     )
 
 

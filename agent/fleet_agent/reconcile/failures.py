@@ -42,6 +42,7 @@ class VmFailure:
     kind: str
     message: str
     retry: bool
+    asked: int = 0  # the retry that its attempts are counted from, as in fleet.v1.Shard
 
 
 class VmFailures:
@@ -63,7 +64,12 @@ class VmFailures:
             attempts = before.attempts + 1 if before else 1
             wait = self._back_off.wait(attempts, failure.retry, jitter)
             self._by_vm[kin, failure.index] = VmFailure(
-                attempts, now + wait, failure.kind, failure.message, failure.retry
+                attempts,
+                now + wait,
+                failure.kind,
+                failure.message,
+                failure.retry,
+                before.asked if before else 0,
             )
 
     def get(self, kin: Kin, index: int) -> VmFailure | None:
@@ -85,6 +91,12 @@ class VmFailures:
         """Let every VM be tried at once: somebody has changed something."""
         for failure in self._by_vm.values():
             failure.next_try = min(failure.next_try, now)
+
+    def begin_anew(self, kin: Kin, indices: IndexSet, asked: int) -> None:
+        """Let these wait as after a first failure, once for each such word of an operator."""
+        for (other, index), failure in self._by_vm.items():
+            if other == kin and index in indices and failure.asked < asked:
+                failure.attempts, failure.asked = 0, asked
 
     def resting(self, now: float) -> dict[Kin, IndexSet]:
         """Which VMs must not be tried yet."""

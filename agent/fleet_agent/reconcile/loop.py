@@ -126,6 +126,9 @@ class ReconcileLoop:
     def take_up_assignment(self) -> None:
         """The assignment is another: plan at once, and try again whatever failed."""
         self._failures.reconsider(self._clock())
+        for shard in self._fenced.assignment.shards:
+            if shard.retry:
+                self._failures.begin_anew(shard.kin, shard.indices, shard.retry)
         self.plan_anew()
 
     async def _attempt(self) -> float:

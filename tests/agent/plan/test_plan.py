@@ -325,6 +325,7 @@ def test_a_contradictory_assignment_is_refused(broken: object, sentence: str) ->
     [
         ("birth", -1, "birth -1"),
         ("restart", -1, "restart -1"),
+        ("retry", -1, "retry -1"),
         ("id", -1, "tombstone -1"),
         ("born_until", -1, "born until -1"),
         ("number", 4096, "number 4096"),

@@ -188,7 +188,7 @@ def _advance(
 
 
 def _renewed(shard: Shard, generation: int, revision: int) -> Shard:
-    return structs.replace(shard, generation=generation, birth=revision, restart=0)
+    return structs.replace(shard, generation=generation, birth=revision, restart=0, retry=0)
 
 
 def _waits(position: _Position, silent: int, tight: int) -> str:

@@ -35,7 +35,7 @@ class _Filters:
 
 @click.group(cls=ListingGroup)
 def vms() -> None:
-    """List VMs, show one, restart, reimage, stop and start them. Without a command: list."""
+    """List VMs, show one, restart, reimage, stop, start and retry them. Without a command: list."""
 
 
 for command in COMMANDS:
