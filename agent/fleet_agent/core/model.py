@@ -13,6 +13,10 @@ from fleet.v1 import types_pb2 as types
 # Kind of failure of a VM that ended by itself.
 DIED = "died"
 
+# Kinds of failure that are tried again, and that no waiting mends all the same: somebody has to
+# bring an image here, or a kernel that the guest can be started with.
+_NEEDS_SOMEBODY = frozenset(("image_missing", "kernel"))
+
 
 class VmState(IntEnum):
     """One byte a VM; values are those of fleet.v1.VmState."""
@@ -114,6 +118,11 @@ class StepFailure:
     kind: str
     message: str
     retry: bool = True
+
+    @property
+    def lasting(self) -> bool:
+        """Whether somebody has to change something before it can succeed."""
+        return not self.retry or self.kind in _NEEDS_SOMEBODY
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,7 @@ def made_agent(
         drivers.hypervisor,
         ledger,
         clock=time.monotonic,
+        wall_clock=time.time,
         jitter=random.random,
         settings=loop_settings(asked),
         incarnation=uuid.uuid4().hex,

@@ -5,7 +5,7 @@ Only these VMs have an object of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fleet.keys import Kin
@@ -41,8 +41,19 @@ class VmFailure:
     next_try: float
     kind: str
     message: str
-    retry: bool
+    lasting: bool  # somebody has to change something
     asked: int = 0  # the retry that its attempts are counted from, as in fleet.v1.Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Amiss:
+    """VMs of one kin that are not as wanted, for reasons of one kind."""
+
+    kind: str
+    kin: Kin
+    indices: IndexSet
+    message: str  # of the lowest index
+    lasting: bool  # somebody has to change something
 
 
 class VmFailures:
@@ -68,7 +79,7 @@ class VmFailures:
                 now + wait,
                 failure.kind,
                 failure.message,
-                failure.retry,
+                failure.lasting,
                 before.asked if before else 0,
             )
 
@@ -111,18 +122,16 @@ class VmFailures:
             (one.next_try for one in self._by_vm.values() if one.next_try > now), default=None
         )
 
-    def counted(self, unmet: Mapping[Kin, IndexSet]) -> dict[tuple[str, str], tuple[int, int, str]]:
-        """(kind, fleet uid) -> (count, the lowest index, its message), of VMs still amiss."""
-        counts: dict[tuple[str, str], tuple[int, int, str]] = {}
+    def amiss(self, unmet: Mapping[Kin, IndexSet]) -> Iterator[Amiss]:
+        """VMs still amiss, by kin and kind of failure; the message is that of the lowest index."""
+        found: dict[tuple[Kin, str], list[int]] = {}
         for (kin, index), failure in self._by_vm.items():
-            if index not in unmet.get(kin, EMPTY):
-                continue
-            key = (failure.kind, kin.fleet_uid)
-            count, example, message = counts.get(key, (0, index, failure.message))
-            if index < example:
-                example, message = index, failure.message
-            counts[key] = (count + 1, example, message)
-        return counts
+            if index in unmet.get(kin, EMPTY):
+                found.setdefault((kin, failure.kind), []).append(index)
+        for (kin, kind), indices in found.items():
+            first = self._by_vm[kin, min(indices)]
+            lasting = all(self._by_vm[kin, index].lasting for index in indices)
+            yield Amiss(kind, kin, IndexSet.of(indices), first.message, lasting)
 
     def _by_kin(self, chosen: Callable[[VmFailure], bool]) -> dict[Kin, IndexSet]:
         if not self._by_vm:

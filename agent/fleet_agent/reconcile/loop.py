@@ -24,9 +24,16 @@ from fleet_agent.core.plan.states import states_of
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors, first_error
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
+from fleet_agent.reconcile.failing_since import FailingSince
 from fleet_agent.reconcile.failures import BackOff, VmFailures
 from fleet_agent.reconcile.fencing import FencedAssignment
-from fleet_agent.reconcile.problems import driver_problem, ledger_problems, problems_of
+from fleet_agent.reconcile.problems import (
+    amiss_of,
+    driver_problem,
+    failing_of,
+    ledger_problems,
+    problems_of,
+)
 from fleet_agent.reconcile.run_progress import RunProgress
 from fleet_agent.reconcile.runner import Runner, RunnerSettings
 from fleet_agent.reporting.board import Board
@@ -65,12 +72,13 @@ class ReconcileLoop:
         hypervisor: Hypervisor,
         *,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         jitter: Callable[[], float],
         settings: LoopSettings,
         on_step: Callable[[Step], None] | None,
     ) -> None:
-        """`clock` gives monotonic seconds, `jitter` numbers in [0, 1). `on_step` hears of each
-        step of each batch as it begins."""
+        """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
+        [0, 1). `on_step` hears of each step of each batch as it begins."""
         self._host_id = host_id
         self._fenced = fenced
         self._streams = streams
@@ -78,8 +86,10 @@ class ReconcileLoop:
         self._storage = storage
         self._hypervisor = hypervisor
         self._clock = clock
+        self._wall_clock = wall_clock
         self._jitter = jitter
         self._settings = settings
+        self._failing_since = FailingSince()
         self._failures = VmFailures(settings.back_off, jitter)
         self._progress = RunProgress(host_id, board, self._failures, clock, on_step)
         self._runner = Runner(storage, hypervisor, settings.runner, clock, self._progress)
@@ -236,7 +246,10 @@ class ReconcileLoop:
         board.describe(states_of(self._fenced.assignment, snapshot, made, failing))
         board.set_orphans(made.orphans)
         board.set_released(made.released)
-        board.set_problems(problems_of(made, self._failures) + ledger_problems(self._fenced))
+        amiss = amiss_of(made, self._failures)
+        self._failing_since.note(failing_of(amiss), int(self._wall_clock()))
+        problems = problems_of(amiss, self._failing_since)
+        board.set_problems(problems + ledger_problems(self._fenced))
         board.set_standing(
             self._fenced.record.epoch,
             self._fenced.record.epoch_seal,

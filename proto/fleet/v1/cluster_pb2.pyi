@@ -2360,6 +2360,7 @@ class RolloutStatus(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     SINCE_UNIX_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    HELD_UP_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     from_generation: _builtins.int
     to_generation: _builtins.int
@@ -2379,6 +2380,8 @@ class RolloutStatus(_message.Message):
     """why it halted, what it waits for"""
     since_unix: _builtins.float
     actor: _builtins.str
+    held_up: _builtins.bool
+    """As many VMs as may be down at once have failed: no other is changed meanwhile."""
     def __init__(
         self,
         *,
@@ -2394,10 +2397,11 @@ class RolloutStatus(_message.Message):
         message: _builtins.str = ...,
         since_unix: _builtins.float = ...,
         actor: _builtins.str = ...,
+        held_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "changing", b"changing", "done", b"done", "failed", b"failed", "fleet", b"fleet", "from_generation", b"from_generation", "left", b"left", "message", b"message", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "wave", b"wave"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "changing", b"changing", "done", b"done", "failed", b"failed", "fleet", b"fleet", "from_generation", b"from_generation", "held_up", b"held_up", "left", b"left", "message", b"message", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "wave", b"wave"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,10 +29,12 @@ NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
-    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for."""
+    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for. `held_up`: by
+    VMs that have failed, as many as may be down."""
 
     wave: str = ""
     message: str = ""
+    held_up: bool = False
 
 
 class Rolled(msgspec.Struct, frozen=True):
@@ -184,7 +186,8 @@ def _advance(
             drafts.put(host, shard, part, kind)
             free -= len(part)
     named = f"{record.by_label}={wave}" if record.by_label else ""
-    return RolloutProgress(named, _waits(position, silent, tight))
+    held_up = not position.unsettled and most <= len(position.failed)
+    return RolloutProgress(named, _waits(position, silent, tight), held_up)
 
 
 def _renewed(shard: Shard, generation: int, revision: int) -> Shard:
