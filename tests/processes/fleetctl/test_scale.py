@@ -64,6 +64,26 @@ def test_a_timeout_is_exit_code_3(fleetctl: Fleetctl, controller: ControllerDoub
     assert said.err.endswith("; it is still going on, see 'fleetctl status spv'\n")
 
 
+def test_what_only_somebody_can_mend_is_named_and_is_exit_code_6(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    seen = status(running=997, failed=3, for_good=3)
+    seen.fleets[0].problems.add(
+        kind="image_missing", count=3, hosts=1, example="h1: no golden@1 here", lasting=True
+    )
+    seen.fleets[0].problems.add(kind="busy", count=1, hosts=1, example="h2: held open")
+    controller.statuses = [status(running=400), seen]
+    said = fleetctl("scale", "--total", "1000")
+    assert said.code == 6
+    assert said.err == (
+        "fleetctl: 3 VMs of spv failed, and waiting does not mend it: image_missing: 3 VMs on "
+        "1 host: h1: no golden@1 here. Mend that, then 'fleetctl vms retry spv --all'\n"
+    )
+    told = fleetctl("scale", "--total", "1000", "-o", "json").json
+    assert told["outcome"] == "failed_for_good" and told["status"]["failed_for_good"] == 3
+    assert [one["lasting"] for one in told["status"]["problems"]] == [True, False]
+
+
 def test_ctrl_c_ends_watching_and_says_that_scaling_goes_on(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:
