@@ -119,8 +119,10 @@ def domains(
     generation: int = 1,
     fleet: Fleet = SPV,
     restart: int = 0,
+    why: str = "",
 ) -> DomainRun:
-    return DomainRun(kin(birth, generation, fleet), parse_ranges(ranges), phase, restart)
+    which = kin(birth, generation, fleet)
+    return DomainRun(which, parse_ranges(ranges), phase, restart, why=why)
 
 
 def existing(*runs: CloneRun | DomainRun) -> Snapshot:

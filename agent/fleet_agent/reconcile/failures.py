@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import DIED, StepFailure
+from fleet_agent.core.model import DIED, PAUSED, StepFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class BackOff:
 
     Failures that trying again cannot mend wait the longest at once: what mends them (an image
     brought here, a foreign domain removed) is not always something the agent hears of.
-    A VM that died is forgiven once it has stayed up for `forgiven_after`.
+    A VM that died or was halted is forgiven once it has stayed up for `forgiven_after`.
     """
 
     first: float = 1.0
@@ -87,7 +87,7 @@ class VmFailures:
         return self._by_vm.get((kin, index))
 
     def prune(self, unmet: Mapping[Kin, IndexSet], now: float) -> None:
-        """Forget those that are as wanted, and have stayed so where they had died."""
+        """Forget those that are as wanted, and have stayed so where they had died or halted."""
         if not self._by_vm:
             return
         patience = self._back_off.forgiven_after
@@ -95,7 +95,7 @@ class VmFailures:
             (kin, index): failure
             for (kin, index), failure in self._by_vm.items()
             if index in unmet.get(kin, EMPTY)
-            or (failure.kind == DIED and now < failure.next_try + patience)
+            or (failure.kind in (DIED, PAUSED) and now < failure.next_try + patience)
         }
 
     def reconsider(self, now: float) -> None:

@@ -180,7 +180,7 @@ class ReconcileLoop:
             now = self._clock()
             self._note_deaths(snapshot, now)
             made = self._plan(snapshot, now)
-            if before and self._note_no_effect(before, made, now):
+            if before and self._note_no_effect(before, made, snapshot, now):
                 made = self._plan(snapshot, now)
             self._failures.prune(made.unmet, now)
             self._publish(snapshot, made)
@@ -232,10 +232,13 @@ class ReconcileLoop:
     def _running(self, kin: Kin) -> IndexSet:
         return self._board.having(kin, VmState.RUNNING)
 
-    def _note_no_effect(self, before: list[Step], made: Plan, now: float) -> bool:
+    def _note_no_effect(
+        self, before: list[Step], made: Plan, snapshot: Snapshot, now: float
+    ) -> bool:
         """Whether there was any such step."""
         noted = False
-        for kin, failures in without_effect(before, made.steps, self._progress.failed_of_run):
+        failed = self._progress.failed_of_run
+        for kin, failures in without_effect(before, made.steps, failed, snapshot):
             noted = True
             self._failures.record(kin, failures, now)
         return noted
@@ -246,7 +249,7 @@ class ReconcileLoop:
         board.describe(states_of(self._fenced.assignment, snapshot, made, failing))
         board.set_orphans(made.orphans)
         board.set_released(made.released)
-        amiss = amiss_of(made, self._failures)
+        amiss = amiss_of(made, snapshot, self._failures)
         self._failing_since.note(failing_of(amiss), int(self._wall_clock()))
         problems = problems_of(amiss, self._failing_since)
         board.set_problems(problems + ledger_problems(self._fenced))

@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 from fleet.keys import NO_EPOCH, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
+from fleet_agent.core.model import SUSPENDED
 from fleet_agent.core.plan.plan import Plan
+from fleet_agent.core.plan.snapshot import Snapshot
 from fleet_agent.reconcile.failing_since import FailingSince
 from fleet_agent.reconcile.failures import Amiss, VmFailures
 from fleet_agent.reconcile.fencing import FencedAssignment
 
 
-def amiss_of(made: Plan, failures: VmFailures) -> list[Amiss]:
-    """Names that are taken, templates that cannot be carried out, and VMs whose last step failed
-    and that are not as wanted."""
+def amiss_of(made: Plan, snapshot: Snapshot, failures: VmFailures) -> list[Amiss]:
+    """Names that are taken, templates that cannot be carried out, VMs that somebody has suspended,
+    and those whose last step failed and that are not as wanted."""
     taken = "a VM of this name exists here and is not to be touched"
     conflicts = [
         Amiss("conflict", kin, indices, taken, lasting=True)
@@ -31,7 +33,13 @@ def amiss_of(made: Plan, failures: VmFailures) -> list[Amiss]:
         )
         for kin, refused in made.bad_specs.items()
     ]
-    return [*conflicts, *bad_specs, *failures.amiss(made.unmet)]
+    suspended = [
+        Amiss(SUSPENDED, kin, indices, snapshot.why_stalled(kin, indices.first), lasting=True)
+        for kin, indices in made.suspended.items()
+    ]
+    # What has failed before somebody suspended it waits for that as well.
+    unmet = {kin: indices - made.suspended.get(kin, EMPTY) for kin, indices in made.unmet.items()}
+    return [*conflicts, *bad_specs, *suspended, *failures.amiss(unmet)]
 
 
 def failing_of(amiss: Iterable[Amiss]) -> dict[Kin, IndexSet]:
