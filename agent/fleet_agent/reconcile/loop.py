@@ -54,6 +54,10 @@ class LoopSettings:
     replan_after: float = 15.0
     # Between two tries of a driver that does not work at all: BackOff's first up to this.
     driver_retry: float = 30.0
+    # After a driver did not work: for so long it is asked so often. A libvirtd that takes up its
+    # domains again tells nobody of those that end meanwhile.
+    wary_for: float = 30.0
+    wary_interval: float = 3.0
     # After a reboot, until VMs of fleets that wait for lost hosts are started unasked. Ours:
     # longer than a leader takes to call, and to be replaced.
     reboot_grace: float = 300.0
@@ -96,6 +100,7 @@ class ReconcileLoop:
         self._alarm = Alarm()
         self._round: asyncio.Timeout | None = None
         self._driver_failures = 0
+        self._wary_until = clock()
         self._ledger_checked = False
         self._began = clock()
         # Once the first round is over, well or not: what runs is known, or cannot be.
@@ -150,9 +155,12 @@ class ReconcileLoop:
             trouble = first_error(errors)
         if trouble is not None:
             return self._driver_trouble(trouble)
-        self._driver_failures = 0
         now = self._clock()
-        audit = self._settings.audit_interval * (1.0 - self._jitter() / 4)
+        if self._driver_failures:
+            self._driver_failures, self._wary_until = 0, now + self._settings.wary_for
+        wary = now < self._wary_until
+        interval = self._settings.wary_interval if wary else self._settings.audit_interval
+        audit = interval * (1.0 - self._jitter() / 4)
         due = self._failures.next_try(now)
         changes_in = self._start_permit().changes_in
         waits = [audit, audit if due is None else due - now]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from fleet.ranges import EMPTY
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.core.model import Phase, StepKind, VmState
@@ -38,25 +40,23 @@ async def test_what_is_halted_is_failed_with_its_reason_and_soon_goes_on() -> No
 
 
 @virtual
-async def test_what_halts_again_at_once_is_tried_ever_more_seldom_and_never_booting_for_ever() -> (
-    None
-):
+async def test_what_halts_again_at_once_is_tried_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     host = Host()
     async with host.running() as agent:
         await settled(agent, assignment(shard("0", 10)), 10)
         host.steps.clear()
 
-        def go_on(*_: object) -> None:
-            """The disk is full still: whatever goes on is halted in the same moment."""
-
-        host.hollow._go_on = go_on  # type: ignore[method-assign]
+        # The disk is full still: whatever goes on is halted in the same moment.
+        monkeypatch.setattr(host.hollow, "_go_on", lambda *_: None)
         halt(host, "0")
         await asyncio.sleep(120)
         starts = sum(step.kind is StepKind.START for step in host.steps)
         assert 4 <= starts <= 9, "after 1, 2, 4, ... seconds"
         assert in_state(agent, kin(10), VmState.FAILED) == indices("0")
         assert problem(agent).kind == "paused" and problem(agent).example_message == WHY
-        del host.hollow._go_on  # type: ignore[method-assign]
+        monkeypatch.undo()
         await until(lambda: in_state(agent, kin(10), VmState.RUNNING) == indices("0"), 130)
 
 

@@ -204,7 +204,7 @@ class LibvirtHost:
         self.connection.lookupByName(FLEET.domain_name(index)).destroy()
 
     def suspend(self, index: int) -> None:
-        self.connection.lookupByName(FLEET.domain_name(index)).suspend()
+        self.connection.lookupByName(FLEET.domain_name(index)).suspend()  # type: ignore[attr-defined]
 
     def resume(self, index: int) -> None:
         self.connection.lookupByName(FLEET.domain_name(index)).resume()
@@ -241,7 +241,7 @@ class XenHost:
         self.connection.lookupByName(FLEET.domain_name(index)).destroy()
 
     def suspend(self, index: int) -> None:
-        self.connection.lookupByName(FLEET.domain_name(index)).suspend()
+        self.connection.lookupByName(FLEET.domain_name(index)).suspend()  # type: ignore[attr-defined]
 
     def resume(self, index: int) -> None:
         self.connection.lookupByName(FLEET.domain_name(index)).resume()
