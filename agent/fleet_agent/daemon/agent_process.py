@@ -189,6 +189,7 @@ def open_doctor(
 ) -> Dom0Doctor:
     async def circumstances() -> ProbeInputs:
         around = ProbeInputs(
+            accelerator=drivers.labels.get("accel", ""),
             qemu_disks=asked.storage.kind != "zfs" or not asked.hypervisor.uri.startswith("xen"),
             zvols=asked.storage.kind == "zfs",
             footprint=footprint_of(agent.assignment),
