@@ -25,8 +25,8 @@ def tune(
 
     Changes sysctls, open files of running daemons and module parameters at once, and writes them
     for the next boot into files of its own: in /etc/sysctl.d, /etc/modprobe.d, /etc/udev/rules.d,
-    /etc/tmpfiles.d and drop-ins of systemd. What needs a reboot is shown with its file and line, and never done.
-    HOST may be left out while there is only one.
+    /etc/tmpfiles.d and drop-ins of systemd. What needs a reboot is shown with its file and line,
+    and never done. HOST may be left out while there is only one.
     """
     if plan + apply + undo > 1:
         raise Misuse("--plan, --apply and --undo exclude each other")
