@@ -112,8 +112,9 @@ def template(folder: Path, disk: str = "", sectors: int = 0) -> types.FleetSpec:
 async def dom0(libvirtd: PrivateLibvirt, folder: Path) -> AsyncIterator[Dom0]:
     steps: list[Step] = []
     loop = asyncio.get_running_loop()
+    # The folder of consoles is not there yet, as in a user's first session.
     hypervisor = LibvirtHypervisor(
-        libvirtd.uri, flavour=Flavour.TCG, console_log=str(folder / "{name}.log")
+        libvirtd.uri, flavour=Flavour.TCG, console_log=str(folder / "logs" / "{name}.log")
     )
     agent = Agent(
         HOST, types.HostFacts(boot_id="b"), HollowStorage(Behaviour.of()), hypervisor,
@@ -208,7 +209,7 @@ async def test_a_domain_paused_by_a_full_disk_is_failed_and_goes_on_once_there_i
         before = host.qemus("0")
         await until(lambda: host.steps[-1].kind in (StepKind.START, StepKind.AWAIT_READY), 10)
         within(libvirtd, "mount", "-o", "remount,size=16m", "/run/libvirt/small")
-        await until(lambda: "FULL" in (tmp_path / "spv-0.log").read_text())
+        await until(lambda: "FULL" in (tmp_path / "logs" / "spv-0.log").read_text())
         await host.up("0")
         assert host.qemus("0") == before, "it went on where it was"
         assert not host.agent.board.problems
@@ -257,7 +258,7 @@ async def test_a_domain_that_was_saved_is_restored_and_not_waited_for_in_vain(
         await host.up("0")
         state, reason = host.domain(0).state()
         assert (state, reason) == (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_RESTORED)
-        log = tmp_path / "spv-0.log"
+        log = tmp_path / "logs" / "spv-0.log"
         assert not log.exists() or "READY" not in log.read_text(), "it said so in its earlier life"
 
 

@@ -121,6 +121,8 @@ class Domains:
             restart = batch.restart_of(index)
             if restart != parse_restart(found.xml):
                 self._set_restart(found.domain, restart)
+            if self._flavour.is_qemu:
+                self._make_console_folder(name)
             if batch.spec.readiness.console_pattern:
                 self._set_console_aside(name)
             size = log_size(self._host.driver_log)
@@ -321,6 +323,17 @@ class Domains:
             START_NAMESPACE,
             binding.VIR_DOMAIN_AFFECT_CONFIG,
         )
+
+    def _make_console_folder(self, name: str) -> None:
+        """libvirt makes none; a user's own session has none to begin with."""
+        folder = self._host.console(name).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ActFailed(
+                "hypervisor_error",
+                f"cannot make {folder}, where {name}'s console is to be logged: {error.strerror}",
+            ) from error
 
     def _set_console_aside(self, name: str) -> None:
         log = self._host.console(name)
