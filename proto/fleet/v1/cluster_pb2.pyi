@@ -2381,7 +2381,7 @@ class RolloutStatus(_message.Message):
     since_unix: _builtins.float
     actor: _builtins.str
     held_up: _builtins.bool
-    """As many VMs as may be down at once have failed: no other is changed meanwhile."""
+    """It waits for changed VMs that have failed, and for nothing else."""
     def __init__(
         self,
         *,

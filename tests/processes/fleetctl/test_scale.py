@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from fleet.transport import Refusal
+from fleet.v1 import cluster_pb2 as cluster
 from tests.processes.controller_double import ControllerDouble, accepted, status
 from tests.processes.fleetctl_process import Fleetctl
 
@@ -205,3 +206,20 @@ def test_a_fleet_that_vanishes_meanwhile_is_told(
     controller.statuses = [status(running=400), gone]
     said = fleetctl("scale", "--total", "1000")
     assert (said.code, said.err) == (1, "fleetctl: there is no fleet 'spv'\n")
+
+
+def test_a_rollout_that_only_somebody_can_let_go_on_is_exit_code_6(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    running = cluster.RolloutStatus(fleet="spv", state="running", failed=5, left=900)
+    controller.on("Rollout", running)
+    going_on, stuck = status(running=995, failed=5), status(running=995, failed=5, for_good=5)
+    going_on.fleets[0].rollout.CopyFrom(running)
+    running.held_up = True
+    stuck.fleets[0].rollout.CopyFrom(running)
+    stuck.fleets[0].problems.add(
+        kind="kernel", count=5, hosts=1, example="h1: no such kernel", lasting=True
+    )
+    controller.statuses = [going_on, stuck]
+    said = fleetctl("rollout", "start", "spv", "--yes")
+    assert said.code == 6 and "5 VMs of spv failed" in said.err and "kernel: 5 VMs" in said.err

@@ -29,8 +29,8 @@ NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
-    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for. `held_up`: by
-    VMs that have failed, as many as may be down."""
+    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for. `held_up`:
+    nothing goes on before VMs that have failed run."""
 
     wave: str = ""
     message: str = ""
@@ -186,8 +186,13 @@ def _advance(
             drafts.put(host, shard, part, kind)
             free -= len(part)
     named = f"{record.by_label}={wave}" if record.by_label else ""
-    held_up = not position.unsettled and most <= len(position.failed)
-    return RolloutProgress(named, _waits(position, silent, tight), held_up)
+    return RolloutProgress(named, _waits(position, silent, tight), _is_held_up(position, most))
+
+
+def _is_held_up(position: _Position, most: int) -> bool:
+    """Whether nothing goes on before VMs that have failed run."""
+    failed = len(position.failed)
+    return bool(failed) and not position.unsettled and (most <= failed or not position.older)
 
 
 def _renewed(shard: Shard, generation: int, revision: int) -> Shard:

@@ -78,8 +78,8 @@ def start(
     """Make VMs of other generations anew from a fleet's template, where they are.
 
     Each begins with a fresh clone: what is on its disk is lost. Ctrl-C ends the watching, not the
-    rollout: then the exit code is 3. It is 6 when as many VMs as may be down have failed for
-    reasons that no waiting mends.
+    rollout: then the exit code is 3. It is 6 when it waits for nothing but VMs that
+    have failed for reasons that no waiting mends.
     """  # fmt: skip
     request = _request("start", fleet)
     request.generation = generation or 0
