@@ -8,6 +8,7 @@
 | 3 | accepted, but not converged within the timeout; also when waiting was ended by Ctrl-C |
 | 4 | cannot reach the controller, or not allowed |
 | 5 | done as far as the output had come, and the rest of the output could not be written |
+| 6 | accepted; all that is missing has failed for reasons that no waiting mends |
 | 130 | ended by Ctrl-C, other than while waiting |
 """
 
@@ -25,6 +26,7 @@ class ExitCode(IntEnum):
     NOT_CONVERGED = 3
     UNREACHABLE = 4
     OUTPUT_LOST = 5
+    FAILED_FOR_GOOD = 6
     INTERRUPTED = 130
 
 
@@ -54,6 +56,12 @@ class NotConverged(Trouble):
     """Accepted and still going on."""
 
     code = ExitCode.NOT_CONVERGED
+
+
+class FailedForGood(Trouble):
+    """Accepted, and what is missing waits for somebody to change something."""
+
+    code = ExitCode.FAILED_FOR_GOOD
 
 
 class Unreachable(Trouble):

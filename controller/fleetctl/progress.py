@@ -19,6 +19,7 @@ class GoalState(Enum):
     GOING_ON = auto()
     DONE = auto()
     PLACED_PARTLY = auto()  # what fits runs, and the rest was allowed not to fit
+    FAILED_FOR_GOOD = auto()  # all that is missing, for reasons that no waiting mends
     SUPERSEDED = auto()
     DELETED = auto()
 
@@ -47,7 +48,15 @@ def goal_state(goal: Goal, status: cluster.FleetStatus) -> GoalState:
     fits = goal.partial and status.unplaced and status.placed and not status.releasing
     if fits and running(status) == status.placed:
         return GoalState.PLACED_PARTLY
+    if status.failed_for_good and not status.releasing and not _others_missing(goal, status):
+        return GoalState.FAILED_FOR_GOOD
     return GoalState.GOING_ON
+
+
+def _others_missing(goal: Goal, status: cluster.FleetStatus) -> int:
+    """VMs that are not as wanted, and of which not all was said."""
+    given_up = status.failed_for_good + (status.unplaced if goal.partial else 0)
+    return max(0, status.total - running(status) - status.powered_off - given_up)
 
 
 def running(status: cluster.FleetStatus) -> int:

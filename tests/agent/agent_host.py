@@ -64,6 +64,7 @@ class Host:
             self.hypervisor,
             self.ledger,
             clock=asyncio.get_running_loop().time,
+            wall_clock=asyncio.get_running_loop().time,
             jitter=random.Random(self.seed).random,
             settings=self.settings,
             incarnation="first",

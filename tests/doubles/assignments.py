@@ -47,6 +47,7 @@ def shard(
     on: bool = True,
     fleet: Fleet = SPV,
     restart: int = 0,
+    retry: int = 0,
 ) -> types.Shard:
     return types.Shard(
         fleet_uid=fleet.uid,
@@ -55,6 +56,7 @@ def shard(
         power=types.POWER_ON if on else types.POWER_OFF,
         birth=birth,
         restart=restart,
+        retry=retry,
     )
 
 
@@ -117,8 +119,10 @@ def domains(
     generation: int = 1,
     fleet: Fleet = SPV,
     restart: int = 0,
+    why: str = "",
 ) -> DomainRun:
-    return DomainRun(kin(birth, generation, fleet), parse_ranges(ranges), phase, restart)
+    which = kin(birth, generation, fleet)
+    return DomainRun(which, parse_ranges(ranges), phase, restart, why=why)
 
 
 def existing(*runs: CloneRun | DomainRun) -> Snapshot:

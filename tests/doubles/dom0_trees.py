@@ -156,4 +156,10 @@ def dom0_of_2009(root: Path) -> Tree:
 def kvm_host(root: Path) -> Tree:
     made = linux(root, "6.1.0-38-amd64")
     made.process(520, "libvirtd", 8192, 524_288, unit="libvirtd.service")
+    made.process(530, "virtlogd", 1024, 524_288, unit="virtlogd.service")
+    made.put("/etc/libvirt/virtlogd.conf", "#max_clients = 1024\nmax_clients = 64\n")
+    made.put("/sys/kernel/mm/ksm/run", "0")
+    made.put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "8")
+    made.put("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "1")
+    made.put("/dev/net/tun", "")
     return made

@@ -33,6 +33,17 @@ GOAL = Goal("spv", 1000, change=7)
         (Goal("spv", 1000, 7, partial=True), status(unplaced=10), GoalState.PLACED_PARTLY),
         (Goal("spv", 1000, 7, partial=True), status(running=9, unplaced=10), GoalState.GOING_ON),
         (Goal("spv", 1000, 7, partial=True), status(), GoalState.DONE),
+        (GOAL, status(running=900, failed=100, for_good=100), GoalState.FAILED_FOR_GOOD),
+        (GOAL, status(running=900, failed=100, for_good=99), GoalState.GOING_ON),
+        (GOAL, status(running=899, failed=100, for_good=100), GoalState.GOING_ON),
+        (GOAL, status(running=900, failed=90, for_good=90, unplaced=10), GoalState.GOING_ON),
+        (
+            Goal("spv", 1000, 7, partial=True),
+            status(running=900, failed=90, for_good=90, unplaced=10),
+            GoalState.FAILED_FOR_GOOD,
+        ),
+        (GOAL, status(running=900, failed=100, for_good=100, releasing=1), GoalState.GOING_ON),
+        (GOAL, status(running=900, failed=100, for_good=100, change=6), GoalState.GOING_ON),
     ],
 )
 def test_how_a_goal_stands(goal: Goal, seen: cluster.StatusResponse, expected: GoalState) -> None:
@@ -75,6 +86,16 @@ def test_a_line_for_those_without_a_terminal() -> None:
         " 2.0 s   40.0%, 400 of 1,000 running, 400 VMs/s, hosts ready 4 of 4, 3 VMs failed, "
         "about 1.5 s left"
     )
+
+
+def test_a_line_names_the_reasons_of_what_has_failed() -> None:
+    seen = status(running=400, failed=3)
+    for kind, count in (("driver", 1), ("no_memory", 3)):
+        seen.fleets[0].problems.add(kind=kind, count=count, hosts=1, example=f"h1: \x1b{kind}")
+    progress = ChangeProgress(started=0.0)
+    progress.record(seen.fleets[0], 1.0)
+    text = change_text(seen, progress, 1.0)
+    assert "3 VMs failed, no_memory: 3 VMs on 1 host: h1: \\x1bno_memory; driver: 1 VM on" in text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""VMs that are stopped, started and restarted by the real leader, in virtual time."""
+"""VMs that are stopped, started, restarted and retried by the real leader, in virtual time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 
+from fleet.ranges import IndexSet
+from fleet.wire_ranges import from_wire
 from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.core.vm_states import FAILED
 from fleet_controller.replica.leader import Leader
 from tests.doubles import answers
 from tests.doubles.leading import until
@@ -88,6 +91,24 @@ def test_what_is_stopped_counts_as_converged_and_stays_off_over_leaders() -> Non
         assert status.powered_off == 0
 
     play(first, second)
+
+
+def test_a_retry_reaches_the_agents_of_those_that_have_failed_and_nobody_else() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        uid = leader.memory.state.fleets["spv"].uid
+        vector = leader.memory.observed.vectors[uid]
+        h0 = leader.memory.observed.host("h0").number
+        held = vector.held(h0, IndexSet.span(0, 24))
+        vector.set_state(h0, held.lowest(2), FAILED)
+        assert await do(leader, Action.RETRY, "0-23") == 2
+        await until(lambda: any(shard.retry for shard in stage.agent("h0").told.shards))
+        told = [shard for shard in stage.agent("h0").told.shards if shard.retry]
+        assert IndexSet.union_of(from_wire(shard.ranges) for shard in told) == held.lowest(2)
+        assert not any(
+            shard.retry for n in range(1, HOSTS) for shard in stage.agent(f"h{n}").told.shards
+        )
+
+    play(scene)
 
 
 def test_a_restart_reaches_the_agents_of_those_meant() -> None:

@@ -182,6 +182,7 @@ def status(
     releasing: int = 0,
     unplaced: int = 0,
     failed: int = 0,
+    for_good: int = 0,
     deleting: bool = False,
     changed_by: str = "operator/alice",
 ) -> cluster.StatusResponse:
@@ -204,6 +205,7 @@ def status(
         change=change,
         changed_by=changed_by,
         hosts_used=4,
+        failed_for_good=for_good,
         converged=running == total and not releasing and not deleting,
     )
     hosts = cluster.HostCounts(live=4, converged=4, total=4)

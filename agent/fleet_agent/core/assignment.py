@@ -21,12 +21,14 @@ class BadAssignment(ValueError):
 @dataclass(frozen=True, slots=True)
 class WantedShard:
     """VMs of one kin that are to exist here, running or not. Those that run and were last
-    started for a lower `restart` are to be started again."""
+    started for a lower `restart` are to be started again. Those that failed before `retry` grew
+    are tried as if for the first time."""
 
     kin: Kin
     indices: IndexSet
     power_on: bool
     restart: int = 0
+    retry: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,13 @@ def _shard(
             f"a shard of fleet {kin.fleet_uid}, generation {kin.generation}, comes without that "
             "fleet's identity or that generation's spec"
         )
-    if message.restart < 0 or message.birth < 0:
+    if message.restart < 0 or message.birth < 0 or message.retry < 0:
         raise BadAssignment(
-            f"a shard of fleet {kin.fleet_uid} has birth {message.birth} and restart "
-            f"{message.restart}; neither can be below 0"
+            f"a shard of fleet {kin.fleet_uid} has birth {message.birth}, restart "
+            f"{message.restart} and retry {message.retry}; none can be below 0"
         )
     power_on = message.power != types.POWER_OFF
-    return WantedShard(kin, _indices(message.ranges), power_on, message.restart)
+    return WantedShard(kin, _indices(message.ranges), power_on, message.restart, message.retry)
 
 
 def _tombstone(message: types.Tombstone, fleets: Mapping[str, Fleet]) -> Tombstone:

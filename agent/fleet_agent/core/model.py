@@ -12,6 +12,13 @@ from fleet.v1 import types_pb2 as types
 
 # Kind of failure of a VM that ended by itself.
 DIED = "died"
+# Of one that its hypervisor has halted after an error, and of one that somebody has suspended.
+PAUSED = "paused"
+SUSPENDED = "suspended"
+
+# Kinds of failure that are tried again, and that no waiting mends all the same: somebody has to
+# bring an image here, or a kernel that the guest can be started with.
+_NEEDS_SOMEBODY = frozenset(("image_missing", "kernel"))
 
 
 class VmState(IntEnum):
@@ -33,6 +40,8 @@ class Phase(IntEnum):
     DEFINED = 1  # defined, not active
     ACTIVE = 2  # started; readiness not yet seen
     READY = 3  # active, and its readiness has been seen since it was started
+    HALTED = 4  # active, and kept from running by its hypervisor after an error
+    SUSPENDED = 5  # active, and kept from running by somebody on the host
 
 
 class StepKind(StrEnum):
@@ -72,13 +81,15 @@ class CloneRun:
 @dataclass(frozen=True, slots=True)
 class DomainRun:
     """Domains that exist and carry our mark. `restart`: the value for which they were last
-    started; 0 for those that were never to be restarted. `newest`: as of clones."""
+    started; 0 for those that were never to be restarted. `newest`: as of clones. `why`: what keeps
+    those that are halted or suspended from running."""
 
     kin: Kin
     indices: IndexSet
     phase: Phase
     restart: int = 0
     newest: Epoch = field(default=NO_EPOCH, compare=False)
+    why: str = ""
 
 
 # Values of Shard.restart above 0, with the VMs that have them.
@@ -114,6 +125,11 @@ class StepFailure:
     kind: str
     message: str
     retry: bool = True
+
+    @property
+    def lasting(self) -> bool:
+        """Whether somebody has to change something before it can succeed."""
+        return not self.retry or self.kind in _NEEDS_SOMEBODY
 
 
 @dataclass(frozen=True, slots=True)

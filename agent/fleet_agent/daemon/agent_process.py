@@ -140,6 +140,7 @@ def made_agent(
         drivers.hypervisor,
         ledger,
         clock=time.monotonic,
+        wall_clock=time.time,
         jitter=random.random,
         settings=loop_settings(asked),
         incarnation=uuid.uuid4().hex,
@@ -203,6 +204,7 @@ def open_doctor(
 ) -> Dom0Doctor:
     async def circumstances() -> ProbeInputs:
         around = ProbeInputs(
+            accelerator=drivers.labels.get("accel", ""),
             qemu_disks=not drivers.zvols or not asked.hypervisor.uri.startswith("xen"),
             zvols=drivers.zvols,
             footprint=footprint_of(agent.assignment),

@@ -1,6 +1,6 @@
 """Writes the reference of a dom0's limits from their table.
 
-python -m fleet_agent.limits_reference docs/reference
+python -m fleet_agent.dom0.limits_reference docs/reference
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fleet_agent.core.limits.dom0_facts import Dom0Facts, Process, Xen
+from fleet_agent.core.limits.dom0_facts import Dom0Facts, Process, Qemu, Xen
 from fleet_agent.core.limits.met import SIGNATURES
 from fleet_agent.core.limits.remedies import Remedy
 from fleet_agent.core.limits.table import LIMITS
@@ -23,6 +23,7 @@ GIB = 2**30
 TYPICAL = Dom0Facts(
     kernel=(6, 12),
     xen=Xen((4, 20), {}, 64 * GIB),
+    qemu=Qemu(emulated=True),
     zvols=True,
     qemu_disks=True,
     cpus=8,
@@ -34,6 +35,7 @@ TYPICAL = Dom0Facts(
             ("xenconsoled", "xen.service"),
             ("xenstored", "xen.service"),
             ("libvirtd", "libvirtd.service"),
+            ("virtlogd", "virtlogd.service"),
             ("fleet-agent", "fleet-agent.service"),
         )
     },
@@ -49,14 +51,16 @@ be read does not bind. An *advisory* limit slows a dense dom0 down without break
 binds.
 
 `fleetctl tune` changes what it can. What it writes is `/etc/sysctl.d/60-megafleet.conf`,
-`/etc/modprobe.d/megafleet.conf`, `/etc/udev/rules.d/10-megafleet-zvol.rules` and drop-ins named
-`megafleet.conf` of units of systemd; what was there before is in `tuning.json` beside the agent's
-ledger, and `--undo` brings it back. Options of Xen and of the kernel, files of other programs and
-whatever needs a reboot are shown with file and line, and left to people.
+`/etc/modprobe.d/megafleet.conf`, `/etc/udev/rules.d/10-megafleet-zvol.rules`,
+`/etc/tmpfiles.d/megafleet.conf` and drop-ins named `megafleet.conf` of units of systemd; libvirt's
+own files know no drop-ins, and are left to people. What was there before is in `tuning.json` beside
+the agent's ledger, and `--undo` brings it back. Options of Xen and of the kernel, files of other
+programs and whatever needs a reboot are shown with file and line, and left to people.
 
 Needed values are for VMs of 16 MiB with one CPU, one disk and one interface, on a dom0 with 8 GiB
-of the host's 64; a host judges by the VMs that it is assigned. A limit that does not apply (one of
-Xen on a host without it, one of ZFS volumes where clones are files) is told as such.
+of the host's 64; a host judges by the VMs that it is assigned. Those of QEMU are for emulation, on
+a host of 8 CPUs and 8 GiB. A limit that does not apply (one of Xen on a host without it, one of
+QEMU on a dom0, one of ZFS volumes where clones are files) is told as such.
 """
 
 _MET = """\

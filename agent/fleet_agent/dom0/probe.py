@@ -13,10 +13,12 @@ from fleet_agent.core.limits.dom0_facts import (
     Dom0Facts,
     Footprint,
     Process,
+    Qemu,
     Version,
     Xen,
     options_of,
 )
+from fleet_agent.core.limits.qemu import KSM_FILE
 from fleet_agent.core.limits.remedies import (
     BLOCK_PROGRAM,
     BLOCK_SCRIPT,
@@ -26,6 +28,7 @@ from fleet_agent.core.limits.remedies import (
 )
 from fleet_agent.dom0.host_tree import CannotRead, HostTree
 from fleet_agent.dom0.processes import daemons
+from fleet_agent.dom0.qemu_probe import read_qemu
 
 MIB = 1024 * 1024
 
@@ -60,6 +63,7 @@ FAST_SCRIPT = re.compile(r"^(block-fast|block-phy|megafleet-block)")
 class ProbeInputs:
     """What the agent knows beside the host's files."""
 
+    accelerator: str = ""  # of QEMU, kvm or tcg; empty: guests are not QEMU's
     qemu_disks: bool = False
     zvols: bool = True
     pool_bytes: int | None = None
@@ -96,6 +100,7 @@ class _Reading:
         return Dom0Facts(
             kernel=self.kernel,
             xen=xen,
+            qemu=self._qemu(libvirt_conf),
             qemu_disks=around.qemu_disks or xen is None,
             zvols=around.zvols,
             cpus=self._cpus(),
@@ -110,6 +115,7 @@ class _Reading:
             autoballoon=self._setting("/etc/xen/xl.conf", "autoballoon"),
             libvirt_workers=workers,
             libvirt_requests=requests,
+            libvirt=found.libvirt or "libvirtd",
             libvirt_conf=libvirt_conf,
             fast_block_script=self._fast_script(),
             fast_block_program=tree.at(BLOCK_PROGRAM).is_file(),
@@ -121,6 +127,10 @@ class _Reading:
             footprint=around.footprint,
             unread=self._unread,
         )
+
+    def _qemu(self, libvirt_conf: str) -> Qemu | None:
+        kind = self._around.accelerator
+        return read_qemu(self._tree, kind == "tcg", libvirt_conf) if kind else None
 
     # Xen ----------------------------------------------------------------------------------
 
@@ -273,7 +283,7 @@ class _Reading:
         drop_ins = (f"/etc/systemd/system/{unit}.d/megafleet.conf" for unit in sorted(units))
         texts = (
             (path, self._tree.text_or_none(path))
-            for path in (SYSCTL_FILE, MODPROBE_FILE, UDEV_FILE, *drop_ins)
+            for path in (SYSCTL_FILE, MODPROBE_FILE, UDEV_FILE, KSM_FILE, *drop_ins)
         )
         return {path: text for path, text in texts if text is not None}
 

@@ -9,9 +9,10 @@ from fleet_agent.core.limits.dom0_facts import Process
 from fleet_agent.dom0.host_tree import CannotRead, HostTree
 
 STORES = ("oxenstored", "xenstored")
-LIBVIRTS = ("libvirtd", "virtxend")
+LIBVIRTS = ("libvirtd", "virtxend", "virtqemud")
+LOGGER = "virtlogd"
 AGENT = "fleet-agent"
-_WANTED = frozenset(("xenconsoled", *STORES, *LIBVIRTS))
+_WANTED = frozenset(("xenconsoled", *STORES, *LIBVIRTS, LOGGER))
 _UNIT = re.compile(r"/([A-Za-z0-9:_.@-]+\.service)\b")
 _FILES = re.compile(r"^Max open files\s+(\d+|unlimited)\s", re.MULTILINE)
 # fs.nr_open's default: the most that any process may be given.
@@ -33,7 +34,7 @@ def daemons(tree: HostTree, own_pid: int, unread: dict[str, str]) -> Daemons:
     pids = _pids(tree)
     store = next((name for name in STORES if name in pids), "")
     libvirt = next((name for name in LIBVIRTS if name in pids), "")
-    roles = {"xenconsoled": "xenconsoled", "xenstored": store, "libvirtd": libvirt}
+    roles = {"xenconsoled": "xenconsoled", "xenstored": store, "libvirtd": libvirt, LOGGER: LOGGER}
     found: dict[str, Process] = {}
     for role, program in roles.items():
         if program in pids:

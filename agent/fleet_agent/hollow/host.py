@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -115,6 +116,7 @@ class HollowHost:
             *self.drivers,
             MemoryLedger(),
             clock=around.clock,
+            wall_clock=time.time,
             jitter=around.jitter,
             settings=settings.agent,
             incarnation=remembered.incarnation,

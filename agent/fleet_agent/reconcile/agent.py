@@ -50,15 +50,17 @@ class Agent:
         ledger: Ledger,
         *,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         jitter: Callable[[], float],
         settings: LoopSettings,
         incarnation: str,
         on_step: Callable[[Step], None] | None = None,
         on_watched: Callable[[bool], None] | None = None,
     ) -> None:
-        """`clock` gives monotonic seconds, `jitter` numbers in [0, 1). `incarnation` is taken
-        by a host that has none yet. `on_step` hears of each step of each batch as it begins,
-        `on_watched` whether anybody holds a stream of reports."""
+        """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
+        [0, 1). `incarnation` is taken by a host that has none yet. `on_step` hears of
+        each step of each batch as it begins, `on_watched` whether anybody holds a stream of
+        reports."""
         self.host_id = host_id
         self.board = Board()
         self._facts = facts
@@ -72,6 +74,7 @@ class Agent:
             storage,
             hypervisor,
             clock=clock,
+            wall_clock=wall_clock,
             jitter=jitter,
             settings=settings,
             on_step=on_step,

@@ -5,12 +5,12 @@ Only these VMs have an object of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
-from fleet_agent.core.model import DIED, StepFailure
+from fleet_agent.core.model import DIED, PAUSED, StepFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class BackOff:
 
     Failures that trying again cannot mend wait the longest at once: what mends them (an image
     brought here, a foreign domain removed) is not always something the agent hears of.
-    A VM that died is forgiven once it has stayed up for `forgiven_after`.
+    A VM that died or was halted is forgiven once it has stayed up for `forgiven_after`.
     """
 
     first: float = 1.0
@@ -41,7 +41,19 @@ class VmFailure:
     next_try: float
     kind: str
     message: str
-    retry: bool
+    lasting: bool  # somebody has to change something
+    asked: int = 0  # the retry that its attempts are counted from, as in fleet.v1.Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Amiss:
+    """VMs of one kin that are not as wanted, for reasons of one kind."""
+
+    kind: str
+    kin: Kin
+    indices: IndexSet
+    message: str  # of the lowest index
+    lasting: bool  # somebody has to change something
 
 
 class VmFailures:
@@ -63,14 +75,19 @@ class VmFailures:
             attempts = before.attempts + 1 if before else 1
             wait = self._back_off.wait(attempts, failure.retry, jitter)
             self._by_vm[kin, failure.index] = VmFailure(
-                attempts, now + wait, failure.kind, failure.message, failure.retry
+                attempts,
+                now + wait,
+                failure.kind,
+                failure.message,
+                failure.lasting,
+                before.asked if before else 0,
             )
 
     def get(self, kin: Kin, index: int) -> VmFailure | None:
         return self._by_vm.get((kin, index))
 
     def prune(self, unmet: Mapping[Kin, IndexSet], now: float) -> None:
-        """Forget those that are as wanted, and have stayed so where they had died."""
+        """Forget those that are as wanted, and have stayed so where they had died or halted."""
         if not self._by_vm:
             return
         patience = self._back_off.forgiven_after
@@ -78,13 +95,19 @@ class VmFailures:
             (kin, index): failure
             for (kin, index), failure in self._by_vm.items()
             if index in unmet.get(kin, EMPTY)
-            or (failure.kind == DIED and now < failure.next_try + patience)
+            or (failure.kind in (DIED, PAUSED) and now < failure.next_try + patience)
         }
 
     def reconsider(self, now: float) -> None:
         """Let every VM be tried at once: somebody has changed something."""
         for failure in self._by_vm.values():
             failure.next_try = min(failure.next_try, now)
+
+    def begin_anew(self, kin: Kin, indices: IndexSet, asked: int) -> None:
+        """Let these wait as after a first failure, once for each such word of an operator."""
+        for (other, index), failure in self._by_vm.items():
+            if other == kin and index in indices and failure.asked < asked:
+                failure.attempts, failure.asked = 0, asked
 
     def resting(self, now: float) -> dict[Kin, IndexSet]:
         """Which VMs must not be tried yet."""
@@ -99,18 +122,16 @@ class VmFailures:
             (one.next_try for one in self._by_vm.values() if one.next_try > now), default=None
         )
 
-    def counted(self, unmet: Mapping[Kin, IndexSet]) -> dict[tuple[str, str], tuple[int, int, str]]:
-        """(kind, fleet uid) -> (count, the lowest index, its message), of VMs still amiss."""
-        counts: dict[tuple[str, str], tuple[int, int, str]] = {}
+    def amiss(self, unmet: Mapping[Kin, IndexSet]) -> Iterator[Amiss]:
+        """VMs still amiss, by kin and kind of failure; the message is that of the lowest index."""
+        found: dict[tuple[Kin, str], list[int]] = {}
         for (kin, index), failure in self._by_vm.items():
-            if index not in unmet.get(kin, EMPTY):
-                continue
-            key = (failure.kind, kin.fleet_uid)
-            count, example, message = counts.get(key, (0, index, failure.message))
-            if index < example:
-                example, message = index, failure.message
-            counts[key] = (count + 1, example, message)
-        return counts
+            if index in unmet.get(kin, EMPTY):
+                found.setdefault((kin, failure.kind), []).append(index)
+        for (kin, kind), indices in found.items():
+            first = self._by_vm[kin, min(indices)]
+            lasting = all(self._by_vm[kin, index].lasting for index in indices)
+            yield Amiss(kind, kin, IndexSet.of(indices), first.message, lasting)
 
     def _by_kin(self, chosen: Callable[[VmFailure], bool]) -> dict[Kin, IndexSet]:
         if not self._by_vm:

@@ -24,9 +24,16 @@ from fleet_agent.core.plan.states import states_of
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors, first_error
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
+from fleet_agent.reconcile.failing_since import FailingSince
 from fleet_agent.reconcile.failures import BackOff, VmFailures
 from fleet_agent.reconcile.fencing import FencedAssignment
-from fleet_agent.reconcile.problems import driver_problem, ledger_problems, problems_of
+from fleet_agent.reconcile.problems import (
+    amiss_of,
+    driver_problem,
+    failing_of,
+    ledger_problems,
+    problems_of,
+)
 from fleet_agent.reconcile.run_progress import RunProgress
 from fleet_agent.reconcile.runner import Runner, RunnerSettings
 from fleet_agent.reporting.board import Board
@@ -47,6 +54,10 @@ class LoopSettings:
     replan_after: float = 15.0
     # Between two tries of a driver that does not work at all: BackOff's first up to this.
     driver_retry: float = 30.0
+    # After a driver did not work: for so long it is asked so often. A libvirtd that takes up its
+    # domains again tells nobody of those that end meanwhile.
+    wary_for: float = 30.0
+    wary_interval: float = 3.0
     # After a reboot, until VMs of fleets that wait for lost hosts are started unasked. Ours:
     # longer than a leader takes to call, and to be replaced.
     reboot_grace: float = 300.0
@@ -65,12 +76,13 @@ class ReconcileLoop:
         hypervisor: Hypervisor,
         *,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         jitter: Callable[[], float],
         settings: LoopSettings,
         on_step: Callable[[Step], None] | None,
     ) -> None:
-        """`clock` gives monotonic seconds, `jitter` numbers in [0, 1). `on_step` hears of each
-        step of each batch as it begins."""
+        """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
+        [0, 1). `on_step` hears of each step of each batch as it begins."""
         self._host_id = host_id
         self._fenced = fenced
         self._streams = streams
@@ -78,14 +90,17 @@ class ReconcileLoop:
         self._storage = storage
         self._hypervisor = hypervisor
         self._clock = clock
+        self._wall_clock = wall_clock
         self._jitter = jitter
         self._settings = settings
+        self._failing_since = FailingSince()
         self._failures = VmFailures(settings.back_off, jitter)
         self._progress = RunProgress(host_id, board, self._failures, clock, on_step)
         self._runner = Runner(storage, hypervisor, settings.runner, clock, self._progress)
         self._alarm = Alarm()
         self._round: asyncio.Timeout | None = None
         self._driver_failures = 0
+        self._wary_until = clock()
         self._ledger_checked = False
         self._began = clock()
         # Once the first round is over, well or not: what runs is known, or cannot be.
@@ -126,6 +141,9 @@ class ReconcileLoop:
     def take_up_assignment(self) -> None:
         """The assignment is another: plan at once, and try again whatever failed."""
         self._failures.reconsider(self._clock())
+        for shard in self._fenced.assignment.shards:
+            if shard.retry:
+                self._failures.begin_anew(shard.kin, shard.indices, shard.retry)
         self.plan_anew()
 
     async def _attempt(self) -> float:
@@ -137,9 +155,12 @@ class ReconcileLoop:
             trouble = first_error(errors)
         if trouble is not None:
             return self._driver_trouble(trouble)
-        self._driver_failures = 0
         now = self._clock()
-        audit = self._settings.audit_interval * (1.0 - self._jitter() / 4)
+        if self._driver_failures:
+            self._driver_failures, self._wary_until = 0, now + self._settings.wary_for
+        wary = now < self._wary_until
+        interval = self._settings.wary_interval if wary else self._settings.audit_interval
+        audit = interval * (1.0 - self._jitter() / 4)
         due = self._failures.next_try(now)
         changes_in = self._start_permit().changes_in
         waits = [audit, audit if due is None else due - now]
@@ -167,7 +188,7 @@ class ReconcileLoop:
             now = self._clock()
             self._note_deaths(snapshot, now)
             made = self._plan(snapshot, now)
-            if before and self._note_no_effect(before, made, now):
+            if before and self._note_no_effect(before, made, snapshot, now):
                 made = self._plan(snapshot, now)
             self._failures.prune(made.unmet, now)
             self._publish(snapshot, made)
@@ -219,10 +240,13 @@ class ReconcileLoop:
     def _running(self, kin: Kin) -> IndexSet:
         return self._board.having(kin, VmState.RUNNING)
 
-    def _note_no_effect(self, before: list[Step], made: Plan, now: float) -> bool:
+    def _note_no_effect(
+        self, before: list[Step], made: Plan, snapshot: Snapshot, now: float
+    ) -> bool:
         """Whether there was any such step."""
         noted = False
-        for kin, failures in without_effect(before, made.steps, self._progress.failed_of_run):
+        failed = self._progress.failed_of_run
+        for kin, failures in without_effect(before, made.steps, failed, snapshot):
             noted = True
             self._failures.record(kin, failures, now)
         return noted
@@ -233,7 +257,10 @@ class ReconcileLoop:
         board.describe(states_of(self._fenced.assignment, snapshot, made, failing))
         board.set_orphans(made.orphans)
         board.set_released(made.released)
-        board.set_problems(problems_of(made, self._failures) + ledger_problems(self._fenced))
+        amiss = amiss_of(made, snapshot, self._failures)
+        self._failing_since.note(failing_of(amiss), int(self._wall_clock()))
+        problems = problems_of(amiss, self._failing_since)
+        board.set_problems(problems + ledger_problems(self._fenced))
         board.set_standing(
             self._fenced.record.epoch,
             self._fenced.record.epoch_seal,

@@ -2,47 +2,81 @@
 
 from __future__ import annotations
 
-from fleet.keys import NO_EPOCH
+from collections.abc import Iterable, Sequence
+
+from fleet.keys import NO_EPOCH, Kin
+from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
+from fleet_agent.core.model import SUSPENDED
 from fleet_agent.core.plan.plan import Plan
-from fleet_agent.reconcile.failures import VmFailures
+from fleet_agent.core.plan.snapshot import Snapshot
+from fleet_agent.reconcile.failing_since import FailingSince
+from fleet_agent.reconcile.failures import Amiss, VmFailures
 from fleet_agent.reconcile.fencing import FencedAssignment
 
 
-def problems_of(made: Plan, failures: VmFailures) -> list[wire.Problem]:
-    """Names that are taken, templates that cannot be carried out, and VMs whose last step failed
-    and that are not as wanted."""
+def amiss_of(made: Plan, snapshot: Snapshot, failures: VmFailures) -> list[Amiss]:
+    """Names that are taken, templates that cannot be carried out, VMs that somebody has suspended,
+    and those whose last step failed and that are not as wanted."""
+    taken = "a VM of this name exists here and is not to be touched"
     conflicts = [
-        wire.Problem(
-            kind="conflict",
-            fleet_uid=kin.fleet_uid,
-            count=len(indices),
-            example_index=indices.first,
-            example_message="a VM of this name exists here and is not to be touched",
-        )
+        Amiss("conflict", kin, indices, taken, lasting=True)
         for kin, indices in made.conflicts.items()
     ]
     bad_specs = [
-        wire.Problem(
-            kind="bad_spec",
-            fleet_uid=kin.fleet_uid,
-            count=len(refused.indices),
-            example_index=refused.indices.first,
-            example_message=f"generation {kin.generation} cannot be carried out: {refused.why}",
+        Amiss(
+            "bad_spec",
+            kin,
+            refused.indices,
+            f"generation {kin.generation} cannot be carried out: {refused.why}",
+            lasting=True,
         )
         for kin, refused in made.bad_specs.items()
     ]
-    failed = [
-        wire.Problem(
-            kind=kind,
-            fleet_uid=uid,
-            count=count,
-            example_index=index,
-            example_message=_sayable(message),
-        )
-        for (kind, uid), (count, index, message) in failures.counted(made.unmet).items()
+    suspended = [
+        Amiss(SUSPENDED, kin, indices, snapshot.why_stalled(kin, indices.first), lasting=True)
+        for kin, indices in made.suspended.items()
     ]
-    return conflicts + bad_specs + failed
+    # What has failed before somebody suspended it waits for that as well.
+    unmet = {kin: indices - made.suspended.get(kin, EMPTY) for kin, indices in made.unmet.items()}
+    return [*conflicts, *bad_specs, *suspended, *failures.amiss(unmet)]
+
+
+def failing_of(amiss: Iterable[Amiss]) -> dict[Kin, IndexSet]:
+    found: dict[Kin, IndexSet] = {}
+    for one in amiss:
+        found[one.kin] = found.get(one.kin, EMPTY) | one.indices
+    return found
+
+
+def problems_of(amiss: Iterable[Amiss], since: FailingSince) -> list[wire.Problem]:
+    """One for each kind and fleet."""
+    found: dict[tuple[str, str], list[Amiss]] = {}
+    for one in amiss:
+        found.setdefault((one.kind, one.kin.fleet_uid), []).append(one)
+    return [_problem(alike, since) for alike in found.values()]
+
+
+def _problem(alike: Sequence[Amiss], since: FailingSince) -> wire.Problem:
+    """Of one kind and one fleet. An index that two births have is told once."""
+    example = min(alike, key=lambda one: one.indices.first)
+    ranges: list[tuple[int, int, int]] = []
+    told = EMPTY
+    for one in alike:
+        ranges += since.ranges(one.kin, one.indices - told)
+        told = told | one.indices
+    return wire.Problem(
+        kind=example.kind,
+        fleet_uid=example.kin.fleet_uid,
+        count=sum(len(one.indices) for one in alike),
+        example_index=example.indices.first,
+        example_message=_sayable(example.message),
+        failed=[
+            wire.FailedRange(start=start, stop=stop, since_unix=begun)
+            for start, stop, begun in sorted(ranges)
+        ],
+        lasting=all(one.lasting for one in alike),
+    )
 
 
 def ledger_problems(fenced: FencedAssignment) -> list[wire.Problem]:

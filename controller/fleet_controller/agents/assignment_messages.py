@@ -66,6 +66,7 @@ class AssignmentMessages:
                     power=_POWER[shard.power and not shard.staged],
                     birth=shard.birth,
                     restart=shard.restart,
+                    retry=shard.retry,
                 )
                 for shard in record.shards
                 if self.is_known(shard)

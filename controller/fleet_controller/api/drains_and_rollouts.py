@@ -37,6 +37,7 @@ _ACTIONS = {
     cluster.ControlVmsRequest.ACTION_REIMAGE: Action.REIMAGE,
     cluster.ControlVmsRequest.ACTION_STOP: Action.STOP,
     cluster.ControlVmsRequest.ACTION_START: Action.START,
+    cluster.ControlVmsRequest.ACTION_RETRY: Action.RETRY,
 }
 _TURNS = {
     cluster.RolloutRequest.ACTION_PAUSE: RolloutAction.PAUSE,

@@ -1,4 +1,4 @@
-"""Changes of VMs that are there: restarted, made anew, stopped, started."""
+"""Changes of VMs that are there: restarted, made anew, stopped, started, retried."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fleet_controller.core.rollouts_and_drains.control import (
     check_token,
     control,
 )
+from fleet_controller.core.vm_states import FAILED
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.leader.wake import PlannerWake
@@ -77,6 +78,8 @@ class VmChanges:
     async def _decided(self, chosen: Chosen, action: Action, since: int) -> Controlled:
         fleet = named_fleet(self._memory.state.fleets, chosen.fleet)
         view, indices = self._memory.view(), self._indices(fleet, chosen)
+        if action is Action.RETRY:
+            indices = indices & self._memory.observed.vectors[fleet.uid].having(FAILED)
         return await self._off_loop.run(lambda: control(view, fleet, action, indices, since))
 
     def _line(self, chosen: Chosen, action: Action, made: Controlled, actor: str) -> Write:

@@ -89,7 +89,7 @@ class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one host runs of one fleet with one generation, birth and power.
 
     `staged`: cloned and defined here, while another host has it and has not released it yet; its
-    agent is told that its power is off. `restart`: as in fleet.v1.Shard.
+    agent is told that its power is off. `restart`, `retry`: as in fleet.v1.Shard.
     """
 
     fleet: str
@@ -99,6 +99,7 @@ class Shard(msgspec.Struct, frozen=True, omit_defaults=True):
     power: bool = True
     staged: bool = False
     restart: Long = 0
+    retry: Long = 0
 
     @property
     def kin(self) -> Kin:

@@ -14,9 +14,11 @@ from fleet_controller.core.model import Shard
 
 def merged(shards: Iterable[Shard]) -> tuple[Shard, ...]:
     """Shards that differ only in their ranges become one; ordered by fleet and birth."""
-    alike: dict[tuple[str, int, int, bool, bool, int], list[Shard]] = defaultdict(list)
+    alike: dict[tuple[str, int, int, bool, bool, int, int], list[Shard]] = defaultdict(list)
     for one in shards:
-        key = (one.fleet, one.birth, one.generation, one.power, one.staged, one.restart)
+        key = (
+            one.fleet, one.birth, one.generation, one.power, one.staged, one.restart, one.retry
+        )  # fmt: skip
         alike[key].append(one)
     return tuple(
         structs.replace(same[0], ranges=IndexSet.union_of(shard.ranges for shard in same))

@@ -14,6 +14,7 @@ from fleet.keys import Kin
 from fleet.v1 import agent_pb2 as wire
 from fleet_controller.core.host_claims import MOST_GUESTS, ORDINARY_GUESTS
 from fleet_controller.core.model import Assignment
+from fleet_controller.observed.failures import are_fit
 
 # Of one report: problems kept, kinds of them, those of the host as a whole, and characters of a
 # text that is kept. Agents know some two dozen kinds, one of them of the host as a whole.
@@ -112,6 +113,8 @@ def _check_size(report: wire.Report, allowance: Allowance) -> None:
     parts = max(len(report.shards), len(report.gone), len(report.orphans))
     _check("kinds of VMs", parts, allowance.vms)
     _check("problems", len(report.problems), MOST_PROBLEMS + allowance.vms)
+    failed = sum(len(problem.failed) for problem in report.problems)
+    _check("ranges of VMs that failed", failed, allowance.vms)
     named = runs = 0
     for shard in report.shards:
         runs += len(shard.runs) or 1
@@ -182,6 +185,7 @@ def _is_fit_problem(problem: wire.Problem, allowance: Allowance) -> bool:
         _is_wanted(problem, allowance)
         and problem.count <= allowance.vms
         and _is_text(problem.example_message, MOST_TEXT)
+        and are_fit(problem.failed, allowance.vms)
     )
 
 
@@ -225,6 +229,8 @@ def _cut_problem(problem: wire.Problem, allowance: Allowance) -> wire.Problem:
     cut.CopyFrom(problem)
     cut.count = min(problem.count, allowance.vms)
     cut.example_message = _printable(problem.example_message, MOST_TEXT)
+    if not are_fit(problem.failed, allowance.vms):
+        del cut.failed[:]
     return cut
 
 

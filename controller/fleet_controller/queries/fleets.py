@@ -16,6 +16,7 @@ from fleet_controller.core.refusals import named_fleet
 from fleet_controller.core.vm_states import FAILED, RUNNING, STOPPING, UNKNOWN
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
+from fleet_controller.observed.failures import lasting
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
 from fleet_controller.queries.hosts import host_counts, reached_by
@@ -104,6 +105,7 @@ def fleet_status(
         ],
         unplaced_reasons=_reasons(plan.unplaced) if plan and unplaced else [],
         problems=problems(memory, fleet.uid),
+        failed_for_good=_failed_for_good(memory, fleet.uid) if counts[FAILED] else 0,
         generation=fleet.generation,
         deleting=fleet.deleting,
         releasing=releasing,
@@ -117,6 +119,17 @@ def fleet_status(
         duplicates=duplicates.of_fleet(memory, planning, fleet.uid),
         on_lost_hosts=sum(_assigned(memory, host_id, fleet.uid) for host_id in memory.state.lost),
     )
+
+
+def _failed_for_good(memory: LeaderMemory, uid: str) -> int:
+    """On hosts that have nothing left to do: what another assigns is still to be tried."""
+    observed, found = memory.observed, 0
+    vector = observed.vectors[uid]
+    for host_id in observed.troubled:
+        host = observed.hosts[host_id]
+        if host.converged and (named := lasting(host.problems, uid)):
+            found += vector.count_within(vector.held(host.number, named), FAILED)
+    return found
 
 
 def rollout_status(
@@ -145,6 +158,7 @@ def rollout_status(
         message=record.why or (progress.message if progress else ""),
         since_unix=record.since_unix,
         actor=record.actor,
+        held_up=progress.held_up if progress else False,
     )
 
 
@@ -169,6 +183,7 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
             if problem.fleet_uid in ("", uid):
                 entry = found[problem.kind]
                 entry.count = min(entry.count + problem.count, _MOST)
+                entry.lasting = problem.lasting and (entry.lasting or not entry.hosts)
                 entry.hosts += 1
                 entry.example = entry.example or f"{host_id}: {problem.example_message}"
     if len(found) > _KINDS:  # hosts make kinds up: those that most of them have are told

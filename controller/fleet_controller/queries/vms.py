@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from fleet.identity import checked_index
+from fleet.identity import MAX_INDEX, checked_index
 from fleet.ranges import IndexSet
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
 from fleet_controller.agents.assignment_messages import fleet_identity
-from fleet_controller.core.model import Shard
+from fleet_controller.core.model import FleetRecord, Shard
 from fleet_controller.core.refusals import Reason, Refused, check_vm, named_fleet
 from fleet_controller.core.vm_states import FAILED
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
-from fleet_controller.observed.vectors import FleetVector
+from fleet_controller.observed.failures import failure_of
+from fleet_controller.observed.vectors import NO_HOST, FleetVector
 
 PAGE = 100
 MAX_PAGE = 10_000
@@ -30,7 +32,8 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
     chosen = vector.select(fleet.total, request.state or None, host, within)
     rest = chosen[chosen.searchsorted(first) :]
     page = [int(i) for i in rest[: min(request.limit or PAGE, MAX_PAGE)]]
-    rows, names = _rows(memory, vector, page)
+    reasons = _Reasons(memory, fleet)
+    rows, names = _rows(memory, vector, page, reasons)
     return cluster.ListVmsResponse(
         fleet=fleet_identity(fleet.identity),
         vms=rows,
@@ -38,6 +41,7 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
         next_cursor=str(page[-1] + 1) if len(page) < len(rest) else "",
         matching=len(chosen),
         mac_bases=_mac_bases(memory, fleet.uid, {row.generation for row in rows}),
+        reasons=reasons.texts,
     )
 
 
@@ -84,13 +88,47 @@ def _set_holder(memory: LeaderMemory, detail: cluster.VmDetail, host_id: str, sh
     detail.powered_off = not shard.power
     state = int(memory.observed.vectors[shard.fleet].states[detail.index])
     detail.state = types.VmState.ValueType(state)
-    for problem in memory.observed.host(host_id).problems:
-        if problem.fleet_uid == shard.fleet and state == FAILED:
-            detail.problem.CopyFrom(problem)
+    if state != FAILED:
+        return
+    problems = memory.observed.host(host_id).problems
+    if failure := failure_of(problems, shard.fleet, detail.index):
+        detail.problem.CopyFrom(failure.problem)
+        del detail.problem.failed[:]
+        detail.failed_since_unix = failure.since_unix
+
+
+class _Reasons:
+    """Why the VMs of a page have failed: each reason once, in the order of the page."""
+
+    def __init__(self, memory: LeaderMemory, fleet: FleetRecord) -> None:
+        self._memory = memory
+        self._fleet = fleet
+        self._places = {"": 0}
+
+    @property
+    def texts(self) -> list[str]:
+        return list(self._places)
+
+    def set_reason(self, row: cluster.VmRow, host_id: str) -> None:
+        problems = self._memory.observed.host(host_id).problems
+        failure = failure_of(problems, self._fleet.uid, row.index)
+        if failure is None:
+            return
+        text = self._text(failure.problem, row.index)
+        row.reason = self._places.setdefault(text, len(self._places))
+        row.since_unix = failure.since_unix
+
+    def _text(self, problem: wire.Problem, index: int) -> str:
+        """A host has an example for all that it counts together."""
+        if problem.example_index == index or problem.count == 1:
+            return f"{problem.kind}: {problem.example_message}"
+        example = problem.example_index
+        whose = f", as {self._fleet.identity.domain_name(example)}" if example <= MAX_INDEX else ""
+        return f"{problem.kind}{whose}: {problem.example_message}"
 
 
 def _rows(
-    memory: LeaderMemory, vector: FleetVector, page: list[int]
+    memory: LeaderMemory, vector: FleetVector, page: list[int], reasons: _Reasons
 ) -> tuple[list[cluster.VmRow], list[str]]:
     names, places = [""], {-1: 0}
     rows = []
@@ -99,13 +137,14 @@ def _rows(
         if number not in places:
             places[number] = len(names)
             names.append(memory.observed.names[number])
-        rows.append(
-            cluster.VmRow(
-                index=index,
-                state=types.VmState.ValueType(int(vector.states[index])),
-                host=places[number],
-                generation=vector.generation_of(index),
-                powered_off=vector.is_off(index),
-            )
+        row = cluster.VmRow(
+            index=index,
+            state=types.VmState.ValueType(int(vector.states[index])),
+            host=places[number],
+            generation=vector.generation_of(index),
+            powered_off=vector.is_off(index),
         )
+        if row.state == FAILED and number != NO_HOST:
+            reasons.set_reason(row, names[places[number]])
+        rows.append(row)
     return rows, names

@@ -75,7 +75,8 @@ async def delete_image(
 async def import_image(
     relay: Relay, request: cluster.HostImportImageRequest, tell: Tell, actor: str
 ) -> None:
-    """Each progress is sent on, the image with the last one."""
+    """Each progress is sent on, the image with the last one. Whoever asked may go as soon as they
+    have it: that it is there is an event before they are told."""
     host_id, image = relay.host(request.host), _named(request.image)
     if len(request.source) > _LONGEST_TEXT:
         raise Refused(Reason.BAD_QUERY, f"a source has at most {_LONGEST_TEXT:,} characters")
@@ -84,22 +85,27 @@ async def import_image(
         term=relay.term, image=request.image, source=request.source, size_bytes=request.size_bytes
     )
     with relay.changing(host_id, "image_imported", f"import of image {image}", actor):
-        if not await _told(questions.import_image(asked), tell):
+        made = await _followed(questions.import_image(asked), tell)
+        if made is None:
             message = f"host {host_id} ended the import of {image} without an image"
             raise Refused(Reason.HOST_UNREACHABLE, message)
     relay.event("image_imported", f"{host_id}: image {image} is imported", host_id, actor)
+    await tell(made)
 
 
-async def _told(answers: Answers[wire.ImportImageProgress], tell: Tell) -> bool:
-    """Whether the last one held an image. Raises NoAnswer for an agent that falls silent."""
-    done = False
+async def _followed(
+    answers: Answers[wire.ImportImageProgress], tell: Tell
+) -> wire.ImportImageProgress | None:
+    """The one that holds the image, which is the last and not told yet; None where the agent ends
+    without one. Raises NoAnswer for an agent that falls silent."""
     try:
         while (progress := await _next(answers)) is not None:
-            done = progress.HasField("image")
+            if progress.HasField("image"):
+                return progress
             await tell(progress)
     finally:
         answers.cancel()
-    return done
+    return None
 
 
 async def _next(

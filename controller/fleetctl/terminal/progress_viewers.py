@@ -9,10 +9,11 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.follow import ProgressViewer
+from fleetctl.outcome import printable
 from fleetctl.output import counted, duration, note, number, on_screen, say
 from fleetctl.progress import ChangeProgress, running
 from fleetctl.terminal.progress_line import ThrottledLines
-from fleetctl.views.status import states_of
+from fleetctl.views.status import reasons_text, states_of
 
 
 @contextmanager
@@ -62,4 +63,6 @@ def change_text(response: cluster.StatusResponse, progress: ChangeProgress, now:
         parts.append(f"{counted(failed, 'VM')} failed")
     if (rest := progress.ends_in()) is not None and progress.remaining:
         parts.append(f"about {duration(rest)} left")
+    if failed and (why := reasons_text(status)):
+        parts.append(printable(why))
     return ", ".join(parts)

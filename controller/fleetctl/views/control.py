@@ -39,5 +39,7 @@ def control_text(action: str, answer: cluster.ControlVmsResponse) -> str:
 
 def nothing_text(action: str) -> str:
     """Why nothing was done: what was chosen matches no placed VM, or none that it would change."""
+    if action == "retry":
+        return "nothing to retry: no VM that matches has failed"
     so = f", or those that do {_IS_SO[action]}" if action in _IS_SO else ""
     return f"nothing to {action}: no placed VM matches{so}"

@@ -35,7 +35,7 @@ def rollout_action(name: str) -> cluster.RolloutRequest.Action.ValueType:
 
 
 def control_action(name: str) -> cluster.ControlVmsRequest.Action.ValueType:
-    """Of restart, reimage, stop or start."""
+    """Of restart, reimage, stop, start or retry."""
     return cluster.ControlVmsRequest.Action.Value(f"ACTION_{_upper(name)}")
 
 

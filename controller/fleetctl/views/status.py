@@ -17,6 +17,7 @@ from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_jso
 from fleetctl.views.rollouts import rollout_json, rollout_text
 
 _CERTIFICATES = 5  # lines
+_REASONS = 3  # in one sentence
 
 
 def states_of(status: cluster.FleetStatus) -> dict[str, int]:
@@ -131,6 +132,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "states": states_of(status),
         "releasing": status.releasing,
         "orphans": status.orphans,
+        "failed_for_good": status.failed_for_good,
         "powered_off": status.powered_off,
         "duplicates": status.duplicates,
         "on_lost_hosts": status.on_lost_hosts,
@@ -148,6 +150,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
                 "count": one.count,
                 "hosts": one.hosts,
                 "example": one.example,
+                "lasting": one.lasting,
                 "fleet": status.fleet,
             }
             for one in status.problems
@@ -243,6 +246,17 @@ def _fleet_lines(status: cluster.FleetStatus, frozen: bool) -> Iterable[str]:
         yield ""
         rows = [(one.kind, one.count, one.hosts, one.example) for one in status.problems]
         yield table(("PROBLEM", "VMS", "HOSTS", "EXAMPLE"), rows, "  ")
+
+
+def reasons_text(status: cluster.FleetStatus, *, lasting: bool = False) -> str:
+    """no_memory: 12 VMs on 3 hosts: ..., the most first; `lasting`: those alone that no waiting
+    mends. Empty: none is known."""
+    known = [one for one in status.problems if one.lasting or not lasting]
+    known.sort(key=lambda one: -one.count)
+    return "; ".join(
+        f"{one.kind}: {counted(one.count, 'VM')} on {counted(one.hosts, 'host')}: {one.example}"
+        for one in known[:_REASONS]
+    )
 
 
 def remarks_of(status: cluster.FleetStatus) -> list[str]:

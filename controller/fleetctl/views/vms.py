@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from fleet.identity import Fleet
+from fleet.identity import MAX_INDEX, Fleet
+from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
+from fleetctl.output import duration
 from fleetctl.views.enum_names import state_name
 
 HEADERS = ("NAME", "INDEX", "STATE", "HOST", "GENERATION")
+# Of a page on which a VM has failed.
+FAILED_HEADERS = (*HEADERS, "FAILED FOR", "REASON")
+_REASON = 160  # characters of a reason in a table; JSON and `show` have all of it
 
 
 def fleet_of(identity: types.FleetIdentity) -> Fleet:
@@ -24,24 +29,40 @@ def vm_row(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> tuple[str 
     return name, str(row.index), state, hosts[row.host] or "-", str(row.generation)
 
 
+def failed_row(
+    fleet: Fleet, row: cluster.VmRow, answer: cluster.ListVmsResponse, now: float
+) -> tuple[str | int, ...]:
+    """`now`: seconds since 1970."""
+    since = duration(max(0.0, now - row.since_unix)) if row.since_unix else "-"
+    reason = reason_of(row, answer.reasons) or "-"
+    if len(reason) > _REASON:
+        reason = f"{reason[: _REASON - 3]}..."
+    return *vm_row(fleet, row, answer.hosts), since, reason
+
+
+def reason_of(row: cluster.VmRow, reasons: Sequence[str]) -> str | None:
+    """Why it has failed; None: it has not, or nobody knows."""
+    return reasons[row.reason] if 0 < row.reason < len(reasons) else None
+
+
 def _state(state: int, powered_off: bool) -> str:
     """running; defined, stopped: by an operator, so that it stays so."""
     return f"{state_name(state)}, stopped" if powered_off else state_name(state)
 
 
-def vm_json(
-    fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str], mac_bases: Mapping[int, str]
-) -> dict[str, Any]:
-    """`host` is null for a VM that is placed nowhere. `mac_bases`: those of generations."""
+def vm_json(fleet: Fleet, row: cluster.VmRow, answer: cluster.ListVmsResponse) -> dict[str, Any]:
+    """`host` is null for a VM that is placed nowhere, `reason` for one that has not failed."""
     return {
         "name": fleet.domain_name(row.index),
         "index": row.index,
         "state": state_name(row.state),
         "powered_off": row.powered_off,
-        "host": hosts[row.host] or None,
+        "host": answer.hosts[row.host] or None,
         "generation": row.generation,
         "uuid": str(fleet.domain_uuid(row.index)),
-        "mac": mac(fleet, row.index, mac_bases.get(row.generation, "")),
+        "mac": mac(fleet, row.index, answer.mac_bases.get(row.generation, "")),
+        "reason": reason_of(row, answer.reasons),
+        "failed_since_unix": row.since_unix or None,
     }
 
 
@@ -65,7 +86,18 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "memory_bytes": detail.spec.memory_bytes,
         "vcpus": detail.spec.vcpus,
         "unplaced_reason": detail.unplaced_reason or None,
-        "problem": {"kind": problem.kind, "example": problem.example_message} if problem else None,
+        "problem": _problem_json(problem) if problem else None,
+        "failed_since_unix": detail.failed_since_unix or None,
+    }
+
+
+def _problem_json(problem: agent.Problem) -> dict[str, Any]:
+    """`example_index`: the VM that the sentence is of; its host counts others with it."""
+    return {
+        "kind": problem.kind,
+        "example": problem.example_message,
+        "example_index": problem.example_index,
+        "lasting": problem.lasting,
     }
 
 
@@ -86,12 +118,25 @@ def address(fleet: Fleet, detail: cluster.VmDetail) -> str | None:
         return None
 
 
-def detail_text(detail: cluster.VmDetail) -> str:
+def detail_text(detail: cluster.VmDetail, now: float) -> str:
+    """`now`: seconds since 1970."""
     shown = detail_json(detail)
     shown["state"] = _state(detail.state, shown.pop("powered_off"))
     shown["memory"] = f"{shown.pop('memory_bytes') >> 20} MiB"
     if problem := shown["problem"]:
-        shown["problem"] = f"{problem['kind']}: {problem['example']}"
+        shown["problem"] = f"{problem['kind']}{_as_other(detail)}: {problem['example']}"
+        if problem["lasting"]:
+            shown["waiting"] = "does not mend it: mend the reason, then 'fleetctl vms retry'"
+    if since := shown.pop("failed_since_unix"):
+        shown["failed_for"] = duration(max(0.0, now - since))
     known = ((name, value) for name, value in shown.items() if value is not None)
     lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
     return printable("\n".join(lines))
+
+
+def _as_other(detail: cluster.VmDetail) -> str:
+    """Whose sentence it is, where its host has one for all that it counts together."""
+    other = detail.problem.example_index
+    if other == detail.index or detail.problem.count <= 1 or other > MAX_INDEX:
+        return ""
+    return f", as {fleet_of(detail.fleet).domain_name(other)}"

@@ -327,12 +327,20 @@ class Problem(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     EXAMPLE_INDEX_FIELD_NUMBER: _builtins.int
     EXAMPLE_MESSAGE_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    LASTING_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """no_memory, no_space, image_missing, conflict, not_ready, timeout, ..."""
     fleet_uid: _builtins.str
     count: _builtins.int
     example_index: _builtins.int
     example_message: _builtins.str
+    lasting: _builtins.bool
+    """Trying again cannot mend it: somebody has to change something. From an older agent: false."""
+    @_builtins.property
+    def failed(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedRange]:
+        """Which VMs, sorted and disjoint, and since when by the host's clock. From an older agent: none."""
+
     def __init__(
         self,
         *,
@@ -341,14 +349,43 @@ class Problem(_message.Message):
         count: _builtins.int = ...,
         example_index: _builtins.int = ...,
         example_message: _builtins.str = ...,
+        failed: _abc.Iterable[Global___FailedRange] | None = ...,
+        lasting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "example_index", b"example_index", "example_message", b"example_message", "fleet_uid", b"fleet_uid", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "example_index", b"example_index", "example_message", b"example_message", "failed", b"failed", "fleet_uid", b"fleet_uid", "kind", b"kind", "lasting", b"lasting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Problem: _TypeAlias = Problem  # noqa: Y015
+
+@_typing.final
+class FailedRange(_message.Message):
+    """Indices start to stop-1, amiss since then without a break."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    stop: _builtins.int
+    since_unix: _builtins.int
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        stop: _builtins.int = ...,
+        since_unix: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since_unix", b"since_unix", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailedRange: _TypeAlias = FailedRange  # noqa: Y015
 
 @_typing.final
 class Orphans(_message.Message):

@@ -671,10 +671,13 @@ class StatusProblem(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     EXAMPLE_FIELD_NUMBER: _builtins.int
+    LASTING_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     count: _builtins.int
     hosts: _builtins.int
     example: _builtins.str
+    lasting: _builtins.bool
+    """No waiting mends it, as the hosts say: somebody has to change something."""
     def __init__(
         self,
         *,
@@ -682,10 +685,11 @@ class StatusProblem(_message.Message):
         count: _builtins.int = ...,
         hosts: _builtins.int = ...,
         example: _builtins.str = ...,
+        lasting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "example", b"example", "hosts", b"hosts", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "example", b"example", "hosts", b"hosts", "kind", b"kind", "lasting", b"lasting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -741,6 +745,7 @@ class FleetStatus(_message.Message):
     POWERED_OFF_FIELD_NUMBER: _builtins.int
     ON_LOST_HOSTS_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
+    FAILED_FOR_GOOD_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     uid: _builtins.str
     total: _builtins.int
@@ -763,6 +768,10 @@ class FleetStatus(_message.Message):
     """wanted off by an operator; counted as placed, never as missing"""
     on_lost_hosts: _builtins.int
     """assigned to lost hosts, and waiting for them (on_loss: wait)"""
+    failed_for_good: _builtins.int
+    """Placed VMs that have failed for a reason that no waiting mends, on hosts that have nothing else
+    left to do.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """states[s] is the count of VmState s, among placed VMs"""
@@ -801,10 +810,11 @@ class FleetStatus(_message.Message):
         powered_off: _builtins.int = ...,
         on_lost_hosts: _builtins.int = ...,
         rollout: Global___RolloutStatus | None = ...,
+        failed_for_good: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1412,6 +1422,8 @@ class VmRow(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     POWERED_OFF_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.int
@@ -1419,6 +1431,10 @@ class VmRow(_message.Message):
     generation: _builtins.int
     powered_off: _builtins.bool
     """wanted off, by an operator"""
+    reason: _builtins.int
+    """Why it has failed: position in ListVmsResponse.reasons. 0: it has not, or nobody knows."""
+    since_unix: _builtins.int
+    """since when, by its host's clock; 0: not known"""
     def __init__(
         self,
         *,
@@ -1427,10 +1443,12 @@ class VmRow(_message.Message):
         host: _builtins.int = ...,
         generation: _builtins.int = ...,
         powered_off: _builtins.bool = ...,
+        reason: _builtins.int = ...,
+        since_unix: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "host", b"host", "index", b"index", "powered_off", b"powered_off", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "host", b"host", "index", b"index", "powered_off", b"powered_off", "reason", b"reason", "since_unix", b"since_unix", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1466,6 +1484,7 @@ class ListVmsResponse(_message.Message):
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     MATCHING_FIELD_NUMBER: _builtins.int
     SERVER_SECONDS_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
     MAC_BASES_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     matching: _builtins.int
@@ -1476,6 +1495,10 @@ class ListVmsResponse(_message.Message):
     def vms(self) -> _containers.RepeatedCompositeFieldContainer[Global___VmRow]: ...
     @_builtins.property
     def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """kind: an example of it, as each host tells. reasons[0] is ""."""
+
     @_builtins.property
     def mac_bases(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
         """Network.mac_base of each generation that has one"""
@@ -1489,11 +1512,12 @@ class ListVmsResponse(_message.Message):
         next_cursor: _builtins.str = ...,
         matching: _builtins.int = ...,
         server_seconds: _builtins.float = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
         mac_bases: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "mac_bases", b"mac_bases", "matching", b"matching", "next_cursor", b"next_cursor", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "mac_bases", b"mac_bases", "matching", b"matching", "next_cursor", b"next_cursor", "reasons", b"reasons", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1536,6 +1560,7 @@ class VmDetail(_message.Message):
     UNPLACED_REASON_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     POWERED_OFF_FIELD_NUMBER: _builtins.int
+    FAILED_SINCE_UNIX_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.str
@@ -1545,6 +1570,8 @@ class VmDetail(_message.Message):
     unplaced_reason: _builtins.str
     powered_off: _builtins.bool
     """wanted off, by an operator"""
+    failed_since_unix: _builtins.int
+    """by its host's clock; 0: it has not failed, or not known"""
     @_builtins.property
     def fleet(self) -> _types_pb2.FleetIdentity: ...
     @_builtins.property
@@ -1565,10 +1592,11 @@ class VmDetail(_message.Message):
         unplaced_reason: _builtins.str = ...,
         problem: _agent_pb2.Problem | None = ...,
         powered_off: _builtins.bool = ...,
+        failed_since_unix: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "problem", b"problem", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "spec", b"spec", "state", b"state", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "failed_since_unix", b"failed_since_unix", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "spec", b"spec", "state", b"state", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2358,6 +2386,7 @@ class RolloutStatus(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     SINCE_UNIX_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    HELD_UP_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     from_generation: _builtins.int
     to_generation: _builtins.int
@@ -2377,6 +2406,8 @@ class RolloutStatus(_message.Message):
     """why it halted, what it waits for"""
     since_unix: _builtins.float
     actor: _builtins.str
+    held_up: _builtins.bool
+    """It waits for changed VMs that have failed, and for nothing else."""
     def __init__(
         self,
         *,
@@ -2392,10 +2423,11 @@ class RolloutStatus(_message.Message):
         message: _builtins.str = ...,
         since_unix: _builtins.float = ...,
         actor: _builtins.str = ...,
+        held_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "changing", b"changing", "done", b"done", "failed", b"failed", "fleet", b"fleet", "from_generation", b"from_generation", "left", b"left", "message", b"message", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "wave", b"wave"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "changing", b"changing", "done", b"done", "failed", b"failed", "fleet", b"fleet", "from_generation", b"from_generation", "held_up", b"held_up", "left", b"left", "message", b"message", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "wave", b"wave"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2416,6 +2448,8 @@ class ControlVmsRequest(_message.Message):
         ACTION_REIMAGE: ControlVmsRequest._Action.ValueType  # 2
         ACTION_STOP: ControlVmsRequest._Action.ValueType  # 3
         ACTION_START: ControlVmsRequest._Action.ValueType  # 4
+        ACTION_RETRY: ControlVmsRequest._Action.ValueType  # 5
+        """only those that have failed"""
 
     class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
     ACTION_UNSPECIFIED: ControlVmsRequest.Action.ValueType  # 0
@@ -2423,6 +2457,8 @@ class ControlVmsRequest(_message.Message):
     ACTION_REIMAGE: ControlVmsRequest.Action.ValueType  # 2
     ACTION_STOP: ControlVmsRequest.Action.ValueType  # 3
     ACTION_START: ControlVmsRequest.Action.ValueType  # 4
+    ACTION_RETRY: ControlVmsRequest.Action.ValueType  # 5
+    """only those that have failed"""
 
     FLEET_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int

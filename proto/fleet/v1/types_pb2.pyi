@@ -242,6 +242,7 @@ class Shard(_message.Message):
     POWER_FIELD_NUMBER: _builtins.int
     BIRTH_FIELD_NUMBER: _builtins.int
     RESTART_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
     fleet_uid: _builtins.str
     generation: _builtins.int
     power: Global___Power.ValueType
@@ -252,6 +253,11 @@ class Shard(_message.Message):
     restart: _builtins.int
     """Grows when these VMs are to be restarted: one that was last started for a lower value is
     stopped and started again, on the disk it has. An agent that does not know it restarts none.
+    """
+    retry: _builtins.int
+    """Grows when these VMs, which have failed, are to be tried at once, as if for the first time. The
+    next assignment of the host may be without it. An agent that does not know it tries whatever has
+    failed at each new assignment, and goes on with the back-off that it had.
     """
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexRange]:
@@ -266,10 +272,11 @@ class Shard(_message.Message):
         power: Global___Power.ValueType = ...,
         birth: _builtins.int = ...,
         restart: _builtins.int = ...,
+        retry: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "fleet_uid", b"fleet_uid", "generation", b"generation", "power", b"power", "ranges", b"ranges", "restart", b"restart"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "fleet_uid", b"fleet_uid", "generation", b"generation", "power", b"power", "ranges", b"ranges", "restart", b"restart", "retry", b"retry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -312,6 +312,39 @@ def test_a_fleet_without_an_image_has_no_clones() -> None:
     assert [step.kind for step in made.steps] == ["define", "start", "await_ready"]
 
 
+def test_what_is_halted_after_an_error_is_started_and_what_is_suspended_is_left_alone() -> None:
+    halted = domains("0", 10, Phase.HALTED, why="I/O error")
+    suspended = domains("1", 10, Phase.SUSPENDED, why="by somebody")
+    there = existing(clones("0-2", 10), halted, suspended, domains("2", 10, Phase.READY))
+    made = plan(parsed(shard("0-2", 10)), there, {})
+    assert [(step.kind, str(step.indices)) for step in made.steps] == [
+        ("start", "0"), ("await_ready", "0")
+    ]  # fmt: skip
+    assert made.suspended == {kin(10): indices("1")}
+    assert made.unmet == {kin(10): indices("0-1")}
+    assert there.why_stalled(kin(10), 0) == "I/O error" and not there.why_stalled(kin(10), 2)
+    rests = plan(parsed(shard("0-2", 10)), there, {kin(10): indices("0")})
+    assert not rests.steps
+    held = plan(parsed(shard("0-2", 10)), there, {}, permit=StartPermit(held=frozenset({kin(10)})))
+    assert not held.steps and held.held
+
+
+def test_what_is_halted_or_suspended_is_stopped_and_restarted_as_what_runs() -> None:
+    there = existing(
+        clones("0-1", 10),
+        domains("0", 10, Phase.HALTED, why="x"),
+        domains("1", 10, Phase.SUSPENDED, why="y"),
+    )
+    off = plan(parsed(shard("0-1", 10, on=False)), there, {})
+    assert [(step.kind, str(step.indices)) for step in off.steps] == [("stop", "0-1")]
+    again = plan(parsed(shard("0-1", 10, restart=9)), there, {})
+    assert ("stop", "restart 9") in [(step.kind, step.reason) for step in again.steps]
+    gone = plan(parsed(tombstones=[tombstone(3, "0-1", 10)]), there, {})
+    assert [(step.kind, str(step.indices)) for step in gone.steps] == [
+        ("undefine", "0-1"), ("destroy", "0-1")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
@@ -336,6 +369,7 @@ def test_a_contradictory_assignment_is_refused(broken: object, sentence: str) ->
     [
         ("birth", -1, "birth -1"),
         ("restart", -1, "restart -1"),
+        ("retry", -1, "retry -1"),
         ("id", -1, "tombstone -1"),
         ("born_until", -1, "born until -1"),
         ("number", 4096, "number 4096"),

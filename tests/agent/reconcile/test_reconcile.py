@@ -234,6 +234,28 @@ async def test_what_failed_for_good_is_tried_once_more_on_a_new_assignment() -> 
 
 
 @virtual
+async def test_a_retry_tries_at_once_and_begins_the_back_off_anew() -> None:
+    host = Host(profile=Profile(faults=(Fault(StepKind.START, 1.0, "no_memory", "x", 20),)))
+    loop = asyncio.get_running_loop()
+
+    def starts() -> int:
+        return sum(step.kind is StepKind.START for step in host.steps)
+
+    async with host.running() as agent:
+        await settled(agent, assignment(shard("0", 10)), 10)
+        await until(lambda: starts() == 7)  # waits for half a minute at least by now
+        asked = loop.time()
+        await settled(agent, assignment(shard("0", 10, retry=11)), 11)
+        await until(lambda: starts() == 9)
+        assert loop.time() - asked < 3
+        await until(lambda: starts() == 14)
+        asked = loop.time()
+        await give(agent, assignment(shard("0", 10, retry=11)), 12)  # the same word again
+        await until(lambda: starts() == 16)
+        assert loop.time() - asked > 10
+
+
+@virtual
 async def test_a_removal_that_fails_is_retried_and_only_then_acknowledged() -> None:
     fault = Fault(StepKind.DESTROY, 1.0, "busy", "held open", attempts=2)
     host = Host(profile=Profile(faults=(fault,)))

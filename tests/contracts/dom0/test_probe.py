@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fleet_agent.core.domain.disks import CloneWay
-from fleet_agent.core.limits.dom0_facts import MIB, Process
+from fleet_agent.core.limits.dom0_facts import MIB, Process, Qemu
 from fleet_agent.core.limits.remedies import SYSCTL_FILE, UDEV_FILE, UDEV_RULE
-from fleet_agent.core.limits.table import LIMITS
+from fleet_agent.core.limits.table import BY_NAME, LIMITS
 from fleet_agent.core.limits.verdicts import Standing, admits, binding, judge
 from fleet_agent.dom0.host_tree import CannotRead, HostTree, run_command
 from fleet_agent.dom0.met import read_met
@@ -64,6 +65,32 @@ def test_a_host_without_xen(tmp_path: Path) -> None:
     assert facts.xen is None and facts.qemu_disks and facts.processes["libvirtd"].files == 8192
     absent = [one for one in judge(LIMITS, facts, 250) if one.standing is Standing.NOT_APPLICABLE]
     assert len(absent) >= 20
+
+
+def test_a_host_of_qemu(tmp_path: Path) -> None:
+    made = kvm_host(tmp_path)
+    assert read_facts(made.tree, AROUND).qemu is None, "nobody has said that guests are QEMU's"
+    facts = read_facts(made.tree, replace(AROUND, accelerator="tcg"))
+    assert facts.qemu == Qemu(
+        emulated=True, hugepages_bytes=(16 + 1024) * MIB, ksm=0, vhost_net=False, tun=True,
+        libvirt_clients=5000, virtlogd_clients=64,
+    )  # fmt: skip
+    assert facts.processes["virtlogd"] == Process("virtlogd", 530, 1024, "virtlogd.service")
+    made.put("/dev/vhost-net", "")
+    kvm = read_facts(made.tree, replace(AROUND, accelerator="kvm")).qemu
+    assert kvm is not None and kvm.vhost_net and not kvm.emulated
+
+
+def test_the_daemon_of_qemu_alone_is_found_with_its_own_file(tmp_path: Path) -> None:
+    made = kvm_host(tmp_path)
+    made.process(520, "virtqemud", 8192, 524_288, unit="virtqemud.service")
+    made.put("/etc/libvirt/virtqemud.conf", "max_clients = 20\nmax_workers = 9\n")
+    facts = read_facts(made.tree, replace(AROUND, accelerator="kvm"))
+    assert facts.libvirt == "virtqemud" and facts.libvirt_workers == 9
+    assert facts.qemu is not None and facts.qemu.libvirt_clients == 20
+    (clients,) = judge((BY_NAME["libvirtd_clients"],), facts, 250)
+    assert clients.remedy is not None and clients.remedy.file == "/etc/libvirt/virtqemud.conf"
+    assert clients.remedy.then == "systemctl restart virtqemud"
 
 
 def test_a_domu_is_no_dom0(tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ class Host(Protocol):
     def lose(self, index: int) -> None:
         """The domain ends behind the driver's back."""
 
+    def suspend(self, index: int) -> None:
+        """Somebody on the host keeps it from running."""
+
+    def resume(self, index: int) -> None:
+        """They let it go on."""
+
 
 @dataclass
 class HollowHost:
@@ -98,6 +104,12 @@ class HollowHost:
 
     def lose(self, index: int) -> None:
         self.only.lose(FLEET.uid, IndexSet.of([index]))
+
+    def suspend(self, index: int) -> None:
+        self.only.stall(FLEET.uid, IndexSet.of([index]), Phase.SUSPENDED, "by somebody")
+
+    def resume(self, index: int) -> None:
+        self.only.go_on(FLEET.uid, IndexSet.of([index]))
 
 
 class Breakable:
@@ -192,6 +204,12 @@ class LibvirtHost:
     def lose(self, index: int) -> None:
         self.connection.lookupByName(FLEET.domain_name(index)).destroy()
 
+    def suspend(self, index: int) -> None:
+        self.connection.lookupByName(FLEET.domain_name(index)).suspend()  # type: ignore[attr-defined]
+
+    def resume(self, index: int) -> None:
+        self.connection.lookupByName(FLEET.domain_name(index)).resume()
+
 
 class XenHost:
     """A dom0 with nothing else of FLEET's name. What SPEC and `disk_of` say must be there: a
@@ -222,6 +240,12 @@ class XenHost:
 
     def lose(self, index: int) -> None:
         self.connection.lookupByName(FLEET.domain_name(index)).destroy()
+
+    def suspend(self, index: int) -> None:
+        self.connection.lookupByName(FLEET.domain_name(index)).suspend()  # type: ignore[attr-defined]
+
+    def resume(self, index: int) -> None:
+        self.connection.lookupByName(FLEET.domain_name(index)).resume()
 
 
 async def gather(results: AsyncIterator[StepResult]) -> tuple[IndexSet, tuple[StepFailure, ...]]:

@@ -198,6 +198,37 @@ class TestHypervisor:
             await heard
             await changes.aclose()  # type: ignore[attr-defined]
 
+    async def test_what_somebody_has_suspended_is_told_and_left_as_it_is(
+        self, host: Host, driver: Hypervisor
+    ) -> None:
+        vms = batch(IndexSet.span(0, 3))
+        await up(driver, vms)
+        await gather(driver.await_ready(vms))
+        host.suspend(1)
+        runs, suspended = await driver.listing()
+        assert (suspended.phase, suspended.indices) == (Phase.SUSPENDED, IndexSet.of([1]))
+        assert suspended.why and runs.phase is Phase.READY
+        assert await gather(driver.start(vms)) == (vms.indices, ())
+        assert await driver.listing() == (runs, suspended)
+        host.resume(1)
+        assert await driver.listing() == (DomainRun(KIN, vms.indices, Phase.READY),)
+        host.suspend(2)
+        assert await gather(driver.stop(vms)) == (vms.indices, ())
+        assert await driver.listing() == (DomainRun(KIN, vms.indices, Phase.DEFINED),)
+
+    async def test_what_is_suspended_and_goes_on_is_heard(
+        self, host: Host, driver: Hypervisor
+    ) -> None:
+        await up(driver, batch(IndexSet.of([0])))
+        async with asyncio.timeout(10):
+            changes = driver.changes()
+            for act in (host.suspend, host.resume):
+                heard = asyncio.ensure_future(anext(changes))
+                await asyncio.sleep(0)  # let it listen
+                act(0)
+                await heard
+            await changes.aclose()  # type: ignore[attr-defined]
+
     async def test_its_own_acts_are_no_news(self, host: Host, driver: Hypervisor) -> None:
         heard = 0
         listening, lost = asyncio.Event(), asyncio.Event()

@@ -53,6 +53,45 @@ def problem(kind: str = "no_space", uid: str = MINE, text: str = "pool full") ->
     return wire.Problem(kind=kind, fleet_uid=uid, count=3, example_index=1, example_message=text)
 
 
+def failed(*spans: tuple[int, int], since: int = 1_800_000_000) -> wire.Problem:
+    told = problem()
+    for start, stop in spans:
+        told.failed.add(start=start, stop=stop, since_unix=since)
+    return told
+
+
+def test_vms_that_failed_are_taken_as_they_are_told() -> None:
+    report = wire.Report(problems_set=True, problems=[failed((0, 3), (3, 5), (249, 250))])
+    assert bounded(report, allowance()) is report
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        failed((3, 0)),
+        failed((5, 5)),
+        failed((0, 3), (2, 5)),
+        failed((7, 9), (0, 3)),
+        failed((0, 2**32 - 1)),
+        failed((2**24, 2**24 + 1)),
+        failed((0, 3), since=0),
+        failed((0, 3), since=-1),
+        failed((0, 3), since=2**62),
+    ],
+    ids=str,
+)
+def test_vms_that_cannot_have_failed_so_are_left_out_with_their_times(lie: wire.Problem) -> None:
+    kept = bounded(wire.Report(problems_set=True, problems=[lie]), allowance())
+    (one,) = kept.problems
+    assert not one.failed and one.example_message == "pool full"
+
+
+def test_more_ranges_of_failed_vms_than_a_host_may_have_are_misbehaviour() -> None:
+    lie = wire.Report(problems_set=True, problems=[failed(*apart(allowance().vms + 1))])
+    with pytest.raises(Misbehaves, match="ranges of VMs that failed"):
+        bounded(lie, allowance())
+
+
 def apart(count: int) -> Iterable[tuple[int, int]]:
     return ((2 * index, 2 * index + 1) for index in range(count))
 

@@ -131,6 +131,29 @@ def test_a_restart_that_is_decided_twice_is_done_once() -> None:
     assert do(world, Action.RESTART, "0-3", asked).indices == parse_ranges("1-3")
 
 
+def retries(world: World) -> dict[int, int]:
+    shards = [shard for host in world.hosts.values() for shard in host.stored.shards]
+    return {index: shard.retry for shard in shards for index in shard.ranges}
+
+
+def test_a_retry_grows_for_those_chosen_and_is_decided_once() -> None:
+    world = world_of(4)
+    asked = world.revision
+    assert do(world, Action.RETRY, "0-1", asked).indices == parse_ranges("0-1")
+    first = retries(world)
+    assert min(first[0], first[1]) > 0 == first[2] == first[3]
+    assert do(world, Action.RETRY, "0-3", asked).indices == parse_ranges("2-3")
+    assert do(world, Action.RETRY, "0").indices == parse_ranges("0")
+    assert retries(world)[0] > first[0]
+
+
+def test_a_retry_is_forgotten_with_the_next_write_of_its_host() -> None:
+    world = world_of(4)
+    do(world, Action.RETRY, "0-3")
+    do(world, Action.STOP, "0-3")
+    assert set(retries(world).values()) == {0}
+
+
 def test_reimaging_gives_a_new_birth_on_the_same_host() -> None:
     world = world_of(4)
     before = {i: b for host in world.hosts.values() for i, b in host.exists.items()}

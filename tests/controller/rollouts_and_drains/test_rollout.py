@@ -153,6 +153,7 @@ def test_fewer_failures_than_the_share_count_as_unavailable_and_are_told() -> No
         decided = world.step()
     assert state(world) is RolloutState.RUNNING, "not done while one of them does not run"
     assert "1 changed VMs have failed" in decided.progress[UID].message
+    assert decided.progress[UID].held_up
     assert of_generation(world, 2) == IndexSet.span(0, 16)
     world.failing = set()
     world.step()

@@ -66,6 +66,7 @@ async def serving() -> AsyncIterator[Served]:
         hypervisor,
         ledger,
         clock=time.monotonic,
+        wall_clock=time.time,
         jitter=random.Random(1).random,
         settings=LoopSettings(),
         incarnation="i",

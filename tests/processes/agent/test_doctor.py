@@ -47,6 +47,7 @@ async def serving(doctor: Doctor) -> AsyncIterator[Caller]:
         HollowHypervisor(behaviour),
         MemoryLedger(),
         clock=time.monotonic,
+        wall_clock=time.time,
         jitter=random.Random(1).random,
         settings=LoopSettings(),
         incarnation="i",

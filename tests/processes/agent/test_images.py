@@ -81,6 +81,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         HollowHypervisor(Behaviour.of()),
         MemoryLedger(),
         clock=time.monotonic,
+        wall_clock=time.time,
         jitter=random.Random(1).random,
         settings=LoopSettings(),
         incarnation="i",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,7 @@ async def traces(drivers: Drivers) -> list[dict[Vm, list[Step]]]:
         *drivers,
         MemoryLedger(),
         clock=asyncio.get_running_loop().time,
+        wall_clock=time.time,
         jitter=random.Random(1).random,
         settings=LoopSettings(runner=RunnerSettings(batch_size=8)),
         incarnation="i",

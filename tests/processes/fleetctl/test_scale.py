@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from fleet.transport import Refusal
+from fleet.v1 import cluster_pb2 as cluster
 from tests.processes.controller_double import ControllerDouble, accepted, status
 from tests.processes.fleetctl_process import Fleetctl
 
@@ -62,6 +63,26 @@ def test_a_timeout_is_exit_code_3(fleetctl: Fleetctl, controller: ControllerDoub
     assert said.code == 3
     assert said.err.startswith("fleetctl: spv has not converged within 0.5 s, ")
     assert said.err.endswith("; it is still going on, see 'fleetctl status spv'\n")
+
+
+def test_what_only_somebody_can_mend_is_named_and_is_exit_code_6(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    seen = status(running=997, failed=3, for_good=3)
+    seen.fleets[0].problems.add(
+        kind="image_missing", count=3, hosts=1, example="h1: no golden@1 here", lasting=True
+    )
+    seen.fleets[0].problems.add(kind="busy", count=1, hosts=1, example="h2: held open")
+    controller.statuses = [status(running=400), seen]
+    said = fleetctl("scale", "--total", "1000")
+    assert said.code == 6
+    assert said.err == (
+        "fleetctl: 3 VMs of spv failed, and waiting does not mend it: image_missing: 3 VMs on "
+        "1 host: h1: no golden@1 here. Mend that, then 'fleetctl vms retry spv --all'\n"
+    )
+    told = fleetctl("scale", "--total", "1000", "-o", "json").json
+    assert told["outcome"] == "failed_for_good" and told["status"]["failed_for_good"] == 3
+    assert [one["lasting"] for one in told["status"]["problems"]] == [True, False]
 
 
 def test_ctrl_c_ends_watching_and_says_that_scaling_goes_on(
@@ -185,3 +206,20 @@ def test_a_fleet_that_vanishes_meanwhile_is_told(
     controller.statuses = [status(running=400), gone]
     said = fleetctl("scale", "--total", "1000")
     assert (said.code, said.err) == (1, "fleetctl: there is no fleet 'spv'\n")
+
+
+def test_a_rollout_that_only_somebody_can_let_go_on_is_exit_code_6(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    running = cluster.RolloutStatus(fleet="spv", state="running", failed=5, left=900)
+    controller.on("Rollout", running)
+    going_on, stuck = status(running=995, failed=5), status(running=995, failed=5, for_good=5)
+    going_on.fleets[0].rollout.CopyFrom(running)
+    running.held_up = True
+    stuck.fleets[0].rollout.CopyFrom(running)
+    stuck.fleets[0].problems.add(
+        kind="kernel", count=5, hosts=1, example="h1: no such kernel", lasting=True
+    )
+    controller.statuses = [going_on, stuck]
+    said = fleetctl("rollout", "start", "spv", "--yes")
+    assert said.code == 6 and "5 VMs of spv failed" in said.err and "kernel: 5 VMs" in said.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from fleet.identity import Fleet
@@ -38,6 +40,7 @@ def test_vms_as_json_have_what_follows_from_fleet_and_index(
     assert told["vms"][0] == {
         "name": "spv-249", "index": 249, "state": "running", "powered_off": False, "host": "h1",
         "generation": 1, "uuid": str(fleet.domain_uuid(249)), "mac": fleet.mac(249),
+        "reason": None, "failed_since_unix": None,
     }  # fmt: skip
     assert told["vms"][1]["host"] is None
 
@@ -72,6 +75,64 @@ def test_all_vms_make_one_json_object_and_one_table(
     said = fleetctl("vms", "--all")
     assert said.out.count("NAME") == 1 and said.out.count("\n") == 1 + 2 * pages
     assert controller.asked("ListVms")[0].limit == 10_000
+
+
+def failed_rows() -> cluster.ListVmsResponse:
+    answer = vm_rows(249, 250, 251)
+    answer.reasons.extend(["", "no_memory: \x1b16 MiB", "no_memory, as spv-249: \x1b16 MiB"])
+    for row, reason in zip(answer.vms, (1, 0, 2), strict=True):
+        row.state = types.VM_STATE_FAILED if reason else types.VM_STATE_RUNNING
+        row.reason, row.since_unix = reason, int(time.time()) - 3600 if reason else 0
+    return answer
+
+
+def test_a_list_shows_why_vms_have_failed_and_since_when(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListVms", failed_rows())
+    first, *rows = fleetctl("vms").out.splitlines()
+    assert first.split() == [
+        "NAME",
+        "INDEX",
+        "STATE",
+        "HOST",
+        "GENERATION",
+        "FAILED",
+        "FOR",
+        "REASON",
+    ]
+    assert rows[0].endswith("no_memory: \\x1b16 MiB") and " 1:00:0" in rows[0]
+    assert rows[1].split()[-2:] == ["-", "-"]
+    assert rows[2].endswith("no_memory, as spv-249: \\x1b16 MiB")
+    told = fleetctl("vms", "-o", "json").json["vms"]
+    assert told[0]["reason"] == "no_memory: \x1b16 MiB" and told[1]["reason"] is None
+    assert told[0]["failed_since_unix"] > 0 and told[1]["failed_since_unix"] is None
+
+
+def test_one_vm_shows_why_it_has_failed_and_that_waiting_does_not_mend_it(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    detail = cluster.VmDetail(fleet=IDENTITY, index=250, state=types.VM_STATE_FAILED, host="h1")
+    detail.problem.kind, detail.problem.example_message = "image_missing", "no golden@1 here"
+    detail.problem.count, detail.problem.example_index, detail.problem.lasting = 2, 7, True
+    detail.failed_since_unix = int(time.time()) - 7200
+    controller.on("GetVm", detail)
+    said = fleetctl("vms", "show", "250").out
+    assert "problem          image_missing, as spv-7: no golden@1 here\n" in said
+    assert "failed for       2:00:0" in said and "waiting          does not mend it" in said
+    told = fleetctl("vms", "show", "250", "-o", "json").json
+    assert told["problem"]["lasting"] and told["problem"]["example_index"] == 7
+
+
+def test_a_retry_asks_no_question(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("ControlVms", cluster.ControlVmsResponse(vms=3, hosts=1, token="t"))
+    said = fleetctl("vms", "retry", "--all")
+    assert (said.code, said.out.partition(";")[0]) == (0, "retry: accepted, 3 VMs on 1 host")
+    (asked,) = controller.asked("ControlVms")
+    assert asked.action == cluster.ControlVmsRequest.ACTION_RETRY and not asked.plan_only
+    controller.on("ControlVms", cluster.ControlVmsResponse())
+    assert "no VM that matches has failed" in fleetctl("vms", "retry", "--index", "3").out
+    assert fleetctl("vms", "retry").code == 2
 
 
 def test_no_vms(fleetctl: Fleetctl, controller: ControllerDouble) -> None:

@@ -97,6 +97,19 @@ async def test_an_image_is_imported_listed_and_deleted(rig: RelayRig) -> None:
     assert rig.events("image_deleted") == [("h1: image golden@1 is deleted", "operator/alice")]
 
 
+async def test_an_import_is_known_to_be_done_though_its_caller_goes_with_the_image(
+    rig: RelayRig,
+) -> None:
+    """As fleetctl does; the agent's stream may not have ended yet."""
+    rig.agents["h1"].questions.replies["ImportImage"] = [THERE]
+    importing = rig.stub().ImportImage(cluster.HostImportImageRequest(image=GOLDEN, source="x"))
+    assert await importing.read() == THERE
+    importing.cancel()
+    exchange = rig.agents["h1"].questions.exchanges[0]
+    await rig.agents["h1"].until(lambda: exchange.gone)
+    assert rig.events("image_imported") == [("h1: image golden@1 is imported", "operator/alice")]
+
+
 async def test_a_refusal_of_the_agent_passes_through_and_changes_nothing(rig: RelayRig) -> None:
     stub, questions = rig.stub(), rig.agents["h1"].questions
     said = (IN_USE.code, IN_USE.reason, IN_USE.message)

@@ -138,6 +138,33 @@ def _problems(know: Knowledge, report: wire.Report) -> None:
     )  # fmt: skip
 
 
+def _failed(know: Knowledge, report: wire.Report) -> None:
+    """Others' VMs have failed since before there were any, for good, and backwards."""
+    report.problems_set = True
+    uid = know.fleet()
+    for start, stop, since in ((0, MOST, 1), (9, 3, 2**62), (0, 8, -(2**63)), (2, 5, 1)):
+        told = know.random.choice(list(report.problems) or [report.problems.add(kind="busy")])
+        told.fleet_uid, told.lasting = uid, know.random.random() < 0.7
+        told.failed.add(start=start, stop=stop, since_unix=since)
+
+
+def _all_failed(know: Knowledge, report: wire.Report) -> None:
+    """All that it has, for good, while its agent does what it is told."""
+    report.problems_set = True
+    del report.problems[:]
+    for shard in know.orders.assignment.shards:
+        spans = [
+            wire.FailedRange(start=one.start, stop=one.stop, since_unix=2**40)
+            for one in shard.ranges
+        ]
+        report.problems.add(
+            kind="image_missing", fleet_uid=shard.fleet_uid, count=MOST, failed=spans, lasting=True
+        )
+    for told in report.shards:
+        for run in told.runs:
+            run.states = bytes((types.VM_STATE_FAILED,)) * len(run.states)
+
+
 def _released(know: Knowledge, report: wire.Report) -> None:
     """Everything it was to let go, at once, and what nobody asked of it."""
     stones = know.orders.assignment.tombstones
@@ -172,6 +199,11 @@ def _facts(know: Knowledge, report: wire.Report) -> None:
 
 def _awaits(know: Knowledge, report: wire.Report) -> None:
     report.awaits_assign = not report.awaits_assign
+
+
+def _orders_refused(know: Knowledge, report: wire.Report) -> None:
+    """It takes them all the same."""
+    report.orders_refused = ODD * know.random.choice((1, 1000))
 
 
 def _recovered_words(know: Knowledge, report: wire.Report) -> None:
@@ -333,12 +365,15 @@ LIES: Mapping[str, Told] = {
         Told("gone", _changed(_gone)),
         Told("nonsense", _changed(_nonsense), named=True),
         Told("problems", _changed(_problems)),
+        Told("failed", _changed(_failed)),
+        Told("all failed", _changed(_all_failed)),
         Told("released", _changed(_released)),
         Told("few orphans", _changed(_few_orphans)),
         Told("orphans of others", _changed(_orphans_of_others), named=True),
         Told("converged", _changed(_converged)),
         Told("facts", _changed(_facts)),
         Told("awaits assign", _changed(_awaits)),
+        Told("orders refused", _changed(_orders_refused)),
         Told("for observers", _changed(_recovered_words)),
         Told("flood", _flood, named=True),
         Told("many ranges", _changed(_many_ranges), named=True),

@@ -184,6 +184,7 @@ class Machine:
             self.hypervisor,
             SimLedger(self.disk),
             clock=around.loop.time,
+            wall_clock=around.loop.time,
             jitter=Random(f"{around.seed}/{process.name}/jitter").random,
             settings=LoopSettings(),
             incarnation=f"{self.id}-{self.lives}",

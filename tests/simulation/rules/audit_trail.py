@@ -149,5 +149,7 @@ def _controlled(before: Assignment, after: Assignment) -> Iterator[tuple[str, Ac
                 yield new.fleet, Action.START if new.power else Action.STOP
             elif new.birth == old.birth and new.restart > old.restart:
                 yield new.fleet, Action.RESTART
+            elif new.birth == old.birth and new.retry > old.retry:
+                yield new.fleet, Action.RETRY
             elif new.birth > old.birth and new.generation == old.generation:
                 yield new.fleet, Action.REIMAGE

@@ -79,8 +79,8 @@ def _switch(guests: int, facts: Dom0Facts) -> Remedy:
 
 def _libvirt_line(text: Callable[[int], str]) -> Callable[[int, Dom0Facts], Remedy]:
     def remedy(guests: int, facts: Dom0Facts) -> Remedy:
-        daemon = "virtxend" if "virtxend" in facts.libvirt_conf else "libvirtd"
-        return by_hand(text(guests), facts.libvirt_conf, then=f"systemctl restart {daemon}")
+        then = f"systemctl restart {facts.libvirt}"
+        return by_hand(text(guests), facts.libvirt_conf, then=then)
 
     return remedy
 

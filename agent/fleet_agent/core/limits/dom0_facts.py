@@ -58,15 +58,30 @@ class Xen:
 
 
 @dataclass(frozen=True, slots=True)
+class Qemu:
+    """What guests of QEMU find beside what every host has. `emulated`: without KVM; `ksm`: as its
+    `run` says, None where the kernel has none; clients: that libvirt's daemons take at once."""
+
+    emulated: bool = False
+    hugepages_bytes: int = 0  # reserved
+    ksm: int | None = 0
+    vhost_net: bool = True
+    tun: bool = True
+    libvirt_clients: int = 5000
+    virtlogd_clients: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
 class Dom0Facts:
     """One reading. What could not be read is absent or None; `unread` says why, by name.
 
-    `xen` is None on a host that is no dom0. `sysctls` are named as sysctl(8) has them,
-    `parameters` as MODULE/PARAMETER; a module that is not loaded has none.
+    `xen` is None on a host that is no dom0, `qemu` where guests are not QEMU's. `sysctls` are named
+    as sysctl(8) has them, `parameters` as MODULE/PARAMETER; a module that is not loaded has none.
     """
 
     kernel: Version = (0, 0)
     xen: Xen | None = None
+    qemu: Qemu | None = None
     qemu_disks: bool = False  # disks that QEMU serves: files, or any disk outside Xen
     zvols: bool = False  # clones are ZFS volumes
     cpus: int | None = None  # of the dom0
@@ -81,6 +96,7 @@ class Dom0Facts:
     autoballoon: str = ""  # as xl.conf says; empty: it says nothing
     libvirt_workers: int | None = None
     libvirt_requests: int | None = None
+    libvirt: str = "libvirtd"  # the daemon whose file this is
     libvirt_conf: str = "/etc/libvirt/libvirtd.conf"
     fast_block_script: bool | None = None
     fast_block_program: bool = False  # whether there is one to be put in place

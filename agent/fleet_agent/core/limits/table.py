@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from fleet_agent.core.limits import daemons as limits_daemons
 from fleet_agent.core.limits import kernel as limits_kernel
+from fleet_agent.core.limits import qemu as limits_qemu
 from fleet_agent.core.limits import storage as limits_storage
 from fleet_agent.core.limits import xen as limits_xen
 from fleet_agent.core.limits.verdicts import Limit
 
 _ALL = (
     *limits_xen.LIMITS,
+    *limits_qemu.LIMITS,
     *limits_daemons.LIMITS,
     *limits_kernel.LIMITS,
     *limits_storage.LIMITS,

@@ -98,10 +98,15 @@ def _value(text: str) -> int:
 
 
 def lines_of(text: str) -> dict[str, str]:
-    """The lines of a file that tuning wrote, by key. A udev rule is its own key."""
+    """The lines of a file that tuning wrote, by key. A udev rule is its own key, and so is a line
+    that sets nothing by name."""
     lines = (line.strip() for line in text.splitlines())
     kept = [line for line in lines if line and line[0] not in "#["]
-    return {line if "==" in line else line.rpartition("=")[0].strip(): line for line in kept}
+    return {_key(line): line for line in kept}
+
+
+def _key(line: str) -> str:
+    return line if "==" in line or "=" not in line else line.rpartition("=")[0].strip()
 
 
 def own_text(path: str, lines: Mapping[str, str]) -> str:

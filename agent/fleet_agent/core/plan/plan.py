@@ -8,6 +8,8 @@ Rules, in order of weight:
 - an index that is wanted waits until whatever else lives under its name is gone;
 - a VM that is to be restarted is stopped only when few enough of its fleet are down here;
 - what is wanted with a template that cannot be carried out is left as it is;
+- what somebody has suspended on the host is left as it is; what the hypervisor has halted after an
+  error is started again, which lets it go on where it can;
 - a VM in `resting` (its last step failed and its time to try again has not come) gets no step.
 
 All of it is interval arithmetic: the cost follows the number of ranges, not of VMs.
@@ -58,6 +60,8 @@ class Plan:
     conflicts: dict[Kin, IndexSet] = field(default_factory=dict)
     # Wanted, but of a template that cannot be carried out.
     bad_specs: dict[Kin, Refused] = field(default_factory=dict)
+    # Wanted on, and suspended by somebody on the host.
+    suspended: dict[Kin, IndexSet] = field(default_factory=dict)
     # Not as wanted, whether or not there is a step for it.
     unmet: dict[Kin, IndexSet] = field(default_factory=dict)
     # Would be brought up, were it not for the start permit.
@@ -185,7 +189,7 @@ def _plan_stop(
 ) -> None:
     if not off:
         return
-    todo = (snapshot.phase(kin, Phase.ACTIVE) | snapshot.phase(kin, Phase.READY)) & off
+    todo = snapshot.active(kin) & off
     made.miss(kin, todo)
     made.add(StepKind.STOP, kin, todo - resting, reason)
 
@@ -230,11 +234,10 @@ def _behind(shard: WantedShard, snapshot: Snapshot) -> IndexSet:
     """Which of the shard run, and were last started for a lower value than it has."""
     if not (shard.restart and shard.power_on):
         return EMPTY
-    active = snapshot.phase(shard.kin, Phase.ACTIVE) | snapshot.phase(shard.kin, Phase.READY)
     done = IndexSet.union_of(
         indices for value, indices in snapshot.restarts.get(shard.kin, ()) if value >= shard.restart
     )
-    return (shard.indices & active) - done
+    return (shard.indices & snapshot.active(shard.kin)) - done
 
 
 def _plan_blocked(
@@ -270,26 +273,32 @@ def _plan_bring_up(
     may_start: bool,
 ) -> None:
     active = free & snapshot.phase(kin, Phase.ACTIVE)
-    down = free - active - snapshot.phase(kin, Phase.READY)
+    down = free - snapshot.active(kin)
+    halted = free & on & snapshot.phase(kin, Phase.HALTED)
+    if suspended := free & on & snapshot.phase(kin, Phase.SUSPENDED):
+        made.suspended[kin] = suspended
+        made.miss(kin, suspended)
     # What is active keeps what it has: its clone is not made anew beneath it.
     clone = down - snapshot.clones.get(kin, EMPTY) if assignment.has_disk(kin) else EMPTY
     # A definition says how its disk is to be read, which may be otherwise of a clone made anew.
     define = down - (snapshot.defined.get(kin, EMPTY) - clone)
     start = down & on
     waiting = active & on
-    amiss = clone | define | start | waiting
+    amiss = clone | define | start | waiting | halted
     made.miss(kin, amiss)
     if wrong := assignment.bad_spec(kin):
         if amiss:
             made.bad_specs[kin] = Refused(amiss, wrong)
         return
     if not may_start:
-        made.held = made.held or bool(clone or define or start)
-        clone = define = start = EMPTY
+        made.held = made.held or bool(clone or define or start or halted)
+        clone = define = start = halted = EMPTY
     made.add(StepKind.CLONE, kin, clone - resting, "no clone")
     anew = bool(define & snapshot.defined.get(kin, EMPTY))
     made.add(
         StepKind.DEFINE, kin, define - resting, "its clone is made anew" if anew else "not defined"
     )
-    made.add(StepKind.START, kin, start - resting, "not active")
-    made.add(StepKind.AWAIT_READY, kin, (waiting | start) - resting, "readiness not seen")
+    begun = start | halted
+    reason = "halted after an error" if halted else "not active"
+    made.add(StepKind.START, kin, begun - resting, reason)
+    made.add(StepKind.AWAIT_READY, kin, (waiting | begun) - resting, "readiness not seen")

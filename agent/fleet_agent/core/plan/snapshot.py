@@ -9,6 +9,9 @@ from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import CloneRun, DomainRun, Phase, Restarts
 
+# Why VMs do not go on, and which.
+Stalled = tuple[tuple[str, IndexSet], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -21,9 +24,21 @@ class Snapshot:
     # Of active domains: for which restarts they were started, where that is above 0.
     restarts: Mapping[Kin, Restarts] = field(default_factory=dict)
     newest: Epoch = NO_EPOCH  # the highest that any of it was made under
+    # Of those halted or suspended: why, in words.
+    stalled: Mapping[Kin, Stalled] = field(default_factory=dict)
 
     def phase(self, kin: Kin, phase: Phase) -> IndexSet:
         return self.domains.get(kin, _NO_PHASES).get(phase, EMPTY)
+
+    def active(self, kin: Kin) -> IndexSet:
+        """Whatever it does."""
+        phases = self.domains.get(kin, _NO_PHASES)
+        return IndexSet.union_of(
+            indices for phase, indices in phases.items() if phase is not Phase.DEFINED
+        )
+
+    def why_stalled(self, kin: Kin, index: int) -> str:
+        return next((why for why, which in self.stalled.get(kin, ()) if index in which), "")
 
 
 _NO_PHASES: Mapping[Phase, IndexSet] = {}
@@ -39,7 +54,10 @@ def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Sna
     phases: dict[Kin, dict[Phase, IndexSet]] = {}
     defined: dict[Kin, IndexSet] = {}
     restarts: dict[Kin, Restarts] = {}
+    stalled: dict[Kin, Stalled] = {}
     for domain in domains:
+        if domain.why:
+            stalled[domain.kin] = (*stalled.get(domain.kin, ()), (domain.why, domain.indices))
         newest = max(newest, domain.newest)
         if domain.restart and domain.phase is not Phase.DEFINED:
             known = restarts.get(domain.kin, ())
@@ -50,4 +68,4 @@ def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Sna
     exists = dict(cloned)
     for kin, indices in defined.items():
         exists[kin] = exists.get(kin, EMPTY) | indices
-    return Snapshot(cloned, phases, defined, exists, restarts, newest)
+    return Snapshot(cloned, phases, defined, exists, restarts, newest, stalled)

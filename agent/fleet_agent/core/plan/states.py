@@ -53,6 +53,8 @@ def _states(
         (VmState.STOPPING, removing),
         (VmState.RUNNING, snapshot.phase(kin, Phase.READY)),
         (VmState.FAILED, failed),
+        (VmState.FAILED, snapshot.phase(kin, Phase.HALTED)),
+        (VmState.FAILED, snapshot.phase(kin, Phase.SUSPENDED)),
         (VmState.BOOTING, snapshot.phase(kin, Phase.ACTIVE)),
         (VmState.DEFINED, snapshot.phase(kin, Phase.DEFINED)),
         (VmState.CLONING, snapshot.clones.get(kin, EMPTY)),

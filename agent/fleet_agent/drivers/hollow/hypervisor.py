@@ -27,6 +27,8 @@ class HollowHypervisor:
         self._ready: dict[Kin, IndexSet] = {}
         # Of those active: for which restart they were started, where that is above 0.
         self._restarts: dict[Kin, dict[int, IndexSet]] = {}
+        # Of those active: what keeps them from running, and whether as halted or as suspended.
+        self._stalled: dict[Kin, dict[tuple[Phase, str], IndexSet]] = {}
         self._changed = Alarm()
         # Told of every start and end: consoles that somebody follows.
         self.on_lives: Callable[[], None] | None = None
@@ -40,13 +42,16 @@ class HollowHypervisor:
             active = self._active.get(kin, EMPTY)
             ready = self._ready.get(kin, EMPTY)
             newest = self._domains.newest.get(kin, NO_EPOCH)
-            for indices, phase in (
-                (defined - active, Phase.DEFINED),
-                (active - ready, Phase.ACTIVE),
-                (ready, Phase.READY),
+            stalled = self._stalled.get(kin, {})
+            still = IndexSet.union_of(stalled.values())
+            for indices, phase, why in (
+                (defined - active, Phase.DEFINED, ""),
+                (active - ready - still, Phase.ACTIVE, ""),
+                (ready - still, Phase.READY, ""),
+                *((which, phase, why) for (phase, why), which in sorted(stalled.items())),
             ):
                 for restart, part in self._by_restart(kin, indices):
-                    runs.append(DomainRun(kin, part, phase, restart, newest))
+                    runs.append(DomainRun(kin, part, phase, restart, newest, why))
         return tuple(runs)
 
     def _by_restart(self, kin: Kin, indices: IndexSet) -> list[tuple[int, IndexSet]]:
@@ -103,6 +108,30 @@ class HollowHypervisor:
             self._deactivate(kin, indices)
         self._changed.ring()
 
+    def stall(self, fleet_uid: str, indices: IndexSet, phase: Phase, why: str) -> None:
+        """Active domains are halted, or suspended, behind the agent's back."""
+        for kin in [kin for kin in self._active if kin.fleet_uid == fleet_uid]:
+            if part := self._active[kin] & indices:
+                self._go_on(kin, part)
+                self._stalled.setdefault(kin, {})[phase, why] = part
+        self._changed.ring()
+
+    def go_on(self, fleet_uid: str, indices: IndexSet) -> None:
+        """They run again behind the agent's back."""
+        for kin in [kin for kin in self._stalled if kin.fleet_uid == fleet_uid]:
+            self._go_on(kin, indices)
+        self._changed.ring()
+
+    def _go_on(self, kin: Kin, indices: IndexSet, *phases: Phase) -> None:
+        """Of any phase where none is given."""
+        for phase, why in list(self._stalled.get(kin, {})):
+            if not phases or phase in phases:
+                rest = self._stalled[kin][phase, why] - indices
+                if rest:
+                    self._stalled[kin][phase, why] = rest
+                else:
+                    del self._stalled[kin][phase, why]
+
     def _define(self, batch: Batch, indices: IndexSet) -> StepResult:
         taken = self._domains.taken(batch, indices)
         done = indices - taken
@@ -117,6 +146,7 @@ class HollowHypervisor:
                 values = self._restarts.setdefault(batch.kin, {})
                 values[value] = values.get(value, EMPTY) | begun
         self._active[batch.kin] = have | done if have else done
+        self._go_on(batch.kin, done, Phase.HALTED)
         self._tell_lives()
         return _split(indices, done, "not_defined", "is not defined", retry=True)
 
@@ -139,6 +169,7 @@ class HollowHypervisor:
         return self._domains.by_name.get(batch.fleet.name, {}).get(batch.kin, EMPTY)
 
     def _deactivate(self, kin: Kin, indices: IndexSet) -> None:
+        self._go_on(kin, indices)
         for phase in (self._active, self._ready):
             rest = phase.get(kin, EMPTY) - indices
             if rest:

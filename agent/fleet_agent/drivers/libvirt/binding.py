@@ -37,6 +37,10 @@ class Domain(Protocol):
 
     def isActive(self) -> int: ...
 
+    def state(self, flags: int = 0) -> list[int]: ...
+
+    def resume(self) -> int: ...
+
     def XMLDesc(self, flags: int = 0) -> str: ...
 
     def createWithFlags(self, flags: int = 0) -> int: ...
@@ -90,6 +94,10 @@ class Connection(Protocol):
 
     def setKeepAlive(self, interval: int, count: int) -> int: ...
 
+    def registerCloseCallback(self, cb: Callable[..., None], opaque: object) -> int: ...
+
+    def unregisterCloseCallback(self) -> int: ...
+
     def domainEventRegisterAny(
         self, dom: None, eventID: int, cb: Callable[..., None], opaque: object
     ) -> int: ...
@@ -106,6 +114,8 @@ class Binding(Protocol):
     VIR_ERR_NO_SUPPORT: int
     VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE: int
     VIR_CONNECT_LIST_DOMAINS_ACTIVE: int
+    VIR_CONNECT_LIST_DOMAINS_OTHER: int
+    VIR_CONNECT_LIST_DOMAINS_PAUSED: int
     VIR_DOMAIN_AFFECT_CONFIG: int
     VIR_DOMAIN_AFFECT_LIVE: int
     VIR_DOMAIN_EVENT_ID_LIFECYCLE: int

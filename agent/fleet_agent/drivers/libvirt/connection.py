@@ -21,8 +21,8 @@ Connect = Callable[[str], Connection]
 
 class LibvirtConnection:
     """Hands out the connection to any thread. `stirred` is called, from any thread, on each
-    lifecycle event that is news, and whenever the connection was made anew, since events may be
-    lost then. What is expected is no news."""
+    lifecycle event that is news, when the connection is lost, and whenever it was made anew, since
+    events may be lost then. What is expected is no news."""
 
     def __init__(self, uri: str, connect: Connect | None, stirred: Callable[[], None]) -> None:
         self.expected = Expected()
@@ -76,6 +76,7 @@ class LibvirtConnection:
         try:
             connection = (self._connect or binding.open)(self._uri)
             self._keep_alive(connection)
+            self._hear_its_end(connection)
             self._callback = connection.domainEventRegisterAny(
                 None, binding.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
             )
@@ -94,11 +95,21 @@ class LibvirtConnection:
             if libvirt_binding.code_of(error) != self.binding.VIR_ERR_NO_SUPPORT:
                 raise
 
+    def _hear_its_end(self, connection: Connection) -> None:
+        try:
+            connection.registerCloseCallback(self._on_close, None)
+        except self.binding.libvirtError as error:
+            # Drivers that live in this process end with it.
+            if libvirt_binding.code_of(error) != self.binding.VIR_ERR_NO_SUPPORT:
+                raise
+
     def _release(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
         # Of a connection already lost, neither call can do more than drop what is here.
+        with contextlib.suppress(self.binding.libvirtError):
+            connection.unregisterCloseCallback()
         with contextlib.suppress(self.binding.libvirtError):
             connection.domainEventDeregisterAny(self._callback)
         with contextlib.suppress(self.binding.libvirtError):
@@ -109,6 +120,10 @@ class LibvirtConnection:
             return connection.isAlive() == 1
         except self.binding.libvirtError:
             return False
+
+    def _on_close(self, _connection: object, _reason: int, _opaque: object) -> None:
+        """libvirtd has ended, or does not answer: what runs is asked for once it is there again."""
+        self._stirred()
 
     def _on_event(
         self, _connection: object, domain: Domain, event: int, _detail: int, _opaque: object

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from fleet_agent.core.domain.domain_mark import (
 from fleet_agent.core.domain.domain_xml import defined_disk, differences, domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import foreign_mark
-from fleet_agent.core.model import Batch
+from fleet_agent.core.model import Batch, Phase
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.libvirt.binding import Connection, Domain, code_of, message_of
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
@@ -44,6 +44,7 @@ from fleet_agent.drivers.libvirt.reasons import (
     start_failure,
     xenconsoled_full,
 )
+from fleet_agent.drivers.libvirt.stalled import Stalled, is_restored, stalled_domains, standing
 from fleet_agent.drivers.ports.errors import DriverError
 
 INACTIVE = -1  # what virDomain.ID() answers for a domain that is not active
@@ -114,7 +115,7 @@ class Domains:
             if found is None:
                 raise ActFailed("not_defined", f"{name} is not defined in libvirt")
             _check_ours(found, batch, index)
-            if found.domain.ID() != INACTIVE:
+            if found.domain.ID() != INACTIVE and self._goes_on(found.domain):
                 return
             disk = defined_disk(found.xml, batch.spec.disk.target)
             asked = self._asked(connection, batch, index, disk)
@@ -126,6 +127,8 @@ class Domains:
             restart = batch.restart_of(index)
             if restart != parse_restart(found.xml):
                 self._set_restart(found.domain, restart)
+            if self._flavour.is_qemu:
+                self._make_console_folder(name)
             if batch.spec.readiness.console_pattern:
                 self._set_console_aside(name)
             size = log_size(self._host.driver_log)
@@ -144,6 +147,22 @@ class Domains:
                 if missing:
                     kind, reason = "kernel", missing
                 raise ActFailed(kind, f"cannot start {name}: {reason}") from error
+
+    def _goes_on(self, domain: Domain) -> bool:
+        """Whether an active domain is left as it is, or was let go on. One that cannot go on after
+        an error is ended."""
+        stalled = standing(domain)
+        if stalled is None or stalled.phase is not Phase.HALTED:
+            return True
+        if stalled.resumable:
+            self._link.expected.expect(domain.name(), Lifecycle.RESUMED)
+            try:
+                domain.resume()
+                return True
+            except self._link.binding.libvirtError:
+                self._link.expected.withdraw(domain.name(), Lifecycle.RESUMED)
+        self._stop(domain)
+        return False
 
     def _asked(self, connection: Connection, batch: Batch, index: int, disk: Disk) -> str:
         """The definition as it is to be."""
@@ -179,7 +198,11 @@ class Domains:
         with self._acting("look at", name) as connection:
             found = self._living(connection, batch, index)
             seen, domain_id = parse_ready(found.xml), found.domain.ID()
-            return DomainLife(domain_id, is_life(seen, self._host.boot_id, domain_id), seen)
+            # What was saved once it was ready is so when it is restored: its id alone is another.
+            ready = is_life(seen, self._host.boot_id, domain_id) or (
+                seen is not None and is_restored(found.domain)
+            )
+            return DomainLife(domain_id, ready, seen)
 
     def remember_ready(self, batch: Batch, tails: dict[int, ConsoleTail], index: int) -> None:
         """Write the readiness with the domain, live and for its next life."""
@@ -210,12 +233,14 @@ class Domains:
                 self._undefine(found.domain)
                 discard(self._host.console(name))
 
-    def active_names(self) -> frozenset[str]:
-        """The names of all active domains. Raises DriverError."""
+    def active(self) -> tuple[frozenset[str], Mapping[str, Stalled]]:
+        """The names of all active domains, and what keeps some of them from running. Raises
+        DriverError."""
         flags = self._link.binding.VIR_CONNECT_LIST_DOMAINS_ACTIVE
         try:
             with self._link.talk() as connection:
-                return frozenset(domain.name() for domain in connection.listAllDomains(flags))
+                names = frozenset(domain.name() for domain in connection.listAllDomains(flags))
+                return names, stalled_domains(self._link, connection)
         except self._link.binding.libvirtError as error:
             raise DriverError(f"cannot list the active domains: {message_of(error)}") from error
 
@@ -315,6 +340,17 @@ class Domains:
             START_NAMESPACE,
             binding.VIR_DOMAIN_AFFECT_CONFIG,
         )
+
+    def _make_console_folder(self, name: str) -> None:
+        """libvirt makes none; a user's own session has none to begin with."""
+        folder = self._host.console(name).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ActFailed(
+                "hypervisor_error",
+                f"cannot make {folder}, where {name}'s console is to be logged: {error.strerror}",
+            ) from error
 
     def _set_console_aside(self, name: str) -> None:
         log = self._host.console(name)

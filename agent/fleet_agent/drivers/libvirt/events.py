@@ -6,6 +6,7 @@ A caller that hears of its own starts and stops would plan anew at each of them.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -14,6 +15,8 @@ class Lifecycle(IntEnum):
 
     UNDEFINED = 1
     STARTED = 2
+    SUSPENDED = 3  # by somebody, or after an error
+    RESUMED = 4
     STOPPED = 5
     CRASHED = 8
 
@@ -27,6 +30,7 @@ class Expected:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._coming: set[tuple[str, int]] = set()
+        self._paused: set[str] = set()
 
     def expect(self, name: str, event: Lifecycle) -> None:
         with self._lock:
@@ -36,6 +40,11 @@ class Expected:
         """The act failed, so the event does not come."""
         with self._lock:
             self._coming.discard((name, event))
+
+    def note_paused(self, names: Iterable[str]) -> None:
+        """These do not run, and no others: what is told of their going on is news."""
+        with self._lock:
+            self._paused = set(names)
 
     def withdraw_all(self) -> None:
         """The connection was lost, and with it whatever was on its way."""
@@ -50,4 +59,7 @@ class Expected:
             if (name, event) in self._coming:
                 self._coming.remove((name, event))
                 return False
-        return True
+            if event == Lifecycle.SUSPENDED:
+                self._paused.add(name)
+            # Each start of a QEMU is told as a resumption as well.
+            return event != Lifecycle.RESUMED or name in self._paused

@@ -13,6 +13,7 @@ from fleet_agent.drivers.libvirt.binding import Domain, code_of, message_of
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import INACTIVE, is_life
 from fleet_agent.drivers.libvirt.marks import OurDomains
+from fleet_agent.drivers.libvirt.stalled import stalled_domains
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.hypervisor import HypervisorFacts
 
@@ -22,21 +23,25 @@ MIB = 1024 * 1024
 def domain_runs(link: LibvirtConnection, boot_id: str, ours: OurDomains) -> tuple[DomainRun, ...]:
     """Every domain with our mark, noted in `ours` as well. One that vanishes meanwhile is left out.
     Raises DriverError."""
-    members: dict[tuple[Kin, Phase, int], list[int]] = defaultdict(list)
+    members: dict[tuple[Kin, Phase, int, str], list[int]] = defaultdict(list)
     newest: dict[Kin, Epoch] = defaultdict(lambda: NO_EPOCH)
     try:
         with link.talk() as connection:
+            stalled = stalled_domains(link, connection)
             for domain in connection.listAllDomains():
                 seen = _seen(link, domain, boot_id, ours)
                 if seen is not None:
                     marked, phase, restart = seen
-                    members[marked.kin, phase, restart].append(marked.index)
+                    why = ""
+                    if phase is not Phase.DEFINED and (stands := stalled.get(domain.name())):
+                        phase, why = stands.phase, stands.why
+                    members[marked.kin, phase, restart, why].append(marked.index)
                     newest[marked.kin] = max(newest[marked.kin], marked.mark.epoch)
     except link.binding.libvirtError as error:
         raise DriverError(f"cannot list the domains: {message_of(error)}") from error
     return tuple(
-        DomainRun(kin, IndexSet.of(indices), phase, restart, newest[kin])
-        for (kin, phase, restart), indices in sorted(members.items())
+        DomainRun(kin, IndexSet.of(indices), phase, restart, newest[kin], why)
+        for (kin, phase, restart, why), indices in sorted(members.items())
     )
 
 

@@ -6,13 +6,15 @@ growth; poll() is one look at all consoles of the batch, and the caller paces it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
-from fleet_agent.core.model import Batch, StepFailure
+from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.libvirt.console_tail import ConsoleTail, last_lines
 from fleet_agent.drivers.libvirt.domains import DomainLife, Domains
+from fleet_agent.drivers.libvirt.stalled import Stalled
 
 # Seconds between two looks at which domains are active: one call to libvirt for the batch.
 ACTIVE_INTERVAL = 1.0
@@ -55,6 +57,7 @@ class ReadyWatch:
         self._pattern: GuestPattern | None = None
         self._waiting = list(batch.indices)
         self._active: frozenset[str] = frozenset()
+        self._stalled: Mapping[str, Stalled] = {}
         self._active_at = float("-inf")
         self.tails: dict[int, ConsoleTail] = {}
 
@@ -65,7 +68,8 @@ class ReadyWatch:
     def poll(self, now: float) -> Verdicts:
         """Look at each console once. `now`: seconds of a monotonic clock. Raises DriverError."""
         if now - self._active_at >= ACTIVE_INTERVAL:
-            self._active, self._active_at = self._domains.active_names(), now
+            self._active, self._stalled = self._domains.active()
+            self._active_at = now
         verdicts = Verdicts()
         for index in self._waiting:
             try:
@@ -97,6 +101,9 @@ class ReadyWatch:
             raise ActFailed("not_ready", f"cannot read {name}'s console: {error}") from error
         if name not in self._active:
             raise ActFailed("died", f"{name} is not running any more; {last_lines(tail.path)}")
+        if stalled := self._stalled.get(name):
+            kind = PAUSED if stalled.phase is Phase.HALTED else SUSPENDED
+            raise ActFailed(kind, stalled.why)
         if now >= self._deadlines[index]:
             timeout = self._batch.spec.readiness.timeout_seconds
             raise ActFailed(

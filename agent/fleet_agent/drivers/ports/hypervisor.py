@@ -28,8 +28,8 @@ class Hypervisor(Protocol):
         """Raises DriverError."""
 
     async def listing(self) -> tuple[DomainRun, ...]:
-        """Every domain that carries our mark, of any fleet, grouped by kin, phase and the
-        restart for which it was last started, sorted.
+        """Every domain that carries our mark, of any fleet, grouped by kin, phase, the restart for
+        which it was last started and what keeps it from running, sorted.
 
         Raises DriverError.
         """
@@ -42,13 +42,15 @@ class Hypervisor(Protocol):
 
     def start(self, batch: Batch) -> AsyncIterator[StepResult]:
         """Each domain active, and the batch's restart for it remembered with it before it is;
-        one that is active already keeps what it has. Kinds: no_memory, kernel, disk, network,
+        one that is active already keeps what it has. One that is halted after an error is let go
+        on, or where that cannot be, ended and started. Kinds: no_memory, kernel, disk, network,
         console, not_defined, conflict, hypervisor_error."""
 
     def await_ready(self, batch: Batch) -> AsyncIterator[StepResult]:
         """Each domain ready as the spec's readiness says, remembered with the domain so that a
         restarted agent need not see it again. Kinds: not_ready (its timeout passed; the message
-        holds the end of its console), died (not active any more). A wait that was cancelled and
+        holds the end of its console), died (not active any more), paused (halted after an error),
+        suspended (by somebody on the host). A wait that was cancelled and
         taken up again has used up its share of the timeout."""
 
     def stop(self, batch: Batch) -> AsyncIterator[StepResult]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
@@ -32,7 +34,14 @@ class Draft:
     remembered: list[Tombstone] = field(default_factory=list)
 
     def assignment(self) -> Assignment:
-        return Assignment(merged(self.shards), (*self.remembered, *self.tombstones))
+        return Assignment(merged(self._shards()), (*self.remembered, *self.tombstones))
+
+    def _shards(self) -> Iterator[Shard]:
+        """A retry is told once: a host tries whatever has failed at each new assignment, so the
+        next one need not say it again, whether or not the host has heard this one."""
+        told = {shard.retry for shard in self.view.assignment.shards}
+        for shard in self.shards:
+            yield structs.replace(shard, retry=0) if shard.retry in told else shard
 
 
 def draft_of(host: HostView, prints: Footprints) -> Draft:

@@ -1,4 +1,4 @@
-"""Restarting, making anew, stopping and starting VMs, decided: the shards that change by it.
+"""Restarting, making anew, stopping, starting, retrying VMs, decided: the shards that change.
 
 A shard is cut where only part of it is meant. A VM that is being moved is changed on both hosts:
 on the one that has it, and on the one that has it staged.
@@ -26,6 +26,7 @@ class Action(StrEnum):
     REIMAGE = "reimage"
     STOP = "stop"
     START = "start"
+    RETRY = "retry"
 
 
 class Controlled(msgspec.Struct, frozen=True):
@@ -44,8 +45,8 @@ def control(
     """The action applied to those of the chosen VMs that are placed.
 
     `since`: the revision at which it was asked for. A change may have to be decided a second time;
-    what was restarted or made anew since then is not done twice. Raises Refused for a fleet that is
-    being deleted.
+    what was restarted, made anew or retried since then is not done twice. Raises Refused for a
+    fleet that is being deleted.
     """
     if fleet.deleting:
         raise Refused(Reason.FLEET_DELETING, f"fleet {fleet.name} is being deleted")
@@ -106,7 +107,7 @@ def _reimage(shard: Shard, revision: int, since: int) -> Shard | None:
     """What is staged is a fresh clone as it is."""
     if shard.staged or shard.birth >= since:
         return None
-    return structs.replace(shard, birth=revision, restart=0)
+    return structs.replace(shard, birth=revision, restart=0, retry=0)
 
 
 def _stop(shard: Shard, revision: int, since: int) -> Shard | None:
@@ -117,9 +118,14 @@ def _start(shard: Shard, revision: int, since: int) -> Shard | None:
     return None if shard.power else structs.replace(shard, power=True)
 
 
+def _retry(shard: Shard, revision: int, since: int) -> Shard | None:
+    return structs.replace(shard, retry=revision) if shard.retry < since else None
+
+
 _CHANGES: Mapping[Action, Callable[[Shard, int, int], Shard | None]] = {
     Action.RESTART: _restart,
     Action.REIMAGE: _reimage,
     Action.STOP: _stop,
     Action.START: _start,
+    Action.RETRY: _retry,
 }

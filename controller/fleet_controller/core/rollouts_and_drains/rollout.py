@@ -29,10 +29,12 @@ NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
-    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for."""
+    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for. `held_up`:
+    nothing goes on before VMs that have failed run."""
 
     wave: str = ""
     message: str = ""
+    held_up: bool = False
 
 
 class Rolled(msgspec.Struct, frozen=True):
@@ -184,11 +186,17 @@ def _advance(
             drafts.put(host, shard, part, kind)
             free -= len(part)
     named = f"{record.by_label}={wave}" if record.by_label else ""
-    return RolloutProgress(named, _waits(position, silent, tight))
+    return RolloutProgress(named, _waits(position, silent, tight), _is_held_up(position, most))
+
+
+def _is_held_up(position: _Position, most: int) -> bool:
+    """Whether nothing goes on before VMs that have failed run."""
+    failed = len(position.failed)
+    return bool(failed) and not position.unsettled and (most <= failed or not position.older)
 
 
 def _renewed(shard: Shard, generation: int, revision: int) -> Shard:
-    return structs.replace(shard, generation=generation, birth=revision, restart=0)
+    return structs.replace(shard, generation=generation, birth=revision, restart=0, retry=0)
 
 
 def _waits(position: _Position, silent: int, tight: int) -> str:

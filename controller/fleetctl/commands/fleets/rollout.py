@@ -9,7 +9,8 @@ import click
 
 from fleetctl.cli.arguments import fleet_argument
 from fleetctl.cli.confirmation import confirm, plan_option, yes_option
-from fleetctl.outcome import ExitCode, Failed, NotConverged
+from fleetctl.commands.fleets.scale import failed_for_good
+from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -77,7 +78,8 @@ def start(
     """Make VMs of other generations anew from a fleet's template, where they are.
 
     Each begins with a fresh clone: what is on its disk is lost. Ctrl-C ends the watching, not the
-    rollout: then the exit code is 3.
+    rollout: then the exit code is 3. It is 6 when it waits for nothing but VMs that
+    have failed for reasons that no waiting mends.
     """  # fmt: skip
     request = _request("start", fleet)
     request.generation = generation or 0
@@ -195,6 +197,7 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
 
     request = cluster_pb2.WatchStatusRequest(fleet=shown.fleet, interval_ms=_INTERVAL_MS)
     interrupted = False
+    ending: FailedForGood | None = None
     with progress_line(json=session.json) as line:
         try:
             if shown.state == "running":
@@ -203,6 +206,9 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
                     line.show(f"{shown.fleet}: {rollout_text(shown)}")
                     if shown.state != "running":
                         break
+                    if _is_held_up_for_good(response.fleets[0]):
+                        ending = failed_for_good(response.fleets[0])
+                        break
         except KeyboardInterrupt:
             interrupted = True
     standing = f"{shown.fleet}: {rollout_text(shown)}"
@@ -210,6 +216,14 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
         _say(session, shown)
     if interrupted:
         raise NotConverged(f"no longer watching; the rollout goes on, {standing}")
+    if ending is not None:
+        raise ending
     if shown.state != "done":
         raise Failed(standing)
     return ExitCode.DONE
+
+
+def _is_held_up_for_good(status: cluster.FleetStatus) -> bool:
+    """Whether no VM more is changed before somebody mends those that have failed."""
+    shown = status.rollout
+    return shown.held_up and 0 < shown.failed <= status.failed_for_good

@@ -10,7 +10,7 @@ import click
 from fleetctl.cli.arguments import fleet_argument, total_option
 from fleetctl.cli.confirmation import plan_option
 from fleetctl.commands.fleets.plan import show_plan
-from fleetctl.outcome import ExitCode, Failed, NotConverged, Trouble
+from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged, Trouble
 from fleetctl.output import counted, doing, duration, number, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -51,7 +51,8 @@ def scale(
     """Say how many VMs a fleet has, and wait until it is so.
 
     Ctrl-C ends the waiting, not the scaling: the cluster goes on, and the exit code is 3. So
-    does a timeout. The name of the fleet may be left out while there is only one.
+    does a timeout. When all that is missing has failed for reasons that no waiting mends, they
+    are named and the exit code is 6. The name of the fleet may be left out while there is only one.
     """  # fmt: skip
     if plan_only:
         show_plan(session, fleet, total, partial)
@@ -139,6 +140,8 @@ def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
         return Failed(f"superseded{by}: the total of {fleet} is {number(status.total)} by now")
     if waiting.state is GoalState.DELETED:
         return Failed(f"superseded{by}: {fleet} is being deleted")
+    if waiting.state is GoalState.FAILED_FOR_GOOD and status:
+        return failed_for_good(status)
     if waiting.state is GoalState.GOING_ON:
         rest = f"{counted(left(status), 'VM')} to go" if status else "no status was seen"
         return NotConverged(
@@ -146,6 +149,18 @@ def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
             f"see 'fleetctl status {fleet}'"
         )
     return None
+
+
+def failed_for_good(status: cluster.FleetStatus) -> FailedForGood:
+    """What ends a wait that nothing but a change by somebody can end."""
+    from fleetctl.views.status import reasons_text
+
+    vms = counted(status.failed_for_good, "VM")
+    return FailedForGood(
+        f"{vms} of {status.fleet} failed, and waiting does not mend it: "
+        f"{reasons_text(status, lasting=True)}. Mend that, then "
+        f"'fleetctl vms retry {status.fleet} --all'"
+    )
 
 
 def _done(waiting: Waiting, elapsed: float) -> str:
@@ -175,7 +190,11 @@ def _result(
     from fleetctl.views.status import fleet_json, hosts_json
 
     response, status = waiting.response, waiting.status
-    outcomes = {Failed: "superseded", NotConverged: "not_converged"}
+    outcomes = {
+        Failed: "superseded",
+        NotConverged: "not_converged",
+        FailedForGood: "failed_for_good",
+    }
     outcome = outcomes[type(ending)] if ending else "done"
     return _accepted(accepted) | {
         "outcome": outcome,

@@ -24,9 +24,9 @@ def tune(
     """Lift the limits of a host that stand in the way of so many VMs.
 
     Changes sysctls, open files of running daemons and module parameters at once, and writes them
-    for the next boot into files of its own: in /etc/sysctl.d, /etc/modprobe.d, /etc/udev/rules.d
-    and drop-ins of systemd. What needs a reboot is shown with its file and line, and never done.
-    HOST may be left out while there is only one.
+    for the next boot into files of its own: in /etc/sysctl.d, /etc/modprobe.d, /etc/udev/rules.d,
+    /etc/tmpfiles.d and drop-ins of systemd. What needs a reboot is shown with its file and line,
+    and never done. HOST may be left out while there is only one.
     """
     if plan + apply + undo > 1:
         raise Misuse("--plan, --apply and --undo exclude each other")

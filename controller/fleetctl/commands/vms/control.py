@@ -1,4 +1,4 @@
-"""fleetctl vms restart, reimage, stop, start: done to chosen VMs."""
+"""fleetctl vms restart, reimage, stop, start, retry: done to chosen VMs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class _Choice:
     indices: IndexSet | None
     host: str
     state: str | None
+
+
+_ASKS_NOTHING = ("retry",)
 
 
 def _command(action: str, sentence: str) -> click.Command:
@@ -70,7 +73,7 @@ def _control(
     from fleetctl.views.control import control_json, control_text, nothing_text
 
     request = _request(action, choice)
-    if plan_only or not yes:
+    if plan_only or not (yes or action in _ASKS_NOTHING):
         request.plan_only = True
         plan = connection.call(lambda stub: stub.ControlVms, request)
         if plan_only or not plan.vms:
@@ -128,4 +131,9 @@ COMMANDS = (
         "started.",
     ),
     _command("start", "Start VMs that were stopped."),
+    _command(
+        "retry",
+        "Try VMs that have failed at once, however long they would have waited. Nothing is asked: "
+        "no VM loses anything by it.",
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ class _Filters:
 
 @click.group(cls=ListingGroup)
 def vms() -> None:
-    """List VMs, show one, restart, reimage, stop and start them. Without a command: list."""
+    """List VMs, show one, restart, reimage, stop, start and retry them. Without a command: list."""
 
 
 for command in COMMANDS:
@@ -105,15 +106,20 @@ def _pages(
 
 def _say_table(found: Iterator[cluster.ListVmsResponse]) -> None:
     """Page by page: a million rows are on the screen before the last one is asked for."""
-    from fleetctl.views.vms import HEADERS, fleet_of, vm_row
+    from fleetctl.views.vms import FAILED_HEADERS, HEADERS, failed_row, fleet_of, vm_row
 
     shown = 0
+    headers: tuple[str, ...] = ()
     for answer in found:
-        fleet = fleet_of(answer.fleet)
-        rows = [vm_row(fleet, row, answer.hosts) for row in answer.vms]
+        fleet, before = fleet_of(answer.fleet), headers
+        if any(row.reason for row in answer.vms):
+            headers, now = FAILED_HEADERS, time.time()
+            rows = [failed_row(fleet, row, answer, now) for row in answer.vms]
+        else:
+            headers, rows = HEADERS, [vm_row(fleet, row, answer.hosts) for row in answer.vms]
         if rows:
-            text = table(HEADERS, rows)
-            say(text if not shown else text.partition("\n")[2])
+            text = table(headers, rows)
+            say(text if headers != before else text.partition("\n")[2])
         shown += len(rows)
     if not shown:
         note("no such VMs")
@@ -128,9 +134,7 @@ def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
     before = ""  # what stands before the next row
     for answer in found:
         fleet = fleet_of(answer.fleet)
-        rows = [
-            json.dumps(vm_json(fleet, row, answer.hosts, answer.mac_bases)) for row in answer.vms
-        ]
+        rows = [json.dumps(vm_json(fleet, row, answer)) for row in answer.vms]
         if not before:
             say(f'{{\n  "fleet": {json.dumps(fleet.name)},\n  "vms": [')
             before = "    "
@@ -158,7 +162,7 @@ def show_vm(session: Session, vm: str, fleet: str) -> None:
     if session.json:
         say_json(detail_json(answer))
     else:
-        say(detail_text(answer))
+        say(detail_text(answer, time.time()))
 
 
 def _vm(text: str, fleet: str) -> tuple[str, int]:
