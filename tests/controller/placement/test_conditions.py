@@ -72,6 +72,7 @@ def test_hosts_that_are_kept_away_are_counted_beside_those_that_are_full() -> No
 class HasImage:
     reason = "image"
     aside: tuple[str, ...] = ("without the image",)
+    lacked = ""
 
     def __init__(self, wanted: Wanted) -> None:
         pass
