@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fleet.bridges import MAX_LENGTH, MAX_VLAN, joined_bridge, networks_of
 from fleet.identity import MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
 from fleet.labels import KEY_WORDS, LABEL_KEY, PART_WORDS, label_problem
 from fleet.spec_texts import (
@@ -166,6 +167,21 @@ FIELDS: tuple[Field, ...] = (
         pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
     ),
     Field(
+        "network.create", Kind.FLAG,
+        "Whether the agent makes the bridge on hosts that have none of this name: a bridge of that "
+        "host alone, which goes with the last VM that uses it.", "false",
+    ),
+    Field(
+        "network.vlan", Kind.COUNT,
+        "The VLAN of the bridge that each VM's interface is in, by a bridge of the agent's own.",
+        "0", low=1, high=MAX_VLAN, zero="none",
+    ),
+    Field(
+        "network.mtu", Kind.COUNT,
+        "The MTU of each VM's interface, and of bridges that the agent makes.", "0",
+        low=576, high=9216, zero="the bridge's",
+    ),
+    Field(
         "networks[].bridge", Kind.TEXT, "The hosts' bridge that this interface joins.", None,
         pattern=_BRIDGE, words=_BRIDGE_WORDS,
     ),
@@ -173,6 +189,21 @@ FIELDS: tuple[Field, ...] = (
         "networks[].prefix", Kind.TEXT,
         "The network from which this interface's address follows; left out, none.", "",
         pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
+    ),
+    Field(
+        "networks[].create", Kind.FLAG,
+        "Whether the agent makes the bridge on hosts that have none of this name: a bridge of that "
+        "host alone, which goes with the last VM that uses it.", "false",
+    ),
+    Field(
+        "networks[].vlan", Kind.COUNT,
+        "The VLAN of the bridge that this interface is in, by a bridge of the agent's own.",
+        "0", low=1, high=MAX_VLAN, zero="none",
+    ),
+    Field(
+        "networks[].mtu", Kind.COUNT,
+        "The MTU of this interface, and of bridges that the agent makes.", "0",
+        low=576, high=9216, zero="the bridge's",
     ),
     Field(
         "readiness.active", Kind.FLAG,
@@ -360,7 +391,19 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
         yield "boot.cmdline: {address} needs network.prefix, the network that addresses come from"
     if spec.more_networks and not spec.HasField("network"):
         yield "networks: are the second interface and those after it; network, the first, is absent"
+    yield from _wrong_networks(spec)
     yield from _wrong_disks([spec.disk.target], spec.more_disks[: LISTS["disks[]"].most])
+
+
+def _wrong_networks(spec: types.FleetSpec) -> Iterator[str]:
+    for network in networks_of(spec):
+        name = joined_bridge(network)
+        if len(name) > MAX_LENGTH:
+            most = MAX_LENGTH - (len(name) - len(network.bridge))
+            yield (
+                f"network.bridge: with VLAN {network.vlan} has at most {most} characters, since "
+                f"VMs join {shown(name)}; got {shown(network.bridge)}"
+            )
 
 
 def _wrong_disks(taken: Sequence[str], disks: Sequence[types.ExtraDisk]) -> Iterator[str]:

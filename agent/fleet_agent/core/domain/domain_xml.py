@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from lxml import etree
 
+from fleet.bridges import joined_bridge, networks_of
+from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.domain_mark import mark_element, parsed
 from fleet_agent.core.model import Batch
 
@@ -80,9 +82,8 @@ def domain_xml(
     for disk in spec.more_disks:
         path = further_disk_path(batch, index, disk.path)
         _add_disk(devices, path, disk.target, disk.read_only, flavour)
-    networks = [*([spec.network] if spec.HasField("network") else []), *spec.more_networks]
-    for nic, network in enumerate(networks):
-        _add_interface(devices, network.bridge, batch.fleet.mac(index, nic), flavour)
+    for nic, network in enumerate(networks_of(spec)):
+        _add_interface(devices, network, batch.fleet.mac(index, nic), flavour)
     _add_console(devices, flavour, console_log)
     return etree.tostring(root, encoding="unicode")
 
@@ -177,6 +178,8 @@ def _facts(xml: str) -> dict[str, str]:
         mac, source = interface.find("mac"), interface.find("source")
         facts[f"mac of interface {number}"] = "" if mac is None else mac.get("address", "").lower()
         facts[f"bridge of interface {number}"] = "" if source is None else source.get("bridge", "")
+        mtu = interface.find("mtu")
+        facts[f"MTU of interface {number}"] = "" if mtu is None else mtu.get("size", "")
     return facts
 
 
@@ -227,10 +230,15 @@ def _add_disk(
         etree.SubElement(disk, "readonly")
 
 
-def _add_interface(devices: etree._Element, bridge: str, mac: str, flavour: Flavour) -> None:
+def _add_interface(
+    devices: etree._Element, network: types.Network, mac: str, flavour: Flavour
+) -> None:
+    """Xen's scripts give the interface the MTU of its bridge, and read no other."""
     interface = etree.SubElement(devices, "interface", {"type": "bridge"})
     etree.SubElement(interface, "mac", {"address": mac})
-    etree.SubElement(interface, "source", {"bridge": _clean(bridge, "bridge")})
+    etree.SubElement(interface, "source", {"bridge": _clean(joined_bridge(network), "bridge")})
+    if flavour.is_qemu and network.mtu:
+        etree.SubElement(interface, "mtu", {"size": str(network.mtu)})
     if flavour.is_qemu:
         etree.SubElement(interface, "model", {"type": "virtio"})
 

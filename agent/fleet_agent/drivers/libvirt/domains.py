@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
 
+from fleet.bridges import joined_bridge, networks_of
 from fleet.identity import Fleet
 from fleet_agent.core.domain.domain_mark import (
     READY_NAMESPACE,
@@ -134,9 +136,10 @@ class Domains:
                 kind, reason = start_failure(message_of(error), log)
                 if kind == "console" and (full := xenconsoled_full()):
                     reason = f"{reason} ({full})"
-                missing = self._missing_file(batch)
-                if missing:
+                if missing := self._missing_file(batch):
                     kind, reason = "kernel", missing
+                elif missing := self._missing_bridge(batch):
+                    kind, reason = "network", missing
                 raise ActFailed(kind, f"cannot start {name}: {reason}") from error
 
     def _asked(self, batch: Batch, index: int, disk: str) -> str:
@@ -316,6 +319,17 @@ class Domains:
         for what, path in (("kernel", boot.kernel), ("initrd", boot.initrd)):
             if path and not os.path.exists(path):
                 return f"the {what} {path} is not on this host"
+        return ""
+
+    def _missing_bridge(self, batch: Batch) -> str:
+        """As for files."""
+        if self._flavour is Flavour.TEST:
+            return ""
+        for bridge in map(joined_bridge, networks_of(batch.spec)):
+            try:
+                socket.if_nametoindex(bridge)
+            except OSError:
+                return f"the bridge {bridge} is not on this host"
         return ""
 
 
