@@ -171,7 +171,7 @@ async def serve(
     services: SharedServices,
     beside: Iterable[Callable[[], Coroutine[Any, Any, None]]],
 ) -> None:
-    """Until SIGTERM or SIGINT. `beside` is run as soon as it is known what the host bears and has."""
+    """Until SIGTERM or SIGINT. `beside` is run once it is known what the host bears and has."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -61,7 +61,8 @@ class BridgeKeeper:
         try:
             with as_driver_errors("bridges", BridgeError):
                 found = await self._made(wanted)
-                there = {one.name: one.index for one in found if one.name in joined}
+                usable = joined - self._failed.keys()
+                there = {one.name: one.index for one in found if one.name in usable}
                 appeared = dict(there.items() - self._known.items()).keys()
                 if appeared:
                     await self._join(appeared)

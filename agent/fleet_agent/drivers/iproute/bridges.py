@@ -57,10 +57,12 @@ class IpBridges:
     async def make(self, wanted: WantedBridge) -> None:
         async with self._turn:
             have = await self._link(wanted.name)
+            if have is not None and not _is_ours(have):
+                return
+            if wanted.over:  # before VMs find a bridge that leads nowhere
+                await self._make_vlan_interface(wanted)
             if have is None:
                 await self._make(wanted)
-            elif not _is_ours(have):
-                return
             elif wanted.mtu and have.get("mtu") != wanted.mtu:
                 await self._set_mtu(wanted, have)
             if wanted.over:
@@ -115,11 +117,10 @@ class IpBridges:
         cannot = f"{link} cannot have an MTU of {mtu}"
         await self._ip(cannot, "link", "set", "dev", link, "mtu", str(mtu))
 
-    async def _lead(self, wanted: WantedBridge) -> None:
-        """The interface of the VLAN, in the bridge, and the VLAN among those that the other bridge
-        lets through to it, where that minds VLANs at all."""
-        name = vlan_interface(wanted.over, wanted.vlan)
-        cannot = f"{wanted.name} cannot lead to VLAN {wanted.vlan} of {wanted.over}"
+    async def _make_vlan_interface(self, wanted: WantedBridge) -> None:
+        """And the VLAN among those that the other bridge lets through to it, where that minds VLANs
+        at all."""
+        name, cannot = vlan_interface(wanted.over, wanted.vlan), _cannot_lead(wanted)
         over = await self._link(wanted.over)
         if over is None:
             raise BridgeError(f"{cannot}: the bridge {wanted.over} is not on this host")
@@ -135,7 +136,11 @@ class IpBridges:
         if over.get("linkinfo", {}).get("info_data", {}).get("vlan_filtering"):
             let_through = ("vlan", "add", "dev", wanted.over, "vid", str(wanted.vlan), "self")
             await self._call(cannot, "bridge", *self._in, *let_through)
-        await self._ip(cannot, "link", "set", "dev", name, "master", wanted.name, "up")
+
+    async def _lead(self, wanted: WantedBridge) -> None:
+        name = vlan_interface(wanted.over, wanted.vlan)
+        joined = ("link", "set", "dev", name, "master", wanted.name, "up")
+        await self._ip(_cannot_lead(wanted), *joined)
 
     # ---- calls -------------------------------------------------------------------------------
 
@@ -168,6 +173,10 @@ class IpBridges:
         code, _, trouble = await _run(arguments)
         if code:
             raise BridgeError(f"{cannot}: {trouble}")
+
+
+def _cannot_lead(wanted: WantedBridge) -> str:
+    return f"{wanted.name} cannot lead to VLAN {wanted.vlan} of {wanted.over}"
 
 
 def _is_ours(link: Link) -> bool:
