@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lxml import etree
 
@@ -44,13 +44,17 @@ def domain_runs(link: LibvirtConnection, boot_id: str, ours: OurDomains) -> tupl
     )
 
 
-def host_facts(link: LibvirtConnection, max_guests: int) -> HypervisorFacts:
-    """Memory is the host's, less what the dom0 itself holds. Raises DriverError."""
+def host_facts(
+    link: LibvirtConnection, max_guests: int, ours: OurDomains, held_by_programs: Callable[[], int]
+) -> HypervisorFacts:
+    """Memory is what there is for guests of ours: the host's, less what programs hold and what the
+    domains of others may use; of these Xen's dom0 is one. Raises DriverError."""
     try:
         with link.talk() as connection:
             memory = connection.getInfo()[1] * MIB
+            kept = {domain.UUIDString() for domain, _ in ours.listed(connection)}
             for domain in connection.listAllDomains(link.binding.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-                if domain.ID() == 0:  # Xen's dom0; no other driver has a domain 0
+                if domain.UUIDString() not in kept:
                     memory -= domain.info()[2] * 1024
             description = (
                 f"{connection.getType()} {_version(connection.getVersion())} "
@@ -58,7 +62,7 @@ def host_facts(link: LibvirtConnection, max_guests: int) -> HypervisorFacts:
             )
     except link.binding.libvirtError as error:
         raise DriverError(f"cannot ask libvirt about the host: {message_of(error)}") from error
-    return HypervisorFacts(description, max(0, memory), max_guests)
+    return HypervisorFacts(description, max(0, memory - held_by_programs()), max_guests)
 
 
 def bridge_interfaces(link: LibvirtConnection) -> tuple[Interface, ...]:
