@@ -19,8 +19,11 @@ from tests.contracts.bridges.memory_bridges import MemoryBridges
 class BridgeHost(Protocol):
     """What others than the agent do on the host."""
 
-    bridges: Bridges
-    has_vlans: bool
+    @property
+    def bridges(self) -> Bridges: ...
+
+    @property
+    def has_vlans(self) -> bool: ...
 
     def add_bridge(self, name: str) -> None: ...
 
