@@ -29,8 +29,10 @@ class BridgeHost(Protocol):
 
     def take_away(self, name: str) -> None: ...
 
-    def add_port(self, name: str, bridge: str) -> None:
+    def add_port(self, name: str, bridge: str, mtu: int = 1500) -> None:
         """An interface, as of a VM. `bridge`: it is in; empty: in none."""
+
+    def remove_port(self, name: str) -> None: ...
 
     def bridge_of(self, port: str) -> str: ...
 
@@ -47,8 +49,11 @@ class MemoryHost:
     def take_away(self, name: str) -> None:
         self.bridges.take_away(name)
 
-    def add_port(self, name: str, bridge: str) -> None:
+    def add_port(self, name: str, bridge: str, mtu: int = 1500) -> None:
         self.bridges.ports[name] = bridge
+
+    def remove_port(self, name: str) -> None:
+        del self.bridges.ports[name]
 
     def bridge_of(self, port: str) -> str:
         return self.bridges.ports[port]
@@ -71,10 +76,14 @@ class NamespaceHost:
     def take_away(self, name: str) -> None:
         self.ip("link", "delete", name)
 
-    def add_port(self, name: str, bridge: str) -> None:
+    def add_port(self, name: str, bridge: str, mtu: int = 1500) -> None:
         self.ip("tuntap", "add", name, "mode", "tap")
+        self.ip("link", "set", name, "mtu", str(mtu))
         if bridge:
             self.ip("link", "set", name, "master", bridge)
+
+    def remove_port(self, name: str) -> None:
+        self.ip("link", "delete", name)
 
     def bridge_of(self, port: str) -> str:
         return str(self.link(port).get("master", ""))

@@ -52,6 +52,16 @@ async def test_a_bridge_that_is_made_twice_is_the_same_one(host: BridgeHost) -> 
     assert await host.bridges.listing() == before
 
 
+@pytest.mark.parametrize("mtu", [1400, 1500])
+async def test_a_bridge_keeps_its_mtu_when_ports_come_and_go(host: BridgeHost, mtu: int) -> None:
+    await host.bridges.make(WantedBridge("mf-net", mtu=mtu))
+    for port_mtu in (1280, 9000):
+        host.add_port("vnet0", "mf-net", port_mtu)
+        assert (await named(host))["mf-net"].mtu == mtu
+        host.remove_port("vnet0")
+        assert (await named(host))["mf-net"].mtu == mtu
+
+
 async def test_another_mtu_mends_the_bridge_in_place(host: BridgeHost) -> None:
     await host.bridges.make(OF_ITS_OWN)
     before = (await named(host))["mf-net"]

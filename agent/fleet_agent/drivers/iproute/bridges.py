@@ -94,17 +94,16 @@ class IpBridges:
         if await self._link(UNFINISHED) is not None:  # of an agent that was killed
             await self._ip(f"cannot remove {UNFINISHED}", "link", "delete", "dev", UNFINISHED)
         cannot = f"cannot make the bridge {wanted.name}"
-        mtu = ("mtu", str(wanted.mtu)) if wanted.mtu else ()
-        await self._ip(cannot, "link", "add", "name", UNFINISHED, *mtu, "type", "bridge")
+        await self._ip(cannot, "link", "add", "name", UNFINISHED, "type", "bridge")
         for change in (
             ("alias", MARK),
             ("type", "bridge", "forward_delay", "0", "stp_state", "0"),
             ("addrgenmode", "none"),
-            ("mtu", str(wanted.mtu)) if wanted.mtu else (),
+            # Only an MTU that was changed to stays when ports come and go.
+            *((("mtu", str(wanted.mtu - 1)), ("mtu", str(wanted.mtu))) if wanted.mtu else ()),
             ("name", wanted.name),
         ):
-            if change:
-                await self._ip(cannot, "link", "set", "dev", UNFINISHED, *change)
+            await self._ip(cannot, "link", "set", "dev", UNFINISHED, *change)
         await self._ip(cannot, "link", "set", "dev", wanted.name, "up")
 
     async def _set_mtu(self, wanted: WantedBridge, have: Link) -> None:
