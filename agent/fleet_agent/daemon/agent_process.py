@@ -38,6 +38,7 @@ from fleet_agent.core.limits.dom0_facts import footprint_of
 from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_of_settings
 from fleet_agent.daemon.holdings_keeper import HoldingsKeeper
+from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
@@ -90,7 +91,12 @@ async def run(asked: Settings) -> None:
         port = server.listen(asked.listen)
         keeper = FactsKeeper(asked, drivers, doctor, agent, announcer, tuned)
         holdings = HoldingsKeeper(
-            asked.kernel_folders, drivers.images, drivers.bridges, agent, announcer, imported
+            KernelFolders(asked.kernel_folders).look,
+            drivers.images,
+            drivers.bridges,
+            agent,
+            announcer,
+            imported,
         )
 
         async def look_first() -> None:

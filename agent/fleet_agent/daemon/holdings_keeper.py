@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -15,7 +13,6 @@ from fleet_agent.controllers.announcer import Announcer
 from fleet_agent.core.holdings import (
     bridges_held,
     images_held,
-    kernels_held,
     with_holdings,
 )
 from fleet_agent.drivers.ports.bridges import Bridges
@@ -40,7 +37,7 @@ class HoldingsKeeper:
 
     def __init__(
         self,
-        folders: Sequence[str],
+        kernels: Callable[[], Awaitable[types.KernelsHeld]],
         images: Images,
         bridges: Bridges,
         agent: Agent,
@@ -48,13 +45,14 @@ class HoldingsKeeper:
         changed: Alarm,
     ) -> None:
         """`changed` rings when images may have changed."""
-        self._folders = folders
+        self._kernels = kernels
         self._images = images
         self._bridges = bridges
         self._agent = agent
         self._announcer = announcer
         self._changed = changed
         self._told = types.HostFacts()
+        self._warned: set[str] = set()
         self._bridge_indices: frozenset[tuple[str, int]] = frozenset()
 
     async def look_first(self) -> None:
@@ -80,28 +78,22 @@ class HoldingsKeeper:
     async def _look(self, *, images: bool) -> None:
         told = types.HostFacts()
         told.CopyFrom(self._told)
-        told.kernels.CopyFrom(await asyncio.to_thread(self._kernels))
+        told.kernels.CopyFrom(await self._kernels())
         for look in (self._look_at_bridges, self._look_at_images)[: 1 + images]:
             try:
                 await look(told)
             except DriverError as error:
-                log.warning("what this host has is not known", error=str(error))
+                self._warn(str(error))
         if told != self._told:
             self._told = told
             self._agent.set_facts(with_holdings(self._agent.facts, told))
             self._announcer.announce_anew()
 
-    def _kernels(self) -> types.KernelsHeld:
-        found = {}
-        for folder in self._folders:
-            path = os.path.normpath(folder)
-            try:
-                found[path] = [one.name for one in Path(path).iterdir() if one.is_file()]
-            except FileNotFoundError:
-                found[path] = []
-            except OSError as error:
-                log.warning("a folder of kernels cannot be read", folder=path, error=error.strerror)
-        return kernels_held(found)
+    def _warn(self, error: str) -> None:
+        """Once of what stays as it is: a look comes every few seconds."""
+        if error not in self._warned:
+            self._warned.add(error)
+            log.warning("what this host has is not known", error=error)
 
     async def _look_at_bridges(self, told: types.HostFacts) -> None:
         with as_driver_errors("bridges"):
