@@ -28,7 +28,8 @@ from fleet.spec_texts import (
     regular_expression_problem,
 )
 from fleet.template.boot_ways import boot_problems
-from fleet.template.devices import disk_problems, mac_problems
+from fleet.template.bridges import MAX_VLAN
+from fleet.template.devices import bridge_problems, disk_problems, mac_problems
 from fleet.v1 import types_pb2 as types
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
@@ -195,6 +196,21 @@ FIELDS: tuple[Field, ...] = (
         pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
     ),
     Field(
+        "network.create", Kind.FLAG,
+        "Whether the agent makes the bridge on hosts that have none of this name: a bridge of that "
+        "host alone, which goes with the last VM that uses it.", "false",
+    ),
+    Field(
+        "network.vlan", Kind.COUNT,
+        "The VLAN of the bridge that each VM's interface is in, by a bridge of the agent's own.",
+        "0", low=1, high=MAX_VLAN, zero="none",
+    ),
+    Field(
+        "network.mtu", Kind.COUNT,
+        "The MTU of each VM's interface, and of bridges that the agent makes.", "0",
+        low=576, high=9216, zero="the bridge's",
+    ),
+    Field(
         "network.mac_base", Kind.TEXT, _MAC_SAYS, "",
         pattern=_MAC, words=_MAC_WORDS, check=mac_base_problem,
     ),
@@ -206,6 +222,21 @@ FIELDS: tuple[Field, ...] = (
         "networks[].prefix", Kind.TEXT,
         "The network from which this interface's address follows; left out, none.", "",
         pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
+    ),
+    Field(
+        "networks[].create", Kind.FLAG,
+        "Whether the agent makes the bridge on hosts that have none of this name: a bridge of that "
+        "host alone, which goes with the last VM that uses it.", "false",
+    ),
+    Field(
+        "networks[].vlan", Kind.COUNT,
+        "The VLAN of the bridge that this interface is in, by a bridge of the agent's own.",
+        "0", low=1, high=MAX_VLAN, zero="none",
+    ),
+    Field(
+        "networks[].mtu", Kind.COUNT,
+        "The MTU of this interface, and of bridges that the agent makes.", "0",
+        low=576, high=9216, zero="the bridge's",
     ),
     Field(
         "networks[].mac_base", Kind.TEXT, _MAC_SAYS, "",
@@ -400,6 +431,7 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
         yield "networks: are the second interface and those after it; network, the first, is absent"
     yield from boot_problems(spec)
     yield from disk_problems(spec.disk.target, spec.more_disks[: LISTS["disks[]"].most])
+    yield from bridge_problems(spec)
     yield from mac_problems([spec.network, *spec.more_networks[: LISTS["networks[]"].most]])
 
 

@@ -22,6 +22,7 @@ from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
 from fleet_agent.reconcile.ledger import Ledger, MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reporting.report_stream import Pace, ReportStream
@@ -46,6 +47,7 @@ class Host:
     hypervisor: Hypervisor = field(init=False)
     steps: list[Step] = field(default_factory=list)
     watched: list[bool] = field(default_factory=list)
+    bridges: BridgeKeeper | None = None
 
     def __post_init__(self) -> None:
         behaviour = Behaviour.of(self.profile, self.seed, HOST)
@@ -70,6 +72,7 @@ class Host:
             incarnation="first",
             on_step=self.steps.append,
             on_watched=self.watched.append,
+            bridges=self.bridges,
         )
 
     @asynccontextmanager

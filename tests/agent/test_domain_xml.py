@@ -241,6 +241,18 @@ class TestDefinition:
             "devices/disk/readonly"
         ) is not None  # fmt: skip
 
+    def test_an_interface_in_a_vlan_joins_the_bridge_of_that_vlan(self) -> None:
+        root = definition(lambda spec: setattr(spec.network, "vlan", 100))
+        assert attributes(root, "devices/interface/source") == {"bridge": "xenbr0-v100"}
+
+    def test_an_mtu_is_said_to_qemu_and_not_to_xen_whose_scripts_take_the_bridges(self) -> None:
+        def change(spec: types.FleetSpec) -> None:
+            spec.network.mtu = 1400
+
+        assert definition(change).find("devices/interface/mtu") is None
+        root = definition(change, flavour=Flavour.TCG)
+        assert attributes(root, "devices/interface/mtu") == {"size": "1400"}
+
     def test_further_disks_and_interfaces_follow_the_first(self) -> None:
         root = definition(
             lambda spec: spec.more_disks.add(target="xvdb", path="/dev/zvol/tank/{name}-{index}"),

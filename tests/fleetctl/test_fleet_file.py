@@ -295,3 +295,20 @@ def test_what_the_parser_accepts_the_controller_accepts(fields: dict[str, str]) 
     except FleetFileError:
         return
     assert check_spec(parsed.spec) == []
+
+
+def test_a_bridge_of_the_agents_own_with_a_vlan_and_an_mtu() -> None:
+    text = LEAST + "network: {bridge: lan, create: true, vlan: 100, mtu: 1400}\n"
+    spec = parse_fleet_file(text, "f").spec
+    assert spec.network == types.Network(bridge="lan", create=True, vlan=100, mtu=1400)
+
+
+def test_a_bridge_with_a_vlan_has_a_name_short_enough_for_what_vms_join() -> None:
+    assert "with VLAN 4094 has at most 9 characters" in told(
+        LEAST + "network: {bridge: br-internal, vlan: 4094}\n"
+    )
+
+
+@pytest.mark.parametrize("network", ["network: {name: lan}", "networks: [{name: lan}]"])
+def test_networks_across_hosts_come_later(network: str) -> None:
+    assert "name: comes later: networks across hosts" in told(f"{LEAST}{network}\n")

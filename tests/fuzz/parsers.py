@@ -257,6 +257,9 @@ _TOLD = types.Assignment(
 _FACTS = types.HostFacts(
     machine_id="m", boot_id="b", incarnation="i", labels={"rack": "r1"},
     capacity=types.Capacity(guests=250),
+    images=types.ImagesHeld(images=[types.Image(name="golden", snapshot="1")]),
+    kernels=types.KernelsHeld(folders=["/boot"], files=["/boot/vmlinuz"]),
+    bridges=types.BridgesHeld(names=["br0"]),
 )  # fmt: skip
 _STORED = (
     encode(_ASSIGNED),

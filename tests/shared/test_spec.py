@@ -265,6 +265,13 @@ def test_a_network_is_checked_only_when_there_is_one() -> None:
         assert len(check_spec(spec)) == 1, (bridge, prefix)
 
 
+@pytest.mark.parametrize(("vlan", "mtu"), [(4095, 0), (0, 575), (0, 9217)])
+def test_a_vlan_and_an_mtu_are_of_what_networks_have(vlan: int, mtu: int) -> None:
+    spec = good()
+    spec.network.CopyFrom(types.Network(bridge="br0", vlan=vlan, mtu=mtu))
+    assert len(check_spec(spec)) == 1
+
+
 def test_an_address_on_the_command_line_comes_from_the_first_networks_prefix() -> None:
     spec = good()
     spec.boot.cmdline = "ip={address}"

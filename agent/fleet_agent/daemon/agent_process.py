@@ -37,6 +37,8 @@ from fleet_agent.controllers.grpc_client import GrpcControllerClient
 from fleet_agent.core.limits.dom0_facts import footprint_of
 from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_of_settings
+from fleet_agent.daemon.holdings_keeper import HoldingsKeeper
+from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
@@ -46,8 +48,10 @@ from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
+from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 from fleet_agent.reconcile.agent import Agent
+from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
 from fleet_agent.reconcile.ledger import Ledger, LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
@@ -96,12 +100,33 @@ async def _run(asked: Settings) -> None:
         tuned = Alarm()
         doctor = open_doctor(asked, drivers, agent, tuned.ring)
         services = SharedServices()
-        server = AgentServer(made_api(agent, drivers, doctor), services, identity.for_server())
+        imported = Alarm()
+        api = made_api(agent, drivers, doctor, imported.ring)
+        server = AgentServer(api, services, identity.for_server())
         port = server.listen(asked.listen)
         keeper = FactsKeeper(asked, drivers, doctor, agent, announcer, tuned)
+        holdings = HoldingsKeeper(
+            KernelFolders(asked.kernel_folders).look,
+            drivers.images,
+            drivers.bridges,
+            agent,
+            announcer,
+            imported,
+        )
+
+        async def look_first() -> None:
+            await keeper.bind_by_limits()
+            await holdings.look_first()
+
         try:
-            beside = (announcer.run, keeper.run, give_back_now_and_then, *drivers.beside)
-            await serve(agent, keeper, server, services, beside)
+            beside = (
+                announcer.run,
+                keeper.run,
+                holdings.run,
+                give_back_now_and_then,
+                *drivers.beside,
+            )
+            await serve(agent, look_first, server, services, beside)
         finally:
             doctor.close()
             await drivers.close()
@@ -145,27 +170,30 @@ def made_agent(
         settings=loop_settings(asked),
         incarnation=uuid.uuid4().hex,
         on_watched=on_watched,
+        bridges=BridgeKeeper(drivers.bridges, drivers.interfaces),
     )
 
 
-def made_api(agent: Agent, drivers: Drivers, doctor: Doctor) -> AgentApi:
+def made_api(
+    agent: Agent, drivers: Drivers, doctor: Doctor, images_changed: Callable[[], None]
+) -> AgentApi:
     return AgentApi(
         agent,
         consoles=drivers.consoles,
         sampling=Sampling(drivers.sampler, time.monotonic),
         doctor=doctor,
-        images=drivers.images,
+        images=WatchedImages(drivers.images, images_changed),
     )
 
 
 async def serve(
     agent: Agent,
-    keeper: FactsKeeper,
+    look_first: Callable[[], Coroutine[Any, Any, None]],
     server: AgentServer,
     services: SharedServices,
     beside: Iterable[Callable[[], Coroutine[Any, Any, None]]],
 ) -> None:
-    """Until SIGTERM or SIGINT. `beside` is run as soon as the host's limits are known."""
+    """Until SIGTERM or SIGINT. `beside` is run once it is known what the host bears and has."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -179,8 +207,8 @@ async def serve(
             group.create_task(beat(waits, systemd.notify, loop_goes_on)),
         ]
         # What runs is looked at meanwhile, but nothing is announced: nobody is to place what this
-        # host would not bear.
-        await keeper.bind_by_limits()
+        # host would not bear, or cannot make.
+        await look_first()
         tasks += [group.create_task(job()) for job in beside]
         await server.start()
         await services.serving()

@@ -9,6 +9,7 @@ import structlog
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.controllers.announcer import Announcer
+from fleet_agent.core.holdings import with_holdings
 from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.open_drivers import Drivers
 from fleet_agent.daemon.settings import Settings
@@ -72,6 +73,7 @@ class FactsKeeper:
         facts.incarnation = before.incarnation
         # That which is shown, whatever lies in the folder by now.
         facts.certificate_expires_unix = before.certificate_expires_unix
+        facts = with_holdings(facts, before)
         if facts != before:
             _log_capacity(before.capacity, facts.capacity)
             if facts.storage != before.storage:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from fleet_agent.daemon.settings import Settings
 from fleet_agent.daemon.storage_choice import StorageChoice, on_qemu, storage_choice
+from fleet_agent.drivers.ports.bridges import Bridges
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.errors import DriverError, told_defect
 from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.drivers.ports.storage import Storage
+from fleet_agent.reconcile.bridge_keeper import Interfaces
 
 if TYPE_CHECKING:
     from fleet_agent.drivers.libvirt.accelerator import Accelerator
@@ -26,6 +28,9 @@ class Drivers:
     images: Images
     consoles: Consoles
     sampler: Sampler
+    bridges: Bridges
+    # Of the VMs of ours that run.
+    interfaces: Interfaces
     # What runs beside the agent for the drivers' own sake, until it is cancelled.
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     # What placement may select the host by, unless its settings say otherwise.
@@ -49,6 +54,7 @@ class Drivers:
 
 def open_drivers(asked: Settings) -> Drivers:
     """Imported late: a host needs only the libraries of the drivers it uses."""
+    from fleet_agent.drivers.iproute.bridges import IpBridges
     from fleet_agent.drivers.libvirt.console_sweep import ConsoleSweep
     from fleet_agent.drivers.libvirt.consoles import LibvirtConsoles
     from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, console_log_of
@@ -74,6 +80,8 @@ def open_drivers(asked: Settings) -> Drivers:
         images,
         LibvirtConsoles(link, paths),
         LibvirtSampler(link, ours),
+        IpBridges(),
+        hypervisor.interfaces,
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
         choice,

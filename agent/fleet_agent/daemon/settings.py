@@ -9,6 +9,7 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     ledger = "/var/lib/megafleet/ledger"
     guests = 250
     labels = { rack = "r01" }
+    kernel_folders = ["/boot", "/var/lib/megafleet/kernels"]  # told to placement, file by file
     [hypervisor]
     uri = "xen:///system"
     start_threads = 4
@@ -102,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: str = "/var/lib/megafleet/ledger"
     guests: Count = 250
     labels: dict[str, str] = {}
+    kernel_folders: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = (
+        "/boot",
+        "/var/lib/megafleet/kernels",
+    )
     hypervisor: Hypervisor = Hypervisor()
     storage: Storage = Storage()
     timing: Timing = Timing()

@@ -14,10 +14,12 @@ import msgspec
 
 from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
+from fleet_agent.alarm import Alarm
 from fleet_agent.api.service import AgentApi
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.controllers.announcer import Announcer, AnnounceSettings
 from fleet_agent.controllers.grpc_client import GrpcControllerClient
+from fleet_agent.core.holdings import images_held, with_holdings
 from fleet_agent.daemon.host_identity import VERSION, expires_unix
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.dom0.doctor import HollowDoctor
@@ -28,6 +30,7 @@ from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
 from fleet_agent.drivers.hollow.sampler import HollowSampler
 from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.hollow.loopback import LOOPBACK, is_free
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
@@ -122,13 +125,16 @@ class HollowHost:
             incarnation=remembered.incarnation,
             on_watched=self._announcer.on_watched,
         )
+        self._images = HollowImages(storage)
+        self._imported = Alarm()
+        self._profile = settings.profile
         sampler = HollowSampler(self.drivers[1], behaviour, settings.per_host)
         api = AgentApi(
             self.agent,
             consoles=HollowConsoles(self.drivers[1]),
             sampling=Sampling(sampler, around.clock),
             doctor=HollowDoctor(self.id, settings.per_host),
-            images=HollowImages(storage),
+            images=WatchedImages(self._images, self._imported.ring),
         )
         self._server = AgentServer(api, around.services, identity.for_server())
 
@@ -153,11 +159,32 @@ class HollowHost:
 
     async def start(self) -> None:
         await self.agent.open()
+        await self._tell_holdings()
         await self._server.start()
 
     def run(self, group: asyncio.TaskGroup) -> None:
         group.create_task(self.agent.run())
         group.create_task(self._announcer.run())
+        if not self._profile.has_everything:
+            group.create_task(self._follow_imports())
+
+    async def _follow_imports(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._imported.sleep(None)
+            await self._tell_holdings()
+            self._announcer.announce_anew()
+
+    async def _tell_holdings(self) -> None:
+        """One that has everything tells nothing of it."""
+        if self._profile.has_everything:
+            return
+        held = await self._images.holdings()
+        told = types.HostFacts(
+            images=images_held((one.image, one.digest) for one in held.images),
+            bridges=types.BridgesHeld(names=self._profile.bridges),
+        )
+        self.agent.set_facts(with_holdings(self.agent.facts, told))
 
 
 def _facts(number: int, host: str, settings: HollowSettings, identity: Identity) -> types.HostFacts:

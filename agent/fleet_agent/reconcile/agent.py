@@ -22,6 +22,7 @@ from fleet_agent.core.plan.isolation import shortest_limit
 from fleet_agent.core.plan.plan import Step
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
+from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
 from fleet_agent.reconcile.fencing import CallRefused, FencedAssignment
 from fleet_agent.reconcile.ledger import Ledger, LedgerError, LedgerRecord
 from fleet_agent.reconcile.loop import LoopSettings, ReconcileLoop
@@ -56,11 +57,12 @@ class Agent:
         incarnation: str,
         on_step: Callable[[Step], None] | None = None,
         on_watched: Callable[[bool], None] | None = None,
+        bridges: BridgeKeeper | None = None,
     ) -> None:
         """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
         [0, 1). `incarnation` is taken by a host that has none yet. `on_step` hears of
         each step of each batch as it begins, `on_watched` whether anybody holds a stream of
-        reports."""
+        reports. `bridges`: as of the loop."""
         self.host_id = host_id
         self.board = Board()
         self._facts = facts
@@ -78,6 +80,7 @@ class Agent:
             jitter=jitter,
             settings=settings,
             on_step=on_step,
+            bridges=bridges,
         )
         self._turn = asyncio.Lock()
         self._unwritten = Alarm()
@@ -99,6 +102,10 @@ class Agent:
         facts.incarnation = self._fenced.record.incarnation
         self._facts = facts
         self.board.set_facts(facts)
+
+    def look_again(self) -> None:
+        """Something that VMs need has changed on the host."""
+        self._loop.plan_anew()
 
     async def run(self) -> None:
         """Keep the assignment true until cancelled."""

@@ -14,6 +14,7 @@ import structlog
 
 from fleet.keys import NO_EPOCH, Kin
 from fleet.ranges import IndexSet
+from fleet.v1 import agent_pb2 as wire
 from fleet_agent.alarm import Alarm
 from fleet_agent.core.model import Mark, VmState
 from fleet_agent.core.plan.isolation import Contact, StartPermit, start_permit
@@ -24,6 +25,7 @@ from fleet_agent.core.plan.states import states_of
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors, first_error
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
+from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
 from fleet_agent.reconcile.failing_since import FailingSince
 from fleet_agent.reconcile.failures import BackOff, VmFailures
 from fleet_agent.reconcile.fencing import FencedAssignment
@@ -80,9 +82,11 @@ class ReconcileLoop:
         jitter: Callable[[], float],
         settings: LoopSettings,
         on_step: Callable[[Step], None] | None,
+        bridges: BridgeKeeper | None = None,
     ) -> None:
         """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
-        [0, 1). `on_step` hears of each step of each batch as it begins."""
+        [0, 1). `on_step` hears of each step of each batch as it begins. `bridges`: None: the host
+        has those that VMs need."""
         self._host_id = host_id
         self._fenced = fenced
         self._streams = streams
@@ -94,6 +98,8 @@ class ReconcileLoop:
         self._jitter = jitter
         self._settings = settings
         self._failing_since = FailingSince()
+        self._bridges = bridges
+        self._bridge_problems: tuple[wire.Problem, ...] = ()
         self._failures = VmFailures(settings.back_off, jitter)
         self._progress = RunProgress(host_id, board, self._failures, clock, on_step)
         self._runner = Runner(storage, hypervisor, settings.runner, clock, self._progress)
@@ -182,6 +188,7 @@ class ReconcileLoop:
 
     async def _converge(self) -> None:
         before: list[Step] = []
+        await self._keep_bridges()
         while True:
             snapshot = await self._list()
             self._check_ledger(snapshot)
@@ -193,11 +200,21 @@ class ReconcileLoop:
             self._failures.prune(made.unmet, now)
             self._publish(snapshot, made)
             if not made.steps:
+                if self._bridges is not None:
+                    await self._bridges.sweep(self._fenced.assignment)
                 return
             self._progress.failed_of_run.clear()
             record = self._fenced.record
             await self._runner.run(made, self._fenced.assignment, Mark(record.term, record.epoch))
             before = made.steps
+
+    async def _keep_bridges(self) -> None:
+        if self._bridges is None:
+            return
+        kept = await self._bridges.keep(self._fenced.assignment)
+        self._bridge_problems = kept.problems
+        if kept.appeared:
+            self._failures.reconsider(self._clock())
 
     async def _list(self) -> Snapshot:
         try:
@@ -259,8 +276,8 @@ class ReconcileLoop:
         board.set_released(made.released)
         amiss = amiss_of(made, snapshot, self._failures)
         self._failing_since.note(failing_of(amiss), int(self._wall_clock()))
-        problems = problems_of(amiss, self._failing_since)
-        board.set_problems(problems + ledger_problems(self._fenced))
+        problems = problems_of(amiss, self._failing_since) + ledger_problems(self._fenced)
+        board.set_problems([*problems, *self._bridge_problems])
         board.set_standing(
             self._fenced.record.epoch,
             self._fenced.record.epoch_seal,

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from fleet.labels import label_problem
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.announced_holdings import announced_holdings
 from fleet_controller.core.model import LONGEST, Capacity, HostRecord
 from fleet_controller.core.refusals import Reason, Refused
 
@@ -48,6 +49,8 @@ def announced(
         agent_version=facts.agent_version,
         hypervisor=facts.hypervisor,
         storage=facts.storage,
+        # Of a pinned host too: an operator vouches for what it may have, not for what it has.
+        holdings=announced_holdings(facts),
     )
     return record if record.pinned else _with_claims(record, facts)
 

@@ -15,6 +15,7 @@ from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, MAX_SITE, Fleet
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.holdings import UNTOLD, HostHoldings
 
 # Bounds of what is stored: those of the wire, and what indices and numbers of fleets may be. They
 # are checked where a record is read.
@@ -61,6 +62,7 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     max_guests: int = 0  # an operator's bound of what it claims; 0: none
     pinned: bool = False  # what it announces changes neither labels nor capacity
     awaits_approval: bool = False  # it is new, and gets nothing before an operator has said so
+    holdings: HostHoldings = UNTOLD  # what it has of what fleets ask for
 
 
 class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -38,6 +38,7 @@ from fleet_controller.mirror.records import (
     other_name,
     record_of,
 )
+from fleet_controller.mirror.shared_holdings import SharedHoldings
 from fleet_controller.store import keys
 from fleet_controller.store.codec import BrokenRecord, decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
@@ -68,6 +69,7 @@ class ClusterState:
         # Hosts whose assignment is there and was never understood: what they hold is not known.
         self.unread: set[str] = set()
         self.guest_claims = GuestClaims()
+        self._holdings = SharedHoldings()
         # Hosts by what their records say of them.
         self.cordoned: set[str] = set()
         self.draining: set[str] = set()
@@ -217,8 +219,12 @@ class ClusterState:
                     if not (kind is RecordKind.HOST and self.assignment(change.id).shards):
                         table.pop(change.id, None)
                 else:
-                    table[change.id] = _named_as_its_key(change, key, decode(record, key, value))
+                    read = _named_as_its_key(change, key, decode(record, key, value))
+                    table[change.id] = self._shared(read)
                 self._sort(change)
+
+    def _shared(self, record: msgspec.Struct) -> msgspec.Struct:
+        return self._holdings.share(record) if isinstance(record, HostRecord) else record
 
     def _do_without(self, change: RecordChange, key: str) -> None:
         """A record that cannot be understood."""

@@ -9,7 +9,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import to_wire
-from fleet_controller.core.model import Health
+from fleet_controller.core.announced_holdings import told_holdings
+from fleet_controller.core.model import Capacity, Health, HostRecord
 from fleet_controller.core.vm_states import FAILED, RUNNING
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
@@ -131,25 +132,9 @@ def host_detail(memory: LeaderMemory, planning: Planning, host_id: str) -> clust
     record = memory.host(host_id)
     seen = memory.observed.host(host_id)
     request = memory.assignment_message(host_id)
-    capacity = memory.believed(host_id).capacity
     return cluster.HostDetail(
         summary=host_summary(memory, planning, host_id),
-        facts=types.HostFacts(
-            machine_id=record.machine_id,
-            incarnation=record.incarnation,
-            labels=dict(record.labels),
-            capacity=types.Capacity(
-                guests=capacity.guests,
-                memory_bytes=capacity.memory_bytes,
-                disks=capacity.disks,
-                vifs=capacity.vifs,
-                event_channels=capacity.event_channels,
-                binding_limit=record.binding_limit,
-            ),
-            agent_version=record.agent_version,
-            hypervisor=record.hypervisor,
-            storage=record.storage,
-        ),
+        facts=_facts(record, memory.believed(host_id).capacity),
         shards=request.assignment.shards if request else [],
         tombstones=[
             tombstone
@@ -167,6 +152,30 @@ def host_detail(memory: LeaderMemory, planning: Planning, host_id: str) -> clust
         fleets=request.assignment.fleets if request else [],
         drain=drain_queries.progress_of(memory, planning, host_id) if record.draining else None,
     )
+
+
+def _facts(record: HostRecord, capacity: Capacity) -> types.HostFacts:
+    """As it announced them; `capacity`: as far as it counts."""
+    facts = told_holdings(record.holdings)
+    facts.MergeFrom(
+        types.HostFacts(
+            machine_id=record.machine_id,
+            incarnation=record.incarnation,
+            labels=dict(record.labels),
+            capacity=types.Capacity(
+                guests=capacity.guests,
+                memory_bytes=capacity.memory_bytes,
+                disks=capacity.disks,
+                vifs=capacity.vifs,
+                event_channels=capacity.event_channels,
+                binding_limit=record.binding_limit,
+            ),
+            agent_version=record.agent_version,
+            hypervisor=record.hypervisor,
+            storage=record.storage,
+        )
+    )
+    return facts
 
 
 def _health(memory: LeaderMemory, host_id: str) -> Health:

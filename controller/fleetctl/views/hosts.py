@@ -12,6 +12,7 @@ from fleetctl.outcome import printable
 from fleetctl.output import counted, duration, number, table
 from fleetctl.views.drains import draining_json, left_text
 from fleetctl.views.enum_names import health_name
+from fleetctl.views.holdings import holdings_json, holdings_rows
 
 HEADERS = (
     "HOST", "HEALTH", "ASSIGNED", "RUNNING", "FAILED", "CAPACITY", "HEARD", "ADDRESS", "LABELS"
@@ -138,6 +139,7 @@ def detail_json(detail: cluster.HostDetail) -> dict[str, Any]:
             "storage": facts.storage,
             "memory_bytes": capacity.memory_bytes,
             "binding_limit": capacity.binding_limit,
+            **holdings_json(facts),
         },
         "shards": [
             {
@@ -213,6 +215,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
         ("labels", _labels(one.labels)),
         ("hypervisor", facts.hypervisor),
         ("storage", facts.storage),
+        *holdings_rows(facts),
         ("agent", facts.agent_version),
         ("capacity", capacity_text(one, facts.capacity.binding_limit)),
         ("assigned", number(one.assigned)),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from fleet.spec_texts import DISK_PLACEHOLDERS, asks_for
 from fleet.template.boot_ways import disk_of_partition
+from fleet.template.bridges import MAX_LENGTH, joined_bridge, networks_of
 from fleet.v1 import types_pb2 as types
 
 _CDROM_TARGET = re.compile(r"hd[a-d]")
@@ -22,6 +23,17 @@ def mac_problems(networks: Sequence[types.Network]) -> Iterator[str]:
             field = f"networks[{number - 1}].mac_base"
             yield f"{field}: {base[:_SHOWN]!a} is another interface's already"
         taken |= {base} if base else set()
+
+
+def bridge_problems(spec: types.FleetSpec) -> Iterator[str]:
+    for network in networks_of(spec):
+        name = joined_bridge(network)
+        if len(name) > MAX_LENGTH:
+            most = MAX_LENGTH - (len(name) - len(network.bridge))
+            yield (
+                f"network.bridge: with VLAN {network.vlan} has at most {most} characters, since "
+                f"VMs join {name[:_SHOWN]!a}; got {network.bridge[:_SHOWN]!a}"
+            )
 
 
 def disk_problems(first: str, disks: Sequence[types.ExtraDisk]) -> Iterator[str]:

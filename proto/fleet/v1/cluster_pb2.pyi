@@ -555,7 +555,9 @@ class Unplaced(_message.Message):
     HOSTS_NEEDED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """capacity, selector, cordoned, per_host, releasing, no_hosts"""
+    """capacity, selector, cordoned, per_host, releasing, no_hosts, lacks_image, lacks_kernel,
+    lacks_bridge
+    """
     count: _builtins.int
     first_index: _builtins.int
     hosts_needed: _builtins.int

@@ -613,10 +613,19 @@ class Network(_message.Message):
 
     BRIDGE_FIELD_NUMBER: _builtins.int
     PREFIX_FIELD_NUMBER: _builtins.int
+    CREATE_FIELD_NUMBER: _builtins.int
+    VLAN_FIELD_NUMBER: _builtins.int
+    MTU_FIELD_NUMBER: _builtins.int
     MAC_BASE_FIELD_NUMBER: _builtins.int
     bridge: _builtins.str
     prefix: _builtins.str
     """CIDR from which each VM's address is derived by index; may be empty"""
+    create: _builtins.bool
+    """The agent makes the bridge where there is none, and removes what it made with its last VM."""
+    vlan: _builtins.int
+    """The VLAN of the bridge that the interface is in, by a bridge of the agent's own; 0: none."""
+    mtu: _builtins.int
+    """of the interface, and of bridges that the agent makes; 0: the bridge's"""
     mac_base: _builtins.str
     """the MAC address of VM 0, to which the index is added; empty: derived"""
     def __init__(
@@ -624,11 +633,14 @@ class Network(_message.Message):
         *,
         bridge: _builtins.str = ...,
         prefix: _builtins.str = ...,
+        create: _builtins.bool = ...,
+        vlan: _builtins.int = ...,
+        mtu: _builtins.int = ...,
         mac_base: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridge", b"bridge", "mac_base", b"mac_base", "prefix", b"prefix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridge", b"bridge", "create", b"create", "mac_base", b"mac_base", "mtu", b"mtu", "prefix", b"prefix", "vlan", b"vlan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -832,6 +844,9 @@ class HostFacts(_message.Message):
     HYPERVISOR_FIELD_NUMBER: _builtins.int
     STORAGE_FIELD_NUMBER: _builtins.int
     CERTIFICATE_EXPIRES_UNIX_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    KERNELS_FIELD_NUMBER: _builtins.int
+    BRIDGES_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     boot_id: _builtins.str
     incarnation: _builtins.str
@@ -846,6 +861,16 @@ class HostFacts(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def capacity(self) -> Global___Capacity: ...
+    @_builtins.property
+    def images(self) -> Global___ImagesHeld:
+        """What placement goes by beside labels and capacity. An absent one was not told, as by an older
+        agent: the host is believed to have whatever a fleet asks for of it.
+        """
+
+    @_builtins.property
+    def kernels(self) -> Global___KernelsHeld: ...
+    @_builtins.property
+    def bridges(self) -> Global___BridgesHeld: ...
     def __init__(
         self,
         *,
@@ -858,14 +883,95 @@ class HostFacts(_message.Message):
         hypervisor: _builtins.str = ...,
         storage: _builtins.str = ...,
         certificate_expires_unix: _builtins.int = ...,
+        images: Global___ImagesHeld | None = ...,
+        kernels: Global___KernelsHeld | None = ...,
+        bridges: Global___BridgesHeld | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "images", b"images", "kernels", b"kernels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "hypervisor", b"hypervisor", "incarnation", b"incarnation", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostFacts: _TypeAlias = HostFacts  # noqa: Y015
+
+@_typing.final
+class ImagesHeld(_message.Message):
+    """`more`: it has others too, which are not told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    @_builtins.property
+    def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
+        """their digests are empty where none was recorded"""
+
+    def __init__(
+        self,
+        *,
+        images: _abc.Iterable[Global___Image] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImagesHeld: _TypeAlias = ImagesHeld  # noqa: Y015
+
+@_typing.final
+class KernelsHeld(_message.Message):
+    """The files of these folders, by their whole paths, are known; others may be there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLDERS_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def folders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        folders: _abc.Iterable[_builtins.str] | None = ...,
+        files: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "folders", b"folders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KernelsHeld: _TypeAlias = KernelsHeld  # noqa: Y015
+
+@_typing.final
+class BridgesHeld(_message.Message):
+    """`more`: it has others too, which are not told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BridgesHeld: _TypeAlias = BridgesHeld  # noqa: Y015
 
 @_typing.final
 class ErrorDetail(_message.Message):

@@ -28,12 +28,14 @@ from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import INSTANT, Fault, Profile
 from fleet_agent.drivers.hollow.sampler import HollowSampler
 from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.drivers.ports.bridges import Interface
 from fleet_agent.drivers.ports.consoles import Console, Consoles
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.drivers.ports.storage import Storage
 from tests.agent.agent_host import HOST, Host, converged, give, until
+from tests.contracts.bridges.memory_bridges import MemoryBridges
 from tests.doubles.assignments import SPV, assignment, shard, tombstone
 from tests.virtual_loop import virtual
 
@@ -237,10 +239,12 @@ def hollow_drivers(port: type, method: str, defect: Exception) -> tuple[Drivers,
         made[Consoles] = _OpensBroken(broken)
     else:
         made[port] = broken
-    return (
-        Drivers(made[Storage], made[Hypervisor], made[Images], made[Consoles], made[Sampler]),
-        broken,
-    )
+    ports = (made[Storage], made[Hypervisor], made[Images], made[Consoles], made[Sampler])
+    return Drivers(*ports, MemoryBridges(), _no_interfaces), broken
+
+
+async def _no_interfaces() -> tuple[Interface, ...]:
+    return ()
 
 
 class _OpensBroken:

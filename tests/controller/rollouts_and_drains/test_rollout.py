@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.holdings import HeldImage, HostHoldings
 from fleet_controller.core.model import Capacity, RolloutState
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.rollout_orders import (
@@ -335,3 +336,25 @@ def test_a_record_survives_the_store() -> None:
     record = world.rollouts[UID]
     again = msgspec.json.decode(msgspec.json.encode(record), type=type(record))
     assert again == record
+
+
+def test_vms_stay_as_they_are_where_their_hosts_lack_what_the_new_generation_needs() -> None:
+    world = world_of(16)
+    world.specs[UID, 2] = types.FleetSpec(
+        memory_bytes=4 << 20, image=types.Image(name="golden", snapshot="2")
+    )
+    for name in ("h0", "h1"):
+        host = world.hosts[name]
+        lacking = HostHoldings(images=(HeldImage("golden", "1"),))
+        host.record = msgspec.structs.replace(host.record, holdings=lacking)
+    held = world.held("h0") | world.held("h1")
+    begin(world, max_unavailable=16)
+    for _ in range(3):
+        decided = world.step()
+    assert of_generation(world, 1) == held
+    assert decided.progress[UID].message == "8 VMs wait: their hosts lack golden@2"
+    for host in world.hosts.values():
+        host.record = msgspec.structs.replace(host.record, holdings=HostHoldings())
+    for _ in range(3):
+        world.step()
+    assert state(world) is RolloutState.DONE

@@ -336,6 +336,44 @@ def _identity(know: Knowledge, saying: Saying) -> None:
     saying.facts.boot_id, saying.facts.machine_id = ODD, ODD
 
 
+def _has_everything(know: Knowledge, saying: Saying) -> None:
+    """Images of every name, kernels and bridges that it has not: VMs come, and fail."""
+    facts = saying.facts
+    facts.images.images.add(name="golden", snapshot="1", digest=f"sha256:{'0' * 64}")
+    facts.kernels.folders.append("/boot")
+    facts.kernels.files.append("/boot/kernel")
+    facts.bridges.names.append("br0")
+    facts.images.more = facts.bridges.more = know.random.choice((True, False))
+
+
+def _has_nothing(know: Knowledge, saying: Saying) -> None:
+    """It has VMs all the same, and no others come."""
+    saying.facts.images.SetInParent()
+    saying.facts.kernels.folders.append("/")
+    saying.facts.bridges.SetInParent()
+
+
+def _odd_holdings(know: Knowledge, saying: Saying) -> None:
+    """What no fleet can name."""
+    saying.facts.images.images.add(name=ODD, snapshot="../..", digest="x" * LONG)
+    saying.facts.kernels.folders.extend((ODD, "", "x" * LONG))
+    saying.facts.kernels.files.append(f"/boot/{ODD}")
+    saying.facts.bridges.names.extend((ODD, "a" * LONG))
+
+
+def _many_holdings(know: Knowledge, saying: Saying) -> None:
+    for number in range(MANY):
+        saying.facts.images.images.add(name=f"i{number}", snapshot="1")
+        saying.facts.kernels.files.append(f"/boot/k{number}")
+        saying.facts.bridges.names.append(f"br{number}")
+
+
+def _other_programs(know: Knowledge, saying: Saying) -> None:
+    """What only people read, and a certificate that ended long ago, or never will."""
+    saying.facts.hypervisor, saying.facts.storage, saying.facts.agent_version = ODD, ODD, ODD
+    saying.facts.certificate_expires_unix = know.random.choice((-(2**63), 1, 2**63 - 1))
+
+
 def _large_announcement(know: Knowledge, saying: Saying) -> None:
     saying.facts.hypervisor = "x" * LONG
     for number in range(2_000):
@@ -394,6 +432,11 @@ LIES: Mapping[str, Told] = {
         Told("no capacity", announces=_told(_no_capacity)),
         Told("labels", announces=_told(_labels)),
         Told("identity", announces=_told(_identity)),
+        Told("has everything", announces=_told(_has_everything)),
+        Told("has nothing", announces=_told(_has_nothing)),
+        Told("odd holdings", announces=_told(_odd_holdings)),
+        Told("many holdings", announces=_told(_many_holdings)),
+        Told("other programs", announces=_told(_other_programs)),
         Told("large announcement", announces=_told(_large_announcement)),
         Told("many announcements", announces=_many_announcements),
     )

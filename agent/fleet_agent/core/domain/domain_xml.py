@@ -6,6 +6,8 @@ import re
 
 from lxml import etree
 
+from fleet.template.bridges import joined_bridge, networks_of
+from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.boot_elements import (
     BootKind,
     UefiFiles,
@@ -76,10 +78,9 @@ def domain_xml(
         given = Disk(further_disk_path(batch, index, further.path))
         read_only = further.read_only or further.cdrom
         _add_disk(devices, given, further.target, read_only, flavour, cdrom=further.cdrom)
-    networks = [*([spec.network] if spec.HasField("network") else []), *spec.more_networks]
-    for nic, network in enumerate(networks):
+    for nic, network in enumerate(networks_of(spec)):
         mac = batch.fleet.interface_mac(index, nic, network.mac_base)
-        _add_interface(devices, network.bridge, mac, kind, flavour)
+        _add_interface(devices, network, mac, kind, flavour)
     _add_console(devices, flavour, console_log)
     return etree.tostring(root, encoding="unicode")
 
@@ -205,6 +206,8 @@ def _facts(xml: str) -> dict[str, str]:
         mac, source = interface.find("mac"), interface.find("source")
         facts[f"mac of interface {number}"] = "" if mac is None else mac.get("address", "").lower()
         facts[f"bridge of interface {number}"] = "" if source is None else source.get("bridge", "")
+        mtu = interface.find("mtu")
+        facts[f"MTU of interface {number}"] = "" if mtu is None else mtu.get("size", "")
     return facts
 
 
@@ -308,11 +311,14 @@ def _add_backing(disk: etree._Element, path: str) -> None:
 
 
 def _add_interface(
-    devices: etree._Element, bridge: str, mac: str, kind: BootKind, flavour: Flavour
+    devices: etree._Element, network: types.Network, mac: str, kind: BootKind, flavour: Flavour
 ) -> None:
+    """Xen's scripts give the interface the MTU of its bridge, and read no other."""
     interface = etree.SubElement(devices, "interface", {"type": "bridge"})
     etree.SubElement(interface, "mac", {"address": mac})
-    etree.SubElement(interface, "source", {"bridge": _clean(bridge, "bridge")})
+    etree.SubElement(interface, "source", {"bridge": _clean(joined_bridge(network), "bridge")})
+    if flavour.is_qemu and network.mtu:
+        etree.SubElement(interface, "mtu", {"size": str(network.mtu)})
     if flavour.is_qemu:
         etree.SubElement(interface, "model", {"type": "virtio"})
     elif flavour is Flavour.XEN and kind.is_firmware:

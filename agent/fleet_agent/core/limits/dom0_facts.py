@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fleet.template.bridges import joined_bridge, networks_of
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment
 from fleet_agent.core.domain.disks import CloneWay
@@ -132,9 +133,8 @@ def footprint_of(assignment: Assignment) -> Footprint:
 
 
 def _bridges(spec: types.FleetSpec) -> Iterable[str]:
-    """The bridge of each interface."""
-    networks = [spec.network, *spec.more_networks]
-    return (one.bridge for one in networks if one.bridge)
+    """The bridge that each interface joins."""
+    return (joined_bridge(one) for one in networks_of(spec) if one.bridge)
 
 
 def options_of(command_line: str) -> dict[str, str]:

@@ -46,6 +46,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faults: tuple[Fault, ...] = ()
     memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 1 << 40
     pool_bytes: Annotated[int, msgspec.Meta(ge=0)] = 1 << 44
+    # Whether it has whatever a fleet asks for; else only what is imported, and `bridges`.
+    has_everything: bool = True
+    bridges: tuple[str, ...] = ()
 
 
 class BadProfile(ValueError):

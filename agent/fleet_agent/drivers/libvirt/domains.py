@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
 
+from fleet.template.bridges import joined_bridge, networks_of
 from fleet.v1.types_pb2 import FIRMWARE_UEFI, LOADER_PVGRUB
 from fleet_agent.core.domain.boot_elements import NO_UEFI, PVGRUB
 from fleet_agent.core.domain.disks import Disk
@@ -143,9 +145,10 @@ class Domains:
                 kind, reason = start_failure(message_of(error), log)
                 if kind == "console" and (full := xenconsoled_full()):
                     reason = f"{reason} ({full})"
-                missing = self._missing_file(batch)
-                if missing:
+                if missing := self._missing_file(batch):
                     kind, reason = "kernel", missing
+                elif missing := self._missing_bridge(batch):
+                    kind, reason = "network", missing
                 raise ActFailed(kind, f"cannot start {name}: {reason}") from error
 
     def _goes_on(self, domain: Domain) -> bool:
@@ -371,6 +374,17 @@ class Domains:
         for what, path in files:
             if path and not os.path.exists(path):
                 return f"the {what} {path} is not on this host"
+        return ""
+
+    def _missing_bridge(self, batch: Batch) -> str:
+        """As for files."""
+        if self._flavour is Flavour.TEST:
+            return ""
+        for bridge in map(joined_bridge, networks_of(batch.spec)):
+            try:
+                socket.if_nametoindex(bridge)
+            except OSError:
+                return f"the bridge {bridge} is not on this host"
         return ""
 
 

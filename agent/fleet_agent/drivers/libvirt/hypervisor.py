@@ -23,9 +23,11 @@ from fleet_agent.core.model import Batch, DomainRun, StepResult
 from fleet_agent.drivers.lanes import Act, Lanes
 from fleet_agent.drivers.libvirt.connection import Connect, LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
-from fleet_agent.drivers.libvirt.listing import domain_runs, host_facts
+from fleet_agent.drivers.libvirt.listing import bridge_interfaces, domain_runs, host_facts
 from fleet_agent.drivers.libvirt.marks import OurDomains
+from fleet_agent.drivers.libvirt.programs_memory import held_by_programs
 from fleet_agent.drivers.libvirt.readiness import ReadinessDeadlines, ReadyWatch
+from fleet_agent.drivers.ports.bridges import Interface
 from fleet_agent.drivers.ports.hypervisor import HypervisorFacts
 
 XEN_CONSOLE_LOG = "/var/log/xen/console/guest-{name}.log"  # xenconsoled --log=guest
@@ -68,7 +70,8 @@ class LibvirtHypervisor:
         self._link = LibvirtConnection(uri, connect, self._stir)
         self.ours = OurDomains(self._link)
         self.host_paths = HostPaths(console_log, Path(driver_log), self._boot_id)
-        self._domains = Domains(self._link, flavour or flavour_of(uri), self.host_paths)
+        self._flavour = flavour or flavour_of(uri)
+        self._domains = Domains(self._link, self._flavour, self.host_paths)
         self._patience = ReadinessDeadlines()
         self._lanes = Lanes()
         self._starting = ThreadPoolExecutor(start_threads, "libvirt-start")
@@ -83,8 +86,15 @@ class LibvirtHypervisor:
 
     async def facts(self) -> HypervisorFacts:
         loop = asyncio.get_running_loop()
-        facts = await loop.run_in_executor(self._looking, host_facts, self._link, self._max_guests)
+        programs = held_by_programs if self._flavour.is_qemu else int
+        look = partial(host_facts, self._link, self._max_guests, self.ours, programs)
+        facts = await loop.run_in_executor(self._looking, look)
         return replace(facts, description=facts.description + self._remark)
+
+    async def interfaces(self) -> tuple[Interface, ...]:
+        """The host's ends of what VMs of ours have of bridges. Raises DriverError."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._looking, bridge_interfaces, self._link)
 
     def begin_listing(self) -> None:
         """List now what the next `listing` tells: while its caller lists something else."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from lxml import etree
 
 from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import IndexSet
@@ -14,6 +17,7 @@ from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import INACTIVE, is_life
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.libvirt.stalled import stalled_domains
+from fleet_agent.drivers.ports.bridges import Interface
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.hypervisor import HypervisorFacts
 
@@ -45,13 +49,17 @@ def domain_runs(link: LibvirtConnection, boot_id: str, ours: OurDomains) -> tupl
     )
 
 
-def host_facts(link: LibvirtConnection, max_guests: int) -> HypervisorFacts:
-    """Memory is the host's, less what the dom0 itself holds. Raises DriverError."""
+def host_facts(
+    link: LibvirtConnection, max_guests: int, ours: OurDomains, held_by_programs: Callable[[], int]
+) -> HypervisorFacts:
+    """Memory is what there is for guests of ours: the host's, less what programs hold and what the
+    domains of others may use; of these Xen's dom0 is one. Raises DriverError."""
     try:
         with link.talk() as connection:
             memory = connection.getInfo()[1] * MIB
+            kept = {domain.UUIDString() for domain, _ in ours.listed(connection)}
             for domain in connection.listAllDomains(link.binding.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-                if domain.ID() == 0:  # Xen's dom0; no other driver has a domain 0
+                if domain.UUIDString() not in kept:
                     memory -= domain.info()[2] * 1024
             description = (
                 f"{connection.getType()} {_version(connection.getVersion())} "
@@ -59,7 +67,33 @@ def host_facts(link: LibvirtConnection, max_guests: int) -> HypervisorFacts:
             )
     except link.binding.libvirtError as error:
         raise DriverError(f"cannot ask libvirt about the host: {message_of(error)}") from error
-    return HypervisorFacts(description, max(0, memory), max_guests)
+    return HypervisorFacts(description, max(0, memory - held_by_programs()), max_guests)
+
+
+def bridge_interfaces(link: LibvirtConnection) -> tuple[Interface, ...]:
+    """Of the domains with our mark that are active. Raises DriverError."""
+    found: list[Interface] = []
+    try:
+        with link.talk() as connection:
+            for domain in connection.listAllDomains(link.binding.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                try:
+                    xml = parsed(domain.XMLDesc())
+                except link.binding.libvirtError as error:
+                    if code_of(error) != link.binding.VIR_ERR_NO_DOMAIN:
+                        raise
+                    continue
+                if parse_mark(xml) is not None:
+                    found += _interfaces(xml)
+    except link.binding.libvirtError as error:
+        raise DriverError(f"cannot list the domains: {message_of(error)}") from error
+    return tuple(found)
+
+
+def _interfaces(xml: etree._Element) -> Iterator[Interface]:
+    for interface in xml.iterfind("devices/interface"):
+        source, target = interface.find("source"), interface.find("target")
+        if source is not None and target is not None and target.get("dev"):
+            yield Interface(target.get("dev", ""), source.get("bridge", ""))
 
 
 def _seen(

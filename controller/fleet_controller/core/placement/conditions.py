@@ -3,7 +3,8 @@
 A condition says both whether a host meets it and why not, so that what placement does and what
 people are told of it cannot differ. A new condition is one class and one entry:
 
-- in HOST_CONDITIONS, where a host meets it or does not, such as a label or what it has of images;
+- in HOST_CONDITIONS, where a host meets it or does not, such as a label; what it must have for the
+  VMs, such as an image, is a `Holding`;
 - in ROOM_CONDITIONS, where it admits so many VMs and no more. What a VM takes of a further
   resource is a field of `model.Capacity` instead.
 """
@@ -12,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+from fleet.template.host_needs import needs_of
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.holdings import UNTOLD, HostHoldings
 from fleet_controller.core.model import HostView
 from fleet_controller.core.placement.draft import RESOURCES, Draft, Footprint
 
@@ -32,10 +36,12 @@ class Wanted:
 
 class HostCondition(Protocol):
     """Made for what is wanted. `reason`: stable, for machines. `aside`: how hosts are called that
-    do not meet it, where others are full; empty: they are not counted."""
+    do not meet it, where others are full; empty: they are not counted. `lacked`: what they have
+    not, if that is what keeps them away."""
 
     reason: str
     aside: tuple[str, ...]
+    lacked: str
 
     def admits(self, host: HostView) -> bool:
         """Whether the host may have any of the VMs, if there is room."""
@@ -61,6 +67,7 @@ class Labelled:
 
     reason = "selector"
     aside: tuple[str, ...] = ()
+    lacked = ""
 
     def __init__(self, wanted: Wanted) -> None:
         self._selector = dict(wanted.spec.placement.selector)
@@ -80,6 +87,7 @@ class Approved:
 
     reason = "awaits_approval"
     aside: tuple[str, ...] = ()
+    lacked = ""
 
     def __init__(self, wanted: Wanted) -> None:
         """It is the same for all VMs."""
@@ -96,6 +104,7 @@ class Open:
 
     reason = "cordoned"
     aside: tuple[str, ...] = ("cordoned", "draining")
+    lacked = ""
 
     def __init__(self, wanted: Wanted) -> None:
         """It is the same for all VMs."""
@@ -113,6 +122,7 @@ class Reachable:
 
     reason = "unreachable"
     aside: tuple[str, ...] = ("out of reach",)
+    lacked = ""
 
     def __init__(self, wanted: Wanted) -> None:
         """It is the same for all VMs."""
@@ -122,6 +132,38 @@ class Reachable:
 
     def explain(self, hosts: Sequence[HostView]) -> str:
         return f"none of {len(hosts):,} hosts can be reached"
+
+
+class Holding:
+    """The host has one thing that the VMs need, or does not say what it has of its kind.
+
+    Hosts of one class share their holdings: what a class has is looked up once, however many hosts
+    and VMs there are.
+    """
+
+    aside: tuple[str, ...] = ()
+
+    def __init__(self, reason: str, lacked: str, lacks: Callable[[HostHoldings], bool]) -> None:
+        """`lacks`: whether a host with these holdings has it not."""
+        self.reason, self.lacked, self._lacks = reason, lacked, lacks
+        self._known: dict[int, bool] = {}
+
+    def admits(self, host: HostView) -> bool:
+        held = host.record.holdings
+        if held is UNTOLD:
+            return True
+        lacks = self._known.get(id(held))
+        if lacks is None:
+            lacks = self._known[id(held)] = self._lacks(held)
+        return not lacks
+
+    def explain(self, hosts: Sequence[HostView]) -> str:
+        return lacking(len(hosts), self.lacked)
+
+
+def lacking(hosts: int, what: str, more: str = "") -> str:
+    """As in: 3 hosts lack golden@1; 2 more hosts lack golden@1."""
+    return f"{hosts:,} {more}{'host lacks' if hosts == 1 else 'hosts lack'} {what}"
 
 
 class Resource:
@@ -179,7 +221,32 @@ def _per_host(wanted: Wanted) -> list[RoomCondition]:
     return [PerHost(wanted.fleet, limit)] if limit else []
 
 
-# In the order in which they are explained: the first one that no host meets is the reason.
+def _holdings(wanted: Wanted) -> list[HostCondition]:
+    """Of what the VMs need, each in a condition of its own: what is missing is named."""
+    needs = needs_of(wanted.spec)
+    found: list[HostCondition] = []
+    if needs.image:
+        image = str(needs.image)
+        found.append(Holding("lacks_image", image, lambda held: held.lacks_image(needs.image)))
+    for path in needs.files:
+        lacks_path = partial(_lacks_file, path)
+        found.append(Holding("lacks_kernel", path, lacks_path))
+    for bridge in needs.bridges:
+        lacks_bridge = partial(_lacks_bridge, bridge)
+        found.append(Holding("lacks_bridge", f"the bridge {bridge}", lacks_bridge))
+    return found
+
+
+def _lacks_file(path: str, held: HostHoldings) -> bool:
+    return bool(held.missing_files((path,)))
+
+
+def _lacks_bridge(bridge: str, held: HostHoldings) -> bool:
+    return bool(held.missing_bridges((bridge,)))
+
+
+# In the order in which they are explained: the first one that no host meets is the reason. What
+# follows from the template, a host's holdings, comes after them.
 HOST_CONDITIONS: tuple[Callable[[Wanted], HostCondition], ...] = (
     Labelled,
     Approved,
@@ -190,7 +257,13 @@ ROOM_CONDITIONS: tuple[Callable[[Wanted], list[RoomCondition]], ...] = (_resourc
 
 
 def host_conditions(wanted: Wanted) -> list[HostCondition]:
-    return [condition(wanted) for condition in HOST_CONDITIONS]
+    return [*(condition(wanted) for condition in HOST_CONDITIONS), *_holdings(wanted)]
+
+
+def lacked(host: HostView, spec: types.FleetSpec) -> list[str]:
+    """What the host has not of what VMs of this template need, as people read it."""
+    held = host.record.holdings
+    return [] if held is UNTOLD else held.lacks(needs_of(spec))
 
 
 def room_conditions(wanted: Wanted) -> list[RoomCondition]:

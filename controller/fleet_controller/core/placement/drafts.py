@@ -9,7 +9,13 @@ from msgspec import structs
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import Assignment, ClusterView, Shard, Tombstone
-from fleet_controller.core.placement.conditions import Wanted, candidates, resources, rooms
+from fleet_controller.core.placement.conditions import (
+    Wanted,
+    candidates,
+    lacked,
+    resources,
+    rooms,
+)
 from fleet_controller.core.placement.dealing import by_policy, deal
 from fleet_controller.core.placement.draft import (
     GUEST,
@@ -32,6 +38,7 @@ class Drafts:
         self._view = view
         self._decided = decided
         self._prints = footprints(view.specs)
+        self._lacked: dict[tuple[str, int, int], str] = {}
         self._tombstoner = Tombstoner(view.revision)
         self._drafts = {
             name: draft_of(
@@ -93,6 +100,15 @@ class Drafts:
         growth = [after - before for before, after in zip(old, new, strict=True)]
         fits = [max(0, resource.room(draft)) for resource in resources(growth)]
         return min([len(shard.ranges), *fits])
+
+    def lacked(self, host: str, kind: Shard) -> str:
+        """What the host has not of what VMs of this kind need; empty: nothing."""
+        view = self._drafts[host].view
+        key = (kind.fleet, kind.generation, id(view.record.holdings))
+        if key not in self._lacked:
+            spec = self._view.specs.get((kind.fleet, kind.generation), types.FleetSpec())
+            self._lacked[key] = " and ".join(lacked(view, spec))
+        return self._lacked[key]
 
     def assignments(self) -> dict[str, Assignment]:
         """All that differ from the store, those decided before included."""

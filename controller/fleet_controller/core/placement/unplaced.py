@@ -11,6 +11,7 @@ from fleet_controller.core.placement.conditions import (
     PerHost,
     Wanted,
     host_conditions,
+    lacking,
     room_conditions,
 )
 
@@ -51,16 +52,21 @@ def no_room(wanted: Wanted, hosts: Sequence[HostView], rest: IndexSet) -> Unplac
         return _cannot_be_placed(rest, "no_hosts", "no host has announced itself")
     shut = 0
     words: list[str] = []
+    lack: list[str] = []
     for condition in host_conditions(wanted):
         admitted = [host for host in hosts if condition.admits(host)]
         if not admitted:
-            return _cannot_be_placed(rest, condition.reason, condition.explain(hosts))
+            why = "; ".join([condition.explain(hosts), *lack])
+            return _cannot_be_placed(rest, condition.reason, why)
+        apart = len(hosts) - len(admitted)
         if condition.aside:
-            shut += len(hosts) - len(admitted)
+            shut += apart
             words += condition.aside
+        if condition.lacked and apart:
+            lack.append(lacking(apart, condition.lacked, "more "))
         hosts = admitted
     aside = f" ({shut:,} more {_are(shut)} {_either(words)})" if shut else ""
-    return _all_full(wanted, hosts, rest, aside)
+    return _all_full(wanted, hosts, rest, "; ".join([aside, *lack]))
 
 
 def _cannot_be_placed(rest: IndexSet, reason: str, why: str) -> Unplaced:

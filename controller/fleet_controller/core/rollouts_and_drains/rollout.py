@@ -170,6 +170,7 @@ def _advance(
     # Hosts without the label come last.
     wave = min(position.waves, key=lambda value: (not value, value), default="")
     silent = tight = 0
+    lacking: dict[str, int] = {}
     for host, shard in position.older:
         here = view.hosts[host]
         if not here.reachable or here.record.lost:
@@ -179,6 +180,9 @@ def _advance(
             continue
         ready = shard.ranges - position.moving
         kind = _renewed(shard, record.to_generation, view.revision)
+        if lacked := drafts.lacked(host, kind):
+            lacking[lacked] = lacking.get(lacked, 0) + len(ready)
+            continue
         fitting = drafts.fitting(host, shard, kind)
         tight += max(0, len(ready) - fitting)
         part = ready.lowest(min(max(0, free), fitting))
@@ -186,7 +190,8 @@ def _advance(
             drafts.put(host, shard, part, kind)
             free -= len(part)
     named = f"{record.by_label}={wave}" if record.by_label else ""
-    return RolloutProgress(named, _waits(position, silent, tight), _is_held_up(position, most))
+    waits = _waits(position, silent, tight, lacking)
+    return RolloutProgress(named, waits, _is_held_up(position, most))
 
 
 def _is_held_up(position: _Position, most: int) -> bool:
@@ -199,7 +204,7 @@ def _renewed(shard: Shard, generation: int, revision: int) -> Shard:
     return structs.replace(shard, generation=generation, birth=revision, restart=0, retry=0)
 
 
-def _waits(position: _Position, silent: int, tight: int) -> str:
+def _waits(position: _Position, silent: int, tight: int, lacking: Mapping[str, int]) -> str:
     """What is in the way, in one sentence; empty when nothing is."""
     if position.failed:
         return (
@@ -208,6 +213,9 @@ def _waits(position: _Position, silent: int, tight: int) -> str:
         )
     if silent:
         return f"{silent:,} VMs wait for hosts that cannot be reached"
+    if lacking:
+        what, count = max(lacking.items(), key=lambda item: (item[1], item[0]))
+        return f"{count:,} VMs wait: their hosts lack {what}"
     if tight:
         return (
             f"{tight:,} VMs of this generation do not fit on their hosts: each takes more there; "

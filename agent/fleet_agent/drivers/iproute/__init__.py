@@ -1,0 +1,1 @@
+"""Bridges of the host through `ip` of iproute2."""
