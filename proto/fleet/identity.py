@@ -15,6 +15,7 @@ MAX_INDEX = 2**24 - 1
 MAX_FLEET_NUMBER = 2**12 - 1
 MAX_SITE = 2**4 - 1
 MAX_NIC = 2**3 - 1  # number of a VM's last possible interface
+MAX_PREFIX_LENGTH = 128
 
 # A fleet's name is the start of domain names, dataset names and file names: lower-case
 # letters, digits and single hyphens; room is left for "-16777215" within 63 characters.

@@ -143,7 +143,7 @@ def test_a_full_file_holds_what_it_says() -> None:
         ("\tvcpus: 1", "f.yaml:8: not YAML:"),
         ("vcpus: \x07", "f.yaml:8: character '\\x07' is not allowed"),
         ("x: " + "[" * 900, "f.yaml:8: nested more than 8 deep"),
-        ("x: [" + "1," * 3000 + "]", "f.yaml:8: more than 2000 values"),
+        ("x: [" + "1," * 30000 + "]", "f.yaml:8: more than 20000 values"),
         ("\u202e: 1", r"f.yaml:8: '\u202e': no such field"),
     ],
 )
@@ -193,8 +193,10 @@ def test_hostile_names_are_refused_and_shown_harmless(name: str) -> None:
     assert said.isprintable()
 
 
-@pytest.mark.parametrize("cmdline", ["{ip}", "{name!r}", "{index:99}", "{{name}}", "{", "{name.x}"])
-def test_only_four_placeholders_exist(cmdline: str) -> None:
+@pytest.mark.parametrize(
+    "cmdline", ["{color}", "{name!r}", "{index:99}", "{{name}", "{", "{name.x}"]
+)
+def test_no_further_placeholders_exist(cmdline: str) -> None:
     said = told(LEAST + f'  cmdline: "{cmdline}"\n')
     assert said.startswith("f.yaml:8: boot.cmdline: ")
 

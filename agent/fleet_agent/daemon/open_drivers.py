@@ -45,8 +45,11 @@ def open_drivers(asked: Settings) -> Drivers:
     from fleet_agent.drivers.libvirt.consoles import LibvirtConsoles
     from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, console_log_of
     from fleet_agent.drivers.libvirt.sampler import LibvirtSampler
+    from fleet_agent.drivers.seeds.folder import SeedFolder
+    from fleet_agent.drivers.seeds.seeded_hypervisor import SeededHypervisor
 
     accelerator = accelerator_of(asked)
+    seeds = SeedFolder(seed_folder(asked))
     hypervisor = LibvirtHypervisor(
         asked.hypervisor.uri,
         flavour=accelerator.flavour if accelerator else None,
@@ -54,6 +57,7 @@ def open_drivers(asked: Settings) -> Drivers:
         max_guests=asked.guests,
         start_threads=asked.hypervisor.start_threads,
         console_log=asked.hypervisor.console_log or console_log_of(asked.hypervisor.uri),
+        seed_path=seeds.path,
     )
     # Domains are listed while clones are: each takes seconds on a dense dom0.
     storage, images = open_storage(asked, hypervisor.begin_listing)
@@ -61,13 +65,20 @@ def open_drivers(asked: Settings) -> Drivers:
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
     return Drivers(
         storage,
-        hypervisor,
+        SeededHypervisor(hypervisor, seeds),
         images,
         LibvirtConsoles(link, paths),
         LibvirtSampler(link, ours),
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
     )
+
+
+def seed_folder(asked: Settings) -> Path:
+    """Beside the clones where these are files, else beside the ledger."""
+    if asked.storage.kind == "zfs":
+        return Path(asked.ledger).with_name("seeds")
+    return Path(asked.storage.parent) / "seeds"
 
 
 def accelerator_of(asked: Settings) -> Accelerator | None:

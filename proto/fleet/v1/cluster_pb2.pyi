@@ -1446,6 +1446,7 @@ class ListVmsResponse(_message.Message):
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     MATCHING_FIELD_NUMBER: _builtins.int
     SERVER_SECONDS_FIELD_NUMBER: _builtins.int
+    NETWORKS_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     matching: _builtins.int
     server_seconds: _builtins.float
@@ -1455,6 +1456,10 @@ class ListVmsResponse(_message.Message):
     def vms(self) -> _containers.RepeatedCompositeFieldContainer[Global___VmRow]: ...
     @_builtins.property
     def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def networks(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationNetworks]:
+        """of the generations that these VMs are of"""
+
     def __init__(
         self,
         *,
@@ -1464,14 +1469,42 @@ class ListVmsResponse(_message.Message):
         next_cursor: _builtins.str = ...,
         matching: _builtins.int = ...,
         server_seconds: _builtins.float = ...,
+        networks: _abc.Iterable[Global___GenerationNetworks] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "matching", b"matching", "next_cursor", b"next_cursor", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "matching", b"matching", "networks", b"networks", "next_cursor", b"next_cursor", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListVmsResponse: _TypeAlias = ListVmsResponse  # noqa: Y015
+
+@_typing.final
+class GenerationNetworks(_message.Message):
+    """What the addresses of a generation's VMs follow from: the prefix of each interface, in their
+    order; empty for one without.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        prefixes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "prefixes", b"prefixes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationNetworks: _TypeAlias = GenerationNetworks  # noqa: Y015
 
 @_typing.final
 class GetVmRequest(_message.Message):

@@ -24,25 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66leet/v1/types.proto\x12\x08\x66leet.v1\"@\n\x04Term\x12\x18\n\x10store_generation\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0c\n\x04seal\x18\x03 \x01(\x0c\"A\n\x05\x45poch\x12\x18\n\x10store_generation\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0c\n\x04seal\x18\x03 \x01(\x0c\")\n\nIndexRange\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0c\n\x04stop\x18\x02 \x01(\r\"\x94\x01\n\x05Shard\x12\x11\n\tfleet_uid\x18\x01 \x01(\t\x12$\n\x06ranges\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x1e\n\x05power\x18\x04 \x01(\x0e\x32\x0f.fleet.v1.Power\x12\r\n\x05\x62irth\x18\x05 \x01(\x03\x12\x0f\n\x07restart\x18\x06 \x01(\x03\"d\n\tTombstone\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x11\n\tfleet_uid\x18\x02 \x01(\t\x12$\n\x06ranges\x18\x03 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\x12\n\nborn_until\x18\x04 \x01(\x03\"H\n\rFleetIdentity\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x0c\n\x04site\x18\x04 \x01(\r\"Z\n\x0eGenerationSpec\x12\x11\n\tfleet_uid\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12!\n\x04spec\x18\x03 \x01(\x0b\x32\x13.fleet.v1.FleetSpec\"\xa8\x01\n\nAssignment\x12\'\n\x06\x66leets\x18\x01 \x03(\x0b\x32\x17.fleet.v1.FleetIdentity\x12\'\n\x05specs\x18\x02 \x03(\x0b\x32\x18.fleet.v1.GenerationSpec\x12\x1f\n\x06shards\x18\x03 \x03(\x0b\x32\x0f.fleet.v1.Shard\x12\'\n\ntombstones\x18\x04 \x03(\x0b\x32\x13.fleet.v1.Tombstone\"\xc7\x03\n\tFleetSpec\x12\x1e\n\x05image\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Image\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\r\n\x05vcpus\x18\x03 \x01(\r\x12\x1c\n\x04\x62oot\x18\x04 \x01(\x0b\x32\x0e.fleet.v1.Boot\x12\x1c\n\x04\x64isk\x18\x05 \x01(\x0b\x32\x0e.fleet.v1.Disk\x12\"\n\x07network\x18\x06 \x01(\x0b\x32\x11.fleet.v1.Network\x12&\n\treadiness\x18\x07 \x01(\x0b\x32\x13.fleet.v1.Readiness\x12&\n\tadmission\x18\x08 \x01(\x0b\x32\x13.fleet.v1.Admission\x12&\n\tplacement\x18\t \x01(\x0b\x32\x13.fleet.v1.Placement\x12!\n\x07on_loss\x18\n \x01(\x0e\x32\x10.fleet.v1.OnLoss\x12\'\n\x1fon_isolation_stop_after_seconds\x18\x0b \x01(\r\x12\'\n\nmore_disks\x18\x0c \x03(\x0b\x32\x13.fleet.v1.ExtraDisk\x12(\n\rmore_networks\x18\r \x03(\x0b\x32\x11.fleet.v1.Network\"7\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"7\n\x04\x42oot\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x0e\n\x06initrd\x18\x02 \x01(\t\x12\x0f\n\x07\x63mdline\x18\x03 \x01(\t\"=\n\x04\x44isk\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x11\n\tread_only\x18\x03 \x01(\x08\"<\n\tExtraDisk\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tread_only\x18\x03 \x01(\x08\")\n\x07Network\x12\x0e\n\x06\x62ridge\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"e\n\tReadiness\x12\x17\n\rdomain_active\x18\x01 \x01(\x08H\x00\x12\x19\n\x0f\x63onsole_pattern\x18\x02 \x01(\tH\x00\x12\x17\n\x0ftimeout_seconds\x18\x03 \x01(\x01\x42\x0b\n\tcondition\"1\n\tAdmission\x12\x10\n\x08parallel\x18\x01 \x01(\r\x12\x12\n\nper_second\x18\x02 \x01(\x01\"\x8b\x02\n\tPlacement\x12*\n\x06policy\x18\x01 \x01(\x0e\x32\x1a.fleet.v1.Placement.Policy\x12\x10\n\x08per_host\x18\x02 \x01(\r\x12\x14\n\x0cspread_label\x18\x03 \x01(\t\x12\x33\n\x08selector\x18\x04 \x03(\x0b\x32!.fleet.v1.Placement.SelectorEntry\x1a/\n\rSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x06Policy\x12\x16\n\x12POLICY_UNSPECIFIED\x10\x00\x12\x11\n\rPOLICY_SPREAD\x10\x01\x12\x0f\n\x0bPOLICY_PACK\x10\x02\"|\n\x08\x43\x61pacity\x12\x0e\n\x06guests\x18\x01 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\r\n\x05\x64isks\x18\x03 \x01(\r\x12\x0c\n\x04vifs\x18\x04 \x01(\r\x12\x16\n\x0e\x65vent_channels\x18\x05 \x01(\r\x12\x15\n\rbinding_limit\x18\x06 \x01(\t\"\xa9\x02\n\tHostFacts\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\x12/\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.fleet.v1.HostFacts.LabelsEntry\x12$\n\x08\x63\x61pacity\x18\x05 \x01(\x0b\x32\x12.fleet.v1.Capacity\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12\x12\n\nhypervisor\x18\x07 \x01(\t\x12\x0f\n\x07storage\x18\x08 \x01(\t\x12 \n\x18\x63\x65rtificate_expires_unix\x18\t \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x85\x01\n\x0b\x45rrorDetail\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x35\n\x08metadata\x18\x02 \x03(\x0b\x32#.fleet.v1.ErrorDetail.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xd3\x01\n\x07VmState\x12\x18\n\x14VM_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10VM_STATE_PENDING\x10\x01\x12\x14\n\x10VM_STATE_CLONING\x10\x02\x12\x14\n\x10VM_STATE_DEFINED\x10\x03\x12\x14\n\x10VM_STATE_BOOTING\x10\x04\x12\x14\n\x10VM_STATE_RUNNING\x10\x05\x12\x15\n\x11VM_STATE_STOPPING\x10\x06\x12\x13\n\x0fVM_STATE_FAILED\x10\x07\x12\x14\n\x10VM_STATE_UNKNOWN\x10\x08*;\n\x05Power\x12\x15\n\x11POWER_UNSPECIFIED\x10\x00\x12\x0c\n\x08POWER_ON\x10\x01\x12\r\n\tPOWER_OFF\x10\x02*H\n\x06OnLoss\x12\x17\n\x13ON_LOSS_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_LOSS_REPLACE\x10\x01\x12\x10\n\x0cON_LOSS_WAIT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x66leet/v1/types.proto\x12\x08\x66leet.v1\"@\n\x04Term\x12\x18\n\x10store_generation\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0c\n\x04seal\x18\x03 \x01(\x0c\"A\n\x05\x45poch\x12\x18\n\x10store_generation\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x0c\n\x04seal\x18\x03 \x01(\x0c\")\n\nIndexRange\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0c\n\x04stop\x18\x02 \x01(\r\"\x94\x01\n\x05Shard\x12\x11\n\tfleet_uid\x18\x01 \x01(\t\x12$\n\x06ranges\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x1e\n\x05power\x18\x04 \x01(\x0e\x32\x0f.fleet.v1.Power\x12\r\n\x05\x62irth\x18\x05 \x01(\x03\x12\x0f\n\x07restart\x18\x06 \x01(\x03\"d\n\tTombstone\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x11\n\tfleet_uid\x18\x02 \x01(\t\x12$\n\x06ranges\x18\x03 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\x12\n\nborn_until\x18\x04 \x01(\x03\"H\n\rFleetIdentity\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\r\x12\x0c\n\x04site\x18\x04 \x01(\r\"Z\n\x0eGenerationSpec\x12\x11\n\tfleet_uid\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12!\n\x04spec\x18\x03 \x01(\x0b\x32\x13.fleet.v1.FleetSpec\"\xa8\x01\n\nAssignment\x12\'\n\x06\x66leets\x18\x01 \x03(\x0b\x32\x17.fleet.v1.FleetIdentity\x12\'\n\x05specs\x18\x02 \x03(\x0b\x32\x18.fleet.v1.GenerationSpec\x12\x1f\n\x06shards\x18\x03 \x03(\x0b\x32\x0f.fleet.v1.Shard\x12\'\n\ntombstones\x18\x04 \x03(\x0b\x32\x13.fleet.v1.Tombstone\"\xed\x03\n\tFleetSpec\x12\x1e\n\x05image\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Image\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\r\n\x05vcpus\x18\x03 \x01(\r\x12\x1c\n\x04\x62oot\x18\x04 \x01(\x0b\x32\x0e.fleet.v1.Boot\x12\x1c\n\x04\x64isk\x18\x05 \x01(\x0b\x32\x0e.fleet.v1.Disk\x12\"\n\x07network\x18\x06 \x01(\x0b\x32\x11.fleet.v1.Network\x12&\n\treadiness\x18\x07 \x01(\x0b\x32\x13.fleet.v1.Readiness\x12&\n\tadmission\x18\x08 \x01(\x0b\x32\x13.fleet.v1.Admission\x12&\n\tplacement\x18\t \x01(\x0b\x32\x13.fleet.v1.Placement\x12!\n\x07on_loss\x18\n \x01(\x0e\x32\x10.fleet.v1.OnLoss\x12\'\n\x1fon_isolation_stop_after_seconds\x18\x0b \x01(\r\x12\'\n\nmore_disks\x18\x0c \x03(\x0b\x32\x13.fleet.v1.ExtraDisk\x12(\n\rmore_networks\x18\r \x03(\x0b\x32\x11.fleet.v1.Network\x12$\n\x08identity\x18\x0e \x01(\x0b\x32\x12.fleet.v1.Identity\"\x81\x02\n\x08Identity\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x10\n\x08ssh_keys\x18\x02 \x03(\t\x12\x1d\n\x05users\x18\x03 \x03(\x0b\x32\x0e.fleet.v1.User\x12\x10\n\x08packages\x18\x04 \x03(\t\x12\x11\n\tuser_data\x18\x05 \x01(\t\x12\x1a\n\x12user_data_verbatim\x18\x06 \x01(\x08\x12.\n\x06values\x18\x07 \x03(\x0b\x32\x1e.fleet.v1.Identity.ValuesEntry\x1a\x41\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.fleet.v1.VmValues:\x02\x38\x01\"S\n\x04User\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08ssh_keys\x18\x02 \x03(\t\x12\x0e\n\x06groups\x18\x03 \x03(\t\x12\x0c\n\x04sudo\x18\x04 \x01(\x08\x12\r\n\x05shell\x18\x05 \x01(\t\"6\n\x08VmValues\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0c\n\x04stop\x18\x03 \x01(\x04\"7\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"7\n\x04\x42oot\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x0e\n\x06initrd\x18\x02 \x01(\t\x12\x0f\n\x07\x63mdline\x18\x03 \x01(\t\"=\n\x04\x44isk\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x11\n\tread_only\x18\x03 \x01(\x08\"<\n\tExtraDisk\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x11\n\tread_only\x18\x03 \x01(\x08\"G\n\x07Network\x12\x0e\n\x06\x62ridge\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x0f\n\x07gateway\x18\x07 \x01(\t\x12\x0b\n\x03\x64ns\x18\x08 \x03(\t\"e\n\tReadiness\x12\x17\n\rdomain_active\x18\x01 \x01(\x08H\x00\x12\x19\n\x0f\x63onsole_pattern\x18\x02 \x01(\tH\x00\x12\x17\n\x0ftimeout_seconds\x18\x03 \x01(\x01\x42\x0b\n\tcondition\"1\n\tAdmission\x12\x10\n\x08parallel\x18\x01 \x01(\r\x12\x12\n\nper_second\x18\x02 \x01(\x01\"\x8b\x02\n\tPlacement\x12*\n\x06policy\x18\x01 \x01(\x0e\x32\x1a.fleet.v1.Placement.Policy\x12\x10\n\x08per_host\x18\x02 \x01(\r\x12\x14\n\x0cspread_label\x18\x03 \x01(\t\x12\x33\n\x08selector\x18\x04 \x03(\x0b\x32!.fleet.v1.Placement.SelectorEntry\x1a/\n\rSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x06Policy\x12\x16\n\x12POLICY_UNSPECIFIED\x10\x00\x12\x11\n\rPOLICY_SPREAD\x10\x01\x12\x0f\n\x0bPOLICY_PACK\x10\x02\"|\n\x08\x43\x61pacity\x12\x0e\n\x06guests\x18\x01 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\r\n\x05\x64isks\x18\x03 \x01(\r\x12\x0c\n\x04vifs\x18\x04 \x01(\r\x12\x16\n\x0e\x65vent_channels\x18\x05 \x01(\r\x12\x15\n\rbinding_limit\x18\x06 \x01(\t\"\xa9\x02\n\tHostFacts\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\x12/\n\x06labels\x18\x04 \x03(\x0b\x32\x1f.fleet.v1.HostFacts.LabelsEntry\x12$\n\x08\x63\x61pacity\x18\x05 \x01(\x0b\x32\x12.fleet.v1.Capacity\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12\x12\n\nhypervisor\x18\x07 \x01(\t\x12\x0f\n\x07storage\x18\x08 \x01(\t\x12 \n\x18\x63\x65rtificate_expires_unix\x18\t \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x85\x01\n\x0b\x45rrorDetail\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x35\n\x08metadata\x18\x02 \x03(\x0b\x32#.fleet.v1.ErrorDetail.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xd3\x01\n\x07VmState\x12\x18\n\x14VM_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10VM_STATE_PENDING\x10\x01\x12\x14\n\x10VM_STATE_CLONING\x10\x02\x12\x14\n\x10VM_STATE_DEFINED\x10\x03\x12\x14\n\x10VM_STATE_BOOTING\x10\x04\x12\x14\n\x10VM_STATE_RUNNING\x10\x05\x12\x15\n\x11VM_STATE_STOPPING\x10\x06\x12\x13\n\x0fVM_STATE_FAILED\x10\x07\x12\x14\n\x10VM_STATE_UNKNOWN\x10\x08*;\n\x05Power\x12\x15\n\x11POWER_UNSPECIFIED\x10\x00\x12\x0c\n\x08POWER_ON\x10\x01\x12\r\n\tPOWER_OFF\x10\x02*H\n\x06OnLoss\x12\x17\n\x13ON_LOSS_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_LOSS_REPLACE\x10\x01\x12\x10\n\x0cON_LOSS_WAIT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleet.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_IDENTITY_VALUESENTRY']._loaded_options = None
+  _globals['_IDENTITY_VALUESENTRY']._serialized_options = b'8\001'
   _globals['_PLACEMENT_SELECTORENTRY']._loaded_options = None
   _globals['_PLACEMENT_SELECTORENTRY']._serialized_options = b'8\001'
   _globals['_HOSTFACTS_LABELSENTRY']._loaded_options = None
   _globals['_HOSTFACTS_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_ERRORDETAIL_METADATAENTRY']._loaded_options = None
   _globals['_ERRORDETAIL_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_VMSTATE']._serialized_start=2527
-  _globals['_VMSTATE']._serialized_end=2738
-  _globals['_POWER']._serialized_start=2740
-  _globals['_POWER']._serialized_end=2799
-  _globals['_ONLOSS']._serialized_start=2801
-  _globals['_ONLOSS']._serialized_end=2873
+  _globals['_VMSTATE']._serialized_start=2996
+  _globals['_VMSTATE']._serialized_end=3207
+  _globals['_POWER']._serialized_start=3209
+  _globals['_POWER']._serialized_end=3268
+  _globals['_ONLOSS']._serialized_start=3270
+  _globals['_ONLOSS']._serialized_end=3342
   _globals['_TERM']._serialized_start=34
   _globals['_TERM']._serialized_end=98
   _globals['_EPOCH']._serialized_start=100
@@ -60,35 +62,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSIGNMENT']._serialized_start=630
   _globals['_ASSIGNMENT']._serialized_end=798
   _globals['_FLEETSPEC']._serialized_start=801
-  _globals['_FLEETSPEC']._serialized_end=1256
-  _globals['_IMAGE']._serialized_start=1258
-  _globals['_IMAGE']._serialized_end=1313
-  _globals['_BOOT']._serialized_start=1315
-  _globals['_BOOT']._serialized_end=1370
-  _globals['_DISK']._serialized_start=1372
-  _globals['_DISK']._serialized_end=1433
-  _globals['_EXTRADISK']._serialized_start=1435
-  _globals['_EXTRADISK']._serialized_end=1495
-  _globals['_NETWORK']._serialized_start=1497
-  _globals['_NETWORK']._serialized_end=1538
-  _globals['_READINESS']._serialized_start=1540
-  _globals['_READINESS']._serialized_end=1641
-  _globals['_ADMISSION']._serialized_start=1643
-  _globals['_ADMISSION']._serialized_end=1692
-  _globals['_PLACEMENT']._serialized_start=1695
-  _globals['_PLACEMENT']._serialized_end=1962
-  _globals['_PLACEMENT_SELECTORENTRY']._serialized_start=1845
-  _globals['_PLACEMENT_SELECTORENTRY']._serialized_end=1892
-  _globals['_PLACEMENT_POLICY']._serialized_start=1894
-  _globals['_PLACEMENT_POLICY']._serialized_end=1962
-  _globals['_CAPACITY']._serialized_start=1964
-  _globals['_CAPACITY']._serialized_end=2088
-  _globals['_HOSTFACTS']._serialized_start=2091
-  _globals['_HOSTFACTS']._serialized_end=2388
-  _globals['_HOSTFACTS_LABELSENTRY']._serialized_start=2343
-  _globals['_HOSTFACTS_LABELSENTRY']._serialized_end=2388
-  _globals['_ERRORDETAIL']._serialized_start=2391
-  _globals['_ERRORDETAIL']._serialized_end=2524
-  _globals['_ERRORDETAIL_METADATAENTRY']._serialized_start=2477
-  _globals['_ERRORDETAIL_METADATAENTRY']._serialized_end=2524
+  _globals['_FLEETSPEC']._serialized_end=1294
+  _globals['_IDENTITY']._serialized_start=1297
+  _globals['_IDENTITY']._serialized_end=1554
+  _globals['_IDENTITY_VALUESENTRY']._serialized_start=1489
+  _globals['_IDENTITY_VALUESENTRY']._serialized_end=1554
+  _globals['_USER']._serialized_start=1556
+  _globals['_USER']._serialized_end=1639
+  _globals['_VMVALUES']._serialized_start=1641
+  _globals['_VMVALUES']._serialized_end=1695
+  _globals['_IMAGE']._serialized_start=1697
+  _globals['_IMAGE']._serialized_end=1752
+  _globals['_BOOT']._serialized_start=1754
+  _globals['_BOOT']._serialized_end=1809
+  _globals['_DISK']._serialized_start=1811
+  _globals['_DISK']._serialized_end=1872
+  _globals['_EXTRADISK']._serialized_start=1874
+  _globals['_EXTRADISK']._serialized_end=1934
+  _globals['_NETWORK']._serialized_start=1936
+  _globals['_NETWORK']._serialized_end=2007
+  _globals['_READINESS']._serialized_start=2009
+  _globals['_READINESS']._serialized_end=2110
+  _globals['_ADMISSION']._serialized_start=2112
+  _globals['_ADMISSION']._serialized_end=2161
+  _globals['_PLACEMENT']._serialized_start=2164
+  _globals['_PLACEMENT']._serialized_end=2431
+  _globals['_PLACEMENT_SELECTORENTRY']._serialized_start=2314
+  _globals['_PLACEMENT_SELECTORENTRY']._serialized_end=2361
+  _globals['_PLACEMENT_POLICY']._serialized_start=2363
+  _globals['_PLACEMENT_POLICY']._serialized_end=2431
+  _globals['_CAPACITY']._serialized_start=2433
+  _globals['_CAPACITY']._serialized_end=2557
+  _globals['_HOSTFACTS']._serialized_start=2560
+  _globals['_HOSTFACTS']._serialized_end=2857
+  _globals['_HOSTFACTS_LABELSENTRY']._serialized_start=2812
+  _globals['_HOSTFACTS_LABELSENTRY']._serialized_end=2857
+  _globals['_ERRORDETAIL']._serialized_start=2860
+  _globals['_ERRORDETAIL']._serialized_end=2993
+  _globals['_ERRORDETAIL_METADATAENTRY']._serialized_start=2946
+  _globals['_ERRORDETAIL_METADATAENTRY']._serialized_end=2993
 # @@protoc_insertion_point(module_scope)

@@ -8,13 +8,14 @@ from enum import StrEnum
 
 from lxml import etree
 
+from fleet.template.identity_fields import SEED_TARGETS
+from fleet.template.placeholders import filled
 from fleet_agent.core.domain.domain_mark import mark_element, parsed
 from fleet_agent.core.model import Batch
+from fleet_agent.core.vm_values import name_values, vm_values
 
 MIB = 1024 * 1024
 
-_PLACEHOLDER = re.compile(r"\{(name|index|mac|address)\}")
-_DISK_PLACEHOLDER = re.compile(r"\{(name|index)\}")
 # What XML 1.0 cannot carry, and what has no place in a path, a name or a command line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -37,6 +38,9 @@ class Flavour(StrEnum):
 TRANSLATION_CACHE_MIB = 24
 
 
+# Where a VM finds its seed, and whether it is QEMU that gives it.
+SEED_TARGET = dict(zip((False, True), SEED_TARGETS, strict=True))
+
 # How each driver boots a kernel directly: the text of <os><type> and its attributes. Another kind
 # of boot (pvgrub, PVH, HVM) is another such table.
 _DIRECT_BOOT: Mapping[Flavour, tuple[str, Mapping[str, str]]] = {
@@ -49,13 +53,19 @@ _DIRECT_BOOT: Mapping[Flavour, tuple[str, Mapping[str, str]]] = {
 
 
 def domain_xml(
-    batch: Batch, index: int, disk_path: str, flavour: Flavour, console_log: str | None = None
+    batch: Batch,
+    index: int,
+    disk_path: str,
+    flavour: Flavour,
+    console_log: str | None = None,
+    seed: str | None = None,
 ) -> str:
     """The definition of one VM.
 
     `disk_path` below /dev is a block device, anything else a file; it is unused when the spec
     has no disk. `console_log`: where KVM is to write the console (Xen's xenconsoled writes its
-    own). Raises ValueError, in one sentence, for what cannot be a definition.
+    own). `seed`: the file that says who it is. Raises ValueError, in one sentence, for what cannot
+    be a definition.
     """
     name = batch.fleet.domain_name(index)
     spec = batch.spec
@@ -80,6 +90,8 @@ def domain_xml(
     for disk in spec.more_disks:
         path = further_disk_path(batch, index, disk.path)
         _add_disk(devices, path, disk.target, disk.read_only, flavour)
+    if seed:  # the last disk: no other's name in the guest is another for it
+        _add_disk(devices, seed, SEED_TARGET[flavour.is_qemu], True, flavour)
     networks = [*([spec.network] if spec.HasField("network") else []), *spec.more_networks]
     for nic, network in enumerate(networks):
         _add_interface(devices, network.bridge, batch.fleet.mac(index, nic), flavour)
@@ -88,34 +100,17 @@ def domain_xml(
 
 
 def command_line(batch: Batch, index: int) -> str:
-    """The spec's command line with {name}, {index}, {mac} and {address} filled in, no others.
+    """The spec's command line with all placeholders filled in, and nothing else.
 
-    Raises ValueError when an address is asked for and the network has none for this VM.
+    Raises ValueError when something of the network is asked for that this VM has not.
     """
-
-    def filled(found: re.Match[str]) -> str:
-        if found[1] == "address":
-            return _address(batch, index)
-        return batch.fleet.mac(index) if found[1] == "mac" else _own(batch, index, found)
-
-    return _PLACEHOLDER.sub(filled, batch.spec.boot.cmdline)
+    text = batch.spec.boot.cmdline
+    return filled(text, vm_values(batch, index, [text]))
 
 
 def further_disk_path(batch: Batch, index: int, path: str) -> str:
     """A further disk's path with {name} and {index} filled in, and nothing else."""
-    return _DISK_PLACEHOLDER.sub(lambda found: _own(batch, index, found), path)
-
-
-def _own(batch: Batch, index: int, found: re.Match[str]) -> str:
-    return batch.fleet.domain_name(index) if found[1] == "name" else str(index)
-
-
-def _address(batch: Batch, index: int) -> str:
-    prefix = batch.spec.network.prefix
-    if not prefix:
-        name = batch.fleet.domain_name(index)
-        raise ValueError(f"{name} has no address: the fleet's network has no prefix")
-    return batch.fleet.interface_address(index, prefix)
+    return filled(path, name_values(batch, index))
 
 
 def differences(asked: str, given: str) -> list[str]:

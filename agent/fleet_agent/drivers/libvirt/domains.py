@@ -44,6 +44,9 @@ from fleet_agent.drivers.ports.errors import DriverError
 
 INACTIVE = -1  # what virDomain.ID() answers for a domain that is not active
 
+# Where the seed of a VM lies.
+SeedPath = Callable[[Batch, int], str]
+
 
 @dataclass(frozen=True, slots=True)
 class HostPaths:
@@ -82,8 +85,11 @@ class DomainLife:
 class Domains:
     """Acts by name on the domains of one libvirt."""
 
-    def __init__(self, link: LibvirtConnection, flavour: Flavour, host: HostPaths) -> None:
+    def __init__(
+        self, link: LibvirtConnection, flavour: Flavour, host: HostPaths, seed_path: SeedPath
+    ) -> None:
         self._link = link
+        self._seed_path = seed_path
         self._flavour = flavour
         self._host = host
 
@@ -143,7 +149,8 @@ class Domains:
         """The definition as it is to be."""
         log = str(self._host.console(batch.fleet.domain_name(index)))
         try:
-            return domain_xml(batch, index, disk, self._flavour, log)
+            seed = self._seed_path(batch, index) if batch.spec.HasField("identity") else None
+            return domain_xml(batch, index, disk, self._flavour, log, seed)
         except ValueError as error:
             raise ActFailed("bad_spec", str(error), retry=False) from error
 
