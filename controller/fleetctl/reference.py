@@ -95,8 +95,8 @@ Colours are left out where stdout is no terminal, and with `NO_COLOR`.
 
 def fleet_file() -> str:
     """The reference of the fleet file, Markdown."""
-    rows = [(f"`{{{name}}}`", what) for name, what in MEANINGS.items()]
-    parts = [_FLEET_FILE.format(placeholders=_table(("placeholder", "becomes"), rows))]
+    meanings = [(f"`{{{name}}}`", what) for name, what in MEANINGS.items()]
+    parts = [_FLEET_FILE.format(placeholders=_table(("placeholder", "becomes"), meanings))]
     for section, title in _SECTIONS.items():
         if listed := LISTS.get(section):
             title = title.format(most=listed.most)

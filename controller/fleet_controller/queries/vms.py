@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from fleet.identity import checked_index
 from fleet.ranges import IndexSet
 from fleet.v1 import cluster_pb2 as cluster
@@ -37,7 +39,21 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
         hosts=names,
         next_cursor=str(page[-1] + 1) if len(page) < len(rest) else "",
         matching=len(chosen),
+        networks=_networks(memory, fleet.uid, {row.generation for row in rows}),
     )
+
+
+def _networks(
+    memory: LeaderMemory, uid: str, generations: Iterable[int]
+) -> Iterator[cluster.GenerationNetworks]:
+    """What the addresses follow from: of those generations that have any."""
+    for generation in sorted(generations):
+        spec = memory.state.specs.get((uid, generation))
+        if spec is None or not spec.HasField("network"):
+            continue
+        prefixes = [one.prefix for one in (spec.network, *spec.more_networks)]
+        if any(prefixes):
+            yield cluster.GenerationNetworks(generation=generation, prefixes=prefixes)
 
 
 def _asked_indices(request: cluster.ListVmsRequest) -> tuple[int, IndexSet | None]:

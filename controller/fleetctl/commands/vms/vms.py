@@ -105,14 +105,21 @@ def _pages(
 
 def _say_table(found: Iterator[cluster.ListVmsResponse]) -> None:
     """Page by page: a million rows are on the screen before the last one is asked for."""
-    from fleetctl.views.vms import HEADERS, fleet_of, vm_row
+    from fleetctl.views.vms import ADDRESS, HEADERS, fleet_of, prefixes_of, row_addresses, vm_row
 
     shown = 0
+    headers: tuple[str, ...] = HEADERS
     for answer in found:
         fleet = fleet_of(answer.fleet)
-        rows = [vm_row(fleet, row, answer.hosts) for row in answer.vms]
+        prefixes = prefixes_of(answer)
+        if prefixes and not shown:
+            headers = (*HEADERS, ADDRESS)
+        rows = [
+            (*vm_row(fleet, row, answer.hosts), row_addresses(fleet, row, prefixes))[: len(headers)]
+            for row in answer.vms
+        ]
         if rows:
-            text = table(HEADERS, rows)
+            text = table(headers, rows)
             say(text if not shown else text.partition("\n")[2])
         shown += len(rows)
     if not shown:
@@ -123,12 +130,13 @@ def _say_table(found: Iterator[cluster.ListVmsResponse]) -> None:
 
 def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
     """One object, written row by row: it may have a million."""
-    from fleetctl.views.vms import fleet_of, vm_json
+    from fleetctl.views.vms import fleet_of, prefixes_of, vm_json
 
     before = ""  # what stands before the next row
     for answer in found:
         fleet = fleet_of(answer.fleet)
-        rows = [json.dumps(vm_json(fleet, row, answer.hosts)) for row in answer.vms]
+        prefixes = prefixes_of(answer)
+        rows = [json.dumps(vm_json(fleet, row, answer.hosts, prefixes)) for row in answer.vms]
         if not before:
             say(f'{{\n  "fleet": {json.dumps(fleet.name)},\n  "vms": [')
             before = "    "
