@@ -71,7 +71,7 @@ def test_addresses_follow_from_the_prefixes_generation_by_generation(
     assert fleetctl("vms").out == (
         "NAME   INDEX  STATE    HOST  GENERATION  ADDRESS\n"
         "spv-0  0      running  -     1           10.0.0.2, -, 10.1.0.2\n"
-        "spv-1  1      running  -     2           10.2.0.3\n"
+        "spv-1  1      running  h1    2           10.2.0.3\n"
     )
     told = fleetctl("vms", "-o", "json").json
     assert [one["addresses"] for one in told["vms"]] == [["10.0.0.2", "10.1.0.2"], ["10.2.0.3"]]
