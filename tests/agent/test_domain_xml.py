@@ -161,6 +161,28 @@ class TestDefinition:
             "devices/disk/readonly"
         ) is not None  # fmt: skip
 
+    @pytest.mark.parametrize(
+        ("flavour", "target", "bus", "driver"),
+        [(Flavour.XEN, "xvdz", "xen", {"name": "file"}),
+         (Flavour.KVM, "vdz", "virtio", {"name": "qemu", "type": "raw"})],
+    )  # fmt: skip
+    def test_a_seed_is_the_last_disk_read_only(
+        self, flavour: Flavour, target: str, bus: str, driver: dict[str, str]
+    ) -> None:
+        vm = batch(lambda spec: spec.more_disks.add(target="xvdb", path="/srv/b", read_only=True))
+        xml = domain_xml(vm, 250, DISK, flavour, seed="/seeds/spv-250.iso")
+        *others, last = parsed(xml).iterfind("devices/disk")
+        assert len(others) == 2
+        assert attributes(last, ".") == {"type": "file", "device": "disk"}
+        assert attributes(last, "driver") == driver
+        assert attributes(last, "source") == {"file": "/seeds/spv-250.iso"}
+        assert attributes(last, "target") == {"dev": target, "bus": bus}
+        assert last.find("readonly") is not None
+        lost = domain_xml(vm, 250, DISK, flavour)
+        assert differences(xml, lost) == [
+            f"disk {target} /seeds/spv-250.iso (read-only) was dropped"
+        ]
+
     def test_further_disks_and_interfaces_follow_the_first(self) -> None:
         root = definition(
             lambda spec: spec.more_disks.add(target="xvdb", path="/dev/zvol/tank/{name}-{index}"),

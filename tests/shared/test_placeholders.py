@@ -146,6 +146,10 @@ class TestIdentity:
             (types.Identity(hostname="a..{name}"), "which is no host name"),
             (types.Identity(hostname="{name}" * 2), "which is no host name"),
             (types.Identity(hostname="{r}", values=values(r=["a", "b c"])), "may become 'b c'"),
+            (
+                types.Identity(ssh_keys=["x" * 8000] * 17),
+                "identity: must be at most 128 KiB in all",
+            ),
             (types.Identity(users=[types.User(name="a")] * 2), "users: a stands there twice"),
             (
                 types.Identity(packages=["vim"], user_data="#cloud-config\npackages: [less]"),

@@ -19,6 +19,7 @@ from fleet.v1 import types_pb2 as types
 MAX_VALUES = 16
 MAX_VALUE_TEXTS = 1024
 MAX_VALUES_BYTES = 64 * 1024
+MAX_IDENTITY_BYTES = 128 * 1024
 MAX_RANGE_STOP = 2**53  # any reader of JSON holds it exactly
 
 # Where a VM finds its seed: the last letter, so that no disk has another name for it.
@@ -72,6 +73,8 @@ def _value_problem(values: types.VmValues) -> str | None:
 
 def wrong_identity(identity: types.Identity) -> Iterator[str]:
     """What fields of an identity that are each good may still not be beside one another."""
+    if (size := identity.ByteSize()) > MAX_IDENTITY_BYTES:
+        yield f"identity: must be at most {MAX_IDENTITY_BYTES // 1024} KiB in all; got {size} bytes"
     if values_problem(identity.values):
         return
     if problem := _hostname_problem(identity):
