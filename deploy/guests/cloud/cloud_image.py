@@ -78,6 +78,8 @@ def _configure(tree: Path) -> None:
         key.unlink()
     for unit in ("apt-daily.timer", "apt-daily-upgrade.timer"):
         (tree / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    # As Debian's own images have it: a VM knows its name's address without a server.
+    (tree / "etc/cloud/cloud.cfg.d/01_debian_cloud.cfg").write_text("manage_etc_hosts: true\n")
     (tree / "boot/grub").mkdir(exist_ok=True)
     (tree / "boot/grub/grub.cfg").write_text(_MENU)
 
