@@ -15,19 +15,30 @@ import yaml
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.domain_mark import parsed
+from fleet_agent.core.domain.domain_xml import disk_source
 from fleet_agent.core.model import Batch
 from fleet_agent.core.seed.seed_name import SeedName
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.seeds.folder import SeedFolder
 from fleet_agent.drivers.seeds.seeded_hypervisor import SeededHypervisor
-from tests.contracts.storage.storage_hosts import FLEET, KIN, batch, gather
+from tests.contracts.hypervisor.hypervisor_hosts import (
+    FLEET,
+    KIN,
+    SPEC,
+    LibvirtHost,
+    batch,
+    gather,
+)
 
 TWO = IndexSet.of([0, 1])
 
 
 def seeded(indices: IndexSet = TWO, user_data: str = "") -> Batch:
-    return batch(indices, types.FleetSpec(identity=types.Identity(user_data=user_data)))
+    spec = types.FleetSpec(identity=types.Identity(user_data=user_data))
+    spec.MergeFrom(SPEC)
+    return batch(indices, spec)
 
 
 def content(path: str) -> dict[str, bytes]:
@@ -60,7 +71,7 @@ async def test_a_seed_is_an_image_with_the_files_of_nocloud(seeds: SeedFolder) -
     assert (made.done, made.failures) == (TWO, ())
     path = seeds.path(seeded(), 1)
     files = content(path)
-    assert files.keys() == {"meta-data", "user-data"}
+    assert files.keys() == {"meta-data", "user-data", "network-config"}
     assert yaml.safe_load(files["meta-data"])["local-hostname"] == "spv-1"
     assert files["user-data"] == b"#!/bin/sh\n"
     assert os.stat(path).st_mode & 0o777 == 0o600
@@ -126,9 +137,14 @@ async def test_a_folder_that_takes_nothing_is_a_reason_and_is_tried_again(tmp_pa
 
 
 class TestBeforeAHypervisor:
-    @pytest.fixture
-    def hypervisor(self, seeds: SeedFolder) -> SeededHypervisor:
-        return SeededHypervisor(HollowHypervisor(Behaviour.of(), 250), seeds)
+    @pytest.fixture(params=["hollow", "libvirt"])
+    def hypervisor(
+        self, request: pytest.FixtureRequest, seeds: SeedFolder, tmp_path: Path
+    ) -> SeededHypervisor:
+        if request.param == "hollow":
+            return SeededHypervisor(HollowHypervisor(Behaviour.of(), 250), seeds)
+        self.host = LibvirtHost(tmp_path)
+        return SeededHypervisor(self.host.driver(seeds.path), seeds)
 
     async def test_a_seed_is_there_before_its_domain_starts_and_goes_with_it(
         self, hypervisor: SeededHypervisor, seeds: SeedFolder
@@ -172,3 +188,20 @@ class TestBeforeAHypervisor:
         os.unlink(seeds.path(seeded(), 0))
         await gather(hypervisor.start(seeded()))
         assert len(await seeds.listing()) == 2
+
+
+async def test_libvirt_keeps_the_seed_in_a_definition(seeds: SeedFolder, tmp_path: Path) -> None:
+    host = LibvirtHost(tmp_path)
+    driver = host.driver(seeds.path)
+    assert await gather(driver.define(seeded(), lambda fleet, index: "/disk")) == (TWO, ())
+    xml = parsed(host.connection.lookupByName("spv-1").XMLDesc())
+    assert disk_source(xml, "xvdz") == seeds.path(seeded(), 1)
+    await driver.close()
+
+
+async def test_a_host_that_keeps_no_seeds_says_so(tmp_path: Path) -> None:
+    driver = LibvirtHost(tmp_path).driver()
+    _, failures = await gather(driver.define(seeded(), lambda fleet, index: "/disk"))
+    assert [one.kind for one in failures] == ["bad_spec"] * 2
+    assert failures[0].message == "spv-0 has an identity; this host keeps no seeds"
+    await driver.close()
