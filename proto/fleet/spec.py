@@ -22,6 +22,7 @@ from fleet.spec_texts import (
     cmdline_problem,
     component_problem,
     disk_path_problem,
+    gateway_problem,
     ip_problem,
     path_problem,
     prefix_problem,
@@ -480,6 +481,9 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
     yield from _wrong_asked(spec, "boot.cmdline", spec.boot.cmdline)
     if spec.more_networks and not spec.HasField("network"):
         yield "networks: are the second interface and those after it; network, the first, is absent"
+    for path, network in _networks(spec):
+        if problem := gateway_problem(network.gateway, network.prefix):
+            yield f"{path}.gateway: {problem}"
     taken = [spec.disk.target]
     if spec.HasField("identity"):
         taken += SEED_TARGETS
@@ -489,6 +493,13 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
     if spec.disk.target in SEED_TARGETS and spec.HasField("identity"):
         yield f"disk.target: {spec.disk.target} is where each VM finds its identity"
     yield from _wrong_disks(taken, spec.more_disks[: LISTS["disks[]"].most])
+
+
+def _networks(spec: types.FleetSpec) -> Iterator[tuple[str, types.Network]]:
+    """Each with its path."""
+    yield "network", spec.network
+    for number, network in enumerate(spec.more_networks[: LISTS["networks[]"].most]):
+        yield f"networks[{number}]", network
 
 
 _NEEDED = {

@@ -87,6 +87,18 @@ def ip_problem(text: str) -> str | None:
     return None
 
 
+def gateway_problem(gateway: str, prefix: str) -> str | None:
+    """Of one that a VM could not reach from its own address. What is no address or no network is
+    told elsewhere."""
+    try:
+        address, network = ipaddress.ip_address(gateway), ipaddress.ip_network(prefix)
+    except ValueError:
+        return None
+    if address in network or (address.version == 6 and address.is_link_local):
+        return None
+    return f"{gateway} is not in {prefix}, where the VMs' addresses are"
+
+
 def ssh_key_problem(text: str) -> str | None:
     if _KEY_TYPE.search(text):
         return None

@@ -289,6 +289,11 @@ def test_an_identity_is_read_whole() -> None:
     }
 
 
+def test_a_gateway_may_be_link_local() -> None:
+    network = "network: {bridge: b, prefix: 'fd00::/64', gateway: 'fe80::1'}\n"
+    assert parse_fleet_file(LEAST + network, "f").spec.network.gateway == "fe80::1"
+
+
 def test_without_an_identity_there_is_none() -> None:
     assert not parse_fleet_file(LEAST, "f.yaml").spec.HasField("identity")
     assert parse_fleet_file(LEAST + "identity: {}\n", "f").spec.identity.hostname == "{name}"
@@ -354,6 +359,7 @@ class TestUserDataFile:
         ("network: {bridge: b, gateway: gw}", "network.gateway: must be an address"),
         ("network: {bridge: b, dns: [1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4]}", "at most 3 addresses"),
         ("network: {bridge: b, gateway: 1.1.1.999}", "network.gateway: '1.1.1.999' does not"),
+        ("network: {bridge: b, prefix: 10.0.0.0/8, gateway: 11.0.0.1}", "is not in 10.0.0.0/8"),
         ("identity: {}\ndisk: {target: vdz}", "disk.target: vdz is where each VM finds"),
         ("identity: {}\ndisks: [{target: xvdz, path: /a}]", "'xvdz' is another disk's already"),
     ],
