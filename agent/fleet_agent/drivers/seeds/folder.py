@@ -133,12 +133,15 @@ class SeedFolder:
             self._writing.release()
 
     def _remove(self, seeds: Collection[SeedName]) -> None:
-        for name in os.listdir(self._folder) if seeds else ():
-            if read_seed_name(name) in seeds:
-                try:
+        if not seeds:
+            return
+        try:
+            for name in os.listdir(self._folder):
+                if read_seed_name(name) in seeds:
                     (self._folder / name).unlink(missing_ok=True)
-                except OSError as error:
-                    log.warning("a seed stays behind", seed=name, error=error.strerror)
+        except OSError as error:
+            # The next listing tries again; a seed without its VM does no harm meanwhile.
+            log.warning("seeds stay behind", folder=str(self._folder), error=error.strerror)
 
 
 def _refusal(error: OSError, index: int, folder: Path) -> StepFailure:
