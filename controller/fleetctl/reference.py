@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from fleet.spec import FIELDS, LISTS, OPTIONAL_SECTIONS, Field, Kind, allowed
+from fleet.template.placeholders import MEANINGS
 from fleetctl.main import cli
 from fleetctl.outcome import __doc__ as exit_codes
 
@@ -26,11 +27,13 @@ range is refused with its line and with what is allowed; anchors, aliases, tags 
 documents are not allowed. Samples are in `deploy/samples/`.
 
 Sizes are whole numbers with `KiB`, `MiB`, `GiB` or `TiB`; durations are numbers with `ms`, `s`,
-`m` or `h`. In the command line `{name}`, `{index}`, `{mac}` and `{address}` become those of each
-VM, and no other braces may stand there; `{address}` needs `network.prefix`. Without a `mac_base`
-a VM's interface n has the MAC address of its first one with 4 * n added to the first octet: 02, 06,
-0a and so on.
+`m` or `h`. Without a `mac_base` a VM's interface n has the MAC address of its first one with 4 * n
+added to the first octet: 02, 06, 0a and so on.
 
+The command line and `identity` are texts with placeholders, which become those of each VM; for a
+brace write two: `{{{{` and `}}}}`.
+
+{placeholders}
 The least that is needed, for an image that boots from its disk:
 
 ```yaml
@@ -56,6 +59,8 @@ _SECTIONS = {
     "disks[]": "disks: a list of further disks, at most {most}",
     "network": "network: the first interface; without this section, none",
     "networks[]": "networks: a list of further interfaces, at most {most}",
+    "identity": "identity: who a VM is, as cloud-init is told; without this section, nothing",
+    "identity.users[]": "identity.users: a list of users, at most {most}",
     "readiness": "readiness: when a VM counts as running",
     "admission": "admission: how a host lets VMs boot",
     "placement": "placement: where VMs go",
@@ -91,7 +96,8 @@ Colours are left out where stdout is no terminal, and with `NO_COLOR`.
 
 def fleet_file() -> str:
     """The reference of the fleet file, Markdown."""
-    parts = [_FLEET_FILE]
+    meanings = [(f"`{{{name}}}`", what) for name, what in MEANINGS.items()]
+    parts = [_FLEET_FILE.format(placeholders=_table(("placeholder", "becomes"), meanings))]
     for section, title in _SECTIONS.items():
         if listed := LISTS.get(section):
             title = title.format(most=listed.most)
@@ -111,7 +117,7 @@ def _default(one: Field) -> str:
         return "required in it" if inner else "required"
     if one.zero and one.default == "0":
         return f"`0`: {one.zero}"
-    if one.default == "" or one.kind is Kind.LABELS:
+    if one.default == "" or one.kind in (Kind.LABELS, Kind.VALUES):
         return "none"
     return f"`{one.default}`"
 

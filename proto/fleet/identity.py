@@ -18,6 +18,7 @@ MAX_NIC = 2**3 - 1  # number of a VM's last possible interface
 DERIVED_FIRST_OCTETS = frozenset(0x02 + 4 * nic for nic in range(MAX_NIC + 1))
 MAC_PATTERN = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 MAC_BASE_ROOM = 2**24  # a base's index is added to its last three octets
+MAX_PREFIX_LENGTH = 128
 
 # A fleet's name is the start of domain names, dataset names and file names: lower-case
 # letters, digits and single hyphens; room is left for "-16777215" within 63 characters.

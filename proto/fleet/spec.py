@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,18 +18,29 @@ from fleet.identity import MAC_PATTERN, MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
 from fleet.labels import KEY_WORDS, LABEL_KEY, PART_WORDS, label_problem
 from fleet.spec_texts import (
     MAX_CMDLINE_BYTES,
-    asks_for,
+    MAX_USER_DATA_BYTES,
     cmdline_problem,
     component_problem,
     disk_path_problem,
+    gateway_problem,
+    ip_problem,
     mac_base_problem,
     path_problem,
     prefix_problem,
     regular_expression_problem,
+    ssh_key_problem,
+    user_data_problem,
 )
 from fleet.template.boot_ways import boot_problems
 from fleet.template.bridges import MAX_VLAN
 from fleet.template.devices import bridge_problems, disk_problems, mac_problems
+from fleet.template.identity_fields import (
+    MAX_VALUES,
+    SEED_TARGETS,
+    values_problem,
+    wrong_identity,
+)
+from fleet.template.placeholders import FROM_NETWORK, MAX_DNS, asked_for
 from fleet.v1 import types_pb2 as types
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
@@ -49,6 +60,8 @@ class Kind(StrEnum):
     FLAG = "true or false"
     CHOICE = "choice"
     LABELS = "labels"
+    TEXTS = "list of texts"
+    VALUES = "values by index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,13 @@ _MAC_SAYS = (
     "The MAC address of VM 0; each VM's has its index added to the last three octets. Left out, "
     "addresses are derived, and are no other fleet's."
 )
+_IP = re.compile(r"[0-9a-fA-F.:]{2,45}")
+_IP_WORDS = "an address such as 10.0.0.1"
+# What adduser allows; long enough for all who are people.
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_USER_WORDS = "1 to 32 lower-case letters, digits, '_' and '-', beginning with a letter or '_'"
+_LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]{1,8192}")
+_KEYS_WORDS = "at most 32 public keys as in authorized_keys, each one line, in a list"
 
 NAME = Field(
     "name", Kind.TEXT, "The fleet's name: the start of its VMs' names, as in spv-250.", None,
@@ -150,8 +170,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "boot.cmdline", Kind.TEXT,
-        "The kernel's command line. {name}, {index}, {mac} and {address} become those of each "
-        "VM; {address} is that in network.prefix, with its length: 10.0.0.2/8.", "",
+        "The kernel's command line, with placeholders, each of which becomes that of each VM.", "",
         pattern=re.compile(r"[ -~]*"),
         words=f"printable ASCII, at most {MAX_CMDLINE_BYTES} characters when filled in",
         check=cmdline_problem,
@@ -215,6 +234,16 @@ FIELDS: tuple[Field, ...] = (
         pattern=_MAC, words=_MAC_WORDS, check=mac_base_problem,
     ),
     Field(
+        "network.gateway", Kind.TEXT,
+        "Where a VM sends what is for elsewhere; left out, it is told of nowhere.", "",
+        pattern=_IP, words=_IP_WORDS, check=ip_problem,
+    ),
+    Field(
+        "network.dns", Kind.TEXTS, "Whom a VM asks for names.", "",
+        high=MAX_DNS, pattern=_IP, words=f"at most {MAX_DNS} addresses, in a list",
+        check=ip_problem,
+    ),
+    Field(
         "networks[].bridge", Kind.TEXT, "The hosts' bridge that this interface joins.", None,
         pattern=_BRIDGE, words=_BRIDGE_WORDS,
     ),
@@ -241,6 +270,77 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "networks[].mac_base", Kind.TEXT, _MAC_SAYS, "",
         pattern=_MAC, words=_MAC_WORDS, check=mac_base_problem,
+    ),
+    Field(
+        "networks[].gateway", Kind.TEXT,
+        "Where a VM sends what is for elsewhere; left out, it is told of nowhere.", "",
+        pattern=_IP, words=_IP_WORDS, check=ip_problem,
+    ),
+    Field(
+        "networks[].dns", Kind.TEXTS, "Whom a VM asks for names.", "",
+        high=MAX_DNS, pattern=_IP, words=f"at most {MAX_DNS} addresses, in a list",
+        check=ip_problem,
+    ),
+    Field(
+        "identity.hostname", Kind.TEXT,
+        "The host name, or the name with its domain. {name}, {index} and those of `values` become "
+        "those of each VM.", "{name}",
+        pattern=re.compile(r"[A-Za-z0-9._{}-]{1,253}"),
+        words="letters, digits, '-', '.' and placeholders; at most 253 characters",
+    ),
+    Field(
+        "identity.ssh_keys", Kind.TEXTS, "Who may log in as the image's default user.", "",
+        high=32, pattern=_LINE, words=_KEYS_WORDS, check=ssh_key_problem,
+    ),
+    Field(
+        "identity.packages", Kind.TEXTS,
+        "What is installed when a VM first starts, as its distribution calls it.", "",
+        high=256, pattern=re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~=_/-]{0,127}"),
+        words="at most 256 names of packages, in a list",
+    ),
+    Field(
+        "identity.user_data", Kind.TEXT,
+        "User data as cloud-init takes it. The placeholders of the command line and those of "
+        "`values` become those of each VM.", "",
+        words=f"text, at most {MAX_USER_DATA_BYTES // KIB} KiB", check=user_data_problem,
+    ),
+    Field(
+        "identity.user_data_file", Kind.TEXT,
+        "The same from a file, which `apply` reads; its path begins at the fleet file's folder.",
+        "", holds="",
+        pattern=re.compile(r"([A-Za-z0-9._+-]+/)*[A-Za-z0-9._+-]{1,255}"),
+        words="a path below the fleet file's folder: letters, digits, '.', '_', '+', '-' and '/'",
+        check=component_problem,
+    ),
+    Field(
+        "identity.user_data_verbatim", Kind.FLAG,
+        "Whether braces in the user data are text: nothing is filled in.", "false",
+    ),
+    Field(
+        "identity.values", Kind.VALUES,
+        "Further placeholders. A VM has the item of its index; past the last they begin anew.",
+        "{}", high=MAX_VALUES,
+        words=f"at most {MAX_VALUES} lines of 'name: [text, text]' or 'name: 8000-8999'",
+    ),
+    Field(
+        "identity.users[].name", Kind.TEXT, "The user's name.", None,
+        pattern=_USER, words=_USER_WORDS,
+    ),
+    Field(
+        "identity.users[].ssh_keys", Kind.TEXTS, "Who may log in as this user.", "",
+        high=32, pattern=_LINE, words=_KEYS_WORDS, check=ssh_key_problem,
+    ),
+    Field(
+        "identity.users[].groups", Kind.TEXTS, "Groups that the user is in besides its own.", "",
+        high=32, pattern=_USER, words="at most 32 names of groups, in a list",
+    ),
+    Field(
+        "identity.users[].sudo", Kind.FLAG,
+        "Whether the user may do anything as root, without a password.", "false",
+    ),
+    Field(
+        "identity.users[].shell", Kind.TEXT, "The user's shell; left out, the image's usual one.",
+        "", pattern=_FILE, words=_FILE_WORDS, check=path_problem,
     ),
     Field(
         "readiness.active", Kind.FLAG,
@@ -303,7 +403,7 @@ FIELDS: tuple[Field, ...] = (
 )  # fmt: skip
 
 # Sections that a file may leave out as a whole although a field in them is required.
-OPTIONAL_SECTIONS = frozenset({"network"})
+OPTIONAL_SECTIONS = frozenset({"network", "identity"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,12 +411,16 @@ class Listed:
     """A section that stands any number of times: in a file as a list, in FleetSpec repeated."""
 
     path: str  # ends in "[]", as the start of its fields' paths does
-    holds: str  # the field of the message
+    holds: str  # the field of the message, below its sections
     most: int
 
     @property
     def name(self) -> str:
         return self.path.removesuffix("[]")
+
+    def items(self, spec: types.FleetSpec) -> Any:
+        """The repeated field of a spec."""
+        return _value(spec, self.holds)
 
 
 LISTS: Mapping[str, Listed] = {
@@ -324,6 +428,7 @@ LISTS: Mapping[str, Listed] = {
     for one in (
         Listed("disks[]", "more_disks", most=8),
         Listed("networks[]", "more_networks", most=MAX_NIC),  # beside `network`
+        Listed("identity.users[]", "identity.users", most=32),
     )
 }
 
@@ -357,6 +462,10 @@ def wrong_with(one: Field, value: Any) -> str | None:
         return _wrong_labels(one, value)
     if one.kind is Kind.TEXT:
         return _wrong_text(one, value)
+    if one.kind is Kind.TEXTS:
+        return _wrong_texts(one, value)
+    if one.kind is Kind.VALUES:
+        return values_problem(value)
     if one.kind is Kind.CHOICE:
         good = value in one.choices.values() or (value == 0 and one.default == "")
         return None if good else f"must be {allowed(one)}"
@@ -371,7 +480,7 @@ def check_spec(spec: types.FleetSpec) -> list[str]:
     found = [
         f"{listed.name}: must be at most {listed.most}; got {count}"
         for listed in LISTS.values()
-        if (count := len(getattr(spec, listed.holds))) > listed.most
+        if (count := len(listed.items(spec))) > listed.most
     ]
     for one, path, value in _held(spec):
         if one.kind is Kind.TEXT and value == "" and one.default is not None:
@@ -396,10 +505,18 @@ def _held(spec: types.FleetSpec) -> Iterator[tuple[Field, str, Any]]:
     for one in FIELDS:
         if listed := LISTS.get(one.section):
             last = one.path.rpartition(".")[2]
-            for number, item in enumerate(getattr(spec, listed.holds)[: listed.most]):
+            for number, item in enumerate(listed.items(spec)[: listed.most]):
                 yield one, f"{listed.name}[{number}].{last}", getattr(item, last)
-        elif one.holds != "" and (one.section not in OPTIONAL_SECTIONS or spec.HasField("network")):
+        elif one.holds != "" and _has_section(spec, one.section):
             yield one, one.path, _value(spec, one.message_path)
+
+
+def _has_section(spec: types.FleetSpec, section: str) -> bool:
+    return (
+        section not in OPTIONAL_SECTIONS
+        or (section == "network" and spec.HasField("network"))
+        or (section == "identity" and spec.HasField("identity"))
+    )
 
 
 def check_given(spec: types.FleetSpec) -> list[str]:
@@ -414,7 +531,7 @@ def check_given(spec: types.FleetSpec) -> list[str]:
 
 
 def _cannot_be(one: Field, value: Any) -> str | None:
-    if one.kind in (Kind.TEXT, Kind.LABELS):
+    if one.kind in (Kind.TEXT, Kind.LABELS, Kind.TEXTS, Kind.VALUES):
         return wrong_with(one, value)
     if one.kind in (Kind.CHOICE, Kind.FLAG) or 0 <= value <= one.high:
         return None
@@ -425,14 +542,43 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
     """What fields that are each good may still not be beside one another."""
     if not (spec.readiness.domain_active or spec.readiness.console_pattern):
         yield "readiness: must be active: true, or a console pattern"
-    if asks_for(spec.boot.cmdline, "address") and not spec.network.prefix:
-        yield "boot.cmdline: {address} needs network.prefix, the network that addresses come from"
+    yield from _wrong_asked(spec, "boot.cmdline", spec.boot.cmdline)
     if spec.more_networks and not spec.HasField("network"):
         yield "networks: are the second interface and those after it; network, the first, is absent"
+    for path, network in _networks(spec):
+        if problem := gateway_problem(network.gateway, network.prefix):
+            yield f"{path}.gateway: {problem}"
     yield from boot_problems(spec)
-    yield from disk_problems(spec.disk.target, spec.more_disks[: LISTS["disks[]"].most])
+    seeds = SEED_TARGETS if spec.HasField("identity") else ()
+    yield from disk_problems(spec.disk.target, spec.more_disks[: LISTS["disks[]"].most], seeds)
     yield from bridge_problems(spec)
     yield from mac_problems([spec.network, *spec.more_networks[: LISTS["networks[]"].most]])
+    if spec.HasField("identity"):
+        yield from wrong_identity(spec.identity)
+        if not spec.identity.user_data_verbatim:
+            yield from _wrong_asked(spec, "identity.user_data", spec.identity.user_data)
+
+
+def _networks(spec: types.FleetSpec) -> Iterator[tuple[str, types.Network]]:
+    """Each with its path."""
+    yield "network", spec.network
+    for number, network in enumerate(spec.more_networks[: LISTS["networks[]"].most]):
+        yield f"networks[{number}]", network
+
+
+_NEEDED = {
+    "prefix": "the network that addresses come from",
+    "gateway": "which says where it is",
+    "dns": "which lists whom to ask",
+}
+
+
+def _wrong_asked(spec: types.FleetSpec, path: str, text: str) -> Iterator[str]:
+    """Placeholders of a text for which the first network has nothing."""
+    for name in dict.fromkeys(asked_for(text)):
+        field_name = FROM_NETWORK.get(name)
+        if field_name and not getattr(spec.network, field_name):
+            yield f"{path}: {{{name}}} needs network.{field_name}, {_NEEDED[field_name]}"
 
 
 def _value(spec: types.FleetSpec, path: str) -> Any:
@@ -446,6 +592,12 @@ def _wrong_text(one: Field, text: str) -> str | None:
     if one.pattern and not one.pattern.fullmatch(text):
         return f"must be {one.words}; got {shown(text)}"
     return one.check(text) if one.check and text else None
+
+
+def _wrong_texts(one: Field, texts: Sequence[str]) -> str | None:
+    if len(texts) > one.high:
+        return f"must be {one.words}; got {len(texts)}"
+    return next((wrong for text in texts if (wrong := _wrong_text(one, text))), None)
 
 
 def _wrong_labels(one: Field, labels: Mapping[str, str]) -> str | None:

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
 
 from fleet.guest_patterns import BadPattern, guest_pattern
-from fleet.identity import DERIVED_FIRST_OCTETS, MAX_INDEX, MAX_NAME_LENGTH
+from fleet.identity import DERIVED_FIRST_OCTETS
+from fleet.template.placeholders import (
+    NAME_PLACEHOLDERS,
+    PLACEHOLDERS,
+    longest,
+    placeholder_problem,
+)
 
 # MAX_GUEST_CMDLINE of Xen's start_info is 1024 bytes with the closing zero.
 MAX_CMDLINE_BYTES = 1023
 MAX_PATH_BYTES = 255
-PLACEHOLDERS: Mapping[str, int] = {  # of the command line; the longest that each becomes
-    "name": MAX_NAME_LENGTH + 1 + len(str(MAX_INDEX)),
-    "index": len(str(MAX_INDEX)),
-    "mac": len("02:00:00:00:00:00"),
-    "address": len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"),
-}
-DISK_PLACEHOLDERS = ("name", "index")
-
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+MAX_USER_DATA_BYTES = 64 * 1024
+# What may begin a key's line in authorized_keys; what is before that is options.
+_KEY_TYPE = re.compile(
+    r"(?:^|[ ,\"])(ssh-[a-z0-9]+|ecdsa-sha2-[a-z0-9]+|sk-[a-z0-9@.-]+) +"
+    r"[A-Za-z0-9+/]{16,}={0,2}( |$)"
+)
 
 
 def component_problem(text: str) -> str | None:
@@ -40,38 +42,21 @@ def path_problem(text: str) -> str | None:
 def disk_path_problem(text: str) -> str | None:
     return (
         path_problem(text)
-        or _placeholder_problem(text, DISK_PLACEHOLDERS)
+        or placeholder_problem(text, NAME_PLACEHOLDERS)
         or _length_problem(text, MAX_PATH_BYTES)
     )
 
 
 def cmdline_problem(text: str) -> str | None:
-    return _placeholder_problem(text, tuple(PLACEHOLDERS)) or _length_problem(
+    return placeholder_problem(text, tuple(PLACEHOLDERS)) or _length_problem(
         text, MAX_CMDLINE_BYTES
     )
 
 
-def asks_for(text: str, *placeholders: str) -> bool:
-    """Whether at least one of them stands in the text."""
-    return any(f"{{{name}}}" in text for name in placeholders)
-
-
-def _placeholder_problem(text: str, offered: Sequence[str]) -> str | None:
-    """Placeholders are the only braces."""
-    words = [f"{{{name}}}" for name in offered]
-    listed = f"{', '.join(words[:-1])} and {words[-1]}"
-    for found in _PLACEHOLDER.finditer(text):
-        if found[1] not in offered:
-            return f"{found[0]!r} is no placeholder; {listed} are"
-    if re.search(r"[{}]", _PLACEHOLDER.sub("", text)):
-        return f"a brace stands alone; {listed} are the placeholders"
-    return None
-
-
 def _length_problem(text: str, most: int) -> str | None:
     """Whether the longest VM's text still fits. Every placeholder in it is known."""
-    longest = len(_PLACEHOLDER.sub(lambda found: "x" * PLACEHOLDERS[found[1]], text))
-    return None if longest <= most else f"filled in it may be {longest} characters long; {most} fit"
+    length = longest(text)
+    return None if length <= most else f"filled in it may be {length} characters long; {most} fit"
 
 
 def prefix_problem(text: str) -> str | None:
@@ -104,3 +89,36 @@ def regular_expression_problem(text: str) -> str | None:
             f"back-references: {error}"
         )
     return None
+
+
+def ip_problem(text: str) -> str | None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def gateway_problem(gateway: str, prefix: str) -> str | None:
+    """Of one that a VM could not reach from its own address. What is no address or no network is
+    told elsewhere."""
+    try:
+        address, network = ipaddress.ip_address(gateway), ipaddress.ip_network(prefix)
+    except ValueError:
+        return None
+    if address in network or (address.version == 6 and address.is_link_local):
+        return None
+    return f"{gateway} is not in {prefix}, where the VMs' addresses are"
+
+
+def ssh_key_problem(text: str) -> str | None:
+    if _KEY_TYPE.search(text):
+        return None
+    return f"must be a public key such as 'ssh-ed25519 AAAA... you@there'; got {text[:60]!a}"
+
+
+def user_data_problem(text: str) -> str | None:
+    """Of any user data, whatever is filled in."""
+    if (size := len(text.encode(errors="replace"))) > MAX_USER_DATA_BYTES:
+        return f"must be at most {MAX_USER_DATA_BYTES // 1024} KiB; got {size} bytes"
+    return "holds a zero byte, which no user data may" if "\0" in text else None

@@ -14,6 +14,8 @@ from fleet.identity import MAX_INDEX, Fleet
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.differences import differences
+from fleet_agent.core.domain.disk_elements import defined_disk
 from fleet_agent.core.domain.disks import Disk, DiskFormat
 from fleet_agent.core.domain.domain_mark import (
     ReadySeen,
@@ -22,12 +24,7 @@ from fleet_agent.core.domain.domain_mark import (
     parsed,
     ready_xml,
 )
-from fleet_agent.core.domain.domain_xml import (
-    command_line,
-    defined_disk,
-    differences,
-    domain_xml,
-)
+from fleet_agent.core.domain.domain_xml import command_line, domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import FIELDS, Marked, mark_fields, read_mark
 from fleet_agent.core.model import Batch, Mark
@@ -253,6 +250,29 @@ class TestDefinition:
         root = definition(change, flavour=Flavour.TCG)
         assert attributes(root, "devices/interface/mtu") == {"size": "1400"}
 
+    @pytest.mark.parametrize(
+        ("flavour", "target", "bus", "driver"),
+        [(Flavour.XEN, "xvdz", "xen", {"name": "file"}),
+         (Flavour.KVM, "vdz", "virtio", {"name": "qemu", "type": "raw", "error_policy": "stop", "rerror_policy": "stop",
+          "discard": "unmap"})],
+    )  # fmt: skip
+    def test_a_seed_is_the_last_disk_read_only(
+        self, flavour: Flavour, target: str, bus: str, driver: dict[str, str]
+    ) -> None:
+        vm = batch(lambda spec: spec.more_disks.add(target="xvdb", path="/srv/b", read_only=True))
+        xml = domain_xml(vm, 250, DISK, flavour, seed="/seeds/spv-250.iso")
+        *others, last = parsed(xml).iterfind("devices/disk")
+        assert len(others) == 2
+        assert attributes(last, ".") == {"type": "file", "device": "disk"}
+        assert attributes(last, "driver") == driver
+        assert attributes(last, "source") == {"file": "/seeds/spv-250.iso"}
+        assert attributes(last, "target") == {"dev": target, "bus": bus}
+        assert last.find("readonly") is not None
+        lost = domain_xml(vm, 250, DISK, flavour)
+        assert differences(xml, lost) == [
+            f"disk {target} /seeds/spv-250.iso (read-only) was dropped"
+        ]
+
     def test_further_disks_and_interfaces_follow_the_first(self) -> None:
         root = definition(
             lambda spec: spec.more_disks.add(target="xvdb", path="/dev/zvol/tank/{name}-{index}"),
@@ -292,7 +312,9 @@ class TestDefinition:
             ("ip={address}", "ip=10.77.0.252/16"),
             ("{index}{index}", "250250"),
             ("{other} {} {0} {name!r} {name:>9} }{", "{other} {} {0} {name!r} {name:>9} }{"),
-            ("{{name}}", "{spv-250}"),
+            ("{{name}}", "{name}"),
+            ("{{{name}}}", "{spv-250}"),
+            ("ip={ip}/{prefix_length}", "ip=10.77.0.252/16"),
             ("%s %(name)s $name", "%s %(name)s $name"),
             ("<evil/> & ]]> \"'", "<evil/> & ]]> \"'"),
         ],

@@ -19,7 +19,8 @@ from fleet_agent.core.domain.domain_mark import (
     parse_restart,
     parsed,
 )
-from fleet_agent.core.domain.domain_xml import differences, domain_xml
+from fleet_agent.core.domain.differences import differences
+from fleet_agent.core.domain.domain_xml import domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import FIELDS, Marked, read_mark
 from fleet_agent.core.images import ImageName

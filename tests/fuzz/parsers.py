@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from google.protobuf.message import DecodeError, Message
 
 from fleet.endpoints import BadEndpoint, dialled, listened
@@ -19,6 +20,7 @@ from fleet.keys import Term
 from fleet.peers import NoRole, parse_peer, peer_of
 from fleet.ranges import IndexSet, parse_ranges
 from fleet.spec import check_spec
+from fleet.template.user_data import BadUserData, UserData
 from fleet.transport import Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
@@ -228,6 +230,17 @@ def _console_log(data: bytes) -> None:
         assert not found.data and isinstance(found.place, LogPosition)
 
 
+def _user_data(data: bytes) -> None:
+    """What has nothing wrong becomes YAML again, whatever is filled in."""
+    try:
+        read = UserData(data.decode("utf-8", "replace"))
+    except BadUserData as error:
+        str(error)
+        return
+    if read.problem(("name",)) is None and read.keys:
+        yaml.compose(read.filled({"name": "x\"'\\: - # {[&*!|>%@`"}))
+
+
 _REPORT = wire.Report(
     sequence=1, full=True, epoch=types.Epoch(store_generation=1, revision=7), converged=True,
     shards=[
@@ -290,6 +303,15 @@ PARSERS: Mapping[str, Parser] = {
             "certificate names",
             _certificate_names,
             (b"agent/dom0-1", _CERTIFICATE, binascii.a2b_base64(_CERTIFICATE.split(b"-----")[2])),
+        ),
+        Parser(
+            "user data",
+            _user_data,
+            (
+                b"#cloud-config\nruncmd: [echo '{name}', 'a {{ b }}']\n"
+                b"x: |\n  {name}\ny: &a 1\nz: *a\n",
+                b"#!/bin/sh\necho {name}\n",
+            ),
         ),
         Parser("image header", _image_header, (b"QFI\xfb\0\0\0\3" + bytes(QCOW2_HEADER_BYTES),)),
         Parser("image", _image, _IMAGES),

@@ -49,7 +49,7 @@ def test_a_good_spec_has_nothing_wrong() -> None:
 def test_every_field_of_the_table_is_a_field_of_the_message() -> None:
     for one in FIELDS:
         if listed := LISTS.get(one.section):
-            item = getattr(types.FleetSpec(), listed.holds).add()
+            item = listed.items(types.FleetSpec()).add()
             getattr(item, one.path.rpartition(".")[2])
         elif one.message_path:
             value: object = good()
@@ -77,7 +77,7 @@ BAD: list[tuple[str, object, str]] = [
     ("boot.kernel", "/boot/../etc/shadow", "boot.kernel: an absolute path without"),
     ("boot.initrd", "/boot//x", "boot.initrd: an absolute path without"),
     ("boot.cmdline", "a\x00b", "boot.cmdline: must be printable ASCII"),
-    ("boot.cmdline", "{ip}", "boot.cmdline: '{ip}' is no placeholder"),
+    ("boot.cmdline", "{color}", "boot.cmdline: '{color}' is no placeholder"),
     ("boot.cmdline", "{name", "boot.cmdline: a brace stands alone"),
     ("boot.cmdline", "{name}" * 60, "boot.cmdline: filled in it may be"),
     ("boot.cmdline", "ip={address}", "boot.cmdline: {address} needs network.prefix"),

@@ -59,8 +59,12 @@ def open_drivers(asked: Settings) -> Drivers:
     from fleet_agent.drivers.libvirt.consoles import LibvirtConsoles
     from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, console_log_of
     from fleet_agent.drivers.libvirt.sampler import LibvirtSampler
+    from fleet_agent.drivers.seeds.folder import SeedFolder
+    from fleet_agent.drivers.seeds.seeded_hypervisor import SeededHypervisor
 
     accelerator = accelerator_of(asked)
+    choice = storage_choice(asked)
+    seeds = SeedFolder(seed_folder(asked, choice))
     hypervisor = LibvirtHypervisor(
         asked.hypervisor.uri,
         flavour=accelerator.flavour if accelerator else None,
@@ -68,15 +72,15 @@ def open_drivers(asked: Settings) -> Drivers:
         max_guests=asked.guests,
         start_threads=asked.hypervisor.start_threads,
         console_log=asked.hypervisor.console_log or console_log_of(asked.hypervisor.uri),
+        seed_path=seeds.path,
     )
     # Domains are listed while clones are: each takes seconds on a dense dom0.
-    choice = storage_choice(asked)
     storage, images = open_storage(asked, choice, hypervisor.begin_listing)
     link, paths, ours = hypervisor.link, hypervisor.host_paths, hypervisor.ours
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
     return Drivers(
         storage,
-        hypervisor,
+        SeededHypervisor(hypervisor, seeds),
         images,
         LibvirtConsoles(link, paths),
         LibvirtSampler(link, ours),
@@ -86,6 +90,11 @@ def open_drivers(asked: Settings) -> Drivers:
         {"accel": accelerator.name} if accelerator else {},
         choice,
     )
+
+
+def seed_folder(asked: Settings, choice: StorageChoice) -> Path:
+    """Beside the clones where these are files, else beside the ledger."""
+    return Path(asked.ledger).with_name("seeds") if choice.is_zfs else Path(choice.parent) / "seeds"
 
 
 def accelerator_of(asked: Settings) -> Accelerator | None:

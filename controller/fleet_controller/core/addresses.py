@@ -17,6 +17,8 @@ from fleet_controller.core.refusals import Reason, Refused
 Specs = Mapping[tuple[str, int], types.FleetSpec]
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+FIRST_VM = 2  # after the network's own address and the first, the gateway's
+
 
 def check_template(
     fleets: Mapping[str, FleetRecord], specs: Specs, name: str, spec: types.FleetSpec
@@ -66,27 +68,42 @@ def _short(spec: types.FleetSpec | None, total: int) -> int:
 
 def _rooms(spec: types.FleetSpec) -> Iterator[tuple[int, str]]:
     """How many VMs each network has addresses for: not its own, not the gateway's, nor IPv4's
-    broadcast address (identity.Fleet.address)."""
-    for network, _ in _networks(spec):
-        yield max(0, network.num_addresses - (3 if network.version == 4 else 2)), str(network)
+    broadcast address (identity.Fleet.address), and none from that of a server on."""
+    for network, one in _networks(spec):
+        ends = network.num_addresses - (1 if network.version == 4 else 0)
+        servers = (_offset(address, network) for address in (one.gateway, *one.dns))
+        first = min([ends, *(offset for offset in servers if offset >= FIRST_VM)])
+        yield max(0, first - FIRST_VM), str(network)
+
+
+def _offset(address: str, network: IpNetwork) -> int:
+    """Of an address in a network; below 0 outside."""
+    try:
+        number = ipaddress.ip_address(address)
+    except ValueError:
+        return -1
+    return int(number) - int(network[0]) if number in network else -1
 
 
 def _shared(
     mine: types.FleetSpec, theirs: types.FleetSpec
 ) -> tuple[IpNetwork, IpNetwork, str] | None:
     """The first two networks of theirs that overlap on one bridge."""
-    for one, bridge in _networks(mine):
-        for other, beside in _networks(theirs):
-            if bridge == beside and one.version == other.version and one.overlaps(other):
-                return one, other, bridge
+    for one, first in _networks(mine):
+        for other, second in _networks(theirs):
+            if (
+                first.bridge == second.bridge
+                and one.version == other.version
+                and one.overlaps(other)
+            ):
+                return one, other, first.bridge
     return None
 
 
-def _networks(spec: types.FleetSpec) -> Iterator[tuple[IpNetwork, str]]:
-    """Those that addresses come from, with their bridges. What is no network is told elsewhere."""
+def _networks(spec: types.FleetSpec) -> Iterator[tuple[IpNetwork, types.Network]]:
+    """Those that addresses come from. What is no network is told elsewhere."""
     for one in (spec.network, *spec.more_networks):
         try:
-            network = ipaddress.ip_network(one.prefix)
+            yield ipaddress.ip_network(one.prefix), one
         except ValueError:
             continue
-        yield network, one.bridge

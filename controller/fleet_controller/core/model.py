@@ -283,7 +283,7 @@ _CHANNELS_ALWAYS = 2
 
 def footprint(spec: types.FleetSpec) -> Capacity:
     """What one VM of this spec takes of its host."""
-    disks = (1 if spec.disk.target else 0) + len(spec.more_disks)
+    disks = bool(spec.disk.target) + len(spec.more_disks) + spec.HasField("identity")
     vifs = (1 if spec.HasField("network") else 0) + len(spec.more_networks)
     return Capacity(
         guests=1,

@@ -36,13 +36,19 @@ class Allowances:
             True, guests, any_fleet,
         ):  # fmt: skip
             return have.allowance
-        made = allowance_of(assignment, guests, any_fleet=any_fleet)
+        made = allowance_of(
+            assignment, guests, any_fleet=any_fleet, spec_bytes=self._spec_bytes(assignment)
+        )
         self._kept[host_id] = _Kept(assignment, guests, any_fleet, made)
         return made
 
     def forget(self, host_id: str) -> None:
         """The host is known no more."""
         self._kept.pop(host_id, None)
+
+    def _spec_bytes(self, assignment: Assignment) -> int:
+        told = {(shard.fleet, shard.generation) for shard in assignment.shards}
+        return sum(spec.ByteSize() for key in told if (spec := self._state.specs.get(key)))
 
     def _guests(self, host_id: str) -> int:
         """An operator's bound says how many orphans to believe as well, where the capacity of the

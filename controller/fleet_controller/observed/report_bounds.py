@@ -38,18 +38,20 @@ class Misbehaves(ValueError):
 class Allowance:
     """What a host may have. `guests`: VMs that nobody has told it of. `vms`: all that it may name
     at once. `fleets`: uids of fleets that it was told of, and `kins` what it holds of them; None:
-    any, where what it was told is in doubt. `tombstones`: ids of those that it was told of."""
+    any, where what it was told is in doubt. `tombstones`: ids of those that it was told of.
+    `spec_bytes`: of the specs that it may hand back to an observer."""
 
     guests: int
     vms: int
     fleets: Set[str] | None
     kins: Set[Kin] | None
     tombstones: Set[int]
+    spec_bytes: int = 0
 
     @property
     def most_bytes(self) -> int:
         """Of one report."""
-        return bytes_for(self.vms)
+        return bytes_for(self.vms) + self.spec_bytes
 
 
 def bytes_for(vms: int) -> int:
@@ -57,13 +59,22 @@ def bytes_for(vms: int) -> int:
     return _BYTES_ALWAYS + _BYTES_EACH * vms
 
 
-# Of a host of the largest size that is believed: some 1 MiB. A channel to a host reads no more.
-MOST_REPORT_BYTES = bytes_for(MOST_GUESTS)
+# The specs in an assignment, as an observer gets them: by themselves, and in the sealed bytes of
+# the assignment. So much of them where nobody knows what a host was told, and at most.
+_SPECS_TWICE = 2
+_SPECS_UNKNOWN = 512 * 1024
+_SPECS_MOST = 4 * 1024 * 1024
+
+# Of a host of the largest size that is believed: some 5 MiB. A channel to a host reads no more.
+MOST_REPORT_BYTES = bytes_for(MOST_GUESTS) + _SPECS_MOST
 
 
-def allowance_of(assignment: Assignment, guests: int, *, any_fleet: bool = False) -> Allowance:
+def allowance_of(
+    assignment: Assignment, guests: int, *, any_fleet: bool = False, spec_bytes: int = 0
+) -> Allowance:
     """For a host with this assignment, which admits so many guests. A capacity may have shrunk
-    since VMs came to the host, so that an ordinary number of them is believed of any."""
+    since VMs came to the host, so that an ordinary number of them is believed of any.
+    `spec_bytes`: of the specs that it was told."""
     told = sum(len(shard.ranges) for shard in assignment.shards)
     told += sum(len(tombstone.ranges) for tombstone in assignment.tombstones)
     room = max(guests, ORDINARY_GUESTS, told)
@@ -76,6 +87,7 @@ def allowance_of(assignment: Assignment, guests: int, *, any_fleet: bool = False
         None if any_fleet else fleets,
         None if any_fleet else {shard.kin for shard in assignment.shards},
         {tombstone.id for tombstone in assignment.tombstones},
+        min(_SPECS_MOST, _SPECS_TWICE * spec_bytes + (_SPECS_UNKNOWN if any_fleet else 0)),
     )
 
 

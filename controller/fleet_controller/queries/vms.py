@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from fleet.identity import MAX_INDEX, checked_index
+from fleet.template.bridges import networks_of
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
@@ -40,16 +43,24 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
         hosts=names,
         next_cursor=str(page[-1] + 1) if len(page) < len(rest) else "",
         matching=len(chosen),
-        mac_bases=_mac_bases(memory, fleet.uid, {row.generation for row in rows}),
+        networks=_networks(memory, fleet.uid, {row.generation for row in rows}),
         reasons=reasons.texts,
     )
 
 
-def _mac_bases(memory: LeaderMemory, uid: str, generations: set[int]) -> dict[int, str]:
-    specs = {one: memory.state.specs.get((uid, one)) for one in generations}
-    return {
-        one: spec.network.mac_base for one, spec in specs.items() if spec and spec.network.mac_base
-    }
+def _networks(
+    memory: LeaderMemory, uid: str, generations: Iterable[int]
+) -> Iterator[cluster.GenerationNetworks]:
+    """What the addresses follow from: of those generations that have any."""
+    for generation in sorted(generations):
+        spec = memory.state.specs.get((uid, generation))
+        networks = list(networks_of(spec)) if spec else []
+        prefixes = [one.prefix for one in networks]
+        mac_bases = [one.mac_base for one in networks]
+        if any(prefixes) or any(mac_bases):
+            yield cluster.GenerationNetworks(
+                generation=generation, prefixes=prefixes, mac_bases=mac_bases
+            )
 
 
 def _asked_indices(request: cluster.ListVmsRequest) -> tuple[int, IndexSet | None]:

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -30,16 +31,19 @@ from fleet.spec import (
 )
 from fleet.template.boot_ways import BootWay
 from fleet.v1 import types_pb2 as types
-from fleetctl.fleet_file.values import converted, given_value
+from fleetctl.fleet_file.user_data_file import read_user_data
+from fleetctl.fleet_file.values import by_default, given_value
 
 MAX_FILE_BYTES = 256 * 1024
-# A fleet file with every field and full lists has some 200 nodes, four deep.
-MAX_NODES = 2000
+# A fleet file with every field and full lists has some 1,600 nodes, six deep; its values by index
+# are up to 16,384 more.
+MAX_NODES = 20_000
 MAX_DEPTH = 8
 MAX_MISTAKES_TOLD = 20
 
 _SECTIONS = {one.section for one in FIELDS if one.section} - LISTS.keys()
 _LISTS = {one.name: one for one in LISTS.values()}
+_USER_DATA, _USER_DATA_FILE = "identity.user_data", "identity.user_data_file"
 _BY_PATH = {one.path: one for one in FIELDS}
 # Words that are kept free for what is not there yet.
 _NETWORK_LATER = "comes later: networks across hosts; until then give bridge, one of each host"
@@ -89,14 +93,17 @@ class _Given:
     node: yaml.Node
 
 
-def parse_fleet_file(text: str, filename: str) -> ParsedFleet:
-    """The fleet in a file's text. Raises FleetFileError."""
+def parse_fleet_file(text: str, filename: str, folder: Path | None = None) -> ParsedFleet:
+    """The fleet in a file's text. `folder`: where files that it names begin; None: it may name
+    none. Raises FleetFileError."""
     mistakes: list[Mistake] = []
     root = _root(text, filename)
     given: dict[str, _Given] = {}
     sections = {"": 1}
     _collect(root, "", given, sections, mistakes)
     values = dict(_values(given, sections, mistakes))
+    if _USER_DATA_FILE in given and not mistakes:
+        _take_user_data(values, given, folder, mistakes)
     if mistakes:
         raise FleetFileError(filename, mistakes)
     if not any(values[way] for way in BootWay):
@@ -258,7 +265,7 @@ def _values(
             elif one.default is not None:
                 if path == "readiness.active" and "readiness.console" in given:
                     continue
-                yield path, {} if one.kind is Kind.LABELS else converted(one, one.default)
+                yield path, by_default(one)
             else:
                 raise ValueError(f"is missing; it must be {allowed(one)}")
         except ValueError as error:
@@ -267,6 +274,29 @@ def _values(
     if "readiness.active" in given and "readiness.console" in given:
         line = given["readiness.console"].line
         mistakes.append(Mistake(line, "readiness", "has both active and console; give one"))
+
+
+def _take_user_data(
+    values: dict[str, Any],
+    given: Mapping[str, _Given],
+    folder: Path | None,
+    mistakes: list[Mistake],
+) -> None:
+    """The user data from the file that is named."""
+    line, path = given[_USER_DATA_FILE].line, values[_USER_DATA_FILE]
+    if not path:
+        return
+    if _USER_DATA in given:
+        problem = "has both user_data and user_data_file; give one"
+        mistakes.append(Mistake(line, "identity", problem))
+    elif folder is None:
+        problem = "begins at the fleet file's folder, and this one comes from stdin"
+        mistakes.append(Mistake(line, _USER_DATA_FILE, problem))
+    else:
+        try:
+            values[_USER_DATA] = read_user_data(folder, path)
+        except ValueError as error:
+            mistakes.append(Mistake(line, _USER_DATA_FILE, str(error)))
 
 
 def _expected(sections: Mapping[str, int]) -> Iterator[tuple[Field, str]]:
@@ -288,8 +318,9 @@ def _spec(values: Mapping[str, Any], sections: Iterable[str]) -> types.FleetSpec
     spec = types.FleetSpec()
     for name in ("image", "boot", "disk", "readiness", "admission", "placement"):
         getattr(spec, name).SetInParent()
-    if "network" in sections:
-        spec.network.SetInParent()
+    for name in OPTIONAL_SECTIONS:
+        if name in sections:
+            getattr(spec, name).SetInParent()
     for one in FIELDS:
         value = values.get(one.path)
         if not one.message_path or value is None or (one.section == "readiness" and not value):
@@ -298,13 +329,24 @@ def _spec(values: Mapping[str, Any], sections: Iterable[str]) -> types.FleetSpec
         section: Any = spec
         for name in outer:
             section = getattr(section, name)
-        if one.kind is Kind.LABELS:
-            getattr(section, last).update(value)
-        else:
-            setattr(section, last, value)
+        _put(section, last, one.kind, value)
     for listed in LISTS.values():
-        names = [one.path.rpartition(".")[2] for one in FIELDS if one.section == listed.path]
         for entry in _entries(listed, sections):
-            held = {name: values[f"{entry}.{name}"] for name in names}
-            getattr(spec, listed.holds).add(**held)
+            item = listed.items(spec).add()
+            for one in FIELDS:
+                if one.section == listed.path:
+                    last = one.path.rpartition(".")[2]
+                    _put(item, last, one.kind, values[f"{entry}.{last}"])
     return spec
+
+
+def _put(section: Any, name: str, kind: Kind, value: Any) -> None:
+    if kind is Kind.LABELS:
+        getattr(section, name).update(value)
+    elif kind is Kind.TEXTS:
+        getattr(section, name).extend(value)
+    elif kind is Kind.VALUES:
+        for key, one in value.items():
+            getattr(section, name)[key].CopyFrom(one)
+    else:
+        setattr(section, name, value)

@@ -9,9 +9,11 @@ from typing import Any
 import yaml
 
 from fleet.spec import GIB, KIB, MIB, TIB, Field, Kind, allowed, shown, wrong_with
+from fleet.v1 import types_pb2 as types
 
 _SIZE_UNITS = {"KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_RANGE = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
 
 
@@ -19,6 +21,10 @@ def given_value(one: Field, node: yaml.Node) -> Any:
     """Raises ValueError saying what is wrong and what is allowed."""
     if one.kind is Kind.LABELS:
         value: Any = _labels(one, node)
+    elif one.kind is Kind.TEXTS:
+        value = _texts(one, node)
+    elif one.kind is Kind.VALUES:
+        value = _values_by_index(one, node)
     elif not isinstance(node, yaml.ScalarNode):
         raise ValueError(f"must be one value: {allowed(one)}")
     elif node.tag.endswith(":null"):
@@ -43,6 +49,43 @@ def _labels(one: Field, node: yaml.Node) -> dict[str, str]:
             raise ValueError(f"holds {shown(key.value)} twice")
         labels[key.value] = value.value
     return labels
+
+
+def _texts(one: Field, node: yaml.Node) -> list[str]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise ValueError(f"must be a list: {allowed(one)}")
+    if not all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        raise ValueError(f"must be a list of single values: {allowed(one)}")
+    return [item.value for item in node.value]
+
+
+def _values_by_index(one: Field, node: yaml.Node) -> dict[str, types.VmValues]:
+    if not isinstance(node, yaml.MappingNode):
+        raise ValueError(f"must be 'name: [text, text]' lines, indented: {allowed(one)}")
+    values: dict[str, types.VmValues] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise ValueError(f"must be 'name: [text, text]' lines: {allowed(one)}")
+        if key.value in values:
+            raise ValueError(f"holds {shown(key.value)} twice")
+        values[key.value] = _vm_values(one, key.value, value)
+    return values
+
+
+def _vm_values(one: Field, name: str, node: yaml.Node) -> types.VmValues:
+    if isinstance(node, yaml.SequenceNode):
+        return types.VmValues(texts=_texts(one, node))
+    span = _RANGE.fullmatch(node.value) if isinstance(node, yaml.ScalarNode) else None
+    if span is None:
+        raise ValueError(f"{shown(name)} must be a list of texts, or a range such as 8000-8999")
+    return types.VmValues(start=int(span[1]), stop=int(span[2]) + 1)
+
+
+def by_default(one: Field) -> Any:
+    """What the message holds where a file says nothing. The field has a default."""
+    if one.kind in (Kind.LABELS, Kind.VALUES):
+        return {}
+    return [] if one.kind is Kind.TEXTS else converted(one, one.default or "")
 
 
 def converted(one: Field, text: str) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet.identity import MAX_INDEX, Fleet
+from fleet.template.bridges import networks_of
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
@@ -13,31 +14,57 @@ from fleetctl.outcome import printable
 from fleetctl.output import duration
 from fleetctl.views.enum_names import state_name
 
-HEADERS = ("NAME", "INDEX", "STATE", "HOST", "GENERATION")
+HEADERS: tuple[str, ...] = ("NAME", "INDEX", "STATE", "HOST", "GENERATION")
+# Of a page on which a VM has an address that follows from a prefix.
+_ADDRESS_HEADERS = ("ADDRESS",)
 # Of a page on which a VM has failed.
-FAILED_HEADERS = (*HEADERS, "FAILED FOR", "REASON")
+_FAILED_HEADERS = ("FAILED FOR", "REASON")
 _REASON = 160  # characters of a reason in a table; JSON and `show` have all of it
+
+# By generation.
+_Networks = Mapping[int, cluster.GenerationNetworks]
 
 
 def fleet_of(identity: types.FleetIdentity) -> Fleet:
     return Fleet(identity.uid, identity.name, identity.number, identity.site)
 
 
-def vm_row(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> tuple[str | int, ...]:
+def vm_table(
+    answer: cluster.ListVmsResponse, now: float
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers and rows of one page, with the columns that it has something for. `now`: seconds
+    since 1970."""
+    fleet, networks = fleet_of(answer.fleet), _by_generation(answer)
+    addressed = any(prefix for one in answer.networks for prefix in one.prefixes)
+    failed = any(row.reason for row in answer.vms)
+    headers = HEADERS
+    headers += _ADDRESS_HEADERS if addressed else ()
+    headers += _FAILED_HEADERS if failed else ()
+    rows = []
+    for row in answer.vms:
+        cells = _row(fleet, row, answer.hosts)
+        cells += (_addresses_cell(fleet, row, networks),) if addressed else ()
+        cells += _failed_cells(row, answer, now) if failed else ()
+        rows.append(cells)
+    return headers, rows
+
+
+def _by_generation(answer: cluster.ListVmsResponse) -> _Networks:
+    return {one.generation: one for one in answer.networks}
+
+
+def _row(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> tuple[str, ...]:
     name = fleet.domain_name(row.index)
     state = _state(row.state, row.powered_off)
     return name, str(row.index), state, hosts[row.host] or "-", str(row.generation)
 
 
-def failed_row(
-    fleet: Fleet, row: cluster.VmRow, answer: cluster.ListVmsResponse, now: float
-) -> tuple[str | int, ...]:
-    """`now`: seconds since 1970."""
+def _failed_cells(
+    row: cluster.VmRow, answer: cluster.ListVmsResponse, now: float
+) -> tuple[str, str]:
     since = duration(max(0.0, now - row.since_unix)) if row.since_unix else "-"
     reason = reason_of(row, answer.reasons) or "-"
-    if len(reason) > _REASON:
-        reason = f"{reason[: _REASON - 3]}..."
-    return *vm_row(fleet, row, answer.hosts), since, reason
+    return since, reason if len(reason) <= _REASON else f"{reason[: _REASON - 3]}..."
 
 
 def reason_of(row: cluster.VmRow, reasons: Sequence[str]) -> str | None:
@@ -45,13 +72,39 @@ def reason_of(row: cluster.VmRow, reasons: Sequence[str]) -> str | None:
     return reasons[row.reason] if 0 < row.reason < len(reasons) else None
 
 
+def _addresses_cell(fleet: Fleet, row: cluster.VmRow, networks: _Networks) -> str:
+    prefixes = networks[row.generation].prefixes if row.generation in networks else ()
+    return ", ".join(_address(fleet, row.index, prefix) or "-" for prefix in prefixes) or "-"
+
+
+def _interfaces(fleet: Fleet, detail: cluster.VmDetail) -> list[dict[str, str | None]]:
+    """Each interface's MAC address, and the address that follows from its prefix."""
+    return [
+        {
+            "mac": _mac(fleet, detail.index, nic, network.mac_base),
+            "address": _address(fleet, detail.index, network.prefix),
+        }
+        for nic, network in enumerate(networks_of(detail.spec))
+    ]
+
+
 def _state(state: int, powered_off: bool) -> str:
     """running; defined, stopped: by an operator, so that it stays so."""
     return f"{state_name(state)}, stopped" if powered_off else state_name(state)
 
 
-def vm_json(fleet: Fleet, row: cluster.VmRow, answer: cluster.ListVmsResponse) -> dict[str, Any]:
-    """`host` is null for a VM that is placed nowhere, `reason` for one that has not failed."""
+def vm_rows_json(answer: cluster.ListVmsResponse) -> list[dict[str, Any]]:
+    fleet, networks = fleet_of(answer.fleet), _by_generation(answer)
+    return [_row_json(fleet, row, answer, networks) for row in answer.vms]
+
+
+def _row_json(
+    fleet: Fleet, row: cluster.VmRow, answer: cluster.ListVmsResponse, networks: _Networks
+) -> dict[str, Any]:
+    """`host` is null for a VM that is placed nowhere, `reason` for one that has not failed.
+    `addresses` are those that follow from prefixes, in the order of its interfaces."""
+    known = networks.get(row.generation, cluster.GenerationNetworks())
+    base = known.mac_bases[0] if known.mac_bases else ""
     return {
         "name": fleet.domain_name(row.index),
         "index": row.index,
@@ -60,7 +113,8 @@ def vm_json(fleet: Fleet, row: cluster.VmRow, answer: cluster.ListVmsResponse) -
         "host": answer.hosts[row.host] or None,
         "generation": row.generation,
         "uuid": str(fleet.domain_uuid(row.index)),
-        "mac": mac(fleet, row.index, answer.mac_bases.get(row.generation, "")),
+        "mac": _mac(fleet, row.index, 0, base),
+        "addresses": [one for prefix in known.prefixes if (one := _address(fleet, row.index, prefix))],
         "reason": reason_of(row, answer.reasons),
         "failed_since_unix": row.since_unix or None,
     }
@@ -80,8 +134,9 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "generation": detail.generation,
         "birth": detail.birth,
         "uuid": str(fleet.domain_uuid(detail.index)),
-        "mac": mac(fleet, detail.index, detail.spec.network.mac_base),
-        "address": address(fleet, detail),
+        "mac": _mac(fleet, detail.index, 0, detail.spec.network.mac_base),
+        "address": _address(fleet, detail.index, detail.spec.network.prefix),
+        "interfaces": _interfaces(fleet, detail),
         "image": f"{detail.spec.image.name}@{detail.spec.image.snapshot}",
         "memory_bytes": detail.spec.memory_bytes,
         "vcpus": detail.spec.vcpus,
@@ -101,19 +156,18 @@ def _problem_json(problem: agent.Problem) -> dict[str, Any]:
     }
 
 
-def mac(fleet: Fleet, index: int, base: str) -> str | None:
-    """That of the first interface; None where the template's base has none for this index."""
+def _mac(fleet: Fleet, index: int, nic: int, base: str) -> str | None:
+    """None where the template's base has none for this index."""
     try:
-        return fleet.interface_mac(index, 0, base)
+        return fleet.interface_mac(index, nic, base)
     except ValueError:
         return None
 
 
-def address(fleet: Fleet, detail: cluster.VmDetail) -> str | None:
-    """What follows from the fleet's prefix; None without one, or when it is too small."""
+def _address(fleet: Fleet, index: int, prefix: str) -> str | None:
+    """What follows from a prefix; None without one, or when it is too small."""
     try:
-        prefix = detail.spec.network.prefix
-        return fleet.address(detail.index, prefix) if prefix else None
+        return fleet.address(index, prefix) if prefix else None
     except ValueError:
         return None
 
@@ -123,6 +177,7 @@ def detail_text(detail: cluster.VmDetail, now: float) -> str:
     shown = detail_json(detail)
     shown["state"] = _state(detail.state, shown.pop("powered_off"))
     shown["memory"] = f"{shown.pop('memory_bytes') >> 20} MiB"
+    shown["address"] = ", ".join(one["address"] or "-" for one in shown.pop("interfaces")) or None
     if problem := shown["problem"]:
         shown["problem"] = f"{problem['kind']}{_as_other(detail)}: {problem['example']}"
         if problem["lasting"]:

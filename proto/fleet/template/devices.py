@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from fleet.spec_texts import DISK_PLACEHOLDERS, asks_for
 from fleet.template.boot_ways import disk_of_partition
 from fleet.template.bridges import MAX_LENGTH, joined_bridge, networks_of
+from fleet.template.placeholders import NAME_PLACEHOLDERS, asks_for
 from fleet.v1 import types_pb2 as types
 
 _CDROM_TARGET = re.compile(r"hd[a-d]")
@@ -36,9 +36,13 @@ def bridge_problems(spec: types.FleetSpec) -> Iterator[str]:
             )
 
 
-def disk_problems(first: str, disks: Sequence[types.ExtraDisk]) -> Iterator[str]:
-    """`first`: the target of the clone."""
-    targets = [first]
+def disk_problems(
+    first: str, disks: Sequence[types.ExtraDisk], seeds: Sequence[str] = ()
+) -> Iterator[str]:
+    """`first`: the target of the clone. `seeds`: where VMs find who they are."""
+    if whole := _shares(first, seeds) or (first if first in seeds else ""):
+        yield f"disk.target: {whole} is where each VM finds its identity"
+    targets = [first, *seeds]
     for number, disk in enumerate(disks):
         if disk.target in targets:
             yield f"disks[{number}].target: {disk.target[:_SHOWN]!a} is another disk's already"
@@ -52,7 +56,7 @@ def disk_problems(first: str, disks: Sequence[types.ExtraDisk]) -> Iterator[str]
         if disk.cdrom and not disk.read_only:
             yield f"disks[{number}].read_only: must be true for a cdrom"
             continue
-        if not (disk.read_only or asks_for(disk.path, *DISK_PLACEHOLDERS)):
+        if not (disk.read_only or asks_for(disk.path, *NAME_PLACEHOLDERS)):
             yield (
                 f"disks[{number}].read_only: must be true for a path without {{name}} or "
                 "{index}: all VMs share it"

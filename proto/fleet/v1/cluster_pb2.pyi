@@ -1460,34 +1460,14 @@ Global___VmRow: _TypeAlias = VmRow  # noqa: Y015
 class ListVmsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class MacBasesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.int
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.int = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     FLEET_FIELD_NUMBER: _builtins.int
     VMS_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     MATCHING_FIELD_NUMBER: _builtins.int
     SERVER_SECONDS_FIELD_NUMBER: _builtins.int
+    NETWORKS_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
-    MAC_BASES_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     matching: _builtins.int
     server_seconds: _builtins.float
@@ -1498,12 +1478,12 @@ class ListVmsResponse(_message.Message):
     @_builtins.property
     def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
-    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kind: an example of it, as each host tells. reasons[0] is ""."""
+    def networks(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationNetworks]:
+        """of the generations that these VMs are of"""
 
     @_builtins.property
-    def mac_bases(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
-        """Network.mac_base of each generation that has one"""
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """kind: an example of it, as each host tells. reasons[0] is ""."""
 
     def __init__(
         self,
@@ -1514,16 +1494,47 @@ class ListVmsResponse(_message.Message):
         next_cursor: _builtins.str = ...,
         matching: _builtins.int = ...,
         server_seconds: _builtins.float = ...,
+        networks: _abc.Iterable[Global___GenerationNetworks] | None = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
-        mac_bases: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "mac_bases", b"mac_bases", "matching", b"matching", "next_cursor", b"next_cursor", "reasons", b"reasons", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "matching", b"matching", "networks", b"networks", "next_cursor", b"next_cursor", "reasons", b"reasons", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListVmsResponse: _TypeAlias = ListVmsResponse  # noqa: Y015
+
+@_typing.final
+class GenerationNetworks(_message.Message):
+    """What the addresses of a generation's VMs follow from: those of each interface, in their order,
+    empty where it has none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    MAC_BASES_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def mac_bases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        mac_bases: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "mac_bases", b"mac_bases", "prefixes", b"prefixes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationNetworks: _TypeAlias = GenerationNetworks  # noqa: Y015
 
 @_typing.final
 class GetVmRequest(_message.Message):

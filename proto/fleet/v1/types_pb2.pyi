@@ -426,6 +426,7 @@ class FleetSpec(_message.Message):
     ON_ISOLATION_STOP_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
     MORE_DISKS_FIELD_NUMBER: _builtins.int
     MORE_NETWORKS_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
     """a multiple of 1 MiB"""
     vcpus: _builtins.int
@@ -454,6 +455,10 @@ class FleetSpec(_message.Message):
     def more_networks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Network]:
         """the second interface and those after it"""
 
+    @_builtins.property
+    def identity(self) -> Global___Identity:
+        """absent: a VM is told nothing but its command line"""
+
     def __init__(
         self,
         *,
@@ -470,14 +475,150 @@ class FleetSpec(_message.Message):
         on_isolation_stop_after_seconds: _builtins.int = ...,
         more_disks: _abc.Iterable[Global___ExtraDisk] | None = ...,
         more_networks: _abc.Iterable[Global___Network] | None = ...,
+        identity: Global___Identity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "identity", b"identity", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FleetSpec: _TypeAlias = FleetSpec  # noqa: Y015
+
+@_typing.final
+class Identity(_message.Message):
+    """Who each VM is, handed to it as cloud-init reads it (NoCloud), on a small disk of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___VmValues: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___VmValues | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    SSH_KEYS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    PACKAGES_FIELD_NUMBER: _builtins.int
+    USER_DATA_FIELD_NUMBER: _builtins.int
+    USER_DATA_VERBATIM_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    hostname: _builtins.str
+    """with placeholders; empty: the VM's name"""
+    user_data: _builtins.str
+    """as cloud-init takes it, with placeholders unless it is verbatim"""
+    user_data_verbatim: _builtins.bool
+    @_builtins.property
+    def ssh_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """as in authorized_keys, for the image's default user"""
+
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___User]: ...
+    @_builtins.property
+    def packages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def values(self) -> _containers.MessageMap[_builtins.str, Global___VmValues]:
+        """further placeholders, by their name"""
+
+    def __init__(
+        self,
+        *,
+        hostname: _builtins.str = ...,
+        ssh_keys: _abc.Iterable[_builtins.str] | None = ...,
+        users: _abc.Iterable[Global___User] | None = ...,
+        packages: _abc.Iterable[_builtins.str] | None = ...,
+        user_data: _builtins.str = ...,
+        user_data_verbatim: _builtins.bool = ...,
+        values: _abc.Mapping[_builtins.str, Global___VmValues] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "packages", b"packages", "ssh_keys", b"ssh_keys", "user_data", b"user_data", "user_data_verbatim", b"user_data_verbatim", "users", b"users", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Identity: _TypeAlias = Identity  # noqa: Y015
+
+@_typing.final
+class User(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SSH_KEYS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    SUDO_FIELD_NUMBER: _builtins.int
+    SHELL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    sudo: _builtins.bool
+    """without a password"""
+    shell: _builtins.str
+    @_builtins.property
+    def ssh_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        ssh_keys: _abc.Iterable[_builtins.str] | None = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        sudo: _builtins.bool = ...,
+        shell: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "name", b"name", "shell", b"shell", "ssh_keys", b"ssh_keys", "sudo", b"sudo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___User: _TypeAlias = User  # noqa: Y015
+
+@_typing.final
+class VmValues(_message.Message):
+    """What one placeholder becomes, by a VM's index: item `index` of the list or of the range, begun
+    anew where it ends. One of both.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """start, start+1, ..., stop-1"""
+    stop: _builtins.int
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        start: _builtins.int = ...,
+        stop: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start", b"start", "stop", b"stop", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VmValues: _TypeAlias = VmValues  # noqa: Y015
 
 @_typing.final
 class Image(_message.Message):
@@ -509,9 +650,10 @@ Global___Image: _TypeAlias = Image  # noqa: Y015
 @_typing.final
 class Boot(_message.Message):
     """How a VM starts: by exactly one of `kernel`, `firmware` and `loader`. An initrd and a command line
-    belong to a kernel. In the command line `{name}`, `{index}`, `{mac}` and `{address}` are
-    filled in for each VM; `{address}` is that in `network.prefix`, with the length of the prefix:
-    10.0.0.2/8.
+    belong to a kernel. `{name}`, `{index}`, `{mac}`, `{address}`, `{ip}`, `{prefix_length}`,
+    `{gateway}` and `{dns}` are filled in for each VM in the command line; `{address}` is that in
+    `network.prefix`, with the length of the prefix: 10.0.0.2/8; `{ip}` is without. `{{` and `}}` are
+    braces.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -617,6 +759,8 @@ class Network(_message.Message):
     VLAN_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
     MAC_BASE_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    DNS_FIELD_NUMBER: _builtins.int
     bridge: _builtins.str
     prefix: _builtins.str
     """CIDR from which each VM's address is derived by index; may be empty"""
@@ -628,6 +772,12 @@ class Network(_message.Message):
     """of the interface, and of bridges that the agent makes; 0: the bridge's"""
     mac_base: _builtins.str
     """the MAC address of VM 0, to which the index is added; empty: derived"""
+    gateway: _builtins.str
+    """where a VM sends what is for elsewhere; empty: nowhere"""
+    @_builtins.property
+    def dns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """whom it asks for names"""
+
     def __init__(
         self,
         *,
@@ -637,10 +787,12 @@ class Network(_message.Message):
         vlan: _builtins.int = ...,
         mtu: _builtins.int = ...,
         mac_base: _builtins.str = ...,
+        gateway: _builtins.str = ...,
+        dns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridge", b"bridge", "create", b"create", "mac_base", b"mac_base", "mtu", b"mtu", "prefix", b"prefix", "vlan", b"vlan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridge", b"bridge", "create", b"create", "dns", b"dns", "gateway", b"gateway", "mac_base", b"mac_base", "mtu", b"mtu", "prefix", b"prefix", "vlan", b"vlan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

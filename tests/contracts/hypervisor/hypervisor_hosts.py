@@ -19,7 +19,8 @@ from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
 from fleet_agent.drivers.libvirt.binding import Connection
-from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
+from fleet_agent.drivers.libvirt.domains import SeedPath
+from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, no_seeds
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 
 FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
@@ -164,9 +165,10 @@ class LibvirtHost:
             None, self.binding.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self.tell, None
         )
 
-    def driver(self) -> LibvirtHypervisor:
+    def driver(self, seed_path: SeedPath = no_seeds) -> LibvirtHypervisor:
         return LibvirtHypervisor(
             self.uri,
+            seed_path=seed_path,
             console_log=str(self.folder / "guest-{name}.log"),
             driver_log=str(self.folder / "driver.log"),
             connect=self.connect,

@@ -17,7 +17,7 @@ from fleet_agent.drivers.libvirt import binding as libvirt_binding
 from fleet_agent.drivers.libvirt import host_uefi
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
-from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
+from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, no_seeds
 from fleet_agent.drivers.libvirt.readiness import ReadinessDeadlines, ReadyWatch, Verdicts
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
@@ -176,7 +176,9 @@ async def test_a_wait_cut_short_uses_up_its_timeout(host: LibvirtHost, driver: H
     vms = batch(IndexSet.of([0]), expecting("READY", timeout=30))
     await up(driver, vms)
     paths = HostPaths(str(host.folder / "guest-{name}.log"), host.folder / "none", "boot-1")
-    domains = Domains(LibvirtConnection(host.uri, host.connect, lambda: None), Flavour.TEST, paths)
+    domains = Domains(
+        LibvirtConnection(host.uri, host.connect, lambda: None), Flavour.TEST, paths, no_seeds
+    )
     patience = ReadinessDeadlines()
     assert ReadyWatch(domains, vms, patience).poll(now=100.0) == Verdicts()
     later = ReadyWatch(domains, vms, patience)

@@ -52,6 +52,27 @@ def _taken(specs: Mapping[tuple[str, int], types.FleetSpec], total: int) -> bool
     return True
 
 
+@pytest.mark.parametrize(
+    ("gateway", "dns", "fits"),
+    [
+        ("10.0.0.1", [], 253),
+        ("10.0.0.254", [], 252),
+        ("10.0.0.1", ["9.9.9.9", "10.0.0.10"], 8),
+        ("10.9.0.1", ["fd00::1"], 253),
+    ],
+)
+def test_no_vm_gets_the_address_of_a_gateway_or_of_a_server(
+    gateway: str, dns: list[str], fits: int
+) -> None:
+    made = spec("10.0.0.0/24")
+    made.network.gateway = gateway
+    made.network.dns.extend(dns)
+    _, specs = known(a=made)
+    check_total(specs, fleet("a"), fits)
+    with pytest.raises(Refused, match=f"has addresses for {fits} VMs"):
+        check_total(specs, fleet("a"), fits + 1)
+
+
 def test_a_further_network_bounds_as_the_first_does() -> None:
     _, specs = known(a=spec("10.0.0.0/8", "br0", ("br1", "10.9.0.0/29")))
     with pytest.raises(Refused, match=r"10\.9\.0\.0/29 has addresses for 5 VMs"):

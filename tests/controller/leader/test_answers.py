@@ -227,6 +227,23 @@ def test_a_host_in_detail_shows_what_it_is_told_and_what_it_says() -> None:
     play(scenario)
 
 
+def test_vms_come_with_the_prefixes_of_their_generations() -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        networked = types.FleetSpec()
+        networked.CopyFrom(SPEC)
+        networked.network.bridge, networked.network.prefix = "br0", "10.0.0.0/8"
+        networked.more_networks.add(bridge="br1")
+        await scale(leader, 2)
+        await leader.fleets.apply("spv", networked, ME)
+        await scale(leader, 4)
+        listed = vm_queries.vms(leader.memory, cluster.ListVmsRequest())
+        assert [row.generation for row in listed.vms] == [1, 1, 2, 2]
+        (known,) = listed.networks
+        assert (known.generation, list(known.prefixes)) == (2, ["10.0.0.0/8", ""])
+
+    play(scenario)
+
+
 def test_vms_are_found_by_state_host_and_index() -> None:
     async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)

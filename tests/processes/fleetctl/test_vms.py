@@ -40,7 +40,7 @@ def test_vms_as_json_have_what_follows_from_fleet_and_index(
     assert told["vms"][0] == {
         "name": "spv-249", "index": 249, "state": "running", "powered_off": False, "host": "h1",
         "generation": 1, "uuid": str(fleet.domain_uuid(249)), "mac": fleet.mac(249),
-        "reason": None, "failed_since_unix": None,
+        "addresses": [], "reason": None, "failed_since_unix": None,
     }  # fmt: skip
     assert told["vms"][1]["host"] is None
 
@@ -133,6 +133,21 @@ def test_a_retry_asks_no_question(fleetctl: Fleetctl, controller: ControllerDoub
     controller.on("ControlVms", cluster.ControlVmsResponse())
     assert "no VM that matches has failed" in fleetctl("vms", "retry", "--index", "3").out
     assert fleetctl("vms", "retry").code == 2
+def test_addresses_follow_from_the_prefixes_generation_by_generation(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = vm_rows(0, 1)
+    answer.vms[1].generation = 2
+    answer.networks.add(generation=1, prefixes=["10.0.0.0/8", "", "10.1.0.0/16"])
+    answer.networks.add(generation=2, prefixes=["10.2.0.0/16"])
+    controller.on("ListVms", answer)
+    assert fleetctl("vms").out == (
+        "NAME   INDEX  STATE    HOST  GENERATION  ADDRESS\n"
+        "spv-0  0      running  -     1           10.0.0.2, -, 10.1.0.2\n"
+        "spv-1  1      running  h1    2           10.2.0.3\n"
+    )
+    told = fleetctl("vms", "-o", "json").json
+    assert [one["addresses"] for one in told["vms"]] == [["10.0.0.2", "10.1.0.2"], ["10.2.0.3"]]
 
 
 def test_no_vms(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
@@ -152,6 +167,7 @@ def test_one_vm_by_index_or_name(
 ) -> None:
     detail = cluster.VmDetail(fleet=IDENTITY, index=250, state=types.VM_STATE_FAILED, host="h1")
     detail.spec.network.prefix = "10.0.0.0/8"
+    detail.spec.more_networks.add(bridge="br1")
     detail.problem.kind, detail.problem.example_message = "no_memory", "no memory for 16 MiB"
     controller.on("GetVm", detail)
     said = fleetctl("vms", "show", *typed)
@@ -160,7 +176,14 @@ def test_one_vm_by_index_or_name(
     assert "problem          no_memory: no memory for 16 MiB" in said.out
     (asked,) = controller.asked("GetVm")
     assert (asked.fleet, asked.index) == (fleet, index)
-    assert fleetctl("vms", "show", *typed, "-o", "json").json["address"] == "10.0.0.252"
+    assert "address          10.0.0.252, -\n" in said.out
+    told = fleetctl("vms", "show", *typed, "-o", "json").json
+    mac = Fleet(UID, "spv", 3).mac
+    assert told["address"] == "10.0.0.252"
+    assert told["interfaces"] == [
+        {"mac": mac(250), "address": "10.0.0.252"},
+        {"mac": mac(250, 1), "address": None},
+    ]
 
 
 def test_the_first_vm_has_an_index_too(fleetctl: Fleetctl, controller: ControllerDouble) -> None:

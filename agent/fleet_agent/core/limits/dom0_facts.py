@@ -125,7 +125,10 @@ def footprint_of(assignment: Assignment) -> Footprint:
     return Footprint(
         memory_bytes=-(-sum(spec.memory_bytes * count for spec, count in counted) // vms),
         vcpus=max(1, *(spec.vcpus for spec in specs)),
-        disks=max(bool(spec.image.name) + len(spec.more_disks) for spec in specs),
+        disks=max(
+            bool(spec.image.name) + len(spec.more_disks) + spec.HasField("identity")
+            for spec in specs
+        ),
         vifs=max(sum(1 for _ in _bridges(spec)) for spec in specs),
         bridges=max(1, len(bridges)),
         assumed=False,

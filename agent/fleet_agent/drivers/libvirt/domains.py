@@ -18,6 +18,8 @@ from lxml import etree
 from fleet.template.bridges import joined_bridge, networks_of
 from fleet.v1.types_pb2 import FIRMWARE_UEFI, LOADER_PVGRUB
 from fleet_agent.core.domain.boot_elements import NO_UEFI, PVGRUB
+from fleet_agent.core.domain.differences import differences
+from fleet_agent.core.domain.disk_elements import defined_disk
 from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.domain.domain_mark import (
     READY_NAMESPACE,
@@ -30,7 +32,7 @@ from fleet_agent.core.domain.domain_mark import (
     ready_xml,
     start_xml,
 )
-from fleet_agent.core.domain.domain_xml import defined_disk, differences, domain_xml
+from fleet_agent.core.domain.domain_xml import domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import foreign_mark
 from fleet_agent.core.model import Batch, Phase
@@ -50,6 +52,9 @@ from fleet_agent.drivers.libvirt.stalled import Stalled, is_restored, stalled_do
 from fleet_agent.drivers.ports.errors import DriverError
 
 INACTIVE = -1  # what virDomain.ID() answers for a domain that is not active
+
+# Where the seed of a VM lies.
+SeedPath = Callable[[Batch, int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,11 @@ class DomainLife:
 class Domains:
     """Acts by name on the domains of one libvirt."""
 
-    def __init__(self, link: LibvirtConnection, flavour: Flavour, host: HostPaths) -> None:
+    def __init__(
+        self, link: LibvirtConnection, flavour: Flavour, host: HostPaths, seed_path: SeedPath
+    ) -> None:
         self._link = link
+        self._seed_path = seed_path
         self._flavour = flavour
         self._host = host
         self._uefi = HostUefi(link, flavour)
@@ -175,7 +183,8 @@ class Domains:
         if wanted and uefi is None:
             raise ActFailed("firmware_missing", f"boot.firmware: {NO_UEFI}", retry=False)
         try:
-            return domain_xml(batch, index, disk, self._flavour, log, uefi)
+            seed = self._seed_path(batch, index) if batch.spec.HasField("identity") else None
+            return domain_xml(batch, index, disk, self._flavour, log, uefi, seed)
         except ValueError as error:
             raise ActFailed("bad_spec", str(error), retry=False) from error
 

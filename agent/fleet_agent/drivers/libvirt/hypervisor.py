@@ -22,7 +22,7 @@ from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import Batch, DomainRun, StepResult
 from fleet_agent.drivers.lanes import Act, Lanes
 from fleet_agent.drivers.libvirt.connection import Connect, LibvirtConnection
-from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
+from fleet_agent.drivers.libvirt.domains import Domains, HostPaths, SeedPath
 from fleet_agent.drivers.libvirt.listing import bridge_interfaces, domain_runs, host_facts
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.libvirt.programs_memory import held_by_programs
@@ -42,6 +42,11 @@ CONSOLE_PACE = 0.25
 LOOKING_THREADS = 2
 
 
+def no_seeds(batch: Batch, index: int) -> str:
+    """Of a host that keeps none. Raises ValueError."""
+    raise ValueError(f"{batch.fleet.domain_name(index)} has an identity; this host keeps no seeds")
+
+
 class LibvirtHypervisor:
     """The Hypervisor port over one libvirt URI."""
 
@@ -58,10 +63,12 @@ class LibvirtHypervisor:
         call_threads: int = 4,
         connect: Connect | None = None,
         boot_id: str | None = None,
+        seed_path: SeedPath = no_seeds,
     ) -> None:
         """`flavour` follows from the URI when not given; `remark`: what people are told of it
         beside the hypervisor's name; `connect` opens a connection in place
-        of libvirt.open; `boot_id` is the kernel's when not given. Connects when first used."""
+        of libvirt.open; `boot_id` is the kernel's when not given; `seed_path`: where the seed of
+        a VM lies. Connects when first used."""
         self._stirs: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._closed = False
         self._max_guests = max_guests
@@ -71,7 +78,7 @@ class LibvirtHypervisor:
         self.ours = OurDomains(self._link)
         self.host_paths = HostPaths(console_log, Path(driver_log), self._boot_id)
         self._flavour = flavour or flavour_of(uri)
-        self._domains = Domains(self._link, self._flavour, self.host_paths)
+        self._domains = Domains(self._link, self._flavour, self.host_paths, seed_path)
         self._patience = ReadinessDeadlines()
         self._lanes = Lanes()
         self._starting = ThreadPoolExecutor(start_threads, "libvirt-start")

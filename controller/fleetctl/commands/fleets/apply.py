@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -60,7 +61,8 @@ def read_fleet(filename: str) -> ParsedFleet:
         else:
             with open(filename, "rb") as opened:
                 content = opened.read(MAX_FILE_BYTES + 1)
-        return parse_fleet_file(content.decode(), shown)
+        folder = None if filename == "-" else Path(filename).parent
+        return parse_fleet_file(content.decode(), shown, folder)
     except OSError as error:
         raise Misuse(f"cannot read {shown}: {error.strerror}") from error
     except UnicodeDecodeError as error:

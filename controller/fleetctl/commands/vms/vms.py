@@ -106,17 +106,13 @@ def _pages(
 
 def _say_table(found: Iterator[cluster.ListVmsResponse]) -> None:
     """Page by page: a million rows are on the screen before the last one is asked for."""
-    from fleetctl.views.vms import FAILED_HEADERS, HEADERS, failed_row, fleet_of, vm_row
+    from fleetctl.views.vms import vm_table
 
     shown = 0
     headers: tuple[str, ...] = ()
     for answer in found:
-        fleet, before = fleet_of(answer.fleet), headers
-        if any(row.reason for row in answer.vms):
-            headers, now = FAILED_HEADERS, time.time()
-            rows = [failed_row(fleet, row, answer, now) for row in answer.vms]
-        else:
-            headers, rows = HEADERS, [vm_row(fleet, row, answer.hosts) for row in answer.vms]
+        before = headers
+        headers, rows = vm_table(answer, time.time())
         if rows:
             text = table(headers, rows)
             say(text if headers != before else text.partition("\n")[2])
@@ -129,12 +125,12 @@ def _say_table(found: Iterator[cluster.ListVmsResponse]) -> None:
 
 def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
     """One object, written row by row: it may have a million."""
-    from fleetctl.views.vms import fleet_of, vm_json
+    from fleetctl.views.vms import fleet_of, vm_rows_json
 
     before = ""  # what stands before the next row
     for answer in found:
         fleet = fleet_of(answer.fleet)
-        rows = [json.dumps(vm_json(fleet, row, answer)) for row in answer.vms]
+        rows = [json.dumps(row) for row in vm_rows_json(answer)]
         if not before:
             say(f'{{\n  "fleet": {json.dumps(fleet.name)},\n  "vms": [')
             before = "    "

@@ -1,0 +1,1 @@
+"""Seeds: a small disk for each VM that says who it is."""
