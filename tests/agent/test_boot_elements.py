@@ -14,8 +14,8 @@ from lxml import etree
 
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.boot_elements import PVGRUB, UefiFiles
-from fleet_agent.core.domain.domain_mark import parsed
 from fleet_agent.core.domain.differences import differences
+from fleet_agent.core.domain.domain_mark import parsed
 from fleet_agent.core.domain.domain_xml import domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.uefi_files import uefi_files

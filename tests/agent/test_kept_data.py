@@ -12,6 +12,7 @@ import pytest
 from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet, parse_ranges
 from fleet_agent.core.assignment import Tombstone
+from fleet_agent.core.domain.differences import differences
 from fleet_agent.core.domain.domain_mark import (
     ReadySeen,
     parse_mark,
@@ -19,7 +20,6 @@ from fleet_agent.core.domain.domain_mark import (
     parse_restart,
     parsed,
 )
-from fleet_agent.core.domain.differences import differences
 from fleet_agent.core.domain.domain_xml import domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import FIELDS, Marked, read_mark

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.views.hosts import detail_text, host_json, host_row
+from fleetctl.views.hosts.hosts import detail_text, host_json, host_row
 from fleetctl.views.loss import denied_text, expelled_text, expulsion_text
 from fleetctl.views.status import status_json, status_text
 

@@ -316,6 +316,8 @@ def test_a_bridge_with_a_vlan_has_a_name_short_enough_for_what_vms_join() -> Non
 @pytest.mark.parametrize("network", ["network: {name: lan}", "networks: [{name: lan}]"])
 def test_networks_across_hosts_come_later(network: str) -> None:
     assert "name: comes later: networks across hosts" in told(f"{LEAST}{network}\n")
+
+
 IDENTITY = """\
 network: {bridge: br0, prefix: 10.1.0.0/16, gateway: 10.1.0.1, dns: [10.1.0.1, 9.9.9.9]}
 identity:

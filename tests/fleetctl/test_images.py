@@ -12,7 +12,7 @@ from fleetctl.cli.arguments import ImageId, byte_count, digest, image_name, whol
 from fleetctl.output import byte_text
 from fleetctl.terminal.import_progress import bar_text, progress_text, show_import
 from fleetctl.terminal.progress_line import ProgressLine
-from fleetctl.views.images import (
+from fleetctl.views.hosts.images import (
     df_json,
     df_text,
     full_pools,

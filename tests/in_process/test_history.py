@@ -12,6 +12,7 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
+from fleet_controller.core.vm_states import FAILED
 from fleet_controller.replica.leader import Leader
 from fleet_controller.store.port import StoreError
 from tests.doubles.faulty_store import Fault
@@ -77,7 +78,7 @@ def test_what_is_given_up_by_force_is_in_the_history_with_how_much_it_was() -> N
     play(scene)
 
 
-@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("action", [one for one in Action if one is not Action.RETRY])
 def test_what_is_done_to_vms_is_in_the_history_in_one_line(action: Action) -> None:
     async def scene(leader: Leader, stage: Stage) -> None:
         await do(leader, Action.STOP, "0-1")
@@ -88,6 +89,22 @@ def test_what_is_done_to_vms_is_in_the_history_in_one_line(action: Action) -> No
         (line,) = told(leader, fleet="spv")[before:]
         assert line[:2] == (f"vms_{action.value}", ME)
         assert line[2].startswith(f"{meant} VMs on ") and len(hosts) >= 1
+
+    play(scene)
+
+
+def test_a_retry_is_in_the_history_where_a_vm_has_failed_and_only_there() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        before = len(told(leader))
+        assert await do(leader, Action.RETRY, "0-11") == 0
+        assert len(told(leader)) == before
+        uid = leader.memory.state.fleets["spv"].uid
+        h0 = leader.memory.observed.host("h0").number
+        vector = leader.memory.observed.vectors[uid]
+        vector.set_state(h0, vector.held(h0, IndexSet.span(0, 24)).lowest(2), FAILED)
+        assert await do(leader, Action.RETRY, "0-23") == 2
+        (line,) = told(leader, fleet="spv")[before:]
+        assert line == ("vms_retry", ME, "2 VMs on 1 host")
 
     play(scene)
 

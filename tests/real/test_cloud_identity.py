@@ -20,10 +20,11 @@ from fleet.keys import Epoch, Kin, Term
 from fleet.ranges import IndexSet
 from fleet.spec import check_given
 from fleet.v1 import types_pb2 as types
-from fleet_agent.core.domain.domain_xml import Flavour
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import Batch, Mark
+from fleet_agent.drivers.files.storage import FileStorage
+from fleet_agent.drivers.files.ways import FOR_QEMU
 from fleet_agent.drivers.libvirt.hypervisor import QEMU_CONSOLE_LOG, LibvirtHypervisor
-from fleet_agent.drivers.reflink.storage import ReflinkStorage
 from fleet_agent.drivers.seeds.folder import SeedFolder
 from fleet_agent.drivers.seeds.seeded_hypervisor import SeededHypervisor
 from tests.contracts.storage.storage_hosts import gather
@@ -93,8 +94,6 @@ def folder(image: Path) -> Iterator[Path]:
     made.chmod(0o711)
     (made / "images").mkdir()
     (made / "images" / "cloud@1").symlink_to(image / "disk.raw")
-    for name in ("vmlinuz", "initrd.img"):
-        shutil.copy(image / name, made / name)
     yield made
     shutil.rmtree(made)
 
@@ -108,16 +107,12 @@ def bridge() -> Iterator[str]:
     subprocess.run(["ip", "link", "del", name], check=True)
 
 
-def spec(folder: Path, bridge: str) -> types.FleetSpec:
+def spec(bridge: str) -> types.FleetSpec:
     return types.FleetSpec(
         image=types.Image(name="cloud", snapshot="1"),
         memory_bytes=384 << 20,
         vcpus=1,
-        boot=types.Boot(
-            kernel=str(folder / "vmlinuz"),
-            initrd=str(folder / "initrd.img"),
-            cmdline="root=LABEL=cloudimg ro console=ttyS0",
-        ),
+        boot=types.Boot(firmware=types.FIRMWARE_BIOS),
         disk=types.Disk(target="vda"),
         network=types.Network(
             bridge=bridge, prefix="10.91.0.0/16", gateway="10.91.0.1", dns=["10.91.0.1"]
@@ -140,12 +135,12 @@ async def test_a_guest_has_the_name_keys_users_address_and_data_of_its_seed(
     vm = Batch(
         fleet,
         Kin(fleet.uid, 1, 1),
-        spec(folder, bridge),
+        spec(bridge),
         Mark(Term(1, 1), Epoch(1, 1)),
         IndexSet.of([1]),
     )
     assert check_given(vm.spec) == []
-    seeds, storage = SeedFolder(folder / "seeds"), ReflinkStorage(folder)
+    seeds, storage = SeedFolder(folder / "seeds"), FileStorage(folder, ways=FOR_QEMU)
     hypervisor = SeededHypervisor(
         LibvirtHypervisor(
             URI, flavour=Flavour.TCG, console_log=QEMU_CONSOLE_LOG, seed_path=seeds.path
@@ -155,7 +150,7 @@ async def test_a_guest_has_the_name_keys_users_address_and_data_of_its_seed(
     done = (vm.indices, ())
     try:
         assert await gather(storage.clone(vm)) == done
-        assert await gather(hypervisor.define(vm, storage.disk_path)) == done
+        assert await gather(hypervisor.define(vm, storage.disk)) == done
         assert await gather(hypervisor.start(vm)) == done
         async with asyncio.timeout(BOOT_SECONDS + 60):
             assert await gather(hypervisor.await_ready(vm)) == done

@@ -55,8 +55,8 @@ class Drivers:
 def open_drivers(asked: Settings) -> Drivers:
     """Imported late: a host needs only the libraries of the drivers it uses."""
     from fleet_agent.drivers.iproute.bridges import IpBridges
-    from fleet_agent.drivers.libvirt.console_sweep import ConsoleSweep
-    from fleet_agent.drivers.libvirt.consoles import LibvirtConsoles
+    from fleet_agent.drivers.libvirt.console.libvirt_consoles import LibvirtConsoles
+    from fleet_agent.drivers.libvirt.console.sweep import ConsoleSweep
     from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, console_log_of
     from fleet_agent.drivers.libvirt.sampler import LibvirtSampler
     from fleet_agent.drivers.seeds.folder import SeedFolder

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from fleet.identity import MAX_INDEX, checked_index
-from fleet.template.bridges import networks_of
 from fleet.ranges import IndexSet
+from fleet.template.bridges import networks_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types

@@ -6,7 +6,7 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.output import counted
-from fleetctl.views.hosts import ranges_count, ranges_text
+from fleetctl.views.hosts.hosts import ranges_count, ranges_text
 
 _SHOWN = 6  # ranges in a line of text
 _IS_SO = {"stop": "are stopped already", "start": "were not stopped"}

@@ -11,7 +11,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import counted, duration, table
 from fleetctl.views.enum_names import health_name
-from fleetctl.views.hosts import host_json
+from fleetctl.views.hosts.hosts import host_json
 
 RELEASED = "lost hosts are replaced, however many are gone"
 OVERRIDE = (

@@ -114,7 +114,9 @@ def _row_json(
         "generation": row.generation,
         "uuid": str(fleet.domain_uuid(row.index)),
         "mac": _mac(fleet, row.index, 0, base),
-        "addresses": [one for prefix in known.prefixes if (one := _address(fleet, row.index, prefix))],
+        "addresses": [
+            one for prefix in known.prefixes if (one := _address(fleet, row.index, prefix))
+        ],
         "reason": reason_of(row, answer.reasons),
         "failed_since_unix": row.since_unix or None,
     }

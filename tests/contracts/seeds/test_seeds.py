@@ -15,8 +15,8 @@ import yaml
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_agent.core.domain.disk_elements import defined_disk
 from fleet_agent.core.domain.domain_mark import parsed
-from fleet_agent.core.domain.domain_xml import disk_source
 from fleet_agent.core.model import Batch
 from fleet_agent.core.seed.seed_name import SeedName
 from fleet_agent.drivers.hollow.behaviour import Behaviour
@@ -29,6 +29,7 @@ from tests.contracts.hypervisor.hypervisor_hosts import (
     SPEC,
     LibvirtHost,
     batch,
+    disk_of,
     gather,
 )
 
@@ -149,7 +150,7 @@ class TestBeforeAHypervisor:
     async def test_a_seed_is_there_before_its_domain_starts_and_goes_with_it(
         self, hypervisor: SeededHypervisor, seeds: SeedFolder
     ) -> None:
-        await gather(hypervisor.define(seeded(), lambda fleet, index: "/disk"))
+        await gather(hypervisor.define(seeded(), disk_of))
         assert await gather(hypervisor.start(seeded())) == (TWO, ())
         await hypervisor.listing()
         assert await seeds.listing() == {SeedName(KIN, 0), SeedName(KIN, 1)}
@@ -160,7 +161,7 @@ class TestBeforeAHypervisor:
     async def test_a_vm_without_an_identity_has_no_seed(
         self, hypervisor: SeededHypervisor, seeds: SeedFolder
     ) -> None:
-        await gather(hypervisor.define(batch(TWO), lambda fleet, index: "/disk"))
+        await gather(hypervisor.define(batch(TWO), disk_of))
         assert await gather(hypervisor.start(batch(TWO))) == (TWO, ())
         assert await seeds.listing() == frozenset()
 
@@ -175,14 +176,14 @@ class TestBeforeAHypervisor:
         self, hypervisor: SeededHypervisor
     ) -> None:
         bad = seeded(user_data="{address}")
-        await gather(hypervisor.define(bad, lambda fleet, index: "/disk"))
+        await gather(hypervisor.define(bad, disk_of))
         done, failures = await gather(hypervisor.start(bad))
         assert (done, [one.kind for one in failures]) == (EMPTY, ["bad_spec"] * 2)
 
     async def test_a_seed_that_was_taken_away_is_made_anew_before_the_next_start(
         self, hypervisor: SeededHypervisor, seeds: SeedFolder
     ) -> None:
-        await gather(hypervisor.define(seeded(), lambda fleet, index: "/disk"))
+        await gather(hypervisor.define(seeded(), disk_of))
         await gather(hypervisor.start(seeded()))
         await gather(hypervisor.stop(seeded()))
         os.unlink(seeds.path(seeded(), 0))
@@ -193,15 +194,15 @@ class TestBeforeAHypervisor:
 async def test_libvirt_keeps_the_seed_in_a_definition(seeds: SeedFolder, tmp_path: Path) -> None:
     host = LibvirtHost(tmp_path)
     driver = host.driver(seeds.path)
-    assert await gather(driver.define(seeded(), lambda fleet, index: "/disk")) == (TWO, ())
+    assert await gather(driver.define(seeded(), disk_of)) == (TWO, ())
     xml = parsed(host.connection.lookupByName("spv-1").XMLDesc())
-    assert disk_source(xml, "xvdz") == seeds.path(seeded(), 1)
+    assert defined_disk(xml, "xvdz").path == seeds.path(seeded(), 1)
     await driver.close()
 
 
 async def test_a_host_that_keeps_no_seeds_says_so(tmp_path: Path) -> None:
     driver = LibvirtHost(tmp_path).driver()
-    _, failures = await gather(driver.define(seeded(), lambda fleet, index: "/disk"))
+    _, failures = await gather(driver.define(seeded(), disk_of))
     assert [one.kind for one in failures] == ["bad_spec"] * 2
     assert failures[0].message == "spv-0 has an identity; this host keeps no seeds"
     await driver.close()

@@ -269,13 +269,14 @@ def test_a_page_of_vms_says_the_base_of_mac_addresses_of_each_generation_on_it()
     async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)
         listed = vm_queries.vms(leader.memory, cluster.ListVmsRequest())
-        assert dict(listed.mac_bases) == {}
+        assert not listed.networks
         based = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
         based.network.bridge, based.network.mac_base = "br0", "00:16:3e:00:00:00"
         await leader.fleets.apply("spv", based, ME)
         await scale(leader, 9)
         listed = vm_queries.vms(leader.memory, cluster.ListVmsRequest())
-        assert dict(listed.mac_bases) == {2: "00:16:3e:00:00:00"}
+        (known,) = listed.networks
+        assert (known.generation, list(known.mac_bases)) == (2, ["00:16:3e:00:00:00"])
         assert [row.generation for row in listed.vms] == [1] * 8 + [2]
 
     play(scenario)

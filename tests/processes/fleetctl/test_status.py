@@ -108,7 +108,7 @@ def test_status_as_json_has_all_that_scripts_may_rely_on(
     }  # fmt: skip
     assert told["oldest_report_seconds"] == 1.5
     problem = {"kind": "no_memory", "count": 4, "hosts": 1, "example": "h1: no memory"}
-    assert told["problems"] == [problem | {"fleet": "spv"}]
+    assert told["problems"] == [problem | {"fleet": "spv", "lasting": False}]
     assert told["converged"] is False and told["releasing"] == 0 and told["generation"] == 1
 
 

@@ -50,7 +50,7 @@ def test_vms_have_the_mac_addresses_of_their_generations_base(
 ) -> None:
     answer = vm_rows(249, 250)
     answer.vms[1].generation = 2
-    answer.mac_bases[2] = "00:16:3E:00:00:06"
+    answer.networks.add(generation=2, mac_bases=["00:16:3E:00:00:06"])
     controller.on("ListVms", answer)
     told = fleetctl("vms", "list", "-o", "json").json["vms"]
     assert [one["mac"] for one in told] == [Fleet(UID, "spv", 3).mac(249), "00:16:3e:00:01:00"]
@@ -133,6 +133,8 @@ def test_a_retry_asks_no_question(fleetctl: Fleetctl, controller: ControllerDoub
     controller.on("ControlVms", cluster.ControlVmsResponse())
     assert "no VM that matches has failed" in fleetctl("vms", "retry", "--index", "3").out
     assert fleetctl("vms", "retry").code == 2
+
+
 def test_addresses_follow_from_the_prefixes_generation_by_generation(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:

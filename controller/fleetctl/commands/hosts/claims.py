@@ -27,7 +27,7 @@ def bound(session: Session, host: str, max_guests: int) -> None:
     """
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.hosts import bound_text, host_json
+    from fleetctl.views.hosts.hosts import bound_text, host_json
 
     request = cluster_pb2.BoundHostRequest(host=host, max_guests=max_guests)
     answer = connection.change(lambda stub: stub.BoundHost, request, again=True)
@@ -62,7 +62,7 @@ def unpin(session: Session, host: str) -> None:
 def _pin(session: Session, host: str, labels: dict[str, str], *, undo: bool) -> None:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.hosts import host_json, pinned_text
+    from fleetctl.views.hosts.hosts import host_json, pinned_text
 
     request = cluster_pb2.PinHostRequest(host=host, labels=labels, undo=undo)
     answer = connection.change(lambda stub: stub.PinHost, request, again=True)
@@ -80,7 +80,7 @@ def approve(session: Session, hosts: tuple[str, ...]) -> None:
     """Let new hosts have VMs, where controllers run with --approve-hosts."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.hosts import approved_text
+    from fleetctl.views.hosts.hosts import approved_text
     from fleetctl.views.loss import hosts_json
 
     request = cluster_pb2.ApproveHostsRequest(hosts=dict.fromkeys(hosts))

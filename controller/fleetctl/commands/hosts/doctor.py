@@ -36,7 +36,7 @@ def doctor(session: Session, host: str, guests: int | None, everything: bool) ->
     """
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.limits import doctor_json, doctor_text, fits
+    from fleetctl.views.hosts.limits import doctor_json, doctor_text, fits
 
     request = cluster_pb2.HostDoctorRequest(host=host, guests=guests or 0)
     with doing("reading the host's limits ..."):

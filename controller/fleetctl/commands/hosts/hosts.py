@@ -81,7 +81,7 @@ def list_hosts(
     answers = list(found_pages) if everything else [next(found_pages)]
     found = [one for answer in answers for one in answer.hosts]
     last = answers[-1]
-    from fleetctl.views.hosts import HEADERS, host_json, host_row
+    from fleetctl.views.hosts.hosts import HEADERS, host_json, host_row
 
     if session.json:
         listed = [host_json(one) for one in found]
@@ -130,7 +130,7 @@ def show_host(session: Session, host: str) -> None:
     """Show one host: its facts, its capacity, what it runs and what troubles it."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.hosts import detail_json, detail_text
+    from fleetctl.views.hosts.hosts import detail_json, detail_text
 
     answer = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
     if session.json:
@@ -160,7 +160,7 @@ def uncordon(session: Session, host: str) -> None:
 def _set_cordon(session: Session, host: str, *, cordoned: bool) -> None:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.hosts import host_json
+    from fleetctl.views.hosts.hosts import host_json
 
     request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
     answer = connection.change(lambda stub: stub.SetCordon, request, again=True)

@@ -40,7 +40,7 @@ def images() -> None:
 @pass_session
 def list_images(session: Session, host: str) -> None:
     """List the golden images of all live hosts, or of one."""
-    from fleetctl.views.images import list_json, list_text
+    from fleetctl.views.hosts.images import list_json, list_text
 
     answered = _answered(session, host)
     if session.json:
@@ -56,7 +56,7 @@ def list_images(session: Session, host: str) -> None:
 @pass_session
 def show_image(session: Session, image: ImageId, host: str) -> None:
     """Show one golden image wherever it is: its digest, its source, what it takes."""
-    from fleetctl.views.images import list_json, only, show_text
+    from fleetctl.views.hosts.images import list_json, only, show_text
 
     answered = only(image, _answered(session, host))
     if not any(one.images.images for one in answered):
@@ -77,7 +77,7 @@ def df(session: Session, host: str) -> None:
     Referenced is what they show, unique what would be freed with them; the difference is shared
     with others. A pool that is 80 % full is warned of.
     """
-    from fleetctl.views.images import df_json, df_text, full_pools
+    from fleetctl.views.hosts.images import df_json, df_text, full_pools
 
     answered = _answered(session, host)
     if session.json:
@@ -121,7 +121,7 @@ def import_image(
     """  # fmt: skip
     connection = session.cluster
     from fleet.v1 import cluster_pb2, types_pb2
-    from fleetctl.views.images import imported_json, imported_text
+    from fleetctl.views.hosts.images import imported_json, imported_text
 
     image = image.with_snapshot(DEFAULT_SNAPSHOT)
     request = cluster_pb2.HostImportImageRequest(
@@ -165,7 +165,7 @@ def _answered(session: Session, host: str) -> list[cluster.HostImages]:
     """What hosts have answered; those that have not are named. Raises Trouble when none has."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.images import unanswered
+    from fleetctl.views.hosts.images import unanswered
 
     request = cluster_pb2.ListClusterImagesRequest(host=host)
     answer = connection.call(lambda stub: stub.ListImages, request)

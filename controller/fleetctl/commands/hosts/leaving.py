@@ -204,7 +204,7 @@ def _say_plan(session: Session, host: str, force: bool) -> None:
 def _say_removal(session: Session, host: str, force: bool) -> None:
     from fleet.v1 import cluster_pb2
     from fleetctl.views.drains import removal_plan_text
-    from fleetctl.views.hosts import detail_json, detail_text
+    from fleetctl.views.hosts.hosts import detail_json, detail_text
 
     request = cluster_pb2.GetHostRequest(id=host)
     answer = session.cluster.call(lambda stub: stub.GetHost, request)

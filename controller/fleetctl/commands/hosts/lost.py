@@ -52,7 +52,7 @@ def declare_lost(
 
 def _say_plan(session: Session, names: tuple[str, ...]) -> None:
     from fleetctl.output import table
-    from fleetctl.views.hosts import HEADERS, host_row
+    from fleetctl.views.hosts.hosts import HEADERS, host_row
     from fleetctl.views.loss import hosts_json, undeclarable_text
 
     found = _summaries(session, names)
@@ -81,7 +81,7 @@ def release(session: Session, host: str) -> None:
     """Let a host out of quarantine: it takes VMs again."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.hosts import host_json
+    from fleetctl.views.hosts.hosts import host_json
 
     request = cluster_pb2.ReleaseQuarantineRequest(host=host)
     answer = connection.change(lambda stub: stub.ReleaseQuarantine, request, again=True)

@@ -27,7 +27,7 @@ def reset(session: Session, host: str, yes: bool) -> None:
         confirm("reset", question, "nothing was reset")
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.hosts import host_json
+    from fleetctl.views.hosts.hosts import host_json
 
     request = cluster_pb2.ResetHostRequest(id=host)
     answer = connection.change(lambda stub: stub.ResetHost, request, again=True)

@@ -33,7 +33,7 @@ def tune(
     wish = "apply" if apply else "undo" if undo else "plan"
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.tuning import failures, tune_json, tune_text
+    from fleetctl.views.hosts.tuning import failures, tune_json, tune_text
 
     request = cluster_pb2.HostTuneRequest(host=host, apply=apply, undo=undo, guests=guests or 0)
     with doing("tuning the host ..." if apply or undo else "reading the host's limits ..."):

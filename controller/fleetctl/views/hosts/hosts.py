@@ -12,7 +12,7 @@ from fleetctl.outcome import printable
 from fleetctl.output import counted, duration, number, table
 from fleetctl.views.drains import draining_json, left_text
 from fleetctl.views.enum_names import health_name
-from fleetctl.views.holdings import holdings_json, holdings_rows
+from fleetctl.views.hosts.holdings import holdings_json, holdings_rows
 
 HEADERS = (
     "HOST", "HEALTH", "ASSIGNED", "RUNNING", "FAILED", "CAPACITY", "HEARD", "ADDRESS", "LABELS"

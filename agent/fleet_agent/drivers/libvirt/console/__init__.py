@@ -1,0 +1,1 @@
+"""Consoles of domains: opened for people, their logs read for signs, and swept."""
