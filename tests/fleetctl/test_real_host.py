@@ -87,12 +87,12 @@ def test_where_root_cannot_be_had_the_command_to_type_is_said(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     missing = packages.missing_packages(has_binding=False)
     assert missing == [
-        "qemu-system-x86", "libvirt-daemon-system", "libvirt-daemon-driver-qemu",
+        "qemu-system-x86", "qemu-utils", "libvirt-daemon-system", "libvirt-daemon-driver-qemu",
         "libvirt-clients", "etcd-server", "python3-libvirt",
     ]  # fmt: skip
     with pytest.raises(SandboxError, match=r"sudo apt-get install .* libvirt-clients etcd-server"):
         packages.install(missing, Phases())
-    for program in ("qemu-system-x86_64", "libvirtd", "virtlogd", "virsh", "etcd"):
+    for program in ("qemu-system-x86_64", "qemu-img", "libvirtd", "virtlogd", "virsh", "etcd"):
         (tmp_path / program).touch(mode=0o755)
     assert packages.missing_packages(has_binding=True) == []
 
@@ -181,7 +181,7 @@ def test_the_agent_reads_its_own_settings_and_logs_consoles_in_the_sandboxs_fold
     read = agent_settings_file.load(["--config", str(file)])
     assert read.endpoints == ("127.0.0.1:7123",) and read.guests == 40
     assert read.hypervisor.console_log == "/var/lib/x/1/consoles/{name}.log"
-    assert (read.storage.kind, read.storage.parent) == ("reflink", "/var/lib/x/1/storage")
+    assert (read.storage.kind, read.storage.parent) == ("files", "/var/lib/x/1/storage")
 
 
 def test_the_fleet_file_is_one_that_apply_takes() -> None:

@@ -36,7 +36,7 @@ from fleet_agent.controllers.announcer import (
 from fleet_agent.controllers.grpc_client import GrpcControllerClient
 from fleet_agent.core.limits.dom0_facts import footprint_of
 from fleet_agent.daemon import host_identity
-from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_of_settings
+from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_at_start
 from fleet_agent.daemon.holdings_keeper import HoldingsKeeper
 from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
@@ -160,7 +160,7 @@ def made_agent(
 ) -> Agent:
     return Agent(
         host_identity.host_id_of(identity.certificate),
-        facts_of_settings(asked, identity.certificate),
+        facts_at_start(asked, drivers.labels, identity.certificate),
         drivers.storage,
         drivers.hypervisor,
         ledger,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -82,12 +83,15 @@ class FactsKeeper:
             self._announcer.announce_anew()
 
 
-def facts_of_settings(asked: Settings, certificate: bytes = b"") -> types.HostFacts:
-    """What is known before any driver has answered: the agent starts without them."""
+def facts_at_start(
+    asked: Settings, found: Mapping[str, str], certificate: bytes = b""
+) -> types.HostFacts:
+    """What is known before any driver has answered: the agent starts without them. All labels are:
+    placement would pass over a host that lost one for a moment. `found`: those of its drivers."""
     return types.HostFacts(
         machine_id=host_identity.machine_id(),
         boot_id=host_identity.boot_id(),
-        labels=asked.labels,
+        labels={**found, **asked.labels},
         capacity=types.Capacity(guests=asked.guests),
         agent_version=host_identity.VERSION,
         certificate_expires_unix=host_identity.expires_unix(certificate) if certificate else 0,
@@ -96,8 +100,7 @@ def facts_of_settings(asked: Settings, certificate: bytes = b"") -> types.HostFa
 
 async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
     """Raises DriverError."""
-    facts = facts_of_settings(asked)
-    facts.labels.update({**drivers.labels, **asked.labels})
+    facts = facts_at_start(asked, drivers.labels)
     with as_driver_errors("facts"):
         hypervisor = await drivers.hypervisor.facts()
         storage = await drivers.storage.facts()

@@ -223,7 +223,7 @@ def agent_settings(record: Record, folder: Folder) -> str:
             # The guest's own: those in /boot are not everybody's to read, nor on every machine.
             line("trial_kernel", str(real.guest / "vmlinuz")),
             "[storage]",
-            line("kind", "reflink"),
+            line("kind", "files"),
             line("parent", str(real.storage)),
             "",
         )

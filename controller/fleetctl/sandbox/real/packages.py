@@ -17,6 +17,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 # Each program, and the packages that bring it.
 PROGRAMS = (
     ("qemu-system-x86_64", ("qemu-system-x86",)),
+    ("qemu-img", ("qemu-utils",)),
     ("libvirtd", ("libvirt-daemon-system", "libvirt-daemon-driver-qemu")),
     ("virtlogd", ("libvirt-daemon-system",)),
     ("virsh", ("libvirt-clients",)),
