@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,14 @@ class RealSandbox:
 
     def clones(self) -> set[str]:
         return {one.name for one in (self.real.storage / "clones").iterdir()}
+
+    def disk_begins(self, vm: str) -> bytes:
+        """The first 512 bytes of its disk, read while it runs, whatever its clone is."""
+        with tempfile.NamedTemporaryFile() as copy:
+            clone = self.real.storage / "clones" / vm
+            command = ["qemu-img", "dd", "-U", "-O", "raw", "bs=512", "count=1", f"if={clone}"]
+            subprocess.run([*command, f"of={copy.name}"], check=True, timeout=60)
+            return Path(copy.name).read_bytes()
 
     def _last_words(self) -> str:
         log = self.folder.log_of("agent")
