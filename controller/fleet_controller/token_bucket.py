@@ -25,13 +25,16 @@ class TokenBucket:
     def take(self, amount: float, now: float, rate: Rate) -> float:
         """Take so much at once. 0 where it was there; else nothing is taken, and this is in how
         many seconds it will be."""
-        spent = max(0.0, self._spent - (now - self._at) * rate.per_second)
-        self._spent, self._at = spent, now
-        lacking = spent + amount - rate.burst
-        if lacking > 0:
-            return lacking / rate.per_second
-        self._spent += amount
-        return 0.0
+        wait = self.due_in(amount, now, rate)
+        if not wait:
+            self._spent += amount
+        return wait
+
+    def due_in(self, amount: float, now: float, rate: Rate) -> float:
+        """In how many seconds so much may be taken; 0: now."""
+        self._spent = max(0.0, self._spent - (now - self._at) * rate.per_second)
+        self._at = now
+        return max(0.0, self._spent + amount - rate.burst) / rate.per_second
 
     def is_full(self, now: float, rate: Rate) -> bool:
         """Whether it is as a new one would be."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -134,10 +135,19 @@ class SmallCluster:
         return self.until_converged(total, fleet)
 
     def remove(self, *fleets: str) -> None:
-        """Delete the fleets, and return when they are gone from everywhere."""
+        """Delete the fleets, and return when they are gone from everywhere. An etcd that has just
+        been started again is waited for."""
         for name in fleets:
-            self.stub.DeleteFleet(cluster.DeleteFleetRequest(name=name), timeout=CALL_SECONDS)
+            eventually(partial(self._is_deleted, name), f"{name} is being deleted")
         eventually(lambda: not {f.fleet for f in self.status().fleets} & set(fleets), "fleets gone")
+
+    def _is_deleted(self, fleet: str) -> bool:
+        try:
+            self.stub.DeleteFleet(cluster.DeleteFleetRequest(name=fleet), timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.UNAVAILABLE, error
+            return False
+        return True
 
     def events(self, kind: str) -> list[cluster.Event]:
         request = cluster.ListEventsRequest(limit=10_000)

@@ -1,7 +1,7 @@
 """Agents that say where they are: thousands at once become few transactions.
 
 One host cannot make them many: it is heard so often and no more, and what it says changes the
-store at once where it is the first change for a while, and is merged with what follows otherwise.
+store at once a few times, and is merged with what follows otherwise.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from fleet_controller.token_bucket import Rate, TokenBucket
 # An honest agent announces itself at its start and when its facts change, and otherwise once a
 # minute at most; refused, it waits twice as long each time.
 _ANNOUNCEMENTS = Rate(per_second=0.5, burst=30)
-# Seconds between two changes of one host's record for what it announces.
-WRITE_INTERVAL = 10.0
+# Changes of one host's record for what it announces. A host that starts tells of its limits, and
+# then of each image that is imported; whoever imported it waits for that.
+CHANGES = Rate(per_second=0.1, burst=4)
 # Names remembered before those are dropped of whom nothing is to be remembered any more.
 _TIDY = 20_000
 
@@ -62,13 +63,13 @@ class Announcements:
         self._links = links
         self._queue: asyncio.Queue[_Announcement] = asyncio.Queue()
         self._buckets: dict[str, TokenBucket] = {}  # by host
-        self._changed: dict[str, float] = {}  # when each host's record was changed last
+        self._changes: dict[str, TokenBucket] = {}  # of the hosts' records
         self._later: dict[str, _Announcement] = {}  # the newest of each host
         self._some_wait = asyncio.Event()
 
     async def announce(self, host_id: str, address: str, facts: types.HostFacts) -> None:
-        """Returns when the host's record is stored, or will be within WRITE_INTERVAL. Raises
-        Refused, StoreError."""
+        """Returns when the host's record is stored, or will be as soon as CHANGES admits it.
+        Raises Refused, StoreError."""
         self._check_rate(host_id)
         announcement = _Announcement(host_id, address, facts)
         self._queue.put_nowait(announcement)
@@ -168,27 +169,20 @@ class Announcements:
         one.answer()
 
     def _due_in(self, host_id: str) -> float:
-        """Seconds until the host's record may be changed again; at most 0 where it may."""
-        at = self._changed.get(host_id, -math.inf)
-        return at + WRITE_INTERVAL - self._memory.clock()
+        """Seconds until the host's record may be changed again; 0 where it may."""
+        bucket = self._changes.get(host_id)
+        return bucket.due_in(1, self._memory.clock(), CHANGES) if bucket else 0.0
 
     def _note_changed(self, hosts: list[str]) -> None:
         now = self._memory.clock()
-        self._changed |= dict.fromkeys(hosts, now)
-        if len(self._changed) > _TIDY:
-            self._changed = {
-                host: at for host, at in self._changed.items() if now - at < WRITE_INTERVAL
-            }
+        self._changes = _tidy(self._changes, now, CHANGES)
+        for host in hosts:
+            self._changes.setdefault(host, TokenBucket()).take(1, now, CHANGES)
 
     def _check_rate(self, host_id: str) -> None:
         """Raises Refused for a host that announces itself too often."""
         now = self._memory.clock()
-        if len(self._buckets) > _TIDY:
-            self._buckets = {
-                host: bucket
-                for host, bucket in self._buckets.items()
-                if not bucket.is_full(now, _ANNOUNCEMENTS)
-            }
+        self._buckets = _tidy(self._buckets, now, _ANNOUNCEMENTS)
         bucket = self._buckets.setdefault(host_id, TokenBucket())
         if wait := bucket.take(1, now, _ANNOUNCEMENTS):
             seconds = math.ceil(wait)
@@ -205,3 +199,10 @@ class Announcements:
         why = str(refused)
         self._memory.refused.note(host_id, why, self._memory.clock())
         self._memory.events.add("host_refused", why, host=host_id, alike=refused.reason, free=1)
+
+
+def _tidy(buckets: dict[str, TokenBucket], now: float, rate: Rate) -> dict[str, TokenBucket]:
+    """Without those that say nothing any more, where there are many."""
+    if len(buckets) <= _TIDY:
+        return buckets
+    return {host: one for host, one in buckets.items() if not one.is_full(now, rate)}

@@ -31,6 +31,7 @@ from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.standby_reachability import StandbyReachability
 from fleet_controller.observed.unproven_claims import UnprovenClaims
 from fleet_controller.observed.vectors import NO_HOST
+from fleet_controller.pulse import Pulse
 from fleet_controller.store import keys
 
 _HOSTS_A_SLICE = 500  # one to two milliseconds
@@ -58,6 +59,7 @@ class LeaderMemory:
     messages: AssignmentMessages
     allowances: Allowances
     certificates: ExpiringCertificates
+    host_records: Pulse  # beats when one has changed
 
     @staticmethod
     def of_a_new_leader(
@@ -81,6 +83,7 @@ class LeaderMemory:
                 own_certificates, observed, state.hosts, events,
                 {} if told_of_certificates is None else told_of_certificates,
             ),
+            Pulse(),
         )  # fmt: skip
 
     @property

@@ -51,6 +51,7 @@ class RecordChanges:
 
     def _host_changed(self, host_id: str) -> None:
         observed, record = self._memory.observed, self._memory.state.hosts.get(host_id)
+        self._memory.host_records.beat()
         observed.declared_lost(host_id, record is not None and record.lost)
         expelled = self._memory.is_expelled(host_id)
         if record is None or record.awaits_approval or expelled:

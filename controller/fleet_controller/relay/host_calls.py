@@ -76,7 +76,7 @@ async def import_image(
     relay: Relay, request: cluster.HostImportImageRequest, tell: Tell, actor: str
 ) -> None:
     """Each progress is sent on, the image with the last one. Whoever asked may go as soon as they
-    have it: that it is there is an event before they are told."""
+    have it: that it is there is an event before they are told, and VMs of it may be placed."""
     host_id, image = relay.host(request.host), _named(request.image)
     if len(request.source) > _LONGEST_TEXT:
         raise Refused(Reason.BAD_QUERY, f"a source has at most {_LONGEST_TEXT:,} characters")
@@ -90,6 +90,7 @@ async def import_image(
             message = f"host {host_id} ended the import of {image} without an image"
             raise Refused(Reason.HOST_UNREACHABLE, message)
     relay.event("image_imported", f"{host_id}: image {image} is imported", host_id, actor)
+    await relay.placeable(host_id, made.image)
     await tell(made)
 
 

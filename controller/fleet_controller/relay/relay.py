@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fleet.template.host_needs import NeededImage
 from fleet.transport import Refusal
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import (
     Declined,
@@ -25,7 +27,10 @@ from fleet_controller.core.refusals import Reason, Refused, named_host
 from fleet_controller.election.election import LeaderLease, LeadershipLost
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.store_trust import StoreTrust
+from fleet_controller.waiting import within
 
+# A host announces what it has at once, and what it says is written after 10 s at the latest.
+TOLD_SECONDS = 15.0
 # Why a host did not answer: the leader's words, or the agent's own.
 NOT_ANSWERED = (Refused, Refusal)
 
@@ -105,6 +110,23 @@ class Relay:
             if not (isinstance(error, Refused) and error.reason is Reason.UNIMPLEMENTED):
                 self.event(kind, f"{host_id}: {what}: how it ended is not known", host_id, actor)
             raise
+
+    async def placeable(self, host_id: str, image: wire.ImageOnHost) -> None:
+        """Until the host itself has said that it has the image, so that VMs of it are placed there;
+        not for ever: it may be the word of a host that says otherwise at once."""
+        held = image.image
+        needed = NeededImage(held.name, held.snapshot, "")
+        records = self._memory.host_records
+
+        async def told() -> None:
+            while True:
+                version = records.version
+                record = self._memory.state.hosts.get(host_id)
+                if record is None or not record.holdings.lacks_image(needed):
+                    return
+                await records.after(version)
+
+        await within(TOLD_SECONDS, told())
 
     def event(self, kind: str, message: str, host_id: str, actor: str, fleet: str = "") -> None:
         self._memory.events.add(kind, message, fleet=fleet, host=host_id, actor=actor)

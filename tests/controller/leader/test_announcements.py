@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fleet.v1 import types_pb2 as types
+from fleet_controller.changes.announcements import CHANGES
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.queries import fleets as fleet_queries
@@ -209,6 +210,14 @@ def refusals(leader: Leader, host: str) -> list[tuple[str, int]]:
     return [(event.message, event.count) for event in events if event.kind == "host_refused"]
 
 
+async def change_at_once(leader: Leader) -> None:
+    """As often as a host's record may be: it is at a:5 then."""
+    await announce(leader, "a", at="a:1")
+    for port in range(2, 2 + int(CHANGES.burst)):
+        await announce(leader, "a", at=f"a:{port}")
+        assert leader.memory.state.hosts["a"].address == f"a:{port}"
+
+
 def test_a_host_that_announces_itself_without_end_is_refused_soon_and_others_are_not() -> None:
     async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
         await announce(leader, "evil")
@@ -221,7 +230,7 @@ def test_a_host_that_announces_itself_without_end_is_refused_soon_and_others_are
                 assert error.reason is Reason.TOO_MANY_ANNOUNCEMENTS
                 assert error.metadata["retry_after_seconds"] in ("1", "2")
             await asyncio.sleep(0.005)
-        assert refused >= 1960 and len(store.txns) - before <= 2
+        assert refused >= 1960 and len(store.txns) - before <= CHANGES.burst + 1
         ((message, count),) = refusals(leader, "evil")
         assert message.startswith("host evil announces itself too often; again in ")
         assert count == refused
@@ -232,39 +241,41 @@ def test_a_host_that_announces_itself_without_end_is_refused_soon_and_others_are
     play(scenario)
 
 
-def test_the_store_is_written_once_in_ten_seconds_for_one_host_and_has_the_newest() -> None:
+def test_a_host_is_written_a_few_times_at_once_then_every_ten_seconds_with_its_newest() -> None:
     async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
-        await announce(leader, "a", at="a:1")
+        await change_at_once(leader)
         before = len(store.txns)
-        for port in range(2, 22):
+        for port in range(6, 22):
             await announce(leader, "a", at=f"a:{port}")
-            assert leader.memory.state.hosts["a"].address == "a:2", "the first one at once"
+            assert leader.memory.state.hosts["a"].address == "a:5"
             await asyncio.sleep(0.4)
-        assert len(store.txns) == before + 1
+        assert len(store.txns) == before
         await until(lambda: leader.memory.state.hosts["a"].address == "a:21", 10.0)
-        assert len(store.txns) == before + 2
+        assert len(store.txns) == before + 1
 
     play(scenario)
 
 
 def test_a_change_that_is_taken_back_before_it_was_written_is_not_written() -> None:
     async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
-        for port in (1, 2, 3, 2):
-            await announce(leader, "a", at=f"a:{port}")
+        await change_at_once(leader)
         before = len(store.txns)
+        for port in (6, 5):
+            await announce(leader, "a", at=f"a:{port}")
         await asyncio.sleep(60)
         assert len(store.txns) == before
-        assert leader.memory.state.hosts["a"].address == "a:2"
+        assert leader.memory.state.hosts["a"].address == "a:5"
 
     play(scenario)
 
 
 def test_a_change_that_waits_outlives_a_store_in_trouble() -> None:
     async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
-        for port in (1, 2, 3):
+        await change_at_once(leader)
+        for port in (6, 7):
             await announce(leader, "a", at=f"a:{port}")
         store.faults = [Fault.REFUSED] * 3
-        await until(lambda: leader.memory.state.hosts["a"].address == "a:3")
+        await until(lambda: leader.memory.state.hosts["a"].address == "a:7")
 
     play(scenario)
 

@@ -70,6 +70,15 @@ class RelayRig:
         await until(lambda: self.health(name) is Health.LIVE, SECONDS)
         return agent
 
+    async def holds(self, name: str, *images: types.Image) -> None:
+        """The host says that it has these images and no others."""
+        facts = types.HostFacts(
+            incarnation="i", capacity=types.Capacity(guests=GUESTS), agent_version="0.1.0",
+            images=types.ImagesHeld(images=images),
+        )  # fmt: skip
+        address = self.leading.memory.state.hosts[name].address
+        await self.leading.announcements.announce(name, address, facts)
+
     async def close_callers(self) -> None:
         """Whoever called is gone."""
         await self._stack.aclose()

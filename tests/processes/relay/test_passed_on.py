@@ -20,7 +20,7 @@ from tests.certificates import identity
 from tests.doubles.leading import until
 from tests.doubles.scripted_agents import stale_term
 from tests.doubles.scripted_questions import Silent
-from tests.processes.relay.relay_rig import RelayRig, refusal, relay_rig
+from tests.processes.relay.relay_rig import SECONDS, RelayRig, refusal, relay_rig
 
 GOLDEN = types.Image(name="golden", snapshot="1")
 IN_USE = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "IMAGE_IN_USE", "3 clones of golden@1 exist")
@@ -179,6 +179,19 @@ async def test_a_host_that_goes_in_the_middle_ends_the_call_and_leaves_an_event(
     assert rig.events("image_imported") == [
         ("h1: import of image golden@1: how it ended is not known", "operator/alice")
     ]
+
+
+async def test_an_import_ends_once_vms_of_the_image_may_be_placed_there(rig: RelayRig) -> None:
+    await rig.holds("h1")
+    rig.agents["h1"].questions.replies["ImportImage"] = [THERE]
+    importing = rig.stub().ImportImage(
+        cluster.HostImportImageRequest(host="h1", image=GOLDEN, source="x")
+    )
+    reading = asyncio.ensure_future(importing.read())
+    await until(lambda: bool(rig.events("image_imported")), SECONDS)
+    assert not reading.done(), "the host has not said yet that it has it"
+    await rig.holds("h1", GOLDEN)
+    assert await reading == THERE
 
 
 async def test_a_slow_host_is_named_before_the_caller_ceases_to_wait(rig: RelayRig) -> None:
