@@ -109,13 +109,14 @@ class Agent:
 
     async def run(self) -> None:
         """Keep the assignment true until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as self._group:
-                self._group.create_task(self._loop.follow_hypervisor())
-                self._group.create_task(self._keep_ledger_written())
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                group.create_task(self._loop.follow_hypervisor())
+                group.create_task(self._keep_ledger_written())
                 await self._loop.run()
-        finally:
-            self._group = None
+            finally:
+                self._group = None  # a group that ends takes nothing more
 
     @property
     def facts(self) -> types.HostFacts:

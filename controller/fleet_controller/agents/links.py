@@ -83,13 +83,17 @@ class Links:
         self._observe = observe
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for link in self._table.all():
-                link.task = group.create_task(self._keep(link))
-            if not self._untried:
-                self._table.settled.set()
-            for _ in range(self._settings.parallel_pushes):
-                group.create_task(self._pushes.push_due())
-            group.create_task(self._sweep())
+            try:
+                for link in self._table.all():
+                    link.task = group.create_task(self._keep(link))
+                if not self._untried:
+                    self._table.settled.set()
+                for _ in range(self._settings.parallel_pushes):
+                    group.create_task(self._pushes.push_due())
+                await self._sweep()
+            finally:
+                # A write that ends as the leadership does may still bring hosts.
+                self._group = None
 
     def add(self, host_id: str, address: str) -> None:
         """A host is known at this address: link to it, or dial it again where it moved."""

@@ -103,6 +103,22 @@ def test_a_host_that_is_forgotten_leaves_nothing() -> None:
     play(scenario)
 
 
+def test_hosts_that_come_to_be_known_as_the_leadership_ends_are_linked_to_no_more() -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.add("a")
+        leading = asyncio.create_task(rig.links.run())
+        await rig.until(lambda: rig.counts() == {Health.LIVE: 1})
+        others = asyncio.all_tasks() - {leading}
+        leading.cancel()
+        for number in range(20):
+            rig.links.add(f"late{number}", "nowhere:1")
+            await asyncio.sleep(0)
+        await asyncio.wait([leading], timeout=1.0)
+        assert leading.done() and asyncio.all_tasks() <= others
+
+    play(scenario)
+
+
 # Reports
 
 
