@@ -1,42 +1,40 @@
-"""A cloud image, booted from its disk with a seed: what its guest makes of who it is."""
+"""A cloud image, imported and booted from its disk as people do it: what its guest makes of who it
+is, and who reaches it over the bridge that the agent makes."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fleet.identity import Fleet
-from fleet.keys import Epoch, Kin, Term
-from fleet.ranges import IndexSet
-from fleet.spec import check_given
-from fleet.v1 import types_pb2 as types
-from fleet_agent.core.domain.flavour import Flavour
-from fleet_agent.core.model import Batch, Mark
-from fleet_agent.drivers.files.storage import FileStorage
-from fleet_agent.drivers.files.ways import FOR_QEMU
-from fleet_agent.drivers.libvirt.hypervisor import QEMU_CONSOLE_LOG, LibvirtHypervisor
-from fleet_agent.drivers.seeds.folder import SeedFolder
-from fleet_agent.drivers.seeds.seeded_hypervisor import SeededHypervisor
-from tests.contracts.storage.storage_hosts import gather
+from tests.real.real_sandbox import RealSandbox, sandbox, until, why_not_here
 
 BUILD = Path(__file__).parents[2] / "deploy" / "guests" / "cloud" / "cloud_image.py"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "megafleet" / "guests"
-URI = "qemu:///system"
-# A guest emulated on a machine that is busy with other tests.
-BOOT_SECONDS = 600.0
-
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0sSeedsSeedsSeedsSeedsSeedsSeedsSe"
 HOSTILE = "\"'\\<&>: - # | %@` {{$(halt)}} ]]>"
+IP, GATEWAY = "10.91.0.2", "10.91.0.1"
+FLEET = """\
+name: {fleet}
+image: {{name: debian, snapshot: "13"}}
+memory: 384MiB
+network:
+  {{bridge: {bridge}, create: true, prefix: 10.91.0.0/16, gateway: {gateway}, dns: [{gateway}]}}
+readiness: {{console: "seen all of", timeout: 10m}}
+on_loss: wait
+identity:
+  hostname: "{{name}}.lab.example"
+  ssh_keys: ["{key} default"]
+  users: [{{name: alice, ssh_keys: ["{key} alice"], groups: [adm], sudo: true}}]
+  values: {{note: [{hostile}]}}
+  user_data_file: user.yaml
+"""
 USER_DATA = """#cloud-config
 write_files:
   - path: /etc/note
@@ -60,121 +58,110 @@ runcmd:
 """
 
 
-def why_not_here() -> str:
+def why_no_cloud() -> str:
     """Why this cannot be tried on this machine; empty where it can."""
     if os.geteuid() != 0:
         return "only root makes a cloud image, and a bridge"
-    wanted = ("mmdebstrap", "mke2fs", "ip", "qemu-system-x86_64", "virsh")
-    if missing := [one for one in wanted if shutil.which(one) is None]:
-        return f"not installed here: {' '.join(missing)}"
-    asked = subprocess.run(["virsh", "-c", URI, "version"], capture_output=True, text=True)
-    return f"{URI} does not answer: {asked.stderr.strip()}" if asked.returncode else ""
+    wanted = ("mmdebstrap", "mke2fs", "ip", "ping", "ssh", "ssh-keygen")
+    missing = [one for one in wanted if shutil.which(one) is None]
+    return f"not installed here: {' '.join(missing)}" if missing else why_not_here()
 
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(bool(why_not_here()), reason=why_not_here() or "it runs here"),
+    pytest.mark.skipif(bool(why_no_cloud()), reason=why_no_cloud() or "it runs here"),
 ]
+
+
+def run(*command: str | Path, seconds: float = 120.0) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def image() -> Path:
-    """Kept from one run to the next."""
-    made = subprocess.run(
-        [sys.executable, str(BUILD), str(CACHE)], capture_output=True, text=True, timeout=1800
-    )
-    assert made.returncode == 0, made.stderr
-    return Path(made.stdout.strip())
+    """The disk; kept from one run to the next."""
+    return Path(run(sys.executable, BUILD, CACHE, seconds=1800)) / "disk.raw"
 
 
 @pytest.fixture
-def folder(image: Path) -> Iterator[Path]:
-    """Where libvirt's QEMU may look, with the golden image in it."""
-    made = Path(tempfile.mkdtemp(prefix="megafleet-cloud-", dir="/var/tmp"))
-    made.chmod(0o711)
-    (made / "images").mkdir()
-    (made / "images" / "cloud@1").symlink_to(image / "disk.raw")
-    yield made
-    shutil.rmtree(made)
-
-
-@pytest.fixture
-def bridge() -> Iterator[str]:
-    name = f"mfc{uuid.uuid4().hex[:8]}"
-    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
-    subprocess.run(["ip", "link", "set", name, "up"], check=True)
+def somebody() -> Iterator[str]:
+    """A network namespace, from which the VMs are to be reached."""
+    name = f"mf-{uuid.uuid4().hex[:8]}"
+    run("ip", "netns", "add", name)
     yield name
-    subprocess.run(["ip", "link", "del", name], check=True)
+    run("ip", "netns", "del", name)
 
 
-def spec(bridge: str) -> types.FleetSpec:
-    return types.FleetSpec(
-        image=types.Image(name="cloud", snapshot="1"),
-        memory_bytes=384 << 20,
-        vcpus=1,
-        boot=types.Boot(firmware=types.FIRMWARE_BIOS),
-        disk=types.Disk(target="vda"),
-        network=types.Network(
-            bridge=bridge, prefix="10.91.0.0/16", gateway="10.91.0.1", dns=["10.91.0.1"]
-        ),
-        identity=types.Identity(
-            hostname="{name}.lab.example",
-            ssh_keys=[f"{KEY} default"],
-            users=[types.User(name="alice", ssh_keys=[f"{KEY}A alice"], groups=["adm"], sudo=True)],
-            user_data=USER_DATA,
-            values={"note": types.VmValues(texts=["unused", HOSTILE])},
-        ),
-        readiness=types.Readiness(console_pattern="seen all of", timeout_seconds=BOOT_SECONDS),
+def join(namespace: str, bridge: str) -> None:
+    """The namespace is the VMs' gateway, by a port of their bridge."""
+    port = f"p{bridge}"
+    run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+    run("ip", "link", "set", port, "master", bridge, "up")
+    run("ip", "-n", namespace, "addr", "add", f"{GATEWAY}/16", "dev", "eth0")
+    run("ip", "-n", namespace, "link", "set", "eth0", "up")
+
+
+def bridges() -> set[str]:
+    return set(
+        re.findall(r"^\d+: ([^:@]+)", run("ip", "-o", "link", "show", "type", "bridge"), re.M)
     )
 
 
-async def test_a_guest_has_the_name_keys_users_address_and_data_of_its_seed(
-    folder: Path, bridge: str
+def test_a_cloud_image_runs_as_a_fleet_whose_vms_know_who_they_are(
+    tmp_path: Path, image: Path, somebody: str
 ) -> None:
-    fleet = Fleet(str(uuid.uuid4()), f"cloud-{uuid.uuid4().hex[:8]}", 9)
-    vm = Batch(
-        fleet,
-        Kin(fleet.uid, 1, 1),
-        spec(bridge),
-        Mark(Term(1, 1), Epoch(1, 1)),
-        IndexSet.of([1]),
+    bridge, fleet, vm = f"mf{uuid.uuid4().hex[:8]}", "cloud", "cloud-0"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", tmp_path / "key")
+    key = (tmp_path / "key.pub").read_text().strip()
+    disk = tmp_path / "debian-13.qcow2"
+    run("qemu-img", "convert", "-O", "qcow2", image, disk)
+    file = tmp_path / "fleet.yaml"
+    hostile = "'" + HOSTILE.replace("'", "''") + "'"
+    file.write_text(
+        FLEET.format(fleet=fleet, bridge=bridge, gateway=GATEWAY, key=key, hostile=hostile)
     )
-    assert check_given(vm.spec) == []
-    seeds, storage = SeedFolder(folder / "seeds"), FileStorage(folder, ways=FOR_QEMU)
-    hypervisor = SeededHypervisor(
-        LibvirtHypervisor(
-            URI, flavour=Flavour.TCG, console_log=QEMU_CONSOLE_LOG, seed_path=seeds.path
-        ),
-        seeds,
-    )
-    done = (vm.indices, ())
-    try:
-        assert await gather(storage.clone(vm)) == done
-        assert await gather(hypervisor.define(vm, storage.disk)) == done
-        assert await gather(hypervisor.start(vm)) == done
-        async with asyncio.timeout(BOOT_SECONDS + 60):
-            assert await gather(hypervisor.await_ready(vm)) == done
-        log = Path(QEMU_CONSOLE_LOG.replace("{name}", fleet.domain_name(1)))
-        seen = told(log)
-    finally:
-        await gather(hypervisor.undefine(vm))
-        await gather(storage.destroy(vm))
-    assert seen == {
-        "host": fleet.domain_name(1),
-        "fqdn": f"{fleet.domain_name(1)}.lab.example",
-        "default-key": KEY.split()[1],
-        "alice": f"alice adm {KEY.split()[1]}A",
-        "note": HOSTILE,
-        "told": f"{fleet.domain_name(1)} 1 {fleet.mac(1)} 10.91.0.3",
-        "has": "1",
-        "route": "10.91.0.1",
-    }
-    assert all(run.kin != vm.kin for run in await hypervisor.listing())
-    assert await seeds.listing() == frozenset(), "it went with its VM"
-    await storage.close()
-    await hypervisor.close()
+    (tmp_path / "user.yaml").write_text(USER_DATA)
+    with sandbox(tmp_path, "real-cloud") as real:
+        real.up("--real", "1")
+        real.fleetctl("images", "import", "debian@13", str(disk))
+        real.fleetctl("apply", "-f", str(file))
+        real.fleetctl("scale", fleet, "--total", "1")
+        shown = real.asked("vms", "show", vm)
+        assert (shown["state"], shown["address"]) == ("running", IP)
+        assert seen(real, vm) == {
+            "host": vm,
+            "fqdn": f"{vm}.lab.example",
+            "default-key": key.split()[1],
+            "alice": f"alice adm {key.split()[1]}",
+            "note": HOSTILE,
+            "told": f"{vm} 0 {shown['mac']} {IP}",
+            "has": "1",
+            "route": GATEWAY,
+        }
+
+        join(somebody, bridge)
+        inside = ("ip", "netns", "exec", somebody)
+        run(*inside, "ping", "-c", "1", "-w", "60", IP)
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=60")
+        login = [
+            "ssh",
+            "-i",
+            str(tmp_path / "key"),
+            *(f"-o{one}" for one in options),
+            f"alice@{IP}",
+        ]
+        assert run(*inside, *login, "sudo whoami && hostname") == f"root\n{vm}"
+        run("ip", "-n", somebody, "link", "del", "eth0")
+
+        seeds = real.real.storage / "seeds"
+        assert [one.name.partition(".")[0] for one in seeds.iterdir()] == [vm]
+        real.fleetctl("scale", fleet, "--total", "0")
+        until(lambda: not list(seeds.iterdir()), "its seed goes with it")
+        until(lambda: bridge not in bridges(), "the bridge goes with the last VM")
 
 
-def told(log: Path) -> dict[str, str]:
-    text = log.read_text(errors="replace").replace("\r", "")
+def seen(real: RealSandbox, vm: str) -> dict[str, str]:
+    text = (real.real.consoles / f"{vm}.log").read_text(errors="replace").replace("\r", "")
     return dict(re.findall(r"seen ([a-z-]+)=(.*)\.$", text, re.MULTILINE))
