@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fleet_agent.core.domain.disks import CloneWay as Way
+from fleet_agent.daemon import storage_choice as choices
 from fleet_agent.daemon.settings import BadSettings, Hypervisor, Settings, Storage
 from fleet_agent.daemon.storage_choice import StorageChoice, storage_choice
 from fleet_agent.drivers.files.ways import FOR_ALL, FOR_QEMU, OVERLAYS, taken, way_in_words
@@ -73,3 +76,22 @@ def test_the_first_way_that_the_file_system_allows_is_taken_and_told(
 ) -> None:
     assert taken(ways, shares) is way
     assert way_in_words(ways, way) == words
+
+
+def test_what_was_found_at_the_first_start_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that is not imported after a reboot is no reason to make all VMs anew in a folder."""
+    asked = Settings(ledger=str(tmp_path / "new" / "ledger"), hypervisor=Hypervisor(uri=SYSTEM))
+    pools = {"tank"}
+    monkeypatch.setattr(choices, "has_pool", lambda name: name in pools)
+    assert choices.settled_choice(asked).kind == "zfs"
+    pools.clear()
+    again = choices.settled_choice(asked)
+    assert (again.kind, again.why) == ("zfs", "a pool tank was found at an earlier start")
+    (tmp_path / "new" / choices.MEMORY).write_bytes(b"\xff")
+    assert choices.settled_choice(asked).kind == "files"
+    pools.add("tank")
+    assert choices.settled_choice(asked).kind == "files"
+    named = replace(asked, storage=Storage(kind="zfs"))
+    assert choices.settled_choice(named).why == choices.NAMED

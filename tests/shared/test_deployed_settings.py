@@ -61,6 +61,13 @@ def test_the_agents_unit_makes_a_command_line() -> None:
     assert agent_settings.parser().parse_args(arguments).config == agent_settings.DEFAULT_FILE
 
 
+def test_the_agents_unit_may_do_what_its_drivers_do() -> None:
+    """Bridges are made with `ip`, which inherits what the unit leaves to it."""
+    unit = (UNITS / "fleet-agent.service").read_text()
+    left = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+    assert {"CAP_SYS_ADMIN", "CAP_NET_ADMIN"} <= set(" ".join(left).split())
+
+
 def test_etcds_sample_is_closed_to_strangers_and_bounded() -> None:
     sample = _environment(SETTINGS / "etcd.env")
     assert all(name.startswith("ETCD_") for name in sample)

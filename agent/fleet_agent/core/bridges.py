@@ -30,6 +30,7 @@ class HostBridge:
     ours: bool = False
     mtu: int = 1500
     leads_to: str = ""
+    up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +78,5 @@ def _is_to_be_made(wanted: WantedBridge, there: Mapping[str, HostBridge]) -> boo
     if bridge is None:
         return True
     wrong_mtu = bool(wanted.mtu) and bridge.mtu != wanted.mtu
-    return bridge.ours and (wrong_mtu or bool(wanted.over and not bridge.leads_to))
+    leads_nowhere = bool(wanted.over and not bridge.leads_to)
+    return bridge.ours and (wrong_mtu or leads_nowhere or not bridge.up)

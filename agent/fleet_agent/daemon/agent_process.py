@@ -43,7 +43,8 @@ from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.daemon.settings import BadSettings, Settings
-from fleet_agent.daemon.sole_agent import NotAlone, alone, own_folders
+from fleet_agent.daemon.sole_agent import NotAlone, alone
+from fleet_agent.daemon.storage_choice import StorageChoice, settled_choice
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import ProbeInputs
@@ -75,19 +76,20 @@ LOOK_UP_SECONDS = 10.0
 
 async def run(asked: Settings) -> None:
     """Until SIGTERM or SIGINT."""
-    with alone(own_folders(asked)):
-        await _run(asked)
+    with alone(Path(asked.ledger).parent):
+        choice = settled_choice(asked)
+        with contextlib.nullcontext() if choice.is_zfs else alone(Path(choice.parent)):
+            await _run(asked, choice)
 
 
-async def _run(asked: Settings) -> None:
+async def _run(asked: Settings, choice: StorageChoice) -> None:
     identity = Identity.load(Path(asked.identity))
     host_identity.host_id_of(identity.certificate)  # before anything is opened
-    drivers = open_drivers(asked)
+    drivers = open_drivers(asked, choice)
     own = certificate_files(Path(asked.identity), "its certificate", "its authority")
     if wrong := faults(own):
         log.warning("no controller will be reached", certificate=wrong)
-    if choice := drivers.choice:
-        log.info("storage", kind=choice.kind, parent=choice.parent, why=choice.why)
+    log.info("storage", kind=choice.kind, parent=choice.parent, why=choice.why)
 
     async def own_address(endpoint: str) -> str:
         return await advertised(asked, port, endpoint)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet_agent.daemon.settings import Settings
-from fleet_agent.daemon.storage_choice import StorageChoice, on_qemu, storage_choice
+from fleet_agent.daemon.storage_choice import StorageChoice, on_qemu
 from fleet_agent.drivers.ports.bridges import Bridges
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.errors import DriverError, told_defect
@@ -52,7 +54,7 @@ class Drivers:
                 told_defect("close", error)
 
 
-def open_drivers(asked: Settings) -> Drivers:
+def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
     """Imported late: a host needs only the libraries of the drivers it uses."""
     from fleet_agent.drivers.iproute.bridges import IpBridges
     from fleet_agent.drivers.libvirt.console.libvirt_consoles import LibvirtConsoles
@@ -63,7 +65,6 @@ def open_drivers(asked: Settings) -> Drivers:
     from fleet_agent.drivers.seeds.seeded_hypervisor import SeededHypervisor
 
     accelerator = accelerator_of(asked)
-    choice = storage_choice(asked)
     seeds = SeedFolder(seed_folder(asked, choice))
     hypervisor = LibvirtHypervisor(
         asked.hypervisor.uri,
@@ -84,12 +85,17 @@ def open_drivers(asked: Settings) -> Drivers:
         images,
         LibvirtConsoles(link, paths),
         LibvirtSampler(link, ours),
-        IpBridges(),
+        IpBridges(agent_mark(asked)),
         hypervisor.interfaces,
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
         choice,
     )
+
+
+def agent_mark(asked: Settings) -> str:
+    """What tells the bridges of this machine's agents apart: each has a ledger of its own."""
+    return hashlib.sha256(os.fsencode(Path(asked.ledger).resolve())).hexdigest()[:8]
 
 
 def seed_folder(asked: Settings, choice: StorageChoice) -> Path:

@@ -9,41 +9,34 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from fleet_agent.daemon.settings import Settings
 
 
 class NotAlone(Exception):
     """Another agent runs with what is this one's; one sentence."""
 
 
-def own_folders(asked: Settings) -> list[Path]:
-    """That of the ledger, and that of the clones where they are files."""
-    folders = [Path(asked.ledger).parent]
-    if asked.storage.kind != "zfs":
-        folders.append(Path(asked.storage.parent))
-    return folders
-
-
 @contextmanager
-def alone(folders: Iterable[Path]) -> Iterator[None]:
-    """Holds the folders until the end. One that is not there is nobody's, and told of by whoever
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the folder until the end. One that is not there is nobody's, and told of by whoever
     needs it. Raises NotAlone."""
-    with ExitStack() as held:
-        for folder in dict.fromkeys(one.resolve() for one in folders):
-            try:
-                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            held.callback(os.close, descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise NotAlone(
-                    f"another agent works with {folder}: stop it, or give this one a ledger and a "
-                    "storage.parent in folders of its own"
-                ) from error
+    folder = folder.resolve()
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
         yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise NotAlone(
+            f"another agent works with {folder}: stop it, or give this one a ledger and a "
+            "storage.parent in folders of its own"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -50,6 +50,7 @@ class BridgeKeeper:
         self._failed: dict[str, str] = {}
         # Whether there may be some to be removed: an earlier agent may have left them.
         self._may_have_made = True
+        self._warned: set[str] = set()
 
     async def keep(self, assignment: Assignment) -> Kept:
         """Never raises for a bridge: VMs that need it fail by themselves, and say so."""
@@ -86,12 +87,25 @@ class BridgeKeeper:
                 found = await self._bridges.listing()
                 unwanted = plan_bridges(wanted_bridges(_specs(assignment)), found).remove
                 for name in reversed(unwanted):  # br0-v100 before br0
-                    if await self._bridges.remove(name):
-                        log.info("bridge removed", bridge=name)
-        except (BridgeError, DriverError) as error:
-            log.warning("a bridge that nobody needs cannot be removed", error=str(error))
+                    await self._remove(name)
+        except DriverError as error:
+            self._warn("bridges cannot be looked at", str(error))
             return
         self._may_have_made = any(bridge.ours for bridge in found)
+
+    async def _remove(self, name: str) -> None:
+        """Raises DriverError."""
+        try:
+            if await self._bridges.remove(name):
+                log.info("bridge removed", bridge=name)
+        except BridgeError as error:
+            self._warn("a bridge that nobody needs cannot be removed", str(error))
+
+    def _warn(self, what: str, error: str) -> None:
+        """Once of what stays as it is: a look comes every minute."""
+        if error not in self._warned:
+            self._warned.add(error)
+            log.warning(what, error=error)
 
     async def _made(self, wanted: Sequence[WantedBridge]) -> tuple[HostBridge, ...]:
         """All bridges, once those are made that can be."""

@@ -64,7 +64,7 @@ class NamespaceHost:
 
     def __init__(self, name: str) -> None:
         self.namespace = name
-        self.bridges = IpBridges(name)
+        self.bridges = IpBridges("test", name)
         self.has_vlans = self._can("link", "add", "br-x", "type", "bridge") and self._can(
             "link", "add", "link", "br-x", "name", "br-x.7", "type", "vlan", "id", "7"
         )

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet_agent.core.bridges import HostBridge, WantedBridge
+from fleet_agent.core.bridges import HostBridge, WantedBridge, plan_bridges
+from fleet_agent.drivers.iproute.bridges import IpBridges
 from fleet_agent.drivers.ports.bridges import BridgeError, Interface
 from tests.contracts.bridges.bridge_hosts import (
     BridgeHost,
@@ -147,7 +148,29 @@ async def test_what_a_killed_agent_has_not_finished_is_no_bridge_and_is_removed(
 ) -> None:
     if not isinstance(host, NamespaceHost):
         pytest.skip("only a kernel has half of a bridge")
-    host.add_bridge("mf-unfinished")
+    assert isinstance(host.bridges, IpBridges)
+    host.add_bridge(host.bridges.unfinished)
     assert await host.bridges.listing() == ()
     await host.bridges.make(OF_ITS_OWN)
     assert (await named(host)).keys() == {"mf-net"}
+
+
+async def test_a_bridge_that_is_down_is_not_as_it_is_wanted_and_is_set_up(host: BridgeHost) -> None:
+    if not isinstance(host, NamespaceHost):
+        pytest.skip("only a kernel's bridges are up or down")
+    await host.bridges.make(OF_ITS_OWN)
+    assert (await named(host))["mf-net"].up
+    host.ip("link", "set", "dev", "mf-net", "down")
+    down = (await named(host))["mf-net"]
+    assert not down.up and plan_bridges([OF_ITS_OWN], [down]).make == (OF_ITS_OWN,)
+    await host.bridges.make(OF_ITS_OWN)
+    assert (await named(host))["mf-net"].up
+
+
+async def test_another_agents_bridge_is_a_foreign_one(host: BridgeHost) -> None:
+    if not isinstance(host, NamespaceHost):
+        pytest.skip("only a kernel has bridges of two agents")
+    await IpBridges("other", host.namespace).make(OF_ITS_OWN)
+    (found,) = await host.bridges.listing()
+    assert not found.ours and not await host.bridges.remove("mf-net")
+    assert plan_bridges([], [found]).remove == ()

@@ -7,7 +7,9 @@ import json
 import os
 import struct
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,10 @@ from fleet_agent.drivers.files.storage import IMAGES, FileStorage
 from fleet_agent.drivers.files.ways import FOR_ALL, FOR_QEMU, OVERLAYS
 from fleet_agent.drivers.images import tools as image_tools
 from fleet_agent.drivers.images.content import CHUNK
-from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.ports.images import BadSource
 from fleet_agent.drivers.ports.storage import Storage
-from tests.contracts.images.image_hosts import brought, order
+from tests.contracts.images.image_hosts import brought, order, qcow2_of
 from tests.contracts.storage.storage_hosts import (
     KIN,
     SIZE,
@@ -152,6 +154,60 @@ async def test_a_qcow2_put_among_the_images_by_hand_is_to_be_imported(
     assert "golden@g is a qcow2 that was put there by hand" in failures[0].message
 
 
+async def test_a_qcow2_among_the_images_is_not_imported_where_it_lies(host: FileHost) -> None:
+    """Its digest would be that of what it holds, and it would be served as it is."""
+    raw, there = host.folder / "raw", golden(host)
+    there.rename(raw)
+    qcow2_of(raw, there)
+    os.setxattr(there, "user.x", b"")  # as it was put there by hand: without a digest
+    images = FileImages(host.folder)
+    with pytest.raises(BadSource, match="is a qcow2, and images there are raw: move it away"):
+        await brought(images, order(there))
+    assert not file_calls.image_fields(there)
+    await images.close()
+
+
+async def test_who_wants_the_images_alone_waits_for_those_before_and_not_for_those_after(
+    host: FileHost,
+) -> None:
+    images, turn = host.folder / IMAGES, host.folder / "clones"
+    turn.mkdir(exist_ok=True)
+    order_of_events: list[str] = []
+    waits = threading.Event()
+
+    def alone() -> None:
+        waits.set()
+        with file_calls.held(images, turn=turn, alone=True):
+            order_of_events.append("alone")
+
+    def later() -> None:
+        with file_calls.held(images, turn=turn, alone=False):
+            order_of_events.append("later")
+
+    with ThreadPoolExecutor(2) as pool:
+        with file_calls.held(images, turn=turn, alone=False):
+            first = pool.submit(alone)
+            while not _is_locked(turn):  # until it queues
+                waits.wait()
+            second = pool.submit(later)
+            order_of_events.append("first")
+        first.result(20)
+        second.result(20)
+    assert order_of_events == ["first", "alone", "later"]
+
+
+def _is_locked(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 async def test_one_qemu_img_makes_the_overlays_of_an_image(
     host: FileHost, driver: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +275,7 @@ async def test_a_format_that_is_not_known_is_not_guessed(host: FileHost, driver:
     vms = batch(IndexSet.of([0]))
     await gather(driver.clone(vms))
     os.setxattr(host.clone("spv-0"), "user.megafleet.format", b"vmdk")
-    with pytest.raises(DriverError, match=r"cannot tell what .*spv-0 is: 'vmdk'"):
+    with pytest.raises(ActFailed, match=r"cannot tell what .*spv-0 is: 'vmdk'"):
         driver.disk(vms, 0)
 
 

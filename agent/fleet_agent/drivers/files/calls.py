@@ -166,12 +166,23 @@ def filesystem_of(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def held(folder: Path, *, alone: bool) -> Iterator[None]:
+def held(folder: Path, *, turn: Path, alone: bool) -> Iterator[None]:
     """Keep those out who would change what the folder holds (`alone`: and those who rely on it),
-    in this process or another. Raises OSError."""
+    in this process or another. `turn`: a folder to queue at, so that who wants to be alone waits
+    for those who came before, and for no others. Raises OSError."""
+    operation = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    with contextlib.ExitStack() as queue:
+        queue.enter_context(_locked(turn, operation))
+        with _locked(folder, operation):
+            queue.close()
+            yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, operation: int) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(descriptor, operation)
         yield
     finally:
         os.close(descriptor)

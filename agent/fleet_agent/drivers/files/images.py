@@ -27,7 +27,14 @@ from fleet_agent.core.images import (
     parsed_name,
 )
 from fleet_agent.drivers.files import calls as file_calls
-from fleet_agent.drivers.files.storage import CLONES, IMAGES, PART_SUFFIX, flush_folder, own_mark
+from fleet_agent.drivers.files.storage import (
+    CLONES,
+    IMAGES,
+    PART_SUFFIX,
+    begins_as_qcow2,
+    flush_folder,
+    own_mark,
+)
 from fleet_agent.drivers.images import content as image_content
 from fleet_agent.drivers.images.jobs import ImageJobs, JobWatcher
 from fleet_agent.drivers.ports.errors import NO_ROOM, DriverError
@@ -170,6 +177,11 @@ class FileImages:
             os.link(part, path)
             file_calls.clear_importing(path)
         elif not existing.digest and path.samefile(order.source_text):
+            if begins_as_qcow2(path):
+                raise BadSource(
+                    f"{path} is a qcow2, and images there are raw: move it away and import it from "
+                    "where it is then"
+                )
             with path.open("rb") as file:
                 file_calls.write_image_fields(file.fileno(), fields)
         elif existing.digest != fields["digest"]:
@@ -191,7 +203,7 @@ class FileImages:
 
     def _delete(self, image: ImageName) -> None:
         self._prepare()
-        with file_calls.held(self._images, alone=True):
+        with file_calls.held(self._images, turn=self._clones, alone=True):
             self._delete_unused(image)
 
     def _delete_unused(self, image: ImageName) -> None:

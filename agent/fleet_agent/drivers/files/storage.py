@@ -88,7 +88,7 @@ class FileStorage:
         except FileNotFoundError:
             return Disk(str(clone))
         except (OSError, ValueError) as error:
-            raise DriverError(f"cannot tell what {clone} is: {error}") from error
+            raise ActFailed("storage_error", f"cannot tell what {clone} is: {error}") from error
         return Disk(str(clone), format, str(self._images / backing) if backing else "")
 
     async def close(self) -> None:
@@ -153,7 +153,7 @@ class FileStorage:
         part = clone.with_name(f".{clone.name}{PART_SUFFIX}")
         try:
             # Nobody removes the image before its clone is there to be counted.
-            with file_calls.held(self._images, alone=False):
+            with file_calls.held(self._images, turn=self._clones, alone=False):
                 self._write(golden(), part, batch, index)
                 with contextlib.suppress(FileExistsError):
                     os.link(part, clone)
@@ -200,7 +200,7 @@ class FileStorage:
         if not golden.is_file():
             raise ActFailed("image_missing", f"the golden image {golden} is not on this host")
         recorded = file_calls.image_fields(golden).get("digest", "")
-        if not recorded and _begins_as_qcow2(golden):
+        if not recorded and begins_as_qcow2(golden):
             raise ActFailed(
                 "image_mismatch",
                 f"{golden} is a qcow2 that was put there by hand, and images there are raw: move "
@@ -225,7 +225,7 @@ class FileStorage:
             raise ActFailed("storage_error", f"cannot remove {clone}: {error.strerror}") from error
 
 
-def _begins_as_qcow2(image: Path) -> bool:
+def begins_as_qcow2(image: Path) -> bool:
     with image.open("rb") as file:
         return file.read(len(QCOW2_MAGIC)) == QCOW2_MAGIC
 

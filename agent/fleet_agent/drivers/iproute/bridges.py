@@ -1,7 +1,8 @@
 """The Bridges port over `ip` and `bridge` of iproute2, which every dom0 has: Xen's scripts call it.
 
-A bridge is made under a name that nothing else has, marked, and only then given its own: one that
-bears no mark was never made by an agent. The mark is the interface's alias.
+A bridge or an interface of a VLAN is made under a name that nothing else has, marked, and only
+then given its own: one that bears no mark was never made by an agent. The mark is the interface's
+alias, and says which agent it was: two may run on one machine.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ from fleet_agent.core.bridges import HostBridge, WantedBridge
 from fleet_agent.drivers.ports.bridges import BridgeError, Interface
 from fleet_agent.drivers.ports.errors import DriverError
 
-MARK = "megafleet: made by its agent, removed with the last VM"
-UNFINISHED = "mf-unfinished"
 CALL_SECONDS = 20.0
 
 Link = dict[str, Any]
 
 
 class IpBridges:
-    """`namespace`: of the network, by name; empty: the agent's own."""
+    """`agent`: at most 8 characters, no other agent's on this machine. `namespace`: of the network,
+    by name; empty: the agent's own."""
 
-    def __init__(self, namespace: str = "") -> None:
+    def __init__(self, agent: str, namespace: str = "") -> None:
+        self.mark = f"megafleet {agent}: made by its agent, removed with the last VM"
+        self.unfinished = f"mf-new-{agent}"
         self._in = ("-n", namespace) if namespace else ()
         self._turn = asyncio.Lock()  # one unfinished bridge at a time
 
@@ -38,26 +40,27 @@ class IpBridges:
         leads = {
             link.get("master", ""): str(link["ifname"])
             for link in await self._links("type", "vlan")
-            if link.get("ifalias") == MARK
+            if self._is_ours(link)
         }
         return tuple(
             sorted(
                 HostBridge(
                     name,
                     link.get("ifindex", 0),
-                    _is_ours(link),
+                    self._is_ours(link),
                     link.get("mtu", 0),
                     leads.get(name, ""),
+                    "UP" in link.get("flags", ()),
                 )
                 for link in bridges
-                if (name := str(link["ifname"])) != UNFINISHED
+                if (name := str(link["ifname"])) != self.unfinished
             )
         )
 
     async def make(self, wanted: WantedBridge) -> None:
         async with self._turn:
             have = await self._link(wanted.name)
-            if have is not None and not _is_ours(have):
+            if have is not None and not self._is_ours(have):
                 return
             if wanted.over:  # before VMs find a bridge that leads nowhere
                 await self._make_vlan_interface(wanted)
@@ -65,15 +68,17 @@ class IpBridges:
                 await self._make(wanted)
             elif wanted.mtu and have.get("mtu") != wanted.mtu:
                 await self._set_mtu(wanted, have)
+            cannot = f"cannot make the bridge {wanted.name}"
+            await self._ip(cannot, "link", "set", "dev", wanted.name, "up")
             if wanted.over:
                 await self._lead(wanted)
 
     async def remove(self, name: str) -> bool:
         have = await self._link(name)
-        if have is None or not _is_ours(have):
+        if have is None or not self._is_ours(have):
             return have is None
         ports = await self._links("master", name)
-        own = [str(link["ifname"]) for link in ports if _is_ours(link)]
+        own = [str(link["ifname"]) for link in ports if self._is_ours(link)]
         if len(own) < len(ports):
             return False
         for link in (*own, name):
@@ -91,24 +96,28 @@ class IpBridges:
 
     async def _make(self, wanted: WantedBridge) -> None:
         """It has no address: the host takes no part in what its VMs say to one another."""
-        if await self._link(UNFINISHED) is not None:  # of an agent that was killed
-            await self._ip(f"cannot remove {UNFINISHED}", "link", "delete", "dev", UNFINISHED)
         cannot = f"cannot make the bridge {wanted.name}"
-        await self._ip(cannot, "link", "add", "name", UNFINISHED, "type", "bridge")
+        await self._remove_unfinished()
+        await self._ip(cannot, "link", "add", "name", self.unfinished, "type", "bridge")
         for change in (
-            ("alias", MARK),
+            ("alias", self.mark),
             ("type", "bridge", "forward_delay", "0", "stp_state", "0"),
             ("addrgenmode", "none"),
             # Only an MTU that was changed to stays when ports come and go.
             *((("mtu", str(wanted.mtu - 1)), ("mtu", str(wanted.mtu))) if wanted.mtu else ()),
             ("name", wanted.name),
         ):
-            await self._ip(cannot, "link", "set", "dev", UNFINISHED, *change)
-        await self._ip(cannot, "link", "set", "dev", wanted.name, "up")
+            await self._ip(cannot, "link", "set", "dev", self.unfinished, *change)
+
+    async def _remove_unfinished(self) -> None:
+        """Of an agent that was killed."""
+        if await self._link(self.unfinished) is not None:
+            cannot = f"cannot remove {self.unfinished}"
+            await self._ip(cannot, "link", "delete", "dev", self.unfinished)
 
     async def _set_mtu(self, wanted: WantedBridge, have: Link) -> None:
         for link in await self._links("master", wanted.name):
-            if _is_ours(link):
+            if self._is_ours(link):
                 await self._mtu(str(link["ifname"]), wanted.mtu)
         await self._mtu(str(have["ifname"]), wanted.mtu)
 
@@ -126,9 +135,12 @@ class IpBridges:
         have = await self._link(name)
         if have is None:
             vlan = ("type", "vlan", "id", str(wanted.vlan))
-            await self._ip(cannot, "link", "add", "link", wanted.over, "name", name, *vlan)
-            await self._ip(cannot, "link", "set", "dev", name, "alias", MARK)
-        elif not _is_ours(have):
+            await self._remove_unfinished()
+            made = ("link", wanted.over, "name", self.unfinished)
+            await self._ip(cannot, "link", "add", *made, *vlan)
+            for change in (("alias", self.mark), ("name", name)):
+                await self._ip(cannot, "link", "set", "dev", self.unfinished, *change)
+        elif not self._is_ours(have):
             raise BridgeError(f"{cannot}: {name} is there already, and is not the agent's")
         if wanted.mtu:
             await self._mtu(name, wanted.mtu)
@@ -168,6 +180,9 @@ class IpBridges:
     async def _ip(self, cannot: str, *arguments: str) -> None:
         await self._call(cannot, "ip", *self._in, *arguments)
 
+    def _is_ours(self, link: Link) -> bool:
+        return link.get("ifalias") == self.mark
+
     async def _call(self, cannot: str, *arguments: str) -> None:
         code, _, trouble = await _run(arguments)
         if code:
@@ -176,10 +191,6 @@ class IpBridges:
 
 def _cannot_lead(wanted: WantedBridge) -> str:
     return f"{wanted.name} cannot lead to VLAN {wanted.vlan} of {wanted.over}"
-
-
-def _is_ours(link: Link) -> bool:
-    return link.get("ifalias") == MARK
 
 
 async def _run(arguments: Sequence[str]) -> tuple[int, bytes, str]:

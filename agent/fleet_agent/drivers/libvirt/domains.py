@@ -109,12 +109,13 @@ class Domains:
         with self._acting("define", name) as connection:
             asked = self._asked(connection, batch, index, disk_of(batch, index))
             inactive = self._link.binding.VIR_DOMAIN_XML_INACTIVE
-            found = self._find(connection, name, inactive)
+            found, before = self._find(connection, name, inactive), None
             if found is not None:
                 _check_ours(found, batch, index)
-                if not differences(asked, found.domain.XMLDesc(inactive)):
+                before = found.domain.XMLDesc(inactive)
+                if not differences(asked, before):
                     return
-            self._define_anew(connection, name, asked)
+            self._define_anew(connection, name, asked, before)
 
     def start(self, batch: Batch, index: int) -> None:
         """What is defined otherwise than it would be now, as after a change of the settings, is
@@ -129,8 +130,9 @@ class Domains:
                 return
             disk = defined_disk(found.xml, batch.spec.disk.target)
             asked = self._asked(connection, batch, index, disk)
-            if differences(asked, etree.tostring(found.xml, encoding="unicode")):
-                self._define_anew(connection, name, asked)
+            before = etree.tostring(found.xml, encoding="unicode")
+            if differences(asked, before):
+                self._define_anew(connection, name, asked, before)
                 found = self._find(connection, name) or found
             if parse_ready(found.xml) is not None:
                 self._forget_ready(found.domain)
@@ -188,12 +190,18 @@ class Domains:
         except ValueError as error:
             raise ActFailed("bad_spec", str(error), retry=False) from error
 
-    def _define_anew(self, connection: Connection, name: str, asked: str) -> None:
+    def _define_anew(
+        self, connection: Connection, name: str, asked: str, before: str | None
+    ) -> None:
+        """`before`: the definition that there was. Where libvirt changes the new one it stays, with
+        what libvirt keeps for it; without one nothing stays."""
         domain = self._defined(connection, name, asked)
         changes = differences(asked, domain.XMLDesc(self._link.binding.VIR_DOMAIN_XML_INACTIVE))
         if not changes:
             return
-        if domain.ID() == INACTIVE:
+        if before is not None:
+            self._defined(connection, name, before)
+        elif domain.ID() == INACTIVE:
             self._undefine(domain)
         raise ActFailed(
             "bad_spec",

@@ -16,7 +16,15 @@ from fleet_agent.drivers.libvirt.binding import Connection, Domain
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 
 _PAUSED, _CRASHED = 3, 6  # virDomainState
-_UNKNOWN, _USER, _IO_ERROR, _WATCHDOG, _GUEST_CRASHED, _POSTCOPY = 0, 1, 5, 6, 10, 13
+_UNKNOWN, _USER, _IO_ERROR, _WATCHDOG, _GUEST_CRASHED, _POSTCOPY, _API_ERROR = (
+    0,
+    1,
+    5,
+    6,
+    10,
+    13,
+    14,
+)
 _RESTORED = 3  # virDomainRunningReason
 _RUNNING = 1
 
@@ -56,6 +64,8 @@ def stalled_of(state: int, reason: int) -> Stalled | None:
         return SUSPENDED
     if reason == _IO_ERROR:
         return Stalled(Phase.HALTED, _IO)
+    if reason == _API_ERROR:
+        return Stalled(Phase.HALTED, "libvirt stopped it for a moment, and could not let it go on")
     why = _HALTS.get(reason)
     return Stalled(Phase.HALTED, why, resumable=False) if why else None
 

@@ -44,6 +44,7 @@ class Storage(Protocol):
 
     def disk(self, batch: Batch, index: int) -> Disk:
         """What the hypervisor is to open for the clone, and how. Looks at the clone at most, which
-        takes no time; of one that is not there only the path is sure. Raises DriverError."""
+        takes no time; of one that is not there only the path is sure. Raises ActFailed for one that
+        cannot be read: it is no matter of the others."""
 
     async def close(self) -> None: ...
