@@ -55,8 +55,9 @@ def goal_state(goal: Goal, status: cluster.FleetStatus) -> GoalState:
 
 def _others_missing(goal: Goal, status: cluster.FleetStatus) -> int:
     """VMs that are not as wanted, and of which not all was said."""
-    given_up = status.failed_for_good + (status.unplaced if goal.partial else 0)
-    return max(0, status.total - running(status) - status.powered_off - given_up)
+    unplaced = sum(reason.count for reason in status.unplaced_reasons)
+    given_up = status.failed_for_good + (min(unplaced, status.unplaced) if goal.partial else 0)
+    return max(0, status.total - status.as_wanted - given_up)
 
 
 def running(status: cluster.FleetStatus) -> int:

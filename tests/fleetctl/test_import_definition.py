@@ -330,6 +330,26 @@ _VALUES = st.one_of(st.integers(0, 2**40).map(str), st.text(max_size=20).map(rep
 ).map(lambda entries: f"[{', '.join(entries)}]")
 
 
+@pytest.mark.parametrize(
+    "disk", ["/i/w.iso,,hdc,cdrom", "/i/w.iso,,hdc,,cdrom", "/i/w.iso,raw,hdc,devtype=cdrom"]
+)
+def test_a_cdrom_is_one_in_each_way_that_xl_has_to_say_so(disk: str) -> None:
+    parsed, made = of_xl(
+        f"name = 'a'; memory = 64; disk = ['/srv/profile:1.img,raw,xvda,w', '{disk}']"
+    )
+    (cdrom,) = parsed.spec.more_disks
+    assert (cdrom.path, cdrom.cdrom, cdrom.read_only) == ("/i/w.iso", True, True)
+    assert "/srv/profile:1.img" in made.text, "a path with a colon is a path"
+
+
+def test_memory_and_vcpus_that_come_later_are_told() -> None:
+    grown = DOMAIN.replace("<vcpu placement='static'>2", "<vcpu current='1'>2").replace(
+        "</memory>", "</memory><currentMemory unit='KiB'>65536</currentMemory>"
+    )
+    notes = " ".join(of_xml(grown)[1].left_out)
+    assert "currentMemory" in notes and "vcpu current" in notes
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["name", "kernel", "extra", "disk", "vif", "type", "vcpus", "bios", "x"]),

@@ -50,6 +50,19 @@ def test_how_a_goal_stands(goal: Goal, seen: cluster.StatusResponse, expected: G
     assert goal_state(goal, seen.fleets[0]) is expected
 
 
+def test_vms_that_are_to_be_off_and_still_run_are_no_reason_to_end() -> None:
+    """85 run, 10 of them to be off; 5 have failed for good; the other 10 boot."""
+    seen = status(total=100, running=85, failed=5, for_good=5).fleets[0]
+    seen.powered_off, seen.as_wanted = 10, 75
+    assert goal_state(Goal("spv", 100, 7), seen) is GoalState.GOING_ON
+
+
+def test_vms_that_are_not_placed_yet_are_waited_for_though_what_fits_is_enough() -> None:
+    seen = status(running=900, failed=90, for_good=90, unplaced=10).fleets[0]
+    del seen.unplaced_reasons[:]
+    assert goal_state(Goal("spv", 1000, 7, partial=True), seen) is GoalState.GOING_ON
+
+
 def test_what_is_left_is_to_run_or_to_be_released() -> None:
     assert left(status(running=400).fleets[0]) == 600
     assert left(status(total=10, running=10, releasing=990).fleets[0]) == 990

@@ -185,7 +185,9 @@ def test_the_agent_reads_its_own_settings_and_logs_consoles_in_the_sandboxs_fold
 
 
 def test_the_fleet_file_is_one_that_apply_takes() -> None:
-    parsed = parse_fleet_file(fleet_file(REAL, guest.Guest(REAL.guest), 4), "fleet.yaml")
+    parsed = parse_fleet_file(
+        fleet_file(REAL, guest.Guest(REAL.guest), 4, Path("/f.yaml")), "fleet.yaml"
+    )
     assert parsed.name == "real" and parsed.spec.memory_bytes == 80 * MIB
     assert parsed.spec.boot.kernel == "/var/lib/x/1/guest/vmlinuz"
 

@@ -206,6 +206,7 @@ def status(
         changed_by=changed_by,
         hosts_used=4,
         failed_for_good=for_good,
+        as_wanted=running,
         converged=running == total and not releasing and not deleting,
     )
     hosts = cluster.HostCounts(live=4, converged=4, total=4)

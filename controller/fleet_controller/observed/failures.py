@@ -6,12 +6,16 @@ What a host says of VMs that it does not hold changes nothing: whoever asks know
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet.identity import MAX_INDEX
 from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
+from fleet_controller.core.model import Shard
+from fleet_controller.core.vm_states import FAILED
+from fleet_controller.observed.vectors import FleetVector
 
 _NO_DATE = 253_402_300_800  # the year 10000: a time that is none
 
@@ -48,6 +52,48 @@ def lasting(problems: Iterable[wire.Problem], fleet_uid: str) -> IndexSet:
         if problem.lasting and problem.fleet_uid == fleet_uid
         for one in problem.failed
     )
+
+
+def failed_for_good(
+    shards: Iterable[Shard],
+    problems: Sequence[wire.Problem],
+    number: int,
+    vectors: Mapping[str, FleetVector],
+) -> Counter[tuple[str, int]]:
+    """How many of a host's own VMs, wanted on, have failed so, by fleet and generation. `number`:
+    the host's."""
+    found: Counter[tuple[str, int]] = Counter()
+    told = {problem.fleet_uid for problem in problems if problem.lasting and problem.failed}
+    for shard in shards:
+        if shard.fleet in told and shard.power and not shard.staged:
+            named = lasting(problems, shard.fleet) & shard.ranges
+            vector = vectors[shard.fleet]
+            failed = vector.count_within(vector.held(number, named), FAILED)
+            found[shard.fleet, shard.generation] += failed
+    return +found
+
+
+class LastingFailures:
+    """The sum of all hosts, kept: a status of a million failed VMs costs no more than another."""
+
+    def __init__(self) -> None:
+        self._of_host: dict[str, Counter[tuple[str, int]]] = {}
+        self._sums: Counter[tuple[str, int]] = Counter()
+
+    def set(self, host_id: str, failed: Counter[tuple[str, int]]) -> None:
+        """What the host has now."""
+        before = self._of_host.pop(host_id, None)
+        if before:
+            self._sums -= before
+        if failed:
+            self._of_host[host_id] = failed
+            self._sums += failed
+
+    def of_fleet(self, uid: str) -> int:
+        return sum(count for (fleet, _), count in self._sums.items() if fleet == uid)
+
+    def of_generation(self, uid: str, generation: int) -> int:
+        return self._sums[uid, generation]
 
 
 def are_fit(failed: Sequence[wire.FailedRange], most: int) -> bool:

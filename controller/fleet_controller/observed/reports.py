@@ -18,6 +18,7 @@ from fleet_controller.core.model import NOTHING, Assignment, ObservedFleet
 from fleet_controller.core.shards import held_by
 from fleet_controller.core.vm_states import DEFINED, FAILED, PENDING, RUNNING, UNKNOWN
 from fleet_controller.observed.assignment_change import assignment_change, by_kin
+from fleet_controller.observed.failures import LastingFailures, failed_for_good
 from fleet_controller.observed.running import Running
 from fleet_controller.observed.vectors import NO_HOST, FleetVector, stretches
 from fleet_controller.pulse import Pulse
@@ -78,6 +79,8 @@ class Observed:
         # Hosts that prepare VMs which others still hold, by fleet.
         self.staging: dict[str, set[str]] = defaultdict(set)
         self.running = Running(self._held)
+        # On hosts that have nothing else left to do: what another assigns is still to be tried.
+        self.failing = LastingFailures()
 
     def host(self, host_id: str) -> HostObservation:
         """The observation of a host, made on first use."""
@@ -106,6 +109,7 @@ class Observed:
         self.users.update({shard.fleet for shard in assignment.shards})
         host.released &= {tombstone.id for tombstone in assignment.tombstones}
         self._set_converged(host, False)
+        self._count_failing(host_id, host)
         self._count_releasing(host)
         self.pulse.beat()
 
@@ -125,6 +129,7 @@ class Observed:
             self._apply_states(host, shard)
         matters = self._apply_rest(host_id, host, report) or host.prepared != prepared
         self._set_converged(host, report.converged and host.epoch.revision >= epoch)
+        self._count_failing(host_id, host)
         host.awaits_assign = report.awaits_assign
         matters = self._set_refusing(host_id, report.orders_refused[:LONGEST_REASON]) or matters
         if report.HasField("facts"):
@@ -169,6 +174,7 @@ class Observed:
         self._set_refusing(host_id, "")
         self.running.forget(host_id)
         self._set_converged(host, False)
+        self._count_failing(host_id, host)
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, UNKNOWN)
         self.pulse.beat()
@@ -179,6 +185,7 @@ class Observed:
         host.seen, host.problems, host.orphans, host.prepared = False, (), (), {}
         self.running.forget(host_id)
         self._set_converged(host, False)
+        self._count_failing(host_id, host)
         self._set_refusing(host_id, "")
         self.troubled.discard(host_id)
         self.orphaned.discard(host_id)
@@ -311,6 +318,11 @@ class Observed:
     def _set_converged(self, host: HostObservation, converged: bool) -> None:
         self.converged += int(converged) - int(host.converged)
         host.converged = converged
+
+    def _count_failing(self, host_id: str, host: HostObservation) -> None:
+        shards = host.assignment.shards if host.converged else ()
+        failed = failed_for_good(shards, host.problems, host.number, self.vectors)
+        self.failing.set(host_id, failed)
 
     def _count_releasing(self, host: HostObservation) -> None:
         self.releasing.subtract(host.releasing)

@@ -16,7 +16,6 @@ from fleet_controller.core.refusals import named_fleet
 from fleet_controller.core.vm_states import FAILED, RUNNING, STOPPING, UNKNOWN
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
-from fleet_controller.observed.failures import lasting
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
 from fleet_controller.queries.hosts import host_counts, reached_by
@@ -105,7 +104,8 @@ def fleet_status(
         ],
         unplaced_reasons=_reasons(plan.unplaced) if plan and unplaced else [],
         problems=problems(memory, fleet.uid),
-        failed_for_good=_failed_for_good(memory, fleet.uid) if counts[FAILED] else 0,
+        failed_for_good=memory.observed.failing.of_fleet(fleet.uid),
+        as_wanted=vector.as_wanted,
         generation=fleet.generation,
         deleting=fleet.deleting,
         releasing=releasing,
@@ -119,17 +119,6 @@ def fleet_status(
         duplicates=duplicates.of_fleet(memory, planning, fleet.uid),
         on_lost_hosts=sum(_assigned(memory, host_id, fleet.uid) for host_id in memory.state.lost),
     )
-
-
-def _failed_for_good(memory: LeaderMemory, uid: str) -> int:
-    """On hosts that have nothing left to do: what another assigns is still to be tried."""
-    observed, found = memory.observed, 0
-    vector = observed.vectors[uid]
-    for host_id in observed.troubled:
-        host = observed.hosts[host_id]
-        if host.converged and (named := lasting(host.problems, uid)):
-            found += vector.count_within(vector.held(host.number, named), FAILED)
-    return found
 
 
 def rollout_status(
@@ -159,6 +148,7 @@ def rollout_status(
         since_unix=record.since_unix,
         actor=record.actor,
         held_up=progress.held_up if progress else False,
+        failed_for_good=memory.observed.failing.of_generation(fleet.uid, target),
     )
 
 

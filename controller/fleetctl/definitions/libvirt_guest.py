@@ -33,7 +33,13 @@ def libvirt_guest(content: bytes) -> Guest:
     memory = root.find("memory")
     if memory is not None:
         guest.memory_bytes = _bytes(memory, guest)
+    current = root.find("currentMemory")
+    if current is not None and memory is not None and _bytes(current, guest) < guest.memory_bytes:
+        guest.note("currentMemory", "VMs of a fleet have all of their memory; the whole is taken")
     guest.vcpus = number_in(_text(root, "vcpu") or "1", "vcpu")
+    vcpu = root.find("vcpu")
+    if vcpu is not None and vcpu.get("current", str(guest.vcpus)) != str(guest.vcpus):
+        guest.note("vcpu current", "VMs of a fleet have all of their vcpus; the whole is taken")
     _read_boot(root, guest)
     for disk in root.iterfind("devices/disk"):
         _read_disk(disk, guest)

@@ -23,7 +23,7 @@ _READ = frozenset(
 )  # fmt: skip
 _OF_A_KERNEL = ("ramdisk", "cmdline", "root", "extra")
 _FORMATS = ("raw", "qcow", "qcow2", "qed", "vhd")
-_WAYS_IN = re.compile(r"(?:(?:phy|file|tap2?|aio|raw|qcow2?|vhd|vdi|qed):)+")
+_WAYS_IN = re.compile(r"^(?:(?:phy|file|tap2?|aio|raw|qcow2?|vhd|vdi|qed):)+")
 _ACCESS = {"r": True, "ro": True, "w": False, "rw": False, "w!": False, "rw!": False}
 _DEFAULT_BRIDGE = "xenbr0"
 
@@ -93,7 +93,8 @@ def _read_disk(line: str, guest: Guest) -> None:
         elif part.split(":")[0] == "cdrom":
             disk.cdrom = True
         elif number == 0:
-            disk.raw = not re.match(r".*\b(qcow2?|vhd|vdi|qed):", part)
+            ways = _WAYS_IN.match(part)
+            disk.raw = not (ways and re.search("qcow2?|vhd|vdi|qed", ways[0]))
             disk.path = re.sub("^/+", "/", _WAYS_IN.sub("", part))
         elif part in _FORMATS:
             disk.raw = part == "raw"
@@ -102,6 +103,7 @@ def _read_disk(line: str, guest: Guest) -> None:
         elif part:
             _set_target(disk, part)
     _set_given(disk, given, guest)
+    disk.read_only |= disk.cdrom
     guest.disks.append(disk)
 
 

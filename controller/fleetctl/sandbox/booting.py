@@ -52,7 +52,7 @@ def boot(ctx: click.Context, folder: Folder, record: Record) -> Record:
     note(f"  {why}")
     record = replace(record, real=replace(real, vms=vms, why=why))
     file = folder.path / "fleet.yaml"
-    file.write_text(fleet_file(real, Guest(real.guest), _at_once()))
+    file.write_text(fleet_file(real, Guest(real.guest), _at_once(), file))
     fleetctl = command_name()
     golden = str(Guest(real.guest).golden)
     note_command(f"{fleetctl} images import golden@1 {golden}")
@@ -76,12 +76,12 @@ def boot(ctx: click.Context, folder: Folder, record: Record) -> Record:
     return record
 
 
-def fleet_file(real: RealHost, guest: Guest, at_once: int) -> str:
-    """A file to read, to change and to apply again."""
+def fleet_file(real: RealHost, guest: Guest, at_once: int, file: Path) -> str:
+    """What is in `file`: to be read, changed and applied again."""
     return f"""\
 # Small Linux kernels on this machine, from one golden image. Change it, and
 #
-#   fleetctl apply -f {guest.folder.parent}/fleet.yaml
+#   fleetctl apply -f {file}
 #
 # Every field and its bounds: docs/reference/fleet-file.md
 

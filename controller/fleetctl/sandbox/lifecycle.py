@@ -77,6 +77,7 @@ def _up_anew(folder: Folder, wanted: Settings, phases: Phases) -> Record:
         record = plan(folder.name, wanted, Machine.measured())
         if wanted.real is not None:
             record = host.prepare(folder, record, phases)
+            folder.save(record)  # its files are found by it, whatever comes next
             record = host.with_daemons(record, {}, phases)
         record = replace(record, previous_context=current_context())
         for reason in record.reasons:

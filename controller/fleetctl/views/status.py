@@ -133,6 +133,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "releasing": status.releasing,
         "orphans": status.orphans,
         "failed_for_good": status.failed_for_good,
+        "as_wanted": status.as_wanted,
         "powered_off": status.powered_off,
         "duplicates": status.duplicates,
         "on_lost_hosts": status.on_lost_hosts,

@@ -748,6 +748,7 @@ class FleetStatus(_message.Message):
     ON_LOST_HOSTS_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
     FAILED_FOR_GOOD_FIELD_NUMBER: _builtins.int
+    AS_WANTED_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     uid: _builtins.str
     total: _builtins.int
@@ -774,6 +775,8 @@ class FleetStatus(_message.Message):
     """Placed VMs that have failed for a reason that no waiting mends, on hosts that have nothing else
     left to do.
     """
+    as_wanted: _builtins.int
+    """running, or wanted off and defined"""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """states[s] is the count of VmState s, among placed VMs"""
@@ -813,10 +816,11 @@ class FleetStatus(_message.Message):
         on_lost_hosts: _builtins.int = ...,
         rollout: Global___RolloutStatus | None = ...,
         failed_for_good: _builtins.int = ...,
+        as_wanted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2400,6 +2404,7 @@ class RolloutStatus(_message.Message):
     SINCE_UNIX_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     HELD_UP_FIELD_NUMBER: _builtins.int
+    FAILED_FOR_GOOD_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     from_generation: _builtins.int
     to_generation: _builtins.int
@@ -2421,6 +2426,8 @@ class RolloutStatus(_message.Message):
     actor: _builtins.str
     held_up: _builtins.bool
     """It waits for changed VMs that have failed, and for nothing else."""
+    failed_for_good: _builtins.int
+    """of `failed`, as FleetStatus has it"""
     def __init__(
         self,
         *,
@@ -2437,10 +2444,11 @@ class RolloutStatus(_message.Message):
         since_unix: _builtins.float = ...,
         actor: _builtins.str = ...,
         held_up: _builtins.bool = ...,
+        failed_for_good: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "changing", b"changing", "done", b"done", "failed", b"failed", "fleet", b"fleet", "from_generation", b"from_generation", "held_up", b"held_up", "left", b"left", "message", b"message", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "wave", b"wave"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "changing", b"changing", "done", b"done", "failed", b"failed", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "from_generation", b"from_generation", "held_up", b"held_up", "left", b"left", "message", b"message", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "wave", b"wave"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -331,3 +331,26 @@ def test_what_a_host_makes_up_beside_its_assignment_does_not_pile_up() -> None:
     strays = observed.hosts["a"].strays
     assert len(strays) == 256
     assert sum(len(one.ranges) for one in strays.values()) <= 4096
+
+
+def failing(*spans: tuple[int, int]) -> wire.Problem:
+    ranges = [wire.FailedRange(start=a, stop=b, since_unix=1) for a, b in spans]
+    return wire.Problem(kind="kernel", fleet_uid=UID, lasting=True, failed=ranges)
+
+
+def test_what_has_failed_for_good_is_counted_of_a_hosts_own_vms_that_are_to_be_on() -> None:
+    observed = linked(shard(span(0, 4), power=False), shard(span(4, 10)))
+    told = report(
+        [(0, 10, FAILED)], problems=[failing((0, 10), (2**24 - 1, 2**24))], problems_set=True,
+        converged=True,
+    )  # fmt: skip
+    observed.reported("a", told, EPOCH)
+    assert observed.failing.of_fleet(UID) == 6
+    assert len(observed.vectors[UID].hosts) < 2**20, "an index far away costs no memory"
+    observed.reported("a", report([(4, 1, RUNNING)], converged=True), EPOCH)
+    assert observed.failing.of_fleet(UID) == observed.failing.of_generation(UID, 1) == 5
+    observed.reported("a", report(converged=False), EPOCH)
+    assert observed.failing.of_fleet(UID) == 0
+    observed.reported("a", report(converged=True), EPOCH)
+    observed.lost_sight("a")
+    assert observed.failing.of_fleet(UID) == 0

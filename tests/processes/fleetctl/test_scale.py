@@ -215,7 +215,7 @@ def test_a_rollout_that_only_somebody_can_let_go_on_is_exit_code_6(
     controller.on("Rollout", running)
     going_on, stuck = status(running=995, failed=5), status(running=995, failed=5, for_good=5)
     going_on.fleets[0].rollout.CopyFrom(running)
-    running.held_up = True
+    running.held_up, running.failed_for_good = True, 5
     stuck.fleets[0].rollout.CopyFrom(running)
     stuck.fleets[0].problems.add(
         kind="kernel", count=5, hosts=1, example="h1: no such kernel", lasting=True

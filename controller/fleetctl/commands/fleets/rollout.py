@@ -226,4 +226,4 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
 def _is_held_up_for_good(status: cluster.FleetStatus) -> bool:
     """Whether no VM more is changed before somebody mends those that have failed."""
     shown = status.rollout
-    return shown.held_up and 0 < shown.failed <= status.failed_for_good
+    return shown.held_up and 0 < shown.failed <= shown.failed_for_good

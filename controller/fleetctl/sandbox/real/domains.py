@@ -55,10 +55,15 @@ class Virsh:
         return [name for name in self.said("list", "--name").splitlines() if name]
 
     def definition(self, name: str) -> elements.Element | None:
-        """None where it is gone by now, or is no XML."""
+        """None where it is gone by now, or is no XML. Raises SandboxError for one that is there and
+        cannot be read: whose it is, is not known then."""
         try:
             return elements.fromstring(self.said("dumpxml", name))
-        except (SandboxError, elements.ParseError):
+        except elements.ParseError:
+            return None
+        except SandboxError:
+            if name in self.names():
+                raise
             return None
 
 
@@ -84,7 +89,7 @@ def remove(virsh: Virsh, consoles: Path, phases: Phases) -> int:
         def end(name: str) -> None:
             if name in running:
                 virsh.said("destroy", name)
-            virsh.said("undefine", name, "--managed-save", "--snapshots-metadata")
+            virsh.said("undefine", name, "--managed-save", "--snapshots-metadata", "--nvram")
 
         # libvirt waits a second or more for the end of each QEMU.
         with ThreadPoolExecutor(AT_ONCE) as pool:
