@@ -37,11 +37,6 @@ GOAL = Goal("spv", 1000, change=7)
         (GOAL, status(running=900, failed=100, for_good=99), GoalState.GOING_ON),
         (GOAL, status(running=899, failed=100, for_good=100), GoalState.GOING_ON),
         (GOAL, status(running=900, failed=90, for_good=90, unplaced=10), GoalState.GOING_ON),
-        (
-            Goal("spv", 1000, 7, partial=True),
-            status(running=900, failed=90, for_good=90, unplaced=10),
-            GoalState.FAILED_FOR_GOOD,
-        ),
         (GOAL, status(running=900, failed=100, for_good=100, releasing=1), GoalState.GOING_ON),
         (GOAL, status(running=900, failed=100, for_good=100, change=6), GoalState.GOING_ON),
     ],
@@ -57,10 +52,12 @@ def test_vms_that_are_to_be_off_and_still_run_are_no_reason_to_end() -> None:
     assert goal_state(Goal("spv", 100, 7), seen) is GoalState.GOING_ON
 
 
-def test_vms_that_are_not_placed_yet_are_waited_for_though_what_fits_is_enough() -> None:
+def test_vms_that_are_not_placed_yet_are_waited_for_and_those_that_fit_nowhere_are_not() -> None:
+    goal = Goal("spv", 1000, 7, partial=True)
     seen = status(running=900, failed=90, for_good=90, unplaced=10).fleets[0]
-    del seen.unplaced_reasons[:]
-    assert goal_state(Goal("spv", 1000, 7, partial=True), seen) is GoalState.GOING_ON
+    assert goal_state(goal, seen) is GoalState.GOING_ON
+    seen.unplaced_reasons.add(reason="no_capacity", count=10)
+    assert goal_state(goal, seen) is GoalState.FAILED_FOR_GOOD
 
 
 def test_what_is_left_is_to_run_or_to_be_released() -> None:
