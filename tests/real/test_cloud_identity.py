@@ -161,6 +161,11 @@ def test_a_cloud_image_runs_as_a_fleet_whose_vms_know_who_they_are(
         until(lambda: not list(seeds.iterdir()), "its seed goes with it")
         until(lambda: bridge not in bridges(), "the bridge goes with the last VM")
 
+        # It comes again with the next VM, which nobody ends before the sandbox goes.
+        real.fleetctl("scale", fleet, "--total", "1", "--no-wait")
+        until(lambda: bridge in bridges(), "the bridge is made for the VM")
+    assert bridge not in bridges(), "the sandbox took it away"
+
 
 def seen(real: RealSandbox, vm: str) -> dict[str, str]:
     text = (real.real.consoles / f"{vm}.log").read_text(errors="replace").replace("\r", "")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleet.template.bridges import maker_of
 from fleet_agent.daemon.settings import Settings
 from fleet_agent.daemon.storage_choice import StorageChoice, on_qemu
 from fleet_agent.drivers.ports.bridges import Bridges
@@ -85,17 +84,12 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
         images,
         LibvirtConsoles(link, paths),
         LibvirtSampler(link, ours),
-        IpBridges(agent_mark(asked)),
+        IpBridges(maker_of(Path(asked.ledger))),
         hypervisor.interfaces,
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
         choice,
     )
-
-
-def agent_mark(asked: Settings) -> str:
-    """What tells the bridges of this machine's agents apart: each has a ledger of its own."""
-    return hashlib.sha256(os.fsencode(Path(asked.ledger).resolve())).hexdigest()[:8]
 
 
 def seed_folder(asked: Settings, choice: StorageChoice) -> Path:

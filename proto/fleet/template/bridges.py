@@ -6,7 +6,10 @@ bridge leads: br0 with VLAN 100 is joined by way of br0.100 and br0-v100.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from fleet.v1 import types_pb2 as types
 
@@ -29,3 +32,13 @@ def networks_of(spec: types.FleetSpec) -> Iterator[types.Network]:
     if spec.HasField("network"):
         yield spec.network
     yield from spec.more_networks
+
+
+def maker_of(ledger: Path) -> str:
+    """What tells the bridges of a machine's agents apart: each has a ledger of its own."""
+    return hashlib.sha256(os.fsencode(ledger.resolve())).hexdigest()[:8]
+
+
+def mark_of(maker: str) -> str:
+    """The alias of what an agent makes: a bridge, or the interface of a VLAN."""
+    return f"megafleet {maker}: made by its agent, removed with the last VM"

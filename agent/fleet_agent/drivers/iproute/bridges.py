@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fleet.template.bridges import vlan_interface
+from fleet.template.bridges import mark_of, vlan_interface
 from fleet_agent.core.bridges import HostBridge, WantedBridge
 from fleet_agent.drivers.ports.bridges import BridgeError, Interface
 from fleet_agent.drivers.ports.errors import DriverError
@@ -29,7 +29,7 @@ class IpBridges:
     by name; empty: the agent's own."""
 
     def __init__(self, agent: str, namespace: str = "") -> None:
-        self.mark = f"megafleet {agent}: made by its agent, removed with the last VM"
+        self.mark = mark_of(agent)
         self.unfinished = f"mf-new-{agent}"
         self._in = ("-n", namespace) if namespace else ()
         self._turn = asyncio.Lock()  # one unfinished bridge at a time

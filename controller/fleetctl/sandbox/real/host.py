@@ -15,10 +15,10 @@ from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import Machine
 from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here, lift_core_limit
-from fleetctl.sandbox.processes.parts import daemon_part
+from fleetctl.sandbox.processes.parts import AGENT, daemon_part
 from fleetctl.sandbox.processes.process import Process, daemon_environment, start, stop
 from fleetctl.sandbox.processes.readiness import until
-from fleetctl.sandbox.real import binding, domains, guest, packages, sizing
+from fleetctl.sandbox.real import binding, bridges, domains, guest, packages, sizing
 from fleetctl.sandbox.state.folder import Folder, base_folder
 from fleetctl.sandbox.state.record import LibvirtDaemon, RealHost, Record
 
@@ -106,7 +106,7 @@ def keep_apart(record: Record) -> Record:
 
 
 def take_away(record: Record, folder: Folder, daemons: list[Process], phases: Phases) -> None:
-    """Its domains, then the daemons it started, then its files; the agent has ended before. Where
+    """Its domains and bridges, then the daemons it started, then its files; the agent has ended before. Where
     libvirt does not run any more it is started for that. Raises SandboxError, OSError."""
     real = record.real
     if real is None:
@@ -118,6 +118,8 @@ def take_away(record: Record, folder: Folder, daemons: list[Process], phases: Ph
         if name not in running:
             running[name] = _started(name, record, folder)
     domains.remove(virsh, real.consoles, phases)
+    if gone := bridges.remove(folder.state_of(AGENT) / "ledger"):
+        phases.note(f"  {counted(len(gone), 'bridge')} removed: {', '.join(gone)}")
     _stop_daemons(virsh, list(running.values()), phases)
     _remove_files(real)
 
