@@ -1,4 +1,4 @@
-"""Bridges and interfaces of VLANs that a sandbox's agent has made: told by their mark, and removed."""
+"""Bridges and interfaces of VLANs that a sandbox's agent has made: found by their mark, removed."""
 
 from __future__ import annotations
 

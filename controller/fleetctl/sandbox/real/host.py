@@ -106,8 +106,9 @@ def keep_apart(record: Record) -> Record:
 
 
 def take_away(record: Record, folder: Folder, daemons: list[Process], phases: Phases) -> None:
-    """Its domains and bridges, then the daemons it started, then its files; the agent has ended before. Where
-    libvirt does not run any more it is started for that. Raises SandboxError, OSError."""
+    """Its domains and bridges, then the daemons it started, then its files; the agent has ended
+    before. Where libvirt does not run any more it is started for that. Raises SandboxError,
+    OSError."""
     real = record.real
     if real is None:
         return
