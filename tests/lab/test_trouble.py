@@ -106,15 +106,14 @@ def test_a_foreign_domain_and_a_foreign_clone_in_the_way_are_left_alone(lab: Lab
 
 def test_a_golden_image_that_is_missing_or_another_is_named(lab: Lab, tmp_path: Path) -> None:
     lab.fleetctl("apply", "-f", changed(tmp_path, 'snapshot: "1"', 'snapshot: "2"'))
-    ask_for(lab, 1)
-    assert f"{POOL}/golden@2" in named(lab, "image_missing")
+    code, said = lab.fleetctl_fails("scale", FLEET, "--total", "1", "--no-wait")
+    assert code == 1 and "1 host lacks golden@2" in said
 
-    afresh(lab)
     digest = "sha256:" + "0" * 64
     wrong = changed(tmp_path, 'snapshot: "1"', f'snapshot: "1"\n  digest: {digest}')
     lab.fleetctl("apply", "-f", wrong)
-    ask_for(lab, 1)
-    named(lab, "image_mismatch")
+    code, said = lab.fleetctl_fails("scale", FLEET, "--total", "1", "--no-wait")
+    assert code == 1 and "1 host lacks golden@1 with the digest sha256:0" in said
 
     afresh(lab)
     lab.scale(1)

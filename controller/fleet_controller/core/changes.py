@@ -156,10 +156,10 @@ def check_scale(scaling: Scaling, partial: bool, token: str) -> None:
         count = sum(len(u.indices) for u in short)
         fits = scaling.fleet.total - count
         needed = max(u.hosts_needed for u in short)
+        wanted = "1 VM does" if scaling.fleet.total == 1 else f"{scaling.fleet.total:,} VMs do"
         raise Refused(
             Reason.BEYOND_CAPACITY,
-            f"{scaling.fleet.total:,} VMs do not fit: {fits:,} would. "
-            f"{short[0].message}. --partial places what fits",
+            f"{wanted} not fit: {fits:,} would. {short[0].message}. --partial places what fits",
             fits=str(fits),
             hosts_needed=str(needed),
         )
