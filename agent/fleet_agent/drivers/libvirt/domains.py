@@ -104,7 +104,7 @@ class Domains:
         self._uefi = HostUefi(link, flavour)
 
     def define(self, batch: Batch, disk_of: Callable[[Batch, int], Disk], index: int) -> None:
-        """Define, read back, compare. What libvirt changed is undefined again."""
+        """Define, read back, compare. What libvirt changed makes way for what was there before."""
         name = batch.fleet.domain_name(index)
         with self._acting("define", name) as connection:
             asked = self._asked(connection, batch, index, disk_of(batch, index))
