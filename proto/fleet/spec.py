@@ -121,6 +121,42 @@ _USER_WORDS = "1 to 32 lower-case letters, digits, '_' and '-', beginning with a
 _LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]{1,8192}")
 _KEYS_WORDS = "at most 32 public keys as in authorized_keys, each one line, in a list"
 
+
+def _network_fields(section: str, which: str) -> tuple[Field, ...]:
+    """What is alike of the first interface and of those after it; `which`: in words."""
+    return (
+        Field(
+            f"{section}.create", Kind.FLAG,
+            "Whether the agent makes the bridge on hosts that have none of this name: a bridge of "
+            "that host alone, which goes with the last VM that uses it.", "false",
+        ),
+        Field(
+            f"{section}.vlan", Kind.COUNT,
+            f"The VLAN of the bridge that {which} is in, by a bridge of the agent's own.",
+            "0", low=1, high=MAX_VLAN, zero="none",
+        ),
+        Field(
+            f"{section}.mtu", Kind.COUNT,
+            f"The MTU of {which}, and of bridges that the agent makes.", "0",
+            low=576, high=9216, zero="the bridge's",
+        ),
+        Field(
+            f"{section}.mac_base", Kind.TEXT, _MAC_SAYS, "",
+            pattern=_MAC, words=_MAC_WORDS, check=mac_base_problem,
+        ),
+        Field(
+            f"{section}.gateway", Kind.TEXT,
+            "Where a VM sends what is for elsewhere; left out, it is told of nowhere.", "",
+            pattern=_IP, words=_IP_WORDS, check=ip_problem,
+        ),
+        Field(
+            f"{section}.dns", Kind.TEXTS, "Whom a VM asks for names.", "",
+            high=MAX_DNS, pattern=_IP, words=f"at most {MAX_DNS} addresses, in a list",
+            check=ip_problem,
+        ),
+    )  # fmt: skip
+
+
 NAME = Field(
     "name", Kind.TEXT, "The fleet's name: the start of its VMs' names, as in spv-250.", None,
     holds="", pattern=re.compile(f"(?=.{{1,{MAX_NAME_LENGTH}}}$){NAME_PATTERN.pattern}"),
@@ -214,35 +250,7 @@ FIELDS: tuple[Field, ...] = (
         "The network from which each VM's address follows by its index; left out, none.", "",
         pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
     ),
-    Field(
-        "network.create", Kind.FLAG,
-        "Whether the agent makes the bridge on hosts that have none of this name: a bridge of that "
-        "host alone, which goes with the last VM that uses it.", "false",
-    ),
-    Field(
-        "network.vlan", Kind.COUNT,
-        "The VLAN of the bridge that each VM's interface is in, by a bridge of the agent's own.",
-        "0", low=1, high=MAX_VLAN, zero="none",
-    ),
-    Field(
-        "network.mtu", Kind.COUNT,
-        "The MTU of each VM's interface, and of bridges that the agent makes.", "0",
-        low=576, high=9216, zero="the bridge's",
-    ),
-    Field(
-        "network.mac_base", Kind.TEXT, _MAC_SAYS, "",
-        pattern=_MAC, words=_MAC_WORDS, check=mac_base_problem,
-    ),
-    Field(
-        "network.gateway", Kind.TEXT,
-        "Where a VM sends what is for elsewhere; left out, it is told of nowhere.", "",
-        pattern=_IP, words=_IP_WORDS, check=ip_problem,
-    ),
-    Field(
-        "network.dns", Kind.TEXTS, "Whom a VM asks for names.", "",
-        high=MAX_DNS, pattern=_IP, words=f"at most {MAX_DNS} addresses, in a list",
-        check=ip_problem,
-    ),
+    *_network_fields("network", "each VM's interface"),
     Field(
         "networks[].bridge", Kind.TEXT, "The hosts' bridge that this interface joins.", None,
         pattern=_BRIDGE, words=_BRIDGE_WORDS,
@@ -252,35 +260,7 @@ FIELDS: tuple[Field, ...] = (
         "The network from which this interface's address follows; left out, none.", "",
         pattern=_PREFIX, words=_PREFIX_WORDS, check=prefix_problem,
     ),
-    Field(
-        "networks[].create", Kind.FLAG,
-        "Whether the agent makes the bridge on hosts that have none of this name: a bridge of that "
-        "host alone, which goes with the last VM that uses it.", "false",
-    ),
-    Field(
-        "networks[].vlan", Kind.COUNT,
-        "The VLAN of the bridge that this interface is in, by a bridge of the agent's own.",
-        "0", low=1, high=MAX_VLAN, zero="none",
-    ),
-    Field(
-        "networks[].mtu", Kind.COUNT,
-        "The MTU of this interface, and of bridges that the agent makes.", "0",
-        low=576, high=9216, zero="the bridge's",
-    ),
-    Field(
-        "networks[].mac_base", Kind.TEXT, _MAC_SAYS, "",
-        pattern=_MAC, words=_MAC_WORDS, check=mac_base_problem,
-    ),
-    Field(
-        "networks[].gateway", Kind.TEXT,
-        "Where a VM sends what is for elsewhere; left out, it is told of nowhere.", "",
-        pattern=_IP, words=_IP_WORDS, check=ip_problem,
-    ),
-    Field(
-        "networks[].dns", Kind.TEXTS, "Whom a VM asks for names.", "",
-        high=MAX_DNS, pattern=_IP, words=f"at most {MAX_DNS} addresses, in a list",
-        check=ip_problem,
-    ),
+    *_network_fields("networks[]", "this interface"),
     Field(
         "identity.hostname", Kind.TEXT,
         "The host name, or the name with its domain. {name}, {index} and those of `values` become "
