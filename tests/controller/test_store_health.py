@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 
 from fleet.etcd import rpc_pb2 as rpc
@@ -11,6 +12,7 @@ from fleet_controller.events import EventLog
 from fleet_controller.replica.replica import NotLeading
 from fleet_controller.replica.store_health import INTERVAL_SECONDS, StoreHealthPoll
 from fleet_controller.store.etcd.health import Asked, members_health, unasked
+from fleet_controller.store.etcd.member import explain
 from fleet_controller.store.health import MemberHealth, StoreHealth
 from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Full
@@ -29,6 +31,29 @@ def answered(number: int, *errors: str, address: str = "") -> Asked:
         header=rpc.ResponseHeader(member_id=number), version="3.5.16", dbSize=100, errors=errors
     )
     return Asked(address or f"10.0.0.{number}:2379", status, LISTED, seconds=0.01)
+
+
+@pytest.mark.parametrize(
+    ("details", "clause"),
+    [
+        (
+            "Stream removed (Transport closed (Delayed close due to in-progress write (Socket"
+            " closed) (sendmsg: Broken pipe (32))))",
+            "the connection to it was lost",
+        ),
+        ("Socket closed", "the connection to it was lost"),
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:2379: Failed to"
+            " connect to remote host: Connection refused",
+            "Connection refused",
+        ),
+        ("etcdserver: no leader", "no leader"),
+    ],
+)
+def test_errors_of_the_store_are_one_clause_for_people(details: str, clause: str) -> None:
+    nothing = grpc.aio.Metadata()
+    code = grpc.StatusCode.UNAVAILABLE
+    assert explain(grpc.aio.AioRpcError(code, nothing, nothing, details)) == clause
 
 
 def test_a_dead_member_is_named_though_no_endpoint_names_it() -> None:

@@ -58,6 +58,7 @@ _HANDSHAKE = (
     "it ended the handshake: one side speaks TLS and the other does not, or it does not trust"
     " the certificate shown to it"
 )
+_LOST = "the connection to it was lost"
 FULL = "database space exceeded"
 _CLAUSES = (
     (
@@ -73,6 +74,11 @@ _CLAUSES = (
     ("TSI_", _HANDSHAKE),
     ("failed to connect to all addresses; last error: UNAVAILABLE", _HANDSHAKE),
     ("hostname lookup error", "its name cannot be resolved"),
+    # A connection that breaks under a call, as gRPC's parts word it one inside the other.
+    ("Stream removed", _LOST),
+    ("Transport closed", _LOST),
+    ("Socket closed", _LOST),
+    ("GOAWAY", _LOST),
 )
 
 Q = TypeVar("Q")
