@@ -7,7 +7,7 @@ term, and nothing is sent once the lease may be gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -31,6 +31,9 @@ from fleet_controller.core.host_loss.health import HealthTimes, Pace, health, pa
 from fleet_controller.core.model import Health
 from fleet_controller.observed.report_bounds import Misbehaves
 from fleet_controller.waiting import within
+
+# Less than a millisecond's work.
+_SWEPT_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,16 +252,24 @@ class Links:
         """Notice silence, and keep the pace fit for the number of hosts."""
         while True:
             await asyncio.sleep(self._settings.sweep_interval)
-            now = self._clock()
             live = [link.heard for link in self._table.all() if link.live]
-            self._table.note_longest_silent(min(live, default=now))
-            for link in list(self._table.all()):
-                self._judge(link, now)
-                if link.live and link.conduct.forgive(link.since, now, self._settings.conduct):
-                    self._table.note_conduct(link)
-                if link.push_is_due(now):
-                    self.push(link.host_id)
+            self._table.note_longest_silent(min(live, default=self._clock()))
+            links = list(self._table.all())
+            for first in range(0, len(links), _SWEPT_AT_ONCE):
+                self._sweep_some(links[first : first + _SWEPT_AT_ONCE])
+                await asyncio.sleep(0)  # a turn for whoever asks meanwhile
             await self._repace()
+
+    def _sweep_some(self, links: Iterable[Link]) -> None:
+        now = self._clock()
+        for link in links:
+            if self._table.get(link.host_id) is not link:
+                continue  # it was forgotten while others were looked at
+            self._judge(link, now)
+            if link.live and link.conduct.forgive(link.since, now, self._settings.conduct):
+                self._table.note_conduct(link)
+            if link.push_is_due(now):
+                self.push(link.host_id)
 
     def _judge(self, link: Link, now: float) -> None:
         silent = now - link.heard

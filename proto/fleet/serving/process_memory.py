@@ -19,9 +19,10 @@ from itertools import count
 
 TRIM_SECONDS = 60.0
 YOUNG_SECONDS = 0.1
-# What is still there after so many looks is old: far more than a request takes, so that requests
-# leave nothing among the old, which are looked at seldom.
-_LOOKS_WHILE_YOUNG = 10
+# What is still there after so many looks is old: more than a request takes, so that requests leave
+# nothing among the old, which are looked at seldom. The last of these looks sees what came with all
+# of them: more would make it the longest halt of the loop.
+_LOOKS_WHILE_YOUNG = 4
 _ARENAS = 2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 # Above this an allocation is a mapping of its own, which goes back when it is freed. Left alone,
