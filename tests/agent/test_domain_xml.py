@@ -138,7 +138,7 @@ class TestDefinition:
 
     def test_only_emulation_has_a_translation_cache_and_it_is_bounded(self) -> None:
         cache = definition(flavour=Flavour.TCG).find("features/tcg/tb-cache")
-        assert cache is not None and (cache.text, cache.get("unit")) == ("24576", "KiB")
+        assert cache is not None and (cache.text, cache.get("unit")) == ("20480", "KiB")
         assert definition(flavour=Flavour.KVM).find("features/tcg") is None
         assert definition().find("features") is None
 
@@ -151,7 +151,7 @@ class TestDefinition:
             "console log is /var/log/old/spv-250.log instead of /var/log/new/spv-250.log"
         ]
         assert differences(asked, xml(Flavour.TCG, "/var/log/new/spv-250.log")) == [
-            "translation cache 24576 was added",
+            "translation cache 20480 was added",
             "type is qemu instead of kvm",
         ]
 

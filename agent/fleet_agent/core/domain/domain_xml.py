@@ -28,7 +28,7 @@ MIB = 1024 * 1024
 
 # Of the cache that QEMU keeps of translated code. It grows to a gigabyte unless bounded; a small
 # Linux boots as fast with 24 MiB as without a bound, and a fifth slower with 16.
-TRANSLATION_CACHE_MIB = 24
+TRANSLATION_CACHE_MIB = 20
 
 # Where a VM finds its seed, and whether it is QEMU that gives it.
 SEED_TARGET = dict(zip((False, True), SEED_TARGETS, strict=True))
