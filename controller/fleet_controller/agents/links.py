@@ -32,8 +32,8 @@ from fleet_controller.core.model import Health
 from fleet_controller.observed.report_bounds import Misbehaves
 from fleet_controller.waiting import within
 
-# Less than a millisecond's work.
-_SWEPT_AT_ONCE = 500
+# A fraction of a millisecond's work: an answer takes several turns of the loop.
+_SWEPT_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
