@@ -14,7 +14,7 @@ from fleetctl.cli import startup
 from fleetctl.cli.lazy_group import LazyGroup
 from fleetctl.outcome import ExitCode, Trouble, printable
 from fleetctl.output import ReaderGone
-from fleetctl.session import Session, cluster_options
+from fleetctl.session import Session, all_formats_option, connection_options
 
 # By name: the module that has it under this name, and its line in --help.
 COMMANDS = {
@@ -59,7 +59,9 @@ COMMANDS = {
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@cluster_options
+@all_formats_option
+@connection_options
+@click.version_option(package_name="megafleet", message="fleetctl %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Run any number of small virtual machines on a cluster of dom0 hosts.

@@ -7,8 +7,9 @@ from rich.console import Console
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.waiting_note import WaitingNote
-from fleetctl.output import counted, duration, table
+from fleetctl.output import counted, duration
 from fleetctl.progress import ChangeProgress, Goal, GoalState, goal_state, left
+from fleetctl.tables.listing import table
 from fleetctl.terminal.live_status import LiveScale, LiveStatus, shares
 from fleetctl.terminal.progress_viewers import change_text
 from fleetctl.views.drains import drain_question

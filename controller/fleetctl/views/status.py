@@ -10,7 +10,8 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import one_line, printable
-from fleetctl.output import STATE_STYLES, STATES, byte_text, counted, duration, number, table
+from fleetctl.output import STATE_STYLES, STATES, byte_text, counted, duration, number
+from fleetctl.tables.listing import table
 from fleetctl.views.drains import drain_lines, drain_status_json
 from fleetctl.views.enum_names import state_name
 from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json

@@ -23,7 +23,7 @@ def host(number: int, **fields: object) -> cluster.HostSummary:
         running=249,
         failed=1,
         capacity_guests=250,
-        report_age_seconds=2.5,
+        report_age_seconds=2.25,
         labels={"rack": "r1"},
     )
     for name, value in fields.items():
@@ -41,18 +41,18 @@ def test_hosts_are_listed_without_saying_list(
     controller.on("ListHosts", cluster.ListHostsResponse(hosts=hosts, matching=2))
     said = fleetctl("hosts", "--health", "lost", "--label", "rack=r1", "--cordoned")
     assert said.out == (
-        "HOST  HEALTH          ASSIGNED  RUNNING  FAILED  CAPACITY  HEARD      ADDRESS         "
+        "HOST  HEALTH          ASSIGNED  RUNNING  FAILED  CAPACITY  HEARD    ADDRESS         "
         "LABELS\n"
-        "h1    live                 250      249       1       250  2.5 s ago  192.0.2.1:7441  "
+        "h1    live                 250      249       1       250  2 s ago  192.0.2.1:7441  "
         "rack=r1\n"
-        "h2    lost, cordoned       250      249       1       250  never      192.0.2.2:7441  "
+        "h2    lost, cordoned       250      249       1       250  never    192.0.2.2:7441  "
         "rack=r1\n"
     )
     (asked,) = controller.asked("ListHosts")
     assert asked.health == cluster.HOST_HEALTH_LOST and asked.cordoned_only
     assert dict(asked.selector) == {"rack": "r1"} and asked.limit == 100
     told = fleetctl("hosts", "list", "-o", "json").json
-    assert [one["report_age_seconds"] for one in told["hosts"]] == [2.5, None]
+    assert [one["report_age_seconds"] for one in told["hosts"]] == [2.25, None]
 
 
 def test_all_hosts_are_asked_for_page_by_page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,8 +17,14 @@ from fleetctl.commands.hosts.expelling import expel, readmit
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
 from fleetctl.commands.hosts.reset import reset
-from fleetctl.output import number, say, say_json, table
-from fleetctl.session import Session, cluster_options, pass_session
+from fleetctl.output import number, say, say_json
+from fleetctl.session import (
+    Session,
+    cluster_options,
+    connection_options,
+    list_options,
+    pass_session,
+)
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
@@ -62,7 +69,8 @@ hosts.add_command(readmit)
 )
 @click.option("--cursor", default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
-@cluster_options
+@list_options
+@connection_options
 @pass_session
 def list_hosts(
     session: Session,
@@ -81,14 +89,23 @@ def list_hosts(
     answers = list(found_pages) if everything else [next(found_pages)]
     found = [one for answer in answers for one in answer.hosts]
     last = answers[-1]
-    from fleetctl.views.hosts.hosts import HEADERS, host_json, host_row
+    from fleetctl.tables.listing import say_list
+    from fleetctl.views.hosts.host_list import host_columns
+    from fleetctl.views.hosts.hosts import host_json
 
-    if session.json:
-        listed = [host_json(one) for one in found]
-        say_json({"hosts": listed, "matching": last.matching, "next_cursor": last.next_cursor})
-        return
-    say(table(HEADERS, [host_row(one) for one in found]) if found else "No hosts.")
-    note_more(len(found), last)
+    say_list(
+        host_columns(time.time()),
+        found,
+        lambda: {
+            "hosts": [host_json(one) for one in found],
+            "matching": last.matching,
+            "next_cursor": last.next_cursor,
+        },
+        session.listing,
+        "No hosts.",
+    )
+    if not session.listing.of_document:
+        note_more(len(found), last)
 
 
 @dataclass(frozen=True, slots=True)
