@@ -22,9 +22,9 @@ def _told(one: cluster.Event) -> str:
 EVENT_COLUMNS: tuple[Column[cluster.Event], ...] = (
     Column("CURSOR", lambda one: one.cursor, Kind.ORDINAL, 20, True),
     Column("WHEN", lambda one: one.time_unix, Kind.TIME),
-    Column("KIND", lambda one: one.kind, Kind.NAME, least=20),
-    Column("ABOUT", _about, Kind.NAME, least=16),
-    Column("WHAT HAPPENED", _told, rank=1),
+    Column("KIND", lambda one: one.kind, Kind.NAME, rank=1, least=20),
+    Column("ABOUT", _about, Kind.NAME, rank=2, least=16),
+    Column("WHAT HAPPENED", _told),
 )
 
 

@@ -86,15 +86,18 @@ def total(sample: cluster.ClusterTopSample) -> wire.Usage:
 
 
 def top_text(
-    sample: cluster.ClusterTopSample, width: int | None = None, most: int | None = None
+    sample: cluster.ClusterTopSample,
+    width: int | None = None,
+    most: int | None = None,
+    most_hosts: int | None = None,
 ) -> str:
-    """The sums, each fleet, each host, and the domains in order, `most` of them."""
+    """The sums, each fleet, the first hosts, and the first domains in order."""
     parts = [summary_line(sample)]
     if len(sample.fleets) > 1:
         parts.append(_table(_FLEETS, sample.fleets, width))
     if len(sample.hosts) > 1:
-        parts.append(_table(_HOSTS, sample.hosts[:most], width))
-        if more := len(sample.hosts) - len(sample.hosts[:most]):
+        parts.append(_table(_HOSTS, sample.hosts[:most_hosts], width))
+        if more := len(sample.hosts) - len(sample.hosts[:most_hosts]):
             parts[-1] += f"\nand {counted(more, 'more host')}"
     parts.append(domains_text(sample.domains, width, most))
     if sample.silent:

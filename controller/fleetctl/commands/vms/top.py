@@ -22,7 +22,7 @@ ORDERS = ("cpu", "memory", "network", "block", "name")
 MAX_ROWS = 1000
 # Of a table that is no screen's.
 SHORT = 20
-_OTHER_LINES = 6  # of a screen: sums, headers, gaps, the next prompt
+_OTHER_LINES = 5  # of a screen: sums, gap, header, the rest of them, the next prompt
 # Seconds a stream is kept before it is opened anew, and between two attempts to open one.
 STREAM_SECONDS = 3600.0
 PAUSE = 0.5
@@ -169,7 +169,7 @@ def _say(
     from fleetctl.views.top import top_json, top_text
 
     if not session.json:
-        text = top_text(sample, screen_width(), limit or _lines_to_fill())
+        text = top_text(sample, screen_width(), *_rows(sample, limit))
         say(text + ("\n" if one_of_many else ""))
     elif one_of_many:
         say_json_line(top_json(sample))
@@ -177,8 +177,13 @@ def _say(
         say_json(top_json(sample))
 
 
-def _lines_to_fill() -> int:
-    """So many rows that the sums above them stay on the screen."""
-    if not on_screen():
-        return SHORT
-    return max(1, shutil.get_terminal_size().lines - _OTHER_LINES)
+def _rows(sample: cluster.ClusterTopSample, limit: int | None) -> tuple[int, int]:
+    """How many domains and how many hosts are shown: what the sums are above stays on the
+    screen."""
+    lines = SHORT
+    if on_screen():
+        lines = max(2, shutil.get_terminal_size().lines - _OTHER_LINES)
+    listed = len(sample.hosts) if len(sample.hosts) > 1 else 0
+    hosts = min(listed, max(1, lines // 3))
+    taken = hosts + 3 if listed and on_screen() else 0  # its header, the gap, the rest of them
+    return limit or max(1, lines - taken), hosts
