@@ -116,6 +116,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def pace_text(per_second: float) -> str:
+    """126 VMs/s, 5.9 VMs/s, 35 VMs/min: two digits at least of what is slow."""
+    if per_second >= 10 or per_second <= 0:
+        return f"{round(per_second):,} VMs/s"
+    return f"{per_second:.1f} VMs/s" if per_second >= 1 else f"{per_second * 60:.1f} VMs/min"
+
+
 def ago(seconds: float) -> str:
     """12 s ago, 5 m ago, 3 h ago, 12 d ago: to the whole of one unit."""
     whole = max(0, round(seconds))

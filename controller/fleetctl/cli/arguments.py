@@ -38,6 +38,15 @@ def span(text: str) -> float:
     return value
 
 
+def waiting_time(text: str) -> float:
+    """Seconds, from a number of them or as a span: 480, 8m. Raises click.BadParameter."""
+    digits = re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]{1,3})?", str(text))
+    value = float(str(text)) if digits else span(text)
+    if not 0.1 <= value <= LONGEST_SPAN:
+        raise click.BadParameter(f"{str(text)[:40]!r} is outside 0.1 s to 7d")
+    return value
+
+
 def fleet_name(text: str) -> str:
     """A name that a fleet may have; empty where none was given. Raises click.BadParameter."""
     try:

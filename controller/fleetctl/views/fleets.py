@@ -14,22 +14,38 @@ def _image(one: Fleet) -> str:
     return f"{one.spec.image.name}@{one.spec.image.snapshot}"
 
 
-def _running_colour(one: Fleet) -> str | None:
+def _colour(one: Fleet) -> str:
+    if one.deleting:
+        return "magenta"
+    if one.failed or one.placed < one.total:
+        return "red"
     return "green" if one.running == one.total else "yellow"
+
+
+def _state(one: Fleet) -> str:
+    """In a word; `status` has the rest. VMs that operators have stopped make it changing."""
+    if one.deleting:
+        return "deleting"
+    if one.failed:
+        return "failing"
+    if one.placed < one.total:
+        return "unplaced"
+    return "running" if one.running == one.total else "changing"
 
 
 FLEET_COLUMNS: tuple[Column[Fleet], ...] = (
     Column("FLEET", lambda one: one.name, Kind.NAME),
     Column("TOTAL", lambda one: one.total, Kind.NUMBER),
     Column("PLACED", lambda one: one.placed, Kind.NUMBER, rank=3),
-    Column("RUNNING", lambda one: one.running, Kind.NUMBER, colour=_running_colour),
+    Column("RUNNING", lambda one: one.running, Kind.NUMBER),
+    Column(
+        "FAILED", lambda one: one.failed, Kind.NUMBER, rank=2,
+        colour=lambda one: "red" if one.failed else None,
+    ),
     Column("GENERATION", lambda one: one.generation, Kind.ORDINAL, rank=5),
     Column("IMAGE", _image, Kind.NAME, rank=4),
     Column("MEMORY", lambda one: one.spec.memory_bytes, Kind.BYTES, rank=6),
-    Column(
-        "STATE", lambda one: "deleting" if one.deleting else None, Kind.NAME, rank=1,
-        colour=lambda one: "magenta" if one.deleting else None,
-    ),
+    Column("STATE", _state, Kind.NAME, rank=1, colour=_colour),
     Column("VCPUS", lambda one: one.spec.vcpus, Kind.NUMBER, rank=20, spare=True),
     Column("UID", lambda one: one.uid, Kind.NAME, rank=22, spare=True),
 )  # fmt: skip

@@ -291,7 +291,8 @@ def _state_lines(status: cluster.FleetStatus) -> Iterable[str]:
 
 
 def _generations(status: cluster.FleetStatus) -> str:
-    if len(status.generations) < 2:
+    """Which one new VMs get, and how many VMs have others."""
+    if all(one.generation == status.generation for one in status.generations):
         return number(status.generation)
     older = (
         f"{number(one.generation)}: {counted(one.assigned, 'VM')}" for one in status.generations

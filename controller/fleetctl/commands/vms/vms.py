@@ -15,7 +15,7 @@ from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.vms.control import COMMANDS
-from fleetctl.outcome import Misuse
+from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import STATES, note, say, say_json
 from fleetctl.session import (
     Session,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
 
 MAX_PAGE = 10_000
+# No state of the wire: a VM that is defined, or still on its way there.
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,12 @@ for command in COMMANDS:
 
 @vms.command("list")
 @fleet_option
-@click.option("--state", type=click.Choice(STATES), default=None, help="Only VMs in this state.")
+@click.option(
+    "--state",
+    type=click.Choice([*STATES, STOPPED]),
+    default=None,
+    help="Only VMs in this state; stopped: those that an operator keeps off.",
+)
 @click.option("--host", default="", help="Only VMs of this host.")
 @click.option(
     "--index", "index", metavar="RANGES", type=indices, default=None, help="Only these: 0-99,300."
@@ -99,16 +106,22 @@ def _pages(
     from fleet.wire_ranges import to_wire
     from fleetctl.views.enum_names import vm_state
 
+    stopped = filters.state == STOPPED
+
     def fetch(cursor: str) -> cluster.ListVmsResponse:
         request = cluster_pb2.ListVmsRequest(
             fleet=filters.fleet,
-            state=vm_state(filters.state),
+            state=vm_state(None if stopped else filters.state),
+            powered_off_only=stopped,
             host=filters.host,
             indices=to_wire(filters.indices) if filters.indices else (),
             cursor=cursor,
             limit=limit,
         )
-        return connection.call(lambda stub: stub.ListVms, request)
+        answer = connection.call(lambda stub: stub.ListVms, request)
+        if stopped and not all(row.powered_off for row in answer.vms):
+            raise Failed("this controller is too old to list stopped VMs")
+        return answer
 
     return pages(fetch, cursor)
 

@@ -34,11 +34,14 @@ def host_columns(asked_at: float) -> tuple[Column[Host], ...]:
         Column("HEARD", _heard(asked_at), Kind.AGE, rank=5),
         Column("ADDRESS", lambda one: one.address, Kind.NAME, rank=6),
         Column("LABELS", lambda one: labels_text(one.labels), rank=7),
+        Column("VERSION", lambda one: one.agent_version or None, Kind.NAME, 20, True),
+        Column("MEMORY", lambda one: one.memory_bytes or None, Kind.BYTES, 21, True),
+        Column("HYPERVISOR", lambda one: one.hypervisor or None, Kind.TEXT, 23, True),
         Column(
             "CERTIFICATE ENDS",
             lambda one: one.certificate_expires_unix or None,
             Kind.TIME,
-            20,
+            22,
             True,
         ),
     )
