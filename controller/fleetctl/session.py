@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fleetctl.client.contexts import Selection, resolve
-from fleetctl.tables.listing import FORMATS, JSON, JSONPATH, TABLE, ListOptions
+from fleetctl.tables.formats import FORMATS, JSON, JSONPATH, TABLE, ListOptions
 
 if TYPE_CHECKING:
     from fleetctl.client.cluster import Cluster

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from fleetctl.outcome import Misuse
 from fleetctl.output import ago
 from fleetctl.tables.column import Column, Kind
+from fleetctl.tables.formats import ListOptions
 from fleetctl.tables.layout import MORE, Shape, fitted, lines, shortened
-from fleetctl.tables.listing import Listing, ListOptions, natural_order, say_list, table
+from fleetctl.tables.listing import Listing, natural_order, say_list, table
 
 NOW = 1_800_000_000.0
 

@@ -88,6 +88,11 @@ def label(text: str) -> tuple[str, str]:
     return key, value
 
 
+def labels_of(text: str) -> tuple[tuple[str, str], ...]:
+    """Labels and their values: rack=r7,zone=a. Raises click.BadParameter."""
+    return tuple(label(one.strip()) for one in text.split(","))
+
+
 # What an image may be called, as in the fleet file.
 _IMAGE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})(?:@([A-Za-z0-9][A-Za-z0-9._-]{0,63}))?")
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fleetctl.cli.examples import add_examples
 from fleetctl.cli.suggestions import meant, suggestion
 
 
@@ -39,6 +40,7 @@ class LazyGroup(click.Group):
         module, _ = self.lazy[cmd_name]
         attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        add_examples(command, cmd_name)
         return command
 
     def resolve_command(
@@ -57,6 +59,8 @@ class LazyGroup(click.Group):
 class ListingGroup(click.Group):
     """A group whose `list` command may be left unsaid: `vms --state failed`."""
 
+    default = "list"
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -69,5 +73,11 @@ class ListingGroup(click.Group):
             return super().parse_args(ctx, args)
         first = args[0] if args else "-"
         if first.startswith("-") and first not in ctx.help_option_names:
-            args = ["list", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+
+class ShowingGroup(ListingGroup):
+    """The same with its `show` command."""
+
+    default = "show"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,30 +15,17 @@ import click
 from fleetctl.outcome import Misuse
 from fleetctl.output import say, say_json
 from fleetctl.tables.column import Column, Kind, Row, Value, cell_text, plain_text
+from fleetctl.tables.formats import CSV, JSON, NAME, TABLE, WIDE, YAML, ListOptions
 from fleetctl.tables.layout import Layout, Shape, fitted, lines
-
-TABLE, WIDE, JSON, YAML, NAME, CSV = FORMATS = ("table", "wide", "json", "yaml", "name", "csv")
-JSONPATH = "jsonpath"
-
-
-@dataclass(slots=True)
-class ListOptions:
-    """How a list is to look. `output` is one of FORMATS, or jsonpath=EXPRESSION."""
-
-    output: str = TABLE
-    columns: tuple[str, ...] = ()
-    sort: str = ""
-    headers: bool = True
-
-    @property
-    def of_document(self) -> bool:
-        """Whether what is printed is the JSON document, or made of it."""
-        return self.output in (JSON, YAML) or self.output.startswith(JSONPATH)
 
 
 def screen_width() -> int | None:
     """Columns that lines should fit in; None where nobody looks at a screen."""
-    return max(20, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return max(20, get_terminal_size().columns)
 
 
 @dataclass(slots=True)

@@ -197,10 +197,10 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
     }
 
 
-def status_text(response: cluster.StatusResponse) -> str:
-    """For people, with colours."""
+def status_text(response: cluster.StatusResponse, width: int | None = None) -> str:
+    """For people, with colours; tables in it fit the width."""
     frozen = response.HasField("freeze")
-    blocks = ["\n".join(_fleet_lines(one, frozen)) for one in response.fleets]
+    blocks = ["\n".join(_fleet_lines(one, frozen, width)) for one in response.fleets]
     if not blocks:
         blocks = ["No fleets. Make one with 'fleetctl apply -f FILE'."]
     if frozen:
@@ -226,7 +226,7 @@ def verdict(status: cluster.FleetStatus, frozen: bool) -> tuple[str, str]:
     return "converging", "yellow"
 
 
-def _fleet_lines(status: cluster.FleetStatus, frozen: bool) -> Iterable[str]:
+def _fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) -> Iterable[str]:
     word, colour = verdict(status, frozen)
     name = click.style(status.fleet, bold=True)
     wanted = f"{counted(status.total, 'VM')} wanted"
@@ -247,7 +247,7 @@ def _fleet_lines(status: cluster.FleetStatus, frozen: bool) -> Iterable[str]:
     if status.problems:
         yield ""
         rows = [(one.kind, one.count, one.hosts, one.example) for one in status.problems]
-        yield table(("PROBLEM", "VMS", "HOSTS", "EXAMPLE"), rows, "  ")
+        yield table(("PROBLEM", "VMS", "HOSTS", "EXAMPLE"), rows, "  ", width)
 
 
 def reasons_text(status: cluster.FleetStatus, *, lasting: bool = False) -> str:

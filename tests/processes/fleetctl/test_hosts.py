@@ -193,3 +193,29 @@ def test_a_host_that_misbehaves_or_waits_is_shown_with_why(
     told = fleetctl("hosts", "list", "-o", "json").json["hosts"]
     assert [one["misbehaves"] for one in told] == [why, None]
     assert [one["awaits_approval"] for one in told] == [False, True]
+
+
+def test_hosts_are_selected_by_several_labels_at_once(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=[host(1)], matching=1))
+    said = fleetctl("hosts", "--selector", "rack=r1,zone=a", "-o", "name")
+    assert said.out == "h1\n"
+    assert dict(controller.asked("ListHosts")[0].selector) == {"rack": "r1", "zone": "a"}
+    assert fleetctl("hosts", "--selector", "rack").code == 2
+
+
+def test_hosts_are_sorted_and_shown_with_what_their_facts_say(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    hosts = [
+        host(10, agent_version="1.2", memory_bytes=1 << 40, failed=3),
+        host(2, agent_version="1.1", hypervisor="Xen\x1b 4.20"),
+    ]
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=hosts, matching=2))
+    assert fleetctl("hosts", "-o", "name", "--sort", "host").out == "h2\nh10\n"
+    assert fleetctl("hosts", "-o", "name", "--sort", "-failed").out == "h10\nh2\n"
+    wide = fleetctl("hosts", "-o", "wide").out
+    assert "1.0 TiB" in wide and "Xen\\x1b 4.20" in wide and "1.2" in wide
+    found = fleetctl("hosts", "-o", "jsonpath=$.hosts[?@.failed > 1].host").out
+    assert found == "h10\n"

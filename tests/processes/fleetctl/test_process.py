@@ -170,8 +170,12 @@ def test_the_version_is_told_without_a_cluster(tmp_path: Path) -> None:
     assert said.code == 0 and re.fullmatch(r"fleetctl [0-9.]+\n", said.out)
 
 
-def test_a_group_with_a_default_lists_by_itself(fleetctl: Fleetctl) -> None:
+def test_a_group_with_a_default_lists_or_shows_by_itself(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
     assert fleetctl("contexts").out.startswith("No contexts in ")
+    controller.on("Status", status())
+    assert fleetctl("breaker").code == 0 and controller.asked("Status")
 
 
 def test_colours_are_asked_for_or_refused(fleetctl: Fleetctl, controller: ControllerDouble) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import label
+from fleetctl.cli.arguments import label, labels_of
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
@@ -65,6 +65,13 @@ hosts.add_command(readmit)
     help="Only hosts with this label; may be given several times.",
 )
 @click.option(
+    "--selector",
+    metavar="NAME=VALUE,...",
+    type=labels_of,
+    default=None,
+    help="Only hosts with all of these labels.",
+)
+@click.option(
     "--limit", type=click.IntRange(1, PAGE), default=100, show_default=True, help="At most so many."
 )
 @click.option("--cursor", default="", help="Where the list before ended.")
@@ -79,12 +86,13 @@ def list_hosts(
     draining: bool,
     quarantined: bool,
     labels: tuple[tuple[str, str], ...],
+    selector: tuple[tuple[str, str], ...] | None,
     limit: int,
     cursor: str,
     everything: bool,
 ) -> None:
     """List hosts: those that all of the options hold for. Lost ones: --health lost."""
-    filters = _Filters(health, cordoned, draining, quarantined, dict(labels))
+    filters = _Filters(health, cordoned, draining, quarantined, dict((*labels, *(selector or ()))))
     found_pages = _pages(session, filters, PAGE if everything else limit, cursor)
     answers = list(found_pages) if everything else [next(found_pages)]
     found = [one for answer in answers for one in answer.hosts]
@@ -147,13 +155,14 @@ def show_host(session: Session, host: str) -> None:
     """Show one host: its facts, its capacity, what it runs and what troubles it."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleetctl.tables.listing import screen_width
     from fleetctl.views.hosts.hosts import detail_json, detail_text
 
     answer = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
     if session.json:
         say_json(detail_json(answer))
     else:
-        say(detail_text(answer))
+        say(detail_text(answer, screen_width()))
 
 
 @hosts.command("cordon")

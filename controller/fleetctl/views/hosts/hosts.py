@@ -191,11 +191,12 @@ def ranges_count(ranges: Iterable[types.IndexRange]) -> int:
     return sum(one.stop - one.start for one in ranges)
 
 
-def detail_text(detail: cluster.HostDetail) -> str:
-    return printable("\n".join(_detail_lines(detail)))
+def detail_text(detail: cluster.HostDetail, width: int | None = None) -> str:
+    """Tables in it fit the width."""
+    return printable("\n".join(_detail_lines(detail, width)))
 
 
-def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
+def _detail_lines(detail: cluster.HostDetail, width: int | None) -> Iterable[str]:
     one, facts = detail.summary, detail.facts
     health = standing(one)
     named = [
@@ -232,7 +233,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
     ):
         if rows := [tuple(row[head.lower()] for head in headers) for row in held[key]]:
             yield from ("", f"{key}:" if key != "tombstones" else "to be released:")
-            yield table(headers, rows, "  ")
+            yield table(headers, rows, "  ", width)
 
 
 def capacity_text(one: cluster.HostSummary, limit: str = "") -> str:
