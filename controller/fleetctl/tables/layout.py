@@ -140,6 +140,8 @@ def _shortened(
 
 
 def _padded(text: str, width: int, to_the_right: bool) -> str:
+    if len(text) <= width and text.isascii():
+        return text.rjust(width) if to_the_right else text.ljust(width)
     text = shortened(text, width)
     blank = " " * (width - text_width(text))
     return blank + text if to_the_right else text + blank

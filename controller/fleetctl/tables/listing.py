@@ -13,7 +13,7 @@ from typing import Any, Generic
 import click
 
 from fleetctl.outcome import Misuse
-from fleetctl.output import say, say_json
+from fleetctl.output import coloured, say, say_json
 from fleetctl.tables.column import Column, Kind, Row, Value, cell_text, plain_text
 from fleetctl.tables.formats import CSV, JSON, NAME, TABLE, WIDE, YAML, ListOptions
 from fleetctl.tables.layout import Layout, Shape, fitted, lines
@@ -36,6 +36,7 @@ class Listing(Generic[Row]):
     options: ListOptions = field(default_factory=ListOptions)
     width: int | None = field(default_factory=screen_width)
     clock: Callable[[], float] = time.time
+    colours: bool = field(default_factory=coloured)
     _headed: tuple[int, ...] | None = None
 
     def say(self, rows: Iterable[Row]) -> None:
@@ -77,7 +78,8 @@ class Listing(Generic[Row]):
         return [
             one
             for one in self.columns
-            if not one.rank or any(one.value(row) not in (None, "") for row in rows)
+            if not (one.spare and self.width is None)
+            and (not one.rank or any(one.value(row) not in (None, "") for row in rows))
         ]
 
     def _named_ones(self) -> list[Column[Row]]:
@@ -108,9 +110,9 @@ class Listing(Generic[Row]):
             self._headed = headed
             (head,) = lines(shapes, [[one.name for one in columns]], layout)
             yield "  ".join(head).rstrip()
-        coloured = [columns[at].colour for at in layout.kept]
+        shades = [columns[at].colour if self.colours else None for at in layout.kept]
         for row, padded in zip(rows, lines(shapes, cells, layout), strict=True):
-            yield "  ".join(map(_styled, padded, coloured, [row] * len(padded))).rstrip()
+            yield "  ".join(map(_styled, padded, shades, [row] * len(padded))).rstrip()
 
     def _places(self, columns: Sequence[Column[Row]], layout: Layout) -> tuple[int, ...]:
         return tuple(self.columns.index(columns[at]) for at in layout.kept)

@@ -10,11 +10,10 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.follow import ProgressViewer
-from fleetctl.outcome import printable
 from fleetctl.output import counted, duration, note, number, on_screen, pace_text, say
 from fleetctl.progress import ChangeProgress, running
 from fleetctl.terminal.progress_line import ThrottledLines
-from fleetctl.views.status import reasons_text, states_of, unplaced_text
+from fleetctl.views.status import states_of, why_text
 
 CHANGE_SECONDS = 10.0
 
@@ -76,11 +75,3 @@ def fact_text(response: cluster.StatusResponse) -> str:
     status, hosts = response.fleets[0], response.hosts
     facts = (list(status.states), status.total, status.releasing, hosts.converged, hosts.live)
     return f"{facts} {why_text(status)}"
-
-
-def why_text(status: cluster.FleetStatus) -> str:
-    """What is in the way: why VMs fail, and why others fit nowhere; empty: nothing is known."""
-    reasons = [unplaced_text(one) for one in status.unplaced_reasons]
-    if why := reasons_text(status):
-        reasons.insert(0, printable(why))
-    return "; ".join(reasons)

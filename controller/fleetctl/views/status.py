@@ -261,6 +261,14 @@ def reasons_text(status: cluster.FleetStatus, *, lasting: bool = False) -> str:
     )
 
 
+def why_text(status: cluster.FleetStatus) -> str:
+    """What is in the way: why VMs fail, and why others fit nowhere; empty: nothing is known."""
+    reasons = [unplaced_text(one) for one in status.unplaced_reasons]
+    if why := reasons_text(status):
+        reasons.insert(0, printable(why))
+    return "; ".join(reasons)
+
+
 def remarks_of(status: cluster.FleetStatus) -> list[str]:
     """Counts of a fleet besides its states of VMs; only those that are not 0."""
     counts = (

@@ -236,3 +236,13 @@ def test_a_timeout_is_read_as_the_fleet_file_reads_durations(
 def test_a_timeout_that_is_no_time_is_refused(fleetctl: Fleetctl, timeout: str) -> None:
     said = fleetctl("scale", "--total", "1000", "--timeout", timeout)
     assert said.code == 2 and said.err.startswith("fleetctl: Invalid value for '--timeout': ")
+
+
+def test_a_timeout_says_what_is_in_the_way(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    seen = status(running=400, unplaced=3)
+    seen.fleets[0].unplaced_reasons.add(reason="capacity", count=3, message="3 VMs fit nowhere")
+    controller.statuses = [seen]
+    said = fleetctl("scale", "--total", "1000", "--timeout", "0.5")
+    assert said.code == 3 and "600 VMs to go (3 VMs fit nowhere); it is still" in said.err

@@ -143,7 +143,11 @@ def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
     if waiting.state is GoalState.FAILED_FOR_GOOD and status:
         return failed_for_good(status)
     if waiting.state is GoalState.GOING_ON:
+        from fleetctl.views.status import why_text
+
         rest = f"{counted(left(status), 'VM')} to go" if status else "no status was seen"
+        if status and (why := why_text(status)):
+            rest += f" ({why})"
         return NotConverged(
             f"{fleet} has not converged within {duration(timeout)}, {rest}; it is still going on, "
             f"see 'fleetctl status {fleet}'"
