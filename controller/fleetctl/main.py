@@ -12,9 +12,10 @@ import click
 
 from fleetctl.cli import startup
 from fleetctl.cli.lazy_group import LazyGroup
+from fleetctl.cli.suggestions import meant, suggestion
 from fleetctl.outcome import ExitCode, Trouble, printable
 from fleetctl.output import ReaderGone
-from fleetctl.session import Session, cluster_options
+from fleetctl.session import Session, all_formats_option, connection_options
 
 # By name: the module that has it under this name, and its line in --help.
 COMMANDS = {
@@ -59,7 +60,9 @@ COMMANDS = {
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@cluster_options
+@all_formats_option
+@connection_options
+@click.version_option(package_name="megafleet", message="fleetctl %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Run any number of small virtual machines on a cluster of dom0 hosts.
@@ -95,6 +98,8 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
         return _failed(f"{named}{error.strerror or error}", ExitCode.FAILED)
+    except ModuleNotFoundError as error:
+        return _failed(f"{error.name} is not installed: it is of 'megafleet[cli]'", ExitCode.FAILED)
     except Exception as error:
         if os.environ.get("MEGAFLEET_DEBUG"):
             raise
@@ -113,11 +118,19 @@ def _usage(error: click.ClickException) -> int:
     """What was typed is wrong: one sentence, and where help is."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "fleetctl"
-    sentence = error.format_message().replace(
-        "is not a valid integer range.", "is not a whole number"
-    )
+    sentence = " ".join(_message(error, context).split())
+    sentence = sentence.replace("is not a valid integer range.", "is not a whole number")
     sentence = sentence.replace("is not a valid float range.", "is not a number")
     return _failed(f"{sentence} (see '{path} --help')", ExitCode.USAGE)
+
+
+def _message(error: click.ClickException, context: click.Context | None) -> str:
+    """click's own, but for what it believes to be meant."""
+    if not isinstance(error, click.NoSuchOption):
+        return error.format_message()
+    params = context.command.params if context else ()
+    known = [name for one in params for name in one.opts if name.startswith("--")]
+    return error.message + suggestion(meant(error.option_name, known))
 
 
 def _failed(message: str, code: int) -> int:

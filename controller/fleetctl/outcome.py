@@ -91,4 +91,6 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The same where no line may end: a cell, a sentence."""
+    if text.isprintable():  # nearly always, and a list has a million cells
+        return text
     return printable(text).replace("\n", "\\n")

@@ -1,17 +1,17 @@
-"""How results look: aligned tables with human numbers, or JSON of a documented shape."""
+"""How results look: human numbers, colours, or JSON of a documented shape."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from fleetctl.outcome import OutputLost, one_line
+from fleetctl.outcome import OutputLost
 
 # Colours of the eight states, wherever they are shown. Names that click and rich share.
 STATE_STYLES: Mapping[str, str] = {
@@ -36,7 +36,7 @@ def say(text: str = "") -> None:
     """One line, or several, of the result. Raises ReaderGone, or OutputLost where it cannot be
     written."""
     try:
-        click.echo(text, color=None if coloured() else False)
+        click.echo(text, color=coloured())
     except BrokenPipeError as error:
         raise ReaderGone from error
     except OSError as error:
@@ -54,7 +54,10 @@ def on_screen() -> bool:
 
 
 def coloured() -> bool:
-    """Whether colours may be written to stdout: see no-color.org."""
+    """Whether colours may be written to stdout: as --color says, else see no-color.org."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.color is not None:
+        return context.color
     return on_screen() and not os.environ.get("NO_COLOR")
 
 
@@ -113,27 +116,17 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str | int]], indent: str = "") -> str:
-    """Columns two spaces apart; numbers to the right with thousands separators.
-
-    A column is one of numbers when its first value is.
-    """
-    held = [list(row) for row in rows]
-    right = [bool(held) and isinstance(held[0][at], int) for at in range(len(headers))]
-    cells = [[_cell(value) for value in row] for row in held]
-    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
-    lines = [_line(list(headers), widths, right, indent)]
-    lines += [_line(row, widths, right, indent) for row in cells]
-    return "\n".join(lines)
+def pace_text(per_second: float) -> str:
+    """126 VMs/s, 5.9 VMs/s, 35 VMs/min: two digits at least of what is slow."""
+    if per_second >= 10 or per_second <= 0:
+        return f"{round(per_second):,} VMs/s"
+    return f"{per_second:.1f} VMs/s" if per_second >= 1 else f"{per_second * 60:.1f} VMs/min"
 
 
-def _cell(value: str | int) -> str:
-    return number(value) if isinstance(value, int) else one_line(value)
-
-
-def _line(cells: list[str], widths: list[int], right: list[bool], indent: str) -> str:
-    padded = (
-        cell.rjust(width) if to_right else cell.ljust(width)
-        for cell, width, to_right in zip(cells, widths, right, strict=True)
-    )
-    return f"{indent}{'  '.join(padded)}".rstrip()
+def ago(seconds: float) -> str:
+    """12 s ago, 5 m ago, 3 h ago, 12 d ago: to the whole of one unit."""
+    whole = max(0, round(seconds))
+    for unit, length, longest in (("s", 1, 120), ("m", 60, 7_200), ("h", 3_600, 172_800)):
+        if whole < longest:
+            return f"{whole // length} {unit} ago"
+    return f"{whole // 86_400:,} d ago"

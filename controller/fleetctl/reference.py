@@ -15,6 +15,7 @@ import click
 
 from fleet.spec import FIELDS, LISTS, OPTIONAL_SECTIONS, Field, Kind, allowed
 from fleet.template.placeholders import MEANINGS
+from fleetctl.cli.examples import examples_text
 from fleetctl.main import cli
 from fleetctl.outcome import __doc__ as exit_codes
 
@@ -72,7 +73,8 @@ _FLEETCTL = """\
 
 {codes}
 
-Every command that calls the controller takes `-o json`; the shapes are in [json.md](json.md).
+Every command that calls the controller takes `-o json`, and lists take more; the
+shapes are in [json.md](json.md).
 
 Which cluster is meant, and as whom, is said by flags, else by the environment
 (`MEGAFLEET_CONTEXT`, `MEGAFLEET_ENDPOINTS`, `MEGAFLEET_IDENTITY`), else by the current context of
@@ -90,7 +92,26 @@ certificate = "/etc/megafleet/cert.pem"
 key = "/etc/megafleet/key.pem"
 ```
 
-Colours are left out where stdout is no terminal, and with `NO_COLOR`.
+Colours are left out where stdout is no terminal, and with `NO_COLOR`; `--color always` and `never`
+decide it.
+
+## Lists
+
+`vms`, `hosts`, `fleets`, `images`, `contexts`, `users`, `events` and `history` fit the width of the
+terminal: columns that do not fit are shortened at the end of a word, or left out, the least
+important first; where there is room, more are shown. Off a terminal nothing is cut.
+
+| option | prints |
+|---|---|
+| `-o table` | the default |
+| `-o wide` | all columns, whole; moments with their zone instead of ages |
+| `-o json`, `-o yaml` | the document of [json.md](json.md) |
+| `-o jsonpath=$.hosts[*].host` | what the expression (RFC 9535) finds in it, one a line |
+| `-o name` | the first column alone, for `xargs` |
+| `-o csv` | all columns: bare numbers, moments by ISO 8601, nothing for nothing |
+| `--columns host,failed` | only these, in this order; an unknown name tells which there are |
+| `--sort COLUMN`, `--sort -COLUMN` | what is shown, upwards or downwards: with `--all`, all |
+| `--no-headers` | rows alone |
 """
 
 
@@ -156,6 +177,9 @@ def _command(path: str, command: click.Command, context: click.Context) -> str:
     parts = [f"## {path}\n\n    {' '.join([path, *tail])}\n\n{_indent_code(text)}\n"]
     if options:
         parts.append(_options(options))
+    if typed := examples_text(path.partition(" ")[2]):
+        lines = "\n".join(f"    {one}" for one in typed.split("\n"))
+        parts.append(f"Examples:\n\n{lines}\n")
     return "\n".join(parts)
 
 

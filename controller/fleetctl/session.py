@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from fleetctl.client.contexts import Selection, resolve
+from fleetctl.tables.formats import FORMATS, JSON, JSONPATH, TABLE, ListOptions
 
 if TYPE_CHECKING:
     from fleetctl.client.cluster import Cluster
@@ -27,11 +28,11 @@ class Session:
     endpoints: tuple[str, ...] = ()
     identity: str = ""
     request_timeout: float | None = None
-    output: str = "table"
+    listing: ListOptions = field(default_factory=ListOptions)
 
     @property
     def json(self) -> bool:
-        return self.output == "json"
+        return self.listing.output == JSON
 
     @cached_property
     def cluster(self) -> Cluster:
@@ -67,23 +68,122 @@ def _set_on_session(context: click.Context, parameter: click.Parameter, value: A
     return value
 
 
+class _Format(click.ParamType[str]):
+    """One of FORMATS, or jsonpath=EXPRESSION."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        kind, _, expression = str(value).partition("=")
+        if value in FORMATS or (kind == JSONPATH and expression):
+            return str(value)
+        raise click.BadParameter(
+            f"{str(value)[:40]!r} is none of {', '.join(FORMATS)} and {JSONPATH}=EXPRESSION",
+            ctx,
+            param,
+        )
+
+
+def _set_output(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    if value is not None:
+        context.find_root().ensure_object(Session).listing.output = value
+    return value
+
+
+def _set_output_of_no_list(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Those of lists may stand before a command that has none: that is a mistake."""
+    _set_output(context, parameter, value)
+    set_before = context.find_root().ensure_object(Session).listing.output
+    if set_before not in (TABLE, JSON):
+        raise click.BadParameter(f"{set_before[:40]} is for lists; this takes table or json")
+    return value
+
+
+def _set_on_listing(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    if value is not None and parameter.name:
+        setattr(context.find_root().ensure_object(Session).listing, parameter.name, value)
+    return value
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    names = tuple(one for one in (value or "").split(",") if one.strip())
+    if value is not None and not names:
+        raise click.BadParameter("write names of columns, such as host,health", context, parameter)
+    return _set_on_listing(context, parameter, names or None)
+
+
+def _set_colour(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Where click itself looks for it: in the context of each command."""
+    if value is not None:
+        chosen = {"always": True, "never": False, "auto": None}[value]
+        context.color = context.find_root().color = chosen
+
+
+colour_option = click.option(
+    "--color", "--colour", type=click.Choice(["auto", "always", "never"]), default=None,
+    callback=_set_colour, expose_value=False,
+    help="Auto is the default: colours on a terminal, unless NO_COLOR is set.",
+)  # fmt: skip
+
+
 def output_option(command: F) -> F:
-    """-o table|json."""
-    return click.option(
+    """-o table|json, of what is no list."""
+    option = click.option(
         "-o",
         "--output",
-        type=click.Choice(["table", "json"]),
+        type=click.Choice([TABLE, JSON]),
         default=None,
-        callback=_set_on_session,
+        callback=_set_output_of_no_list,
         expose_value=False,
         help="How to print; table is the default.",
-    )(command)
+    )
+    return option(colour_option(command))
+
+
+def list_options(command: F) -> F:
+    """How a list is printed: its format, its columns, their order."""
+    options = [
+        click.option(
+            "-o", "--output", type=_Format(), default=None, callback=_set_output,
+            metavar="FORMAT", expose_value=False,
+            help=f"{', '.join(FORMATS)} or {JSONPATH}=EXPRESSION; table is the default.",
+        ),
+        click.option(
+            "--columns", metavar="NAME,...", default=None, callback=_names, expose_value=False,
+            help="Only these columns, in this order; an unknown one tells which there are.",
+        ),
+        click.option(
+            "--sort", metavar="[-]COLUMN", default=None, callback=_set_on_listing,
+            expose_value=False, help="What is shown, by this column; with - before it from above.",
+        ),
+        click.option(
+            "--no-headers", "headers", flag_value=False, default=None, callback=_set_on_listing,
+            expose_value=False, help="Rows alone.",
+        ),
+        colour_option,
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def cluster_options(command: F) -> F:
     """Which cluster, as whom, how long, and -o: on every command that calls the controller."""
+    return output_option(connection_options(command))
+
+
+def all_formats_option(command: F) -> F:
+    """-o before the command, whatever that is."""
+    option = click.option(
+        "-o", "--output", type=_Format(), default=None, callback=_set_output, metavar="FORMAT",
+        expose_value=False, help="How to print: table or json; lists have more.",
+    )  # fmt: skip
+    return option(colour_option(command))
+
+
+def connection_options(command: F) -> F:
+    """Which cluster, as whom, how long."""
     options = [
-        output_option,
         click.option(
             "--context", metavar="NAME", callback=_set_on_session, expose_value=False,
             help="The context to use  [env: MEGAFLEET_CONTEXT].",

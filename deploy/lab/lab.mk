@@ -33,9 +33,11 @@ lab-bench: setup-dev lab
 
 ## make lab-ssh     a shell in the lab's dom0: RUN="xl list" for one command
 RUN ?=
+# By the environment: the shell here reads nothing of it, the one in the dom0 all.
+lab-ssh: export RUN := $(value RUN)
 .PHONY: lab-ssh
 lab-ssh:
-	@$(LAB) ssh $(RUN)
+	@$(LAB) ssh $${RUN:+"$$RUN"}
 
 ## make lab-stop    stop the lab and drop its disks
 .PHONY: lab-stop

@@ -6,8 +6,9 @@ import click
 import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.views.hosts.hosts import detail_text, host_json, host_row
-from fleetctl.views.loss import denied_text, expelled_text, expulsion_text
+from fleetctl.tables.listing import Listing
+from fleetctl.views.hosts.hosts import detail_text, host_json, standing
+from fleetctl.views.loss import DENIED_COLUMNS, expelled_text, expulsion_text
 from fleetctl.views.status import status_json, status_text
 
 ENDS = 1_800_000_000  # 2027-01-15 08:00 UTC
@@ -21,7 +22,7 @@ EXPELLED = cluster.HostSummary(
 
 
 def test_an_expelled_host_is_shown_with_the_reason_and_the_way_back() -> None:
-    assert host_row(EXPELLED)[1] == "lost, expelled"
+    assert standing(EXPELLED) == "lost, expelled"
     shown = host_json(EXPELLED)
     assert (shown["expelled"], shown["certificate_expires"]) == ("it lies\n", ENDS)
     text = detail_text(cluster.HostDetail(summary=EXPELLED))
@@ -76,7 +77,8 @@ def test_what_an_expulsion_means_is_said_before_and_after(
 
 def test_who_is_denied_is_a_table() -> None:
     one = cluster.Denied(role="viewer", name="eve", reason="left", actor="a", since_unix=ENDS)
-    assert denied_text([one]).splitlines()[1].split() == [
-        "viewer", "eve", "2027-01-15", "08:00", "a", "left",
-    ]  # fmt: skip
-    assert denied_text([]) == "Nobody."
+    listing = Listing(DENIED_COLUMNS, width=None, clock=lambda: ENDS + 300.0)
+    assert list(listing.text([one])) == [
+        "NAME  ROLE    SINCE    BY  REASON",
+        "eve   viewer  5 m ago  a   left",
+    ]

@@ -10,14 +10,16 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.cli.arguments import ImageId, byte_count, digest, image_name, whole_image_name
 from fleetctl.output import byte_text
+from fleetctl.tables.listing import Listing
 from fleetctl.terminal.import_progress import bar_text, progress_text, show_import
 from fleetctl.terminal.progress_line import ProgressLine
 from fleetctl.views.hosts.images import (
+    IMAGE_COLUMNS,
     df_json,
     df_text,
     full_pools,
     list_json,
-    list_text,
+    listed_images,
     only,
     show_text,
     unanswered,
@@ -51,12 +53,13 @@ SILENT = cluster.HostImages(host="dom0-9", error="no answer\x1b[2J within 5 s")
 
 def test_the_list_names_host_image_size_and_digest() -> None:
     hosts = [host("dom0-1", image(), image("tiny", imported=False)), SILENT]
-    assert list_text(hosts).splitlines() == [
-        "HOST    IMAGE     SIZE     TAKES    CLONES  DIGEST               SOURCE",
-        "dom0-1  golden@1  4.0 GiB  1.0 GiB     250  sha256:5e5e5e5e5e5e  /srv/golden.qcow2",
-        "dom0-1  tiny@1    4.0 GiB  1.0 GiB     250  none",
+    listing = Listing(IMAGE_COLUMNS, width=None)
+    assert list(listing.text(listed_images(hosts))) == [
+        "IMAGE     HOST       SIZE    TAKES  CLONES  DIGEST               SOURCE",
+        "golden@1  dom0-1  4.0 GiB  1.0 GiB     250  sha256:5e5e5e5e5e5e  /srv/golden.qcow2",
+        "tiny@1    dom0-1  4.0 GiB  1.0 GiB     250  none",
     ]
-    assert list_text([SILENT]) == "No images."
+    assert listed_images([SILENT]) == []
     assert list(unanswered(hosts)) == ["dom0-9: no answer\\x1b[2J within 5 s"]
 
 

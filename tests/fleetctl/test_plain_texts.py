@@ -7,7 +7,7 @@ from google.protobuf.descriptor import Descriptor
 
 from fleetctl.client.plain_texts import plain
 from fleetctl.outcome import one_line
-from fleetctl.output import table
+from fleetctl.tables.listing import table
 from tests.doubles.filled_messages import answers, filled, texts
 
 # A line's end, a carriage's return, a window's title, a cleared screen, text that is read from

@@ -7,10 +7,12 @@ from rich.console import Console
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.waiting_note import WaitingNote
-from fleetctl.output import counted, duration, table
+from fleetctl.output import counted, duration, pace_text
 from fleetctl.progress import ChangeProgress, Goal, GoalState, goal_state, left
+from fleetctl.tables.listing import table
 from fleetctl.terminal.live_status import LiveScale, LiveStatus, shares
-from fleetctl.terminal.progress_viewers import change_text
+from fleetctl.terminal.progress_line import ProgressLine
+from fleetctl.terminal.progress_viewers import ProgressLines, change_text
 from fleetctl.views.drains import drain_question
 from fleetctl.views.rollouts import rollout_text
 from tests.processes.controller_double import status
@@ -241,3 +243,41 @@ def test_a_drain_asks_about_what_would_move_and_what_would_not() -> None:
     asked = drain_question("h1", cluster.DrainProgress(moved=1, unplaced=2))
     assert asked.startswith("Move 1 VM off h1, and 2 fit nowhere and stay? Their disks")
     assert drain_question("h1", cluster.DrainProgress()).startswith("Place no more VMs on h1?")
+
+
+@pytest.mark.parametrize(
+    ("pace", "text"),
+    [(0, "0 VMs/s"), (20 / 34, "35.3 VMs/min"), (5.88, "5.9 VMs/s"), (1260.4, "1,260 VMs/s")],
+)
+def test_what_is_slow_is_not_told_as_nothing(pace: float, text: str) -> None:
+    assert pace_text(pace) == text
+
+
+def test_off_a_terminal_a_line_comes_for_a_change_and_seldom_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines, progress = ProgressLines(0.0), ChangeProgress(0.0)
+    stuck = status(running=400)
+    stuck.fleets[0].unplaced_reasons.add(reason="no_capacity", count=3, message="3 VMs fit nowhere")
+    for second in range(600):  # ten minutes in which nothing happens
+        lines.show(stuck, progress, float(second))
+    (only,) = capsys.readouterr().out.splitlines()
+    assert only.endswith("3 VMs fit nowhere")
+    for second in range(600, 660):  # a minute with a change each second
+        lines.show(status(running=second), progress, float(second))
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_a_sentence_of_progress_is_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    line = ProgressLine(terminal=True)
+    line.show("spv: generation 1 -> 2, running: 5 done; h1 is full")
+    line.show("spv: done")
+    line.end()
+    assert capsys.readouterr().out == (
+        "\r\x1b[Jspv: generation 1 -> 2,\n  running: 5 done; h1 is full"
+        "\r\x1b[1A\x1b[Jspv: done"
+        "\r\x1b[J"
+    )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 import pytest
 
 from fleet.spec import FIELDS
+from fleetctl.cli.examples import EXAMPLES
 from fleetctl.main import COMMANDS, cli
 from fleetctl.reference import PAGES, fleetctl
 
@@ -35,3 +38,32 @@ def test_every_command_is_listed_with_a_line_and_has_help() -> None:
             assert command is not None and command.name == name
             assert command.help and line.endswith(".") and len(line) <= 50
     assert re.findall(r"^## fleetctl (\w+)$", fleetctl(), re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("typed", [one for listed in EXAMPLES.values() for one in listed])
+def test_every_example_can_be_typed(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "megafleet.snapshot").touch()
+    command: click.Command = cli
+    arguments, name = shlex.split(typed), "fleetctl"
+    with ExitStack() as contexts:
+        while True:
+            context = contexts.enter_context(command.make_context(name, list(arguments)))
+            if not isinstance(command, click.Group):
+                return
+            rest = [*context._protected_args, *context.args]
+            found, below, arguments = command.resolve_command(context, rest)
+            assert found and below
+            name, command = found, below
+
+
+def test_every_command_has_examples_on_its_page() -> None:
+    assert set(COMMANDS) <= set(EXAMPLES)
+    assert all(2 <= len(one) <= 3 for one in EXAMPLES.values())
+    with click.Context(cli) as context:
+        command = cli.get_command(context, "vms")
+        assert command is not None
+        page = command.get_help(click.Context(command, context, "vms"))
+    assert "\n  Examples:\n    fleetctl vms --state failed\n    fleetctl vms show spv-250\n" in page

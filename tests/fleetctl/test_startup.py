@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 UNUSED = (
+    "csv",
+    "jsonpath",
     "yaml",
     "msgspec",
     "rich",

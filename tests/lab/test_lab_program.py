@@ -168,3 +168,15 @@ def test_the_labs_samples_ask_for_what_the_lab_has(name: str) -> None:
     networks = LAB_SOURCES / "rootfs/etc/systemd/network"
     bridges = {file.stem.partition("-")[2] for file in networks.glob("*.netdev")}
     assert {spec.network.bridge} <= {*bridges, ""}
+
+
+@pytest.mark.parametrize(
+    ("typed", "handed"), [(["RUN=echo a; echo b"], "[ssh][echo a; echo b]"), ([], "[ssh]")]
+)
+def test_a_command_for_the_dom0_is_run_there_as_a_whole(typed: list[str], handed: str) -> None:
+    """Not its first part there, and the rest here."""
+    made = subprocess.run(
+        ["make", "-s", "-f", "deploy/lab/lab.mk", "lab-ssh", "LAB=printf '[%s]'", *typed],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert made.stdout == handed

@@ -158,7 +158,13 @@ class FleetVector:
         )
 
     def select(
-        self, total: int, state: int | None, host: int | None, within: IndexSet | None
+        self,
+        total: int,
+        state: int | None,
+        host: int | None,
+        within: IndexSet | None,
+        *,
+        off_only: bool = False,
     ) -> NDArray[np.int64]:
         """Indices below `total` that match all filters given, ascending."""
         self._reserve(total)  # unplaced ones are listed too
@@ -170,6 +176,10 @@ class FleetVector:
             chosen &= self.states[:size] == state
         if host is not None:
             chosen &= self.hosts[:size] == host
+        if off_only:
+            off = np.array([not on for _, on in self._kinds], bool)
+            chosen &= self.hosts[:size] != NO_HOST
+            chosen[chosen] = off[self._slots[:size][chosen]] if len(off) else False
         return np.flatnonzero(chosen)
 
     def _slot(self, generation: int, on: bool) -> int:

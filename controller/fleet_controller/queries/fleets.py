@@ -254,6 +254,7 @@ def fleet_summary(memory: LeaderMemory, fleet: FleetRecord) -> cluster.FleetSumm
         generation=fleet.generation,
         deleting=fleet.deleting,
         running=vector.counts()[RUNNING],
+        failed=vector.counts()[FAILED],
         placed=vector.placed,
         spec=memory.state.specs.get((fleet.uid, fleet.generation)),
     )

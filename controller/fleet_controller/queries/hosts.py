@@ -110,6 +110,9 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         expelled=expelled(memory, host_id),
         certificate_expires_unix=seen.certificate_expires,
         orders_refused=seen.orders_refused,
+        agent_version=record.agent_version,
+        hypervisor=record.hypervisor,
+        memory_bytes=record.capacity.memory_bytes,
     )
 
 

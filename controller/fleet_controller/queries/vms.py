@@ -32,7 +32,9 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
     if request.host:
         host = memory.observed.host(memory.host(request.host).id).number
     first, within = _asked_indices(request)
-    chosen = vector.select(fleet.total, request.state or None, host, within)
+    chosen = vector.select(
+        fleet.total, request.state or None, host, within, off_only=request.powered_off_only
+    )
     rest = chosen[chosen.searchsorted(first) :]
     page = [int(i) for i in rest[: min(request.limit or PAGE, MAX_PAGE)]]
     reasons = _Reasons(memory, fleet)

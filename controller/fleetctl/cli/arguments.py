@@ -38,6 +38,15 @@ def span(text: str) -> float:
     return value
 
 
+def waiting_time(text: str) -> float:
+    """Seconds, from a number of them or as a span: 480, 8m. Raises click.BadParameter."""
+    digits = re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]{1,3})?", str(text))
+    value = float(str(text)) if digits else span(text)
+    if not 0.1 <= value <= LONGEST_SPAN:
+        raise click.BadParameter(f"{str(text)[:40]!r} is outside 0.1 s to 7d")
+    return value
+
+
 def fleet_name(text: str) -> str:
     """A name that a fleet may have; empty where none was given. Raises click.BadParameter."""
     try:
@@ -77,6 +86,11 @@ def label(text: str) -> tuple[str, str]:
     if problem := label_problem(key, value):
         raise click.BadParameter(problem)
     return key, value
+
+
+def labels_of(text: str) -> tuple[tuple[str, str], ...]:
+    """Labels and their values: rack=r7,zone=a. Raises click.BadParameter."""
+    return tuple(label(one.strip()) for one in text.split(","))
 
 
 # What an image may be called, as in the fleet file.

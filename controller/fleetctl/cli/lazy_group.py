@@ -9,6 +9,17 @@ from typing import Any
 
 import click
 
+from fleetctl.cli.examples import add_examples
+from fleetctl.cli.suggestions import meant, suggestion
+
+
+def refuse_unknown(group: click.Group, ctx: click.Context, args: list[str]) -> None:
+    """Raises UsageError unless the first argument is a command of the group, or an option."""
+    if ctx.resilient_parsing or args[0].startswith("-") or group.get_command(ctx, args[0]):
+        return
+    close = suggestion(meant(args[0], group.list_commands(ctx)))
+    raise click.UsageError(f"No such command {args[0][:80]!r}.{close}", ctx)
+
 
 class LazyGroup(click.Group):
     """A group that knows of each command its name, its module, and one line for --help.
@@ -29,7 +40,15 @@ class LazyGroup(click.Group):
         module, _ = self.lazy[cmd_name]
         attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        add_examples(command, cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raises UsageError for a command that is not there, with those that may be meant."""
+        refuse_unknown(self, ctx, args)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in --help, without loading what it lists."""
@@ -40,10 +59,25 @@ class LazyGroup(click.Group):
 class ListingGroup(click.Group):
     """A group whose `list` command may be left unsaid: `vms --state failed`."""
 
+    default = "list"
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raises UsageError for a command that is not there, with those that may be meant."""
+        refuse_unknown(self, ctx, args)
+        return super().resolve_command(ctx, args)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # a shell asks what may follow: that is any command
             return super().parse_args(ctx, args)
         first = args[0] if args else "-"
         if first.startswith("-") and first not in ctx.help_option_names:
-            args = ["list", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+
+class ShowingGroup(ListingGroup):
+    """The same with its `show` command."""
+
+    default = "show"

@@ -215,12 +215,12 @@ def booted(ctx: click.Context, folder: Folder, record: Record) -> Record:
     from fleetctl.sandbox.booting import boot
 
     session = ctx.find_root().ensure_object(Session)
-    asked, session.output = session.output, "table"
+    asked, session.listing.output = session.listing.output, "table"
     try:
         with redirect_stdout(sys.stderr) if asked == "json" else nullcontext():
             return boot(ctx, folder, record)
     finally:
-        session.output = asked
+        session.listing.output = asked
 
 
 @contextmanager

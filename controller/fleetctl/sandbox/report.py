@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from fleetctl.client.cluster import Cluster
 from fleetctl.client.contexts import ClusterContext
-from fleetctl.output import table
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.processes.parts import AGENT, listing_socket
 from fleetctl.sandbox.processes.process import find, is_stopped
@@ -20,6 +19,7 @@ from fleetctl.sandbox.state.context import DEFAULT_NAME, context_name
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.identities import Identities
 from fleetctl.sandbox.state.record import LOOPBACK, HollowProcess, Record
+from fleetctl.tables.listing import table
 
 STATUS_SECONDS = 5.0
 

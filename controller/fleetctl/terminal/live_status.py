@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
-from fleetctl.output import STATE_STYLES, STATES, counted, duration, number
+from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, pace_text
 from fleetctl.progress import ChangeProgress
 from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.drains import drain_lines
@@ -184,7 +184,7 @@ def _pace(response: cluster.StatusResponse, progress: ChangeProgress, now: float
     elapsed = progress.elapsed(over)
     rate = progress.rate() if progress.remaining else progress.done / max(elapsed, 0.001)
     parts = [
-        f"{number(round(rate))} VMs/s",
+        pace_text(rate),
         f"hosts ready {number(hosts.converged)} of {number(hosts.live)}",
         f"elapsed {duration(elapsed)}",
     ]

@@ -44,7 +44,7 @@ class LiveTop(LiveScreen):
             below.append(_line(self._still_waiting, "yellow"))
         below.append(_line("Ctrl-C leaves", "bright_black"))
         room = max(1, self._console.height - len(above) - len(below) - 3)
-        head, *rows = domains_text(sample.domains[:room]).split("\n")
+        head, *rows = domains_text(sample.domains[:room], self._console.width).split("\n")
         return Group(*above, Text(""), _line(head, "bold"), *(_line(row) for row in rows), *below)
 
 

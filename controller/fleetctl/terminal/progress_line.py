@@ -1,9 +1,10 @@
-"""What is under way, in one line: written over on a terminal, else a line every two seconds."""
+"""What is under way, in a sentence: written over on a terminal, else a line every two seconds."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,21 +16,27 @@ LINE_SECONDS = 2.0
 
 
 class ThrottledLines:
-    """Writes at most one line every LINE_SECONDS, the first one so long after the start."""
+    """Writes at most one line every `seconds`, the first one LINE_SECONDS after the start."""
 
-    def __init__(self, write: Callable[[str], None], started: float) -> None:
+    def __init__(
+        self, write: Callable[[str], None], started: float, seconds: float = LINE_SECONDS
+    ) -> None:
         """`started` and all times are monotonic seconds."""
         self._write = write
+        self._seconds = seconds
         self._next = started + LINE_SECONDS
+        self._last = ""
 
-    def show(self, text: str, now: float) -> None:
-        if now >= self._next:
-            self._next = now + LINE_SECONDS
+    def show(self, text: str, now: float, fact: str = "") -> None:
+        """`fact`: what the line is about, without its times; nothing is written before it
+        changes."""
+        if now >= self._next and not (fact and fact == self._last):
+            self._next, self._last = now + self._seconds, fact
             self._write(text)
 
 
 class ProgressLine:
-    """One line that is written over on a terminal; elsewhere throttled lines."""
+    """A sentence that is written over on a terminal; elsewhere throttled lines."""
 
     def __init__(
         self,
@@ -41,12 +48,12 @@ class ProgressLine:
         self.terminal = terminal
         self.started = clock()
         self._clock = clock
+        self._below = 0  # lines that the last text took below its first
         self._lines = ThrottledLines(write, self.started)
 
     def show(self, text: str) -> None:
         if self.terminal:
-            columns = shutil.get_terminal_size().columns - 1
-            _rewrite(one_line(text)[:columns].ljust(columns))
+            self._rewrite(one_line(text))
         else:
             self._lines.show(one_line(text), self._clock())
 
@@ -57,8 +64,16 @@ class ProgressLine:
     def end(self) -> None:
         """Takes the line away from a terminal."""
         if self.terminal:
-            _rewrite(" " * (shutil.get_terminal_size().columns - 1))
-            _rewrite("")
+            self._rewrite("")
+
+    def _rewrite(self, text: str) -> None:
+        """Over what was written before; what is longer than a line goes on below, whole."""
+        columns = max(1, shutil.get_terminal_size().columns - 1)
+        lines = textwrap.wrap(text, columns, subsequent_indent="  " if columns > 2 else "")
+        up = f"\x1b[{self._below}A" if self._below else ""
+        sys.stdout.write(f"\r{up}\x1b[J" + "\n".join(lines))
+        sys.stdout.flush()
+        self._below = max(0, len(lines) - 1)
 
 
 @contextmanager
@@ -70,8 +85,3 @@ def progress_line(*, json: bool, write: Callable[[str], None] = note) -> Iterato
         yield line
     finally:
         line.end()
-
-
-def _rewrite(text: str) -> None:
-    sys.stdout.write(f"\r{text}")
-    sys.stdout.flush()

@@ -1,4 +1,5 @@
-"""Shows a change while it happens: live on a terminal, else a line every two seconds."""
+"""Shows a change while it happens: live on a terminal, else a line a change, seldom enough for a
+log."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.follow import ProgressViewer
-from fleetctl.outcome import printable
-from fleetctl.output import counted, duration, note, number, on_screen, say
+from fleetctl.output import counted, duration, note, number, on_screen, pace_text, say
 from fleetctl.progress import ChangeProgress, running
 from fleetctl.terminal.progress_line import ThrottledLines
-from fleetctl.views.status import reasons_text, states_of
+from fleetctl.views.status import states_of, why_text
+
+CHANGE_SECONDS = 10.0
 
 
 @contextmanager
@@ -39,13 +41,13 @@ class ReachabilityNotes:
 
 
 class ProgressLines(ReachabilityNotes):
-    """Throttled lines while something changes."""
+    """A line when something has changed, at most one every CHANGE_SECONDS."""
 
     def __init__(self, started: float) -> None:
-        self._lines = ThrottledLines(say, started)
+        self._lines = ThrottledLines(say, started, CHANGE_SECONDS)
 
     def show(self, response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> None:
-        self._lines.show(change_text(response, progress, now), now)
+        self._lines.show(change_text(response, progress, now), now, fact_text(response))
 
 
 def change_text(response: cluster.StatusResponse, progress: ChangeProgress, now: float) -> str:
@@ -54,7 +56,7 @@ def change_text(response: cluster.StatusResponse, progress: ChangeProgress, now:
     parts = [
         f"{duration(progress.elapsed(now)):>6}  {progress.fraction:6.1%}",
         f"{number(running(status))} of {number(status.total)} running",
-        f"{number(round(progress.rate()))} VMs/s",
+        pace_text(progress.rate()),
         f"hosts ready {number(hosts.converged)} of {number(hosts.live)}",
     ]
     if status.releasing:
@@ -63,6 +65,13 @@ def change_text(response: cluster.StatusResponse, progress: ChangeProgress, now:
         parts.append(f"{counted(failed, 'VM')} failed")
     if (rest := progress.ends_in()) is not None and progress.remaining:
         parts.append(f"about {duration(rest)} left")
-    if failed and (why := reasons_text(status)):
-        parts.append(printable(why))
+    if why := why_text(status):
+        parts.append(why)
     return ", ".join(parts)
+
+
+def fact_text(response: cluster.StatusResponse) -> str:
+    """What has to change before it is told again: all but times and pace."""
+    status, hosts = response.fleets[0], response.hosts
+    facts = (list(status.states), status.total, status.releasing, hosts.converged, hosts.live)
+    return f"{facts} {why_text(status)}"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.output import table
-
-HEADERS = ("WHEN", "WHO", "WHAT", "OF", "RESULT", "CHANGE")
+from fleetctl.tables.column import Column, Kind
 
 
 def record_json(one: cluster.AuditRecord) -> dict[str, Any]:
@@ -27,17 +23,24 @@ def record_json(one: cluster.AuditRecord) -> dict[str, Any]:
     }
 
 
-def history_text(records: Iterable[cluster.AuditRecord]) -> str:
-    """A table in the reader's own time zone, in the order given."""
-    return table(HEADERS, [_row(one) for one in records])
+def _about(one: cluster.AuditRecord) -> str:
+    return " ".join(part for part in (one.fleet, one.host) if part)
 
 
-def _row(one: cluster.AuditRecord) -> tuple[str, ...]:
-    when = datetime.fromtimestamp(one.time_unix).strftime("%Y-%m-%d %H:%M:%S")
-    about = " ".join(part for part in (one.fleet, one.host) if part)
+def _change(one: cluster.AuditRecord) -> str:
     before, after = _shown(one.before), _shown(one.after)
-    change = f"{before} -> {after}" if before else after
-    return when, one.actor, one.action, about, one.result, change
+    return f"{before} -> {after}" if before else after
+
+
+HISTORY_COLUMNS: tuple[Column[cluster.AuditRecord], ...] = (
+    Column("ID", lambda one: one.id, Kind.ORDINAL, 20, True),
+    Column("WHEN", lambda one: one.time_unix, Kind.TIME),
+    Column("WHO", lambda one: one.actor, rank=2),
+    Column("WHAT", lambda one: one.action, Kind.NAME),
+    Column("OF", _about, rank=1),
+    Column("RESULT", lambda one: one.result, rank=4),
+    Column("CHANGE", _change, rank=3),
+)
 
 
 def _shown(value: str) -> str:

@@ -4,12 +4,12 @@ out."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
-from fleetctl.output import counted, duration, table
+from fleetctl.output import counted, duration
+from fleetctl.tables.column import Column, Kind
 from fleetctl.views.enum_names import health_name
 from fleetctl.views.hosts.hosts import host_json
 
@@ -139,12 +139,10 @@ def denied_json(denied: Iterable[cluster.Denied]) -> list[dict[str, Any]]:
     ]
 
 
-def denied_text(denied: Iterable[cluster.Denied]) -> str:
-    rows = [
-        (
-            one.role, one.name, f"{datetime.fromtimestamp(one.since_unix, UTC):%Y-%m-%d %H:%M}",
-            printable(one.actor), printable(one.reason),
-        )
-        for one in denied
-    ]  # fmt: skip
-    return table(("ROLE", "NAME", "SINCE (UTC)", "BY", "REASON"), rows) if rows else "Nobody."
+DENIED_COLUMNS: tuple[Column[cluster.Denied], ...] = (
+    Column("NAME", lambda one: one.name, Kind.NAME),
+    Column("ROLE", lambda one: one.role, Kind.NAME),
+    Column("SINCE", lambda one: one.since_unix, Kind.AGE, rank=2),
+    Column("BY", lambda one: one.actor, rank=3),
+    Column("REASON", lambda one: one.reason, rank=1),
+)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.output import counted, number, table
+from fleetctl.output import counted, number
+from fleetctl.tables.listing import table
 from fleetctl.views.status import unplaced_json, unplaced_text
 
 

@@ -9,7 +9,8 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
-from fleetctl.output import counted, number, table
+from fleetctl.output import counted, number
+from fleetctl.tables.listing import table
 
 HEADERS = ("FLEET", "TOTAL", "RUNNING", "ADOPTED", "TWICE", "MISSING", "ABOVE", "")
 _SHOWN = 20

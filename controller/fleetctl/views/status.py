@@ -10,7 +10,8 @@ import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import one_line, printable
-from fleetctl.output import STATE_STYLES, STATES, byte_text, counted, duration, number, table
+from fleetctl.output import STATE_STYLES, STATES, byte_text, counted, duration, number
+from fleetctl.tables.listing import table
 from fleetctl.views.drains import drain_lines, drain_status_json
 from fleetctl.views.enum_names import state_name
 from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
@@ -196,10 +197,10 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
     }
 
 
-def status_text(response: cluster.StatusResponse) -> str:
-    """For people, with colours."""
+def status_text(response: cluster.StatusResponse, width: int | None = None) -> str:
+    """For people, with colours; tables in it fit the width."""
     frozen = response.HasField("freeze")
-    blocks = ["\n".join(_fleet_lines(one, frozen)) for one in response.fleets]
+    blocks = ["\n".join(_fleet_lines(one, frozen, width)) for one in response.fleets]
     if not blocks:
         blocks = ["No fleets. Make one with 'fleetctl apply -f FILE'."]
     if frozen:
@@ -225,7 +226,7 @@ def verdict(status: cluster.FleetStatus, frozen: bool) -> tuple[str, str]:
     return "converging", "yellow"
 
 
-def _fleet_lines(status: cluster.FleetStatus, frozen: bool) -> Iterable[str]:
+def _fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) -> Iterable[str]:
     word, colour = verdict(status, frozen)
     name = click.style(status.fleet, bold=True)
     wanted = f"{counted(status.total, 'VM')} wanted"
@@ -246,7 +247,7 @@ def _fleet_lines(status: cluster.FleetStatus, frozen: bool) -> Iterable[str]:
     if status.problems:
         yield ""
         rows = [(one.kind, one.count, one.hosts, one.example) for one in status.problems]
-        yield table(("PROBLEM", "VMS", "HOSTS", "EXAMPLE"), rows, "  ")
+        yield table(("PROBLEM", "VMS", "HOSTS", "EXAMPLE"), rows, "  ", width)
 
 
 def reasons_text(status: cluster.FleetStatus, *, lasting: bool = False) -> str:
@@ -258,6 +259,14 @@ def reasons_text(status: cluster.FleetStatus, *, lasting: bool = False) -> str:
         f"{one.kind}: {counted(one.count, 'VM')} on {counted(one.hosts, 'host')}: {one.example}"
         for one in known[:_REASONS]
     )
+
+
+def why_text(status: cluster.FleetStatus) -> str:
+    """What is in the way: why VMs fail, and why others fit nowhere; empty: nothing is known."""
+    reasons = [unplaced_text(one) for one in status.unplaced_reasons]
+    if why := reasons_text(status):
+        reasons.insert(0, printable(why))
+    return "; ".join(reasons)
 
 
 def remarks_of(status: cluster.FleetStatus) -> list[str]:
@@ -290,7 +299,8 @@ def _state_lines(status: cluster.FleetStatus) -> Iterable[str]:
 
 
 def _generations(status: cluster.FleetStatus) -> str:
-    if len(status.generations) < 2:
+    """Which one new VMs get, and how many VMs have others."""
+    if all(one.generation == status.generation for one in status.generations):
         return number(status.generation)
     older = (
         f"{number(one.generation)}: {counted(one.assigned, 'VM')}" for one in status.generations

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
-from fleetctl.output import counted, number, table
+from fleetctl.output import counted, number
+from fleetctl.tables.column import Column, Kind
+from fleetctl.tables.listing import Listing
 
 # Hosts that are named when they do not answer; the rest are counted.
 MAX_SILENT = 5
 
-_USAGE_HEADERS = ("CPU %", "CPU s", "MEMORY", "VCPUS", "RX/s", "TX/s", "READ/s", "WRITTEN/s")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -84,14 +85,21 @@ def total(sample: cluster.ClusterTopSample) -> wire.Usage:
     )
 
 
-def top_text(sample: cluster.ClusterTopSample) -> str:
-    """The sums, each fleet, each host, and the domains in order."""
+def top_text(
+    sample: cluster.ClusterTopSample,
+    width: int | None = None,
+    most: int | None = None,
+    most_hosts: int | None = None,
+) -> str:
+    """The sums, each fleet, the first hosts, and the first domains in order."""
     parts = [summary_line(sample)]
     if len(sample.fleets) > 1:
-        parts.append(_fleets(sample.fleets))
+        parts.append(_table(_FLEETS, sample.fleets, width))
     if len(sample.hosts) > 1:
-        parts.append(_hosts(sample.hosts))
-    parts.append(domains_text(sample.domains))
+        parts.append(_table(_HOSTS, sample.hosts[:most_hosts], width))
+        if more := len(sample.hosts) - len(sample.hosts[:most_hosts]):
+            parts[-1] += f"\nand {counted(more, 'more host')}"
+    parts.append(domains_text(sample.domains, width, most))
     if sample.silent:
         parts.append(silent_line(sample.silent))
     return "\n\n".join(parts)
@@ -121,11 +129,17 @@ def fleet_line(one: wire.FleetSample) -> str:
     )
 
 
-def domains_text(domains: Iterable[cluster.DomainTop]) -> str:
-    rows = [
-        (one.sample.name, one.host, one.sample.state, *_usage(one.sample.usage)) for one in domains
-    ]
-    return _table(("NAME", "HOST", "STATE", *_USAGE_HEADERS), rows, 3) if rows else "No VM runs."
+def domains_text(
+    domains: Iterable[cluster.DomainTop], width: int | None = None, most: int | None = None
+) -> str:
+    """The first `most` of them, and how many more there are."""
+    held = list(domains)
+    if not held:
+        return "No VM runs."
+    text = _table(_DOMAINS, held[:most], width)
+    if more := len(held) - len(held[:most]):
+        text += f"\nand {counted(more, 'more VM')}; --limit shows more"
+    return text
 
 
 def silent_line(silent: Sequence[str]) -> str:
@@ -147,39 +161,40 @@ def _vms(sample: cluster.ClusterTopSample) -> int:
     return sum(one.sample.vms for one in sample.hosts)
 
 
-def _fleets(fleets: Iterable[wire.FleetSample]) -> str:
-    rows = [(one.fleet, number(one.vms), *_usage(one.usage)) for one in fleets]
-    return _table(("FLEET", "VMS", *_USAGE_HEADERS), rows, 1)
+R = TypeVar("R")
 
 
-def _hosts(hosts: Iterable[cluster.HostTop]) -> str:
-    rows = [
-        (one.host, number(one.sample.vms), size(one.sample.memory_free_bytes),
-         *_usage(one.sample.usage))
-        for one in hosts
-    ]  # fmt: skip
-    return _table(("HOST", "VMS", "FREE", *_USAGE_HEADERS), rows, 1)
-
-
-def _usage(usage: wire.Usage) -> tuple[str, ...]:
+def _usage_columns(usage: Callable[[R], wire.Usage]) -> tuple[Column[R], ...]:
     return (
-        f"{usage.cpu_percent:.1f}",
-        f"{usage.cpu_seconds:,.1f}",
-        size(usage.memory_bytes),
-        number(usage.vcpus),
-        size(usage.net_rx_per_second),
-        size(usage.net_tx_per_second),
-        size(usage.block_read_per_second),
-        size(usage.block_write_per_second),
+        Column("CPU %", lambda one: usage(one).cpu_percent, Kind.NUMBER),
+        Column("CPU s", lambda one: usage(one).cpu_seconds, Kind.NUMBER, rank=5),
+        Column("MEMORY", lambda one: usage(one).memory_bytes, Kind.BYTES, rank=1),
+        Column("VCPUS", lambda one: usage(one).vcpus, Kind.NUMBER, rank=6),
+        Column("RX/s", lambda one: usage(one).net_rx_per_second, Kind.BYTES, rank=2),
+        Column("TX/s", lambda one: usage(one).net_tx_per_second, Kind.BYTES, rank=2),
+        Column("READ/s", lambda one: usage(one).block_read_per_second, Kind.BYTES, rank=3),
+        Column("WRITTEN/s", lambda one: usage(one).block_write_per_second, Kind.BYTES, rank=3),
     )
 
 
-def _table(headers: Sequence[str], rows: list[tuple[str, ...]], words: int) -> str:
-    """As `table`, all columns but the first `words` to the right."""
-    columns = list(zip(headers, *rows, strict=True))
-    padded = [
-        column if at < words else tuple(cell.rjust(max(map(len, column))) for cell in column)
-        for at, column in enumerate(columns)
-    ]
-    head, *body = zip(*padded, strict=True)
-    return table(head, body)
+_DOMAINS: tuple[Column[cluster.DomainTop], ...] = (
+    Column("NAME", lambda one: one.sample.name, Kind.NAME),
+    Column("HOST", lambda one: one.host, Kind.NAME, rank=4),
+    Column("STATE", lambda one: one.sample.state, Kind.NAME, rank=7),
+    *_usage_columns(lambda one: one.sample.usage),
+)
+_FLEETS: tuple[Column[wire.FleetSample], ...] = (
+    Column("FLEET", lambda one: one.fleet, Kind.NAME),
+    Column("VMS", lambda one: one.vms, Kind.NUMBER),
+    *_usage_columns(lambda one: one.usage),
+)
+_HOSTS: tuple[Column[cluster.HostTop], ...] = (
+    Column("HOST", lambda one: one.host, Kind.NAME),
+    Column("VMS", lambda one: one.sample.vms, Kind.NUMBER),
+    Column("FREE", lambda one: one.sample.memory_free_bytes, Kind.BYTES, rank=4),
+    *_usage_columns(lambda one: one.sample.usage),
+)
+
+
+def _table(columns: Sequence[Column[R]], rows: Sequence[R], width: int | None) -> str:
+    return "\n".join(Listing(columns, width=width).text(rows))

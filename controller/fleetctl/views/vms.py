@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fleet.identity import MAX_INDEX, Fleet
@@ -11,15 +12,9 @@ from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import duration
+from fleetctl.output import STATE_STYLES, duration
+from fleetctl.tables.column import Column, Kind
 from fleetctl.views.enum_names import state_name
-
-HEADERS: tuple[str, ...] = ("NAME", "INDEX", "STATE", "HOST", "GENERATION")
-# Of a page on which a VM has an address that follows from a prefix.
-_ADDRESS_HEADERS = ("ADDRESS",)
-# Of a page on which a VM has failed.
-_FAILED_HEADERS = ("FAILED FOR", "REASON")
-_REASON = 160  # characters of a reason in a table; JSON and `show` have all of it
 
 # By generation.
 _Networks = Mapping[int, cluster.GenerationNetworks]
@@ -29,42 +24,54 @@ def fleet_of(identity: types.FleetIdentity) -> Fleet:
     return Fleet(identity.uid, identity.name, identity.number, identity.site)
 
 
-def vm_table(
-    answer: cluster.ListVmsResponse, now: float
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and rows of one page, with the columns that it has something for. `now`: seconds
-    since 1970."""
+@dataclass(frozen=True, slots=True)
+class ListedVm:
+    """A row, with what its page knows of it besides."""
+
+    fleet: Fleet
+    row: cluster.VmRow
+    host: str
+    reason: str | None
+    addresses: str | None
+
+
+def _state_colour(one: ListedVm) -> str | None:
+    return STATE_STYLES[state_name(one.row.state)]
+
+
+VM_COLUMNS: tuple[Column[ListedVm], ...] = (
+    Column("NAME", lambda one: one.fleet.domain_name(one.row.index), Kind.NAME),
+    Column("INDEX", lambda one: one.row.index, Kind.ORDINAL, rank=9),
+    Column(
+        "STATE", lambda one: _state(one.row.state, one.row.powered_off), Kind.NAME,
+        colour=_state_colour,
+    ),
+    Column("HOST", lambda one: one.host or None, Kind.NAME, rank=1),
+    Column("GENERATION", lambda one: one.row.generation, Kind.ORDINAL, rank=8),
+    Column("ADDRESS", lambda one: one.addresses, Kind.NAME, rank=4),
+    Column("FAILED", lambda one: one.row.since_unix or None, Kind.AGE, rank=3),
+    Column("REASON", lambda one: one.reason, rank=2),
+    Column("UUID", lambda one: str(one.fleet.domain_uuid(one.row.index)), Kind.NAME, 20, True),
+)  # fmt: skip
+
+
+def listed_vms(answer: cluster.ListVmsResponse) -> list[ListedVm]:
+    """The rows of one page."""
     fleet, networks = fleet_of(answer.fleet), _by_generation(answer)
-    addressed = any(prefix for one in answer.networks for prefix in one.prefixes)
-    failed = any(row.reason for row in answer.vms)
-    headers = HEADERS
-    headers += _ADDRESS_HEADERS if addressed else ()
-    headers += _FAILED_HEADERS if failed else ()
-    rows = []
-    for row in answer.vms:
-        cells = _row(fleet, row, answer.hosts)
-        cells += (_addresses_cell(fleet, row, networks),) if addressed else ()
-        cells += _failed_cells(row, answer, now) if failed else ()
-        rows.append(cells)
-    return headers, rows
+    return [
+        ListedVm(
+            fleet,
+            row,
+            answer.hosts[row.host],
+            reason_of(row, answer.reasons),
+            _addresses(fleet, row, networks),
+        )
+        for row in answer.vms
+    ]
 
 
 def _by_generation(answer: cluster.ListVmsResponse) -> _Networks:
     return {one.generation: one for one in answer.networks}
-
-
-def _row(fleet: Fleet, row: cluster.VmRow, hosts: Sequence[str]) -> tuple[str, ...]:
-    name = fleet.domain_name(row.index)
-    state = _state(row.state, row.powered_off)
-    return name, str(row.index), state, hosts[row.host] or "-", str(row.generation)
-
-
-def _failed_cells(
-    row: cluster.VmRow, answer: cluster.ListVmsResponse, now: float
-) -> tuple[str, str]:
-    since = duration(max(0.0, now - row.since_unix)) if row.since_unix else "-"
-    reason = reason_of(row, answer.reasons) or "-"
-    return since, reason if len(reason) <= _REASON else f"{reason[: _REASON - 3]}..."
 
 
 def reason_of(row: cluster.VmRow, reasons: Sequence[str]) -> str | None:
@@ -72,9 +79,11 @@ def reason_of(row: cluster.VmRow, reasons: Sequence[str]) -> str | None:
     return reasons[row.reason] if 0 < row.reason < len(reasons) else None
 
 
-def _addresses_cell(fleet: Fleet, row: cluster.VmRow, networks: _Networks) -> str:
+def _addresses(fleet: Fleet, row: cluster.VmRow, networks: _Networks) -> str | None:
     prefixes = networks[row.generation].prefixes if row.generation in networks else ()
-    return ", ".join(_address(fleet, row.index, prefix) or "-" for prefix in prefixes) or "-"
+    if not any(prefixes):
+        return None
+    return ", ".join(_address(fleet, row.index, prefix) or "-" for prefix in prefixes)
 
 
 def _interfaces(fleet: Fleet, detail: cluster.VmDetail) -> list[dict[str, str | None]]:

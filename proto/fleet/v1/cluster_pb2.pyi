@@ -311,6 +311,7 @@ class FleetSummary(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     PLACED_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     uid: _builtins.str
     number: _builtins.int
@@ -319,6 +320,7 @@ class FleetSummary(_message.Message):
     deleting: _builtins.bool
     running: _builtins.int
     placed: _builtins.int
+    failed: _builtins.int
     @_builtins.property
     def spec(self) -> _types_pb2.FleetSpec: ...
     def __init__(
@@ -333,10 +335,11 @@ class FleetSummary(_message.Message):
         running: _builtins.int = ...,
         placed: _builtins.int = ...,
         spec: _types_pb2.FleetSpec | None = ...,
+        failed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting", b"deleting", "generation", b"generation", "name", b"name", "number", b"number", "placed", b"placed", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "placed", b"placed", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1114,6 +1117,9 @@ class HostSummary(_message.Message):
     ORDERS_REFUSED_FIELD_NUMBER: _builtins.int
     DISTRUSTED_FIELD_NUMBER: _builtins.int
     EXPELLED_FIELD_NUMBER: _builtins.int
+    AGENT_VERSION_FIELD_NUMBER: _builtins.int
+    HYPERVISOR_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -1155,6 +1161,10 @@ class HostSummary(_message.Message):
     """Why the host is told nothing: it claims to know more than the store, and proves nothing."""
     expelled: _builtins.str
     """why the host is denied; empty: it is not"""
+    agent_version: _builtins.str
+    """As its facts say; empty and 0 where they were not heard."""
+    hypervisor: _builtins.str
+    memory_bytes: _builtins.int
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1185,10 +1195,13 @@ class HostSummary(_message.Message):
         orders_refused: _builtins.str = ...,
         distrusted: _builtins.str = ...,
         expelled: _builtins.str = ...,
+        agent_version: _builtins.str = ...,
+        hypervisor: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "misbehaves", b"misbehaves", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1390,6 +1403,7 @@ class ListVmsRequest(_message.Message):
     INDICES_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    POWERED_OFF_ONLY_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     state: _types_pb2.VmState.ValueType
     """unspecified: all"""
@@ -1397,6 +1411,8 @@ class ListVmsRequest(_message.Message):
     cursor: _builtins.str
     limit: _builtins.int
     """0: 100; at most 10,000"""
+    powered_off_only: _builtins.bool
+    """those that an operator wants off"""
     @_builtins.property
     def indices(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]: ...
     def __init__(
@@ -1408,10 +1424,11 @@ class ListVmsRequest(_message.Message):
         indices: _abc.Iterable[_types_pb2.IndexRange] | None = ...,
         cursor: _builtins.str = ...,
         limit: _builtins.int = ...,
+        powered_off_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fleet", b"fleet", "host", b"host", "indices", b"indices", "limit", b"limit", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fleet", b"fleet", "host", b"host", "indices", b"indices", "limit", b"limit", "powered_off_only", b"powered_off_only", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,12 +8,14 @@ from random import Random
 
 import pytest
 
+from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Declined
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
 from fleet_controller.replica.leader import Leader
@@ -261,6 +263,34 @@ def test_vms_are_found_by_state_host_and_index() -> None:
         with pytest.raises(Refused, match="there is no 8") as refusal:
             vm_queries.vm(leader.memory, leader.planning, cluster.GetVmRequest(index=8))
         assert refusal.value.reason is Reason.NO_SUCH_VM
+
+    play(scenario)
+
+
+def test_vms_that_operators_stopped_are_found_by_that() -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        await scale(leader, 8)
+        vector = leader.memory.observed.vectors[fleet_of(leader).uid]
+        stopped = sorted(index for _, index in agents["h2"].births)
+        vector.set_power(int(vector.hosts[stopped[0]]), IndexSet.of(stopped), False)
+        listed = vm_queries.vms(leader.memory, cluster.ListVmsRequest(powered_off_only=True))
+        assert [row.index for row in listed.vms] == stopped and listed.matching == 2
+
+    play(scenario)
+
+
+def test_summaries_say_what_facts_say_and_how_many_vms_failed() -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        await scale(leader, 8)
+        record = leader.memory.state.hosts["h0"]
+        summary = answers.host_summary(leader, "h0")
+        assert (summary.agent_version, summary.hypervisor, summary.memory_bytes) == (
+            record.agent_version, record.hypervisor, record.capacity.memory_bytes,
+        )  # fmt: skip
+        (fleet,) = leader.memory.state.fleets.values()
+        vector = leader.memory.observed.vectors[fleet.uid]
+        vector.set_state(int(vector.hosts[0]), IndexSet.span(0, 1), types.VM_STATE_FAILED)
+        assert fleet_queries.fleet_summary(leader.memory, fleet).failed == 1
 
     play(scenario)
 

@@ -107,6 +107,8 @@ def check(vector: FleetVector, model: Model) -> None:
                 if holder is None or model.vms.get(index, [NO_HOST])[0] == holder
             ]
             assert list(vector.select(total, wanted, holder, None)) == matching
+            off = [index for index in matching if vector.is_off(index)]
+            assert list(vector.select(total, wanted, holder, None, off_only=True)) == off
 
 
 @settings(max_examples=200, deadline=None)

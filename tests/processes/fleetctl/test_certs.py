@@ -39,7 +39,7 @@ def test_contexts_are_listed_shown_and_chosen(tmp_path: Path) -> None:
         assert fleetctl("contexts", "add", name, "--endpoint", "h:1", *identity).code == 0
     assert fleetctl("contexts", "use", "b").out == "current context: b\n"
     assert fleetctl("contexts", "list").out == (
-        "   CONTEXT  ENDPOINTS\n   a        h:1\n*  b        h:1\n"
+        "CONTEXT  CURRENT  ENDPOINTS\na                 h:1\nb        *        h:1\n"
     )
     assert "endpoints    h:1\n" in fleetctl("contexts", "show").out
     told = fleetctl("contexts", "list", "-o", "json").json

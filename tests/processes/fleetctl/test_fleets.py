@@ -86,8 +86,8 @@ def test_apply_of_a_file_that_is_not_there(fleetctl: Fleetctl, tmp_path: Path) -
 def test_fleets(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     controller.on("ListFleets", cluster.ListFleetsResponse(fleets=[summary()]))
     assert fleetctl("fleets").out == (
-        "FLEET  TOTAL  PLACED  RUNNING  GENERATION  IMAGE     MEMORY\n"
-        "spv        8       8        7           1  golden@1  16 MiB\n"
+        "FLEET  TOTAL  PLACED  RUNNING  FAILED  GENERATION  IMAGE     MEMORY  STATE\n"
+        "spv        8       8        7       0           1  golden@1  16 MiB  changing\n"
     )
     (told,) = fleetctl("fleets", "-o", "json").json["fleets"]
     assert told["fleet"] == "spv" and told["total"] == 8 and told["image"] == "golden@1"
@@ -100,3 +100,19 @@ def test_delete_asks_first(fleetctl: Fleetctl, controller: ControllerDouble) -> 
     said = fleetctl("delete", "spv", "--yes")
     assert said.code == 0 and said.out.startswith("spv: being deleted")
     assert fleetctl("delete", "spv", "--yes", "-o", "json").json["deleting"] is True
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [({"running": 8}, "running"), ({"failed": 1}, "failing"), ({"placed": 7}, "unplaced"),
+     ({"deleting": True}, "deleting")],
+)  # fmt: skip
+def test_a_list_of_fleets_says_how_each_stands(
+    fleetctl: Fleetctl, controller: ControllerDouble, fields: dict[str, object], state: str
+) -> None:
+    controller.on("ListFleets", cluster.ListFleetsResponse(fleets=[summary(**fields)]))
+    assert fleetctl("fleets", "--columns", "fleet,state", "--no-headers").out.split() == [
+        "spv", state,
+    ]  # fmt: skip
+    assert fleetctl("fleets", "-o", "name").out == "spv\n"
+    assert fleetctl("-o", "csv", "fleets").out.startswith("fleet,total,placed,running,failed,")

@@ -23,7 +23,7 @@ def host(number: int, **fields: object) -> cluster.HostSummary:
         running=249,
         failed=1,
         capacity_guests=250,
-        report_age_seconds=2.5,
+        report_age_seconds=2.25,
         labels={"rack": "r1"},
     )
     for name, value in fields.items():
@@ -41,18 +41,18 @@ def test_hosts_are_listed_without_saying_list(
     controller.on("ListHosts", cluster.ListHostsResponse(hosts=hosts, matching=2))
     said = fleetctl("hosts", "--health", "lost", "--label", "rack=r1", "--cordoned")
     assert said.out == (
-        "HOST  HEALTH          ASSIGNED  RUNNING  FAILED  CAPACITY  HEARD      ADDRESS         "
+        "HOST  HEALTH          ASSIGNED  RUNNING  FAILED  CAPACITY  HEARD    ADDRESS         "
         "LABELS\n"
-        "h1    live                 250      249       1       250  2.5 s ago  192.0.2.1:7441  "
+        "h1    live                 250      249       1       250  2 s ago  192.0.2.1:7441  "
         "rack=r1\n"
-        "h2    lost, cordoned       250      249       1       250  never      192.0.2.2:7441  "
+        "h2    lost, cordoned       250      249       1       250  never    192.0.2.2:7441  "
         "rack=r1\n"
     )
     (asked,) = controller.asked("ListHosts")
     assert asked.health == cluster.HOST_HEALTH_LOST and asked.cordoned_only
     assert dict(asked.selector) == {"rack": "r1"} and asked.limit == 100
     told = fleetctl("hosts", "list", "-o", "json").json
-    assert [one["report_age_seconds"] for one in told["hosts"]] == [2.5, None]
+    assert [one["report_age_seconds"] for one in told["hosts"]] == [2.25, None]
 
 
 def test_all_hosts_are_asked_for_page_by_page(
@@ -193,3 +193,29 @@ def test_a_host_that_misbehaves_or_waits_is_shown_with_why(
     told = fleetctl("hosts", "list", "-o", "json").json["hosts"]
     assert [one["misbehaves"] for one in told] == [why, None]
     assert [one["awaits_approval"] for one in told] == [False, True]
+
+
+def test_hosts_are_selected_by_several_labels_at_once(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=[host(1)], matching=1))
+    said = fleetctl("hosts", "--selector", "rack=r1,zone=a", "-o", "name")
+    assert said.out == "h1\n"
+    assert dict(controller.asked("ListHosts")[0].selector) == {"rack": "r1", "zone": "a"}
+    assert fleetctl("hosts", "--selector", "rack").code == 2
+
+
+def test_hosts_are_sorted_and_shown_with_what_their_facts_say(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    hosts = [
+        host(10, agent_version="1.2", memory_bytes=1 << 40, failed=3),
+        host(2, agent_version="1.1", hypervisor="Xen\x1b 4.20"),
+    ]
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=hosts, matching=2))
+    assert fleetctl("hosts", "-o", "name", "--sort", "host").out == "h2\nh10\n"
+    assert fleetctl("hosts", "-o", "name", "--sort", "-failed").out == "h10\nh2\n"
+    wide = fleetctl("hosts", "-o", "wide").out
+    assert "1.0 TiB" in wide and "Xen\\x1b 4.20" in wide and "1.2" in wide
+    found = fleetctl("hosts", "-o", "jsonpath=$.hosts[?@.failed > 1].host").out
+    assert found == "h10\n"

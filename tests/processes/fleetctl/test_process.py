@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,61 @@ def test_a_number_that_is_none_is_called_so(fleetctl: Fleetctl) -> None:
     assert said.code == 2 and "'abc' is not a whole number (see 'fleetctl events" in said.err
     said = fleetctl("backup", "-")
     assert said.code == 2 and "a file of its own" in said.err
+
+
+def test_completion_without_a_shell_says_which_there_are(fleetctl: Fleetctl) -> None:
+    said = fleetctl("completion")
+    assert said.code == 2
+    assert "Choose from: bash, zsh, fish" in said.err and "\\t" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["hots"], "No such command 'hots'. Did you mean 'hosts'?"),
+        (["vms", "lsit"], "No such command 'lsit'. Did you mean 'list'?"),
+        (["vms", "--stat", "x"], "No such option '--stat'. Did you mean '--state'?"),
+        (["vms", "--nothing-like-it"], "No such option '--nothing-like-it'. (see"),
+        (["zzz"], "No such command 'zzz'. (see"),
+    ],
+)
+def test_only_what_fits_is_offered_for_what_is_not_there(
+    fleetctl: Fleetctl, typed: list[str], says: str
+) -> None:
+    said = fleetctl(*typed)
+    assert said.code == 2 and said.err.startswith(f"fleetctl: {says}")
+
+
+def test_the_version_is_told_without_a_cluster(tmp_path: Path) -> None:
+    said = Fleetctl(tmp_path)("--version")
+    assert said.code == 0 and re.fullmatch(r"fleetctl [0-9.]+\n", said.out)
+
+
+def test_a_group_with_a_default_lists_or_shows_by_itself(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    assert fleetctl("contexts").out.startswith("No contexts in ")
+    controller.on("Status", status())
+    assert fleetctl("breaker").code == 0 and controller.asked("Status")
+
+
+def test_colours_are_asked_for_or_refused(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
+    controller.on("ListVms", vm_rows(1))
+    assert "\x1b[32mrunning" in fleetctl("vms", "--color", "always").out
+    assert "\x1b" not in fleetctl("--color", "never", "vms").out + fleetctl("vms").out
+
+
+def test_where_the_command_line_is_not_installed_one_sentence_says_so() -> None:
+    """As in an agent's environment: it has no click."""
+    code = (
+        "import sys\n"
+        "sys.modules['click'] = None\n"
+        "from fleetctl.entry import main\n"
+        "main()\n"
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("fleetctl: click is not installed in ")
+    assert "install 'megafleet[cli]'" in done.stderr

@@ -223,3 +223,26 @@ def test_a_rollout_that_only_somebody_can_let_go_on_is_exit_code_6(
     controller.statuses = [going_on, stuck]
     said = fleetctl("rollout", "start", "spv", "--yes")
     assert said.code == 6 and "5 VMs of spv failed" in said.err and "kernel: 5 VMs" in said.err
+
+
+@pytest.mark.parametrize("timeout", ["600", "8m", "90s", "2h", "1.5"])
+def test_a_timeout_is_read_as_the_fleet_file_reads_durations(
+    fleetctl: Fleetctl, timeout: str
+) -> None:
+    assert fleetctl("scale", "--total", "1000", "--timeout", timeout).code == 0
+
+
+@pytest.mark.parametrize("timeout", ["0", "8d", "8 m", "m", "", "-1", "1e3"])
+def test_a_timeout_that_is_no_time_is_refused(fleetctl: Fleetctl, timeout: str) -> None:
+    said = fleetctl("scale", "--total", "1000", "--timeout", timeout)
+    assert said.code == 2 and said.err.startswith("fleetctl: Invalid value for '--timeout': ")
+
+
+def test_a_timeout_says_what_is_in_the_way(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    seen = status(running=400, unplaced=3)
+    seen.fleets[0].unplaced_reasons.add(reason="capacity", count=3, message="3 VMs fit nowhere")
+    controller.statuses = [seen]
+    said = fleetctl("scale", "--total", "1000", "--timeout", "0.5")
+    assert said.code == 3 and "600 VMs to go (3 VMs fit nowhere); it is still" in said.err

@@ -163,3 +163,12 @@ def test_a_line_of_watch_says_what_is_away() -> None:
     answer.hosts.suspect, answer.hosts.lost = 10, 1
     answer.breaker.reason = "too many"
     assert line_of(answer).endswith(" ready, 10 not heard, 1 lost; breaker open")
+
+
+def test_a_template_that_no_vm_has_yet_is_not_shown_as_what_they_run(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    seen = status(running=1000)
+    seen.fleets[0].generation = 2
+    controller.on("Status", seen)
+    assert "generation   2 is current  (1: 1,000 VMs)\n" in fleetctl("status").out

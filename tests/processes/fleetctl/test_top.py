@@ -117,3 +117,17 @@ def test_live_on_a_terminal_until_ctrl_c(fleetctl: Fleetctl, controller: Control
     assert controller.asked("Top")[0].limit == 16
     os.close(master)
     os.close(slave)
+
+
+def test_one_sample_is_no_longer_than_a_screen(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    sample = cluster_sample(200)
+    for number in range(40):
+        sample.hosts.add(host=f"h{number}").sample.vms = 5
+    controller.samples = [sample]
+    said = fleetctl("top", "--once").out
+    assert len(said.splitlines()) < 40
+    assert "and 180 more VMs; --limit shows more" in said and "more hosts" in said
+    assert "spv-199" in fleetctl("top", "--once", "--limit", "200").out
+    assert len(fleetctl("top", "--once", "-o", "json").json["domains"]) == 200

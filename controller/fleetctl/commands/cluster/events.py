@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from fleetctl.cli.arguments import fleet_name
-from fleetctl.outcome import Unavailable, printable
-from fleetctl.output import note, say, say_json, say_json_line
-from fleetctl.session import Session, cluster_options, pass_session
+from fleetctl.outcome import Misuse, Unavailable
+from fleetctl.output import note, say_json_line
+from fleetctl.session import Session, connection_options, list_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.tables.listing import Listing
 
 # A controller is asked to wait this long for the next event.
 WAIT_SECONDS = 10.0
@@ -41,7 +41,8 @@ PAUSE = 0.5
 )
 @click.option("--fleet", metavar="FLEET", type=fleet_name, default="", help="Only of this fleet.")
 @click.option("--host", default="", help="Only of this host.")
-@cluster_options
+@list_options
+@connection_options
 @pass_session
 def events(
     session: Session, follow: bool, limit: int, after: int | None, fleet: str, host: str
@@ -56,25 +57,47 @@ def events(
     """  # fmt: skip
     connection = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleetctl.tables.listing import Listing, say_document
+    from fleetctl.views.events import EVENT_COLUMNS, event_json
 
     request = cluster_pb2.ListEventsRequest(limit=limit, fleet=fleet, host=host, after=after or 0)
     answer = connection.call(lambda stub: stub.ListEvents, request)
-    if session.json and not follow:
+    if session.listing.of_document and not follow:
         listed = [event_json(one) for one in answer.events]
-        say_json({"events": listed, "cursor": answer.next})
+        say_document({"events": listed, "cursor": answer.next}, session.listing.output)
         return
+    if follow and session.listing.of_document and not session.json:
+        raise Misuse("--follow prints as table, wide, csv, name or json")
     _note_missing(answer)
-    _say_events(session, answer.events)
+    listing = Listing(EVENT_COLUMNS, session.listing)
+    _say_events(session, listing, answer.events)
     if not answer.events and not follow:
         note("no events")
     if follow:
         try:
-            _follow(session, request, answer.next)
+            _follow(session, listing, request, answer.next)
         except KeyboardInterrupt:
             return
 
 
-def _follow(session: Session, request: cluster.ListEventsRequest, after: int) -> None:
+def _say_events(
+    session: Session, listing: Listing[cluster.Event], found: Sequence[cluster.Event]
+) -> None:
+    from fleetctl.views.events import event_json
+
+    if session.json:
+        for one in found:
+            say_json_line(event_json(one))
+    elif found:
+        listing.say(found)
+
+
+def _follow(
+    session: Session,
+    listing: Listing[cluster.Event],
+    request: cluster.ListEventsRequest,
+    after: int,
+) -> None:
     """Events as they come, through failovers, until an interrupt."""
     request.wait_ms = int(WAIT_SECONDS * 1000)
     limit = WAIT_SECONDS + session.cluster.timeout
@@ -93,10 +116,12 @@ def _follow(session: Session, request: cluster.ListEventsRequest, after: int) ->
             continue
         reachable, after = True, answer.next
         _note_missing(answer)
-        _say_events(session, answer.events)
+        _say_events(session, listing, answer.events)
 
 
 def _note_missing(answer: cluster.ListEventsResponse) -> None:
+    from fleetctl.tables.column import clock_text
+
     if answer.former_leader:
         note(
             f"-- another controller leads since {clock_text(answer.begins_unix)}; events of before "
@@ -104,42 +129,3 @@ def _note_missing(answer: cluster.ListEventsResponse) -> None:
         )
     elif answer.truncated:
         note("-- some events in between are no longer kept")
-
-
-def clock_text(seconds: float) -> str:
-    """2026-03-01 12:00:00, in the reader's time zone."""
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _say_events(session: Session, found: Iterable[cluster.Event]) -> None:
-    for one in found:
-        if session.json:
-            say_json_line(event_json(one))
-        else:
-            when = clock_text(one.time_unix)
-            about = " ".join(part for part in (one.fleet, one.host) if part)
-            by = f"  ({one.actor})" if one.actor else ""
-            times = _times(one)
-            say(printable(f"{when}  {one.kind:<20}  {about:<16}  {one.message}{times}{by}"))
-
-
-def _times(one: cluster.Event) -> str:
-    """How often it was so, where more than once."""
-    if not one.count:
-        return ""
-    return f"  ({one.count:,} times, last {clock_text(one.last_unix)})"
-
-
-def event_json(one: cluster.Event) -> dict[str, Any]:
-    """`time` is in seconds since 1970, UTC."""
-    return {
-        "cursor": one.cursor,
-        "time": one.time_unix,
-        "kind": one.kind,
-        "fleet": one.fleet or None,
-        "host": one.host or None,
-        "message": one.message,
-        "actor": one.actor or None,
-        "count": one.count or 1,
-        "last": one.last_unix or one.time_unix,
-    }

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.cli.arguments import fleet_argument
-from fleetctl.output import note, say, say_json
-from fleetctl.session import Session, cluster_options, pass_session
+from fleetctl.output import note
+from fleetctl.session import Session, connection_options, list_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
@@ -34,7 +34,8 @@ PAGE = 1_000
     metavar="ID",
     help="Only older ones than this record.",
 )
-@cluster_options
+@list_options
+@connection_options
 @pass_session
 def history(session: Session, fleet: str, host: str, limit: int, before: int | None) -> None:
     """Show which changes were accepted: who asked for them, when, from what to what.
@@ -44,14 +45,18 @@ def history(session: Session, fleet: str, host: str, limit: int, before: int | N
     happened besides.
     """  # fmt: skip
     records, following = _read(session, fleet, host, limit, before or 0)
-    from fleetctl.views.history import history_text, record_json
+    from fleetctl.tables.listing import say_list
+    from fleetctl.views.history import HISTORY_COLUMNS, record_json
 
     records.reverse()
-    if session.json:
-        say_json({"records": [record_json(one) for one in records], "next": following or None})
-        return
-    say(history_text(records) if records else "no changes")
-    if following:
+    say_list(
+        HISTORY_COLUMNS,
+        records,
+        lambda: {"records": [record_json(one) for one in records], "next": following or None},
+        session.listing,
+        "no changes",
+    )
+    if following and not session.listing.of_document:
         note(f"there are older ones: --before {following}, or a higher --limit")
 
 

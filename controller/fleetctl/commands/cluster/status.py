@@ -17,10 +17,11 @@ def status(session: Session, fleet: str) -> None:
     """Show how fleets stand: VMs by state, hosts by health, problems by kind."""
     cluster = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleetctl.tables.listing import screen_width
     from fleetctl.views.status import status_json, status_text
 
     answer = cluster.call(lambda stub: stub.Status, cluster_pb2.StatusRequest(fleet=fleet))
     if session.json:
         say_json(status_json(answer))
     else:
-        say(status_text(answer))
+        say(status_text(answer, screen_width()))

@@ -6,7 +6,13 @@ import click
 
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.output import say, say_json
-from fleetctl.session import Session, cluster_options, pass_session
+from fleetctl.session import (
+    Session,
+    cluster_options,
+    connection_options,
+    list_options,
+    pass_session,
+)
 
 ROLES = ("operator", "viewer", "controller")
 _role_option = click.option(
@@ -21,19 +27,24 @@ def users() -> None:
 
 
 @users.command("list")
-@cluster_options
+@list_options
+@connection_options
 @pass_session
 def list_denied(session: Session) -> None:
     """List who is denied: people, controllers, and hosts that were expelled."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.loss import denied_json, denied_text
+    from fleetctl.tables.listing import say_list
+    from fleetctl.views.loss import DENIED_COLUMNS, denied_json
 
     answer = connection.call(lambda stub: stub.ListDenied, cluster_pb2.ListDeniedRequest())
-    if session.json:
-        say_json({"denied": denied_json(answer.denied)})
-    else:
-        say(denied_text(answer.denied))
+    say_list(
+        DENIED_COLUMNS,
+        answer.denied,
+        lambda: {"denied": denied_json(answer.denied)},
+        session.listing,
+        "Nobody.",
+    )
 
 
 @users.command("deny")

@@ -6,7 +6,6 @@ import click
 
 from fleetctl.cli.arguments import fleet_name
 from fleetctl.cli.confirmation import confirm, yes_option
-from fleetctl.commands.fleets.fleets import fleet_json
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -26,6 +25,7 @@ def delete(session: Session, fleet: str, yes: bool) -> None:
         confirm("delete", f"Delete {fleet} and all its VMs?", f"{fleet} was not deleted")
     connection = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleetctl.views.fleets import fleet_json
 
     request = cluster_pb2.DeleteFleetRequest(name=fleet)
     answer = connection.change(lambda stub: stub.DeleteFleet, request, again=True)

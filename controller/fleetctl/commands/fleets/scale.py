@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.cli.arguments import fleet_argument, total_option
+from fleetctl.cli.arguments import fleet_argument, total_option, waiting_time
 from fleetctl.cli.confirmation import plan_option
 from fleetctl.commands.fleets.plan import show_plan
 from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged, Trouble
-from fleetctl.output import counted, doing, duration, number, say, say_json
+from fleetctl.output import counted, doing, duration, number, pace_text, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ DEFAULT_TIMEOUT = 600.0
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
 @click.option(
     "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(0.1, 7 * 86400),
+    metavar="TIME",
+    type=waiting_time,
     default=DEFAULT_TIMEOUT,
     show_default=True,
-    help="How long to wait for it to be true.",
+    help="How long to wait for it to be true: seconds, or 90s, 8m, 2h.",
 )
 @cluster_options
 @pass_session
@@ -143,7 +143,11 @@ def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
     if waiting.state is GoalState.FAILED_FOR_GOOD and status:
         return failed_for_good(status)
     if waiting.state is GoalState.GOING_ON:
+        from fleetctl.views.status import why_text
+
         rest = f"{counted(left(status), 'VM')} to go" if status else "no status was seen"
+        if status and (why := why_text(status)):
+            rest += f" ({why})"
         return NotConverged(
             f"{fleet} has not converged within {duration(timeout)}, {rest}; it is still going on, "
             f"see 'fleetctl status {fleet}'"
@@ -170,10 +174,10 @@ def _done(waiting: Waiting, elapsed: float) -> str:
     assert status is not None  # the state came from it
     runs = f"{status.fleet}: {counted(running(status), 'VM')} running"
     hosts = f" on {counted(status.hosts_used, 'host')}" if status.hosts_used else ""
-    pace = f"{counted(work, 'VM')} changed in {duration(elapsed)}"
-    speed = f", {number(round(work / elapsed))} VMs/s" if work and elapsed > 0 else ""
+    changed = f"{counted(work, 'VM')} changed in {duration(elapsed)}"
+    speed = f", {pace_text(work / elapsed)}" if work and elapsed > 0 else ""
     missing = f"; {number(status.unplaced)} fit nowhere" if status.unplaced else ""
-    return f"{runs}{hosts}{missing} ({pace}{speed})" if work else f"{runs}{hosts}, as before"
+    return f"{runs}{hosts}{missing} ({changed}{speed})" if work else f"{runs}{hosts}, as before"
 
 
 def _accepted(accepted: cluster.ScaleResponse) -> dict[str, Any]:

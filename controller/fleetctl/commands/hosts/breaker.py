@@ -5,13 +5,15 @@ from __future__ import annotations
 import click
 
 from fleetctl.cli.arguments import span
+from fleetctl.cli.lazy_group import ShowingGroup
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 
-@click.group()
+@click.group(cls=ShowingGroup)
 def breaker() -> None:
-    """Show whether lost hosts are replaced, and have them replaced all the same.
+    """Show whether lost hosts are replaced, and have them replaced all the same. Without a
+    command: show.
 
     When too many hosts of a rack, or of all, are gone at once, none of them is declared lost:
     more likely it is their network that is gone, and they come back together.

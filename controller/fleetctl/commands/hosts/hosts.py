@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import label
+from fleetctl.cli.arguments import label, labels_of
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
@@ -16,8 +17,14 @@ from fleetctl.commands.hosts.expelling import expel, readmit
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
 from fleetctl.commands.hosts.reset import reset
-from fleetctl.output import number, say, say_json, table
-from fleetctl.session import Session, cluster_options, pass_session
+from fleetctl.output import number, say, say_json
+from fleetctl.session import (
+    Session,
+    cluster_options,
+    connection_options,
+    list_options,
+    pass_session,
+)
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
@@ -58,11 +65,19 @@ hosts.add_command(readmit)
     help="Only hosts with this label; may be given several times.",
 )
 @click.option(
+    "--selector",
+    metavar="NAME=VALUE,...",
+    type=labels_of,
+    default=None,
+    help="Only hosts with all of these labels.",
+)
+@click.option(
     "--limit", type=click.IntRange(1, PAGE), default=100, show_default=True, help="At most so many."
 )
 @click.option("--cursor", default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
-@cluster_options
+@list_options
+@connection_options
 @pass_session
 def list_hosts(
     session: Session,
@@ -71,24 +86,34 @@ def list_hosts(
     draining: bool,
     quarantined: bool,
     labels: tuple[tuple[str, str], ...],
+    selector: tuple[tuple[str, str], ...] | None,
     limit: int,
     cursor: str,
     everything: bool,
 ) -> None:
     """List hosts: those that all of the options hold for. Lost ones: --health lost."""
-    filters = _Filters(health, cordoned, draining, quarantined, dict(labels))
+    filters = _Filters(health, cordoned, draining, quarantined, dict((*labels, *(selector or ()))))
     found_pages = _pages(session, filters, PAGE if everything else limit, cursor)
     answers = list(found_pages) if everything else [next(found_pages)]
     found = [one for answer in answers for one in answer.hosts]
     last = answers[-1]
-    from fleetctl.views.hosts.hosts import HEADERS, host_json, host_row
+    from fleetctl.tables.listing import say_list
+    from fleetctl.views.hosts.host_list import host_columns
+    from fleetctl.views.hosts.hosts import host_json
 
-    if session.json:
-        listed = [host_json(one) for one in found]
-        say_json({"hosts": listed, "matching": last.matching, "next_cursor": last.next_cursor})
-        return
-    say(table(HEADERS, [host_row(one) for one in found]) if found else "No hosts.")
-    note_more(len(found), last)
+    say_list(
+        host_columns(time.time()),
+        found,
+        lambda: {
+            "hosts": [host_json(one) for one in found],
+            "matching": last.matching,
+            "next_cursor": last.next_cursor,
+        },
+        session.listing,
+        "No hosts.",
+    )
+    if not session.listing.of_document:
+        note_more(len(found), last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +155,14 @@ def show_host(session: Session, host: str) -> None:
     """Show one host: its facts, its capacity, what it runs and what troubles it."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleetctl.tables.listing import screen_width
     from fleetctl.views.hosts.hosts import detail_json, detail_text
 
     answer = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
     if session.json:
         say_json(detail_json(answer))
     else:
-        say(detail_text(answer))
+        say(detail_text(answer, screen_width()))
 
 
 @hosts.command("cordon")

@@ -12,7 +12,13 @@ from fleetctl.cli.confirmation import confirm, yes_option
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.outcome import Failed
 from fleetctl.output import note, say, say_json
-from fleetctl.session import Session, cluster_options, pass_session
+from fleetctl.session import (
+    Session,
+    cluster_options,
+    connection_options,
+    list_options,
+    pass_session,
+)
 
 if TYPE_CHECKING:
     from fleet.v1 import agent_pb2 as agent
@@ -36,17 +42,22 @@ def images() -> None:
 
 @images.command("list")
 @host_option
-@cluster_options
+@list_options
+@connection_options
 @pass_session
 def list_images(session: Session, host: str) -> None:
     """List the golden images of all live hosts, or of one."""
-    from fleetctl.views.hosts.images import list_json, list_text
+    from fleetctl.tables.listing import say_list
+    from fleetctl.views.hosts.images import IMAGE_COLUMNS, list_json, listed_images
 
     answered = _answered(session, host)
-    if session.json:
-        say_json(list_json(answered))
-    else:
-        say(list_text(answered))
+    say_list(
+        IMAGE_COLUMNS,
+        listed_images(answered),
+        lambda: list_json(answered),
+        session.listing,
+        "No images.",
+    )
 
 
 @images.command("show")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetctl.cli.arguments import waiting_time
 from fleetctl.cli.confirmation import confirm, must_ask, plan_option, yes_option
 from fleetctl.outcome import ExitCode, Misuse, NotConverged
 from fleetctl.output import counted, say, say_json
@@ -28,8 +29,9 @@ DEFAULT_TIMEOUT = 3600.0
     help="Give up all that a lost host has, of fleets that would wait for it too.",
 )  # fmt: skip
 @click.option(
-    "--timeout", metavar="SECONDS", type=click.FloatRange(0.1, 7 * 86400),
-    default=DEFAULT_TIMEOUT, show_default=True, help="How long to wait for it to be empty.",
+    "--timeout", metavar="TIME", type=waiting_time,
+    default=DEFAULT_TIMEOUT, show_default=True,
+    help="How long to wait for it to be empty: seconds, or 90s, 8m, 2h.",
 )  # fmt: skip
 @yes_option
 @cluster_options

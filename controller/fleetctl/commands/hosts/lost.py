@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -51,15 +52,15 @@ def declare_lost(
 
 
 def _say_plan(session: Session, names: tuple[str, ...]) -> None:
-    from fleetctl.output import table
-    from fleetctl.views.hosts.hosts import HEADERS, host_row
+    from fleetctl.tables.listing import Listing
+    from fleetctl.views.hosts.host_list import host_columns
     from fleetctl.views.loss import hosts_json, undeclarable_text
 
     found = _summaries(session, names)
     if session.json:
         say_json(hosts_json(found))
     else:
-        say(table(HEADERS, [host_row(one) for one in found]))
+        Listing(host_columns(time.time())).say(found)
         if refused := undeclarable_text(found):
             say(refused)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.client.contexts import (
     ClusterContext,
     checked_endpoint,
@@ -17,35 +18,38 @@ from fleetctl.client.contexts import (
     load,
 )
 from fleetctl.outcome import Misuse
-from fleetctl.output import say, say_json, table
-from fleetctl.session import Session, output_option, pass_session
+from fleetctl.output import say, say_json
+from fleetctl.session import Session, list_options, output_option, pass_session
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def contexts(ctx: click.Context) -> None:
-    """Say which cluster is meant when nothing else names one."""
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+@click.group(cls=ListingGroup)
+def contexts() -> None:
+    """Say which cluster is meant when nothing else names one. Without a command: list."""
 
 
 @contexts.command("list")
-@output_option
+@list_options
 @pass_session
 def list_contexts(session: Session) -> None:
     """List the contexts; * marks the current one."""
     held = load(config_file(os.environ))
-    if session.json:
-        shown = [_json(name, one, held.current) for name, one in held.named.items()]
-        say_json({"file": str(held.file), "current": held.current or None, "contexts": shown})
-    elif not held.named:
-        say(f"No contexts in {held.file}.")
-    else:
-        rows = [
-            ("*" if name == held.current else "", name, ", ".join(one.endpoints))
-            for name, one in held.named.items()
-        ]
-        say(table(("", "CONTEXT", "ENDPOINTS"), rows))
+    from fleetctl.tables.column import Column, Kind
+    from fleetctl.tables.listing import say_list
+
+    shown = [_json(name, one, held.current) for name, one in held.named.items()]
+    columns: tuple[Column[dict[str, Any]], ...] = (
+        Column("CONTEXT", lambda one: one["name"], Kind.NAME),
+        Column("CURRENT", lambda one: "*" if one["current"] else "", Kind.NAME),
+        Column("ENDPOINTS", lambda one: ", ".join(one["endpoints"]), rank=1),
+        Column("CERTIFICATE", lambda one: one["certificate"], Kind.NAME, 20, True),
+    )
+    say_list(
+        columns,
+        shown,
+        lambda: {"file": str(held.file), "current": held.current or None, "contexts": shown},
+        session.listing,
+        f"No contexts in {held.file}.",
+    )
 
 
 @contexts.command("show")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 ORDERS = ("cpu", "memory", "network", "block", "name")
 MAX_ROWS = 1000
+# Of a table that is no screen's.
+SHORT = 20
+_OTHER_LINES = 5  # of a screen: sums, gap, header, the rest of them, the next prompt
 # Seconds a stream is kept before it is opened anew, and between two attempts to open one.
 STREAM_SECONDS = 3600.0
 PAUSE = 0.5
@@ -39,7 +43,7 @@ PAUSE = 0.5
     "--limit",
     type=click.IntRange(1, MAX_ROWS),
     default=None,
-    help="At most so many VMs; without it as many as the screen has lines, 1000 elsewhere.",
+    help="At most so many VMs; without it as many as the screen has lines, 20 elsewhere.",
 )
 @click.option(
     "--interval",
@@ -83,11 +87,11 @@ def top(
     )
     try:
         if once:
-            _say(session, _once(connection, request), one_of_many=False)
+            _say(session, _once(connection, request), limit, one_of_many=False)
         elif on_screen() and not session.json:
             _live(connection, request)
         else:
-            _lines(session, request)
+            _lines(session, request, limit)
     except KeyboardInterrupt:
         return
 
@@ -151,19 +155,35 @@ def _live(connection: Any, request: cluster.ClusterTopRequest) -> None:
             shown.show(sample)
 
 
-def _lines(session: Session, request: cluster.ClusterTopRequest) -> None:
+def _lines(session: Session, request: cluster.ClusterTopRequest, limit: int | None) -> None:
     from fleetctl.terminal.progress_viewers import ReachabilityNotes
 
     for sample in _samples(session.cluster, request, ReachabilityNotes()):
-        _say(session, sample, one_of_many=True)
+        _say(session, sample, limit, one_of_many=True)
 
 
-def _say(session: Session, sample: cluster.ClusterTopSample, *, one_of_many: bool) -> None:
+def _say(
+    session: Session, sample: cluster.ClusterTopSample, limit: int | None, *, one_of_many: bool
+) -> None:
+    from fleetctl.tables.listing import screen_width
     from fleetctl.views.top import top_json, top_text
 
     if not session.json:
-        say(top_text(sample) + ("\n" if one_of_many else ""))
+        text = top_text(sample, screen_width(), *_rows(sample, limit))
+        say(text + ("\n" if one_of_many else ""))
     elif one_of_many:
         say_json_line(top_json(sample))
     else:
         say_json(top_json(sample))
+
+
+def _rows(sample: cluster.ClusterTopSample, limit: int | None) -> tuple[int, int]:
+    """How many domains and how many hosts are shown: what the sums are above stays on the
+    screen."""
+    lines = SHORT
+    if on_screen():
+        lines = max(2, shutil.get_terminal_size().lines - _OTHER_LINES)
+    listed = len(sample.hosts) if len(sample.hosts) > 1 else 0
+    hosts = min(listed, max(1, lines // 3))
+    taken = hosts + 3 if listed and on_screen() else 0  # its header, the gap, the rest of them
+    return limit or max(1, lines - taken), hosts

@@ -15,15 +15,23 @@ from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import note_more, pages
 from fleetctl.commands.vms.control import COMMANDS
-from fleetctl.outcome import Misuse
-from fleetctl.output import STATES, note, say, say_json, table
-from fleetctl.session import Session, cluster_options, pass_session
+from fleetctl.outcome import Failed, Misuse
+from fleetctl.output import STATES, note, say, say_json
+from fleetctl.session import (
+    Session,
+    cluster_options,
+    connection_options,
+    list_options,
+    pass_session,
+)
 
 if TYPE_CHECKING:
     from fleet.ranges import IndexSet
     from fleet.v1 import cluster_pb2 as cluster
 
 MAX_PAGE = 10_000
+# No state of the wire: a VM that is defined, or still on its way there.
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,12 @@ for command in COMMANDS:
 
 @vms.command("list")
 @fleet_option
-@click.option("--state", type=click.Choice(STATES), default=None, help="Only VMs in this state.")
+@click.option(
+    "--state",
+    type=click.Choice([*STATES, STOPPED]),
+    default=None,
+    help="Only VMs in this state; stopped: those that an operator keeps off.",
+)
 @click.option("--host", default="", help="Only VMs of this host.")
 @click.option(
     "--index", "index", metavar="RANGES", type=indices, default=None, help="Only these: 0-99,300."
@@ -59,7 +72,8 @@ for command in COMMANDS:
 )
 @click.option("--cursor", default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
-@cluster_options
+@list_options
+@connection_options
 @pass_session
 def list_vms(
     session: Session,
@@ -78,8 +92,10 @@ def list_vms(
         found = iter([next(found)])
     if session.json:
         _say_json(found)
+    elif session.listing.of_document:
+        _say_document(session, found)
     else:
-        _say_table(found)
+        _say_rows(session, found)
 
 
 def _pages(
@@ -90,37 +106,64 @@ def _pages(
     from fleet.wire_ranges import to_wire
     from fleetctl.views.enum_names import vm_state
 
+    stopped = filters.state == STOPPED
+
     def fetch(cursor: str) -> cluster.ListVmsResponse:
         request = cluster_pb2.ListVmsRequest(
             fleet=filters.fleet,
-            state=vm_state(filters.state),
+            state=vm_state(None if stopped else filters.state),
+            powered_off_only=stopped,
             host=filters.host,
             indices=to_wire(filters.indices) if filters.indices else (),
             cursor=cursor,
             limit=limit,
         )
-        return connection.call(lambda stub: stub.ListVms, request)
+        answer = connection.call(lambda stub: stub.ListVms, request)
+        if stopped and not all(row.powered_off for row in answer.vms):
+            raise Failed("this controller is too old to list stopped VMs")
+        return answer
 
     return pages(fetch, cursor)
 
 
-def _say_table(found: Iterator[cluster.ListVmsResponse]) -> None:
-    """Page by page: a million rows are on the screen before the last one is asked for."""
-    from fleetctl.views.vms import vm_table
+def _say_rows(session: Session, found: Iterator[cluster.ListVmsResponse]) -> None:
+    """Page by page: a million rows are on the screen before the last one is asked for. Only sorted
+    ones have to be there before the first."""
+    from fleetctl.tables.listing import Listing
+    from fleetctl.views.vms import VM_COLUMNS, listed_vms
 
-    shown = 0
-    headers: tuple[str, ...] = ()
-    for answer in found:
-        before = headers
-        headers, rows = vm_table(answer, time.time())
-        if rows:
-            text = table(headers, rows)
-            say(text if headers != before else text.partition("\n")[2])
-        shown += len(rows)
+    listing = Listing(VM_COLUMNS, session.listing)
+    if session.listing.sort:
+        answers = list(found)
+        listing.say([one for answer in answers for one in listed_vms(answer)])
+        shown, last = sum(len(answer.vms) for answer in answers), answers[-1]
+    else:
+        shown = 0
+        for last in found:
+            if last.vms or session.listing.output == "csv":
+                listing.say(listed_vms(last))
+            shown += len(last.vms)
     if not shown:
         note("no such VMs")
     else:
-        note_more(shown, answer)
+        note_more(shown, last)
+
+
+def _say_document(session: Session, found: Iterator[cluster.ListVmsResponse]) -> None:
+    """What -o json has, as a whole: in another format."""
+    from fleetctl.tables.listing import say_document
+    from fleetctl.views.vms import fleet_of, vm_rows_json
+
+    answers = list(found)
+    last = answers[-1]
+    document = {
+        "fleet": fleet_of(last.fleet).name,
+        "vms": [row for answer in answers for row in vm_rows_json(answer)],
+        "matching": last.matching,
+        "next_cursor": last.next_cursor,
+        "server_seconds": last.server_seconds,
+    }
+    say_document(document, session.listing.output)
 
 
 def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:

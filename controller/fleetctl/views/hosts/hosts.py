@@ -9,14 +9,11 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import counted, duration, number, table
+from fleetctl.output import counted, duration, number
+from fleetctl.tables.listing import table
 from fleetctl.views.drains import draining_json, left_text
 from fleetctl.views.enum_names import health_name
 from fleetctl.views.hosts.holdings import holdings_json, holdings_rows
-
-HEADERS = (
-    "HOST", "HEALTH", "ASSIGNED", "RUNNING", "FAILED", "CAPACITY", "HEARD", "ADDRESS", "LABELS"
-)  # fmt: skip
 
 
 def host_json(one: cluster.HostSummary) -> dict[str, Any]:
@@ -50,14 +47,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
     }
 
 
-def host_row(one: cluster.HostSummary) -> tuple[str | int, ...]:
-    return (
-        one.id, _standing(one), one.assigned, one.running, one.failed, one.capacity_guests,
-        _heard(one), one.address, _labels(one.labels),
-    )  # fmt: skip
-
-
-def _standing(one: cluster.HostSummary) -> str:
+def standing(one: cluster.HostSummary) -> str:
     """Its health, and what operators or the leader have said of it."""
     said = [
         health_name(one.health),
@@ -122,7 +112,7 @@ def _heard(one: cluster.HostSummary) -> str:
     return f"{duration(one.report_age_seconds)} ago" if one.report_age_seconds >= 0 else "never"
 
 
-def _labels(labels: Mapping[str, str]) -> str:
+def labels_text(labels: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
@@ -201,18 +191,19 @@ def ranges_count(ranges: Iterable[types.IndexRange]) -> int:
     return sum(one.stop - one.start for one in ranges)
 
 
-def detail_text(detail: cluster.HostDetail) -> str:
-    return printable("\n".join(_detail_lines(detail)))
+def detail_text(detail: cluster.HostDetail, width: int | None = None) -> str:
+    """Tables in it fit the width."""
+    return printable("\n".join(_detail_lines(detail, width)))
 
 
-def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
+def _detail_lines(detail: cluster.HostDetail, width: int | None) -> Iterable[str]:
     one, facts = detail.summary, detail.facts
-    health = _standing(one)
+    health = standing(one)
     named = [
         ("host", one.id),
         ("health", f"{health}, heard {_heard(one)}"),
         ("address", one.address),
-        ("labels", _labels(one.labels)),
+        ("labels", labels_text(one.labels)),
         ("hypervisor", facts.hypervisor),
         ("storage", facts.storage),
         *holdings_rows(facts),
@@ -242,7 +233,7 @@ def _detail_lines(detail: cluster.HostDetail) -> Iterable[str]:
     ):
         if rows := [tuple(row[head.lower()] for head in headers) for row in held[key]]:
             yield from ("", f"{key}:" if key != "tombstones" else "to be released:")
-            yield table(headers, rows, "  ")
+            yield table(headers, rows, "  ", width)
 
 
 def capacity_text(one: cluster.HostSummary, limit: str = "") -> str:
@@ -264,7 +255,7 @@ def bound_text(one: cluster.HostSummary) -> str:
 
 def pinned_text(one: cluster.HostSummary) -> str:
     """Whether what the host announces counts."""
-    labels = _labels(one.labels)
+    labels = labels_text(one.labels)
     if not one.pinned:
         when = "at its agent's next start, or when its facts change"
         return printable(f"{one.id}: what it announces counts again, {when}; until then {labels}")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.cli.arguments import ImageId
 from fleetctl.outcome import printable
-from fleetctl.output import byte_text, number, table
+from fleetctl.output import byte_text, number
+from fleetctl.tables.column import Column, Kind
+from fleetctl.tables.listing import table
 
 # Past this share of a pool ZFS slows down, and thin clones may find no room to be written to.
 FULL = 0.8
 
-LIST_HEADERS = ("HOST", "IMAGE", "SIZE", "TAKES", "CLONES", "DIGEST", "SOURCE")
 DF_HEADERS = ("", "CLONES", "REFERENCED", "UNIQUE", "SHARED")
 DIGEST_CHARACTERS = len("sha256:") + 12
 
@@ -124,21 +126,36 @@ def imported_json(made: agent.ImageOnHost, host: str) -> dict[str, Any]:
 # Text -------------------------------------------------------------------------------------
 
 
-def list_text(hosts: Answers) -> str:
-    rows = [_row(one.host, each) for one in hosts for each in one.images.images]
-    return table(LIST_HEADERS, rows) if rows else "No images."
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """An image on a host."""
+
+    host: str
+    held: agent.ImageOnHost
 
 
-def _row(host: str, one: agent.ImageOnHost) -> tuple[str | int, ...]:
-    return (
-        host,
-        f"{one.image.name}@{one.image.snapshot}",
-        byte_text(one.size_bytes),
-        byte_text(one.space.referenced_bytes),
-        one.clones,
-        one.image.digest[:DIGEST_CHARACTERS] or "none",
-        one.source,
-    )
+def listed_images(hosts: Answers) -> list[ListedImage]:
+    return [ListedImage(one.host, each) for one in hosts for each in one.images.images]
+
+
+def _identity(one: ListedImage) -> str:
+    return f"{one.held.image.name}@{one.held.image.snapshot}"
+
+
+def _short_digest(one: ListedImage) -> str:
+    return one.held.image.digest[:DIGEST_CHARACTERS] or "none"
+
+
+IMAGE_COLUMNS: tuple[Column[ListedImage], ...] = (
+    Column("IMAGE", _identity, Kind.NAME),
+    Column("HOST", lambda one: one.host, Kind.NAME),
+    Column("SIZE", lambda one: one.held.size_bytes, Kind.BYTES, rank=3),
+    Column("TAKES", lambda one: one.held.space.referenced_bytes, Kind.BYTES, rank=2),
+    Column("CLONES", lambda one: one.held.clones, Kind.NUMBER, rank=1),
+    Column("DIGEST", _short_digest, Kind.NAME, rank=5),
+    Column("SOURCE", lambda one: one.held.source, rank=4),
+    Column("CREATED", lambda one: one.held.created_unix or None, Kind.AGE, 20, True),
+)
 
 
 def show_text(hosts: Answers) -> str:

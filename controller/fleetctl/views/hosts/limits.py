@@ -7,7 +7,8 @@ from typing import Any
 
 from fleet.v1 import agent_pb2 as agent
 from fleetctl.outcome import printable
-from fleetctl.output import counted, number, table
+from fleetctl.output import counted, number
+from fleetctl.tables.listing import table
 
 NO_BOUND = 2**32 - 1
 VERDICTS = ("unspecified", "pass", "fixable", "needs_reboot", "not_applicable", "unknown")

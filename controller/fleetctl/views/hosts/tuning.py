@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.v1 import agent_pb2 as agent
 from fleetctl.outcome import printable
-from fleetctl.output import table
+from fleetctl.tables.listing import table
 from fleetctl.views.hosts.limits import doctor_json, recipes
 
 KINDS = ("unspecified", "live", "persistent", "reboot")

@@ -1,0 +1,43 @@
+"""Events as rows of a list and as JSON. Pure: messages in, values out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.tables.column import Column, Kind, clock_text
+
+
+def _about(one: cluster.Event) -> str:
+    return " ".join(part for part in (one.fleet, one.host) if part)
+
+
+def _told(one: cluster.Event) -> str:
+    """Its sentence, how often it was so where more than once, and who asked for it."""
+    times = f"  ({one.count:,} times, last {clock_text(one.last_unix)})" if one.count else ""
+    return one.message + times + (f"  ({one.actor})" if one.actor else "")
+
+
+# With widths that most events need: those of --follow come one by one.
+EVENT_COLUMNS: tuple[Column[cluster.Event], ...] = (
+    Column("CURSOR", lambda one: one.cursor, Kind.ORDINAL, 20, True),
+    Column("WHEN", lambda one: one.time_unix, Kind.TIME),
+    Column("KIND", lambda one: one.kind, Kind.NAME, rank=1, least=20),
+    Column("ABOUT", _about, Kind.NAME, rank=2, least=16),
+    Column("WHAT HAPPENED", _told),
+)
+
+
+def event_json(one: cluster.Event) -> dict[str, Any]:
+    """`time` is in seconds since 1970, UTC."""
+    return {
+        "cursor": one.cursor,
+        "time": one.time_unix,
+        "kind": one.kind,
+        "fleet": one.fleet or None,
+        "host": one.host or None,
+        "message": one.message,
+        "actor": one.actor or None,
+        "count": one.count or 1,
+        "last": one.last_unix or one.time_unix,
+    }
