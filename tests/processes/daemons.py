@@ -118,6 +118,7 @@ class Controller(Daemon):
         self._store = store
         self.lease_seconds = 3
         self.store_identity: Path | None = None  # a client's, where etcd asks for one
+        self.metrics = ""  # where it serves them
         self.options: tuple[str, ...] = ()  # further ones
 
     def start(self) -> None:
@@ -134,7 +135,8 @@ class Controller(Daemon):
         self.launch(
             "fleet-controller", "--listen", self.address, "--identity", str(self._identity),
             "--store", self._store, "--replica", self.name, "--ready-file", str(self._ready),
-            "--lease-seconds", str(self.lease_seconds), *self.options,
+            "--lease-seconds", str(self.lease_seconds), "--metrics-listen", self.metrics,
+            *self.options,
             *(("--store-identity", str(self.store_identity)) if self.store_identity else ()),
         )  # fmt: skip
 
