@@ -29,6 +29,7 @@ class ScaleDurations:
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._totals: dict[str, int] = {}
+        self._looked = False  # in this leadership: a fleet that appears later is a new one
         self._since: dict[str, float] = {}
         self._histogram = Histogram(
             "megafleet_scale_seconds",
@@ -65,14 +66,16 @@ class ScaleDurations:
             del self._totals[uid]
             self._since.pop(uid, None)
         for uid, fleet in fleets.items():
-            before = self._totals.get(uid)
+            before = self._totals.get(uid, 0 if self._looked else fleet.total)
             self._totals[uid] = fleet.total
-            if before is not None and before != fleet.total:
+            if before != fleet.total:
                 self._since[uid] = now
             if fleet.converged and uid in self._since:
                 self._histogram.observe(now - self._since.pop(uid))
+        self._looked = True
 
     def forget(self) -> None:
         """This replica does not lead."""
+        self._looked = False
         self._totals.clear()
         self._since.clear()

@@ -69,7 +69,7 @@ def test_a_leader_tells_its_cluster() -> None:
     async def scenario(leader: Leader) -> None:
         await leader.fleets.scale("spv", 30, ME)
         await until(
-            lambda: values(cluster_metrics(cluster_sample(leader)))["fleet_converged", "spv"]
+            lambda: values(cluster_metrics(cluster_sample(leader)))["fleet_converged", "spv"] == 1
         )
         told = values(cluster_metrics(cluster_sample(leader, each_host=True)))
         assert told["fleet_wanted_vms", "spv"] == 30
@@ -127,25 +127,16 @@ def test_a_fleet_has_some_eight_series_and_the_rest_some_three_hundred() -> None
     assert sum(value for key, value in told.items() if key[0] == "fleet_wanted_vms") == sum(
         fleet.total for fleet in fleets
     )
-    few = cluster.StatusResponse(fleets=fleets)
-    sample = ClusterSample(few, 0, {f"v{n}": 1 for n in range(99)}, 0, (), 0.0)
+    sample = ClusterSample(
+        cluster.StatusResponse(fleets=fleets), 0, {f"v{n}": 1 for n in range(99)}, 0, (), 0.0
+    )
     members = tuple(
         MemberHealth("", f"10.0.0.{n}:2379", "", (NOSPACE,), 1, 2, 0.1) for n in range(20)
     )
+    store, events = StoreHealth(members, 0.1), {f"kind{n}": 1 for n in range(500)}
     whole = values(
         replica_metrics(
-            Snapshot(
-                "c",
-                "1",
-                True,
-                5,
-                {"controller": 1},
-                StoreHealth(members, 0.1),
-                1.0,
-                {f"kind{n}": 1 for n in range(500)},
-                1.0,
-                sample,
-            )  # fmt: skip
+            Snapshot("c", "1", True, 5, {"controller": 1}, store, 1.0, events, 1.0, sample)
         )
     )
     assert len(whole) - len(told) <= 300
