@@ -152,6 +152,7 @@ class Hollow(Daemon):
         self._span = f"{first}-{last}"
         self._endpoint = endpoint
         self._options = options
+        self.metrics = ""  # where it serves them
         self._certificates = folder / "certificates"
         self._socket = folder / f"{self.name}.sock"
         _write_certificates(self._certificates, self.hosts)
@@ -164,7 +165,8 @@ class Hollow(Daemon):
         self.launch(
             "fleet-hollow", "--hosts", self._span, "--certificates", str(self._certificates),
             "--endpoints", self._endpoint, "--state", str(self.folder / f"{self.name}-state"),
-            "--racks", "6", "--listing", str(self._socket), *self._options,
+            "--racks", "6", "--listing", str(self._socket), "--metrics-listen", self.metrics,
+            *self._options,
         )  # fmt: skip
 
     def listing(self, of: str = "all") -> dict[str, dict[str, Any]]:

@@ -30,9 +30,8 @@ def scraped(address: str) -> Series:
 
 def test_a_controller_and_hollow_hosts_are_scraped_while_a_fleet_grows(tmp_path: Path) -> None:
     controller, hollow = (f"127.0.0.1:{port}" for port in free_ports(2))
-    made = SmallCluster(
-        tmp_path, hosts=6, per_host=20, processes=1, options=("--metrics-listen", hollow)
-    )
+    made = SmallCluster(tmp_path, hosts=6, per_host=20, processes=1)
+    made.hollows[0].metrics = hollow
     made.controller.metrics = controller
     made.controller.options = ("--metrics-each-host",)
     with made as small:
