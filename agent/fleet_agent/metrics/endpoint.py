@@ -50,7 +50,7 @@ class MetricsEndpoint:
         """Until cancelled. `pool`: where the one agent's clones lie."""
 
         async def read() -> Callable[[], Iterable[Metric]]:
-            return partial(host_metrics, await _sample(agents, pool))
+            return partial(host_metrics, await sample(agents, pool))
 
         await MetricsServer(self._listen, self._registry, read, log).run()
 
@@ -61,7 +61,8 @@ class PoolReading(Protocol):
     async def __call__(self) -> Room: ...
 
 
-async def _sample(agents: Sequence[Told], pool: PoolReading | None) -> HostsSample:
+async def sample(agents: Sequence[Told], pool: PoolReading | None) -> HostsSample:
+    """`pool`: None: there is none of its own."""
     boards = [agent.board for agent in agents]
     ends = [end for one in agents if (end := one.facts.certificate_expires_unix) > 0]
     return HostsSample(
