@@ -41,11 +41,6 @@ class MetricsEndpoint:
             settings.listen, registry, self._read, _log, {"/hosts": self._hosts}
         )
 
-    @property
-    def address(self) -> str:
-        """Where it serves; empty while it does not."""
-        return self._server.address
-
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
