@@ -6,26 +6,11 @@ import json
 import urllib.request
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from fleet.v1 import cluster_pb2 as cluster
 from tests.processes.daemons import eventually
 from tests.processes.etcd_process import free_ports
+from tests.processes.scraping import scraped
 from tests.processes.small_cluster import SmallCluster, spec
-
-Series = dict[tuple[str, ...], float]
-
-
-def scraped(address: str) -> Series:
-    """By the series' name and its labels' values, in the order of the labels' names."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
-        text: str = answer.read().decode()
-    found: Series = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = (sample.labels[key] for key in sorted(sample.labels))
-            found[sample.name.removeprefix("megafleet_"), *labels] = sample.value
-    return found
 
 
 def test_a_controller_and_hollow_hosts_are_scraped_while_a_fleet_grows(tmp_path: Path) -> None:
