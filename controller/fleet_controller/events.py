@@ -10,7 +10,7 @@ What repeats is counted: see AlikeEvents.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -49,6 +49,9 @@ class EventLog:
         self._last = self._first = 0  # cursors of this leadership's events: after the one, up to
         self.begins = wall()
         self.pulse = Pulse()
+        # How often each kind since this process began; and when the store was copied.
+        self.told: Counter[str] = Counter()
+        self.last_backup = 0.0
 
     def begin(self, term: int) -> bool:
         """A leadership of this term: a revision of the store, higher than any term before it.
@@ -81,6 +84,9 @@ class EventLog:
         event = cluster.Event(
             time_unix=self._wall(), kind=kind, fleet=fleet, host=host, message=message, actor=actor
         )
+        self.told[kind] += 1
+        if kind == "backup_taken":
+            self.last_backup = event.time_unix
         told = event if actor else self._alike.counted(event, alike or message, free)
         if told is None:
             return

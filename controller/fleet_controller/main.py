@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from random import Random
 
 import grpc
@@ -45,6 +46,7 @@ from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.events import EventLog
 from fleet_controller.files import Files, FilesTooFew, files_of_process
 from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
+from fleet_controller.metrics.endpoint import MetricsEndpoint
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
 from fleet_controller.replica.host_probe import HostProbe
 from fleet_controller.replica.leader import OwnDenial
@@ -148,6 +150,10 @@ async def _serve(settings: Settings, files: Files) -> None:
                 collect_young,
                 partial(_beat, executor),
             ]
+            if settings.metrics.listen:
+                ends = _certificate_ends(own, settings.identity)
+                rack_label = settings.loss.rack_label
+                beside.append(MetricsEndpoint(settings.metrics, replica, ends, rack_label).run)
             await _until_stopped(replica, beside, stop)
         finally:
             at_hand.close()
@@ -253,6 +259,15 @@ def _own_certificates(settings: Settings) -> tuple[CertificateFile, ...]:
         return own
     mine = f"the certificate of {settings.replica} for etcd"
     return own + certificate_files(settings.store_identity, mine, "the authority of etcd")
+
+
+def _certificate_ends(own: Sequence[CertificateFile], identity: Path) -> dict[str, int]:
+    """When each of them ends, in seconds since 1970, by a word for what it is."""
+    words = {"cert.pem": "controller", "ca.pem": "authority"}
+    etcd = {"cert.pem": "etcd_client", "ca.pem": "etcd_authority"}
+    return {
+        (words if one.file.parent == identity else etcd)[one.file.name]: one.expires for one in own
+    }
 
 
 def _holder(identity: Identity) -> Peer:

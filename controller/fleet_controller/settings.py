@@ -7,11 +7,21 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.endpoints import dialled, is_every_address, listened
+from fleet.endpoints import MAX_PORT, dialled, is_every_address, listened
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
 from fleet_controller.store.etcd.wire import parse_endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """`listen`: HOST:PORT; empty: nothing is served. `agents_port`: on which agents serve theirs.
+    `each_host`: with series of each host."""
+
+    listen: str
+    agents_port: int
+    each_host: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class Settings:
     approve_hosts: bool
     loss: LossSettings
     quarantine: QuarantineSettings
+    metrics: MetricsSettings
 
     @property
     def etcd_endpoints(self) -> list[str]:
@@ -69,6 +80,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
         help="a host that is new gets nothing before 'fleetctl hosts approve'",
     )  # fmt: skip
     _add_verdicts(parser)
+    _add_metrics(parser)
     given = parser.parse_args(arguments)
     if given.store != "memory:" and not given.store.startswith("etcd://"):
         parser.error(f"--store {given.store!r} is neither memory: nor etcd://HOST:PORT")
@@ -105,6 +117,9 @@ def parse(arguments: list[str] | None = None) -> Settings:
             share=given.quarantine_share,
             after=given.quarantine_after,
         ),
+        metrics=MetricsSettings(
+            given.metrics_listen, given.agents_metrics_port, given.metrics_each_host
+        ),
     )
 
 
@@ -113,6 +128,9 @@ def _wrong_endpoint(given: argparse.Namespace) -> str:
     option = "--listen"
     try:
         listened(given.listen)
+        option = "--metrics-listen"
+        if given.metrics_listen:
+            listened(given.metrics_listen)
         option = "--advertise"
         if given.advertise:
             dialled(given.advertise)
@@ -163,6 +181,27 @@ def _add_verdicts(parser: argparse.ArgumentParser) -> None:
         help="and no fewer than so many; 0: no quarantine",
     )  # fmt: skip
     number("--quarantine-after", quarantine.after, "SECONDS", "and for so long")
+
+
+def _add_metrics(parser: argparse.ArgumentParser) -> None:
+    """What Prometheus is shown."""
+    add = parser.add_argument_group("metrics").add_argument
+    add(
+        "--metrics-listen", default="127.0.0.1:7442", metavar="HOST:PORT",
+        help="where /metrics is served, without TLS and to anybody; empty: nowhere",
+    )  # fmt: skip
+    add(
+        "--agents-metrics-port", type=_port, default=7443, metavar="PORT",
+        help="on which agents serve theirs, as /hosts tells Prometheus",
+    )  # fmt: skip
+    add("--metrics-each-host", action="store_true", help="three series of each host more")
+
+
+def _port(text: str) -> int:
+    """For argparse: a port that can be dialled."""
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to {MAX_PORT}")
+    return int(text)
 
 
 def _amount(text: str) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +114,16 @@ class ClusterUnderTest:
         started = time.monotonic()
         self.fleetctl(*arguments)
         return time.monotonic() - started
+
+    def metric(self, name: str) -> float:
+        """The leader's one series of this name, as it is scraped."""
+        where = next(one["metrics"] for one in self.description["processes"] if one["leader"])
+        with urllib.request.urlopen(f"http://{where}/metrics", timeout=10) as answer:
+            text: str = answer.read().decode()
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        if found is None:
+            raise RuntimeError(f"{where} tells no {name}")
+        return float(found[1])
 
     def status(self, fleet: str) -> cluster.StatusResponse:
         return self.stub.Status(cluster.StatusRequest(fleet=fleet), timeout=30)

@@ -80,6 +80,8 @@ def instant(home: Path, hosts: int, say: Callable[[str], None], out: Measured) -
         say(f"scale {million:,} -> {more:,} -> {hosts * share:,} -> 0")
         _scale(under, uid, million, more, out)
         under.scale("spv", hosts * share)
+        read = statistics.median(under.metric("megafleet_read_seconds") for _ in range(_REPEATS))
+        out.add("scrape of /metrics, in the leader", 1000 * read, "ms", 50, 10)
         _memory(under, hosts * share, out)
         _scale(under, uid, hosts * share, 0, out)
         say("one host's share")

@@ -1,4 +1,4 @@
-"""The controller's command line about hosts that fail: read strictly."""
+"""The controller's command line: read strictly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
-from fleet_controller.settings import parse
+from fleet_controller.settings import MetricsSettings, parse
 
 
 def test_without_options_the_defaults_hold() -> None:
@@ -42,3 +42,24 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(
         parse(["--identity", "x", f"{option}={value}"])
     assert ended.value.code == 2
     assert says in capsys.readouterr().err
+
+
+def test_metrics_are_on_loopback_unless_something_else_is_said() -> None:
+    assert parse(["--identity", "x"]).metrics == MetricsSettings("127.0.0.1:7442", 7443, False)
+    given = ["--identity", "x", "--metrics-listen", "", "--agents-metrics-port", "99"]
+    assert parse([*given, "--metrics-each-host"]).metrics == MetricsSettings("", 99, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--metrics-listen", "7442"], "--metrics-listen: '7442' is not HOST:PORT"),
+        (["--agents-metrics-port", "0"], "'0' is not a port from 1 to 65535"),
+    ],
+)
+def test_a_wrong_metrics_setting_is_refused(
+    options: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--identity", "x", *options])
+    assert why in capsys.readouterr().err

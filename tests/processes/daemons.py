@@ -118,6 +118,7 @@ class Controller(Daemon):
         self._store = store
         self.lease_seconds = 3
         self.store_identity: Path | None = None  # a client's, where etcd asks for one
+        self.metrics = ""  # where it serves them
         self.options: tuple[str, ...] = ()  # further ones
 
     def start(self) -> None:
@@ -134,7 +135,8 @@ class Controller(Daemon):
         self.launch(
             "fleet-controller", "--listen", self.address, "--identity", str(self._identity),
             "--store", self._store, "--replica", self.name, "--ready-file", str(self._ready),
-            "--lease-seconds", str(self.lease_seconds), *self.options,
+            "--lease-seconds", str(self.lease_seconds), "--metrics-listen", self.metrics,
+            *self.options,
             *(("--store-identity", str(self.store_identity)) if self.store_identity else ()),
         )  # fmt: skip
 
@@ -150,6 +152,7 @@ class Hollow(Daemon):
         self._span = f"{first}-{last}"
         self._endpoint = endpoint
         self._options = options
+        self.metrics = ""  # where it serves them
         self._certificates = folder / "certificates"
         self._socket = folder / f"{self.name}.sock"
         _write_certificates(self._certificates, self.hosts)
@@ -162,7 +165,8 @@ class Hollow(Daemon):
         self.launch(
             "fleet-hollow", "--hosts", self._span, "--certificates", str(self._certificates),
             "--endpoints", self._endpoint, "--state", str(self.folder / f"{self.name}-state"),
-            "--racks", "6", "--listing", str(self._socket), *self._options,
+            "--racks", "6", "--listing", str(self._socket), "--metrics-listen", self.metrics,
+            *self._options,
         )  # fmt: skip
 
     def listing(self, of: str = "all") -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,14 @@ from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
 from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
+from fleet_agent.metrics.endpoint import MetricsEndpoint
+from fleet_agent.metrics.host_metrics import Room
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
 from fleet_agent.reconcile.ledger import Ledger, LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
+from fleet_agent.reconcile.step_measures import StepMeasures
 
 log = structlog.get_logger()
 
@@ -97,7 +101,9 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
     announcer = made_announcer(asked, identity, own, lambda: agent.facts, own_address)
     with ThreadPoolExecutor(1, "ledger") as executor:
         ledger = FileLedger(Path(asked.ledger), executor)
-        agent = made_agent(asked, identity, drivers, ledger, announcer.on_watched)
+        metrics = MetricsEndpoint(asked.metrics.listen) if asked.metrics.listen else None
+        counters = metrics.counters if metrics else None
+        agent = made_agent(asked, identity, drivers, ledger, announcer.on_watched, counters)
         await agent.open()
         tuned = Alarm()
         doctor = open_doctor(asked, drivers, agent, tuned.ring)
@@ -121,7 +127,13 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
             await holdings.look_first()
 
         try:
+
+            async def serve_metrics() -> None:
+                if metrics:
+                    await metrics.run([agent], partial(pool_room, drivers))
+
             beside = (
+                serve_metrics,
                 announcer.run,
                 keeper.run,
                 holdings.run,
@@ -132,6 +144,13 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
         finally:
             doctor.close()
             await drivers.close()
+
+
+async def pool_room(drivers: Drivers) -> Room:
+    """Raises DriverError."""
+    with as_driver_errors("facts"):
+        pool = await drivers.storage.facts()
+    return Room(pool.total_bytes, pool.free_bytes)
 
 
 def made_announcer(
@@ -159,6 +178,7 @@ def made_agent(
     drivers: Drivers,
     ledger: Ledger,
     on_watched: Callable[[bool], None],
+    measures: StepMeasures | None = None,
 ) -> Agent:
     return Agent(
         host_identity.host_id_of(identity.certificate),
@@ -173,6 +193,7 @@ def made_agent(
         incarnation=uuid.uuid4().hex,
         on_watched=on_watched,
         bridges=BridgeKeeper(drivers.bridges, drivers.interfaces),
+        measures=measures,
     )
 
 

@@ -26,6 +26,8 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     per_vm = 5.0
     batch_size = 256
     reboot_grace = 300.0                     # until fleets with on_loss: wait start unasked
+    [metrics]
+    listen = "127.0.0.1:7443"                # /metrics, without TLS and to anybody; empty: nowhere
     [log]
     level = "info"
     json = true                              # absent: JSON unless stderr is a terminal
@@ -88,6 +90,12 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reboot_grace: Positive = 300.0
 
 
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What Prometheus is shown."""
+
+    listen: str = "127.0.0.1:7443"
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     json: bool | None = None
@@ -110,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hypervisor: Hypervisor = Hypervisor()
     storage: Storage = Storage()
     timing: Timing = Timing()
+    metrics: Metrics = Metrics()
     log: Log = Log()
 
 
@@ -132,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     add("--storage", metavar="KIND:PARENT", help="zfs:DATASET or files:FOLDER")
     add("--audit", type=float, metavar="SECONDS")
     add("--batch-size", type=int, metavar="VMS")
+    add("--metrics-listen", metavar="HOST:PORT", help="where /metrics is served; empty: nowhere")
     add("--log-level", choices=LEVELS)
     add("--log-json", action="store_true", default=None)
     return made
@@ -175,6 +185,7 @@ _PLACES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("hypervisor", ("hypervisor", "uri")),
     ("audit", ("timing", "audit")),
     ("batch_size", ("timing", "batch_size")),
+    ("metrics_listen", ("metrics", "listen")),
     ("log_level", ("log", "level")),
     ("log_json", ("log", "json")),
 )
@@ -212,7 +223,8 @@ def _check(settings: Settings) -> None:
     if not settings.endpoints:
         raise BadSettings("no controllers: set endpoints in the file, or --endpoints HOST:PORT,...")
     try:
-        listened(settings.listen)
+        for served in (settings.listen, *filter(None, [settings.metrics.listen])):
+            listened(served)
         for address in (*settings.endpoints, *filter(None, [settings.advertise])):
             dialled(address)
     except BadEndpoint as bad:

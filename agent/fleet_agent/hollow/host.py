@@ -35,6 +35,7 @@ from fleet_agent.hollow.loopback import LOOPBACK, is_free
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
+from fleet_agent.reconcile.step_measures import StepMeasures
 
 # Machine ids of hollow hosts are UUIDs of this namespace: a host keeps its own for ever.
 _NAMESPACE = uuid.UUID("7e1c0a3e-6d1b-4f0e-9a5c-3d8f7b0c2a11")
@@ -72,6 +73,7 @@ class HollowEnvironment:
     gate: AbstractAsyncContextManager[object]
     services: SharedServices
     ports: Iterator[int]
+    measures: StepMeasures | None = None
 
 
 def host_id(number: int) -> str:
@@ -124,6 +126,7 @@ class HollowHost:
             settings=settings.agent,
             incarnation=remembered.incarnation,
             on_watched=self._announcer.on_watched,
+            measures=around.measures,
         )
         self._images = HollowImages(storage)
         self._imported = Alarm()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from fleet.endpoints import BadEndpoint, dialled
+from fleet.endpoints import BadEndpoint, dialled, listened
 from fleet_agent.controllers.announcer import AnnounceSettings
 from fleet_agent.daemon import logs
 from fleet_agent.daemon.server import CannotListen, SharedServices
@@ -33,6 +33,7 @@ from fleet_agent.hollow.host import (
 )
 from fleet_agent.hollow.listing import ListingServer
 from fleet_agent.hollow.loopback import LOOPBACK, free_ports
+from fleet_agent.metrics.endpoint import MetricsEndpoint
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
 
@@ -68,6 +69,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--state", required=True, type=Path, metavar="FOLDER")
     made.add_argument("--racks", type=count, default=40, metavar="HOSTS", help="hosts in one rack")
     made.add_argument("--listing", type=Path, metavar="SOCKET")
+    made.add_argument(
+        "--metrics-listen",
+        type=served,
+        default="",
+        metavar="HOST:PORT",
+        help="their /metrics together",
+    )
     made.add_argument("--audit", type=float, default=600.0, metavar="SECONDS")
     made.add_argument("--batch-size", type=count, default=RunnerSettings().batch_size)
     made.add_argument("--log-level", choices=logs.LEVELS, default="warning")
@@ -78,6 +86,14 @@ def endpoints(text: str) -> tuple[str, ...]:
     """From "HOST:PORT,...". For argparse."""
     try:
         return tuple(map(dialled, text.split(",")))
+    except BadEndpoint as bad:
+        raise argparse.ArgumentTypeError(str(bad)) from None
+
+
+def served(text: str) -> str:
+    """An endpoint to serve on, or none. For argparse."""
+    try:
+        return listened(text) if text else ""
     except BadEndpoint as bad:
         raise argparse.ArgumentTypeError(str(bad)) from None
 
@@ -153,10 +169,12 @@ async def run(options: argparse.Namespace) -> None:
         ),
         announce=AnnounceSettings(),
     )
+    metrics = MetricsEndpoint(options.metrics_listen) if options.metrics_listen else None
     around = HollowEnvironment(
         clock=time.monotonic,
         jitter=random.Random(f"{options.seed}/{options.hosts[0]}").random,
         gate=asyncio.Semaphore(ANNOUNCE_AT_ONCE),
+        measures=metrics.counters if metrics else None,
         services=SharedServices(),
         # The processes of one sandbox begin side by side, those of another elsewhere.
         ports=free_ports(
@@ -183,6 +201,8 @@ async def run(options: argparse.Namespace) -> None:
         if options.listing:
             await listing.start(options.listing)
         await bring_up(hosts, memory, group)
+        if metrics:
+            group.create_task(metrics.run([host.agent for host in hosts]))
         gc.freeze()
         print(json.dumps({"event": "listening", "hosts": len(hosts)}), flush=True)
         await stopping.wait()

@@ -27,6 +27,7 @@ from fleet_agent.reconcile.fencing import CallRefused, FencedAssignment
 from fleet_agent.reconcile.ledger import Ledger, LedgerError, LedgerRecord
 from fleet_agent.reconcile.loop import LoopSettings, ReconcileLoop
 from fleet_agent.reconcile.observer_reports import add_for_observer
+from fleet_agent.reconcile.step_measures import StepMeasures
 from fleet_agent.reporting.board import Board
 from fleet_agent.reporting.report_stream import Pace, ReportStream
 from fleet_agent.reporting.report_streams import ReportStreams
@@ -58,6 +59,7 @@ class Agent:
         on_step: Callable[[Step], None] | None = None,
         on_watched: Callable[[bool], None] | None = None,
         bridges: BridgeKeeper | None = None,
+        measures: StepMeasures | None = None,
     ) -> None:
         """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
         [0, 1). `incarnation` is taken by a host that has none yet. `on_step` hears of
@@ -81,6 +83,7 @@ class Agent:
             settings=settings,
             on_step=on_step,
             bridges=bridges,
+            measures=measures,
         )
         self._turn = asyncio.Lock()
         self._unwritten = Alarm()
@@ -117,6 +120,11 @@ class Agent:
                 await self._loop.run()
             finally:
                 self._group = None  # a group that ends takes nothing more
+
+    @property
+    def watched(self) -> bool:
+        """Whether a controller reads its reports."""
+        return self._streams.any_open
 
     @property
     def facts(self) -> types.HostFacts:

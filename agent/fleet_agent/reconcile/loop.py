@@ -38,6 +38,7 @@ from fleet_agent.reconcile.problems import (
 )
 from fleet_agent.reconcile.run_progress import RunProgress
 from fleet_agent.reconcile.runner import Runner, RunnerSettings
+from fleet_agent.reconcile.step_measures import StepMeasures
 from fleet_agent.reporting.board import Board
 from fleet_agent.reporting.report_streams import ReportStreams
 
@@ -83,6 +84,7 @@ class ReconcileLoop:
         settings: LoopSettings,
         on_step: Callable[[Step], None] | None,
         bridges: BridgeKeeper | None = None,
+        measures: StepMeasures | None = None,
     ) -> None:
         """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
         [0, 1). `on_step` hears of each step of each batch as it begins. `bridges`: None: the host
@@ -102,7 +104,7 @@ class ReconcileLoop:
         self._bridge_problems: tuple[wire.Problem, ...] = ()
         self._failures = VmFailures(settings.back_off, jitter)
         self._progress = RunProgress(host_id, board, self._failures, clock, on_step)
-        self._runner = Runner(storage, hypervisor, settings.runner, clock, self._progress)
+        self._runner = Runner(storage, hypervisor, settings.runner, clock, self._progress, measures)
         self._alarm = Alarm()
         self._round: asyncio.Timeout | None = None
         self._driver_failures = 0

@@ -33,6 +33,12 @@ class Performer(Protocol):
     async def call(self, kind: StepKind, batch: Batch, each: Settled | None = None) -> IndexSet:
         """The same, untraced; `each` hears of indices as they are done or have failed."""
 
+    def now(self) -> float:
+        """Monotonic, in seconds."""
+
+    def booted(self, vms: int, began: float) -> None:
+        """So many are ready whose start was called then."""
+
 
 class Pipeline:
     """One batch on its way up."""
@@ -97,23 +103,27 @@ class Pipeline:
         """Start, and look for readiness of what has started while the rest still starts."""
         self._runner.set_state(self._batch.kin, wave, VmState.BOOTING)
         started: list[IndexSet] = []
+        began = self._runner.now()
 
         def on_started(done: IndexSet, failed: IndexSet) -> None:
             self._admission.release(len(failed))
             if done and started:
-                group.create_task(self._await_ready(started.pop()))
+                group.create_task(self._await_ready(started.pop(), began))
             if done:
                 started.append(done)
 
         await self._runner.call(StepKind.START, self._of(wave), on_started)
         for last in started:
-            await self._await_ready(last)
+            await self._await_ready(last, began)
 
-    async def _await_ready(self, indices: IndexSet) -> None:
-        """Gives each VM's slot back when it is ready, or has failed."""
+    async def _await_ready(self, indices: IndexSet, began: float | None = None) -> None:
+        """Gives each VM's slot back when it is ready, or has failed. `began`: when its start was
+        called; None: by an agent before this one."""
 
         def on_settled(done: IndexSet, failed: IndexSet) -> None:
             self._admission.release(len(done) + len(failed))
+            if began is not None:
+                self._runner.booted(len(done), began)
 
         await self._runner.call(StepKind.AWAIT_READY, self._of(indices), on_settled)
 

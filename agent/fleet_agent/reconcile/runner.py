@@ -22,6 +22,7 @@ from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.admission import Admission, Tokens
 from fleet_agent.reconcile.pipeline import Pipeline, Settled
+from fleet_agent.reconcile.step_measures import StepMeasures
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ class Runner:
         settings: RunnerSettings,
         clock: Callable[[], float],
         listener: RunListener,
+        measures: StepMeasures | None = None,
     ) -> None:
+        self._measures = measures
         self._storage = storage
         self._hypervisor = hypervisor
         self._settings = settings
@@ -150,6 +153,7 @@ class Runner:
         """One driver call; `each` hears of indices as they are done or have failed. Those which
         the driver leaves out until its deadline fail with kind timeout, and with kind internal
         where it raises what no port may. Raises DriverError."""
+        began = self._clock()
         left = batch.indices
         failed = EMPTY
         why, message = "timeout", "the driver ended without saying what became of it"
@@ -172,6 +176,9 @@ class Runner:
             failed = failed | bad
             if each is not None:
                 each(EMPTY, bad)
+        if self._measures is not None:
+            done = len(batch.indices) - len(failed)
+            self._measures.called(kind, done, self._clock() - began)
         return batch.indices - failed
 
     def _note(self, kind: StepKind, kin: Kin, result: StepResult) -> IndexSet:
@@ -182,6 +189,8 @@ class Runner:
         if not result.failures:
             return EMPTY
         bad = IndexSet.of(failure.index for failure in result.failures)
+        if self._measures is not None:
+            self._measures.failed(kind, result.failures)
         self._listener.failed(kin, kind, result.failures)
         self._listener.set_state(kin, bad, _failed_state(kind))
         return bad
@@ -208,6 +217,13 @@ class Runner:
 
     def began(self, step: Step) -> None:
         self._listener.began(step)
+
+    def now(self) -> float:
+        return self._clock()
+
+    def booted(self, vms: int, began: float) -> None:
+        if self._measures is not None and vms:
+            self._measures.booted(vms, self._clock() - began)
 
 
 def _failed_state(kind: StepKind) -> VmState:

@@ -9,6 +9,7 @@ from fleet_controller.agents.port import AgentDialer
 from fleet_controller.core.model import DeniedRecord
 from fleet_controller.election.election import Election, LeaderLease
 from fleet_controller.election.leader_key import Holder
+from fleet_controller.events import EventLog
 from fleet_controller.leader.environment import LeaderEnvironment
 from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.store_health import StoreHealthPoll
@@ -110,6 +111,15 @@ class Replica:
         if self._election.leadership or holder is None or not holder.address:
             return None
         return None if holder.replica == self.name else holder
+
+    @property
+    def known_leader(self) -> Holder | None:
+        """The replica that leads, this one or another, as far as is known."""
+        return self._election.holder
+
+    @property
+    def events(self) -> EventLog:
+        return self._environment.events
 
     @property
     def store(self) -> Store:

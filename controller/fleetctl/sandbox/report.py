@@ -35,6 +35,7 @@ class ProcessReport(msgspec.Struct, frozen=True, omit_defaults=False):
     hosts: int = 0
     leader: bool | None = None
     stopped: bool = False  # alive, and held by a signal such as SIGSTOP: it does nothing
+    metrics: str | None = None  # where a controller serves them for Prometheus
     listing: str | None = None  # the socket on which hollow hosts list what their drivers hold
 
 
@@ -142,7 +143,11 @@ def _processes(
 
     etcd = (one(it.name, "etcd", f"{LOOPBACK}:{it.client_port}") for it in record.etcd)
     controllers = (
-        replace(one(it.name, "controller", f"{LOOPBACK}:{it.port}"), leader=it.name in leaders)
+        replace(
+            one(it.name, "controller", f"{LOOPBACK}:{it.port}"),
+            leader=it.name in leaders,
+            metrics=f"{LOOPBACK}:{it.metrics}" if it.metrics else None,
+        )
         for it in record.controllers
     )
     real = record.real

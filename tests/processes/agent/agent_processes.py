@@ -112,6 +112,7 @@ class RealAgent:
     host: str
     endpoint: str
     listen: str = "127.0.0.1:0"
+    metrics: str = ""  # where it serves them
     around: tuple[str, ...] = ()  # a program that runs it, as `unshare` does
 
     def arguments(self) -> list[str]:
@@ -122,6 +123,7 @@ class RealAgent:
             *("--identity", str(identity_folder)),
             *("--endpoints", self.endpoint),
             *("--listen", self.listen),
+            *("--metrics-listen", self.metrics),
             *("--ledger", str(self.folder / "ledger")),
             *("--hypervisor", f"test://{self.node()}"),
             *("--storage", f"reflink:{self.folder / 'storage'}"),

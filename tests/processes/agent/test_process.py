@@ -18,6 +18,8 @@ from tests.certificates import odd_identity
 from tests.doubles.assignments import assignment, shard, tombstone
 from tests.processes.agent.agent_caller import DEADLINE, announcements, released_in, states_told
 from tests.processes.agent.agent_processes import RealAgent, ended, terminated
+from tests.processes.etcd_process import free_ports
+from tests.processes.scraping import scraped
 
 TEN = assignment(shard("0-9", 10))
 
@@ -50,6 +52,25 @@ async def test_it_announces_itself_runs_vms_and_removes_them(folder: Path) -> No
                 assert clones(folder) == {"spv-0", "spv-1", "spv-2"}
             status, _ = await terminated(process)
             assert status == 0
+
+
+async def test_it_is_scraped_with_what_it_did_and_the_room_it_has(folder: Path) -> None:
+    where = f"127.0.0.1:{free_ports(1)[0]}"
+    async with announcements() as announced:
+        agent = RealAgent(folder, "dom0-1", announced.address, metrics=where)
+        async with agent.running():
+            await announced.until("dom0-1")
+            async with announced.caller("dom0-1") as caller:
+                await caller.assign(TEN, 10)
+                await caller.until_converged(10)
+                told = await asyncio.to_thread(scraped, where)
+    assert told["agent_vms", "running"] == told["agent_boot_seconds_count",] == 10
+    for step in ("clone", "define", "start", "await_ready"):
+        assert told["agent_done_total", step] == 10
+        assert told["agent_call_seconds_count", step] >= 1
+    assert 0 < told["agent_pool_free_bytes",] <= told["agent_pool_bytes",]
+    assert 0 < told["agent_memory_available_bytes",] < told["agent_memory_bytes",]
+    assert told["agent_certificate_end_timestamp_seconds",] > 0
 
 
 async def test_killed_it_comes_back_as_the_same_host_with_its_assignment(folder: Path) -> None:

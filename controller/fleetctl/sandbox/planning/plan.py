@@ -57,7 +57,7 @@ def plan(name: str, wanted: Settings, machine: Machine) -> Record:
 def _record(name: str, asked: Settings, size: Size, reasons: list[str], machine: Machine) -> Record:
     etcd: list[EtcdMember] = []
     members, replicas = asked.etcd or 1, asked.controllers or 1
-    ports = iter(free_ports(2 * members + replicas))
+    ports = iter(free_ports(2 * members + 2 * replicas))
     version = "memory (not durable)"
     if asked.store == "etcd" and machine.etcd is not None:
         etcd = [EtcdMember(f"etcd-{n}", next(ports), next(ports)) for n in range(1, members + 1)]
@@ -70,7 +70,9 @@ def _record(name: str, asked: Settings, size: Size, reasons: list[str], machine:
         store_version=version,
         reasons=reasons,
         etcd=etcd,
-        controllers=[Replica(f"controller-{n}", next(ports)) for n in range(1, replicas + 1)],
+        controllers=[
+            Replica(f"controller-{n}", next(ports), next(ports)) for n in range(1, replicas + 1)
+        ],
         hollow=[
             HollowProcess(f"hollow-{number}", first, last)
             for number, (first, last) in enumerate(size.processes, start=1)
@@ -85,8 +87,18 @@ def with_free_ports(record: Record) -> Record:
     """
     taken = [one.name for one in record.controllers if not is_free(one.port)]
     taken += [one.name for one in record.etcd if not is_free(one.client_port)]
-    ports = dict(zip(taken, free_ports(len(taken)), strict=True))
-    controllers = [replace(one, port=ports.get(one.name, one.port)) for one in record.controllers]
+    shown = [one.name for one in record.controllers if one.metrics and not is_free(one.metrics)]
+    found = free_ports(len(taken) + len(shown))
+    ports = dict(zip(taken, found[: len(taken)], strict=True))
+    metrics = dict(zip(shown, found[len(taken) :], strict=True))
+    controllers = [
+        replace(
+            one,
+            port=ports.get(one.name, one.port),
+            metrics=metrics.get(one.name, one.metrics),
+        )
+        for one in record.controllers
+    ]
     members = [
         replace(one, client_port=ports.get(one.name, one.client_port)) for one in record.etcd
     ]

@@ -149,6 +149,7 @@ def _controller(replica: Replica, record: Record, folder: Folder, identities: Id
             *_store_arguments(record, identities),
             *("--replica", replica.name),
             *("--ready-file", str(folder.ready_file(replica.name))),
+            *("--metrics-listen", f"{LOOPBACK}:{replica.metrics}" if replica.metrics else ""),
         ),
         address,
     )

@@ -29,10 +29,12 @@ class EtcdMember(msgspec.Struct, frozen=True):
 
 
 class Replica(msgspec.Struct, frozen=True):
-    """A controller and the port on which it serves."""
+    """A controller and the port on which it serves. `metrics`: on which it serves those; 0: none,
+    as of an earlier release."""
 
     name: str
     port: int
+    metrics: int = 0
 
 
 class HollowProcess(msgspec.Struct, frozen=True):

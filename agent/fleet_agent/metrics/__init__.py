@@ -1,0 +1,3 @@
+"""What Prometheus is shown of one host, or of all hollow hosts of a process together. It asks
+drivers for their room, and nothing else.
+"""

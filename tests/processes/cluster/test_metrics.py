@@ -1,0 +1,47 @@
+"""Real processes, as Prometheus scrapes them."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+from fleet.v1 import cluster_pb2 as cluster
+from tests.processes.daemons import eventually
+from tests.processes.etcd_process import free_ports
+from tests.processes.scraping import scraped
+from tests.processes.small_cluster import SmallCluster, spec
+
+
+def test_a_controller_and_hollow_hosts_are_scraped_while_a_fleet_grows(tmp_path: Path) -> None:
+    controller, hollow = (f"127.0.0.1:{port}" for port in free_ports(2))
+    made = SmallCluster(tmp_path, hosts=6, per_host=20, processes=1)
+    made.hollows[0].metrics = hollow
+    made.controller.metrics = controller
+    made.controller.options = ("--metrics-each-host",)
+    with made as small:
+        small.stub.ApplyFleet(cluster.ApplyFleetRequest(name="spv", spec=spec()), timeout=10)
+        small.stub.Scale(cluster.ScaleRequest(fleet="spv", total=60), timeout=10)
+        eventually(
+            lambda: scraped(controller).get(("fleet_converged", "spv")) == 1, "all is as wanted"
+        )
+        told = scraped(controller)
+        assert told["controller_leads",] == 1
+        assert told["fleet_vms", "spv", "running"] == 60
+        assert told["hosts", "live"] == 6
+        assert told["capacity_vms",] == 120
+        assert told["read_seconds",] < 0.05
+        assert sum(value for key, value in told.items() if key[0] == "host_assigned_vms") == 60
+        eventually(lambda: scraped(controller)["scale_seconds_count",] == 1, "it is measured")
+        eventually(lambda: ("store_readable",) in scraped(controller), "the store is looked at")
+        told = scraped(hollow)
+        assert told["agent_vms", "running"] == 60
+        assert told["agent_done_total", "clone"] == told["agent_done_total", "start"] == 60
+        assert told["agent_boot_seconds_count",] == 60
+        assert told["agent_hosts",] == told["agent_watched",] == 6
+        with urllib.request.urlopen(f"http://{controller}/hosts", timeout=10) as answer:
+            targets = json.load(answer)
+        assert [one["labels"]["host"] for one in targets] == [
+            f"hollow-{n:05d}" for n in range(1, 7)
+        ]
+        assert targets[0]["targets"] == ["127.0.0.1:7443"]

@@ -1,0 +1,114 @@
+"""The server of /metrics: beside a daemon, never in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client.core import GaugeMetricFamily
+
+from fleet.serving.metrics_server import AT_ONCE, MetricsServer
+
+
+class Heard:
+    """A log that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.news = asyncio.Event()
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.told.append(event)
+        self.news.set()
+
+    warning = info
+
+
+def made(listen: str, log: Heard) -> MetricsServer:
+    registry = CollectorRegistry()
+    Counter("asked", "How often.", registry=registry).inc(3)
+
+    async def read() -> Callable[[], Iterable[Metric]]:
+        return lambda: [GaugeMetricFamily("seen", "What is seen.", value=7)]
+
+    async def hosts() -> object:
+        return [{"targets": ["a:1"]}]
+
+    return MetricsServer(listen, registry, read, log, {"/hosts": hosts})
+
+
+@asynccontextmanager
+async def served(listen: str = "127.0.0.1:0") -> AsyncIterator[str]:
+    log = Heard()
+    server = made(listen, log)
+    task = asyncio.create_task(server.run())
+    async with asyncio.timeout(10):
+        await log.news.wait()
+    try:
+        yield f"http://{server.address}"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        read: bytes = answer.read()
+        return read.decode()
+
+
+async def test_what_is_counted_and_what_is_read_are_both_told() -> None:
+    async with served() as url:
+        text = await asyncio.to_thread(get, f"{url}/metrics")
+    assert "seen 7.0" in text
+    assert "asked_total 3.0" in text
+
+
+async def test_a_list_is_given_as_json() -> None:
+    async with served() as url:
+        assert json.loads(await asyncio.to_thread(get, f"{url}/hosts")) == [{"targets": ["a:1"]}]
+
+
+async def test_other_paths_are_not_found_and_say_what_there_is() -> None:
+    async with served() as url:
+        try:
+            await asyncio.to_thread(get, f"{url}/")
+        except urllib.error.HTTPError as error:
+            with error:
+                assert error.code == 404
+                assert b"/metrics" in error.read()
+        else:
+            raise AssertionError("it was found")
+
+
+async def test_a_taken_port_is_told_and_stops_nobody() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        log = Heard()
+        server = made(f"127.0.0.1:{taken.getsockname()[1]}", log)
+        task = asyncio.create_task(server.run())
+        async with asyncio.timeout(10):
+            await log.news.wait()
+        assert log.told == ["metrics are not served"]
+        assert not task.done()
+        assert server.address == ""
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_clients_that_say_nothing_are_few_and_do_not_hold_up_the_loop() -> None:
+    async with served() as url:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(AT_ONCE)]
+        try:
+            with socket.create_connection((host, int(port)), timeout=10) as one_more:
+                assert await asyncio.to_thread(one_more.recv, 1) == b""
+        finally:
+            for one in silent:
+                one.close()
