@@ -251,7 +251,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
     offered = {
         "Version", "Instant", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status",
         "WatchStatus",
-        "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
+        "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "WatchStates", "Announce",
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
         "Drain", "RemoveHost", "Rollout", "ControlVms",
         "History", "Backup", "Recover",
