@@ -50,7 +50,9 @@ class StatesFrames:
     async def frames(self) -> AsyncGenerator[cluster.StatesFrame, None]:
         """First a frame with all cells, then changes. Raises Refused when too many watch."""
         if self._watchers >= MOST_WATCHERS:
-            raise Refused(Reason.TOO_MANY_WATCHERS, f"{MOST_WATCHERS} viewers watch already; try again later")
+            raise Refused(
+                Reason.TOO_MANY_WATCHERS, f"{MOST_WATCHERS} viewers watch already; try again later"
+            )
         self._watchers += 1
         try:
             seen = 0
