@@ -6,10 +6,23 @@ import { css, type Palette } from "./palette.js";
 
 const SIDE = 13, WIDE = 20;
 
+interface Reason { fleet: string; kind: string; count: number; message: string; ranges: number[][] }
+
+// As `fleetctl wall` tells it: see host_cells.py.
+export interface HostTold {
+  health: string; cordoned: boolean; draining: boolean; running: number; assigned: number;
+  failed: number; capacity: number; address: string; labels: Record<string, string>;
+  link_error: string; quarantine: string | null; misbehaves: string | null; distrusted: string | null;
+  orders_refused: string | null;
+  facts: { agent_version: string; hypervisor: string; storage: string };
+  cells: { fleet: string; ranges: number[][] }[];
+  reasons: Reason[];
+}
+
 export interface Vm { fleet: string; index: number; reason: string }
 
 // By the order of cells that StatesFrame has.
-export function vmOf(told: any, cell: number): Vm | null {
+export function vmOf(told: HostTold, cell: number): Vm | null {
   let rest = cell;
   for (const { fleet, ranges } of told.cells) {
     for (const [start, stop] of ranges) {
@@ -20,15 +33,15 @@ export function vmOf(told: any, cell: number): Vm | null {
   return null;
 }
 
-function reasonOf(told: any, fleet: string, index: number): string {
-  const found = told.reasons.find((one: any) => one.fleet === fleet
-    && one.ranges.some(([start, stop]: number[]) => start <= index && index < stop));
+function reasonOf(told: HostTold, fleet: string, index: number): string {
+  const found = told.reasons.find(one => one.fleet === fleet
+    && one.ranges.some(([start, stop]) => start <= index && index < stop));
   return found ? `${found.kind}: ${found.message}` : "";
 }
 
 export class OpenHost {
   id = "";
-  private told: any = null;
+  private told: HostTold | null = null;
   private timer = 0;
   private readonly canvas = make("canvas", "", { tabindex: "0", role: "img" });
   private readonly said = make("p", "", { class: "said", "aria-live": "polite" });
@@ -56,13 +69,15 @@ export class OpenHost {
   }
 
   private async refresh(id: string): Promise<void> {
-    try {
-      const told = await ask(`host?id=${encodeURIComponent(id)}`);
-      if (this.id === id) { this.told = told; this.facts(); }
-    } catch (error) {
-      if (this.id === id && !this.told) this.said.textContent = (error as Error).message;
+    const told: HostTold | Error = await ask(`host?id=${encodeURIComponent(id)}`).catch((error: Error) => error);
+    if (this.id !== id) return;
+    if (!(told instanceof Error)) {
+      this.told = told;
+      this.facts();
+    } else if (!this.told) {
+      this.said.textContent = told.message;
     }
-    if (this.id === id) this.timer = window.setTimeout(() => void this.refresh(id), 2000);
+    this.timer = window.setTimeout(() => void this.refresh(id), 2000);
   }
 
   private facts(): void {
@@ -73,11 +88,16 @@ export class OpenHost {
     const rows: [string, string][] = !told ? [] : [
       ["health", `${told.health}${told.cordoned ? ", cordoned" : ""}${told.draining ? ", draining" : ""}`],
       ["VMs", `${count(told.running)} of ${count(told.assigned)} run, ${count(told.failed)} failed`],
-      ["room for", count(told.capacity_guests)],
+      ["room for", count(told.capacity)],
       ["address", told.address],
       ["labels", Object.entries(told.labels).map(([key, value]) => `${key}=${value}`).join(" ")],
       ["agent", `${told.facts.agent_version}, ${told.facts.hypervisor}, ${told.facts.storage}`],
-      ...told.reasons.map((one: any): [string, string] => [one.kind, `${count(one.count)}: ${one.message}`]),
+      ["link", told.link_error],
+      ["quarantine", told.quarantine ?? ""],
+      ["misbehaves", told.misbehaves ?? ""],
+      ["distrusted", told.distrusted ?? ""],
+      ["no orders", told.orders_refused ?? ""],
+      ...told.reasons.map((one): [string, string] => [one.kind, `${count(one.count)}: ${one.message}`]),
     ];
     for (const [name, value] of rows) if (value) list.append(make("dt", name), make("dd", value));
     const parts: HTMLElement[] = [head, list, this.canvas, this.said, make("code", `fleetctl hosts show ${this.id}`)];
@@ -131,7 +151,7 @@ export class OpenHost {
   }
 }
 
-export function cellText(told: any, cell: number, state: number): string {
+export function cellText(told: HostTold, cell: number, state: number): string {
   const vm = vmOf(told, cell);
   if (!vm) return `place ${cell + 1}: free`;
   if (state === 0) return `${vm.fleet}/${vm.index}: prepared here, held by another host`;

@@ -3,7 +3,7 @@
 import { Cells, STATES, UNKNOWN } from "./cells.js";
 import { ask, byId, count, make } from "./dom.js";
 import { cornerOf, geometry, middleOf, placeAt, type Geometry, type Place } from "./geometry.js";
-import { OpenHost, cellText } from "./host.js";
+import { OpenHost, cellText, type HostTold } from "./host.js";
 import { css, faded, palette, type Palette } from "./palette.js";
 import { pictureOn } from "./picture.js";
 import { connectionIs, keepTelling } from "./standing.js";
@@ -123,7 +123,7 @@ function under(event: MouseEvent): Place | null {
 }
 
 let dwelling = 0;
-const known = new Map<string, { at: number; told: any }>();
+const known = new Map<string, { at: number; told: HostTold }>();
 canvas.addEventListener("mousemove", event => {
   clearTimeout(dwelling);
   const place = under(event);
@@ -140,7 +140,7 @@ canvas.addEventListener("mousemove", event => {
   const before = known.get(host.id);
   if (before && performance.now() - before.at < 3000) return say(cellText(before.told, place.cell, state));
   dwelling = window.setTimeout(async () => {
-    const told = await ask(`host?id=${encodeURIComponent(host.id)}`).catch(() => null);
+    const told: HostTold | null = await ask(`host?id=${encodeURIComponent(host.id)}`).catch(() => null);
     if (!told) return;
     if (known.size > 50) known.clear();
     known.set(host.id, { at: performance.now(), told });
