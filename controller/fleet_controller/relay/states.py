@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator
 import numpy as np
 from numpy.typing import NDArray
 
-from fleet.cells import Encoded, encode_blocks, encode_change, encode_whole, starts_of
 from fleet.ranges import IndexSet
+from fleet.states.frames import Encoded, encode_blocks, encode_change, encode_whole, starts_of
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.shards import held_by

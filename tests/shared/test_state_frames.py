@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.cells import (
+from fleet.states.frames import (
     BLOCKS,
     GAPS,
     WHOLE,
