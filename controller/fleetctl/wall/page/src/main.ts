@@ -3,6 +3,7 @@
 import { Cells, STATES, UNKNOWN } from "./cells.js";
 import { ask, byId, count, make } from "./dom.js";
 import { cornerOf, geometry, middleOf, placeAt, type Geometry, type Place } from "./geometry.js";
+import { drawHistory, note } from "./history.js";
 import { OpenHost, cellText, type HostTold } from "./host.js";
 import { css, faded, palette, type Palette } from "./palette.js";
 import { pictureOn } from "./picture.js";
@@ -85,6 +86,8 @@ function legend(): void {
 function tell(): void {
   const counts = cells.counts();
   legendRows.forEach(({ number }, state) => { number.textContent = count(counts[state]); });
+  if (cells.hosts.length) note(counts, performance.now());
+  drawHistory(colours);
   const told = STATES.map((name, state) => counts[state] ? `${count(counts[state])} ${name}` : "");
   canvas.setAttribute("aria-label", `${count(cells.hosts.length)} hosts: ${told.filter(Boolean).join(", ")}`);
 }
