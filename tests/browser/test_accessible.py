@@ -27,7 +27,7 @@ def test_the_page_can_be_read_by_everybody(browser: Browser, tmp_path: Path) -> 
             address = f"{wall.address}#host={cluster.hosts[0]}"
             with page_of(browser, address, color_scheme=scheme) as seen:
                 panel = seen.page.locator("#host")
-                seen.until(lambda panel=panel: "room for" in panel.inner_text(), "its facts")
+                panel.get_by_text("room for").wait_for()
                 seen.page.evaluate(AXE.read_text())
                 found = seen.page.evaluate("() => axe.run()")
                 assert "color-contrast" in {one["id"] for one in found["passes"]}

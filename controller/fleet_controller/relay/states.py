@@ -8,7 +8,7 @@ is sent what has changed since, in one frame.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fleet.ranges import IndexSet
 from fleet.states.frames import Encoded, encode_blocks, encode_change, encode_whole, starts_of
 from fleet.v1 import cluster_pb2 as cluster
+from fleet_controller.core.model import NOTHING, Assignment
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.shards import held_by
 from fleet_controller.leader.memory import LeaderMemory
@@ -39,6 +40,7 @@ class StatesFrames:
         self._beat = 0  # of the pulse, when hosts were looked at last
         self._stamp: object = None  # of the state that the layout was made from
         self._layout: tuple[tuple[str, str, int], ...] = ()
+        self._places: dict[str, tuple[Assignment, Sequence[tuple[str, IndexSet]]]] = {}
         self._block_of: dict[str, int] = {}
         self._starts = starts_of(np.zeros(0, np.int64))
         self._cells: NDArray[np.uint8] = np.zeros(0, np.uint8)
@@ -121,7 +123,9 @@ class StatesFrames:
         if now - self._looked < _LAYOUT_INTERVAL or stamp == self._stamp:
             return False
         self._looked, self._stamp = now, stamp
-        layout = tuple(sorted(map(self._place, self._memory.state.hosts), key=_by_rack))
+        hosts = self._memory.state.hosts
+        self._places = {one: known for one, known in self._places.items() if one in hosts}
+        layout = tuple(sorted(map(self._place, hosts), key=_by_rack))
         if layout == self._layout and self._number:
             return False
         self._layout = layout
@@ -139,24 +143,31 @@ class StatesFrames:
 
     def _place(self, host_id: str) -> tuple[str, str, int]:
         record = self._memory.believed(host_id)
-        assigned = sum(map(len, self._shards(host_id).values()))
+        assigned = sum(len(indices) for _, indices in self._assigned(host_id))
         return host_id, record.labels.get("rack", ""), max(record.capacity.guests, assigned)
 
     def _block(self, block: int) -> NDArray[np.uint8]:
         return self._cells[self._starts[block] : self._starts[block + 1]]
 
-    def _shards(self, host_id: str) -> dict[str, IndexSet]:
-        """What the host is assigned, by fleet uid, in the order of its cells."""
+    def _assigned(self, host_id: str) -> Sequence[tuple[str, IndexSet]]:
+        """What the host is assigned, by fleet uid, in the order of its cells. Worked out once for
+        each assignment."""
         host = self._memory.observed.hosts.get(host_id)
-        shards = host.assignment.shards if host else ()
-        return {uid: held_by(shards, uid) for uid in sorted({one.fleet for one in shards})}
+        assignment = host.assignment if host else NOTHING
+        known = self._places.get(host_id)
+        if known is None or known[0] is not assignment:
+            shards = assignment.shards
+            fleets = sorted({shard.fleet for shard in shards})
+            known = assignment, [(uid, held_by(shards, uid)) for uid in fleets]
+            self._places[host_id] = known
+        return known[1]
 
     def _cells_of(self, host_id: str) -> NDArray[np.uint8]:
         """What it only has staged is another's yet, and shown there."""
         block = self._block_of[host_id]
         cells = np.zeros(self._starts[block + 1] - self._starts[block], np.uint8)
         observed, at = self._memory.observed, 0
-        for uid, indices in self._shards(host_id).items():
+        for uid, indices in self._assigned(host_id):
             vector, number = observed.vectors.get(uid), observed.host(host_id).number
             for start, stop in indices.ranges:
                 part = cells[at : at + stop - start]
