@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of one module: Playwright keeps a loop in this thread, in which others' cannot run."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("Debian's chromium is not installed: apt-get install chromium")
