@@ -84,6 +84,11 @@ fuzz: setup-dev
 proto: setup-dev
 	sh proto/generate.sh
 
+## make page        type-check and build the page of fleetctl wall into what is committed: needs Node
+.PHONY: page
+page:
+	cd controller/fleetctl/wall/page && npm ci && LC_ALL=C npm run build
+
 ## make lock        resolve pyproject.toml into the lock files anew: UPGRADE=--upgrade for the newest
 UPGRADE ?=
 .PHONY: lock

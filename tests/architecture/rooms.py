@@ -34,7 +34,7 @@ def rooms() -> Iterator[tuple[str, str]]:
     """Paths of packages from the root, and their first sentence, in the order of the contracts."""
     shared = ROOT / "proto" / "fleet"
     yield "proto/fleet", _sentence(shared / "__init__.py")
-    for room in ("serving", "certificates", "template"):
+    for room in ("serving", "states", "certificates", "template"):
         yield f"proto/fleet/{room}", _sentence(shared / room / "__init__.py")
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = settings["tool"]["importlinter"]["contracts"]

@@ -18,6 +18,7 @@ _CODES = {
     Reason.NO_SUCH_VM: grpc.StatusCode.NOT_FOUND,
     Reason.BEYOND_CAPACITY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.TOO_MANY_ANNOUNCEMENTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.TOO_MANY_WATCHERS: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.STALE_PLAN: grpc.StatusCode.ABORTED,
     Reason.FLEET_DELETING: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.NO_FLEET_NUMBER: grpc.StatusCode.RESOURCE_EXHAUSTED,

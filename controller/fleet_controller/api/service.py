@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from importlib.metadata import version
 
 from fleet.service import Context, check_all_guarded
@@ -202,6 +203,13 @@ class ClusterApi(
             former_leader=page.former,
             begins_unix=log.begins,
         )
+
+    @rpc(READERS)
+    async def WatchStates(self, call: Call, request: cluster.WatchStatesRequest) -> None:  # type: ignore[override]
+        async with aclosing(call.leader.states.frames()) as frames:
+            async for frame in frames:
+                self.replica.leader()
+                await call.send(frame)
 
     @rpc((Role.AGENT,))
     async def Announce(

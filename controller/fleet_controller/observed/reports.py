@@ -67,6 +67,8 @@ class Observed:
 
     def __init__(self) -> None:
         self.pulse = Pulse()
+        # Hosts whose VMs may have another state since somebody last emptied this.
+        self.touched: set[str] = set()
         self.hosts: dict[str, HostObservation] = {}
         self.names: list[str] = []
         self.vectors: dict[str, FleetVector] = defaultdict(FleetVector)
@@ -97,6 +99,7 @@ class Observed:
         host = self.host(host_id)
         before, host.assignment = host.assignment, assignment
         host.strays = {}
+        self.touched.add(host_id)
         change = assignment_change(before, assignment)
         self.running.assigned({shard.fleet for shard in (*before.shards, *assignment.shards)})
         for kin, freed in change.freed.items():
@@ -120,6 +123,8 @@ class Observed:
         Raises ValueError for a report that makes no sense.
         """
         host = self.host(host_id)
+        if report.full or report.shards:
+            self.touched.add(host_id)
         if report.full:
             self._begin_anew(host)
         host.epoch = Epoch.of(report.epoch)
@@ -143,6 +148,7 @@ class Observed:
         """What the host holds counts for it, whoever else was assigned it meanwhile. Its states are
         not known until a full report."""
         host = self.host(host_id)
+        self.touched.add(host_id)
         for shard in host.assignment.shards:
             if not shard.staged:
                 vector = self.vectors[shard.fleet]
@@ -168,6 +174,7 @@ class Observed:
     def lost_sight(self, host_id: str) -> None:
         """The link is gone: what its VMs do is not known until it reports again."""
         host = self.host(host_id)
+        self.touched.add(host_id)
         host.seen = False
         host.prepared = {}
         host.boot_id = ""

@@ -40,6 +40,7 @@ from fleet_controller.mirror.audit import Audit
 from fleet_controller.mirror.committer import Committer, Outdated
 from fleet_controller.mirror.follower import StoreFollower
 from fleet_controller.relay.relay import Relay
+from fleet_controller.relay.states import StatesFrames
 from fleet_controller.store.port import StoreError
 
 
@@ -108,6 +109,7 @@ class Leader:
             memory, writer, wake, self.absences.declared_by_operator, environment.holder
         )
         self.relay = Relay(memory, lease, trust)
+        self.states = StatesFrames(memory)
 
     @property
     def planning(self) -> Planning:

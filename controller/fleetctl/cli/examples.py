@@ -18,6 +18,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "plan": ("plan spv --total 1000", "plan spv --total 1000 --partial"),
     "status": ("status", "status spv -o json"),
     "watch": ("watch", "watch spv"),
+    "wall": ("wall", "wall --no-open --port 8080"),
     "fleets": ("fleets", "fleets -o wide", "fleets --columns fleet,running,failed"),
     "hosts": ("hosts --sort -failed", "hosts show h1", "hosts drain h1"),
     "hosts list": (

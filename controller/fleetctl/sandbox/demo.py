@@ -109,6 +109,7 @@ def what_next(fleetctl: str, record: Record) -> str:
         (f"scale --total {more // 2} --plan", "what that would remove"),
         ("vms --index 0-9", "the first ten VMs, and where they are"),
         ("hosts", "the hosts"),
+        ("wall", "every VM a pixel, live, in a browser"),
         ("watch", "the live display, while another terminal scales"),
         (f"sandbox status --name {record.name}", "the processes: kill one, and see"),
     )

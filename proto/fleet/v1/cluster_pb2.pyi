@@ -56,6 +56,38 @@ HOST_HEALTH_SUSPECT: HostHealth.ValueType  # 3
 HOST_HEALTH_LOST: HostHealth.ValueType  # 4
 Global___HostHealth: _TypeAlias = HostHealth  # noqa: Y015
 
+class _StatesEncoding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatesEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatesEncoding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATES_ENCODING_UNSPECIFIED: _StatesEncoding.ValueType  # 0
+    STATES_ENCODING_WHOLE: _StatesEncoding.ValueType  # 1
+    """the states of all cells"""
+    STATES_ENCODING_BLOCKS: _StatesEncoding.ValueType  # 2
+    """How many blocks; the gap before each (its number, less one more than that of the one before);
+    the states of each, padded.
+    """
+    STATES_ENCODING_GAPS: _StatesEncoding.ValueType  # 3
+    """How many cells; the gap before each, likewise; their states."""
+
+class StatesEncoding(_StatesEncoding, metaclass=_StatesEncodingEnumTypeWrapper):
+    """How the bytes of `cells` read once they are inflated. Varints are LEB128; states are packed two a
+    byte, the first in the low half, and padded to whole bytes.
+    """
+
+STATES_ENCODING_UNSPECIFIED: StatesEncoding.ValueType  # 0
+STATES_ENCODING_WHOLE: StatesEncoding.ValueType  # 1
+"""the states of all cells"""
+STATES_ENCODING_BLOCKS: StatesEncoding.ValueType  # 2
+"""How many blocks; the gap before each (its number, less one more than that of the one before);
+the states of each, padded.
+"""
+STATES_ENCODING_GAPS: StatesEncoding.ValueType  # 3
+"""How many cells; the gap before each, likewise; their states."""
+Global___StatesEncoding: _TypeAlias = StatesEncoding  # noqa: Y015
+
 @_typing.final
 class StandByQuestion(_message.Message):
     """Which of these hosts answer the standby? It dials each, insists on its certificate, and neither
@@ -3368,3 +3400,106 @@ class StoreMember(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoreMember: _TypeAlias = StoreMember  # noqa: Y015
+
+@_typing.final
+class WatchStatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchStatesRequest: _TypeAlias = WatchStatesRequest  # noqa: Y015
+
+@_typing.final
+class StatesFrame(_message.Message):
+    """A cell is one VM's place: its VmState in 4 bits, 0 where there is no VM. A host has a block of
+    cells; its VMs take the first of them, by fleet uid and then by index, as HostDetail.shards say. A
+    VM that is only prepared there has its state at the host that holds it, and 0 here.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    after: _builtins.int
+    """The frame that this one goes on from. A frame with `layout` goes on from none."""
+    encoding: Global___StatesEncoding.ValueType
+    cells: _builtins.bytes
+    """deflated (zlib); empty: nothing has changed, and the leader is there"""
+    @_builtins.property
+    def layout(self) -> Global___StatesLayout: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        after: _builtins.int = ...,
+        layout: Global___StatesLayout | None = ...,
+        encoding: Global___StatesEncoding.ValueType = ...,
+        cells: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cells", b"cells", "encoding", b"encoding", "layout", b"layout", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatesFrame: _TypeAlias = StatesFrame  # noqa: Y015
+
+@_typing.final
+class StatesLayout(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatesHost]:
+        """in the order of their blocks"""
+
+    def __init__(
+        self,
+        *,
+        hosts: _abc.Iterable[Global___StatesHost] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatesLayout: _TypeAlias = StatesLayout  # noqa: Y015
+
+@_typing.final
+class StatesHost(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    RACK_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    rack: _builtins.str
+    """its label `rack`"""
+    cells: _builtins.int
+    """its capacity, or what it is assigned, if that is more"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        rack: _builtins.str = ...,
+        cells: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "id", b"id", "rack", b"rack"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatesHost: _TypeAlias = StatesHost  # noqa: Y015

@@ -105,6 +105,11 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchStates = channel.unary_stream(
+                '/fleet.v1.ClusterService/WatchStates',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.WatchStatesRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.StatesFrame.FromString,
+                _registered_method=True)
         self.Announce = channel.unary_unary(
                 '/fleet.v1.ClusterService/Announce',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.AnnounceRequest.SerializeToString,
@@ -336,6 +341,15 @@ class ClusterServiceServicer(object):
 
     def ListEvents(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchStates(self, request, context):
+        """The state of every VM, host by host: first all of them, then what has changed, at most ten times
+        a second. Whoever reads slowly gets fewer and larger frames. Too many watchers:
+        RESOURCE_EXHAUSTED, TOO_MANY_WATCHERS. Older controllers: UNIMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -598,6 +612,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.ListEventsRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'WatchStates': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStates,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.WatchStatesRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.StatesFrame.SerializeToString,
             ),
             'Announce': grpc.unary_unary_rpc_method_handler(
                     servicer.Announce,
@@ -1118,6 +1137,33 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/ListEvents',
             fleet_dot_v1_dot_cluster__pb2.ListEventsRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.ClusterService/WatchStates',
+            fleet_dot_v1_dot_cluster__pb2.WatchStatesRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.StatesFrame.FromString,
             options,
             channel_credentials,
             insecure,

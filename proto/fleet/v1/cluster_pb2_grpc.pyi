@@ -67,6 +67,11 @@ class ClusterServiceStub:
     ListVms: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListVmsRequest, _cluster_pb2.ListVmsResponse]
     GetVm: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetVmRequest, _cluster_pb2.VmDetail]
     ListEvents: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListEventsRequest, _cluster_pb2.ListEventsResponse]
+    WatchStates: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchStatesRequest, _cluster_pb2.StatesFrame]
+    """The state of every VM, host by host: first all of them, then what has changed, at most ten times
+    a second. Whoever reads slowly gets fewer and larger frames. Too many watchers:
+    RESOURCE_EXHAUSTED, TOO_MANY_WATCHERS. Older controllers: UNIMPLEMENTED.
+    """
     Announce: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.AnnounceRequest, _cluster_pb2.AnnounceResponse]
     """An agent says where it can be reached. Its certificate says who it is."""
     Console: _grpc.StreamStreamMultiCallable[_agent_pb2.ConsoleInput, _agent_pb2.ConsoleOutput]
@@ -142,6 +147,11 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     ListVms: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListVmsRequest, _cluster_pb2.ListVmsResponse]  # type: ignore[assignment]
     GetVm: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetVmRequest, _cluster_pb2.VmDetail]  # type: ignore[assignment]
     ListEvents: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListEventsRequest, _cluster_pb2.ListEventsResponse]  # type: ignore[assignment]
+    WatchStates: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchStatesRequest, _cluster_pb2.StatesFrame]  # type: ignore[assignment]
+    """The state of every VM, host by host: first all of them, then what has changed, at most ten times
+    a second. Whoever reads slowly gets fewer and larger frames. Too many watchers:
+    RESOURCE_EXHAUSTED, TOO_MANY_WATCHERS. Older controllers: UNIMPLEMENTED.
+    """
     Announce: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AnnounceRequest, _cluster_pb2.AnnounceResponse]  # type: ignore[assignment]
     """An agent says where it can be reached. Its certificate says who it is."""
     Console: _aio.StreamStreamMultiCallable[_agent_pb2.ConsoleInput, _agent_pb2.ConsoleOutput]  # type: ignore[assignment]
@@ -298,6 +308,17 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ListEventsResponse, _abc.Awaitable[_cluster_pb2.ListEventsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WatchStates(
+        self,
+        request: _cluster_pb2.WatchStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.StatesFrame], _abc.AsyncIterator[_cluster_pb2.StatesFrame]]:
+        """The state of every VM, host by host: first all of them, then what has changed, at most ten times
+        a second. Whoever reads slowly gets fewer and larger frames. Too many watchers:
+        RESOURCE_EXHAUSTED, TOO_MANY_WATCHERS. Older controllers: UNIMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def Announce(

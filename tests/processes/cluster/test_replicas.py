@@ -55,6 +55,15 @@ def test_a_standby_passes_on_changes_and_who_asked_for_them(replicas: Replicated
     assert actor.startswith("operator/tester via controller/")
 
 
+def test_a_standby_passes_on_the_states_of_vms(replicas: ReplicatedCluster) -> None:
+    with asking_a_standby(replicas) as stub:
+        watch = stub.WatchStates(wire.WatchStatesRequest(), timeout=SECONDS)
+        first = next(watch)
+        assert [one.cells for one in first.layout.hosts] == [10] * 4
+        assert first.number and first.cells
+        watch.cancel()
+
+
 def test_a_standby_passes_on_streams_as_they_come(replicas: ReplicatedCluster) -> None:
     with asking_a_standby(replicas) as stub:
         request = wire.WatchStatusRequest(fleet="spv", interval_ms=50)

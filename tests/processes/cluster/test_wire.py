@@ -250,7 +250,7 @@ def later(service: ServiceDescriptor, offered: set[str]) -> list[MethodDescripto
 def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluster) -> None:
     offered = {
         "Version", "Instant", "ApplyFleet", "ListFleets", "DeleteFleet", "Scale", "Status",
-        "WatchStatus",
+        "WatchStatus", "WatchStates",
         "ListHosts", "GetHost", "SetCordon", "ListVms", "GetVm", "ListEvents", "Announce",
         "Console", "Doctor", "Tune", "ListImages", "ImportImage", "DeleteImage", "Top",
         "Drain", "RemoveHost", "Rollout", "ControlVms",

@@ -1,0 +1,173 @@
+"""The states of VMs as frames: what has changed between two pictures of all cells, in few bytes.
+
+Pure: the encodings are told in cluster.proto at StatesEncoding. Whoever encodes picks the smallest;
+whoever applies a frame believes nothing of it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
+
+Cells = NDArray[np.uint8]  # a VmState each
+Numbers = NDArray[np.int64]
+
+WHOLE = cluster.STATES_ENCODING_WHOLE
+BLOCKS = cluster.STATES_ENCODING_BLOCKS
+GAPS = cluster.STATES_ENCODING_GAPS
+_MOST_STATE = int(types.VM_STATE_UNKNOWN)
+# Of zlib: of a boot wave's 560 kB this one makes 150 kB in 6 ms, the strongest 135 kB in 60 ms.
+_LEVEL = 1
+_SEVEN_BITS = 7
+_LONGEST_VARINT = 5
+
+
+class BadFrame(ValueError):
+    """What the bytes say cannot be; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Cells as they travel."""
+
+    encoding: cluster.StatesEncoding.ValueType
+    data: bytes
+
+
+def starts_of(sizes: Numbers) -> Numbers:
+    """Where each block begins, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+
+
+def encode_whole(cells: Cells) -> Encoded:
+    return Encoded(WHOLE, zlib.compress(_packed(cells), _LEVEL))
+
+
+def encode_blocks(cells: Cells, starts: Numbers, blocks: Numbers) -> Encoded:
+    """These blocks as they are now, whatever they were; `blocks`: ascending. As `encode_whole`
+    where that takes no more."""
+    parts = [_varints(np.array([len(blocks)])), _varints(_gaps(blocks))]
+    parts += [_packed(cells[starts[one] : starts[one + 1]]) for one in blocks]
+    raw = b"".join(parts)
+    if 2 * len(raw) >= len(cells):
+        return encode_whole(cells)
+    return Encoded(BLOCKS, zlib.compress(raw, _LEVEL))
+
+
+def encode_change(before: Cells, after: Cells, starts: Numbers, blocks: Numbers) -> Encoded:
+    """What has changed, all of it within these blocks, as the smallest of the encodings."""
+    by_block = encode_blocks(after, starts, blocks)
+    spans = [np.arange(starts[one], starts[one + 1]) for one in blocks]
+    within = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+    changed = within[before[within] != after[within]]
+    raw = _varints(np.array([len(changed)])) + _varints(_gaps(changed)) + _packed(after[changed])
+    by_cell = Encoded(GAPS, zlib.compress(raw, _LEVEL))
+    return min(by_cell, by_block, key=lambda one: len(one.data))
+
+
+def apply_frame(cells: Cells, starts: Numbers, frame: Encoded) -> None:
+    """Change the cells as the frame says. Raises BadFrame, and has changed nothing then."""
+    most = len(cells) // 2 + 1 + (_LONGEST_VARINT + 1) * (len(cells) + len(starts) + 1)
+    body = _Body(_inflated(frame.data, most))
+    if frame.encoding == WHOLE:
+        where = np.arange(len(cells))
+        states = body.states(len(cells))
+    elif frame.encoding == BLOCKS:
+        blocks = body.positions(len(starts) - 1)
+        sizes = [int(starts[one + 1] - starts[one]) for one in blocks]
+        empty = np.zeros(0, np.int64)
+        where = np.concatenate(
+            [empty, *(np.arange(starts[one], starts[one + 1]) for one in blocks)]
+        )
+        states = np.concatenate([np.zeros(0, np.uint8), *(body.states(size) for size in sizes)])
+    elif frame.encoding == GAPS:
+        where = body.positions(len(cells))
+        states = body.states(len(where))
+    else:
+        raise BadFrame(f"the encoding {frame.encoding} is not known")
+    body.check_end()
+    cells[where] = states
+
+
+class _Body:
+    """Inflated bytes, read from the front. All of it raises BadFrame."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._at = 0
+
+    def positions(self, most: int) -> Numbers:
+        """Ascending ones below `most`: how many, and the gap before each."""
+        count = self._varint()
+        if count > most:
+            raise BadFrame(f"{count} changes of {most}")
+        found = np.cumsum(np.array([self._varint() + 1 for _ in range(count)], np.int64)) - 1
+        if count and found[-1] >= most:
+            raise BadFrame(f"position {found[-1]} of {most}")
+        return found
+
+    def states(self, count: int) -> Cells:
+        size = (count + 1) // 2
+        part = np.frombuffer(self._raw[self._at : self._at + size], np.uint8)
+        if len(part) != size:
+            raise BadFrame("it ends too early")
+        self._at += size
+        found = np.column_stack([part & 15, part >> 4]).reshape(-1)
+        if (found > _MOST_STATE).any() or found[count:].any():
+            raise BadFrame("no VM has such a state")
+        return found[:count]
+
+    def check_end(self) -> None:
+        if self._at != len(self._raw):
+            raise BadFrame(f"{len(self._raw) - self._at} bytes too many")
+
+    def _varint(self) -> int:
+        value = 0
+        for place in range(_LONGEST_VARINT):
+            if self._at >= len(self._raw):
+                raise BadFrame("it ends too early")
+            byte = self._raw[self._at]
+            self._at += 1
+            value |= (byte & 127) << (_SEVEN_BITS * place)
+            if byte < 128:
+                return value
+        raise BadFrame("a number is too long")
+
+
+def _inflated(data: bytes, most: int) -> bytes:
+    """Raises BadFrame."""
+    stream = zlib.decompressobj()
+    try:
+        raw = stream.decompress(data, most)
+    except zlib.error as error:
+        raise BadFrame(f"it cannot be inflated: {error}") from error
+    if not stream.eof or stream.unused_data:
+        raise BadFrame("it is longer than any frame, or not whole")
+    return raw
+
+
+def _packed(states: Cells) -> bytes:
+    even = np.append(states, 0).astype(np.uint8) if len(states) % 2 else states
+    return (even[::2] | even[1::2] << 4).tobytes()
+
+
+def _gaps(positions: Numbers) -> Numbers:
+    return np.diff(positions, prepend=-1) - 1
+
+
+def _varints(numbers: Numbers) -> bytes:
+    rows = np.empty((len(numbers), _LONGEST_VARINT), np.uint8)
+    used = np.empty(rows.shape, bool)
+    rest = numbers.astype(np.int64)
+    for place in range(_LONGEST_VARINT):
+        following = rest >> _SEVEN_BITS
+        rows[:, place] = (rest & 127) | np.where(following > 0, 128, 0)
+        used[:, place] = True if place == 0 else rest > 0
+        rest = following
+    return rows[used].tobytes()

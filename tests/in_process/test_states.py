@@ -1,0 +1,189 @@
+"""What watchers of VM states are sent."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from fleet.ranges import IndexSet
+from fleet.states.frames import Encoded, apply_frame, starts_of
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import from_wire
+from fleet_controller.core.refusals import Refused
+from fleet_controller.relay import states
+from fleet_controller.replica.leader import Leader
+from tests.doubles import answers
+from tests.doubles.leading import until
+from tests.in_process.six_hosts import HOSTS, ME, PER_HOST, Stage, converged, left, play
+
+RUNNING, UNKNOWN = int(types.VM_STATE_RUNNING), int(types.VM_STATE_UNKNOWN)
+
+
+class Viewer:
+    """Applies what it is sent, and is as slow as the test wants."""
+
+    def __init__(self, leader: Leader) -> None:
+        self.frames = leader.states.frames()
+        self.hosts: dict[str, int] = {}
+        self.number = 0
+        self.starts, self.cells = starts_of(np.zeros(0, np.int64)), np.zeros(0, np.uint8)
+        self.last = cluster.StatesFrame()
+
+    async def read(self) -> cluster.StatesFrame:
+        frame = self.last = await anext(self.frames)
+        if frame.HasField("layout"):
+            self.hosts = {one.id: block for block, one in enumerate(frame.layout.hosts)}
+            self.starts = starts_of(np.array([one.cells for one in frame.layout.hosts], np.int64))
+            self.cells = np.zeros(int(self.starts[-1]), np.uint8)
+        else:
+            assert frame.after == self.number
+        if frame.cells:
+            apply_frame(self.cells, self.starts, Encoded(frame.encoding, frame.cells))
+        self.number = frame.number
+        return frame
+
+    def of(self, host: str) -> list[int]:
+        block = self.hosts[host]
+        return [int(one) for one in self.cells[self.starts[block] : self.starts[block + 1]]]
+
+    async def until_shown(self, leader: Leader) -> None:
+        async with asyncio.timeout(30):
+            while not self.hosts or not shows(self, leader):
+                await self.read()
+
+
+def shows(viewer: Viewer, leader: Leader) -> bool:
+    """Whether its cells are what the leader knows, in the order that GetHost tells."""
+    memory = leader.memory
+    for host in viewer.hosts:
+        held: dict[str, IndexSet] = {}
+        for shard in answers.host_detail(leader, host).shards:
+            before = held.get(shard.fleet_uid, IndexSet())
+            held[shard.fleet_uid] = before | from_wire(shard.ranges)
+        wanted = []
+        for uid in sorted(held):
+            vector, number = memory.observed.vectors[uid], memory.observed.host(host).number
+            for index in held[uid]:
+                mine = vector.holder(index) == number
+                wanted.append(int(vector.states[index]) if mine else 0)
+        if viewer.of(host)[: len(wanted)] != wanted or any(viewer.of(host)[len(wanted) :]):
+            return False
+    return True
+
+
+def test_first_comes_all_then_what_has_changed() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        viewer = Viewer(leader)
+        first = await viewer.read()
+        assert sorted(viewer.hosts) == [f"h{one}" for one in range(HOSTS)] and not first.after
+        assert np.count_nonzero(viewer.cells == RUNNING) == 24
+        await leader.fleets.scale("spv", 30, ME)
+        await until(lambda: converged(leader))
+        await viewer.until_shown(leader)
+        assert np.count_nonzero(viewer.cells == RUNNING) == 30
+        assert not viewer.last.HasField("layout")
+
+    play(scene)
+
+
+def test_a_host_that_is_not_heard_has_unknown_vms() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        viewer = Viewer(leader)
+        await viewer.read()
+        stage.agent("h1").mute = True
+        await until(lambda: not leader.memory.is_live("h1"))
+        await viewer.until_shown(leader)
+        assert set(viewer.of("h1")) <= {UNKNOWN, 0} and UNKNOWN in viewer.of("h1")
+
+    play(scene)
+
+
+def test_each_vm_is_shown_once_while_it_moves() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        viewer = Viewer(leader)
+        await leader.hosts.drain("h0", ME)
+        async with asyncio.timeout(60):
+            while True:
+                await viewer.read()
+                assert np.count_nonzero(viewer.cells) <= 24
+                if shows(viewer, leader) and not any(viewer.of("h0")):
+                    break
+        assert np.count_nonzero(viewer.cells) == 24
+
+    play(scene)
+
+
+def test_a_slow_reader_gets_one_merged_frame() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        slow, quick = Viewer(leader), Viewer(leader)
+        await slow.read()
+        for total in (30, 18, 36):
+            await leader.fleets.scale("spv", total, ME)
+            await until(lambda: converged(leader))
+            await quick.until_shown(leader)
+        assert quick.number > slow.number + 1
+        frame = await slow.read()
+        while frame.number < quick.number:
+            frame = await slow.read()
+        assert (slow.cells == quick.cells).all()
+
+    play(scene)
+
+
+def test_a_frame_is_encoded_once_for_all_who_watch() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        viewers = [Viewer(leader) for _ in range(5)]
+        firsts = [await one.read() for one in viewers]
+        assert all(one is firsts[0] for one in firsts)
+        await leader.fleets.scale("spv", 30, ME)
+        await until(lambda: converged(leader))
+        seconds = [await one.read() for one in viewers]
+        assert all(one is seconds[0] for one in seconds) and seconds[0].cells
+
+    play(scene)
+
+
+def test_the_leader_says_that_it_is_there_while_nothing_changes() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        viewer = Viewer(leader)
+        await viewer.until_shown(leader)
+        async with asyncio.timeout(10):
+            while (await viewer.read()).cells:
+                pass
+        assert viewer.last.number == viewer.last.after == viewer.number
+
+    play(scene)
+
+
+def test_other_hosts_are_another_layout() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        viewer = Viewer(leader)
+        await viewer.read()
+        await leader.hosts.drain("h2", ME)
+        await until(lambda: not left(leader, "h2"))
+        await leader.hosts.remove("h2", False, ME)
+        async with asyncio.timeout(30):
+            while "h2" in viewer.hosts:
+                await viewer.read()
+        await viewer.until_shown(leader)
+        assert len(viewer.cells) == 5 * PER_HOST
+
+    play(scene)
+
+
+def test_no_more_than_a_bound_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "MOST_WATCHERS", 2)
+
+    async def scene(leader: Leader, stage: Stage) -> None:
+        first, second = Viewer(leader), Viewer(leader)
+        await first.read()
+        await second.read()
+        with pytest.raises(Refused, match="2 viewers"):
+            await Viewer(leader).read()
+        await first.frames.aclose()
+        await Viewer(leader).read()
+
+    play(scene)
