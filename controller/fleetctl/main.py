@@ -27,6 +27,7 @@ COMMANDS = {
     "plan": ("fleetctl.commands.fleets.plan", "Show what a scale would do."),
     "status": ("fleetctl.commands.cluster.status", "Show how fleets stand."),
     "watch": ("fleetctl.commands.cluster.watch", "Follow how fleets stand, live."),
+    "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
     "fleets": ("fleetctl.commands.fleets.fleets", "List the fleets."),
     "hosts": ("fleetctl.commands.hosts.hosts", "List hosts, show one, say what becomes of it."),
     "breaker": ("fleetctl.commands.hosts.breaker", "Show whether lost hosts are replaced."),

@@ -15,8 +15,10 @@ DAY = 86_400
 Change = Callable[[cluster.StatusResponse], object]
 
 
-def seen(change: Change, **counts: int) -> cluster.StatusResponse:
-    answer = status(**counts)
+def seen(
+    change: Change, running: int | None = None, failed: int = 0, unplaced: int = 0
+) -> cluster.StatusResponse:
+    answer = status(running=running, failed=failed, unplaced=unplaced)
     change(answer)
     return answer
 
