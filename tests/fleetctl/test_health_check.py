@@ -16,7 +16,7 @@ Change = Callable[[cluster.StatusResponse], object]
 
 
 def seen(
-    change: Change, running: int | None = None, failed: int = 0, unplaced: int = 0
+    change: Change, running: int = 1000, failed: int = 0, unplaced: int = 0
 ) -> cluster.StatusResponse:
     answer = status(running=running, failed=failed, unplaced=unplaced)
     change(answer)

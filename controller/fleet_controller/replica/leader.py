@@ -28,6 +28,7 @@ from fleet_controller.host_loss.standby_poll import StandbyPoll
 from fleet_controller.leader.agent_events import AgentEvents
 from fleet_controller.leader.assignment_audit import AssignmentAudit
 from fleet_controller.leader.environment import LeaderEnvironment
+from fleet_controller.leader.failing_vms import FailingVms
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.leader.planner import Planner
@@ -139,6 +140,7 @@ class Leader:
                 group.create_task(self._assignment_audit.run())
             group.create_task(self._health_events.summarise_for_ever())
             group.create_task(self.memory.certificates.run())
+            group.create_task(FailingVms(self.memory).run())
 
     def _check_own_name(self) -> None:
         """Raises OwnDenial. What was denied as a standby does not lead when its turn comes."""
