@@ -53,9 +53,16 @@ COMMANDS = {
 }
 
 
+def _completing(command: click.Command) -> None:
+    from fleetctl.name_completion import complete_names
+
+    complete_names(command)
+
+
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    completing=_completing,
     no_args_is_help=False,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
