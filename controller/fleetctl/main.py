@@ -74,7 +74,8 @@ def cli(ctx: click.Context) -> None:
 
     Exit codes: 0 done; 1 failed; 2 usage; 3 accepted but not converged within the timeout;
     4 cannot reach the controller, or not allowed; 5 done, and its output could not be written;
-    6 accepted, and all that is missing has failed for good; 130 ended by Ctrl-C.
+    6 accepted, and all that is missing has failed for good; 130 ended by Ctrl-C. `status --check`
+    has codes of its own.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller.events import KEPT_OF_KIND, EventLog
-from fleet_controller.leader.failure_news import (
+from fleet_controller.core.failure_news import (
     BEGUN_AFTER,
     MOST,
     OVER_AFTER,
@@ -15,6 +14,7 @@ from fleet_controller.leader.failure_news import (
     FailureNews,
     Phase,
 )
+from fleet_controller.events import KEPT_OF_KIND, EventLog
 from fleet_controller.replica.leader import Leader
 from tests.controller.leader.test_answers import Agents, fleet_of, play, scale
 

@@ -99,9 +99,11 @@ def test_of_thousands_of_hosts_only_those_that_may_be_meant_are_asked_for(
     assert just_before("") == ""
 
 
-def test_contexts_are_those_of_this_machine(fleetctl: Fleetctl, tmp_path: Path) -> None:
+def test_contexts_are_those_of_this_machine(fleetctl: Fleetctl) -> None:
+    folder = str(fleetctl.identity)
     for name in ("lab", "live"):
-        fleetctl("contexts", "add", name, "--endpoint", "127.0.0.1:1", "--identity", str(tmp_path))
+        said = fleetctl("contexts", "add", name, "--endpoint", "127.0.0.1:1", "--identity", folder)
+        assert said.code == 0, said.err
     assert completed(fleetctl, "fleetctl contexts use li") == ["live"]
     assert completed(fleetctl, "fleetctl --context ") == ["lab", "live"]
 

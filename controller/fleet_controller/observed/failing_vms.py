@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-from fleet_controller.leader.failure_news import Failing, FailureKind, FailureNews, News, Phase
-from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.core.failure_news import Failing, FailureKind, FailureNews, News, Phase
+from fleet_controller.events import EventLog
+from fleet_controller.observed.reports import Observed
 
 # Between two looks.
 _SECONDS = 5.0
@@ -15,10 +17,22 @@ _MOST_VMS = 2**32 - 1
 
 
 class FailingVms:
-    """Of one leadership."""
+    """Of one leadership. `settling`: whether hosts are still to be heard; `fleet_name`: of a uid,
+    empty where the fleet is gone."""
 
-    def __init__(self, memory: LeaderMemory) -> None:
-        self._memory = memory
+    def __init__(
+        self,
+        observed: Observed,
+        events: EventLog,
+        clock: Callable[[], float],
+        settling: Callable[[], bool],
+        fleet_name: Callable[[str], str],
+    ) -> None:
+        self._observed = observed
+        self._events = events
+        self._clock = clock
+        self._settling = settling
+        self._fleet_name = fleet_name
         self._news = FailureNews()
 
     async def run(self) -> None:
@@ -29,15 +43,15 @@ class FailingVms:
 
     async def look(self) -> None:
         """Once. What a new leader has not heard yet says nothing of growth."""
-        if self._memory.settling:
+        if self._settling():
             return
         failing = await self._gathered()
-        for news in self._news.look(self._memory.clock(), failing):
+        for news in self._news.look(self._clock(), failing):
             self._tell(news)
 
     async def _gathered(self) -> dict[FailureKind, Failing]:
         """By the reports of all hosts: of those that are not heard, by their last."""
-        observed = self._memory.observed
+        observed = self._observed
         found: dict[FailureKind, Failing] = {}
         for position, host_id in enumerate(sorted(observed.troubled), 1):
             for problem in observed.host(host_id).problems:
@@ -52,12 +66,10 @@ class FailingVms:
         return found
 
     def _tell(self, news: News) -> None:
-        fleet = self._memory.state.fleet_by_uid(news.what.fleet)
-        if fleet is None:
-            return  # it is gone, and so is what failed of it
-        text = _text(fleet.name, news)
-        kind = news.what.kind
-        self._memory.events.add(news.phase.value, text, fleet=fleet.name, alike=kind)
+        fleet = self._fleet_name(news.what.fleet)
+        if fleet:  # else it is gone, and so is what failed of it
+            text = _text(fleet, news)
+            self._events.add(news.phase.value, text, fleet=fleet, alike=news.what.kind)
 
 
 def _text(fleet: str, news: News) -> str:
