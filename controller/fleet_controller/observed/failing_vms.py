@@ -75,8 +75,7 @@ class FailingVms:
 def _text(fleet: str, news: News) -> str:
     kind, seen = news.what.kind, news.failing
     if news.phase is Phase.OVER:
-        at_most = f"{news.most:,} VM{'' if news.most == 1 else 's'} at the most"
-        return f"{kind}: no VM of {fleet} fails so any more; it was {at_most}"
+        return f"{kind}: no VM of {fleet} fails so any more; at most {news.most:,} did at once"
     hosts = f"{seen.hosts:,} host{'' if seen.hosts == 1 else 's'}"
     vms = f"{seen.vms:,} VM{'' if seen.vms == 1 else 's'}"
     more = " by now" if news.phase is Phase.GROWN else ""

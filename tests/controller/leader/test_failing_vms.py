@@ -92,7 +92,7 @@ def test_a_leader_tells_of_failures_that_hosts_report_by_fleet_and_kind() -> Non
             ("vms_failing", "no_memory: 2 VMs of spv failed on 2 hosts: h0: none left"),
             (
                 "vms_failing_over",
-                "no_memory: no VM of spv fails so any more; it was 2 VMs at the most",
+                "no_memory: no VM of spv fails so any more; at most 2 did at once",
             ),
         ]
 
