@@ -21,6 +21,8 @@ from fleet_controller.pulse import Pulse
 KEPT = 10_000
 # Hosts of which something is said one by one, when it is said of several at once.
 FEW = 5
+# Of one kind, where people or their scripts bring it about at will: else it pushes out the rest.
+KEPT_OF_KIND = {"console_opened": 1_000}
 # Cursors of one leadership. A term times this stays below 2^53, which JSON's readers keep exact,
 # for 8 thousand million revisions; what goes beyond a million events is told of the next term,
 # and costs clarity no more.
@@ -77,17 +79,20 @@ class EventLog:
         actor: str = "",
         alike: str = "",
         free: int = FREE,
+        counted: bool = False,
     ) -> None:
         """Kinds are short and stable: host_live, fleet_scaled, ... `alike`: what makes events of
         one kind and host the same, where that is not the message; `free`: how many of them are
-        told one by one before they are counted. What people do is told each time."""
+        told one by one before they are counted. What people do is told each time, unless it is to
+        be `counted`."""
         event = cluster.Event(
             time_unix=self._wall(), kind=kind, fleet=fleet, host=host, message=message, actor=actor
         )
         self.told[kind] += 1
         if kind == "backup_taken":
             self.last_backup = event.time_unix
-        told = event if actor else self._alike.counted(event, alike or message, free)
+        once = bool(actor) and not counted
+        told = event if once else self._alike.counted(event, alike or message, free)
         if told is None:
             return
         if told is not event:
@@ -95,6 +100,8 @@ class EventLog:
         self._last += 1
         told.cursor = self._last
         self._events.append(told)
+        if kind in KEPT_OF_KIND:
+            self._bound(kind)
         self.pulse.beat()
 
     def add_for_hosts(
@@ -144,6 +151,12 @@ class EventLog:
             if self._events[position].cursor == event.cursor:
                 del self._events[position]
                 return
+
+    def _bound(self, kind: str) -> None:
+        """Drops the oldest of a kind of which there are too many."""
+        of_kind = [event for event in self._events if event.kind == kind]
+        if len(of_kind) > KEPT_OF_KIND[kind]:
+            self._take_out(of_kind[0])
 
     def _dropped(self, cursor: int) -> bool:
         full = len(self._events) == KEPT

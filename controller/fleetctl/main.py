@@ -29,6 +29,7 @@ COMMANDS = {
     "status": ("fleetctl.commands.cluster.status", "Show how fleets stand."),
     "watch": ("fleetctl.commands.cluster.watch", "Follow how fleets stand, live."),
     "wall": ("fleetctl.commands.cluster.wall", "Show every VM as a pixel, live, in a browser."),
+    "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
     "fleets": ("fleetctl.commands.fleets.fleets", "List the fleets."),
     "hosts": ("fleetctl.commands.hosts.hosts", "List hosts, show one, say what becomes of it."),
     "breaker": ("fleetctl.commands.hosts.breaker", "Show whether lost hosts are replaced."),
@@ -54,9 +55,16 @@ COMMANDS = {
 }
 
 
+def _completing(command: click.Command) -> None:
+    from fleetctl.name_completion import complete_names
+
+    complete_names(command)
+
+
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    completing=_completing,
     no_args_is_help=False,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -70,7 +78,8 @@ def cli(ctx: click.Context) -> None:
 
     Exit codes: 0 done; 1 failed; 2 usage; 3 accepted but not converged within the timeout;
     4 cannot reach the controller, or not allowed; 5 done, and its output could not be written;
-    6 accepted, and all that is missing has failed for good; 130 ended by Ctrl-C.
+    6 accepted, and all that is missing has failed for good; 130 ended by Ctrl-C. `status --check`
+    has codes of its own.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -33,6 +33,9 @@ class Goal:
     change: int
     partial: bool = False
 
+    def state(self, status: cluster.FleetStatus) -> GoalState:
+        return goal_state(self, status)
+
 
 def goal_state(goal: Goal, status: cluster.FleetStatus) -> GoalState:
     """Compares a status with the goal. An earlier change than the goal's is going on still."""
@@ -48,16 +51,18 @@ def goal_state(goal: Goal, status: cluster.FleetStatus) -> GoalState:
     fits = goal.partial and status.unplaced and status.placed and not status.releasing
     if fits and running(status) == status.placed:
         return GoalState.PLACED_PARTLY
-    if status.failed_for_good and not status.releasing and not _others_missing(goal, status):
+    if only_failures_left(status, partial=goal.partial):
         return GoalState.FAILED_FOR_GOOD
     return GoalState.GOING_ON
 
 
-def _others_missing(goal: Goal, status: cluster.FleetStatus) -> int:
-    """VMs that are not as wanted, and of which not all was said."""
+def only_failures_left(status: cluster.FleetStatus, *, partial: bool = False) -> bool:
+    """Whether all that is missing has failed for reasons that no waiting mends. `partial`: what
+    fits nowhere is not missing."""
     unplaced = sum(reason.count for reason in status.unplaced_reasons)
-    given_up = status.failed_for_good + (min(unplaced, status.unplaced) if goal.partial else 0)
-    return max(0, status.total - status.as_wanted - given_up)
+    given_up = status.failed_for_good + (min(unplaced, status.unplaced) if partial else 0)
+    others = max(0, status.total - status.as_wanted - given_up)
+    return bool(status.failed_for_good) and not status.releasing and not others
 
 
 def running(status: cluster.FleetStatus) -> int:

@@ -112,7 +112,7 @@ class ConsoleRelay:
             self._noted = True
             how = ", taken over," if self._first.take_over else ""
             message = f"the console of {self._name} on {self._host} is open{how} for writing"
-            self._relay.event("console_opened", message, self._host, self._actor, self._fleet)
+            self._relay.console_opened(message, self._host, self._actor, self._fleet)
 
 
 def _place(memory: LeaderMemory, planning: Planning, vm: wire.VmAddress) -> tuple[str, str, str]:

@@ -128,8 +128,15 @@ class Relay:
 
         await within(TOLD_SECONDS, told())
 
-    def event(self, kind: str, message: str, host_id: str, actor: str, fleet: str = "") -> None:
-        self._memory.events.add(kind, message, fleet=fleet, host=host_id, actor=actor)
+    def event(self, kind: str, message: str, host_id: str, actor: str) -> None:
+        self._memory.events.add(kind, message, host=host_id, actor=actor)
+
+    def console_opened(self, message: str, host_id: str, actor: str, fleet: str) -> None:
+        """Whoever opens the same console again and again is told of ever more seldom."""
+        self._memory.events.add(
+            "console_opened", message, fleet=fleet, host=host_id, actor=actor,
+            alike=f"{actor}: {message}", counted=True,
+        )  # fmt: skip
 
     def _out_of_reach(self, host_id: str, why: str) -> Refused:
         return out_of_reach(host_id, self._memory.links.age(host_id), why)

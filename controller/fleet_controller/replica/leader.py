@@ -39,6 +39,7 @@ from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.audit import Audit
 from fleet_controller.mirror.committer import Committer, Outdated
 from fleet_controller.mirror.follower import StoreFollower
+from fleet_controller.observed.failing_vms import FailingVms
 from fleet_controller.relay.relay import Relay
 from fleet_controller.relay.states import StatesFrames
 from fleet_controller.store.port import StoreError
@@ -141,6 +142,18 @@ class Leader:
                 group.create_task(self._assignment_audit.run())
             group.create_task(self._health_events.summarise_for_ever())
             group.create_task(self.memory.certificates.run())
+            group.create_task(self._failing_vms().run())
+
+    def _failing_vms(self) -> FailingVms:
+        memory = self.memory
+
+        def name(uid: str) -> str:
+            fleet = memory.state.fleet_by_uid(uid)
+            return fleet.name if fleet else ""
+
+        return FailingVms(
+            memory.observed, memory.events, memory.clock, lambda: memory.settling, name
+        )
 
     def _check_own_name(self) -> None:
         """Raises OwnDenial. What was denied as a standby does not lead when its turn comes."""

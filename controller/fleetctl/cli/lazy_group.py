@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import keyword
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -25,11 +25,24 @@ class LazyGroup(click.Group):
     """A group that knows of each command its name, its module, and one line for --help.
 
     The module has the command under its name, with _ behind it where Python has the word.
+    `completing` gets each command that a shell completes, and the group itself.
     """
 
-    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        lazy: Mapping[str, tuple[str, str]],
+        completing: Callable[[click.Command], None] = lambda command: None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = lazy
+        self._completing = completing
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:
+            self._completing(self)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.lazy, *super().list_commands(ctx)]
@@ -41,6 +54,8 @@ class LazyGroup(click.Group):
         attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(importlib.import_module(module), attribute)
         add_examples(command, cmd_name)
+        if ctx.resilient_parsing:
+            self._completing(command)
         return command
 
     def resolve_command(

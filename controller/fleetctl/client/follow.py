@@ -10,7 +10,7 @@ from typing import Protocol
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Unavailable
-from fleetctl.progress import ChangeProgress, Goal, GoalState, goal_state
+from fleetctl.progress import ChangeProgress, GoalState
 
 # Milliseconds: how often the controller may send a changed status.
 INTERVAL_MS = 100
@@ -72,11 +72,20 @@ class Reachability:
             self.listener.unreachable(message)
 
 
+class FleetGoal(Protocol):
+    """What is waited for of one fleet."""
+
+    @property
+    def fleet(self) -> str: ...
+
+    def state(self, status: cluster.FleetStatus) -> GoalState: ...
+
+
 @dataclass(slots=True)
 class Waiting:
     """A wait for a goal: how far the goal is, and the last status seen."""
 
-    goal: Goal
+    goal: FleetGoal
     progress: ChangeProgress
     state: GoalState = GoalState.GOING_ON
     response: cluster.StatusResponse | None = None
@@ -110,7 +119,7 @@ def wait(
         now = clock()
         waiting.progress.record(status, now)
         viewer.show(response, waiting.progress, now)
-        waiting.state = goal_state(waiting.goal, status)
+        waiting.state = waiting.goal.state(status)
         if waiting.state is not GoalState.GOING_ON:
             return
 

@@ -9,7 +9,6 @@ import click
 
 from fleetctl.cli.arguments import fleet_argument
 from fleetctl.cli.confirmation import confirm, plan_option, yes_option
-from fleetctl.commands.fleets.scale import failed_for_good
 from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -193,6 +192,7 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
     """Until it runs no more. Raises Trouble unless it is done."""
     from fleet.v1 import cluster_pb2
     from fleetctl.terminal.progress_line import progress_line
+    from fleetctl.views.failures import failed_for_good
     from fleetctl.views.rollouts import rollout_text
 
     request = cluster_pb2.WatchStatusRequest(fleet=shown.fleet, interval_ms=_INTERVAL_MS)

@@ -133,6 +133,7 @@ def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
 def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
     """What the command ends with when it did not end well; None when it did."""
     from fleetctl.progress import GoalState, left
+    from fleetctl.views.failures import failed_for_good
 
     fleet, status = waiting.goal.fleet, waiting.status
     by = f" by {status.changed_by}" if status and status.changed_by else ""
@@ -153,18 +154,6 @@ def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
             f"see 'fleetctl status {fleet}'"
         )
     return None
-
-
-def failed_for_good(status: cluster.FleetStatus) -> FailedForGood:
-    """What ends a wait that nothing but a change by somebody can end."""
-    from fleetctl.views.status import reasons_text
-
-    vms = counted(status.failed_for_good, "VM")
-    return FailedForGood(
-        f"{vms} of {status.fleet} failed, and waiting does not mend it: "
-        f"{reasons_text(status, lasting=True)}. Mend that, then "
-        f"'fleetctl vms retry {status.fleet} --all'"
-    )
 
 
 def _done(waiting: Waiting, elapsed: float) -> str:

@@ -11,7 +11,7 @@ from fleetctl.output import say
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion of a shell.
+    """Print the completion of a shell: of commands, options, and the cluster's own names.
 
     \b
     bash:  fleetctl completion bash > ~/.local/share/bash-completion/completions/fleetctl
