@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import socket
 import threading
@@ -24,6 +25,8 @@ from prometheus_client.registry import Collector
 AT_ONCE = 8
 # A client that says nothing, or does not read, is cut off.
 _SILENCE_SECONDS = 10.0
+# Nor may it say what it wants in drips: by then a request is answered, or cut off.
+_REQUEST_SECONDS = 60.0
 # Until the event loop has read what a page shows.
 _READ_SECONDS = 5.0
 _AGAIN_SECONDS = 10.0
@@ -163,15 +166,23 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
             super().process_request(request, client_address)
-        else:
+        except RuntimeError:  # no thread can be had now
+            self._free.release()
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        late = threading.Timer(_REQUEST_SECONDS, _cut_off, (request,))
+        late.daemon = True
         try:
+            late.start()
             super().process_request_thread(request, client_address)
         finally:
+            late.cancel()
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -187,6 +198,12 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Scrapes are no news."""
+
+
+def _cut_off(connection: socket.socket) -> None:
+    """Whoever waits for it in another thread is woken."""
+    with contextlib.suppress(OSError):  # it has ended by itself
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _server(host: str, port: int, app: App) -> WSGIServer:
