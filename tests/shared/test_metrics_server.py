@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from socketserver import ThreadingMixIn
 from typing import Any
 
 import pytest
@@ -126,7 +127,7 @@ async def test_where_no_thread_can_be_had_a_request_takes_no_place_for_ever(
     async with served() as url:
         host, _, port = url.removeprefix("http://").rpartition(":")
         with monkeypatch.context() as without:
-            without.setattr(metrics_server.ThreadingMixIn, "process_request", none)
+            without.setattr(ThreadingMixIn, "process_request", none)
             for _ in range(AT_ONCE):
                 with socket.create_connection((host, int(port)), timeout=10) as client:
                     assert await asyncio.to_thread(_is_ended, client)
