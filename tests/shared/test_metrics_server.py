@@ -75,6 +75,28 @@ async def test_what_is_counted_and_what_is_read_are_both_told() -> None:
     assert "asked_total 3.0" in text
 
 
+async def test_what_takes_long_to_read_is_told_again_for_a_while() -> None:
+    reads = 0
+
+    async def slowly() -> object:
+        nonlocal reads
+        reads += 1
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while loop.time() < began + 0.1:
+            pass
+        return reads
+
+    rested = metrics_server._Rested(slowly)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout(30):
+        while reads < 3:
+            await rested()
+            await asyncio.sleep(0.01)
+    assert loop.time() - began >= 2.2  # two rests of a second, and at least two readings
+
+
 async def test_a_list_is_given_as_json() -> None:
     async with served() as url:
         assert json.loads(await asyncio.to_thread(get, f"{url}/hosts")) == [{"targets": ["a:1"]}]

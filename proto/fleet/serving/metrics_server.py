@@ -15,7 +15,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from socketserver import ThreadingMixIn
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
@@ -29,9 +29,13 @@ _SILENCE_SECONDS = 10.0
 _REQUEST_SECONDS = 60.0
 # Until the event loop has read what a page shows.
 _READ_SECONDS = 5.0
+# What was read is told again for so many times as long as the reading took, up to so many seconds.
+_REST = 10
+_LONGEST_REST_SECONDS = 1.0
 _AGAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 
+T = TypeVar("T")
 # Environment and start_response, as WSGI has them.
 App = Callable[[Any, Any], Iterable[bytes]]
 # Awaited on the event loop; what it gives is not changed any more.
@@ -63,8 +67,8 @@ class MetricsServer:
         self._host, self._port = host.strip("[]"), int(port)
         self._listen = listen
         self._registry = registry
-        self._reading = reading
-        self._lists = dict(lists or {})
+        self._reading = _Rested(reading)
+        self._lists = {path: _Rested(one) for path, one in (lists or {}).items()}
         self._log = log
         self.address = ""
 
@@ -133,6 +137,23 @@ class MetricsServer:
             return [f"there are: {' '.join(['/metrics', *sorted(self._lists)])}\n".encode()]
 
         return app
+
+
+class _Rested(Generic[T]):
+    """A reading that takes no more than a tenth of the event loop's time, however many ask."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+        self._read = read
+        self._last: tuple[T, float] | None = None  # and until when it is told again
+
+    async def __call__(self) -> T:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if self._last is not None and began < self._last[1]:
+            return self._last[0]
+        found, ended = await self._read(), clock()
+        self._last = found, ended + min(_REST * (ended - began), _LONGEST_REST_SECONDS)
+        return found
 
 
 class _Both(Collector):
