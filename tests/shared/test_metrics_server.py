@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from socketserver import ThreadingMixIn
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from fleet.serving import metrics_server
 from fleet.serving.metrics_server import AT_ONCE, MetricsServer
 
 
@@ -71,6 +75,28 @@ async def test_what_is_counted_and_what_is_read_are_both_told() -> None:
     assert "asked_total 3.0" in text
 
 
+async def test_what_takes_long_to_read_is_told_again_for_a_while() -> None:
+    reads = 0
+
+    async def slowly() -> object:
+        nonlocal reads
+        reads += 1
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while loop.time() < began + 0.1:
+            pass
+        return reads
+
+    rested = metrics_server._Rested(slowly)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout(30):
+        while reads < 3:
+            await rested()
+            await asyncio.sleep(0.01)
+    assert loop.time() - began >= 2.2  # two rests of a second, and at least two readings
+
+
 async def test_a_list_is_given_as_json() -> None:
     async with served() as url:
         assert json.loads(await asyncio.to_thread(get, f"{url}/hosts")) == [{"targets": ["a:1"]}]
@@ -112,3 +138,54 @@ async def test_clients_that_say_nothing_are_few_and_do_not_hold_up_the_loop() ->
         finally:
             for one in silent:
                 one.close()
+
+
+async def test_where_no_thread_can_be_had_a_request_takes_no_place_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with served() as url:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        with monkeypatch.context() as without:
+            without.setattr(ThreadingMixIn, "process_request", none)
+            for _ in range(AT_ONCE):
+                with socket.create_connection((host, int(port)), timeout=10) as client:
+                    assert await asyncio.to_thread(_is_ended, client)
+        assert "seen 7.0" in await asyncio.to_thread(get, f"{url}/metrics")
+
+
+async def test_a_client_that_asks_in_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server, "_REQUEST_SECONDS", 0.2)
+    ended = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        """Never silent for as long as a client may be."""
+        try:
+            while not ended.wait(0.02):
+                client.sendall(b"x")
+        except OSError:
+            pass
+
+    async with served() as url:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            client.sendall(b"GET /")
+            dripping = threading.Thread(target=drip, args=(client,))
+            dripping.start()
+            try:
+                assert await asyncio.to_thread(_is_ended, client)
+            finally:
+                ended.set()
+                dripping.join()
+
+
+def _is_ended(client: socket.socket) -> bool:
+    """Whatever the server says first. Raises TimeoutError when it does not end."""
+    try:
+        while client.recv(4096):
+            pass
+    except ConnectionError:
+        pass
+    return True

@@ -23,6 +23,7 @@ _EVENTS = 50
 # Before each frame: of what kind it is, and how many bytes follow.
 _HEAD = struct.Struct("<BI")
 _LAYOUT, _NOTE = 0x10, 0x11
+_ENCODINGS = frozenset(cluster.StatesEncoding.values())
 
 
 class Feed:
@@ -90,7 +91,10 @@ def _messages(frame: cluster.StatesFrame) -> Iterator[bytes]:
     if frame.HasField("layout"):
         lines = (f"{one.id}\t{one.rack}\t{one.cells}" for one in frame.layout.hosts)
         yield _message(_LAYOUT, "\n".join(lines).encode())
-    yield _message(frame.encoding, frame.cells)
+    if frame.encoding in _ENCODINGS:
+        yield _message(frame.encoding, frame.cells)
+    else:  # it must not pass for a message of another kind
+        yield _message(_NOTE, b"the controller says states in a way that this fleetctl cannot read")
 
 
 def _message(kind: int, body: bytes) -> bytes:

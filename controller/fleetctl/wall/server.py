@@ -13,7 +13,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fleetctl.outcome import Trouble
 from fleetctl.wall.feed import Feed
@@ -68,14 +68,14 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _SOCKET_SECONDS
 
     def do_GET(self) -> None:
-        asked = urlsplit(self.path)
+        path, _, query = self.path.partition("?")
         begin = f"/{self.server.path}/"
         if not self._is_ours():
             self._refuse(HTTPStatus.FORBIDDEN, "this page is for the browser it was opened in")
-        elif not secrets.compare_digest(asked.path[: len(begin)].encode(), begin.encode()):
+        elif not secrets.compare_digest(path[: len(begin)].encode(), begin.encode()):
             self._refuse(HTTPStatus.NOT_FOUND, "open the address that fleetctl wall has printed")
         else:
-            self._answer(asked.path[len(begin) :], parse_qs(asked.query))
+            self._answer(path[len(begin) :], parse_qs(query))
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """The terminal is the operator's."""

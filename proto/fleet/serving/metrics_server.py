@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from socketserver import ThreadingMixIn
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
@@ -24,11 +25,17 @@ from prometheus_client.registry import Collector
 AT_ONCE = 8
 # A client that says nothing, or does not read, is cut off.
 _SILENCE_SECONDS = 10.0
+# Nor may it say what it wants in drips: by then a request is answered, or cut off.
+_REQUEST_SECONDS = 60.0
 # Until the event loop has read what a page shows.
 _READ_SECONDS = 5.0
+# What was read is told again for so many times as long as the reading took, up to so many seconds.
+_REST = 10
+_LONGEST_REST_SECONDS = 1.0
 _AGAIN_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 
+T = TypeVar("T")
 # Environment and start_response, as WSGI has them.
 App = Callable[[Any, Any], Iterable[bytes]]
 # Awaited on the event loop; what it gives is not changed any more.
@@ -60,8 +67,8 @@ class MetricsServer:
         self._host, self._port = host.strip("[]"), int(port)
         self._listen = listen
         self._registry = registry
-        self._reading = reading
-        self._lists = dict(lists or {})
+        self._reading = _Rested(reading)
+        self._lists = {path: _Rested(one) for path, one in (lists or {}).items()}
         self._log = log
         self.address = ""
 
@@ -132,6 +139,23 @@ class MetricsServer:
         return app
 
 
+class _Rested(Generic[T]):
+    """A reading that takes no more than a tenth of the event loop's time, however many ask."""
+
+    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+        self._read = read
+        self._last: tuple[T, float] | None = None  # and until when it is told again
+
+    async def __call__(self) -> T:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if self._last is not None and began < self._last[1]:
+            return self._last[0]
+        found, ended = await self._read(), clock()
+        self._last = found, ended + min(_REST * (ended - began), _LONGEST_REST_SECONDS)
+        return found
+
+
 class _Both(Collector):
     """What counts by itself, and what is read when it is asked for."""
 
@@ -163,15 +187,23 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
             super().process_request(request, client_address)
-        else:
+        except RuntimeError:  # no thread can be had now
+            self._free.release()
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        late = threading.Timer(_REQUEST_SECONDS, _cut_off, (request,))
+        late.daemon = True
         try:
+            late.start()
             super().process_request_thread(request, client_address)
         finally:
+            late.cancel()
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -187,6 +219,12 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Scrapes are no news."""
+
+
+def _cut_off(connection: socket.socket) -> None:
+    """Whoever waits for it in another thread is woken."""
+    with contextlib.suppress(OSError):  # it has ended by itself
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _server(host: str, port: int, app: App) -> WSGIServer:

@@ -33,6 +33,7 @@ def wall(session: Session, no_open: bool, port: int) -> None:
 
     connection, ending = session.cluster, threading.Event()
     connection.tells_waiting = False
+    connection.plain = True  # also with -o json: what hosts say reaches the page line by line
     feed = Feed(lambda: replace(connection), event_json, ending)
     feed.status()  # so that a cluster that cannot be reached is told here
     with WallServer(feed, port) as server:
