@@ -12,7 +12,9 @@ from fleet.states.frames import Encoded, apply_frame, starts_of
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
+from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.refusals import Refused
+from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.relay import states
 from fleet_controller.replica.leader import Leader
 from tests.doubles import answers
@@ -172,6 +174,16 @@ def test_other_hosts_are_another_layout() -> None:
         assert len(viewer.cells) == 5 * PER_HOST
 
     play(scene)
+
+
+@pytest.mark.parametrize(("label", "racks"), [("rack", {"r0", "r1", "r2"}), ("row", {""})])
+def test_hosts_stand_by_the_label_that_they_fail_together_by(label: str, racks: set[str]) -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        viewer = Viewer(leader)
+        frame = await viewer.read()
+        assert {one.rack for one in frame.layout.hosts} == racks
+
+    play(scene, settings=LeaderSettings(settle=5.0, loss=LossSettings(rack_label=label)))
 
 
 def test_no_more_than_a_bound_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:

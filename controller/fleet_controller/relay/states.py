@@ -144,7 +144,8 @@ class StatesFrames:
     def _place(self, host_id: str) -> tuple[str, str, int]:
         record = self._memory.believed(host_id)
         assigned = sum(len(indices) for _, indices in self._assigned(host_id))
-        return host_id, record.labels.get("rack", ""), max(record.capacity.guests, assigned)
+        rack = record.labels.get(self._memory.settings.loss.rack_label, "")
+        return host_id, rack, max(record.capacity.guests, assigned)
 
     def _block(self, block: int) -> NDArray[np.uint8]:
         return self._cells[self._starts[block] : self._starts[block + 1]]
