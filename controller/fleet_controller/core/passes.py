@@ -12,7 +12,15 @@ from collections.abc import Mapping, Set
 import msgspec
 
 from fleet_controller.core.host_loss.duplicates import duplicates
-from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, RolloutRecord
+from fleet_controller.core.model import (
+    Assignment,
+    ClusterView,
+    FleetRecord,
+    HostRecord,
+    HostView,
+    RolloutRecord,
+    RolloutState,
+)
 from fleet_controller.core.placement.placement import FleetPlan, place
 from fleet_controller.core.rollouts_and_drains.moves import Stuck, move
 from fleet_controller.core.rollouts_and_drains.rollout import RolloutProgress, roll
@@ -55,4 +63,39 @@ def decide(view: ClusterView, moves_at_once: int) -> Pass:
         rolled.progress,
         placement.first,
         duplicates(view, rolled.assignments),
+    )
+
+
+_OVER = frozenset({RolloutState.DONE, RolloutState.ABORTED})
+
+
+def is_at_rest(view: ClusterView, decided: Pass) -> bool:
+    """Whether nothing is left to do that a host could take part in: passes decide nothing while
+    hosts come, go or describe themselves otherwise (`concerns_rest`), and nothing else happens."""
+    return not (
+        decided.assignments
+        or decided.rollouts
+        or decided.unplaced
+        or decided.duplicates
+        or view.gone
+        or view.held_back
+        or any(plan.unplaced for plan in decided.plans.values())
+        or any(fleet.deleting for fleet in view.fleets.values())
+        or any(rollout.state not in _OVER for rollout in view.rollouts.values())
+        or any(map(_has_something_to_do, view.hosts.values()))
+    )
+
+
+def concerns_rest(record: HostRecord) -> bool:
+    """Whether a pass has to be made for a host that has become so, though all is at rest."""
+    return record.draining or record.lost
+
+
+def _has_something_to_do(host: HostView) -> bool:
+    return (
+        concerns_rest(host.record)
+        or bool(host.orphans)
+        or bool(host.prepared)
+        or bool(host.pending_tombstones)
+        or any(shard.staged for shard in host.assignment.shards)
     )

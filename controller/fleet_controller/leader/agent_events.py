@@ -66,7 +66,7 @@ class AgentEvents:
         self._health_events.note(host_id, after, why)
         self._memory.observed.pulse.beat()
         if Health.LIVE in (before, after):
-            self._wake.changed()
+            self._wake.host_changed()
 
     def misbehaved(self, host_id: str, why: str) -> None:
         self._memory.events.add("host_misbehaves", why, host=host_id, alike=host_id, free=1)

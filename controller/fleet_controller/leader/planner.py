@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fleet_controller.core.passes import decide
+from fleet_controller.core.model import ClusterView
+from fleet_controller.core.passes import Pass, decide, is_at_rest
 from fleet_controller.core.placement.placement import FleetPlan
 from fleet_controller.leader.completions import Completions
 from fleet_controller.leader.memory import LeaderMemory
@@ -89,11 +90,12 @@ class Planner:
     async def _pass(self) -> int:
         """The version of the wake that it has taken into account."""
         seen = self._wake.version
-        if self.plans_freely:
-            await self._plan()
+        if self.plans_freely and await self._plan():
+            self._wake.rest(seen)
         return seen
 
-    async def _plan(self) -> None:
+    async def _plan(self) -> bool:
+        """Whether nothing was left to do."""
         state = self._memory.state
         if trimming := self._audit.trimming():
             await self._writer.write_one(trimming)
@@ -101,16 +103,16 @@ class Planner:
         await self._completions.mended()
         await self._completions.drains()
         if not state.fleets and not state.gone:
-            return
+            return False
         revision = state.revision
         view = await self._memory.view_in_slices()
         most = self._memory.settings.moves_at_once
-        decided = await self._off_loop.run(lambda: decide(view, most))
+        decided, rests = await self._off_loop.run(lambda: _decided(view, most))
         self.planning = Planning(decided.plans, decided)
         self._memory.observed.pulse.beat()
         self._writer.refuse_if_past(revision)
         if not self.plans_freely:
-            return
+            return False
         await self._completions.rollouts(decided)
         # All that lets go is written before anything that takes it over.
         first, rest = decided.in_order()
@@ -120,3 +122,10 @@ class Planner:
         await self._writer.write(put_assignments(first))
         await self._writer.write(put_assignments(rest))
         await self._completions.deletions()
+        return rests and not state.unread
+
+
+def _decided(view: ClusterView, moves_at_once: int) -> tuple[Pass, bool]:
+    """The next step, and whether all is at rest without one."""
+    decided = decide(view, moves_at_once)
+    return decided, is_at_rest(view, decided)

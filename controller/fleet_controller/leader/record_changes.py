@@ -5,6 +5,7 @@ from __future__ import annotations
 from fleet.transport import Role
 from fleet_controller.agents.links import Links
 from fleet_controller.core.model import NOTHING, Assignment
+from fleet_controller.core.passes import concerns_rest
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.store_trust import StoreTrust
 from fleet_controller.leader.wake import PlannerWake
@@ -36,6 +37,10 @@ class RecordChanges:
                 return
             case RecordKind.HOST:
                 self._host_changed(change.id)
+                if self._matters_to_few_passes(change.id):
+                    self._memory.messages.forget()
+                    self._wake.host_changed()
+                    return
             case RecordKind.DENIED:
                 role, _, name = change.id.partition("/")
                 if role != Role.AGENT or name not in self._memory.state.hosts:
@@ -65,6 +70,12 @@ class RecordChanges:
             self._links.add(host_id, record.address)
         if observed.host(host_id).assignment != self._held(host_id):
             observed.assigned(host_id, self._held(host_id))
+
+    def _matters_to_few_passes(self, host_id: str) -> bool:
+        record = self._memory.state.hosts.get(host_id)
+        if record is None or record.awaits_approval or self._memory.is_expelled(host_id):
+            return False
+        return not concerns_rest(record)
 
     def _held(self, host_id: str) -> Assignment:
         """A removed host holds nothing: what it is still to release is not counted."""

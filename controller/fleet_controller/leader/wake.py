@@ -9,11 +9,13 @@ from fleet_controller.waiting import within
 
 
 class PlannerWake:
-    """Given to whatever changes what is planned from. Two kinds of calls: some cannot wait."""
+    """Given to whatever changes what is planned from. Some cannot wait, and what only some passes
+    look at wakes only for those."""
 
     def __init__(self) -> None:
         self._pulse = Pulse()
         self._urgent = asyncio.Event()
+        self._rests = False
 
     @property
     def version(self) -> int:
@@ -21,12 +23,23 @@ class PlannerWake:
 
     def changed(self) -> None:
         """Something is otherwise than at the last pass."""
+        self._rests = False
         self._pulse.beat()
+
+    def host_changed(self) -> None:
+        """A host came, went or describes itself otherwise, in what matters only while there is
+        something to do. One that comes and goes for ever keeps nobody from answering."""
+        if not self._rests:
+            self._pulse.beat()
+
+    def rest(self, version: int) -> None:
+        """The pass of this version has found nothing to do, for any host."""
+        self._rests = version == self._pulse.version
 
     def urge(self) -> None:
         """Somebody waits: plan at once."""
         self._urgent.set()
-        self._pulse.beat()
+        self.changed()
 
     async def after(self, version: int) -> int:
         """Return once something has changed since this version; the version then."""
