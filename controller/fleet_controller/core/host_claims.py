@@ -33,8 +33,12 @@ def most_guests(usual: int) -> int:
 
 
 def admitted_guests(record: HostRecord, usual: int) -> int:
-    """How many guests of those that the host claims count."""
-    return min(record.capacity.guests, record.max_guests or most_guests(usual))
+    """How many guests of those that the host claims count. A claim that nobody believes counts no
+    more than what is usual, so that the most unlikely one gains nothing."""
+    claimed = record.capacity.guests
+    if record.max_guests:
+        return min(claimed, record.max_guests)
+    return claimed if claimed <= most_guests(usual) else max(ORDINARY_GUESTS, usual)
 
 
 def believed(record: HostRecord, usual: int) -> HostRecord:
@@ -51,7 +55,9 @@ def void_claim(record: HostRecord, usual: int) -> str:
     admitted, claimed = admitted_guests(record, usual), record.capacity.guests
     if record.max_guests or admitted == claimed:
         return ""
-    why = f"hosts usually have {usual:,}" if admitted < MOST_GUESTS else "no host is believed more"
+    most = most_guests(usual)
+    few = f"hosts usually have {usual:,}, and no host is believed more than {most:,}"
+    why = few if usual else f"no host is believed more than {most:,}"
     return (
         f"{record.id} claims {claimed:,} guests, and {admitted:,} count ({why}); 'fleetctl hosts "
         f"bound {record.id} --max-guests N' says how many it may have"

@@ -32,10 +32,12 @@ def record(guests: int, name: str = "h", max_guests: int = 0, awaits: bool = Fal
     [
         (250, 0, 250, 250),
         (1000, 0, 250, 1000),
-        (1001, 0, 250, 1000),
-        (VAST, 0, 250, 1000),
-        (VAST, 0, 0, MOST_GUESTS),  # too few others to say
-        (VAST, 0, 9_000, MOST_GUESTS),
+        (1001, 0, 250, ORDINARY_GUESTS),
+        (VAST, 0, 250, ORDINARY_GUESTS),
+        (1201, 0, 300, 300),
+        (MOST_GUESTS, 0, 0, MOST_GUESTS),  # too few others to say
+        (VAST, 0, 0, ORDINARY_GUESTS),
+        (VAST, 0, 9_000, 9_000),
         (ORDINARY_GUESTS, 0, 2, ORDINARY_GUESTS),  # a large one in a lab of small ones
         (VAST, 4000, 250, 4000),
         (250, 4000, 250, 250),
@@ -43,7 +45,7 @@ def record(guests: int, name: str = "h", max_guests: int = 0, awaits: bool = Fal
         (0, 10, 250, 0),
     ],
 )
-def test_a_claim_counts_up_to_an_operators_bound_or_to_what_hosts_like_it_have(
+def test_a_claim_counts_up_to_an_operators_bound_or_if_hosts_like_it_have_as_many(
     claimed: int, bound: int, usual: int, counts: int
 ) -> None:
     host = record(claimed, max_guests=bound)
@@ -53,7 +55,7 @@ def test_a_claim_counts_up_to_an_operators_bound_or_to_what_hosts_like_it_have(
 
 def test_a_claim_beyond_is_told_with_what_to_do() -> None:
     told = void_claim(record(VAST, "evil"), 250)
-    assert told.startswith("evil claims 4,294,967,295 guests, and 1,000 count (hosts usually have")
+    assert told.startswith("evil claims 4,294,967,295 guests, and 256 count (hosts usually have")
     assert "fleetctl hosts bound evil --max-guests N" in told
     assert void_claim(record(250), 250) == void_claim(record(VAST, max_guests=9), 250) == ""
 

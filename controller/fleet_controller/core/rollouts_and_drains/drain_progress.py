@@ -98,7 +98,8 @@ def check_may_be_given_up(host_id: str, host: HostView) -> None:
         raise Refused(
             Reason.HOST_NOT_LOST,
             f"{host_id} answers: its VMs run, and must not run elsewhere as well; drain it "
-            f"(fleetctl hosts drain {host_id})",
+            f"(fleetctl hosts drain {host_id}), or throw it out if it is not to be trusted "
+            f"(fleetctl hosts expel {host_id})",
         )
     off = sum(len(s.ranges) for s in host.assignment.shards if not s.power)
     off += sum(len(tombstone.off) for tombstone in host.assignment.tombstones)

@@ -22,8 +22,8 @@ MOST_GUESTS = 10_000
 def bound(session: Session, host: str, max_guests: int) -> None:
     """Say how many VMs a host may have at most.
 
-    Without a bound, a host is believed what it claims up to 4 times what hosts usually have. With
-    one, it is believed up to that, more than others have as well. What runs there stays.
+    Without a bound, a claim of more than 4 times what hosts usually have is void. With one, a host
+    is believed up to that, more than others have as well. What runs there stays.
     """
     connection = session.cluster
     from fleet.v1 import cluster_pb2
