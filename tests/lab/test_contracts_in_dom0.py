@@ -1,5 +1,6 @@
-"""The contracts of storage, images and domains, held against the dom0's real pool and hypervisor:
-the tests that all adapters pass are sent there with pytest and run in the agent's environment."""
+"""The contracts of storage, images, domains and bridges, held against the dom0's real pool,
+hypervisor and kernel: the tests that all adapters pass are sent there with pytest and run in the
+agent's environment."""
 
 import io
 import shlex
@@ -107,3 +108,8 @@ def test_domains_on_the_real_hypervisor(lab: Lab) -> None:
             "xen",
             "tests/contracts/hypervisor/test_hypervisor.py",
         )
+
+
+def test_bridges_and_vlans_on_the_real_kernel(lab: Lab) -> None:
+    lab.ssh("modprobe 8021q && modprobe tun")
+    _run(lab, "", "namespace", "tests/contracts/bridges/test_bridges.py")

@@ -94,8 +94,8 @@ def test_the_readme_lists_every_exit_code() -> None:
     assert [int(row.split("|")[1]) for row in rows] == sorted(map(int, ExitCode))
 
 
-def test_the_readme_gives_a_reason_for_every_dependency() -> None:
-    rows = _table_after(README, "| package | choice | why |")
+def test_there_is_a_reason_for_every_dependency() -> None:
+    rows = _table_after((ROOT / "docs/dependencies.md").read_text(), "| package | choice | why |")
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
     assert named == _dependencies()
 
@@ -208,8 +208,9 @@ def _table_after(text: str, head: str) -> list[str]:
 
 
 def _shown_commands() -> Iterator[list[str]]:
-    """The words of every fleetctl command in the README's blocks."""
-    for block in re.findall(r"(?:^ {4}.*\n)+", README, re.MULTILINE):
+    """The words of every fleetctl command in the blocks of the README and of what it points at."""
+    by_hand = (ROOT / "docs/cluster-by-hand.md").read_text()
+    for block in re.findall(r"(?:^ {4}.*\n)+", f"{README}\n{by_hand}", re.MULTILINE):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words and words[0] == "fleetctl":

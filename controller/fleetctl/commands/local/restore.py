@@ -51,8 +51,8 @@ def restore(
 ) -> int:
     """Make a new etcd of a backup: to be run on each member, with the same file, all stopped.
 
-    What etcd had there before is moved aside, not removed. Everything it must know is in etcd's
-    own settings, so that on a member set up as the README says 'fleetctl restore FILE' is enough.
+    What etcd had there before is moved aside, not removed. What else it must know is in etcd's own
+    settings, so that on a member set up as docs/cluster-by-hand.md says the file's name is enough.
 
     The order: stop all controllers and all etcd members; restore on each member; start etcd on
     all; start the controllers. They find the store older than what hosts have seen, and change
