@@ -35,6 +35,7 @@ class HostReset:
             raise expelled(host_id)
 
         async def once() -> None:
+            self._memory.host(host_id)  # it may have been removed while others had their turn
             await self._ask(host_id, address)
             writes: list[Write] = []
             if host_id not in self._memory.state.assignments:

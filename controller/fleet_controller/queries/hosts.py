@@ -76,7 +76,7 @@ def hosts(
 
 
 def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> cluster.HostSummary:
-    record, believed = memory.state.hosts[host_id], memory.believed(host_id)
+    record, believed = memory.host(host_id), memory.believed(host_id)
     seen = memory.observed.host(host_id)
     claimed, admitted = record.capacity.guests, believed.capacity.guests
     shards = seen.assignment.shards
