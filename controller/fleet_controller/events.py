@@ -1,9 +1,10 @@
 """What happened, in order, for people: a bounded list in the leader's memory.
 
 Cursors grow by one within a leadership. Each leadership's begin at its term, which grows from
-leader to leader, so that a cursor says which leader gave it: a reader who comes with one of a
-former leader's goes on with the first event of this one, and is told that what the former one
-told later is not here.
+leader to leader, so that a cursor says which leader gave it. What outlives its leader is in the
+store too, in a ring; a new leader recalls it, under the cursors that it had. So a reader who comes
+with one of a former leader's goes on with what that one told later, as far as it was kept, and is
+told that the rest is not here.
 
 What repeats is counted: see AlikeEvents.
 """
@@ -11,12 +12,14 @@ What repeats is counted: see AlikeEvents.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.alike_events import FREE, AlikeEvents
+from fleet_controller.core.events.event_ring import EventRecord, event_of
 from fleet_controller.pulse import Pulse
+from fleet_controller.unsaved_events import UnsavedEvents
 
 KEPT = 10_000
 # Hosts of which something is said one by one, when it is said of several at once.
@@ -50,6 +53,8 @@ class EventLog:
         self._term = 0
         self._last = self._first = 0  # cursors of this leadership's events: after the one, up to
         self.begins = wall()
+        self._leads = False
+        self.unsaved = UnsavedEvents()
         self.pulse = Pulse()
         # How often each kind since this process began; and when the store was copied.
         self.told: Counter[str] = Counter()
@@ -58,12 +63,29 @@ class EventLog:
     def begin(self, term: int) -> bool:
         """A leadership of this term: a revision of the store, higher than any term before it.
         False, and nothing changes, where it was begun before."""
+        self._leads = True
         if term == self._term:
             return False
         self._term = term
         self._last = self._first = max(self._last, term * CURSORS)
         self.begins = self._wall()
         return True
+
+    def end(self) -> None:
+        """This controller leads no more: the next leader tells whatever matters from now on."""
+        self._leads = False
+
+    def recall(self, records: Iterable[EventRecord]) -> None:
+        """What earlier leaders have told, as the store has it: told again, and counted as told by
+        none of them. Whatever claims to be of a later one is left out."""
+        have = {event.cursor for event in self._events}
+        former = [
+            event_of(one) for one in records if one.cursor <= self._last and one.cursor not in have
+        ]
+        in_order = sorted([*self._events, *former], key=lambda event: event.cursor)
+        self._events = deque(in_order, maxlen=KEPT)
+        backups = (event.time_unix for event in former if event.kind == "backup_taken")
+        self.last_backup = max(self.last_backup, *backups, 0.0)
 
     def now(self) -> float:
         """Seconds since 1970, as events are dated."""
@@ -95,11 +117,14 @@ class EventLog:
         told = event if once else self._alike.counted(event, alike or message, free)
         if told is None:
             return
-        if told is not event:
+        before = told.cursor
+        if before:
             self._take_out(told)
         self._last += 1
         told.cursor = self._last
         self._events.append(told)
+        if self._leads:
+            self.unsaved.told(told, before)
         if kind in KEPT_OF_KIND:
             self._bound(kind)
         self.pulse.beat()

@@ -17,7 +17,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.store.codec import decode
-from fleet_controller.store.keys import LEADER
+from fleet_controller.store.keys import EVENTS, LEADER
 from fleetctl.client.cluster import Cluster
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.local.certificate_authority import Authority, write_identity
@@ -273,14 +273,14 @@ class ReplicatedCluster:
         }
 
     def stored(self) -> dict[str, bytes]:
-        """What is in etcd, but for who leads."""
+        """What is in etcd, but for who leads, and for the events that leaders keep there."""
         first, end = PREFIX.encode(), PREFIX.encode()[:-1] + b"0"
         request = rpc.RangeRequest(key=first, range_end=end)
         answer = eventually(lambda: self._range(request), "etcd answers")
         assert answer is not None
         found = {kv.key.decode().removeprefix(PREFIX): kv.value for kv in answer.kvs}
         found.pop(LEADER, None)
-        return found
+        return {key: value for key, value in found.items() if not key.startswith(EVENTS)}
 
     def _range(self, request: rpc.RangeRequest) -> rpc.RangeResponse | None:
         for member in self.members:

@@ -10,6 +10,7 @@ import msgspec
 
 from fleet.peers import parse_peer
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.events.event_ring import EventRecord, slot_name, slot_of
 from fleet_controller.core.model import (
     Assignment,
     BreakerRecord,
@@ -43,6 +44,7 @@ class RecordKind(Enum):
     GONE = keys.GONE
     ROLLOUT = keys.ROLLOUTS
     AUDIT = keys.AUDIT
+    EVENT = keys.EVENTS
     DENIED = keys.DENIED
 
 
@@ -71,6 +73,8 @@ def belongs_to_nothing(change: RecordChange) -> bool:
         return False
     if change.kind is RecordKind.DENIED:
         return parse_peer(change.id) is None
+    if change.kind is RecordKind.EVENT:
+        return slot_of(change.id) is None
     return not change.id or (change.kind is not RecordKind.SPEC and "/" in change.id)
 
 
@@ -108,6 +112,10 @@ def put_seal_key(key: SealKey) -> Put:
 
 def put_breaker(breaker: BreakerRecord) -> Put:
     return Put(keys.BREAKER, encode(breaker))
+
+
+def put_event(slot: int, record: EventRecord) -> Put:
+    return Put(keys.event(slot_name(slot)), encode(record))
 
 
 def put_denied(denied: DeniedRecord) -> Put:

@@ -14,6 +14,7 @@ import msgspec
 from fleet.keys import NO_EPOCH, Epoch
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.audit import id_of
+from fleet_controller.core.events.event_ring import EventRecord, slot_of
 from fleet_controller.core.model import (
     NOTHING,
     Assignment,
@@ -65,6 +66,7 @@ class ClusterState:
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.audit = AuditTrail()
+        self._events: dict[str, EventRecord] = {}  # by the name of their slot
         self.broken = BrokenRecords()
         # Hosts whose assignment is there and was never understood: what they hold is not known.
         self.unread: set[str] = set()
@@ -90,11 +92,12 @@ class ClusterState:
             RecordKind.GONE: (self.gone, GoneFleet),
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
+            RecordKind.EVENT: (self._events, EventRecord),
         }
 
     def on_change(self, listener: Callable[[RecordChange], None]) -> None:
         """From now on the listener is called after each record that has changed; of audit records
-        it is not, since nothing is decided from them."""
+        and events it is not, since nothing is decided from them."""
         self._listener = listener
 
     def load(self, snapshot: Snapshot) -> None:
@@ -159,6 +162,20 @@ class ClusterState:
         """When the key was last written or deleted, as far as is known: no later than this."""
         return self._seen.get(key, self._first)
 
+    @property
+    def events(self) -> dict[int, EventRecord]:
+        """The ring of events, by slot; those that cannot be understood are left out."""
+        slots = ((slot_of(name), record) for name, record in self._events.items())
+        return {slot: record for slot, record in slots if slot is not None}
+
+    @property
+    def broken_events(self) -> set[int]:
+        """Slots of the ring that cannot be understood."""
+        names = (
+            key.removeprefix(keys.EVENTS) for key in self.broken if key.startswith(keys.EVENTS)
+        )
+        return {slot for name in names if (slot := slot_of(name)) is not None}
+
     def fleet_by_uid(self, uid: str) -> FleetRecord | None:
         return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)
 
@@ -193,7 +210,8 @@ class ClusterState:
         except BrokenRecord as broken:
             self.broken.note(key, str(broken))
             self._do_without(change, key)
-        self._listener(change)
+        if change.kind is not RecordKind.EVENT:
+            self._listener(change)
         if change.kind in (RecordKind.HOST, RecordKind.ASSIGNMENT):
             self._stand_in(change.id)
 
@@ -237,6 +255,8 @@ class ClusterState:
         elif change.kind is RecordKind.DENIED:  # the key alone says who
             role, _, name = change.id.partition("/")
             self.denied[change.id] = DeniedRecord(role, name, f"{key} cannot be read")
+        elif change.kind is RecordKind.EVENT:
+            self._events.pop(change.id, None)
 
     def _stand_in(self, host_id: str) -> None:
         """A host that holds VMs is known, though its record is gone or cannot be understood: what

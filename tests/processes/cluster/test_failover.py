@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from fleet.v1 import cluster_pb2 as wire
+from fleet_controller.core.events.event_ring import is_kept
 from fleetctl.client.follow import NoViewer, Waiting, wait
 from fleetctl.outcome import Unavailable
 from fleetctl.progress import ChangeProgress, Goal, GoalState
@@ -68,6 +69,30 @@ def test_a_leader_that_is_killed_is_followed_by_another(replicas: ReplicatedClus
     assert replicas.digest("spv") == before, "the same VMs, none made anew"
     scale(replicas, 120)
     leader.start()
+
+
+def test_what_a_killed_leader_told_is_told_by_the_next_one(
+    replicas: ReplicatedCluster, tmp_path: Path
+) -> None:
+    fleetctl = Fleetctl(tmp_path, tuple(replicas.endpoints), replicas.operator)
+    fleetctl("drain", "hollow-00002", "--no-wait")
+    fleetctl("uncordon", "hollow-00002")
+    scale(replicas, 40)
+    before = told(fleetctl)
+    assert {"fleet_scaled", "leader_elected"} <= {kind for _, kind, _ in before}
+    leader = replicas.leader()
+    with handed_over(replicas):
+        leader.kill()
+    after = told(fleetctl)
+    assert [one for one in after if one in before] == before, "all of it, in its order"
+    assert after[-1] not in before and "leader_elected" in {kind for _, kind, _ in after}
+    leader.start()
+
+
+def told(fleetctl: Fleetctl) -> list[tuple[int, str, str]]:
+    """The events that outlive their leader, as fleetctl shows them."""
+    events = fleetctl("events", "-o", "json", "--limit", "1000").json["events"]
+    return [(one["cursor"], one["kind"], one["message"]) for one in events if is_kept(one["kind"])]
 
 
 def test_a_question_outlives_a_leader_that_is_stopped(

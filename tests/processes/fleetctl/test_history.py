@@ -71,7 +71,7 @@ def test_what_a_former_leader_told_last_is_said_to_be_missing(
     answer = cluster.ListEventsResponse(next=9, former_leader=True, truncated=True, begins_unix=1.0)
     controller.on("ListEvents", answer)
     said = fleetctl("events", "--after", "5")
-    assert "events of before that were not read yet are with the former leader" in said.err
+    assert "of events of before it has those that matter" in said.err
     assert [one.after for one in controller.asked("ListEvents")] == [5]
 
 

@@ -49,9 +49,10 @@ def events(
 ) -> None:
     """Show what happened, the latest last.
 
-    Events are in the leader's memory, the newest 10,000 since it began to lead. --follow goes on
-    with the next leader by itself; what the former one told last, and nobody had read, is lost,
-    and a line on stderr says so. Accepted changes are in `fleetctl history` whoever leads.
+    The leader keeps the newest 10,000 in its memory. The last 2,000 that matter outlive it: they
+    are in the store. Which hosts came back, and who opened consoles, is told by the leader that
+    saw it alone. --follow goes on with the next leader by itself, and a line on stderr says so.
+    Accepted changes are in `fleetctl history` as well.
 
     With --follow and -o json: one JSON object a line.
     """  # fmt: skip
@@ -124,8 +125,8 @@ def _note_missing(answer: cluster.ListEventsResponse) -> None:
 
     if answer.former_leader:
         note(
-            f"-- another controller leads since {clock_text(answer.begins_unix)}; events of before "
-            "that were not read yet are with the former leader. 'fleetctl history' has all changes"
+            f"-- another controller leads since {clock_text(answer.begins_unix)}; of events of "
+            "before it has those that matter. 'fleetctl history' has all changes"
         )
     elif answer.truncated:
         note("-- some events in between are no longer kept")
