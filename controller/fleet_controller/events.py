@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.alike_events import FREE, AlikeEvents
+from fleet_controller.change_id import change_id
 from fleet_controller.core.events.event_ring import EventRecord, event_of
 from fleet_controller.pulse import Pulse
 from fleet_controller.unsaved_events import UnsavedEvents
@@ -44,9 +45,13 @@ class Page:
 
 
 class EventLog:
-    """`wall` is the wall clock, in seconds since the epoch."""
+    """`wall` is the wall clock, in seconds since the epoch; `hear` is given each event when it is
+    told."""
 
-    def __init__(self, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, wall: Callable[[], float], hear: Callable[[cluster.Event], None] | None = None
+    ) -> None:
+        self._hear = hear
         self._wall = wall
         self._events: deque[cluster.Event] = deque(maxlen=KEPT)
         self._alike = AlikeEvents()
@@ -102,14 +107,18 @@ class EventLog:
         alike: str = "",
         free: int = FREE,
         counted: bool = False,
+        change: str = "",
     ) -> None:
         """Kinds are short and stable: host_live, fleet_scaled, ... `alike`: what makes events of
         one kind and host the same, where that is not the message; `free`: how many of them are
         told one by one before they are counted. What people do is told each time, unless it is to
-        be `counted`."""
+        be `counted`. `change`: the id of the change that it follows from, where that is not the
+        call under way of the actor."""
+        change = change or (change_id() if actor else "")
         event = cluster.Event(
-            time_unix=self._wall(), kind=kind, fleet=fleet, host=host, message=message, actor=actor
-        )
+            time_unix=self._wall(), kind=kind, fleet=fleet, host=host, message=message,
+            actor=actor, change_id=change,
+        )  # fmt: skip
         self.told[kind] += 1
         if kind == "backup_taken":
             self.last_backup = event.time_unix
@@ -125,6 +134,8 @@ class EventLog:
         self._events.append(told)
         if self._leads:
             self.unsaved.told(told, before)
+        if self._hear is not None:
+            self._hear(told)
         if kind in KEPT_OF_KIND:
             self._bound(kind)
         self.pulse.beat()

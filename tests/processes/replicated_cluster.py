@@ -104,8 +104,11 @@ class ReplicatedCluster:
         wiring: Wiring | None = None,
         lease_seconds: int = 3,
         etcd_tls: bool = False,
+        agents_log: str = "warning",
     ) -> None:
-        """`etcd_tls`: an authority of etcd's own, which has signed the members and one client."""
+        """`etcd_tls`: an authority of etcd's own, which has signed the members and one client.
+        `agents_log`: the least of what agents log."""
+        self._agents_log = agents_log
         self.live = hosts
         self._wiring = wiring or Loopback()
         self._etcd_authority = Authority.create("Test etcd") if etcd_tls else None
@@ -186,7 +189,7 @@ class ReplicatedCluster:
         address, within = self._wiring.place(name)
         made = Hollow(
             folder / name, first, last, ",".join(self.endpoints), "--per-host", str(per_host),
-            "--address", address, name=name,
+            "--address", address, "--log-level", self._agents_log, name=name,
         )  # fmt: skip
         made.within = within
         return made

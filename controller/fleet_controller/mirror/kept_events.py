@@ -50,8 +50,9 @@ class KeptEvents:
             if not self._events.unsaved:
                 seen = await self._events.pulse.after(seen)
                 continue
-            while wait := bucket.take(1.0, self._clock(), _PACE):
+            if wait := bucket.take(1.0, self._clock(), _PACE):
                 await asyncio.sleep(wait)
+                continue
             try:
                 await self._in_turn(self._write)
             except Outdated:

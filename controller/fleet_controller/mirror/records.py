@@ -10,6 +10,7 @@ import msgspec
 
 from fleet.peers import parse_peer
 from fleet.v1 import types_pb2 as types
+from fleet_controller.change_id import change_id
 from fleet_controller.core.events.event_ring import EventRecord, slot_name, slot_of
 from fleet_controller.core.model import (
     Assignment,
@@ -18,6 +19,7 @@ from fleet_controller.core.model import (
     FleetRecord,
     GoneFleet,
     HostRecord,
+    LabelledAssignment,
     Meta,
     RolloutRecord,
 )
@@ -157,13 +159,19 @@ def delete_spec(uid: str, generation: int) -> Delete:
     return Delete(keys.spec(uid, generation))
 
 
-def put_assignment(host_id: str, assignment: Assignment) -> Put:
-    return Put(keys.assignment(host_id), encode(assignment))
+def put_assignment(host_id: str, assignment: Assignment, change: str = "") -> Put:
+    """`change`: the id of the change that it follows from, where that is not the call under way."""
+    labelled = LabelledAssignment(assignment.shards, assignment.tombstones, change or change_id())
+    return Put(keys.assignment(host_id), encode(labelled))
 
 
-def put_assignments(assignments: Mapping[str, Assignment]) -> list[Write]:
-    """By host id. Whoever writes less than all takes them from the start, in one transaction."""
-    return [put_assignment(host, one) for host, one in assignments.items()]
+def put_assignments(
+    assignments: Mapping[str, Assignment], changes: Mapping[str, str] | None = None
+) -> list[Write]:
+    """By host id, as `changes` is. Whoever writes less than all takes them from the start, in one
+    transaction."""
+    of = changes or {}
+    return [put_assignment(host, one, of.get(host, "")) for host, one in assignments.items()]
 
 
 def delete_assignment(host_id: str) -> Delete:

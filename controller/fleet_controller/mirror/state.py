@@ -7,6 +7,7 @@ transactions, and the watch. A record never goes back to an older revision.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from fleet_controller.core.model import (
     FleetRecord,
     GoneFleet,
     HostRecord,
+    Label,
     Meta,
     RolloutRecord,
     RolloutState,
@@ -44,6 +46,9 @@ from fleet_controller.store import keys
 from fleet_controller.store.codec import BrokenRecord, decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
 
+# Characters of a label.
+_MAX_LABEL = 64
+
 
 def _nobody(change: RecordChange) -> None:
     return
@@ -62,6 +67,7 @@ class ClusterState:
         self.fleets: dict[str, FleetRecord] = {}  # by name
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by (uid, generation)
         self.assignments: dict[str, Assignment] = {}  # by host id
+        self._labels: dict[str, str] = {}  # ids of the changes that they follow from, by host id
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
@@ -162,6 +168,10 @@ class ClusterState:
         """When the key was last written or deleted, as far as is known: no later than this."""
         return self._seen.get(key, self._first)
 
+    def assignment_change(self, host_id: str) -> str:
+        """The id of the change that the host's assignment follows from; empty: not known."""
+        return self._labels.get(host_id, "")
+
     @property
     def events(self) -> dict[int, EventRecord]:
         """The ring of events, by slot; those that cannot be understood are left out."""
@@ -233,6 +243,7 @@ class ClusterState:
                 table, record = self._tables[kind]
                 if kind is RecordKind.ASSIGNMENT:
                     self.unread.discard(change.id)
+                    self._labels[change.id] = _label(key, value)
                 if value is None:
                     if not (kind is RecordKind.HOST and self.assignment(change.id).shards):
                         table.pop(change.id, None)
@@ -318,6 +329,14 @@ def _named_as_its_key(change: RecordChange, key: str, record: msgspec.Struct) ->
     if other := other_name(change, record):
         raise BrokenRecord(f"the store's key {key} holds the record of {other[:80]}")
     return record
+
+
+def _label(key: str, value: bytes | None) -> str:
+    """Empty where there is none, or none that can be understood: nothing is decided from it."""
+    try:
+        return intern(decode(Label, key, value).change[:_MAX_LABEL]) if value is not None else ""
+    except BrokenRecord:
+        return ""
 
 
 def _keep(members: set[str], one: str, belongs: bool) -> None:

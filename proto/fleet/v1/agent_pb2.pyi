@@ -122,10 +122,13 @@ class AssignRequest(_message.Message):
     HOST_ID_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_SEAL_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     """the host meant; another refuses: WRONG_HOST"""
     assignment_seal: _builtins.bytes
     """as that of a Term: of this assignment under this epoch"""
+    change_id: _builtins.str
+    """the id of the change that it follows from, for logs; empty: not known"""
     @_builtins.property
     def term(self) -> _types_pb2.Term: ...
     @_builtins.property
@@ -140,10 +143,11 @@ class AssignRequest(_message.Message):
         host_id: _builtins.str = ...,
         assignment: _types_pb2.Assignment | None = ...,
         assignment_seal: _builtins.bytes = ...,
+        change_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "epoch", b"epoch", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "epoch", b"epoch", "host_id", b"host_id", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "change_id", b"change_id", "epoch", b"epoch", "host_id", b"host_id", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -72,7 +72,7 @@ def test_slots_that_cannot_be_understood_are_left_while_there_are_others() -> No
 def test_an_event_is_recalled_as_it_was_told_with_its_texts_cut() -> None:
     told = cluster.Event(
         cursor=(1 << 52) + 1, time_unix=12.5, kind="vms_failing", fleet="spv", host="h1",
-        message="m", actor="operator/me", count=7, last_unix=13.5, change="c-1",
+        message="m", actor="operator/me", count=7, last_unix=13.5, change_id="c-1",
     )  # fmt: skip
     assert event_of(record_of(told)) == told
     told.message, told.host = "ä" * 5_000, "h" * 5_000

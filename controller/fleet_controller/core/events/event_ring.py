@@ -77,7 +77,7 @@ def is_kept(kind: str) -> bool:
 
 def record_of(event: cluster.Event) -> EventRecord:
     """Cut to what a record may hold."""
-    names = (event.fleet, event.host, event.actor, event.change)
+    names = (event.fleet, event.host, event.actor, event.change_id)
     fleet, host, actor, change = (name[:_MAX_NAME] for name in names)
     return EventRecord(
         event.cursor, event.time_unix, event.kind, _clipped(event.message), fleet, host, actor,
@@ -95,7 +95,7 @@ def event_of(record: EventRecord) -> cluster.Event:
         fleet=record.fleet,
         host=record.host,
         actor=record.actor,
-        change=record.change,
+        change_id=record.change,
         count=record.count,
         last_unix=record.last,
     )
