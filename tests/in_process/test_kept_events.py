@@ -68,6 +68,7 @@ def test_a_reader_goes_on_with_what_the_former_leader_told_later() -> None:
 def test_what_is_told_while_the_store_takes_no_writes_is_kept_once_it_does() -> None:
     async def first(leader: Leader, stage: Stage) -> None:
         await saved(leader)
+        stage.store.spares_events = False
         stage.store.faults = [Fault.REFUSED] * 3
         for number in range(3):
             leader.memory.events.add("host_lost", f"h{number} is lost")
