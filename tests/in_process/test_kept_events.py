@@ -47,6 +47,22 @@ def test_the_next_leader_tells_again_what_matters_and_not_who_came_and_went() ->
     play(first, second)
 
 
+def test_when_the_store_was_copied_is_known_to_whoever_leads_next() -> None:
+    copied = 0.0
+
+    async def first(leader: Leader, stage: Stage) -> None:
+        nonlocal copied
+        await asyncio.sleep(100)
+        leader.memory.events.add("backup_taken", "the store was backed up", actor=ME)
+        copied = leader.memory.events.last_backup
+        await saved(leader)
+
+    async def second(leader: Leader, stage: Stage) -> None:
+        assert leader.memory.events.last_backup == copied > 100
+
+    play(first, second)
+
+
 def test_a_reader_goes_on_with_what_the_former_leader_told_later() -> None:
     cursor = 0
 
