@@ -55,6 +55,9 @@ class RunProgress:
     def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
         self._board.set_state(kin, indices, state)
 
+    def booted(self, vms: int, seconds: float) -> None:
+        self._board.booted(vms, seconds)
+
     def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None:
         failures = tuple(failures)
         self._failures.record(kin, failures, self._clock())

@@ -1,7 +1,8 @@
 """Whether a cluster needs somebody, from its status: a verdict with reasons. Pure.
 
 What counts as what is said in docs/operations.md, "Checks", and with which bounds in the table of
-docs/monitoring.md, "Thresholds": they go together. What is on its way by itself (VMs that are being made, a drain, a leader that has just begun) is no reason.
+docs/monitoring.md, "Thresholds": they go together. What is on its way by itself (VMs that are being
+made, a drain, a leader that has just begun) is no reason.
 """
 
 from __future__ import annotations

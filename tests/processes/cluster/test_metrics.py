@@ -15,7 +15,6 @@ from tests.processes.prometheus_process import MONITORING, RULES
 from tests.processes.scraping import scraped
 from tests.processes.small_cluster import SmallCluster, spec
 
-
 # Hollow hosts have no pool.
 OF_REAL_POOLS = {"megafleet_agent_pool_bytes", "megafleet_agent_pool_free_bytes"}
 
@@ -32,8 +31,10 @@ def test_a_controller_and_hollow_hosts_are_scraped_while_a_fleet_grows(tmp_path:
         eventually(
             lambda: scraped(controller).get(("fleet_converged", "spv")) == 1, "all is as wanted"
         )
+        eventually(lambda: scraped(controller)["boot_seconds_count",] == 60, "all boots are told")
         told = scraped(controller)
         assert told["controller_leads",] == 1
+        assert told["boot_seconds_bucket", "+Inf"] == 60 and told["boot_seconds_sum",] > 0
         assert told["fleet_vms", "spv", "running"] == 60
         assert told["hosts", "live"] == 6
         assert told["capacity_vms",] == 120
