@@ -290,6 +290,7 @@ _STORED = (
     encode(HostRecord("h1", "10.0.0.1:7443")),
     encode(FleetRecord("spv", UID, 0)),
     encode(Meta()),
+    encode(EventRecord(7, 1.0, "vms_failing", "m", "spv", "h1", "operator/me", "c-1", 3, 2.0)),
 )
 
 PARSERS: Mapping[str, Parser] = {
