@@ -84,9 +84,8 @@ class EventLog:
         """What earlier leaders have told, as the store has it: told again, and counted as told by
         none of them. Whatever claims to be of a later one is left out."""
         have = {event.cursor for event in self._events}
-        former = [
-            event_of(one) for one in records if one.cursor <= self._last and one.cursor not in have
-        ]
+        by_cursor = {one.cursor: one for one in records if one.cursor <= self._last}
+        former = [event_of(one) for cursor, one in by_cursor.items() if cursor not in have]
         in_order = sorted([*self._events, *former], key=lambda event: event.cursor)
         self._events = deque(in_order, maxlen=KEPT)
         backups = (event.time_unix for event in former if event.kind == "backup_taken")

@@ -53,6 +53,8 @@ def test_an_event_that_is_told_anew_keeps_its_slot() -> None:
     told = ring[1234].cursor
     assert list(placed(ring, [fresh("kind_o", told)])) == [1234]
     assert list(placed(ring, [fresh("kind_o", 10**9)])) == [0], "it has been pushed out since"
+    written_already = FreshEvent(ring[77])
+    assert list(placed(ring, [written_already, written_already])) == [77], "its answer was lost"
 
 
 def test_a_ring_smaller_than_what_is_told_at_once_holds_the_newest() -> None:

@@ -114,37 +114,35 @@ def placed(
     empty = [slot for slot in range(slots) if slot not in after]
     sound = [slot for slot in empty if slot not in broken]
     free = iter(sound if sound or after else empty)
-    oldest = _oldest_first(after)
+    oldest, of = _oldest_first(after), dict[str, Iterator[int]]()  # of all, and of a kind
+    slots_of = {record.cursor: slot for slot, record in after.items()}
     for event in fresh:
         record = event.record
-        slot = _slot_told_before(after, event.told_before)
+        # It may be there itself: a write whose answer was lost is made again.
+        known = (*event.told_before, record.cursor)
+        slot = next((slots_of[one] for one in known if one in slots_of), None)
         if slot is None and of_kind[record.kind] >= min(MOST_OF_KIND, slots):
-            mine = ((one.cursor, at) for at, one in after.items() if one.kind == record.kind)
-            slot = min(mine)[1]
+            slot = next(of.setdefault(record.kind, _oldest_first(after, record.kind)))
         if slot is None:
             slot = next(free, None)
         if slot is None:
             slot = next(oldest)
         if slot in after:
             of_kind[after[slot].kind] -= 1
+            slots_of.pop(after[slot].cursor, None)
         of_kind[record.kind] += 1
+        slots_of[record.cursor] = slot
         after[slot] = written[slot] = record
     return written
 
 
-def _slot_told_before(ring: Mapping[int, EventRecord], cursors: tuple[int, ...]) -> int | None:
-    if not cursors:
-        return None
-    return next((slot for slot, one in ring.items() if one.cursor in cursors), None)
-
-
-def _oldest_first(ring: Mapping[int, EventRecord]) -> Iterator[int]:
-    """Slots by the age of what they hold when they are asked for: `ring` may change meanwhile."""
-    ages = [(record.cursor, slot) for slot, record in ring.items()]
-    heapq.heapify(ages)
+def _oldest_first(ring: Mapping[int, EventRecord], kind: str = "") -> Iterator[int]:
+    """Slots by the age of what they hold when they are asked for: `ring` may change meanwhile.
+    `kind`: only of this one."""
+    ages: list[tuple[int, int]] = []
     while True:
-        if not ages:  # all are written: whatever is oldest by now
-            ages = [(record.cursor, slot) for slot, record in ring.items()]
+        if not ages:  # or all are written: whatever is oldest by now
+            ages = [(one.cursor, at) for at, one in ring.items() if kind in ("", one.kind)]
             heapq.heapify(ages)
         cursor, slot = heapq.heappop(ages)
         if ring[slot].cursor == cursor:
