@@ -4,8 +4,9 @@ in virtual time."""
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
-from fleet_controller.core.events.event_ring import SLOTS
+from fleet_controller.core.events.event_ring import MOST_OF_KIND, SLOTS
 from fleet_controller.replica.leader import Leader
 from fleet_controller.store import keys
 from fleet_controller.store.port import Put
@@ -113,6 +114,27 @@ def test_a_flood_is_written_at_a_pace_and_fills_no_more_than_the_ring() -> None:
         assert sum(len(entry.value) for entry in ring) < 1_000_000
 
     play(scene)
+
+
+def test_neither_consoles_that_are_opened_nor_kinds_that_hosts_make_up_drown_the_rest() -> None:
+    async def first(leader: Leader, stage: Stage) -> None:
+        events = leader.memory.events
+        events.add("breaker_opened", "too many are gone")
+        for number in range(3 * SLOTS):
+            leader.relay.console_opened(f"the console of spv-{number}", "h1", ME, "spv")
+            events.add("vms_failing", f"made_up_{number}: 1 VM", fleet="spv", alike=f"{number}")
+        await saved(leader)
+        told = Counter(one.kind for one in leader.memory.state.events.values())
+        assert told["vms_failing"] == MOST_OF_KIND and told["breaker_opened"] == 1
+
+    async def second(leader: Leader, stage: Stage) -> None:
+        seen = kinds(leader)
+        assert seen["breaker_opened"] == seen["fleet_scaled"] == 1
+        assert seen["vms_failing"] == MOST_OF_KIND
+        newest = [one for one in messages(leader) if one.startswith("made_up")][-1]
+        assert newest == f"made_up_{3 * SLOTS - 1}: 1 VM"
+
+    play(first, second)
 
 
 def test_an_event_that_repeats_is_kept_once_with_its_count() -> None:
