@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import fleet_name
+from fleetctl.cli.arguments import change_id, fleet_name
 from fleetctl.outcome import Misuse, Unavailable
 from fleetctl.output import note, say_json_line
 from fleetctl.session import Session, connection_options, list_options, pass_session
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A controller is asked to wait this long for the next event.
 WAIT_SECONDS = 10.0
+# As many events as a controller keeps.
+ALL = 10_000
 # Between two attempts to reach one.
 PAUSE = 0.5
 
@@ -41,11 +43,24 @@ PAUSE = 0.5
 )
 @click.option("--fleet", metavar="FLEET", type=fleet_name, default="", help="Only of this fleet.")
 @click.option("--host", default="", help="Only of this host.")
+@click.option(
+    "--change",
+    metavar="ID",
+    type=change_id,
+    default="",
+    help="Only of this change, as -v and -o json told its id.",
+)
 @list_options
 @connection_options
 @pass_session
 def events(
-    session: Session, follow: bool, limit: int, after: int | None, fleet: str, host: str
+    session: Session,
+    follow: bool,
+    limit: int,
+    after: int | None,
+    fleet: str,
+    host: str,
+    change: str,
 ) -> None:
     """Show what happened, the latest last.
 
@@ -61,8 +76,12 @@ def events(
     from fleetctl.tables.listing import Listing, say_document
     from fleetctl.views.events import EVENT_COLUMNS, event_json
 
-    request = cluster_pb2.ListEventsRequest(limit=limit, fleet=fleet, host=host, after=after or 0)
+    request = cluster_pb2.ListEventsRequest(
+        limit=ALL if change else limit, fleet=fleet, host=host, after=after or 0
+    )
     answer = connection.call(lambda stub: stub.ListEvents, request)
+    if change:
+        _keep(answer, change, limit)
     if session.listing.of_document and not follow:
         listed = [event_json(one) for one in answer.events]
         say_document({"events": listed, "cursor": answer.next}, session.listing.output)
@@ -76,7 +95,7 @@ def events(
         note("no events")
     if follow:
         try:
-            _follow(session, listing, request, answer.next)
+            _follow(session, listing, request, answer.next, change)
         except KeyboardInterrupt:
             return
 
@@ -98,6 +117,7 @@ def _follow(
     listing: Listing[cluster.Event],
     request: cluster.ListEventsRequest,
     after: int,
+    change: str,
 ) -> None:
     """Events as they come, through failovers, until an interrupt."""
     request.wait_ms = int(WAIT_SECONDS * 1000)
@@ -116,8 +136,17 @@ def _follow(
             time.sleep(PAUSE)
             continue
         reachable, after = True, answer.next
+        if change:
+            _keep(answer, change, ALL)
         _note_missing(answer)
         _say_events(session, listing, answer.events)
+
+
+def _keep(answer: cluster.ListEventsResponse, change: str, limit: int) -> None:
+    """The newest events of this change alone; controllers do not choose by it."""
+    kept = [one for one in answer.events if one.change_id == change][-limit:]
+    del answer.events[:]
+    answer.events.extend(kept)
 
 
 def _note_missing(answer: cluster.ListEventsResponse) -> None:
