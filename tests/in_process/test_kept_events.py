@@ -124,7 +124,7 @@ def test_neither_consoles_that_are_opened_nor_kinds_that_hosts_make_up_drown_the
             leader.relay.console_opened(f"the console of spv-{number}", "h1", ME, "spv")
             events.add("vms_failing", f"made_up_{number}: 1 VM", fleet="spv", alike=f"{number}")
         await saved(leader)
-        told = Counter(one.kind for one in leader.memory.state.events.values())
+        told = Counter(one.kind for one in leader.memory.state.events.by_slot.values())
         assert told["vms_failing"] == MOST_OF_KIND and told["breaker_opened"] == 1
 
     async def second(leader: Leader, stage: Stage) -> None:
@@ -143,7 +143,7 @@ def test_an_event_that_repeats_is_kept_once_with_its_count() -> None:
             leader.memory.events.add("host_refused", "another one claims to be h1", host="h1")
             await asyncio.sleep(1)
         await saved(leader)
-        ring = leader.memory.state.events.values()
+        ring = leader.memory.state.events.by_slot.values()
         assert (
             len([one for one in ring if one.kind == "host_refused"])
             == kinds(leader)["host_refused"]
@@ -162,7 +162,7 @@ def test_a_broken_record_takes_out_its_event_alone_and_is_named() -> None:
         leader.memory.events.add("host_lost", "h1 is lost", host="h1")
         leader.memory.events.add("host_lost", "h2 is lost", host="h2")
         await saved(leader)
-        ring = leader.memory.state.events
+        ring = leader.memory.state.events.by_slot
         slot = next(at for at, one in ring.items() if one.message == "h1 is lost")
         await stage.store.txn(
             [],

@@ -45,7 +45,7 @@ class AssignmentMessages:
             host_id=host_id,
             assignment=assignment,
             assignment_seal=seals.assignment(host_id, epoch, assignment_bytes(assignment)),
-            change_id=change_id_or_none(self._state.assignment_change(host_id)),
+            change_id=change_id_or_none(self._state.labels.of(host_id)),
         )
 
     def is_known(self, shard: Shard) -> bool:

@@ -63,6 +63,6 @@ class KeptEvents:
     async def _write(self) -> None:
         unsaved = self._events.unsaved
         fresh: list[FreshEvent] = unsaved.first(min(_AT_ONCE, self._committer.max_writes))
-        slots = placed(self._state.events, fresh, self._state.broken_events)
+        slots = placed(self._state.events.by_slot, fresh, self._state.events.broken_slots)
         await self._committer.write_one([put_event(slot, one) for slot, one in slots.items()])
         unsaved.saved(fresh)

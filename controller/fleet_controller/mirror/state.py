@@ -7,7 +7,6 @@ transactions, and the watch. A record never goes back to an older revision.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from sys import intern
 from typing import Any
 
 import msgspec
@@ -15,7 +14,7 @@ import msgspec
 from fleet.keys import NO_EPOCH, Epoch
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.audit import id_of
-from fleet_controller.core.events.event_ring import EventRecord, slot_of
+from fleet_controller.core.events.event_ring import EventRecord
 from fleet_controller.core.model import (
     NOTHING,
     Assignment,
@@ -24,15 +23,16 @@ from fleet_controller.core.model import (
     FleetRecord,
     GoneFleet,
     HostRecord,
-    Label,
     Meta,
     RolloutRecord,
     RolloutState,
 )
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey, Seals
+from fleet_controller.mirror.assignment_labels import AssignmentLabels
 from fleet_controller.mirror.audit_trail import AuditTrail
 from fleet_controller.mirror.broken_records import BrokenRecords
+from fleet_controller.mirror.event_table import EventTable
 from fleet_controller.mirror.guest_claims import GuestClaims
 from fleet_controller.mirror.records import (
     RecordChange,
@@ -45,9 +45,6 @@ from fleet_controller.mirror.shared_holdings import SharedHoldings
 from fleet_controller.store import keys
 from fleet_controller.store.codec import BrokenRecord, decode, decode_spec
 from fleet_controller.store.port import Change, Delete, Put, Snapshot
-
-# Characters of a label.
-_MAX_LABEL = 64
 
 
 def _nobody(change: RecordChange) -> None:
@@ -67,13 +64,13 @@ class ClusterState:
         self.fleets: dict[str, FleetRecord] = {}  # by name
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by (uid, generation)
         self.assignments: dict[str, Assignment] = {}  # by host id
-        self._labels: dict[str, str] = {}  # ids of the changes that they follow from, by host id
+        self.labels = AssignmentLabels()
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.audit = AuditTrail()
-        self._events: dict[str, EventRecord] = {}  # by the name of their slot
         self.broken = BrokenRecords()
+        self.events = EventTable(self.broken)
         # Hosts whose assignment is there and was never understood: what they hold is not known.
         self.unread: set[str] = set()
         self.guest_claims = GuestClaims()
@@ -98,7 +95,7 @@ class ClusterState:
             RecordKind.GONE: (self.gone, GoneFleet),
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
-            RecordKind.EVENT: (self._events, EventRecord),
+            RecordKind.EVENT: (self.events.records, EventRecord),
         }
 
     def on_change(self, listener: Callable[[RecordChange], None]) -> None:
@@ -168,24 +165,6 @@ class ClusterState:
         """When the key was last written or deleted, as far as is known: no later than this."""
         return self._seen.get(key, self._first)
 
-    def assignment_change(self, host_id: str) -> str:
-        """The id of the change that the host's assignment follows from; empty: not known."""
-        return self._labels.get(host_id, "")
-
-    @property
-    def events(self) -> dict[int, EventRecord]:
-        """The ring of events, by slot; those that cannot be understood are left out."""
-        slots = ((slot_of(name), record) for name, record in self._events.items())
-        return {slot: record for slot, record in slots if slot is not None}
-
-    @property
-    def broken_events(self) -> set[int]:
-        """Slots of the ring that cannot be understood."""
-        names = (
-            key.removeprefix(keys.EVENTS) for key in self.broken if key.startswith(keys.EVENTS)
-        )
-        return {slot for name in names if (slot := slot_of(name)) is not None}
-
     def fleet_by_uid(self, uid: str) -> FleetRecord | None:
         return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)
 
@@ -243,7 +222,7 @@ class ClusterState:
                 table, record = self._tables[kind]
                 if kind is RecordKind.ASSIGNMENT:
                     self.unread.discard(change.id)
-                    self._labels[change.id] = _label(key, value)
+                    self.labels.note(change.id, key, value)
                 if value is None:
                     if not (kind is RecordKind.HOST and self.assignment(change.id).shards):
                         table.pop(change.id, None)
@@ -267,7 +246,7 @@ class ClusterState:
             role, _, name = change.id.partition("/")
             self.denied[change.id] = DeniedRecord(role, name, f"{key} cannot be read")
         elif change.kind is RecordKind.EVENT:
-            self._events.pop(change.id, None)
+            self.events.records.pop(change.id, None)
 
     def _stand_in(self, host_id: str) -> None:
         """A host that holds VMs is known, though its record is gone or cannot be understood: what
@@ -329,14 +308,6 @@ def _named_as_its_key(change: RecordChange, key: str, record: msgspec.Struct) ->
     if other := other_name(change, record):
         raise BrokenRecord(f"the store's key {key} holds the record of {other[:80]}")
     return record
-
-
-def _label(key: str, value: bytes | None) -> str:
-    """Empty where there is none, or none that can be understood: nothing is decided from it."""
-    try:
-        return intern(decode(Label, key, value).change[:_MAX_LABEL]) if value is not None else ""
-    except BrokenRecord:
-        return ""
 
 
 def _keep(members: set[str], one: str, belongs: bool) -> None:

@@ -186,7 +186,7 @@ class Leader:
             except (StoreError, Outdated):
                 await asyncio.sleep(memory.settings.store_retry)
         if memory.events.begin(memory.term_revision):
-            memory.events.recall(memory.state.events.values())
+            memory.events.recall(memory.state.events.by_slot.values())
             text = f"this controller leads, term {memory.term_revision}"
             memory.events.add("leader_elected", text)
         self.trust.begin()

@@ -124,11 +124,11 @@ def test_an_event_that_cannot_be_understood_is_noted_and_takes_out_itself_alone(
     state.apply(keys.event("0001"), encode(record), 3)
     state.apply(keys.event("0002"), encode(record), 4)
     state.apply(keys.event("0002"), value, 5)
-    assert broken(state) == [keys.event("0002")] and state.broken_events == {2}
-    assert state.events == {1: record} and state.freeze is None
+    assert broken(state) == [keys.event("0002")] and state.events.broken_slots == {2}
+    assert state.events.by_slot == {1: record} and state.freeze is None
     state.apply(keys.event("0002"), None, 6)
     state.apply(keys.event("none"), value, 7)
-    assert broken(state) == [keys.event("none")] and not state.broken_events
+    assert broken(state) == [keys.event("none")] and not state.events.broken_slots
     assert not told, "nothing is decided from events"
 
 

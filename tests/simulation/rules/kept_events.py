@@ -22,7 +22,7 @@ class KeptEvents:
             self._check(found[1].memory)
 
     def _check(self, memory: LeaderMemory) -> None:
-        ring = memory.state.events
+        ring = memory.state.events.by_slot
         if len(ring) > SLOTS:
             self._fail("kept events", f"the ring holds {len(ring):,} events")
         told = {event.cursor for event in memory.events.page(0, KEPT, "", "").events}
