@@ -1,9 +1,10 @@
 """What happened, in order, for people: a bounded list in the leader's memory.
 
 Cursors grow by one within a leadership. Each leadership's begin at its term, which grows from
-leader to leader, so that a cursor says which leader gave it: a reader who comes with one of a
-former leader's goes on with the first event of this one, and is told that what the former one
-told later is not here.
+leader to leader, so that a cursor says which leader gave it. What outlives its leader is in the
+store too, in a ring; a new leader recalls it, under the cursors that it had. So a reader who comes
+with one of a former leader's goes on with what that one told later, as far as it was kept, and is
+told that the rest is not here.
 
 What repeats is counted: see AlikeEvents.
 """
@@ -11,12 +12,15 @@ What repeats is counted: see AlikeEvents.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.alike_events import FREE, AlikeEvents
+from fleet_controller.change_id import change_id
+from fleet_controller.core.events.event_ring import EventRecord, event_of
 from fleet_controller.pulse import Pulse
+from fleet_controller.unsaved_events import UnsavedEvents
 
 KEPT = 10_000
 # Hosts of which something is said one by one, when it is said of several at once.
@@ -41,15 +45,21 @@ class Page:
 
 
 class EventLog:
-    """`wall` is the wall clock, in seconds since the epoch."""
+    """`wall` is the wall clock, in seconds since the epoch; `hear` is given each event when it is
+    told."""
 
-    def __init__(self, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, wall: Callable[[], float], hear: Callable[[cluster.Event], None] | None = None
+    ) -> None:
+        self._hear = hear
         self._wall = wall
         self._events: deque[cluster.Event] = deque(maxlen=KEPT)
         self._alike = AlikeEvents()
         self._term = 0
         self._last = self._first = 0  # cursors of this leadership's events: after the one, up to
         self.begins = wall()
+        self._leads = False
+        self.unsaved = UnsavedEvents()
         self.pulse = Pulse()
         # How often each kind since this process began; and when the store was copied.
         self.told: Counter[str] = Counter()
@@ -58,12 +68,28 @@ class EventLog:
     def begin(self, term: int) -> bool:
         """A leadership of this term: a revision of the store, higher than any term before it.
         False, and nothing changes, where it was begun before."""
+        self._leads = True
         if term == self._term:
             return False
         self._term = term
         self._last = self._first = max(self._last, term * CURSORS)
         self.begins = self._wall()
         return True
+
+    def end(self) -> None:
+        """This controller leads no more: the next leader tells whatever matters from now on."""
+        self._leads = False
+
+    def recall(self, records: Iterable[EventRecord]) -> None:
+        """What earlier leaders have told, as the store has it: told again, and counted as told by
+        none of them. Whatever claims to be of a later one is left out."""
+        have = {event.cursor for event in self._events}
+        by_cursor = {one.cursor: one for one in records if one.cursor <= self._last}
+        former = [event_of(one) for cursor, one in by_cursor.items() if cursor not in have]
+        in_order = sorted([*self._events, *former], key=lambda event: event.cursor)
+        self._events = deque(in_order, maxlen=KEPT)
+        backups = (event.time_unix for event in former if event.kind == "backup_taken")
+        self.last_backup = max(self.last_backup, *backups, 0.0)
 
     def now(self) -> float:
         """Seconds since 1970, as events are dated."""
@@ -80,14 +106,18 @@ class EventLog:
         alike: str = "",
         free: int = FREE,
         counted: bool = False,
+        change: str = "",
     ) -> None:
         """Kinds are short and stable: host_live, fleet_scaled, ... `alike`: what makes events of
         one kind and host the same, where that is not the message; `free`: how many of them are
         told one by one before they are counted. What people do is told each time, unless it is to
-        be `counted`."""
+        be `counted`. `change`: the id of the change that it follows from, where that is not the
+        call under way of the actor."""
+        change = change or (change_id() if actor else "")
         event = cluster.Event(
-            time_unix=self._wall(), kind=kind, fleet=fleet, host=host, message=message, actor=actor
-        )
+            time_unix=self._wall(), kind=kind, fleet=fleet, host=host, message=message,
+            actor=actor, change_id=change,
+        )  # fmt: skip
         self.told[kind] += 1
         if kind == "backup_taken":
             self.last_backup = event.time_unix
@@ -95,11 +125,16 @@ class EventLog:
         told = event if once else self._alike.counted(event, alike or message, free)
         if told is None:
             return
-        if told is not event:
+        before = told.cursor
+        if before:
             self._take_out(told)
         self._last += 1
         told.cursor = self._last
         self._events.append(told)
+        if self._leads:
+            self.unsaved.told(told, before)
+        if self._hear is not None:
+            self._hear(told)
         if kind in KEPT_OF_KIND:
             self._bound(kind)
         self.pulse.beat()

@@ -36,9 +36,11 @@ from fleet.serving.process_memory import bound_arenas, collect_young, give_back_
 from fleet.serving.server_options import server_options
 from fleet.serving.watchdog import beat, watchdog_seconds
 from fleet.transport import Identity, Peer, Role
+from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
 from fleet_controller.api.authorization import admitting
+from fleet_controller.api.change_id_interceptor import ChangeIdInterceptor
 from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
 from fleet_controller.api.service import SERVICE, ClusterApi
 from fleet_controller.election.election import Election, NameTaken
@@ -61,6 +63,8 @@ from fleet_controller.store.port import Store, StoreError, StoreReplaced, Unavai
 from fleet_controller.waiting import within
 
 _log = structlog.get_logger("fleet_controller")
+# Of each event, besides its kind.
+_LOGGED = ("message", "fleet", "host", "actor", "change_id")
 _STORE_RETRY_SECONDS = 1.0
 _GRACE_SECONDS = 2.0
 # Calls at once of one connection: a standby passes on those of many callers over one.
@@ -116,7 +120,7 @@ async def _serve(settings: Settings, files: Files) -> None:
             clock=time.monotonic,
             random=Random(),
             executor=executor,
-            events=EventLog(time.time),
+            events=EventLog(time.time, _log_event),
             settings=LeaderSettings(
                 moves_at_once=settings.moves_at_once,
                 loss=settings.loss,
@@ -201,7 +205,7 @@ async def _server(
     rules = rules_of(api, SERVICE)
     forwarding = Forwarding(api.replica, leader, name, own=("Version",))
     gate = Gate(rules, admitting(api.replica), CallCounts(_BOUNDS))
-    interceptors = (gate, forwarding, ChangeDeadlineInterceptor(api.replica))
+    interceptors = (gate, forwarding, ChangeIdInterceptor(), ChangeDeadlineInterceptor(api.replica))
     options = server_options(longest_request(rules), _STREAMS, files.callers)
     server = grpc.aio.server(interceptors=interceptors, options=options)
     add_ClusterServiceServicer_to_server(api, server)
@@ -298,6 +302,15 @@ def _ready(settings: Settings, address: str) -> None:
         draft.replace(settings.ready_file)
     sdnotify.SystemdNotifier().notify("READY=1")
     _log.info("serving", address=address, replica=settings.replica)
+
+
+def _log_event(event: cluster.Event) -> None:
+    """As it is told to people, on one line: hosts speak in it. What says nothing is left out."""
+    said = {name: getattr(event, name) for name in _LOGGED}
+    one_line = {
+        name: text if text.isprintable() else ascii(text)[1:-1] for name, text in said.items()
+    }
+    _log.info(event.kind, **{name: text for name, text in one_line.items() if text})
 
 
 def _note_hang_up() -> None:

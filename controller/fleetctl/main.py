@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -91,8 +92,12 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code: Any = cli.main(list(arguments), "fleetctl", standalone_mode=False, obj=session)
         _note_read_only(session)
+        if session.verbose:
+            _note_change(session)
     except Trouble as trouble:
-        return _failed(trouble.message, trouble.code)
+        failed = _failed(trouble.message, trouble.code)
+        _note_change(session)
+        return failed
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
@@ -122,6 +127,13 @@ def _note_read_only(session: Session) -> None:
     """Says on stderr when what was shown is of the past."""
     if mark := session.read_only:
         click.echo(f"fleetctl: {mark}", err=True)
+
+
+def _note_change(session: Session) -> None:
+    """Says on stderr how history, events and logs name what was changed, or may have been."""
+    if session.change_id:
+        with suppress(OSError):
+            click.echo(f"fleetctl: change {session.change_id}", err=True)
 
 
 def _usage(error: click.ClickException) -> int:

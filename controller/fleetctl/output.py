@@ -75,7 +75,12 @@ def doing(what: str) -> Iterator[None]:
 
 
 def say_json(value: Any) -> None:
-    """One JSON value, indented for people as well."""
+    """One JSON value, indented for people as well. An object has the id of what was changed, where
+    something was."""
+    context = click.get_current_context(silent=True)
+    change = getattr(context.find_root().obj, "change_id", "") if context else ""
+    if change and isinstance(value, dict):
+        value = {**value, "change_id": change}
     say(json.dumps(value, indent=2))
 
 

@@ -28,6 +28,7 @@ class Session:
     endpoints: tuple[str, ...] = ()
     identity: str = ""
     request_timeout: float | None = None
+    verbose: bool = False
     listing: ListOptions = field(default_factory=ListOptions)
 
     @property
@@ -55,6 +56,12 @@ class Session:
         """Why the last answer is of the past, and since when; empty where it is not."""
         used: Cluster | None = self.__dict__.get("cluster")
         return str(used.read_only) if used is not None and used.read_only else ""
+
+    @property
+    def change_id(self) -> str:
+        """The id of what was changed, or may have been; empty: nothing was."""
+        used: Cluster | None = self.__dict__.get("cluster")
+        return used.change_id if used is not None and used.changed else ""
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
@@ -201,6 +208,10 @@ def connection_options(command: F) -> F:
             "--request-timeout", metavar="SECONDS", type=click.FloatRange(0.1, 3600),
             callback=_set_on_session, expose_value=False,
             help="For one call; 10 by default, 30 for changes.",
+        ),
+        click.option(
+            "-v", "--verbose", is_flag=True, default=None, callback=_set_on_session,
+            expose_value=False, help="Tell the id of a change, as history and logs have it.",
         ),
     ]  # fmt: skip
     for option in reversed(options):

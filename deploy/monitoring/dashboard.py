@@ -66,7 +66,7 @@ _ROWS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Versions", "max by (version) (megafleet_hosts_of_version)", "short", "{{version}}"),
             (
                 "Boots, nine of ten within",
-                _nine_of_ten("rate(megafleet_agent_boot_seconds_bucket[5m])"),
+                _nine_of_ten("rate(megafleet_boot_seconds_bucket[5m])"),
                 "s",
                 "seconds",
             ),

@@ -30,11 +30,13 @@ from fleet_agent.core.image_formats import HEAD_BYTES, TAIL_BYTES, recognised
 from fleet_agent.core.images import QCOW2_HEADER_BYTES, BadImage, qcow2_size
 from fleet_agent.drivers.consoles.file import end_of, glance
 from fleet_controller.core.audit import AuditRecord
+from fleet_controller.core.events.event_ring import EventRecord, event_of
 from fleet_controller.core.hosts import announced
 from fleet_controller.core.model import (
     Assignment,
     FleetRecord,
     HostRecord,
+    Label,
     Meta,
     RolloutRecord,
     Shard,
@@ -43,6 +45,7 @@ from fleet_controller.core.recovery.inventory import HostInventory
 from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.core.refusals import Refused
 from fleet_controller.leader.inventory import ReportedInventory
+from fleet_controller.observed.boot_durations import BootDurations
 from fleet_controller.observed.reports import Observed
 from fleet_controller.store.codec import BrokenRecord, decode, decode_spec, encode, encode_spec
 from fleetctl.definitions.fleet_text import fleet_text
@@ -53,7 +56,9 @@ from tests.certificates import identity
 
 UID = "00000000-0000-0001-0001-000000000001"
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
-_RECORDS = (Assignment, FleetRecord, HostRecord, Meta, RolloutRecord, AuditRecord)
+_RECORDS = (
+    Assignment, FleetRecord, HostRecord, Meta, RolloutRecord, AuditRecord, EventRecord, Label,
+)  # fmt: skip
 _SPEC = types.FleetSpec(
     image=types.Image(name="golden", snapshot="1"),
     memory_bytes=4 << 20,
@@ -110,7 +115,10 @@ def _definition(data: bytes) -> None:
 def _records(data: bytes) -> None:
     for kind in _RECORDS:
         try:
-            encode(decode(kind, "fuzzed", data))
+            read = decode(kind, "fuzzed", data)
+            encode(read)
+            if isinstance(read, EventRecord):
+                event_of(read).SerializeToString()
         except BrokenRecord as error:
             str(error)
 
@@ -135,6 +143,9 @@ def _report(data: bytes) -> None:
     report = wire.Report()
     if not _told(data, report):
         return
+    boots = BootDurations()
+    boots.add(report.boots, report.boot_seconds, 1_000)
+    boots.buckets()
     observed = Observed()
     observed.assigned("h1", _ASSIGNED)
     try:
@@ -279,6 +290,7 @@ _STORED = (
     encode(HostRecord("h1", "10.0.0.1:7443")),
     encode(FleetRecord("spv", UID, 0)),
     encode(Meta()),
+    encode(EventRecord(7, 1.0, "vms_failing", "m", "spv", "h1", "operator/me", "c-1", 3, 2.0)),
 )
 
 PARSERS: Mapping[str, Parser] = {

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from fleet.change_deadline import CHANGE_DEADLINE_METADATA
+from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA
 from fleet.peers import peer_of
 from fleet.transport import Identity, Refusal, Role
 from fleet.v1 import cluster_pb2 as cluster

@@ -27,6 +27,12 @@ class Said:
     err: str
 
     @property
+    def told(self) -> str:
+        """What was said on stderr, but for the id of a change."""
+        lines = self.err.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("fleetctl: change "))
+
+    @property
     def json(self) -> Any:
         return json.loads(self.out)
 

@@ -17,7 +17,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.store.codec import decode
-from fleet_controller.store.keys import LEADER
+from fleet_controller.store.keys import EVENTS, LEADER
 from fleetctl.client.cluster import Cluster
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.local.certificate_authority import Authority, write_identity
@@ -104,8 +104,11 @@ class ReplicatedCluster:
         wiring: Wiring | None = None,
         lease_seconds: int = 3,
         etcd_tls: bool = False,
+        agents_log: str = "warning",
     ) -> None:
-        """`etcd_tls`: an authority of etcd's own, which has signed the members and one client."""
+        """`etcd_tls`: an authority of etcd's own, which has signed the members and one client.
+        `agents_log`: the least of what agents log."""
+        self._agents_log = agents_log
         self.live = hosts
         self._wiring = wiring or Loopback()
         self._etcd_authority = Authority.create("Test etcd") if etcd_tls else None
@@ -186,7 +189,7 @@ class ReplicatedCluster:
         address, within = self._wiring.place(name)
         made = Hollow(
             folder / name, first, last, ",".join(self.endpoints), "--per-host", str(per_host),
-            "--address", address, name=name,
+            "--address", address, "--log-level", self._agents_log, name=name,
         )  # fmt: skip
         made.within = within
         return made
@@ -273,14 +276,14 @@ class ReplicatedCluster:
         }
 
     def stored(self) -> dict[str, bytes]:
-        """What is in etcd, but for who leads."""
+        """What is in etcd, but for who leads, and for the events that leaders keep there."""
         first, end = PREFIX.encode(), PREFIX.encode()[:-1] + b"0"
         request = rpc.RangeRequest(key=first, range_end=end)
         answer = eventually(lambda: self._range(request), "etcd answers")
         assert answer is not None
         found = {kv.key.decode().removeprefix(PREFIX): kv.value for kv in answer.kvs}
         found.pop(LEADER, None)
-        return found
+        return {key: value for key, value in found.items() if not key.startswith(EVENTS)}
 
     def _range(self, request: rpc.RangeRequest) -> rpc.RangeResponse | None:
         for member in self.members:

@@ -128,6 +128,37 @@ async def test_a_taken_port_is_told_and_stops_nobody() -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_name_that_is_long_looked_up_holds_up_neither_the_loop_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, found, closed = threading.Event(), threading.Event(), threading.Event()
+    really = metrics_server._server
+
+    def slowly(host: str, port: int, app: Any) -> Any:
+        asked.set()
+        found.wait(30)
+        server = really("127.0.0.1", 0, app)
+        close = server.server_close
+
+        def closing() -> None:
+            close()
+            closed.set()
+
+        monkeypatch.setattr(server, "server_close", closing)
+        return server
+
+    monkeypatch.setattr(metrics_server, "_server", slowly)
+    server = made("slow.invalid:1", Heard())
+    task = asyncio.create_task(server.run())
+    assert await asyncio.to_thread(asked.wait, 10), "the loop goes on meanwhile"
+    assert server.address == "" and not task.done()
+    task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(task, return_exceptions=True)
+    found.set()
+    assert await asyncio.to_thread(closed.wait, 10), "what is opened too late is closed"
+
+
 async def test_clients_that_say_nothing_are_few_and_do_not_hold_up_the_loop() -> None:
     async with served() as url:
         host, _, port = url.removeprefix("http://").rpartition(":")

@@ -25,7 +25,8 @@ from fleet_agent.metrics.step_counters import StepCounters
 from fleet_controller.metrics.replica_metrics import replica_metrics
 from fleet_controller.metrics.scale_durations import ScaleDurations
 from fleet_controller.metrics.snapshot import ClusterSample, HostSample, Snapshot
-from fleet_controller.store.health import MemberHealth, StoreHealth
+from fleet_controller.store.health import NEARLY_FULL, MemberHealth, StoreHealth
+from fleetctl.views.health_check import CRITICAL_SECONDS, CRITICAL_SHARE, WARNING_SECONDS
 from tests.shared.test_documents import _anchors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +130,37 @@ def test_rules_and_dashboard_name_metrics_that_there_are() -> None:
     asked = [rule["expr"] for rule in rules()] + list(dashboard_expressions())
     assert len(asked) > 40
     assert named(" ".join(asked)) <= families()
+
+
+def thresholds() -> list[dict[str, str]]:
+    """The rows of the table, by its heads."""
+    _, _, rest = DOCUMENT.partition("## Thresholds")
+    lines = [line for line in rest.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+
+
+def test_every_alarm_has_its_bound_and_patience_in_the_one_table() -> None:
+    rows = {f"Megafleet{row['alarm'].strip('`')}": row for row in thresholds() if row["alarm"]}
+    assert rows.keys() == {alarm["alert"] for alarm in ALARMS}
+    for alarm in ALARMS:
+        row = rows[alarm["alert"]]
+        assert row["for"] == alarm.get("for", ""), alarm["alert"]
+        if row["bound"] != "none":
+            sign, number, *unit = row["bound"].split()
+            sign = {"=": "=="}.get(sign, sign)
+            scale = {"%": f"{int(number) / 100:g}", "d": f"{number} * 86400"}
+            bound = f"{sign} {scale[unit[0]] if unit else number}"
+            assert bound in " ".join(alarm["expr"].split()), alarm["alert"]
+
+
+def test_the_bounds_of_checks_are_those_in_the_one_table() -> None:
+    rows = {row["what"]: (row["check: WARNING"], row["check: CRITICAL"]) for row in thresholds()}
+    shares = [critical for _, critical in rows.values() if critical.endswith("%")]
+    assert shares == [f"{CRITICAL_SHARE:.0%}".replace("%", " %")] * 4
+    days = tuple(f"{seconds // 86_400} d" for seconds in (WARNING_SECONDS, CRITICAL_SECONDS))
+    assert rows["until a certificate ends"] == days
+    assert rows["space used of a member"] == (f"{NEARLY_FULL:.0%}".replace("%", " %"), "")
 
 
 def test_what_the_dashboard_takes_from_rules_is_recorded() -> None:

@@ -26,6 +26,7 @@ from tests.simulation.rules.expelled import Expelled
 from tests.simulation.rules.fencing import Fencing
 from tests.simulation.rules.in_the_end import InTheEnd
 from tests.simulation.rules.isolation import Contacts, Isolation
+from tests.simulation.rules.kept_events import KeptEvents
 from tests.simulation.rules.one_copy import OneCopy
 from tests.simulation.rules.orders import Orders
 from tests.simulation.rules.recovery import Recovery
@@ -97,6 +98,7 @@ class World(SimulatedCluster):
             unhindered.look,
             bounded.look,
             Expelled(clock, operator, store, fail).look,
+            KeptEvents(operator, fail).look,
             Named(clock, machines, operator, troubles, liars, fail).look,
         )
         self.in_the_end = InTheEnd(machines, operator, store, copies, liars, shape.capacity)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import prometheus_client as prometheus
 
+from fleet.serving.boot_buckets import BOOT_BOUNDS
 from fleet_agent.core.model import StepFailure, StepKind
 
 _CALLS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-_BOOTS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 
 
 class StepCounters:
@@ -30,7 +30,7 @@ class StepCounters:
         )  # fmt: skip
         self._boots = prometheus.Histogram(
             "megafleet_agent_boot_seconds", "From a VM's start until it was ready.",
-            buckets=_BOOTS, registry=registry,
+            buckets=BOOT_BOUNDS, registry=registry,
         )  # fmt: skip
         for step in StepKind:  # there from the beginning: a rate needs a first value
             self._done.labels(step)

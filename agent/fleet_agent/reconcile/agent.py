@@ -234,7 +234,10 @@ class Agent:
             if news:
                 self._streams.restart_observers()
                 self._loop.take_up_assignment()
-                log.info("assigned", host=self.host_id, term=self.term, epoch=self.epoch)
+                log.info(
+                    "assigned", host=self.host_id, term=self.term, epoch=self.epoch,
+                    change_id=self._fenced.change,
+                )  # fmt: skip
             self._streams.close_older(self.term)
             return self.epoch
 

@@ -7,6 +7,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from fleet.assignment_bytes import assignment_bytes
+from fleet.changes.change_id import change_id_or_none
 from fleet.keys import NO_EPOCH, NO_TERM, Epoch, Term
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
@@ -49,6 +50,8 @@ class FencedAssignment:
         self._boot_id = boot_id
         self.record = LedgerRecord(incarnation, boot_id)
         self.assignment = Assignment()
+        # The id of the change that it follows from, for logs; empty: not known.
+        self.change = ""
         # Why what is obeyed is not in the ledger, or could not be; empty: it is.
         self.unwritten = ""
         self.written_term = NO_TERM  # the highest that another process of this agent would know
@@ -148,6 +151,7 @@ class FencedAssignment:
             )
         )
         self.assignment = assignment
+        self.change = change_id_or_none(request.change_id)
         self.awaits_assign = False
         self.older_than = NO_EPOCH
         return news

@@ -103,7 +103,9 @@ class ReconcileLoop:
         self._bridges = bridges
         self._bridge_problems: tuple[wire.Problem, ...] = ()
         self._failures = VmFailures(settings.back_off, jitter)
-        self._progress = RunProgress(host_id, board, self._failures, clock, on_step)
+        self._progress = RunProgress(
+            host_id, board, self._failures, clock, on_step, lambda: fenced.change
+        )
         self._runner = Runner(storage, hypervisor, settings.runner, clock, self._progress, measures)
         self._alarm = Alarm()
         self._round: asyncio.Timeout | None = None

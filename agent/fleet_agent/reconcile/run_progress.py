@@ -26,7 +26,10 @@ class RunProgress:
         failures: VmFailures,
         clock: Callable[[], float],
         on_step: Callable[[Step], None] | None,
+        change: Callable[[], str] = str,
     ) -> None:
+        """`change`: the id of the change that the assignment follows from; empty: not known."""
+        self._change = change
         self._host_id = host_id
         self._board = board
         self._failures = failures
@@ -44,12 +47,16 @@ class RunProgress:
             birth=step.kin.birth,
             indices=step.indices,
             reason=step.reason,
+            change_id=self._change(),
         )
         if self._on_step is not None:
             self._on_step(step)
 
     def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None:
         self._board.set_state(kin, indices, state)
+
+    def booted(self, vms: int, seconds: float) -> None:
+        self._board.booted(vms, seconds)
 
     def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None:
         failures = tuple(failures)
@@ -63,5 +70,6 @@ class RunProgress:
             indices=failed,
             reason=failures[0].kind,
             message=failures[0].message,
+            change_id=self._change(),
         )
         self.failed_of_run[kin] = self.failed_of_run.get(kin, EMPTY) | failed

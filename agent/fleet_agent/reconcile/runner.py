@@ -49,6 +49,9 @@ class RunListener(Protocol):
 
     def set_state(self, kin: Kin, indices: IndexSet, state: VmState) -> None: ...
 
+    def booted(self, vms: int, seconds: float) -> None:
+        """So many VMs are ready, so long after their start was called."""
+
     def failed(self, kin: Kin, kind: StepKind, failures: Iterable[StepFailure]) -> None: ...
 
 
@@ -222,8 +225,12 @@ class Runner:
         return self._clock()
 
     def booted(self, vms: int, began: float) -> None:
-        if self._measures is not None and vms:
-            self._measures.booted(vms, self._clock() - began)
+        if not vms:
+            return
+        seconds = self._clock() - began
+        self._listener.booted(vms, seconds)
+        if self._measures is not None:
+            self._measures.booted(vms, seconds)
 
 
 def _failed_state(kind: StepKind) -> VmState:

@@ -32,6 +32,9 @@ class Reader(Protocol):
 
     def on_facts(self) -> None: ...
 
+    def on_booted(self, vms: int, seconds: float) -> None:
+        """So many VMs have become ready, each so long after its start."""
+
     def on_standing(self, converged: bool) -> None:
         """The epoch, convergence, or whether an Assign is awaited has changed."""
 
@@ -145,6 +148,11 @@ class Board:
             dirty = IndexSet(changed)
             for reader in self._readers:
                 reader.on_states(kin, dirty)
+
+    def booted(self, vms: int, seconds: float) -> None:
+        """So many VMs have become ready, each so long after its start."""
+        for reader in self._readers:
+            reader.on_booted(vms, seconds)
 
     def having(self, kin: Kin, state: VmState) -> IndexSet:
         known = self.kins.get(kin)

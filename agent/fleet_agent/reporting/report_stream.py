@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fleet.keys import Kin
 from fleet.ranges import EMPTY, IndexSet
+from fleet.serving.boot_buckets import BUCKETS, bucket_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import to_wire
@@ -71,6 +72,7 @@ class ReportStream:
         self._gone: dict[Kin, IndexSet] = {}
         self._released: list[int] = []
         self._problems = self._orphans = self._facts = False
+        self._boots, self._boot_seconds = [0] * BUCKETS, 0.0
 
     def set_pace(self, pace: Pace) -> None:
         self._pace = pace
@@ -112,6 +114,9 @@ class ReportStream:
         report.sequence = self._sequence
         self._last_sent = now
         self._full_is_next = self._urgent = False
+        if any(self._boots):
+            report.boots.extend(self._boots)
+            report.boot_seconds = self._boot_seconds
         if self._complete is not None:
             self._complete(report)
         self._clear()
@@ -159,6 +164,11 @@ class ReportStream:
     def on_facts(self) -> None:
         self._facts = True
         self._note()
+
+    def on_booted(self, vms: int, seconds: float) -> None:
+        """Goes with whatever is reported next: a figure is no news."""
+        self._boots[bucket_of(seconds)] += vms
+        self._boot_seconds += vms * seconds
 
     def on_standing(self, converged: bool) -> None:
         if converged:

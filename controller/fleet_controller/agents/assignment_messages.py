@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleet.assignment_bytes import assignment_bytes
+from fleet.changes.change_id import change_id_or_none
 from fleet.identity import Fleet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
@@ -44,6 +45,7 @@ class AssignmentMessages:
             host_id=host_id,
             assignment=assignment,
             assignment_seal=seals.assignment(host_id, epoch, assignment_bytes(assignment)),
+            change_id=change_id_or_none(self._state.labels.of(host_id)),
         )
 
     def is_known(self, shard: Shard) -> bool:

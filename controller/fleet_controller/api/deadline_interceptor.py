@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from fleet.change_deadline import CHANGE_DEADLINE_METADATA, parse_deadline
+from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA, parse_deadline
 from fleet.service import Context
 from fleet.transport import Refusal, abort
 from fleet_controller.api.refusals import refusal_of
@@ -39,7 +39,7 @@ class ChangeDeadlineInterceptor(grpc.aio.ServerInterceptor):
                 try:
                     self._check(str(value))
                 except (NotLeading, Refused) as error:
-                    return _refusing(refusal_of(error))
+                    return refusing(refusal_of(error))
         return await continuation(handler_call_details)
 
     def _check(self, text: str) -> None:
@@ -59,8 +59,8 @@ class ChangeDeadlineInterceptor(grpc.aio.ServerInterceptor):
         check_change_deadline(self._replica.clock())
 
 
-def _refusing(refusal: Refusal) -> grpc.RpcMethodHandler[Any, Any]:
-    """On the wire a call with one message is a stream of one."""
+def refusing(refusal: Refusal) -> grpc.RpcMethodHandler[Any, Any]:
+    """Whatever is asked. On the wire a call with one message is a stream of one."""
 
     async def refused(requests: AsyncIterator[bytes], context: Context) -> None:
         await abort(context, refusal)

@@ -130,4 +130,5 @@ def _wire_record(record: AuditRecord) -> cluster.AuditRecord:
         before=record.before,
         after=record.after,
         result=record.result,
+        change_id=record.change,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from fleet.v1 import types_pb2 as types
+from fleet_controller.change_id import change_id
 from fleet_controller.core import changes
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.refusals import named_fleet
@@ -51,7 +52,7 @@ class FleetChanges:
             fleet = decided.fleet
             if decided.spec is not None:
                 writes: list[Write] = [
-                    put_fleet(fleet),
+                    put_fleet(_labelled(fleet)),
                     put_spec(fleet.uid, fleet.generation, spec),
                 ]
                 if decided.meta:
@@ -85,7 +86,7 @@ class FleetChanges:
             self._writer.refuse_if_past(revision)
             fleet = scaling.fleet
             writes: list[Write] = [
-                put_fleet(fleet),
+                put_fleet(_labelled(fleet)),
                 self._writer.audited(
                     "scale", actor, fleet=fleet.name,
                     before=str(scaling.before.total), after=str(total),
@@ -112,7 +113,7 @@ class FleetChanges:
             line = self._writer.audited(
                 "delete", actor, fleet=fleet.name, before=str(fleet.total), after="0"
             )
-            await self._writer.write_one([put_fleet(gone), line])
+            await self._writer.write_one([put_fleet(_labelled(gone)), line])
             return gone
 
         fleet = await self._writer.decide(once)
@@ -122,3 +123,7 @@ class FleetChanges:
 
     def _event(self, kind: str, message: str, fleet: str, actor: str) -> None:
         self._memory.events.add(kind, message, fleet=fleet, actor=actor)
+
+
+def _labelled(fleet: FleetRecord) -> FleetRecord:
+    return msgspec.structs.replace(fleet, change=change_id())

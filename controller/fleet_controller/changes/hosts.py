@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fleet_controller.change_id import change_id
 from fleet_controller.core.model import HostRecord
 from fleet_controller.core.names import counted
 from fleet_controller.core.refusals import Reason, Refused
@@ -79,7 +80,7 @@ class HostChanges:
         async def once() -> None:
             record = self._memory.host(host_id)
             _check_lost(record)
-            drained = msgspec.structs.replace(record, draining=True)
+            drained = msgspec.structs.replace(record, draining=True, drain_change=change_id())
             after = f"{counted(self._given_up_count(host_id), 'VM')} given up"
             line = self._writer.audited("drain", actor, host=host_id, after=after)
             await self._writer.write_one([put_host(drained), self._given_up(host_id), line])
@@ -125,7 +126,9 @@ class HostChanges:
             have = self._memory.host(host_id)
             if have.draining == draining:
                 return
-            record = msgspec.structs.replace(have, draining=draining, drained=False)
+            record = msgspec.structs.replace(
+                have, draining=draining, drained=False, drain_change=change_id()
+            )
             left = drain_progress.drain_progress_of(self._memory.host_view(host_id), {}).left
             action, after = ("drain", "to move") if draining else ("undrain", "still there")
             line = self._writer.audited(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import structs
+
+from fleet_controller.change_id import change_id
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.refusals import named_fleet
 from fleet_controller.core.rollouts_and_drains import rollout_orders
@@ -93,7 +96,8 @@ class RolloutChanges:
             f"rollout_{action}", actor, fleet=fleet.name,
             before=have.state if have else "", after=described(ordered.record),
         )  # fmt: skip
-        writes = [put_rollout(ordered.record), line]
+        change = change_id()
+        writes = [put_rollout(structs.replace(ordered.record, change=change)), line]
         if ordered.fleet != fleet:
-            writes.append(put_fleet(ordered.fleet))
+            writes.append(put_fleet(structs.replace(ordered.fleet, change=change)))
         await self._writer.write_one(writes)

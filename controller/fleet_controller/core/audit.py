@@ -27,6 +27,7 @@ class AuditRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     before: str = ""
     after: str = ""
     result: str = "accepted"
+    change: str = ""  # the id that the caller gave it
 
     def concerns(self, fleet: str, host: str) -> bool:
         """Whether it is of this fleet and this host; empty ones are any."""

@@ -63,6 +63,7 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     pinned: bool = False  # what it announces changes neither labels nor capacity
     awaits_approval: bool = False  # it is new, and gets nothing before an operator has said so
     holdings: HostHoldings = UNTOLD  # what it has of what fleets ask for
+    drain_change: str = ""  # the id of the change that drained it, or ended that
 
 
 class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,6 +77,7 @@ class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     generation: Count = 1
     deleting: bool = False
     changed_by: str = ""
+    change: str = ""  # the id of the last change of it
 
     @property
     def identity(self) -> Fleet:
@@ -132,6 +134,19 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 NOTHING = Assignment()
+
+
+class LabelledAssignment(Assignment, frozen=True, omit_defaults=True):
+    """As it is written: with the id of the change that it follows from. No decision sees that, so
+    that two assignments are the same whatever they follow from."""
+
+    change: str = ""
+
+
+class Label(msgspec.Struct, frozen=True):
+    """What is read of it besides the assignment."""
+
+    change: str = ""
 
 
 class GoneFleet(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -248,6 +263,7 @@ class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     since_unix: float = 0.0
     actor: str = ""
     why: str = ""  # it halted by itself
+    change: str = ""  # the id of the last change of it
 
     @property
     def open(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Set
 
 import msgspec
 
+from fleet_controller.core.causes import causes
 from fleet_controller.core.host_loss.duplicates import duplicates
 from fleet_controller.core.model import (
     Assignment,
@@ -41,6 +42,7 @@ class Pass(msgspec.Struct, frozen=True):
     first: Set[str] = frozenset()  # hosts whose assignments are written before all others
     # VMs that may run twice once all this is written, by host and fleet uid.
     duplicates: Mapping[str, Mapping[str, int]] = {}
+    causes: Mapping[str, str] = {}  # the change that each assignment follows from, by host id
 
     def in_order(self) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
         """The assignments that are written before the others, and the others."""
@@ -63,6 +65,7 @@ def decide(view: ClusterView, moves_at_once: int) -> Pass:
         rolled.progress,
         placement.first,
         duplicates(view, rolled.assignments),
+        causes(view, rolled.assignments),
     )
 
 

@@ -49,7 +49,10 @@ class AgentEvents:
         return self._allowance(host_id).most_bytes
 
     def reported(self, host_id: str, report: wire.Report) -> None:
-        report = bounded(report, self._allowance(host_id))
+        allowance = self._allowance(host_id)
+        report = bounded(report, allowance)
+        if report.boots:
+            self._memory.boots.add(report.boots, report.boot_seconds, allowance.vms)
         if self._trust.began_frozen:
             self._memory.inventory.apply_report(host_id, report)
         elif self._trust.claimed(host_id, report.epoch):

@@ -48,12 +48,15 @@ class Completions:
                 self._writer.audited(
                     kind, BY_LEADER, fleet=name,
                     before=have.state if have else "", after=described(record),
+                    change=record.change,
                 )
             )  # fmt: skip
             await self._writer.write_one(writes)
             why = f": {record.why}" if record.why else ""
             what = f"the rollout of {name} to generation {record.to_generation} is"
-            self._memory.events.add(kind, f"{what} {record.state}{why}", fleet=name)
+            self._memory.events.add(
+                kind, f"{what} {record.state}{why}", fleet=name, change=record.change
+            )
 
     async def drains(self) -> None:
         """Draining hosts that have nothing any more: they stay so until they are removed or
@@ -64,11 +67,14 @@ class Completions:
             if not self._state.hosts[host].drained and is_empty(self._memory.host_view(host))
         ]
         writes = [put_host(structs.replace(record, drained=True)) for record in drained]
-        lines = [self._writer.audited("drained", BY_LEADER, host=one.id) for one in drained]
+        lines = [
+            self._writer.audited("drained", BY_LEADER, host=one.id, change=one.drain_change)
+            for one in drained
+        ]
         await self._writer.write(beside_their_lines(writes, lines))
         for host in drained:
             text = f"{host.id} is drained: it has no VMs left"
-            self._memory.events.add("host_drained", text, host=host.id)
+            self._memory.events.add("host_drained", text, host=host.id, change=host.drain_change)
 
     async def deletions(self) -> None:
         """Fleets that are deleted and that no host holds any more; and those that are forgotten,
@@ -80,11 +86,13 @@ class Completions:
                 continue
             # The record goes last: no agent takes a tombstone of a fleet without a name.
             await self._writer.write(self._last_traces(fleet.uid))
-            line = self._writer.audited("fleet_deleted", BY_LEADER, fleet=fleet.name)
+            line = self._writer.audited(
+                "fleet_deleted", BY_LEADER, fleet=fleet.name, change=fleet.change
+            )
             await self._writer.write_one([*replace_fleet_by_gone(fleet), line])
             observed.forget_fleet(fleet.uid)
             text = f"fleet {fleet.name} is gone"
-            self._memory.events.add("fleet_deleted", text, fleet=fleet.name)
+            self._memory.events.add("fleet_deleted", text, fleet=fleet.name, change=fleet.change)
         if forgotten := forgettable(self._state.gone, self._state.assignments):
             await self._writer.write([delete_gone(uid) for uid in forgotten])
 

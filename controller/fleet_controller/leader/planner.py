@@ -119,8 +119,8 @@ class Planner:
         for unread in state.unread:  # nothing is written over what may yet be mended
             first.pop(unread, None)
             rest.pop(unread, None)
-        await self._writer.write(put_assignments(first))
-        await self._writer.write(put_assignments(rest))
+        await self._writer.write(put_assignments(first, decided.causes))
+        await self._writer.write(put_assignments(rest, decided.causes))
         await self._completions.deletions()
         return rests and not state.unread
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import Metric
+from prometheus_client.core import HistogramMetricFamily
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.model import RolloutState
@@ -24,6 +25,12 @@ _APART = (
 def cluster_metrics(sample: ClusterSample) -> Iterator[Metric]:
     status = sample.status
     yield gauge("read_seconds", "What reading all of this took the leader.", sample.seconds)
+    yield HistogramMetricFamily(
+        "megafleet_boot_seconds",
+        "From a VM's start until it was ready, as hosts have told this leader.",
+        buckets=sample.boots or [("+Inf", 0.0)],
+        sum_value=sample.boot_seconds,
+    )
     yield from _hosts(sample)
     yield from _guards(status)
     yield from _vms(status)

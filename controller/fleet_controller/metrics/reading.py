@@ -63,6 +63,8 @@ def cluster_sample(leader: Leader, *, each_host: bool = False) -> ClusterSample:
         host_certificate_end=_first_end(memory),
         hosts=tuple(_host(memory, one) for one in hosts) if each_host else (),
         seconds=time.perf_counter() - started,
+        boots=memory.boots.buckets(),
+        boot_seconds=memory.boots.seconds,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleet.v1 import cluster_pb2 as cluster
@@ -23,7 +23,8 @@ class HostSample:
 class ClusterSample:
     """What the leader knows. `versions`: hosts by their agents' version. `host_certificate_end`:
     of the host whose certificate ends first, in seconds since 1970; 0: none is known.
-    `seconds`: that the reading took."""
+    `seconds`: that the reading took. `boots`: VMs that took up to so many seconds from their start
+    until they were ready; `boot_seconds`: of all together."""
 
     status: cluster.StatusResponse
     capacity: int
@@ -31,6 +32,8 @@ class ClusterSample:
     host_certificate_end: int
     hosts: tuple[HostSample, ...]
     seconds: float
+    boots: Sequence[tuple[str, float]] = ()
+    boot_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

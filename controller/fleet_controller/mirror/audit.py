@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fleet_controller.core.audit import AuditRecord, clipped, name_of
+from fleet_controller.change_id import change_id
+from fleet_controller.core.audit import BY_LEADER, AuditRecord, clipped, name_of
 from fleet_controller.mirror.audit_trail import AuditTrail
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode
@@ -32,10 +33,13 @@ class Audit:
         before: str = "",
         after: str = "",
         result: str = "accepted",
+        change: str = "",
     ) -> Put:
-        """A new record as a write, for the transaction of the change itself."""
+        """A new record as a write, for the transaction of the change itself. `change`: the id of
+        the change that it follows from, where that is not the call under way."""
         self._given = max(self._given, self._trail.last) + 1
-        texts = map(clipped, (actor, action, fleet, host, before, after, result))
+        change = change or ("" if actor == BY_LEADER else change_id())
+        texts = map(clipped, (actor, action, fleet, host, before, after, result, change))
         record = AuditRecord(self._given, self._wall(), *texts)
         return Put(keys.audit(name_of(record.id)), encode(record))
 

@@ -10,6 +10,8 @@ import msgspec
 
 from fleet.peers import parse_peer
 from fleet.v1 import types_pb2 as types
+from fleet_controller.change_id import change_id
+from fleet_controller.core.events.event_ring import EventRecord, slot_name, slot_of
 from fleet_controller.core.model import (
     Assignment,
     BreakerRecord,
@@ -17,6 +19,7 @@ from fleet_controller.core.model import (
     FleetRecord,
     GoneFleet,
     HostRecord,
+    LabelledAssignment,
     Meta,
     RolloutRecord,
 )
@@ -43,6 +46,7 @@ class RecordKind(Enum):
     GONE = keys.GONE
     ROLLOUT = keys.ROLLOUTS
     AUDIT = keys.AUDIT
+    EVENT = keys.EVENTS
     DENIED = keys.DENIED
 
 
@@ -71,6 +75,8 @@ def belongs_to_nothing(change: RecordChange) -> bool:
         return False
     if change.kind is RecordKind.DENIED:
         return parse_peer(change.id) is None
+    if change.kind is RecordKind.EVENT:
+        return slot_of(change.id) is None
     return not change.id or (change.kind is not RecordKind.SPEC and "/" in change.id)
 
 
@@ -108,6 +114,10 @@ def put_seal_key(key: SealKey) -> Put:
 
 def put_breaker(breaker: BreakerRecord) -> Put:
     return Put(keys.BREAKER, encode(breaker))
+
+
+def put_event(slot: int, record: EventRecord) -> Put:
+    return Put(keys.event(slot_name(slot)), encode(record))
 
 
 def put_denied(denied: DeniedRecord) -> Put:
@@ -149,13 +159,19 @@ def delete_spec(uid: str, generation: int) -> Delete:
     return Delete(keys.spec(uid, generation))
 
 
-def put_assignment(host_id: str, assignment: Assignment) -> Put:
-    return Put(keys.assignment(host_id), encode(assignment))
+def put_assignment(host_id: str, assignment: Assignment, change: str = "") -> Put:
+    """`change`: the id of the change that it follows from, where that is not the call under way."""
+    labelled = LabelledAssignment(assignment.shards, assignment.tombstones, change or change_id())
+    return Put(keys.assignment(host_id), encode(labelled))
 
 
-def put_assignments(assignments: Mapping[str, Assignment]) -> list[Write]:
-    """By host id. Whoever writes less than all takes them from the start, in one transaction."""
-    return [put_assignment(host, one) for host, one in assignments.items()]
+def put_assignments(
+    assignments: Mapping[str, Assignment], changes: Mapping[str, str] | None = None
+) -> list[Write]:
+    """By host id, as `changes` is. Whoever writes less than all takes them from the start, in one
+    transaction."""
+    of = changes or {}
+    return [put_assignment(host, one, of.get(host, "")) for host, one in assignments.items()]
 
 
 def delete_assignment(host_id: str) -> Delete:

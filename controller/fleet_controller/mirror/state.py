@@ -14,6 +14,7 @@ import msgspec
 from fleet.keys import NO_EPOCH, Epoch
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.audit import id_of
+from fleet_controller.core.events.event_ring import EventRecord
 from fleet_controller.core.model import (
     NOTHING,
     Assignment,
@@ -28,8 +29,10 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey, Seals
+from fleet_controller.mirror.assignment_labels import AssignmentLabels
 from fleet_controller.mirror.audit_trail import AuditTrail
 from fleet_controller.mirror.broken_records import BrokenRecords
+from fleet_controller.mirror.event_table import EventTable
 from fleet_controller.mirror.guest_claims import GuestClaims
 from fleet_controller.mirror.records import (
     RecordChange,
@@ -61,11 +64,13 @@ class ClusterState:
         self.fleets: dict[str, FleetRecord] = {}  # by name
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by (uid, generation)
         self.assignments: dict[str, Assignment] = {}  # by host id
+        self.labels = AssignmentLabels()
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.audit = AuditTrail()
         self.broken = BrokenRecords()
+        self.events = EventTable(self.broken)
         # Hosts whose assignment is there and was never understood: what they hold is not known.
         self.unread: set[str] = set()
         self.guest_claims = GuestClaims()
@@ -90,11 +95,12 @@ class ClusterState:
             RecordKind.GONE: (self.gone, GoneFleet),
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
+            RecordKind.EVENT: (self.events.records, EventRecord),
         }
 
     def on_change(self, listener: Callable[[RecordChange], None]) -> None:
         """From now on the listener is called after each record that has changed; of audit records
-        it is not, since nothing is decided from them."""
+        and events it is not, since nothing is decided from them."""
         self._listener = listener
 
     def load(self, snapshot: Snapshot) -> None:
@@ -193,7 +199,8 @@ class ClusterState:
         except BrokenRecord as broken:
             self.broken.note(key, str(broken))
             self._do_without(change, key)
-        self._listener(change)
+        if change.kind is not RecordKind.EVENT:
+            self._listener(change)
         if change.kind in (RecordKind.HOST, RecordKind.ASSIGNMENT):
             self._stand_in(change.id)
 
@@ -215,6 +222,7 @@ class ClusterState:
                 table, record = self._tables[kind]
                 if kind is RecordKind.ASSIGNMENT:
                     self.unread.discard(change.id)
+                    self.labels.note(change.id, key, value)
                 if value is None:
                     if not (kind is RecordKind.HOST and self.assignment(change.id).shards):
                         table.pop(change.id, None)
@@ -237,6 +245,8 @@ class ClusterState:
         elif change.kind is RecordKind.DENIED:  # the key alone says who
             role, _, name = change.id.partition("/")
             self.denied[change.id] = DeniedRecord(role, name, f"{key} cannot be read")
+        elif change.kind is RecordKind.EVENT:
+            self.events.records.pop(change.id, None)
 
     def _stand_in(self, host_id: str) -> None:
         """A host that holds VMs is known, though its record is gone or cannot be understood: what

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fleet_controller.core.failure_news import Failing, FailureKind, FailureNews, News, Phase
+from fleet_controller.core.events.failure_news import Failing, FailureKind, FailureNews, News, Phase
 from fleet_controller.events import EventLog
 from fleet_controller.observed.reports import Observed
 

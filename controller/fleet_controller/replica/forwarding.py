@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 import grpc
 
-from fleet.change_deadline import CHANGE_DEADLINE_METADATA
+from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA
+from fleet.changes.change_id import CHANGE_METADATA
 from fleet.peers import NoRole, peer_of
 from fleet.service import Context, no_role
 from fleet.transport import (
@@ -40,6 +41,7 @@ CONNECT_SECONDS = 2.0
 _RECONNECT_MS = 1_000
 # Of the leader's metadata, what is meant for the caller.
 _MEANT_FOR_CALLERS = (ERROR_METADATA, READ_ONLY_METADATA, TAKEN_METADATA)
+_OF_THE_CHANGE = (CHANGE_DEADLINE_METADATA, CHANGE_METADATA)
 # What ends a call without a word of the leader's.
 _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
 
@@ -131,7 +133,7 @@ class Forwarding(grpc.aio.ServerInterceptor):
         except ConnectionError:
             await abort(context, _silent(leader))
         call: Call = channel.stream_stream(method)(
-            metadata=((CALLER_METADATA, str(caller)), *_change_deadline(context)),
+            metadata=((CALLER_METADATA, str(caller)), *_of_the_change(context)),
             timeout=context.time_remaining(),
         )
         try:
@@ -160,10 +162,10 @@ class Forwarding(grpc.aio.ServerInterceptor):
             await _abort_alike(error, leader, context)
 
 
-def _change_deadline(context: Context) -> list[tuple[str, str | bytes]]:
-    """As the caller sent it: only the leader can tell whether it has passed."""
+def _of_the_change(context: Context) -> list[tuple[str, str | bytes]]:
+    """Its deadline and its id as the caller sent them: the leader judges both."""
     metadata = context.invocation_metadata() or ()
-    return [(key, value) for key, value in metadata if key == CHANGE_DEADLINE_METADATA]
+    return [(key, value) for key, value in metadata if key in _OF_THE_CHANGE]
 
 
 async def _pass_requests(requests: AsyncIterator[bytes], call: Call) -> None:

@@ -39,6 +39,7 @@ from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.audit import Audit
 from fleet_controller.mirror.committer import Committer, Outdated
 from fleet_controller.mirror.follower import StoreFollower
+from fleet_controller.mirror.kept_events import KeptEvents
 from fleet_controller.observed.failing_vms import FailingVms
 from fleet_controller.relay.relay import Relay
 from fleet_controller.relay.states import StatesFrames
@@ -89,6 +90,14 @@ class Leader:
         memory.state.on_change(self._record_changes.changed)
         self._follower = StoreFollower(store, memory.state, committer, events, settings.store_retry)
         self.writer = writer = ChangeWriter(committer, audit, trust, clock)
+        self._kept_events = KeptEvents(
+            events,
+            memory.state,
+            committer,
+            lambda once: writer.decide(once, while_frozen=True, attempts=1),
+            clock,
+            settings.store_retry,
+        )
         self.off_loop = off_loop = OffLoop(environment.executor)
         self.planner = planner = Planner(
             memory, writer, trust, wake, audit, self._follower, off_loop
@@ -143,6 +152,7 @@ class Leader:
             group.create_task(self._health_events.summarise_for_ever())
             group.create_task(self.memory.certificates.run())
             group.create_task(self._failing_vms().run())
+            group.create_task(self._kept_events.run())
 
     def _failing_vms(self) -> FailingVms:
         memory = self.memory
@@ -176,6 +186,7 @@ class Leader:
             except (StoreError, Outdated):
                 await asyncio.sleep(memory.settings.store_retry)
         if memory.events.begin(memory.term_revision):
+            memory.events.recall(memory.state.events.by_slot.values())
             text = f"this controller leads, term {memory.term_revision}"
             memory.events.add("leader_elected", text)
         self.trust.begin()

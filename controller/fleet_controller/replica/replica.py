@@ -157,6 +157,7 @@ class Replica:
                 await leading.run()
             finally:
                 self._leading = None
+                self._environment.events.end()
                 if leading.ready.is_set():
                     self._last, self._last_term = leading, lease.term_revision
                     self._lost_at = self._environment.clock()

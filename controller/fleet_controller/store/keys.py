@@ -12,6 +12,7 @@
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
 | audit/<id> | AuditRecord: one accepted change | leader, with the change |
+| events/<slot> | EventRecord: one of the last events that matter, in a ring | leader, at a pace |
 | freeze | Freeze: why nothing is changed; absent: changes are taken | leader |
 | seal | SealKey: what leaders prove by that they said something to an agent | leader, once |
 | leader | replica id and address, on a lease | whoever holds it |
@@ -30,6 +31,7 @@ BREAKER = "breaker"
 GONE = "gone/"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"
+EVENTS = "events/"
 FREEZE = "freeze"
 DENIED = "denied/"
 _NATURAL = re.compile("[1-9][0-9]{0,9}")
@@ -50,6 +52,10 @@ def spec(uid: str, generation: int) -> str:
 
 def audit(name: str) -> str:
     return AUDIT + name
+
+
+def event(slot: str) -> str:
+    return EVENTS + slot
 
 
 def denied(who: str) -> str:

@@ -55,6 +55,15 @@ def fleet_name(text: str) -> str:
         raise click.BadParameter(str(error)) from error
 
 
+def change_id(text: str) -> str:
+    """The id of a change; empty where none was given. Raises click.BadParameter."""
+    from fleet.changes.change_id import is_change_id
+
+    if text and not is_change_id(text):
+        raise click.BadParameter(f"{text[:80]!r} is no id of a change: -v tells those")
+    return text
+
+
 def indices(text: str) -> IndexSet:
     """Indices and ranges of them: 0-99,300. Raises click.BadParameter."""
     from fleet.ranges import parse_ranges

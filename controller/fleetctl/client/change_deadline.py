@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 import grpc
 
-from fleet.change_deadline import CHANGE_DEADLINE_METADATA, format_deadline
+from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA, format_deadline
+from fleet.changes.change_id import CHANGE_METADATA
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 
@@ -20,11 +21,11 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 NO_CHANGE_DEADLINE: Metadata = ()
 
 
-def change_deadline(
-    stub: ClusterServiceStub, seconds: float, clock: Callable[[], float]
+def change_metadata(
+    stub: ClusterServiceStub, change: str, seconds: float, clock: Callable[[], float]
 ) -> tuple[Metadata, float]:
-    """What a change carries that is sent to this replica, and for how many seconds it may be
-    waited for: what is left of `seconds`. Raises grpc.RpcError, having asked for no change.
+    """What a change of this id carries that is sent to this replica, and for how many seconds it
+    may be waited for: what is left of `seconds`. Raises grpc.RpcError, having asked for no change.
 
     The leader read its clock before its answer arrived here. So whatever it begins before the
     deadline is begun while it is still waited for. An older controller knows no deadline.
@@ -37,6 +38,8 @@ def change_deadline(
         if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
             raise
     left = max(0.0, began + seconds - clock())
+    named = ((CHANGE_METADATA, change),)
     if now is None:
-        return NO_CHANGE_DEADLINE, left
-    return ((CHANGE_DEADLINE_METADATA, format_deadline(now.seconds + left, now.leadership)),), left
+        return named, left
+    deadline = format_deadline(now.seconds + left, now.leadership)
+    return (*named, (CHANGE_DEADLINE_METADATA, deadline)), left

@@ -6,6 +6,7 @@ No change is begun once nobody waits for it any more (`change_deadline.py`).
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from fleet.changes.change_id import format_change_id
 from fleetctl.client.calls.bidi_call import BidiCall, BidiRpc, bidi_call
 from fleetctl.client.calls.read_only import ReadOnly
 from fleetctl.client.calls.streams import StreamRpc, follow, stream
@@ -42,6 +44,9 @@ class Cluster:
     plain: bool = False  # whether texts of answers are shown, and so made safe for a terminal
     # Of the last answer, where it was made from what a replica knew last.
     read_only: ReadOnly | None = None
+    # The id of all that this changes, and whether anything was changed, or may have been.
+    change_id: str = field(default_factory=lambda: format_change_id(os.urandom(6)))
+    changed: bool = False
     _replicas: Replicas = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,13 +64,17 @@ class Cluster:
         says the whole of what is wanted. Raises Trouble."""
         kind = CallKind.REPEATABLE_CHANGE if again else CallKind.CHANGE
         seconds = self.change_timeout if timeout is None else timeout
+        call = UnaryCall(self._replicas, rpc, request, kind, seconds, change=self.change_id)
         try:
-            return self._answer(UnaryCall(self._replicas, rpc, request, kind, seconds))
+            answer = self._answer(call)
         except NoAnswer as trouble:
+            self.changed = True
             raise NoAnswer(
                 f"{trouble.message}; it may have been done all the same, see 'fleetctl history'",
                 reason=trouble.reason,
             ) from trouble
+        self.changed = True
+        return answer
 
     def call(
         self,
@@ -100,9 +109,13 @@ class Cluster:
         this one, which does not, is what is asked once an answer was heard. Raises Trouble.
         """
         with self._waiting_note() as waiting:
-            answers = follow(self._replicas, rpc, request, then, self.timeout, waiting)
+            answers = follow(
+                self._replicas, rpc, request, then, self.timeout, waiting, self.change_id
+            )
             with closing(answers):
-                yield from map(self._shown, answers)
+                for answer in answers:
+                    self.changed = self.changed or then is not None
+                    yield self._shown(answer)
 
     def bidi_call(self, rpc: BidiRpc[Q, A], requests: Iterable[Q]) -> BidiCall[A]:
         """A call on which both sides send, once a replica has taken it. `requests` is read by a
@@ -110,7 +123,7 @@ class Cluster:
 
         What happens after that ends the call. Raises Trouble, here and while iterating.
         """
-        return bidi_call(self._replicas, rpc, requests, self.timeout)
+        return bidi_call(self._replicas, rpc, requests, self.timeout, self.change_id)
 
     def _answer(self, call: UnaryCall[Q, A]) -> A:
         with self._waiting_note(call.answer_delay):

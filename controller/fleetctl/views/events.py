@@ -24,6 +24,7 @@ EVENT_COLUMNS: tuple[Column[cluster.Event], ...] = (
     Column("WHEN", lambda one: one.time_unix, Kind.TIME),
     Column("KIND", lambda one: one.kind, Kind.NAME, rank=1, least=20),
     Column("ABOUT", _about, Kind.NAME, rank=2, least=16),
+    Column("CHANGE ID", lambda one: one.change_id or None, Kind.NAME, 20, True, least=12),
     Column("WHAT HAPPENED", _told),
 )
 
@@ -40,4 +41,5 @@ def event_json(one: cluster.Event) -> dict[str, Any]:
         "actor": one.actor or None,
         "count": one.count or 1,
         "last": one.last_unix or one.time_unix,
+        "change_id": one.change_id or None,
     }

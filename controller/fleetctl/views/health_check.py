@@ -1,7 +1,8 @@
 """Whether a cluster needs somebody, from its status: a verdict with reasons. Pure.
 
-What counts as what is the table in docs/operations.md, "Checks": the two go together. What is on
-its way by itself (VMs that are being made, a drain, a leader that has just begun) is no reason.
+What counts as what is said in docs/operations.md, "Checks", and with which bounds in the table of
+docs/monitoring.md, "Thresholds": they go together. What is on its way by itself (VMs that are being
+made, a drain, a leader that has just begun) is no reason.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from fleetctl.views.status import states_of
 # Of a fleet's VMs, and of all hosts: what is amiss is critical from here on.
 CRITICAL_SHARE = 0.05
 # Before a certificate ends, in seconds.
-_WARNING_SECONDS = 7 * 86_400
-_CRITICAL_SECONDS = 86_400
+WARNING_SECONDS = 7 * 86_400
+CRITICAL_SECONDS = 86_400
 _REASONS = 5  # in the line
 _STILL_RELEASED = "releasing"  # why VMs are unplaced that will be placed without anybody
 
@@ -184,9 +185,9 @@ def _certificate_reasons(
 ) -> Iterator[Reason]:
     for one in certificates:
         left = one.expires_unix - now
-        if left > _WARNING_SECONDS:
+        if left > WARNING_SECONDS:
             continue
-        level = Level.CRITICAL if left <= _CRITICAL_SECONDS else Level.WARNING
+        level = Level.CRITICAL if left <= CRITICAL_SECONDS else Level.WARNING
         when = "has ended" if left <= 0 else f"ends in {left / 86_400:.1f} days"
         yield Reason(level, "certificate", f"the certificate of {one.holder} {when}")
 

@@ -20,6 +20,7 @@ def record_json(one: cluster.AuditRecord) -> dict[str, Any]:
         "before": one.before or None,
         "after": one.after or None,
         "result": one.result,
+        "change_id": one.change_id or None,
     }
 
 
@@ -40,6 +41,7 @@ HISTORY_COLUMNS: tuple[Column[cluster.AuditRecord], ...] = (
     Column("OF", _about, rank=1),
     Column("RESULT", lambda one: one.result, rank=4),
     Column("CHANGE", _change, rank=3),
+    Column("CHANGE ID", lambda one: one.change_id or None, Kind.NAME, 20, True),
 )
 
 

@@ -94,10 +94,10 @@ class MetricsServer:
         told = False
         while True:
             try:
-                return _server(self._host, self._port, app)
-            except OSError as error:
+                return await _opened_elsewhere(self._host, self._port, app)
+            except (OSError, RuntimeError) as error:  # or no thread can be had now
                 if not told:
-                    why = error.strerror or str(error)
+                    why = getattr(error, "strerror", None) or str(error)
                     self._log.warning("metrics are not served", address=self._listen, reason=why)
                 told = True
             await asyncio.sleep(_AGAIN_SECONDS)
@@ -225,6 +225,37 @@ def _cut_off(connection: socket.socket) -> None:
     """Whoever waits for it in another thread is woken."""
     with contextlib.suppress(OSError):  # it has ended by itself
         connection.shutdown(socket.SHUT_RDWR)
+
+
+async def _opened_elsewhere(host: str, port: int, app: App) -> WSGIServer:
+    """In a thread of its own, which nobody waits for at the end: a resolver may take half a minute
+    to find the host's name. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[WSGIServer] = loop.create_future()
+
+    def hand_over(server: WSGIServer | None, error: OSError | None) -> None:
+        if opened.done():  # nobody waits any more
+            if server is not None:
+                server.server_close()
+        elif server is not None:
+            opened.set_result(server)
+        else:
+            opened.set_exception(error or OSError("not opened"))
+
+    def open_it() -> None:
+        server = error = None
+        try:
+            server = _server(host, port, app)
+        except OSError as why:
+            error = why
+        try:
+            loop.call_soon_threadsafe(hand_over, server, error)
+        except RuntimeError:  # the daemon has ended meanwhile
+            if server is not None:
+                server.server_close()
+
+    threading.Thread(target=open_it, name="metrics listener", daemon=True).start()
+    return await opened
 
 
 def _server(host: str, port: int, app: App) -> WSGIServer:

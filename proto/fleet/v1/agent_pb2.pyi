@@ -122,10 +122,13 @@ class AssignRequest(_message.Message):
     HOST_ID_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_SEAL_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     """the host meant; another refuses: WRONG_HOST"""
     assignment_seal: _builtins.bytes
     """as that of a Term: of this assignment under this epoch"""
+    change_id: _builtins.str
+    """the id of the change that it follows from, for logs; empty: not known"""
     @_builtins.property
     def term(self) -> _types_pb2.Term: ...
     @_builtins.property
@@ -140,10 +143,11 @@ class AssignRequest(_message.Message):
         host_id: _builtins.str = ...,
         assignment: _types_pb2.Assignment | None = ...,
         assignment_seal: _builtins.bytes = ...,
+        change_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "epoch", b"epoch", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "epoch", b"epoch", "host_id", b"host_id", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "change_id", b"change_id", "epoch", b"epoch", "host_id", b"host_id", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,6 +442,8 @@ class Report(_message.Message):
     ORDERS_REFUSED_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_SEAL_FIELD_NUMBER: _builtins.int
+    BOOTS_FIELD_NUMBER: _builtins.int
+    BOOT_SECONDS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1, 2, 3, ... on one stream; a gap means: open it again"""
     full: _builtins.bool
@@ -457,6 +463,7 @@ class Report(_message.Message):
     its seal. It proves what this host was to have, with `epoch`.
     """
     assignment_seal: _builtins.bytes
+    boot_seconds: _builtins.float
     @_builtins.property
     def epoch(self) -> _types_pb2.Epoch:
         """of the assignment that this describes"""
@@ -495,6 +502,13 @@ class Report(_message.Message):
     def specs(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.GenerationSpec]: ...
     @_builtins.property
     def term(self) -> _types_pb2.Term: ...
+    @_builtins.property
+    def boots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """VMs that became ready since the last report of this stream, by how long they took from their
+        start: one count for each of BOOT_BOUNDS (fleet/serving/boot_buckets.py) and one for longer.
+        Empty: none did. And the seconds of all of them together.
+        """
+
     def __init__(
         self,
         *,
@@ -517,10 +531,12 @@ class Report(_message.Message):
         orders_refused: _builtins.str = ...,
         assignment: _builtins.bytes = ...,
         assignment_seal: _builtins.bytes = ...,
+        boots: _abc.Iterable[_builtins.int] | None = ...,
+        boot_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "facts", b"facts", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "awaits_assign", b"awaits_assign", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orders_refused", b"orders_refused", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "awaits_assign", b"awaits_assign", "boot_seconds", b"boot_seconds", "boots", b"boots", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orders_refused", b"orders_refused", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

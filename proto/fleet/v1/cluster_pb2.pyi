@@ -1681,6 +1681,7 @@ class Event(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     LAST_UNIX_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     time_unix: _builtins.float
     kind: _builtins.str
@@ -1694,6 +1695,10 @@ class Event(_message.Message):
     """
     last_unix: _builtins.float
     """when it was so last; 0 where `count` is"""
+    change_id: _builtins.str
+    """Of the change that it tells of, or follows from at once, as callers send it in the metadata
+    `fleet-change`; empty where there is none.
+    """
     def __init__(
         self,
         *,
@@ -1706,10 +1711,11 @@ class Event(_message.Message):
         actor: _builtins.str = ...,
         count: _builtins.int = ...,
         last_unix: _builtins.float = ...,
+        change_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "count", b"count", "cursor", b"cursor", "fleet", b"fleet", "host", b"host", "kind", b"kind", "last_unix", b"last_unix", "message", b"message", "time_unix", b"time_unix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change_id", b"change_id", "count", b"count", "cursor", b"cursor", "fleet", b"fleet", "host", b"host", "kind", b"kind", "last_unix", b"last_unix", "message", b"message", "time_unix", b"time_unix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1761,8 +1767,8 @@ class ListEventsResponse(_message.Message):
     truncated: _builtins.bool
     """events between `after` and the first one here are no longer kept"""
     former_leader: _builtins.bool
-    """`after` is of another leader. What that one told later than `after`, and before
-    `begins_unix`, was in its memory and is not here. Older controllers say neither.
+    """`after` is of another leader. Of what that one told later than `after`, and before
+    `begins_unix`, only what outlives a leader is here. Older controllers say neither.
     """
     begins_unix: _builtins.float
     """when this leader's own events begin"""
@@ -2618,6 +2624,7 @@ class AuditRecord(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """grows"""
     time_unix: _builtins.float
@@ -2631,6 +2638,8 @@ class AuditRecord(_message.Message):
     after: _builtins.str
     result: _builtins.str
     """accepted, or why it ended otherwise"""
+    change_id: _builtins.str
+    """the id that came with it, in the metadata `fleet-change`"""
     def __init__(
         self,
         *,
@@ -2643,10 +2652,11 @@ class AuditRecord(_message.Message):
         before: _builtins.str = ...,
         after: _builtins.str = ...,
         result: _builtins.str = ...,
+        change_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "after", b"after", "before", b"before", "fleet", b"fleet", "host", b"host", "id", b"id", "result", b"result", "time_unix", b"time_unix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "after", b"after", "before", b"before", "change_id", b"change_id", "fleet", b"fleet", "host", b"host", "id", b"id", "result", b"result", "time_unix", b"time_unix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,6 +101,29 @@ async def test_reports_keep_the_pace_and_convergence_does_not_wait_for_it() -> N
 
 
 @virtual
+async def test_each_boot_is_told_once_to_each_reader_and_is_no_news_by_itself() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await give(agent, assignment(shard("0-49", 10), template=spec(parallel=8)), 10)
+        async with listening(agent, Pace(0.2, 1000)) as listener:
+            await until(lambda: agent.board.converged and agent.board.epoch == (1, 10))
+            await asyncio.sleep(1)
+            assert sum(sum(report.boots) for report in listener.reports) == 50
+            seen = len(listener.reports)
+            agent.board.booted(3, 0.5)
+            await asyncio.sleep(100)
+            assert len(listener.reports) == seen
+            async with listening(agent, Pace(0.2, 1000)) as later:
+                await asyncio.sleep(1)
+                assert not any(report.boots for report in later.reports)
+            await give(agent, assignment(shard("0-48", 10), template=spec(parallel=8)), 11)
+            await until(lambda: agent.board.converged and agent.board.epoch == (1, 11))
+            await asyncio.sleep(1)
+            told = [report for report in listener.reports[seen:] if report.boots]
+            assert [(sum(one.boots), one.boot_seconds) for one in told] == [(3, 1.5)]
+
+
+@virtual
 async def test_silence_is_broken_by_heartbeats_without_news() -> None:
     host = Host()
     async with host.running() as agent, listening(agent, Pace(0.2, 30)) as listener:

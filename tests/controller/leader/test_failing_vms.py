@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller.core.failure_news import (
+from fleet_controller.core.events.failure_news import (
     BEGUN_AFTER,
     MOST,
     OVER_AFTER,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.events.event_ring import EventRecord
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard
 from fleet_controller.mirror.records import RecordChange, RecordKind
 from fleet_controller.mirror.state import ClusterState
@@ -112,6 +113,23 @@ def test_a_record_that_cannot_be_understood_is_noted_and_nothing_ends(
     assert state.freeze is None and told
     state.apply(key, None, 4)
     assert not broken(state)
+
+
+@each_rubbish
+def test_an_event_that_cannot_be_understood_is_noted_and_takes_out_itself_alone(
+    value: bytes,
+) -> None:
+    state, told = mirror()
+    record = EventRecord(7, 1.0, "host_lost", "h1 is lost")
+    state.apply(keys.event("0001"), encode(record), 3)
+    state.apply(keys.event("0002"), encode(record), 4)
+    state.apply(keys.event("0002"), value, 5)
+    assert broken(state) == [keys.event("0002")] and state.events.broken_slots == {2}
+    assert state.events.by_slot == {1: record} and state.freeze is None
+    state.apply(keys.event("0002"), None, 6)
+    state.apply(keys.event("none"), value, 7)
+    assert broken(state) == [keys.event("none")] and not state.events.broken_slots
+    assert not told, "nothing is decided from events"
 
 
 @each_rubbish

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from fleet.v1 import cluster_pb2 as wire
+from fleet_controller.core.events.event_ring import is_kept
 from fleetctl.client.follow import NoViewer, Waiting, wait
 from fleetctl.outcome import Unavailable
 from fleetctl.progress import ChangeProgress, Goal, GoalState
@@ -26,7 +27,7 @@ HANDOVER_SECONDS = 10.0
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedCluster]:
     """12 hosts of 20 VMs in two processes, three controllers, three members of etcd."""
-    with ReplicatedCluster(tmp_path_factory.mktemp("failover")) as cluster:
+    with ReplicatedCluster(tmp_path_factory.mktemp("failover"), agents_log="info") as cluster:
         request = wire.ApplyFleetRequest(name="spv", spec=spec())
         cluster.client().change(lambda stub: stub.ApplyFleet, request)
         yield cluster
@@ -68,6 +69,53 @@ def test_a_leader_that_is_killed_is_followed_by_another(replicas: ReplicatedClus
     assert replicas.digest("spv") == before, "the same VMs, none made anew"
     scale(replicas, 120)
     leader.start()
+
+
+def test_what_a_killed_leader_told_is_told_by_the_next_one(
+    replicas: ReplicatedCluster, tmp_path: Path
+) -> None:
+    fleetctl = Fleetctl(tmp_path, tuple(replicas.endpoints), replicas.operator)
+    scale(replicas, 40)
+    before = told(fleetctl)
+    assert {"fleet_scaled", "leader_elected"} <= {kind for _, kind, _ in before}
+    leader = replicas.leader()
+    with handed_over(replicas):
+        leader.kill()
+    after = told(fleetctl)
+    assert [one for one in after if one in before] == before, "all of it, in its order"
+    assert after[-1] not in before and "leader_elected" in {kind for _, kind, _ in after}
+    leader.start()
+
+
+def test_one_id_of_a_change_is_told_by_fleetctl_the_history_events_and_all_logs(
+    replicas: ReplicatedCluster, tmp_path: Path
+) -> None:
+    scale(replicas, 40)
+    standby = replicas.standbys()[0]
+    fleetctl = Fleetctl(tmp_path, (standby.address,), replicas.operator)
+    said = fleetctl("scale", "spv", "--total", "220", "-v")
+    last = said.err.splitlines()[-1]
+    assert said.code == 0 and last.startswith("fleetctl: change ")
+    change = last.split()[-1]
+    lines = fleetctl("history", "-o", "json").json["records"]
+    assert [one["action"] for one in lines if one["change_id"] == change] == ["scale"]
+    events = fleetctl("events", "-o", "json").json["events"]
+    assert [one["kind"] for one in events if one["change_id"] == change] == ["fleet_scaled"]
+    assert change in replicas.leader().said()
+    for hollow in replicas.hollows:
+        steps = [line for line in hollow.said().splitlines() if change in line]
+        assert any("assigned" in line for line in steps), hollow.name
+        assert any("step" in line and "start" in line for line in steps), hollow.name
+    assert fleetctl("status", "-v").err == "", "what only reads has none"
+    named = fleetctl("hosts", "cordon", "hollow-00001", "-o", "json").json["change_id"]
+    assert named not in ("", change)
+    fleetctl("hosts", "uncordon", "hollow-00001")
+
+
+def told(fleetctl: Fleetctl) -> list[tuple[int, str, str]]:
+    """The events that outlive their leader, as fleetctl shows them."""
+    events = fleetctl("events", "-o", "json", "--limit", "1000").json["events"]
+    return [(one["cursor"], one["kind"], one["message"]) for one in events if is_kept(one["kind"])]
 
 
 def test_a_question_outlives_a_leader_that_is_stopped(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from fleet.change_deadline import CHANGE_DEADLINE_METADATA
+from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA
 from fleet.transport import detail_of
 from fleet.v1 import cluster_pb2 as wire
 from tests.processes.daemons import Controller, eventually, pause, resume

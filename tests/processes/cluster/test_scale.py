@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from fleet.v1 import cluster_pb2 as wire
+from fleet_controller.store.keys import EVENTS
 from tests.processes.daemons import eventually, pause, resume
 from tests.processes.small_cluster import RUNNING, SmallCluster, refused, spec
 
@@ -65,6 +66,14 @@ def test_a_scale_costs_one_transaction_for_each_127_hosts(cluster: SmallCluster)
 def test_nothing_is_written_while_nothing_is_asked_for(cluster: SmallCluster) -> None:
     cluster.apply()
     cluster.scale_and_wait(100)
+    (*_, scaled) = cluster.stub.ListEvents(wire.ListEventsRequest(fleet="spv"), timeout=30).events
+
+    def kept() -> bool:
+        return any(
+            b'"cursor":%d,' % scaled.cursor in one for one in cluster.stored(EVENTS).values()
+        )
+
+    eventually(kept, "what was told of it is in the store")
     before = cluster.revision()
 
     ages: dict[str, float] = {}

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from fleet.changes.change_id import CHANGE_METADATA
 from fleet.transport import Identity, Role, channel_options, dns_name
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as wire
@@ -411,3 +412,13 @@ def test_a_full_etcd_refuses_changes_until_it_has_room_again(expendable: SmallCl
     cluster.make_room_in_etcd()
     cluster.scale_and_wait(40)
     cluster.check("spv", 40)
+
+
+def test_an_id_of_a_change_that_is_none_is_refused(cluster: SmallCluster) -> None:
+    request = wire.SetCordonRequest(id=HOST, cordoned=True)
+    for wrong in ("", "No Id", "x" * 41, "a/b"):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "BAD_QUERY") as said:
+            cluster.stub.SetCordon(request, timeout=SECONDS, metadata=((CHANGE_METADATA, wrong),))
+        assert "is no id of a change" in said[0]
+    shown = cluster.stub.ListHosts(wire.ListHostsRequest(cordoned_only=True), timeout=SECONDS)
+    assert not shown.hosts, "nothing was changed"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.changes.change_id import is_change_id
 from fleet.v1 import cluster_pb2 as cluster
 from tests.processes.controller_double import UID, ControllerDouble
 from tests.processes.fleetctl_process import Fleetctl
@@ -40,6 +41,7 @@ def test_apply_says_what_became_of_it(
     assert fleetctl("apply", "-f", str(SAMPLE)).out == says
     assert fleetctl("apply", "-f", "-", text=SAMPLE.read_text()).out == says
     told = fleetctl("apply", "-f", str(SAMPLE), "-o", "json").json
+    assert is_change_id(told.pop("change_id"))
     assert told == {
         "fleet": "spv", "uid": UID, "created": created, "changed": changed, "generation": 1,
         "total": 8,

@@ -71,7 +71,7 @@ def test_what_a_former_leader_told_last_is_said_to_be_missing(
     answer = cluster.ListEventsResponse(next=9, former_leader=True, truncated=True, begins_unix=1.0)
     controller.on("ListEvents", answer)
     said = fleetctl("events", "--after", "5")
-    assert "events of before that were not read yet are with the former leader" in said.err
+    assert "of events of before it has those that matter" in said.err
     assert [one.after for one in controller.asked("ListEvents")] == [5]
 
 
@@ -111,3 +111,24 @@ def test_a_long_history_is_read_by_pages(fleetctl: Fleetctl, controller: Control
     told = fleetctl("history", "--limit", "1200", "-o", "json").json
     assert [one["id"] for one in told["records"]] == list(range(301, 1501))
     assert [one.limit for one in controller.asked("History")] == [1000, 200]
+
+
+def test_what_is_of_one_change_is_chosen_from_all_that_is_kept(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    ids = ["", "c-1", "c-2", "c-1"]
+    events = [cluster.Event(cursor=at, change_id=one) for at, one in enumerate(ids, 1)]
+    controller.on("ListEvents", cluster.ListEventsResponse(events=events, next=4))
+    shown = fleetctl("events", "--change", "c-1", "--limit", "1", "-o", "json").json["events"]
+    assert [one["cursor"] for one in shown] == [4], "the newest of them"
+    assert controller.asked("ListEvents")[0].limit == 10_000
+    first = [line(number, change_id=ids[number % 4]) for number in range(1_000, 0, -1)]
+    pages = {
+        0: cluster.HistoryResponse(records=first, next=1),
+        1: cluster.HistoryResponse(records=[line(0, change_id="c-2")]),
+    }
+    controller.on("History", lambda request: pages[request.before])
+    shown = fleetctl("history", "--change", "c-2", "--limit", "300", "-o", "json").json["records"]
+    assert len(shown) == 251 and {one["change_id"] for one in shown} == {"c-2"}
+    refused = fleetctl("events", "--change", "No Id")
+    assert refused.code == 2 and "is no id of a change" in refused.err

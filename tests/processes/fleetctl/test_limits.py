@@ -211,7 +211,7 @@ def test_a_change_that_failed_is_told_and_is_a_failure(
 ) -> None:
     controller.on("Tune", changed(done=True, error="Read-only file system"))
     said = fleetctl("tune", "--apply")
-    assert said.code == 1 and said.err == "fleetctl: 1 change failed; the rest is done\n"
+    assert said.code == 1 and said.told == "fleetctl: 1 change failed; the rest is done\n"
     assert "/etc/sysctl.d/60-megafleet.conf: failed: Read-only file system\n" in said.out
 
 

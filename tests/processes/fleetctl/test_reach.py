@@ -211,7 +211,7 @@ def test_a_change_without_an_answer_may_have_been_carried_out(
     said = fleetctl("scale", "--total", "1", "--request-timeout", "0.5")
     never.set()
     assert said.code == 4
-    assert said.err == (
+    assert said.told == (
         f"fleetctl: no answer from {controller.endpoint} within 0.5 s; it may have been done all "
         "the same, see 'fleetctl history'\n"
     )

@@ -201,6 +201,12 @@ def _awaits(know: Knowledge, report: wire.Report) -> None:
     report.awaits_assign = not report.awaits_assign
 
 
+def _boots(know: Knowledge, report: wire.Report) -> None:
+    """More than it can have, in more buckets than there are, in no time that there is."""
+    report.boots.extend([MOST] * know.random.choice((1, 13, MANY)))
+    report.boot_seconds = know.random.choice((float("nan"), float("inf"), -1.0, 1e300))
+
+
 def _orders_refused(know: Knowledge, report: wire.Report) -> None:
     """It takes them all the same."""
     report.orders_refused = ODD * know.random.choice((1, 1000))
@@ -412,6 +418,7 @@ LIES: Mapping[str, Told] = {
         Told("facts", _changed(_facts)),
         Told("awaits assign", _changed(_awaits)),
         Told("orders refused", _changed(_orders_refused)),
+        Told("boots", _changed(_boots)),
         Told("for observers", _changed(_recovered_words)),
         Told("flood", _flood, named=True),
         Told("many ranges", _changed(_many_ranges), named=True),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from fleet_controller.core.events.event_ring import EventRecord
 from fleet_controller.core.model import HostView
 from fleet_controller.election.leader_key import LeaderKey
+from fleet_controller.events import EventLog
 from fleet_controller.host_loss import judge, operator
 from fleet_controller.leader.agent_events import AgentEvents
 from fleet_controller.leader.memory import LeaderMemory
@@ -76,6 +78,10 @@ class _SkippingStore:
                 yield later
 
 
+def _nothing_recalled(self: EventLog, records: Iterable[EventRecord]) -> None:
+    """What earlier leaders told is over, it thinks."""
+
+
 def _always(self: Any, *args: Any) -> bool:
     return True
 
@@ -131,5 +137,10 @@ LEADERS: tuple[SeededBug, ...] = (
             wrong(beside_their_lines, _told_afterwards, seen_in=operator),
         ),
         ("cut_rack", "reboot_rack"),
+    ),
+    SeededBug(
+        "events of earlier leaders forgotten",
+        (wrong(EventLog.recall, _nothing_recalled),),
+        ("controller_down", "lease_ends"),
     ),
 )

@@ -16,7 +16,7 @@ import grpc
 
 from fleet.transport import TAKEN_METADATA
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
-from fleetctl.client.change_deadline import change_deadline
+from fleetctl.client.change_deadline import change_metadata
 from fleetctl.client.replicas.failure import failure_of
 from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.outcome import Trouble
@@ -155,7 +155,7 @@ class BidiCall(Generic[A]):
 
 
 def bidi_call(
-    replicas: Replicas, rpc: BidiRpc[Q, A], requests: Iterable[Q], seconds: float
+    replicas: Replicas, rpc: BidiRpc[Q, A], requests: Iterable[Q], seconds: float, change: str
 ) -> BidiCall[A]:
     """The call at the first replica that takes it within so many seconds. Raises Trouble."""
     buffer = RequestBuffer(requests)
@@ -167,7 +167,7 @@ def bidi_call(
             rest = max(0.1, deadline - replicas.clock())
             share = min(rest / (rotation.left + 1), max(0.1, most))
             try:
-                call = _begun(replicas, rpc, endpoint, buffer, share, seconds)
+                call = _begun(replicas, rpc, endpoint, buffer, share, seconds, change)
             except NotTaken as refusal:
                 failure = failure_of(endpoint, refusal.error)
                 if refusal.silent:
@@ -188,6 +188,7 @@ def _begun(
     buffer: RequestBuffer[Q],
     share: float,
     limit: float,
+    change: str,
 ) -> BidiCall[A]:
     """At one replica, within its share of the seconds. Raises NotTaken."""
 
@@ -196,7 +197,7 @@ def _begun(
 
     stub = replicas.stub(endpoint)
     try:
-        metadata, left = change_deadline(stub, share, replicas.clock)
+        metadata, left = change_metadata(stub, change, share, replicas.clock)
     except grpc.RpcError as error:
         raise NotTaken(error, silent=False) from error
     requests = buffer.replay()

@@ -10,7 +10,7 @@ import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.client.calls.silent_streams import StreamedAnswers, StreamSilent
-from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_deadline
+from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_metadata
 from fleetctl.client.replicas.failure import failure_of
 from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.client.waiting_note import WaitingNote
@@ -63,9 +63,11 @@ def follow(
     then: Q | None,
     seconds: float,
     waiting: WaitingNote,
+    change: str,
 ) -> Generator[A, None, None]:
     """Answers until the controller has given all; see Cluster.follow. `seconds`: for how long
-    replicas are looked for; `waiting` is closed at the first answer. Raises Trouble."""
+    replicas are looked for; `change`: the id of what it changes, where it does; `waiting` is
+    closed at the first answer. Raises Trouble."""
     deadline = replicas.clock() + seconds
     while True:
         rotation = replicas.rotation()
@@ -76,7 +78,7 @@ def follow(
                 stub, metadata = replicas.stub(endpoint), NO_CHANGE_DEADLINE
                 if then is not None:
                     share = max(0.1, deadline - replicas.clock()) / (rotation.left + 1)
-                    metadata, _ = change_deadline(stub, share, replicas.clock)
+                    metadata, _ = change_metadata(stub, change, share, replicas.clock)
                 call = rpc(stub)(request, metadata=metadata)
                 for answer in call:
                     waiting.close()

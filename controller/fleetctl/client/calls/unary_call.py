@@ -16,7 +16,7 @@ import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.client.calls.read_only import ReadOnly, read_only_mark
-from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_deadline
+from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_metadata
 from fleetctl.client.replicas.endpoint_rotation import EndpointRotation
 from fleetctl.client.replicas.failure import Failure, failure_of
 from fleetctl.client.replicas.replicas import ELECTION_PAUSE, Replicas
@@ -39,7 +39,8 @@ class CallKind(Enum):
 @dataclass(frozen=True, slots=True)
 class UnaryCall(Generic[Q, A]):
     """One call. `seconds`: for all replicas together; `answer_delay`: for how many seconds a
-    replica may keep its answer back, being asked to wait for something."""
+    replica may keep its answer back, being asked to wait for something; `change`: the id of what
+    it changes, where it does."""
 
     replicas: Replicas
     rpc: UnaryRpc[Q, A]
@@ -47,6 +48,7 @@ class UnaryCall(Generic[Q, A]):
     kind: CallKind
     seconds: float
     answer_delay: float = 0.0
+    change: str = ""
 
     def answer(self) -> tuple[A, ReadOnly | None]:
         """The answer, and whether it is of the past. Raises Trouble.
@@ -79,7 +81,7 @@ class UnaryCall(Generic[Q, A]):
             try:
                 stub = replicas.stub(endpoint)
                 if not sent:
-                    metadata, left = change_deadline(stub, share, replicas.clock)
+                    metadata, left = change_metadata(stub, self.change, share, replicas.clock)
                     sent = True
                 answer, call = self.rpc(stub).with_call(
                     self.request, timeout=left, metadata=metadata

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import fleet_name
+from fleetctl.cli.arguments import change_id, fleet_name
 from fleetctl.outcome import Misuse, Unavailable
 from fleetctl.output import note, say_json_line
 from fleetctl.session import Session, connection_options, list_options, pass_session
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A controller is asked to wait this long for the next event.
 WAIT_SECONDS = 10.0
+# As many events as a controller keeps.
+ALL = 10_000
 # Between two attempts to reach one.
 PAUSE = 0.5
 
@@ -41,17 +43,31 @@ PAUSE = 0.5
 )
 @click.option("--fleet", metavar="FLEET", type=fleet_name, default="", help="Only of this fleet.")
 @click.option("--host", default="", help="Only of this host.")
+@click.option(
+    "--change",
+    metavar="ID",
+    type=change_id,
+    default="",
+    help="Only of this change, as -v and -o json told its id.",
+)
 @list_options
 @connection_options
 @pass_session
 def events(
-    session: Session, follow: bool, limit: int, after: int | None, fleet: str, host: str
+    session: Session,
+    follow: bool,
+    limit: int,
+    after: int | None,
+    fleet: str,
+    host: str,
+    change: str,
 ) -> None:
     """Show what happened, the latest last.
 
-    Events are in the leader's memory, the newest 10,000 since it began to lead. --follow goes on
-    with the next leader by itself; what the former one told last, and nobody had read, is lost,
-    and a line on stderr says so. Accepted changes are in `fleetctl history` whoever leads.
+    The leader keeps the newest 10,000 in its memory. The last 2,000 that matter outlive it: they
+    are in the store. Which hosts came back, and who opened consoles, is told by the leader that
+    saw it alone. --follow goes on with the next leader by itself, and a line on stderr says so.
+    Accepted changes are in `fleetctl history` as well.
 
     With --follow and -o json: one JSON object a line.
     """  # fmt: skip
@@ -60,8 +76,12 @@ def events(
     from fleetctl.tables.listing import Listing, say_document
     from fleetctl.views.events import EVENT_COLUMNS, event_json
 
-    request = cluster_pb2.ListEventsRequest(limit=limit, fleet=fleet, host=host, after=after or 0)
+    request = cluster_pb2.ListEventsRequest(
+        limit=ALL if change else limit, fleet=fleet, host=host, after=after or 0
+    )
     answer = connection.call(lambda stub: stub.ListEvents, request)
+    if change:
+        _keep(answer, change, limit)
     if session.listing.of_document and not follow:
         listed = [event_json(one) for one in answer.events]
         say_document({"events": listed, "cursor": answer.next}, session.listing.output)
@@ -75,7 +95,7 @@ def events(
         note("no events")
     if follow:
         try:
-            _follow(session, listing, request, answer.next)
+            _follow(session, listing, request, answer.next, change)
         except KeyboardInterrupt:
             return
 
@@ -97,6 +117,7 @@ def _follow(
     listing: Listing[cluster.Event],
     request: cluster.ListEventsRequest,
     after: int,
+    change: str,
 ) -> None:
     """Events as they come, through failovers, until an interrupt."""
     request.wait_ms = int(WAIT_SECONDS * 1000)
@@ -115,8 +136,17 @@ def _follow(
             time.sleep(PAUSE)
             continue
         reachable, after = True, answer.next
+        if change:
+            _keep(answer, change, ALL)
         _note_missing(answer)
         _say_events(session, listing, answer.events)
+
+
+def _keep(answer: cluster.ListEventsResponse, change: str, limit: int) -> None:
+    """The newest events of this change alone; controllers do not choose by it."""
+    kept = [one for one in answer.events if one.change_id == change][-limit:]
+    del answer.events[:]
+    answer.events.extend(kept)
 
 
 def _note_missing(answer: cluster.ListEventsResponse) -> None:
@@ -124,8 +154,8 @@ def _note_missing(answer: cluster.ListEventsResponse) -> None:
 
     if answer.former_leader:
         note(
-            f"-- another controller leads since {clock_text(answer.begins_unix)}; events of before "
-            "that were not read yet are with the former leader. 'fleetctl history' has all changes"
+            f"-- another controller leads since {clock_text(answer.begins_unix)}; of events of "
+            "before it has those that matter. 'fleetctl history' has all changes"
         )
     elif answer.truncated:
         note("-- some events in between are no longer kept")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import fleet_argument
+from fleetctl.cli.arguments import change_id, fleet_argument
 from fleetctl.output import note
 from fleetctl.session import Session, connection_options, list_options, pass_session
 
@@ -34,17 +34,26 @@ PAGE = 1_000
     metavar="ID",
     help="Only older ones than this record.",
 )
+@click.option(
+    "--change",
+    metavar="ID",
+    type=change_id,
+    default="",
+    help="Only of this change, as -v and -o json told its id.",
+)
 @list_options
 @connection_options
 @pass_session
-def history(session: Session, fleet: str, host: str, limit: int, before: int | None) -> None:
+def history(
+    session: Session, fleet: str, host: str, limit: int, before: int | None, change: str
+) -> None:
     """Show which changes were accepted: who asked for them, when, from what to what.
 
     The latest is last. They are kept in the store, the newest few thousand, and are there after
     any failover. What the leader did by itself is by `leader`. `fleetctl events` shows what
     happened besides.
     """  # fmt: skip
-    records, following = _read(session, fleet, host, limit, before or 0)
+    records, following = _read(session, fleet, host, limit, before or 0, change)
     from fleetctl.tables.listing import say_list
     from fleetctl.views.history import HISTORY_COLUMNS, record_json
 
@@ -61,7 +70,7 @@ def history(session: Session, fleet: str, host: str, limit: int, before: int | N
 
 
 def _read(
-    session: Session, fleet: str, host: str, limit: int, before: int
+    session: Session, fleet: str, host: str, limit: int, before: int, change: str
 ) -> tuple[list[cluster.AuditRecord], int]:
     """Newest first, and what to give as `before` for the next ones; 0: that was all."""
     connection = session.cluster
@@ -69,11 +78,13 @@ def _read(
 
     records: list[cluster.AuditRecord] = []
     while True:
+        left = limit - len(records)
         request = cluster_pb2.HistoryRequest(
-            fleet=fleet, host=host, before=before, limit=min(PAGE, limit - len(records))
+            fleet=fleet, host=host, before=before, limit=PAGE if change else min(PAGE, left)
         )
         answer = connection.call(lambda stub: stub.History, request)
-        records += answer.records
+        # Controllers do not choose by it.
+        records += [one for one in answer.records if not change or one.change_id == change][:left]
         before = answer.next
         if not before or len(records) >= limit:
             return records, before

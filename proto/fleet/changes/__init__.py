@@ -1,0 +1,1 @@
+"""What a change carries besides its request: until when it may be begun, and its id."""
