@@ -46,7 +46,7 @@ def history(session: Session, fleet: str, host: str, limit: int, before: int | N
     """  # fmt: skip
     records, following = _read(session, fleet, host, limit, before or 0)
     from fleetctl.tables.listing import say_list
-    from fleetctl.views.history import HISTORY_COLUMNS, record_json
+    from fleetctl.views.cluster.history import HISTORY_COLUMNS, record_json
 
     records.reverse()
     say_list(

@@ -35,7 +35,7 @@ def list_denied(session: Session) -> None:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.tables.listing import say_list
-    from fleetctl.views.loss import DENIED_COLUMNS, denied_json
+    from fleetctl.views.hosts.loss import DENIED_COLUMNS, denied_json
 
     answer = connection.call(lambda stub: stub.ListDenied, cluster_pb2.ListDeniedRequest())
     say_list(

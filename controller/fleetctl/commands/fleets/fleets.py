@@ -18,7 +18,7 @@ def fleets(session: Session) -> None:
 
     answer = connection.call(lambda stub: stub.ListFleets, cluster_pb2.ListFleetsRequest())
     from fleetctl.tables.listing import say_list
-    from fleetctl.views.fleets import FLEET_COLUMNS, fleet_json
+    from fleetctl.views.fleets.fleets import FLEET_COLUMNS, fleet_json
 
     say_list(
         FLEET_COLUMNS,

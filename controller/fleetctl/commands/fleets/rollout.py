@@ -153,7 +153,7 @@ def _change(session: Session, request: cluster.RolloutRequest) -> cluster.Rollou
 
 
 def _say(session: Session, shown: cluster.RolloutStatus) -> None:
-    from fleetctl.views.rollouts import rollout_json, rollout_text
+    from fleetctl.views.fleets.rollouts import rollout_json, rollout_text
 
     if session.json:
         say_json(rollout_json(shown))
@@ -169,7 +169,7 @@ def _begin(
     no_wait: bool,
     command: str,
 ) -> int:
-    from fleetctl.views.rollouts import rollout_json, rollout_plan_text
+    from fleetctl.views.fleets.rollouts import rollout_json, rollout_plan_text
 
     if plan_only or not yes:
         request.plan_only = True
@@ -192,8 +192,8 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
     """Until it runs no more. Raises Trouble unless it is done."""
     from fleet.v1 import cluster_pb2
     from fleetctl.terminal.progress_line import progress_line
-    from fleetctl.views.failures import failed_for_good
-    from fleetctl.views.rollouts import rollout_text
+    from fleetctl.views.fleets.failures import failed_for_good
+    from fleetctl.views.fleets.rollouts import rollout_text
 
     request = cluster_pb2.WatchStatusRequest(fleet=shown.fleet, interval_ms=_INTERVAL_MS)
     interrupted = False

@@ -27,7 +27,7 @@ def show(session: Session) -> None:
     """Show what holds up the replacement of hosts, if anything does."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
+    from fleetctl.views.hosts.loss import breaker_json, breaker_text, released_seconds_json
 
     answer = connection.call(lambda stub: stub.Status, cluster_pb2.StatusRequest())
     if session.json:
@@ -48,7 +48,7 @@ def release(session: Session, seconds: float) -> None:
     """Replace lost hosts for a while, whatever share of them is gone."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.loss import released_json, released_text
+    from fleetctl.views.hosts.loss import released_json, released_text
 
     request = cluster_pb2.ReleaseBreakerRequest(seconds=seconds)
     answer = connection.change(lambda stub: stub.ReleaseBreaker, request, again=True)

@@ -166,7 +166,7 @@ def _say(
     session: Session, sample: cluster.ClusterTopSample, limit: int | None, *, one_of_many: bool
 ) -> None:
     from fleetctl.tables.listing import screen_width
-    from fleetctl.views.top import top_json, top_text
+    from fleetctl.views.vms.top import top_json, top_text
 
     if not session.json:
         text = top_text(sample, screen_width(), *_rows(sample, limit))

@@ -130,7 +130,7 @@ def _say_rows(session: Session, found: Iterator[cluster.ListVmsResponse]) -> Non
     """Page by page: a million rows are on the screen before the last one is asked for. Only sorted
     ones have to be there before the first."""
     from fleetctl.tables.listing import Listing
-    from fleetctl.views.vms import VM_COLUMNS, listed_vms
+    from fleetctl.views.vms.vms import VM_COLUMNS, listed_vms
 
     listing = Listing(VM_COLUMNS, session.listing)
     if session.listing.sort:
@@ -152,7 +152,7 @@ def _say_rows(session: Session, found: Iterator[cluster.ListVmsResponse]) -> Non
 def _say_document(session: Session, found: Iterator[cluster.ListVmsResponse]) -> None:
     """What -o json has, as a whole: in another format."""
     from fleetctl.tables.listing import say_document
-    from fleetctl.views.vms import fleet_of, vm_rows_json
+    from fleetctl.views.vms.vms import fleet_of, vm_rows_json
 
     answers = list(found)
     last = answers[-1]
@@ -168,7 +168,7 @@ def _say_document(session: Session, found: Iterator[cluster.ListVmsResponse]) ->
 
 def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
     """One object, written row by row: it may have a million."""
-    from fleetctl.views.vms import fleet_of, vm_rows_json
+    from fleetctl.views.vms.vms import fleet_of, vm_rows_json
 
     before = ""  # what stands before the next row
     for answer in found:
@@ -194,7 +194,7 @@ def show_vm(session: Session, vm: str, fleet: str) -> None:
     named, index = _vm(vm, fleet)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.vms import detail_json, detail_text
+    from fleetctl.views.vms.vms import detail_json, detail_text
 
     request = cluster_pb2.GetVmRequest(fleet=named, index=index)
     answer = connection.call(lambda stub: stub.GetVm, request)

@@ -11,8 +11,8 @@ from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
 from fleetctl.output import counted, duration, number
 from fleetctl.tables.listing import table
-from fleetctl.views.drains import draining_json, left_text
 from fleetctl.views.enum_names import health_name
+from fleetctl.views.hosts.drains import draining_json, left_text
 from fleetctl.views.hosts.holdings import holdings_json, holdings_rows
 
 
