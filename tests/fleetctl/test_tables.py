@@ -99,9 +99,9 @@ def test_what_may_go_or_be_shortened_makes_any_list_fit(
     shapes = [
         Shape("HEAD", rank, may_be_shortened=text, spare=spare) for rank, text, spare in kinds
     ]
-    cells = [row[: len(shapes)] for row in rows]
+    cells = [[row[at] for row in rows] for at in range(len(shapes))]
     layout = fitted(shapes, cells, width)
-    words = {word for row in cells for cell in row for word in cell.split()}
+    words = {word for column in cells for cell in column for word in cell.split()}
     for padded in lines(shapes, cells, layout):
         line = "  ".join(padded)
         must_stay = [at for at in layout.kept if shapes[at].rank == 0 and not shapes[at].spare]

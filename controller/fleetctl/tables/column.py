@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -85,6 +85,24 @@ def plain_text(column: Column[Row], value: Value) -> str:
     if column.kind in (Kind.AGE, Kind.TIME):
         return moment_text(value).replace(" ", "T", 1)
     return str(value)
+
+
+def cell_texts(column: Column[Row], rows: Sequence[Row], now: float, *, whole: bool) -> list[str]:
+    """Of all rows, as `cell_text`."""
+    return [
+        value
+        if type(value) is str and value.isprintable()
+        else cell_text(column, value, now, whole=whole)
+        for value in map(column.value, rows)
+    ]
+
+
+def plain_texts(column: Column[Row], rows: Sequence[Row]) -> list[str]:
+    """Of all rows, as `plain_text`."""
+    return [
+        value if type(value) is str and value.isprintable() else plain_text(column, value)
+        for value in map(column.value, rows)
+    ]
 
 
 def moment_text(seconds: float) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,10 +23,12 @@ from fleetctl.session import (
     list_options,
     pass_session,
 )
+from fleetctl.tables.streaming import document_stream
 
 if TYPE_CHECKING:
     from fleet.ranges import IndexSet
     from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.tables.streaming import DocumentStream
 
 MAX_PAGE = 10_000
 # No state of the wire: a VM that is defined, or still on its way there.
@@ -90,8 +91,8 @@ def list_vms(
     found = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
     if not everything:
         found = iter([next(found)])
-    if session.json:
-        _say_json(found)
+    if stream := document_stream(session.listing.output):
+        _say_streamed(found, stream)
     elif session.listing.of_document:
         _say_document(session, found)
     else:
@@ -150,7 +151,7 @@ def _say_rows(session: Session, found: Iterator[cluster.ListVmsResponse]) -> Non
 
 
 def _say_document(session: Session, found: Iterator[cluster.ListVmsResponse]) -> None:
-    """What -o json has, as a whole: in another format."""
+    """What -o json has, as a whole: an expression may look at all of it."""
     from fleetctl.tables.listing import say_document
     from fleetctl.views.vms.vms import fleet_of, vm_rows_json
 
@@ -159,29 +160,31 @@ def _say_document(session: Session, found: Iterator[cluster.ListVmsResponse]) ->
     document = {
         "fleet": fleet_of(last.fleet).name,
         "vms": [row for answer in answers for row in vm_rows_json(answer)],
-        "matching": last.matching,
-        "next_cursor": last.next_cursor,
-        "server_seconds": last.server_seconds,
+        **_end(last),
     }
     say_document(document, session.listing.output)
 
 
-def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
-    """One object, written row by row: it may have a million."""
+def _say_streamed(found: Iterator[cluster.ListVmsResponse], stream: DocumentStream) -> None:
+    """One document, written page by page: it may have a million rows."""
     from fleetctl.views.vms.vms import fleet_of, vm_rows_json
 
-    before = ""  # what stands before the next row
+    begun = False
     for answer in found:
-        fleet = fleet_of(answer.fleet)
-        rows = [json.dumps(row) for row in vm_rows_json(answer)]
-        if not before:
-            say(f'{{\n  "fleet": {json.dumps(fleet.name)},\n  "vms": [')
-            before = "    "
-        if rows:
-            say(before + ",\n    ".join(rows))
-            before = "   ,"
-    last = {"matching": answer.matching, "next_cursor": answer.next_cursor}
-    say(f'  ],\n  {json.dumps(last)[1:-1]},\n  "server_seconds": {answer.server_seconds}\n}}')
+        if not begun:
+            say(stream.begin({"fleet": fleet_of(answer.fleet).name}, "vms"))
+            begun = True
+        if rows := vm_rows_json(answer):
+            say(stream.rows(rows))
+    say(stream.end(_end(answer)))
+
+
+def _end(last: cluster.ListVmsResponse) -> dict[str, Any]:
+    return {
+        "matching": last.matching,
+        "next_cursor": last.next_cursor,
+        "server_seconds": last.server_seconds,
+    }
 
 
 @vms.command("show")
