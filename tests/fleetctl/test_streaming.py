@@ -15,12 +15,16 @@ from fleetctl.tables.streaming import DocumentStream, JsonStream, YamlStream
 # What a row may say, and what would be taken for the end of one if it were not escaped.
 TEXTS = st.text(max_size=20) | st.sampled_from(['}, {"name": ', "}, {", "- x: 1", "a\nb", "~"])
 ROWS = st.lists(
-    st.fixed_dictionaries(
-        {"name": TEXTS, "index": st.integers(0, 9), "host": st.none() | TEXTS,
-         "addresses": st.lists(TEXTS, max_size=2)}
+    st.builds(
+        dict,
+        name=TEXTS,
+        index=st.integers(0, 9),
+        host=st.none() | TEXTS,
+        addresses=st.lists(TEXTS, max_size=2),
     ),
-    min_size=1, max_size=3,
-)  # fmt: skip
+    min_size=1,
+    max_size=3,
+)
 
 
 def written(stream: DocumentStream, parts: list[list[dict[str, Any]]]) -> str:

@@ -110,13 +110,10 @@ class Listing(Generic[Row]):
             (head,) = lines(shapes, [[one.name] for one in columns], layout)
             yield "  ".join(head).rstrip()
         shades = [columns[at].colour if self.colours else None for at in layout.kept]
-        padded = lines(shapes, cells, layout)
-        if any(shades):
-            padded = (
-                map(_styled, line, shades, [row] * len(line))
-                for row, line in zip(rows, padded, strict=True)
-            )
-        yield from ("  ".join(line).rstrip() for line in padded)
+        for row, line in zip(rows, lines(shapes, cells, layout), strict=True):
+            if any(shades):
+                line = tuple(map(_styled, line, shades, [row] * len(line)))
+            yield "  ".join(line).rstrip()
 
     def _places(self, columns: Sequence[Column[Row]], layout: Layout) -> tuple[int, ...]:
         return tuple(self.columns.index(columns[at]) for at in layout.kept)
