@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fleetctl.cli.help_page import CommonOption
 from fleetctl.client.contexts import Selection, resolve
 from fleetctl.tables.formats import FORMATS, JSON, JSONPATH, TABLE, ListOptions
 
@@ -120,7 +121,8 @@ def _set_colour(context: click.Context, parameter: click.Parameter, value: str |
 
 
 colour_option = click.option(
-    "--color", "--colour", type=click.Choice(["auto", "always", "never"]), default=None,
+    "--color", "--colour", cls=CommonOption, default=None,
+    type=click.Choice(["auto", "always", "never"]),
     callback=_set_colour, expose_value=False,
     help="Auto is the default: colours on a terminal, unless NO_COLOR is set.",
 )  # fmt: skip
@@ -131,6 +133,7 @@ def output_option(command: F) -> F:
     option = click.option(
         "-o",
         "--output",
+        cls=CommonOption,
         type=click.Choice([TABLE, JSON]),
         default=None,
         callback=_set_output_of_no_list,
@@ -175,8 +178,8 @@ def cluster_options(command: F) -> F:
 def all_formats_option(command: F) -> F:
     """-o before the command, whatever that is."""
     option = click.option(
-        "-o", "--output", type=_Format(), default=None, callback=_set_output, metavar="FORMAT",
-        expose_value=False, help="How to print: table or json; lists have more.",
+        "-o", "--output", cls=CommonOption, type=_Format(), default=None, callback=_set_output,
+        metavar="FORMAT", expose_value=False, help="How to print: table or json; lists have more.",
     )  # fmt: skip
     return option(colour_option(command))
 
@@ -185,21 +188,23 @@ def connection_options(command: F) -> F:
     """Which cluster, as whom, how long."""
     options = [
         click.option(
-            "--context", metavar="NAME", callback=_set_on_session, expose_value=False,
+            "--context", cls=CommonOption, metavar="NAME", callback=_set_on_session,
+            expose_value=False,
             help="The context to use  [env: MEGAFLEET_CONTEXT].",
         ),
         click.option(
-            "--endpoint", "endpoints", metavar="HOST:PORT", multiple=True, callback=_set_on_session,
-            expose_value=False,
+            "--endpoint", "endpoints", cls=CommonOption, metavar="HOST:PORT", multiple=True,
+            callback=_set_on_session, expose_value=False,
             help="A controller; may be given several times  [env: MEGAFLEET_ENDPOINTS].",
         ),
         click.option(
-            "--identity", metavar="FOLDER", callback=_set_on_session, expose_value=False,
+            "--identity", cls=CommonOption, metavar="FOLDER", callback=_set_on_session,
+            expose_value=False,
             help="The folder of ca.pem, cert.pem and key.pem  [env: MEGAFLEET_IDENTITY].",
         ),
         click.option(
-            "--request-timeout", metavar="SECONDS", type=click.FloatRange(0.1, 3600),
-            callback=_set_on_session, expose_value=False,
+            "--request-timeout", cls=CommonOption, metavar="SECONDS",
+            type=click.FloatRange(0.1, 3600), callback=_set_on_session, expose_value=False,
             help="For one call; 10 by default, 30 for changes.",
         ),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from fleetctl.tables.streaming import DocumentStream, JsonStream, YamlStream
 
 # What a row may say, and what would be taken for the end of one if it were not escaped.
 TEXTS = st.text(max_size=20) | st.sampled_from(['}, {"name": ', "}, {", "- x: 1", "a\nb", "~"])
-ROWS = st.lists(
+ROWS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.builds(
         dict,
         name=TEXTS,

@@ -9,6 +9,7 @@ import click
 
 from fleetctl.cli.arguments import fleet_argument
 from fleetctl.cli.confirmation import confirm, plan_option, yes_option
+from fleetctl.cli.help_page import OrderedGroup
 from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -37,7 +38,7 @@ def amount(text: str) -> tuple[int, float]:
     raise click.BadParameter(f"{str(text)[:40]!r} is neither a number of VMs nor a share as 5%")
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def rollout() -> None:
     """Bring a new template to VMs that run, a few at a time."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
     from fleetctl.client.follow import Waiting
 
-DEFAULT_TIMEOUT = 600.0
+DEFAULT_TIMEOUT = "10m"
 
 
 @click.command()

@@ -16,7 +16,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
 
-DEFAULT_TIMEOUT = 3600.0
+DEFAULT_TIMEOUT = "1h"
 
 
 @click.command("drain")
