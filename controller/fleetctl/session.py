@@ -170,6 +170,12 @@ def list_options(command: F) -> F:
     return command
 
 
+watch_option = click.option(
+    "--watch", is_flag=True,
+    help="Look again every 2 s: in place on a terminal, else a line for each row that changes.",
+)  # fmt: skip
+
+
 def cluster_options(command: F) -> F:
     """Which cluster, as whom, how long, and -o: on every command that calls the controller."""
     return output_option(connection_options(command))

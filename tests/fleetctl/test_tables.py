@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fleetctl.outcome import Misuse
 from fleetctl.output import ago
+from fleetctl.tables.answer import ListAnswer
 from fleetctl.tables.column import Column, Kind
 from fleetctl.tables.formats import ListOptions
 from fleetctl.tables.layout import MORE, Shape, fitted, lines, shortened
@@ -174,13 +175,13 @@ DOCUMENT = {"vms": [{"name": "spv-2", "since": None}, {"name": "spv-10", "since"
 def test_the_document_of_json_is_there_as_yaml_and_by_expression(
     output: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say_list(COLUMNS, VMS, lambda: DOCUMENT, ListOptions(output), "none")
+    say_list(ListAnswer(COLUMNS, VMS, lambda: DOCUMENT, "none"), ListOptions(output))
     assert capsys.readouterr().out == expected + "\n"
 
 
 def test_an_expression_that_is_none_is_told_of() -> None:
     with pytest.raises(Misuse, match="is no JSONPath"):
-        say_list(COLUMNS, VMS, lambda: DOCUMENT, ListOptions("jsonpath=$.["), "none")
+        say_list(ListAnswer(COLUMNS, VMS, lambda: DOCUMENT, "none"), ListOptions("jsonpath=$.["))
 
 
 def test_a_header_comes_once_and_again_where_columns_change(

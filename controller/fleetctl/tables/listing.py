@@ -13,7 +13,8 @@ from typing import Any, Generic
 import click
 
 from fleetctl.outcome import Misuse
-from fleetctl.output import coloured, say, say_json
+from fleetctl.output import coloured, note, say, say_json
+from fleetctl.tables.answer import ListAnswer
 from fleetctl.tables.column import Column, Kind, Row, Value, cell_texts, plain_texts
 from fleetctl.tables.formats import CSV, JSON, NAME, TABLE, WIDE, YAML, ListOptions
 from fleetctl.tables.layout import Layout, Shape, fitted, lines
@@ -119,21 +120,17 @@ class Listing(Generic[Row]):
         return tuple(self.columns.index(columns[at]) for at in layout.kept)
 
 
-def say_list(
-    columns: Sequence[Column[Row]],
-    rows: Sequence[Row],
-    document: Callable[[], Any],
-    options: ListOptions,
-    empty: str,
-) -> None:
-    """Prints a list that is there as a whole. `document`: what -o json has; `empty`: what is said
-    of a list that has nothing. Raises Misuse."""
+def say_list(answer: ListAnswer[Row], options: ListOptions) -> None:
+    """Prints a list that is there as a whole. Raises Misuse."""
     if options.of_document:
-        say_document(document(), options.output)
-    elif not rows and options.output in (TABLE, WIDE):
-        say(empty)
+        say_document(answer.document(), options.output)
+        return
+    if not answer.rows and options.output in (TABLE, WIDE):
+        say(answer.empty)
     else:
-        Listing(columns, options).say(rows)
+        Listing(answer.columns, options).say(answer.rows)
+    if answer.remark:
+        note(answer.remark)
 
 
 def say_document(document: Any, output: str) -> None:

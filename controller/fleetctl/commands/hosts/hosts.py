@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import click
 
 from fleetctl.cli.arguments import label, labels_of
 from fleetctl.cli.lazy_group import ListingGroup
-from fleetctl.cli.paging import note_more, pages
+from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
 from fleetctl.commands.hosts.expelling import expel, readmit
 from fleetctl.commands.hosts.leaving import drain, remove
@@ -24,10 +24,13 @@ from fleetctl.session import (
     connection_options,
     list_options,
     pass_session,
+    watch_option,
 )
+from fleetctl.terminal.shown_list import show_list
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.tables.answer import ListAnswer
 
 PAGE = 1000
 HEALTHS = ("live", "unreachable", "suspect", "lost")
@@ -76,6 +79,7 @@ hosts.add_command(readmit)
 )
 @click.option("--cursor", default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
+@watch_option
 @list_options
 @connection_options
 @pass_session
@@ -90,18 +94,26 @@ def list_hosts(
     limit: int,
     cursor: str,
     everything: bool,
+    watch: bool,
 ) -> None:
     """List hosts: those that all of the options hold for. Lost ones: --health lost."""
     filters = _Filters(health, cordoned, draining, quarantined, dict((*labels, *(selector or ()))))
-    found_pages = _pages(session, filters, PAGE if everything else limit, cursor)
-    answers = list(found_pages) if everything else [next(found_pages)]
-    found = [one for answer in answers for one in answer.hosts]
-    last = answers[-1]
-    from fleetctl.tables.listing import say_list
+
+    def look() -> ListAnswer[cluster.HostSummary]:
+        found = _pages(session, filters, PAGE if everything else limit, cursor)
+        return _listed(list(found) if everything else [next(found)])
+
+    show_list(look, session.listing, watched=watch)
+
+
+def _listed(answers: Sequence[cluster.ListHostsResponse]) -> ListAnswer[cluster.HostSummary]:
+    from fleetctl.tables.answer import ListAnswer
     from fleetctl.views.hosts.host_list import host_columns
     from fleetctl.views.hosts.hosts import host_json
 
-    say_list(
+    found = [one for answer in answers for one in answer.hosts]
+    last = answers[-1]
+    return ListAnswer(
         host_columns(time.time()),
         found,
         lambda: {
@@ -109,11 +121,9 @@ def list_hosts(
             "matching": last.matching,
             "next_cursor": last.next_cursor,
         },
-        session.listing,
         "No hosts.",
+        more_text(len(found), last),
     )
-    if not session.listing.of_document:
-        note_more(len(found), last)
 
 
 @dataclass(frozen=True, slots=True)

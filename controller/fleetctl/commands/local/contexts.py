@@ -33,6 +33,7 @@ def contexts() -> None:
 def list_contexts(session: Session) -> None:
     """List the contexts; * marks the current one."""
     held = load(config_file(os.environ))
+    from fleetctl.tables.answer import ListAnswer
     from fleetctl.tables.column import Column, Kind
     from fleetctl.tables.listing import say_list
 
@@ -43,13 +44,13 @@ def list_contexts(session: Session) -> None:
         Column("ENDPOINTS", lambda one: ", ".join(one["endpoints"]), rank=1),
         Column("CERTIFICATE", lambda one: one["certificate"], Kind.NAME, 20, True),
     )
-    say_list(
+    answer = ListAnswer(
         columns,
         shown,
         lambda: {"file": str(held.file), "current": held.current or None, "contexts": shown},
-        session.listing,
         f"No contexts in {held.file}.",
     )
+    say_list(answer, session.listing)
 
 
 @contexts.command("show")

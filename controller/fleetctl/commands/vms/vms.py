@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 from fleetctl.cli.arguments import fleet_option, indices
 from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
-from fleetctl.cli.paging import note_more, pages
+from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.vms.control import COMMANDS
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import STATES, note, say, say_json
@@ -22,17 +22,21 @@ from fleetctl.session import (
     connection_options,
     list_options,
     pass_session,
+    watch_option,
 )
 from fleetctl.tables.streaming import document_stream
 
 if TYPE_CHECKING:
     from fleet.ranges import IndexSet
     from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.tables.answer import ListAnswer
     from fleetctl.tables.streaming import DocumentStream
+    from fleetctl.views.vms.vms import ListedVm
 
 MAX_PAGE = 10_000
 # No state of the wire: a VM that is defined, or still on its way there.
 STOPPED = "stopped"
+NO_VMS = "no such VMs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ for command in COMMANDS:
 )
 @click.option("--cursor", default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
+@watch_option
 @list_options
 @connection_options
 @pass_session
@@ -85,16 +90,27 @@ def list_vms(
     limit: int,
     cursor: str,
     everything: bool,
+    watch: bool,
 ) -> None:
     """List VMs of a fleet."""  # fmt: skip
     filters = _Filters(fleet, state, host, index)
-    found = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
-    if not everything:
-        found = iter([next(found)])
+
+    def looked() -> Iterator[cluster.ListVmsResponse]:
+        found = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
+        return found if everything else iter([next(found)])
+
+    if watch:
+        from fleetctl.terminal.list_watch import watch_list
+
+        watch_list(lambda: _listed(list(looked())), session.listing)
+        return
+    found = looked()
     if stream := document_stream(session.listing.output):
         _say_streamed(found, stream)
     elif session.listing.of_document:
-        _say_document(session, found)
+        from fleetctl.tables.listing import say_document
+
+        say_document(_listed(list(found)).document(), session.listing.output)
     else:
         _say_rows(session, found)
 
@@ -145,24 +161,27 @@ def _say_rows(session: Session, found: Iterator[cluster.ListVmsResponse]) -> Non
                 listing.say(listed_vms(last))
             shown += len(last.vms)
     if not shown:
-        note("no such VMs")
-    else:
-        note_more(shown, last)
+        note(NO_VMS)
+    elif more := more_text(shown, last):
+        note(more)
 
 
-def _say_document(session: Session, found: Iterator[cluster.ListVmsResponse]) -> None:
-    """What -o json has, as a whole: an expression may look at all of it."""
-    from fleetctl.tables.listing import say_document
-    from fleetctl.views.vms.vms import fleet_of, vm_rows_json
+def _listed(answers: Sequence[cluster.ListVmsResponse]) -> ListAnswer[ListedVm]:
+    """A list that has to be there as a whole."""
+    from fleetctl.tables.answer import ListAnswer
+    from fleetctl.views.vms.vms import VM_COLUMNS, fleet_of, listed_vms, vm_rows_json
 
-    answers = list(found)
     last = answers[-1]
-    document = {
-        "fleet": fleet_of(last.fleet).name,
-        "vms": [row for answer in answers for row in vm_rows_json(answer)],
-        **_end(last),
-    }
-    say_document(document, session.listing.output)
+    return ListAnswer(
+        VM_COLUMNS,
+        [one for answer in answers for one in listed_vms(answer)],
+        lambda: {
+            "fleet": fleet_of(last.fleet).name,
+            "vms": [row for answer in answers for row in vm_rows_json(answer)],
+            **_end(last),
+        },
+        NO_VMS,
+    )
 
 
 def _say_streamed(found: Iterator[cluster.ListVmsResponse], stream: DocumentStream) -> None:
