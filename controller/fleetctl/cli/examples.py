@@ -59,7 +59,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "vms": ("vms --state failed", "vms show spv-250", "vms restart spv --index 0-99"),
     "vms list": (
         "vms list --state failed --columns name,host,reason",
-        "vms list --host h1 --sort -failed",
+        "vms list --selector rack=r7 --watch",
         "vms list --all -o csv",
     ),
     "vms show": ("vms show spv-250", "vms show 250 --fleet spv -o json"),

@@ -83,7 +83,7 @@ def plain_text(column: Column[Row], value: Value) -> str:
     if isinstance(value, str):
         return one_line(value)
     if column.kind in (Kind.AGE, Kind.TIME):
-        return moment_text(value).replace(" ", "T", 1)
+        return iso_text(value) or ""
     return str(value)
 
 
@@ -111,6 +111,11 @@ def moment_text(seconds: float) -> str:
         return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError):  # hosts tell it: it may be anything
         return NOTHING
+
+
+def iso_text(seconds: float | None) -> str | None:
+    """2026-03-01T12:00:00+01:00, as JSON and CSV have moments; None for none."""
+    return moment_text(seconds).replace(" ", "T", 1) if seconds else None
 
 
 def clock_text(seconds: float) -> str:

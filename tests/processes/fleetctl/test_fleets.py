@@ -105,7 +105,8 @@ def test_delete_asks_first(fleetctl: Fleetctl, controller: ControllerDouble) -> 
 @pytest.mark.parametrize(
     ("fields", "state"),
     [({"running": 8}, "running"), ({"failed": 1}, "failing"), ({"placed": 7}, "unplaced"),
-     ({"deleting": True}, "deleting")],
+     ({"deleting": True}, "deleting"), ({"as_wanted": 8}, "running"),
+     ({"running": 0, "as_wanted": 8, "powered_off": 8}, "stopped")],
 )  # fmt: skip
 def test_a_list_of_fleets_says_how_each_stands(
     fleetctl: Fleetctl, controller: ControllerDouble, fields: dict[str, object], state: str

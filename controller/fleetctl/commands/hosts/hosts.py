@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import label, labels_of
+from fleetctl.cli.arguments import Labels, label, selector_option_with
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
@@ -67,13 +67,7 @@ hosts.add_command(readmit)
     multiple=True,
     help="Only hosts with this label; may be given several times.",
 )
-@click.option(
-    "--selector",
-    metavar="NAME=VALUE,...",
-    type=labels_of,
-    default=None,
-    help="Only hosts with all of these labels.",
-)
+@selector_option_with("Only hosts with all of these labels.")
 @click.option(
     "--limit", type=click.IntRange(1, PAGE), default=100, show_default=True, help="At most so many."
 )
@@ -89,15 +83,15 @@ def list_hosts(
     cordoned: bool,
     draining: bool,
     quarantined: bool,
-    labels: tuple[tuple[str, str], ...],
-    selector: tuple[tuple[str, str], ...] | None,
+    labels: Labels,
+    selector: Labels,
     limit: int,
     cursor: str,
     everything: bool,
     watch: bool,
 ) -> None:
     """List hosts: those that all of the options hold for. Lost ones: --health lost."""
-    filters = _Filters(health, cordoned, draining, quarantined, dict((*labels, *(selector or ()))))
+    filters = _Filters(health, cordoned, draining, quarantined, dict((*labels, *selector)))
 
     def look() -> ListAnswer[cluster.HostSummary]:
         found = _pages(session, filters, PAGE if everything else limit, cursor)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.cli.arguments import fleet_option, indices
+from fleetctl.cli.arguments import Labels, fleet_option, indices, selector_option_with
 from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import more_text, pages
@@ -45,6 +45,7 @@ class _Filters:
     state: str | None
     host: str
     indices: IndexSet | None
+    selector: Mapping[str, str]
 
 
 @click.group(cls=ListingGroup)
@@ -65,6 +66,7 @@ for command in COMMANDS:
     help="Only VMs in this state; stopped: those that an operator keeps off.",
 )
 @click.option("--host", default="", help="Only VMs of this host.")
+@selector_option_with("Only VMs of hosts with all of these labels.")
 @click.option(
     "--index", "index", metavar="RANGES", type=indices, default=None, help="Only these: 0-99,300."
 )
@@ -86,6 +88,7 @@ def list_vms(
     fleet: str,
     state: str | None,
     host: str,
+    selector: Labels,
     index: IndexSet | None,
     limit: int,
     cursor: str,
@@ -93,7 +96,7 @@ def list_vms(
     watch: bool,
 ) -> None:
     """List VMs of a fleet."""  # fmt: skip
-    filters = _Filters(fleet, state, host, index)
+    filters = _Filters(fleet, state, host, index, dict(selector))
 
     def looked() -> Iterator[cluster.ListVmsResponse]:
         found = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
@@ -132,12 +135,15 @@ def _pages(
             powered_off_only=stopped,
             host=filters.host,
             indices=to_wire(filters.indices) if filters.indices else (),
+            host_selector=filters.selector,
             cursor=cursor,
             limit=limit,
         )
         answer = connection.call(lambda stub: stub.ListVms, request)
         if stopped and not all(row.powered_off for row in answer.vms):
             raise Failed("this controller is too old to list stopped VMs")
+        if filters.selector and not answer.HasField("selected_hosts"):
+            raise Failed("this controller is too old to list VMs by labels of hosts")
         return answer
 
     return pages(fetch, cursor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.tables.column import Column, Kind, clock_text
+from fleetctl.tables.column import Column, Kind, clock_text, iso_text
 
 
 def _about(one: cluster.Event) -> str:
@@ -29,10 +29,11 @@ EVENT_COLUMNS: tuple[Column[cluster.Event], ...] = (
 
 
 def event_json(one: cluster.Event) -> dict[str, Any]:
-    """`time` is in seconds since 1970, UTC."""
+    """`time` is in seconds since 1970; `when` the same, as people read it."""
     return {
         "cursor": one.cursor,
         "time": one.time_unix,
+        "when": iso_text(one.time_unix),
         "kind": one.kind,
         "fleet": one.fleet or None,
         "host": one.host or None,

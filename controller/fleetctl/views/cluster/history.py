@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.tables.column import Column, Kind
+from fleetctl.tables.column import Column, Kind, iso_text
 
 
 def record_json(one: cluster.AuditRecord) -> dict[str, Any]:
-    """`time` is in seconds since 1970, UTC."""
+    """`time` is in seconds since 1970; `when` the same, as people read it."""
     return {
         "id": one.id,
         "time": one.time_unix,
+        "when": iso_text(one.time_unix),
         "actor": one.actor,
         "action": one.action,
         "fleet": one.fleet or None,

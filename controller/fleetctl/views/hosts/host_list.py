@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.tables.column import Column, Kind, Value
 from fleetctl.views.enum_names import health_name
-from fleetctl.views.hosts.hosts import labels_text, standing
+from fleetctl.views.hosts.hosts import ACCELERATOR_LABEL, labels_text, standing
 
 Host = cluster.HostSummary
 _HEALTH_COLOURS = {"live": "green", "unreachable": "yellow", "suspect": "yellow", "lost": "red"}
@@ -36,6 +36,8 @@ def host_columns(asked_at: float) -> tuple[Column[Host], ...]:
         Column("LABELS", lambda one: labels_text(one.labels), rank=7),
         Column("VERSION", lambda one: one.agent_version or None, Kind.NAME, 20, True),
         Column("MEMORY", lambda one: one.memory_bytes or None, Kind.BYTES, 21, True),
+        Column("ACCELERATOR", _accelerator, Kind.TEXT, 24, True),
+        Column("IMAGES", _images, Kind.TEXT, 25, True),
         Column("HYPERVISOR", lambda one: one.hypervisor or None, Kind.TEXT, 23, True),
         Column(
             "CERTIFICATE ENDS",
@@ -45,6 +47,15 @@ def host_columns(asked_at: float) -> tuple[Column[Host], ...]:
             True,
         ),
     )
+
+
+def _accelerator(one: Host) -> Value:
+    return one.labels.get(ACCELERATOR_LABEL) or None
+
+
+def _images(one: Host) -> Value:
+    more = f" and {one.more_images:,} more" if one.more_images else ""
+    return f"{', '.join(one.images)}{more}" or None
 
 
 def _heard(asked_at: float) -> Callable[[Host], Value]:

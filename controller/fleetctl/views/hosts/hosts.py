@@ -10,10 +10,14 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
 from fleetctl.output import counted, duration, number
+from fleetctl.tables.column import iso_text
 from fleetctl.tables.listing import table
 from fleetctl.views.enum_names import health_name
 from fleetctl.views.hosts.drains import draining_json, left_text
 from fleetctl.views.hosts.holdings import holdings_json, holdings_rows
+
+# What QEMU's guests are run by, as an agent says of its host: kvm or tcg.
+ACCELERATOR_LABEL = "accel"
 
 
 def host_json(one: cluster.HostSummary) -> dict[str, Any]:
@@ -43,6 +47,13 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "expelled": one.expelled or None,
         "certificate_expires": one.certificate_expires_unix or None,
         "orders_refused": one.orders_refused or None,
+        "certificate_ends": iso_text(one.certificate_expires_unix),
+        "agent_version": one.agent_version or None,
+        "hypervisor": one.hypervisor or None,
+        "accelerator": one.labels.get(ACCELERATOR_LABEL) or None,
+        "memory_bytes": one.memory_bytes or None,
+        "images": list(one.images),
+        "more_images": one.more_images,
         "labels": dict(sorted(one.labels.items())),
     }
 

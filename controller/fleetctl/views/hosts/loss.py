@@ -9,7 +9,7 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import counted, duration
-from fleetctl.tables.column import Column, Kind
+from fleetctl.tables.column import Column, Kind, iso_text
 from fleetctl.views.enum_names import health_name
 from fleetctl.views.hosts.hosts import host_json
 
@@ -134,6 +134,7 @@ def denied_json(denied: Iterable[cluster.Denied]) -> list[dict[str, Any]]:
             "reason": one.reason,
             "actor": one.actor,
             "since": one.since_unix,
+            "denied_at": iso_text(one.since_unix),
         }
         for one in denied
     ]

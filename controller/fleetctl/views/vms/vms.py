@@ -12,7 +12,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, duration
-from fleetctl.tables.column import Column, Kind
+from fleetctl.tables.column import Column, Kind, iso_text
 from fleetctl.views.enum_names import state_name
 
 
@@ -115,6 +115,7 @@ def _row_json(page: VmPage, row: cluster.VmRow) -> dict[str, Any]:
         "addresses": [one for one in addresses if one],
         "reason": reason_of(row, page.reasons),
         "failed_since_unix": row.since_unix or None,
+        "failed_since": iso_text(row.since_unix),
     }
 
 
@@ -141,6 +142,7 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "unplaced_reason": detail.unplaced_reason or None,
         "problem": _problem_json(problem) if problem else None,
         "failed_since_unix": detail.failed_since_unix or None,
+        "failed_since": iso_text(detail.failed_since_unix),
     }
 
 
@@ -181,6 +183,7 @@ def detail_text(detail: cluster.VmDetail, now: float) -> str:
         if problem["lasting"]:
             shown["waiting"] = "does not mend it: mend the reason, then 'fleetctl vms retry'"
     if since := shown.pop("failed_since_unix"):
+        shown.pop("failed_since")
         shown["failed_for"] = duration(max(0.0, now - since))
     known = ((name, value) for name, value in shown.items() if value is not None)
     lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
