@@ -95,7 +95,8 @@ Labels = tuple[tuple[str, str], ...]
 
 
 def labels_of(text: str) -> Labels:
-    """Labels and their values: rack=r7,zone=a; none where none were given. Raises click.BadParameter."""
+    """Labels and their values: rack=r7,zone=a; none where nothing was given. Raises
+    click.BadParameter."""
     return tuple(label(one.strip()) for one in text.split(",")) if text else ()
 
 

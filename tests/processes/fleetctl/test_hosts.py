@@ -224,8 +224,9 @@ def test_hosts_are_sorted_and_shown_with_what_their_facts_say(
 def test_a_host_is_told_with_its_images_its_accelerator_and_its_certificates_end(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:
-    told = host(1, images=["golden@1", "rootfs@2"], more_images=4, labels={"accel": "kvm"})
-    told.certificate_expires_unix = 1_800_000_000
+    told = host(1, more_images=4, certificate_expires_unix=1_800_000_000)
+    told.images.extend(["golden@1", "rootfs@2"])
+    told.labels["accel"] = "kvm"
     controller.on("ListHosts", cluster.ListHostsResponse(hosts=[told], matching=1))
     columns = "host,accelerator,images"
     assert fleetctl("hosts", "--columns", columns, "--no-headers").out.split() == [
