@@ -145,6 +145,15 @@ def output_option(command: F) -> F:
 
 def list_options(command: F) -> F:
     """How a list is printed: its format, its columns, their order."""
+    sort = click.option(
+        "--sort", metavar="[-]COLUMN", default=None, callback=_set_on_listing,
+        expose_value=False, help="What is shown, by this column; with - before it from above.",
+    )  # fmt: skip
+    return format_options(sort(command))
+
+
+def format_options(command: F) -> F:
+    """How rows are printed: their format and columns, of what has an order of its own."""
     options = [
         click.option(
             "-o", "--output", type=_Format(), default=None, callback=_set_output,
@@ -154,10 +163,6 @@ def list_options(command: F) -> F:
         click.option(
             "--columns", metavar="NAME,...", default=None, callback=_names, expose_value=False,
             help="Only these columns, in this order; an unknown one tells which there are.",
-        ),
-        click.option(
-            "--sort", metavar="[-]COLUMN", default=None, callback=_set_on_listing,
-            expose_value=False, help="What is shown, by this column; with - before it from above.",
         ),
         click.option(
             "--no-headers", "headers", flag_value=False, default=None, callback=_set_on_listing,

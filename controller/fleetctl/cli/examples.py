@@ -78,7 +78,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "rollout resume": ("rollout resume spv", "rollout resume spv -o json"),
     "rollout undo": ("rollout undo spv --plan", "rollout undo spv --yes --no-wait"),
     "rollout abort": ("rollout abort spv", "rollout abort spv -o json"),
-    "top": ("top", "top spv --sort memory", "top --once --limit 50"),
+    "top": ("top", "top spv --sort memory", "top --once -o csv"),
     "console": ("console spv-250", "console 250 --fleet spv"),
     "images": ("images", "images df", "images import golden@1 /srv/golden.qcow2 --host h1"),
     "images list": ("images list --host h1", "images list --sort -clones -o wide"),

@@ -52,7 +52,8 @@ class Column(Generic[Row]):
     @property
     def key(self) -> str:
         """Its name as it is typed, and as CSV has it: failed_for."""
-        return self.name.lower().replace(" ", "_").replace("%", "percent")
+        spelled = self.name.lower().replace(" ", "_").replace("%", "percent")
+        return spelled.replace("/s", "_per_second")
 
     @property
     def to_the_right(self) -> bool:
@@ -84,7 +85,7 @@ def plain_text(column: Column[Row], value: Value) -> str:
         return one_line(value)
     if column.kind in (Kind.AGE, Kind.TIME):
         return iso_text(value) or ""
-    return str(value)
+    return str(value if isinstance(value, int) else round(value, 3))
 
 
 def cell_texts(column: Column[Row], rows: Sequence[Row], now: float, *, whole: bool) -> list[str]:
