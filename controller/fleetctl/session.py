@@ -14,6 +14,8 @@ from fleetctl.client.contexts import Selection, resolve
 from fleetctl.tables.formats import FORMATS, JSON, JSONPATH, TABLE, ListOptions
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from fleetctl.client.cluster import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,6 +85,14 @@ class _Format(click.ParamType[str]):
             ctx,
             param,
         )
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        kinds = (*FORMATS, f"{JSONPATH}=")
+        return [CompletionItem(one) for one in kinds if one.startswith(incomplete)]
 
 
 def _set_output(context: click.Context, parameter: click.Parameter, value: Any) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import keyword
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleetctl.cli.help_page import OrderedGroup, finish_page, sections
 from fleetctl.cli.suggestions import meant, suggestion
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 def refuse_unknown(group: click.Group, ctx: click.Context, args: list[str]) -> None:
@@ -95,12 +98,23 @@ class ListingGroup(OrderedGroup):
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if ctx.resilient_parsing:  # a shell asks what may follow: that is any command
+        if ctx.resilient_parsing and not args:  # a shell asks what may follow: any command
             return super().parse_args(ctx, args)
         first = args[0] if args else "-"
         if first.startswith("-") and first not in ctx.help_option_names:
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Its commands; of options those of the default one too, which may follow at once."""
+        found = super().shell_complete(ctx, incomplete)
+        default = self.get_command(ctx, self.default)
+        if not incomplete.startswith("-") or default is None:
+            return found
+        with click.Context(default, ctx, self.default, resilient_parsing=True) as inner:
+            known = {one.value for one in found}
+            of_default = default.shell_complete(inner, incomplete)
+            return [*found, *(one for one in of_default if one.value not in known)]
 
 
 class ShowingGroup(ListingGroup):
