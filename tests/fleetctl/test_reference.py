@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -109,3 +110,19 @@ def test_a_command_under_no_heading_is_told_last() -> None:
         ("One", ["b"]),
         (REST, ["a", "c"]),
     ]
+
+
+def test_the_page_of_screens_has_each_screen_as_a_command_shows_it_today() -> None:
+    """Taken anew by docs/screens.py, which takes a sandbox: what needs none is compared."""
+    spec = importlib.util.spec_from_file_location("screens", FOLDER.parent / "screens.py")
+    assert spec and spec.loader
+    screens = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(screens)
+    page = (FOLDER.parent / "screens.md").read_text()
+    found = re.findall(r"^```text\n\$ fleetctl (.*)$", page, re.MULTILINE)
+    assert found == [command for _, _, command in screens.SCREENS]
+    shown = {words: one.get_help(context) for words, one, context in commands()}
+    assert all(one.partition(" --")[0] in shown or one.split()[0] in COMMANDS for one in found[:-2])
+    helps = page.replace("\n", " ").split()
+    for words in ("", "scale"):
+        assert set(shown[words].split()) <= set(helps), "run: python docs/screens.py"
