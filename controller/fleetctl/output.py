@@ -24,6 +24,9 @@ STATE_STYLES: Mapping[str, str] = {
     "failed": "red",
     "unknown": "bright_red",
 }
+# What needs somebody, what may mend itself, what is as it should be.
+BAD, DOUBTFUL, GOOD = "red", "yellow", "green"
+
 # In the order in which they are shown.
 STATES: tuple[str, ...] = tuple(STATE_STYLES)
 

@@ -200,3 +200,9 @@ def test_a_table_within_a_text_fits_too() -> None:
     )
     assert text == "  KIND        VMS  EXAMPLE\n  no_space  1,200  the pool..."
     assert max(map(len, text.split("\n"))) <= 32
+
+
+def test_a_name_that_several_rows_have_is_printed_once() -> None:
+    column: Column[str] = Column("IMAGE", lambda one: one, Kind.NAME)
+    listing = Listing((column,), ListOptions("name"))
+    assert list(listing.text(["golden@1", "golden@1", "rootfs@2"])) == ["golden@1", "rootfs@2"]

@@ -63,7 +63,8 @@ class Listing(Generic[Row]):
         """The lines."""
         columns = self._chosen(rows)
         if self.options.output == NAME:
-            yield from plain_texts(columns[0], rows)
+            # An image is on many hosts, and its name is to be copied once.
+            yield from dict.fromkeys(plain_texts(columns[0], rows))
         elif self.options.output == CSV:
             yield from self._csv(columns, rows)
         else:

@@ -154,12 +154,12 @@ def _change(session: Session, request: cluster.RolloutRequest) -> cluster.Rollou
 
 
 def _say(session: Session, shown: cluster.RolloutStatus) -> None:
-    from fleetctl.views.fleets.rollouts import rollout_json, rollout_text
+    from fleetctl.views.fleets.rollouts import coloured_rollout, rollout_json
 
     if session.json:
         say_json(rollout_json(shown))
     else:
-        say(f"{shown.fleet}: {rollout_text(shown)}")
+        say(f"{shown.fleet}: {coloured_rollout(shown)}")
 
 
 def _begin(

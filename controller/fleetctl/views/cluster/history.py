@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.output import DOUBTFUL
 from fleetctl.tables.column import Column, Kind, iso_text
 
 
@@ -33,13 +34,17 @@ def _change(one: cluster.AuditRecord) -> str:
     return f"{before} -> {after}" if before else after
 
 
+def _result_colour(one: cluster.AuditRecord) -> str | None:
+    return None if one.result == "accepted" else DOUBTFUL
+
+
 HISTORY_COLUMNS: tuple[Column[cluster.AuditRecord], ...] = (
     Column("ID", lambda one: one.id, Kind.ORDINAL, 20, True),
     Column("WHEN", lambda one: one.time_unix, Kind.TIME),
     Column("WHO", lambda one: one.actor, rank=2),
     Column("WHAT", lambda one: one.action, Kind.NAME),
     Column("OF", _about, rank=1),
-    Column("RESULT", lambda one: one.result, rank=4),
+    Column("RESULT", lambda one: one.result, rank=4, colour=_result_colour),
     Column("CHANGE", _change, rank=3),
 )
 

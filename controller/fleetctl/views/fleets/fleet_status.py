@@ -12,7 +12,7 @@ from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, number
 from fleetctl.tables.listing import table
 from fleetctl.views.enum_names import state_name
-from fleetctl.views.fleets.rollouts import rollout_json, rollout_text
+from fleetctl.views.fleets.rollouts import coloured_rollout, rollout_json
 
 _REASONS = 3  # in one sentence
 
@@ -109,7 +109,7 @@ def fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) ->
     yield f"  placed       {', '.join(rest)}"
     yield f"  generation   {_generations(status)}"
     if status.HasField("rollout"):
-        yield f"  rollout      {printable(rollout_text(status.rollout))}"
+        yield f"  rollout      {coloured_rollout(status.rollout)}"
     if status.unplaced_reasons:
         yield ""
         yield from (f"  {unplaced_text(one)}" for one in status.unplaced_reasons)
