@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
 from tests.processes.controller_double import UID, ControllerDouble
-from tests.processes.fleetctl_process import Fleetctl
+from tests.processes.fleetctl_process import LIMIT_SECONDS, Fleetctl
 
 pytest_plugins = ["tests.processes.fleetctl_fixtures"]
 
@@ -117,3 +118,20 @@ def test_a_list_of_fleets_says_how_each_stands(
     ]  # fmt: skip
     assert fleetctl("fleets", "-o", "name").out == "spv\n"
     assert fleetctl("-o", "csv", "fleets").out.startswith("fleet,total,placed,running,failed,")
+
+
+def test_a_watched_list_shows_what_changes_until_ctrl_c(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    looks = iter(range(3, 9))
+
+    def answer(_: cluster.ListFleetsRequest) -> cluster.ListFleetsResponse:
+        return cluster.ListFleetsResponse(fleets=[summary(running=next(looks, 8))])
+
+    controller.on("ListFleets", answer)
+    with fleetctl.start("fleets", "--watch", "--columns", "fleet,running") as started:
+        assert started.stdout is not None
+        lines = [" ".join(started.stdout.readline().split()) for _ in range(3)]
+        started.send_signal(signal.SIGINT)
+        assert started.wait(LIMIT_SECONDS) == 0
+    assert lines == ["FLEET RUNNING", "spv 3", "spv 4"]
