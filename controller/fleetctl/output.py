@@ -64,6 +64,20 @@ def coloured() -> bool:
     return on_screen() and not os.environ.get("NO_COLOR")
 
 
+def painted(text: str, colours: Mapping[str, str | None]) -> str:
+    """A text of lines that each have a label and a value: the values of these labels coloured. The
+    text has to be printable already."""
+    return "\n".join(_painted(line, colours) for line in text.split("\n"))
+
+
+def _painted(line: str, colours: Mapping[str, str | None]) -> str:
+    for label, colour in colours.items():
+        value = line.removeprefix(label).lstrip(" ")
+        if colour and line.startswith(f"{label} ") and value:
+            return line[: -len(value)] + click.style(value, fg=colour)
+    return line
+
+
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """Shows on a terminal what is being waited for, and takes it away again."""

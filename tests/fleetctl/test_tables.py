@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetctl.outcome import Misuse
-from fleetctl.output import ago
+from fleetctl.output import ago, painted
 from fleetctl.tables.answer import ListAnswer
 from fleetctl.tables.column import Column, Kind
 from fleetctl.tables.formats import ListOptions
@@ -206,3 +206,10 @@ def test_a_name_that_several_rows_have_is_printed_once() -> None:
     column: Column[str] = Column("IMAGE", lambda one: one, Kind.NAME)
     listing = Listing((column,), ListOptions("name"))
     assert list(listing.text(["golden@1", "golden@1", "rootfs@2"])) == ["golden@1", "rootfs@2"]
+
+
+def test_values_are_painted_by_their_labels_and_nothing_else_is() -> None:
+    text = "host      h1\nhealth    live\n\nproblems:\n  healthy  x"
+    assert painted(text, {"health": "green", "host": None}) == text.replace(
+        "live", "\x1b[32mlive\x1b[0m"
+    )

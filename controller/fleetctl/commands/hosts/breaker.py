@@ -6,7 +6,7 @@ import click
 
 from fleetctl.cli.arguments import span
 from fleetctl.cli.lazy_group import ShowingGroup
-from fleetctl.output import say, say_json
+from fleetctl.output import BAD, GOOD, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 
@@ -34,7 +34,9 @@ def show(session: Session) -> None:
         released = released_seconds_json(answer)
         say_json({"breaker": breaker_json(answer), "breaker_released_seconds": released})
     else:
-        say(breaker_text(answer) or "closed: lost hosts are replaced")
+        is_open = answer.HasField("breaker")
+        said = breaker_text(answer) or "closed: lost hosts are replaced"
+        say(click.style(said, fg=BAD if is_open else GOOD))
 
 
 @breaker.command("release")

@@ -6,16 +6,9 @@ from collections.abc import Callable
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.tables.column import Column, Kind, Value
-from fleetctl.views.enum_names import health_name
-from fleetctl.views.hosts.hosts import ACCELERATOR_LABEL, labels_text, standing
+from fleetctl.views.hosts.hosts import ACCELERATOR_LABEL, health_colour, labels_text, standing
 
 Host = cluster.HostSummary
-_HEALTH_COLOURS = {"live": "green", "unreachable": "yellow", "suspect": "yellow", "lost": "red"}
-
-
-def _health_colour(one: Host) -> str | None:
-    troubled = one.misbehaves or one.distrusted or one.expelled or one.orders_refused
-    return "red" if troubled or one.quarantine else _HEALTH_COLOURS.get(health_name(one.health))
 
 
 def _failed_colour(one: Host) -> str | None:
@@ -26,7 +19,7 @@ def host_columns(asked_at: float) -> tuple[Column[Host], ...]:
     """`asked_at`: seconds since 1970; ages of reports were told then."""
     return (
         Column("HOST", lambda one: one.id, Kind.NAME),
-        Column("HEALTH", standing, colour=_health_colour),
+        Column("HEALTH", standing, colour=health_colour),
         Column("ASSIGNED", lambda one: one.assigned, Kind.NUMBER, rank=3),
         Column("RUNNING", lambda one: one.running, Kind.NUMBER, rank=1),
         Column("FAILED", lambda one: one.failed, Kind.NUMBER, rank=1, colour=_failed_colour),

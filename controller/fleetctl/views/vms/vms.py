@@ -11,7 +11,7 @@ from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import STATE_STYLES, duration
+from fleetctl.output import BAD, STATE_STYLES, duration, painted
 from fleetctl.tables.column import Column, Kind, iso_text
 from fleetctl.views.enum_names import state_name
 
@@ -187,7 +187,12 @@ def detail_text(detail: cluster.VmDetail, now: float) -> str:
         shown["failed_for"] = duration(max(0.0, now - since))
     known = ((name, value) for name, value in shown.items() if value is not None)
     lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
-    return printable("\n".join(lines))
+    colours = {
+        "state": STATE_STYLES[state_name(detail.state)],
+        "problem": BAD,
+        "unplaced reason": BAD,
+    }
+    return painted(printable("\n".join(lines)), colours)
 
 
 def _as_other(detail: cluster.VmDetail) -> str:
