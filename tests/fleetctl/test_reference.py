@@ -15,7 +15,7 @@ import pytest
 from fleet.spec import FIELDS
 from fleetctl.cli.examples import EXAMPLES
 from fleetctl.cli.help_page import REST, sections
-from fleetctl.main import COMMANDS, HEADINGS, cli
+from fleetctl.main import COMMANDS, HEADINGS, cli, run
 from fleetctl.reference import PAGES, fleetctl
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -93,6 +93,14 @@ def test_the_options_of_all_commands_are_told_once_and_else_named_in_one_line() 
     assert "--identity FOLDER" in pages[""] and "NO_COLOR" in pages[""]
     (line,) = [line for line in pages["scale"].splitlines() if "--identity" in line]
     assert line == "    -o, --color, --context, --endpoint, --identity, --request-timeout"
+
+
+@pytest.mark.parametrize("words", ["", "scale", "vms", "vms list"])
+def test_help_is_also_a_word(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["help", *words.split()])
+    said = capsys.readouterr().out
+    run([*words.split(), "--help"])
+    assert said == capsys.readouterr().out and said.startswith(f"Usage: fleetctl {words}".strip())
 
 
 def test_commands_are_told_in_groups_and_each_in_one_of_them() -> None:
