@@ -89,6 +89,12 @@ proto: setup-dev
 page:
 	cd controller/fleetctl/wall/page && npm ci && LC_ALL=C npm run build
 
+## make man         write the manual pages of fleetctl and its commands: MAN=man
+MAN ?= man
+.PHONY: man
+man: setup
+	@$(BIN)/python -m fleetctl.manual $(MAN)
+
 ## make lock        resolve pyproject.toml into the lock files anew: UPGRADE=--upgrade for the newest
 UPGRADE ?=
 .PHONY: lock

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from fleetctl.cli import startup
+from fleetctl.cli.help_page import finish_page
 from fleetctl.cli.lazy_group import LazyGroup
 from fleetctl.cli.suggestions import meant, suggestion
 from fleetctl.outcome import ExitCode, Trouble, printable
@@ -55,6 +56,19 @@ COMMANDS = {
     "completion": ("fleetctl.commands.local.completion", "Print a shell's completion."),
 }
 
+# In the order of --help. A command is under one of them.
+HEADINGS = {
+    "See how it stands": (
+        "status", "watch", "wall", "top", "events", "history", "wait",
+    ),
+    "Fleets and their VMs": (
+        "fleets", "apply", "import", "plan", "scale", "rollout", "delete", "vms", "console",
+    ),
+    "Hosts and their images": ("hosts", "images", "doctor", "tune", "breaker"),
+    "Run the cluster": ("users", "certs", "backup", "restore", "recover"),
+    "On this machine": ("sandbox", "contexts", "completion", "version"),
+}  # fmt: skip
+
 
 def _completing(command: click.Command) -> None:
     from fleetctl.name_completion import complete_names
@@ -65,6 +79,7 @@ def _completing(command: click.Command) -> None:
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    headings=HEADINGS,
     completing=_completing,
     no_args_is_help=False,
     invoke_without_command=True,
@@ -84,6 +99,9 @@ def cli(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+
+
+finish_page(cli, "")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -24,6 +24,9 @@ STATE_STYLES: Mapping[str, str] = {
     "failed": "red",
     "unknown": "bright_red",
 }
+# What needs somebody, what may mend itself, what is as it should be.
+BAD, DOUBTFUL, GOOD = "red", "yellow", "green"
+
 # In the order in which they are shown.
 STATES: tuple[str, ...] = tuple(STATE_STYLES)
 
@@ -59,6 +62,20 @@ def coloured() -> bool:
     if context is not None and context.color is not None:
         return context.color
     return on_screen() and not os.environ.get("NO_COLOR")
+
+
+def painted(text: str, colours: Mapping[str, str | None]) -> str:
+    """A text of lines that each have a label and a value: the values of these labels coloured. The
+    text has to be printable already."""
+    return "\n".join(_painted(line, colours) for line in text.split("\n"))
+
+
+def _painted(line: str, colours: Mapping[str, str | None]) -> str:
+    for label, colour in colours.items():
+        value = line.removeprefix(label).lstrip(" ")
+        if colour and line.startswith(f"{label} ") and value:
+            return line[: -len(value)] + click.style(value, fg=colour)
+    return line
 
 
 @contextmanager

@@ -112,6 +112,16 @@ important first; where there is room, more are shown. Off a terminal nothing is 
 | `--columns host,failed` | only these, in this order; an unknown name tells which there are |
 | `--sort COLUMN`, `--sort -COLUMN` | what is shown, upwards or downwards: with `--all`, all |
 | `--no-headers` | rows alone |
+| `--watch` | again every 2 s, until Ctrl-C: of `vms`, `hosts` and `fleets` |
+
+With `--watch` the list stays in its place on a terminal. Elsewhere come the rows that are new or
+changed, and on stderr the names of those that are gone; with `-o json` the whole list on one line,
+whenever it changes. Ages alone are no change. It goes on through failovers.
+
+`top` has the same formats for the VMs of a sample, in its own order. JSON, YAML, CSV and names of a
+million VMs are written while they are fetched. [screens.md](../screens.md) shows what is seen.
+
+`make man` writes a manual page of each command into `man/`.
 """
 
 

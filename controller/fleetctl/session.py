@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fleetctl.cli.help_page import CommonOption
 from fleetctl.client.contexts import Selection, resolve
 from fleetctl.tables.formats import FORMATS, JSON, JSONPATH, TABLE, ListOptions
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from fleetctl.client.cluster import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -90,6 +93,14 @@ class _Format(click.ParamType[str]):
             param,
         )
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        kinds = (*FORMATS, f"{JSONPATH}=")
+        return [CompletionItem(one) for one in kinds if one.startswith(incomplete)]
+
 
 def _set_output(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     if value is not None:
@@ -127,7 +138,8 @@ def _set_colour(context: click.Context, parameter: click.Parameter, value: str |
 
 
 colour_option = click.option(
-    "--color", "--colour", type=click.Choice(["auto", "always", "never"]), default=None,
+    "--color", "--colour", cls=CommonOption, default=None,
+    type=click.Choice(["auto", "always", "never"]),
     callback=_set_colour, expose_value=False,
     help="Auto is the default: colours on a terminal, unless NO_COLOR is set.",
 )  # fmt: skip
@@ -138,6 +150,7 @@ def output_option(command: F) -> F:
     option = click.option(
         "-o",
         "--output",
+        cls=CommonOption,
         type=click.Choice([TABLE, JSON]),
         default=None,
         callback=_set_output_of_no_list,
@@ -149,6 +162,15 @@ def output_option(command: F) -> F:
 
 def list_options(command: F) -> F:
     """How a list is printed: its format, its columns, their order."""
+    sort = click.option(
+        "--sort", metavar="[-]COLUMN", default=None, callback=_set_on_listing,
+        expose_value=False, help="What is shown, by this column; with - before it from above.",
+    )  # fmt: skip
+    return format_options(sort(command))
+
+
+def format_options(command: F) -> F:
+    """How rows are printed: their format and columns, of what has an order of its own."""
     options = [
         click.option(
             "-o", "--output", type=_Format(), default=None, callback=_set_output,
@@ -158,10 +180,6 @@ def list_options(command: F) -> F:
         click.option(
             "--columns", metavar="NAME,...", default=None, callback=_names, expose_value=False,
             help="Only these columns, in this order; an unknown one tells which there are.",
-        ),
-        click.option(
-            "--sort", metavar="[-]COLUMN", default=None, callback=_set_on_listing,
-            expose_value=False, help="What is shown, by this column; with - before it from above.",
         ),
         click.option(
             "--no-headers", "headers", flag_value=False, default=None, callback=_set_on_listing,
@@ -174,6 +192,12 @@ def list_options(command: F) -> F:
     return command
 
 
+watch_option = click.option(
+    "--watch", is_flag=True,
+    help="Look again every 2 s: in place on a terminal, else a line for each row that changes.",
+)  # fmt: skip
+
+
 def cluster_options(command: F) -> F:
     """Which cluster, as whom, how long, and -o: on every command that calls the controller."""
     return output_option(connection_options(command))
@@ -182,8 +206,8 @@ def cluster_options(command: F) -> F:
 def all_formats_option(command: F) -> F:
     """-o before the command, whatever that is."""
     option = click.option(
-        "-o", "--output", type=_Format(), default=None, callback=_set_output, metavar="FORMAT",
-        expose_value=False, help="How to print: table or json; lists have more.",
+        "-o", "--output", cls=CommonOption, type=_Format(), default=None, callback=_set_output,
+        metavar="FORMAT", expose_value=False, help="How to print: table or json; lists have more.",
     )  # fmt: skip
     return option(colour_option(command))
 
@@ -192,21 +216,23 @@ def connection_options(command: F) -> F:
     """Which cluster, as whom, how long."""
     options = [
         click.option(
-            "--context", metavar="NAME", callback=_set_on_session, expose_value=False,
+            "--context", cls=CommonOption, metavar="NAME", callback=_set_on_session,
+            expose_value=False,
             help="The context to use  [env: MEGAFLEET_CONTEXT].",
         ),
         click.option(
-            "--endpoint", "endpoints", metavar="HOST:PORT", multiple=True, callback=_set_on_session,
-            expose_value=False,
+            "--endpoint", "endpoints", cls=CommonOption, metavar="HOST:PORT", multiple=True,
+            callback=_set_on_session, expose_value=False,
             help="A controller; may be given several times  [env: MEGAFLEET_ENDPOINTS].",
         ),
         click.option(
-            "--identity", metavar="FOLDER", callback=_set_on_session, expose_value=False,
+            "--identity", cls=CommonOption, metavar="FOLDER", callback=_set_on_session,
+            expose_value=False,
             help="The folder of ca.pem, cert.pem and key.pem  [env: MEGAFLEET_IDENTITY].",
         ),
         click.option(
-            "--request-timeout", metavar="SECONDS", type=click.FloatRange(0.1, 3600),
-            callback=_set_on_session, expose_value=False,
+            "--request-timeout", cls=CommonOption, metavar="SECONDS",
+            type=click.FloatRange(0.1, 3600), callback=_set_on_session, expose_value=False,
             help="For one call; 10 by default, 30 for changes.",
         ),
         click.option(

@@ -10,6 +10,7 @@ import ipaddress
 import re
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_INDEX = 2**24 - 1
 MAX_FLEET_NUMBER = 2**12 - 1
@@ -19,6 +20,9 @@ DERIVED_FIRST_OCTETS = frozenset(0x02 + 4 * nic for nic in range(MAX_NIC + 1))
 MAC_PATTERN = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 MAC_BASE_ROOM = 2**24  # a base's index is added to its last three octets
 MAX_PREFIX_LENGTH = 128
+
+# The hexadecimal digit of a UUID that has the variant in its first two bits.
+_VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
 
 # A fleet's name is the start of domain names, dataset names and file names: lower-case
 # letters, digits and single hyphens; room is left for "-16777215" within 63 characters.
@@ -41,7 +45,16 @@ class Fleet:
 
     def domain_uuid(self, index: int) -> uuid.UUID:
         """UUID v5 of the index in the fleet's own namespace: a new uid, new UUIDs."""
-        return uuid.uuid5(uuid.UUID(self.uid), str(checked_index(index)))
+        return uuid.UUID(self.domain_uuid_text(index))
+
+    def domain_uuid_text(self, index: int) -> str:
+        """The same as it is written: a list has a million of them."""
+        from hashlib import sha1  # it takes a while to load, and is seldom needed
+
+        name = _namespace(self.uid) + str(checked_index(index)).encode()
+        text = sha1(name, usedforsecurity=False).hexdigest()
+        variant = _VARIANT[text[16]]  # of RFC 9562, whose version is 5
+        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
     def dataset_name(self, index: int) -> str:
         """The last component of the clone's dataset: the domain's name."""
@@ -59,7 +72,7 @@ class Fleet:
         if not 0 <= nic <= MAX_NIC:
             raise ValueError(f"interface {nic} is outside 0..{MAX_NIC}")
         bits = (self.site << 36) | (self.number << 24) | checked_index(index)
-        return ":".join(f"{octet:02x}" for octet in (0x02 + 4 * nic, *bits.to_bytes(5, "big")))
+        return ((0x02 + 4 * nic) << 40 | bits).to_bytes(6, "big").hex(":")
 
     def interface_mac(self, index: int, nic: int, base: str) -> str:
         """The address of interface `nic`: that of `base` with the index added to its last three
@@ -69,9 +82,7 @@ class Fleet:
         """
         if not base:
             return self.mac(index, nic)
-        if not MAC_PATTERN.fullmatch(base):
-            raise ValueError(f"mac_base {base[:60]!a} is no MAC address")
-        number = int(base.replace(":", ""), 16)
+        number = _mac_number(base)
         if number % MAC_BASE_ROOM + checked_index(index) >= MAC_BASE_ROOM:
             raise ValueError(f"mac_base {base} has no address for index {index}")
         return (number + index).to_bytes(6, "big").hex(":")
@@ -81,15 +92,38 @@ class Fleet:
 
         Raises ValueError when the prefix is wrong or has no such address.
         """
-        network = ipaddress.ip_network(prefix, strict=True)
+        kind, first, room = _hosts_of(prefix)
         offset = checked_index(index) + 2
-        if offset >= network.num_addresses - (1 if network.version == 4 else 0):
+        if offset >= room:
             raise ValueError(f"{prefix} has no address for index {index}")
-        return str(network[offset])
+        return str(kind(first + offset))
 
     def interface_address(self, index: int, prefix: str) -> str:
         """The same with the prefix's length, as an interface is given it: 10.0.0.2/8."""
         return f"{self.address(index, prefix)}/{prefix.partition('/')[2]}"
+
+
+@lru_cache(maxsize=64)
+def _namespace(uid: str) -> bytes:
+    return uuid.UUID(uid).bytes
+
+
+@lru_cache(maxsize=64)
+def _mac_number(text: str) -> int:
+    if not MAC_PATTERN.fullmatch(text):
+        raise ValueError(f"mac_base {text[:60]!a} is no MAC address")
+    return int(text.replace(":", ""), 16)
+
+
+@lru_cache(maxsize=64)
+def _hosts_of(
+    prefix: str,
+) -> tuple[type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address], int, int]:
+    """What addresses of the prefix are, its own as a number, and below which offset hosts are: the
+    last one of IPv4 is for all of them."""
+    network = ipaddress.ip_network(prefix, strict=True)
+    room = network.num_addresses - (1 if network.version == 4 else 0)
+    return type(network.network_address), int(network.network_address), room
 
 
 def checked_index(index: int) -> int:

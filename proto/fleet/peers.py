@@ -1,9 +1,11 @@
 """Who is at the other end of a connection, from its verified certificate.
 
 A role comes from one DNS name, `<name>.<role>.megafleet`, and from nothing else: not from the
-subject, an e-mail address, a URI or an IP address, not from a wildcard, from upper case, or from
-another suffix. A certificate with two such names has no role at all. Names outside of our domain
-say where a server is reached, and do not matter here; controllers also carry their shared name.
+subject, an e-mail address, a URI or an IP address, not from a wildcard, from a role in upper case,
+or from another suffix. Hosts and controllers are called as in DNS, people as they are: also with
+capitals, underscores and @. A certificate with two such names has no role at all. Names outside of
+our domain say where a server is reached, and do not matter here; controllers also carry their
+shared name.
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ from fleet.transport import CONTROLLER_NAME, DOMAIN, Peer, Role
 # Labels as in DNS, joined by dots; with role and domain within DNS's 253 characters.
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 HOLDER = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+# A person's: Jane_D@example.org.
+_WORD = r"[A-Za-z0-9_](?:[A-Za-z0-9_@-]{0,61}[A-Za-z0-9_])?"
+PERSON = re.compile(rf"{_WORD}(?:\.{_WORD})*")
+PEOPLE = frozenset({Role.OPERATOR, Role.VIEWER})
 MAX_HOLDER_LENGTH = 200
-_OURS = re.compile(rf"(?:{HOLDER.pattern})\.(?:{'|'.join(Role)})\.{DOMAIN}")
+_OURS = re.compile(rf"({PERSON.pattern})\.({'|'.join(Role)})\.{DOMAIN}")
 _SHOWN = 80
 
 
@@ -54,18 +60,19 @@ def holder_of(certificate: Certificate) -> Peer:
     return peer
 
 
-def is_name(name: str) -> bool:
-    """Whether a holder may be called so. The last of several labels is no role: who holds
-    `x.controller.operator.megafleet` could be misread."""
+def is_name(name: str, role: Role | None = None) -> bool:
+    """Whether a holder of the role may be called so; without one, whether anybody may. The last of
+    several labels is no role: who holds `x.controller.operator.megafleet` could be misread."""
     last = name.rpartition(".")
-    ambiguous = bool(last[0]) and last[2] in Role.__members__.values()
-    return len(name) <= MAX_HOLDER_LENGTH and bool(HOLDER.fullmatch(name)) and not ambiguous
+    ambiguous = bool(last[0]) and last[2].lower() in Role.__members__.values()
+    allowed = PERSON if role in PEOPLE else HOLDER
+    return len(name) <= MAX_HOLDER_LENGTH and bool(allowed.fullmatch(name)) and not ambiguous
 
 
 def parse_peer(text: str) -> Peer | None:
     """From `role/name`, strictly; None for anything else."""
     peer = Peer.parse(text)
-    return peer if peer is not None and is_name(peer.name) else None
+    return peer if peer is not None and is_name(peer.name, peer.role) else None
 
 
 def _is_ours(name: str) -> bool:
@@ -76,13 +83,14 @@ def _is_ours(name: str) -> bool:
 
 def _parsed(name: str) -> Peer:
     """Raises NoRole."""
-    if _OURS.fullmatch(name):
-        holder, _, role = name.removesuffix(f".{DOMAIN}").rpartition(".")
-        if is_name(holder):
-            return Peer(Role(role), holder)
+    if match := _OURS.fullmatch(name):
+        holder, role = match[1], Role(match[2])
+        if is_name(holder, role):
+            return Peer(role, holder)
     raise NoRole(
         f"the certificate names {_shown([name])}, which gives no role: it must be "
-        f"<name>.<role>.{DOMAIN} of lower-case letters, digits, hyphens and dots"
+        f"<name>.<role>.{DOMAIN} of lower-case letters, digits, hyphens and dots; the name of an "
+        "operator or viewer may have capitals, underscores and @ too"
     )
 
 

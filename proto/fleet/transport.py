@@ -77,6 +77,13 @@ class Peer:
     def __str__(self) -> str:
         return f"{self.role}/{self.name}"
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Under which denials hold for it: as it is written, and in lower case, so that who denies
+        `eve` denies `Eve` as well."""
+        written = str(self)
+        return (written,) if written.islower() else (written, written.lower())
+
     @classmethod
     def parse(cls, text: str) -> Peer | None:
         """From `role/name`; None for anything else."""

@@ -60,7 +60,7 @@ class ClusterUnderTest:
         self._home = home
         self.hosts = hosts
         self._options = (f"--hosts={hosts}", f"--profile={profile}", *options)
-        self._environment = {
+        self.environment = {
             **os.environ,
             "XDG_STATE_HOME": str(home / "state"),
             "MEGAFLEET_CONFIG": str(home / "config.toml"),
@@ -97,7 +97,7 @@ class ClusterUnderTest:
         """What it prints; an error with what it said when it fails."""
         done = subprocess.run(
             [str(FLEETCTL), *arguments],
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=600,

@@ -11,6 +11,7 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from tests.bench import short_processes
 from tests.bench.cluster_under_test import ClusterUnderTest
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "samples" / "spv.yaml"
@@ -140,6 +141,12 @@ def _answers(under: ClusterUnderTest, out: Measured) -> None:
     whole = statistics.median(under.timed("status", "spv") for _ in range(_REPEATS))
     server = statistics.median(under.status("spv").server_seconds for _ in range(_REPEATS))
     out.add("fleetctl status, whole process", whole, "s", 0.4, 0.2)
+    beside = short_processes.status_beside_grpc(under)
+    out.add("fleetctl status, beside a process that imports grpc", beside, "x", 1.6, 1.3)
+    line = "fleetctl hosts show hollow-000"
+    completed = short_processes.completion(under, line)
+    out.add("a host's name completed, whole process", completed, "s", 0.3, 0.15)
+    out.notes["vms_all_json_seconds"] = round(under.timed("vms", "--all", "-o", "json"), 2)
     out.add("fleetctl status, in the server", server * 1000, "ms", 5, 1)
     request = cluster.ListVmsRequest(fleet="spv", state=types.VM_STATE_FAILED)
     listing = statistics.median(

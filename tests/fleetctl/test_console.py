@@ -6,7 +6,7 @@ import click
 import pytest
 
 from fleetctl.cli.arguments import vm
-from fleetctl.views.console import (
+from fleetctl.views.vms.console import (
     MAX_LOG_BYTES,
     LogPart,
     Quiet,

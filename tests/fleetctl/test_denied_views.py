@@ -7,9 +7,9 @@ import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.tables.listing import Listing
+from fleetctl.views.cluster.status import status_json, status_text
 from fleetctl.views.hosts.hosts import detail_text, host_json, standing
-from fleetctl.views.loss import DENIED_COLUMNS, expelled_text, expulsion_text
-from fleetctl.views.status import status_json, status_text
+from fleetctl.views.hosts.loss import DENIED_COLUMNS, expelled_text, expulsion_text
 
 ENDS = 1_800_000_000  # 2027-01-15 08:00 UTC
 EXPELLED = cluster.HostSummary(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.views.health_check import Level, check_json, check_line, unknown, verdict_of
+from fleetctl.views.cluster.health_check import Level, check_json, check_line, unknown, verdict_of
 from tests.processes.controller_double import status
 
 NOW = 1_700_000_000.0

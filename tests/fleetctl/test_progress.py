@@ -13,8 +13,8 @@ from fleetctl.tables.listing import table
 from fleetctl.terminal.live_status import LiveScale, LiveStatus, shares
 from fleetctl.terminal.progress_line import ProgressLine
 from fleetctl.terminal.progress_viewers import ProgressLines, change_text
-from fleetctl.views.drains import drain_question
-from fleetctl.views.rollouts import rollout_text
+from fleetctl.views.fleets.rollouts import rollout_text
+from fleetctl.views.hosts.drains import drain_question
 from tests.processes.controller_double import status
 
 GOAL = Goal("spv", 1000, change=7)

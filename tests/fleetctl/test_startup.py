@@ -16,6 +16,7 @@ UNUSED = (
     "msgspec",
     "rich",
     "cryptography",
+    "asyncio",
     "grpc.aio",
     "numpy",
     "fleetctl.local.certificate_authority",

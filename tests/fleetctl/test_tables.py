@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetctl.outcome import Misuse
-from fleetctl.output import ago
+from fleetctl.output import ago, painted
+from fleetctl.tables.answer import ListAnswer
 from fleetctl.tables.column import Column, Kind
 from fleetctl.tables.formats import ListOptions
 from fleetctl.tables.layout import MORE, Shape, fitted, lines, shortened
@@ -99,9 +100,9 @@ def test_what_may_go_or_be_shortened_makes_any_list_fit(
     shapes = [
         Shape("HEAD", rank, may_be_shortened=text, spare=spare) for rank, text, spare in kinds
     ]
-    cells = [row[: len(shapes)] for row in rows]
+    cells = [[row[at] for row in rows] for at in range(len(shapes))]
     layout = fitted(shapes, cells, width)
-    words = {word for row in cells for cell in row for word in cell.split()}
+    words = {word for column in cells for cell in column for word in cell.split()}
     for padded in lines(shapes, cells, layout):
         line = "  ".join(padded)
         must_stay = [at for at in layout.kept if shapes[at].rank == 0 and not shapes[at].spare]
@@ -174,13 +175,13 @@ DOCUMENT = {"vms": [{"name": "spv-2", "since": None}, {"name": "spv-10", "since"
 def test_the_document_of_json_is_there_as_yaml_and_by_expression(
     output: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say_list(COLUMNS, VMS, lambda: DOCUMENT, ListOptions(output), "none")
+    say_list(ListAnswer(COLUMNS, VMS, lambda: DOCUMENT, "none"), ListOptions(output))
     assert capsys.readouterr().out == expected + "\n"
 
 
 def test_an_expression_that_is_none_is_told_of() -> None:
     with pytest.raises(Misuse, match="is no JSONPath"):
-        say_list(COLUMNS, VMS, lambda: DOCUMENT, ListOptions("jsonpath=$.["), "none")
+        say_list(ListAnswer(COLUMNS, VMS, lambda: DOCUMENT, "none"), ListOptions("jsonpath=$.["))
 
 
 def test_a_header_comes_once_and_again_where_columns_change(
@@ -199,3 +200,16 @@ def test_a_table_within_a_text_fits_too() -> None:
     )
     assert text == "  KIND        VMS  EXAMPLE\n  no_space  1,200  the pool..."
     assert max(map(len, text.split("\n"))) <= 32
+
+
+def test_a_name_that_several_rows_have_is_printed_once() -> None:
+    column: Column[str] = Column("IMAGE", lambda one: one, Kind.NAME)
+    listing = Listing((column,), ListOptions("name"))
+    assert list(listing.text(["golden@1", "golden@1", "rootfs@2"])) == ["golden@1", "rootfs@2"]
+
+
+def test_values_are_painted_by_their_labels_and_nothing_else_is() -> None:
+    text = "host      h1\nhealth    live\n\nproblems:\n  healthy  x"
+    assert painted(text, {"health": "green", "host": None}) == text.replace(
+        "live", "\x1b[32mlive\x1b[0m"
+    )

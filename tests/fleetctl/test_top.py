@@ -10,7 +10,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.commands.vms.top import ORDERS
 from fleetctl.terminal.live_top import LiveTop
 from fleetctl.views.enum_names import top_order
-from fleetctl.views.top import silent_line, size, top_json, top_text
+from fleetctl.views.vms.top import silent_line, size, top_json, top_text
 from tests.doubles.samples import cluster_sample
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +88,10 @@ def test_a_base_without_room_for_the_index_is_refused_and_never_runs_into_the_ne
 def test_what_is_no_address_is_no_base(base: str) -> None:
     with pytest.raises(ValueError, match="is no MAC address"):
         Fleet(UID, "spv", 7).interface_mac(0, 0, base)
+
+
+@given(st.uuids(), st.integers(0, MAX_INDEX))
+def test_a_uuid_is_of_version_5_in_the_fleets_namespace(uid: uuid.UUID, index: int) -> None:
+    fleet = Fleet(str(uid), "spv", 7)
+    assert fleet.domain_uuid(index) == uuid.uuid5(uid, str(index))
+    assert fleet.domain_uuid_text(index) == str(fleet.domain_uuid(index))

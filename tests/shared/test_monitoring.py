@@ -26,7 +26,7 @@ from fleet_controller.metrics.replica_metrics import replica_metrics
 from fleet_controller.metrics.scale_durations import ScaleDurations
 from fleet_controller.metrics.snapshot import ClusterSample, HostSample, Snapshot
 from fleet_controller.store.health import NEARLY_FULL, MemberHealth, StoreHealth
-from fleetctl.views.health_check import CRITICAL_SECONDS, CRITICAL_SHARE, WARNING_SECONDS
+from fleetctl.views.cluster.health_check import CRITICAL_SECONDS, CRITICAL_SHARE, WARNING_SECONDS
 from tests.shared.test_documents import _anchors
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -126,5 +126,34 @@ def test_a_caller_passed_on_is_of_a_role_and_well_named(text: str) -> None:
     assert parse_peer("agent/h1") == Peer(Role.AGENT, "h1")
 
 
+PEOPLE = ["Jane_D", "jane.doe", "Jane.Doe@example.org", "j_d-2@corp", "_x"]
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_people_are_called_as_they_are_and_hosts_as_in_dns(name: str) -> None:
+    for role in (Role.OPERATOR, Role.VIEWER):
+        issued = authority().issue(role, name)
+        assert peer(issued.certificate) == Peer(role, name)
+        assert parse_peer(f"{role}/{name}") == Peer(role, name)
+    if name == "jane.doe":
+        return
+    for role in (Role.AGENT, Role.CONTROLLER):
+        assert not is_name(name, role) and parse_peer(f"{role}/{name}") is None
+        with pytest.raises(NoRole, match="gives no role"):
+            peer(certificate([DNS(f"{name}.{role}.megafleet")]))
+
+
+@pytest.mark.parametrize(
+    "name", ["a..b", "@x", "x@", "a.Operator", "a b", "a/b", "é", "a" * 66, "-x", ".x", "x.", "a+b"]
+)
+def test_what_could_be_misread_is_nobodys_name(name: str) -> None:
+    assert not is_name(name, Role.OPERATOR)
+
+
+def test_a_denial_holds_for_its_own_spelling_and_in_lower_case_for_all() -> None:
+    assert Peer(Role.OPERATOR, "Eve_M").spellings == ("operator/Eve_M", "operator/eve_m")
+    assert Peer(Role.OPERATOR, "eve").spellings == ("operator/eve",)
+
+
 def test_a_holder_may_be_called_as_its_role_is() -> None:
     assert is_name("operator") and is_name("a.b") and not is_name("a.operator")

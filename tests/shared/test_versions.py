@@ -17,7 +17,7 @@ from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.vectors import FleetVector
 from fleet_controller.store.codec import decode, decode_spec, encode_spec
 from fleetctl.views.enum_names import health_name, state_name
-from fleetctl.views.status import states_of
+from fleetctl.views.fleets.fleet_status import states_of
 from tests.agent.agent_host import Host, settled
 from tests.doubles.assignments import assignment, shard
 from tests.virtual_loop import virtual

@@ -34,7 +34,7 @@ class Caller:
     @property
     def names(self) -> tuple[str, ...]:
         """All whose certificate this call rests on."""
-        return (str(self.peer), str(self.via)) if self.via else (str(self.peer),)
+        return self.peer.spellings + (self.via.spellings if self.via else ())
 
 
 def caller_of(context: Context) -> Caller:

@@ -95,7 +95,7 @@ class Denials:
     async def deny(self, who: Peer, reason: str, actor: str, asking: Peer) -> None:
         """Whoever holds this role and name may call no more, also while changes are frozen.
         Nobody denies himself, so that somebody is left who may undo it."""
-        if who == asking:
+        if str(who) in asking.spellings:
             raise Refused(
                 Reason.OWN_DENIAL, f"{who} is you: let another operator deny you, if that is meant"
             )
@@ -106,7 +106,7 @@ class Denials:
         denied = self._denied(who, reason, actor)
 
         async def once() -> None:
-            if str(asking) in self._memory.state.denied:
+            if any(one in self._memory.state.denied for one in asking.spellings):
                 raise Refused(Reason.DENIED, f"{asking} is denied meanwhile")
             line = self._writer.audited("deny", actor, after=f"{who}: {denied.reason}")
             await self._writer.write_one([put_denied(denied), line])
@@ -127,7 +127,7 @@ class Denials:
 
     def _denied(self, who: Peer, reason: str, actor: str) -> DeniedRecord:
         """Raises Refused for what can be no certificate's name, and without a reason."""
-        if not is_name(who.name):
+        if not is_name(who.name, Role(who.role)):
             raise Refused(
                 Reason.BAD_QUERY, f"{who.name[:60]!r} is in no certificate: it is not a name"
             )

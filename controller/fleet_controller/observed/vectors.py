@@ -6,6 +6,8 @@ counts nothing, a filter over all of them 1-2 ms.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -161,7 +163,7 @@ class FleetVector:
         self,
         total: int,
         state: int | None,
-        host: int | None,
+        hosts: Collection[int] | None,
         within: IndexSet | None,
         *,
         off_only: bool = False,
@@ -174,8 +176,8 @@ class FleetVector:
             chosen[start:stop] = True
         if state is not None:
             chosen &= self.states[:size] == state
-        if host is not None:
-            chosen &= self.hosts[:size] == host
+        if hosts is not None:
+            chosen &= np.isin(self.hosts[:size], list(hosts))
         if off_only:
             off = np.array([not on for _, on in self._kinds], bool)
             chosen &= self.hosts[:size] != NO_HOST

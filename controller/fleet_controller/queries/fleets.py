@@ -255,6 +255,8 @@ def fleet_summary(memory: LeaderMemory, fleet: FleetRecord) -> cluster.FleetSumm
         deleting=fleet.deleting,
         running=vector.counts()[RUNNING],
         failed=vector.counts()[FAILED],
+        as_wanted=vector.as_wanted,
+        powered_off=vector.powered_off,
         placed=vector.placed,
         spec=memory.state.specs.get((fleet.uid, fleet.generation)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from fleet.transport import Peer, Role
 from fleet.v1 import agent_pb2 as wire
@@ -18,6 +19,7 @@ from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
 
 PAGE = 1000
+FEW_IMAGES = 5  # in a list of hosts
 MAX_PAGE = 10_000
 
 
@@ -63,7 +65,7 @@ def hosts(
         and (record.cordoned or not request.cordoned_only)
         and (record.draining or not request.draining_only)
         and (record.quarantine or not request.quarantined_only)
-        and all(record.labels.get(k) == v for k, v in request.selector.items())
+        and has_labels(record, request.selector)
     ]
     wanted.sort()
     rest = [host_id for host_id in wanted if host_id > request.cursor]
@@ -80,6 +82,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
     seen = memory.observed.host(host_id)
     claimed, admitted = record.capacity.guests, believed.capacity.guests
     shards = seen.assignment.shards
+    images = record.holdings.images or ()
 
     def counted(state: int) -> int:
         return sum(memory.observed.vectors[s.fleet].count_within(s.ranges, state) for s in shards)
@@ -113,7 +116,14 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         agent_version=record.agent_version,
         hypervisor=record.hypervisor,
         memory_bytes=record.capacity.memory_bytes,
+        images=[f"{one.name}@{one.snapshot}" for one in images[:FEW_IMAGES]],
+        more_images=len(images[FEW_IMAGES:]),
     )
+
+
+def has_labels(record: HostRecord, selector: Mapping[str, str]) -> bool:
+    """Whether the host has all of these."""
+    return all(record.labels.get(name) == value for name, value in selector.items())
 
 
 def expelled(memory: LeaderMemory, host_id: str) -> str:

@@ -19,6 +19,7 @@ from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
 from fleet_controller.observed.failures import failure_of
 from fleet_controller.observed.vectors import NO_HOST, FleetVector
+from fleet_controller.queries.hosts import has_labels
 
 PAGE = 100
 MAX_PAGE = 10_000
@@ -28,12 +29,10 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
     """A page of one fleet's VMs by index. The cursor is the next index. Raises Refused."""
     fleet = named_fleet(memory.state.fleets, request.fleet)
     vector = memory.observed.vectors[fleet.uid]
-    host = None
-    if request.host:
-        host = memory.observed.host(memory.host(request.host).id).number
+    hosts = _asked_hosts(memory, request)
     first, within = _asked_indices(request)
     chosen = vector.select(
-        fleet.total, request.state or None, host, within, off_only=request.powered_off_only
+        fleet.total, request.state or None, hosts, within, off_only=request.powered_off_only
     )
     rest = chosen[chosen.searchsorted(first) :]
     page = [int(i) for i in rest[: min(request.limit or PAGE, MAX_PAGE)]]
@@ -47,7 +46,20 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
         matching=len(chosen),
         networks=_networks(memory, fleet.uid, {row.generation for row in rows}),
         reasons=reasons.texts,
+        selected_hosts=len(hosts or ()) if request.host_selector else None,
     )
+
+
+def _asked_hosts(memory: LeaderMemory, request: cluster.ListVmsRequest) -> set[int] | None:
+    """Numbers of those that are asked for; None: VMs of all hosts and of none. Raises Refused."""
+    if not request.host and not request.host_selector:
+        return None
+    asked = [memory.host(request.host)] if request.host else memory.state.hosts.values()
+    return {
+        memory.observed.host(one.id).number
+        for one in asked
+        if has_labels(one, request.host_selector)
+    }
 
 
 def _networks(

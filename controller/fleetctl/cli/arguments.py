@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -12,6 +13,8 @@ from fleet.labels import label_problem
 
 if TYPE_CHECKING:
     from fleet.ranges import IndexSet
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_TOTAL = MAX_INDEX + 1
 
@@ -97,9 +100,13 @@ def label(text: str) -> tuple[str, str]:
     return key, value
 
 
-def labels_of(text: str) -> tuple[tuple[str, str], ...]:
-    """Labels and their values: rack=r7,zone=a. Raises click.BadParameter."""
-    return tuple(label(one.strip()) for one in text.split(","))
+Labels = tuple[tuple[str, str], ...]
+
+
+def labels_of(text: str) -> Labels:
+    """Labels and their values: rack=r7,zone=a; none where nothing was given. Raises
+    click.BadParameter."""
+    return tuple(label(one.strip()) for one in text.split(",")) if text else ()
 
 
 # What an image may be called, as in the fleet file.
@@ -165,6 +172,15 @@ total_option = click.option(
     required=True,
     help="How many VMs the fleet is to have.",
 )
+
+
+def selector_option_with(sentence: str) -> Callable[[F], F]:
+    """--selector, with its own line in the help."""
+    return click.option(
+        "--selector", metavar="NAME=VALUE,...", type=labels_of, default="", help=sentence
+    )
+
+
 fleet_argument = click.argument("fleet", metavar="[FLEET]", type=fleet_name, default="")
 vm_argument = click.argument("vm", metavar="VM", type=vm)
 fleet_option = click.option(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import click
-
 # By the command's words. A test reads each as fleetctl would.
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "": ("apply -f spv.yaml", "scale spv --total 1000", "status"),
     "apply": ("apply -f spv.yaml", "apply -f -"),
     "import": ("import guest.xml", "import /etc/xen/guest.cfg"),
     "scale": (
@@ -35,28 +34,61 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "hosts cordon": ("hosts cordon h1", "hosts cordon h1 -o json"),
     "hosts uncordon": ("hosts uncordon h1", "hosts uncordon h1 -o json"),
+    "hosts approve": ("hosts approve h1", "hosts approve h1 h2 h3"),
+    "hosts bound": ("hosts bound h1 --max-guests 200", "hosts bound h1 --max-guests 0"),
+    "hosts pin": ("hosts pin h1", "hosts pin h1 --label rack=r7"),
+    "hosts unpin": ("hosts unpin h1", "hosts unpin h1 -o json"),
+    "hosts declare-lost": (
+        "hosts declare-lost h1 --plan",
+        "hosts declare-lost h1 h2 --yes",
+        "hosts declare-lost h1 --undo",
+    ),
+    "hosts release": ("hosts release h1", "hosts release h1 -o json"),
+    "hosts remove": ("hosts remove h1 --plan", "hosts remove h1 --force --yes"),
+    "hosts reset": ("hosts reset h1", "hosts reset h1 --yes"),
+    "hosts expel": (
+        "hosts expel h1 --reason 'stolen' --plan",
+        "hosts expel h1 --reason 'stolen' --yes",
+    ),
+    "hosts readmit": ("hosts readmit h1", "hosts readmit h1 -o json"),
     "breaker": ("breaker", "breaker release --for 30m"),
+    "breaker show": ("breaker show", "breaker show -o json"),
+    "breaker release": ("breaker release", "breaker release --for 30m"),
     "doctor": ("doctor h1", "doctor h1 -o json"),
     "tune": ("tune h1", "tune h1 --apply", "tune h1 --undo"),
     "vms": ("vms --state failed", "vms show spv-250", "vms restart spv --index 0-99"),
     "vms list": (
         "vms list --state failed --columns name,host,reason",
-        "vms list --host h1 --sort -failed",
+        "vms list --selector rack=r7 --watch",
         "vms list --all -o csv",
     ),
     "vms show": ("vms show spv-250", "vms show 250 --fleet spv -o json"),
+    "vms restart": ("vms restart spv --index 0-99", "vms restart spv --host h1 --plan"),
+    "vms reimage": ("vms reimage spv --state failed --plan", "vms reimage spv --index 250 --yes"),
+    "vms stop": ("vms stop spv --index 0-99", "vms stop spv --all --plan"),
+    "vms start": ("vms start spv --index 0-99", "vms start spv --all --yes"),
+    "vms retry": ("vms retry spv --all", "vms retry spv --host h1"),
     "rollout": ("rollout start spv --plan", "rollout status spv --follow", "rollout undo spv"),
     "rollout start": (
         "rollout start spv --plan",
         "rollout start spv --max-unavailable 2% --by-label rack",
     ),
     "rollout status": ("rollout status spv", "rollout status spv --follow"),
-    "top": ("top", "top spv --sort memory", "top --once --limit 50"),
+    "rollout pause": ("rollout pause spv", "rollout pause spv -o json"),
+    "rollout resume": ("rollout resume spv", "rollout resume spv -o json"),
+    "rollout undo": ("rollout undo spv --plan", "rollout undo spv --yes --no-wait"),
+    "rollout abort": ("rollout abort spv", "rollout abort spv -o json"),
+    "top": ("top", "top spv --sort memory", "top --once -o csv"),
     "console": ("console spv-250", "console 250 --fleet spv"),
     "images": ("images", "images df", "images import golden@1 /srv/golden.qcow2 --host h1"),
     "images list": ("images list --host h1", "images list --sort -clones -o wide"),
     "images show": ("images show golden", "images show golden@1 -o json"),
     "images df": ("images df", "images df --host h1"),
+    "images import": (
+        "images import golden@1 /srv/golden.qcow2 --host h1",
+        "images import rootfs@2 /srv/rootfs --host h1 --size 2GiB",
+    ),
+    "images delete": ("images delete golden@1 --host h1", "images delete golden@1 --yes"),
     "events": ("events --limit 20", "events --follow --fleet spv", "events --change 3fa9c1d2e4b5"),
     "history": ("history", "history spv --limit 10", "history --change 3fa9c1d2e4b5"),
     "delete": ("delete spv", "delete spv --yes"),
@@ -64,9 +96,39 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "restore": ("restore megafleet.snapshot --plan", "restore megafleet.snapshot"),
     "recover": ("recover --plan", "recover --adopt --keep-totals"),
     "users": ("users", "users deny eve --reason 'has left'", "users allow eve"),
+    "users deny": (
+        "users deny eve --reason 'has left'",
+        "users deny controller-3 --role controller --reason 'its key is known'",
+    ),
+    "users allow": ("users allow eve", "users allow controller-3 --role controller"),
     "sandbox": ("sandbox up --hosts 448", "sandbox status", "sandbox down"),
+    "sandbox up": (
+        "sandbox up --hosts 448",
+        "sandbox up --controllers 3 --etcd 3",
+        "sandbox up --real 4",
+    ),
+    "sandbox demo": ("sandbox demo", "sandbox demo --hosts 448 --total 100000"),
+    "sandbox status": ("sandbox status", "sandbox status --name lab -o json"),
+    "sandbox down": ("sandbox down", "sandbox down --keep"),
+    "sandbox restore": (
+        "sandbox restore megafleet.snapshot",
+        "sandbox restore megafleet.snapshot --name lab",
+    ),
     "certs": ("certs init", "certs user alice --viewer", "certs host h1"),
+    "certs init": ("certs init", "certs init --name 'Megafleet of the lab' --ca ca"),
+    "certs controller": (
+        "certs controller controller-1 --san c1.example.net",
+        "certs controller c1 c2 c3 --out out",
+    ),
+    "certs host": ("certs host h1", "certs host h1 h2 h3 --out out --days 90"),
+    "certs user": ("certs user alice", "certs user bob --viewer --out out"),
     "contexts": ("contexts", "contexts use lab", "contexts show"),
+    "contexts add": (
+        "contexts add lab --endpoint c1.example.net:7440 --identity alice --use",
+        "contexts add lab --endpoint c1:7440 --endpoint c2:7440 --identity alice",
+    ),
+    "contexts show": ("contexts show", "contexts show lab -o json"),
+    "contexts use": ("contexts use lab", "contexts use sandbox"),
     "contexts list": ("contexts list", "contexts list -o yaml"),
     "users list": ("users list", "users list --sort -since"),
     "version": ("version", "version --client"),
@@ -77,12 +139,3 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
 def examples_text(path: str) -> str:
     """As lines to be typed; empty where there are none. `path` is without fleetctl itself."""
     return "\n".join(f"fleetctl {one}" for one in EXAMPLES.get(path, ()))
-
-
-def add_examples(command: click.Command, path: str) -> None:
-    """To the pages of a command and of those below it."""
-    if text := examples_text(path):
-        command.epilog = "\b\nExamples:\n" + "\n".join(f"  {one}" for one in text.split("\n"))
-    if isinstance(command, click.Group):
-        for name, below in command.commands.items():
-            add_examples(below, f"{path} {name}")

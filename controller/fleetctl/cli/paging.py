@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from fleetctl.output import note, number
+from fleetctl.output import number
 
 
 class Page(Protocol):
@@ -32,10 +32,11 @@ def pages(fetch: Callable[[str], P], cursor: str) -> Iterator[P]:
             return
 
 
-def note_more(shown: int, last: Page) -> None:
-    """Says how to go on, where the last page that is shown is not the last one."""
-    if last.next_cursor:
-        note(
-            f"{number(shown)} of {number(last.matching)}; go on with "
-            f"--cursor '{last.next_cursor}', or see --all"
-        )
+def more_text(shown: int, last: Page) -> str:
+    """How to go on, where the last page that is shown is not the last one; else empty."""
+    if not last.next_cursor:
+        return ""
+    return (
+        f"{number(shown)} of {number(last.matching)}; go on with "
+        f"--cursor '{last.next_cursor}', or see --all"
+    )

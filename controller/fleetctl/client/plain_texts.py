@@ -8,9 +8,10 @@ therefore come without either; JSON has them as they are, escaped as JSON escape
 from __future__ import annotations
 
 from collections.abc import MutableMapping, MutableSequence
+from functools import cache
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from fleetctl.outcome import one_line, printable
@@ -31,13 +32,36 @@ def plain(answer: A) -> A:
 
 def _plain(message: Message) -> None:
     for field, value in message.ListFields():
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            _plain_map(value)
-        elif field.type == FieldDescriptor.TYPE_STRING:
+        if field.type == FieldDescriptor.TYPE_STRING:
             _plain_text(message, field.name, value)
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            for one in [value] if isinstance(value, Message) else value:
+        elif field.message_type is None or not _has_texts(field.message_type):
+            continue  # a list has a million rows of numbers
+        elif isinstance(value, Message):
+            _plain(value)
+        elif isinstance(value, MutableMapping):
+            _plain_map(value)
+        else:
+            for one in value:
                 _plain(one)
+
+
+@cache
+def _has_texts(kind: Descriptor) -> bool:
+    """Whether messages of this kind, or those within them, may have texts."""
+    return _reaches_texts(kind, frozenset())
+
+
+def _reaches_texts(kind: Descriptor, above: frozenset[str]) -> bool:
+    seen = above | {kind.full_name}
+    return any(
+        field.type == FieldDescriptor.TYPE_STRING
+        or (
+            field.message_type is not None
+            and field.message_type.full_name not in seen
+            and _reaches_texts(field.message_type, seen)
+        )
+        for field in kind.fields
+    )
 
 
 def _plain_text(message: Message, name: str, value: Any) -> None:

@@ -117,7 +117,7 @@ class Authority:
         Raises AuthorityError for a name that is not one, and for extra names in our own
         domain: they would be another identity.
         """
-        _check_holder(name)
+        _check_holder(name, role)
         names = [dns_name(role, name)]
         if role is Role.CONTROLLER:
             names.append(CONTROLLER_NAME)
@@ -175,12 +175,12 @@ def write_private(file: Path, content: bytes) -> None:
         opened.write(content)
 
 
-def _check_holder(name: str) -> None:
-    if not is_name(name):
+def _check_holder(name: str, role: Role | None = None) -> None:
+    if not is_name(name, role):
         raise AuthorityError(
             f"{name[:60]!r} cannot be in a certificate: a name is lower-case letters, digits, "
-            f"hyphens and dots, as in DNS, at most {MAX_HOLDER_LENGTH} characters, and does not "
-            "end in a dot and a role"
+            "hyphens and dots, as in DNS, a person's also capitals, underscores and @, at most "
+            f"{MAX_HOLDER_LENGTH} characters, and does not end in a dot and a role"
         )
 
 

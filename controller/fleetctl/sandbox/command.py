@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetctl.cli.help_page import OrderedGroup
 from fleetctl.output import counted, say, say_json
 from fleetctl.sandbox.state.context import DEFAULT_NAME
 from fleetctl.session import Session, output_option, pass_session
@@ -35,7 +36,7 @@ real_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def sandbox() -> None:
     """A whole cluster on this machine: etcd, controllers, hollow hosts.
 

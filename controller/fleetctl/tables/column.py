@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -52,7 +52,8 @@ class Column(Generic[Row]):
     @property
     def key(self) -> str:
         """Its name as it is typed, and as CSV has it: failed_for."""
-        return self.name.lower().replace(" ", "_").replace("%", "percent")
+        spelled = self.name.lower().replace(" ", "_").replace("%", "percent")
+        return spelled.replace("/s", "_per_second")
 
     @property
     def to_the_right(self) -> bool:
@@ -83,8 +84,26 @@ def plain_text(column: Column[Row], value: Value) -> str:
     if isinstance(value, str):
         return one_line(value)
     if column.kind in (Kind.AGE, Kind.TIME):
-        return moment_text(value).replace(" ", "T", 1)
-    return str(value)
+        return iso_text(value) or ""
+    return str(value if isinstance(value, int) else round(value, 3))
+
+
+def cell_texts(column: Column[Row], rows: Sequence[Row], now: float, *, whole: bool) -> list[str]:
+    """Of all rows, as `cell_text`."""
+    return [
+        value
+        if type(value) is str and value.isprintable()
+        else cell_text(column, value, now, whole=whole)
+        for value in map(column.value, rows)
+    ]
+
+
+def plain_texts(column: Column[Row], rows: Sequence[Row]) -> list[str]:
+    """Of all rows, as `plain_text`."""
+    return [
+        value if type(value) is str and value.isprintable() else plain_text(column, value)
+        for value in map(column.value, rows)
+    ]
 
 
 def moment_text(seconds: float) -> str:
@@ -93,6 +112,11 @@ def moment_text(seconds: float) -> str:
         return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError):  # hosts tell it: it may be anything
         return NOTHING
+
+
+def iso_text(seconds: float | None) -> str | None:
+    """2026-03-01T12:00:00+01:00, as JSON and CSV have moments; None for none."""
+    return moment_text(seconds).replace(" ", "T", 1) if seconds else None
 
 
 def clock_text(seconds: float) -> str:

@@ -7,7 +7,7 @@ time. What then is wide enough is given back. Nothing is cut within a word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 GAP = 2
@@ -38,21 +38,20 @@ class Layout:
     widths: tuple[int, ...]
 
 
-def fitted(shapes: Sequence[Shape], rows: Sequence[Sequence[str]], width: int | None) -> Layout:
-    """`width` None: as wide as they are, without those to spare."""
-    columns = [[shape.name, *(row[at] for row in rows)] for at, shape in enumerate(shapes)]
+def fitted(shapes: Sequence[Shape], cells: Sequence[Sequence[str]], width: int | None) -> Layout:
+    """`cells`: column by column. `width` None: as wide as they are, without those to spare."""
+    columns = [(shape.name, *column) for shape, column in zip(shapes, cells, strict=True)]
     whole = [
-        max(shape.least, *map(text_width, column))
-        for shape, column in zip(shapes, columns, strict=True)
-    ]
-    least = [
-        _least(shape, column, natural) if shape.may_be_shortened else natural
-        for shape, column, natural in zip(shapes, columns, whole, strict=True)
+        max(shape.least, _widest(column)) for shape, column in zip(shapes, columns, strict=True)
     ]
     spare = {at for at, shape in enumerate(shapes) if shape.spare}
     if width is None:
         kept = [at for at in range(len(shapes)) if at not in spare]
         return Layout(tuple(kept), tuple(whole[at] for at in kept))
+    least = [
+        _least(shape, column, natural) if shape.may_be_shortened else natural
+        for shape, column, natural in zip(shapes, columns, whole, strict=True)
+    ]
     kept = _without(list(range(len(shapes))), shapes, whole, width, spare)
     readable = [
         max(fewest, min(most, READABLE)) if shape.may_be_shortened else most
@@ -66,16 +65,26 @@ def fitted(shapes: Sequence[Shape], rows: Sequence[Sequence[str]], width: int | 
 
 
 def lines(
-    shapes: Sequence[Shape], rows: Sequence[Sequence[str]], layout: Layout
-) -> list[list[str]]:
-    """The cells that are shown, padded to their widths."""
-    return [
-        [
-            _padded(row[at], width, shapes[at].to_the_right)
-            for at, width in zip(layout.kept, layout.widths, strict=True)
-        ]
-        for row in rows
+    shapes: Sequence[Shape], cells: Sequence[Sequence[str]], layout: Layout
+) -> Iterator[tuple[str, ...]]:
+    """Row by row the cells that are shown, padded to their widths."""
+    padded = [
+        _padded_column(cells[at], width, shapes[at].to_the_right)
+        for at, width in zip(layout.kept, layout.widths, strict=True)
     ]
+    return zip(*padded, strict=True)
+
+
+def _widest(column: Sequence[str]) -> int:
+    # Nearly all are plain, and then the answer is ten times cheaper.
+    measured = len if all(map(str.isascii, column)) else text_width
+    return max(map(measured, column))
+
+
+def _padded_column(column: Sequence[str], width: int, to_the_right: bool) -> list[str]:
+    if all(map(str.isascii, column)) and max(map(len, column), default=0) <= width:
+        return [text.rjust(width) if to_the_right else text.ljust(width) for text in column]
+    return [_padded(text, width, to_the_right) for text in column]
 
 
 def text_width(text: str) -> int:

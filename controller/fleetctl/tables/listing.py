@@ -13,10 +13,12 @@ from typing import Any, Generic
 import click
 
 from fleetctl.outcome import Misuse
-from fleetctl.output import coloured, say, say_json
-from fleetctl.tables.column import Column, Kind, Row, Value, cell_text, plain_text
+from fleetctl.output import coloured, note, say, say_json
+from fleetctl.tables.answer import ListAnswer
+from fleetctl.tables.column import Column, Kind, Row, Value, cell_texts, plain_texts
 from fleetctl.tables.formats import CSV, JSON, NAME, TABLE, WIDE, YAML, ListOptions
 from fleetctl.tables.layout import Layout, Shape, fitted, lines
+from fleetctl.tables.streaming import yaml_text
 
 
 def screen_width() -> int | None:
@@ -61,7 +63,8 @@ class Listing(Generic[Row]):
         """The lines."""
         columns = self._chosen(rows)
         if self.options.output == NAME:
-            yield from (plain_text(columns[0], columns[0].value(row)) for row in rows)
+            # An image is on many hosts, and its name is to be copied once.
+            yield from dict.fromkeys(plain_texts(columns[0], rows))
         elif self.options.output == CSV:
             yield from self._csv(columns, rows)
         else:
@@ -94,7 +97,7 @@ class Listing(Generic[Row]):
         if self.options.headers and self._headed is None:
             writer.writerow([one.key for one in columns])
         self._headed = ()
-        writer.writerows([plain_text(one, one.value(row)) for one in columns] for row in rows)
+        writer.writerows(zip(*(plain_texts(one, rows) for one in columns), strict=True))
         if text := buffer.getvalue():
             yield text.removesuffix("\n")
 
@@ -102,37 +105,33 @@ class Listing(Generic[Row]):
         whole, now = self.options.output == WIDE, self.clock()
         named = bool(self.options.columns) or whole
         shapes = [_shape(one, named) for one in columns]
-        cells = [
-            [cell_text(one, one.value(row), now, whole=whole) for one in columns] for row in rows
-        ]
+        cells = [cell_texts(one, rows, now, whole=whole) for one in columns]
         layout = fitted(shapes, cells, None if named else self.width)
         if self.options.headers and self._headed != (headed := self._places(columns, layout)):
             self._headed = headed
-            (head,) = lines(shapes, [[one.name for one in columns]], layout)
+            (head,) = lines(shapes, [[one.name] for one in columns], layout)
             yield "  ".join(head).rstrip()
         shades = [columns[at].colour if self.colours else None for at in layout.kept]
-        for row, padded in zip(rows, lines(shapes, cells, layout), strict=True):
-            yield "  ".join(map(_styled, padded, shades, [row] * len(padded))).rstrip()
+        for row, line in zip(rows, lines(shapes, cells, layout), strict=True):
+            if any(shades):
+                line = tuple(map(_styled, line, shades, [row] * len(line)))
+            yield "  ".join(line).rstrip()
 
     def _places(self, columns: Sequence[Column[Row]], layout: Layout) -> tuple[int, ...]:
         return tuple(self.columns.index(columns[at]) for at in layout.kept)
 
 
-def say_list(
-    columns: Sequence[Column[Row]],
-    rows: Sequence[Row],
-    document: Callable[[], Any],
-    options: ListOptions,
-    empty: str,
-) -> None:
-    """Prints a list that is there as a whole. `document`: what -o json has; `empty`: what is said
-    of a list that has nothing. Raises Misuse."""
+def say_list(answer: ListAnswer[Row], options: ListOptions) -> None:
+    """Prints a list that is there as a whole. Raises Misuse."""
     if options.of_document:
-        say_document(document(), options.output)
-    elif not rows and options.output in (TABLE, WIDE):
-        say(empty)
+        say_document(answer.document(), options.output)
+        return
+    if not answer.rows and options.output in (TABLE, WIDE):
+        say(answer.empty)
     else:
-        Listing(columns, options).say(rows)
+        Listing(answer.columns, options).say(answer.rows)
+    if answer.remark:
+        note(answer.remark)
 
 
 def say_document(document: Any, output: str) -> None:
@@ -140,9 +139,7 @@ def say_document(document: Any, output: str) -> None:
     if output == JSON:
         say_json(document)
     elif output == YAML:
-        import yaml
-
-        say(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip("\n"))
+        say(yaml_text(document))
     else:
         for found in _found(document, output.partition("=")[2]):
             say(found if isinstance(found, str) else json.dumps(found))

@@ -13,7 +13,7 @@ from fleetctl.client.console_call import ConsoleCall
 from fleetctl.outcome import Failed, OutputLost, Unreachable, printable
 from fleetctl.output import ReaderGone, note, say
 from fleetctl.terminal.raw_terminal import raw_terminal, window
-from fleetctl.views.console import LogPart, Quiet, as_text, before_escape, key_name, last_lines
+from fleetctl.views.vms.console import LogPart, Quiet, as_text, before_escape, key_name, last_lines
 
 READ_BYTES = 4096
 CTRL_C = b"\x03"

@@ -17,10 +17,11 @@ from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, pace_text
 from fleetctl.progress import ChangeProgress
 from fleetctl.terminal.live_screen import LiveScreen
-from fleetctl.views.drains import drain_lines
-from fleetctl.views.loss import breaker_text
-from fleetctl.views.rollouts import rollout_text
-from fleetctl.views.status import remarks_of, settling_text, states_of, unplaced_text, verdict
+from fleetctl.views.cluster.status import settling_text
+from fleetctl.views.fleets.fleet_status import remarks_of, states_of, unplaced_text, verdict
+from fleetctl.views.fleets.rollouts import rollout_text
+from fleetctl.views.hosts.drains import drain_lines
+from fleetctl.views.hosts.loss import breaker_text
 
 REFRESH_PER_SECOND = 10
 MAX_BAR = 100

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.terminal.live_screen import LiveScreen
-from fleetctl.views.top import domains_text, fleet_line, silent_line, summary_line
+from fleetctl.views.vms.top import domains_text, fleet_line, silent_line, summary_line
 
 REFRESH_PER_SECOND = 4
 # Fleets that are shown; `--once` shows all of them.

@@ -13,7 +13,7 @@ from fleetctl.client.follow import ProgressViewer
 from fleetctl.output import counted, duration, note, number, on_screen, pace_text, say
 from fleetctl.progress import ChangeProgress, running
 from fleetctl.terminal.progress_line import ThrottledLines
-from fleetctl.views.status import states_of, why_text
+from fleetctl.views.fleets.fleet_status import states_of, why_text
 
 CHANGE_SECONDS = 10.0
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Trouble
-from fleetctl.views.status import status_json
+from fleetctl.views.cluster.status import status_json
 from fleetctl.wall.host_cells import host_cells_json
 
 Json: TypeAlias = "dict[str, Any]"

@@ -344,6 +344,8 @@ class FleetSummary(_message.Message):
     PLACED_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    AS_WANTED_FIELD_NUMBER: _builtins.int
+    POWERED_OFF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     uid: _builtins.str
     number: _builtins.int
@@ -353,6 +355,9 @@ class FleetSummary(_message.Message):
     running: _builtins.int
     placed: _builtins.int
     failed: _builtins.int
+    as_wanted: _builtins.int
+    """Running, or stopped by operators and defined; and those stopped, whatever their state."""
+    powered_off: _builtins.int
     @_builtins.property
     def spec(self) -> _types_pb2.FleetSpec: ...
     def __init__(
@@ -368,10 +373,12 @@ class FleetSummary(_message.Message):
         placed: _builtins.int = ...,
         spec: _types_pb2.FleetSpec | None = ...,
         failed: _builtins.int = ...,
+        as_wanted: _builtins.int = ...,
+        powered_off: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "placed", b"placed", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "placed", b"placed", "powered_off", b"powered_off", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1152,6 +1159,8 @@ class HostSummary(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     HYPERVISOR_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    MORE_IMAGES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -1197,8 +1206,13 @@ class HostSummary(_message.Message):
     """As its facts say; empty and 0 where they were not heard."""
     hypervisor: _builtins.str
     memory_bytes: _builtins.int
+    more_images: _builtins.int
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first of its golden images, as NAME@SNAPSHOT, and how many others it has told of."""
+
     def __init__(
         self,
         *,
@@ -1230,10 +1244,12 @@ class HostSummary(_message.Message):
         agent_version: _builtins.str = ...,
         hypervisor: _builtins.str = ...,
         memory_bytes: _builtins.int = ...,
+        images: _abc.Iterable[_builtins.str] | None = ...,
+        more_images: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "images", b"images", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "more_images", b"more_images", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1429,6 +1445,26 @@ Global___SetCordonRequest: _TypeAlias = SetCordonRequest  # noqa: Y015
 class ListVmsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HostSelectorEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FLEET_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
@@ -1436,6 +1472,7 @@ class ListVmsRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     POWERED_OFF_ONLY_FIELD_NUMBER: _builtins.int
+    HOST_SELECTOR_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     state: _types_pb2.VmState.ValueType
     """unspecified: all"""
@@ -1447,6 +1484,10 @@ class ListVmsRequest(_message.Message):
     """those that an operator wants off"""
     @_builtins.property
     def indices(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]: ...
+    @_builtins.property
+    def host_selector(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """on hosts with all of these labels"""
+
     def __init__(
         self,
         *,
@@ -1457,10 +1498,11 @@ class ListVmsRequest(_message.Message):
         cursor: _builtins.str = ...,
         limit: _builtins.int = ...,
         powered_off_only: _builtins.bool = ...,
+        host_selector: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fleet", b"fleet", "host", b"host", "indices", b"indices", "limit", b"limit", "powered_off_only", b"powered_off_only", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fleet", b"fleet", "host", b"host", "host_selector", b"host_selector", "indices", b"indices", "limit", b"limit", "powered_off_only", b"powered_off_only", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1521,9 +1563,12 @@ class ListVmsResponse(_message.Message):
     SERVER_SECONDS_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    SELECTED_HOSTS_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     matching: _builtins.int
     server_seconds: _builtins.float
+    selected_hosts: _builtins.int
+    """How many hosts `host_selector` holds for; absent: none was given."""
     @_builtins.property
     def fleet(self) -> _types_pb2.FleetIdentity: ...
     @_builtins.property
@@ -1549,12 +1594,15 @@ class ListVmsResponse(_message.Message):
         server_seconds: _builtins.float = ...,
         networks: _abc.Iterable[Global___GenerationNetworks] | None = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        selected_hosts: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_selected_hosts", b"_selected_hosts", "fleet", b"fleet", "selected_hosts", b"selected_hosts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "hosts", b"hosts", "matching", b"matching", "networks", b"networks", "next_cursor", b"next_cursor", "reasons", b"reasons", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_selected_hosts", b"_selected_hosts", "fleet", b"fleet", "hosts", b"hosts", "matching", b"matching", "networks", b"networks", "next_cursor", b"next_cursor", "reasons", b"reasons", "selected_hosts", b"selected_hosts", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__selected_hosts: _TypeAlias = _typing.Literal["selected_hosts"]  # noqa: Y015
+    _WhichOneofArgType__selected_hosts: _TypeAlias = _typing.Literal["_selected_hosts", b"_selected_hosts"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__selected_hosts) -> _WhichOneofReturnType__selected_hosts | None: ...
 
 Global___ListVmsResponse: _TypeAlias = ListVmsResponse  # noqa: Y015
 

@@ -267,6 +267,25 @@ def test_vms_are_found_by_state_host_and_index() -> None:
     play(scenario)
 
 
+def test_vms_are_found_by_labels_of_their_hosts() -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        await scale(leader, 8)
+        mine = sorted(index for _, index in agents["h2"].births)
+        for asked, found, hosts in (
+            (cluster.ListVmsRequest(host_selector={"zone": "2"}), mine, 1),
+            (cluster.ListVmsRequest(host_selector={"zone": "2"}, host="h2"), mine, 1),
+            (cluster.ListVmsRequest(host_selector={"zone": "2"}, host="h1"), [], 0),
+            (cluster.ListVmsRequest(host_selector={"zone": "2", "rack": "r"}), [], 0),
+        ):
+            listed = vm_queries.vms(leader.memory, asked)
+            assert [row.index for row in listed.vms] == found
+            assert listed.HasField("selected_hosts") and listed.selected_hosts == hosts
+        everyone = vm_queries.vms(leader.memory, cluster.ListVmsRequest())
+        assert not everyone.HasField("selected_hosts")
+
+    play(scenario)
+
+
 def test_vms_that_operators_stopped_are_found_by_that() -> None:
     async def scenario(leader: Leader, agents: Agents) -> None:
         await scale(leader, 8)
@@ -291,6 +310,27 @@ def test_summaries_say_what_facts_say_and_how_many_vms_failed() -> None:
         vector = leader.memory.observed.vectors[fleet.uid]
         vector.set_state(int(vector.hosts[0]), IndexSet.span(0, 1), types.VM_STATE_FAILED)
         assert fleet_queries.fleet_summary(leader.memory, fleet).failed == 1
+        vector.set_power(int(vector.hosts[1]), IndexSet.span(1, 2), False)
+        vector.set_state(int(vector.hosts[1]), IndexSet.span(1, 2), types.VM_STATE_DEFINED)
+        told = fleet_queries.fleet_summary(leader.memory, fleet)
+        assert (told.running, told.as_wanted, told.powered_off) == (6, 7, 1)
+
+    play(scenario)
+
+
+def test_a_host_in_a_list_names_the_first_of_its_images() -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        held = [types.Image(name="golden", snapshot=str(at)) for at in range(7)]
+        facts = types.HostFacts(
+            incarnation="i",
+            capacity=types.Capacity(guests=PER_HOST),
+            images=types.ImagesHeld(images=held),
+        )
+        await leader.announcements.announce("h0", "h0:1", facts)
+        summary = answers.host_summary(leader, "h0")
+        assert list(summary.images) == [f"golden@{at}" for at in range(5)]
+        assert summary.more_images == 2
+        assert not answers.host_summary(leader, "h1").images
 
     play(scenario)
 

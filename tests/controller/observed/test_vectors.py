@@ -106,9 +106,10 @@ def check(vector: FleetVector, model: Model) -> None:
                 if wanted is None or model.vms.get(index, [0, 0, 0])[2] == wanted
                 if holder is None or model.vms.get(index, [NO_HOST])[0] == holder
             ]
-            assert list(vector.select(total, wanted, holder, None)) == matching
+            hosts = None if holder is None else [holder]
+            assert list(vector.select(total, wanted, hosts, None)) == matching
             off = [index for index in matching if vector.is_off(index)]
-            assert list(vector.select(total, wanted, holder, None, off_only=True)) == off
+            assert list(vector.select(total, wanted, hosts, None, off_only=True)) == off
 
 
 @settings(max_examples=200, deadline=None)
@@ -146,7 +147,9 @@ def test_indices_that_no_host_has_are_listed_too() -> None:
     assert list(vector.select(5, None, None, None)) == [0, 1, 2, 3, 4]
     assert list(vector.select(5, 0, None, None)) == [3, 4]
     assert list(vector.select(5, None, None, IndexSet.span(2, 2**32))) == [2, 3, 4]
-    assert list(vector.select(2, RUNNING, 1, IndexSet.span(1, 9))) == [1]
+    assert list(vector.select(2, RUNNING, {1}, IndexSet.span(1, 9))) == [1]
+    assert list(vector.select(5, None, {1, 2}, None)) == [0, 1, 2]
+    assert list(vector.select(5, None, set(), None)) == []
 
 
 def test_what_is_counted_within_some_indices() -> None:

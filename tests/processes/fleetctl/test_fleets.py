@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fleet.changes.change_id import is_change_id
 from fleet.v1 import cluster_pb2 as cluster
 from tests.processes.controller_double import UID, ControllerDouble
-from tests.processes.fleetctl_process import Fleetctl
+from tests.processes.fleetctl_process import LIMIT_SECONDS, Fleetctl
 
 pytest_plugins = ["tests.processes.fleetctl_fixtures"]
 
@@ -107,7 +108,8 @@ def test_delete_asks_first(fleetctl: Fleetctl, controller: ControllerDouble) -> 
 @pytest.mark.parametrize(
     ("fields", "state"),
     [({"running": 8}, "running"), ({"failed": 1}, "failing"), ({"placed": 7}, "unplaced"),
-     ({"deleting": True}, "deleting")],
+     ({"deleting": True}, "deleting"), ({"as_wanted": 8}, "running"),
+     ({"running": 0, "as_wanted": 8, "powered_off": 8}, "stopped")],
 )  # fmt: skip
 def test_a_list_of_fleets_says_how_each_stands(
     fleetctl: Fleetctl, controller: ControllerDouble, fields: dict[str, object], state: str
@@ -118,3 +120,20 @@ def test_a_list_of_fleets_says_how_each_stands(
     ]  # fmt: skip
     assert fleetctl("fleets", "-o", "name").out == "spv\n"
     assert fleetctl("-o", "csv", "fleets").out.startswith("fleet,total,placed,running,failed,")
+
+
+def test_a_watched_list_shows_what_changes_until_ctrl_c(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    looks = iter(range(3, 9))
+
+    def answer(_: cluster.ListFleetsRequest) -> cluster.ListFleetsResponse:
+        return cluster.ListFleetsResponse(fleets=[summary(running=next(looks, 8))])
+
+    controller.on("ListFleets", answer)
+    with fleetctl.start("fleets", "--watch", "--columns", "fleet,running") as started:
+        assert started.stdout is not None
+        lines = [" ".join(started.stdout.readline().split()) for _ in range(3)]
+        started.send_signal(signal.SIGINT)
+        assert started.wait(LIMIT_SECONDS) == 0
+    assert lines == ["FLEET RUNNING", "spv 3", "spv 4"]

@@ -28,6 +28,24 @@ def test_events(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     assert [one.limit for one in controller.asked("ListEvents")] == [3, 100]
 
 
+def test_colours_tell_what_a_kind_of_event_or_a_result_means(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    kinds = ("host_live", "host_unreachable", "host_lost", "fleet_scaled")
+    events = [cluster.Event(cursor=at, kind=kind) for at, kind in enumerate(kinds)]
+    controller.on("ListEvents", cluster.ListEventsResponse(events=events, next=4))
+    coloured = fleetctl("events", "--color", "always", "--no-headers").out.splitlines()
+    for line, colour in zip(coloured, ("\x1b[32m", "\x1b[33m", "\x1b[31m", ""), strict=True):
+        assert colour in line and ("\x1b" in line) == bool(colour)
+    records = [
+        cluster.AuditRecord(id=at, result=one) for at, one in enumerate(("refused", "accepted"))
+    ]
+    controller.on("History", cluster.HistoryResponse(records=records))
+    accepted, refused = fleetctl("history", "--color", "always", "--no-headers").out.splitlines()
+    assert "\x1b[33mrefused" in refused and "\x1b" not in accepted
+    assert "\x1b" not in fleetctl("events").out + fleetctl("history", "--color", "never").out
+
+
 def test_what_repeats_is_shown_with_how_often_and_when_last(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:

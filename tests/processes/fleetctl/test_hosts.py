@@ -219,3 +219,20 @@ def test_hosts_are_sorted_and_shown_with_what_their_facts_say(
     assert "1.0 TiB" in wide and "Xen\\x1b 4.20" in wide and "1.2" in wide
     found = fleetctl("hosts", "-o", "jsonpath=$.hosts[?@.failed > 1].host").out
     assert found == "h10\n"
+
+
+def test_a_host_is_told_with_its_images_its_accelerator_and_its_certificates_end(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    told = host(1, more_images=4, certificate_expires_unix=1_800_000_000)
+    told.images.extend(["golden@1", "rootfs@2"])
+    told.labels["accel"] = "kvm"
+    controller.on("ListHosts", cluster.ListHostsResponse(hosts=[told], matching=1))
+    columns = "host,accelerator,images"
+    assert fleetctl("hosts", "--columns", columns, "--no-headers").out.split() == [
+        "h1", "kvm", "golden@1,", "rootfs@2", "and", "4", "more",
+    ]  # fmt: skip
+    (one,) = fleetctl("hosts", "-o", "json").json["hosts"]
+    assert (one["images"], one["more_images"]) == (["golden@1", "rootfs@2"], 4)
+    assert one["accelerator"] == "kvm" and one["agent_version"] is None
+    assert one["certificate_ends"].startswith("2027-01-15T")

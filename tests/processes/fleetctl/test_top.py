@@ -62,6 +62,19 @@ def test_one_sample(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     assert fleetctl("top", "--once", "-o", "json").json["domains"][1]["name"] == "spv-1"
 
 
+def test_vms_of_a_sample_are_printed_in_the_formats_that_scripts_read(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    assert fleetctl("top", "--once", "-o", "name").out == "spv-0\nspv-1\n"
+    head, first, _ = fleetctl("top", "--once", "-o", "csv").out.splitlines()
+    assert head.startswith("name,host,state,cpu_percent,cpu_s,memory,vcpus,rx_per_second,")
+    assert first.startswith("spv-0,") and "KiB" not in first
+    assert fleetctl("top", "--once", "-o", "jsonpath=$.total.vms").out == "2\n"
+    assert fleetctl("top", "--once", "--columns", "name,vcpus").out.split()[:2] == ["NAME", "VCPUS"]
+    said = fleetctl("top", "-o", "yaml")
+    assert said.code == 2 and "without --once, top prints as" in said.err
+
+
 def test_the_argument_is_a_fleet_or_a_host(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:

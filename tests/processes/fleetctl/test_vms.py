@@ -40,7 +40,7 @@ def test_vms_as_json_have_what_follows_from_fleet_and_index(
     assert told["vms"][0] == {
         "name": "spv-249", "index": 249, "state": "running", "powered_off": False, "host": "h1",
         "generation": 1, "uuid": str(fleet.domain_uuid(249)), "mac": fleet.mac(249),
-        "addresses": [], "reason": None, "failed_since_unix": None,
+        "addresses": [], "reason": None, "failed_since_unix": None, "failed_since": None,
     }  # fmt: skip
     assert told["vms"][1]["host"] is None
 
@@ -228,3 +228,20 @@ def test_vms_are_printed_in_the_formats_that_scripts_read(
     said = fleetctl("-o", "csv", "vms", "show", "spv-0")
     assert said.code == 2 and "csv is for lists" in said.err
     assert fleetctl("vms", "-o", "jsonpath").code == 2
+
+
+def test_vms_are_chosen_by_labels_of_their_hosts(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = vm_rows(1, matching=1)
+    answer.selected_hosts = 3
+    controller.on("ListVms", answer)
+    said = fleetctl("vms", "--selector", "rack=r7,zone=a", "-o", "name")
+    assert (said.code, said.out) == (0, "spv-1\n")
+    (asked,) = controller.asked("ListVms")
+    assert dict(asked.host_selector) == {"rack": "r7", "zone": "a"}
+    controller.on("ListVms", vm_rows(1))
+    said = fleetctl("vms", "--selector", "rack=r7")
+    assert (said.code, said.out) == (1, "")
+    assert "too old to list VMs by labels of hosts" in said.err
+    assert fleetctl("vms", "--selector", "rack").code == 2

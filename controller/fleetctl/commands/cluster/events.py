@@ -74,7 +74,7 @@ def events(
     connection = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.tables.listing import Listing, say_document
-    from fleetctl.views.events import EVENT_COLUMNS, event_json
+    from fleetctl.views.cluster.events import EVENT_COLUMNS, event_json
 
     request = cluster_pb2.ListEventsRequest(
         limit=ALL if change else limit, fleet=fleet, host=host, after=after or 0
@@ -103,7 +103,7 @@ def events(
 def _say_events(
     session: Session, listing: Listing[cluster.Event], found: Sequence[cluster.Event]
 ) -> None:
-    from fleetctl.views.events import event_json
+    from fleetctl.views.cluster.events import event_json
 
     if session.json:
         for one in found:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.cli.arguments import change_id, fleet_argument
-from fleetctl.output import note
 from fleetctl.session import Session, connection_options, list_options, pass_session
 
 if TYPE_CHECKING:
@@ -54,19 +53,20 @@ def history(
     happened besides.
     """  # fmt: skip
     records, following = _read(session, fleet, host, limit, before or 0, change)
+    from fleetctl.tables.answer import ListAnswer
     from fleetctl.tables.listing import say_list
-    from fleetctl.views.history import HISTORY_COLUMNS, record_json
+    from fleetctl.views.cluster.history import HISTORY_COLUMNS, record_json
 
     records.reverse()
-    say_list(
+    more = f"there are older ones: --before {following}, or a higher --limit"
+    answer = ListAnswer(
         HISTORY_COLUMNS,
         records,
         lambda: {"records": [record_json(one) for one in records], "next": following or None},
-        session.listing,
         "no changes",
+        more if following else "",
     )
-    if following and not session.listing.of_document:
-        note(f"there are older ones: --before {following}, or a higher --limit")
+    say_list(answer, session.listing)
 
 
 def _read(

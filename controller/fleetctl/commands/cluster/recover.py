@@ -128,7 +128,7 @@ def _recover(session: Session, request: cluster.RecoverRequest) -> cluster.Recov
 
 
 def _say_plan(session: Session, plan: cluster.RecoverResponse, adopt: bool) -> None:
-    from fleetctl.views.recovery import plan_text, recover_json
+    from fleetctl.views.cluster.recovery import plan_text, recover_json
 
     if session.json:
         say_json(recover_json(plan))
@@ -137,7 +137,7 @@ def _say_plan(session: Session, plan: cluster.RecoverResponse, adopt: bool) -> N
 
 
 def _confirm(plan: cluster.RecoverResponse, adopt: bool) -> None:
-    from fleetctl.views.recovery import plan_text
+    from fleetctl.views.cluster.recovery import plan_text
 
     must_ask("recover")
     note(plan_text(plan, adopt=adopt))
@@ -146,7 +146,7 @@ def _confirm(plan: cluster.RecoverResponse, adopt: bool) -> None:
 
 
 def _say_result(session: Session, done: cluster.RecoverResponse) -> None:
-    from fleetctl.views.recovery import recover_json
+    from fleetctl.views.cluster.recovery import recover_json
 
     if session.json:
         say_json(recover_json(done))

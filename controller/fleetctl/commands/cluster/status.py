@@ -30,7 +30,7 @@ def status(session: Session, fleet: str, checks: bool) -> int:
     cluster = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.tables.listing import screen_width
-    from fleetctl.views.status import status_json, status_text
+    from fleetctl.views.cluster.status import status_json, status_text
 
     answer = cluster.call(lambda stub: stub.Status, cluster_pb2.StatusRequest(fleet=fleet))
     if session.json:

@@ -16,7 +16,7 @@ from fleetctl.output import say, say_json
 from fleetctl.session import Session
 
 if TYPE_CHECKING:
-    from fleetctl.views.health_check import Verdict
+    from fleetctl.views.cluster.health_check import Verdict
 
 FLAG = "--check"
 # Below the ten seconds after which Nagios ends a plugin of its own accord.
@@ -34,7 +34,7 @@ class CheckableCommand(click.Command):
         except click.UsageError as error:
             if not checks or ctx.resilient_parsing:
                 raise
-            from fleetctl.views.health_check import unknown
+            from fleetctl.views.cluster.health_check import unknown
 
             ctx.exit(told(ctx.find_root().ensure_object(Session),
                           unknown(error.format_message(), "usage")))  # fmt: skip
@@ -46,7 +46,7 @@ def check(session: Session, fleet: str) -> int:
 
 
 def told(session: Session, verdict: Verdict) -> int:
-    from fleetctl.views.health_check import check_json, check_line
+    from fleetctl.views.cluster.health_check import check_json, check_line
 
     if session.json:
         say_json(check_json(verdict))
@@ -56,7 +56,7 @@ def told(session: Session, verdict: Verdict) -> int:
 
 
 def _verdict(session: Session, fleet: str) -> Verdict:
-    from fleetctl.views.health_check import no_leader, unknown, verdict_of
+    from fleetctl.views.cluster.health_check import no_leader, unknown, verdict_of
 
     try:
         from fleet.v1 import cluster_pb2

@@ -34,16 +34,15 @@ def list_denied(session: Session) -> None:
     """List who is denied: people, controllers, and hosts that were expelled."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
+    from fleetctl.tables.answer import ListAnswer
     from fleetctl.tables.listing import say_list
-    from fleetctl.views.loss import DENIED_COLUMNS, denied_json
+    from fleetctl.views.hosts.loss import DENIED_COLUMNS, denied_json
 
     answer = connection.call(lambda stub: stub.ListDenied, cluster_pb2.ListDeniedRequest())
+    denied = answer.denied
     say_list(
-        DENIED_COLUMNS,
-        answer.denied,
-        lambda: {"denied": denied_json(answer.denied)},
+        ListAnswer(DENIED_COLUMNS, denied, lambda: {"denied": denied_json(denied)}, "Nobody."),
         session.listing,
-        "Nobody.",
     )
 
 

@@ -56,7 +56,7 @@ def _controller(session: Session) -> tuple[dict[str, Any], list[str]]:
     """As JSON, and what is said of the store's health beside it."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.status import store_json, store_lines
+    from fleetctl.views.cluster.status import store_json, store_lines
 
     answer = connection.call(lambda stub: stub.Version, cluster_pb2.VersionRequest())
     health = answer.store_health if answer.HasField("store_health") else None

@@ -92,7 +92,7 @@ def _trouble(
     waiting: Waiting, kind: Condition, timeout: float, interrupted: bool
 ) -> Trouble | None:
     from fleetctl.progress import GoalState
-    from fleetctl.views.failures import failed_for_good
+    from fleetctl.views.fleets.failures import failed_for_good
 
     fleet, status = waiting.goal.fleet, waiting.status
     if waiting.state is GoalState.DONE:
@@ -113,7 +113,7 @@ def _trouble(
 
 def _text(waiting: Waiting) -> str:
     from fleetctl.progress import running
-    from fleetctl.views.status import reasons_text, states_of
+    from fleetctl.views.fleets.fleet_status import reasons_text, states_of
 
     status = waiting.status
     if status is None:
@@ -127,6 +127,6 @@ def _text(waiting: Waiting) -> str:
 
 
 def _json(waiting: Waiting) -> dict[str, Any]:
-    from fleetctl.views.status import fleet_json
+    from fleetctl.views.fleets.fleet_status import fleet_json
 
     return {"status": fleet_json(waiting.status) if waiting.status else None}

@@ -27,7 +27,7 @@ def wall(session: Session, no_open: bool, port: int) -> None:
     import threading
     from dataclasses import replace
 
-    from fleetctl.views.events import event_json
+    from fleetctl.views.cluster.events import event_json
     from fleetctl.wall.feed import Feed
     from fleetctl.wall.server import WallServer
 

@@ -49,7 +49,7 @@ def _lines(session: Session, fleet: str) -> None:
     connection = session.cluster
     from fleetctl.client.follow import statuses
     from fleetctl.terminal.progress_viewers import ReachabilityNotes
-    from fleetctl.views.status import status_json
+    from fleetctl.views.cluster.status import status_json
 
     last = ""
     for response in statuses(connection, fleet, math.inf, ReachabilityNotes()):
@@ -61,7 +61,7 @@ def _lines(session: Session, fleet: str) -> None:
 
 
 def line_of(response: cluster.StatusResponse) -> str:
-    from fleetctl.views.status import states_of, verdict
+    from fleetctl.views.fleets.fleet_status import states_of, verdict
 
     parts = []
     for status in response.fleets:

@@ -25,7 +25,7 @@ def delete(session: Session, fleet: str, yes: bool) -> None:
         confirm("delete", f"Delete {fleet} and all its VMs?", f"{fleet} was not deleted")
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.fleets import fleet_json
+    from fleetctl.views.fleets.fleets import fleet_json
 
     request = cluster_pb2.DeleteFleetRequest(name=fleet)
     answer = connection.change(lambda stub: stub.DeleteFleet, request, again=True)

@@ -27,7 +27,7 @@ def show_plan(session: Session, fleet: str, total: int, partial: bool) -> None:
     """Asks for the plan and prints it. Raises Trouble."""
     cluster = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.plan import plan_json, plan_text
+    from fleetctl.views.fleets.plan import plan_json, plan_text
 
     request = cluster_pb2.ScaleRequest(fleet=fleet, total=total, plan_only=True, partial=partial)
     answer = cluster.call(lambda stub: stub.Scale, request, cluster.change_timeout)

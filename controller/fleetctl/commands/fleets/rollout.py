@@ -9,6 +9,7 @@ import click
 
 from fleetctl.cli.arguments import fleet_argument
 from fleetctl.cli.confirmation import confirm, plan_option, yes_option
+from fleetctl.cli.help_page import OrderedGroup
 from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -37,7 +38,7 @@ def amount(text: str) -> tuple[int, float]:
     raise click.BadParameter(f"{str(text)[:40]!r} is neither a number of VMs nor a share as 5%")
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def rollout() -> None:
     """Bring a new template to VMs that run, a few at a time."""
 
@@ -153,12 +154,12 @@ def _change(session: Session, request: cluster.RolloutRequest) -> cluster.Rollou
 
 
 def _say(session: Session, shown: cluster.RolloutStatus) -> None:
-    from fleetctl.views.rollouts import rollout_json, rollout_text
+    from fleetctl.views.fleets.rollouts import coloured_rollout, rollout_json
 
     if session.json:
         say_json(rollout_json(shown))
     else:
-        say(f"{shown.fleet}: {rollout_text(shown)}")
+        say(f"{shown.fleet}: {coloured_rollout(shown)}")
 
 
 def _begin(
@@ -169,7 +170,7 @@ def _begin(
     no_wait: bool,
     command: str,
 ) -> int:
-    from fleetctl.views.rollouts import rollout_json, rollout_plan_text
+    from fleetctl.views.fleets.rollouts import rollout_json, rollout_plan_text
 
     if plan_only or not yes:
         request.plan_only = True
@@ -192,8 +193,8 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
     """Until it runs no more. Raises Trouble unless it is done."""
     from fleet.v1 import cluster_pb2
     from fleetctl.terminal.progress_line import progress_line
-    from fleetctl.views.failures import failed_for_good
-    from fleetctl.views.rollouts import rollout_text
+    from fleetctl.views.fleets.failures import failed_for_good
+    from fleetctl.views.fleets.rollouts import rollout_text
 
     request = cluster_pb2.WatchStatusRequest(fleet=shown.fleet, interval_ms=_INTERVAL_MS)
     interrupted = False

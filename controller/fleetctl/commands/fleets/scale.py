@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
     from fleetctl.client.follow import Waiting
 
-DEFAULT_TIMEOUT = 600.0
+DEFAULT_TIMEOUT = "10m"
 
 
 @click.command()
@@ -133,7 +133,7 @@ def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
 def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
     """What the command ends with when it did not end well; None when it did."""
     from fleetctl.progress import GoalState, left
-    from fleetctl.views.failures import failed_for_good
+    from fleetctl.views.fleets.failures import failed_for_good
 
     fleet, status = waiting.goal.fleet, waiting.status
     by = f" by {status.changed_by}" if status and status.changed_by else ""
@@ -144,7 +144,7 @@ def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
     if waiting.state is GoalState.FAILED_FOR_GOOD and status:
         return failed_for_good(status)
     if waiting.state is GoalState.GOING_ON:
-        from fleetctl.views.status import why_text
+        from fleetctl.views.fleets.fleet_status import why_text
 
         rest = f"{counted(left(status), 'VM')} to go" if status else "no status was seen"
         if status and (why := why_text(status)):
@@ -170,7 +170,7 @@ def _done(waiting: Waiting, elapsed: float) -> str:
 
 
 def _accepted(accepted: cluster.ScaleResponse) -> dict[str, Any]:
-    from fleetctl.views.plan import plan_json
+    from fleetctl.views.fleets.plan import plan_json
 
     result = plan_json(accepted)
     result.pop("token")
@@ -180,7 +180,8 @@ def _accepted(accepted: cluster.ScaleResponse) -> dict[str, Any]:
 def _result(
     accepted: cluster.ScaleResponse, waiting: Waiting, elapsed: float, ending: Trouble | None
 ) -> dict[str, Any]:
-    from fleetctl.views.status import fleet_json, hosts_json
+    from fleetctl.views.cluster.status import hosts_json
+    from fleetctl.views.fleets.fleet_status import fleet_json
 
     response, status = waiting.response, waiting.status
     outcomes = {

@@ -6,7 +6,7 @@ import click
 
 from fleetctl.cli.arguments import span
 from fleetctl.cli.lazy_group import ShowingGroup
-from fleetctl.output import say, say_json
+from fleetctl.output import BAD, GOOD, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 
@@ -27,14 +27,16 @@ def show(session: Session) -> None:
     """Show what holds up the replacement of hosts, if anything does."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
+    from fleetctl.views.hosts.loss import breaker_json, breaker_text, released_seconds_json
 
     answer = connection.call(lambda stub: stub.Status, cluster_pb2.StatusRequest())
     if session.json:
         released = released_seconds_json(answer)
         say_json({"breaker": breaker_json(answer), "breaker_released_seconds": released})
     else:
-        say(breaker_text(answer) or "closed: lost hosts are replaced")
+        is_open = answer.HasField("breaker")
+        said = breaker_text(answer) or "closed: lost hosts are replaced"
+        say(click.style(said, fg=BAD if is_open else GOOD))
 
 
 @breaker.command("release")
@@ -48,7 +50,7 @@ def release(session: Session, seconds: float) -> None:
     """Replace lost hosts for a while, whatever share of them is gone."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.loss import released_json, released_text
+    from fleetctl.views.hosts.loss import released_json, released_text
 
     request = cluster_pb2.ReleaseBreakerRequest(seconds=seconds)
     answer = connection.change(lambda stub: stub.ReleaseBreaker, request, again=True)

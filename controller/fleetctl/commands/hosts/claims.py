@@ -81,7 +81,7 @@ def approve(session: Session, hosts: tuple[str, ...]) -> None:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.views.hosts.hosts import approved_text
-    from fleetctl.views.loss import hosts_json
+    from fleetctl.views.hosts.loss import hosts_json
 
     request = cluster_pb2.ApproveHostsRequest(hosts=dict.fromkeys(hosts))
     answer = connection.change(lambda stub: stub.ApproveHosts, request, again=True)

@@ -29,7 +29,7 @@ def expel(session: Session, host: str, reason: str, plan_only: bool, yes: bool) 
     stop them, so they may run twice until it is switched off, or readmitted. A host that behaves
     is drained instead.
     """
-    from fleetctl.views.loss import expelled_json, expelled_text, expulsion_text
+    from fleetctl.views.hosts.loss import expelled_json, expelled_text, expulsion_text
 
     if plan_only or not yes:
         if not plan_only:

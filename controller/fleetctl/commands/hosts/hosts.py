@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import label, labels_of
+from fleetctl.cli.arguments import Labels, label, selector_option_with
 from fleetctl.cli.lazy_group import ListingGroup
-from fleetctl.cli.paging import note_more, pages
+from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
 from fleetctl.commands.hosts.expelling import expel, readmit
 from fleetctl.commands.hosts.leaving import drain, remove
@@ -24,10 +24,13 @@ from fleetctl.session import (
     connection_options,
     list_options,
     pass_session,
+    watch_option,
 )
+from fleetctl.terminal.shown_list import show_list
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.tables.answer import ListAnswer
 
 PAGE = 1000
 HEALTHS = ("live", "unreachable", "suspect", "lost")
@@ -64,18 +67,13 @@ hosts.add_command(readmit)
     multiple=True,
     help="Only hosts with this label; may be given several times.",
 )
-@click.option(
-    "--selector",
-    metavar="NAME=VALUE,...",
-    type=labels_of,
-    default=None,
-    help="Only hosts with all of these labels.",
-)
+@selector_option_with("Only hosts with all of these labels.")
 @click.option(
     "--limit", type=click.IntRange(1, PAGE), default=100, show_default=True, help="At most so many."
 )
 @click.option("--cursor", default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
+@watch_option
 @list_options
 @connection_options
 @pass_session
@@ -85,23 +83,31 @@ def list_hosts(
     cordoned: bool,
     draining: bool,
     quarantined: bool,
-    labels: tuple[tuple[str, str], ...],
-    selector: tuple[tuple[str, str], ...] | None,
+    labels: Labels,
+    selector: Labels,
     limit: int,
     cursor: str,
     everything: bool,
+    watch: bool,
 ) -> None:
     """List hosts: those that all of the options hold for. Lost ones: --health lost."""
-    filters = _Filters(health, cordoned, draining, quarantined, dict((*labels, *(selector or ()))))
-    found_pages = _pages(session, filters, PAGE if everything else limit, cursor)
-    answers = list(found_pages) if everything else [next(found_pages)]
-    found = [one for answer in answers for one in answer.hosts]
-    last = answers[-1]
-    from fleetctl.tables.listing import say_list
+    filters = _Filters(health, cordoned, draining, quarantined, dict((*labels, *selector)))
+
+    def look() -> ListAnswer[cluster.HostSummary]:
+        found = _pages(session, filters, PAGE if everything else limit, cursor)
+        return _listed(list(found) if everything else [next(found)])
+
+    show_list(look, session.listing, watched=watch)
+
+
+def _listed(answers: Sequence[cluster.ListHostsResponse]) -> ListAnswer[cluster.HostSummary]:
+    from fleetctl.tables.answer import ListAnswer
     from fleetctl.views.hosts.host_list import host_columns
     from fleetctl.views.hosts.hosts import host_json
 
-    say_list(
+    found = [one for answer in answers for one in answer.hosts]
+    last = answers[-1]
+    return ListAnswer(
         host_columns(time.time()),
         found,
         lambda: {
@@ -109,11 +115,9 @@ def list_hosts(
             "matching": last.matching,
             "next_cursor": last.next_cursor,
         },
-        session.listing,
         "No hosts.",
+        more_text(len(found), last),
     )
-    if not session.listing.of_document:
-        note_more(len(found), last)
 
 
 @dataclass(frozen=True, slots=True)

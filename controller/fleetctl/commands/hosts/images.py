@@ -47,16 +47,15 @@ def images() -> None:
 @pass_session
 def list_images(session: Session, host: str) -> None:
     """List the golden images of all live hosts, or of one."""
+    from fleetctl.tables.answer import ListAnswer
     from fleetctl.tables.listing import say_list
     from fleetctl.views.hosts.images import IMAGE_COLUMNS, list_json, listed_images
 
     answered = _answered(session, host)
+    found = listed_images(answered)
     say_list(
-        IMAGE_COLUMNS,
-        listed_images(answered),
-        lambda: list_json(answered),
+        ListAnswer(IMAGE_COLUMNS, found, lambda: list_json(answered), "No images."),
         session.listing,
-        "No images.",
     )
 
 

@@ -16,7 +16,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
 
-DEFAULT_TIMEOUT = 3600.0
+DEFAULT_TIMEOUT = "1h"
 
 
 @click.command("drain")
@@ -87,7 +87,7 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
         _confirm_removal(session, host, force)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.drains import removed_json, removed_text
+    from fleetctl.views.hosts.drains import removed_json, removed_text
 
     request = cluster_pb2.RemoveHostRequest(host=host, force=force)
     answer = connection.change(lambda stub: stub.RemoveHost, request)
@@ -100,7 +100,7 @@ def remove(session: Session, host: str, force: bool, plan_only: bool, yes: bool)
 def _confirm_drain(session: Session, host: str, force: bool) -> None:
     """Raises Failed for a no, and where there is no such host."""
     must_ask("drain")
-    from fleetctl.views.drains import drain_question
+    from fleetctl.views.hosts.drains import drain_question
 
     plans = list(session.cluster.follow(lambda stub: stub.Drain, _plan_request(host, force)))
     confirm("drain", drain_question(host, plans[-1]), f"{host} is not drained")
@@ -141,7 +141,7 @@ def _watch(
 ) -> cluster.DrainProgress | None:
     """The last that was heard within the time; None when it was interrupted before anything."""
     from fleetctl.terminal.progress_line import progress_line
-    from fleetctl.views.drains import drain_line
+    from fleetctl.views.hosts.drains import drain_line
 
     deadline = time.monotonic() + timeout
     last: cluster.DrainProgress | None = None
@@ -162,7 +162,7 @@ def _watch(
 def _say_outcome(
     session: Session, host: str, last: cluster.DrainProgress | None, cancel: bool, no_wait: bool
 ) -> int:
-    from fleetctl.views.drains import drain_json, drain_line, drained_text
+    from fleetctl.views.hosts.drains import drain_json, drain_line, drained_text
 
     if last is None:
         raise NotConverged(
@@ -194,7 +194,7 @@ def _outcome(last: cluster.DrainProgress, cancel: bool, no_wait: bool) -> str:
 
 
 def _say_plan(session: Session, host: str, force: bool) -> None:
-    from fleetctl.views.drains import drain_json, drain_plan_text
+    from fleetctl.views.hosts.drains import drain_json, drain_plan_text
 
     for plan in session.cluster.follow(lambda stub: stub.Drain, _plan_request(host, force)):
         if session.json:
@@ -205,7 +205,7 @@ def _say_plan(session: Session, host: str, force: bool) -> None:
 
 def _say_removal(session: Session, host: str, force: bool) -> None:
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.drains import removal_plan_text
+    from fleetctl.views.hosts.drains import removal_plan_text
     from fleetctl.views.hosts.hosts import detail_json, detail_text
 
     request = cluster_pb2.GetHostRequest(id=host)

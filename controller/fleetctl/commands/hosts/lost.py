@@ -41,7 +41,7 @@ def declare_lost(
         confirm("declare-lost", question, "nothing was declared lost")
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.loss import declared_text, hosts_json
+    from fleetctl.views.hosts.loss import declared_text, hosts_json
 
     request = cluster_pb2.DeclareLostRequest(hosts=names, undo=undo)
     answer = connection.change(lambda stub: stub.DeclareLost, request, again=True)
@@ -54,7 +54,7 @@ def declare_lost(
 def _say_plan(session: Session, names: tuple[str, ...]) -> None:
     from fleetctl.tables.listing import Listing
     from fleetctl.views.hosts.host_list import host_columns
-    from fleetctl.views.loss import hosts_json, undeclarable_text
+    from fleetctl.views.hosts.loss import hosts_json, undeclarable_text
 
     found = _summaries(session, names)
     if session.json:

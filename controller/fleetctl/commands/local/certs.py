@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fleetctl.cli.help_page import OrderedGroup
 from fleetctl.client.contexts import config_file
 from fleetctl.outcome import Failed
 from fleetctl.output import say, say_json
@@ -47,7 +48,7 @@ def issuing(command: F) -> F:
     return command
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=OrderedGroup, invoke_without_command=True)
 @click.pass_context
 def certs(ctx: click.Context) -> None:
     """Make certificates: an authority, and from it those of hosts, controllers and people.

@@ -18,7 +18,7 @@ from fleetctl.client.contexts import (
     load,
 )
 from fleetctl.outcome import Misuse
-from fleetctl.output import say, say_json
+from fleetctl.output import GOOD, say, say_json
 from fleetctl.session import Session, list_options, output_option, pass_session
 
 
@@ -33,23 +33,27 @@ def contexts() -> None:
 def list_contexts(session: Session) -> None:
     """List the contexts; * marks the current one."""
     held = load(config_file(os.environ))
+    from fleetctl.tables.answer import ListAnswer
     from fleetctl.tables.column import Column, Kind
     from fleetctl.tables.listing import say_list
 
     shown = [_json(name, one, held.current) for name, one in held.named.items()]
     columns: tuple[Column[dict[str, Any]], ...] = (
-        Column("CONTEXT", lambda one: one["name"], Kind.NAME),
+        Column(
+            "CONTEXT", lambda one: one["name"], Kind.NAME,
+            colour=lambda one: GOOD if one["current"] else None,
+        ),
         Column("CURRENT", lambda one: "*" if one["current"] else "", Kind.NAME),
         Column("ENDPOINTS", lambda one: ", ".join(one["endpoints"]), rank=1),
         Column("CERTIFICATE", lambda one: one["certificate"], Kind.NAME, 20, True),
-    )
-    say_list(
+    )  # fmt: skip
+    answer = ListAnswer(
         columns,
         shown,
         lambda: {"file": str(held.file), "current": held.current or None, "contexts": shown},
-        session.listing,
         f"No contexts in {held.file}.",
     )
+    say_list(answer, session.listing)
 
 
 @contexts.command("show")

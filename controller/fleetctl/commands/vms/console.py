@@ -11,7 +11,7 @@ from fleetctl.cli.arguments import fleet_option, vm_argument
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import note
 from fleetctl.session import Session, cluster_options, pass_session
-from fleetctl.views.console import DEFAULT_LINES, LogPart, escape_byte, log_part
+from fleetctl.views.vms.console import DEFAULT_LINES, LogPart, escape_byte, log_part
 
 if TYPE_CHECKING:
     from fleet.v1 import agent_pb2 as wire
@@ -86,7 +86,7 @@ def _found(session: Session, vm: tuple[str, int], fleet: str) -> tuple[str, wire
         raise Misuse(f"{named}-{index} is not of fleet {fleet}")
     connection = session.cluster
     from fleet.v1 import agent_pb2, cluster_pb2
-    from fleetctl.views.vms import fleet_of
+    from fleetctl.views.vms.vms import fleet_of
 
     request = cluster_pb2.GetVmRequest(fleet=named or fleet, index=index)
     detail = connection.call(lambda stub: stub.GetVm, request)

@@ -70,7 +70,7 @@ def _control(
     session: Session, action: str, choice: _Choice, plan_only: bool, token: str, yes: bool
 ) -> None:
     connection = session.cluster
-    from fleetctl.views.control import control_json, control_text, nothing_text
+    from fleetctl.views.vms.control import control_json, control_text, nothing_text
 
     request = _request(action, choice)
     if plan_only or not (yes or action in _ASKS_NOTHING):

@@ -11,8 +11,9 @@ import click
 
 from fleetctl.cli.arguments import fleet_name
 from fleetctl.outcome import Failed, Misuse, Trouble, Unavailable
-from fleetctl.output import doing, on_screen, say, say_json, say_json_line
-from fleetctl.session import Session, cluster_options, pass_session
+from fleetctl.output import doing, note, on_screen, say, say_json, say_json_line
+from fleetctl.session import Session, connection_options, format_options, pass_session
+from fleetctl.tables.formats import JSON, TABLE
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
@@ -54,7 +55,8 @@ PAUSE = 0.5
     help="Between two samples: rates are taken over it.",
 )
 @click.option("--once", is_flag=True, help="One sample, and leave.")
-@cluster_options
+@format_options
+@connection_options
 @pass_session
 def top(
     session: Session,
@@ -69,8 +71,11 @@ def top(
     """Show what VMs use: CPU, memory, network and disks, summed per host and fleet.
 
     Live on a terminal until Ctrl-C; else a table each interval, with -o json one JSON object a
-    line.
+    line. The other formats have the VMs alone, without the sums.
     """  # fmt: skip
+    listed = session.listing.output not in (TABLE, JSON) or bool(session.listing.columns)
+    if session.listing.of_document and not session.json and not once:
+        raise Misuse("without --once, top prints as table, wide, csv, name or json")
     if target:
         host, fleet = _resolved(session, target, host, fleet)
     connection = session.cluster
@@ -86,7 +91,10 @@ def top(
         samples=1 if once else 0,
     )
     try:
-        if once:
+        if listed:
+            samples = iter([_once(connection, request)]) if once else _noted(session, request)
+            _list(session, samples)
+        elif once:
             _say(session, _once(connection, request), limit, one_of_many=False)
         elif on_screen() and not session.json:
             _live(connection, request)
@@ -155,18 +163,39 @@ def _live(connection: Any, request: cluster.ClusterTopRequest) -> None:
             shown.show(sample)
 
 
-def _lines(session: Session, request: cluster.ClusterTopRequest, limit: int | None) -> None:
+def _noted(
+    session: Session, request: cluster.ClusterTopRequest
+) -> Iterator[cluster.ClusterTopSample]:
     from fleetctl.terminal.progress_viewers import ReachabilityNotes
 
-    for sample in _samples(session.cluster, request, ReachabilityNotes()):
+    return _samples(session.cluster, request, ReachabilityNotes())
+
+
+def _lines(session: Session, request: cluster.ClusterTopRequest, limit: int | None) -> None:
+    for sample in _noted(session, request):
         _say(session, sample, limit, one_of_many=True)
+
+
+def _list(session: Session, samples: Iterator[cluster.ClusterTopSample]) -> None:
+    """The VMs of each sample as a list, in the order that was asked for."""
+    from fleetctl.tables.listing import Listing, say_document
+    from fleetctl.views.vms.top import DOMAIN_COLUMNS, silent_line, top_json
+
+    listing = Listing(DOMAIN_COLUMNS, session.listing)
+    for sample in samples:
+        if session.listing.of_document:
+            say_document(top_json(sample), session.listing.output)
+        else:
+            listing.say(sample.domains)
+        if sample.silent:
+            note(silent_line(sample.silent))
 
 
 def _say(
     session: Session, sample: cluster.ClusterTopSample, limit: int | None, *, one_of_many: bool
 ) -> None:
     from fleetctl.tables.listing import screen_width
-    from fleetctl.views.top import top_json, top_text
+    from fleetctl.views.vms.top import top_json, top_text
 
     if not session.json:
         text = top_text(sample, screen_width(), *_rows(sample, limit))

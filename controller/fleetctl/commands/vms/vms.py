@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.cli.arguments import fleet_option, indices
+from fleetctl.cli.arguments import Labels, fleet_option, indices, selector_option_with
 from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
-from fleetctl.cli.paging import note_more, pages
+from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.vms.control import COMMANDS
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import STATES, note, say, say_json
@@ -23,15 +22,21 @@ from fleetctl.session import (
     connection_options,
     list_options,
     pass_session,
+    watch_option,
 )
+from fleetctl.tables.streaming import document_stream
 
 if TYPE_CHECKING:
     from fleet.ranges import IndexSet
     from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.tables.answer import ListAnswer
+    from fleetctl.tables.streaming import DocumentStream
+    from fleetctl.views.vms.vms import ListedVm
 
 MAX_PAGE = 10_000
 # No state of the wire: a VM that is defined, or still on its way there.
 STOPPED = "stopped"
+NO_VMS = "no such VMs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class _Filters:
     state: str | None
     host: str
     indices: IndexSet | None
+    selector: Mapping[str, str]
 
 
 @click.group(cls=ListingGroup)
@@ -60,6 +66,7 @@ for command in COMMANDS:
     help="Only VMs in this state; stopped: those that an operator keeps off.",
 )
 @click.option("--host", default="", help="Only VMs of this host.")
+@selector_option_with("Only VMs of hosts with all of these labels.")
 @click.option(
     "--index", "index", metavar="RANGES", type=indices, default=None, help="Only these: 0-99,300."
 )
@@ -72,6 +79,7 @@ for command in COMMANDS:
 )
 @click.option("--cursor", default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
+@watch_option
 @list_options
 @connection_options
 @pass_session
@@ -80,20 +88,32 @@ def list_vms(
     fleet: str,
     state: str | None,
     host: str,
+    selector: Labels,
     index: IndexSet | None,
     limit: int,
     cursor: str,
     everything: bool,
+    watch: bool,
 ) -> None:
     """List VMs of a fleet."""  # fmt: skip
-    filters = _Filters(fleet, state, host, index)
-    found = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
-    if not everything:
-        found = iter([next(found)])
-    if session.json:
-        _say_json(found)
+    filters = _Filters(fleet, state, host, index, dict(selector))
+
+    def looked() -> Iterator[cluster.ListVmsResponse]:
+        found = _pages(session, filters, MAX_PAGE if everything else limit, cursor)
+        return found if everything else iter([next(found)])
+
+    if watch:
+        from fleetctl.terminal.list_watch import watch_list
+
+        watch_list(lambda: _listed(list(looked())), session.listing)
+        return
+    found = looked()
+    if stream := document_stream(session.listing.output):
+        _say_streamed(found, stream)
     elif session.listing.of_document:
-        _say_document(session, found)
+        from fleetctl.tables.listing import say_document
+
+        say_document(_listed(list(found)).document(), session.listing.output)
     else:
         _say_rows(session, found)
 
@@ -115,12 +135,15 @@ def _pages(
             powered_off_only=stopped,
             host=filters.host,
             indices=to_wire(filters.indices) if filters.indices else (),
+            host_selector=filters.selector,
             cursor=cursor,
             limit=limit,
         )
         answer = connection.call(lambda stub: stub.ListVms, request)
         if stopped and not all(row.powered_off for row in answer.vms):
             raise Failed("this controller is too old to list stopped VMs")
+        if filters.selector and not answer.HasField("selected_hosts"):
+            raise Failed("this controller is too old to list VMs by labels of hosts")
         return answer
 
     return pages(fetch, cursor)
@@ -130,7 +153,7 @@ def _say_rows(session: Session, found: Iterator[cluster.ListVmsResponse]) -> Non
     """Page by page: a million rows are on the screen before the last one is asked for. Only sorted
     ones have to be there before the first."""
     from fleetctl.tables.listing import Listing
-    from fleetctl.views.vms import VM_COLUMNS, listed_vms
+    from fleetctl.views.vms.vms import VM_COLUMNS, listed_vms
 
     listing = Listing(VM_COLUMNS, session.listing)
     if session.listing.sort:
@@ -144,44 +167,49 @@ def _say_rows(session: Session, found: Iterator[cluster.ListVmsResponse]) -> Non
                 listing.say(listed_vms(last))
             shown += len(last.vms)
     if not shown:
-        note("no such VMs")
-    else:
-        note_more(shown, last)
+        note(NO_VMS)
+    elif more := more_text(shown, last):
+        note(more)
 
 
-def _say_document(session: Session, found: Iterator[cluster.ListVmsResponse]) -> None:
-    """What -o json has, as a whole: in another format."""
-    from fleetctl.tables.listing import say_document
-    from fleetctl.views.vms import fleet_of, vm_rows_json
+def _listed(answers: Sequence[cluster.ListVmsResponse]) -> ListAnswer[ListedVm]:
+    """A list that has to be there as a whole."""
+    from fleetctl.tables.answer import ListAnswer
+    from fleetctl.views.vms.vms import VM_COLUMNS, fleet_of, listed_vms, vm_rows_json
 
-    answers = list(found)
     last = answers[-1]
-    document = {
-        "fleet": fleet_of(last.fleet).name,
-        "vms": [row for answer in answers for row in vm_rows_json(answer)],
+    return ListAnswer(
+        VM_COLUMNS,
+        [one for answer in answers for one in listed_vms(answer)],
+        lambda: {
+            "fleet": fleet_of(last.fleet).name,
+            "vms": [row for answer in answers for row in vm_rows_json(answer)],
+            **_end(last),
+        },
+        NO_VMS,
+    )
+
+
+def _say_streamed(found: Iterator[cluster.ListVmsResponse], stream: DocumentStream) -> None:
+    """One document, written page by page: it may have a million rows."""
+    from fleetctl.views.vms.vms import fleet_of, vm_rows_json
+
+    begun = False
+    for answer in found:
+        if not begun:
+            say(stream.begin({"fleet": fleet_of(answer.fleet).name}, "vms"))
+            begun = True
+        if rows := vm_rows_json(answer):
+            say(stream.rows(rows))
+    say(stream.end(_end(answer)))
+
+
+def _end(last: cluster.ListVmsResponse) -> dict[str, Any]:
+    return {
         "matching": last.matching,
         "next_cursor": last.next_cursor,
         "server_seconds": last.server_seconds,
     }
-    say_document(document, session.listing.output)
-
-
-def _say_json(found: Iterator[cluster.ListVmsResponse]) -> None:
-    """One object, written row by row: it may have a million."""
-    from fleetctl.views.vms import fleet_of, vm_rows_json
-
-    before = ""  # what stands before the next row
-    for answer in found:
-        fleet = fleet_of(answer.fleet)
-        rows = [json.dumps(row) for row in vm_rows_json(answer)]
-        if not before:
-            say(f'{{\n  "fleet": {json.dumps(fleet.name)},\n  "vms": [')
-            before = "    "
-        if rows:
-            say(before + ",\n    ".join(rows))
-            before = "   ,"
-    last = {"matching": answer.matching, "next_cursor": answer.next_cursor}
-    say(f'  ],\n  {json.dumps(last)[1:-1]},\n  "server_seconds": {answer.server_seconds}\n}}')
 
 
 @vms.command("show")
@@ -194,7 +222,7 @@ def show_vm(session: Session, vm: str, fleet: str) -> None:
     named, index = _vm(vm, fleet)
     connection = session.cluster
     from fleet.v1 import cluster_pb2
-    from fleetctl.views.vms import detail_json, detail_text
+    from fleetctl.views.vms.vms import detail_json, detail_text
 
     request = cluster_pb2.GetVmRequest(fleet=named, index=index)
     answer = connection.call(lambda stub: stub.GetVm, request)

@@ -6,16 +6,9 @@ from collections.abc import Callable
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.tables.column import Column, Kind, Value
-from fleetctl.views.enum_names import health_name
-from fleetctl.views.hosts.hosts import labels_text, standing
+from fleetctl.views.hosts.hosts import ACCELERATOR_LABEL, health_colour, labels_text, standing
 
 Host = cluster.HostSummary
-_HEALTH_COLOURS = {"live": "green", "unreachable": "yellow", "suspect": "yellow", "lost": "red"}
-
-
-def _health_colour(one: Host) -> str | None:
-    troubled = one.misbehaves or one.distrusted or one.expelled or one.orders_refused
-    return "red" if troubled or one.quarantine else _HEALTH_COLOURS.get(health_name(one.health))
 
 
 def _failed_colour(one: Host) -> str | None:
@@ -26,7 +19,7 @@ def host_columns(asked_at: float) -> tuple[Column[Host], ...]:
     """`asked_at`: seconds since 1970; ages of reports were told then."""
     return (
         Column("HOST", lambda one: one.id, Kind.NAME),
-        Column("HEALTH", standing, colour=_health_colour),
+        Column("HEALTH", standing, colour=health_colour),
         Column("ASSIGNED", lambda one: one.assigned, Kind.NUMBER, rank=3),
         Column("RUNNING", lambda one: one.running, Kind.NUMBER, rank=1),
         Column("FAILED", lambda one: one.failed, Kind.NUMBER, rank=1, colour=_failed_colour),
@@ -36,6 +29,8 @@ def host_columns(asked_at: float) -> tuple[Column[Host], ...]:
         Column("LABELS", lambda one: labels_text(one.labels), rank=7),
         Column("VERSION", lambda one: one.agent_version or None, Kind.NAME, 20, True),
         Column("MEMORY", lambda one: one.memory_bytes or None, Kind.BYTES, 21, True),
+        Column("ACCELERATOR", _accelerator, Kind.TEXT, 24, True),
+        Column("IMAGES", _images, Kind.TEXT, 25, True),
         Column("HYPERVISOR", lambda one: one.hypervisor or None, Kind.TEXT, 23, True),
         Column(
             "CERTIFICATE ENDS",
@@ -45,6 +40,15 @@ def host_columns(asked_at: float) -> tuple[Column[Host], ...]:
             True,
         ),
     )
+
+
+def _accelerator(one: Host) -> Value:
+    return one.labels.get(ACCELERATOR_LABEL) or None
+
+
+def _images(one: Host) -> Value:
+    more = f" and {one.more_images:,} more" if one.more_images else ""
+    return f"{', '.join(one.images)}{more}" or None
 
 
 def _heard(asked_at: float) -> Callable[[Host], Value]:

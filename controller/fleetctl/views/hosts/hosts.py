@@ -9,11 +9,15 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import counted, duration, number
+from fleetctl.output import BAD, DOUBTFUL, GOOD, counted, duration, number, painted
+from fleetctl.tables.column import iso_text
 from fleetctl.tables.listing import table
-from fleetctl.views.drains import draining_json, left_text
 from fleetctl.views.enum_names import health_name
+from fleetctl.views.hosts.drains import draining_json, left_text
 from fleetctl.views.hosts.holdings import holdings_json, holdings_rows
+
+# What QEMU's guests are run by, as an agent says of its host: kvm or tcg.
+ACCELERATOR_LABEL = "accel"
 
 
 def host_json(one: cluster.HostSummary) -> dict[str, Any]:
@@ -43,8 +47,23 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "expelled": one.expelled or None,
         "certificate_expires": one.certificate_expires_unix or None,
         "orders_refused": one.orders_refused or None,
+        "certificate_ends": iso_text(one.certificate_expires_unix),
+        "agent_version": one.agent_version or None,
+        "hypervisor": one.hypervisor or None,
+        "accelerator": one.labels.get(ACCELERATOR_LABEL) or None,
+        "memory_bytes": one.memory_bytes or None,
+        "images": list(one.images),
+        "more_images": one.more_images,
         "labels": dict(sorted(one.labels.items())),
     }
+
+
+_HEALTH_COLOURS = {"live": GOOD, "unreachable": DOUBTFUL, "suspect": DOUBTFUL, "lost": BAD}
+
+
+def health_colour(one: cluster.HostSummary) -> str | None:
+    troubled = one.misbehaves or one.distrusted or one.expelled or one.orders_refused
+    return BAD if troubled or one.quarantine else _HEALTH_COLOURS.get(health_name(one.health))
 
 
 def standing(one: cluster.HostSummary) -> str:
@@ -192,8 +211,12 @@ def ranges_count(ranges: Iterable[types.IndexRange]) -> int:
 
 
 def detail_text(detail: cluster.HostDetail, width: int | None = None) -> str:
-    """Tables in it fit the width."""
-    return printable("\n".join(_detail_lines(detail, width)))
+    """With colours; tables in it fit the width."""
+    one = detail.summary
+    colours = {"health": health_colour(one), "failed": BAD if one.failed else None}
+    colours |= dict.fromkeys(("quarantine", "misbehaves", "distrusted", "expelled", "orders"), BAD)
+    colours |= dict.fromkeys(("link", "network"), DOUBTFUL)
+    return painted(printable("\n".join(_detail_lines(detail, width))), colours)
 
 
 def _detail_lines(detail: cluster.HostDetail, width: int | None) -> Iterable[str]:

@@ -136,7 +136,7 @@ def domains_text(
     held = list(domains)
     if not held:
         return "No VM runs."
-    text = _table(_DOMAINS, held[:most], width)
+    text = _table(DOMAIN_COLUMNS, held[:most], width)
     if more := len(held) - len(held[:most]):
         text += f"\nand {counted(more, 'more VM')}; --limit shows more"
     return text
@@ -177,7 +177,7 @@ def _usage_columns(usage: Callable[[R], wire.Usage]) -> tuple[Column[R], ...]:
     )
 
 
-_DOMAINS: tuple[Column[cluster.DomainTop], ...] = (
+DOMAIN_COLUMNS: tuple[Column[cluster.DomainTop], ...] = (
     Column("NAME", lambda one: one.sample.name, Kind.NAME),
     Column("HOST", lambda one: one.host, Kind.NAME, rank=4),
     Column("STATE", lambda one: one.sample.state, Kind.NAME, rank=7),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.tables.column import Column, Kind
+from fleetctl.output import DOUBTFUL
+from fleetctl.tables.column import Column, Kind, iso_text
 
 
 def record_json(one: cluster.AuditRecord) -> dict[str, Any]:
-    """`time` is in seconds since 1970, UTC."""
+    """`time` is in seconds since 1970; `when` the same, as people read it."""
     return {
         "id": one.id,
         "time": one.time_unix,
+        "when": iso_text(one.time_unix),
         "actor": one.actor,
         "action": one.action,
         "fleet": one.fleet or None,
@@ -33,13 +35,17 @@ def _change(one: cluster.AuditRecord) -> str:
     return f"{before} -> {after}" if before else after
 
 
+def _result_colour(one: cluster.AuditRecord) -> str | None:
+    return None if one.result == "accepted" else DOUBTFUL
+
+
 HISTORY_COLUMNS: tuple[Column[cluster.AuditRecord], ...] = (
     Column("ID", lambda one: one.id, Kind.ORDINAL, 20, True),
     Column("WHEN", lambda one: one.time_unix, Kind.TIME),
     Column("WHO", lambda one: one.actor, rank=2),
     Column("WHAT", lambda one: one.action, Kind.NAME),
     Column("OF", _about, rank=1),
-    Column("RESULT", lambda one: one.result, rank=4),
+    Column("RESULT", lambda one: one.result, rank=4, colour=_result_colour),
     Column("CHANGE", _change, rank=3),
     Column("CHANGE ID", lambda one: one.change_id or None, Kind.NAME, 20, True),
 )

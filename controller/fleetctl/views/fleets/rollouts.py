@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.output import counted, number
+from fleetctl.outcome import printable
+from fleetctl.output import BAD, DOUBTFUL, GOOD, counted, number
 
 
 def rollout_json(status: cluster.RolloutStatus) -> dict[str, Any]:
@@ -30,6 +33,16 @@ def rollout_plan_text(status: cluster.RolloutStatus) -> str:
         f"{status.fleet}: {counted(status.left, 'VM')} would be made anew, from generation "
         f"{status.from_generation} to {status.to_generation}\n  {status.message}"
     )
+
+
+_COLOURS = {"running": DOUBTFUL, "paused": DOUBTFUL, "halted": BAD, "aborted": BAD, "done": GOOD}
+
+
+def coloured_rollout(status: cluster.RolloutStatus) -> str:
+    """As `rollout_text`, its state by its meaning."""
+    state, text = status.state, printable(rollout_text(status))
+    shown = click.style(state, fg=_COLOURS.get(state))
+    return text.replace(f", {state}", f", {shown}", 1) if state in _COLOURS else text
 
 
 def rollout_text(status: cluster.RolloutStatus) -> str:

@@ -19,18 +19,25 @@ def _colour(one: Fleet) -> str:
         return "magenta"
     if one.failed or one.placed < one.total:
         return "red"
-    return "green" if one.running == one.total else "yellow"
+    return "green" if _as_wanted(one) else "yellow"
+
+
+def _as_wanted(one: Fleet) -> bool:
+    """An older controller counts those that run alone."""
+    return max(one.as_wanted, one.running) >= one.total
 
 
 def _state(one: Fleet) -> str:
-    """In a word; `status` has the rest. VMs that operators have stopped make it changing."""
+    """In a word; `status` has the rest."""
     if one.deleting:
         return "deleting"
     if one.failed:
         return "failing"
     if one.placed < one.total:
         return "unplaced"
-    return "running" if one.running == one.total else "changing"
+    if not _as_wanted(one):
+        return "changing"
+    return "stopped" if one.total and one.powered_off == one.total else "running"
 
 
 FLEET_COLUMNS: tuple[Column[Fleet], ...] = (
@@ -41,6 +48,9 @@ FLEET_COLUMNS: tuple[Column[Fleet], ...] = (
     Column(
         "FAILED", lambda one: one.failed, Kind.NUMBER, rank=2,
         colour=lambda one: "red" if one.failed else None,
+    ),
+    Column(
+        "STOPPED", lambda one: one.powered_off or None, Kind.NUMBER, rank=7,
     ),
     Column("GENERATION", lambda one: one.generation, Kind.ORDINAL, rank=5),
     Column("IMAGE", _image, Kind.NAME, rank=4),
@@ -60,6 +70,9 @@ def fleet_json(one: cluster.FleetSummary) -> dict[str, Any]:
         "total": one.total,
         "placed": one.placed,
         "running": one.running,
+        "failed": one.failed,
+        "powered_off": one.powered_off,
+        "state": _state(one),
         "generation": one.generation,
         "deleting": one.deleting,
         "image": f"{one.spec.image.name}@{one.spec.image.snapshot}",

@@ -8,8 +8,8 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
-from fleetctl.output import counted, duration
-from fleetctl.tables.column import Column, Kind
+from fleetctl.output import BAD, counted, duration
+from fleetctl.tables.column import Column, Kind, iso_text
 from fleetctl.views.enum_names import health_name
 from fleetctl.views.hosts.hosts import host_json
 
@@ -134,13 +134,14 @@ def denied_json(denied: Iterable[cluster.Denied]) -> list[dict[str, Any]]:
             "reason": one.reason,
             "actor": one.actor,
             "since": one.since_unix,
+            "denied_at": iso_text(one.since_unix),
         }
         for one in denied
     ]
 
 
 DENIED_COLUMNS: tuple[Column[cluster.Denied], ...] = (
-    Column("NAME", lambda one: one.name, Kind.NAME),
+    Column("NAME", lambda one: one.name, Kind.NAME, colour=lambda one: BAD),
     Column("ROLE", lambda one: one.role, Kind.NAME),
     Column("SINCE", lambda one: one.since_unix, Kind.AGE, rank=2),
     Column("BY", lambda one: one.actor, rank=3),

@@ -8,7 +8,7 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.output import counted, number
 from fleetctl.tables.listing import table
-from fleetctl.views.status import unplaced_json, unplaced_text
+from fleetctl.views.fleets.fleet_status import unplaced_json, unplaced_text
 
 
 def plan_json(answer: cluster.ScaleResponse) -> dict[str, Any]:

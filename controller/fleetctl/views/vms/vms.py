@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from fleet.identity import MAX_INDEX, Fleet
@@ -12,78 +11,69 @@ from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import STATE_STYLES, duration
-from fleetctl.tables.column import Column, Kind
+from fleetctl.output import BAD, STATE_STYLES, duration, painted
+from fleetctl.tables.column import Column, Kind, iso_text
 from fleetctl.views.enum_names import state_name
-
-# By generation.
-_Networks = Mapping[int, cluster.GenerationNetworks]
 
 
 def fleet_of(identity: types.FleetIdentity) -> Fleet:
     return Fleet(identity.uid, identity.name, identity.number, identity.site)
 
 
-@dataclass(frozen=True, slots=True)
-class ListedVm:
-    """A row, with what its page knows of it besides."""
+class VmPage:
+    """What the rows of one answer have in common."""
 
-    fleet: Fleet
-    row: cluster.VmRow
-    host: str
-    reason: str | None
-    addresses: str | None
+    def __init__(self, answer: cluster.ListVmsResponse) -> None:
+        self.fleet = fleet_of(answer.fleet)
+        self.hosts: Sequence[str] = list(answer.hosts)
+        self.reasons: Sequence[str] = list(answer.reasons)
+        self._networks = {one.generation: one for one in answer.networks}
+
+    def address(self, row: cluster.VmRow) -> str | None:
+        """Those of all interfaces, in their order; None where no prefix gives one."""
+        prefixes = self.networks(row).prefixes
+        if not any(prefixes):
+            return None
+        return ", ".join(_address(self.fleet, row.index, one) or "-" for one in prefixes)
+
+    def networks(self, row: cluster.VmRow) -> cluster.GenerationNetworks:
+        return self._networks.get(row.generation, _NO_NETWORKS)
+
+
+_NO_NETWORKS = cluster.GenerationNetworks()
+# A row, with what its page knows of it besides. A plain pair: a list has a million of them.
+ListedVm = tuple[VmPage, cluster.VmRow]
 
 
 def _state_colour(one: ListedVm) -> str | None:
-    return STATE_STYLES[state_name(one.row.state)]
+    return STATE_STYLES[state_name(one[1].state)]
 
 
 VM_COLUMNS: tuple[Column[ListedVm], ...] = (
-    Column("NAME", lambda one: one.fleet.domain_name(one.row.index), Kind.NAME),
-    Column("INDEX", lambda one: one.row.index, Kind.ORDINAL, rank=9),
+    Column("NAME", lambda one: one[0].fleet.domain_name(one[1].index), Kind.NAME),
+    Column("INDEX", lambda one: one[1].index, Kind.ORDINAL, rank=9),
     Column(
-        "STATE", lambda one: _state(one.row.state, one.row.powered_off), Kind.NAME,
+        "STATE", lambda one: _state(one[1].state, one[1].powered_off), Kind.NAME,
         colour=_state_colour,
     ),
-    Column("HOST", lambda one: one.host or None, Kind.NAME, rank=1),
-    Column("GENERATION", lambda one: one.row.generation, Kind.ORDINAL, rank=8),
-    Column("ADDRESS", lambda one: one.addresses, Kind.NAME, rank=4),
-    Column("FAILED", lambda one: one.row.since_unix or None, Kind.AGE, rank=3),
-    Column("REASON", lambda one: one.reason, rank=2),
-    Column("UUID", lambda one: str(one.fleet.domain_uuid(one.row.index)), Kind.NAME, 20, True),
+    Column("HOST", lambda one: one[0].hosts[one[1].host] or None, Kind.NAME, rank=1),
+    Column("GENERATION", lambda one: one[1].generation, Kind.ORDINAL, rank=8),
+    Column("ADDRESS", lambda one: one[0].address(one[1]), Kind.NAME, rank=4),
+    Column("FAILED", lambda one: one[1].since_unix or None, Kind.AGE, rank=3),
+    Column("REASON", lambda one: reason_of(one[1], one[0].reasons), rank=2),
+    Column("UUID", lambda one: one[0].fleet.domain_uuid_text(one[1].index), Kind.NAME, 20, True),
 )  # fmt: skip
 
 
 def listed_vms(answer: cluster.ListVmsResponse) -> list[ListedVm]:
     """The rows of one page."""
-    fleet, networks = fleet_of(answer.fleet), _by_generation(answer)
-    return [
-        ListedVm(
-            fleet,
-            row,
-            answer.hosts[row.host],
-            reason_of(row, answer.reasons),
-            _addresses(fleet, row, networks),
-        )
-        for row in answer.vms
-    ]
-
-
-def _by_generation(answer: cluster.ListVmsResponse) -> _Networks:
-    return {one.generation: one for one in answer.networks}
+    page = VmPage(answer)
+    return [(page, row) for row in answer.vms]
 
 
 def reason_of(row: cluster.VmRow, reasons: Sequence[str]) -> str | None:
     """Why it has failed; None: it has not, or nobody knows."""
     return reasons[row.reason] if 0 < row.reason < len(reasons) else None
-
-
-def _addresses(fleet: Fleet, row: cluster.VmRow, networks: _Networks) -> str | None:
-    prefixes = networks[row.generation].prefixes if row.generation in networks else ()
-    if not any(prefixes):
-        return None
-    return ", ".join(_address(fleet, row.index, prefix) or "-" for prefix in prefixes)
 
 
 def _interfaces(fleet: Fleet, detail: cluster.VmDetail) -> list[dict[str, str | None]]:
@@ -103,31 +93,29 @@ def _state(state: int, powered_off: bool) -> str:
 
 
 def vm_rows_json(answer: cluster.ListVmsResponse) -> list[dict[str, Any]]:
-    fleet, networks = fleet_of(answer.fleet), _by_generation(answer)
-    return [_row_json(fleet, row, answer, networks) for row in answer.vms]
+    page = VmPage(answer)
+    return [_row_json(page, row) for row in answer.vms]
 
 
-def _row_json(
-    fleet: Fleet, row: cluster.VmRow, answer: cluster.ListVmsResponse, networks: _Networks
-) -> dict[str, Any]:
+def _row_json(page: VmPage, row: cluster.VmRow) -> dict[str, Any]:
     """`host` is null for a VM that is placed nowhere, `reason` for one that has not failed.
     `addresses` are those that follow from prefixes, in the order of its interfaces."""
-    known = networks.get(row.generation, cluster.GenerationNetworks())
-    base = known.mac_bases[0] if known.mac_bases else ""
+    fleet, index, networks = page.fleet, row.index, page.networks(row)
+    base = networks.mac_bases[0] if networks.mac_bases else ""
+    addresses = [_address(fleet, index, one) for one in networks.prefixes]
     return {
-        "name": fleet.domain_name(row.index),
-        "index": row.index,
+        "name": fleet.domain_name(index),
+        "index": index,
         "state": state_name(row.state),
         "powered_off": row.powered_off,
-        "host": answer.hosts[row.host] or None,
+        "host": page.hosts[row.host] or None,
         "generation": row.generation,
-        "uuid": str(fleet.domain_uuid(row.index)),
-        "mac": _mac(fleet, row.index, 0, base),
-        "addresses": [
-            one for prefix in known.prefixes if (one := _address(fleet, row.index, prefix))
-        ],
-        "reason": reason_of(row, answer.reasons),
+        "uuid": fleet.domain_uuid_text(index),
+        "mac": _mac(fleet, index, 0, base),
+        "addresses": [one for one in addresses if one],
+        "reason": reason_of(row, page.reasons),
         "failed_since_unix": row.since_unix or None,
+        "failed_since": iso_text(row.since_unix),
     }
 
 
@@ -154,6 +142,7 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "unplaced_reason": detail.unplaced_reason or None,
         "problem": _problem_json(problem) if problem else None,
         "failed_since_unix": detail.failed_since_unix or None,
+        "failed_since": iso_text(detail.failed_since_unix),
     }
 
 
@@ -194,10 +183,16 @@ def detail_text(detail: cluster.VmDetail, now: float) -> str:
         if problem["lasting"]:
             shown["waiting"] = "does not mend it: mend the reason, then 'fleetctl vms retry'"
     if since := shown.pop("failed_since_unix"):
+        shown.pop("failed_since")
         shown["failed_for"] = duration(max(0.0, now - since))
     known = ((name, value) for name, value in shown.items() if value is not None)
     lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
-    return printable("\n".join(lines))
+    colours = {
+        "state": STATE_STYLES[state_name(detail.state)],
+        "problem": BAD,
+        "unplaced reason": BAD,
+    }
+    return painted(printable("\n".join(lines)), colours)
 
 
 def _as_other(detail: cluster.VmDetail) -> str:

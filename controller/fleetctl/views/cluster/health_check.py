@@ -16,7 +16,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import one_line
 from fleetctl.output import counted, number
 from fleetctl.progress import running
-from fleetctl.views.status import states_of
+from fleetctl.views.fleets.fleet_status import states_of
 
 # Of a fleet's VMs, and of all hosts: what is amiss is critical from here on.
 CRITICAL_SHARE = 0.05

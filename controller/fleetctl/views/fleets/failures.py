@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import FailedForGood
 from fleetctl.output import counted
-from fleetctl.views.status import reasons_text
+from fleetctl.views.fleets.fleet_status import reasons_text
 
 
 def failed_for_good(status: cluster.FleetStatus) -> FailedForGood:

@@ -1,0 +1,1 @@
+"""What the cluster tells: its status and health, what happened, who changed what, recovery."""

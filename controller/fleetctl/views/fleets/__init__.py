@@ -1,0 +1,1 @@
+"""What fleets tell: in lists and in the status, their plans, rollouts and failures."""

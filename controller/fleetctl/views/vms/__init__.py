@@ -1,0 +1,1 @@
+"""What VMs tell: in lists and by themselves, what they use, what is done to them, consoles."""
