@@ -26,6 +26,8 @@ _MOST_STATE = int(types.VM_STATE_UNKNOWN)
 _LEVEL = 1
 _SEVEN_BITS = 7
 _LONGEST_VARINT = 5
+# A gap of one byte, as they mostly are, and half a byte of state.
+_BYTES_A_CHANGE = 1.5
 
 
 class BadFrame(ValueError):
@@ -52,23 +54,26 @@ def encode_whole(cells: Cells) -> Encoded:
 def encode_blocks(cells: Cells, starts: Numbers, blocks: Numbers) -> Encoded:
     """These blocks as they are now, whatever they were; `blocks`: ascending. As `encode_whole`
     where that takes no more."""
-    parts = [_varints(np.array([len(blocks)])), _varints(_gaps(blocks))]
-    parts += [_packed(cells[starts[one] : starts[one + 1]]) for one in blocks]
-    raw = b"".join(parts)
-    if 2 * len(raw) >= len(cells):
+    sizes = starts[blocks + 1] - starts[blocks]
+    if int(sizes.sum()) + 2 * len(blocks) >= len(cells):
         return encode_whole(cells)
-    return Encoded(BLOCKS, zlib.compress(raw, _LEVEL))
+    head = _varints(np.array([len(blocks)])) + _varints(_gaps(blocks))
+    if (sizes % 2).any():
+        body = b"".join(_packed(cells[starts[one] : starts[one + 1]]) for one in blocks)
+    else:  # no block is padded: all of them at once
+        body = _packed(cells[_within(starts, blocks)])
+    return Encoded(BLOCKS, zlib.compress(head + body, _LEVEL))
 
 
 def encode_change(before: Cells, after: Cells, starts: Numbers, blocks: Numbers) -> Encoded:
-    """What has changed, all of it within these blocks, as the smallest of the encodings."""
-    by_block = encode_blocks(after, starts, blocks)
-    spans = [np.arange(starts[one], starts[one + 1]) for one in blocks]
-    within = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+    """What has changed, all of it within these blocks, in the encoding that is the smallest before
+    it is deflated: to deflate each of them costs more than the bytes that it would spare."""
+    within = _within(starts, blocks)
     changed = within[before[within] != after[within]]
+    if len(changed) * _BYTES_A_CHANGE > len(within) / 2 + len(blocks):
+        return encode_blocks(after, starts, blocks)
     raw = _varints(np.array([len(changed)])) + _varints(_gaps(changed)) + _packed(after[changed])
-    by_cell = Encoded(GAPS, zlib.compress(raw, _LEVEL))
-    return min(by_cell, by_block, key=lambda one: len(one.data))
+    return Encoded(GAPS, zlib.compress(raw, _LEVEL))
 
 
 def apply_frame(cells: Cells, starts: Numbers, frame: Encoded) -> None:
@@ -161,7 +166,16 @@ def _gaps(positions: Numbers) -> Numbers:
     return np.diff(positions, prepend=-1) - 1
 
 
+def _within(starts: Numbers, blocks: Numbers) -> Numbers:
+    """The positions of all cells of these blocks, ascending."""
+    sizes = starts[blocks + 1] - starts[blocks]
+    ends = np.cumsum(sizes)
+    return np.repeat(starts[blocks] - ends + sizes, sizes) + np.arange(int(sizes.sum()))
+
+
 def _varints(numbers: Numbers) -> bytes:
+    if not (numbers >= 128).any():  # a byte each, as gaps of a wave are
+        return numbers.astype(np.uint8).tobytes()
     rows = np.empty((len(numbers), _LONGEST_VARINT), np.uint8)
     used = np.empty(rows.shape, bool)
     rest = numbers.astype(np.int64)
