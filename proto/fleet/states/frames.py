@@ -76,10 +76,11 @@ def encode_change(before: Cells, after: Cells, starts: Numbers, blocks: Numbers)
     return Encoded(GAPS, zlib.compress(raw, _LEVEL))
 
 
-def apply_frame(cells: Cells, starts: Numbers, frame: Encoded) -> None:
-    """Change the cells as the frame says. Raises BadFrame, and has changed nothing then."""
+def apply_frame(cells: Cells, starts: Numbers, frame: Encoded, largest: int = _MOST_STATE) -> None:
+    """Change the cells as the frame says, none to more than `largest`. Raises BadFrame, and has
+    changed nothing then."""
     most = len(cells) // 2 + 1 + (_LONGEST_VARINT + 1) * (len(cells) + len(starts) + 1)
-    body = _Body(_inflated(frame.data, most))
+    body = _Body(_inflated(frame.data, most), largest)
     if frame.encoding == WHOLE:
         where = np.arange(len(cells))
         states = body.states(len(cells))
@@ -103,8 +104,9 @@ def apply_frame(cells: Cells, starts: Numbers, frame: Encoded) -> None:
 class _Body:
     """Inflated bytes, read from the front. All of it raises BadFrame."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, largest: int) -> None:
         self._raw = raw
+        self._largest = largest
         self._at = 0
 
     def positions(self, most: int) -> Numbers:
@@ -124,7 +126,7 @@ class _Body:
             raise BadFrame("it ends too early")
         self._at += size
         found = np.column_stack([part & 15, part >> 4]).reshape(-1)
-        if (found > _MOST_STATE).any() or found[count:].any():
+        if (found > self._largest).any() or found[count:].any():
             raise BadFrame("no VM has such a state")
         return found[:count]
 
