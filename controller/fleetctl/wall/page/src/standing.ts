@@ -87,8 +87,20 @@ function banners(told: any): void {
   shown.replaceChildren(...said.map(([what, bad]) => make("p", what, bad ? { class: "bad" } : {})));
 }
 
-function showProblems(problems: any[]): void {
-  const shown = problems.slice(0, 20), kinds = new Set(shown.map(one => one.kind));
+interface Told { kind: string; count: number; hosts: number; example: string }
+
+// Each fleet tells its own: of a kind, VMs are counted together, and hosts as the fleet with most does.
+function byKind(problems: Told[]): Told[] {
+  const found = new Map<string, Told>();
+  for (const one of problems) {
+    const before = found.get(one.kind);
+    found.set(one.kind, before ? { ...before, count: before.count + one.count, hosts: Math.max(before.hosts, one.hosts) } : one);
+  }
+  return [...found.values()].sort((one, other) => other.count - one.count);
+}
+
+function showProblems(problems: Told[]): void {
+  const shown = byKind(problems).slice(0, 20), kinds = new Set(shown.map(one => one.kind));
   for (const [kind, { button }] of problemRows) {
     if (!kinds.has(kind)) { button.parentElement!.remove(); problemRows.delete(kind); }
   }
