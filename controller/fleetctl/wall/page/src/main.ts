@@ -23,6 +23,9 @@ let states = new Cells([]);          // by host, as they are now
 let earlier: Cells | null = null;    // as they were, while the past is looked at
 let layer: Layer = "state", grouping: Grouping = "host", wantedKind = "";
 let shape: Geometry = geometry(states, 1, 1), colours: Palette, ofStates: Palette;
+// Many millions take long to draw where there is no GPU: the page is left as much time for the rest.
+const PAUSES = 3;
+let pause = 0;
 let chosen = -1, zoom = 0, due = false, frames = 0, bytes = 0, drawn = 0;
 
 const stored = (name: string) => { try { return localStorage.getItem(name); } catch { return null; } };
@@ -41,14 +44,19 @@ const nothing = new Cells([]);
 
 function draw(): void {
   due = false;
-  const cells = shown();
+  const cells = shown(), began = performance.now();
   if (canvas.width) picture.draw(cells, shape, faded(colours, legend.lit));
+  if (shape.shrink > 1) picture.pixel(0, 0);  // waits until it is drawn
+  pause = shape.shrink > 1 ? (performance.now() - began) * PAUSES : 0;
   opened.draw(states, ofStates);
   drawn++;
 }
 
 function soon(): void {
-  if (!due) { due = true; requestAnimationFrame(draw); }
+  if (due) return;
+  due = true;
+  if (pause) setTimeout(() => requestAnimationFrame(draw), pause);
+  else requestAnimationFrame(draw);
 }
 
 function fit(): void {
@@ -257,7 +265,7 @@ setInterval(tell, 500);
   middle: (id: string, cell: number) => {
     const box = canvas.getBoundingClientRect();
     const [x, y] = middleOf(shape, { block: shown().blockOf.get(id)!, cell });
-    return [box.left + (x + .5) / devicePixelRatio, box.top + (y + .5) / devicePixelRatio];
+    return [Math.ceil(box.left + x / devicePixelRatio), Math.ceil(box.top + y / devicePixelRatio)];
   },
 };
 
