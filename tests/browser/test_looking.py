@@ -73,19 +73,20 @@ def test_a_click_on_a_cell_shows_the_end_of_its_console(
     browser: Browser, cluster: SmallCluster, wall: Wall
 ) -> None:
     host = cluster.hosts[2]
-    first = wall.fleetctl("vms", "--host", host, "-o", "json").json["vms"][0]
     with page_of(browser, f"{wall.address}#host={host}") as seen:
         seen.page.locator("#host").get_by_text("room for").wait_for()
         seen.page.locator("#host canvas").click(position={"x": 5, "y": 5})
-        panel = seen.page.locator("#vm")
-        name = f"{first['fleet']}-{first['index']}"
+        panel, said = seen.page.locator("#vm"), seen.page.locator("#host .said")
+        seen.until(lambda: ": running" in said.inner_text(), "which VM it is")
+        name = said.inner_text().partition(":")[0].replace("/", "-")
+        told = wall.fleetctl("vms", "show", name, "-o", "json").json
+        assert told["host"] == host
         seen.until(lambda: f"ready name={name}" in panel.inner_text(), "what it has printed")
         assert f"fleetctl console {name} --read-only" in panel.inner_text()
         seen.page.locator("#host summary").click()
         rows = seen.page.locator("#host details li")
         seen.until(lambda: rows.count() == len(seen.cells(host)) - seen.cells(host).count(0), "VMs")
         seen.page.get_by_role("button", name="CPU").click()
-        said = seen.page.locator("#host .said")
         seen.until(lambda: "% of a CPU" in said.inner_text(), "what it uses")
 
 

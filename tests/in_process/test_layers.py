@@ -44,7 +44,7 @@ def test_fleets_are_told_apart() -> None:
     async def scene(leader: Leader, stage: Stage) -> None:
         await leader.fleets.apply("web", SPEC, ME)
         await leader.fleets.scale("web", 6, ME)
-        await until(lambda: leader.memory.observed.vectors.keys() and _running(leader, "web") == 6)
+        await until(lambda: _running(leader, "web") == 6)
         for grouping in (cluster.STATES_GROUPING_HOST, BY_FLEET):
             viewer = Viewer(leader, FLEET, grouping)
             await viewer.read()
