@@ -1,4 +1,4 @@
-"""What the wall costs the leader beside a scale that nobody watches, and how quickly it is drawn."""
+"""What the wall costs the leader beside a scale that nobody watches, and how soon it is drawn."""
 
 from __future__ import annotations
 
