@@ -15,6 +15,7 @@ from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 from tests.bench.simulated import simulated
 from tests.bench.table import conditions_here, tell
+from tests.bench.wall import wall
 
 SMALL_SANDBOXES = 5
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument(
         "--only-hostile", action="store_true", help="nothing but a host that floods"
     )
+    parser.add_argument("--only-wall", action="store_true", help="nothing but the wall")
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     given = parser.parse_args()
     started = time.monotonic()
@@ -52,6 +54,9 @@ def _measure(
     if given.only_hostile:
         hostile_host(home, given.hosts, say, out)
         return
+    if given.only_wall:
+        wall(home, given.hosts, given.few_hosts, say, out)
+        return
     say(f"{SMALL_SANDBOXES} sandboxes of {given.few_hosts:,} hosts")
     few = full_scale_cpu(home, given.few_hosts, SMALL_SANDBOXES)
     say(f"sandbox of {given.hosts:,} hosts, profile instant")
@@ -65,6 +70,8 @@ def _measure(
     hostile_host(home, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, three controllers and members of etcd")
     failover(home, given.hosts, say, out)
+    say(f"sandbox of {given.hosts:,} hosts, with walls open")
+    wall(home, given.hosts, given.few_hosts, say, out)
     if not given.without_dom0_profile:
         say(f"sandbox of {given.hosts:,} hosts, profile dom0")
         realistic(home, given.hosts, say, out)

@@ -106,6 +106,18 @@ class ClusterUnderTest:
             raise RuntimeError(f"fleetctl {' '.join(arguments)}: {done.stderr.strip()[-500:]}")
         return done.stdout
 
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A fleetctl that goes on until it is left."""
+        command = [str(FLEETCTL), *arguments]
+        with subprocess.Popen(
+            command, env=self._environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+
     def asked(self, *arguments: str) -> Any:
         return json.loads(self.fleetctl(*arguments, "-o", "json"))
 

@@ -12,6 +12,7 @@ import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.wall.feed import Feed
+from fleetctl.wall.questions import Questions
 from fleetctl.wall.server import ADDRESS, WallServer
 
 LAYOUT, NOTE = 0x10, 0x11
@@ -32,7 +33,7 @@ class Controller:
 def feed_of(*frames: cluster.StatesFrame) -> Feed:
     ending = threading.Event()
     made: Any = Controller(list(frames), ending)
-    return Feed(lambda: made, lambda _: {}, ending)
+    return Feed(lambda: made, Questions(lambda: made, lambda _: {}), ending)
 
 
 @pytest.mark.parametrize("encoding", [-1, LAYOUT, NOTE, 300])

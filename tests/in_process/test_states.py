@@ -8,53 +8,19 @@ import numpy as np
 import pytest
 
 from fleet.ranges import IndexSet
-from fleet.states.frames import Encoded, apply_frame, starts_of
-from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.refusals import Refused
 from fleet_controller.leader.environment import LeaderSettings
-from fleet_controller.relay import states
+from fleet_controller.pictures import states_frames
 from fleet_controller.replica.leader import Leader
 from tests.doubles import answers
 from tests.doubles.leading import until
 from tests.in_process.six_hosts import HOSTS, ME, PER_HOST, Stage, converged, left, play
+from tests.in_process.states_viewer import Viewer
 
 RUNNING, UNKNOWN = int(types.VM_STATE_RUNNING), int(types.VM_STATE_UNKNOWN)
-
-
-class Viewer:
-    """Applies what it is sent, and is as slow as the test wants."""
-
-    def __init__(self, leader: Leader) -> None:
-        self.frames = leader.states.frames()
-        self.hosts: dict[str, int] = {}
-        self.number = 0
-        self.starts, self.cells = starts_of(np.zeros(0, np.int64)), np.zeros(0, np.uint8)
-        self.last = cluster.StatesFrame()
-
-    async def read(self) -> cluster.StatesFrame:
-        frame = self.last = await anext(self.frames)
-        if frame.HasField("layout"):
-            self.hosts = {one.id: block for block, one in enumerate(frame.layout.hosts)}
-            self.starts = starts_of(np.array([one.cells for one in frame.layout.hosts], np.int64))
-            self.cells = np.zeros(int(self.starts[-1]), np.uint8)
-        else:
-            assert frame.after == self.number
-        if frame.cells:
-            apply_frame(self.cells, self.starts, Encoded(frame.encoding, frame.cells))
-        self.number = frame.number
-        return frame
-
-    def of(self, host: str) -> list[int]:
-        block = self.hosts[host]
-        return [int(one) for one in self.cells[self.starts[block] : self.starts[block + 1]]]
-
-    async def until_shown(self, leader: Leader) -> None:
-        async with asyncio.timeout(30):
-            while not self.hosts or not shows(self, leader):
-                await self.read()
 
 
 def shows(viewer: Viewer, leader: Leader) -> bool:
@@ -76,6 +42,10 @@ def shows(viewer: Viewer, leader: Leader) -> bool:
     return True
 
 
+async def until_shown(viewer: Viewer, leader: Leader) -> None:
+    await viewer.until(lambda: bool(viewer.hosts) and shows(viewer, leader))
+
+
 def test_first_comes_all_then_what_has_changed() -> None:
     async def scene(leader: Leader, stage: Stage) -> None:
         viewer = Viewer(leader)
@@ -84,7 +54,7 @@ def test_first_comes_all_then_what_has_changed() -> None:
         assert np.count_nonzero(viewer.cells == RUNNING) == 24
         await leader.fleets.scale("spv", 30, ME)
         await until(lambda: converged(leader))
-        await viewer.until_shown(leader)
+        await until_shown(viewer, leader)
         assert np.count_nonzero(viewer.cells == RUNNING) == 30
         assert not viewer.last.HasField("layout")
 
@@ -97,7 +67,7 @@ def test_a_host_that_is_not_heard_has_unknown_vms() -> None:
         await viewer.read()
         stage.agent("h1").mute = True
         await until(lambda: not leader.memory.is_live("h1"))
-        await viewer.until_shown(leader)
+        await until_shown(viewer, leader)
         assert set(viewer.of("h1")) <= {UNKNOWN, 0} and UNKNOWN in viewer.of("h1")
 
     play(scene)
@@ -125,7 +95,7 @@ def test_a_slow_reader_gets_one_merged_frame() -> None:
         for total in (30, 18, 36):
             await leader.fleets.scale("spv", total, ME)
             await until(lambda: converged(leader))
-            await quick.until_shown(leader)
+            await until_shown(quick, leader)
         assert quick.number > slow.number + 1
         frame = await slow.read()
         while frame.number < quick.number:
@@ -151,7 +121,7 @@ def test_a_frame_is_encoded_once_for_all_who_watch() -> None:
 def test_the_leader_says_that_it_is_there_while_nothing_changes() -> None:
     async def scene(leader: Leader, stage: Stage) -> None:
         viewer = Viewer(leader)
-        await viewer.until_shown(leader)
+        await until_shown(viewer, leader)
         async with asyncio.timeout(10):
             while (await viewer.read()).cells:
                 pass
@@ -170,7 +140,7 @@ def test_other_hosts_are_another_layout() -> None:
         async with asyncio.timeout(30):
             while "h2" in viewer.hosts:
                 await viewer.read()
-        await viewer.until_shown(leader)
+        await until_shown(viewer, leader)
         assert len(viewer.cells) == 5 * PER_HOST
 
     play(scene)
@@ -187,7 +157,7 @@ def test_hosts_stand_by_the_label_that_they_fail_together_by(label: str, racks: 
 
 
 def test_no_more_than_a_bound_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states, "MOST_WATCHERS", 2)
+    monkeypatch.setattr(states_frames, "MOST_WATCHERS", 2)
 
     async def scene(leader: Leader, stage: Stage) -> None:
         first, second = Viewer(leader), Viewer(leader)
@@ -197,5 +167,17 @@ def test_no_more_than_a_bound_may_watch(monkeypatch: pytest.MonkeyPatch) -> None
             await Viewer(leader).read()
         await first.frames.aclose()
         await Viewer(leader).read()
+
+    play(scene)
+
+
+def test_while_nobody_watches_nothing_is_kept() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        followers = leader.memory.observed.followers
+        viewer = Viewer(leader)
+        await viewer.read()
+        assert len(followers) == 1
+        await viewer.frames.aclose()
+        assert not followers
 
     play(scene)

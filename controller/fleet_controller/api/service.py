@@ -206,7 +206,7 @@ class ClusterApi(
 
     @rpc(READERS)
     async def WatchStates(self, call: Call, request: cluster.WatchStatesRequest) -> None:  # type: ignore[override]
-        async with aclosing(call.leader.states.frames()) as frames:
+        async with aclosing(call.leader.states.frames(request.layer, request.grouping)) as frames:
             async for frame in frames:
                 self.replica.leader()
                 await call.send(frame)

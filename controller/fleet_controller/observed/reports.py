@@ -67,8 +67,9 @@ class Observed:
 
     def __init__(self) -> None:
         self.pulse = Pulse()
-        # Hosts whose VMs may have another state since somebody last emptied this.
-        self.touched: set[str] = set()
+        # Each is told of hosts whose VMs may have another state, and emptied by whoever reads it.
+        # While nobody does, nothing is kept.
+        self.followers: list[set[str]] = []
         self.hosts: dict[str, HostObservation] = {}
         self.names: list[str] = []
         self.vectors: dict[str, FleetVector] = defaultdict(FleetVector)
@@ -99,7 +100,7 @@ class Observed:
         host = self.host(host_id)
         before, host.assignment = host.assignment, assignment
         host.strays = {}
-        self.touched.add(host_id)
+        self._touch(host_id)
         change = assignment_change(before, assignment)
         self.running.assigned({shard.fleet for shard in (*before.shards, *assignment.shards)})
         for kin, freed in change.freed.items():
@@ -124,7 +125,7 @@ class Observed:
         """
         host = self.host(host_id)
         if report.full or report.shards:
-            self.touched.add(host_id)
+            self._touch(host_id)
         if report.full:
             self._begin_anew(host)
         host.epoch = Epoch.of(report.epoch)
@@ -148,7 +149,7 @@ class Observed:
         """What the host holds counts for it, whoever else was assigned it meanwhile. Its states are
         not known until a full report."""
         host = self.host(host_id)
-        self.touched.add(host_id)
+        self._touch(host_id)
         for shard in host.assignment.shards:
             if not shard.staged:
                 vector = self.vectors[shard.fleet]
@@ -174,7 +175,7 @@ class Observed:
     def lost_sight(self, host_id: str) -> None:
         """The link is gone: what its VMs do is not known until it reports again."""
         host = self.host(host_id)
-        self.touched.add(host_id)
+        self._touch(host_id)
         host.seen = False
         host.prepared = {}
         host.boot_id = ""
@@ -203,6 +204,10 @@ class Observed:
         self.releasing.pop(uid, None)
         self.users.pop(uid, None)
         self.staging.pop(uid, None)
+
+    def _touch(self, host_id: str) -> None:
+        for touched in self.followers:
+            touched.add(host_id)
 
     def _held(self, host_id: str, uid: str) -> IndexSet:
         """What is staged is still another's."""

@@ -142,6 +142,11 @@ class FleetVector:
             return 0
         return self._kinds[int(self._slots[index])][0]
 
+    def generations(self) -> NDArray[np.int64]:
+        """Of each index; 0 for an unplaced one."""
+        by_slot = np.array([generation for generation, _ in self._kinds] or [0], np.int64)
+        return np.where(self.hosts == NO_HOST, 0, by_slot[self._slots])
+
     def holder(self, index: int) -> int:
         """The number of the host that holds the index; NO_HOST where none does."""
         return int(self.hosts[index]) if index < len(self.hosts) else NO_HOST

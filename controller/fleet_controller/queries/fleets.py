@@ -185,7 +185,7 @@ def problems(memory: LeaderMemory, uid: str) -> list[cluster.StatusProblem]:
     for link in memory.links.absent.values():
         untried = memory.settling and not link.tried  # the status says so of all of them
         if not (untried or link.host_id in misbehaving):
-            kind, example = _absence(memory, link.host_id)
+            kind, example = absence(memory, link.host_id)
             entry = found[kind]
             entry.hosts += 1
             entry.count += _assigned(memory, link.host_id, uid)
@@ -236,7 +236,7 @@ def _void_claims(memory: LeaderMemory) -> Iterator[str]:
             yield why
 
 
-def _absence(memory: LeaderMemory, host_id: str) -> tuple[str, str]:
+def absence(memory: LeaderMemory, host_id: str) -> tuple[str, str]:
     """What is wrong with a host that is not live, and a sentence that says so."""
     if by := reached_by(memory, host_id):
         return "host_cut_off", f"{host_id}: the leader cannot reach it, and {by} can"

@@ -41,8 +41,8 @@ from fleet_controller.mirror.committer import Committer, Outdated
 from fleet_controller.mirror.follower import StoreFollower
 from fleet_controller.mirror.kept_events import KeptEvents
 from fleet_controller.observed.failing_vms import FailingVms
+from fleet_controller.pictures.states_frames import StatesFrames
 from fleet_controller.relay.relay import Relay
-from fleet_controller.relay.states import StatesFrames
 from fleet_controller.store.port import StoreError
 
 

@@ -1,94 +1,74 @@
-"""What the page is fed with: calls to the cluster, with the operator's own certificate."""
+"""What pages are fed with: frames of the cluster, with the operator's own certificate."""
 
 from __future__ import annotations
 
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Trouble
-from fleetctl.views.cluster.status import status_json
-from fleetctl.wall.host_cells import host_cells_json
+from fleetctl.wall.questions import Questions
 
-Json: TypeAlias = "dict[str, Any]"
 # A leader says something each second: one that is silent for longer is left for the next replica.
 _SILENCE = 6.0
 _STREAM_SECONDS = 3600.0
 # Between two rounds over replicas of which none answers.
 PAUSE = 1.0
-_EVENTS = 50
 # Before each frame: of what kind it is, and how many bytes follow.
 _HEAD = struct.Struct("<BI")
-_LAYOUT, _NOTE = 0x10, 0x11
+_LAYOUT, _NOTE, _LEGEND = 0x10, 0x11, 0x12
 _ENCODINGS = frozenset(cluster.StatesEncoding.values())
+# As the page names them.
+_LAYERS = {
+    "fleet": cluster.STATES_LAYER_FLEET,
+    "generation": cluster.STATES_LAYER_GENERATION,
+    "problem": cluster.STATES_LAYER_PROBLEM,
+    "hypervisor": cluster.STATES_LAYER_HYPERVISOR,
+}
+_GROUPINGS = {"fleet": cluster.STATES_GROUPING_FLEET}
 
 
 class Feed:
     """Used by many threads, until `ending` is set. `new_cluster` makes a connection that a single
-    thread uses; `event_json` says how an event is told."""
+    thread uses."""
 
     def __init__(
-        self,
-        new_cluster: Callable[[], Cluster],
-        event_json: Callable[[cluster.Event], Json],
-        ending: threading.Event,
+        self, new_cluster: Callable[[], Cluster], questions: Questions, ending: threading.Event
     ) -> None:
         self._new_cluster = new_cluster
-        self._event_json = event_json
-        self._asked = new_cluster()
-        self._one_at_a_time = threading.Lock()
+        self.questions = questions
         self._ending = ending
 
-    def status(self) -> Json:
-        """Raises Trouble."""
-        return status_json(self._ask(lambda stub: stub.Status, cluster.StatusRequest()))
-
-    def version(self) -> Json:
-        """Raises Trouble."""
-        answer = self._ask(lambda stub: stub.Instant, cluster.InstantRequest())
-        return {"leader": answer.leadership, "cluster": self._asked.context.endpoints[0]}
-
-    def events(self, after: int) -> Json:
-        """Raises Trouble."""
-        request = cluster.ListEventsRequest(limit=_EVENTS, after=after)
-        answer = self._ask(lambda stub: stub.ListEvents, request)
-        return {"events": [self._event_json(one) for one in answer.events], "cursor": answer.next}
-
-    def host(self, host_id: str) -> Json:
-        """Raises Trouble."""
-        request = cluster.GetHostRequest(id=host_id)
-        return host_cells_json(self._ask(lambda stub: stub.GetHost, request))
-
-    def messages(self) -> Iterator[bytes]:
+    def messages(self, layer: str = "state", grouping: str = "host") -> Iterator[bytes]:
         """Frames for one page, over failovers, until the wall ends: after each failover from the
         beginning. A page that reads slowly lets the leader wait, which then merges frames."""
         connection = self._new_cluster()
+        request = cluster.WatchStatesRequest(
+            layer=_LAYERS.get(layer, cluster.STATES_LAYER_STATE),
+            grouping=_GROUPINGS.get(grouping, cluster.STATES_GROUPING_HOST),
+        )
         while not self._ending.is_set():
             try:
                 frames = connection.stream(
-                    lambda stub: stub.WatchStates,
-                    cluster.WatchStatesRequest(),
-                    _STREAM_SECONDS,
-                    silence=_SILENCE,
+                    lambda stub: stub.WatchStates, request, _STREAM_SECONDS, silence=_SILENCE
                 )
                 for frame in frames:
                     if self._ending.is_set():
                         return
-                    yield from _messages(frame)
+                    yield from _messages(frame, request)
             except Trouble as trouble:
                 yield _message(_NOTE, trouble.message.encode())
             self._ending.wait(PAUSE)
 
-    def _ask(self, rpc: Any, request: Any) -> Any:
-        with self._one_at_a_time:
-            return self._asked.call(rpc, request)
 
-
-def _messages(frame: cluster.StatesFrame) -> Iterator[bytes]:
+def _messages(frame: cluster.StatesFrame, asked: cluster.WatchStatesRequest) -> Iterator[bytes]:
+    if (frame.layer, frame.grouping) != (asked.layer, asked.grouping):
+        yield _message(_NOTE, b"the controllers are older than this fleetctl and show states alone")
+        return
     if frame.HasField("layout"):
+        yield _message(_LEGEND, "\n".join(frame.layout.legend).encode())
         lines = (f"{one.id}\t{one.rack}\t{one.cells}" for one in frame.layout.hosts)
         yield _message(_LAYOUT, "\n".join(lines).encode())
     if frame.encoding in _ENCODINGS:

@@ -20,7 +20,11 @@ def host_cells_json(detail: cluster.HostDetail) -> dict[str, Any]:
     for shard in detail.shards:
         held[shard.fleet_uid] = held[shard.fleet_uid] | from_wire(shard.ranges)
     cells = [
-        {"fleet": names.get(uid, uid), "ranges": [list(pair) for pair in held[uid].ranges]}
+        {
+            "fleet": names.get(uid, uid),
+            "uid": uid,
+            "ranges": [list(pair) for pair in held[uid].ranges],
+        }
         for uid in sorted(held)
     ]
     reasons = [

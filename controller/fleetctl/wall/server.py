@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 from fleetctl.outcome import Trouble
 from fleetctl.wall.feed import Feed
+from fleetctl.wall.questions import Questions
 
 ADDRESS = "127.0.0.1"
 FILES = {
@@ -35,7 +36,9 @@ _HEADERS = {
 }
 # Seconds for a browser to take what it is sent, or to ask something.
 _SOCKET_SECONDS = 30.0
-_MOST_PAGES = 16
+_MOST_INDEX = 2**32 - 1  # on the wire
+# Of pages: each has a second one while it shows something else than states by host.
+_MOST_STREAMS = 32
 
 
 class WallServer(ThreadingHTTPServer):
@@ -47,7 +50,7 @@ class WallServer(ThreadingHTTPServer):
         """Raises OSError where the port cannot be had."""
         self.feed = feed
         self.path = secrets.token_urlsafe(16)
-        self.pages = threading.BoundedSemaphore(_MOST_PAGES)
+        self.streams = threading.BoundedSemaphore(_MOST_STREAMS)
         super().__init__((ADDRESS, port), _Handler)
 
     @property
@@ -95,22 +98,14 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _answer(self, name: str, query: dict[str, list[str]]) -> None:
-        feed = self.server.feed
+        said = {key: values[0] for key, values in query.items()}
         if name in FILES:
             file, kind = FILES[name]
             self._send(files(__package__).joinpath("built", file).read_bytes(), kind)
         elif name == "states":
-            self._stream()
-        elif name == "status":
-            self._ask(feed.status)
-        elif name == "version":
-            self._ask(feed.version)
-        elif name == "events":
-            after = query.get("after", ["0"])[0]
-            number = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
-            self._ask(lambda: feed.events(number))
-        elif name == "host":
-            self._ask(lambda: feed.host(query.get("id", [""])[0]))
+            self._stream(said.get("layer", "state"), said.get("grouping", "host"))
+        elif question := _question(self.server.feed.questions, name, said):
+            self._ask(question)
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such part of the wall")
 
@@ -121,16 +116,18 @@ class _Handler(BaseHTTPRequestHandler):
             answer, status = {"error": trouble.message}, HTTPStatus.BAD_GATEWAY
         self._send(json.dumps(answer).encode(), "application/json", status)
 
-    def _stream(self) -> None:
-        if not self.server.pages.acquire(blocking=False):
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"{_MOST_PAGES} pages are open already")
+    def _stream(self, layer: str, grouping: str) -> None:
+        if not self.server.streams.acquire(blocking=False):
+            self._refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open already: close some"
+            )
             return
         try:
             self._head(HTTPStatus.OK, "application/octet-stream", None)
-            for message in self.server.feed.messages():
+            for message in self.server.feed.messages(layer, grouping):
                 self.wfile.write(message)
         finally:
-            self.server.pages.release()
+            self.server.streams.release()
 
     def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         self._head(status, kind, len(body))
@@ -147,3 +144,26 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
+
+
+def _question(
+    questions: Questions, name: str, said: dict[str, str]
+) -> Callable[[], dict[str, Any]] | None:
+    """None where there is none of this name."""
+    fleet, index = said.get("fleet", ""), min(_number(said.get("index", "")), _MOST_INDEX)
+    asked: dict[str, Callable[[], dict[str, Any]]] = {
+        "status": questions.status,
+        "version": questions.version,
+        "events": lambda: questions.events(_number(said.get("after", ""))),
+        "host": lambda: questions.host(said.get("id", "")),
+        "vm": lambda: questions.vm(fleet, index),
+        "console": lambda: questions.console(fleet, index),
+        "cpu": lambda: questions.cpu(said.get("id", "")),
+    }
+    return asked.get(name)
+
+
+def _number(text: str) -> int:
+    """0 for what is none that the wire has room for."""
+    fits = text.isascii() and text.isdigit() and len(text) < 19
+    return int(text) if fits else 0

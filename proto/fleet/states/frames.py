@@ -26,6 +26,8 @@ _MOST_STATE = int(types.VM_STATE_UNKNOWN)
 _LEVEL = 1
 _SEVEN_BITS = 7
 _LONGEST_VARINT = 5
+# A gap of one byte, as they mostly are, and half a byte of state.
+_BYTES_A_CHANGE = 1.5
 
 
 class BadFrame(ValueError):
@@ -52,29 +54,33 @@ def encode_whole(cells: Cells) -> Encoded:
 def encode_blocks(cells: Cells, starts: Numbers, blocks: Numbers) -> Encoded:
     """These blocks as they are now, whatever they were; `blocks`: ascending. As `encode_whole`
     where that takes no more."""
-    parts = [_varints(np.array([len(blocks)])), _varints(_gaps(blocks))]
-    parts += [_packed(cells[starts[one] : starts[one + 1]]) for one in blocks]
-    raw = b"".join(parts)
-    if 2 * len(raw) >= len(cells):
+    sizes = starts[blocks + 1] - starts[blocks]
+    if int(sizes.sum()) + 2 * len(blocks) >= len(cells):
         return encode_whole(cells)
-    return Encoded(BLOCKS, zlib.compress(raw, _LEVEL))
+    head = _varints(np.array([len(blocks)])) + _varints(_gaps(blocks))
+    if (sizes % 2).any():
+        body = b"".join(_packed(cells[starts[one] : starts[one + 1]]) for one in blocks)
+    else:  # no block is padded: all of them at once
+        body = _packed(cells[_within(starts, blocks)])
+    return Encoded(BLOCKS, zlib.compress(head + body, _LEVEL))
 
 
 def encode_change(before: Cells, after: Cells, starts: Numbers, blocks: Numbers) -> Encoded:
-    """What has changed, all of it within these blocks, as the smallest of the encodings."""
-    by_block = encode_blocks(after, starts, blocks)
-    spans = [np.arange(starts[one], starts[one + 1]) for one in blocks]
-    within = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+    """What has changed, all of it within these blocks, in the encoding that is the smallest before
+    it is deflated: to deflate each of them costs more than the bytes that it would spare."""
+    within = _within(starts, blocks)
     changed = within[before[within] != after[within]]
+    if len(changed) * _BYTES_A_CHANGE > len(within) / 2 + len(blocks):
+        return encode_blocks(after, starts, blocks)
     raw = _varints(np.array([len(changed)])) + _varints(_gaps(changed)) + _packed(after[changed])
-    by_cell = Encoded(GAPS, zlib.compress(raw, _LEVEL))
-    return min(by_cell, by_block, key=lambda one: len(one.data))
+    return Encoded(GAPS, zlib.compress(raw, _LEVEL))
 
 
-def apply_frame(cells: Cells, starts: Numbers, frame: Encoded) -> None:
-    """Change the cells as the frame says. Raises BadFrame, and has changed nothing then."""
+def apply_frame(cells: Cells, starts: Numbers, frame: Encoded, largest: int = _MOST_STATE) -> None:
+    """Change the cells as the frame says, none to more than `largest`. Raises BadFrame, and has
+    changed nothing then."""
     most = len(cells) // 2 + 1 + (_LONGEST_VARINT + 1) * (len(cells) + len(starts) + 1)
-    body = _Body(_inflated(frame.data, most))
+    body = _Body(_inflated(frame.data, most), largest)
     if frame.encoding == WHOLE:
         where = np.arange(len(cells))
         states = body.states(len(cells))
@@ -98,8 +104,9 @@ def apply_frame(cells: Cells, starts: Numbers, frame: Encoded) -> None:
 class _Body:
     """Inflated bytes, read from the front. All of it raises BadFrame."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, largest: int) -> None:
         self._raw = raw
+        self._largest = largest
         self._at = 0
 
     def positions(self, most: int) -> Numbers:
@@ -119,7 +126,7 @@ class _Body:
             raise BadFrame("it ends too early")
         self._at += size
         found = np.column_stack([part & 15, part >> 4]).reshape(-1)
-        if (found > _MOST_STATE).any() or found[count:].any():
+        if (found > self._largest).any() or found[count:].any():
             raise BadFrame("no VM has such a state")
         return found[:count]
 
@@ -161,7 +168,16 @@ def _gaps(positions: Numbers) -> Numbers:
     return np.diff(positions, prepend=-1) - 1
 
 
+def _within(starts: Numbers, blocks: Numbers) -> Numbers:
+    """The positions of all cells of these blocks, ascending."""
+    sizes = starts[blocks + 1] - starts[blocks]
+    ends = np.cumsum(sizes)
+    return np.repeat(starts[blocks] - ends + sizes, sizes) + np.arange(int(sizes.sum()))
+
+
 def _varints(numbers: Numbers) -> bytes:
+    if not (numbers >= 128).any():  # a byte each, as gaps of a wave are
+        return numbers.astype(np.uint8).tobytes()
     rows = np.empty((len(numbers), _LONGEST_VARINT), np.uint8)
     used = np.empty(rows.shape, bool)
     rest = numbers.astype(np.int64)

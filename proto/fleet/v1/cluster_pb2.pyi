@@ -56,6 +56,56 @@ HOST_HEALTH_SUSPECT: HostHealth.ValueType  # 3
 HOST_HEALTH_LOST: HostHealth.ValueType  # 4
 Global___HostHealth: _TypeAlias = HostHealth  # noqa: Y015
 
+class _StatesLayer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatesLayerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatesLayer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATES_LAYER_STATE: _StatesLayer.ValueType  # 0
+    """its VmState"""
+    STATES_LAYER_FLEET: _StatesLayer.ValueType  # 1
+    """its fleet; the largest are named"""
+    STATES_LAYER_GENERATION: _StatesLayer.ValueType  # 2
+    """how many generations it is behind the newest of its fleet"""
+    STATES_LAYER_PROBLEM: _StatesLayer.ValueType  # 3
+    """what is wrong with it or its host, by kind; the most common are named"""
+    STATES_LAYER_HYPERVISOR: _StatesLayer.ValueType  # 4
+    """what its host runs it by, such as "QEMU 7.2, KVM" """
+
+class StatesLayer(_StatesLayer, metaclass=_StatesLayerEnumTypeWrapper):
+    """What a cell says of its VM. All but the state are looked at once a second."""
+
+STATES_LAYER_STATE: StatesLayer.ValueType  # 0
+"""its VmState"""
+STATES_LAYER_FLEET: StatesLayer.ValueType  # 1
+"""its fleet; the largest are named"""
+STATES_LAYER_GENERATION: StatesLayer.ValueType  # 2
+"""how many generations it is behind the newest of its fleet"""
+STATES_LAYER_PROBLEM: StatesLayer.ValueType  # 3
+"""what is wrong with it or its host, by kind; the most common are named"""
+STATES_LAYER_HYPERVISOR: StatesLayer.ValueType  # 4
+"""what its host runs it by, such as "QEMU 7.2, KVM" """
+Global___StatesLayer: _TypeAlias = StatesLayer  # noqa: Y015
+
+class _StatesGrouping:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatesGroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatesGrouping.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATES_GROUPING_HOST: _StatesGrouping.ValueType  # 0
+    STATES_GROUPING_FLEET: _StatesGrouping.ValueType  # 1
+    """250 VMs of one fleet by index, wherever they are"""
+
+class StatesGrouping(_StatesGrouping, metaclass=_StatesGroupingEnumTypeWrapper):
+    """What a block of cells is."""
+
+STATES_GROUPING_HOST: StatesGrouping.ValueType  # 0
+STATES_GROUPING_FLEET: StatesGrouping.ValueType  # 1
+"""250 VMs of one fleet by index, wherever they are"""
+Global___StatesGrouping: _TypeAlias = StatesGrouping  # noqa: Y015
+
 class _StatesEncoding:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -3461,14 +3511,25 @@ Global___StoreMember: _TypeAlias = StoreMember  # noqa: Y015
 
 @_typing.final
 class WatchStatesRequest(_message.Message):
+    """What is asked for is in each frame again: an older controller says states by host, whatever was
+    asked for.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    LAYER_FIELD_NUMBER: _builtins.int
+    GROUPING_FIELD_NUMBER: _builtins.int
+    layer: Global___StatesLayer.ValueType
+    grouping: Global___StatesGrouping.ValueType
     def __init__(
         self,
+        *,
+        layer: Global___StatesLayer.ValueType = ...,
+        grouping: Global___StatesGrouping.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grouping", b"grouping", "layer", b"layer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3488,12 +3549,16 @@ class StatesFrame(_message.Message):
     LAYOUT_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    GROUPING_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     after: _builtins.int
     """The frame that this one goes on from. A frame with `layout` goes on from none."""
     encoding: Global___StatesEncoding.ValueType
     cells: _builtins.bytes
     """deflated (zlib); empty: nothing has changed, and the leader is there"""
+    layer: Global___StatesLayer.ValueType
+    grouping: Global___StatesGrouping.ValueType
     @_builtins.property
     def layout(self) -> Global___StatesLayout: ...
     def __init__(
@@ -3504,10 +3569,12 @@ class StatesFrame(_message.Message):
         layout: Global___StatesLayout | None = ...,
         encoding: Global___StatesEncoding.ValueType = ...,
         cells: _builtins.bytes = ...,
+        layer: Global___StatesLayer.ValueType = ...,
+        grouping: Global___StatesGrouping.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["layout", b"layout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cells", b"cells", "encoding", b"encoding", "layout", b"layout", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "cells", b"cells", "encoding", b"encoding", "grouping", b"grouping", "layer", b"layer", "layout", b"layout", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3518,18 +3585,24 @@ class StatesLayout(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HOSTS_FIELD_NUMBER: _builtins.int
+    LEGEND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatesHost]:
         """in the order of their blocks"""
+
+    @_builtins.property
+    def legend(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of all layers but the state: what a cell of 1, of 2, ... says. At most 14."""
 
     def __init__(
         self,
         *,
         hosts: _abc.Iterable[Global___StatesHost] | None = ...,
+        legend: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "legend", b"legend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3543,8 +3616,9 @@ class StatesHost(_message.Message):
     RACK_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """by fleet: its name, and the index of the first cell, such as spv/250"""
     rack: _builtins.str
-    """its label `rack`"""
+    """its label `rack`; by fleet: the fleet's name"""
     cells: _builtins.int
     """its capacity, or what it is assigned, if that is more"""
     def __init__(

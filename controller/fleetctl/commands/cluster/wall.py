@@ -29,13 +29,15 @@ def wall(session: Session, no_open: bool, port: int) -> None:
 
     from fleetctl.views.cluster.events import event_json
     from fleetctl.wall.feed import Feed
+    from fleetctl.wall.questions import Questions
     from fleetctl.wall.server import WallServer
 
     connection, ending = session.cluster, threading.Event()
     connection.tells_waiting = False
     connection.plain = True  # also with -o json: what hosts say reaches the page line by line
-    feed = Feed(lambda: replace(connection), event_json, ending)
-    feed.status()  # so that a cluster that cannot be reached is told here
+    questions = Questions(lambda: replace(connection), event_json)
+    feed = Feed(lambda: replace(connection), questions, ending)
+    questions.status()  # so that a cluster that cannot be reached is told here
     with WallServer(feed, port) as server:
         say(server.address)
         if not no_open:

@@ -5,52 +5,70 @@ import type { Cells } from "./cells.js";
 export interface Geometry {
   wide: number; high: number;      // cells of a block
   scale: number; gap: number;      // device pixels: a cell's side, and between blocks
+  shrink: number;                  // cells along a pixel's side, where they are smaller than one
+  across: number; down: number;    // device pixels from one block to the next
   columns: number; rows: number;   // blocks
   width: number; height: number;   // device pixels of the picture
 }
 
-const MOST_SCALE = 24;
+// From the smallest to the largest: [scale, shrink].
+const LEVELS = [...Array.from({ length: 31 }, (_, i) => [1, 32 - i]), ...Array.from({ length: 24 }, (_, i) => [i + 1, 1])];
+const MOST_SIDE = 8192;
 
-// The largest cells with which all hosts are in view; one pixel each where they are not.
-export function geometry(cells: Cells, width: number, height: number): Geometry {
+// The largest cells with which all hosts are in view, and `zoom` levels beyond.
+export function geometry(cells: Cells, width: number, height: number, zoom = 0): Geometry {
   const wide = cells.stride <= 250 ? Math.min(10, cells.stride) : Math.ceil(Math.sqrt(cells.stride / 2.5));
   const high = Math.ceil(cells.stride / wide), count = Math.max(1, cells.hosts.length);
-  const at = (scale: number): Geometry => {
+  const at = (level: number): Geometry => {
+    const [scale, shrink] = LEVELS[level];
     const gap = scale > 1 ? Math.max(1, scale >> 1) : 0;
-    const columns = Math.max(1, Math.min(count, Math.floor((width + gap) / (wide * scale + gap))));
+    const across = Math.ceil(wide * scale / shrink) + gap, down = Math.ceil(high * scale / shrink) + gap;
+    const columns = Math.max(1, Math.min(count, Math.floor((width + gap) / across)));
     const rows = Math.ceil(count / columns);
-    return { wide, high, scale, gap, columns, rows,
-      width: columns * (wide * scale + gap) - gap, height: rows * (high * scale + gap) - gap };
+    return { wide, high, scale, gap, shrink, across, down, columns, rows,
+      width: columns * across - gap, height: rows * down - gap };
   };
-  for (let scale = MOST_SCALE; scale > 1; scale--) {
-    const found = at(scale);
-    if (found.height <= height && found.width <= width) return found;
+  let level = LEVELS.length - 1;
+  for (; level > 0; level--) {
+    const found = at(level);
+    if (found.height <= height && found.width <= width) break;
   }
-  return at(1);
+  for (; zoom > 0 && level + 1 < LEVELS.length && at(level + 1).height <= MOST_SIDE; zoom--) level++;
+  return at(level);
 }
 
 export interface Place { block: number; cell: number }
 
-// What is under a device pixel of the picture.
+// What is under a device pixel of the picture; where several are, the first.
 export function placeAt(of: Geometry, cells: Cells, x: number, y: number): Place | null {
-  const across = of.wide * of.scale + of.gap, down = of.high * of.scale + of.gap;
-  const column = Math.floor(x / across), row = Math.floor(y / down);
-  const left = Math.floor((x - column * across) / of.scale);
-  const top = Math.floor((y - row * down) / of.scale);
+  const column = Math.floor(x / of.across), row = Math.floor(y / of.down);
+  const left = Math.floor((x - column * of.across) / of.scale) * of.shrink;
+  const top = Math.floor((y - row * of.down) / of.scale) * of.shrink;
   const block = row * of.columns + column, cell = top * of.wide + left;
   if (x < 0 || y < 0 || column >= of.columns || left >= of.wide || top >= of.high) return null;
-  if (block >= cells.hosts.length || cell >= cells.hosts[block].cells) return null;
+  if (block >= cells.hosts.length || cell >= cells.sizeOf(block)) return null;
   return { block, cell };
+}
+
+// How many cells of which value are under the pixel that shows this one first.
+export function countsAt(of: Geometry, cells: Cells, { block, cell }: Place): number[] {
+  const counts = new Array<number>(16).fill(0), all = cells.of(block);
+  const left = cell % of.wide, top = Math.floor(cell / of.wide);
+  for (let y = top; y < Math.min(of.high, top + of.shrink); y++) {
+    for (let x = left; x < Math.min(of.wide, left + of.shrink); x++) {
+      if (y * of.wide + x < all.length) counts[all[y * of.wide + x]]++;
+    }
+  }
+  return counts;
 }
 
 // The device pixel in the middle of a cell.
 export function middleOf(of: Geometry, { block, cell }: Place): [number, number] {
   const [x, y] = cornerOf(of, block);
-  return [x + (cell % of.wide) * of.scale + (of.scale >> 1),
-    y + Math.floor(cell / of.wide) * of.scale + (of.scale >> 1)];
+  return [x + Math.floor((cell % of.wide) / of.shrink) * of.scale + (of.scale >> 1),
+    y + Math.floor(Math.floor(cell / of.wide) / of.shrink) * of.scale + (of.scale >> 1)];
 }
 
 export function cornerOf(of: Geometry, block: number): [number, number] {
-  return [(block % of.columns) * (of.wide * of.scale + of.gap),
-    Math.floor(block / of.columns) * (of.high * of.scale + of.gap)];
+  return [(block % of.columns) * of.across, Math.floor(block / of.columns) * of.down];
 }

@@ -24,7 +24,7 @@ export function drawHistory(colours: Palette): void {
   pen.clearRect(0, 0, width, height);
   const most = Math.max(1, ...past.map(([running, failed]) => Math.max(running, failed)));
   [RUNNING, FAILED].forEach((state, which) => {
-    pen.strokeStyle = css(colours.states[state]);
+    pen.strokeStyle = css(colours.cells[state]);
     pen.lineWidth = 2;
     pen.beginPath();
     past.forEach((one, at) => {

@@ -1,7 +1,8 @@
-// Draws all cells: with WebGL2, or pixel by pixel on a plain canvas where that is not to be had.
+// Draws all cells: with WebGL2, or pixel by pixel on a plain canvas where that is not to be had. Where a
+// pixel stands for several cells it has their mean colour, and the hot ones among them are not lost.
 
 import { OUTSIDE, UNKNOWN, type Cells } from "./cells.js";
-import { placeAt, type Geometry } from "./geometry.js";
+import { countsAt, placeAt, type Geometry } from "./geometry.js";
 import type { Palette } from "./palette.js";
 
 export interface Picture {
@@ -16,29 +17,48 @@ export function pictureOn(canvas: HTMLCanvasElement, plain: boolean): Picture {
 }
 
 const ROW = 2048;  // texels
+const HOT_SHARE = 0.6;  // of a pixel's colour, at least, where any of its cells is hot
 const VERTEX = `#version 300 es
 void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4. - 1., 0., 1.); }`;
 const FRAGMENT = `#version 300 es
 precision highp float; precision highp int; precision highp usampler2D;
-uniform usampler2D places; uniform ivec4 block; uniform ivec4 grid; uniform int height;
-uniform vec3 colours[16]; uniform vec3 ground; out vec4 colour;
-void main() {
-  ivec2 at = ivec2(int(gl_FragCoord.x), height - 1 - int(gl_FragCoord.y));
-  ivec2 pitch = block.xy * grid.x + grid.y, which = at / pitch, inside = at - which * pitch;
-  ivec2 cell = inside / grid.x;
-  int number = which.y * grid.z + which.x, place = cell.y * block.x + cell.x;
-  colour = vec4(ground, 1.);
-  if (cell.x >= block.x || cell.y >= block.y || which.x >= grid.z || number >= grid.w
-      || place >= block.z) return;
+uniform usampler2D places; uniform ivec4 block; uniform ivec4 grid; uniform ivec3 pitch;
+uniform ivec2 marks; uniform vec3 colours[16]; uniform vec3 ground; out vec4 colour;
+uint at(int number, ivec2 cell) {
+  int place = cell.y * block.x + cell.x;
+  if (cell.x >= block.x || cell.y >= block.y || place >= block.z) return ${OUTSIDE}u;
   int texel = number * block.z + place;
-  uint state = texelFetch(places, ivec2(texel % ${ROW}, texel / ${ROW}), 0).r;
-  colour = vec4(colours[state], 1.);
-  if (state == ${UNKNOWN}u && (at.x + at.y) % 4 == 0) colour = vec4(ground, 1.);
+  return texelFetch(places, ivec2(texel % ${ROW}, texel / ${ROW}), 0).r;
+}
+void main() {
+  ivec2 point = ivec2(int(gl_FragCoord.x), pitch.z - 1 - int(gl_FragCoord.y));
+  ivec2 which = point / pitch.xy, inside = point - which * pitch.xy;
+  int number = which.y * grid.z + which.x;
+  colour = vec4(ground, 1.);
+  if (which.x >= grid.z || number >= grid.w) return;
+  if (block.w == 1) {
+    uint value = at(number, inside / grid.x);
+    if (value == ${OUTSIDE}u) return;
+    if (marks.x == 0 || value != ${UNKNOWN}u || (point.x + point.y) % 4 != 0) colour = vec4(colours[value], 1.);
+    return;
+  }
+  vec3 sum = vec3(0.); float all = 0., hot = 0.;
+  for (int y = 0; y < block.w; y++) for (int x = 0; x < block.w; x++) {
+    uint value = at(number, inside * block.w + ivec2(x, y));
+    if (value == ${OUTSIDE}u) continue;
+    sum += colours[value]; all += 1.;
+    if (int(value) == marks.y) hot += 1.;
+  }
+  if (all == 0.) return;
+  vec3 mean = sum / all;
+  if (hot > 0.) mean = mix(mean, colours[marks.y], max(${HOT_SHARE.toFixed(2)}, hot / all));
+  colour = vec4(mean, 1.);
 }`;
 
 class GlPicture implements Picture {
   readonly kind = "webgl2";
   private readonly program: WebGLProgram;
+  private readonly where = new Map<string, WebGLUniformLocation | null>();
   private drawn: Cells | null = null;
 
   constructor(private readonly gl: WebGL2RenderingContext) {
@@ -51,6 +71,9 @@ class GlPicture implements Picture {
     }
     gl.linkProgram(this.program);
     gl.useProgram(this.program);
+    for (const name of ["block", "grid", "pitch", "marks", "colours", "ground"]) {
+      this.where.set(name, gl.getUniformLocation(this.program, name));
+    }
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
@@ -58,14 +81,14 @@ class GlPicture implements Picture {
   }
 
   draw(cells: Cells, of: Geometry, colours: Palette): void {
-    const { gl } = this;
+    const { gl } = this, at = (name: string) => this.where.get(name)!;
     this.upload(cells);
-    const at = (name: string) => gl.getUniformLocation(this.program, name);
     gl.viewport(0, 0, of.width, of.height);
-    gl.uniform4i(at("block"), of.wide, of.high, cells.stride, 0);
+    gl.uniform4i(at("block"), of.wide, of.high, cells.stride, of.shrink);
     gl.uniform4i(at("grid"), of.scale, of.gap, of.columns, cells.hosts.length);
-    gl.uniform1i(at("height"), of.height);
-    gl.uniform3fv(at("colours"), colours.states.flat().map(one => one / 255));
+    gl.uniform3i(at("pitch"), of.across, of.down, of.height);
+    gl.uniform2i(at("marks"), Number(cells.isOfStates), colours.hot);
+    gl.uniform3fv(at("colours"), colours.cells.flat().map(one => one / 255));
     gl.uniform3fv(at("ground"), colours.ground.map(one => one / 255));
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
@@ -106,12 +129,19 @@ class CanvasPicture implements Picture {
     const image = this.context.createImageData(of.width, of.height);
     const words = new Uint32Array(image.data.buffer);
     const word = ([r, g, b]: number[]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
-    const states = colours.states.map(word), ground = word(colours.ground);
+    const known = colours.cells.map(word), ground = word(colours.ground);
     for (let y = 0, i = 0; y < of.height; y++) {
       for (let x = 0; x < of.width; x++, i++) {
         const place = placeAt(of, cells, x, y);
-        const state = place ? cells.places[place.block * cells.stride + place.cell] : OUTSIDE;
-        words[i] = state === UNKNOWN && (x + y) % 4 === 0 ? ground : states[state];
+        if (!place) {
+          words[i] = ground;
+        } else if (of.shrink > 1) {
+          words[i] = word(mixed(countsAt(of, cells, place), colours));
+        } else {
+          const value = cells.places[place.block * cells.stride + place.cell];
+          const hatched = cells.isOfStates && value === UNKNOWN && (x + y) % 4 === 0;
+          words[i] = hatched ? ground : known[value];
+        }
       }
     }
     this.context.putImageData(image, 0, 0);
@@ -122,4 +152,15 @@ class CanvasPicture implements Picture {
   pixel(x: number, y: number): number[] {
     return [...this.context.getImageData(x, y, 1, 1).data.subarray(0, 3)];
   }
+}
+
+// As the shader does it.
+export function mixed(counts: number[], colours: Palette): number[] {
+  const all = counts.slice(0, OUTSIDE).reduce((sum, one) => sum + one, 0), hot = counts[colours.hot] ?? 0;
+  if (!all) return colours.ground;
+  const share = hot ? Math.max(HOT_SHARE, hot / all) : 0;
+  return [0, 1, 2].map(i => {
+    const mean = counts.reduce((sum, one, value) => sum + (value === OUTSIDE ? 0 : one * colours.cells[value][i]), 0) / all;
+    return Math.round(share ? mean * (1 - share) + colours.cells[colours.hot][i] * share : mean);
+  });
 }

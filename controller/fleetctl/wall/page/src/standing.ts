@@ -2,20 +2,31 @@
 
 import { ask, byId, count, make } from "./dom.js";
 
-let running = -1, since = 0, rate = 0, cursor = 0, lostWhy = "";
-const MOST_EVENTS = 40;
+let running = -1, since = 0, rate = 0, cursor = 0, lostWhy = "", otherWhy = "", last: any = {}, round = 0;
+const MOST_EVENTS = 40, LEADER_EACH = 5;
+const problemRows = new Map<string, { button: HTMLElement; number: HTMLElement; where: Text; example: HTMLElement }>();
+
+// To be set: what a click on a kind of problem does.
+export const onProblem = { light: (_kind: string): void => undefined };
 
 export function connectionIs(why: string): void {
   if (why === lostWhy) return;
   lostWhy = why;
-  banners({});
+  banners(last);
+}
+
+// Of the second stream: what is shown instead of states by host.
+export function otherIs(why: string): void {
+  if (why === otherWhy) return;
+  otherWhy = why;
+  banners(last);
 }
 
 export async function keepTelling(): Promise<never> {
   for (;;) {
     try {
       showStatus(await ask("status"));
-      showVersion(await ask("version"));
+      if (round++ % LEADER_EACH === 0 || lostWhy) showVersion(await ask("version"));
       showEvents(await ask(`events?after=${cursor}`));
     } catch {
       // The stream of frames says what is wrong.
@@ -52,6 +63,7 @@ function showStatus(told: any): void {
     pair.append(make("dt", name), make("dd", value, bad ? { class: "bad" } : {}));
     return pair;
   }));
+  last = told;
   banners(told);
   showProblems(told.problems);
 }
@@ -59,6 +71,7 @@ function showStatus(told: any): void {
 function banners(told: any): void {
   const said: [string, boolean][] = [];
   if (lostWhy) said.push([`Not connected, what is shown may be old: ${lostWhy}`, true]);
+  if (otherWhy && otherWhy !== lostWhy) said.push([`What is looked at cannot be shown: ${otherWhy}`, true]);
   if (told.freeze) said.push([`Changes are frozen: ${told.freeze.reason}`, true]);
   if (told.breaker) said.push([`The breaker is open: ${told.breaker.reason}`, true]);
   if (told.read_only) said.push([`Nobody leads: ${told.read_only}`, true]);
@@ -74,14 +87,42 @@ function banners(told: any): void {
   shown.replaceChildren(...said.map(([what, bad]) => make("p", what, bad ? { class: "bad" } : {})));
 }
 
-function showProblems(problems: any[]): void {
-  const rows = problems.slice(0, 20).map(one => {
-    const row = make("li");
-    row.append(make("b", count(one.count)), ` ${one.kind}, on ${count(one.hosts)} ${one.hosts === 1 ? "host" : "hosts"}`,
-      make("small", one.example));
-    return row;
-  });
-  byId("problems").replaceChildren(...(rows.length ? rows : [make("li", "none")]));
+interface Told { kind: string; count: number; hosts: number; example: string }
+
+// Each fleet tells its own: of a kind, VMs are counted together, and hosts as the fleet with most does.
+function byKind(problems: Told[]): Told[] {
+  const found = new Map<string, Told>();
+  for (const one of problems) {
+    const before = found.get(one.kind);
+    found.set(one.kind, before ? { ...before, count: before.count + one.count, hosts: Math.max(before.hosts, one.hosts) } : one);
+  }
+  return [...found.values()].sort((one, other) => other.count - one.count);
+}
+
+function showProblems(problems: Told[]): void {
+  const shown = byKind(problems).slice(0, 20), kinds = new Set(shown.map(one => one.kind));
+  for (const [kind, { button }] of problemRows) {
+    if (!kinds.has(kind)) { button.parentElement!.remove(); problemRows.delete(kind); }
+  }
+  for (const one of shown) {
+    const row = problemRows.get(one.kind) ?? problemRow(one.kind);
+    row.number.textContent = count(one.count);
+    row.where.data = ` ${one.kind}, on ${count(one.hosts)} ${one.hosts === 1 ? "host" : "hosts"}`;
+    row.example.textContent = one.example;
+    byId("problems").append(row.button.parentElement!);
+  }
+  byId("no-problems").hidden = shown.length > 0;
+}
+
+function problemRow(kind: string) {
+  const row = make("li"), button = make("button"), number = make("b"), where = new Text(), example = make("small");
+  button.title = `Light only the VMs with ${kind}`;
+  button.append(number, where, example);
+  button.addEventListener("click", () => onProblem.light(kind));
+  row.append(button);
+  const made = { button, number, where, example };
+  problemRows.set(kind, made);
+  return made;
 }
 
 function showVersion(told: any): void {
