@@ -111,7 +111,7 @@ class ClusterUnderTest:
         """A fleetctl that goes on until it is left."""
         command = [str(FLEETCTL), *arguments]
         with subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, text=True
+            command, env=self.environment, stdout=subprocess.PIPE, text=True
         ) as process:
             try:
                 yield process
