@@ -95,6 +95,12 @@ UPGRADE ?=
 lock: setup
 	deploy/lock.sh $(UPGRADE)
 
+## make deb         Debian packages in dist/debian: SERIES=bookworm or trixie, this machine's if not said
+SERIES ?=
+.PHONY: deb
+deb: setup
+	@deploy/packages/build.sh $(SERIES)
+
 ## make rootfs-test make demo and sandbox on fresh Debian 12 and 13 roots, as root and as a user
 .PHONY: rootfs-test
 rootfs-test:
