@@ -21,7 +21,7 @@ for program in dpkg-buildpackage dh; do
 done
 [ -x .venv/bin/fleetctl ] || refuse "run make setup first"
 version=${VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)}~deb$debian
-maintainer=${MAINTAINER:-Megafleet maintainers <root@$(hostname -f 2>/dev/null || hostname)>}
+maintainer=${MAINTAINER:-Megafleet maintainers <maintainers@megafleet.dev.invalid>}
 machine=$(dpkg --print-architecture)
 case $machine in
   amd64) platform=x86_64-manylinux_2_28 ;;
@@ -70,8 +70,8 @@ environment() { # package, lock, its code beside fleet, programs as name=module:
   done
 }
 
-# Without a C library's paths in it: where a package's program lies, it says itself.
-unit() { # name
+# A package's program is on everybody's path.
+unit() { # name, file
   sed 's|/opt/megafleet/venv/bin/|/usr/bin/|' "deploy/systemd/$1.service" >"$2"
 }
 
@@ -101,7 +101,7 @@ manuals() {
 }
 
 guests() {
-  to=$stage/guests/usr/share/megafleet/guests
+  to=$stage/guests/usr/lib/megafleet/guests
   mkdir -p "$to/linux"
   if ! [ -e deploy/guests/out/tiny.elf ] || ! [ -e deploy/guests/out/linux/initrd.img ]; then
     say "building the guests"
@@ -135,7 +135,7 @@ for program in agent controller; do
   unit fleet-$program "$build/source/debian/megafleet-$program.fleet-$program.service"
 done
 sed -e "s|@PYTHON@|$python|; s|@PYTHON_AFTER@|$after|; s|@MAINTAINER@|$maintainer|" \
-  -e "/@BUILT_USING@/d" "$build/source/debian/control.in" >"$build/source/debian/control"
+  "$build/source/debian/control.in" >"$build/source/debian/control"
 rm "$build/source/debian/control.in"
 cat >"$build/source/debian/changelog" <<END
 megafleet ($version) $series; urgency=medium
