@@ -1,4 +1,4 @@
-"""One machine of the control plane, and its settings files as text. Pure.
+"""One machine of the control plane, and its settings files as text.
 
 Each machine runs a controller and a member of etcd, under one name.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from fleetctl.founding.machine import Machine
 from fleetctl.local.etcd_member import settings_in
+from fleetctl.outcome import Failed
 
 TOKEN = "megafleet"
 _PREFACE = "# Written by 'fleetctl cluster'. It rewrites no line but {kept}.\n"
@@ -129,6 +130,21 @@ def clients_in(text: str) -> list[str]:
             listed = line.removeprefix("STORE=etcd://").strip("\"'").partition("/")[0]
             return [one for one in listed.split(",") if one]
     return []
+
+
+def store_clients(root: Path) -> list[str]:
+    """Where members of etcd are, as the controller below this folder is told. Raises Failed."""
+    file = Machine(root).controller_settings
+    try:
+        clients = clients_in(file.read_text())
+    except FileNotFoundError as error:
+        raise Failed(
+            f"{file} is not there: this machine is no controller. Run this where 'fleetctl cluster "
+            "init' was run"
+        ) from error
+    if not clients:
+        raise Failed(f"{file} names no etcd in its line STORE=")
+    return clients
 
 
 def with_clients(text: str, clients: Iterable[str]) -> str:

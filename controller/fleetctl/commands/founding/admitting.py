@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fleetctl.commands.founding.options import founder_folder, store_clients
+from fleetctl.commands.founding.options import founder_folder
 from fleetctl.commands.founding.refresh import refresh_settings
 from fleetctl.founding.etcd_admin import EtcdAdmin
 from fleetctl.founding.founder import Founder
@@ -14,7 +14,7 @@ from fleetctl.founding.invitation import Invitation
 from fleetctl.founding.machine import Machine
 from fleetctl.founding.membership import Membership
 from fleetctl.founding.quorum import may_fail, voters
-from fleetctl.founding.replica import Replica
+from fleetctl.founding.replica import Replica, store_clients
 from fleetctl.output import note, say, say_json
 from fleetctl.session import Session
 

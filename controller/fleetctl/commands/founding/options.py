@@ -81,21 +81,3 @@ def own_address() -> str:
         raise Failed(
             f"this machine has no address towards others ({error.strerror}): give --address"
         ) from error
-
-
-def store_clients(root: Path) -> list[str]:
-    """Where members of etcd are, as this machine's controller is told. Raises Failed."""
-    from fleetctl.founding.machine import Machine
-    from fleetctl.founding.replica import clients_in
-
-    file = Machine(root).controller_settings
-    try:
-        clients = clients_in(file.read_text())
-    except FileNotFoundError as error:
-        raise Failed(
-            f"{file} is not there: this machine is no controller. Run this where 'fleetctl cluster "
-            "init' was run"
-        ) from error
-    if not clients:
-        raise Failed(f"{file} names no etcd in its line STORE=")
-    return clients

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.commands.founding.options import root_option, store_clients
+from fleetctl.commands.founding.options import root_option
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, output_option, pass_session
 
@@ -30,6 +30,7 @@ def refresh(session: Session, root: Path) -> None:
     from fleet.transport import Identity
     from fleetctl.founding.etcd_admin import EtcdAdmin
     from fleetctl.founding.machine import Machine
+    from fleetctl.founding.replica import store_clients
     from fleetctl.outcome import Failed
 
     machine = Machine(root)

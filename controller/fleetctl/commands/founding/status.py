@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.commands.founding.options import founder_folder, root_option, store_clients
+from fleetctl.commands.founding.options import founder_folder, root_option
 from fleetctl.outcome import ExitCode, Trouble
 from fleetctl.output import byte_text, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -58,6 +58,7 @@ def status(session: Session, root: Path) -> int:
 def _members(root: Path) -> tuple[list[EtcdMember], str]:
     from fleetctl.founding.etcd_admin import EtcdAdmin
     from fleetctl.founding.founder import Founder
+    from fleetctl.founding.replica import store_clients
 
     try:
         identity = Founder(founder_folder()).root_of_etcd()
