@@ -28,7 +28,8 @@ case $machine in
   arm64) platform=aarch64-manylinux_2_28 ;;
   *) refuse "the locked wheels are not there for $machine" ;;
 esac
-build=$PWD/build/debian-$series
+# Not a folder "build" beside the code: there are modules of that name.
+build=$PWD/dist/build/$series
 out=$PWD/dist/debian/$series
 rm -rf "$build"
 mkdir -p "$build/source/stage" "$out"

@@ -47,6 +47,7 @@ for folder in dist/debian/*/; do
   say "$series: $(ls "$draft/pool/$series" | wc -l) packages, signed"
 done
 gpg --batch --export "$key" >"$draft/megafleet.gpg"
+gpg --batch --armor --export "$key" >"$draft/megafleet.asc"
 rm -rf "$out.old"
 if [ -e "$out" ]; then mv "$out" "$out.old"; fi
 mv "$draft" "$out"

@@ -33,7 +33,12 @@ def admit(
     with EtcdAdmin(store_clients(root), founder.root_of_etcd()) as etcd:
         membership = Membership(etcd, founder)
         if _promoted_already(membership, replica, etcd):
-            refresh_settings(Machine(root), etcd.members(), say)
+            tell = note if session.json else say
+            refresh_settings(Machine(root), etcd.members(), tell)
+            if session.json:
+                say_json({"name": replica.name, "endpoint": replica.endpoint, "promoted": True})
+            else:
+                say(f"{replica.name} is a member of etcd with a vote")
             return
         line = f"echo {invite(membership).text()} | fleetctl cluster join -"
         if session.json:
@@ -59,7 +64,6 @@ def _promoted_already(membership: Membership, replica: Replica, etcd: EtcdAdmin)
     if there is None or not there.learner or not there.answers:
         return False
     _wait(membership, replica, 30.0)
-    say(f"{replica.name} is a member of etcd with a vote")
     return True
 
 
