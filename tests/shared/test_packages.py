@@ -1,4 +1,4 @@
-"""The Debian packages: what they lock, what their scripts are, and what is in those that were built."""
+"""The Debian packages: what they lock, what their scripts are, and what is in built ones."""
 
 from __future__ import annotations
 
