@@ -101,6 +101,23 @@ UPGRADE ?=
 lock: setup
 	deploy/lock.sh $(UPGRADE)
 
+## make deb         Debian packages in dist/debian: SERIES=bookworm or trixie, this machine's if not said
+SERIES ?=
+.PHONY: deb
+deb: setup
+	@deploy/packages/build.sh $(SERIES)
+
+## make deb-repo    a signed repository of them in dist/apt: KEY=fingerprint of a secret key of gpg
+KEY ?=
+.PHONY: deb-repo
+deb-repo:
+	@deploy/packages/repository.sh "$(KEY)"
+
+## make deb-test    install, found, run VMs, upgrade, purge, under systemd in a container: as root
+.PHONY: deb-test
+deb-test:
+	@deploy/packages/prove.sh $(SERIES)
+
 ## make rootfs-test make demo and sandbox on fresh Debian 12 and 13 roots, as root and as a user
 .PHONY: rootfs-test
 rootfs-test:

@@ -19,6 +19,9 @@ compile requirements.lock pyproject.toml --extra controller --extra agent --extr
   -c requirements-dev.lock "$@"
 # What the lab puts into its dom0, which downloads nothing itself.
 compile deploy/lab/agent.lock pyproject.toml --extra agent -c requirements.lock "$@"
+# What Debian packages carry: of the agent the same.
+compile deploy/packages/controller.lock pyproject.toml --extra controller -c requirements.lock "$@"
+compile deploy/packages/client.lock pyproject.toml --extra cli -c requirements.lock "$@"
 # What leads the fuzzing of parsers by coverage: installed by make fuzz alone, since it comes ready
 # built for few machines.
 compile deploy/fuzz.lock --group fuzz "$@"

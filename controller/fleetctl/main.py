@@ -49,6 +49,7 @@ COMMANDS = {
     "restore": ("fleetctl.commands.local.restore", "Make a new etcd of a backup."),
     "recover": ("fleetctl.commands.cluster.recover", "Go on after the store came back older."),
     "users": ("fleetctl.commands.cluster.users", "Deny people, and list who is denied."),
+    "cluster": ("fleetctl.commands.founding.cluster", "Found a cluster, add controllers."),
     "sandbox": ("fleetctl.sandbox.command", "Run a whole cluster on this machine."),
     "certs": ("fleetctl.commands.local.certs", "Make certificates."),
     "contexts": ("fleetctl.commands.local.contexts", "Say which cluster is meant."),

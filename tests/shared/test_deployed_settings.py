@@ -58,7 +58,19 @@ def test_the_controllers_sample_and_unit_make_a_command_line() -> None:
 def test_the_agents_unit_makes_a_command_line() -> None:
     program, *arguments = _command(UNITS / "fleet-agent.service", {})
     assert program.endswith("/bin/fleet-agent")
-    assert agent_settings.parser().parse_args(arguments).config == agent_settings.DEFAULT_FILE
+    # So a host without settings of its own starts as well; else this file is read.
+    assert agent_settings.parser().parse_args(arguments).config is None
+    assert agent_settings.DEFAULT_FILE == Path("/etc/megafleet/agent.toml")
+
+
+def test_units_start_nothing_before_the_machine_has_joined_or_been_made_a_controller() -> None:
+    agent = (UNITS / "fleet-agent.service").read_text().splitlines()
+    assert "ConditionPathExists=|/etc/megafleet/identity/cert.pem" in agent
+    assert "ConditionKernelCommandLine=|megafleet.token" in agent
+    # What renews its certificate writes it.
+    assert "ReadWritePaths=-/etc/megafleet/identity" in agent
+    controller = (UNITS / "fleet-controller.service").read_text().splitlines()
+    assert "ConditionPathExists=/etc/megafleet/controller.env" in controller
 
 
 def test_the_agents_unit_may_do_what_its_drivers_do() -> None:

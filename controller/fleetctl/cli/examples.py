@@ -101,6 +101,19 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "users deny controller-3 --role controller --reason 'its key is known'",
     ),
     "users allow": ("users allow eve", "users allow controller-3 --role controller"),
+    "cluster": (
+        "cluster init",
+        "cluster add-controller controller-2 --address 192.0.2.22",
+        "cluster status",
+    ),
+    "cluster init": ("cluster init", "cluster init --name controller-1 --address 192.0.2.21"),
+    "cluster add-controller": ("cluster add-controller controller-2 --address 192.0.2.22",),
+    "cluster replace-member": (
+        "cluster replace-member controller-2 --address 192.0.2.22",
+        "cluster replace-member controller-2 --new-name controller-4 --address 192.0.2.24",
+    ),
+    "cluster join": ("cluster join -",),
+    "cluster status": ("cluster status", "cluster status -o json"),
     "sandbox": ("sandbox up --hosts 448", "sandbox status", "sandbox down"),
     "sandbox up": (
         "sandbox up --hosts 448",

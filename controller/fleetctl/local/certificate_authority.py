@@ -129,6 +129,10 @@ class Authority:
         """A certificate without a role, for a server that is none of ours, such as etcd."""
         return self._signed(name, [], extra_names, valid, serves=True)
 
+    def issue_client(self, name: str, valid: timedelta = VALID) -> Issued:
+        """A certificate without a role, for a client of etcd, which takes the name for a user's."""
+        return self._signed(name, [], [f"{name}.client.etcd"], valid, serves=False)
+
     def identity(
         self, role: Role, name: str, extra_names: Sequence[str] = (), valid: timedelta = VALID
     ) -> Identity:

@@ -57,7 +57,23 @@ def member_of(settings: Mapping[str, str], given: Mapping[str, str], where: str)
     )
     if f"{member.name}=" not in f",{member.initial_cluster}".replace(",", "\n"):
         raise Misuse(f"{member.name} is none of the members in {member.initial_cluster!r}")
+    _check_members(member)
     return member
+
+
+def _check_members(member: MemberSettings) -> None:
+    """As etcd does only once it starts, when what was there is aside already. Raises Misuse."""
+    listed = [one.partition("=") for one in member.initial_cluster.split(",")]
+    own = {url for name, _, url in listed if name == member.name}
+    told = set(member.peer_urls.split(","))
+    if own != told:
+        raise Misuse(
+            f"{member.name} is at {', '.join(sorted(own))} in --initial-cluster, and at"
+            f" {', '.join(sorted(told))} by --peer-urls: all members are told the same"
+        )
+    urls = [url for _, _, url in listed]
+    if twice := next((url for url in urls if urls.count(url) > 1), ""):
+        raise Misuse(f"two members are at {twice} in --initial-cluster")
 
 
 def settings_in(text: str) -> dict[str, str]:

@@ -66,6 +66,7 @@ def _why(member: Member, error: grpc.aio.AioRpcError) -> str:
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return (
             f"etcd at {member.address} gives its snapshot to users of the role root alone, and "
-            "this controller's is none: take it there, with 'etcdctl snapshot save'"
+            "this controller's is none: 'fleetctl backup FILE --etcd-root' takes it where "
+            "'fleetctl cluster init' was run, or 'etcdctl snapshot save'"
         )
     return f"etcd at {member.address} gives no snapshot: {explain(error)}"

@@ -1,0 +1,1 @@
+"""The control plane itself: founded, grown, looked at, its members replaced."""

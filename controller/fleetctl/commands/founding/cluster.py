@@ -1,0 +1,26 @@
+"""fleetctl cluster: the control plane, from the first controller on."""
+
+from __future__ import annotations
+
+import click
+
+from fleetctl.commands.founding.add_controller import add_controller
+from fleetctl.commands.founding.init import init
+from fleetctl.commands.founding.join import join
+from fleetctl.commands.founding.refresh import refresh
+from fleetctl.commands.founding.replace_member import replace_member
+from fleetctl.commands.founding.status import status
+
+
+@click.group()
+def cluster() -> None:
+    """Found a cluster, add controllers, look at its members and replace them.
+
+    Each controller has a member of etcd beside it, on the same machine and under the same name.
+    Run these as root where 'cluster init' was run: both authorities and the credentials of etcd's
+    root are kept there, beside fleetctl's contexts file.
+    """
+
+
+for _command in (init, add_controller, join, status, replace_member, refresh):
+    cluster.add_command(_command)

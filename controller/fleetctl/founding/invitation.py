@@ -1,0 +1,98 @@
+"""What the next machine of the control plane is given: one string, with its keys in it.
+
+Whoever reads it may be that controller. It is good for one machine; it goes over a channel that is
+trusted with keys, such as ssh.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fleet.endpoints import BadEndpoint, dialled
+from fleet.peers import is_name
+from fleet.transport import Identity
+from fleetctl.founding.replica import Replica, endpoint
+from fleetctl.outcome import Misuse
+
+_MARK = "mfc1"
+# Three keys and five certificates take some 5 KB.
+_MOST_BYTES = 64 * 1024
+FOLDERS = ("controller", "etcd", "etcd-client")
+_FILES = ("ca", "certificate", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """`others`: peer URLs of etcd's other members by name; `clients`: where they serve clients."""
+
+    replica: Replica
+    identities: Mapping[str, Identity]
+    others: Mapping[str, str]
+    clients: tuple[str, ...]
+    state: str = "existing"
+
+    def text(self) -> str:
+        said = {
+            "replica": asdict(self.replica),
+            "others": dict(self.others),
+            "clients": list(self.clients),
+            "identities": {
+                folder: {name: getattr(one, name).decode() for name in _FILES}
+                for folder, one in self.identities.items()
+            },
+        }
+        packed = zlib.compress(json.dumps(said, separators=(",", ":")).encode(), 9)
+        return f"{_MARK}.{base64.urlsafe_b64encode(packed).decode()}"
+
+
+def read_invitation(text: str) -> Invitation:
+    """Raises Misuse for what is none, or was cut off on the way."""
+    mark, _, packed = "".join(text.split()).partition(".")
+    if mark != _MARK or len(packed) > _MOST_BYTES:
+        raise Misuse(_NONE)
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(base64.urlsafe_b64decode(packed), _MOST_BYTES)
+        if not inflater.eof:
+            raise Misuse(_NONE)
+        return _invitation(json.loads(raw))
+    except (binascii.Error, zlib.error, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Misuse(f"{_NONE} ({type(error).__name__})") from error
+
+
+def _invitation(said: Any) -> Invitation:
+    replica = Replica(**said["replica"])
+    if not is_name(replica.name):
+        raise ValueError(replica.name)
+    for port in (replica.port, replica.client_port, replica.peer_port):
+        _checked(endpoint(replica.address, port))
+    others = {str(name): str(url) for name, url in said["others"].items()}
+    for name, url in others.items():
+        if not is_name(name):
+            raise ValueError(name)
+        _checked(url.removeprefix("https://"))
+    clients = tuple(_checked(str(one)) for one in said["clients"])
+    identities = {
+        folder: Identity(*(said["identities"][folder][name].encode() for name in _FILES))
+        for folder in FOLDERS
+    }
+    return Invitation(replica, identities, others, clients)
+
+
+def _checked(text: str) -> str:
+    try:
+        return dialled(text)
+    except BadEndpoint as error:
+        raise ValueError(str(error)) from error
+
+
+_NONE = (
+    "this is not what 'fleetctl cluster add-controller' printed, or a part of it is missing: "
+    "give the whole line"
+)

@@ -1,0 +1,81 @@
+"""Where the files of a controller lie on its machine, whose they are, and where they are below a
+folder instead."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetctl.local.certificate_authority import write_private
+from fleetctl.outcome import Failed
+
+ETCD_USER, CONTROLLER_USER = "etcd", "megafleet"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Its files: those of Debian's etcd-server and of megafleet-controller. `root` is / but for who
+    tries it out, or has no systemd."""
+
+    root: Path = Path("/")
+
+    @property
+    def is_whole(self) -> bool:
+        return self.root == Path("/")
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "etc/megafleet"
+
+    @property
+    def controller_settings(self) -> Path:
+        return self.settings / "controller.env"
+
+    @property
+    def controller(self) -> Path:
+        return self.settings / "controller"
+
+    @property
+    def etcd_client(self) -> Path:
+        return self.settings / "etcd-client"
+
+    @property
+    def etcd(self) -> Path:
+        return self.settings / "etcd"
+
+    @property
+    def etcd_settings(self) -> Path:
+        return self.root / "etc/default/etcd"
+
+    @property
+    def etcd_data(self) -> Path:
+        return self.root / "var/lib/etcd/megafleet"
+
+    def hand_over(self, folder: Path, user: str) -> None:
+        """The folder and what is in it, where this is the whole machine. Raises Failed where the
+        user is missing."""
+        if not self.is_whole or os.geteuid() != 0:
+            return
+        try:
+            owner = pwd.getpwnam(user)
+        except KeyError as error:
+            raise Failed(f"there is no user {user} here: {_PACKAGES[user]} makes it") from error
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+
+
+_PACKAGES = {
+    ETCD_USER: "Debian's package etcd-server",
+    CONTROLLER_USER: "the package megafleet-controller",
+}
+
+
+def write_settings(file: Path, text: str) -> None:
+    """In one step: whoever reads it sees the old one or the new one. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.new")
+    write_private(draft, text.encode())
+    draft.chmod(0o644)
+    draft.replace(file)

@@ -1,0 +1,141 @@
+"""Members of etcd, added and replaced while the others go on: learner first, vote when it has
+caught up. What would lose the quorum is refused before anything is changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleetctl.founding.etcd_admin import EtcdAdmin, NotYet
+from fleetctl.founding.founder import Founder
+from fleetctl.founding.invitation import Invitation
+from fleetctl.founding.quorum import (
+    EtcdMember,
+    why_not_add,
+    why_not_promote,
+    why_not_remove,
+)
+from fleetctl.founding.replica import Replica
+from fleetctl.outcome import Failed, Misuse, NotConverged
+
+# Members that have just been started refuse changes for some seconds: "unhealthy cluster".
+PATIENCE_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Of the cluster that `etcd` is, by who founded it."""
+
+    etcd: EtcdAdmin
+    founder: Founder
+
+    def add(self, replica: Replica) -> Invitation:
+        """Have the cluster expect a learner, and make what its machine is given. One that is
+        expected already is given anew. Raises Failed."""
+        members = self.etcd.members()
+        there = find(members, replica)
+        if there is not None and not there.learner:
+            raise Failed(f"{there.shown} is a member of etcd already")
+        if there is None:
+            _refuse_double(members, replica)
+            if why := why_not_add(members):
+                raise Failed(why)
+            self._add_learner(replica.peer_url)
+            members = self.etcd.members()
+        return self._invitation(replica, members)
+
+    def replace(self, name: str, replica: Replica, *, force: bool) -> Invitation:
+        """Take out the member of that name, and have a new one expected. Raises Failed."""
+        members = self.etcd.members()
+        expected = find(members, replica)
+        if expected is None or not expected.learner:
+            gone = next((one for one in members if one.name == name), None)
+            if gone is None:
+                known = ", ".join(one.shown for one in members)
+                raise Misuse(
+                    f"no member of etcd is called {name}; there are: {known}. "
+                    "'fleetctl cluster add-controller' adds one"
+                )
+            if why := why_not_remove(members, gone, force=force):
+                raise Failed(why)
+            self._remove(gone)
+        return self.add(replica)
+
+    def promote(
+        self, replica: Replica, seconds: float, waiting: Callable[[str], None]
+    ) -> EtcdMember:
+        """Wait until it has caught up, and give it a vote. Raises NotConverged at the end of the
+        time, Failed where it is no member."""
+        deadline = time.monotonic() + seconds
+        while True:
+            members = self.etcd.members()
+            there = find(members, replica)
+            if there is None:
+                raise Failed(f"{replica.name} was taken out of the members of etcd meanwhile")
+            if not there.learner:
+                return there
+            why = why_not_promote(members, there)
+            if not why:
+                try:
+                    self.etcd.promote(there)
+                    continue
+                except NotYet as error:
+                    why = str(error)
+            waiting(why)
+            if time.monotonic() > deadline:
+                raise NotConverged(f"{replica.name} is no voting member yet: {why}")
+            time.sleep(_LOOK_SECONDS)
+
+    def _invitation(self, replica: Replica, members: list[EtcdMember]) -> Invitation:
+        others = [one for one in members if one.peer_url != replica.peer_url and one.name]
+        clients = tuple(one.client_url.partition("://")[2] for one in others if one.client_url)
+        return Invitation(
+            replica,
+            self.founder.identities(replica),
+            {one.name: one.peer_url for one in others},
+            clients,
+        )
+
+    def _add_learner(self, peer_url: str) -> None:
+        """An answer may be lost: it is looked whether it is there before it is tried again."""
+
+        def add() -> None:
+            if all(one.peer_url != peer_url for one in self.etcd.members()):
+                self.etcd.add_learner(peer_url)
+
+        self._when_ready(add)
+
+    def _remove(self, gone: EtcdMember) -> None:
+        """As with adding."""
+
+        def remove() -> None:
+            if any(one.id == gone.id for one in self.etcd.members()):
+                self.etcd.remove(gone)
+
+        self._when_ready(remove)
+
+    def _when_ready(self, change: Callable[[], None]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return change()
+            except NotYet:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK_SECONDS)
+
+
+def find(members: list[EtcdMember], replica: Replica) -> EtcdMember | None:
+    """By where its peers find it: one that has not started yet has no name."""
+    return next((one for one in members if one.peer_url == replica.peer_url), None)
+
+
+def _refuse_double(members: list[EtcdMember], replica: Replica) -> None:
+    """Raises Failed where a member has the name, at another address."""
+    if any(one.name == replica.name for one in members):
+        raise Failed(
+            f"a member of etcd is called {replica.name} already: give the new one another name, or "
+            f"'fleetctl cluster replace-member {replica.name}' when that one is gone"
+        )

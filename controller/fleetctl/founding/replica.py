@@ -1,0 +1,170 @@
+"""One machine of the control plane, and its settings files as text.
+
+Each machine runs a controller and a member of etcd, under one name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from fleetctl.founding.machine import Machine
+from fleetctl.local.etcd_member import settings_in
+from fleetctl.outcome import Failed
+
+TOKEN = "megafleet"
+_PREFACE = "# Written by 'fleetctl cluster'. It rewrites no line but {kept}.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """`address`: of the machine, an IP address or a name; ports of its three servers."""
+
+    name: str
+    address: str
+    port: int = 7440
+    client_port: int = 2379
+    peer_port: int = 2380
+
+    @property
+    def endpoint(self) -> str:
+        return endpoint(self.address, self.port)
+
+    @property
+    def client(self) -> str:
+        return endpoint(self.address, self.client_port)
+
+    @property
+    def client_url(self) -> str:
+        return f"https://{self.client}"
+
+    @property
+    def peer_url(self) -> str:
+        return f"https://{endpoint(self.address, self.peer_port)}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its certificates say besides its name."""
+        return tuple(dict.fromkeys((self.address, "127.0.0.1", "localhost")))
+
+    @property
+    def on_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.address).is_loopback
+        except ValueError:
+            return self.address == "localhost"
+
+
+def endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def etcd_text(machine: Machine, replica: Replica, others: Mapping[str, str], state: str) -> str:
+    """Of /etc/default/etcd. `others`: peer URLs by name. `state`: new or existing."""
+    listen = [replica.client_url]
+    if not replica.on_loopback:
+        listen.append(f"https://127.0.0.1:{replica.client_port}")
+    cluster = {**others, replica.name: replica.peer_url}
+    files = {
+        f"{side}{key}": str(machine.etcd / name)
+        for side in ("ETCD_", "ETCD_PEER_")
+        for key, name in (
+            ("TRUSTED_CA_FILE", "ca.pem"),
+            ("CERT_FILE", "cert.pem"),
+            ("KEY_FILE", "key.pem"),
+        )
+    }
+    return _text(
+        {
+            "ETCD_NAME": replica.name,
+            "ETCD_DATA_DIR": str(machine.etcd_data),
+            "ETCD_LISTEN_CLIENT_URLS": ",".join(listen),
+            "ETCD_ADVERTISE_CLIENT_URLS": replica.client_url,
+            "ETCD_LISTEN_PEER_URLS": replica.peer_url,
+            "ETCD_INITIAL_ADVERTISE_PEER_URLS": replica.peer_url,
+            "ETCD_INITIAL_CLUSTER": ",".join(f"{name}={url}" for name, url in cluster.items()),
+            "ETCD_INITIAL_CLUSTER_STATE": state,
+            "ETCD_INITIAL_CLUSTER_TOKEN": TOKEN,
+            # Whoever its authority signed is a client: it signs for nobody else.
+            "ETCD_CLIENT_CERT_AUTH": "true",
+            "ETCD_PEER_CLIENT_CERT_AUTH": "true",
+            **files,
+            "ETCD_QUOTA_BACKEND_BYTES": str(2 << 30),
+            "ETCD_AUTO_COMPACTION_MODE": "periodic",
+            "ETCD_AUTO_COMPACTION_RETENTION": "1h",
+            "ETCD_LOGGER": "zap",
+            "ETCD_LOG_LEVEL": "warn",
+        },
+        "those of members, for a new one",
+    )
+
+
+def controller_text(machine: Machine, replica: Replica, clients: Iterable[str]) -> str:
+    """Of controller.env. `clients`: where members of etcd are."""
+    every = "[::]" if ":" in replica.address else "0.0.0.0"
+    listen = replica.endpoint if replica.on_loopback else f"{every}:{replica.port}"
+    return _text(
+        {
+            "REPLICA": replica.name,
+            "LISTEN": listen,
+            "ADVERTISE": replica.endpoint,
+            "IDENTITY": str(machine.controller),
+            "STORE": store_of(clients),
+            "STORE_IDENTITY": str(machine.etcd_client),
+            "OPTIONS": "",
+        },
+        "STORE",
+    )
+
+
+def store_of(clients: Iterable[str]) -> str:
+    return f"etcd://{','.join(dict.fromkeys(clients))}"
+
+
+def clients_in(text: str) -> list[str]:
+    """Where members of etcd are, from controller.env; without the prefix that may follow."""
+    for line in text.splitlines():
+        if line.startswith("STORE=etcd://"):
+            listed = line.removeprefix("STORE=etcd://").strip("\"'").partition("/")[0]
+            return [one for one in listed.split(",") if one]
+    return []
+
+
+def store_clients(root: Path) -> list[str]:
+    """Where members of etcd are, as the controller below this folder is told. Raises Failed."""
+    file = Machine(root).controller_settings
+    try:
+        clients = clients_in(file.read_text())
+    except FileNotFoundError as error:
+        raise Failed(
+            f"{file} is not there: this machine is no controller. Run this where 'fleetctl cluster "
+            "init' was run"
+        ) from error
+    if not clients:
+        raise Failed(f"{file} names no etcd in its line STORE=")
+    return clients
+
+
+def with_clients(text: str, clients: Iterable[str]) -> str:
+    """controller.env with other members of etcd, and nothing else changed."""
+    wanted = f"STORE={store_of(clients)}"
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("STORE=etcd://"):
+            _, slash, prefix = line.removeprefix("STORE=etcd://").partition("/")
+            line = f"{wanted}{slash}{prefix}"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def is_ours(text: str, data: PurePath) -> bool:
+    """Whether settings of etcd are ours, or say nothing, as Debian's package leaves them."""
+    settings = settings_in(text)
+    return not settings or settings.get("ETCD_DATA_DIR") == str(data)
+
+
+def _text(settings: Mapping[str, str], kept: str) -> str:
+    lines = [f"{key}={value}" for key, value in settings.items()]
+    return _PREFACE.format(kept=kept) + "\n".join(lines) + "\n"

@@ -1,0 +1,233 @@
+"""From nothing to three members of etcd and back: each machine is a folder, each etcd a process on
+loopback that is started by the very line which fleetctl prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes.etcd_process import free_ports
+from tests.processes.fleetctl_process import Fleetctl, Said
+
+END_SECONDS = 20.0
+
+
+class Machines:
+    """A folder for each name. `fleetctl` is that of who founded the cluster, on the first one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fleetctl = Fleetctl(folder / "operator")
+        self._running: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._ports: dict[str, list[int]] = {}
+
+    def root(self, name: str) -> Path:
+        return self.folder / name
+
+    def where(self, name: str) -> tuple[str, ...]:
+        """Address and ports, as options."""
+        if name not in self._ports:
+            self._ports[name] = free_ports(3)
+        port, client, peer = self._ports[name]
+        return (
+            *("--address", "127.0.0.1"),
+            *("--port", str(port), "--client-port", str(client), "--peer-port", str(peer)),
+        )
+
+    def init(self, *options: str) -> Said:
+        root = ("--root", str(self.root("c1")))
+        return self.fleetctl("cluster", "init", "--name", "c1", *self.where("c1"), *root, *options)
+
+    def cluster(self, *arguments: str, text: str = "") -> Said:
+        return self.fleetctl("cluster", *arguments, "--root", str(self.root("c1")), text=text)
+
+    def start(self, name: str, line: str) -> None:
+        log = (self.folder / f"{name}.log").open("ab")
+        programs = str(Path(sys.executable).parent)
+        path = f"{programs}:{os.environ['PATH']}:/usr/bin"
+        with log:
+            process = subprocess.Popen(
+                ["sh", "-c", f"exec {line}"],
+                env={**os.environ, "PATH": path, "ETCD_HEARTBEAT_INTERVAL": "20",
+                     "ETCD_ELECTION_TIMEOUT": "200"},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        self._running.setdefault(name, []).append(process)
+
+    def kill(self, name: str) -> None:
+        for process in self._running.pop(name, []):
+            process.send_signal(signal.SIGKILL)
+            process.wait(END_SECONDS)
+
+    def kill_all(self) -> None:
+        for name in list(self._running):
+            self.kill(name)
+
+    def found(self) -> None:
+        """The first one's etcd runs, with its access control."""
+        said = self.init("-o", "json").json
+        self.start("c1", said["commands"][0])
+        for _ in range(600):
+            if "fleet-controller" in self.init("-o", "json").json["commands"][0]:
+                return
+        raise AssertionError((self.folder / "c1.log").read_text())
+
+    def join(self, name: str, line: str) -> None:
+        """What the machine's own person does: its etcd alone is started."""
+        given = line.split()[1]
+        joined = Fleetctl(self.folder / f"{name}-person")(
+            "cluster", "join", "-", "--root", str(self.root(name)), "-o", "json", text=given
+        )
+        assert joined.code == 0, joined.err
+        self.start(name, joined.json["commands"][0])
+
+    def add(self, name: str) -> None:
+        said = self.cluster("add-controller", name, *self.where(name), "-o", "json")
+        assert said.code == 0, said.err
+        self.join(name, said.json["line"])
+        self.admitted(name, "add-controller", name)
+
+    def admitted(self, name: str, *command: str) -> None:
+        """The same command again, which waits, promotes, and says so."""
+        for _ in range(100):
+            said = self.cluster(*command, *self.where(name), "--no-wait")
+            if f"{name} is a member of etcd with a vote" in said.out:
+                return
+        raise AssertionError(said.err + (self.folder / f"{name}.log").read_text())
+
+    def members(self) -> dict[str, dict[str, object]]:
+        shown = self.cluster("status", "-o", "json").json
+        return {one["name"] or one["peer_url"]: one for one in shown["members"]}
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[Machines]:
+    made = Machines(tmp_path)
+    try:
+        yield made
+    finally:
+        made.kill_all()
+
+
+def test_init_tells_what_to_start_and_goes_on_once_it_runs(machines: Machines) -> None:
+    said = machines.init()
+    assert said.code == 3
+    assert "exec etcd" in said.out and "give this command again" in said.err
+    etc = machines.root("c1") / "etc" / "megafleet"
+    for folder in ("controller", "etcd", "etcd-client"):
+        assert stat.S_IMODE((etc / folder).stat().st_mode) == 0o700
+        assert stat.S_IMODE((etc / folder / "key.pem").stat().st_mode) == 0o600
+
+    machines.found()
+    line = machines.init("-o", "json").json["commands"][0]
+    machines.start("c1", line.replace("$OPTIONS", '--metrics-listen ""'))
+    for _ in range(600):
+        said = machines.init()
+        if said.code == 0:
+            break
+    assert "the cluster is there" in said.out, (machines.folder / "c1.log").read_text()[-3000:]
+    assert machines.fleetctl("status").code == 0
+    # A repeated one changes nothing.
+    before = (etc / "controller" / "cert.pem").read_bytes()
+    assert machines.init().code == 0
+    assert (etc / "controller" / "cert.pem").read_bytes() == before
+
+    shown = machines.cluster("status")
+    assert shown.code == 0
+    assert "none may fail" in shown.out and "leads" in shown.out
+    assert "none was taken from here" in shown.out
+
+
+def test_etcd_lets_the_controller_below_its_prefix_alone_and_its_root_do_all(
+    machines: Machines,
+) -> None:
+    machines.found()
+    root = machines.root("c1") / "etc" / "megafleet"
+
+    def etcdctl(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        port = machines.where("c1")[5]
+        line = ["etcdctl", f"--endpoints=https://127.0.0.1:{port}", f"--cacert={folder}/ca.pem",
+                f"--cert={folder}/cert.pem", f"--key={folder}/key.pem", *words]  # fmt: skip
+        return subprocess.run(
+            line, env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, text=True, timeout=30
+        )
+
+    client, everything = root / "etcd-client", machines.folder / "operator" / "etcd-root"
+    assert etcdctl(client, "put", "/megafleet/x", "1").returncode == 0
+    assert "permission denied" in etcdctl(client, "put", "/other", "1").stderr
+    assert "permission denied" in etcdctl(client, "snapshot", "save", "/dev/null").stderr
+    assert etcdctl(everything, "put", "/other", "1").returncode == 0
+    # A certificate of the fleet's own authority opens nothing.
+    assert etcdctl(root / "controller", "get", "/megafleet/x").returncode != 0
+
+
+def test_three_members_and_one_is_replaced_though_its_data_is_gone(machines: Machines) -> None:
+    machines.found()
+    machines.add("c2")
+    machines.add("c3")
+    assert set(machines.members()) == {"c1", "c2", "c3"}
+    settings = machines.root("c1") / "etc" / "megafleet" / "controller.env"
+    store = next(one for one in settings.read_text().splitlines() if one.startswith("STORE="))
+    assert store.count(",") == 2
+    second = machines.root("c2")
+    told = Fleetctl(machines.folder)("cluster", "refresh", "--root", str(second))
+    assert "names 3 members of etcd now" in told.out
+
+    # One that answers is not taken out by mistake.
+    where = machines.where("c3")
+    said = machines.cluster("replace-member", "c3", *where, "--no-wait")
+    assert said.code == 1 and "c3 answers: stop it first" in said.err
+    machines.kill("c3")
+    said = machines.cluster("replace-member", "c3", *where, "-o", "json")
+    assert said.code == 0, said.err
+    machines.join("c3", said.json["line"])
+    machines.admitted("c3", "replace-member", "c3")
+    assert list((machines.root("c3") / "var/lib/etcd").glob("megafleet.before-*"))
+    members = machines.members()
+    assert set(members) == {"c1", "c2", "c3"}
+    assert not any(one["problem"] or one["learner"] for one in members.values())
+
+
+def test_what_would_lose_the_quorum_is_refused_and_changes_nothing(machines: Machines) -> None:
+    machines.found()
+    said = machines.cluster("replace-member", "c1", *machines.where("c9"), "--force", "--no-wait")
+    assert said.code == 1 and "the only member of etcd" in said.err
+    machines.add("c2")
+    # The third is expected, and not there: no fourth beside it.
+    third = machines.cluster("add-controller", "c3", *machines.where("c3"), "--no-wait")
+    assert third.code == 0
+    fourth = machines.cluster("add-controller", "c4", *machines.where("c4"), "--no-wait")
+    assert fourth.code == 1 and "one learner at a time" in fourth.err
+
+    machines.kill("c2")
+    for command in (
+        ("add-controller", "c4", *machines.where("c4")),
+        ("replace-member", "c2", *machines.where("c2")),
+    ):
+        said = machines.cluster(*command, "--no-wait")
+        assert said.code == 1 and "1 of 2 members of etcd answer" in said.err, said.err
+    shown = machines.cluster("status")
+    assert shown.code == 1 and "no quorum" in shown.out
+
+
+def test_what_is_no_line_of_add_controller_is_refused_with_a_sentence(machines: Machines) -> None:
+    for given in ("nonsense", "mfc1.AAAA", "mfc1." + "A" * 70_000):
+        said = machines.cluster("join", "-", text=given)
+        assert said.code == 2 and "give the whole line" in said.err
+    assert not machines.root("c1").exists()
+
+
+def test_settings_of_another_etcd_are_left_alone(machines: Machines) -> None:
+    settings = machines.root("c1") / "etc" / "default" / "etcd"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("ETCD_DATA_DIR=/srv/etcd\n")
+    said = machines.init()
+    assert said.code == 1 and "settings of another etcd" in said.err
+    assert settings.read_text() == "ETCD_DATA_DIR=/srv/etcd\n"
