@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from fleet.certificates.authorities import digest
 from fleet.certificates.certificate import read_certificate
 from fleet.certificates.certificate_dates import (
     CertificateFile,
@@ -29,6 +31,8 @@ from fleet.certificates.certificate_dates import (
     faults,
     with_faults,
 )
+from fleet.certificates.host_issuer import CannotIssue, HostIssuer, root_of
+from fleet.certificates.live_identity import LiveIdentity
 from fleet.peers import NoRole, holder_of
 from fleet.serving.call_counts import CallBounds, CallCounts
 from fleet.serving.gate import Gate, longest_request, rules_of
@@ -40,12 +44,17 @@ from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
 from fleet_controller.api.authorization import admitting
 from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
+from fleet_controller.api.join_server import JoinApi, join_server
 from fleet_controller.api.service import SERVICE, ClusterApi
 from fleet_controller.election.election import Election, NameTaken
 from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.events import EventLog
 from fleet_controller.files import Files, FilesTooFew, files_of_process
-from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
+from fleet_controller.leader.environment import (
+    JoiningEnvironment,
+    LeaderEnvironment,
+    LeaderSettings,
+)
 from fleet_controller.metrics.endpoint import MetricsEndpoint
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
 from fleet_controller.replica.host_probe import HostProbe
@@ -53,7 +62,7 @@ from fleet_controller.replica.leader import OwnDenial
 from fleet_controller.replica.leader_failure_detector import LeaderFailureDetector
 from fleet_controller.replica.replica import Replica
 from fleet_controller.replica.standby_session import StandbySession
-from fleet_controller.settings import Settings, parse
+from fleet_controller.settings import Settings, parse, settings_for_agents
 from fleet_controller.standbys import AtHand
 from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.memory import MemoryStore
@@ -96,7 +105,8 @@ def main() -> None:
 
 
 async def _serve(settings: Settings, files: Files) -> None:
-    identity = _identity(settings)
+    live = _identity(settings)
+    identity = live.current
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -108,10 +118,11 @@ async def _serve(settings: Settings, files: Files) -> None:
     if store is None:
         return
     at_hand = AtHand()
+    joining = _joining(settings, live, at_hand)
     with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
         environment = LeaderEnvironment(
             store=store,
-            dialer=GrpcDialer(identity, files.links),
+            dialer=GrpcDialer(live, files.links),
             standbys=at_hand,
             clock=time.monotonic,
             random=Random(),
@@ -125,6 +136,7 @@ async def _serve(settings: Settings, files: Files) -> None:
             ),
             holder=_holder(identity),
             own_certificates=own,
+            joining=joining,
         )
         election = Election(
             store,
@@ -136,10 +148,14 @@ async def _serve(settings: Settings, files: Files) -> None:
             is_gone,
         )
         replica = Replica(settings.replica, election, environment, lambda: str(uuid.uuid4()))
-        leader = LeaderChannel(identity)
-        standby_session = StandbySession(replica, leader, HostProbe(environment.dialer))
+        leader = LeaderChannel(live)
+        standby_session = StandbySession(
+            replica, leader, HostProbe(environment.dialer), settings.advertise,
+            settings.joining.advertise,
+        )  # fmt: skip
         api = ClusterApi(replica, at_hand)
-        server, address = await _server(settings, identity, api, leader, files)
+        server, address = await _server(settings, live, api, leader, files)
+        joins = await _join_server(settings, replica, leader, live)
         try:
             _ready(settings, address)
             beside: list[Callable[[], Coroutine[None, None, None]]] = [
@@ -157,7 +173,7 @@ async def _serve(settings: Settings, files: Files) -> None:
             await _until_stopped(replica, beside, stop)
         finally:
             at_hand.close()
-            await server.stop(_GRACE_SECONDS)
+            await asyncio.gather(*(one.stop(_GRACE_SECONDS) for one in (server, *joins)))
             await leader.close()
             await store.close()
 
@@ -195,7 +211,7 @@ def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 async def _server(
-    settings: Settings, identity: Identity, api: ClusterApi, leader: LeaderChannel, files: Files
+    settings: Settings, identity: LiveIdentity, api: ClusterApi, leader: LeaderChannel, files: Files
 ) -> tuple[grpc.aio.Server, str]:
     name = SERVICE.full_name
     rules = rules_of(api, SERVICE)
@@ -221,6 +237,49 @@ async def _server(
     return server, f"{settings.listen.rpartition(':')[0]}:{port}"
 
 
+async def _join_server(
+    settings: Settings, replica: Replica, leader: LeaderChannel, identity: LiveIdentity
+) -> list[grpc.aio.Server]:
+    """Started; none where nobody may join here."""
+    listen = settings.joining.listen
+    if not listen:
+        return []
+    try:
+        server, port = join_server(listen, JoinApi(replica, leader), identity)
+    except RuntimeError as error:
+        raise CannotRun(f"cannot listen on {listen} (--join-listen): is it taken?") from error
+    await server.start()
+    _log.info("machines may join", address=f"{listen.rpartition(':')[0]}:{port}")
+    return [server]
+
+
+def _joining(settings: Settings, identity: LiveIdentity, at_hand: AtHand) -> JoiningEnvironment:
+    """Raises CannotRun."""
+    asked = settings.joining
+    issuer, text = None, ""
+    try:
+        if asked.issuing is not None:
+            valid = timedelta(days=asked.days)
+            issuer = HostIssuer(asked.issuing, lambda: identity.current.ca, valid)
+        if asked.agent_settings is not None:
+            text = settings_for_agents(asked.agent_settings)
+    except (CannotIssue, OSError, ValueError) as error:
+        raise CannotRun(str(error)) from error
+
+    def authority() -> bytes:
+        own = identity.current
+        return digest(root_of(own.certificate, own.ca))
+
+    here = [asked.advertise] if asked.listen else []
+    return JoiningEnvironment(
+        issuer,
+        authority,
+        lambda: [settings.advertise, *at_hand.addresses],
+        lambda: [*here, *at_hand.join_addresses],
+        text,
+    )
+
+
 async def _store(
     settings: Settings, own: Sequence[CertificateFile], stop: asyncio.Event
 ) -> Store | None:
@@ -244,9 +303,12 @@ async def _store(
     return None
 
 
-def _identity(settings: Settings) -> Identity:
+def _identity(settings: Settings) -> LiveIdentity:
+    def changed(news: str) -> None:
+        _log.info("the certificate of this controller was replaced", outcome=news)
+
     try:
-        return Identity.load(settings.identity)
+        return LiveIdentity(settings.identity, changed)
     except OSError as error:
         raise CannotRun(f"--identity: {error}") from error
 
@@ -301,7 +363,7 @@ def _ready(settings: Settings, address: str) -> None:
 
 
 def _note_hang_up() -> None:
-    _log.info("SIGHUP changes nothing: settings and certificates are read at start")
+    _log.info("SIGHUP changes nothing: settings are read at start, certificates when they change")
 
 
 def _uptime() -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -39,8 +39,11 @@ class FactsKeeper:
         agent: Agent,
         announcer: Announcer,
         tuned: Alarm,
+        expires: Callable[[], int] | None = None,
     ) -> None:
-        """`tuned` rings when the limits of the dom0 may have changed."""
+        """`tuned` rings when the limits of the dom0 may have changed. `expires`: when the
+        certificate that is shown by now ends, in seconds since 1970."""
+        self._expires = expires
         self._asked = asked
         self._drivers = drivers
         self._doctor = doctor
@@ -73,7 +76,8 @@ class FactsKeeper:
         before = self._agent.facts
         facts.incarnation = before.incarnation
         # That which is shown, whatever lies in the folder by now.
-        facts.certificate_expires_unix = before.certificate_expires_unix
+        known = before.certificate_expires_unix
+        facts.certificate_expires_unix = self._expires() if self._expires else known
         facts = with_holdings(facts, before)
         if facts != before:
             _log_capacity(before.capacity, facts.capacity)

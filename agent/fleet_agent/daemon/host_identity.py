@@ -56,6 +56,11 @@ def expires_unix(certificate: bytes) -> int:
         return 0
 
 
+def own_name() -> str:
+    """What the machine calls itself, as a certificate may have it."""
+    return socket.gethostname().lower().rstrip(".")
+
+
 def boot_id() -> str:
     return _read(BOOT_ID)
 

@@ -29,6 +29,7 @@ from fleet_controller.api.history import HistoryApi
 from fleet_controller.api.host_calls import HostCallsApi
 from fleet_controller.api.host_claims import HostClaimsApi
 from fleet_controller.api.host_loss import HostLossApi
+from fleet_controller.api.joining import JoiningApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.api.store_health import store_health
 from fleet_controller.core.refusals import Reason, Refused
@@ -61,6 +62,7 @@ class ClusterApi(
     HistoryApi,
     StandbysApi,
     DenialsApi,
+    JoiningApi,
 ):
     """Bound to one replica; whoever does not lead says who does."""
 
@@ -217,7 +219,10 @@ class ClusterApi(
     ) -> cluster.AnnounceResponse:
         await call.leader.announcements.announce(call.peer.name, request.address, request.facts)
         return cluster.AnnounceResponse(
-            host_id=call.peer.name, announce_again_seconds=_ANNOUNCE_AGAIN_SECONDS
+            host_id=call.peer.name,
+            announce_again_seconds=_ANNOUNCE_AGAIN_SECONDS,
+            controllers=call.leader.joining.controllers(),
+            trust=call.leader.renewals.trust,
         )
 
     def _status(self, leading: Leader, fleet: str) -> cluster.StatusResponse:

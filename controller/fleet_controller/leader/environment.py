@@ -16,6 +16,7 @@ from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
 from fleet_controller.core.recovery.seals import SealKey, new_seal_key
 from fleet_controller.events import EventLog
+from fleet_controller.leader.issuing import Issuer
 from fleet_controller.mirror.committer import MAX_WRITES
 from fleet_controller.standbys import Standbys
 from fleet_controller.store.port import Store
@@ -43,6 +44,23 @@ class LeaderSettings:
     links: LinkSettings = field(default_factory=LinkSettings)
 
 
+def _nowhere() -> list[str]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningEnvironment:
+    """`issuer`: signs certificates of hosts; None: nobody here can. `authority`: SHA-256 of the one
+    (DER) that has signed this controller's certificate. `controllers`, `join_addresses`: where
+    they are reached by now, this one first. `settings`: TOML for agents that join."""
+
+    issuer: Issuer | None = None
+    authority: Callable[[], bytes] = bytes
+    controllers: Callable[[], list[str]] = _nowhere
+    join_addresses: Callable[[], list[str]] = _nowhere
+    settings: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class LeaderEnvironment:
     """Kept over the leaderships of one replica. `executor`: of one thread, for decisions;
@@ -61,3 +79,4 @@ class LeaderEnvironment:
     holder: Peer | None = None
     own_certificates: tuple[CertificateFile, ...] = ()
     told_of_certificates: dict[str, int] = field(default_factory=dict)
+    joining: JoiningEnvironment = field(default_factory=JoiningEnvironment)

@@ -10,6 +10,7 @@ import msgspec
 
 from fleet.peers import parse_peer
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.joining.records import JoinedRecord, TokenRecord
 from fleet_controller.core.model import (
     Assignment,
     BreakerRecord,
@@ -44,6 +45,8 @@ class RecordKind(Enum):
     ROLLOUT = keys.ROLLOUTS
     AUDIT = keys.AUDIT
     DENIED = keys.DENIED
+    TOKEN = keys.TOKENS
+    JOINED = keys.JOINED
 
 
 class RecordChange(NamedTuple):
@@ -79,6 +82,8 @@ _NAMES = {
     RecordKind.FLEET: "name",
     RecordKind.GONE: "uid",
     RecordKind.ROLLOUT: "fleet",
+    RecordKind.TOKEN: "id",
+    RecordKind.JOINED: "host",
 }
 
 
@@ -117,6 +122,22 @@ def put_denied(denied: DeniedRecord) -> Put:
 def delete_denied(who: str) -> Delete:
     """`who`: role/name."""
     return Delete(keys.denied(who))
+
+
+def put_token(token: TokenRecord) -> Put:
+    return Put(keys.token(token.id), encode(token))
+
+
+def delete_token(token_id: str) -> Delete:
+    return Delete(keys.token(token_id))
+
+
+def put_joined(joined: JoinedRecord) -> Put:
+    return Put(keys.joined(joined.host), encode(joined))
+
+
+def delete_joined(host_id: str) -> Delete:
+    return Delete(keys.joined(host_id))
 
 
 def put_host(host: HostRecord) -> Put:

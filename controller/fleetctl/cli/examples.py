@@ -35,6 +35,17 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "hosts cordon": ("hosts cordon h1", "hosts cordon h1 -o json"),
     "hosts uncordon": ("hosts uncordon h1", "hosts uncordon h1 -o json"),
+    "tokens": (
+        "tokens create --name 'dom0-*' --uses 40 --label rack=r01",
+        "tokens",
+        "tokens revoke abcd2345",
+    ),
+    "tokens create": (
+        "tokens create > token",
+        "tokens create --name 'dom0-*' --cidr 10.1.0.0/16 --uses 4480 --ttl 2h",
+    ),
+    "tokens list": ("tokens list", "tokens list -o json"),
+    "certs issuing": ("certs issuing --out issuing",),
     "breaker": ("breaker", "breaker release --for 30m"),
     "doctor": ("doctor h1", "doctor h1 -o json"),
     "tune": ("tune h1", "tune h1 --apply", "tune h1 --undo"),

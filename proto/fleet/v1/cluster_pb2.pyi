@@ -19,6 +19,7 @@ comes.
 
 from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
+from fleet.v1 import joining_pb2 as _joining_pb2
 from fleet.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -147,10 +148,17 @@ class StandByAnswer(_message.Message):
     REPLICA_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     REACHED_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    JOIN_ADDRESS_FIELD_NUMBER: _builtins.int
     replica: _builtins.str
     """on the first message alone"""
     number: _builtins.int
     """of the question"""
+    address: _builtins.str
+    """On the first message alone: where it serves, and where hosts join. Empty: an older replica, or
+    none. Agents are told the one, operators the other.
+    """
+    join_address: _builtins.str
     @_builtins.property
     def reached(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """ids of hosts that have answered; the others have not"""
@@ -161,10 +169,12 @@ class StandByAnswer(_message.Message):
         replica: _builtins.str = ...,
         number: _builtins.int = ...,
         reached: _abc.Iterable[_builtins.str] | None = ...,
+        address: _builtins.str = ...,
+        join_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "reached", b"reached", "replica", b"replica"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "join_address", b"join_address", "number", b"number", "reached", b"reached", "replica", b"replica"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1815,18 +1825,30 @@ class AnnounceResponse(_message.Message):
 
     HOST_ID_FIELD_NUMBER: _builtins.int
     ANNOUNCE_AGAIN_SECONDS_FIELD_NUMBER: _builtins.int
+    CONTROLLERS_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     announce_again_seconds: _builtins.int
     """if no controller has called by then"""
+    @_builtins.property
+    def controllers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """HOST:PORT of those there are now, the leader first"""
+
+    @_builtins.property
+    def trust(self) -> _joining_pb2.Trust:
+        """absent: nothing renews, or an older controller"""
+
     def __init__(
         self,
         *,
         host_id: _builtins.str = ...,
         announce_again_seconds: _builtins.int = ...,
+        controllers: _abc.Iterable[_builtins.str] | None = ...,
+        trust: _joining_pb2.Trust | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce_again_seconds", b"announce_again_seconds", "host_id", b"host_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce_again_seconds", b"announce_again_seconds", "controllers", b"controllers", "host_id", b"host_id", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,6 +99,42 @@ def controller(session: Session, /, names: tuple[str, ...], **options: Any) -> N
     _issue(session, "controller", names, **options)
 
 
+@certs.command("issuing")
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    default="issuing",
+    show_default=True,
+    help="Gets issuing.pem and issuing-key.pem.",
+)
+@click.option(
+    "--days",
+    type=click.FloatRange(0.01, 3650),
+    default=365,
+    show_default=True,
+    help="How long it is valid. What it has signed ends with it.",
+)
+@ca_option
+@output_option
+@pass_session
+def issuing_key(session: Session, out: str, days: float, folder: str | None) -> None:
+    """The key by which controllers sign and renew certificates of hosts.
+
+    It can sign those of hosts and nothing else, so that the authority's own key need not be where
+    controllers are. Copy the folder to each controller, and name it there with --issuing. Lost, or
+    in wrong hands: make another; hosts renew by it.
+    """
+    from fleetctl.local.certificate_authority import Authority, AuthorityError, write_issuing
+
+    where = Path(out)
+    try:
+        authority = Authority.load(_authority_folder(folder))
+        write_issuing(where, authority.issue_issuing(timedelta(days=days)))
+    except AuthorityError as error:
+        raise Failed(str(error)) from error
+    _say_made(session, [where], "issuing key")
+
+
 @certs.command("user")
 @click.option("--viewer", is_flag=True, help="May look, but change nothing.")
 @issuing
