@@ -19,8 +19,10 @@ KEY, CERTIFICATE, AUTHORITIES, JOINED = "key.pem", "cert.pem", "ca.pem", "joined
 class IdentityFolder:
     """All methods raise OSError. They are quick, and block."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lasting: bool = True) -> None:
+        """`lasting`: what is written is on the disk when a method returns."""
         self.path = folder
+        self._lasting = lasting
 
     def key(self) -> bytes:
         """PEM; made here if there is none, for nobody else to read at any moment."""
@@ -50,23 +52,26 @@ class IdentityFolder:
 
     def _replace(self, name: str, content: bytes) -> None:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_file(self.path / name, content)
+        replace_file(self.path / name, content, lasting=self._lasting)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Whole, or not at all, and on the disk when this returns. Only its owner reads it. Raises
-    OSError."""
+def replace_file(path: Path, content: bytes, *, lasting: bool = True) -> None:
+    """Whole, or not at all, and on the disk when this returns, if it is to be `lasting`. Only its
+    owner reads it. Raises OSError."""
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+    if not lasting:
+        return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
