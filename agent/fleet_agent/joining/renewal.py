@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
 
@@ -19,6 +19,8 @@ from fleet_agent.alarm import Alarm
 from fleet_agent.joining.identity_folder import IdentityFolder
 
 log = structlog.get_logger()
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Of the life of a certificate; by chance within it, so that hosts that have joined together do not
 # renew together.
@@ -28,6 +30,10 @@ SPREAD_SECONDS = 20.0
 FIRST_RETRY, LAST_RETRY = 30.0, 3_600.0
 # The longest sleep: the wall clock may be set meanwhile.
 LOOK_SECONDS = 3_600.0
+
+
+class OffLoop(Protocol):
+    async def __call__(self, function: Callable[P, T], /, *of: P.args, **named: P.kwargs) -> T: ...
 
 
 class CannotRenew(Exception):
@@ -51,8 +57,11 @@ class Renewal:
         renewed: Callable[[bytes], None],
         wall_clock: Callable[[], float],
         jitter: Callable[[], float],
+        off_loop: OffLoop = asyncio.to_thread,
     ) -> None:
-        """`renewed`: is given the new certificate, once it is in its file."""
+        """`renewed`: is given the new certificate, once it is in its file. `off_loop`: runs what
+        blocks."""
+        self._off_loop = off_loop
         self._host = host
         self._folder = folder
         self._client = client
@@ -131,8 +140,8 @@ class Renewal:
         from fleet.certificates.signing_request import make_request
         from fleet_agent.joining.received import BadAnswer, check_received
 
-        await asyncio.to_thread(self._folder.check_writable)
-        key = await asyncio.to_thread(self._folder.key)
+        await self._off_loop(self._folder.check_writable)
+        key = await self._off_loop(self._folder.key)
         try:
             signing = make_request(self._host, key)
         except ValueError as error:
@@ -142,7 +151,7 @@ class Renewal:
             check_received(answer.certificates, answer.authorities, self._host, key)
         except BadAnswer as error:
             raise CannotRenew(f"the controller's answer cannot be used: {error}") from error
-        await asyncio.to_thread(self._folder.save, answer.certificates, answer.authorities)
+        await self._off_loop(self._folder.save, answer.certificates, answer.authorities)
         return answer.certificates
 
     async def _ask(self, signing: bytes) -> wire.RenewResponse:

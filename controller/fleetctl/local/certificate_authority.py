@@ -67,15 +67,17 @@ class Authority:
     _key_identifier: x509.AuthorityKeyIdentifier
 
     @classmethod
-    def create(cls, name: str = "Megafleet", valid: timedelta = CA_VALID) -> Authority:
-        """A new CA, in memory only."""
+    def create(
+        cls, name: str = "Megafleet", valid: timedelta = CA_VALID, path_length: int = 1
+    ) -> Authority:
+        """A new CA, in memory only. `path_length`: how many may stand below it, one upon another:
+        the issuing certificate, by which controllers sign those of hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} CA")])
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         certificate = (
             _unsigned(subject, subject, key.public_key(), valid)
-            # One below it: the issuing certificate, by which controllers sign those of hosts.
-            .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .add_extension(identifier, critical=False)
             .sign(key, hashes.SHA256())

@@ -26,7 +26,8 @@ from fleet.v1 import joining_pb2 as joining
 
 ISSUING_FILE, ISSUING_KEY_FILE = "issuing.pem", "issuing-key.pem"
 HOST_DAYS = 14.0
-# Clocks of hosts differ: a certificate is good from a little before it was made.
+# Clocks of hosts differ: a certificate is good from a little before it was made; from a quarter of
+# its life at most.
 CLOCK_SKEW = timedelta(minutes=10)
 
 
@@ -88,7 +89,7 @@ class HostIssuer:
             .issuer_name(by.certificate.subject)
             .public_key(request.public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before((now - CLOCK_SKEW).replace(microsecond=0))
+            .not_valid_before((now - min(CLOCK_SKEW, self._valid / 4)).replace(microsecond=0))
             .not_valid_after(until.replace(microsecond=0))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
