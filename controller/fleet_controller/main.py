@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from random import Random
 
 import grpc
@@ -135,7 +134,7 @@ async def _serve(settings: Settings, files: Files) -> None:
                 approve_hosts=settings.approve_hosts,
             ),
             holder=_holder(identity),
-            own_certificates=own,
+            own_certificates=lambda: _own_certificates(settings),
             joining=joining,
         )
         election = Election(
@@ -167,7 +166,7 @@ async def _serve(settings: Settings, files: Files) -> None:
                 partial(_beat, executor),
             ]
             if settings.metrics.listen:
-                ends = _certificate_ends(own, settings.identity)
+                ends = partial(_certificate_ends, settings)
                 rack_label = settings.loss.rack_label
                 beside.append(MetricsEndpoint(settings.metrics, replica, ends, rack_label).run)
             await _until_stopped(replica, beside, stop)
@@ -323,12 +322,13 @@ def _own_certificates(settings: Settings) -> tuple[CertificateFile, ...]:
     return own + certificate_files(settings.store_identity, mine, "the authority of etcd")
 
 
-def _certificate_ends(own: Sequence[CertificateFile], identity: Path) -> dict[str, int]:
+def _certificate_ends(settings: Settings) -> dict[str, int]:
     """When each of them ends, in seconds since 1970, by a word for what it is."""
     words = {"cert.pem": "controller", "ca.pem": "authority"}
     etcd = {"cert.pem": "etcd_client", "ca.pem": "etcd_authority"}
     return {
-        (words if one.file.parent == identity else etcd)[one.file.name]: one.expires for one in own
+        (words if one.file.parent == settings.identity else etcd)[one.file.name]: one.expires
+        for one in _own_certificates(settings)
     }
 
 

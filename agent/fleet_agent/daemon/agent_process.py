@@ -116,7 +116,7 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
     def renewed(certificate: bytes) -> None:
         facts = types.HostFacts()
         facts.CopyFrom(agent.facts)
-        facts.certificate_expires_unix = host_identity.expires_unix(certificate)
+        host_identity.state_certificates(facts, live.current)
         agent.set_facts(facts)
 
     client = GrpcControllerClient(live, own=lambda: _own_certificates(asked), told=told)
@@ -140,7 +140,7 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
         port = server.listen(asked.listen)
         keeper = FactsKeeper(
             asked, drivers, doctor, agent, announcer, tuned,
-            lambda: host_identity.expires_unix(live.current.certificate),
+            lambda: live.current,
         )  # fmt: skip
         holdings = HoldingsKeeper(
             KernelFolders(asked.kernel_folders).look,
@@ -210,9 +210,11 @@ def made_agent(
     on_watched: Callable[[bool], None],
     measures: StepMeasures | None = None,
 ) -> Agent:
+    facts = facts_at_start(asked, drivers.labels, identity.certificate)
+    host_identity.state_certificates(facts, identity)
     return Agent(
         host_identity.host_id_of(identity.certificate),
-        facts_at_start(asked, drivers.labels, identity.certificate),
+        facts,
         drivers.storage,
         drivers.hypervisor,
         ledger,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.controllers.announcer import Announcer
@@ -39,11 +40,11 @@ class FactsKeeper:
         agent: Agent,
         announcer: Announcer,
         tuned: Alarm,
-        expires: Callable[[], int] | None = None,
+        certificates: Callable[[], Identity] | None = None,
     ) -> None:
-        """`tuned` rings when the limits of the dom0 may have changed. `expires`: when the
-        certificate that is shown by now ends, in seconds since 1970."""
-        self._expires = expires
+        """`tuned` rings when the limits of the dom0 may have changed. `certificates`: what is shown
+        by now."""
+        self._certificates = certificates
         self._asked = asked
         self._drivers = drivers
         self._doctor = doctor
@@ -76,8 +77,9 @@ class FactsKeeper:
         before = self._agent.facts
         facts.incarnation = before.incarnation
         # That which is shown, whatever lies in the folder by now.
-        known = before.certificate_expires_unix
-        facts.certificate_expires_unix = self._expires() if self._expires else known
+        facts.certificate_expires_unix = before.certificate_expires_unix
+        if self._certificates:
+            host_identity.state_certificates(facts, self._certificates())
         facts = with_holdings(facts, before)
         if facts != before:
             _log_capacity(before.capacity, facts.capacity)

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.api.service import AgentApi
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.controllers.announcer import Announcer, AnnounceSettings
 from fleet_agent.core.holdings import images_held, with_holdings
-from fleet_agent.daemon.host_identity import VERSION, expires_unix
+from fleet_agent.daemon.host_identity import VERSION, state_certificates
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.dom0.doctor import HollowDoctor
 from fleet_agent.drivers.hollow.behaviour import Behaviour
@@ -99,6 +100,7 @@ class HollowHost:
         storage = HollowStorage(behaviour)
         self.drivers = (storage, HollowHypervisor(behaviour, settings.per_host))
         found = credentials_of(settings.certificates, self.id, ca)
+        self._certificates = found.now
         self._renewal = HollowRenewal(
             self.id, found, settings.endpoints, self._renewed, around.jitter
         )
@@ -113,7 +115,7 @@ class HollowHost:
         )
         self.agent = Agent(
             self.id,
-            _facts(number, self.id, settings, found.certificate),
+            _facts(number, self.id, settings, found.now()),
             *self.drivers,
             MemoryLedger(),
             clock=around.clock,
@@ -172,7 +174,7 @@ class HollowHost:
     def _renewed(self, certificate: bytes) -> None:
         facts = types.HostFacts()
         facts.CopyFrom(self.agent.facts)
-        facts.certificate_expires_unix = expires_unix(certificate)
+        state_certificates(facts, self._certificates())
         self.agent.set_facts(facts)
 
     async def _follow_imports(self) -> None:
@@ -194,9 +196,9 @@ class HollowHost:
         self.agent.set_facts(with_holdings(self.agent.facts, told))
 
 
-def _facts(number: int, host: str, settings: HollowSettings, certificate: bytes) -> types.HostFacts:
+def _facts(number: int, host: str, settings: HollowSettings, identity: Identity) -> types.HostFacts:
     rack = (number - 1) // settings.hosts_per_rack + 1
-    return types.HostFacts(
+    facts = types.HostFacts(
         machine_id=uuid.uuid5(_NAMESPACE, host).hex,
         boot_id=settings.boot_id,
         labels={"rack": f"r{rack:02d}"},
@@ -206,5 +208,6 @@ def _facts(number: int, host: str, settings: HollowSettings, certificate: bytes)
         agent_version=VERSION,
         hypervisor="hollow",
         storage="hollow",
-        certificate_expires_unix=expires_unix(certificate),
     )
+    state_certificates(facts, identity)
+    return facts

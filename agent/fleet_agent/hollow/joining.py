@@ -28,10 +28,10 @@ _WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class HostCredentials:
-    """`certificate`: PEM, as it was at the start. `folder`: of a host that has joined."""
+    """`now`: gives them as they are. `folder`: of a host that has joined."""
 
     credentials: Credentials
-    certificate: bytes
+    now: Callable[[], Identity]
     folder: IdentityFolder | None = None
 
 
@@ -41,9 +41,10 @@ def credentials_of(certificates: Path, host: str, ca: bytes) -> HostCredentials:
     folder = certificates / host
     if (folder / "cert.pem").exists():
         live = LiveIdentity(folder)
-        return HostCredentials(live, live.current.certificate, _folder(folder))
+        return HostCredentials(live, lambda: live.current, _folder(folder))
     pem = (certificates / f"{host}.pem").read_bytes()
-    return HostCredentials(Identity(ca, pem, pem), pem)
+    identity = Identity(ca, pem, pem)
+    return HostCredentials(identity, lambda: identity)
 
 
 async def join_all(

@@ -168,7 +168,9 @@ class ClusterApi(
 
     @rpc(READERS, recalls=True)
     async def GetHost(self, call: Call, request: cluster.GetHostRequest) -> cluster.HostDetail:
-        return host_queries.host_detail(call.leader.memory, call.leader.planning, request.id)
+        detail = host_queries.host_detail(call.leader.memory, call.leader.planning, request.id)
+        detail.summary.to_renew = call.leader.renewals.is_behind(request.id)
+        return detail
 
     @rpc(WRITERS)
     async def SetCordon(self, call: Call, request: cluster.SetCordonRequest) -> cluster.HostSummary:
@@ -231,6 +233,7 @@ class ClusterApi(
         answer = fleet_queries.status(leading.memory, leading.planning, fleet, waiting)
         if (health := self._store_health()) is not None:
             answer.store.CopyFrom(health)
+        answer.hosts_to_renew = leading.renewals.count_behind()
         past = self.replica.past()
         if past is not None and past.leader is leading:
             answer.read_only, answer.as_of_seconds = past.reason, past.seconds

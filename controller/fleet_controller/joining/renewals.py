@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 
+from fleet.certificates.authorities import digest_of_trust
 from fleet.certificates.signing_request import BadRequest, checked
 from fleet.v1 import joining_pb2 as joining
 from fleet_controller.core.joining.admission import check_clock
@@ -32,6 +33,20 @@ class Renewals:
     def trust(self) -> joining.Trust | None:
         """What hosts are to hold by now; None: nothing is renewed here."""
         return self._issuer.trust if self._issuer else None
+
+    def is_behind(self, host_id: str) -> bool:
+        """Whether the host was heard, and holds other certificates than it is to."""
+        trust = self.trust
+        held = self._memory.observed.host(host_id).trust
+        return trust is not None and bool(held) and held != digest_of_trust(trust)
+
+    def count_behind(self) -> int:
+        trust = self.trust
+        if trust is None:
+            return 0
+        wanted, hosts = digest_of_trust(trust), self._memory.state.hosts
+        seen = self._memory.observed.hosts.items()
+        return sum(1 for host, one in seen if one.trust not in (b"", wanted) and host in hosts)
 
     def renew(self, host_id: str, request: joining.RenewRequest) -> joining.RenewResponse:
         """Raises Refused."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from random import Random
@@ -77,6 +77,6 @@ class LeaderEnvironment:
     settings: LeaderSettings
     make_seal_key: Callable[[], SealKey] = new_seal_key
     holder: Peer | None = None
-    own_certificates: tuple[CertificateFile, ...] = ()
+    own_certificates: Callable[[], Sequence[CertificateFile]] = tuple
     told_of_certificates: dict[str, int] = field(default_factory=dict)
     joining: JoiningEnvironment = field(default_factory=JoiningEnvironment)

@@ -17,6 +17,10 @@ class Issuer(Protocol):
         """PEM: what hosts are to trust."""
 
     @property
+    def days(self) -> float:
+        """How long what it signs is good."""
+
+    @property
     def trust(self) -> joining.Trust: ...
 
     def issue(self, request: SigningRequest, now: datetime) -> bytes:

@@ -6,6 +6,7 @@ It stands above the rooms whose parts it makes; none of them knows it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from fleet_controller.agents.health_events import HealthEvents
@@ -64,6 +65,7 @@ class Leader:
     ) -> None:
         """`name`: of this replica."""
         store, clock = environment.store, environment.clock
+        issuer = environment.joining.issuer
         settings, events = environment.settings, environment.events
         self._lease = lease
         self._holder = environment.holder
@@ -72,6 +74,7 @@ class Leader:
         self.memory = memory = LeaderMemory.of_a_new_leader(
             name, lease.term_revision, clock, store.durable, settings, events,
             environment.own_certificates, environment.told_of_certificates,
+            issuer.days if issuer else math.inf,
         )  # fmt: skip
         self.committer = committer = Committer(
             store, memory.state, lease.guard, lease.raise_if_lost, settings.max_writes

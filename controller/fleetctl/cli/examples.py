@@ -45,6 +45,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "tokens create --name 'dom0-*' --cidr 10.1.0.0/16 --uses 4480 --ttl 2h",
     ),
     "tokens list": ("tokens list", "tokens list -o json"),
+    "certs rotate": (
+        "certs rotate begin c1 c2 c3 alice",
+        "certs rotate reissue c1 c2 c3 alice issuing",
+        "certs rotate finish c1 c2 c3 alice",
+    ),
     "certs issuing": ("certs issuing --out issuing",),
     "breaker": ("breaker", "breaker release --for 30m"),
     "doctor": ("doctor h1", "doctor h1 -o json"),

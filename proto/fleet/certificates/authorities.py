@@ -7,6 +7,8 @@ import hashlib
 import re
 from functools import lru_cache
 
+from fleet.v1 import joining_pb2 as joining
+
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -37,3 +39,13 @@ def issuing_digest(pem: bytes) -> bytes:
     the authority itself has."""
     found = certificates_in(pem)
     return digest(found[1]) if len(found) > 1 else b""
+
+
+def trust_of(authorities: bytes, certificate: bytes) -> joining.Trust:
+    """What a holder of these (PEM) holds. Raises ValueError."""
+    return joining.Trust(authorities=digests(authorities), issuing=issuing_digest(certificate))
+
+
+def digest_of_trust(trust: joining.Trust) -> bytes:
+    """Equal for those who hold the same."""
+    return digest(b"".join([*sorted(trust.authorities), b"/", trust.issuing]))

@@ -64,6 +64,11 @@ class HostIssuer:
         return self._current().certificate.not_valid_after_utc
 
     @property
+    def days(self) -> float:
+        """How long what it signs is good."""
+        return self._valid / timedelta(days=1)
+
+    @property
     def trust(self) -> joining.Trust:
         """What hosts are to hold by now."""
         issuing = certificates_in(self._current().pem)[0]

@@ -890,6 +890,7 @@ class StatusResponse(_message.Message):
     BREAKER_RELEASED_SECONDS_FIELD_NUMBER: _builtins.int
     CERTIFICATES_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
+    HOSTS_TO_RENEW_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -904,6 +905,10 @@ class StatusResponse(_message.Message):
     """such hosts beyond those"""
     breaker_released_seconds: _builtins.float
     """An operator holds the breaker closed for so long yet, whatever is gone. 0: nobody does."""
+    hosts_to_renew: _builtins.int
+    """Hosts heard whose certificates, or those whom they trust, are not yet those of now: they renew
+    by themselves, within half a minute of hearing of it.
+    """
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
@@ -952,10 +957,11 @@ class StatusResponse(_message.Message):
         breaker_released_seconds: _builtins.float = ...,
         certificates: _abc.Iterable[Global___ExpiringCertificate] | None = ...,
         store: Global___StoreHealth | None = ...,
+        hosts_to_renew: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "hosts_to_renew", b"hosts_to_renew", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1162,6 +1168,7 @@ class HostSummary(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     HYPERVISOR_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    TO_RENEW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -1207,6 +1214,8 @@ class HostSummary(_message.Message):
     """As its facts say; empty and 0 where they were not heard."""
     hypervisor: _builtins.str
     memory_bytes: _builtins.int
+    to_renew: _builtins.bool
+    """Its certificate, or whom it trusts, is not yet what it is to be by now; and what that is."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1240,10 +1249,11 @@ class HostSummary(_message.Message):
         agent_version: _builtins.str = ...,
         hypervisor: _builtins.str = ...,
         memory_bytes: _builtins.int = ...,
+        to_renew: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running", "to_renew", b"to_renew"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

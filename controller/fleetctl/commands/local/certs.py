@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from fleetctl.client.contexts import config_file
+from fleetctl.commands.local.rotate import rotate
 from fleetctl.outcome import Failed
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, output_option, pass_session
@@ -81,6 +82,9 @@ def init(session: Session, name: str, days: float, folder: str | None) -> None:
         raise Failed(f"there is an authority in {where} already; it is left as it is")
     Authority.create(name, timedelta(days=days)).save(where)
     _say_made(session, [where], "authority")
+
+
+certs.add_command(rotate)
 
 
 @certs.command("host")
