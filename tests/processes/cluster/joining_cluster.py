@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from fleet.transport import Role
+from fleet.transport import Identity, Role
 from fleet.v1 import cluster_pb2 as wire
 from fleet.v1 import joining_pb2 as joining
 from tests.certificates import issue
@@ -85,6 +85,11 @@ class JoiningCluster:
         endpoints = tuple(one.address for one in self.controllers)
         self.fleetctl = Fleetctl(folder, endpoints, operator)
 
+    @property
+    def operator(self) -> Identity:
+        """As its files are now."""
+        return Identity.load(self.folder / "operator")
+
     def start(self) -> None:
         self.etcd.start()
         for one in self.controllers:
@@ -112,7 +117,7 @@ class JoiningCluster:
         return said.out.strip()
 
     def host(self, name: str) -> wire.HostSummary | None:
-        with channel_to(self.leader().address) as channel:
+        with channel_to(self.leader().address, self.operator) as channel:
             try:
                 request = wire.GetHostRequest(id=name)
                 return stub_for(channel).GetHost(request, timeout=SECONDS).summary
@@ -135,7 +140,7 @@ class JoiningCluster:
         return [one["kind"] for one in events]
 
     def _leads(self, controller: Controller) -> bool:
-        with channel_to(controller.address) as channel:
+        with channel_to(controller.address, self.operator) as channel:
             try:
                 return stub_for(channel).Version(wire.VersionRequest(), timeout=2.0).leader
             except grpc.RpcError:
