@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bench.failover import failover
 from tests.bench.hostile_host import hostile_host
+from tests.bench.joining import joining
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 from tests.bench.simulated import simulated
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("--only-failover", action="store_true", help="nothing but killed leaders")
     parser.add_argument(
         "--only-hostile", action="store_true", help="nothing but a host that floods"
+    )
+    parser.add_argument(
+        "--only-joining", action="store_true", help="nothing but hosts that join and renew"
     )
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     given = parser.parse_args()
@@ -52,6 +56,9 @@ def _measure(
     if given.only_hostile:
         hostile_host(home, given.hosts, say, out)
         return
+    if given.only_joining:
+        joining(home, given.hosts, say, out)
+        return
     say(f"{SMALL_SANDBOXES} sandboxes of {given.few_hosts:,} hosts")
     few = full_scale_cpu(home, given.few_hosts, SMALL_SANDBOXES)
     say(f"sandbox of {given.hosts:,} hosts, profile instant")
@@ -63,6 +70,8 @@ def _measure(
     lost_hosts(home, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, one of which floods")
     hostile_host(home, given.hosts, say, out)
+    (home / "joining").mkdir()
+    joining(home / "joining", given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, three controllers and members of etcd")
     failover(home, given.hosts, say, out)
     if not given.without_dom0_profile:
