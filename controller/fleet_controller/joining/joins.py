@@ -24,7 +24,7 @@ from fleet.v1 import joining_pb2 as joining
 from fleet_controller.core.joining.admission import check_clock, check_use
 from fleet_controller.core.joining.records import JoinedRecord, TokenRecord
 from fleet_controller.core.refusals import Reason, Refused, expelled
-from fleet_controller.leader.issuing import Issuer
+from fleet_controller.leader.environment import Issuer
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import Write, put_joined, put_token

@@ -11,7 +11,7 @@ from fleet.v1 import joining_pb2 as joining
 from fleet_controller.core.joining.admission import check_clock
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.joining.joins import NO_KEY, issued
-from fleet_controller.leader.issuing import Issuer
+from fleet_controller.leader.environment import Issuer
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.token_bucket import Rate, TokenBucket
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
+from typing import Protocol
 
 from fleet.certificates.certificate_dates import CertificateFile
+from fleet.certificates.signing_request import SigningRequest
 from fleet.transport import Peer
+from fleet.v1 import joining_pb2 as joining
 from fleet_controller.agents.links import LinkSettings
 from fleet_controller.agents.port import AgentDialer
 from fleet_controller.core.host_loss.loss import LossSettings
@@ -16,7 +20,6 @@ from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
 from fleet_controller.core.recovery.seals import SealKey, new_seal_key
 from fleet_controller.events import EventLog
-from fleet_controller.leader.issuing import Issuer
 from fleet_controller.mirror.committer import MAX_WRITES
 from fleet_controller.standbys import Standbys
 from fleet_controller.store.port import Store
@@ -42,6 +45,24 @@ class LeaderSettings:
     # Whether a new host gets nothing before an operator approves it.
     approve_hosts: bool = False
     links: LinkSettings = field(default_factory=LinkSettings)
+
+
+class Issuer(Protocol):
+    """Signs certificates of hosts."""
+
+    @property
+    def authorities(self) -> bytes:
+        """PEM: what hosts are to trust."""
+
+    @property
+    def days(self) -> float:
+        """How long what it signs is good."""
+
+    @property
+    def trust(self) -> joining.Trust: ...
+
+    def issue(self, request: SigningRequest, now: datetime) -> bytes:
+        """PEM. Raises CannotIssue."""
 
 
 def _nowhere() -> list[str]:
