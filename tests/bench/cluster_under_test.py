@@ -31,13 +31,15 @@ PATIENCE = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+def until(
+    condition: Callable[[], bool], what: str, patience: float = PATIENCE, pause: float = 0.05
+) -> None:
     """Ask again until it holds. Raises RuntimeError after so many seconds."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError(f"not within {patience:.0f} s: {what}")
-        time.sleep(0.05)  # what is asked here, nothing announces
+        time.sleep(pause)  # what is asked here, nothing announces
 
 
 @dataclass(frozen=True, slots=True)

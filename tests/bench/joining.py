@@ -22,6 +22,7 @@ from tests.processes.fleetctl_process import Fleetctl
 
 PROCESSES = 4
 _IDLE_SECONDS = 20.0
+_PAUSE = 0.5  # between two questions: they are the controller's work, too
 
 
 class Bare(Daemon):
@@ -55,7 +56,7 @@ def joining(home: Path, hosts: int, say: Callable[[str], None], out: Measured) -
             began, before = time.monotonic(), cpu_seconds(controller.pid)
             for one in bare:
                 one.start(controller.address)
-            until(lambda: _live(stub) == hosts, "all are live", 600.0)
+            until(lambda: _live(stub) == hosts, "all are live", 600.0, _PAUSE)
             took, used = time.monotonic() - began, cpu_seconds(controller.pid) - before
             what = f"{hosts:,} hosts join by one token, from nothing to live"
             out.add(what, took, "s", 60, 25)
@@ -79,7 +80,7 @@ def _renew(
     stub.ApplyFleet(wire.ApplyFleetRequest(name=fleet.name, spec=fleet.spec), timeout=30)
     say(f"scale to {million:,}")
     stub.Scale(wire.ScaleRequest(fleet=fleet.name, total=million), timeout=60)
-    until(lambda: _status(stub).fleets[0].converged, "all VMs run", 600.0)
+    until(lambda: _status(stub).fleets[0].converged, "all VMs run", 600.0, _PAUSE)
     began, before = time.monotonic(), cpu_seconds(pid)
     time.sleep(_IDLE_SECONDS)  # what it takes while nothing happens
     idle = (cpu_seconds(pid) - before) / (time.monotonic() - began)
@@ -88,7 +89,7 @@ def _renew(
     began, before = time.monotonic(), cpu_seconds(pid)
     issuing_folder(home / "issuing")
     until(lambda: _status(stub).hosts_to_renew > 0, "it is noticed")
-    until(lambda: _status(stub).hosts_to_renew == 0, "all have renewed", 600.0)
+    until(lambda: _status(stub).hosts_to_renew == 0, "all have renewed", 600.0, _PAUSE)
     took = time.monotonic() - began
     used = cpu_seconds(pid) - before - idle * took
     after, status = _kinds(stub), _status(stub).fleets[0]

@@ -47,7 +47,7 @@ from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
-from fleet_agent.daemon.settings import BadSettings, Settings, controllers_file
+from fleet_agent.daemon.settings import NO_CONTROLLERS, BadSettings, Settings, controllers_file
 from fleet_agent.daemon.sole_agent import NotAlone, alone
 from fleet_agent.daemon.storage_choice import StorageChoice, settled_choice
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
@@ -106,6 +106,8 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
         return await advertised(asked, port, endpoint)
 
     known = KnownControllers(controllers_file(asked), asked.endpoints, time.time)
+    if not known.endpoints:
+        raise BadSettings(NO_CONTROLLERS)
 
     def told(controllers: Sequence[str], trust: joining.Trust | None) -> None:
         if known.told(controllers):

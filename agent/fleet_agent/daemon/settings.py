@@ -48,6 +48,7 @@ from fleet_agent.controllers.known_controllers import FILE as KNOWN_CONTROLLERS
 from fleet_agent.controllers.known_controllers import stored
 from fleet_agent.daemon.joined_settings import below, joined_settings
 from fleet_agent.daemon.logs import LEVELS
+from fleet_agent.joining.token_sources import is_invited, kernel_command_line
 
 DEFAULT_FILE = Path("/etc/megafleet/agent.toml")
 MIN_LOG_BYTES = 64 * 1024
@@ -155,7 +156,8 @@ def parser(*, add_help: bool = True) -> argparse.ArgumentParser:
 def load(arguments: Sequence[str] | None = None) -> Settings:
     """From the file, the flags, and what the host was told when it joined. Raises BadSettings;
     wrong flags end the process."""
-    return of_options(parser().parse_args(arguments))
+    invited = is_invited(kernel_command_line())
+    return of_options(parser().parse_args(arguments), joins=invited)
 
 
 def of_options(options: argparse.Namespace, *, joins: bool = False) -> Settings:
@@ -239,13 +241,16 @@ def _put(tree: dict[str, object], place: tuple[str, ...], value: object) -> None
     tree[place[-1]] = value
 
 
+NO_CONTROLLERS = (
+    "no controllers: set endpoints in the file, or --endpoints HOST:PORT,..., or join by a token "
+    "(fleet-agent join)"
+)
+
+
 def _check(settings: Settings, *, joins: bool) -> None:
     """`joins`: the controllers need not be in the settings."""
     if not settings.endpoints and not joins:
-        raise BadSettings(
-            "no controllers: set endpoints in the file, or --endpoints HOST:PORT,..., or join by a "
-            "token (fleet-agent join)"
-        )
+        raise BadSettings(NO_CONTROLLERS)
     try:
         for served in (settings.listen, *filter(None, [settings.metrics.listen])):
             listened(served)

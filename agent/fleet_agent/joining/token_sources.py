@@ -58,6 +58,11 @@ def on_command_line(text: str) -> Invitation | None:
     return Invitation(token, endpoints(given.get("controllers", "")), given.get("name", ""))
 
 
+def is_invited(text: str) -> bool:
+    """Whether the kernel's command line has a token, good or bad."""
+    return any(word.startswith(f"{_PREFIX}token=") for word in text.split())
+
+
 def endpoints(text: str) -> tuple[str, ...]:
     """From HOST:PORT,... Raises NoToken."""
     if not text:

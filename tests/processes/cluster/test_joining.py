@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import shlex
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,12 @@ import pytest
 
 from fleet.certificates.certificate import read_certificate
 from fleet.certificates.join_token import JoinToken
-from fleet.transport import CONTROLLER_NAME, channel_options
+from fleet.certificates.signing_request import make_request
+from fleet.transport import CONTROLLER_NAME, Identity, channel_options, detail_of
 from fleet.v1 import cluster_pb2 as wire
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
+from fleet_agent.joining.pinning import Stranger, authority_of
 from tests.certificates import authority
 from tests.doubles.joining_hosts import join_request
 from tests.processes.cluster.joining_cluster import (
@@ -26,7 +32,8 @@ from tests.processes.cluster.joining_cluster import (
     join_by_hand,
     joining_cluster,
 )
-from tests.processes.daemons import eventually
+from tests.processes.daemons import channel_to, eventually, stub_for
+from tests.processes.etcd_process import free_ports
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +194,66 @@ def test_a_host_that_was_away_for_longer_joins_again(tmp_path: Path) -> None:
         assert machine.join(short.create_token(), where).returncode == 0
         assert read_certificate(machine.certificate).not_after.timestamp() > ends
         assert (machine.identity / "key.pem").read_bytes() == key
+
+
+def test_a_clock_that_is_a_year_off_is_told_before_the_token_is(cluster: JoiningCluster) -> None:
+    token = JoinToken.parse(cluster.create_token())
+    where, year = cluster.join_addresses["controller-1"], timedelta(days=400)
+    for now in (datetime.now(UTC) - year, datetime.now(UTC) + year):
+        with pytest.raises(Stranger, match=r"the clock here says .*: set the clock"):
+            asyncio.run(authority_of(where, token.authority, now))
+    assert asyncio.run(authority_of(where, token.authority))
+
+
+def test_a_host_that_is_expelled_renews_nothing(cluster: JoiningCluster, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "dom0-9")
+    where = cluster.join_addresses["controller-1"]
+    assert machine.join(cluster.create_token(), where).returncode == 0
+    own = Identity.load(machine.identity)
+    asked = joining.RenewRequest(
+        signing_request=make_request("dom0-9", own.key), clock_unix=time.time()
+    )
+    with channel_to(cluster.standby().address, own) as channel:
+        stub = stub_for(channel)
+        assert stub.Renew(asked, timeout=10).certificates
+        assert cluster.fleetctl("hosts", "expel", "dom0-9", "--reason", "x", "--yes").code == 0
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Renew(asked, timeout=10)
+        assert detail_of(error.value).reason == "DENIED"
+
+
+def test_hosts_learn_where_controllers_are_by_now(tmp_path: Path) -> None:
+    with joining_cluster(tmp_path, controllers=2) as cluster:
+        machine = Machine(tmp_path / "dom0-1", "dom0-1")
+        known = machine.folder / "controllers.json"
+        said = machine.join(cluster.create_token(), cluster.join_addresses["controller-1"])
+        assert said.returncode == 0, said.stderr
+        with agent_of(machine):
+            cluster.until_live("dom0-1")
+            moves = cluster.standby()
+            moves.stop()
+            moves.address = f"127.0.0.1:{free_ports(1)[0]}"
+            moves.start()
+            eventually(lambda: moves.address in json.loads(known.read_text()), "it is told")
+            # The host has nobody else: it finds the one that has moved.
+            cluster.leader().kill()
+            eventually(lambda: moves.running and cluster.leader() is moves, "the other leads")
+            cluster.until_live("dom0-1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a command line of its own takes root")
+def test_a_machine_with_a_token_on_its_kernels_command_line_joins_by_starting(
+    cluster: JoiningCluster, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path, "netbooted")
+    line = tmp_path / "cmdline"
+    where = ",".join(["127.0.0.1:9", *cluster.join_addresses.values()])
+    line.write_text(
+        f"quiet megafleet.token={cluster.create_token()} megafleet.controllers={where} "
+        "megafleet.name=dom0-77\n"
+    )
+    mount = f'mount --bind {shlex.quote(str(line))} /proc/cmdline && exec "$@"'
+    machine.within = ("unshare", "--mount", "sh", "-c", mount, "booted")
+    with agent_of(machine):
+        cluster.until_live("dom0-77")
+    assert "this machine has joined" in machine.said()
