@@ -41,7 +41,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "tokens revoke abcd2345",
     ),
     "tokens create": (
-        "tokens create > token",
+        "tokens create --uses 3",
         "tokens create --name 'dom0-*' --cidr 10.1.0.0/16 --uses 4480 --ttl 2h",
     ),
     "tokens list": ("tokens list", "tokens list -o json"),
@@ -50,7 +50,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "certs rotate reissue c1 c2 c3 alice issuing",
         "certs rotate finish c1 c2 c3 alice",
     ),
-    "certs issuing": ("certs issuing --out issuing",),
+    "certs issuing": ("certs issuing --out issuing", "certs issuing --days 90"),
     "breaker": ("breaker", "breaker release --for 30m"),
     "doctor": ("doctor h1", "doctor h1 -o json"),
     "tune": ("tune h1", "tune h1 --apply", "tune h1 --undo"),

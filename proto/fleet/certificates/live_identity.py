@@ -104,15 +104,19 @@ def _fitting(folder: Path) -> Identity:
     identity = Identity.load(folder)
     read_certificate(identity.certificate)
     read_certificate(identity.ca)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(
-            folder / "cert.pem", folder / "key.pem"
-        )
-    except ssl.SSLError as error:
-        raise ValueError(f"key.pem is not the key of cert.pem ({error.reason})") from error
+    check_pair(folder / "cert.pem", folder / "key.pem")
     if _stamp(folder) != before:
         raise ValueError("they change just now")
     return identity
+
+
+def check_pair(certificate: Path, key: Path) -> None:
+    """Raises OSError, and ValueError where the key is not the certificate's."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        message = f"{key.name} is not the key of {certificate.name} ({error.reason})"
+        raise ValueError(message) from error
 
 
 def _stamp(folder: Path) -> Stamp:
