@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 from random import Random
 
@@ -22,35 +21,37 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fleet.certificates.authorities import digest
-from fleet.certificates.certificate import read_certificate
 from fleet.certificates.certificate_dates import (
     CertificateFile,
-    certificate_files,
     faults,
     with_faults,
 )
-from fleet.certificates.host_issuer import CannotIssue, HostIssuer, root_of
 from fleet.certificates.live_identity import LiveIdentity
-from fleet.peers import NoRole, holder_of
 from fleet.serving.call_counts import CallBounds, CallCounts
 from fleet.serving.gate import Gate, longest_request, rules_of
 from fleet.serving.process_memory import bound_arenas, collect_young, give_back_now_and_then
 from fleet.serving.server_options import server_options
 from fleet.serving.watchdog import beat, watchdog_seconds
-from fleet.transport import Identity, Peer, Role
+from fleet.transport import Identity, Role
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
 from fleet_controller.api.authorization import admitting
 from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
 from fleet_controller.api.join_server import JoinApi, join_server
 from fleet_controller.api.service import SERVICE, ClusterApi
+from fleet_controller.certificates import (
+    Unusable,
+    certificate_ends,
+    holder_named,
+    joining_environment,
+    own_certificates,
+    own_identity,
+)
 from fleet_controller.election.election import Election, NameTaken
 from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.events import EventLog
 from fleet_controller.files import Files, FilesTooFew, files_of_process
 from fleet_controller.leader.environment import (
-    JoiningEnvironment,
     LeaderEnvironment,
     LeaderSettings,
 )
@@ -61,7 +62,7 @@ from fleet_controller.replica.leader import OwnDenial
 from fleet_controller.replica.leader_failure_detector import LeaderFailureDetector
 from fleet_controller.replica.replica import Replica
 from fleet_controller.replica.standby_session import StandbySession
-from fleet_controller.settings import Settings, parse, settings_for_agents
+from fleet_controller.settings import Settings, parse
 from fleet_controller.standbys import AtHand
 from fleet_controller.store.etcd.store import EtcdStore
 from fleet_controller.store.memory import MemoryStore
@@ -98,26 +99,26 @@ def main() -> None:
     sys.setswitchinterval(0.0002)
     try:
         asyncio.run(_serve(settings, files_of_process()))
-    except (CannotRun, FilesTooFew) as error:
+    except (CannotRun, Unusable, FilesTooFew) as error:
         print(f"fleet-controller: {error}", file=sys.stderr)
         raise SystemExit(1) from error
 
 
 async def _serve(settings: Settings, files: Files) -> None:
-    live = _identity(settings)
+    live = own_identity(settings)
     identity = live.current
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
-    own = _own_certificates(settings)
+    own = own_certificates(settings)
     if wrong := faults(own):
         _log.warning("nobody will be reached", certificate=wrong)
     store = await _store(settings, own, stop)
     if store is None:
         return
     at_hand = AtHand()
-    joining = _joining(settings, live, at_hand)
+    joining = joining_environment(settings, live, at_hand)
     with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
         environment = LeaderEnvironment(
             store=store,
@@ -133,8 +134,8 @@ async def _serve(settings: Settings, files: Files) -> None:
                 quarantine=settings.quarantine,
                 approve_hosts=settings.approve_hosts,
             ),
-            holder=_holder(identity),
-            own_certificates=lambda: _own_certificates(settings),
+            holder=holder_named(identity),
+            own_certificates=lambda: own_certificates(settings),
             joining=joining,
         )
         election = Election(
@@ -166,7 +167,7 @@ async def _serve(settings: Settings, files: Files) -> None:
                 partial(_beat, executor),
             ]
             if settings.metrics.listen:
-                ends = partial(_certificate_ends, settings)
+                ends = partial(certificate_ends, settings)
                 rack_label = settings.loss.rack_label
                 beside.append(MetricsEndpoint(settings.metrics, replica, ends, rack_label).run)
             await _until_stopped(replica, beside, stop)
@@ -252,33 +253,6 @@ async def _join_server(
     return [server]
 
 
-def _joining(settings: Settings, identity: LiveIdentity, at_hand: AtHand) -> JoiningEnvironment:
-    """Raises CannotRun."""
-    asked = settings.joining
-    issuer, text = None, ""
-    try:
-        if asked.issuing is not None:
-            valid = timedelta(days=asked.days)
-            issuer = HostIssuer(asked.issuing, lambda: identity.current.ca, valid)
-        if asked.agent_settings is not None:
-            text = settings_for_agents(asked.agent_settings)
-    except (CannotIssue, OSError, ValueError) as error:
-        raise CannotRun(str(error)) from error
-
-    def authority() -> bytes:
-        own = identity.current
-        return digest(root_of(own.certificate, own.ca))
-
-    here = [asked.advertise] if asked.listen else []
-    return JoiningEnvironment(
-        issuer,
-        authority,
-        lambda: [settings.advertise, *at_hand.addresses],
-        lambda: [*here, *at_hand.join_addresses],
-        text,
-    )
-
-
 async def _store(
     settings: Settings, own: Sequence[CertificateFile], stop: asyncio.Event
 ) -> Store | None:
@@ -300,47 +274,6 @@ async def _store(
             raise CannotRun(f"--store {settings.store}: {error}") from error
         await within(_STORE_RETRY_SECONDS, stop.wait())
     return None
-
-
-def _identity(settings: Settings) -> LiveIdentity:
-    def changed(news: str) -> None:
-        _log.info("the certificate of this controller was replaced", outcome=news)
-
-    try:
-        return LiveIdentity(settings.identity, changed)
-    except OSError as error:
-        raise CannotRun(f"--identity: {error}") from error
-
-
-def _own_certificates(settings: Settings) -> tuple[CertificateFile, ...]:
-    own = certificate_files(
-        settings.identity, f"the certificate of {settings.replica}", "the authority of all"
-    )
-    if settings.store_identity is None:
-        return own
-    mine = f"the certificate of {settings.replica} for etcd"
-    return own + certificate_files(settings.store_identity, mine, "the authority of etcd")
-
-
-def _certificate_ends(settings: Settings) -> dict[str, int]:
-    """When each of them ends, in seconds since 1970, by a word for what it is."""
-    words = {"cert.pem": "controller", "ca.pem": "authority"}
-    etcd = {"cert.pem": "etcd_client", "ca.pem": "etcd_authority"}
-    return {
-        (words if one.file.parent == settings.identity else etcd)[one.file.name]: one.expires
-        for one in _own_certificates(settings)
-    }
-
-
-def _holder(identity: Identity) -> Peer:
-    """Whom this controller's certificate names."""
-    try:
-        holder = holder_of(read_certificate(identity.certificate))
-    except (ValueError, NoRole) as error:
-        raise CannotRun(f"--identity: cert.pem: {error}") from error
-    if holder.role is not Role.CONTROLLER:
-        raise CannotRun(f"--identity: the certificate is that of {holder}, not of a controller")
-    return holder
 
 
 async def _beat(decides: Executor) -> None:

@@ -6,6 +6,7 @@ from fleet.transport import Role
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.api.authorization import READERS, WRITERS, Call, rpc
+from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.joining.tokens import wire_token
 from fleet_controller.replica.replica import Replica
 
@@ -20,10 +21,15 @@ class JoiningApi(ClusterServiceServicer):
         self, call: Call, request: joining.CreateTokenRequest
     ) -> joining.CreateTokenResponse:
         around = call.leader.joining
+        try:
+            authority = around.authority()
+        except ValueError as error:
+            message = f"the certificate of the controller that leads: {error}"
+            raise Refused(Reason.NO_ISSUING_KEY, message) from error
         made = await call.leader.tokens.create(request, call.actor)
         return joining.CreateTokenResponse(
             token=wire_token(made),
-            authority=around.authority(),
+            authority=authority,
             controllers=around.join_addresses(),
         )
 

@@ -159,9 +159,9 @@ HOSTS_DOMAIN = dns_name(Role.AGENT, "").removeprefix(".")
 
 
 def root_of(certificate: bytes, authorities: bytes) -> bytes:
-    """The DER of the authority that has signed a certificate (PEM) itself. Raises ValueError where
-    none of these has."""
-    signed = x509.load_pem_x509_certificate(certificate)
+    """The DER of the authority that has signed a certificate (PEM), or the last one that comes
+    with it. Raises ValueError where none of these has."""
+    signed = x509.load_pem_x509_certificates(certificate)[-1]
     for der in certificates_in(authorities):
         try:
             signed.verify_directly_issued_by(x509.load_der_x509_certificate(der))
