@@ -6,15 +6,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+
+import grpc
 
 from fleet.transport import Identity, Role
 from fleet.v1 import cluster_pb2 as wire
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.fleet_file.parser import parse_fleet_file
+from fleetctl.local import authority_rotation as rotation
 from tests.bench.cluster_under_test import cpu_seconds, until
 from tests.bench.measures import SAMPLE, Measured
-from tests.certificates import identity, issue
+from tests.certificates import authority, identity, issue
 from tests.doubles.joining_hosts import issuing_folder
 from tests.processes.daemons import Controller, Daemon, channel_to, stub_for
 from tests.processes.etcd_process import EtcdProcess, free_ports
@@ -58,10 +62,15 @@ def joining(home: Path, hosts: int, say: Callable[[str], None], out: Measured) -
                 one.start(controller.address)
             until(lambda: _live(stub) == hosts, "all are live", 600.0, _PAUSE)
             took, used = time.monotonic() - began, cpu_seconds(controller.pid) - before
+            theirs = sum(cpu_seconds(one.pid) for one in bare)
             what = f"{hosts:,} hosts join by one token, from nothing to live"
             out.add(what, took, "s", 60, 25)
-            out.notes["joining"] = {"controller_cpu_s": round(used, 2)}
+            out.notes["joining"] = {
+                "controller_cpu_s": round(used, 2),
+                "hosts_cpu_s": round(theirs, 2),
+            }
             _renew(home, hosts, controller.pid, stub, say, out)
+            _replace_authority(home, hosts, stub, say, out)
         finally:
             for one in bare:
                 one.kill()
@@ -99,6 +108,45 @@ def _renew(
     out.add(f"{many}: streams broken", broken, "", 0, 0)
     out.add(f"{many}: VMs not running", million - status.as_wanted, "", 0, 0)
     out.notes["renewing"] = {"seconds": round(took, 1), "idle_cpu_share": round(idle, 3)}
+
+
+def _replace_authority(
+    home: Path,
+    hosts: int,
+    stub: ClusterServiceStub,
+    say: Callable[[str], None],
+    out: Measured,
+) -> None:
+    """The three steps; a change is asked for in each."""
+    authority().save(home / "ca")
+    folders = [home / "controller" / "identity", home / "operator"]
+    year, events = timedelta(days=365), _kinds(stub)
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("begin", lambda: rotation.begin(home / "ca", folders, "Next", year)),
+        ("reissue", lambda: rotation.reissue(home / "ca", [*folders, home / "issuing"], year)),
+        ("finish", lambda: rotation.finish(home / "ca", folders)),
+    ]
+    seconds, refused, total = {}, 0, _status(stub).fleets[0].total
+    for name, step in steps:
+        say(f"another authority: {name}")
+        began = time.monotonic()
+        step()
+        until(lambda: _status(stub).hosts_to_renew > 0, "it is noticed")
+        total -= 1
+        try:
+            stub.Scale(wire.ScaleRequest(fleet=_status(stub).fleets[0].fleet, total=total))
+        except grpc.RpcError:
+            refused += 1
+        until(lambda: _status(stub).hosts_to_renew == 0, "all hold it", 600.0, _PAUSE)
+        seconds[name] = round(time.monotonic() - began, 1)
+    until(lambda: _status(stub).fleets[0].converged, "all VMs run", 600.0, _PAUSE)
+    after, status = _kinds(stub), _status(stub).fleets[0]
+    broken = sum(after[kind] - events[kind] for kind in ("host_unreachable", "host_live"))
+    what = f"an authority replaced, {hosts:,} hosts"
+    out.add(f"{what}: streams broken", broken, "", 0, 0)
+    out.add(f"{what}: VMs not running", total - status.as_wanted, "", 0, 0)
+    out.add(f"{what}: changes refused, of 3", refused, "", 0, 0)
+    out.notes["replacing_the_authority_s"] = seconds
 
 
 @contextmanager

@@ -196,8 +196,8 @@ async def run(options: argparse.Namespace) -> None:
         names = [host_id(number) for number in options.hosts]
         await join_all(names, options.certificates, invitation, around.gate, around.jitter)
         print(json.dumps({"event": "joined", "hosts": len(names)}), flush=True)
-    authorities = options.certificates / "ca.pem"
-    ca = authorities.read_bytes() if authorities.exists() else b""
+    # Hosts that have joined have their own.
+    ca = b"" if options.join_token else (options.certificates / "ca.pem").read_bytes()
     hosts = [
         HollowHost(number, settings, around, ca, memory.of(host_id(number)))
         for number in options.hosts
