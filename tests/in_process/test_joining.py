@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from fleet.certificates.certificate import read_certificate
 from fleet.certificates.signing_request import make_request, new_key
 from fleet.peers import holder_of
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.refusals import Reason, Refused
@@ -296,3 +297,20 @@ def test_without_an_issuing_key_it_is_said_what_is_missing() -> None:
             await until(lambda: leader.renewals.trust is None)
 
     run_virtual(whole())
+
+
+def test_hosts_that_hold_other_certificates_than_they_are_to_are_counted(tmp_path: Path) -> None:
+    async def scene(leader: Leader) -> None:
+        trust = leader.renewals.trust
+        assert trust is not None
+        former = joining.Trust(authorities=[bytes(32)], issuing=trust.issuing)
+        for host, held in {"h1": trust, "h2": former, "h3": None}.items():
+            await leader.announcements.announce(host, f"{host}:1", types.HostFacts())
+            report = wire.Report(full=True, facts=types.HostFacts(trust=held))
+            leader.memory.observed.reported(host, report, 0)
+        assert leader.renewals.count_behind() == 1
+        assert [leader.renewals.is_behind(host) for host in ("h1", "h2", "h3")] == [
+            False, True, False,
+        ], "an older agent does not say"  # fmt: skip
+
+    scenes(tmp_path, scene)

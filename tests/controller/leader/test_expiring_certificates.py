@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,9 +36,9 @@ class Watched:
         self.own = (file,)
         self.lead()
 
-    def lead(self) -> None:
+    def lead(self, host_days: float = math.inf) -> None:
         self.watch = ExpiringCertificates(
-            lambda: self.own, self.observed, self.hosts, self.events, self.told
+            lambda: self.own, self.observed, self.hosts, self.events, self.told, host_days
         )
 
     def shows(self, host: str, days: int) -> None:
@@ -109,3 +110,14 @@ def test_a_host_that_is_removed_is_told_no_more() -> None:
     watched = Watched(h1=5)
     del watched.hosts["h1"]
     assert not watched.after(0)
+
+
+def test_of_hosts_that_renew_only_those_that_have_failed_to_are_told() -> None:
+    watched = Watched(h1=14, own=20)
+    watched.lead(host_days=14)
+    told = [(day / 4, said) for day in range(60) for said in watched.after(day / 4) if "h1" in said]
+    assert told == [
+        (11.75, "the certificate of h1 ends within 7 days: make another"),
+        (13.0, "the certificate of h1 ends within 1 day: make another"),
+        (14.0, "the certificate of h1 has ended"),
+    ]
