@@ -155,7 +155,7 @@ async def _serve(settings: Settings, files: Files) -> None:
         )  # fmt: skip
         api = ClusterApi(replica, at_hand)
         server, address = await _server(settings, live, api, leader, files)
-        joins = await _join_server(settings, replica, leader, live)
+        joins = await _join_server(settings, replica, leader, live, files)
         try:
             _ready(settings, address)
             beside: list[Callable[[], Coroutine[None, None, None]]] = [
@@ -218,7 +218,8 @@ async def _server(
     forwarding = Forwarding(api.replica, leader, name, own=("Version",))
     gate = Gate(rules, admitting(api.replica), CallCounts(_BOUNDS))
     interceptors = (gate, forwarding, ChangeDeadlineInterceptor(api.replica))
-    options = server_options(longest_request(rules), _STREAMS, files.callers)
+    callers = files.callers - (files.joining if settings.joining.listen else 0)
+    options = server_options(longest_request(rules), _STREAMS, callers)
     server = grpc.aio.server(interceptors=interceptors, options=options)
     add_ClusterServiceServicer_to_server(api, server)
     alive = health.aio.HealthServicer()
@@ -238,14 +239,18 @@ async def _server(
 
 
 async def _join_server(
-    settings: Settings, replica: Replica, leader: LeaderChannel, identity: LiveIdentity
+    settings: Settings,
+    replica: Replica,
+    leader: LeaderChannel,
+    identity: LiveIdentity,
+    files: Files,
 ) -> list[grpc.aio.Server]:
     """Started; none where nobody may join here."""
     listen = settings.joining.listen
     if not listen:
         return []
     try:
-        server, port = join_server(listen, JoinApi(replica, leader), identity)
+        server, port = join_server(listen, JoinApi(replica, leader), identity, files.joining)
     except RuntimeError as error:
         raise CannotRun(f"cannot listen on {listen} (--join-listen): is it taken?") from error
     await server.start()

@@ -31,7 +31,6 @@ MAX_REQUEST_BYTES = 8 * 1024
 # A machine joins by one call; many may stand behind one address.
 _STREAMS = 4
 _BOUNDS = CallBounds(in_all=512, by_role={Role.AGENT: 256})
-CONNECTIONS = 1_024
 # The leader writes it to the store before it answers.
 PASS_ON_SECONDS = 10.0
 
@@ -72,10 +71,12 @@ class JoinApi(JoinServiceServicer):
             raise _as_it_was(error) from error
 
 
-def join_server(listen: str, api: JoinApi, identity: LiveIdentity) -> tuple[grpc.aio.Server, int]:
+def join_server(
+    listen: str, api: JoinApi, identity: LiveIdentity, connections: int
+) -> tuple[grpc.aio.Server, int]:
     """Not started; and its port. Raises RuntimeError where it cannot listen."""
     gate = Gate(rules_of(api, SERVICE), _admit, CallCounts(_BOUNDS))
-    options = server_options(MAX_REQUEST_BYTES, _STREAMS, CONNECTIONS)
+    options = server_options(MAX_REQUEST_BYTES, _STREAMS, connections)
     server = grpc.aio.server(interceptors=(gate,), options=options)
     add_JoinServiceServicer_to_server(api, server)
     return server, server.add_secure_port(listen, identity.for_join_server())
