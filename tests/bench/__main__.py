@@ -57,7 +57,7 @@ def _measure(
         hostile_host(home, given.hosts, say, out)
         return
     if given.only_joining:
-        joining(home, given.hosts, say, out)
+        _joining(home, given, say, out)
         return
     say(f"{SMALL_SANDBOXES} sandboxes of {given.few_hosts:,} hosts")
     few = full_scale_cpu(home, given.few_hosts, SMALL_SANDBOXES)
@@ -70,14 +70,23 @@ def _measure(
     lost_hosts(home, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, one of which floods")
     hostile_host(home, given.hosts, say, out)
-    (home / "joining").mkdir()
-    joining(home / "joining", given.hosts, say, out)
+    _joining(home, given, say, out)
     say(f"sandbox of {given.hosts:,} hosts, three controllers and members of etcd")
     failover(home, given.hosts, say, out)
     if not given.without_dom0_profile:
         say(f"sandbox of {given.hosts:,} hosts, profile dom0")
         realistic(home, given.hosts, say, out)
     simulated(say, out)
+
+
+def _joining(
+    home: Path, given: argparse.Namespace, say: Callable[[str], None], out: Measured
+) -> None:
+    """Few, with another authority at the end, and many."""
+    for hosts in sorted({given.few_hosts, given.hosts}):
+        folder = home / f"joining-{hosts}"
+        folder.mkdir()
+        joining(folder, hosts, say, out, replace=hosts == given.few_hosts)
 
 
 if __name__ == "__main__":

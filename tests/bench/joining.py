@@ -46,8 +46,10 @@ class Bare(Daemon):
         )  # fmt: skip
 
 
-def joining(home: Path, hosts: int, say: Callable[[str], None], out: Measured) -> None:
-    """One controller, one etcd; all on this machine."""
+def joining(
+    home: Path, hosts: int, say: Callable[[str], None], out: Measured, *, replace: bool
+) -> None:
+    """One controller, one etcd; all on this machine. `replace`: also the authority."""
     with _controller(home) as (controller, where, stub):
         operator = issue(home / "operator", Role.OPERATOR, "tester")
         fleetctl = Fleetctl(home, (controller.address,), operator)
@@ -70,7 +72,8 @@ def joining(home: Path, hosts: int, say: Callable[[str], None], out: Measured) -
                 "hosts_cpu_s": round(theirs, 2),
             }
             _renew(home, hosts, controller.pid, stub, say, out)
-            _replace_authority(home, hosts, stub, say, out)
+            if replace:
+                _replace_authority(home, hosts, stub, say, out)
         finally:
             for one in bare:
                 one.kill()

@@ -12,7 +12,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from fleet.certificates.authorities import digests, issuing_digest
+from fleet.certificates.authorities import digest_of_trust, digests, issuing_digest
 from fleet.certificates.certificate import read_certificate
 from fleet.v1 import joining_pb2 as wire
 from fleet_agent.alarm import Alarm
@@ -25,8 +25,8 @@ T = TypeVar("T")
 # Of the life of a certificate; by chance within it, so that hosts that have joined together do not
 # renew together.
 EARLIEST, LATEST = 0.60, 0.70
-# Hosts that all learn of another authority at once are spread over so long.
-SPREAD_SECONDS = 20.0
+# Hosts that all learn of another authority at once are spread over so long, unless they are told.
+SPREAD_SECONDS, LONGEST_SPREAD = 20.0, 600.0
 FIRST_RETRY, LAST_RETRY = 30.0, 3_600.0
 # The longest sleep: the wall clock may be set meanwhile.
 LOOK_SECONDS = 3_600.0
@@ -76,9 +76,10 @@ class Renewal:
 
     def told(self, trust: wire.Trust) -> None:
         """By a controller: what hosts are to hold by now."""
-        if trust != self._trust:
-            self._trust = wire.Trust()
-            self._trust.CopyFrom(trust)
+        others = self._trust is None or digest_of_trust(trust) != digest_of_trust(self._trust)
+        self._trust = wire.Trust()
+        self._trust.CopyFrom(trust)
+        if others:
             self._retry = 0.0
             self._alarm.ring()
 
@@ -95,7 +96,7 @@ class Renewal:
             if self._retry:
                 await asyncio.sleep(self._retry * (0.5 + self._jitter() / 2))
             elif self._differs():
-                await asyncio.sleep(SPREAD_SECONDS * self._jitter())
+                await asyncio.sleep(self._spread() * self._jitter())
             await self._try()
 
     def _due_in(self) -> float:
@@ -121,6 +122,10 @@ class Renewal:
         except (OSError, ValueError):
             return True
         return mine != (tuple(sorted(trust.authorities)), trust.issuing)
+
+    def _spread(self) -> float:
+        told = self._trust.spread_seconds if self._trust else 0
+        return min(told or SPREAD_SECONDS, LONGEST_SPREAD)
 
     async def _try(self) -> None:
         try:

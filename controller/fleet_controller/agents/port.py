@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, TypeVar
 
+from fleet.certificates.authorities import digest_of_trust
 from fleet.term_claims import term_heard
 from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
@@ -72,7 +73,11 @@ class Guidance(NamedTuple):
         """Whether a host that was told the other has to be told this. Whoever is away for a moment
         is not: hosts remember it."""
         new = set(self.controllers) - set(before.controllers)
-        return bool(new) or self.trust != before.trust
+        return bool(new) or _held(self.trust) != _held(before.trust)
+
+
+def _held(trust: joining.Trust | None) -> bytes:
+    return digest_of_trust(trust) if trust is not None else b""
 
 
 NO_GUIDANCE = Guidance()

@@ -11,7 +11,7 @@ from fleet.v1 import joining_pb2 as joining
 from fleet_controller.core.joining.admission import check_clock
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.joining.joins import NO_KEY, issued
-from fleet_controller.leader.environment import Issuer
+from fleet_controller.leader.environment import JoiningEnvironment
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.token_bucket import Rate, TokenBucket
 
@@ -24,15 +24,16 @@ _TIDY = 20_000
 class Renewals:
     """Of one leadership."""
 
-    def __init__(self, memory: LeaderMemory, issuer: Issuer | None) -> None:
+    def __init__(self, memory: LeaderMemory, around: JoiningEnvironment) -> None:
         self._memory = memory
-        self._issuer = issuer
+        self._around = around
+        self._issuer = around.issuer
         self._buckets: dict[str, TokenBucket] = {}  # by host
 
     @property
     def trust(self) -> joining.Trust | None:
         """What hosts are to hold by now; None: nothing is renewed here."""
-        return self._issuer.trust if self._issuer else None
+        return self._around.trust(len(self._memory.state.hosts))
 
     def is_behind(self, host_id: str) -> bool:
         """Whether the host was heard, and holds other certificates than it is to."""

@@ -44,8 +44,7 @@ class AgentEvents:
         return self._lease.valid()
 
     def guidance(self) -> Guidance:
-        issuer = self._joining.issuer
-        trust = issuer.trust if issuer else None
+        trust = self._joining.trust(len(self._memory.state.hosts))
         return Guidance(tuple(self._joining.controllers()), trust)
 
     def assignment_for(self, host_id: str) -> wire.AssignRequest | None:

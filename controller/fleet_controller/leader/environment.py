@@ -47,6 +47,11 @@ class LeaderSettings:
     links: LinkSettings = field(default_factory=LinkSettings)
 
 
+# A renewal is some 4 ms of the leader's: so many leave it most of its time.
+RENEWALS_A_SECOND = 50
+LONGEST_SPREAD_SECONDS = 600
+
+
 class Issuer(Protocol):
     """Signs certificates of hosts."""
 
@@ -80,6 +85,14 @@ class JoiningEnvironment:
     controllers: Callable[[], list[str]] = _nowhere
     join_addresses: Callable[[], list[str]] = _nowhere
     settings: str = ""
+
+    def trust(self, hosts: int) -> joining.Trust | None:
+        """What so many hosts are told to hold by now; None: nothing is renewed here."""
+        if self.issuer is None:
+            return None
+        told = self.issuer.trust
+        told.spread_seconds = min(max(1, hosts // RENEWALS_A_SECOND), LONGEST_SPREAD_SECONDS)
+        return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class Leader:
         self.joining = joining = environment.joining
         self.tokens = Tokens(memory, writer)
         self.joins = Joins(memory, writer, joining.issuer, joining.controllers, joining.settings)
-        self.renewals = Renewals(memory, joining.issuer)
+        self.renewals = Renewals(memory, joining)
         self.absences, failing = Absences(memory), FailingHosts(memory)
         poll = StandbyPoll(memory, environment.standbys)
         self._judge = Judge(memory, writer, planner, trust, wake, poll, self.absences, failing)

@@ -907,7 +907,7 @@ class StatusResponse(_message.Message):
     """An operator holds the breaker closed for so long yet, whatever is gone. 0: nobody does."""
     hosts_to_renew: _builtins.int
     """Hosts heard whose certificates, or those whom they trust, are not yet those of now: they renew
-    by themselves, within half a minute of hearing of it.
+    by themselves, some 50 in a second.
     """
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66leet/v1/joining.proto\x12\x08\x66leet.v1\"\x9f\x01\n\x0bJoinRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\x12\x12\n\nclock_unix\x18\x04 \x01(\x01\x12\x12\n\nmachine_id\x18\x05 \x01(\t\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12\x16\n\x0e\x63\x61ller_address\x18\n \x01(\t\"\xd1\x01\n\x0cJoinResponse\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x65rtificates\x18\x02 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63ontrollers\x18\x04 \x03(\t\x12\x32\n\x06labels\x18\x05 \x03(\x0b\x32\".fleet.v1.JoinResponse.LabelsEntry\x12\x10\n\x08settings\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\x0cRenewRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\x12\x12\n\nclock_unix\x18\x02 \x01(\x01\":\n\rRenewResponse\x12\x14\n\x0c\x63\x65rtificates\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\"-\n\x05Trust\x12\x13\n\x0b\x61uthorities\x18\x01 \x03(\x0c\x12\x0f\n\x07issuing\x18\x02 \x01(\x0c\"\xfc\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x10\n\x08networks\x18\x03 \x03(\t\x12\x10\n\x08max_uses\x18\x04 \x01(\r\x12\x0c\n\x04uses\x18\x05 \x01(\r\x12\x14\n\x0c\x63reated_unix\x18\x06 \x01(\x01\x12\x14\n\x0c\x65xpires_unix\x18\x07 \x01(\x01\x12+\n\x06labels\x18\x08 \x03(\x0b\x32\x1b.fleet.v1.Token.LabelsEntry\x12\x0f\n\x07\x61pprove\x18\t \x01(\x08\x12\r\n\x05\x61\x63tor\x18\n \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\x12\x43reateTokenRequest\x12\x1e\n\x05token\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Token\x12\x13\n\x0bsecret_hash\x18\x02 \x01(\x0c\x12\x13\n\x0bttl_seconds\x18\x03 \x01(\x01\"]\n\x13\x43reateTokenResponse\x12\x1e\n\x05token\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Token\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63ontrollers\x18\x03 \x03(\t\"\x13\n\x11ListTokensRequest\"G\n\x12ListTokensResponse\x12\x1f\n\x06tokens\x18\x01 \x03(\x0b\x32\x0f.fleet.v1.Token\x12\x10\n\x08now_unix\x18\x02 \x01(\x01\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"5\n\x13RevokeTokenResponse\x12\x1e\n\x05token\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Token2D\n\x0bJoinService\x12\x35\n\x04Join\x12\x15.fleet.v1.JoinRequest\x1a\x16.fleet.v1.JoinResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66leet/v1/joining.proto\x12\x08\x66leet.v1\"\x9f\x01\n\x0bJoinRequest\x12\x10\n\x08token_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\x12\x12\n\nclock_unix\x18\x04 \x01(\x01\x12\x12\n\nmachine_id\x18\x05 \x01(\t\x12\x15\n\ragent_version\x18\x06 \x01(\t\x12\x16\n\x0e\x63\x61ller_address\x18\n \x01(\t\"\xd1\x01\n\x0cJoinResponse\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x65rtificates\x18\x02 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63ontrollers\x18\x04 \x03(\t\x12\x32\n\x06labels\x18\x05 \x03(\x0b\x32\".fleet.v1.JoinResponse.LabelsEntry\x12\x10\n\x08settings\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\x0cRenewRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\x12\x12\n\nclock_unix\x18\x02 \x01(\x01\":\n\rRenewResponse\x12\x14\n\x0c\x63\x65rtificates\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\"E\n\x05Trust\x12\x13\n\x0b\x61uthorities\x18\x01 \x03(\x0c\x12\x0f\n\x07issuing\x18\x02 \x01(\x0c\x12\x16\n\x0espread_seconds\x18\x03 \x01(\r\"\xfc\x01\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x10\n\x08networks\x18\x03 \x03(\t\x12\x10\n\x08max_uses\x18\x04 \x01(\r\x12\x0c\n\x04uses\x18\x05 \x01(\r\x12\x14\n\x0c\x63reated_unix\x18\x06 \x01(\x01\x12\x14\n\x0c\x65xpires_unix\x18\x07 \x01(\x01\x12+\n\x06labels\x18\x08 \x03(\x0b\x32\x1b.fleet.v1.Token.LabelsEntry\x12\x0f\n\x07\x61pprove\x18\t \x01(\x08\x12\r\n\x05\x61\x63tor\x18\n \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\x12\x43reateTokenRequest\x12\x1e\n\x05token\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Token\x12\x13\n\x0bsecret_hash\x18\x02 \x01(\x0c\x12\x13\n\x0bttl_seconds\x18\x03 \x01(\x01\"]\n\x13\x43reateTokenResponse\x12\x1e\n\x05token\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Token\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63ontrollers\x18\x03 \x03(\t\"\x13\n\x11ListTokensRequest\"G\n\x12ListTokensResponse\x12\x1f\n\x06tokens\x18\x01 \x03(\x0b\x32\x0f.fleet.v1.Token\x12\x10\n\x08now_unix\x18\x02 \x01(\x01\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"5\n\x13RevokeTokenResponse\x12\x1e\n\x05token\x18\x01 \x01(\x0b\x32\x0f.fleet.v1.Token2D\n\x0bJoinService\x12\x35\n\x04Join\x12\x15.fleet.v1.JoinRequest\x1a\x16.fleet.v1.JoinResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,23 +46,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENEWRESPONSE']._serialized_start=471
   _globals['_RENEWRESPONSE']._serialized_end=529
   _globals['_TRUST']._serialized_start=531
-  _globals['_TRUST']._serialized_end=576
-  _globals['_TOKEN']._serialized_start=579
-  _globals['_TOKEN']._serialized_end=831
+  _globals['_TRUST']._serialized_end=600
+  _globals['_TOKEN']._serialized_start=603
+  _globals['_TOKEN']._serialized_end=855
   _globals['_TOKEN_LABELSENTRY']._serialized_start=363
   _globals['_TOKEN_LABELSENTRY']._serialized_end=408
-  _globals['_CREATETOKENREQUEST']._serialized_start=833
-  _globals['_CREATETOKENREQUEST']._serialized_end=927
-  _globals['_CREATETOKENRESPONSE']._serialized_start=929
-  _globals['_CREATETOKENRESPONSE']._serialized_end=1022
-  _globals['_LISTTOKENSREQUEST']._serialized_start=1024
-  _globals['_LISTTOKENSREQUEST']._serialized_end=1043
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=1045
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1116
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1118
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1150
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1152
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1205
-  _globals['_JOINSERVICE']._serialized_start=1207
-  _globals['_JOINSERVICE']._serialized_end=1275
+  _globals['_CREATETOKENREQUEST']._serialized_start=857
+  _globals['_CREATETOKENREQUEST']._serialized_end=951
+  _globals['_CREATETOKENRESPONSE']._serialized_start=953
+  _globals['_CREATETOKENRESPONSE']._serialized_end=1046
+  _globals['_LISTTOKENSREQUEST']._serialized_start=1048
+  _globals['_LISTTOKENSREQUEST']._serialized_end=1067
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=1069
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1140
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1142
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1174
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1176
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1229
+  _globals['_JOINSERVICE']._serialized_start=1231
+  _globals['_JOINSERVICE']._serialized_end=1299
 # @@protoc_insertion_point(module_scope)

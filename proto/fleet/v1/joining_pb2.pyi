@@ -182,8 +182,11 @@ class Trust(_message.Message):
 
     AUTHORITIES_FIELD_NUMBER: _builtins.int
     ISSUING_FIELD_NUMBER: _builtins.int
+    SPREAD_SECONDS_FIELD_NUMBER: _builtins.int
     issuing: _builtins.bytes
     """SHA-256 of the issuing certificate"""
+    spread_seconds: _builtins.int
+    """Over how many seconds hosts that hold others spread their renewals. 0: not told."""
     @_builtins.property
     def authorities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """SHA-256 of each certificate (DER) that controllers trust"""
@@ -193,10 +196,11 @@ class Trust(_message.Message):
         *,
         authorities: _abc.Iterable[_builtins.bytes] | None = ...,
         issuing: _builtins.bytes = ...,
+        spread_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "issuing", b"issuing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "issuing", b"issuing", "spread_seconds", b"spread_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
