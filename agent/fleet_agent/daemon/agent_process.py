@@ -138,7 +138,7 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
         services = SharedServices()
         imported = Alarm()
         api = made_api(agent, drivers, doctor, imported.ring, told)
-        server = AgentServer(api, services, live.for_server())
+        server = AgentServer(api, services, live.for_server)
         port = server.listen(asked.listen)
         keeper = FactsKeeper(
             asked, drivers, doctor, agent, announcer, tuned,

@@ -138,7 +138,7 @@ class HollowHost:
             images=WatchedImages(self._images, self._imported.ring),
             told=self._renewal.told,
         )
-        self._server = AgentServer(api, around.services, found.credentials.for_server())
+        self._server = AgentServer(api, around.services, found.credentials.for_server)
 
     def listen(self) -> Remembered:
         """On the remembered port, or on another one if that is taken. Raises CannotListen."""

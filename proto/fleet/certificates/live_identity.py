@@ -56,7 +56,8 @@ class LiveIdentity:
         return self._channel[1]
 
     def for_server(self) -> grpc.ServerCredentials:
-        """Each handshake is with what the files say then."""
+        """Each handshake is with what the files say then. For one port, tried once: gRPC asks for
+        the first configuration once."""
         return self._serving(_configuration, callers_show_theirs=True)
 
     def for_join_server(self) -> grpc.ServerCredentials:
