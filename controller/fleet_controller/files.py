@@ -21,12 +21,22 @@ class FilesTooFew(Exception):
     """One sentence for whoever started it."""
 
 
+_SHARE_OF_JOINING = 0.25
+_MOST_JOINING = 1_024
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """`links`: to hosts. `callers`: connections to the API, with those in their handshake."""
 
     links: int
     callers: int
+
+    @property
+    def joining(self) -> int:
+        """How many of the callers' may be of machines that join, where those are let in: strangers
+        take nothing from others."""
+        return int(min(self.callers * _SHARE_OF_JOINING, _MOST_JOINING))
 
 
 def files_of_process() -> Files:

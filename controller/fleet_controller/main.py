@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from random import Random
 
 import grpc
@@ -22,32 +21,42 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fleet.certificates.certificate import read_certificate
 from fleet.certificates.certificate_dates import (
     CertificateFile,
-    certificate_files,
     faults,
     with_faults,
 )
-from fleet.peers import NoRole, holder_of
+from fleet.certificates.live_identity import LiveIdentity
 from fleet.serving.call_counts import CallBounds, CallCounts
 from fleet.serving.gate import Gate, longest_request, rules_of
 from fleet.serving.process_memory import bound_arenas, collect_young, give_back_now_and_then
 from fleet.serving.server_options import server_options
 from fleet.serving.watchdog import beat, watchdog_seconds
-from fleet.transport import Identity, Peer, Role
+from fleet.transport import Identity, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
 from fleet_controller.api.authorization import admitting
 from fleet_controller.api.change_id_interceptor import ChangeIdInterceptor
 from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
+from fleet_controller.api.join_server import JoinApi, join_server
 from fleet_controller.api.service import SERVICE, ClusterApi
+from fleet_controller.certificates import (
+    Unusable,
+    certificate_ends,
+    holder_named,
+    joining_environment,
+    own_certificates,
+    own_identity,
+)
 from fleet_controller.election.election import Election, NameTaken
 from fleet_controller.election.process_identity import is_gone, this_process
 from fleet_controller.events import EventLog
 from fleet_controller.files import Files, FilesTooFew, files_of_process
-from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
+from fleet_controller.leader.environment import (
+    LeaderEnvironment,
+    LeaderSettings,
+)
 from fleet_controller.metrics.endpoint import MetricsEndpoint
 from fleet_controller.replica.forwarding import Forwarding, LeaderChannel
 from fleet_controller.replica.host_probe import HostProbe
@@ -94,28 +103,30 @@ def main() -> None:
     sys.setswitchinterval(0.0002)
     try:
         asyncio.run(_serve(settings, files_of_process()))
-    except (CannotRun, FilesTooFew) as error:
+    except (CannotRun, Unusable, FilesTooFew) as error:
         print(f"fleet-controller: {error}", file=sys.stderr)
         raise SystemExit(1) from error
 
 
 async def _serve(settings: Settings, files: Files) -> None:
-    identity = _identity(settings)
+    live = own_identity(settings)
+    identity = live.current
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
-    own = _own_certificates(settings)
+    own = own_certificates(settings)
     if wrong := faults(own):
         _log.warning("nobody will be reached", certificate=wrong)
     store = await _store(settings, own, stop)
     if store is None:
         return
     at_hand = AtHand()
+    joining = joining_environment(settings, live, at_hand)
     with ThreadPoolExecutor(1, thread_name_prefix="decide") as executor:
         environment = LeaderEnvironment(
             store=store,
-            dialer=GrpcDialer(identity, files.links),
+            dialer=GrpcDialer(live, files.links),
             standbys=at_hand,
             clock=time.monotonic,
             random=Random(),
@@ -127,8 +138,9 @@ async def _serve(settings: Settings, files: Files) -> None:
                 quarantine=settings.quarantine,
                 approve_hosts=settings.approve_hosts,
             ),
-            holder=_holder(identity),
-            own_certificates=own,
+            holder=holder_named(identity),
+            own_certificates=lambda: own_certificates(settings),
+            joining=joining,
         )
         election = Election(
             store,
@@ -140,10 +152,14 @@ async def _serve(settings: Settings, files: Files) -> None:
             is_gone,
         )
         replica = Replica(settings.replica, election, environment, lambda: str(uuid.uuid4()))
-        leader = LeaderChannel(identity)
-        standby_session = StandbySession(replica, leader, HostProbe(environment.dialer))
+        leader = LeaderChannel(live)
+        standby_session = StandbySession(
+            replica, leader, HostProbe(environment.dialer), settings.advertise,
+            settings.joining.advertise,
+        )  # fmt: skip
         api = ClusterApi(replica, at_hand)
-        server, address = await _server(settings, identity, api, leader, files)
+        server, address = await _server(settings, live, api, leader, files)
+        joins = await _join_server(settings, replica, leader, live, files)
         try:
             _ready(settings, address)
             beside: list[Callable[[], Coroutine[None, None, None]]] = [
@@ -155,13 +171,13 @@ async def _serve(settings: Settings, files: Files) -> None:
                 partial(_beat, executor),
             ]
             if settings.metrics.listen:
-                ends = _certificate_ends(own, settings.identity)
+                ends = partial(certificate_ends, settings)
                 rack_label = settings.loss.rack_label
                 beside.append(MetricsEndpoint(settings.metrics, replica, ends, rack_label).run)
             await _until_stopped(replica, beside, stop)
         finally:
             at_hand.close()
-            await server.stop(_GRACE_SECONDS)
+            await asyncio.gather(*(one.stop(_GRACE_SECONDS) for one in (server, *joins)))
             await leader.close()
             await store.close()
 
@@ -199,14 +215,15 @@ def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 async def _server(
-    settings: Settings, identity: Identity, api: ClusterApi, leader: LeaderChannel, files: Files
+    settings: Settings, identity: LiveIdentity, api: ClusterApi, leader: LeaderChannel, files: Files
 ) -> tuple[grpc.aio.Server, str]:
     name = SERVICE.full_name
     rules = rules_of(api, SERVICE)
     forwarding = Forwarding(api.replica, leader, name, own=("Version",))
     gate = Gate(rules, admitting(api.replica), CallCounts(_BOUNDS))
     interceptors = (gate, forwarding, ChangeIdInterceptor(), ChangeDeadlineInterceptor(api.replica))
-    options = server_options(longest_request(rules), _STREAMS, files.callers)
+    callers = files.callers - (files.joining if settings.joining.listen else 0)
+    options = server_options(longest_request(rules), _STREAMS, callers)
     server = grpc.aio.server(interceptors=interceptors, options=options)
     add_ClusterServiceServicer_to_server(api, server)
     alive = health.aio.HealthServicer()
@@ -223,6 +240,26 @@ async def _server(
         ) from error
     await server.start()
     return server, f"{settings.listen.rpartition(':')[0]}:{port}"
+
+
+async def _join_server(
+    settings: Settings,
+    replica: Replica,
+    leader: LeaderChannel,
+    identity: LiveIdentity,
+    files: Files,
+) -> list[grpc.aio.Server]:
+    """Started; none where nobody may join here."""
+    listen = settings.joining.listen
+    if not listen:
+        return []
+    try:
+        server, port = join_server(listen, JoinApi(replica, leader), identity, files.joining)
+    except RuntimeError as error:
+        raise CannotRun(f"cannot listen on {listen} (--join-listen): is it taken?") from error
+    await server.start()
+    _log.info("machines may join", address=f"{listen.rpartition(':')[0]}:{port}")
+    return [server]
 
 
 async def _store(
@@ -246,43 +283,6 @@ async def _store(
             raise CannotRun(f"--store {settings.store}: {error}") from error
         await within(_STORE_RETRY_SECONDS, stop.wait())
     return None
-
-
-def _identity(settings: Settings) -> Identity:
-    try:
-        return Identity.load(settings.identity)
-    except OSError as error:
-        raise CannotRun(f"--identity: {error}") from error
-
-
-def _own_certificates(settings: Settings) -> tuple[CertificateFile, ...]:
-    own = certificate_files(
-        settings.identity, f"the certificate of {settings.replica}", "the authority of all"
-    )
-    if settings.store_identity is None:
-        return own
-    mine = f"the certificate of {settings.replica} for etcd"
-    return own + certificate_files(settings.store_identity, mine, "the authority of etcd")
-
-
-def _certificate_ends(own: Sequence[CertificateFile], identity: Path) -> dict[str, int]:
-    """When each of them ends, in seconds since 1970, by a word for what it is."""
-    words = {"cert.pem": "controller", "ca.pem": "authority"}
-    etcd = {"cert.pem": "etcd_client", "ca.pem": "etcd_authority"}
-    return {
-        (words if one.file.parent == identity else etcd)[one.file.name]: one.expires for one in own
-    }
-
-
-def _holder(identity: Identity) -> Peer:
-    """Whom this controller's certificate names."""
-    try:
-        holder = holder_of(read_certificate(identity.certificate))
-    except (ValueError, NoRole) as error:
-        raise CannotRun(f"--identity: cert.pem: {error}") from error
-    if holder.role is not Role.CONTROLLER:
-        raise CannotRun(f"--identity: the certificate is that of {holder}, not of a controller")
-    return holder
 
 
 async def _beat(decides: Executor) -> None:
@@ -314,7 +314,7 @@ def _log_event(event: cluster.Event) -> None:
 
 
 def _note_hang_up() -> None:
-    _log.info("SIGHUP changes nothing: settings and certificates are read at start")
+    _log.info("SIGHUP changes nothing: settings are read at start, certificates when they change")
 
 
 def _uptime() -> float:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.certificates.host_issuer import HOST_DAYS
 from fleet.endpoints import MAX_PORT, dialled, is_every_address, listened
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
 from fleet_controller.store.etcd.wire import parse_endpoint
+
+MAX_AGENT_SETTINGS = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,19 @@ class MetricsSettings:
     listen: str
     agents_port: int
     each_host: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningSettings:
+    """`listen`: where machines join by a token, HOST:PORT; empty: nowhere. `advertise`: where they
+    reach that. `issuing`: folder of the key that signs hosts' certificates. `days`: how long those
+    are good. `agent_settings`: a file of settings for agents that join."""
+
+    listen: str
+    advertise: str
+    issuing: Path | None
+    days: float
+    agent_settings: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,7 @@ class Settings:
     ready_file: Path | None
     log_json: bool
     approve_hosts: bool
+    joining: JoiningSettings
     loss: LossSettings
     quarantine: QuarantineSettings
     metrics: MetricsSettings
@@ -79,6 +97,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
         "--approve-hosts", action="store_true",
         help="a host that is new gets nothing before 'fleetctl hosts approve'",
     )  # fmt: skip
+    _add_joining(parser)
     _add_verdicts(parser)
     _add_metrics(parser)
     given = parser.parse_args(arguments)
@@ -104,6 +123,13 @@ def parse(arguments: list[str] | None = None) -> Settings:
         ready_file=given.ready_file,
         log_json=given.log_json,
         approve_hosts=given.approve_hosts,
+        joining=JoiningSettings(
+            listen=given.join_listen,
+            advertise=given.join_advertise or given.join_listen,
+            issuing=given.issuing,
+            days=given.host_certificate_days,
+            agent_settings=given.agent_settings,
+        ),
         loss=LossSettings(
             lost_after=given.lost_after,
             budget=given.replace_per_minute,
@@ -131,6 +157,12 @@ def _wrong_endpoint(given: argparse.Namespace) -> str:
         option = "--metrics-listen"
         if given.metrics_listen:
             listened(given.metrics_listen)
+        option = "--join-listen"
+        if given.join_listen:
+            listened(given.join_listen)
+        option = "--join-advertise"
+        if given.join_advertise:
+            dialled(given.join_advertise)
         option = "--advertise"
         if given.advertise:
             dialled(given.advertise)
@@ -144,6 +176,22 @@ def _wrong_endpoint(given: argparse.Namespace) -> str:
             f"--listen {given.listen}: nobody can dial every address; say with --advertise "
             "HOST:PORT where fleetctl, agents and other replicas reach this controller"
         )
+    return _wrong_joining(given)
+
+
+def _wrong_joining(given: argparse.Namespace) -> str:
+    if given.join_listen and given.issuing is None:
+        return (
+            "--join-listen: hosts that join are given certificates: say with --issuing FOLDER with "
+            "which key ('fleetctl certs issuing' makes one)"
+        )
+    if given.join_listen and not given.join_advertise and is_every_address(given.join_listen):
+        return (
+            f"--join-listen {given.join_listen}: nobody can dial every address; say with "
+            "--join-advertise HOST:PORT where machines that join reach this controller"
+        )
+    if not 0 < given.host_certificate_days <= 3650:
+        return "--host-certificate-days is above 0, and at most 3650"
     return ""
 
 
@@ -181,6 +229,31 @@ def _add_verdicts(parser: argparse.ArgumentParser) -> None:
         help="and no fewer than so many; 0: no quarantine",
     )  # fmt: skip
     number("--quarantine-after", quarantine.after, "SECONDS", "and for so long")
+
+
+def _add_joining(parser: argparse.ArgumentParser) -> None:
+    """How machines become hosts."""
+    add = parser.add_argument_group("hosts that join by a token").add_argument
+    add(
+        "--issuing", type=Path, metavar="FOLDER",
+        help="with issuing.pem and issuing-key.pem: signs and renews certificates of hosts",
+    )  # fmt: skip
+    add(
+        "--join-listen", default="", metavar="HOST:PORT",
+        help="where machines without a certificate may join; empty: nowhere",
+    )  # fmt: skip
+    add(
+        "--join-advertise", default="", metavar="HOST:PORT",
+        help="where they reach that; as --join-listen, unless that is every address",
+    )  # fmt: skip
+    add(
+        "--host-certificate-days", type=_amount, default=HOST_DAYS, metavar="DAYS",
+        help="how long certificates are good that are signed here; they renew themselves",
+    )  # fmt: skip
+    add(
+        "--agent-settings", type=Path, metavar="FILE",
+        help="TOML that agents of hosts that join start from; their own file comes first",
+    )  # fmt: skip
 
 
 def _add_metrics(parser: argparse.ArgumentParser) -> None:
@@ -226,3 +299,15 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def settings_for_agents(file: Path) -> str:
+    """What is in the file. Raises OSError, and ValueError with one sentence for what is no TOML."""
+    data = file.read_bytes()
+    if len(data) > MAX_AGENT_SETTINGS:
+        raise ValueError(f"--agent-settings {file}: at most {MAX_AGENT_SETTINGS:,} bytes")
+    try:
+        tomllib.loads(text := data.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"--agent-settings {file}: {error}") from error
+    return text

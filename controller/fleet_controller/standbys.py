@@ -46,8 +46,12 @@ class Question:
 class Standby:
     """One that is at hand: what it is to be asked, in order, and what it has answered."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, address: str = "", join_address: str = "") -> None:
+        """`address`, `join_address`: where others reach it, and where hosts join; empty: nowhere,
+        or it does not say."""
         self.name = name
+        self.address = address
+        self.join_address = join_address
         self._questions: asyncio.Queue[Question | None] = asyncio.Queue()
         self._numbers = count(1)
         self._open: dict[int, asyncio.Future[frozenset[str]]] = {}
@@ -93,10 +97,20 @@ class AtHand:
     def names(self) -> list[str]:
         return sorted(one.name for one in self._standbys)
 
+    @property
+    def addresses(self) -> list[str]:
+        """Where they serve, as far as they say so."""
+        return sorted({one.address for one in self._standbys if one.address})
+
+    @property
+    def join_addresses(self) -> list[str]:
+        """Where hosts join at them."""
+        return sorted({one.join_address for one in self._standbys if one.join_address})
+
     @contextmanager
-    def joined(self, name: str) -> Iterator[Standby]:
+    def joined(self, name: str, address: str = "", join_address: str = "") -> Iterator[Standby]:
         """At hand within the context."""
-        standby = Standby(name)
+        standby = Standby(name, address, join_address)
         self._standbys[standby] = None
         try:
             yield standby

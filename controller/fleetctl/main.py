@@ -34,6 +34,7 @@ COMMANDS = {
     "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
     "fleets": ("fleetctl.commands.fleets.fleets", "List the fleets."),
     "hosts": ("fleetctl.commands.hosts.hosts", "List hosts, show one, say what becomes of it."),
+    "tokens": ("fleetctl.commands.hosts.tokens", "Tokens by which machines join as hosts."),
     "breaker": ("fleetctl.commands.hosts.breaker", "Show whether lost hosts are replaced."),
     "doctor": ("fleetctl.commands.hosts.doctor", "Show which limits of a host are in the way."),
     "tune": ("fleetctl.commands.hosts.tune", "Lift the limits of a host."),
@@ -66,7 +67,9 @@ HEADINGS = {
         "fleets", "apply", "import", "plan", "scale", "rollout", "delete", "vms", "console",
     ),
     "Hosts and their images": ("hosts", "images", "doctor", "tune", "breaker"),
-    "Run the cluster": ("users", "certs", "backup", "restore", "recover"),
+    "Run the cluster": (
+        "cluster", "tokens", "users", "certs", "backup", "restore", "recover",
+    ),
     "On this machine": ("sandbox", "contexts", "completion", "version"),
 }  # fmt: skip
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import grpc
 
@@ -115,7 +116,22 @@ class Identity:
         )
 
     def for_channel(self) -> grpc.ChannelCredentials:
-        return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
+        """The same object for the same identity, as long as others are few."""
+        return _for_channel(self)
+
+
+@lru_cache(maxsize=8)
+def _for_channel(identity: Identity) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(identity.ca, identity.key, identity.certificate)
+
+
+class Credentials(Protocol):
+    """What connections are made and accepted with: an Identity, or one whose files change."""
+
+    def for_server(self) -> grpc.ServerCredentials: ...
+
+    def for_channel(self) -> grpc.ChannelCredentials:
+        """For one new connection; another object where they have changed."""
 
 
 def dns_name(role: Role, name: str) -> str:

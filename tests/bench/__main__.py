@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bench.failover import failover
 from tests.bench.hostile_host import hostile_host
+from tests.bench.joining import joining
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 from tests.bench.simulated import simulated
@@ -31,6 +32,9 @@ def main() -> None:
         "--only-hostile", action="store_true", help="nothing but a host that floods"
     )
     parser.add_argument("--only-wall", action="store_true", help="nothing but the wall")
+    parser.add_argument(
+        "--only-joining", action="store_true", help="nothing but hosts that join and renew"
+    )
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     given = parser.parse_args()
     started = time.monotonic()
@@ -57,6 +61,9 @@ def _measure(
     if given.only_wall:
         wall(home, given.hosts, given.few_hosts, say, out)
         return
+    if given.only_joining:
+        _joining(home, given, say, out)
+        return
     say(f"{SMALL_SANDBOXES} sandboxes of {given.few_hosts:,} hosts")
     few = full_scale_cpu(home, given.few_hosts, SMALL_SANDBOXES)
     say(f"sandbox of {given.hosts:,} hosts, profile instant")
@@ -68,6 +75,7 @@ def _measure(
     lost_hosts(home, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, one of which floods")
     hostile_host(home, given.hosts, say, out)
+    _joining(home, given, say, out)
     say(f"sandbox of {given.hosts:,} hosts, three controllers and members of etcd")
     failover(home, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, with walls open")
@@ -76,6 +84,16 @@ def _measure(
         say(f"sandbox of {given.hosts:,} hosts, profile dom0")
         realistic(home, given.hosts, say, out)
     simulated(say, out)
+
+
+def _joining(
+    home: Path, given: argparse.Namespace, say: Callable[[str], None], out: Measured
+) -> None:
+    """Few, with another authority at the end, and many."""
+    for hosts in sorted({given.few_hosts, given.hosts}):
+        folder = home / f"joining-{hosts}"
+        folder.mkdir()
+        joining(folder, hosts, say, out, replace=hosts == given.few_hosts)
 
 
 if __name__ == "__main__":

@@ -31,13 +31,15 @@ PATIENCE = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Ask again until it holds. Raises RuntimeError after PATIENCE seconds."""
-    deadline = time.monotonic() + PATIENCE
+def until(
+    condition: Callable[[], bool], what: str, patience: float = PATIENCE, pause: float = 0.05
+) -> None:
+    """Ask again until it holds. Raises RuntimeError after so many seconds."""
+    deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {PATIENCE:.0f} s: {what}")
-        time.sleep(0.05)  # what is asked here, nothing announces
+            raise RuntimeError(f"not within {patience:.0f} s: {what}")
+        time.sleep(pause)  # what is asked here, nothing announces
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class ClusterUnderTest:
         memory: dict[str, float] = {}
         for process in self.description["processes"]:
             kind, pid = process["kind"], process["pid"]
-            cpu[kind] = cpu.get(kind, 0.0) + _cpu_seconds(pid)
+            cpu[kind] = cpu.get(kind, 0.0) + cpu_seconds(pid)
             memory[kind] = memory.get(kind, 0.0) + _resident_mib(pid)
         return Usage(cpu, memory)
 
@@ -204,7 +206,7 @@ def _ask(path: str) -> dict[str, Any]:
             return found
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

@@ -14,7 +14,11 @@ from fleet.transport import Peer
 from fleet_controller.agents.port import AgentDialer
 from fleet_controller.election.election import Election
 from fleet_controller.events import EventLog
-from fleet_controller.leader.environment import LeaderEnvironment, LeaderSettings
+from fleet_controller.leader.environment import (
+    JoiningEnvironment,
+    LeaderEnvironment,
+    LeaderSettings,
+)
 from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.standbys import AtHand, Standbys
@@ -47,6 +51,7 @@ def replica_over(
     standbys: Standbys | None = None,
     address: str = "",
     holder: Peer | None = None,
+    joining: JoiningEnvironment | None = None,
 ) -> Replica:
     """Not running yet; at `<name>:1` unless told otherwise. Uids of its fleets are
     00000000-0000-0000-<seed>-<n>."""
@@ -62,6 +67,7 @@ def replica_over(
         events=EventLog(clock),
         settings=settings,
         holder=holder,
+        joining=joining or JoiningEnvironment(),
     )
     election = Election(store, name, address or f"{name}:1", clock, LEASE_SECONDS)
     return Replica(
@@ -91,9 +97,10 @@ async def leading(
     dialer: AgentDialer,
     settings: LeaderSettings = QUICK,
     standbys: Standbys | None = None,
+    joining: JoiningEnvironment | None = None,
 ) -> AsyncIterator[Leader]:
     """The replica runs and leads; whatever goes wrong inside it is raised at the end."""
-    replica = replica_over(store, dialer, settings=settings, standbys=standbys)
+    replica = replica_over(store, dialer, settings=settings, standbys=standbys, joining=joining)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(replica.run())
         await until(lambda: leading_or_none(replica) is not None)

@@ -17,9 +17,11 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from fleet_controller.agents.port import (
+    NO_GUIDANCE,
     AheadOfStore,
     Declined,
     EndedHere,
+    Guidance,
     LinkError,
     Misbehaved,
     NoAnswer,
@@ -244,7 +246,7 @@ class FakeReports:
         finally:
             await _cancelled(report, *ends)
 
-    async def repace(self, pace: wire.Pace) -> None:
+    async def repace(self, pace: wire.Pace, guidance: Guidance = NO_GUIDANCE) -> None:
         if self._cancelled.is_set() or self._connection.closed.is_set() or self._agent is None:
             raise Unreachable("the call has ended")
         self._agent.repace(pace)

@@ -13,7 +13,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.model import Health
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.leader.environment import LeaderSettings
+from fleet_controller.leader.environment import JoiningEnvironment, LeaderSettings
 from fleet_controller.replica.leader import Leader
 from fleet_controller.store.memory import MemoryStore
 from tests.doubles import answers
@@ -53,6 +53,7 @@ def play(
     total: int = 24,
     spec: types.FleetSpec = SPEC,
     settings: LeaderSettings = QUICK,
+    joining: JoiningEnvironment | None = None,
 ) -> None:
     """Six hosts in three racks run a fleet; each scene is under a leader of its own."""
 
@@ -61,7 +62,7 @@ def play(
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(stage.network.beating())
             for number, scene in enumerate(scenes):
-                async with leading(stage.store, stage.network, settings) as leader:
+                async with leading(stage.store, stage.network, settings, joining=joining) as leader:
                     lost = leader.memory.state.lost
                     stage.world.is_lost = lost.__contains__
                     if not number:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from fleet_agent.api.guard import check_guards, commands, commands_by_stream, fe
 from fleet_agent.api.refusals import NotOffered
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.api.top import send_samples
+from fleet_agent.controllers.grpc_client import Told, told_nobody
 from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.images import Images
@@ -49,11 +50,13 @@ class AgentApi(AgentServiceServicer):
         sampling: Sampling | None = None,
         doctor: Doctor | None = None,
         images: Images | None = None,
+        told: Told = told_nobody,
     ) -> None:
-        """RPCs for which there is nothing answer UNIMPLEMENTED. Raises TypeError for an
-        RPC without its guard."""
+        """`told`: hears where controllers say they are. RPCs for which there is nothing answer
+        UNIMPLEMENTED. Raises TypeError for an RPC without its guard."""
         check_guards(self, SERVICE)
         self._agent = agent
+        self._told = told
         self._desk = Desk(consoles) if consoles else None
         self._sampling = sampling
         self._doctor = doctor
@@ -111,7 +114,8 @@ class AgentApi(AgentServiceServicer):
             reports = self._agent.open_reports(term, pace)
         try:
             async with asyncio.TaskGroup() as group:
-                following = group.create_task(_follow_pace(rest, reports))
+                self._hear(first)
+                following = group.create_task(_follow_pace(rest, reports, self._hear))
                 await _send(reports, context)
                 following.cancel()
         finally:
@@ -120,6 +124,11 @@ class AgentApi(AgentServiceServicer):
             raise StaleTerm(
                 "a newer leader watches this host", self._agent.ledger_record.term_message()
             )
+
+    def _hear(self, request: wire.WatchRequest) -> None:
+        trust = request.trust if request.HasField("trust") else None
+        if request.controllers or trust is not None:
+            self._told(request.controllers, trust)
 
     @commands_by_stream(needs="desk", when=console.means_to_type)
     async def Console(  # type: ignore[override]
@@ -178,8 +187,13 @@ async def _send(reports: ReportStream, context: Context) -> None:
         await context.write(report)
 
 
-async def _follow_pace(requests: AsyncIterator[wire.WatchRequest], reports: ReportStream) -> None:
+async def _follow_pace(
+    requests: AsyncIterator[wire.WatchRequest],
+    reports: ReportStream,
+    hear: Callable[[wire.WatchRequest], None],
+) -> None:
     """Ends the reports when the reader has closed its side."""
     async for request in requests:
+        hear(request)
         reports.set_pace(Pace.of(request.pace))
     reports.close()

@@ -107,6 +107,10 @@ class Announcer:
         self._stale = self._changed = True
         self._alarm.ring()
 
+    def use(self, endpoints: Sequence[str]) -> None:
+        """From the next announcement on. Not empty."""
+        self._endpoints = list(endpoints)
+
     async def run(self) -> None:
         """Until cancelled."""
         wait = self._settings.spread * self._jitter()

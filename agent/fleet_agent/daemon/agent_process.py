@@ -20,10 +20,12 @@ import sdnotify
 import structlog
 
 from fleet.certificates.certificate_dates import CertificateFile, certificate_files, faults
+from fleet.certificates.live_identity import LiveIdentity
 from fleet.endpoints import is_every_address
 from fleet.serving.process_memory import give_back_now_and_then
 from fleet.serving.watchdog import beat, loop_goes_on, watchdog_seconds
 from fleet.transport import Identity
+from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.api.service import AgentApi
@@ -34,16 +36,18 @@ from fleet_agent.controllers.announcer import (
     ControllerUnreachable,
     OwnAddress,
 )
-from fleet_agent.controllers.grpc_client import GrpcControllerClient
+from fleet_agent.controllers.grpc_client import GrpcControllerClient, Told
+from fleet_agent.controllers.known_controllers import KnownControllers
 from fleet_agent.core.limits.dom0_facts import footprint_of
 from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_at_start
 from fleet_agent.daemon.holdings_keeper import HoldingsKeeper
+from fleet_agent.daemon.join_command import join_at_start
 from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
-from fleet_agent.daemon.settings import BadSettings, Settings
+from fleet_agent.daemon.settings import NO_CONTROLLERS, BadSettings, Settings, controllers_file
 from fleet_agent.daemon.sole_agent import NotAlone, alone
 from fleet_agent.daemon.storage_choice import StorageChoice, settled_choice
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
@@ -52,6 +56,8 @@ from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
 from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
+from fleet_agent.joining.identity_folder import IdentityFolder
+from fleet_agent.joining.renewal import Renewal
 from fleet_agent.metrics.endpoint import MetricsEndpoint
 from fleet_agent.metrics.host_metrics import Room
 from fleet_agent.reconcile.agent import Agent
@@ -87,18 +93,40 @@ async def run(asked: Settings) -> None:
 
 
 async def _run(asked: Settings, choice: StorageChoice) -> None:
-    identity = Identity.load(Path(asked.identity))
-    host_identity.host_id_of(identity.certificate)  # before anything is opened
+    await join_at_start(asked)
+    live = LiveIdentity(Path(asked.identity), _note_certificate)
+    identity = live.current
+    host_id = host_identity.host_id_of(identity.certificate)  # before anything is opened
     drivers = open_drivers(asked, choice)
-    own = certificate_files(Path(asked.identity), "its certificate", "its authority")
-    if wrong := faults(own):
+    if wrong := faults(_own_certificates(asked)):
         log.warning("no controller will be reached", certificate=wrong)
     log.info("storage", kind=choice.kind, parent=choice.parent, why=choice.why)
 
     async def own_address(endpoint: str) -> str:
         return await advertised(asked, port, endpoint)
 
-    announcer = made_announcer(asked, identity, own, lambda: agent.facts, own_address)
+    known = KnownControllers(controllers_file(asked), asked.endpoints, time.time)
+    if not known.endpoints:
+        raise BadSettings(NO_CONTROLLERS)
+
+    def told(controllers: Sequence[str], trust: joining.Trust | None) -> None:
+        if known.told(controllers):
+            announcer.use(known.endpoints)
+        if trust is not None:
+            renewal.told(trust)
+
+    def renewed(certificate: bytes) -> None:
+        facts = types.HostFacts()
+        facts.CopyFrom(agent.facts)
+        host_identity.state_certificates(facts, live.current)
+        agent.set_facts(facts)
+
+    client = GrpcControllerClient(live, own=lambda: _own_certificates(asked), told=told)
+    renewal = Renewal(
+        host_id, IdentityFolder(live.folder), client, lambda: known.endpoints, renewed,
+        time.time, random.random,
+    )  # fmt: skip
+    announcer = made_announcer(asked, client, known.endpoints, lambda: agent.facts, own_address)
     with ThreadPoolExecutor(1, "ledger") as executor:
         ledger = FileLedger(Path(asked.ledger), executor)
         metrics = MetricsEndpoint(asked.metrics.listen) if asked.metrics.listen else None
@@ -109,10 +137,13 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
         doctor = open_doctor(asked, drivers, agent, tuned.ring)
         services = SharedServices()
         imported = Alarm()
-        api = made_api(agent, drivers, doctor, imported.ring)
-        server = AgentServer(api, services, identity.for_server())
+        api = made_api(agent, drivers, doctor, imported.ring, told)
+        server = AgentServer(api, services, live.for_server)
         port = server.listen(asked.listen)
-        keeper = FactsKeeper(asked, drivers, doctor, agent, announcer, tuned)
+        keeper = FactsKeeper(
+            asked, drivers, doctor, agent, announcer, tuned,
+            lambda: live.current,
+        )  # fmt: skip
         holdings = HoldingsKeeper(
             KernelFolders(asked.kernel_folders).look,
             drivers.images,
@@ -137,6 +168,7 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
                 announcer.run,
                 keeper.run,
                 holdings.run,
+                renewal.run,
                 give_back_now_and_then,
                 *drivers.beside,
             )
@@ -155,14 +187,14 @@ async def pool_room(drivers: Drivers) -> Room:
 
 def made_announcer(
     asked: Settings,
-    identity: Identity,
-    own: Sequence[CertificateFile],
+    client: GrpcControllerClient,
+    endpoints: Sequence[str],
     facts: Callable[[], types.HostFacts],
     own_address: OwnAddress,
 ) -> Announcer:
     return Announcer(
-        GrpcControllerClient(identity, own=own),
-        asked.endpoints,
+        client,
+        endpoints,
         asked.advertise,
         facts,
         jitter=random.random,
@@ -180,9 +212,11 @@ def made_agent(
     on_watched: Callable[[bool], None],
     measures: StepMeasures | None = None,
 ) -> Agent:
+    facts = facts_at_start(asked, drivers.labels, identity.certificate)
+    host_identity.state_certificates(facts, identity)
     return Agent(
         host_identity.host_id_of(identity.certificate),
-        facts_at_start(asked, drivers.labels, identity.certificate),
+        facts,
         drivers.storage,
         drivers.hypervisor,
         ledger,
@@ -198,7 +232,11 @@ def made_agent(
 
 
 def made_api(
-    agent: Agent, drivers: Drivers, doctor: Doctor, images_changed: Callable[[], None]
+    agent: Agent,
+    drivers: Drivers,
+    doctor: Doctor,
+    images_changed: Callable[[], None],
+    told: Told,
 ) -> AgentApi:
     return AgentApi(
         agent,
@@ -206,6 +244,7 @@ def made_api(
         sampling=Sampling(drivers.sampler, time.monotonic),
         doctor=doctor,
         images=WatchedImages(drivers.images, images_changed),
+        told=told,
     )
 
 
@@ -247,7 +286,16 @@ async def serve(
 
 
 def _note_hang_up() -> None:
-    log.info("SIGHUP changes nothing: settings and certificates are read at start")
+    log.info("SIGHUP changes nothing: settings are read at start, certificates when they change")
+
+
+def _note_certificate(news: str) -> None:
+    log.info("the certificate of this host was replaced", outcome=news)
+
+
+def _own_certificates(asked: Settings) -> tuple[CertificateFile, ...]:
+    """As they are now."""
+    return certificate_files(Path(asked.identity), "its certificate", "its authority")
 
 
 def open_doctor(

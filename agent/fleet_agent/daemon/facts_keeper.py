@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
+from fleet.transport import Identity
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.controllers.announcer import Announcer
@@ -39,8 +40,11 @@ class FactsKeeper:
         agent: Agent,
         announcer: Announcer,
         tuned: Alarm,
+        certificates: Callable[[], Identity] | None = None,
     ) -> None:
-        """`tuned` rings when the limits of the dom0 may have changed."""
+        """`tuned` rings when the limits of the dom0 may have changed. `certificates`: what is shown
+        by now."""
+        self._certificates = certificates
         self._asked = asked
         self._drivers = drivers
         self._doctor = doctor
@@ -74,6 +78,8 @@ class FactsKeeper:
         facts.incarnation = before.incarnation
         # That which is shown, whatever lies in the folder by now.
         facts.certificate_expires_unix = before.certificate_expires_unix
+        if self._certificates:
+            host_identity.state_certificates(facts, self._certificates())
         facts = with_holdings(facts, before)
         if facts != before:
             _log_capacity(before.capacity, facts.capacity)

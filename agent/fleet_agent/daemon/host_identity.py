@@ -3,13 +3,16 @@ version of the agent it runs."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fleet.certificates.authorities import trust_of
 from fleet.certificates.certificate import read_certificate
 from fleet.peers import NoRole, holder_of
-from fleet.transport import DOMAIN, Role
+from fleet.transport import DOMAIN, Identity, Role
+from fleet.v1 import types_pb2 as types
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
@@ -54,6 +57,18 @@ def expires_unix(certificate: bytes) -> int:
         return int(read_certificate(certificate).not_after.timestamp())
     except ValueError:
         return 0
+
+
+def state_certificates(facts: types.HostFacts, identity: Identity) -> None:
+    """What is shown by now, and whom the host trusts, into its facts."""
+    facts.certificate_expires_unix = expires_unix(identity.certificate)
+    with contextlib.suppress(ValueError):
+        facts.trust.CopyFrom(trust_of(identity.ca, identity.certificate))
+
+
+def own_name() -> str:
+    """What the machine calls itself, as a certificate may have it."""
+    return socket.gethostname().lower().rstrip(".")
 
 
 def boot_id() -> str:

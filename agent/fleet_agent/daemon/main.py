@@ -17,15 +17,18 @@ def main() -> None:
     # gRPC's handlers of fork() would kill what libvirt's client forks: the session's daemon.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from fleet.serving.process_memory import bound_arenas
-    from fleet_agent.daemon import agent_process, logs, settings
+    from fleet_agent.daemon import agent_process, join_command, logs, settings
 
     gc.enable()
     bound_arenas()
     try:
+        if sys.argv[1:2] == ["join"]:
+            join_command.run_join(sys.argv[2:])
+            return
         asked = settings.load()
         logs.configure(asked.log.level, as_json=asked.log.json)
         asyncio.run(agent_process.run(asked))
-    except agent_process.MISTAKES as error:
+    except (*agent_process.MISTAKES, *join_command.MISTAKES) as error:
         sys.exit(f"fleet-agent: {error}")
     except OSError as error:
         where = f" {error.filename}:" if error.filename else ""

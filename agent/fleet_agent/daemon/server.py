@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,8 +77,13 @@ class AgentServer:
     """Bound at construction, so that its port is known before it serves."""
 
     def __init__(
-        self, api: AgentApi, shared: SharedServices, credentials: grpc.ServerCredentials
+        self,
+        api: AgentApi,
+        shared: SharedServices,
+        credentials: grpc.ServerCredentials | Callable[[], grpc.ServerCredentials],
     ) -> None:
+        """`credentials`: where they follow files, they are made for each port that is tried: gRPC
+        takes such once, whether the port could be had or not."""
         rules = rules_of(api, DESCRIPTOR)
         self._server = grpc.aio.server(
             interceptors=(Gate(rules, admit, CallCounts(_BOUNDS)),),
@@ -91,7 +97,8 @@ class AgentServer:
     def listen(self, address: str) -> int:
         """The port. Raises CannotListen."""
         try:
-            port = self._server.add_secure_port(address, self._credentials)
+            made = self._credentials
+            port = self._server.add_secure_port(address, made() if callable(made) else made)
         except RuntimeError as error:
             raise CannotListen(f"cannot listen on {address}: {error}") from error
         if not port:

@@ -44,7 +44,11 @@ import msgspec
 
 from fleet.endpoints import BadEndpoint, dialled, listened
 from fleet.labels import label_problem
+from fleet_agent.controllers.known_controllers import FILE as KNOWN_CONTROLLERS
+from fleet_agent.controllers.known_controllers import stored
+from fleet_agent.daemon.joined_settings import below, joined_settings
 from fleet_agent.daemon.logs import LEVELS
+from fleet_agent.joining.token_sources import is_invited, kernel_command_line
 
 DEFAULT_FILE = Path("/etc/megafleet/agent.toml")
 MIN_LOG_BYTES = 64 * 1024
@@ -122,11 +126,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = Log()
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(*, add_help: bool = True) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
+        add_help=add_help,
         prog="fleet-agent",
         description="Makes this dom0's assignment true, and keeps it so.",
-        epilog=f"Flags win over the file. Without --config, {DEFAULT_FILE} is read if it is there.",
+        epilog=f"Flags win over the file. Without --config, {DEFAULT_FILE} is read if it is there. "
+        "'fleet-agent join --help': how a machine becomes a host by a token.",
     )
     add = made.add_argument
     add("--config", type=Path, metavar="FILE", help="TOML")
@@ -148,17 +154,33 @@ def parser() -> argparse.ArgumentParser:
 
 
 def load(arguments: Sequence[str] | None = None) -> Settings:
-    """From the file and the flags. Raises BadSettings; wrong flags end the process."""
-    options = parser().parse_args(arguments)
+    """From the file, the flags, and what the host was told when it joined. Raises BadSettings;
+    wrong flags end the process."""
+    invited = is_invited(kernel_command_line())
+    return of_options(parser().parse_args(arguments), joins=invited)
+
+
+def of_options(options: argparse.Namespace, *, joins: bool = False) -> Settings:
+    """As `load`. `joins`: of a machine that is about to join, and knows no controllers yet."""
     tree = _read(options.config)
     _merge(tree, options)
-    try:
-        settings = msgspec.convert(tree, Settings)
-    except msgspec.ValidationError as error:
-        where = options.config or DEFAULT_FILE
-        raise BadSettings(f"{where}, with the flags given: {error}") from error
-    _check(settings)
+    own = _converted(tree, options.config)
+    settings = _converted(below(tree, joined_settings(Path(own.identity))), options.config)
+    _check(settings, joins=joins or bool(stored(controllers_file(settings))))
     return settings
+
+
+def controllers_file(settings: Settings) -> Path:
+    """Where the controllers are kept as they name themselves."""
+    return Path(settings.ledger).with_name(KNOWN_CONTROLLERS)
+
+
+def _converted(tree: dict[str, object], config: Path | None) -> Settings:
+    try:
+        return msgspec.convert(tree, Settings)
+    except msgspec.ValidationError as error:
+        where = config or DEFAULT_FILE
+        raise BadSettings(f"{where}, with the flags given: {error}") from error
 
 
 def _read(path: Path | None) -> dict[str, object]:
@@ -219,9 +241,16 @@ def _put(tree: dict[str, object], place: tuple[str, ...], value: object) -> None
     tree[place[-1]] = value
 
 
-def _check(settings: Settings) -> None:
-    if not settings.endpoints:
-        raise BadSettings("no controllers: set endpoints in the file, or --endpoints HOST:PORT,...")
+NO_CONTROLLERS = (
+    "no controllers: set endpoints in the file, or --endpoints HOST:PORT,..., or join by a token "
+    "(fleet-agent join)"
+)
+
+
+def _check(settings: Settings, *, joins: bool) -> None:
+    """`joins`: the controllers need not be in the settings."""
+    if not settings.endpoints and not joins:
+        raise BadSettings(NO_CONTROLLERS)
     try:
         for served in (settings.listen, *filter(None, [settings.metrics.listen])):
             listened(served)

@@ -18,9 +18,8 @@ from fleet_agent.alarm import Alarm
 from fleet_agent.api.service import AgentApi
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.controllers.announcer import Announcer, AnnounceSettings
-from fleet_agent.controllers.grpc_client import GrpcControllerClient
 from fleet_agent.core.holdings import images_held, with_holdings
-from fleet_agent.daemon.host_identity import VERSION, expires_unix
+from fleet_agent.daemon.host_identity import VERSION, state_certificates
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.dom0.doctor import HollowDoctor
 from fleet_agent.drivers.hollow.behaviour import Behaviour
@@ -31,6 +30,7 @@ from fleet_agent.drivers.hollow.profile import Profile
 from fleet_agent.drivers.hollow.sampler import HollowSampler
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.images.watched import WatchedImages
+from fleet_agent.hollow.joining import HollowRenewal, credentials_of
 from fleet_agent.hollow.loopback import LOOPBACK, is_free
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
@@ -81,12 +81,6 @@ def host_id(number: int) -> str:
     return f"hollow-{number:05d}"
 
 
-def load_identity(folder: Path, host: str, ca: bytes) -> Identity:
-    """From `<host id>.pem`, which holds key and certificate. Raises OSError naming the file."""
-    pem = (folder / f"{host}.pem").read_bytes()
-    return Identity(ca, pem, pem)
-
-
 class HollowHost:
     """`listen`, `start`, then `run`: until the process ends."""
 
@@ -105,9 +99,13 @@ class HollowHost:
         behaviour = Behaviour.of(settings.profile, settings.seed, self.id)
         storage = HollowStorage(behaviour)
         self.drivers = (storage, HollowHypervisor(behaviour, settings.per_host))
-        identity = load_identity(settings.certificates, self.id, ca)
+        found = credentials_of(settings.certificates, self.id, ca)
+        self._certificates = found.now
+        self._renewal = HollowRenewal(
+            self.id, found, settings.endpoints, self._renewed, around.jitter
+        )
         self._announcer = Announcer(
-            GrpcControllerClient(identity),
+            self._renewal.client,
             settings.endpoints,
             "",
             lambda: self.agent.facts,
@@ -117,7 +115,7 @@ class HollowHost:
         )
         self.agent = Agent(
             self.id,
-            _facts(number, self.id, settings, identity),
+            _facts(number, self.id, settings, found.now()),
             *self.drivers,
             MemoryLedger(),
             clock=around.clock,
@@ -138,8 +136,9 @@ class HollowHost:
             sampling=Sampling(sampler, around.clock),
             doctor=HollowDoctor(self.id, settings.per_host),
             images=WatchedImages(self._images, self._imported.ring),
+            told=self._renewal.told,
         )
-        self._server = AgentServer(api, around.services, identity.for_server())
+        self._server = AgentServer(api, around.services, found.credentials.for_server)
 
     def listen(self) -> Remembered:
         """On the remembered port, or on another one if that is taken. Raises CannotListen."""
@@ -168,8 +167,15 @@ class HollowHost:
     def run(self, group: asyncio.TaskGroup) -> None:
         group.create_task(self.agent.run())
         group.create_task(self._announcer.run())
+        self._renewal.run(group)
         if not self._profile.has_everything:
             group.create_task(self._follow_imports())
+
+    def _renewed(self, certificate: bytes) -> None:
+        facts = types.HostFacts()
+        facts.CopyFrom(self.agent.facts)
+        state_certificates(facts, self._certificates())
+        self.agent.set_facts(facts)
 
     async def _follow_imports(self) -> None:
         """Until cancelled."""
@@ -192,7 +198,7 @@ class HollowHost:
 
 def _facts(number: int, host: str, settings: HollowSettings, identity: Identity) -> types.HostFacts:
     rack = (number - 1) // settings.hosts_per_rack + 1
-    return types.HostFacts(
+    facts = types.HostFacts(
         machine_id=uuid.uuid5(_NAMESPACE, host).hex,
         boot_id=settings.boot_id,
         labels={"rack": f"r{rack:02d}"},
@@ -202,5 +208,6 @@ def _facts(number: int, host: str, settings: HollowSettings, identity: Identity)
         agent_version=VERSION,
         hypervisor="hollow",
         storage="hollow",
-        certificate_expires_unix=expires_unix(identity.certificate),
     )
+    state_certificates(facts, identity)
+    return facts

@@ -31,8 +31,10 @@ from fleet_agent.hollow.host import (
     Remembered,
     host_id,
 )
+from fleet_agent.hollow.joining import join_all
 from fleet_agent.hollow.listing import ListingServer
 from fleet_agent.hollow.loopback import LOOPBACK, free_ports
+from fleet_agent.joining.token_sources import Invitation, NoToken, token_in
 from fleet_agent.metrics.endpoint import MetricsEndpoint
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
@@ -52,7 +54,7 @@ class HollowError(Exception):
 
 
 # What is no bug of ours.
-MISTAKES = (HollowError, BadProfile, CannotListen, OSError)
+MISTAKES = (HollowError, BadProfile, CannotListen, NoToken, OSError)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--profile", default="instant", help="instant, dom0 or a TOML file")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--certificates", required=True, type=Path, metavar="FOLDER")
+    made.add_argument(
+        "--join-token", type=Path, metavar="FILE", help="hosts without certificates join by it"
+    )
+    made.add_argument("--join-endpoints", type=endpoints, default=(), metavar="HOST:PORT,...")
     made.add_argument("--endpoints", required=True, type=endpoints, metavar="HOST:PORT,...")
     made.add_argument("--state", required=True, type=Path, metavar="FOLDER")
     made.add_argument("--racks", type=count, default=40, metavar="HOSTS", help="hosts in one rack")
@@ -185,7 +191,13 @@ async def run(options: argparse.Namespace) -> None:
     )
     await around.services.serving()
     memory = Memory(options.state)
-    ca = (options.certificates / "ca.pem").read_bytes()
+    if options.join_token:
+        invitation = Invitation(token_in(options.join_token), options.join_endpoints)
+        names = [host_id(number) for number in options.hosts]
+        await join_all(names, options.certificates, invitation, around.gate, around.jitter)
+        print(json.dumps({"event": "joined", "hosts": len(names)}), flush=True)
+    # Hosts that have joined have their own.
+    ca = b"" if options.join_token else (options.certificates / "ca.pem").read_bytes()
     hosts = [
         HollowHost(number, settings, around, ca, memory.of(host_id(number)))
         for number in options.hosts

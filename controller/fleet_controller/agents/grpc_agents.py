@@ -8,12 +8,12 @@ from typing import Any
 
 import grpc
 
-from fleet.transport import Identity, Role, channel_options, dns_name
+from fleet.transport import Credentials, Role, channel_options, dns_name
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
 from fleet_controller.agents.grpc_errors import errors_as_the_ports
 from fleet_controller.agents.grpc_questions import GrpcQuestions
-from fleet_controller.agents.port import Unreachable
+from fleet_controller.agents.port import NO_GUIDANCE, Guidance, Unreachable
 from fleet_controller.observed.report_bounds import MOST_REPORT_BYTES
 
 
@@ -24,8 +24,8 @@ class GrpcDialer:
     those who might help would not even learn why.
     """
 
-    def __init__(self, identity: Identity, most: int = sys.maxsize) -> None:
-        self._credentials = identity.for_channel()
+    def __init__(self, identity: Credentials, most: int = sys.maxsize) -> None:
+        self._identity = identity
         self._most = most
         self._open = 0
 
@@ -43,7 +43,9 @@ class GrpcDialer:
         self._open += 1
         options = channel_options(dns_name(Role.AGENT, host_id), MOST_REPORT_BYTES)
         # The scheme is ours: an address is a host and a port, whatever it looks like.
-        channel = grpc.aio.secure_channel(f"dns:///{address}", self._credentials, options)
+        channel = grpc.aio.secure_channel(
+            f"dns:///{address}", self._identity.for_channel(), options
+        )
         return GrpcConnection(channel, f"{host_id} at {address}", self._closed)
 
     def _closed(self) -> None:
@@ -109,9 +111,9 @@ class GrpcReports:
             raise Unreachable(f"{self._peer}: the agent ended its reports")
         return report  # type: ignore[no-any-return]
 
-    async def repace(self, pace: wire.Pace) -> None:
+    async def repace(self, pace: wire.Pace, guidance: Guidance = NO_GUIDANCE) -> None:
         with errors_as_the_ports(self._peer):
-            await self._call.write(wire.WatchRequest(pace=pace))
+            await self._call.write(wire.WatchRequest(pace=pace, **guidance._asdict()))
 
     def cancel(self) -> None:
         self._call.cancel()

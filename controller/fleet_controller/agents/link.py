@@ -10,7 +10,7 @@ from fleet.keys import NO_EPOCH, Epoch
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.conduct import Conduct
-from fleet_controller.agents.port import AgentConnection, Reports
+from fleet_controller.agents.port import NO_GUIDANCE, AgentConnection, Guidance, Reports
 from fleet_controller.core.model import Health
 
 
@@ -19,6 +19,9 @@ class LinkListener(Protocol):
 
     @property
     def term(self) -> types.Term: ...
+
+    def guidance(self) -> Guidance:
+        """What hosts are told beside their orders, as of now."""
 
     def may_act(self) -> bool:
         """Whether the lease still holds."""
@@ -134,13 +137,15 @@ class Link:
         self._reports.cancel()
         return True
 
-    async def repace(self, pace: wire.Pace, heartbeat: float) -> None:
-        """Ask a live host for another pace. It may be silent for the longer of both heartbeats
-        until it has answered. Raises LinkError."""
+    async def repace(
+        self, pace: wire.Pace, heartbeat: float, guidance: Guidance = NO_GUIDANCE
+    ) -> None:
+        """Ask a live host for another pace, and tell it what it is told beside. It may be silent
+        for the longer of both heartbeats until it has answered. Raises LinkError."""
         if self._reports is None:
             return
         self.heartbeat = max(self.heartbeat, heartbeat)
-        await self._reports.repace(pace)
+        await self._reports.repace(pace, guidance)
         self.heartbeat = heartbeat
 
     async def drop(self) -> None:

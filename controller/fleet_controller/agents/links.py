@@ -17,6 +17,7 @@ from fleet_controller.agents.conduct import ConductSettings
 from fleet_controller.agents.link import Link, LinkListener
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.agents.port import (
+    NO_GUIDANCE,
     AgentDialer,
     Declined,
     EndedHere,
@@ -76,6 +77,7 @@ class Links:
         self._untried: set[str] = set()
         self._pace = pace_for(1)
         self._observe = False
+        self._guidance = NO_GUIDANCE
         self._pushes = Pushes(
             table, listener, clock, random,
             settings.call_timeout, settings.first_retry, settings.last_retry,
@@ -208,7 +210,10 @@ class Links:
 
     def _connect(self, link: Link) -> Reports:
         first = wire.WatchRequest(
-            term=self._listener.term, pace=_wire_pace(self._pace), observe=self._observe
+            term=self._listener.term,
+            pace=_wire_pace(self._pace),
+            observe=self._observe,
+            **self._listener.guidance()._asdict(),
         )
         connection = self._dialer.connect(link.host_id, link.address)
         return link.connected(connection, first, self._pace.heartbeat)
@@ -249,7 +254,9 @@ class Links:
         await link.drop()
 
     async def _sweep(self) -> None:
-        """Notice silence, and keep the pace fit for the number of hosts."""
+        """Notice silence, and keep the pace fit for the number of hosts, and hosts told of what
+        they are told beside their orders."""
+        self._guidance = self._listener.guidance()
         while True:
             await asyncio.sleep(self._settings.sweep_interval)
             live = [link.heard for link in self._table.all() if link.live]
@@ -282,15 +289,15 @@ class Links:
             self._set_health(link, found, link.error)
 
     async def _repace(self) -> None:
-        wanted = pace_for(_stage(len(self._table)))
-        if wanted == self._pace:
+        wanted, guidance = pace_for(_stage(len(self._table))), self._listener.guidance()
+        if wanted == self._pace and not guidance.adds_to(self._guidance):
             return
-        self._pace = wanted
+        self._pace, self._guidance = wanted, guidance
         for link in list(self._table.all()):
             if link.live:
                 try:
                     async with asyncio.timeout(self._settings.sweep_interval):
-                        await link.repace(_wire_pace(wanted), wanted.heartbeat)
+                        await link.repace(_wire_pace(wanted), wanted.heartbeat, guidance)
                 except (LinkError, TimeoutError) as error:
                     link.error = str(error)  # its reader finds the same, or silence
 

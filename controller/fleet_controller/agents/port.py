@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+from fleet.certificates.authorities import digest_of_trust
 from fleet.term_claims import term_heard
 from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 
 Answer = TypeVar("Answer", covariant=True)
@@ -61,14 +63,34 @@ class AheadOfStore(Declined):
     """The agent holds a newer assignment than the store: the store was restored or replaced."""
 
 
+class Guidance(NamedTuple):
+    """Where controllers are, and what hosts are to hold by now; None: nothing is renewed."""
+
+    controllers: tuple[str, ...] = ()
+    trust: joining.Trust | None = None
+
+    def adds_to(self, before: Guidance) -> bool:
+        """Whether a host that was told the other has to be told this. Whoever is away for a moment
+        is not: hosts remember it."""
+        new = set(self.controllers) - set(before.controllers)
+        return bool(new) or _held(self.trust) != _held(before.trust)
+
+
+def _held(trust: joining.Trust | None) -> bytes:
+    return digest_of_trust(trust) if trust is not None else b""
+
+
+NO_GUIDANCE = Guidance()
+
+
 class Reports(Protocol):
     """The reports of one Watch call."""
 
     async def read(self) -> wire.Report:
         """The next one. Raises LinkError when the stream has ended. Cancelling ends the call."""
 
-    async def repace(self, pace: wire.Pace) -> None:
-        """Ask for another pace. Raises LinkError."""
+    async def repace(self, pace: wire.Pace, guidance: Guidance = NO_GUIDANCE) -> None:
+        """Ask for another pace, and tell what hosts are told beside. Raises LinkError."""
 
     def cancel(self) -> None:
         """End the call; a pending read raises."""

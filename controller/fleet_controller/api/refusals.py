@@ -41,6 +41,12 @@ _CODES = {
     Reason.HOST_EXPELLED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.OWN_DENIAL: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.BAD_TOKEN: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.NO_SUCH_TOKEN: grpc.StatusCode.NOT_FOUND,
+    Reason.TOKEN_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.TOO_MANY_JOINS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.NO_ISSUING_KEY: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.JOIN_LATER: grpc.StatusCode.UNAVAILABLE,
     Reason.CHANGE_DEADLINE_PASSED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 

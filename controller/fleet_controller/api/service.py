@@ -29,6 +29,7 @@ from fleet_controller.api.history import HistoryApi
 from fleet_controller.api.host_calls import HostCallsApi
 from fleet_controller.api.host_claims import HostClaimsApi
 from fleet_controller.api.host_loss import HostLossApi
+from fleet_controller.api.joining import JoiningApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.api.store_health import store_health
 from fleet_controller.core.refusals import Reason, Refused
@@ -61,6 +62,7 @@ class ClusterApi(
     HistoryApi,
     StandbysApi,
     DenialsApi,
+    JoiningApi,
 ):
     """Bound to one replica; whoever does not lead says who does."""
 
@@ -166,7 +168,9 @@ class ClusterApi(
 
     @rpc(READERS, recalls=True)
     async def GetHost(self, call: Call, request: cluster.GetHostRequest) -> cluster.HostDetail:
-        return host_queries.host_detail(call.leader.memory, call.leader.planning, request.id)
+        detail = host_queries.host_detail(call.leader.memory, call.leader.planning, request.id)
+        detail.summary.to_renew = call.leader.renewals.is_behind(request.id)
+        return detail
 
     @rpc(WRITERS)
     async def SetCordon(self, call: Call, request: cluster.SetCordonRequest) -> cluster.HostSummary:
@@ -217,7 +221,10 @@ class ClusterApi(
     ) -> cluster.AnnounceResponse:
         await call.leader.announcements.announce(call.peer.name, request.address, request.facts)
         return cluster.AnnounceResponse(
-            host_id=call.peer.name, announce_again_seconds=_ANNOUNCE_AGAIN_SECONDS
+            host_id=call.peer.name,
+            announce_again_seconds=_ANNOUNCE_AGAIN_SECONDS,
+            controllers=call.leader.joining.controllers(),
+            trust=call.leader.renewals.trust,
         )
 
     def _status(self, leading: Leader, fleet: str) -> cluster.StatusResponse:
@@ -226,6 +233,7 @@ class ClusterApi(
         answer = fleet_queries.status(leading.memory, leading.planning, fleet, waiting)
         if (health := self._store_health()) is not None:
             answer.store.CopyFrom(health)
+        answer.hosts_to_renew = leading.renewals.count_behind()
         past = self.replica.past()
         if past is not None and past.leader is leading:
             answer.read_only, answer.as_of_seconds = past.reason, past.seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from fleet.endpoints import BadEndpoint, dialled
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
@@ -32,11 +33,20 @@ class StandbysApi(ClusterServiceServicer):
         if first is None:
             return
         name = first.replica[:_LONGEST_NAME] or call.peer.name
-        with self.at_hand.joined(name) as standby:
+        places = _endpoint(first.address), _endpoint(first.join_address)
+        with self.at_hand.joined(name, *places) as standby:
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(_listen(answers, standby))
                 await _ask(standby, call)
                 listening.cancel()
+
+
+def _endpoint(text: str) -> str:
+    """What agents and operators may be told; empty for what nobody can dial."""
+    try:
+        return dialled(text) if text else ""
+    except BadEndpoint:
+        return ""
 
 
 async def _listen(answers: AsyncIterator[cluster.StandByAnswer], standby: Standby) -> None:

@@ -158,7 +158,9 @@ class Announcements:
         links, observed = self._memory.links, self._memory.observed
         boot = observed.host(one.host_id).boot_id if links.get(one.host_id) else ""
         live = links.is_reachable(one.host_id)
-        approving = self._memory.settings.approve_hosts
+        joined = self._memory.state.joined.get(one.host_id)
+        approved = joined is not None and joined.approved
+        approving = self._memory.settings.approve_hosts and not approved
         return announced(have, one.host_id, one.address, one.facts, live, boot, approving)
 
     def _put_off(self, one: _Announcement) -> None:

@@ -18,6 +18,7 @@ from fleet_controller.mirror.records import (
     Write,
     delete_assignment,
     delete_host,
+    delete_joined,
     put_assignment,
     put_host,
 )
@@ -95,6 +96,8 @@ class HostChanges:
         async def once() -> int:
             view, count = self._memory.host_view(host_id), self._given_up_count(host_id)
             writes: list[Write] = [delete_host(host_id)]
+            if host_id in self._memory.state.joined:
+                writes.append(delete_joined(host_id))
             if count and force:
                 drain_progress.check_may_be_given_up(host_id, view)
                 writes.append(self._given_up(host_id))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.health_events import HealthEvents
+from fleet_controller.agents.port import Guidance
 from fleet_controller.core.model import Health
 from fleet_controller.election.election import LeaderLease
+from fleet_controller.leader.environment import JoiningEnvironment
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.store_trust import StoreTrust
 from fleet_controller.leader.wake import PlannerWake
@@ -25,7 +27,9 @@ class AgentEvents:
         trust: StoreTrust,
         wake: PlannerWake,
         health_events: HealthEvents,
+        joining: JoiningEnvironment,
     ) -> None:
+        self._joining = joining
         self._memory = memory
         self._lease = lease
         self._trust = trust
@@ -38,6 +42,10 @@ class AgentEvents:
 
     def may_act(self) -> bool:
         return self._lease.valid()
+
+    def guidance(self) -> Guidance:
+        trust = self._joining.trust(len(self._memory.state.hosts))
+        return Guidance(tuple(self._joining.controllers()), trust)
 
     def assignment_for(self, host_id: str) -> wire.AssignRequest | None:
         """Nothing is sent while the store is in doubt."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
+from typing import Protocol
 
 from fleet.certificates.certificate_dates import CertificateFile
+from fleet.certificates.signing_request import SigningRequest
 from fleet.transport import Peer
+from fleet.v1 import joining_pb2 as joining
 from fleet_controller.agents.links import LinkSettings
 from fleet_controller.agents.port import AgentDialer
 from fleet_controller.core.host_loss.loss import LossSettings
@@ -43,6 +47,54 @@ class LeaderSettings:
     links: LinkSettings = field(default_factory=LinkSettings)
 
 
+# A renewal is some 4 ms of the leader's: so many leave it most of its time.
+RENEWALS_A_SECOND = 50
+LONGEST_SPREAD_SECONDS = 600
+
+
+class Issuer(Protocol):
+    """Signs certificates of hosts."""
+
+    @property
+    def authorities(self) -> bytes:
+        """PEM: what hosts are to trust."""
+
+    @property
+    def days(self) -> float:
+        """How long what it signs is good."""
+
+    @property
+    def trust(self) -> joining.Trust: ...
+
+    def issue(self, request: SigningRequest, now: datetime) -> bytes:
+        """PEM. Raises CannotIssue."""
+
+
+def _nowhere() -> list[str]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class JoiningEnvironment:
+    """`issuer`: signs certificates of hosts; None: nobody here can. `authority`: SHA-256 of the one
+    (DER) that has signed this controller's certificate. `controllers`, `join_addresses`: where
+    they are reached by now, this one first. `settings`: TOML for agents that join."""
+
+    issuer: Issuer | None = None
+    authority: Callable[[], bytes] = bytes
+    controllers: Callable[[], list[str]] = _nowhere
+    join_addresses: Callable[[], list[str]] = _nowhere
+    settings: str = ""
+
+    def trust(self, hosts: int) -> joining.Trust | None:
+        """What so many hosts are told to hold by now; None: nothing is renewed here."""
+        if self.issuer is None:
+            return None
+        told = self.issuer.trust
+        told.spread_seconds = min(max(1, hosts // RENEWALS_A_SECOND), LONGEST_SPREAD_SECONDS)
+        return told
+
+
 @dataclass(frozen=True, slots=True)
 class LeaderEnvironment:
     """Kept over the leaderships of one replica. `executor`: of one thread, for decisions;
@@ -59,5 +111,6 @@ class LeaderEnvironment:
     settings: LeaderSettings
     make_seal_key: Callable[[], SealKey] = new_seal_key
     holder: Peer | None = None
-    own_certificates: tuple[CertificateFile, ...] = ()
+    own_certificates: Callable[[], Sequence[CertificateFile]] = tuple
     told_of_certificates: dict[str, int] = field(default_factory=dict)
+    joining: JoiningEnvironment = field(default_factory=JoiningEnvironment)

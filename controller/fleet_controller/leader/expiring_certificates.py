@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet.certificates.certificate_dates import CertificateFile
@@ -18,6 +19,7 @@ _DAY = 86_400
 # Between two looks. Nothing of this is urgent.
 _SECONDS = 60.0
 _SHOWN = 20
+_LATE = 1 / 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,16 @@ class ExpiringCertificates:
 
     def __init__(
         self,
-        own: tuple[CertificateFile, ...],
+        own: Callable[[], Sequence[CertificateFile]],
         observed: Observed,
         hosts: Mapping[str, HostRecord],
         events: EventLog,
         told: dict[str, int],
+        host_days: float = math.inf,
     ) -> None:
+        """`own`: as they are now. `host_days`: how long the certificates are good that hosts renew
+        by themselves; inf: they do not."""
+        self._host_seconds = host_days * _DAY
         self._own = own
         self._observed = observed
         self._hosts = hosts
@@ -71,12 +77,19 @@ class ExpiringCertificates:
             self._tell(days, [one for one in soon if _days_left(one, now) == days])
 
     def _all(self) -> Iterator[Expiring]:
-        for own in self._own:
+        for own in self._own():
             yield Expiring(own.what, own.expires, str(own.file))
+        bound = self.hosts_bound
         for host, seen in self._observed.hosts.items():
-            if seen.certificate_expires > 0 and host in self._hosts:
+            if 0 < seen.certificate_expires <= bound and host in self._hosts:
                 holder = str(Peer(Role.AGENT, host))
                 yield Expiring(holder, seen.certificate_expires, host=host)
+
+    @property
+    def hosts_bound(self) -> float:
+        """Seconds since 1970: of a host whose certificate ends later nothing is said. One that
+        renews does so with a third of its life left; with half of that gone it has failed to."""
+        return self._events.now() + self._host_seconds * _LATE
 
     def _tell(self, days: int, expiring: list[Expiring]) -> None:
         """Those that were not told with so few days yet."""
@@ -106,4 +119,4 @@ def _when(days: int, *, many: bool = False) -> str:
     if not days:
         return "have ended" if many else "has ended"
     ends = "end" if many else "ends"
-    return f"{ends} within {days} {'day' if days == 1 else 'days'}: make another, and restart"
+    return f"{ends} within {days} {'day' if days == 1 else 'days'}: make another"

@@ -6,7 +6,8 @@ Plain data with one writer for each part. Changes decide from it, queries answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleet.certificates.certificate_dates import CertificateFile
@@ -71,8 +72,9 @@ class LeaderMemory:
         durable: bool,
         settings: LeaderSettings,
         events: EventLog,
-        own_certificates: tuple[CertificateFile, ...] = (),
+        own_certificates: Callable[[], Sequence[CertificateFile]] = tuple,
         told_of_certificates: dict[str, int] | None = None,
+        host_certificate_days: float = math.inf,
     ) -> LeaderMemory:
         """Nothing is known yet."""
         state, observed = ClusterState(), Observed()
@@ -84,6 +86,7 @@ class LeaderMemory:
             ExpiringCertificates(
                 own_certificates, observed, state.hosts, events,
                 {} if told_of_certificates is None else told_of_certificates,
+                host_certificate_days,
             ),
             Pulse(),
             BootDurations(),

@@ -27,7 +27,7 @@ class MetricsEndpoint:
         self,
         settings: MetricsSettings,
         replica: Replica,
-        certificates: Mapping[str, int],
+        certificates: Callable[[], Mapping[str, int]],
         rack_label: str,
     ) -> None:
         self._replica = replica

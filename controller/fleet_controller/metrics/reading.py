@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
 from fleet_controller.core.host_claims import admitted_guests
@@ -19,7 +19,11 @@ class ReplicaReading:
     """`certificates`: when this controller's own end, by what they are."""
 
     def __init__(
-        self, replica: Replica, certificates: Mapping[str, int], *, each_host: bool = False
+        self,
+        replica: Replica,
+        certificates: Callable[[], Mapping[str, int]],
+        *,
+        each_host: bool = False,
     ) -> None:
         self._replica = replica
         self._certificates = certificates
@@ -34,7 +38,7 @@ class ReplicaReading:
             version=self._version,
             durable=replica.store.durable,
             term=holder.term if holder else 0,
-            certificates=self._certificates,
+            certificates=self._certificates(),
             store=poll.last.health if poll.last else None,
             store_age=poll.seconds_old(),
             events=dict(events.told),
@@ -69,11 +73,12 @@ def cluster_sample(leader: Leader, *, each_host: bool = False) -> ClusterSample:
 
 
 def _first_end(memory: LeaderMemory) -> int:
-    hosts = memory.state.hosts
+    """Of those that have failed to renew in time, where hosts renew their own."""
+    hosts, bound = memory.state.hosts, memory.certificates.hosts_bound
     ends = (
         seen.certificate_expires
         for host, seen in memory.observed.hosts.items()
-        if seen.certificate_expires > 0 and host in hosts
+        if 0 < seen.certificate_expires <= bound and host in hosts
     )
     return min(ends, default=0)
 

@@ -12,6 +12,7 @@ from fleet.peers import parse_peer
 from fleet.v1 import types_pb2 as types
 from fleet_controller.change_id import change_id
 from fleet_controller.core.events.event_ring import EventRecord, slot_name, slot_of
+from fleet_controller.core.joining.records import JoinedRecord, TokenRecord
 from fleet_controller.core.model import (
     Assignment,
     BreakerRecord,
@@ -48,6 +49,8 @@ class RecordKind(Enum):
     AUDIT = keys.AUDIT
     EVENT = keys.EVENTS
     DENIED = keys.DENIED
+    TOKEN = keys.TOKENS
+    JOINED = keys.JOINED
 
 
 class RecordChange(NamedTuple):
@@ -85,6 +88,8 @@ _NAMES = {
     RecordKind.FLEET: "name",
     RecordKind.GONE: "uid",
     RecordKind.ROLLOUT: "fleet",
+    RecordKind.TOKEN: "id",
+    RecordKind.JOINED: "host",
 }
 
 
@@ -127,6 +132,22 @@ def put_denied(denied: DeniedRecord) -> Put:
 def delete_denied(who: str) -> Delete:
     """`who`: role/name."""
     return Delete(keys.denied(who))
+
+
+def put_token(token: TokenRecord) -> Put:
+    return Put(keys.token(token.id), encode(token))
+
+
+def delete_token(token_id: str) -> Delete:
+    return Delete(keys.token(token_id))
+
+
+def put_joined(joined: JoinedRecord) -> Put:
+    return Put(keys.joined(joined.host), encode(joined))
+
+
+def delete_joined(host_id: str) -> Delete:
+    return Delete(keys.joined(host_id))
 
 
 def put_host(host: HostRecord) -> Put:

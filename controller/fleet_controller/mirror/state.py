@@ -15,6 +15,7 @@ from fleet.keys import NO_EPOCH, Epoch
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.audit import id_of
 from fleet_controller.core.events.event_ring import EventRecord
+from fleet_controller.core.joining.records import JoinedRecord, TokenRecord
 from fleet_controller.core.model import (
     NOTHING,
     Assignment,
@@ -68,6 +69,8 @@ class ClusterState:
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
+        self.tokens: dict[str, TokenRecord] = {}  # by id
+        self.joined: dict[str, JoinedRecord] = {}  # by host id
         self.audit = AuditTrail()
         self.broken = BrokenRecords()
         self.events = EventTable(self.broken)
@@ -96,6 +99,8 @@ class ClusterState:
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
             RecordKind.EVENT: (self.events.records, EventRecord),
+            RecordKind.TOKEN: (self.tokens, TokenRecord),
+            RecordKind.JOINED: (self.joined, JoinedRecord),
         }
 
     def on_change(self, listener: Callable[[RecordChange], None]) -> None:
@@ -242,6 +247,8 @@ class ClusterState:
             self.specs.pop(spec, None)
         elif change.kind is RecordKind.ASSIGNMENT and change.id not in self.assignments:
             self.unread.add(change.id)
+        elif change.kind is RecordKind.TOKEN:  # nobody joins by what nobody understands
+            self.tokens.pop(change.id, None)
         elif change.kind is RecordKind.DENIED:  # the key alone says who
             role, _, name = change.id.partition("/")
             self.denied[change.id] = DeniedRecord(role, name, f"{key} cannot be read")

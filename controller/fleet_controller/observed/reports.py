@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fleet.certificates.authorities import digest_of_trust
 from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
@@ -54,6 +55,7 @@ class HostObservation:
     strays: dict[Kin, IndexSet] = field(default_factory=dict)
     boot_id: str = ""  # of the dom0, while it is linked
     certificate_expires: int = 0  # seconds since 1970; 0: not known
+    trust: bytes = b""  # a digest of whom it trusts and by what it is signed; empty: not known
     lost: bool = False  # declared: nobody waits for what it has to release
 
     @property
@@ -142,6 +144,8 @@ class Observed:
             host.boot_id = report.facts.boot_id
             ends = report.facts.certificate_expires_unix
             host.certificate_expires = ends if 0 < ends < _NO_DATE else 0
+            trust = report.facts.trust if report.facts.HasField("trust") else None
+            host.trust = digest_of_trust(trust) if trust is not None else b""
         self.pulse.beat()
         return matters
 

@@ -25,7 +25,7 @@ from fleet.transport import (
     ERROR_METADATA,
     READ_ONLY_METADATA,
     TAKEN_METADATA,
-    Identity,
+    Credentials,
     Refusal,
     Role,
     abort,
@@ -39,6 +39,9 @@ from fleet_controller.replica.replica import Replica
 CONNECT_SECONDS = 2.0
 # A leader that comes back at its address is found again within this.
 _RECONNECT_MS = 1_000
+# Calls over a connection that was made with a former certificate end by themselves, or then: a
+# standby that is at hand begins anew.
+_LAST_CALLS_SECONDS = 3_600.0
 # Of the leader's metadata, what is meant for the caller.
 _MEANT_FOR_CALLERS = (ERROR_METADATA, READ_ONLY_METADATA, TAKEN_METADATA)
 _OF_THE_CHANGE = (CHANGE_DEADLINE_METADATA, CHANGE_METADATA)
@@ -54,8 +57,10 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 class LeaderChannel:
     """One connection to whoever leads, made when it is first needed and kept."""
 
-    def __init__(self, identity: Identity) -> None:
-        self._credentials = identity.for_channel()
+    def __init__(self, identity: Credentials) -> None:
+        self._identity = identity
+        self._made_with: grpc.ChannelCredentials | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._address = ""
         self._channel: grpc.aio.Channel | None = None
 
@@ -74,19 +79,31 @@ class LeaderChannel:
         return channel
 
     async def _to(self, address: str) -> grpc.aio.Channel:
-        if self._channel is None or address != self._address:
-            old, self._address = self._channel, address
+        credentials = self._identity.for_channel()
+        moved = address != self._address
+        if self._channel is None or moved or credentials is not self._made_with:
+            old, self._address, self._made_with = self._channel, address, credentials
             options = [
                 *(one for one in channel_options(CONTROLLER_NAME) if "backoff" not in one[0]),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
             ]
-            self._channel = grpc.aio.secure_channel(address, self._credentials, options)
-            if old is not None:
+            self._channel = grpc.aio.secure_channel(address, credentials, options)
+            if old is not None and moved:
                 await old.close()
+            elif old is not None:  # with another certificate: calls of the former go on
+                self._close_late(old)
         return self._channel
 
+    def _close_late(self, channel: grpc.aio.Channel) -> None:
+        closing = asyncio.create_task(channel.close(_LAST_CALLS_SECONDS))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
     async def close(self) -> None:
+        for closing in list(self._closing):
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         if self._channel is not None:
             await self._channel.close()
 

@@ -6,6 +6,7 @@ It stands above the rooms whose parts it makes; none of them knows it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from fleet_controller.agents.health_events import HealthEvents
@@ -25,6 +26,9 @@ from fleet_controller.host_loss.failing_hosts import FailingHosts
 from fleet_controller.host_loss.judge import Judge
 from fleet_controller.host_loss.operator import OperatorVerdicts
 from fleet_controller.host_loss.standby_poll import StandbyPoll
+from fleet_controller.joining.joins import Joins
+from fleet_controller.joining.renewals import Renewals
+from fleet_controller.joining.tokens import Tokens
 from fleet_controller.leader.agent_events import AgentEvents
 from fleet_controller.leader.assignment_audit import AssignmentAudit
 from fleet_controller.leader.environment import LeaderEnvironment
@@ -62,6 +66,7 @@ class Leader:
     ) -> None:
         """`name`: of this replica."""
         store, clock = environment.store, environment.clock
+        issuer = environment.joining.issuer
         settings, events = environment.settings, environment.events
         self._lease = lease
         self._holder = environment.holder
@@ -70,6 +75,7 @@ class Leader:
         self.memory = memory = LeaderMemory.of_a_new_leader(
             name, lease.term_revision, clock, store.durable, settings, events,
             environment.own_certificates, environment.told_of_certificates,
+            issuer.days if issuer else math.inf,
         )  # fmt: skip
         self.committer = committer = Committer(
             store, memory.state, lease.guard, lease.raise_if_lost, settings.max_writes
@@ -81,7 +87,9 @@ class Leader:
         )  # fmt: skip
         wake = PlannerWake()
         self._health_events = HealthEvents(events)
-        self.agent_events = AgentEvents(memory, lease, trust, wake, self._health_events)
+        self.agent_events = AgentEvents(
+            memory, lease, trust, wake, self._health_events, environment.joining
+        )
         self._links = links = Links(
             memory.links, self.agent_events, environment.dialer, clock, environment.random,
             settings.links,
@@ -111,6 +119,10 @@ class Leader:
         self.rollouts = RolloutChanges(memory, writer, wake)
         self.recovery = Recovery(memory, writer, trust, off_loop)
         self.announcements = Announcements(memory, writer, links)
+        self.joining = joining = environment.joining
+        self.tokens = Tokens(memory, writer)
+        self.joins = Joins(memory, writer, joining.issuer, joining.controllers, joining.settings)
+        self.renewals = Renewals(memory, joining)
         self.absences, failing = Absences(memory), FailingHosts(memory)
         poll = StandbyPoll(memory, environment.standbys)
         self._judge = Judge(memory, writer, planner, trust, wake, poll, self.absences, failing)
@@ -133,6 +145,7 @@ class Leader:
             # First of all, so that it knows of the end before the connections are closed.
             tasks = [group.create_task(self.relay.run())]
             tasks.append(group.create_task(self.announcements.run()))
+            tasks.append(group.create_task(self.joins.run()))
             tasks.append(group.create_task(self._judge.run()))
             tasks.append(group.create_task(self._lead()))
             await self.trust.anew.wait()

@@ -33,7 +33,17 @@ _log = structlog.get_logger(__name__)
 class StandbySession:
     """`run` for as long as the replica runs."""
 
-    def __init__(self, replica: Replica, channel: LeaderChannel, probe: HostProbe) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        channel: LeaderChannel,
+        probe: HostProbe,
+        address: str = "",
+        join_address: str = "",
+    ) -> None:
+        """`address`, `join_address`: where this replica serves, and where hosts join at it."""
+        self._address = address
+        self._join_address = join_address
         self._replica = replica
         self._channel = channel
         self._probe = probe
@@ -63,7 +73,13 @@ class StandbySession:
             return
         call = ClusterServiceStub(channel).StandBy()
         try:
-            await call.write(cluster.StandByAnswer(replica=self._replica.name))
+            await call.write(
+                cluster.StandByAnswer(
+                    replica=self._replica.name,
+                    address=self._address,
+                    join_address=self._join_address,
+                )
+            )
             await self._answer_all(call)
         except* (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as ended:
             _log.debug("not at hand", leader=leader.replica, reason=str(ended.exceptions[0]))

@@ -11,6 +11,8 @@
 | breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
+| tokens/<id> | TokenRecord: by which machines may join | leader, from an operator |
+| joined/<host id> | JoinedRecord: by which token, with which key | leader, from Join |
 | audit/<id> | AuditRecord: one accepted change | leader, with the change |
 | events/<slot> | EventRecord: one of the last events that matter, in a ring | leader, at a pace |
 | freeze | Freeze: why nothing is changed; absent: changes are taken | leader |
@@ -34,6 +36,8 @@ AUDIT = "audit/"
 EVENTS = "events/"
 FREEZE = "freeze"
 DENIED = "denied/"
+TOKENS = "tokens/"
+JOINED = "joined/"
 _NATURAL = re.compile("[1-9][0-9]{0,9}")
 SEAL = "seal"
 
@@ -61,6 +65,14 @@ def event(slot: str) -> str:
 def denied(who: str) -> str:
     """`who`: role/name."""
     return DENIED + who
+
+
+def token(token_id: str) -> str:
+    return TOKENS + token_id
+
+
+def joined(host_id: str) -> str:
+    return JOINED + host_id
 
 
 def gone(uid: str) -> str:

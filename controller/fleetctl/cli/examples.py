@@ -51,6 +51,22 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "hosts expel h1 --reason 'stolen' --yes",
     ),
     "hosts readmit": ("hosts readmit h1", "hosts readmit h1 -o json"),
+    "tokens": (
+        "tokens create --name 'dom0-*' --uses 40 --label rack=r01",
+        "tokens",
+        "tokens revoke abcd2345",
+    ),
+    "tokens create": (
+        "tokens create --uses 3",
+        "tokens create --name 'dom0-*' --cidr 10.1.0.0/16 --uses 4480 --ttl 2h",
+    ),
+    "tokens list": ("tokens list", "tokens list -o json"),
+    "certs rotate": (
+        "certs rotate begin c1 c2 c3 alice",
+        "certs rotate reissue c1 c2 c3 alice issuing",
+        "certs rotate finish c1 c2 c3 alice",
+    ),
+    "certs issuing": ("certs issuing --out issuing", "certs issuing --days 90"),
     "breaker": ("breaker", "breaker release --for 30m"),
     "breaker show": ("breaker show", "breaker show -o json"),
     "breaker release": ("breaker release", "breaker release --for 30m"),

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fleet.certificates.host_issuer import HOSTS_DOMAIN, ISSUING_FILE, ISSUING_KEY_FILE
 from fleet.peers import MAX_HOLDER_LENGTH, is_name
 from fleet.private_file import read_private
 from fleet.transport import CONTROLLER_NAME, DOMAIN, Identity, Role, dns_name
@@ -34,6 +35,15 @@ CLOCK_SKEW = timedelta(minutes=10)
 
 # Agents and controllers both serve and call; people only call.
 _SERVES = frozenset({Role.CONTROLLER, Role.AGENT})
+
+# Names below this one, and no IP addresses: nothing else is believed of what it signs.
+_HOSTS_ONLY = x509.NameConstraints(
+    permitted_subtrees=[x509.DNSName(HOSTS_DOMAIN)],
+    excluded_subtrees=[
+        x509.IPAddress(ipaddress.ip_network("0.0.0.0/0")),
+        x509.IPAddress(ipaddress.ip_network("::/0")),
+    ],
+)
 
 
 class AuthorityError(Exception):
@@ -57,14 +67,17 @@ class Authority:
     _key_identifier: x509.AuthorityKeyIdentifier
 
     @classmethod
-    def create(cls, name: str = "Megafleet", valid: timedelta = CA_VALID) -> Authority:
-        """A new CA, in memory only."""
+    def create(
+        cls, name: str = "Megafleet", valid: timedelta = CA_VALID, path_length: int = 1
+    ) -> Authority:
+        """A new CA, in memory only. `path_length`: how many may stand below it, one upon another:
+        the issuing certificate, by which controllers sign those of hosts."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} CA")])
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         certificate = (
             _unsigned(subject, subject, key.public_key(), valid)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .add_extension(identifier, critical=False)
             .sign(key, hashes.SHA256())
@@ -133,6 +146,29 @@ class Authority:
         """A certificate without a role, for a client of etcd, which takes the name for a user's."""
         return self._signed(name, [], [f"{name}.client.etcd"], valid, serves=False)
 
+    def issue_issuing(self, valid: timedelta) -> Issued:
+        """A certificate that can sign those of hosts and no others, and its key. Raises
+        AuthorityError for an authority that may have none below it."""
+        own = x509.load_pem_x509_certificate(self.certificate)
+        if own.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0:
+            raise AuthorityError(
+                "this authority was made for no other below it: replace it by one that is "
+                "('fleetctl certs rotate')"
+            )
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Megafleet hosts")])
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        certificate = (
+            _unsigned(subject, self._subject, key.public_key(), valid)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            .add_extension(_HOSTS_ONLY, critical=True)
+            .add_extension(identifier, critical=False)
+            .add_extension(self._key_identifier, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        return Issued(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
+
     def identity(
         self, role: Role, name: str, extra_names: Sequence[str] = (), valid: timedelta = VALID
     ) -> Identity:
@@ -169,6 +205,13 @@ def write_identity(folder: Path, identity: Identity) -> None:
     write_private(folder / KEY_FILE, identity.key)
     (folder / CERT_FILE).write_bytes(identity.certificate)
     (folder / CA_FILE).write_bytes(identity.ca)
+
+
+def write_issuing(folder: Path, issued: Issued) -> None:
+    """Writes issuing.pem and issuing-key.pem (0600), as controllers read them. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_private(folder / ISSUING_KEY_FILE, issued.key)
+    (folder / ISSUING_FILE).write_bytes(issued.certificate)
 
 
 def write_private(file: Path, content: bytes) -> None:

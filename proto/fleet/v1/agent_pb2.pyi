@@ -8,6 +8,7 @@ FAILED_PRECONDITION, reason STALE_TERM. Only certificates of the role controller
 """
 
 from collections import abc as _abc
+from fleet.v1 import joining_pb2 as _joining_pb2
 from fleet.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -208,6 +209,8 @@ class WatchRequest(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     PACE_FIELD_NUMBER: _builtins.int
     OBSERVE_FIELD_NUMBER: _builtins.int
+    CONTROLLERS_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
     observe: _builtins.bool
     """On the first message: look without commanding. The term is not heard and not checked, the
     host does not count as watched, and the full report says what its VMs were made from. So a
@@ -220,16 +223,24 @@ class WatchRequest(_message.Message):
 
     @_builtins.property
     def pace(self) -> Global___Pace: ...
+    @_builtins.property
+    def controllers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """On any message of the stream: as in AnnounceResponse. Empty and absent: nothing new."""
+
+    @_builtins.property
+    def trust(self) -> _joining_pb2.Trust: ...
     def __init__(
         self,
         *,
         term: _types_pb2.Term | None = ...,
         pace: Global___Pace | None = ...,
         observe: _builtins.bool = ...,
+        controllers: _abc.Iterable[_builtins.str] | None = ...,
+        trust: _joining_pb2.Trust | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pace", b"pace", "term", b"term"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pace", b"pace", "term", b"term", "trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["observe", b"observe", "pace", b"pace", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controllers", b"controllers", "observe", b"observe", "pace", b"pace", "term", b"term", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,6 +19,7 @@ comes.
 
 from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
+from fleet.v1 import joining_pb2 as _joining_pb2
 from fleet.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -197,10 +198,17 @@ class StandByAnswer(_message.Message):
     REPLICA_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     REACHED_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    JOIN_ADDRESS_FIELD_NUMBER: _builtins.int
     replica: _builtins.str
     """on the first message alone"""
     number: _builtins.int
     """of the question"""
+    address: _builtins.str
+    """On the first message alone: where it serves, and where hosts join. Empty: an older replica, or
+    none. Agents are told the one, operators the other.
+    """
+    join_address: _builtins.str
     @_builtins.property
     def reached(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """ids of hosts that have answered; the others have not"""
@@ -211,10 +219,12 @@ class StandByAnswer(_message.Message):
         replica: _builtins.str = ...,
         number: _builtins.int = ...,
         reached: _abc.Iterable[_builtins.str] | None = ...,
+        address: _builtins.str = ...,
+        join_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "reached", b"reached", "replica", b"replica"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "join_address", b"join_address", "number", b"number", "reached", b"reached", "replica", b"replica"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -937,6 +947,7 @@ class StatusResponse(_message.Message):
     BREAKER_RELEASED_SECONDS_FIELD_NUMBER: _builtins.int
     CERTIFICATES_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
+    HOSTS_TO_RENEW_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -951,6 +962,10 @@ class StatusResponse(_message.Message):
     """such hosts beyond those"""
     breaker_released_seconds: _builtins.float
     """An operator holds the breaker closed for so long yet, whatever is gone. 0: nobody does."""
+    hosts_to_renew: _builtins.int
+    """Hosts heard whose certificates, or those whom they trust, are not yet those of now: they renew
+    by themselves, some 50 in a second.
+    """
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
@@ -999,10 +1014,11 @@ class StatusResponse(_message.Message):
         breaker_released_seconds: _builtins.float = ...,
         certificates: _abc.Iterable[Global___ExpiringCertificate] | None = ...,
         store: Global___StoreHealth | None = ...,
+        hosts_to_renew: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "hosts_to_renew", b"hosts_to_renew", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1211,6 +1227,7 @@ class HostSummary(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     MORE_IMAGES_FIELD_NUMBER: _builtins.int
+    TO_RENEW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -1257,6 +1274,8 @@ class HostSummary(_message.Message):
     hypervisor: _builtins.str
     memory_bytes: _builtins.int
     more_images: _builtins.int
+    to_renew: _builtins.bool
+    """Its certificate, or whom it trusts, is not yet what it is to be by now; and what that is."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1296,10 +1315,11 @@ class HostSummary(_message.Message):
         memory_bytes: _builtins.int = ...,
         images: _abc.Iterable[_builtins.str] | None = ...,
         more_images: _builtins.int = ...,
+        to_renew: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "images", b"images", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "more_images", b"more_images", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "images", b"images", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "more_images", b"more_images", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running", "to_renew", b"to_renew"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1919,18 +1939,30 @@ class AnnounceResponse(_message.Message):
 
     HOST_ID_FIELD_NUMBER: _builtins.int
     ANNOUNCE_AGAIN_SECONDS_FIELD_NUMBER: _builtins.int
+    CONTROLLERS_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     announce_again_seconds: _builtins.int
     """if no controller has called by then"""
+    @_builtins.property
+    def controllers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """HOST:PORT of those there are now, the leader first"""
+
+    @_builtins.property
+    def trust(self) -> _joining_pb2.Trust:
+        """absent: nothing renews, or an older controller"""
+
     def __init__(
         self,
         *,
         host_id: _builtins.str = ...,
         announce_again_seconds: _builtins.int = ...,
+        controllers: _abc.Iterable[_builtins.str] | None = ...,
+        trust: _joining_pb2.Trust | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce_again_seconds", b"announce_again_seconds", "host_id", b"host_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announce_again_seconds", b"announce_again_seconds", "controllers", b"controllers", "host_id", b"host_id", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ import warnings
 
 from fleet.v1 import agent_pb2 as fleet_dot_v1_dot_agent__pb2
 from fleet.v1 import cluster_pb2 as fleet_dot_v1_dot_cluster__pb2
+from fleet.v1 import joining_pb2 as fleet_dot_v1_dot_joining__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -249,6 +250,31 @@ class ClusterServiceStub(object):
                 '/fleet.v1.ClusterService/ListDenied',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ListDeniedRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.ListDeniedResponse.FromString,
+                _registered_method=True)
+        self.CreateToken = channel.unary_unary(
+                '/fleet.v1.ClusterService/CreateToken',
+                request_serializer=fleet_dot_v1_dot_joining__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_joining__pb2.CreateTokenResponse.FromString,
+                _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/fleet.v1.ClusterService/ListTokens',
+                request_serializer=fleet_dot_v1_dot_joining__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_joining__pb2.ListTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/fleet.v1.ClusterService/RevokeToken',
+                request_serializer=fleet_dot_v1_dot_joining__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_joining__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
+        self.Join = channel.unary_unary(
+                '/fleet.v1.ClusterService/Join',
+                request_serializer=fleet_dot_v1_dot_joining__pb2.JoinRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_joining__pb2.JoinResponse.FromString,
+                _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/fleet.v1.ClusterService/Renew',
+                request_serializer=fleet_dot_v1_dot_joining__pb2.RenewRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_joining__pb2.RenewResponse.FromString,
                 _registered_method=True)
 
 
@@ -540,6 +566,42 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateToken(self, request, context):
+        """Tokens by which machines join as hosts. Their secrets stay with those who make them. Older
+        controllers: UNIMPLEMENTED, as for Join and Renew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Join(self, request, context):
+        """What JoinService.Join of a standby passes on to the leader. Certificates of the role
+        controller alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
+        cannot sign.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -757,6 +819,31 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ListDenied,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.ListDeniedRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.ListDeniedResponse.SerializeToString,
+            ),
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=fleet_dot_v1_dot_joining__pb2.CreateTokenRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_joining__pb2.CreateTokenResponse.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=fleet_dot_v1_dot_joining__pb2.ListTokensRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_joining__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=fleet_dot_v1_dot_joining__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_joining__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'Join': grpc.unary_unary_rpc_method_handler(
+                    servicer.Join,
+                    request_deserializer=fleet_dot_v1_dot_joining__pb2.JoinRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_joining__pb2.JoinResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=fleet_dot_v1_dot_joining__pb2.RenewRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_joining__pb2.RenewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1920,6 +2007,141 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/ListDenied',
             fleet_dot_v1_dot_cluster__pb2.ListDeniedRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.ListDeniedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/CreateToken',
+            fleet_dot_v1_dot_joining__pb2.CreateTokenRequest.SerializeToString,
+            fleet_dot_v1_dot_joining__pb2.CreateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ListTokens',
+            fleet_dot_v1_dot_joining__pb2.ListTokensRequest.SerializeToString,
+            fleet_dot_v1_dot_joining__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/RevokeToken',
+            fleet_dot_v1_dot_joining__pb2.RevokeTokenRequest.SerializeToString,
+            fleet_dot_v1_dot_joining__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Join(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Join',
+            fleet_dot_v1_dot_joining__pb2.JoinRequest.SerializeToString,
+            fleet_dot_v1_dot_joining__pb2.JoinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Renew',
+            fleet_dot_v1_dot_joining__pb2.RenewRequest.SerializeToString,
+            fleet_dot_v1_dot_joining__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,7 @@ comes.
 from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import cluster_pb2 as _cluster_pb2
+from fleet.v1 import joining_pb2 as _joining_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -122,6 +123,20 @@ class ClusterServiceStub:
     """Whoever is denied is refused at each call: PERMISSION_DENIED, DENIED. Calls under way end."""
     Allow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.AllowRequest, _cluster_pb2.AllowResponse]
     ListDenied: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListDeniedRequest, _cluster_pb2.ListDeniedResponse]
+    CreateToken: _grpc.UnaryUnaryMultiCallable[_joining_pb2.CreateTokenRequest, _joining_pb2.CreateTokenResponse]
+    """Tokens by which machines join as hosts. Their secrets stay with those who make them. Older
+    controllers: UNIMPLEMENTED, as for Join and Renew.
+    """
+    ListTokens: _grpc.UnaryUnaryMultiCallable[_joining_pb2.ListTokensRequest, _joining_pb2.ListTokensResponse]
+    RevokeToken: _grpc.UnaryUnaryMultiCallable[_joining_pb2.RevokeTokenRequest, _joining_pb2.RevokeTokenResponse]
+    Join: _grpc.UnaryUnaryMultiCallable[_joining_pb2.JoinRequest, _joining_pb2.JoinResponse]
+    """What JoinService.Join of a standby passes on to the leader. Certificates of the role
+    controller alone.
+    """
+    Renew: _grpc.UnaryUnaryMultiCallable[_joining_pb2.RenewRequest, _joining_pb2.RenewResponse]
+    """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
+    cannot sign.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -202,6 +217,20 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """Whoever is denied is refused at each call: PERMISSION_DENIED, DENIED. Calls under way end."""
     Allow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AllowRequest, _cluster_pb2.AllowResponse]  # type: ignore[assignment]
     ListDenied: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListDeniedRequest, _cluster_pb2.ListDeniedResponse]  # type: ignore[assignment]
+    CreateToken: _aio.UnaryUnaryMultiCallable[_joining_pb2.CreateTokenRequest, _joining_pb2.CreateTokenResponse]  # type: ignore[assignment]
+    """Tokens by which machines join as hosts. Their secrets stay with those who make them. Older
+    controllers: UNIMPLEMENTED, as for Join and Renew.
+    """
+    ListTokens: _aio.UnaryUnaryMultiCallable[_joining_pb2.ListTokensRequest, _joining_pb2.ListTokensResponse]  # type: ignore[assignment]
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_joining_pb2.RevokeTokenRequest, _joining_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    Join: _aio.UnaryUnaryMultiCallable[_joining_pb2.JoinRequest, _joining_pb2.JoinResponse]  # type: ignore[assignment]
+    """What JoinService.Join of a standby passes on to the leader. Certificates of the role
+    controller alone.
+    """
+    Renew: _aio.UnaryUnaryMultiCallable[_joining_pb2.RenewRequest, _joining_pb2.RenewResponse]  # type: ignore[assignment]
+    """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
+    cannot sign.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -537,5 +566,49 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.ListDeniedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ListDeniedResponse, _abc.Awaitable[_cluster_pb2.ListDeniedResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateToken(
+        self,
+        request: _joining_pb2.CreateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_joining_pb2.CreateTokenResponse, _abc.Awaitable[_joining_pb2.CreateTokenResponse]]:
+        """Tokens by which machines join as hosts. Their secrets stay with those who make them. Older
+        controllers: UNIMPLEMENTED, as for Join and Renew.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTokens(
+        self,
+        request: _joining_pb2.ListTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_joining_pb2.ListTokensResponse, _abc.Awaitable[_joining_pb2.ListTokensResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokeToken(
+        self,
+        request: _joining_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_joining_pb2.RevokeTokenResponse, _abc.Awaitable[_joining_pb2.RevokeTokenResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Join(
+        self,
+        request: _joining_pb2.JoinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_joining_pb2.JoinResponse, _abc.Awaitable[_joining_pb2.JoinResponse]]:
+        """What JoinService.Join of a standby passes on to the leader. Certificates of the role
+        controller alone.
+        """
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _joining_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_joining_pb2.RenewResponse, _abc.Awaitable[_joining_pb2.RenewResponse]]:
+        """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
+        cannot sign.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,6 +11,7 @@ places nothing a second time for one. docs/versions.md has it field by field.
 """
 
 from collections import abc as _abc
+from fleet.v1 import joining_pb2 as _joining_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -999,6 +1000,7 @@ class HostFacts(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     KERNELS_FIELD_NUMBER: _builtins.int
     BRIDGES_FIELD_NUMBER: _builtins.int
+    TRUST_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     boot_id: _builtins.str
     incarnation: _builtins.str
@@ -1023,6 +1025,12 @@ class HostFacts(_message.Message):
     def kernels(self) -> Global___KernelsHeld: ...
     @_builtins.property
     def bridges(self) -> Global___BridgesHeld: ...
+    @_builtins.property
+    def trust(self) -> _joining_pb2.Trust:
+        """Whom the host trusts, and by which issuing certificate its own is signed (empty: by the
+        authority itself). Absent: an older agent.
+        """
+
     def __init__(
         self,
         *,
@@ -1038,10 +1046,11 @@ class HostFacts(_message.Message):
         images: Global___ImagesHeld | None = ...,
         kernels: Global___KernelsHeld | None = ...,
         bridges: Global___BridgesHeld | None = ...,
+        trust: _joining_pb2.Trust | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "images", b"images", "kernels", b"kernels"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "images", b"images", "kernels", b"kernels", "trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

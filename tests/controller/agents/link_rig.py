@@ -13,6 +13,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.link import Link
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.agents.links import Links, LinkSettings
+from fleet_controller.agents.port import NO_GUIDANCE, Guidance
 from fleet_controller.core.model import Health
 from tests.doubles.scripted_agents import FakeDialer, ScriptedAgent
 from tests.virtual_loop import run_virtual
@@ -36,6 +37,9 @@ class Leader:
         self.understands = True
         self.most_bytes = 10_000
         self.accused: list[tuple[str, str]] = []
+
+    def guidance(self) -> Guidance:
+        return NO_GUIDANCE
 
     def may_act(self) -> bool:
         return self.acts

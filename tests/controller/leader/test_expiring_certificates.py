@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,9 +36,9 @@ class Watched:
         self.own = (file,)
         self.lead()
 
-    def lead(self) -> None:
+    def lead(self, host_days: float = math.inf) -> None:
         self.watch = ExpiringCertificates(
-            self.own, self.observed, self.hosts, self.events, self.told
+            lambda: self.own, self.observed, self.hosts, self.events, self.told, host_days
         )
 
     def shows(self, host: str, days: int) -> None:
@@ -63,9 +64,9 @@ def test_each_certificate_is_told_at_30_7_and_1_days_and_when_it_has_ended_once_
     watched = Watched(h1=40)
     told = [(day / 4, said) for day in range(200) for said in watched.after(day / 4)]
     assert told == [
-        (10.0, "the certificate of h1 ends within 30 days: make another, and restart"),
-        (33.0, "the certificate of h1 ends within 7 days: make another, and restart"),
-        (39.0, "the certificate of h1 ends within 1 day: make another, and restart"),
+        (10.0, "the certificate of h1 ends within 30 days: make another"),
+        (33.0, "the certificate of h1 ends within 7 days: make another"),
+        (39.0, "the certificate of h1 ends within 1 day: make another"),
         (40.0, "the certificate of h1 has ended"),
     ]
 
@@ -81,7 +82,7 @@ def test_one_that_is_found_late_is_told_once_and_no_new_leader_tells_it_again() 
 def test_the_controllers_own_are_told_with_their_file() -> None:
     watched = Watched(own=5)
     assert watched.after(0) == [
-        "the certificate of c1 (/etc/c1/cert.pem) ends within 7 days: make another, and restart"
+        "the certificate of c1 (/etc/c1/cert.pem) ends within 7 days: make another"
     ]
     (one,) = watched.watch.soon
     assert (one.holder, one.file) == ("the certificate of c1", "/etc/c1/cert.pem")
@@ -99,9 +100,7 @@ def test_status_has_the_soonest_first_and_what_is_renewed_no_more() -> None:
 
 def test_many_hosts_are_one_event_and_dates_that_are_none_are_none() -> None:
     watched = Watched(**{f"h{number}": 5 for number in range(500)})
-    assert watched.after(0) == [
-        "the certificates of 500 hosts end within 7 days: make another, and restart"
-    ]
+    assert watched.after(0) == ["the certificates of 500 hosts end within 7 days: make another"]
     assert len(watched.watch.soon) == 20
     odd = Watched(h1=2**40, h2=-(2**40))
     assert not odd.after(0) and not odd.watch.soon
@@ -111,3 +110,14 @@ def test_a_host_that_is_removed_is_told_no_more() -> None:
     watched = Watched(h1=5)
     del watched.hosts["h1"]
     assert not watched.after(0)
+
+
+def test_of_hosts_that_renew_only_those_that_have_failed_to_are_told() -> None:
+    watched = Watched(h1=14, own=20)
+    watched.lead(host_days=14)
+    told = [(day / 4, said) for day in range(60) for said in watched.after(day / 4) if "h1" in said]
+    assert told == [
+        (11.75, "the certificate of h1 ends within 7 days: make another"),
+        (13.0, "the certificate of h1 ends within 1 day: make another"),
+        (14.0, "the certificate of h1 has ended"),
+    ]

@@ -9,6 +9,8 @@ import time
 from itertools import chain, repeat
 from pathlib import Path
 
+import pytest
+
 from fleet.transport import Role
 from fleet_agent.controllers.announcer import AnnounceSettings
 from fleet_agent.daemon.server import SharedServices
@@ -22,13 +24,17 @@ from fleet_agent.hollow.host import (
 )
 from fleet_agent.hollow.loopback import free_ports
 from fleet_agent.reconcile.loop import LoopSettings
-from fleetctl.local.certificate_authority import Authority
+from fleetctl.local.certificate_authority import Authority, write_identity
 
 
-async def test_a_port_taken_meanwhile_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("joined", [False, True])
+async def test_a_port_taken_meanwhile_is_passed_over(tmp_path: Path, joined: bool) -> None:
     authority = Authority.create()
-    issued = authority.issue(Role.AGENT, host_id(1))
-    (tmp_path / f"{host_id(1)}.pem").write_bytes(issued.key + issued.certificate)
+    if joined:  # its certificate follows its files
+        write_identity(tmp_path / host_id(1), authority.identity(Role.AGENT, host_id(1)))
+    else:
+        issued = authority.issue(Role.AGENT, host_id(1))
+        (tmp_path / f"{host_id(1)}.pem").write_bytes(issued.key + issued.certificate)
     taken, free = (next(free_ports(share)) for share in (0.41, 0.43))
     with socket.create_server(("127.0.0.1", taken)):
         settings = HollowSettings(

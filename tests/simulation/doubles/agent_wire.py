@@ -9,7 +9,7 @@ from typing import Any
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.reporting.report_stream import Pace
 from fleet_controller.agents import port
-from fleet_controller.agents.port import Questions, Unreachable
+from fleet_controller.agents.port import NO_GUIDANCE, Guidance, Questions, Unreachable
 from tests.simulation.doubles.agent_server import AgentEnd, SentReports, Switchboard
 from tests.simulation.doubles.call import Call
 from tests.simulation.doubles.witness import Witness
@@ -153,7 +153,7 @@ class SimReports:
             raise
         return report
 
-    async def repace(self, pace: wire.Pace) -> None:
+    async def repace(self, pace: wire.Pace, guidance: Guidance = NO_GUIDANCE) -> None:
         if self._connection.closed:
             raise Unreachable(f"{self._connection.peer}: the call has ended")
         self._connection.there.send(self._sent.repaced, Pace.of(pace))

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fleet.private_file import read_private
 from fleet.transport import Identity
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.outcome import Unreachable
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 
 def load_identity(context: ClusterContext) -> Identity:
@@ -42,21 +46,27 @@ def _pem(file: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> bytes:
 def certificate_fault(context: ClusterContext, now: datetime | None = None) -> str | None:
     """What is wrong with the certificate, as far as can be seen from here; None: nothing."""
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
 
     now = now or datetime.now(UTC)
     try:
         ours = x509.load_pem_x509_certificate(context.certificate.read_bytes())
-        authority = x509.load_pem_x509_certificate(context.ca.read_bytes())
+        authorities = x509.load_pem_x509_certificates(context.ca.read_bytes())
     except (OSError, ValueError):
         return f"{context.certificate} or {context.ca} holds no certificate"
-    for file, one in ((context.certificate, ours), (context.ca, authority)):
+    found = [one for one in authorities if _has_signed(one, ours)]
+    for file, one in ((context.certificate, ours), *((context.ca, one) for one in found)):
         if one.not_valid_after_utc < now:
             return f"{file} expired on {one.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
         if one.not_valid_before_utc > now:
             return f"{file} is not valid before {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+    return None if found else f"{context.certificate} is not signed by {context.ca}"
+
+
+def _has_signed(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
     try:
-        ours.verify_directly_issued_by(authority)
+        certificate.verify_directly_issued_by(authority)
     except (InvalidSignature, ValueError, TypeError):
-        return f"{context.certificate} is not signed by {context.ca}"
-    return None
+        return False
+    return True

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fleet.certificates.file_stamp import Stamp, stamp_of
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.client.replicas.channels import Channels
@@ -26,6 +27,7 @@ class Replicas:
     clock: Callable[[], float]  # monotonic seconds
     _answered_last: str = ""
     _channels: Channels | None = None
+    _stamp: Stamp = ()  # of the certificate's files, as the channels were made with them
 
     def stub(self, endpoint: str) -> ClusterServiceStub:
         """Raises Unreachable when a file of the certificate cannot be read."""
@@ -57,6 +59,19 @@ class Replicas:
 
     @property
     def _opened(self) -> Channels:
-        if self._channels is None:
-            self._channels = Channels(load_identity(self.context))
+        """Made anew where the certificate was replaced: calls under way go on over the former."""
+        stamp = stamp_of(self.context.ca, self.context.certificate, self.context.key)
+        if self._channels is None or (stamp != self._stamp and self._may_be_used()):
+            self._channels, self._stamp = Channels(load_identity(self.context)), stamp
         return self._channels
+
+    def _may_be_used(self) -> bool:
+        """Whether the files fit one another: they may be half copied."""
+        from fleet.certificates.live_identity import check_pair
+
+        try:
+            check_pair(self.context.certificate, self.context.key)
+            load_identity(self.context)
+        except (OSError, ValueError, Unreachable):
+            return False
+        return True

@@ -12,6 +12,7 @@ import click
 
 from fleetctl.cli.help_page import OrderedGroup
 from fleetctl.client.contexts import config_file
+from fleetctl.commands.local.rotate import rotate
 from fleetctl.outcome import Failed
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, output_option, pass_session
@@ -84,6 +85,9 @@ def init(session: Session, name: str, days: float, folder: str | None) -> None:
     _say_made(session, [where], "authority")
 
 
+certs.add_command(rotate)
+
+
 @certs.command("host")
 @issuing
 @pass_session
@@ -98,6 +102,42 @@ def host(session: Session, /, names: tuple[str, ...], **options: Any) -> None:
 def controller(session: Session, /, names: tuple[str, ...], **options: Any) -> None:
     """Certificates for controller replicas."""
     _issue(session, "controller", names, **options)
+
+
+@certs.command("issuing")
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    default="issuing",
+    show_default=True,
+    help="Gets issuing.pem and issuing-key.pem.",
+)
+@click.option(
+    "--days",
+    type=click.FloatRange(0.01, 3650),
+    default=365,
+    show_default=True,
+    help="How long it is valid. What it has signed ends with it.",
+)
+@ca_option
+@output_option
+@pass_session
+def issuing_key(session: Session, out: str, days: float, folder: str | None) -> None:
+    """The key by which controllers sign and renew certificates of hosts.
+
+    It can sign those of hosts and nothing else, so that the authority's own key need not be where
+    controllers are. Copy the folder to each controller, and name it there with --issuing. Lost, or
+    in wrong hands: make another; hosts renew by it.
+    """
+    from fleetctl.local.certificate_authority import Authority, AuthorityError, write_issuing
+
+    where = Path(out)
+    try:
+        authority = Authority.load(_authority_folder(folder))
+        write_issuing(where, authority.issue_issuing(timedelta(days=days)))
+    except AuthorityError as error:
+        raise Failed(str(error)) from error
+    _say_made(session, [where], "issuing key")
 
 
 @certs.command("user")

@@ -48,6 +48,7 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "settling": settling_json(response),
         "drains": [drain_status_json(one) for one in response.drains],
         "more_drains": response.more_drains,
+        "hosts_to_renew": response.hosts_to_renew,
         "certificates": [
             {"holder": one.holder, "expires": one.expires_unix, "file": one.file or None}
             for one in response.certificates
@@ -184,6 +185,8 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     yield f"  oldest news  {age} ago"
     yield from (f"  drain        {line}" for line in drain_lines(response))
     yield from _certificate_lines(response)
+    if behind := response.hosts_to_renew:
+        yield f"  certificate  {counted(behind, 'host')} yet to renew theirs, or whom they trust"
     if text := breaker_text(response):
         yield f"  breaker      {click.style(text, fg='red')}"
     if response.HasField("store"):

@@ -46,6 +46,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "distrusted": one.distrusted or None,
         "expelled": one.expelled or None,
         "certificate_expires": one.certificate_expires_unix or None,
+        "to_renew": one.to_renew,
         "orders_refused": one.orders_refused or None,
         "certificate_ends": iso_text(one.certificate_expires_unix),
         "agent_version": one.agent_version or None,
@@ -107,7 +108,9 @@ def _certificate(one: cluster.HostSummary) -> str:
     """When it ends; empty where that is not known."""
     if not one.certificate_expires_unix:
         return ""
-    return f"ends on {datetime.fromtimestamp(one.certificate_expires_unix, UTC):%Y-%m-%d %H:%M} UTC"
+    ends = datetime.fromtimestamp(one.certificate_expires_unix, UTC)
+    renews = "; it is about to renew" if one.to_renew else ""
+    return f"ends on {ends:%Y-%m-%d %H:%M} UTC{renews}"
 
 
 def _expulsion(one: cluster.HostSummary) -> str:

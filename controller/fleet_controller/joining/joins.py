@@ -1,0 +1,251 @@
+"""Machines that join by a token: thousands at once become few transactions.
+
+A use of a token is counted in the transaction that admits the host, under the revision that it was
+decided from: one use more than allowed finds another revision, and loses. Only then is anything
+signed. Whoever was admitted and not answered asks again with the same key, and is signed for again
+without a use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from fleet.certificates.host_issuer import CannotIssue
+from fleet.certificates.join_token import hash_of
+from fleet.certificates.signing_request import BadRequest, SigningRequest, checked
+from fleet.v1 import joining_pb2 as joining
+from fleet_controller.core.joining.admission import check_clock, check_use
+from fleet_controller.core.joining.records import JoinedRecord, TokenRecord
+from fleet_controller.core.refusals import Reason, Refused, expelled
+from fleet_controller.leader.environment import Issuer
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.writer import ChangeWriter
+from fleet_controller.mirror.records import Write, put_joined, put_token
+from fleet_controller.token_bucket import Rate, TokenBucket
+
+# Of one address: what was refused. Honest machines are refused when somebody has made a mistake.
+_REFUSALS = Rate(per_second=0.5, burst=20)
+_TIDY = 10_000
+# A machine's record and its line of the audit trail; the tokens' records beside them.
+_WRITES_OF_ONE = 3
+NO_KEY = (
+    "the controller that leads has no issuing key: make one with 'fleetctl certs issuing', and "
+    "give its folder to all controllers with --issuing"
+)
+
+
+@dataclass(slots=True, eq=False)
+class _Joining:
+    request: SigningRequest
+    token: str
+    address: str
+    done: asyncio.Future[TokenRecord] = field(default_factory=asyncio.Future)
+
+
+class Joins:
+    """One leadership's queue of machines that join; `run` admits them in batches."""
+
+    def __init__(
+        self,
+        memory: LeaderMemory,
+        writer: ChangeWriter,
+        issuer: Issuer | None,
+        controllers: Callable[[], list[str]],
+        settings: str,
+    ) -> None:
+        """`controllers`: their addresses by now. `settings`: TOML for agents that join."""
+        self._memory = memory
+        self._writer = writer
+        self._issuer = issuer
+        self._controllers = controllers
+        self._settings = settings
+        self._queue: asyncio.Queue[_Joining] = asyncio.Queue()
+        self._refusals: dict[str, TokenBucket] = {}  # by address
+
+    async def join(self, request: joining.JoinRequest, address: str) -> joining.JoinResponse:
+        """`address`: from which the machine has called. Raises Refused, StoreError."""
+        self._check_rate(address)
+        try:
+            asked = self._looked_at(request)
+            token = await self._admitted(_Joining(asked, request.token_id, address))
+        except Refused as refused:
+            if refused.reason is not Reason.JOIN_LATER:
+                self._note_refusal(address, refused)
+            raise
+        return self._answer(asked, token)
+
+    async def run(self) -> None:
+        """Until cancelled; callers that wait then are cancelled too."""
+        batch: list[_Joining] = []
+        most = max(1, self._writer.max_writes // _WRITES_OF_ONE)
+        try:
+            while True:
+                batch = [await self._queue.get()]
+                while not self._queue.empty() and len(batch) < most:
+                    batch.append(self._queue.get_nowait())
+                await self._admit(batch)
+        finally:
+            while not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            for one in batch:
+                one.done.cancel()
+
+    def _looked_at(self, request: joining.JoinRequest) -> SigningRequest:
+        """The cheapest first: whoever has no token costs a hash. Raises Refused."""
+        if self._issuer is None:
+            raise Refused(Reason.NO_ISSUING_KEY, NO_KEY)
+        token = self._memory.state.tokens.get(request.token_id)
+        kept = token.hash if token else hash_of(b"")
+        same = hmac.compare_digest(kept, hash_of(request.secret))
+        if token is None or not same:
+            raise Refused(
+                Reason.BAD_TOKEN,
+                "there is no such token: it was revoked, or mistyped; ask for another (fleetctl "
+                "tokens create)",
+            )
+        try:
+            asked = checked(request.signing_request)
+        except BadRequest as error:
+            raise Refused(Reason.BAD_REQUEST, str(error)) from error
+        check_clock(asked.host, request.clock_unix, self._memory.events.now())
+        return asked
+
+    async def _admitted(self, one: _Joining) -> TokenRecord:
+        self._queue.put_nowait(one)
+        return await one.done
+
+    async def _admit(self, batch: list[_Joining]) -> None:
+        async def once() -> dict[_Joining, TokenRecord]:
+            admitted, writes = self._decided(batch)
+            if writes:
+                await self._writer.write_one(writes)
+            return admitted
+
+        try:
+            admitted = await self._writer.decide(once)
+        except Exception as error:  # whoever waits is told; the queue goes on for others
+            for one in batch:
+                if not one.done.done():
+                    one.done.set_exception(error)
+            return
+        self._tell(admitted)
+        for one, token in admitted.items():
+            if not one.done.done():
+                one.done.set_result(token)
+
+    def _decided(self, batch: list[_Joining]) -> tuple[dict[_Joining, TokenRecord], list[Write]]:
+        """Who is admitted, by which token, and what is written for it; others are refused."""
+        now = self._memory.events.now()
+        tokens: dict[str, TokenRecord] = {}  # as they will be
+        hosts: dict[str, JoinedRecord] = {}
+        admitted: dict[_Joining, TokenRecord] = {}
+        lines: list[Write] = []
+        for one in batch:
+            if one.done.done():  # refused already, or gone
+                continue
+            host = one.request.host
+            have = tokens.get(one.token) or self._memory.state.tokens.get(one.token)
+            try:
+                if have is None:
+                    raise Refused(Reason.BAD_TOKEN, f"the token {one.token} is revoked")
+                before = hosts.get(host) or self._memory.state.joined.get(host)
+                again = _is_again(before, one)
+                check_use(have, host, one.address, now, more=not again)
+                self._check_name(host, taken=host in hosts and not again)
+            except Refused as refused:
+                one.done.set_exception(refused)
+                continue
+            admitted[one] = have
+            if again:
+                continue
+            tokens[have.id] = admitted[one] = msgspec.structs.replace(have, uses=have.uses + 1)
+            hosts[host] = JoinedRecord(
+                host, have.id, one.request.key_digest, now, one.address, have.approve
+            )
+            by = f"token {have.id}, made by {have.actor}"
+            after = f"use {have.uses + 1} of {have.max_uses}, from {one.address}"
+            lines.append(self._writer.audited("join", by, host=host, after=after))
+        writes = [*map(put_token, tokens.values()), *map(put_joined, hosts.values()), *lines]
+        return admitted, writes
+
+    def _check_name(self, host: str, *, taken: bool) -> None:
+        """Raises Refused where somebody has it, may have it, or is not to have it."""
+        if self._memory.is_expelled(host):
+            raise expelled(host)
+        if taken or self._memory.is_live(host):
+            raise Refused(
+                Reason.HOST_LIVE,
+                f"a host called {host} is live: give this one another name (--name), or stop that "
+                "one first",
+            )
+        if host in self._memory.state.hosts and self._memory.settling:
+            raise Refused(
+                Reason.JOIN_LATER,
+                f"whether {host} is live is not known yet: this controller leads for a moment only",
+            )
+
+    def _tell(self, admitted: dict[_Joining, TokenRecord]) -> None:
+        """Whoever was admitted only again makes no news."""
+        messages = {
+            one.request.host: f"{one.request.host} has joined from {one.address} by token {by.id}"
+            for one, by in admitted.items()
+        }
+        summary = f"{len(messages):,} hosts have joined"
+        self._memory.events.add_for_hosts("host_joined", messages, summary)
+
+    def _answer(self, asked: SigningRequest, token: TokenRecord) -> joining.JoinResponse:
+        """Raises Refused."""
+        issuer = self._issuer
+        assert issuer is not None
+        return joining.JoinResponse(
+            host=asked.host,
+            certificates=issued(issuer, asked, self._memory.events.now()),
+            authorities=issuer.authorities,
+            controllers=self._controllers(),
+            labels=token.labels,
+            settings=self._settings,
+        )
+
+    def _check_rate(self, address: str) -> None:
+        """Raises Refused for an address of which too much was refused lately."""
+        bucket = self._refusals.get(address)
+        wait = bucket.due_in(1, self._memory.clock(), _REFUSALS) if bucket else 0.0
+        if wait:
+            seconds = str(math.ceil(wait))
+            raise Refused(
+                Reason.TOO_MANY_JOINS,
+                f"too much from {address} was refused; again in {seconds} s",
+                retry_after_seconds=seconds,
+            )
+
+    def _note_refusal(self, address: str, refused: Refused) -> None:
+        now = self._memory.clock()
+        if len(self._refusals) > _TIDY:
+            kept = self._refusals.items()
+            self._refusals = {at: one for at, one in kept if not one.is_full(now, _REFUSALS)}
+        self._refusals.setdefault(address, TokenBucket()).take(1, now, _REFUSALS)
+        text = f"a machine at {address} may not join: {refused}"
+        self._memory.events.add("join_refused", text, alike=refused.reason, free=1)
+
+
+def issued(issuer: Issuer, asked: SigningRequest, now: float) -> bytes:
+    """PEM. Raises Refused."""
+    try:
+        return issuer.issue(asked, datetime.fromtimestamp(now, UTC))
+    except CannotIssue as error:
+        raise Refused(Reason.NO_ISSUING_KEY, str(error)) from error
+
+
+def _is_again(before: JoinedRecord | None, one: _Joining) -> bool:
+    """Whether it was admitted so already, and its answer was lost."""
+    return before is not None and (before.token, before.key) == (
+        one.token,
+        one.request.key_digest,
+    )

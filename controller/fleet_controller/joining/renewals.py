@@ -1,0 +1,82 @@
+"""Certificates of hosts that are made anew before they end. Nothing is stored: whoever shows a
+certificate that counts gets another one of the same name."""
+
+from __future__ import annotations
+
+import math
+
+from fleet.certificates.authorities import digest_of_trust
+from fleet.certificates.signing_request import BadRequest, checked
+from fleet.v1 import joining_pb2 as joining
+from fleet_controller.core.joining.admission import check_clock
+from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.joining.joins import NO_KEY, issued
+from fleet_controller.leader.environment import JoiningEnvironment
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.token_bucket import Rate, TokenBucket
+
+# An honest agent renews each third of its certificate's life, and a few times when an authority is
+# replaced.
+_RENEWALS = Rate(per_second=1 / 60, burst=10)
+_TIDY = 20_000
+
+
+class Renewals:
+    """Of one leadership."""
+
+    def __init__(self, memory: LeaderMemory, around: JoiningEnvironment) -> None:
+        self._memory = memory
+        self._around = around
+        self._issuer = around.issuer
+        self._buckets: dict[str, TokenBucket] = {}  # by host
+
+    @property
+    def trust(self) -> joining.Trust | None:
+        """What hosts are to hold by now; None: nothing is renewed here."""
+        return self._around.trust(len(self._memory.state.hosts))
+
+    def is_behind(self, host_id: str) -> bool:
+        """Whether the host was heard, and holds other certificates than it is to."""
+        trust = self.trust
+        held = self._memory.observed.host(host_id).trust
+        return trust is not None and bool(held) and held != digest_of_trust(trust)
+
+    def count_behind(self) -> int:
+        trust = self.trust
+        if trust is None:
+            return 0
+        wanted, hosts = digest_of_trust(trust), self._memory.state.hosts
+        seen = self._memory.observed.hosts.items()
+        return sum(1 for host, one in seen if one.trust not in (b"", wanted) and host in hosts)
+
+    def renew(self, host_id: str, request: joining.RenewRequest) -> joining.RenewResponse:
+        """Raises Refused."""
+        if self._issuer is None:
+            raise Refused(Reason.NO_ISSUING_KEY, NO_KEY)
+        self._check_rate(host_id)
+        try:
+            asked = checked(request.signing_request)
+        except BadRequest as error:
+            raise Refused(Reason.BAD_REQUEST, str(error)) from error
+        if asked.host != host_id:
+            raise Refused(
+                Reason.BAD_REQUEST, f"{host_id} asks for a certificate of {asked.host}: of its own"
+            )
+        now = self._memory.events.now()
+        check_clock(host_id, request.clock_unix, now)
+        made = issued(self._issuer, asked, now)
+        return joining.RenewResponse(certificates=made, authorities=self._issuer.authorities)
+
+    def _check_rate(self, host_id: str) -> None:
+        now = self._memory.clock()
+        if len(self._buckets) > _TIDY:
+            kept = self._buckets.items()
+            self._buckets = {host: one for host, one in kept if not one.is_full(now, _RENEWALS)}
+        bucket = self._buckets.setdefault(host_id, TokenBucket())
+        if wait := bucket.take(1, now, _RENEWALS):
+            seconds = str(math.ceil(wait))
+            raise Refused(
+                Reason.TOO_MANY_JOINS,
+                f"host {host_id} renews its certificate too often; again in {seconds} s",
+                retry_after_seconds=seconds,
+            )

@@ -1,0 +1,119 @@
+"""fleetctl certs rotate: an authority is replaced while everything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from fleetctl.client.contexts import config_file
+from fleetctl.outcome import Failed
+from fleetctl.output import say, say_json
+from fleetctl.session import Session, output_option, pass_session
+
+ca_option = click.option(
+    "--ca", "where", metavar="FOLDER", default=None,
+    help="The authority's folder; 'ca' beside the contexts file by default.",
+)  # fmt: skip
+folders_argument = click.argument("folders", metavar="[FOLDER]...", nargs=-1)
+
+
+@click.group("rotate")
+def rotate() -> None:
+    """Replace the authority in three steps, while everything runs.
+
+    begin: controllers and people trust two authorities, hosts soon do. reissue: certificates and
+    the issuing key are made anew by the next one, hosts renew. finish: all trust that one alone.
+    Give the folders of controllers and people, as they lie here, or copy them there and back;
+    controllers take new files into use by themselves. Before each further step, wait until
+    'fleetctl status' names no more hosts that have yet to renew.
+    """
+
+
+@rotate.command("begin")
+@folders_argument
+@click.option("--name", default="Megafleet", show_default=True, help="Shown in certificates.")
+@click.option(
+    "--days",
+    type=click.FloatRange(0.01, 36500),
+    default=3650,
+    show_default=True,
+    help="How long the next authority is valid.",
+)
+@ca_option
+@output_option
+@pass_session
+def begin(
+    session: Session, folders: tuple[str, ...], name: str, days: float, where: str | None
+) -> None:
+    """Make the next authority, and have the folders trust both."""
+    from fleetctl.local import authority_rotation
+
+    places, at = _paths(folders), _authority(where)
+    trust = _done(lambda: authority_rotation.begin(at, places, name, timedelta(days=days)))
+    _say(session, "trusts both", places, trust=str(trust))
+
+
+@rotate.command("reissue")
+@folders_argument
+@click.option(
+    "--days",
+    type=click.FloatRange(0.01, 3650),
+    default=365,
+    show_default=True,
+    help="How long the certificates are valid.",
+)
+@ca_option
+@output_option
+@pass_session
+def reissue(session: Session, folders: tuple[str, ...], days: float, where: str | None) -> None:
+    """Make the folders' certificates, or issuing keys, anew by the next authority."""
+    from fleetctl.local import authority_rotation
+
+    places, at = _paths(folders), _authority(where)
+    _done(lambda: authority_rotation.reissue(at, places, timedelta(days=days)))
+    _say(session, "made anew", places)
+
+
+@rotate.command("finish")
+@folders_argument
+@ca_option
+@output_option
+@pass_session
+def finish(session: Session, folders: tuple[str, ...], where: str | None) -> None:
+    """Have the folders trust the next authority alone; it takes the place of the former."""
+    from fleetctl.local import authority_rotation
+
+    places, at = _paths(folders), _authority(where)
+    former = _done(lambda: authority_rotation.finish(at, places))
+    _say(session, "trusts the new one alone", places, former=str(former))
+
+
+def _paths(folders: Sequence[str]) -> list[Path]:
+    return [Path(one) for one in folders]
+
+
+def _authority(folder: str | None) -> Path:
+    return Path(folder) if folder else config_file(os.environ).parent / "ca"
+
+
+def _done(step: Callable[[], Path | None]) -> Path | None:
+    """Raises Failed."""
+    from fleetctl.local.certificate_authority import AuthorityError
+
+    try:
+        return step()
+    except AuthorityError as error:
+        raise Failed(str(error)) from error
+
+
+def _say(session: Session, done: str, folders: Sequence[Path], **more: str) -> None:
+    if session.json:
+        say_json({"done": done, "folders": [str(one.absolute()) for one in folders], **more})
+        return
+    lines = [f"{done}: {one}" for one in folders]
+    lines += [f"{what}: {value}" for what, value in more.items()]
+    say("\n".join(lines or [done]))

@@ -1,0 +1,138 @@
+"""An authority that is replaced while everything runs, in three steps.
+
+First everybody trusts two; then all certificates are made anew by the next one; then everybody
+trusts that alone. Folders that are given are changed as they lie here; controllers take that into
+use by themselves, and tell hosts, which renew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from fleet.certificates.certificate import read_certificate
+from fleet.certificates.host_issuer import ISSUING_FILE
+from fleet.peers import NoRole, holder_of
+from fleet.transport import DOMAIN, Identity
+from fleetctl.local.certificate_authority import (
+    CA_FILE,
+    CA_KEY_FILE,
+    CERT_FILE,
+    KEY_FILE,
+    Authority,
+    AuthorityError,
+    write_issuing,
+    write_private,
+)
+
+NEXT, TRUST_FILE = "next", "trust.pem"
+
+
+def begin(where: Path, folders: Iterable[Path], name: str, valid: timedelta) -> Path:
+    """Makes the next authority, and has the folders trust both. Begun again it goes on with the
+    one that there is. The file with both. Raises AuthorityError, OSError."""
+    now = Authority.load(where)
+    if not (where / NEXT / CA_FILE).exists():
+        Authority.create(name, valid).save(where / NEXT)
+    both = now.certificate + Authority.load(where / NEXT).certificate
+    (where / TRUST_FILE).write_bytes(both)
+    for folder in folders:
+        _trusts(folder, both)
+    return where / TRUST_FILE
+
+
+def reissue(where: Path, folders: Iterable[Path], valid: timedelta) -> None:
+    """Each folder's certificate, or its issuing key, anew by the next authority, with a new key and
+    the names that it has. Raises AuthorityError, OSError."""
+    following = _following(where)
+    for folder in folders:
+        if (folder / ISSUING_FILE).exists():
+            write_issuing(folder, following.issue_issuing(valid))
+        else:
+            _reissue(following, folder, valid)
+
+
+def finish(where: Path, folders: Iterable[Path]) -> Path:
+    """The folders trust the next authority alone, which takes the place of the former. Where that
+    one lies now. Raises AuthorityError, OSError."""
+    following = _following(where)
+    for folder in folders:
+        _check_signed_by(following, folder)
+    for folder in folders:
+        _trusts(folder, following.certificate)
+    former = where / f"former-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    former.mkdir(mode=0o700)
+    for name in (CA_FILE, CA_KEY_FILE):
+        os.replace(where / name, former / name)
+    for name in (CA_FILE, CA_KEY_FILE):
+        os.replace(where / NEXT / name, where / name)
+    (where / NEXT).rmdir()
+    (where / TRUST_FILE).unlink(missing_ok=True)
+    return former
+
+
+def _following(where: Path) -> Authority:
+    if not (where / NEXT / CA_FILE).exists():
+        raise AuthorityError(
+            f"no authority is about to follow that in {where}: begin with 'fleetctl certs rotate "
+            "begin'"
+        )
+    return Authority.load(where / NEXT)
+
+
+def _trusts(folder: Path, authorities: bytes) -> None:
+    """Raises AuthorityError for what is no folder of an identity."""
+    if not (folder / CERT_FILE).exists():
+        raise AuthorityError(f"{folder} has no {CERT_FILE}: it is no folder of an identity")
+    _replace(folder / CA_FILE, authorities)
+
+
+def _reissue(following: Authority, folder: Path, valid: timedelta) -> None:
+    file = folder / CERT_FILE
+    try:
+        pem = file.read_bytes()
+        holder = holder_of(read_certificate(pem))
+        names = _further_names(pem)
+    except (ValueError, NoRole) as error:
+        raise AuthorityError(f"{file}: {error}") from error
+    made: Identity = following.identity(holder.role, holder.name, names, valid)
+    beside = folder / f".{KEY_FILE}.new"
+    write_private(beside, made.key)
+    os.replace(beside, folder / KEY_FILE)
+    _replace(file, made.certificate)
+
+
+def _further_names(pem: bytes) -> list[str]:
+    """Where it is reached, beside whom it names."""
+    found = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    dns = found.value.get_values_for_type(x509.DNSName)
+    others = [name for name in dns if not name.endswith(f".{DOMAIN}")]
+    return others + [str(one) for one in found.value.get_values_for_type(x509.IPAddress)]
+
+
+def _check_signed_by(following: Authority, folder: Path) -> None:
+    """Raises AuthorityError for who would be nobody from now on."""
+    if (folder / ISSUING_FILE).exists():
+        raise AuthorityError(f"{folder} has an issuing key, and trusts nobody: leave it out")
+    file = folder / CERT_FILE
+    root = x509.load_pem_x509_certificate(following.certificate)
+    try:
+        x509.load_pem_x509_certificate(file.read_bytes()).verify_directly_issued_by(root)
+    except Exception as error:
+        raise AuthorityError(
+            f"{file} is not by the next authority yet: 'fleetctl certs rotate reissue {folder}' "
+            "first"
+        ) from error
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Whole, at every moment."""
+    beside = file.with_name(f".{file.name}.new")
+    beside.write_bytes(content)
+    os.replace(beside, file)
