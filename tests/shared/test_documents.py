@@ -24,7 +24,7 @@ MODULES = [
     for top in ("proto", "controller", "agent", "deploy", "tests", "docs")
     for path in (ROOT / top).rglob("*.py")
 ]
-VIEWS = sorted((ROOT / "controller" / "fleetctl" / "views").glob("[a-z]*.py"))
+VIEWS = sorted((ROOT / "controller" / "fleetctl" / "views").rglob("[a-z]*.py"))
 DOCUMENTS = sorted(
     [
         *ROOT.glob("*.md"),
