@@ -100,7 +100,7 @@ def test_the_leader_cannot_be_denied_and_a_standby_that_is_passes_nothing_on(
 
 @pytest.mark.parametrize(
     "claimed",
-    ["controller/c9", "root/a", "operator/", "operator/a/b", "operator/A", "operator/a b"],
+    ["controller/c9", "root/a", "operator/", "operator/a/b", "agent/A", "operator/a b"],
 )
 def test_a_controller_passes_on_no_caller_that_cannot_be(
     replicas: ReplicatedCluster, claimed: str

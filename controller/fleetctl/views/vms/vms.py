@@ -187,11 +187,8 @@ def detail_text(detail: cluster.VmDetail, now: float) -> str:
         shown["failed_for"] = duration(max(0.0, now - since))
     known = ((name, value) for name, value in shown.items() if value is not None)
     lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
-    colours = {
-        "state": STATE_STYLES[state_name(detail.state)],
-        "problem": BAD,
-        "unplaced reason": BAD,
-    }
+    colours: dict[str, str | None] = dict.fromkeys(("problem", "unplaced reason"), BAD)
+    colours["state"] = STATE_STYLES[state_name(detail.state)]
     return painted(printable("\n".join(lines)), colours)
 
 
