@@ -41,7 +41,7 @@ from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_at_start
 from fleet_agent.daemon.holdings_keeper import HoldingsKeeper
 from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
-from fleet_agent.daemon.open_drivers import Drivers, open_drivers
+from fleet_agent.daemon.open_drivers import Drivers, kernel_folder, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.daemon.settings import BadSettings, Settings
 from fleet_agent.daemon.sole_agent import NotAlone, alone
@@ -52,6 +52,8 @@ from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
 from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
+from fleet_agent.image_relay.grpc_peers import GrpcPeers
+from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.metrics.endpoint import MetricsEndpoint
 from fleet_agent.metrics.host_metrics import Room
 from fleet_agent.reconcile.agent import Agent
@@ -109,7 +111,14 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
         doctor = open_doctor(asked, drivers, agent, tuned.ring)
         services = SharedServices()
         imported = Alarm()
-        api = made_api(agent, drivers, doctor, imported.ring)
+        relays = ImageRelays(
+            drivers.images,
+            drivers.contents,
+            GrpcPeers(identity),
+            kernel_folder(asked),
+            imported.ring,
+        )
+        api = made_api(agent, drivers, doctor, imported.ring, relays)
         server = AgentServer(api, services, identity.for_server())
         port = server.listen(asked.listen)
         keeper = FactsKeeper(asked, drivers, doctor, agent, announcer, tuned)
@@ -198,7 +207,11 @@ def made_agent(
 
 
 def made_api(
-    agent: Agent, drivers: Drivers, doctor: Doctor, images_changed: Callable[[], None]
+    agent: Agent,
+    drivers: Drivers,
+    doctor: Doctor,
+    images_changed: Callable[[], None],
+    relays: ImageRelays,
 ) -> AgentApi:
     return AgentApi(
         agent,
@@ -206,6 +219,7 @@ def made_api(
         sampling=Sampling(drivers.sampler, time.monotonic),
         doctor=doctor,
         images=WatchedImages(drivers.images, images_changed),
+        relays=relays,
     )
 
 

@@ -25,6 +25,7 @@ from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.dom0.doctor import HollowDoctor
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.consoles import HollowConsoles
+from fleet_agent.drivers.hollow.contents import HollowContents
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
@@ -32,6 +33,8 @@ from fleet_agent.drivers.hollow.sampler import HollowSampler
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.hollow.loopback import LOOPBACK, is_free
+from fleet_agent.image_relay.grpc_peers import GrpcPeers
+from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
@@ -39,6 +42,8 @@ from fleet_agent.reconcile.step_measures import StepMeasures
 
 # Machine ids of hollow hosts are UUIDs of this namespace: a host keeps its own for ever.
 _NAMESPACE = uuid.UUID("7e1c0a3e-6d1b-4f0e-9a5c-3d8f7b0c2a11")
+
+HOLLOW_KERNELS = "/var/lib/megafleet/kernels"
 
 
 class Remembered(msgspec.Struct):
@@ -138,6 +143,13 @@ class HollowHost:
             sampling=Sampling(sampler, around.clock),
             doctor=HollowDoctor(self.id, settings.per_host),
             images=WatchedImages(self._images, self._imported.ring),
+            relays=ImageRelays(
+                self._images,
+                HollowContents(self._images),
+                GrpcPeers(identity),
+                HOLLOW_KERNELS,
+                self._imported.ring,
+            ),
         )
         self._server = AgentServer(api, around.services, identity.for_server())
 

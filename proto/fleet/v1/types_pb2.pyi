@@ -627,21 +627,27 @@ class Image(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    LOCAL_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """the golden image: a dataset, volume or file name under the host's pool"""
     snapshot: _builtins.str
     digest: _builtins.str
     """content digest; empty: any"""
+    local_only: _builtins.bool
+    """Hosts that lack it get no VMs, where they would fetch it from another host otherwise. Older
+    controllers let no host fetch.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         snapshot: _builtins.str = ...,
         digest: _builtins.str = ...,
+        local_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "local_only", b"local_only", "name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ as its own: `unique` says more than would be freed where the file system shares 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections import Counter
@@ -71,6 +72,10 @@ class FileImages:
 
     def bring(self, order: ImportOrder) -> AsyncGenerator[ImportProgress, None]:
         return self._jobs.watched(partial(self._bring, order))
+
+    def opened(self, image: ImageName) -> int:
+        """The image as an open file, to be closed by the caller. Blocking; raises OSError."""
+        return os.open(self._images / str(image), os.O_RDONLY | os.O_CLOEXEC)
 
     async def delete(self, image: ImageName) -> None:
         await self._jobs.change(partial(self._delete, image))
@@ -158,17 +163,40 @@ class FileImages:
 
     def _write(self, order: ImportOrder, source: FilePath, part: Path, watcher: JobWatcher) -> None:
         content = image_content.content_of(order, Path(source.path), watcher)
+        if order.consumes and content.raw and self._taken(source, part):
+            digest = self._grown(part, content.size, watcher)
+        else:
+            digest = self._poured(content, part, watcher)
+        image_matches(order, digest)
+        with part.open("r+b") as file:
+            fields = {"digest": digest, "source": order.recorded_source}
+            file_calls.write_image_fields(file.fileno(), fields)
+            os.fsync(file.fileno())
+
+    def _taken(self, source: FilePath, part: Path) -> bool:
+        """Whether the file itself is the part now."""
+        try:
+            os.rename(source.path, part)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return False
+            raise
+        return True
+
+    def _grown(self, part: Path, size: int, watcher: JobWatcher) -> str:
+        with part.open("r+b") as file:
+            file_calls.write_importing(file.fileno())
+            file.truncate(size)
+            os.fchmod(file.fileno(), 0o644)
+        return image_content.digest_of(part, watcher)
+
+    def _poured(self, content: image_content.Content, part: Path, watcher: JobWatcher) -> str:
         space = os.statvfs(self._folder)
         image_content.check_room(content.needed, space.f_bavail * space.f_frsize, str(self._folder))
         with part.open("wb") as file:
             file_calls.write_importing(file.fileno())
             file.truncate(content.size)
-        digest = content.pour(part, watcher)
-        image_matches(order, digest)
-        with part.open("r+b") as file:
-            fields = {"digest": digest, "source": order.source_text}
-            file_calls.write_image_fields(file.fileno(), fields)
-            os.fsync(file.fileno())
+        return content.pour(part, watcher)
 
     def _publish(self, order: ImportOrder, part: Path, existing: Image | None) -> Image:
         path = self._images / str(order.image)
