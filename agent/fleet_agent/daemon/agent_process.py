@@ -129,6 +129,7 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
             agent,
             announcer,
             imported,
+            gives_images=not drivers.zvols,
         )
 
         async def look_first() -> None:

@@ -180,8 +180,7 @@ class HollowHost:
     def run(self, group: asyncio.TaskGroup) -> None:
         group.create_task(self.agent.run())
         group.create_task(self._announcer.run())
-        if not self._profile.has_everything:
-            group.create_task(self._follow_imports())
+        group.create_task(self._follow_imports())
 
     async def _follow_imports(self) -> None:
         """Until cancelled."""
@@ -191,14 +190,19 @@ class HollowHost:
             self._announcer.announce_anew()
 
     async def _tell_holdings(self) -> None:
-        """One that has everything tells nothing of it."""
-        if self._profile.has_everything:
-            return
+        """One that has everything tells nothing of it, but for images that were brought to it."""
+        everything = self._profile.has_everything
         held = await self._images.holdings()
+        images = [(one.image, one.digest) for one in held.images if one.digest or not everything]
+        if everything and not images:
+            return
         told = types.HostFacts(
-            images=images_held((one.image, one.digest) for one in held.images),
-            bridges=types.BridgesHeld(names=self._profile.bridges),
+            images=images_held(images),
+            bridges=None if everything else types.BridgesHeld(names=self._profile.bridges),
+            fetches_images=True,
+            gives_images=True,
         )
+        told.images.more = told.images.more or everything
         self.agent.set_facts(with_holdings(self.agent.facts, told))
 
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from fleet.image_content.manifest import (
     BadManifest,
     Manifest,
@@ -23,6 +25,8 @@ from fleet_agent.drivers.ports.image_content import ImageContent, ImageContents,
 from fleet_agent.drivers.ports.images import Image, ImageError
 from fleet_agent.image_relay.beat import Beat
 from fleet_agent.image_relay.peers import PeerError, Peers
+
+log = structlog.get_logger()
 
 # A source that has sent nothing for so long, not even that it waits itself, is gone.
 SILENCE_SECONDS = 30.0
@@ -126,13 +130,29 @@ class Relay:
         """Returns when the image is here. Raises ImageError, DriverError."""
         if self._content is None and (before := await self._contents.begun_before(self.root)):
             self._adopt(before)
-        async with asyncio.TaskGroup() as group:
-            while not self.whole:
-                self._follow_sources(group)
-                await self.beat.until(self._something_to_do, 3600.0)
-            for task in self._following.values():
-                task.cancel()
-        await self._keep()
+        while self.held is None:
+            async with asyncio.TaskGroup() as group:
+                while not self.whole:
+                    self._follow_sources(group)
+                    await self.beat.until(self._something_to_do, 3600.0)
+                for task in self._following.values():
+                    task.cancel()
+            if not await self._spoiled():
+                await self._keep()
+
+    async def _spoiled(self) -> bool:
+        """Whether chunks on this host's own disk are not what came: they are fetched again."""
+        if self.held is not None or not (bad := await self.content.spoiled()):
+            return False
+        log.warning(
+            "chunks were spoiled on this host's disk", image=str(self.image), chunks=len(bad)
+        )
+        self._lacking |= bad
+        self._lacked_bytes += sum(self.content.manifest.place(one).size for one in bad)
+        self._spent.clear()
+        self._packed.clear()
+        self.beat.beat()
+        return True
 
     def _something_to_do(self) -> bool:
         return self.whole or self._wanted_sources() != set(self._following)
@@ -226,8 +246,6 @@ class Relay:
         await asyncio.sleep(self._due - now)
 
     async def _keep(self) -> None:
-        if self.held is not None:
-            return
         self.keeping = True
         self.beat.beat()
         keeping = self.content.keep(self.image, self.digest, ORIGIN)
@@ -237,6 +255,12 @@ class Relay:
                     self.held = progress.image
         if self.held is None:
             raise ImageError(f"{self.image} was fetched and did not become an image")
+        log.info(
+            "image fetched",
+            image=str(self.image),
+            bytes=self.content.manifest.sent,
+            fetched=self.fetched,
+        )
         self._on_kept()
         self.beat.beat()
 

@@ -26,6 +26,7 @@ from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.mirror.state import ClusterState
+from fleet_controller.observed.image_fetches import ImageFetches
 from fleet_controller.observed.refused_hosts import RefusedHosts
 from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.standby_reachability import StandbyReachability
@@ -60,6 +61,7 @@ class LeaderMemory:
     allowances: Allowances
     certificates: ExpiringCertificates
     host_records: Pulse  # beats when one has changed
+    image_fetches: ImageFetches  # what hosts lack for their VMs
 
     @staticmethod
     def of_a_new_leader(
@@ -84,6 +86,7 @@ class LeaderMemory:
                 {} if told_of_certificates is None else told_of_certificates,
             ),
             Pulse(),
+            ImageFetches(),
         )  # fmt: skip
 
     @property

@@ -1005,6 +1005,8 @@ class HostFacts(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     KERNELS_FIELD_NUMBER: _builtins.int
     BRIDGES_FIELD_NUMBER: _builtins.int
+    FETCHES_IMAGES_FIELD_NUMBER: _builtins.int
+    GIVES_IMAGES_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     boot_id: _builtins.str
     incarnation: _builtins.str
@@ -1015,6 +1017,11 @@ class HostFacts(_message.Message):
     storage: _builtins.str
     certificate_expires_unix: _builtins.int
     """When the certificate of its agent ends, in seconds since 1970. 0: an older agent."""
+    fetches_images: _builtins.bool
+    """Whether it fetches images that it lacks from other hosts, and hands on those that it has. An older
+    agent does neither.
+    """
+    gives_images: _builtins.bool
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1044,10 +1051,12 @@ class HostFacts(_message.Message):
         images: Global___ImagesHeld | None = ...,
         kernels: Global___KernelsHeld | None = ...,
         bridges: Global___BridgesHeld | None = ...,
+        fetches_images: _builtins.bool = ...,
+        gives_images: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "images", b"images", "kernels", b"kernels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "fetches_images", b"fetches_images", "gives_images", b"gives_images", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -194,7 +194,7 @@ class Leading:
     async def until(self, true: Callable[[wire.RelayState], bool]) -> wire.RelayState:
         async with asyncio.timeout(DEADLINE):
             while True:
-                state = await self.call.read()
+                state: wire.RelayState = await self.call.read()
                 assert state is not grpc.aio.EOF
                 self.states.append(state)
                 if true(state):
@@ -318,6 +318,25 @@ async def test_a_source_that_lies_is_named_and_its_stripe_comes_from_elsewhere(
         state = await three.held()
         assert hosts[2].image.read_bytes() == content
         assert state.fetched_bytes == 5 * CHUNK
+
+
+async def test_a_chunk_spoiled_on_the_own_disk_is_fetched_again_alone(hosts: list[Host]) -> None:
+    content = disk()
+    await put(hosts[0], disk=content)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await put(hosts[1], up_to=4, disk=content)
+    async with Leading(hosts[0], content) as one, Leading(hosts[1], content) as two:
+        await two.say()
+        await two.until(lambda state: state.done_bytes == 4 * CHUNK)
+        (staged,) = (hosts[1].folder / "pool" / "fetched").glob("*.disk")
+        with staged.open("r+b") as file:
+            file.seek(CHUNK + 9)
+            file.write(b"a bad sector")
+        await one.say(readers=("h2",))
+        await two.say(hosts[0])
+        state = await two.held()
+        assert state.fetched_bytes == 2 * CHUNK
+    assert hosts[1].image.read_bytes() == content
 
 
 async def test_a_source_that_dies_is_told_and_what_came_is_kept(

@@ -94,6 +94,9 @@ class HollowContent:
             raise WrongChunk(f"chunk {number} does not have its digest")
         self._present.add(number)
 
+    async def spoiled(self) -> set[int]:
+        return set()
+
     def keep(
         self, image: ImageName, digest: str, origin: str, size: int = 0
     ) -> AsyncGenerator[ImportProgress]:

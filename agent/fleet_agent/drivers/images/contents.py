@@ -160,6 +160,12 @@ class StagedContent:
         await self._contents._in_thread(lambda: self._parts.write(number, chunk))
         self._present.add(number)
 
+    async def spoiled(self) -> set[int]:
+        there = await self._contents._in_thread(lambda: whole_chunks(self._parts))
+        bad = self._present - there
+        self._present -= bad
+        return bad
+
     def keep(
         self, image: ImageName, digest: str, origin: str, size: int = 0
     ) -> AsyncGenerator[ImportProgress]:

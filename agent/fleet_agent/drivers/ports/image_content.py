@@ -43,6 +43,10 @@ class ImageContent(Protocol):
     async def write(self, number: int, chunk: Packed) -> None:
         """It is present from then on. Raises WrongChunk, PoolFull, DriverError."""
 
+    async def spoiled(self) -> set[int]:
+        """Chunks that were present and do not have their digest any more; they are not present from
+        then on. Raises DriverError."""
+
     def keep(
         self, image: ImageName, digest: str, origin: str, size: int = 0
     ) -> AsyncGenerator[ImportProgress]:
