@@ -55,6 +55,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "console": ("console spv-250", "console 250 --fleet spv"),
     "images": ("images", "images df", "images import golden@1 /srv/golden.qcow2 --host h1"),
     "images list": ("images list --host h1", "images list --sort -clones -o wide"),
+    "images push": (
+        "images push golden@2 golden.qcow2 --all",
+        "images push golden@2 disk.raw --kernel vmlinuz --initrd initrd.img --label rack=r01",
+    ),
+    "images spread": ("images spread golden@2 --all", "images spread golden@2 --host h2 --host h3"),
     "images show": ("images show golden", "images show golden@1 -o json"),
     "images df": ("images df", "images df --host h1"),
     "events": ("events --limit 20", "events --follow --fleet spv", "events --host h1 -o csv"),

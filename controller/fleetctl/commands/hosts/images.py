@@ -10,6 +10,7 @@ import click
 from fleetctl.cli.arguments import ImageId, byte_count, digest, image_name, whole_image_name
 from fleetctl.cli.confirmation import confirm, yes_option
 from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.commands.hosts.image_push import push, spread
 from fleetctl.outcome import Failed
 from fleetctl.output import note, say, say_json
 from fleetctl.session import (
@@ -36,8 +37,12 @@ one_host_option = click.option(
 
 @click.group(cls=ListingGroup)
 def images() -> None:
-    """Golden images of hosts: list, show, import, delete, and what they take. Without a
+    """Golden images of hosts: list, show, push, import, delete, and what they take. Without a
     command: list."""
+
+
+images.add_command(push)
+images.add_command(spread)
 
 
 @images.command("list")
