@@ -194,9 +194,8 @@ class Relay:
         request.image.name, request.image.snapshot = self.image
         request.image.digest = self.digest
         silence.reschedule(loop.time() + SILENCE_SECONDS)
-        async with self._beginning:
-            if self._content is None:
-                await self._begin(source, request)
+        if self._content is None:
+            await self._begin(source, request)
         content = self.content
         asked = [one for one in self._lacking if one % STRIPES == source.stripe]
         request.wanted = bits_of(asked, content.manifest.count)
@@ -219,7 +218,11 @@ class Relay:
             async for chunk in chunks:
                 if chunk.HasField("manifest"):
                     manifest = manifest_of(chunk.manifest, self.root)
-                    self._adopt(await self._contents.begun(manifest))
+                    # Of two sources the first one counts; each waits for its own, lest two hosts
+                    # wait for one another.
+                    async with self._beginning:
+                        if self._content is None:
+                            self._adopt(await self._contents.begun(manifest))
                     return
         raise PeerError(f"{source.host} does not say what the image is made of")
 

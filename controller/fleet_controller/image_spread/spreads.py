@@ -29,6 +29,8 @@ MANIFEST_SECONDS = 600.0
 ASKED = 3
 RETRY_SECONDS = 15.0
 TELL_SECONDS = 1.0
+# What a host has is known to the leader this long after it has it.
+TOLD_SECONDS = 12.0
 
 _NEED = "what hosts need"
 
@@ -121,9 +123,7 @@ class ImageSpreads:
     ) -> None:
         """Tells how far it is once a second, until each of the hosts has it or has failed. Raises
         Refused, Refusal, LeadershipLost."""
-        found = holders_of(self._memory.view(), request.image, self._memory.is_live)
-        if not found.digest:
-            raise Refused(Reason.BAD_QUERY, found.why)
+        found = await self._holders(request.image)
         await self._running.wait()
         spread = await self._begun(Key(request.image.name, request.image.snapshot, found.digest))
         asked = object()
@@ -144,6 +144,23 @@ class ImageSpreads:
                 self._relay.raise_if_over()
         finally:
             spread.want_no_more(asked)
+
+    async def _holders(self, image: types.Image) -> Holders:
+        """Whoever has it; awaited for a moment, as a host that was just handed it says so soon.
+        Raises Refused."""
+        memory = self._memory
+        found = holders_of(memory.view(), image, memory.is_live)
+
+        async def told() -> None:
+            nonlocal found
+            while not found.digest:
+                await memory.host_records.after(memory.host_records.version)
+                found = holders_of(memory.view(), image, memory.is_live)
+
+        await within(TOLD_SECONDS, told())
+        if not found.digest:
+            raise Refused(Reason.BAD_QUERY, found.why)
+        return found
 
     async def _next_word(self, spread: Spread, hosts: Collection[str]) -> None:
         """A second, or until it is over."""
