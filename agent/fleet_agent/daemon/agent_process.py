@@ -117,6 +117,7 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
             GrpcPeers(identity),
             kernel_folder(asked),
             imported.ring,
+            agent.set_coming,
         )
         api = made_api(agent, drivers, doctor, imported.ring, relays)
         server = AgentServer(api, services, identity.for_server())

@@ -149,6 +149,7 @@ class HollowHost:
                 GrpcPeers(identity),
                 HOLLOW_KERNELS,
                 self._imported.ring,
+                self.agent.set_coming,
             ),
         )
         self._server = AgentServer(api, around.services, identity.for_server())

@@ -86,6 +86,7 @@ class Relay:
         self.digest = digest
         self.root = root
         self.held: Image | None = None
+        self.was_here = False  # before anything was fetched
         self.keeping = False
         self.fetched = 0
         self.readers: frozenset[str] = frozenset()
@@ -117,7 +118,7 @@ class Relay:
 
     def take(self, content: ImageContent, held: Image) -> None:
         """The image is here already."""
-        self._content, self.held = content, held
+        self._content, self.held, self.was_here = content, held, True
         self.beat.beat()
 
     def _adopt(self, content: ImageContent) -> None:

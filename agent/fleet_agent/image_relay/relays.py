@@ -69,19 +69,22 @@ class ImageRelays:
         peers: Peers,
         kernels: str,
         on_kept: Callable[[], None],
+        on_coming: Callable[[frozenset[ImageName]], None] = lambda images: None,
     ) -> None:
+        """`on_coming` hears which images are on their way here, whenever that changes."""
         self._images = images
         self._contents = contents
         self._peers = peers
         self._kernels = kernels
         self._on_kept = on_kept
+        self._on_coming = on_coming
         self._relays: dict[bytes, Relay] = {}
         self._busy: set[bytes] = set()
         self._beat = Beat()
 
-    def fetching(self) -> frozenset[ImageName]:
-        """Images that will be here, if all goes well."""
-        return frozenset(one.image for one in self._relays.values() if one.held is None)
+    def _tell_coming(self) -> None:
+        coming = (one.image for one in self._relays.values() if not one.was_here)
+        self._on_coming(frozenset(coming))
 
     @asynccontextmanager
     async def opened(self, order: wire.RelayOrder) -> AsyncIterator[Relay]:
@@ -101,10 +104,12 @@ class ImageRelays:
                 with relay.ending():
                     self._relays[order.root] = relay
                     self._beat.beat()
+                    self._tell_coming()
                     relay.obey(order)
                     yield relay
             finally:
                 self._relays.pop(order.root, None)
+                self._tell_coming()
                 await relay.close()
 
     async def _take_held(self, relay: Relay) -> None:

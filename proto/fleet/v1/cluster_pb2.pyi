@@ -829,7 +829,9 @@ class FleetStatus(_message.Message):
 
     @_builtins.property
     def image_fetches(self) -> Global___ImageFetches:
-        """Of hosts that have VMs of it and fetch its image from other hosts."""
+        """Of hosts that lack the image of its newest generation for VMs of theirs, and fetch it; absent:
+        none does.
+        """
 
     def __init__(
         self,

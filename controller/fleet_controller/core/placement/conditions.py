@@ -11,6 +11,7 @@ people are told of it cannot differ. A new condition is one class and one entry:
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -233,7 +234,7 @@ def _holdings(wanted: Wanted, hosts: Iterable[HostView]) -> list[HostCondition]:
         lacks_image = partial(_lacks_image, needs.image, comes)
         found.append(Holding("lacks_image", image, lacks_image))
     for path in needs.files:
-        lacks_path = partial(_lacks_file, path)
+        lacks_path = partial(_lacks_file, path, comes and _comes_with_image(path, needs.image))
         found.append(Holding("lacks_kernel", path, lacks_path))
     for bridge in needs.bridges:
         lacks_bridge = partial(_lacks_bridge, bridge)
@@ -251,8 +252,17 @@ def _lacks_image(image: NeededImage, comes: bool, held: HostHoldings) -> bool:
     return held.lacks_image(image) and not (comes and held.fetches_images)
 
 
-def _lacks_file(path: str, held: HostHoldings) -> bool:
-    return bool(held.missing_files((path,)))
+def _comes_with_image(path: str, image: NeededImage | None) -> bool:
+    """Whether agents put a kernel or initrd of the image there when they fetch it."""
+    named = posixpath.basename(path)
+    return image is not None and named in (
+        f"{image.name}-{image.snapshot}.kernel",
+        f"{image.name}-{image.snapshot}.initrd",
+    )
+
+
+def _lacks_file(path: str, comes: bool, held: HostHoldings) -> bool:
+    return bool(held.missing_files((path,))) and not (comes and held.fetches_images)
 
 
 def _lacks_bridge(bridge: str, held: HostHoldings) -> bool:
