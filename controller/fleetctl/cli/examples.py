@@ -54,7 +54,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "top": ("top", "top spv --sort memory", "top --once --limit 50"),
     "console": ("console spv-250", "console 250 --fleet spv"),
     "images": ("images", "images df", "images import golden@1 /srv/golden.qcow2 --host h1"),
-    "images list": ("images list --host h1", "images list --sort -clones -o wide"),
+    "images list": (
+        "images list --host h1",
+        "images list --places",
+        "images list --sort -clones -o wide",
+    ),
     "images push": (
         "images push golden@2 golden.qcow2 --all",
         "images push golden@2 disk.raw --kernel vmlinuz --initrd initrd.img --label rack=r01",

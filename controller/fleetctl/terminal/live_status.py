@@ -18,6 +18,7 @@ from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, pac
 from fleetctl.progress import ChangeProgress
 from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.drains import drain_lines
+from fleetctl.views.image_fetches import fetches_text
 from fleetctl.views.loss import breaker_text
 from fleetctl.views.rollouts import rollout_text
 from fleetctl.views.status import remarks_of, settling_text, states_of, unplaced_text, verdict
@@ -228,6 +229,8 @@ def _remarks(status: cluster.FleetStatus) -> Iterable[Text]:
     """What states do not tell, where there is any of it, and a rollout that is not over."""
     if remarks := remarks_of(status):
         yield Text(", ".join(remarks))
+    if fetches := fetches_text(status):
+        yield Text(fetches)
     if status.HasField("rollout") and status.rollout.state != "done":
         yield Text(printable(f"rollout {rollout_text(status.rollout)}"))
 

@@ -14,6 +14,7 @@ from fleetctl.output import STATE_STYLES, STATES, byte_text, counted, duration, 
 from fleetctl.tables.listing import table
 from fleetctl.views.drains import drain_lines, drain_status_json
 from fleetctl.views.enum_names import state_name
+from fleetctl.views.image_fetches import fetches_json, fetches_text
 from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
 from fleetctl.views.rollouts import rollout_json, rollout_text
 
@@ -161,6 +162,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "change": status.change,
         "changed_by": status.changed_by,
         "rollout": rollout_json(status.rollout) if status.HasField("rollout") else None,
+        "image_fetches": fetches_json(status),
     }
 
 
@@ -239,6 +241,8 @@ def _fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) -
     rest = [placed, f"{number(status.unplaced)} unplaced", *remarks_of(status)]
     yield f"  placed       {', '.join(rest)}"
     yield f"  generation   {_generations(status)}"
+    if fetches := fetches_text(status):
+        yield f"  fetching     {fetches}"
     if status.HasField("rollout"):
         yield f"  rollout      {printable(rollout_text(status.rollout))}"
     if status.unplaced_reasons:
