@@ -71,6 +71,8 @@ class ImageSpreads:
         fetches = memory.image_fetches
         if memory.settling or memory.state.freeze is not None:
             return
+        if not any(one.holdings.fetches_images for one in memory.state.hosts.values()):
+            return
         needs = image_needs(await memory.view_in_slices(), memory.is_live)
         fetches.replace({
             (need.image.name, need.image.snapshot): self._told(need.image, need.holders, need.hosts)

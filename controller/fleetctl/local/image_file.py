@@ -34,9 +34,13 @@ class ImageFiles:
         self._stack = ExitStack()
         self._files: dict[str, int] = {}
         self.sizes: dict[str, int] = {}
-        for part in PARTS:
-            if part in paths:
-                self._open(part, paths[part])
+        try:
+            for part in PARTS:
+                if part in paths:
+                    self._open(part, paths[part])
+        except Failed:
+            self._stack.close()
+            raise
 
     def _open(self, part: str, path: Path) -> None:
         try:

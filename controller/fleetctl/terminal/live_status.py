@@ -18,7 +18,7 @@ from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, pac
 from fleetctl.progress import ChangeProgress
 from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.drains import drain_lines
-from fleetctl.views.image_fetches import fetches_text
+from fleetctl.views.hosts.image_fetches import fetches_text
 from fleetctl.views.loss import breaker_text
 from fleetctl.views.rollouts import rollout_text
 from fleetctl.views.status import remarks_of, settling_text, states_of, unplaced_text, verdict

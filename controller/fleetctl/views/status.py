@@ -14,7 +14,7 @@ from fleetctl.output import STATE_STYLES, STATES, byte_text, counted, duration, 
 from fleetctl.tables.listing import table
 from fleetctl.views.drains import drain_lines, drain_status_json
 from fleetctl.views.enum_names import state_name
-from fleetctl.views.image_fetches import fetches_json, fetches_text
+from fleetctl.views.hosts.image_fetches import fetches_json, fetches_text
 from fleetctl.views.loss import breaker_json, breaker_text, released_seconds_json
 from fleetctl.views.rollouts import rollout_json, rollout_text
 

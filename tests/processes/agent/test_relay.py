@@ -194,8 +194,8 @@ class Leading:
     async def until(self, true: Callable[[wire.RelayState], bool]) -> wire.RelayState:
         async with asyncio.timeout(DEADLINE):
             while True:
-                state: wire.RelayState = await self.call.read()
-                assert state is not grpc.aio.EOF
+                state = await self.call.read()
+                assert isinstance(state, wire.RelayState)
                 self.states.append(state)
                 if true(state):
                     return state

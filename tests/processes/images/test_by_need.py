@@ -28,14 +28,14 @@ def test_hosts_fetch_the_image_of_vms_that_are_placed_on_them(tmp_path: Path) ->
         small.apply(template=spec())
         small.scale_and_wait(24)
         listed = small.stub.ListImages(cluster.ListClusterImagesRequest(), timeout=30)
-        held = {one.host: [image.image.digest for image in one.images.images] for one in listed.hosts}
+        held = {
+            one.host: [image.image.digest for image in one.images.images] for one in listed.hosts
+        }
         assert len({tuple(digests) for digests in held.values()}) == 1, held
-        status = eventually(
-            lambda: (found := small.status("spv")) and not found.fleets[0].HasField("image_fetches")
-            and found,
-            "nothing is fetched any more",
-        )  # fmt: skip
-        assert not status.fleets[0].problems
+        eventually(
+            lambda: not small.fleet().HasField("image_fetches"), "nothing is fetched any more"
+        )
+        assert not small.fleet().problems
 
 
 def test_a_status_tells_of_images_that_are_fetched_and_why_they_cannot_be(tmp_path: Path) -> None:

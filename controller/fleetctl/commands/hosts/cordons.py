@@ -52,7 +52,7 @@ def _set(session: Session, choice: Choice, *, cordoned: bool) -> None:
     )  # fmt: skip
     say_outcomes(session, outcomes, _words, lambda _, answer: host_json(answer))
     if count := failed(outcomes, lambda answer: answer.cordoned == cordoned):
-        raise Failed(f"{counted(count, 'host')} of {len(hosts):,} stay as they were")
+        raise Failed(f"{counted(count, 'host')} of {len(hosts):,} could not be changed")
 
 
 def _one(connection: Cluster, host: str, cordoned: bool) -> cluster.HostSummary:

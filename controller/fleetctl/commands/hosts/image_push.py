@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fleet.v1 import agent_pb2 as agent
     from fleet.v1 import cluster_pb2 as cluster
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(path_type=Path)
 rate_option = click.option(
     "--rate", metavar="SIZE", type=byte_count, default=0,
     help="That each host fetches a second at most, such as 100MiB.",
