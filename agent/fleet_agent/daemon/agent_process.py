@@ -35,9 +35,11 @@ from fleet_agent.controllers.announcer import (
     OwnAddress,
 )
 from fleet_agent.controllers.grpc_client import GrpcControllerClient
+from fleet_agent.core.fetched_images import Keeping
 from fleet_agent.core.limits.dom0_facts import footprint_of
 from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_at_start
+from fleet_agent.daemon.fetched_images import FetchedImages
 from fleet_agent.daemon.holdings_keeper import HoldingsKeeper
 from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
@@ -133,6 +135,12 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
             gives_images=not drivers.zvols,
         )
 
+        kept = Keeping(asked.images.kept_days, asked.images.free_share)
+        folder = Path(asked.ledger).parent
+        fetched = FetchedImages(
+            agent, WatchedImages(drivers.images, imported.ring), relays, folder, time.time, kept
+        )
+
         async def look_first() -> None:
             await keeper.bind_by_limits()
             await holdings.look_first()
@@ -148,6 +156,7 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
                 announcer.run,
                 keeper.run,
                 holdings.run,
+                fetched.run,
                 give_back_now_and_then,
                 *drivers.beside,
             )

@@ -20,6 +20,7 @@ from fleet.image_content.manifest import (
 )
 from fleet.image_content.packing import Packed
 from fleet.v1 import agent_pb2 as wire
+from fleet_agent.core.fetched_images import FETCHED
 from fleet_agent.core.images import ImageName
 from fleet_agent.drivers.ports.image_content import ImageContent, ImageContents, WrongChunk
 from fleet_agent.drivers.ports.images import Image, ImageError
@@ -35,7 +36,6 @@ ALIVE_SECONDS = 5.0
 STRIPES = 2
 # Chunks packed for one reader that the next one finds ready.
 _PACKED = 8
-ORIGIN = "other hosts of the cluster"
 
 
 class NotAReader(Exception):
@@ -252,7 +252,7 @@ class Relay:
     async def _keep(self) -> None:
         self.keeping = True
         self.beat.beat()
-        keeping = self.content.keep(self.image, self.digest, ORIGIN)
+        keeping = self.content.keep(self.image, self.digest, FETCHED)
         async with aclosing(keeping):
             async for progress in keeping:
                 if progress.image is not None:

@@ -82,6 +82,11 @@ class ImageRelays:
         self._busy: set[bytes] = set()
         self._beat = Beat()
 
+    @property
+    def under_way(self) -> frozenset[ImageName]:
+        """Images that are fetched or given."""
+        return frozenset(one.image for one in self._relays.values())
+
     def _tell_coming(self) -> None:
         coming = (one.image for one in self._relays.values() if not one.was_here)
         self._on_coming(frozenset(coming))
