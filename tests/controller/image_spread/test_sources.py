@@ -104,6 +104,11 @@ def test_a_host_that_has_all_is_a_source_in_its_own_right() -> None:
     depths(hosts, then)
 
 
+def test_one_host_fetches_from_two_where_two_have_it() -> None:
+    hosts = cluster(1, 3, holders=2)
+    assert set(sources(hosts, {}, NOBODY).values()) == {"h000-00", "h000-01"}
+
+
 def test_who_failed_a_host_is_not_its_source_and_who_lied_is_nobodys() -> None:
     hosts = cluster(1, 4, holders=2)
     reader = next(name for name, one in hosts.items() if not one.holds)

@@ -18,10 +18,7 @@ import pytest
 
 from fleet.image_content.manifest import (
     CHUNK,
-    Manifest,
-    Part,
     bits_of,
-    chunk_digest,
     numbers_in,
 )
 from fleet.image_content.packing import packed
@@ -43,6 +40,7 @@ from fleet_agent.reconcile.ledger import MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
 from tests.certificates import identity
 from tests.contracts.images.image_hosts import disk_of
+from tests.doubles.image_manifests import manifest_for
 from tests.processes.agent.agent_caller import DEADLINE, Caller
 from tests.processes.agent.test_images import refusal, term
 
@@ -121,14 +119,6 @@ async def hosts(tmp_path: Path) -> AsyncIterator[list[Host]]:
 def disk(chunks: int = 6, *, zeros: int = 1) -> bytes:
     """Of so many chunks, the last ones of which are zeros."""
     return disk_of(os.urandom((chunks - zeros) * CHUNK)) + bytes(zeros * CHUNK)
-
-
-def manifest_for(**parts: bytes) -> Manifest:
-    def part(name: str, content: bytes) -> Part:
-        chunks = [content[at : at + CHUNK] for at in range(0, len(content), CHUNK)]
-        return Part(name, len(content), b"".join(map(chunk_digest, chunks)))
-
-    return Manifest(tuple(part(name, content) for name, content in parts.items()))
 
 
 def digest(content: bytes) -> str:

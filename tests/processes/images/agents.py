@@ -14,15 +14,13 @@ from typing import Any
 
 from fleet.image_content.manifest import (
     CHUNK,
-    Manifest,
-    Part,
-    chunk_digest,
     numbers_in,
 )
 from fleet.image_content.packing import packed
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from tests.doubles.image_manifests import manifest_for
 from tests.processes.agent.agent_processes import RealAgent
 from tests.processes.daemons import Controller, Daemon, channel_to, eventually, stub_for
 from tests.processes.etcd_process import EtcdProcess, free_ports
@@ -103,7 +101,7 @@ class Agents:
 
     def put(self, host: str, image: types.Image, disk: bytes) -> agent.PutImageAnswer:
         """The last word of an upload."""
-        manifest = manifest_of_disk(disk)
+        manifest = manifest_for(disk=disk)
         wanted: list[int] = []
         known = threading.Event()
 
@@ -167,11 +165,6 @@ class Spreading:
     def cancel(self) -> None:
         self._call.cancel()
         self._thread.join(SECONDS)
-
-
-def manifest_of_disk(disk: bytes) -> Manifest:
-    chunks = [chunk_digest(disk[at : at + CHUNK]) for at in range(0, len(disk), CHUNK)]
-    return Manifest((Part("disk", len(disk), b"".join(chunks)),))
 
 
 def digest_of(disk: bytes) -> str:

@@ -50,12 +50,14 @@ def sources(hosts: Mapping[str, SpreadHost], now: Sources, liars: frozenset[str]
     """The source of every stripe that a host lacks, for those that find one. `hosts`: all that can
     be reached; `now`: as it was decided before; `liars`: they give nothing to anybody."""
     decided: dict[Reading, str] = {}
+    busy: Counter[str] = Counter()  # with other stripes
     for stripe in range(STRIPES):
-        tree = _Tree(hosts, stripe, liars)
+        tree = _Tree(hosts, stripe, liars, busy)
         tree.keep(now)
         for name in tree.waiting():
             tree.join(name)
         decided |= {Reading(reader, stripe): source for reader, source in tree.source.items()}
+        busy.update(tree.source.values())
     return decided
 
 
@@ -80,19 +82,26 @@ def own_stripes(racks: Mapping[str, str], known: Mapping[str, int]) -> dict[str,
 class _Room:
     """Hosts that may have another reader, the soonest first."""
 
-    heap: list[tuple[int, str]] = field(default_factory=list)
+    heap: list[tuple[int, int, str]] = field(default_factory=list)
 
-    def add(self, depth: int, host: str) -> None:
-        heapq.heappush(self.heap, (depth, host))
+    def add(self, depth: int, busy: int, host: str) -> None:
+        heapq.heappush(self.heap, (depth, busy, host))
 
 
 class _Tree:
     """One stripe, while it is decided."""
 
-    def __init__(self, hosts: Mapping[str, SpreadHost], stripe: int, liars: frozenset[str]) -> None:
+    def __init__(
+        self,
+        hosts: Mapping[str, SpreadHost],
+        stripe: int,
+        liars: frozenset[str],
+        busy: Mapping[str, int],
+    ) -> None:
         self._hosts = hosts
         self._stripe = stripe
         self._liars = liars
+        self._busy = busy
         self.source: dict[str, str] = {}
         self._depth = {name: 0 for name, one in hosts.items() if one.holds}
         self._readers: Counter[str] = Counter()
@@ -163,9 +172,9 @@ class _Tree:
     def _offer(self, name: str) -> None:
         if name not in self._liars and self._readers[name] < self._most(name):
             rack = self._hosts[name].rack
-            self._near[rack].add(self._depth[name], name)
+            self._near[rack].add(self._depth[name], self._busy.get(name, 0), name)
             if self._away[rack] < OUT_OF_RACK:
-                self._any.add(self._depth[name], name)
+                self._any.add(self._depth[name], self._busy.get(name, 0), name)
 
     def _most(self, name: str) -> int:
         one = self._hosts[name]
@@ -175,16 +184,16 @@ class _Tree:
 
     def _best(self, reader: str, room: _Room) -> str | None:
         shunned = self._shunned(reader)
-        passed: list[tuple[int, str]] = []
+        passed: list[tuple[int, int, str]] = []
         found = None
         while room.heap and found is None:
-            depth, name = heapq.heappop(room.heap)
+            depth, busy, name = heapq.heappop(room.heap)
             if self._readers[name] >= self._most(name) or depth != self._depth[name]:
                 continue  # filled meanwhile by way of the other heap
             if room is self._any and self._away[self._hosts[name].rack] >= OUT_OF_RACK:
                 continue
             if name in shunned:
-                passed.append((depth, name))
+                passed.append((depth, busy, name))
             else:
                 found = name
         for one in passed:
