@@ -81,7 +81,7 @@ class Agents:
             self.controller.start()
             for one in self.agents:
                 one.start()
-            eventually(self._all_live, f"{len(self.agents)} hosts are live", SECONDS)
+            eventually(self.all_live, f"{len(self.agents)} hosts are live", SECONDS)
             yield self
         finally:
             self._channel.close()
@@ -90,7 +90,7 @@ class Agents:
             self.controller.kill()
             self.etcd.kill()
 
-    def _all_live(self) -> bool:
+    def all_live(self) -> bool:
         for one in self.agents:
             one.must_run()
         status = self.stub.Status(cluster.StatusRequest(), timeout=10)

@@ -13,6 +13,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from tests.processes.daemons import eventually
 from tests.processes.images.agents import SECONDS, Agents, digest_of, random_disk
+from tests.processes.small_cluster import spec
 
 MIB = int(os.environ.get("MEGAFLEET_IMAGE_MIB", "24"))
 GOLDEN = types.Image(name="golden", snapshot="2")
@@ -65,3 +66,48 @@ def test_eight_agents_get_an_image_though_two_are_killed_and_a_chunk_is_spoiled(
     listed = eight.stub.ListImages(cluster.ListClusterImagesRequest(), timeout=30)
     digests = {one.images.images[0].image.digest for one in listed.hosts}
     assert digests == {digest_of(disk)}
+
+
+def test_agents_fetch_the_image_of_vms_that_they_are_to_have_and_no_vm_fails_meanwhile(
+    tmp_path: Path,
+) -> None:
+    with Agents(tmp_path, 3).running() as agents:
+        agents.put("dom0-2", GOLDEN, random_disk(8))
+        template = spec(image=GOLDEN)
+        agents.stub.ApplyFleet(cluster.ApplyFleetRequest(name="spv", spec=template), timeout=20)
+        agents.stub.Scale(cluster.ScaleRequest(fleet="spv", total=6), timeout=20)
+        failed: list[int] = []
+
+        def converged() -> bool:
+            asked = cluster.StatusRequest(fleet="spv")
+            status = agents.stub.Status(asked, timeout=20).fleets[0]
+            failed.append(status.states[types.VM_STATE_FAILED])
+            return bool(status.converged)
+
+        eventually(converged, "all VMs run", SECONDS)
+        assert not any(failed)
+        for one in agents.agents:
+            assert (one.images / "golden@2").exists()
+
+
+def test_a_leader_that_goes_in_the_midst_leaves_nothing_undone(tmp_path: Path) -> None:
+    disk = random_disk(12)
+    with Agents(tmp_path, 3).running() as agents:
+        agents.put("dom0-1", GOLDEN, disk)
+        spreading = agents.spread(image=GOLDEN, all=True, host_bytes_per_second=2 << 20)
+        content = sum(1 << 20 for at in range(12) if at % 4 != 3)
+
+        def both_have_some() -> bool:
+            under_way = spreading.now.slowest
+            return len(under_way) == 2 and all(one.done_bytes for one in under_way)
+
+        eventually(both_have_some, "some of it is through", SECONDS)
+        agents.controller.kill()
+        agents.controller.start()
+        eventually(agents.all_live, "all hosts are live", SECONDS)
+        last = agents.spread(image=GOLDEN, all=True).ended()
+        assert last.held == 3
+        for one in agents.agents[1:]:
+            (fetched,) = one.logged("image fetched")
+            assert fetched["fetched"] < fetched["bytes"] == content
+            assert (one.images / "golden@2").read_bytes() == disk
