@@ -62,7 +62,9 @@ class Spread:
 
     def __init__(self, memory: LeaderMemory, relay: Relay, content: Content) -> None:
         self.content = content
-        self.bounds = Bounds()
+        settings = memory.settings
+        self._usual = Bounds(settings.image_rate, settings.image_fleet_rate)
+        self._asked: dict[object, Bounds] = {}
         self.news = Pulse()
         self.parts: dict[str, Part] = {}
         self.liars: set[str] = set()
@@ -78,13 +80,17 @@ class Spread:
 
     # Who takes part ---------------------------------------------------------------------------
 
-    def want(self, who: object, hosts: Iterable[str]) -> None:
-        """These hosts are to have it, says `who`; of whom this replaces the last word."""
+    def want(self, who: object, hosts: Iterable[str], bounds: Bounds | None = None) -> None:
+        """These hosts are to have it, says `who`; of whom this replaces the last word. Of several
+        who name bounds the last one counts."""
         self._wanted[who] = frozenset(hosts)
+        if bounds is not None:
+            self._asked[who] = bounds
         self.news.beat()
 
     def want_no_more(self, who: object) -> None:
         self._wanted.pop(who, None)
+        self._asked.pop(who, None)
         self.news.beat()
 
     @property
@@ -239,9 +245,11 @@ class Spread:
         return order
 
     def _bytes_per_second(self, fetching: int) -> int:
-        bounds = [self.bounds.host] if self.bounds.host else []
-        if self.bounds.fleet and fetching:
-            bounds.append(max(1, self.bounds.fleet // fetching))
+        asked = list(self._asked.values())[-1] if self._asked else Bounds()
+        host, fleet = asked.host or self._usual.host, asked.fleet or self._usual.fleet
+        bounds = [host] if host else []
+        if fleet and fetching:
+            bounds.append(max(1, fleet // fetching))
         return min(bounds, default=0)
 
     @property

@@ -129,8 +129,8 @@ class ImageSpreads:
         await self._running.wait()
         spread = await self._begun(Key(request.image.name, request.image.snapshot, found.digest))
         asked = object()
-        spread.bounds = Bounds(request.host_bytes_per_second, request.fleet_bytes_per_second)
-        spread.want(asked, hosts)
+        bounds = Bounds(request.host_bytes_per_second, request.fleet_bytes_per_second)
+        spread.want(asked, hosts, bounds)
         before, then = 0, self._memory.clock()
         try:
             while True:
