@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller.agents.port import RelayTalk
+from fleet_controller.agents.port import Misbehaved, RelayTalk
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.relay.relay import Relay
+from fleet_controller.token_bucket import Rate, TokenBucket
 
 # Seconds until a call that ended is made again, and until a source that failed is tried again.
 RETRY_SECONDS = 3.0
@@ -25,6 +26,9 @@ _FOR_GOOD = frozenset((
     "NO_SUCH_IMAGE", "NOT_AN_IMAGE", "WRONG_HOST",
 ))  # fmt: skip
 _WORDS = 300
+# More than an honest host has to say, whatever the pace that it was told.
+_STATES = Rate(per_second=10.0, burst=100)
+MISMATCH = "IMAGE_MISMATCH"
 
 
 @dataclass(eq=False)
@@ -40,6 +44,8 @@ class Part:
     total: int = 0
     fetched: int = 0
     failed: str = ""
+    failed_reason: str = ""
+    failed_at: float = 0.0
     why: str = ""
     held_until: float = 0.0  # until then it counts as having it though nothing more was heard
     moved: float = 0.0  # when it last got further
@@ -47,6 +53,7 @@ class Part:
     liars: set[str] = field(default_factory=set)  # sources that have lied to it
     attempts: int = 0
     order: wire.RelayOrder | None = None
+    said: TokenBucket = field(default_factory=TokenBucket)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -94,20 +101,21 @@ class Attending:
             except LeadershipLost:
                 return
             except Refusal as error:
-                self._note(part, error.message, error.reason in _FOR_GOOD)
+                self._note(part, error.message, error.reason, error.reason in _FOR_GOOD)
             except Refused as error:
-                self._note(part, str(error), error.reason is Reason.UNIMPLEMENTED)
+                for_good = error.reason is Reason.UNIMPLEMENTED
+                self._note(part, str(error), error.reason, for_good)
             finally:
                 part.connected = False
                 self._news()
             if not part.failed:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    @staticmethod
-    def _note(part: Part, why: str, for_good: bool) -> None:
+    def _note(self, part: Part, why: str, reason: str, for_good: bool) -> None:
         part.why = "".join(filter(str.isprintable, why))[:_WORDS]
         if for_good:
-            part.failed = part.why
+            part.failed, part.failed_reason = part.why or reason, reason
+            part.failed_at = self._clock()
 
     async def _talk(self, part: Part, talk: RelayTalk) -> None:
         """Raises LinkError."""
@@ -115,7 +123,10 @@ class Attending:
         telling = asyncio.create_task(self._tell(part, talk))
         try:
             while (state := await talk.read()) is not None:
-                part.hear(state, self._clock())
+                now = self._clock()
+                if part.said.take(1, now, _STATES):
+                    raise Misbehaved(f"{part.host} says more of an image than it can have to say")
+                part.hear(state, now)
                 self._news()
         finally:
             talk.cancel()

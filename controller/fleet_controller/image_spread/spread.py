@@ -19,7 +19,7 @@ from fleet_controller.core.image_spread.sources import (
     own_stripes,
     sources,
 )
-from fleet_controller.image_spread.part import Attending, Part
+from fleet_controller.image_spread.part import MISMATCH, Attending, Part
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.pulse import Pulse
 from fleet_controller.relay.relay import Relay
@@ -38,6 +38,8 @@ MOST_HOLDERS, LEAST_HOLDERS, READERS_A_HOLDER = 8, 2, 64
 REPORTS_A_SECOND = 400
 # So many hosts have to say of one that it lied before nobody fetches from it.
 WITNESSES = 2
+# What a host needs and cannot get, such as for want of room, is tried again.
+TRY_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """An image with its digest, the root of what it is made of, and the bytes of that."""
+    """An image with its digest, the root of what it is made of, and the bytes of that; as this host
+    has said."""
 
     image: types.Image
     root: bytes
     size: int
+    told_by: str
 
 
 class Spread:
@@ -65,6 +69,9 @@ class Spread:
         settings = memory.settings
         self._usual = Bounds(settings.image_rate, settings.image_fleet_rate)
         self._asked: dict[object, Bounds] = {}
+        self._standing: set[object] = set()
+        # Whether what the image was said to be made of has not its digest.
+        self.misled = False
         self.news = Pulse()
         self.parts: dict[str, Part] = {}
         self.liars: set[str] = set()
@@ -80,9 +87,19 @@ class Spread:
 
     # Who takes part ---------------------------------------------------------------------------
 
-    def want(self, who: object, hosts: Iterable[str], bounds: Bounds | None = None) -> None:
+    def want(
+        self,
+        who: object,
+        hosts: Iterable[str],
+        bounds: Bounds | None = None,
+        *,
+        standing: bool = False,
+    ) -> None:
         """These hosts are to have it, says `who`; of whom this replaces the last word. Of several
-        who name bounds the last one counts."""
+        who name bounds the last one counts. `standing`: nobody waits, so what has failed is tried
+        again now and then."""
+        if standing:
+            self._standing.add(who)
         self._wanted[who] = frozenset(hosts)
         if bounds is not None:
             self._asked[who] = bounds
@@ -125,6 +142,9 @@ class Spread:
 
     def _admit(self, group: asyncio.TaskGroup) -> None:
         """Call those that take part, and no longer those that do not."""
+        mismatches = (part.failed_reason == MISMATCH for part in self.parts.values())
+        self.misled = self.misled or any(mismatches)
+        self._try_again()
         targets = self.targets
         fetching = {host for host in targets if self._fetches(host)}
         taking = fetching | self._holders(fetching)
@@ -140,6 +160,16 @@ class Spread:
             part = self.parts.setdefault(host, Part(host, moved=self._memory.clock()))
             if part.task is None and not part.failed:
                 part.task = group.create_task(self._attending.attend(part))
+
+    def _try_again(self) -> None:
+        now = self._memory.clock()
+        standing = frozenset().union(*(self._wanted.get(who, ()) for who in self._standing))
+        for host in standing & self.parts.keys():
+            part = self.parts[host]
+            if part.failed and now - part.failed_at > TRY_AGAIN_SECONDS:
+                if part.task is not None:
+                    part.task.cancel()
+                self.parts[host] = Part(host, moved=now)
 
     def _fetches(self, host: str) -> bool:
         """Whether it is to fetch; one that has it goes on giving while others fetch."""

@@ -51,6 +51,7 @@ class ImageSpreads:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._beginning: dict[Key, asyncio.Lock] = {}
         self._not_before: dict[Key, float] = {}
+        self._misleading: dict[Key, frozenset[str]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._running = asyncio.Event()
 
@@ -88,7 +89,7 @@ class ImageSpreads:
                 spread.want_no_more(_NEED)
         for key, hosts in wanted.items():
             if key in self._spreads:
-                self._spreads[key].want(_NEED, hosts)
+                self._spreads[key].want(_NEED, hosts, standing=True)
             elif self._not_before.get(key, 0.0) <= memory.clock() and self._group:
                 self._not_before[key] = memory.clock() + RETRY_SECONDS
                 self._group.create_task(self._begin_for_need(key, hosts))
@@ -99,7 +100,7 @@ class ImageSpreads:
         except (*NOT_ANSWERED, LeadershipLost) as error:
             self._memory.image_fetches.note((key.name, key.snapshot), str(error))
             return
-        spread.want(_NEED, hosts)
+        spread.want(_NEED, hosts, standing=True)
 
     def _told(
         self, image: NeededImage, holders: Holders, hosts: frozenset[str]
@@ -127,7 +128,8 @@ class ImageSpreads:
         Refused, Refusal, LeadershipLost."""
         found = await self._holders(request.image)
         await self._running.wait()
-        spread = await self._begun(Key(request.image.name, request.image.snapshot, found.digest))
+        key = Key(request.image.name, request.image.snapshot, found.digest)
+        spread = await self._begun(key)
         asked = object()
         bounds = Bounds(request.host_bytes_per_second, request.fleet_bytes_per_second)
         spread.want(asked, hosts, bounds)
@@ -144,6 +146,8 @@ class ImageSpreads:
                     return
                 await self._next_word(spread, hosts)
                 self._relay.raise_if_over()
+                if self._spreads.get(key) is not spread:
+                    raise _misled(spread)
         finally:
             spread.want_no_more(asked)
 
@@ -193,7 +197,9 @@ class ImageSpreads:
         image = types.Image(name=key.name, snapshot=key.snapshot, digest=key.digest)
         found = holders_of(self._memory.view(), image, self._memory.is_live)
         error: Exception = Refused(Reason.BAD_QUERY, found.why)
-        for host in found.hosts[:ASKED]:
+        doubted = self._misleading.get(key, frozenset())
+        hosts = sorted(found.hosts, key=lambda host: host in doubted)
+        for host in hosts[:ASKED]:
             try:
                 return await self._described(host, image)
             except NOT_ANSWERED as refused:
@@ -216,9 +222,23 @@ class ImageSpreads:
             message = f"host {host} does not say what {image.name}@{image.snapshot} is made of"
             raise Refused(Reason.HOST_UNREACHABLE, message)
         size = sum(part.size_bytes for part in chunk.manifest.parts)
-        return Content(image, chunk.manifest.root, size)
+        return Content(image, chunk.manifest.root, size, host)
 
     def _end_idle(self) -> None:
-        for key in [key for key, spread in self._spreads.items() if not spread.targets]:
-            del self._spreads[key]
-            self._tasks.pop(key).cancel()
+        """Also what was begun from a lie, so that another host is asked next time."""
+        for key, spread in list(self._spreads.items()):
+            if spread.misled:
+                doubted = self._misleading.get(key, frozenset())
+                self._misleading[key] = doubted | {spread.content.told_by}
+            if spread.misled or not spread.targets:
+                del self._spreads[key]
+                self._tasks.pop(key).cancel()
+
+
+def _misled(spread: Spread) -> Refused:
+    image, host = spread.content.image, spread.content.told_by
+    return Refused(
+        Reason.BAD_QUERY,
+        f"{image.name}@{image.snapshot} is not made of what {host} says: the whole has not its "
+        "digest; spread it again, and another host is asked",
+    )

@@ -183,6 +183,44 @@ async def test_what_no_waiting_mends_fails_that_host_alone(rig: RelayRig) -> Non
     assert [(one.host, one.why) for one in last.failed] == [("h3", "it takes 9 GiB, 1 is free")]
 
 
+async def test_a_host_that_lies_of_what_an_image_is_made_of_is_asked_last(rig: RelayRig) -> None:
+    await says_it_has(rig, "h3", GOLDEN)
+    three, two = rig.agents["h3"].questions, rig.agents["h2"].questions
+    three.replies["RelayImage"] = [HELD]
+    three.replies["SendImage"] = rig.agents["h1"].questions.replies["SendImage"]
+    wrong = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "IMAGE_MISMATCH", "another digest")
+    two.replies["RelayImage"] = Declined("x", wrong)
+    call = Spreading(rig, all=False, hosts=["h2"]).call
+
+    async def ends() -> None:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+    async with asyncio.timeout(SECONDS):
+        try:
+            await ends()
+        except grpc.aio.AioRpcError as error:
+            assert "is not made of what h1 says" in (error.details() or "")
+    relays = rig.leading.image_spreads
+    await until(lambda: not relays._spreads, SECONDS)
+    two.replies["RelayImage"] = [HELD]
+    asked = len(three.asked)
+    assert (await Spreading(rig, all=False, hosts=["h2"]).until(lambda told: told.over)).held
+    assert any(isinstance(one, wire.SendImageRequest) for one in three.asked[asked:])
+
+
+async def test_a_host_that_says_too_much_is_hung_up_on(rig: RelayRig) -> None:
+    spreading = Spreading(rig)
+    await order(rig, "h2", lambda one: len(one.sources) == 2)
+    flood = exchange(rig, "h2")
+    flood.say(*[FETCHING] * 400)
+    await until(lambda: flood.gone, SECONDS)
+    await until(lambda: exchange(rig, "h2") is not flood, SECONDS)
+    exchange(rig, "h2").say(HELD)
+    exchange(rig, "h3").say(HELD)
+    assert (await spreading.until(lambda told: told.over)).held == 3
+
+
 async def test_an_older_agent_is_named_with_its_version(rig: RelayRig) -> None:
     del rig.agents["h3"].questions.replies["RelayImage"]
     spreading = Spreading(rig, all=False, hosts=["h3"])
