@@ -166,6 +166,9 @@ def test_an_image_is_not_fetched_while_hosts_have_different_contents_under_its_n
         holding("h2", images=(), fetches_images=True),
     )
     assert {one.host for one in asked(3, *hosts).deltas} == {"h0", "h1"}
+    # But where most have the same, one host's word keeps nobody from it.
+    three = (*hosts, holding("h3", gives_images=True))
+    assert "h2" in {one.host for one in asked(4, *three).deltas}
     asks = types.FleetSpec()
     asks.CopyFrom(ASKS)
     asks.image.digest = f"sha256:{'b' * 64}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fleet.template.host_needs import NeededImage, needs_of
@@ -31,7 +31,7 @@ class ImageNeed(NamedTuple):
 Live = Callable[[str], bool]
 
 
-def one_digest(digests: Mapping[str, Iterable[str]], wanted: NeededImage) -> Holders:
+def one_digest(digests: Mapping[str, Sequence[str]], wanted: NeededImage) -> Holders:
     """`digests`: hosts by what they have under the name."""
     named = f"{wanted.name}@{wanted.snapshot}"
     if wanted.digest:
@@ -40,14 +40,13 @@ def one_digest(digests: Mapping[str, Iterable[str]], wanted: NeededImage) -> Hol
         return Holders("", (), f"no live host that can hand images on has {wanted}")
     if not digests:
         return Holders("", (), f"no live host that can hand images on has {named}")
-    if len(digests) > 1:
-        some = "; ".join(
-            f"{next(iter(hosts))} has {digest[:19]}" for digest, hosts in sorted(digests.items())
-        )
-        why = f"hosts have different contents under the name {named}, so a digest must be named"
-        return Holders("", (), f"{why}: {some}"[:400])
-    ((digest, hosts),) = digests.items()
-    return Holders(digest, tuple(hosts))
+    most = max(digests, key=lambda digest: len(digests[digest]))
+    if 2 * len(digests[most]) > sum(map(len, digests.values())):
+        # One host's word, true or not, does not keep all others from it.
+        return Holders(most, tuple(digests[most]))
+    some = "; ".join(f"{hosts[0]} has {digest[:19]}" for digest, hosts in sorted(digests.items()))
+    why = f"hosts have different contents under the name {named}, so a digest must be named"
+    return Holders("", (), f"{why}: {some}"[:400])
 
 
 def given_digests(
