@@ -21,7 +21,13 @@ from fleet_agent.drivers.hollow.profile import Profile
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.images.contents import StagedContents
 from fleet_agent.drivers.ports.image_content import ImageContent, ImageContents, WrongChunk
-from fleet_agent.drivers.ports.images import Image, ImageExists, Images, NoSuchImage
+from fleet_agent.drivers.ports.images import (
+    Image,
+    ImageExists,
+    ImageMismatch,
+    Images,
+    NoSuchImage,
+)
 from tests.contracts.images.image_hosts import disk_of
 from tests.doubles.image_manifests import manifest_for
 
@@ -137,6 +143,30 @@ async def test_an_image_can_be_given_to_its_end_though_it_is_deleted(holder: Hol
     await holder.images.delete(GOLDEN)
     assert (await giving.read(0)).data
     await giving.close()
+
+
+async def test_files_become_the_image_and_a_content_that_is_not_it_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    images = FileImages(tmp_path)
+    folder = tmp_path / "fetched"
+    contents = StagedContents(images, folder, tmp_path / "kernels", images.opened)
+    wrong = await contents.begun(manifest())
+    await filled(wrong)
+    with pytest.raises(ImageMismatch):
+        await kept(wrong, f"sha256:{'0' * 64}")
+    await wrong.close()
+    assert not list(folder.iterdir()) and not list((tmp_path / "images").iterdir())
+    content = await contents.begun(manifest())
+    await filled(content)
+    inode = (folder / f"{manifest().root.hex()}.disk").stat().st_ino
+    await kept(content)
+    await content.close()
+    held = tmp_path / "images" / "golden@2"
+    assert held.stat().st_ino == inode and held.stat().st_nlink == 1
+    assert held.read_bytes() == DISK and not list(folder.iterdir())
+    await contents.close()
+    await images.close()
 
 
 async def test_what_nobody_took_up_again_goes_and_what_is_under_way_stays(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ from fleet_agent.drivers.ports.images import (
     in_use,
 )
 
+# What link(2) says where a file cannot have a second name there.
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
+
 
 class FileImages:
     """The Images port over the folder of a FileStorage."""
@@ -174,11 +177,13 @@ class FileImages:
             os.fsync(file.fileno())
 
     def _taken(self, source: FilePath, part: Path) -> bool:
-        """Whether the file itself is the part now."""
+        """Whether the file itself is the part now. It keeps its own name as well: an agent that is
+        killed before the image has its own finds the content again."""
+        part.unlink(missing_ok=True)
         try:
-            os.rename(source.path, part)
+            os.link(source.path, part)
         except OSError as error:
-            if error.errno == errno.EXDEV:
+            if error.errno in _NO_LINK:
                 return False
             raise
         return True

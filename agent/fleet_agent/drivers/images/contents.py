@@ -26,6 +26,7 @@ from fleet_agent.drivers.images.staged_content import (
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.image_content import ImageContent, NotReadable
 from fleet_agent.drivers.ports.images import (
+    ImageMismatch,
     Images,
     ImportProgress,
     NoSuchImage,
@@ -114,11 +115,16 @@ class StagedContents:
         await self._in_thread(lambda: self._put_boot_files(parts.manifest, image))
         source = FilePath(str(self._staging.path(parts.manifest, DISK)))
         order = ImportOrder(image, source, digest, size, consumes=True, origin=origin)
-        async with aclosing(self._images.bring(order)) as bringing:
-            async for progress in bringing:
-                if progress.image is not None:
-                    await self._in_thread(lambda: self._staging.forget(parts.manifest))
-                yield progress
+        try:
+            async with aclosing(self._images.bring(order)) as bringing:
+                async for progress in bringing:
+                    if progress.image is not None:
+                        await self._in_thread(lambda: self._staging.forget(parts.manifest))
+                    yield progress
+        except ImageMismatch:
+            # All chunks are as they should be, and the whole is not: nothing of it is of use.
+            await self._in_thread(lambda: self._staging.forget(parts.manifest))
+            raise
 
     def _put_boot_files(self, manifest: Manifest, image: ImageName) -> None:
         """Raises DriverError."""
