@@ -19,9 +19,9 @@ def spread_line(image: str, told: cluster.SpreadProgress) -> str:
         f"{image}: {told.held:,} of {counted(told.hosts, 'host')} have it ({_share(told):.0%})"
     ]
     if told.fetching:
-        parts.append(f"{told.fetching:,} fetch")
+        parts.append(f"{told.fetching:,} {'fetches' if told.fetching == 1 else 'fetch'}")
     if told.waiting:
-        parts.append(f"{told.waiting:,} wait for a source")
+        parts.append(f"{told.waiting:,} {'waits' if told.waiting == 1 else 'wait'} for a source")
     if told.failed:
         parts.append(f"{len(told.failed):,} failed")
     if told.bytes_per_second:
