@@ -134,6 +134,8 @@ async def _serve(settings: Settings, files: Files) -> None:
             events=EventLog(time.time, _log_event),
             settings=LeaderSettings(
                 moves_at_once=settings.moves_at_once,
+                image_rate=settings.image_rate,
+                image_fleet_rate=settings.image_fleet_rate,
                 loss=settings.loss,
                 quarantine=settings.quarantine,
                 approve_hosts=settings.approve_hosts,

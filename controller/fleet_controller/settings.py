@@ -53,6 +53,8 @@ class Settings:
     replica: str
     lease_seconds: int
     moves_at_once: int
+    image_rate: int
+    image_fleet_rate: int
     ready_file: Path | None
     log_json: bool
     approve_hosts: bool
@@ -91,6 +93,14 @@ def parse(arguments: list[str] | None = None) -> Settings:
         "--moves-at-once", type=int, default=MOVES_AT_ONCE, metavar="VMS",
         help="how many VMs hosts prepare at once for others that are drained",
     )  # fmt: skip
+    add(
+        "--image-rate", type=int, default=0, metavar="BYTES",
+        help="that a host fetches of images a second at most, unless told otherwise; 0: no bound",
+    )  # fmt: skip
+    add(
+        "--image-fleet-rate", type=int, default=0, metavar="BYTES",
+        help="that all hosts together fetch of one image a second at most; 0: no bound",
+    )  # fmt: skip
     add("--ready-file", type=Path, help="written as JSON once it serves")
     add("--log-json", action="store_true", help="log JSON lines")
     add(
@@ -111,6 +121,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
         parser.error("--lease-seconds is from 3 to 120")
     if not 1 <= given.moves_at_once <= 1_000_000:
         parser.error("--moves-at-once is from 1 to 1000000")
+    if min(given.image_rate, given.image_fleet_rate) < 0:
+        parser.error("--image-rate and --image-fleet-rate are 0 or more bytes")
     return Settings(
         listen=given.listen,
         advertise=given.advertise or given.listen,
@@ -120,6 +132,8 @@ def parse(arguments: list[str] | None = None) -> Settings:
         replica=given.replica,
         lease_seconds=given.lease_seconds,
         moves_at_once=given.moves_at_once,
+        image_rate=given.image_rate,
+        image_fleet_rate=given.image_fleet_rate,
         ready_file=given.ready_file,
         log_json=given.log_json,
         approve_hosts=given.approve_hosts,

@@ -181,6 +181,10 @@ FIELDS: tuple[Field, ...] = (
         pattern=re.compile(r"(sha256:[0-9a-f]{64})?"),
         words="sha256: and 64 lower-case hexadecimal digits",
     ),
+    Field(
+        "image.local_only", Kind.FLAG,
+        "Whether hosts that lack the image get no VMs, rather than fetch it from others.", "false",
+    ),
     Field("memory", Kind.SIZE, "Memory of one VM.", None, holds="memory_bytes",
           low=MIB, high=TIB, step=MIB),
     Field("vcpus", Kind.COUNT, "Virtual CPUs of one VM.", "1", low=1, high=128),

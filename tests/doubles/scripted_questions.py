@@ -14,6 +14,7 @@ from fleet.v1.agent_pb2_grpc import AgentServiceServicer
 from fleet_controller.agents.port import Declined, NoAnswer, NotOffered, Unreachable
 
 Message = TypeVar("Message")
+Said = TypeVar("Said")
 
 
 class Silent:
@@ -118,8 +119,17 @@ class FakeQuestions:
     def top(self, request: wire.TopRequest) -> FakeAnswers[wire.TopSample]:
         return FakeAnswers(self._place, "Top", request)
 
-    def console(self) -> FakeTalk:
+    def console(self) -> FakeTalk[wire.ConsoleInput, wire.ConsoleOutput]:
         return FakeTalk(self._place, "Console", None)
+
+    def send_image(self, request: wire.SendImageRequest) -> FakeAnswers[wire.ImageChunk]:
+        return FakeAnswers(self._place, "SendImage", request)
+
+    def relay_image(self) -> FakeTalk[wire.RelayOrder, wire.RelayState]:
+        return FakeTalk(self._place, "RelayImage", None)
+
+    def put_image(self) -> FakeTalk[wire.PutImageRequest, wire.PutImageAnswer]:
+        return FakeTalk(self._place, "PutImage", None)
 
 
 class FakeAnswers(Generic[Message]):
@@ -165,8 +175,8 @@ class FakeAnswers(Generic[Message]):
         return message  # type: ignore[no-any-return]
 
 
-class FakeTalk(FakeAnswers[wire.ConsoleOutput]):
-    async def write(self, typed: wire.ConsoleInput) -> None:
+class FakeTalk(FakeAnswers[Message], Generic[Said, Message]):
+    async def write(self, typed: Said) -> None:
         if self._cancelled.is_set() or self._place.closed.is_set():
             raise Unreachable("the call has ended")
         if self._request is None:
@@ -194,7 +204,19 @@ class QuestionsServicer(AgentServiceServicer):
     async def SendImage(  # type: ignore[override]
         self, request: wire.SendImageRequest, context: Any
     ) -> None:
-        raise NotImplementedError
+        await self._stream("SendImage", request, context)
+
+    async def RelayImage(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[wire.RelayOrder], context: Any
+    ) -> None:
+        inputs = aiter(request_iterator)
+        await self._stream("RelayImage", await anext(inputs), context, inputs)
+
+    async def PutImage(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[wire.PutImageRequest], context: Any
+    ) -> None:
+        inputs = aiter(request_iterator)
+        await self._stream("PutImage", await anext(inputs), context, inputs)
 
     async def Doctor(self, request: wire.DoctorRequest, context: Any) -> wire.DoctorResponse:
         return await self._reply("Doctor", request, context)  # type: ignore[no-any-return]

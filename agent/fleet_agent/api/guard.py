@@ -30,6 +30,8 @@ _TERM = "_what_of_the_term"
 # Of a message of a stream: what is pasted into a console, with room to name the bound it exceeds.
 STREAMED_BYTES = 128 * 1024
 _CONTROLLERS = Rule(frozenset({Role.CONTROLLER}))
+# Hosts call hosts for chunks of images, and for nothing else.
+_HOSTS_TOO = Rule(frozenset({Role.CONTROLLER, Role.AGENT}))
 
 
 class Fenced(Protocol):
@@ -66,6 +68,14 @@ def reads(
     return _guard(needs, _never, says_of_term=any_term)
 
 
+def serves_hosts(
+    needs: str,
+) -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
+    """As `reads`, of what other hosts' agents may call too: the method decides for which of them it
+    has anything."""
+    return _guard(needs, _never, rule=_HOSTS_TOO)
+
+
 def commands(
     needs: str = "", when: When = _always
 ) -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
@@ -83,7 +93,11 @@ def fences_itself(
 
 
 def commands_by_stream(
-    needs: str = "", when: When = _always, *, though_unwritten: bool = False
+    needs: str = "",
+    when: When = _always,
+    *,
+    though_unwritten: bool = False,
+    max_bytes: int = STREAMED_BYTES,
 ) -> Callable[
     [Callable[[Any, Request, AsyncIterator[Request], Context], Awaitable[None]]],
     Answers[AsyncIterator[Request], None],
@@ -108,21 +122,25 @@ def commands_by_stream(
                         raise
                 await method(self, first, requests, context)
 
-        return _guard(needs, _never, max_bytes=STREAMED_BYTES)(begun)
+        return _guard(needs, _never, max_bytes=max_bytes)(begun)
 
     return guard
 
 
 def _guard(
-    needs: str, when: When, says_of_term: bool = True, max_bytes: int = ORDINARY_BYTES
+    needs: str,
+    when: When,
+    says_of_term: bool = True,
+    max_bytes: int = ORDINARY_BYTES,
+    rule: Rule = _CONTROLLERS,
 ) -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
     def guard(method: Answers[Request, Response]) -> Answers[Request, Response]:
-        @ruled(replace(_CONTROLLERS, max_bytes=max_bytes))
+        @ruled(replace(rule, max_bytes=max_bytes))
         @guarded
         @functools.wraps(method)
         async def called(self: Fenced, request: Request, context: Context) -> Response:
             try:
-                admit(context, _CONTROLLERS)
+                admit(context, rule)
                 if needs:
                     getattr(self, needs)
                 await _fence(self, request, when)

@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from fleet.v1 import agent_pb2 as wire
-from fleet.v1 import types_pb2 as types
 from fleet_agent.core.images import ImportOrder, image_name, import_order
 from fleet_agent.drivers.ports import images as port
 from fleet_agent.drivers.ports.errors import as_driver_errors
 from fleet_agent.drivers.ports.images import Images
+from fleet_agent.image_relay.messages import image_message, space_message
 
 
 async def listed(images: Images, fleets: Mapping[str, str]) -> wire.ListImagesResponse:
@@ -18,13 +18,13 @@ async def listed(images: Images, fleets: Mapping[str, str]) -> wire.ListImagesRe
     with as_driver_errors("holdings", port.ImageError):
         held = await images.holdings()
     return wire.ListImagesResponse(
-        images=[_image(one) for one in held.images],
+        images=[image_message(one) for one in held.images],
         fleets=[
             wire.FleetSpace(
                 fleet_uid=one.uid,
                 fleet=fleets.get(one.uid, ""),
                 clones=one.clones,
-                space=_space(one.space),
+                space=space_message(one.space),
             )
             for one in held.fleets
         ],
@@ -45,7 +45,7 @@ async def imported(
                 done_bytes=progress.done,
                 total_bytes=progress.total,
                 step=progress.step,
-                image=_image(progress.image) if progress.image else None,
+                image=image_message(progress.image) if progress.image else None,
             )
 
 
@@ -62,18 +62,3 @@ async def deleted(images: Images, request: wire.DeleteImageRequest) -> wire.Dele
     with as_driver_errors("delete", port.ImageError):
         await images.delete(image)
     return wire.DeleteImageResponse()
-
-
-def _image(one: port.Image) -> wire.ImageOnHost:
-    return wire.ImageOnHost(
-        image=types.Image(name=one.image.name, snapshot=one.image.snapshot, digest=one.digest),
-        size_bytes=one.size,
-        space=_space(one.space),
-        clones=one.clones,
-        created_unix=one.created,
-        source=one.source,
-    )
-
-
-def _space(space: port.Space) -> wire.Space:
-    return wire.Space(referenced_bytes=space.referenced, unique_bytes=space.unique)

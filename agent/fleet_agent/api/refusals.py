@@ -15,6 +15,9 @@ from fleet_agent.dom0.doctor import TuningError
 from fleet_agent.drivers.ports import images
 from fleet_agent.drivers.ports.consoles import NoSuchVm
 from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.image_content import NotReadable, WrongChunk
+from fleet_agent.image_relay.relay import NotAReader
+from fleet_agent.image_relay.relays import BadUpload, OtherContent, UploadBusy
 from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reconcile.ledger import LedgerError, LedgerFull
 
@@ -46,6 +49,12 @@ REFUSALS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (images.ImageExists, grpc.StatusCode.FAILED_PRECONDITION, images.ImageExists.reason),
     (images.ImageMismatch, grpc.StatusCode.FAILED_PRECONDITION, images.ImageMismatch.reason),
     (images.ToolMissing, grpc.StatusCode.FAILED_PRECONDITION, images.ToolMissing.reason),
+    (WrongChunk, grpc.StatusCode.INVALID_ARGUMENT, WrongChunk.reason),
+    (NotReadable, grpc.StatusCode.FAILED_PRECONDITION, NotReadable.reason),
+    (NotAReader, grpc.StatusCode.FAILED_PRECONDITION, "NOT_A_READER"),
+    (UploadBusy, grpc.StatusCode.FAILED_PRECONDITION, UploadBusy.reason),
+    (BadUpload, grpc.StatusCode.INVALID_ARGUMENT, BadUpload.reason),
+    (OtherContent, grpc.StatusCode.FAILED_PRECONDITION, OtherContent.reason),
     (images.ImageError, grpc.StatusCode.INTERNAL, images.ImageError.reason),
     (DriverError, grpc.StatusCode.UNAVAILABLE, "DRIVER_FAILED"),
 )

@@ -15,8 +15,16 @@ from fleet.v1.agent_pb2_grpc import AgentServiceServicer
 from fleet_agent.api import console
 from fleet_agent.api import doctor as doctor_api
 from fleet_agent.api import images as images_api
+from fleet_agent.api import relay as relay_api
 from fleet_agent.api.console_sessions import Desk
-from fleet_agent.api.guard import check_guards, commands, commands_by_stream, fences_itself, reads
+from fleet_agent.api.guard import (
+    check_guards,
+    commands,
+    commands_by_stream,
+    fences_itself,
+    reads,
+    serves_hosts,
+)
 from fleet_agent.api.refusals import NotOffered
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.api.top import send_samples
@@ -24,6 +32,7 @@ from fleet_agent.controllers.grpc_client import Told, told_nobody
 from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.images import Images
+from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.fencing import StaleTerm
 from fleet_agent.reporting.report_stream import Pace, ReportStream
@@ -51,6 +60,7 @@ class AgentApi(AgentServiceServicer):
         doctor: Doctor | None = None,
         images: Images | None = None,
         told: Told = told_nobody,
+        relays: ImageRelays | None = None,
     ) -> None:
         """`told`: hears where controllers say they are. RPCs for which there is nothing answer
         UNIMPLEMENTED. Raises TypeError for an RPC without its guard."""
@@ -61,6 +71,7 @@ class AgentApi(AgentServiceServicer):
         self._sampling = sampling
         self._doctor = doctor
         self._images = images
+        self._relays = relays
 
     async def heard(self, term: types.Term) -> None:
         """Raises StaleTerm, LedgerError."""
@@ -81,6 +92,10 @@ class AgentApi(AgentServiceServicer):
     @property
     def images(self) -> Images:
         return _offered(self._images)
+
+    @property
+    def relays(self) -> ImageRelays:
+        return _offered(self._relays)
 
     @commands()
     async def Describe(
@@ -168,12 +183,28 @@ class AgentApi(AgentServiceServicer):
     ) -> wire.DeleteImageResponse:
         return await images_api.deleted(self.images, request)
 
-    @reads()
+    @serves_hosts(needs="relays")
     async def SendImage(  # type: ignore[override]
         self, request: wire.SendImageRequest, context: Context
     ) -> None:
-        """The wire has room for it; no agent offers it yet."""
-        raise NotOffered
+        await relay_api.send(self.relays, request, context)
+
+    @commands_by_stream(needs="relays")
+    async def RelayImage(  # type: ignore[override]
+        self, first: wire.RelayOrder, rest: AsyncIterator[wire.RelayOrder], context: Context
+    ) -> None:
+        relay_api.check_host(first.host_id, self._agent.host_id)
+        await relay_api.relay(self.relays, first, rest, context)
+
+    @commands_by_stream(needs="relays", max_bytes=relay_api.MAX_PUT_BYTES)
+    async def PutImage(  # type: ignore[override]
+        self,
+        first: wire.PutImageRequest,
+        rest: AsyncIterator[wire.PutImageRequest],
+        context: Context,
+    ) -> None:
+        relay_api.check_host(first.host_id, self._agent.host_id)
+        await relay_api.put(self.relays, first, rest, context)
 
 
 def _offered(part: Part | None) -> Part:

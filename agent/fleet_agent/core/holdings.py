@@ -62,4 +62,5 @@ def with_holdings(facts: types.HostFacts, told: types.HostFacts) -> types.HostFa
         made.ClearField(part)
         if told.HasField(part):
             getattr(made, part).CopyFrom(getattr(told, part))
+    made.fetches_images, made.gives_images = told.fetches_images, told.gives_images
     return made

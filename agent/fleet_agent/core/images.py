@@ -58,16 +58,24 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class ImportOrder:
-    """An image to be made. `digest` may be empty: any; `size` in bytes, 0: as the source."""
+    """An image to be made. `digest` may be empty: any; `size` in bytes, 0: as the source.
+    `consumes`: the source is nobody else's, and may be made the image rather than copied.
+    `origin`: what is recorded as its source; empty: the source itself."""
 
     image: ImageName
     source: FilePath | Dataset
     digest: str = ""
     size: int = 0
+    consumes: bool = False
+    origin: str = ""
 
     @property
     def source_text(self) -> str:
         return self.source.path if isinstance(self.source, FilePath) else str(self.source)
+
+    @property
+    def recorded_source(self) -> str:
+        return self.origin or self.source_text
 
 
 def image_name(image: types.Image) -> ImageName:
@@ -86,6 +94,12 @@ def parsed_name(text: str) -> ImageName | None:
     name, _, snapshot = text.partition("@")
     whole = _NAME.fullmatch(name) and _NAME.fullmatch(snapshot)
     return ImageName(name, snapshot) if whole else None
+
+
+def boot_file(image: ImageName, part: str) -> str:
+    """What an image's kernel or initrd is called in the folder of kernels. Fleets name paths
+    without `@`."""
+    return f"{image.name}-{image.snapshot}.{part}"
 
 
 def import_order(image: types.Image, source: str, size: int) -> ImportOrder:

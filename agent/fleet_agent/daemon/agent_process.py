@@ -38,14 +38,16 @@ from fleet_agent.controllers.announcer import (
 )
 from fleet_agent.controllers.grpc_client import GrpcControllerClient, Told
 from fleet_agent.controllers.known_controllers import KnownControllers
+from fleet_agent.core.fetched_images import Keeping
 from fleet_agent.core.limits.dom0_facts import footprint_of
 from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.facts_keeper import FactsKeeper, facts_at_start
+from fleet_agent.daemon.fetched_images import FetchedImages
 from fleet_agent.daemon.holdings_keeper import HoldingsKeeper
 from fleet_agent.daemon.join_command import join_at_start
 from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
-from fleet_agent.daemon.open_drivers import Drivers, open_drivers
+from fleet_agent.daemon.open_drivers import Drivers, kernel_folder, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.daemon.settings import NO_CONTROLLERS, BadSettings, Settings, controllers_file
 from fleet_agent.daemon.sole_agent import NotAlone, alone
@@ -56,6 +58,8 @@ from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
 from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
+from fleet_agent.image_relay.grpc_peers import GrpcPeers
+from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.joining.identity_folder import IdentityFolder
 from fleet_agent.joining.renewal import Renewal
 from fleet_agent.metrics.endpoint import MetricsEndpoint
@@ -137,7 +141,15 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
         doctor = open_doctor(asked, drivers, agent, tuned.ring)
         services = SharedServices()
         imported = Alarm()
-        api = made_api(agent, drivers, doctor, imported.ring, told)
+        relays = ImageRelays(
+            drivers.images,
+            drivers.contents,
+            GrpcPeers(live.for_channel),
+            kernel_folder(asked),
+            imported.ring,
+            agent.set_coming,
+        )
+        api = made_api(agent, drivers, doctor, imported.ring, told, relays)
         server = AgentServer(api, services, live.for_server)
         port = server.listen(asked.listen)
         keeper = FactsKeeper(
@@ -151,6 +163,13 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
             agent,
             announcer,
             imported,
+            gives_images=not drivers.zvols,
+        )
+
+        kept = Keeping(asked.images.kept_days, asked.images.free_share)
+        folder = Path(asked.ledger).parent
+        fetched = FetchedImages(
+            agent, WatchedImages(drivers.images, imported.ring), relays, folder, time.time, kept
         )
 
         async def look_first() -> None:
@@ -169,6 +188,7 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
                 keeper.run,
                 holdings.run,
                 renewal.run,
+                fetched.run,
                 give_back_now_and_then,
                 *drivers.beside,
             )
@@ -237,6 +257,7 @@ def made_api(
     doctor: Doctor,
     images_changed: Callable[[], None],
     told: Told,
+    relays: ImageRelays,
 ) -> AgentApi:
     return AgentApi(
         agent,
@@ -245,6 +266,7 @@ def made_api(
         doctor=doctor,
         images=WatchedImages(drivers.images, images_changed),
         told=told,
+        relays=relays,
     )
 
 

@@ -43,15 +43,19 @@ class HoldingsKeeper:
         agent: Agent,
         announcer: Announcer,
         changed: Alarm,
+        *,
+        gives_images: bool = True,
     ) -> None:
-        """`changed` rings when images may have changed."""
+        """`changed` rings when images may have changed. `gives_images`: whether this host can hand
+        them on."""
         self._kernels = kernels
         self._images = images
         self._bridges = bridges
         self._agent = agent
         self._announcer = announcer
         self._changed = changed
-        self._told = types.HostFacts()
+        self._told = types.HostFacts(fetches_images=True, gives_images=gives_images)
+        self._ever_told = False
         self._warned: set[str] = set()
         self._bridge_indices: frozenset[tuple[str, int]] = frozenset()
 
@@ -84,8 +88,8 @@ class HoldingsKeeper:
                 await look(told)
             except DriverError as error:
                 self._warn(str(error))
-        if told != self._told:
-            self._told = told
+        if told != self._told or not self._ever_told:
+            self._told, self._ever_told = told, True
             self._agent.set_facts(with_holdings(self._agent.facts, told))
             self._announcer.announce_anew()
 

@@ -14,6 +14,7 @@ from fleet_agent.drivers.ports.bridges import Bridges
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.errors import DriverError, told_defect
 from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
+from fleet_agent.drivers.ports.image_content import ImageContents
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.bridge_keeper import Interfaces
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
     from fleet_agent.drivers.libvirt.accelerator import Accelerator
 
 
+# The folder of what is being fetched: beside the images, so that it can become one of them.
+FETCHED = "fetched"
+KERNELS = "/var/lib/megafleet/kernels"
+
+
 @dataclass(frozen=True, slots=True)
 class Drivers:
     storage: Storage
     hypervisor: Hypervisor
     images: Images
+    contents: ImageContents
     consoles: Consoles
     sampler: Sampler
     bridges: Bridges
@@ -46,7 +53,14 @@ class Drivers:
 
     async def close(self) -> None:
         """All of them, whatever one of them raises."""
-        for one in (self.images, self.consoles, self.sampler, self.hypervisor, self.storage):
+        for one in (
+            self.contents,
+            self.images,
+            self.consoles,
+            self.sampler,
+            self.hypervisor,
+            self.storage,
+        ):
             try:
                 await one.close()
             except Exception as error:
@@ -75,13 +89,14 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
         seed_path=seeds.path,
     )
     # Domains are listed while clones are: each takes seconds on a dense dom0.
-    storage, images = open_storage(asked, choice, hypervisor.begin_listing)
+    storage, images, contents = open_storage(asked, choice, hypervisor.begin_listing)
     link, paths, ours = hypervisor.link, hypervisor.host_paths, hypervisor.ours
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
     return Drivers(
         storage,
         SeededHypervisor(hypervisor, seeds),
         images,
+        contents,
         LibvirtConsoles(link, paths),
         LibvirtSampler(link, ours),
         IpBridges(maker_of(Path(asked.ledger))),
@@ -118,8 +133,11 @@ def remark_of(accelerator: Accelerator | None) -> str:
 
 def open_storage(
     asked: Settings, choice: StorageChoice, on_listing: Callable[[], None]
-) -> tuple[Storage, Images]:
+) -> tuple[Storage, Images, ImageContents]:
     """Raises DriverError."""
+    from fleet_agent.drivers.images.contents import StagedContents
+
+    kernels = Path(kernel_folder(asked))
     parent, threads = choice.parent, asked.storage.threads
     if choice.is_zfs:
         from fleet_agent.drivers.zfs.images import ZfsImages
@@ -128,7 +146,9 @@ def open_storage(
 
         udev = UdevQueue() if asked.storage.hold_udev else None
         storage = ZfsStorage(parent, threads=threads, udev=udev, on_listing=on_listing)
-        return storage, ZfsImages(parent)
+        volumes = ZfsImages(parent)
+        fetched = Path(asked.ledger).with_name(FETCHED)
+        return storage, volumes, StagedContents(volumes, fetched, kernels, volumes.opened)
     from fleet_agent.drivers.files.images import FileImages
     from fleet_agent.drivers.files.storage import FileStorage
     from fleet_agent.drivers.files.ways import FOR_ALL, FOR_QEMU, OVERLAYS
@@ -137,7 +157,14 @@ def open_storage(
         make_folder(Path(parent))
     ways = {"overlay": OVERLAYS, "files": FOR_QEMU if on_qemu(asked) else FOR_ALL}
     files = FileStorage(parent, ways=ways.get(choice.kind, FOR_ALL), threads=threads)
-    return files, FileImages(parent)
+    images = FileImages(parent)
+    contents = StagedContents(images, Path(parent) / FETCHED, kernels, images.opened)
+    return files, images, contents
+
+
+def kernel_folder(asked: Settings) -> str:
+    """Where kernels and initrds of images are put: the last folder that is told to placement."""
+    return asked.kernel_folders[-1] if asked.kernel_folders else KERNELS
 
 
 def make_folder(folder: Path) -> None:

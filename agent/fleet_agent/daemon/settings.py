@@ -26,6 +26,9 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     per_vm = 5.0
     batch_size = 256
     reboot_grace = 300.0                     # until fleets with on_loss: wait start unasked
+    [images]
+    kept_days = 14.0                         # of an image from other hosts, unused; 0: for ever
+    free_share = 0.1                         # of the pool; below it unused ones go sooner
     [metrics]
     listen = "127.0.0.1:7443"                # /metrics, without TLS and to anybody; empty: nowhere
     [log]
@@ -94,6 +97,13 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reboot_grace: Positive = 300.0
 
 
+class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long images that came from other hosts are kept while nothing uses them."""
+
+    kept_days: Annotated[float, msgspec.Meta(ge=0)] = 14.0
+    free_share: Annotated[float, msgspec.Meta(ge=0, le=0.9)] = 0.1
+
+
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What Prometheus is shown."""
 
@@ -122,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hypervisor: Hypervisor = Hypervisor()
     storage: Storage = Storage()
     timing: Timing = Timing()
+    images: Images = Images()
     metrics: Metrics = Metrics()
     log: Log = Log()
 

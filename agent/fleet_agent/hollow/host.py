@@ -24,6 +24,7 @@ from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.dom0.doctor import HollowDoctor
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.consoles import HollowConsoles
+from fleet_agent.drivers.hollow.contents import HollowContents
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
@@ -32,6 +33,8 @@ from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.hollow.joining import HollowRenewal, credentials_of
 from fleet_agent.hollow.loopback import LOOPBACK, is_free
+from fleet_agent.image_relay.grpc_peers import GrpcPeers
+from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.ledger import MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
@@ -39,6 +42,8 @@ from fleet_agent.reconcile.step_measures import StepMeasures
 
 # Machine ids of hollow hosts are UUIDs of this namespace: a host keeps its own for ever.
 _NAMESPACE = uuid.UUID("7e1c0a3e-6d1b-4f0e-9a5c-3d8f7b0c2a11")
+
+HOLLOW_KERNELS = "/var/lib/megafleet/kernels"
 
 
 class Remembered(msgspec.Struct):
@@ -137,6 +142,14 @@ class HollowHost:
             doctor=HollowDoctor(self.id, settings.per_host),
             images=WatchedImages(self._images, self._imported.ring),
             told=self._renewal.told,
+            relays=ImageRelays(
+                self._images,
+                HollowContents(self._images),
+                GrpcPeers(found.credentials.for_channel),
+                HOLLOW_KERNELS,
+                self._imported.ring,
+                self.agent.set_coming,
+            ),
         )
         self._server = AgentServer(api, around.services, found.credentials.for_server)
 
@@ -168,8 +181,7 @@ class HollowHost:
         group.create_task(self.agent.run())
         group.create_task(self._announcer.run())
         self._renewal.run(group)
-        if not self._profile.has_everything:
-            group.create_task(self._follow_imports())
+        group.create_task(self._follow_imports())
 
     def _renewed(self, certificate: bytes) -> None:
         facts = types.HostFacts()
@@ -185,14 +197,19 @@ class HollowHost:
             self._announcer.announce_anew()
 
     async def _tell_holdings(self) -> None:
-        """One that has everything tells nothing of it."""
-        if self._profile.has_everything:
-            return
+        """One that has everything tells nothing of it, but for images that were brought to it."""
+        everything = self._profile.has_everything
         held = await self._images.holdings()
+        images = [(one.image, one.digest) for one in held.images if one.digest or not everything]
+        if everything and not images:
+            return
         told = types.HostFacts(
-            images=images_held((one.image, one.digest) for one in held.images),
-            bridges=types.BridgesHeld(names=self._profile.bridges),
+            images=images_held(images),
+            bridges=None if everything else types.BridgesHeld(names=self._profile.bridges),
+            fetches_images=True,
+            gives_images=True,
         )
+        told.images.more = told.images.more or everything
         self.agent.set_facts(with_holdings(self.agent.facts, told))
 
 

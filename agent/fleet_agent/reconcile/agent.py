@@ -18,6 +18,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
 from fleet_agent.core.assignment import Assignment, BadAssignment
+from fleet_agent.core.images import ImageName
+from fleet_agent.core.plan.awaited_images import AwaitedImages
 from fleet_agent.core.plan.isolation import shortest_limit
 from fleet_agent.core.plan.plan import Step
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
@@ -70,6 +72,7 @@ class Agent:
         self._facts = facts
         self._fenced = FencedAssignment(host_id, ledger, facts.boot_id, incarnation)
         self._streams = ReportStreams(self.board, clock, on_watched)
+        self._awaited = AwaitedImages()
         self._loop = ReconcileLoop(
             host_id,
             self._fenced,
@@ -83,6 +86,7 @@ class Agent:
             settings=settings,
             on_step=on_step,
             bridges=bridges,
+            awaited=self._awaited,
             measures=measures,
         )
         self._turn = asyncio.Lock()
@@ -105,6 +109,16 @@ class Agent:
         facts.incarnation = self._fenced.record.incarnation
         self._facts = facts
         self.board.set_facts(facts)
+        held = facts.images if facts.HasField("images") and facts.fetches_images else None
+        if held != self._awaited.held:
+            self._awaited.held = held
+            self._loop.take_up_images()
+
+    def set_coming(self, images: frozenset[ImageName]) -> None:
+        """These images are on their way to this host."""
+        if images != self._awaited.coming:
+            self._awaited.coming = images
+            self._loop.take_up_images()
 
     def look_again(self) -> None:
         """Something that VMs need has changed on the host."""

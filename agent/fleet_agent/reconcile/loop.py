@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -17,6 +17,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet_agent.alarm import Alarm
 from fleet_agent.core.model import Mark, VmState
+from fleet_agent.core.plan.awaited_images import AwaitedImages
 from fleet_agent.core.plan.isolation import Contact, StartPermit, start_permit
 from fleet_agent.core.plan.plan import Plan, Step, plan
 from fleet_agent.core.plan.silent_failures import deaths, without_effect
@@ -84,6 +85,7 @@ class ReconcileLoop:
         settings: LoopSettings,
         on_step: Callable[[Step], None] | None,
         bridges: BridgeKeeper | None = None,
+        awaited: AwaitedImages | None = None,
         measures: StepMeasures | None = None,
     ) -> None:
         """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
@@ -101,6 +103,7 @@ class ReconcileLoop:
         self._settings = settings
         self._failing_since = FailingSince()
         self._bridges = bridges
+        self._awaited = awaited or AwaitedImages()
         self._bridge_problems: tuple[wire.Problem, ...] = ()
         self._failures = VmFailures(settings.back_off, jitter)
         self._progress = RunProgress(
@@ -147,6 +150,11 @@ class ReconcileLoop:
         planned = scope.when()
         if planned is None or when < planned:
             scope.reschedule(when)
+
+    def take_up_images(self) -> None:
+        """Other images are here, or on their way: plan at once, and try again whatever failed."""
+        self._failures.reconsider(self._clock())
+        self.plan_anew()
 
     def take_up_assignment(self) -> None:
         """The assignment is another: plan at once, and try again whatever failed."""
@@ -311,4 +319,10 @@ class ReconcileLoop:
             self._streams.seconds_silent(),
             ledger_is_old=self._fenced.older_than != NO_EPOCH,
         )
-        return start_permit(self._fenced.assignment, contact, self._settings.reboot_grace)
+        permit = start_permit(self._fenced.assignment, contact, self._settings.reboot_grace)
+        waiting, changes_in = self._awaited.kins(self._fenced.assignment, self._clock())
+        if not waiting:
+            return permit
+        waits = [one for one in (permit.changes_in, changes_in) if one is not None]
+        changes_in = min(waits, default=None)
+        return replace(permit, held=permit.held | waiting, changes_in=changes_in)

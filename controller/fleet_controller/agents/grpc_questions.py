@@ -11,6 +11,7 @@ from fleet.v1.agent_pb2_grpc import AgentServiceStub
 from fleet_controller.agents.grpc_errors import errors_as_the_ports
 
 Answer = TypeVar("Answer")
+Said = TypeVar("Said")
 
 
 class GrpcQuestions:
@@ -48,8 +49,17 @@ class GrpcQuestions:
     def top(self, request: wire.TopRequest) -> GrpcAnswers[wire.TopSample]:
         return GrpcAnswers(self._stub.Top(request), self._peer)
 
-    def console(self) -> GrpcTalk:
+    def console(self) -> GrpcTalk[wire.ConsoleInput, wire.ConsoleOutput]:
         return GrpcTalk(self._stub.Console(), self._peer)
+
+    def send_image(self, request: wire.SendImageRequest) -> GrpcAnswers[wire.ImageChunk]:
+        return GrpcAnswers(self._stub.SendImage(request), self._peer)
+
+    def relay_image(self) -> GrpcTalk[wire.RelayOrder, wire.RelayState]:
+        return GrpcTalk(self._stub.RelayImage(), self._peer)
+
+    def put_image(self) -> GrpcTalk[wire.PutImageRequest, wire.PutImageAnswer]:
+        return GrpcTalk(self._stub.PutImage(), self._peer)
 
 
 class GrpcAnswers(Generic[Answer]):
@@ -68,12 +78,12 @@ class GrpcAnswers(Generic[Answer]):
         self._call.cancel()
 
 
-class GrpcTalk(GrpcAnswers[wire.ConsoleOutput]):
-    """One Console call."""
+class GrpcTalk(GrpcAnswers[Answer], Generic[Said, Answer]):
+    """One call on which both sides speak."""
 
-    async def write(self, typed: wire.ConsoleInput) -> None:
+    async def write(self, said: Said) -> None:
         with errors_as_the_ports(self._peer):
-            await self._call.write(typed)
+            await self._call.write(said)
 
     async def done_writing(self) -> None:
         with errors_as_the_ports(self._peer):

@@ -12,6 +12,7 @@ from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 
 Answer = TypeVar("Answer", covariant=True)
+Said = TypeVar("Said", contravariant=True)
 
 
 class LinkError(Exception):
@@ -107,14 +108,19 @@ class Answers(Protocol[Answer]):
         """End the call; a pending read raises."""
 
 
-class Talk(Answers[wire.ConsoleOutput], Protocol):
-    """One console: both sides speak when they like."""
+class Talk(Answers[Answer], Protocol[Said, Answer]):
+    """Both sides speak when they like."""
 
-    async def write(self, typed: wire.ConsoleInput) -> None:
+    async def write(self, said: Said) -> None:
         """Returns when it is on its way. Raises LinkError."""
 
     async def done_writing(self) -> None:
-        """Nothing more is typed. Raises LinkError."""
+        """Nothing more is said. Raises LinkError."""
+
+
+ConsoleTalk = Talk[wire.ConsoleInput, wire.ConsoleOutput]
+RelayTalk = Talk[wire.RelayOrder, wire.RelayState]
+UploadTalk = Talk[wire.PutImageRequest, wire.PutImageAnswer]
 
 
 class Questions(Protocol):
@@ -138,7 +144,13 @@ class Questions(Protocol):
 
     def top(self, request: wire.TopRequest) -> Answers[wire.TopSample]: ...
 
-    def console(self) -> Talk: ...
+    def console(self) -> ConsoleTalk: ...
+
+    def send_image(self, request: wire.SendImageRequest) -> Answers[wire.ImageChunk]: ...
+
+    def relay_image(self) -> RelayTalk: ...
+
+    def put_image(self) -> UploadTalk: ...
 
 
 class AgentConnection(Protocol):

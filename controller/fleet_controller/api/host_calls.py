@@ -7,13 +7,24 @@ from collections.abc import AsyncIterator
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
-from fleet_controller.api.authorization import READERS, WRITERS, Call, Roles, rpc
-from fleet_controller.relay import host_calls
+from fleet_controller.api.authorization import (
+    NAMES_MANY_BYTES,
+    READERS,
+    WRITERS,
+    Call,
+    Roles,
+    rpc,
+)
+from fleet_controller.image_spread.targets import targets
+from fleet_controller.relay import host_calls, uploads
 from fleet_controller.relay import images as relay_images
 from fleet_controller.relay.console import ConsoleRelay, first_input, writes
 from fleet_controller.relay.host_calls import ANSWER_SECONDS
 from fleet_controller.relay.top import TopRelay
 from fleet_controller.replica.replica import Replica
+
+# A chunk, or the manifest of a disk of 32 GiB with a kernel and an initrd.
+MAX_PUT_BYTES = 1152 * 1024
 
 
 def _tuning(request: cluster.HostTuneRequest) -> Roles:
@@ -70,6 +81,24 @@ class HostCallsApi(ClusterServiceServicer):
             return await relay_images.of_one(relay, request.host, seconds)
         hosts = sorted(call.leader.memory.state.hosts)
         return await relay_images.of_all(relay, hosts, call.within(relay_images.ALL_SECONDS))
+
+    @rpc(WRITERS, max_bytes=MAX_PUT_BYTES)
+    async def PutImage(  # type: ignore[override]
+        self, call: Call, inputs: AsyncIterator[cluster.HostPutImageRequest]
+    ) -> None:
+        inputs = aiter(inputs)
+        first = await uploads.first_request(inputs)
+        upload = uploads.UploadRelay(call.leader.relay, first, call.actor)
+        await call.begin()
+        await upload.run(inputs, call.send)
+
+    @rpc(WRITERS, max_bytes=NAMES_MANY_BYTES)
+    async def SpreadImage(  # type: ignore[override]
+        self, call: Call, request: cluster.SpreadImageRequest
+    ) -> None:
+        leading = call.leader
+        hosts = targets(request, leading.memory.state.hosts, leading.memory.is_live)
+        await leading.image_spreads.spread(request, hosts, call.send)
 
     @rpc(READERS)
     async def Top(self, call: Call, request: cluster.ClusterTopRequest) -> None:  # type: ignore[override]

@@ -35,6 +35,8 @@ def announced_holdings(facts: types.HostFacts) -> HostHoldings:
         kernel_files=_usable(_PATH, kernels.files),
         bridges=_usable(_BRIDGE, bridges.names) if facts.HasField("bridges") else None,
         more_bridges=bridges.more,
+        fetches_images=facts.fetches_images,
+        gives_images=facts.gives_images,
     )
 
 
@@ -53,6 +55,7 @@ def told_holdings(held: HostHoldings) -> types.HostFacts:
         facts.bridges.SetInParent()
         facts.bridges.names.extend(held.bridges)
         facts.bridges.more = held.more_bridges
+    facts.fetches_images, facts.gives_images = held.fetches_images, held.gives_images
     return facts
 
 

@@ -31,6 +31,9 @@ class HostHoldings(msgspec.Struct, frozen=True, omit_defaults=True, weakref=True
     kernel_files: tuple[str, ...] = ()
     bridges: tuple[str, ...] | None = None
     more_bridges: bool = False
+    # Whether it fetches images from other hosts, and gives those it has to them.
+    fetches_images: bool = False
+    gives_images: bool = False
 
     def lacks_image(self, needed: NeededImage | None) -> bool:
         """An image whose digest nobody has recorded has none that could be asked for."""

@@ -36,6 +36,9 @@ class LeaderSettings:
     store_retry: float = 1.0
     # VMs that hosts prepare at the same time for hosts that are drained.
     moves_at_once: int = MOVES_AT_ONCE
+    # Bytes a second of images that hosts fetch: each, and all of one image together. 0: no bound.
+    image_rate: int = 0
+    image_fleet_rate: int = 0
     # Writes of one transaction.
     max_writes: int = MAX_WRITES
     # Between two judgements of which hosts are lost, are back, or fail too much.

@@ -28,6 +28,7 @@ from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.observed.boot_durations import BootDurations
+from fleet_controller.observed.image_fetches import ImageFetches
 from fleet_controller.observed.refused_hosts import RefusedHosts
 from fleet_controller.observed.reports import Observed
 from fleet_controller.observed.standby_reachability import StandbyReachability
@@ -63,6 +64,7 @@ class LeaderMemory:
     certificates: ExpiringCertificates
     host_records: Pulse  # beats when one has changed
     boots: BootDurations
+    image_fetches: ImageFetches  # what hosts lack for their VMs
 
     @staticmethod
     def of_a_new_leader(
@@ -90,6 +92,7 @@ class LeaderMemory:
             ),
             Pulse(),
             BootDurations(),
+            ImageFetches(),
         )  # fmt: skip
 
     @property

@@ -118,7 +118,16 @@ def fleet_status(
         rollout=rollout_status(memory, planning, fleet),
         duplicates=duplicates.of_fleet(memory, planning, fleet.uid),
         on_lost_hosts=sum(_assigned(memory, host_id, fleet.uid) for host_id in memory.state.lost),
+        image_fetches=_image_fetches(memory, fleet),
     )
+
+
+def _image_fetches(memory: LeaderMemory, fleet: FleetRecord) -> cluster.ImageFetches | None:
+    """None where no host of the fleet lacks its image."""
+    spec = memory.state.specs.get((fleet.uid, fleet.generation))
+    if spec is None or not spec.image.name:
+        return None
+    return memory.image_fetches.of((spec.image.name, spec.image.snapshot))
 
 
 def rollout_status(

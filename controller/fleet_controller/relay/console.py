@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fleet.v1 import agent_pb2 as wire
-from fleet_controller.agents.port import LinkError, Talk
+from fleet_controller.agents.port import ConsoleTalk, LinkError
 from fleet_controller.core.refusals import Reason, Refused, check_vm
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.leader.memory import LeaderMemory
@@ -54,7 +54,7 @@ class ConsoleRelay:
         self._noted = not writes(first)
         self._ended: Refused | LeadershipLost | None = None  # by what was typed, or when
         self._fleet, self._name, self._host = _place(memory, planning, first.vm)
-        self._talk: Talk = relay.questions(self._host).console()
+        self._talk: ConsoleTalk = relay.questions(self._host).console()
 
     async def run(self, inputs: AsyncIterator[wire.ConsoleInput], show: Print) -> None:
         """Until either side ends it."""

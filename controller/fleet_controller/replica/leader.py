@@ -26,6 +26,7 @@ from fleet_controller.host_loss.failing_hosts import FailingHosts
 from fleet_controller.host_loss.judge import Judge
 from fleet_controller.host_loss.operator import OperatorVerdicts
 from fleet_controller.host_loss.standby_poll import StandbyPoll
+from fleet_controller.image_spread.spreads import ImageSpreads
 from fleet_controller.joining.joins import Joins
 from fleet_controller.joining.renewals import Renewals
 from fleet_controller.joining.tokens import Tokens
@@ -132,6 +133,7 @@ class Leader:
         )
         self.relay = Relay(memory, lease, trust)
         self.states = StatesFrames(memory)
+        self.image_spreads = ImageSpreads(memory, self.relay)
 
     @property
     def planning(self) -> Planning:
@@ -162,6 +164,7 @@ class Leader:
             if not observes:
                 group.create_task(self.planner.run())
                 group.create_task(self._assignment_audit.run())
+                group.create_task(self.image_spreads.run())
             group.create_task(self._health_events.summarise_for_ever())
             group.create_task(self.memory.certificates.run())
             group.create_task(self._failing_vms().run())

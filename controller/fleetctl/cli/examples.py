@@ -29,11 +29,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "hosts show": ("hosts show h1", "hosts show h1 -o json"),
     "hosts drain": (
         "hosts drain h1 --plan",
-        "hosts drain h1 --yes --timeout 2h",
+        "hosts drain --label rack=r7 --no-wait --yes",
         "hosts drain h1 --cancel",
     ),
-    "hosts cordon": ("hosts cordon h1", "hosts cordon h1 -o json"),
-    "hosts uncordon": ("hosts uncordon h1", "hosts uncordon h1 -o json"),
+    "hosts cordon": ("hosts cordon h1", "hosts cordon --label rack=r7"),
+    "hosts uncordon": ("hosts uncordon h1", "hosts uncordon --all"),
     "hosts approve": ("hosts approve h1", "hosts approve h1 h2 h3"),
     "hosts bound": ("hosts bound h1 --max-guests 200", "hosts bound h1 --max-guests 0"),
     "hosts pin": ("hosts pin h1", "hosts pin h1 --label rack=r7"),
@@ -70,8 +70,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "breaker": ("breaker", "breaker release --for 30m"),
     "breaker show": ("breaker show", "breaker show -o json"),
     "breaker release": ("breaker release", "breaker release --for 30m"),
-    "doctor": ("doctor h1", "doctor h1 -o json"),
-    "tune": ("tune h1", "tune h1 --apply", "tune h1 --undo"),
+    "doctor": ("doctor h1", "doctor --all", "doctor h1 -o json"),
+    "tune": ("tune h1", "tune --label rack=r7 --apply", "tune h1 --undo"),
     "vms": ("vms --state failed", "vms show spv-250", "vms restart spv --index 0-99"),
     "vms list": (
         "vms list --state failed --columns name,host,reason",
@@ -97,7 +97,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "top": ("top", "top spv --sort memory", "top --once -o csv"),
     "console": ("console spv-250", "console 250 --fleet spv"),
     "images": ("images", "images df", "images import golden@1 /srv/golden.qcow2 --host h1"),
-    "images list": ("images list --host h1", "images list --sort -clones -o wide"),
+    "images list": (
+        "images list --host h1",
+        "images list --places",
+        "images list --sort -clones -o wide",
+    ),
+    "images push": (
+        "images push golden@2 golden.qcow2 --all",
+        "images push golden@2 disk.raw --kernel vmlinuz --initrd initrd.img --label rack=r01",
+    ),
+    "images spread": ("images spread golden@2 --all", "images spread golden@2 --host h2 --host h3"),
     "images show": ("images show golden", "images show golden@1 -o json"),
     "images df": ("images df", "images df --host h1"),
     "images import": (

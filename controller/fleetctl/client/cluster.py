@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -100,7 +100,9 @@ class Cluster:
         """
         return map(self._shown, stream(self._replicas, rpc, request, timeout, silence))
 
-    def follow(self, rpc: StreamRpc[Q, A], request: Q, *, then: Q | None = None) -> Iterator[A]:
+    def follow(
+        self, rpc: StreamRpc[Q, A], request: Q, *, then: Q | None = None
+    ) -> Generator[A, None, None]:
         """Answers until the controller has given all, or the caller goes away: to close the
         iterator, as Ctrl-C does, ends the call.
 

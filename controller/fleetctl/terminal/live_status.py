@@ -21,6 +21,7 @@ from fleetctl.views.cluster.status import settling_text
 from fleetctl.views.fleets.fleet_status import remarks_of, states_of, unplaced_text, verdict
 from fleetctl.views.fleets.rollouts import rollout_text
 from fleetctl.views.hosts.drains import drain_lines
+from fleetctl.views.hosts.image_fetches import fetches_text
 from fleetctl.views.hosts.loss import breaker_text
 
 REFRESH_PER_SECOND = 10
@@ -229,6 +230,8 @@ def _remarks(status: cluster.FleetStatus) -> Iterable[Text]:
     """What states do not tell, where there is any of it, and a rollout that is not over."""
     if remarks := remarks_of(status):
         yield Text(", ".join(remarks))
+    if fetches := fetches_text(status):
+        yield Text(fetches)
     if status.HasField("rollout") and status.rollout.state != "done":
         yield Text(printable(f"rollout {rollout_text(status.rollout)}"))
 

@@ -1232,16 +1232,29 @@ class SendImageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    MANIFEST_ONLY_FIELD_NUMBER: _builtins.int
+    root: _builtins.bytes
+    """of the manifest meant; empty: whatever this host has, for its manifest"""
+    wanted: _builtins.bytes
+    """a bit for each chunk, the lowest of the first byte for the first one"""
+    manifest_only: _builtins.bool
     @_builtins.property
-    def image(self) -> _types_pb2.Image: ...
+    def image(self) -> _types_pb2.Image:
+        """with its digest"""
+
     def __init__(
         self,
         *,
         image: _types_pb2.Image | None = ...,
+        root: _builtins.bytes = ...,
+        wanted: _builtins.bytes = ...,
+        manifest_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "manifest_only", b"manifest_only", "root", b"root", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1249,22 +1262,358 @@ Global___SendImageRequest: _TypeAlias = SendImageRequest  # noqa: Y015
 
 @_typing.final
 class ImageChunk(_message.Message):
+    """The first message has the manifest and no data; each further one a chunk."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COMPRESSED_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
+    number: _builtins.int
+    compressed: _builtins.bool
+    """with zstd"""
+    @_builtins.property
+    def manifest(self) -> Global___ImageManifest: ...
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
+        number: _builtins.int = ...,
+        compressed: _builtins.bool = ...,
+        manifest: Global___ImageManifest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compressed", b"compressed", "data", b"data", "manifest", b"manifest", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImageChunk: _TypeAlias = ImageChunk  # noqa: Y015
+
+@_typing.final
+class ImageManifest(_message.Message):
+    """What an image is: the disk, and the kernel and initrd that belong to it, in chunks of 1 MiB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    root: _builtins.bytes
+    """SHA-256 of all of it, where chunks were left out of this message."""
+    @_builtins.property
+    def image(self) -> _types_pb2.Image:
+        """the digest is that of the whole disk; empty while nobody has read it"""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImagePart]: ...
+    def __init__(
+        self,
+        *,
+        image: _types_pb2.Image | None = ...,
+        parts: _abc.Iterable[Global___ImagePart] | None = ...,
+        root: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "parts", b"parts", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageManifest: _TypeAlias = ImageManifest  # noqa: Y015
+
+@_typing.final
+class ImagePart(_message.Message):
+    """Chunks are numbered through all parts, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """disk, kernel, initrd"""
+    size_bytes: _builtins.int
+    chunks: _builtins.bytes
+    """SHA-256 of each; 32 zero bytes stand for a chunk of nothing but zeros"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        chunks: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImagePart: _TypeAlias = ImagePart  # noqa: Y015
+
+@_typing.final
+class RelaySource(_message.Message):
+    """Chunks with number % 2 == stripe come from there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    STRIPE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    address: _builtins.str
+    stripe: _builtins.int
+    attempt: _builtins.int
+    """grows when the host is to try it again"""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        address: _builtins.str = ...,
+        stripe: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt", b"attempt", "host", b"host", "stripe", b"stripe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelaySource: _TypeAlias = RelaySource  # noqa: Y015
+
+@_typing.final
+class RelayOrder(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    READERS_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    REPORT_EVERY_MS_FIELD_NUMBER: _builtins.int
+    host_id: _builtins.str
+    """the host meant; another refuses: WRONG_HOST"""
+    root: _builtins.bytes
+    bytes_per_second: _builtins.int
+    """that this host fetches at most; 0: no bound"""
+    report_every_ms: _builtins.int
+    @_builtins.property
+    def term(self) -> _types_pb2.Term: ...
+    @_builtins.property
+    def image(self) -> _types_pb2.Image:
+        """with its digest"""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelaySource]: ...
+    @_builtins.property
+    def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """hosts that may have chunks of it"""
+
+    def __init__(
+        self,
+        *,
+        term: _types_pb2.Term | None = ...,
+        host_id: _builtins.str = ...,
+        image: _types_pb2.Image | None = ...,
+        root: _builtins.bytes = ...,
+        sources: _abc.Iterable[Global___RelaySource] | None = ...,
+        readers: _abc.Iterable[_builtins.str] | None = ...,
+        bytes_per_second: _builtins.int = ...,
+        report_every_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "term", b"term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "host_id", b"host_id", "image", b"image", "readers", b"readers", "report_every_ms", b"report_every_ms", "root", b"root", "sources", b"sources", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayOrder: _TypeAlias = RelayOrder  # noqa: Y015
+
+@_typing.final
+class RelayTrouble(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    LIED_FIELD_NUMBER: _builtins.int
+    STRIPE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """the source"""
+    why: _builtins.str
+    lied: _builtins.bool
+    """a chunk did not have its digest"""
+    stripe: _builtins.int
+    attempt: _builtins.int
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        why: _builtins.str = ...,
+        lied: _builtins.bool = ...,
+        stripe: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "host", b"host", "lied", b"lied", "stripe", b"stripe", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayTrouble: _TypeAlias = RelayTrouble  # noqa: Y015
+
+@_typing.final
+class RelayState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Phase:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RelayState._Phase.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PHASE_UNSPECIFIED: RelayState._Phase.ValueType  # 0
+        PHASE_FETCHING: RelayState._Phase.ValueType  # 1
+        PHASE_KEEPING: RelayState._Phase.ValueType  # 2
+        """all chunks are there; it is made an image"""
+        PHASE_HELD: RelayState._Phase.ValueType  # 3
+        """the image is here"""
+
+    class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper): ...
+    PHASE_UNSPECIFIED: RelayState.Phase.ValueType  # 0
+    PHASE_FETCHING: RelayState.Phase.ValueType  # 1
+    PHASE_KEEPING: RelayState.Phase.ValueType  # 2
+    """all chunks are there; it is made an image"""
+    PHASE_HELD: RelayState.Phase.ValueType  # 3
+    """the image is here"""
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    FETCHED_BYTES_FIELD_NUMBER: _builtins.int
+    TROUBLES_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    phase: Global___RelayState.Phase.ValueType
+    done_bytes: _builtins.int
+    total_bytes: _builtins.int
+    """that are not zeros"""
+    fetched_bytes: _builtins.int
+    """by this call, uncompressed"""
+    @_builtins.property
+    def troubles(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelayTrouble]:
+        """since the last message"""
+
+    @_builtins.property
+    def image(self) -> Global___ImageOnHost:
+        """when it is held"""
+
+    def __init__(
+        self,
+        *,
+        phase: Global___RelayState.Phase.ValueType = ...,
+        done_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        fetched_bytes: _builtins.int = ...,
+        troubles: _abc.Iterable[Global___RelayTrouble] | None = ...,
+        image: Global___ImageOnHost | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "fetched_bytes", b"fetched_bytes", "image", b"image", "phase", b"phase", "total_bytes", b"total_bytes", "troubles", b"troubles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelayState: _TypeAlias = RelayState  # noqa: Y015
+
+@_typing.final
+class PutImageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    COMPRESSED_FIELD_NUMBER: _builtins.int
+    host_id: _builtins.str
+    size_bytes: _builtins.int
+    """of the disk; 0: as the file has it"""
+    number: _builtins.int
+    """Then one chunk a message."""
+    data: _builtins.bytes
+    compressed: _builtins.bool
+    """with zstd"""
+    @_builtins.property
+    def term(self) -> _types_pb2.Term:
+        """on the first message, with host_id and manifest"""
+
+    @_builtins.property
+    def manifest(self) -> Global___ImageManifest:
+        """of the file as it is handed in, whatever its format"""
+
+    def __init__(
+        self,
+        *,
+        term: _types_pb2.Term | None = ...,
+        host_id: _builtins.str = ...,
+        manifest: Global___ImageManifest | None = ...,
+        size_bytes: _builtins.int = ...,
+        number: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        compressed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "term", b"term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compressed", b"compressed", "data", b"data", "host_id", b"host_id", "manifest", b"manifest", "number", b"number", "size_bytes", b"size_bytes", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutImageRequest: _TypeAlias = PutImageRequest  # noqa: Y015
+
+@_typing.final
+class PutImageAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    KERNEL_FIELD_NUMBER: _builtins.int
+    INITRD_FIELD_NUMBER: _builtins.int
+    wanted: _builtins.bytes
+    """on the first message: as in SendImageRequest"""
+    done_bytes: _builtins.int
+    step: _builtins.str
+    kernel: _builtins.str
+    """where its kernel and initrd are, on every host that has the image"""
+    initrd: _builtins.str
+    @_builtins.property
+    def image(self) -> Global___ImageOnHost:
+        """on the last one"""
+
+    def __init__(
+        self,
+        *,
+        wanted: _builtins.bytes = ...,
+        done_bytes: _builtins.int = ...,
+        step: _builtins.str = ...,
+        image: Global___ImageOnHost | None = ...,
+        kernel: _builtins.str = ...,
+        initrd: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "image", b"image", "initrd", b"initrd", "kernel", b"kernel", "step", b"step", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutImageAnswer: _TypeAlias = PutImageAnswer  # noqa: Y015
 
 @_typing.final
 class TopRequest(_message.Message):

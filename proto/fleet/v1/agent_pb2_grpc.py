@@ -94,6 +94,16 @@ class AgentServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_agent__pb2.SendImageRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_agent__pb2.ImageChunk.FromString,
                 _registered_method=True)
+        self.RelayImage = channel.stream_stream(
+                '/fleet.v1.AgentService/RelayImage',
+                request_serializer=fleet_dot_v1_dot_agent__pb2.RelayOrder.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_agent__pb2.RelayState.FromString,
+                _registered_method=True)
+        self.PutImage = channel.stream_stream(
+                '/fleet.v1.AgentService/PutImage',
+                request_serializer=fleet_dot_v1_dot_agent__pb2.PutImageRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_agent__pb2.PutImageAnswer.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
@@ -182,7 +192,28 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SendImage(self, request, context):
-        """Answers UNIMPLEMENTED until the agent has it.
+        """Chunks of an image, for a host that the leader has named to this one as a reader in RelayImage:
+        FAILED_PRECONDITION, NOT_A_READER otherwise. Certificates of the role agent may call this and
+        nothing else; controllers ask for the manifest. What is not here yet is sent when it comes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RelayImage(self, request_iterator, context):
+        """The part that this host has in handing an image on: where it gets its chunks, and whom it gives
+        them. The first order names the image; each later one replaces what was asked for. It ends when
+        the caller goes: nothing is given to anybody from then on, and what was fetched is kept for the
+        next call. An older agent: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutImage(self, request_iterator, context):
+        """An image is handed in from outside of the cluster, once. The first message holds its manifest;
+        the first answer says which chunks are wanted. Ends with one message that holds `image`. An
+        older agent: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,6 +281,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.SendImage,
                     request_deserializer=fleet_dot_v1_dot_agent__pb2.SendImageRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_agent__pb2.ImageChunk.SerializeToString,
+            ),
+            'RelayImage': grpc.stream_stream_rpc_method_handler(
+                    servicer.RelayImage,
+                    request_deserializer=fleet_dot_v1_dot_agent__pb2.RelayOrder.FromString,
+                    response_serializer=fleet_dot_v1_dot_agent__pb2.RelayState.SerializeToString,
+            ),
+            'PutImage': grpc.stream_stream_rpc_method_handler(
+                    servicer.PutImage,
+                    request_deserializer=fleet_dot_v1_dot_agent__pb2.PutImageRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_agent__pb2.PutImageAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -576,6 +617,60 @@ class AgentService(object):
             '/fleet.v1.AgentService/SendImage',
             fleet_dot_v1_dot_agent__pb2.SendImageRequest.SerializeToString,
             fleet_dot_v1_dot_agent__pb2.ImageChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RelayImage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fleet.v1.AgentService/RelayImage',
+            fleet_dot_v1_dot_agent__pb2.RelayOrder.SerializeToString,
+            fleet_dot_v1_dot_agent__pb2.RelayState.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutImage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fleet.v1.AgentService/PutImage',
+            fleet_dot_v1_dot_agent__pb2.PutImageRequest.SerializeToString,
+            fleet_dot_v1_dot_agent__pb2.PutImageAnswer.FromString,
             options,
             channel_credentials,
             insecure,

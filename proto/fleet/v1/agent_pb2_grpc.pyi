@@ -67,7 +67,21 @@ class AgentServiceStub:
     VMs and its assignment stay; the next Assign holds, whatever its epoch.
     """
     SendImage: _grpc.UnaryStreamMultiCallable[_agent_pb2.SendImageRequest, _agent_pb2.ImageChunk]
-    """Answers UNIMPLEMENTED until the agent has it."""
+    """Chunks of an image, for a host that the leader has named to this one as a reader in RelayImage:
+    FAILED_PRECONDITION, NOT_A_READER otherwise. Certificates of the role agent may call this and
+    nothing else; controllers ask for the manifest. What is not here yet is sent when it comes.
+    """
+    RelayImage: _grpc.StreamStreamMultiCallable[_agent_pb2.RelayOrder, _agent_pb2.RelayState]
+    """The part that this host has in handing an image on: where it gets its chunks, and whom it gives
+    them. The first order names the image; each later one replaces what was asked for. It ends when
+    the caller goes: nothing is given to anybody from then on, and what was fetched is kept for the
+    next call. An older agent: UNIMPLEMENTED.
+    """
+    PutImage: _grpc.StreamStreamMultiCallable[_agent_pb2.PutImageRequest, _agent_pb2.PutImageAnswer]
+    """An image is handed in from outside of the cluster, once. The first message holds its manifest;
+    the first answer says which chunks are wanted. Ends with one message that holds `image`. An
+    older agent: UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -104,7 +118,21 @@ class AgentServiceAsyncStub(AgentServiceStub):
     VMs and its assignment stay; the next Assign holds, whatever its epoch.
     """
     SendImage: _aio.UnaryStreamMultiCallable[_agent_pb2.SendImageRequest, _agent_pb2.ImageChunk]  # type: ignore[assignment]
-    """Answers UNIMPLEMENTED until the agent has it."""
+    """Chunks of an image, for a host that the leader has named to this one as a reader in RelayImage:
+    FAILED_PRECONDITION, NOT_A_READER otherwise. Certificates of the role agent may call this and
+    nothing else; controllers ask for the manifest. What is not here yet is sent when it comes.
+    """
+    RelayImage: _aio.StreamStreamMultiCallable[_agent_pb2.RelayOrder, _agent_pb2.RelayState]  # type: ignore[assignment]
+    """The part that this host has in handing an image on: where it gets its chunks, and whom it gives
+    them. The first order names the image; each later one replaces what was asked for. It ends when
+    the caller goes: nothing is given to anybody from then on, and what was fetched is kept for the
+    next call. An older agent: UNIMPLEMENTED.
+    """
+    PutImage: _aio.StreamStreamMultiCallable[_agent_pb2.PutImageRequest, _agent_pb2.PutImageAnswer]  # type: ignore[assignment]
+    """An image is handed in from outside of the cluster, once. The first message holds its manifest;
+    the first answer says which chunks are wanted. Ends with one message that holds `image`. An
+    older agent: UNIMPLEMENTED.
+    """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -210,6 +238,32 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.SendImageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.ImageChunk], _abc.AsyncIterator[_agent_pb2.ImageChunk]]:
-        """Answers UNIMPLEMENTED until the agent has it."""
+        """Chunks of an image, for a host that the leader has named to this one as a reader in RelayImage:
+        FAILED_PRECONDITION, NOT_A_READER otherwise. Certificates of the role agent may call this and
+        nothing else; controllers ask for the manifest. What is not here yet is sent when it comes.
+        """
+
+    @_abc_1.abstractmethod
+    def RelayImage(
+        self,
+        request_iterator: _MaybeAsyncIterator[_agent_pb2.RelayOrder],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.RelayState], _abc.AsyncIterator[_agent_pb2.RelayState]]:
+        """The part that this host has in handing an image on: where it gets its chunks, and whom it gives
+        them. The first order names the image; each later one replaces what was asked for. It ends when
+        the caller goes: nothing is given to anybody from then on, and what was fetched is kept for the
+        next call. An older agent: UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def PutImage(
+        self,
+        request_iterator: _MaybeAsyncIterator[_agent_pb2.PutImageRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.PutImageAnswer], _abc.AsyncIterator[_agent_pb2.PutImageAnswer]]:
+        """An image is handed in from outside of the cluster, once. The first message holds its manifest;
+        the first answer says which chunks are wanted. Ends with one message that holds `image`. An
+        older agent: UNIMPLEMENTED.
+        """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -851,6 +851,7 @@ class FleetStatus(_message.Message):
     ROLLOUT_FIELD_NUMBER: _builtins.int
     FAILED_FOR_GOOD_FIELD_NUMBER: _builtins.int
     AS_WANTED_FIELD_NUMBER: _builtins.int
+    IMAGE_FETCHES_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     uid: _builtins.str
     total: _builtins.int
@@ -893,6 +894,12 @@ class FleetStatus(_message.Message):
     def rollout(self) -> Global___RolloutStatus:
         """the last one; absent when there never was one"""
 
+    @_builtins.property
+    def image_fetches(self) -> Global___ImageFetches:
+        """Of hosts that lack the image of its newest generation for VMs of theirs, and fetch it; absent:
+        none does.
+        """
+
     def __init__(
         self,
         *,
@@ -919,14 +926,54 @@ class FleetStatus(_message.Message):
         rollout: Global___RolloutStatus | None = ...,
         failed_for_good: _builtins.int = ...,
         as_wanted: _builtins.int = ...,
+        image_fetches: Global___ImageFetches | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_fetches", b"image_fetches", "rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "image_fetches", b"image_fetches", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FleetStatus: _TypeAlias = FleetStatus  # noqa: Y015
+
+@_typing.final
+class ImageFetches(_message.Message):
+    """Hosts that fetch an image from hosts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    SLOWEST_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    hosts: _builtins.int
+    done_bytes: _builtins.int
+    """of all of them together"""
+    total_bytes: _builtins.int
+    """0: not known yet"""
+    trouble: _builtins.str
+    """why some cannot go on; empty: none"""
+    @_builtins.property
+    def slowest(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """a few of the hosts"""
+
+    def __init__(
+        self,
+        *,
+        hosts: _builtins.int = ...,
+        done_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        slowest: _abc.Iterable[_builtins.str] | None = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "hosts", b"hosts", "slowest", b"slowest", "total_bytes", b"total_bytes", "trouble", b"trouble"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageFetches: _TypeAlias = ImageFetches  # noqa: Y015
 
 @_typing.final
 class StatusResponse(_message.Message):
@@ -2142,6 +2189,210 @@ class ListClusterImagesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListClusterImagesResponse: _TypeAlias = ListClusterImagesResponse  # noqa: Y015
+
+@_typing.final
+class HostPutImageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PUT_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """on the first message; empty: one that the leader chooses"""
+    @_builtins.property
+    def put(self) -> _agent_pb2.PutImageRequest: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        put: _agent_pb2.PutImageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["put", b"put"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "put", b"put"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostPutImageRequest: _TypeAlias = HostPutImageRequest  # noqa: Y015
+
+@_typing.final
+class HostPutImageAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    @_builtins.property
+    def answer(self) -> _agent_pb2.PutImageAnswer: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        answer: _agent_pb2.PutImageAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "host", b"host"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostPutImageAnswer: _TypeAlias = HostPutImageAnswer  # noqa: Y015
+
+@_typing.final
+class SpreadImageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    HOST_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    FLEET_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """all live ones"""
+    host_bytes_per_second: _builtins.int
+    """that each fetches at most; 0: no bound"""
+    fleet_bytes_per_second: _builtins.int
+    """that all together fetch at most; 0: no bound"""
+    @_builtins.property
+    def image(self) -> _types_pb2.Image:
+        """a digest may be left out where all that have it agree"""
+
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """these, or"""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """those with all of these labels, or"""
+
+    def __init__(
+        self,
+        *,
+        image: _types_pb2.Image | None = ...,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+        host_bytes_per_second: _builtins.int = ...,
+        fleet_bytes_per_second: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "fleet_bytes_per_second", b"fleet_bytes_per_second", "host_bytes_per_second", b"host_bytes_per_second", "hosts", b"hosts", "image", b"image", "labels", b"labels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpreadImageRequest: _TypeAlias = SpreadImageRequest  # noqa: Y015
+
+@_typing.final
+class SpreadProgress(_message.Message):
+    """How far a spread is, once a second and at its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    FETCHING_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    SLOWEST_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    LIARS_FIELD_NUMBER: _builtins.int
+    OVER_FIELD_NUMBER: _builtins.int
+    BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    hosts: _builtins.int
+    held: _builtins.int
+    """have it"""
+    fetching: _builtins.int
+    waiting: _builtins.int
+    """for a source"""
+    done_bytes: _builtins.int
+    total_bytes: _builtins.int
+    over: _builtins.bool
+    bytes_per_second: _builtins.int
+    """all together"""
+    @_builtins.property
+    def slowest(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpreadHost]:
+        """a few of those that fetch"""
+
+    @_builtins.property
+    def failed(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpreadHost]:
+        """for good, or out of reach"""
+
+    @_builtins.property
+    def liars(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """hosts whose chunks did not have their digest"""
+
+    def __init__(
+        self,
+        *,
+        hosts: _builtins.int = ...,
+        held: _builtins.int = ...,
+        fetching: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        done_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        slowest: _abc.Iterable[Global___SpreadHost] | None = ...,
+        failed: _abc.Iterable[Global___SpreadHost] | None = ...,
+        liars: _abc.Iterable[_builtins.str] | None = ...,
+        over: _builtins.bool = ...,
+        bytes_per_second: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "done_bytes", b"done_bytes", "failed", b"failed", "fetching", b"fetching", "held", b"held", "hosts", b"hosts", "liars", b"liars", "over", b"over", "slowest", b"slowest", "total_bytes", b"total_bytes", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpreadProgress: _TypeAlias = SpreadProgress  # noqa: Y015
+
+@_typing.final
+class SpreadHost(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    done_bytes: _builtins.int
+    total_bytes: _builtins.int
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        done_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_bytes", b"done_bytes", "host", b"host", "total_bytes", b"total_bytes", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpreadHost: _TypeAlias = SpreadHost  # noqa: Y015
 
 @_typing.final
 class ClusterTopRequest(_message.Message):

@@ -146,6 +146,16 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.FromString,
                 _registered_method=True)
+        self.PutImage = channel.stream_stream(
+                '/fleet.v1.ClusterService/PutImage',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.HostPutImageRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.HostPutImageAnswer.FromString,
+                _registered_method=True)
+        self.SpreadImage = channel.unary_stream(
+                '/fleet.v1.ClusterService/SpreadImage',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.SpreadImageRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.SpreadProgress.FromString,
+                _registered_method=True)
         self.Top = channel.unary_stream(
                 '/fleet.v1.ClusterService/Top',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ClusterTopRequest.SerializeToString,
@@ -422,6 +432,22 @@ class ClusterServiceServicer(object):
 
     def ListImages(self, request, context):
         """Asked of many hosts at once; whoever does not answer in time is named and left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutImage(self, request_iterator, context):
+        """Hands an image in, to one host. As AgentService.PutImage. Older controllers: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SpreadImage(self, request, context):
+        """Hosts that lack an image fetch it from hosts that have it. Ends when each has it or has failed
+        for good; when the caller goes they stop, and go on from there when it is asked for again. Older
+        controllers: UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -714,6 +740,16 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ListImages,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.SerializeToString,
+            ),
+            'PutImage': grpc.stream_stream_rpc_method_handler(
+                    servicer.PutImage,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.HostPutImageRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.HostPutImageAnswer.SerializeToString,
+            ),
+            'SpreadImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.SpreadImage,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.SpreadImageRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.SpreadProgress.SerializeToString,
             ),
             'Top': grpc.unary_stream_rpc_method_handler(
                     servicer.Top,
@@ -1440,6 +1476,60 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/ListImages',
             fleet_dot_v1_dot_cluster__pb2.ListClusterImagesRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.ListClusterImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutImage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fleet.v1.ClusterService/PutImage',
+            fleet_dot_v1_dot_cluster__pb2.HostPutImageRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.HostPutImageAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SpreadImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.ClusterService/SpreadImage',
+            fleet_dot_v1_dot_cluster__pb2.SpreadImageRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.SpreadProgress.FromString,
             options,
             channel_credentials,
             insecure,

@@ -86,6 +86,13 @@ class ClusterServiceStub:
     DeleteImage: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.HostDeleteImageRequest, _agent_pb2.DeleteImageResponse]
     ListImages: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListClusterImagesRequest, _cluster_pb2.ListClusterImagesResponse]
     """Asked of many hosts at once; whoever does not answer in time is named and left out."""
+    PutImage: _grpc.StreamStreamMultiCallable[_cluster_pb2.HostPutImageRequest, _cluster_pb2.HostPutImageAnswer]
+    """Hands an image in, to one host. As AgentService.PutImage. Older controllers: UNIMPLEMENTED."""
+    SpreadImage: _grpc.UnaryStreamMultiCallable[_cluster_pb2.SpreadImageRequest, _cluster_pb2.SpreadProgress]
+    """Hosts that lack an image fetch it from hosts that have it. Ends when each has it or has failed
+    for good; when the caller goes they stop, and go on from there when it is asked for again. Older
+    controllers: UNIMPLEMENTED.
+    """
     Top: _grpc.UnaryStreamMultiCallable[_cluster_pb2.ClusterTopRequest, _cluster_pb2.ClusterTopSample]
     Drain: _grpc.UnaryStreamMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainProgress]
     """Moves everything off a host, in waves; ends when nothing is left, or when the caller goes:
@@ -180,6 +187,13 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     DeleteImage: _aio.UnaryUnaryMultiCallable[_cluster_pb2.HostDeleteImageRequest, _agent_pb2.DeleteImageResponse]  # type: ignore[assignment]
     ListImages: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListClusterImagesRequest, _cluster_pb2.ListClusterImagesResponse]  # type: ignore[assignment]
     """Asked of many hosts at once; whoever does not answer in time is named and left out."""
+    PutImage: _aio.StreamStreamMultiCallable[_cluster_pb2.HostPutImageRequest, _cluster_pb2.HostPutImageAnswer]  # type: ignore[assignment]
+    """Hands an image in, to one host. As AgentService.PutImage. Older controllers: UNIMPLEMENTED."""
+    SpreadImage: _aio.UnaryStreamMultiCallable[_cluster_pb2.SpreadImageRequest, _cluster_pb2.SpreadProgress]  # type: ignore[assignment]
+    """Hosts that lack an image fetch it from hosts that have it. Ends when each has it or has failed
+    for good; when the caller goes they stop, and go on from there when it is asked for again. Older
+    controllers: UNIMPLEMENTED.
+    """
     Top: _aio.UnaryStreamMultiCallable[_cluster_pb2.ClusterTopRequest, _cluster_pb2.ClusterTopSample]  # type: ignore[assignment]
     Drain: _aio.UnaryStreamMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainProgress]  # type: ignore[assignment]
     """Moves everything off a host, in waves; ends when nothing is left, or when the caller goes:
@@ -403,6 +417,25 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ListClusterImagesResponse, _abc.Awaitable[_cluster_pb2.ListClusterImagesResponse]]:
         """Asked of many hosts at once; whoever does not answer in time is named and left out."""
+
+    @_abc_1.abstractmethod
+    def PutImage(
+        self,
+        request_iterator: _MaybeAsyncIterator[_cluster_pb2.HostPutImageRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.HostPutImageAnswer], _abc.AsyncIterator[_cluster_pb2.HostPutImageAnswer]]:
+        """Hands an image in, to one host. As AgentService.PutImage. Older controllers: UNIMPLEMENTED."""
+
+    @_abc_1.abstractmethod
+    def SpreadImage(
+        self,
+        request: _cluster_pb2.SpreadImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.SpreadProgress], _abc.AsyncIterator[_cluster_pb2.SpreadProgress]]:
+        """Hosts that lack an image fetch it from hosts that have it. Ends when each has it or has failed
+        for good; when the caller goes they stop, and go on from there when it is asked for again. Older
+        controllers: UNIMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def Top(

@@ -628,21 +628,27 @@ class Image(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    LOCAL_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """the golden image: a dataset, volume or file name under the host's pool"""
     snapshot: _builtins.str
     digest: _builtins.str
     """content digest; empty: any"""
+    local_only: _builtins.bool
+    """Hosts that lack it get no VMs, where they would fetch it from another host otherwise. Older
+    controllers let no host fetch.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         snapshot: _builtins.str = ...,
         digest: _builtins.str = ...,
+        local_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "local_only", b"local_only", "name", b"name", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1001,6 +1007,8 @@ class HostFacts(_message.Message):
     KERNELS_FIELD_NUMBER: _builtins.int
     BRIDGES_FIELD_NUMBER: _builtins.int
     TRUST_FIELD_NUMBER: _builtins.int
+    FETCHES_IMAGES_FIELD_NUMBER: _builtins.int
+    GIVES_IMAGES_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     boot_id: _builtins.str
     incarnation: _builtins.str
@@ -1011,6 +1019,11 @@ class HostFacts(_message.Message):
     storage: _builtins.str
     certificate_expires_unix: _builtins.int
     """When the certificate of its agent ends, in seconds since 1970. 0: an older agent."""
+    fetches_images: _builtins.bool
+    """Whether it fetches images that it lacks from other hosts, and hands on those that it has. An older
+    agent does neither.
+    """
+    gives_images: _builtins.bool
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1047,10 +1060,12 @@ class HostFacts(_message.Message):
         kernels: Global___KernelsHeld | None = ...,
         bridges: Global___BridgesHeld | None = ...,
         trust: _joining_pb2.Trust | None = ...,
+        fetches_images: _builtins.bool = ...,
+        gives_images: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "images", b"images", "kernels", b"kernels", "trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage", "trust", b"trust"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "fetches_images", b"fetches_images", "gives_images", b"gives_images", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,6 +23,7 @@ from fleet_agent.daemon.open_drivers import Drivers
 from fleet_agent.daemon.settings import Settings
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.consoles import HollowConsoles
+from fleet_agent.drivers.hollow.contents import HollowContents
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import INSTANT, Fault, Profile
@@ -239,7 +240,9 @@ def hollow_drivers(port: type, method: str, defect: Exception) -> tuple[Drivers,
         made[Consoles] = _OpensBroken(broken)
     else:
         made[port] = broken
-    ports = (made[Storage], made[Hypervisor], made[Images], made[Consoles], made[Sampler])
+    contents = HollowContents(HollowImages(storage))
+    held = (made[Storage], made[Hypervisor], made[Images], contents)
+    ports = (*held, made[Consoles], made[Sampler])
     return Drivers(*ports, MemoryBridges(), _no_interfaces), broken
 
 

@@ -199,3 +199,39 @@ async def test_a_console_that_has_ended_takes_nothing_more(rig: Rig) -> None:
         await talk.read()
     with pytest.raises(Unreachable):
         await talk.write(wire.ConsoleInput())
+
+
+@pytest.mark.parametrize("method", ["RelayImage", "PutImage"])
+async def test_images_travel_by_calls_on_which_both_sides_speak(rig: Rig, method: str) -> None:
+    rig.agent.questions.replies[method] = []
+    first: Any
+    first, answer, then = {
+        "RelayImage": (
+            wire.RelayOrder(host_id="h1"), wire.RelayState(done_bytes=1),
+            wire.RelayOrder(readers=["h2"]),
+        ),
+        "PutImage": (
+            wire.PutImageRequest(host_id="h1"), wire.PutImageAnswer(wanted=b"\1"),
+            wire.PutImageRequest(data=b"x"),
+        ),
+    }[method]  # fmt: skip
+    talk: Any = rig.questions.relay_image() if method == "RelayImage" else rig.questions.put_image()
+    reading = asyncio.ensure_future(talk.read())
+    await talk.write(first)
+    await rig.agent.until(lambda: bool(rig.agent.questions.exchanges))
+    (exchange,) = rig.agent.questions.exchanges
+    exchange.say(answer)
+    assert await reading == answer
+    await talk.write(then)
+    await rig.agent.until(lambda: exchange.inputs == [first, then])
+    talk.cancel()
+    await rig.agent.until(lambda: exchange.gone)
+
+
+async def test_what_an_image_is_made_of_is_asked_of_its_host(rig: Rig) -> None:
+    told = wire.ImageChunk(manifest=wire.ImageManifest(root=b"r"))
+    rig.agent.questions.replies["SendImage"] = [told, None]
+    request = wire.SendImageRequest(image=types.Image(name="golden"), manifest_only=True)
+    answers = rig.questions.send_image(request)
+    assert [await answers.read(), await answers.read()] == [told, None]
+    assert rig.agent.questions.asked == [request]

@@ -137,6 +137,53 @@ def test_a_host_that_lacks_what_vms_need_gets_none_and_the_reason_says_what(
     assert asked(1, holding("h0", **lacks), holding("h1")).adds == 1
 
 
+def test_a_host_that_lacks_an_image_gets_vms_where_it_can_fetch_it() -> None:
+    giving = holding("h0", gives_images=True)
+    lacking = holding("h1", images=(), fetches_images=True)
+    assert asked(2, giving, lacking).deltas[1].adds == 1
+    for giver, reader in (
+        (holding("h0"), lacking),  # an agent that does not hand on
+        (giving, holding("h1", images=())),  # one that does not fetch
+    ):
+        assert [one.adds for one in asked(2, giver, reader).deltas] == [2]
+    gone = host("h0", reachable=False, holdings=giving.record.holdings)
+    assert asked(1, gone, lacking).unplaced[0].reason == "lacks_image"
+
+
+def test_a_fleet_may_forbid_that_its_image_is_fetched() -> None:
+    asks = types.FleetSpec()
+    asks.CopyFrom(ASKS)
+    asks.image.local_only = True
+    hosts = holding("h0", gives_images=True), holding("h1", images=(), fetches_images=True)
+    assert [one.adds for one in asked(2, *hosts, spec=asks).deltas] == [2]
+
+
+def test_an_image_is_not_fetched_while_hosts_have_different_contents_under_its_name() -> None:
+    other = (HeldImage("golden", "1", f"sha256:{'b' * 64}"),)
+    hosts = (
+        holding("h0", gives_images=True),
+        holding("h1", gives_images=True, images=other),
+        holding("h2", images=(), fetches_images=True),
+    )
+    assert {one.host for one in asked(3, *hosts).deltas} == {"h0", "h1"}
+    # But where most have the same, one host's word keeps nobody from it.
+    three = (*hosts, holding("h3", gives_images=True))
+    assert "h2" in {one.host for one in asked(4, *three).deltas}
+    asks = types.FleetSpec()
+    asks.CopyFrom(ASKS)
+    asks.image.digest = f"sha256:{'b' * 64}"
+    assert {one.host for one in asked(2, *hosts, spec=asks).deltas} == {"h1", "h2"}
+
+
+def test_a_kernel_that_belongs_to_the_image_comes_with_it() -> None:
+    asks = types.FleetSpec(image=ASKS.image, boot=types.Boot(kernel="/boot/golden-1.kernel"))
+    giving = holding("h0", gives_images=True, kernel_files=("/boot/golden-1.kernel",))
+    lacking = holding("h1", images=(), kernel_files=(), fetches_images=True)
+    assert len(asked(2, giving, lacking, spec=asks).deltas) == 2
+    asks.boot.kernel = "/boot/vmlinuz"
+    assert [one.host for one in asked(1, giving, lacking, spec=asks).deltas] == []
+
+
 def test_a_digest_that_is_asked_for_must_be_the_one_that_the_host_has() -> None:
     asks = types.FleetSpec()
     asks.CopyFrom(ASKS)

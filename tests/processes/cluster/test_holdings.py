@@ -19,7 +19,8 @@ def test_vms_wait_for_their_image_and_come_up_by_themselves_once_it_is_imported(
     profile.write_text('has_everything = false\nbridges = ["br0"]\n')
     options = ("--profile", str(profile))
     with SmallCluster(tmp_path, hosts=2, per_host=4, processes=1, options=options) as small:
-        small.apply(template=spec(network=types.Network(bridge="br0")))
+        here_alone = types.Image(name="golden", snapshot="1", local_only=True)
+        small.apply(template=spec(network=types.Network(bridge="br0"), image=here_alone))
         plan = small.scale(4, plan_only=True).plan
         assert [one.reason for one in plan.reasons] == ["lacks_image"]
         assert plan.reasons[0].message == "4 VMs cannot be placed: 2 hosts lack golden@1"

@@ -259,6 +259,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker", "StandBy", "ResetHost",
         "BoundHost", "PinHost", "ApproveHosts",
         "ExpelHost", "ReadmitHost", "Deny", "Allow", "ListDenied",
+        "PutImage", "SpreadImage",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):
@@ -271,6 +272,7 @@ def test_what_the_agent_cannot_do_yet_is_unimplemented(cluster: SmallCluster) ->
     offered = {
         "Describe", "Assign", "Watch", "Doctor", "Tune", "Console", "Top",
         "ListImages", "ImportImage", "DeleteImage", "Reset",
+        "SendImage", "RelayImage", "PutImage",
     }  # fmt: skip
     with agent_channel(cluster) as channel:
         for method in later(AGENT, offered):

@@ -101,7 +101,7 @@ def test_doctor_shows_what_binds_first_grouped_by_what_to_do(
 
 def test_doctor_with_all_shows_the_rest(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     controller.on("Doctor", tight())
-    out = fleetctl("doctor", "--all").out
+    out = fleetctl("doctor", "--full").out
     assert "passes:\n" in out and "  process ids  32,768  8,096   1,792\n" in out
     assert "does not apply:\n  LIMIT       WHY\n  Xen's heap  no Xen here\n" in out
 

@@ -113,7 +113,7 @@ async def test_a_followed_stream_goes_on_until_it_is_closed(rig: RelayRig, me: P
     def follow() -> int:
         stream = cluster_at(me, rig.address, timeout=0.2).follow(lambda stub: stub.Top, TOP)
         seen = sum(1 for _, _ in zip(range(3), stream, strict=False))
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
         return seen
 
     assert await asyncio.to_thread(follow) == 3, "longer than the timeout of a call"
@@ -135,7 +135,7 @@ async def test_the_leader_is_found_for_a_stream(rig: RelayRig, me: Path) -> None
         answer = await asyncio.to_thread(next, stream)
         assert [one.host for one in answer.hosts] == ["h1"]
         assert standby.asked == 1
-        await asyncio.to_thread(stream.close)  # type: ignore[attr-defined]
+        await asyncio.to_thread(stream.close)
 
 
 async def test_a_refusal_about_a_host_is_final(rig: RelayRig, me: Path) -> None:

@@ -350,11 +350,13 @@ def _has_everything(know: Knowledge, saying: Saying) -> None:
     facts.kernels.files.append("/boot/kernel")
     facts.bridges.names.append("br0")
     facts.images.more = facts.bridges.more = know.random.choice((True, False))
+    facts.gives_images = True
 
 
 def _has_nothing(know: Knowledge, saying: Saying) -> None:
-    """It has VMs all the same, and no others come."""
+    """It has VMs all the same, and others come where it could fetch what it lacks."""
     saying.facts.images.SetInParent()
+    saying.facts.fetches_images = True
     saying.facts.kernels.folders.append("/")
     saying.facts.bridges.SetInParent()
 

@@ -11,6 +11,7 @@ as its own: `unique` says more than would be freed where the file system shares 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections import Counter
@@ -54,6 +55,9 @@ from fleet_agent.drivers.ports.images import (
     in_use,
 )
 
+# What link(2) says where a file cannot have a second name there.
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
+
 
 class FileImages:
     """The Images port over the folder of a FileStorage."""
@@ -71,6 +75,10 @@ class FileImages:
 
     def bring(self, order: ImportOrder) -> AsyncGenerator[ImportProgress, None]:
         return self._jobs.watched(partial(self._bring, order))
+
+    def opened(self, image: ImageName) -> int:
+        """The image as an open file, to be closed by the caller. Blocking; raises OSError."""
+        return os.open(self._images / str(image), os.O_RDONLY | os.O_CLOEXEC)
 
     async def delete(self, image: ImageName) -> None:
         await self._jobs.change(partial(self._delete, image))
@@ -158,17 +166,42 @@ class FileImages:
 
     def _write(self, order: ImportOrder, source: FilePath, part: Path, watcher: JobWatcher) -> None:
         content = image_content.content_of(order, Path(source.path), watcher)
+        if order.consumes and content.raw and self._taken(source, part):
+            digest = self._grown(part, content.size, watcher)
+        else:
+            digest = self._poured(content, part, watcher)
+        image_matches(order, digest)
+        with part.open("r+b") as file:
+            fields = {"digest": digest, "source": order.recorded_source}
+            file_calls.write_image_fields(file.fileno(), fields)
+            os.fsync(file.fileno())
+
+    def _taken(self, source: FilePath, part: Path) -> bool:
+        """Whether the file itself is the part now. It keeps its own name as well: an agent that is
+        killed before the image has its own finds the content again."""
+        part.unlink(missing_ok=True)
+        try:
+            os.link(source.path, part)
+        except OSError as error:
+            if error.errno in _NO_LINK:
+                return False
+            raise
+        return True
+
+    def _grown(self, part: Path, size: int, watcher: JobWatcher) -> str:
+        with part.open("r+b") as file:
+            file_calls.write_importing(file.fileno())
+            file.truncate(size)
+            os.fchmod(file.fileno(), 0o644)
+        return image_content.digest_of(part, watcher)
+
+    def _poured(self, content: image_content.Content, part: Path, watcher: JobWatcher) -> str:
         space = os.statvfs(self._folder)
         image_content.check_room(content.needed, space.f_bavail * space.f_frsize, str(self._folder))
         with part.open("wb") as file:
             file_calls.write_importing(file.fileno())
             file.truncate(content.size)
-        digest = content.pour(part, watcher)
-        image_matches(order, digest)
-        with part.open("r+b") as file:
-            fields = {"digest": digest, "source": order.source_text}
-            file_calls.write_image_fields(file.fileno(), fields)
-            os.fsync(file.fileno())
+        return content.pour(part, watcher)
 
     def _publish(self, order: ImportOrder, part: Path, existing: Image | None) -> Image:
         path = self._images / str(order.image)

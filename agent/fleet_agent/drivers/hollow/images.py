@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator
 
-from fleet_agent.core.images import ImageName, ImportOrder, whole_blocks
+from fleet_agent.core.images import FilePath, ImageName, ImportOrder, whole_blocks
 from fleet_agent.core.model import CloneRun
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.drivers.ports.images import (
@@ -70,11 +70,21 @@ class HollowImages:
                 raise PoolFull(
                     f"the image takes {size} bytes, and the pool has {held.pool.free} free"
                 )
-            space, source = Space(size, size), order.source_text
+            space, source = Space(size, size), order.recorded_source
             self._storage.digests[order.image] = digest
             self._imported[order.image] = Image(order.image, digest, size, space, 0, 0.0, source)
         elif digest != existing.digest:
             raise already_there(existing, digest)
+
+    async def put(self, image: ImageName, digest: str, size: int, origin: str) -> Image:
+        """The image, with this content. Raises ImageError."""
+        held = await self.holdings()
+        existing = held.get(image)
+        order = ImportOrder(image, FilePath("/"), digest, size, origin=origin)
+        self._add(order, digest, size, held, existing)
+        made = (await self.holdings()).get(image)
+        assert made is not None
+        return made
 
     async def delete(self, image: ImageName) -> None:
         existing = (await self.holdings()).get(image)

@@ -59,13 +59,15 @@ _NAMESPACE = uuid.UUID("4b0a4d5c-6f39-4c3f-8d8e-2a6c1f7b9e50")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Something that can become an image of `size` bytes, of which at most `needed` take room."""
+    """Something that can become an image of `size` bytes, of which at most `needed` take room.
+    `raw`: it is a file of just those bytes, as far as it goes."""
 
     size: int
     needed: int
     pour: Callable[[Path, JobWatcher], str]
     """Writes it to a file or device that reads as zeros and has that size; the digest. Raises
     OSError, ImageError, Abandoned."""
+    raw: bool = False
 
 
 def content_of(order: ImportOrder, path: Path, watcher: JobWatcher) -> Content:
@@ -86,6 +88,7 @@ def content_of(order: ImportOrder, path: Path, watcher: JobWatcher) -> Content:
             size,
             min(held.st_blocks * 512, size),
             lambda target, watcher: _raw(path, target, watcher),
+            raw=True,
         )
     except BadImage as error:
         raise BadSource(str(error) if str(path) in str(error) else f"{path}: {error}") from error

@@ -21,6 +21,7 @@ from fleet_agent.core.images import ImageName, ImportOrder
 from fleet_agent.drivers.images import content as image_content
 from fleet_agent.drivers.images.jobs import ImageJobs, JobWatcher
 from fleet_agent.drivers.ports.errors import NO_ROOM
+from fleet_agent.drivers.ports.image_content import NotReadable
 from fleet_agent.drivers.ports.images import (
     Holdings,
     Image,
@@ -71,6 +72,13 @@ class ZfsImages:
 
     def bring(self, order: ImportOrder) -> AsyncGenerator[ImportProgress, None]:
         return self._jobs.watched(partial(self._bring, order))
+
+    def opened(self, image: ImageName) -> int:
+        """Blocking; raises NotReadable: a snapshot has no device node to be read from."""
+        raise NotReadable(
+            f"this host keeps {image} as a ZFS snapshot, which it does not hand on; push it to a "
+            "host that keeps its images as files"
+        )
 
     async def delete(self, image: ImageName) -> None:
         await self._jobs.change(partial(self._delete, image))
@@ -127,7 +135,7 @@ class ZfsImages:
 
     def _publish(self, order: ImportOrder, staged: str, digest: str, watcher: JobWatcher) -> None:
         name = f"{self._parent}/{order.image.name}"
-        recorded = {DIGEST: digest, SOURCE: order.source_text}
+        recorded = {DIGEST: digest, SOURCE: order.recorded_source}
         existing = self._there(order.image)
         volume = self._volumes().get(order.image.name)
         if existing is not None:

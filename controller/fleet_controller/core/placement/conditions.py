@@ -11,14 +11,16 @@ people are told of it cannot differ. A new condition is one class and one entry:
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from fleet.template.host_needs import needs_of
+from fleet.template.host_needs import NeededImage, needs_of
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.holdings import UNTOLD, HostHoldings
+from fleet_controller.core.image_spread.holders import fetched_image, given_digests, one_digest
 from fleet_controller.core.model import HostView
 from fleet_controller.core.placement.draft import RESOURCES, Draft, Footprint
 
@@ -221,15 +223,18 @@ def _per_host(wanted: Wanted) -> list[RoomCondition]:
     return [PerHost(wanted.fleet, limit)] if limit else []
 
 
-def _holdings(wanted: Wanted) -> list[HostCondition]:
-    """Of what the VMs need, each in a condition of its own: what is missing is named."""
+def _holdings(wanted: Wanted, hosts: Iterable[HostView]) -> list[HostCondition]:
+    """Of what the VMs need, each in a condition of its own: what is missing is named. `hosts`: all
+    that there are."""
     needs = needs_of(wanted.spec)
     found: list[HostCondition] = []
+    comes = _image_comes(wanted.spec, hosts)
     if needs.image:
         image = str(needs.image)
-        found.append(Holding("lacks_image", image, lambda held: held.lacks_image(needs.image)))
+        lacks_image = partial(_lacks_image, needs.image, comes)
+        found.append(Holding("lacks_image", image, lacks_image))
     for path in needs.files:
-        lacks_path = partial(_lacks_file, path)
+        lacks_path = partial(_lacks_file, path, comes and _comes_with_image(path, needs.image))
         found.append(Holding("lacks_kernel", path, lacks_path))
     for bridge in needs.bridges:
         lacks_bridge = partial(_lacks_bridge, bridge)
@@ -237,8 +242,27 @@ def _holdings(wanted: Wanted) -> list[HostCondition]:
     return found
 
 
-def _lacks_file(path: str, held: HostHoldings) -> bool:
-    return bool(held.missing_files((path,)))
+def _image_comes(spec: types.FleetSpec, hosts: Iterable[HostView]) -> bool:
+    """Whether a host that lacks the image can fetch it from one that has it."""
+    image = fetched_image(spec)
+    return image is not None and bool(one_digest(given_digests(hosts, image), image).digest)
+
+
+def _lacks_image(image: NeededImage, comes: bool, held: HostHoldings) -> bool:
+    return held.lacks_image(image) and not (comes and held.fetches_images)
+
+
+def _comes_with_image(path: str, image: NeededImage | None) -> bool:
+    """Whether agents put a kernel or initrd of the image there when they fetch it."""
+    named = posixpath.basename(path)
+    return image is not None and named in (
+        f"{image.name}-{image.snapshot}.kernel",
+        f"{image.name}-{image.snapshot}.initrd",
+    )
+
+
+def _lacks_file(path: str, comes: bool, held: HostHoldings) -> bool:
+    return bool(held.missing_files((path,))) and not (comes and held.fetches_images)
 
 
 def _lacks_bridge(bridge: str, held: HostHoldings) -> bool:
@@ -256,8 +280,9 @@ HOST_CONDITIONS: tuple[Callable[[Wanted], HostCondition], ...] = (
 ROOM_CONDITIONS: tuple[Callable[[Wanted], list[RoomCondition]], ...] = (_resources, _per_host)
 
 
-def host_conditions(wanted: Wanted) -> list[HostCondition]:
-    return [*(condition(wanted) for condition in HOST_CONDITIONS), *_holdings(wanted)]
+def host_conditions(wanted: Wanted, hosts: Iterable[HostView]) -> list[HostCondition]:
+    """`hosts`: all that there are."""
+    return [*(condition(wanted) for condition in HOST_CONDITIONS), *_holdings(wanted, hosts)]
 
 
 def lacked(host: HostView, spec: types.FleetSpec) -> list[str]:
@@ -274,7 +299,7 @@ def room_conditions(wanted: Wanted) -> list[RoomCondition]:
 def candidates(drafts: Iterable[Draft], wanted: Wanted) -> list[Draft]:
     """The hosts that may have some of the VMs, if there is room."""
     found = list(drafts)
-    for condition in host_conditions(wanted):
+    for condition in host_conditions(wanted, [draft.view for draft in found]):
         found = [draft for draft in found if condition.admits(draft.view)]
     return found
 

@@ -53,7 +53,7 @@ def no_room(wanted: Wanted, hosts: Sequence[HostView], rest: IndexSet) -> Unplac
     shut = 0
     words: list[str] = []
     lack: list[str] = []
-    for condition in host_conditions(wanted):
+    for condition in host_conditions(wanted, hosts):
         admitted = [host for host in hosts if condition.admits(host)]
         if not admitted:
             why = "; ".join([condition.explain(hosts), *lack])

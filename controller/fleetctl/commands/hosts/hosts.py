@@ -13,11 +13,12 @@ from fleetctl.cli.arguments import Labels, label, selector_option_with
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
+from fleetctl.commands.hosts.cordons import cordon, uncordon
 from fleetctl.commands.hosts.expelling import expel, readmit
 from fleetctl.commands.hosts.leaving import drain, remove
 from fleetctl.commands.hosts.lost import declare_lost, release
 from fleetctl.commands.hosts.reset import reset
-from fleetctl.output import number, say, say_json
+from fleetctl.output import say, say_json
 from fleetctl.session import (
     Session,
     cluster_options,
@@ -41,6 +42,8 @@ def hosts() -> None:
     """List hosts, show one, say what becomes of it. Without a command: list."""
 
 
+hosts.add_command(cordon)
+hosts.add_command(uncordon)
 hosts.add_command(drain)
 hosts.add_command(remove)
 hosts.add_command(declare_lost)
@@ -167,35 +170,3 @@ def show_host(session: Session, host: str) -> None:
         say_json(detail_json(answer))
     else:
         say(detail_text(answer, screen_width()))
-
-
-@hosts.command("cordon")
-@click.argument("host")
-@cluster_options
-@pass_session
-def cordon(session: Session, host: str) -> None:
-    """Place no more VMs on a host. What runs there goes on."""
-    _set_cordon(session, host, cordoned=True)
-
-
-@hosts.command("uncordon")
-@click.argument("host")
-@cluster_options
-@pass_session
-def uncordon(session: Session, host: str) -> None:
-    """Let a cordoned host take VMs again."""
-    _set_cordon(session, host, cordoned=False)
-
-
-def _set_cordon(session: Session, host: str, *, cordoned: bool) -> None:
-    connection = session.cluster
-    from fleet.v1 import cluster_pb2
-    from fleetctl.views.hosts.hosts import host_json
-
-    request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
-    answer = connection.change(lambda stub: stub.SetCordon, request, again=True)
-    if session.json:
-        say_json(host_json(answer))
-    else:
-        takes = "cordoned, takes no new VMs" if answer.cordoned else "takes VMs"
-        say(f"{answer.id}: {takes}; {number(answer.assigned)} assigned")

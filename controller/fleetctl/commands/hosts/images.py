@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -10,8 +10,11 @@ import click
 from fleetctl.cli.arguments import ImageId, byte_count, digest, image_name, whole_image_name
 from fleetctl.cli.confirmation import confirm, yes_option
 from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.commands.hosts.everywhere import failed, on_each, say_outcomes
+from fleetctl.commands.hosts.host_choice import Choice, chosen, several_hosts
+from fleetctl.commands.hosts.image_push import push, spread
 from fleetctl.outcome import Failed
-from fleetctl.output import note, say, say_json
+from fleetctl.output import counted, note, say, say_json
 from fleetctl.session import (
     Session,
     cluster_options,
@@ -23,6 +26,7 @@ from fleetctl.session import (
 if TYPE_CHECKING:
     from fleet.v1 import agent_pb2 as agent
     from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.client.cluster import Cluster
 
 # An import of terabytes takes hours; what takes longer has been forgotten.
 IMPORT_SECONDS = 86_400.0
@@ -36,19 +40,35 @@ one_host_option = click.option(
 
 @click.group(cls=ListingGroup)
 def images() -> None:
-    """Golden images of hosts: list, show, import, delete, and what they take. Without a
+    """Golden images of hosts: list, show, push, import, delete, and what they take. Without a
     command: list."""
+
+
+images.add_command(push)
+images.add_command(spread)
 
 
 @images.command("list")
 @host_option
+@click.option(
+    "--places", "by_place", is_flag=True,
+    help="A line for each content: how many hosts have it, lack it, or have another.",
+)  # fmt: skip
 @list_options
 @connection_options
 @pass_session
-def list_images(session: Session, host: str) -> None:
+def list_images(session: Session, host: str, by_place: bool) -> None:
     """List the golden images of all live hosts, or of one."""
     from fleetctl.tables.answer import ListAnswer
     from fleetctl.tables.listing import say_list
+
+    if by_place:
+        from fleetctl.views.hosts.image_places import PLACE_COLUMNS, places, places_json
+
+        rows = places(_answered(session, host))
+        by_content = ListAnswer(PLACE_COLUMNS, rows, lambda: places_json(rows), "No images.")
+        say_list(by_content, session.listing)
+        return
     from fleetctl.views.hosts.images import IMAGE_COLUMNS, list_json, listed_images
 
     answered = _answered(session, host)
@@ -101,7 +121,7 @@ def df(session: Session, host: str) -> None:
 @images.command("import")
 @click.argument("image", metavar="NAME[@SNAPSHOT]", type=image_name)
 @click.argument("source")
-@one_host_option
+@several_hosts(argument=False)
 @click.option(
     "--digest",
     "wanted",
@@ -121,31 +141,55 @@ def df(session: Session, host: str) -> None:
 @cluster_options
 @pass_session
 def import_image(
-    session: Session, image: ImageId, source: str, host: str, wanted: str, size: int
+    session: Session, image: ImageId, source: str, choice: Choice, wanted: str, size: int
 ) -> None:
     """Make a golden image of something that is on the host.
 
     SOURCE is there, not here: the absolute path of a disk in a file or of a directory, which
     becomes an ext4, or a ZFS volume, or dataset@snapshot of one. The snapshot is 1 unless one is
-    named. Ctrl-C ends the import, and nothing of it is left.
+    named. Of several hosts each imports its own SOURCE; to bring one from here to all, push it.
+    Ctrl-C ends the import, and nothing of it is left.
     """  # fmt: skip
-    connection = session.cluster
     from fleet.v1 import cluster_pb2, types_pb2
     from fleetctl.views.hosts.images import imported_json, imported_text
 
     image = image.with_snapshot(DEFAULT_SNAPSHOT)
-    request = cluster_pb2.HostImportImageRequest(
-        host=host,
-        image=types_pb2.Image(name=image.name, snapshot=image.snapshot, digest=wanted),
-        source=source,
-        size_bytes=size,
-    )
-    answers = connection.stream(lambda stub: stub.ImportImage, request, IMPORT_SECONDS)
-    made = _imported(answers, session)
+    named = types_pb2.Image(name=image.name, snapshot=image.snapshot, digest=wanted)
+
+    def asked(connection: Cluster, host: str) -> Iterator[agent.ImportImageProgress]:
+        request = cluster_pb2.HostImportImageRequest(
+            host=host, image=named, source=source, size_bytes=size
+        )
+        return connection.stream(lambda stub: stub.ImportImage, request, IMPORT_SECONDS)
+
+    if choice.of_many:
+        _import_many(session, chosen(session, choice), asked)
+        return
+    made = _imported(asked(session.cluster, choice.one), session)
     if session.json:
-        say_json(imported_json(made, host))
+        say_json(imported_json(made, choice.one))
     else:
         say(imported_text(made))
+
+
+def _import_many(
+    session: Session,
+    hosts: list[str],
+    asked: Callable[[Cluster, str], Iterator[agent.ImportImageProgress]],
+) -> None:
+    """Raises Failed."""
+    from fleetctl.views.hosts.images import imported_json, imported_text
+
+    def made(connection: Cluster, host: str) -> agent.ImageOnHost:
+        for one in asked(connection, host):
+            if one.HasField("image"):
+                return one.image
+        raise Failed("the import ended without having made an image")
+
+    outcomes = on_each(session, hosts, "importing", made)
+    say_outcomes(session, outcomes, imported_text, lambda host, one: imported_json(one, host))
+    if count := failed(outcomes, lambda one: True):
+        raise Failed(f"{counted(count, 'host')} of {len(hosts):,} did not import it")
 
 
 @images.command("delete")

@@ -9,6 +9,8 @@ import click
 
 from fleetctl.cli.arguments import waiting_time
 from fleetctl.cli.confirmation import confirm, must_ask, plan_option, yes_option
+from fleetctl.commands.hosts.draining import confirm_all, drain_all, plan_all
+from fleetctl.commands.hosts.host_choice import Choice, chosen, several_hosts
 from fleetctl.outcome import ExitCode, Misuse, NotConverged
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -20,7 +22,7 @@ DEFAULT_TIMEOUT = "1h"
 
 
 @click.command("drain")
-@click.argument("host")
+@several_hosts(argument=True)
 @click.option("--cancel", is_flag=True, help="Drain no more; what has moved stays where it is.")
 @plan_option
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
@@ -38,7 +40,7 @@ DEFAULT_TIMEOUT = "1h"
 @pass_session
 def drain(
     session: Session,
-    host: str,
+    choice: Choice,
     cancel: bool,
     plan_only: bool,
     no_wait: bool,
@@ -50,10 +52,19 @@ def drain(
 
     Disks do not move: each VM begins elsewhere with a fresh clone. Other hosts clone and define
     first; then this one stops a VM, and when it has let it go the other starts it. What fits on no
-    other host stays. Ctrl-C ends the watching, not the drain: then the exit code is 3.
+    other host stays. Several hosts are drained together. Ctrl-C ends the watching, not the drain:
+    then the exit code is 3.
     """
     if cancel and (force or plan_only):
         raise Misuse("--cancel goes with neither --force nor --plan")
+    hosts = chosen(session, choice)
+    if choice.of_many:
+        if plan_only:
+            return plan_all(session, hosts, force)
+        if not (cancel or yes):
+            confirm_all(hosts)
+        return drain_all(session, hosts, cancel, no_wait, force, timeout)
+    (host,) = hosts
     if plan_only:
         _say_plan(session, host, force)
         return ExitCode.DONE

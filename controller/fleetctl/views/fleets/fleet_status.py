@@ -13,6 +13,7 @@ from fleetctl.output import STATE_STYLES, STATES, counted, number
 from fleetctl.tables.listing import table
 from fleetctl.views.enum_names import state_name
 from fleetctl.views.fleets.rollouts import coloured_rollout, rollout_json
+from fleetctl.views.hosts.image_fetches import fetches_json, fetches_text
 
 _REASONS = 3  # in one sentence
 
@@ -64,6 +65,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "change": status.change,
         "changed_by": status.changed_by,
         "rollout": rollout_json(status.rollout) if status.HasField("rollout") else None,
+        "image_fetches": fetches_json(status),
     }
 
 
@@ -108,6 +110,8 @@ def fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) ->
     rest = [placed, f"{number(status.unplaced)} unplaced", *remarks_of(status)]
     yield f"  placed       {', '.join(rest)}"
     yield f"  generation   {_generations(status)}"
+    if fetches := fetches_text(status):
+        yield f"  fetching     {fetches}"
     if status.HasField("rollout"):
         yield f"  rollout      {coloured_rollout(status.rollout)}"
     if status.unplaced_reasons:

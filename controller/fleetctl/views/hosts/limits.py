@@ -62,6 +62,15 @@ def _bound(admits: int) -> int | None:
     return None if admits == NO_BOUND else admits
 
 
+def doctor_words(answer: agent.DoctorResponse) -> str:
+    """As short as hosts that agree say the same: 250 VMs fit; or what binds, and at how many."""
+    if fits(answer):
+        return f"{counted(answer.guests, 'VM')} fit"
+    bound = f"admits {counted(answer.admits_guests, 'VM')} of {number(answer.guests)}"
+    in_way = [one.title for one in answer.verdicts if one.limit == answer.binding_limit]
+    return printable(f"{bound}: {in_way[0] if in_way else answer.binding_limit}")
+
+
 def doctor_text(answer: agent.DoctorResponse, host: str, everything: bool) -> str:
     """What is in the way first, grouped by what to do; with `everything` also what is not."""
     return printable("\n".join(_doctor_lines(answer, host, everything)))

@@ -7,6 +7,7 @@ from typing import Any
 
 from fleet.v1 import agent_pb2 as agent
 from fleetctl.outcome import printable
+from fleetctl.output import counted
 from fleetctl.tables.listing import table
 from fleetctl.views.hosts.limits import doctor_json, recipes
 
@@ -41,6 +42,22 @@ def tune_json(answer: agent.TuneResponse, host: str, wish: str) -> dict[str, Any
 
 def failures(answer: agent.TuneResponse) -> int:
     return sum(bool(one.error) for one in answer.changes)
+
+
+def tune_words(answer: agent.TuneResponse, wish: str) -> str:
+    """As short as hosts that agree say the same."""
+    if not answer.changes:
+        return "nothing to change" if wish != "undo" else "nothing was changed by tuning"
+    if wish == "plan":
+        return f"{counted(len(answer.changes), 'change')} to make"
+    done = sum(one.done for one in answer.changes)
+    text = f"{counted(done, 'change')} {'made' if wish == 'apply' else 'brought back'}"
+    if reboot := sum(one.kind == REBOOT for one in answer.changes):
+        text += f", {reboot:,} for a reboot"
+    wrong = next((one for one in answer.changes if one.error), None)
+    if wrong is not None:
+        text += f", {failures(answer):,} failed: {wrong.what}: {wrong.error}"
+    return printable(text)
 
 
 def tune_text(answer: agent.TuneResponse, host: str, wish: str) -> str:

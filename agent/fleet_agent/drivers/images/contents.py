@@ -1,0 +1,200 @@
+"""The ImageContents port over a host's images and a folder for what is fetched.
+
+An image's kernel and initrd lie in a folder of kernels, named after the image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+from typing import TypeVar
+
+from fleet.image_content.manifest import DISK, INITRD, KERNEL, MAX_BYTES, PARTS, Manifest, Part
+from fleet.image_content.packing import Packed
+from fleet_agent.core.images import FilePath, ImageName, ImportOrder, boot_file
+from fleet_agent.drivers.images.staged_content import (
+    OpenParts,
+    StagingFolder,
+    chunks_of,
+    whole_chunks,
+)
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.image_content import ImageContent, NotReadable
+from fleet_agent.drivers.ports.images import (
+    ImageMismatch,
+    Images,
+    ImportProgress,
+    NoSuchImage,
+    already_there,
+)
+
+T = TypeVar("T")
+_REMEMBERED = 16
+
+Opened = Callable[[ImageName], int]
+"""A file that reads as the image of this name, to be closed by the caller. Blocking; raises
+OSError, NotReadable."""
+
+
+class StagedContents:
+    """`disks`: opens the disks of images that are there; `kernels`: the folder of kernels."""
+
+    def __init__(self, images: Images, folder: Path, kernels: Path, disks: Opened) -> None:
+        self._images = images
+        self._staging = StagingFolder(folder)
+        self._kernels = kernels
+        self._disks = disks
+        self._threads = ThreadPoolExecutor(2, "image-content")
+        self._known: dict[tuple[ImageName, str], Manifest] = {}
+
+    async def of_image(self, image: ImageName) -> ImageContent:
+        held = (await self._images.holdings()).get(image)
+        if held is None:
+            raise NoSuchImage(f"there is no image {image} on this host")
+        parts = await self._in_thread(lambda: self._whole(image, held.digest))
+        return StagedContent(self, parts, set(parts.manifest.filled()))
+
+    async def begun(self, manifest: Manifest) -> ImageContent:
+        return await self._content(await self._in_thread(lambda: self._staging.begun(manifest)))
+
+    async def begun_before(self, root: bytes) -> ImageContent | None:
+        parts = await self._in_thread(lambda: self._staging.begun_before(root))
+        return None if parts is None else await self._content(parts)
+
+    async def discard(self, keeping: set[bytes], older_than: float) -> None:
+        await self._in_thread(lambda: self._staging.discard(keeping, older_than))
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False)
+
+    async def _content(self, parts: OpenParts) -> StagedContent:
+        try:
+            return StagedContent(self, parts, await self._in_thread(lambda: whole_chunks(parts)))
+        except BaseException:
+            parts.close()
+            raise
+
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, job)
+
+    def _whole(self, image: ImageName, digest: str) -> OpenParts:
+        """Raises NotReadable, DriverError."""
+        files: dict[str, int] = {}
+        try:
+            files[DISK] = self._disks(image)
+            for part in (KERNEL, INITRD):
+                path = self._kernels / boot_file(image, part)
+                if path.is_file():
+                    files[part] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            manifest = self._known.get((image, digest)) or _manifest(files)
+        except OSError as error:
+            _close(files)
+            raise DriverError(f"cannot read {image}: {error.strerror}") from error
+        except BaseException:
+            _close(files)
+            raise
+        if digest and {part.name for part in manifest.parts} == set(files):
+            while len(self._known) >= _REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+            self._known[image, digest] = manifest
+        return OpenParts(manifest, files)
+
+    async def keep(
+        self, parts: OpenParts, image: ImageName, digest: str, size: int, origin: str
+    ) -> AsyncGenerator[ImportProgress]:
+        """As of the port."""
+        existing = (await self._images.holdings()).get(image)
+        if existing and digest and existing.digest != digest:
+            raise already_there(existing, digest)
+        await self._in_thread(parts.flush)
+        await self._in_thread(lambda: self._put_boot_files(parts.manifest, image))
+        source = FilePath(str(self._staging.path(parts.manifest, DISK)))
+        order = ImportOrder(image, source, digest, size, consumes=True, origin=origin)
+        try:
+            async with aclosing(self._images.bring(order)) as bringing:
+                async for progress in bringing:
+                    if progress.image is not None:
+                        await self._in_thread(lambda: self._staging.forget(parts.manifest))
+                    yield progress
+        except ImageMismatch:
+            # All chunks are as they should be, and the whole is not: nothing of it is of use.
+            await self._in_thread(lambda: self._staging.forget(parts.manifest))
+            raise
+
+    def _put_boot_files(self, manifest: Manifest, image: ImageName) -> None:
+        """Raises DriverError."""
+        try:
+            for part in manifest.parts[1:]:
+                self._kernels.mkdir(parents=True, exist_ok=True)
+                target = self._kernels / boot_file(image, part.name)
+                beside = target.with_name(f".{target.name}.new")
+                shutil.copyfile(self._staging.path(manifest, part.name), beside)
+                with beside.open("r+b") as file:
+                    os.fchmod(file.fileno(), 0o644)
+                    os.fsync(file.fileno())
+                beside.replace(target)
+        except OSError as error:
+            where = error.filename or self._kernels
+            raise DriverError(f"cannot put a kernel at {where}: {error.strerror}") from error
+
+
+class StagedContent:
+    """The ImageContent port over open files."""
+
+    def __init__(self, contents: StagedContents, parts: OpenParts, present: set[int]) -> None:
+        self._contents = contents
+        self._parts = parts
+        self._present = present
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._parts.manifest
+
+    @property
+    def present(self) -> set[int]:
+        return self._present
+
+    async def read(self, number: int) -> Packed:
+        return await self._contents._in_thread(lambda: self._parts.packed(number))
+
+    async def write(self, number: int, chunk: Packed) -> None:
+        await self._contents._in_thread(lambda: self._parts.write(number, chunk))
+        self._present.add(number)
+
+    async def spoiled(self) -> set[int]:
+        there = await self._contents._in_thread(lambda: whole_chunks(self._parts))
+        bad = self._present - there
+        self._present -= bad
+        return bad
+
+    def keep(
+        self, image: ImageName, digest: str, origin: str, size: int = 0
+    ) -> AsyncGenerator[ImportProgress]:
+        return self._contents.keep(self._parts, image, digest, size, origin)
+
+    async def close(self) -> None:
+        await self._contents._in_thread(self._parts.close)
+
+
+def _manifest(files: dict[str, int]) -> Manifest:
+    """Raises OSError, NotReadable."""
+    sizes = {name: os.lseek(file, 0, os.SEEK_END) for name, file in files.items()}
+    if sizes[DISK] > MAX_BYTES:
+        raise NotReadable(f"an image that travels has at most {MAX_BYTES:,} bytes")
+    return Manifest(
+        tuple(
+            Part(name, sizes[name], chunks_of(files[name], sizes[name]))
+            for name in PARTS
+            if name in files
+        )
+    )
+
+
+def _close(files: dict[str, int]) -> None:
+    for file in files.values():
+        os.close(file)

@@ -1,0 +1,292 @@
+"""One image on its way to the hosts that want it, from those that have it.
+
+Each pass decides anew who fetches from whom; only what differs is told. Hosts that have it are
+asked to give only as far as they are needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.image_spread.sources import (
+    Reading,
+    SpreadHost,
+    own_stripes,
+    sources,
+)
+from fleet_controller.image_spread.part import MISMATCH, Attending, Part
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.pulse import Pulse
+from fleet_controller.relay.relay import Relay
+from fleet_controller.waiting import within
+
+RACK = "rack"
+PASS_SECONDS = 1.0
+# What happens close together is decided at once.
+GATHER_SECONDS = 0.05
+GATHERED = 128  # hosts for each such time
+# Which hosts have it is looked up so often at most.
+LOOK_SECONDS = 2.0
+# Hosts that have it and give: so many at least and at most, and one for so many readers.
+MOST_HOLDERS, LEAST_HOLDERS, READERS_A_HOLDER = 8, 2, 64
+# Reports on progress a second, of all hosts together.
+REPORTS_A_SECOND = 400
+# So many hosts have to say of one that it lied before nobody fetches from it.
+WITNESSES = 2
+# What a host needs and cannot get, such as for want of room, is tried again.
+TRY_AGAIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bytes a second; 0: no bound."""
+
+    host: int = 0
+    fleet: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An image with its digest, the root of what it is made of, and the bytes of that; as this host
+    has said."""
+
+    image: types.Image
+    root: bytes
+    size: int
+    told_by: str
+
+
+class Spread:
+    """`run` until cancelled. `news` beats whenever a host has said something."""
+
+    def __init__(self, memory: LeaderMemory, relay: Relay, content: Content) -> None:
+        self.content = content
+        settings = memory.settings
+        self._usual = Bounds(settings.image_rate, settings.image_fleet_rate)
+        self._asked: dict[object, Bounds] = {}
+        self._standing: set[object] = set()
+        # Whether what the image was said to be made of has not its digest.
+        self.misled = False
+        self.news = Pulse()
+        self.parts: dict[str, Part] = {}
+        self.liars: set[str] = set()
+        self._memory = memory
+        self._relay = relay
+        self._attending = Attending(relay, memory.clock, self.news.beat)
+        self._wanted: dict[object, frozenset[str]] = {}
+        self._now: dict[Reading, str] = {}
+        self._attempt: dict[Reading, int] = {}
+        self.began = memory.clock()
+        self._having: list[str] = []
+        self._look_again = self.began
+
+    # Who takes part ---------------------------------------------------------------------------
+
+    def want(
+        self,
+        who: object,
+        hosts: Iterable[str],
+        bounds: Bounds | None = None,
+        *,
+        standing: bool = False,
+    ) -> None:
+        """These hosts are to have it, says `who`; of whom this replaces the last word. Of several
+        who name bounds the last one counts. `standing`: nobody waits, so what has failed is tried
+        again now and then."""
+        if standing:
+            self._standing.add(who)
+        self._wanted[who] = frozenset(hosts)
+        if bounds is not None:
+            self._asked[who] = bounds
+        self.news.beat()
+
+    def want_no_more(self, who: object) -> None:
+        self._wanted.pop(who, None)
+        self._asked.pop(who, None)
+        self.news.beat()
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """Hosts that are to have it."""
+        return frozenset().union(*self._wanted.values())
+
+    def has(self, host: str) -> bool:
+        """Whether the host has it, as it says now or said before."""
+        part = self.parts.get(host)
+        if part is not None and part.connected:
+            return part.held
+        recently = part is not None and self._memory.clock() < part.held_until
+        return recently or self._announced(host)
+
+    def _announced(self, host: str) -> bool:
+        record = self._memory.state.hosts.get(host)
+        image = self.content.image
+        return record is not None and any(
+            (one.name, one.snapshot, one.digest) == (image.name, image.snapshot, image.digest)
+            for one in record.holdings.images or ()
+        )
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                version = self.news.version
+                self._admit(group)
+                self._steer()
+                await within(PASS_SECONDS, self.news.after(version))
+                await asyncio.sleep(GATHER_SECONDS * (1 + len(self.parts) // GATHERED))
+
+    def _admit(self, group: asyncio.TaskGroup) -> None:
+        """Call those that take part, and no longer those that do not."""
+        mismatches = (part.failed_reason == MISMATCH for part in self.parts.values())
+        self.misled = self.misled or any(mismatches)
+        self._try_again()
+        targets = self.targets
+        fetching = {host for host in targets if self._fetches(host)}
+        taking = fetching | self._holders(fetching)
+        for host in [one for one in self.parts if one not in taking]:
+            part = self.parts[host]
+            # What it says of itself stays, for whoever asks.
+            if part.task is not None:
+                part.task.cancel()
+                part.task = None
+            if host not in targets:
+                del self.parts[host]
+        for host in taking:
+            part = self.parts.setdefault(host, Part(host, moved=self._memory.clock()))
+            if part.task is None and not part.failed:
+                part.task = group.create_task(self._attending.attend(part))
+
+    def _try_again(self) -> None:
+        now = self._memory.clock()
+        standing = frozenset().union(*(self._wanted.get(who, ()) for who in self._standing))
+        for host in standing & self.parts.keys():
+            part = self.parts[host]
+            if part.failed and now - part.failed_at > TRY_AGAIN_SECONDS:
+                if part.task is not None:
+                    part.task.cancel()
+                self.parts[host] = Part(host, moved=now)
+
+    def _fetches(self, host: str) -> bool:
+        """Whether it is to fetch; one that has it goes on giving while others fetch."""
+        part = self.parts.get(host)
+        if part is not None and part.failed:
+            return False
+        return not self.has(host)
+
+    def _holders(self, fetching: set[str]) -> set[str]:
+        """Of those that have it: whoever gives already, and as many more as are needed."""
+        if not fetching:
+            return set()
+        giving = {one for one in self._now.values() if one in self.parts}
+        giving = {one for one in giving if self.has(one) and not self.parts[one].failed}
+        many = min(MOST_HOLDERS, max(LEAST_HOLDERS, len(fetching) // READERS_A_HOLDER))
+        if len(giving) >= many:
+            return giving
+        live = [one for one in self._able() if one not in giving]
+        racks = Counter(self._rack(host) for host in fetching)
+        live.sort(key=lambda one: (-racks[self._rack(one)], one))
+        return giving | set(live[: max(0, many - len(giving))])
+
+    def _able(self) -> list[str]:
+        """Hosts that have it and can be asked to give."""
+        now = self._memory.clock()
+        if now >= self._look_again:
+            self._look_again = now + LOOK_SECONDS
+            self._having = [host for host in self._memory.state.hosts if self.has(host)]
+        return [
+            host
+            for host in self._having
+            if self._memory.is_live(host)
+            and host not in self.liars
+            and not (host in self.parts and self.parts[host].failed)
+        ]
+
+    def _rack(self, host: str) -> str:
+        record = self._memory.state.hosts.get(host)
+        return record.labels.get(RACK, "") if record else ""
+
+    # What they are told -----------------------------------------------------------------------
+
+    def _steer(self) -> None:
+        now = self._memory.clock()
+        self._note_liars()
+        taking = {name: one for name, one in self.parts.items() if one.task and not one.failed}
+        racks = {name: self._rack(name) for name in taking}
+        stripes = own_stripes(
+            racks, {name: one.stripe for name, one in taking.items() if one.order}
+        )
+        hosts = {}
+        for name, part in taking.items():
+            part.stripe = stripes[name]
+            if part.connected:
+                shuns = part.shunned(now)
+                hosts[name] = SpreadHost(racks[name], part.held, part.stripe, shuns)
+        self._remember(sources(hosts, self._now, frozenset(self.liars)))
+        readers: dict[str, list[str]] = {}
+        for reading, source in self._now.items():
+            readers.setdefault(source, []).append(reading.host)
+        each = self._bytes_per_second(len([one for one in taking.values() if not one.held]))
+        for name, part in taking.items():
+            part.tell(self._order(name, readers.get(name, ()), each, len(taking)))
+
+    def _note_liars(self) -> None:
+        """One host's word keeps only itself from a source: it may be the one that lies."""
+        said: Counter[str] = Counter(liar for part in self.parts.values() for liar in part.liars)
+        found = {host for host, count in said.items() if count >= WITNESSES}
+        for host in found - self.liars:
+            text = f"{host} gives chunks of {self._named} that do not have their digest"
+            self._memory.events.add("image_corrupt", text, host=host)
+        self.liars |= found
+
+    def _remember(self, decided: Mapping[Reading, str]) -> None:
+        for reading, source in decided.items():
+            if self._now.get(reading) != source:
+                part = self.parts[reading.host]
+                part.attempts += 1
+                self._attempt[reading] = part.attempts
+        self._now = dict(decided)
+
+    def _order(self, name: str, readers: Iterable[str], each: int, many: int) -> wire.RelayOrder:
+        order = wire.RelayOrder(
+            term=self._relay.term,
+            host_id=name,
+            image=self.content.image,
+            root=self.content.root,
+            readers=sorted(set(readers)),
+            bytes_per_second=each,
+            report_every_ms=max(500, many * 1000 // REPORTS_A_SECOND),
+        )
+        for stripe in range(2):
+            reading = Reading(name, stripe)
+            source = self._now.get(reading)
+            record = self._memory.state.hosts.get(source) if source else None
+            if source and record:
+                order.sources.add(
+                    host=source,
+                    address=record.address,
+                    stripe=stripe,
+                    attempt=self._attempt[reading],
+                )
+        return order
+
+    def _bytes_per_second(self, fetching: int) -> int:
+        asked = list(self._asked.values())[-1] if self._asked else Bounds()
+        host, fleet = asked.host or self._usual.host, asked.fleet or self._usual.fleet
+        bounds = [host] if host else []
+        if fleet and fetching:
+            bounds.append(max(1, fleet // fetching))
+        return min(bounds, default=0)
+
+    @property
+    def _named(self) -> str:
+        return f"{self.content.image.name}@{self.content.image.snapshot}"
+
+    @property
+    def suspects(self) -> list[str]:
+        """Who was said to have lied by anybody."""
+        return sorted({liar for part in self.parts.values() for liar in part.liars})

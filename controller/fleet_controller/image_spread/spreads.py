@@ -1,0 +1,244 @@
+"""All images on their way in one leadership: those that operators hand on, and those that hosts
+lack for VMs of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple
+
+from fleet.template.host_needs import NeededImage
+from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
+from fleet_controller.agents.port import NoAnswer
+from fleet_controller.core.image_spread.holders import Holders, holders_of, image_needs
+from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.election.election import LeadershipLost
+from fleet_controller.image_spread.progress import progress
+from fleet_controller.image_spread.spread import Bounds, Content, Spread
+from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.relay.relay import NOT_ANSWERED, Relay
+from fleet_controller.waiting import within
+
+# Between two looks at what hosts lack. A pass over 4,480 hosts takes some 5 ms.
+NEED_SECONDS = 2.0
+# Reading an image's content once takes so long at worst: a TiB from a slow disk is not handed on.
+MANIFEST_SECONDS = 600.0
+# Hosts asked what it is made of, one after another, before that is given up for now.
+ASKED = 3
+RETRY_SECONDS = 15.0
+TELL_SECONDS = 1.0
+# What a host has is known to the leader this long after it has it.
+TOLD_SECONDS = 12.0
+
+_NEED = "what hosts need"
+
+
+class Key(NamedTuple):
+    name: str
+    snapshot: str
+    digest: str
+
+
+class ImageSpreads:
+    """`run` leads them. Whoever asks while it does not run waits for it."""
+
+    def __init__(self, memory: LeaderMemory, relay: Relay) -> None:
+        self._memory = memory
+        self._relay = relay
+        self._spreads: dict[Key, Spread] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._beginning: dict[Key, asyncio.Lock] = {}
+        self._not_before: dict[Key, float] = {}
+        self._misleading: dict[Key, frozenset[str]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._running = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._running.set()
+            while True:
+                await self._serve_needs()
+                self._end_idle()
+                await asyncio.sleep(NEED_SECONDS)
+
+    # By need ----------------------------------------------------------------------------------
+
+    async def _serve_needs(self) -> None:
+        memory = self._memory
+        fetches = memory.image_fetches
+        if memory.settling or memory.state.freeze is not None:
+            return
+        if not any(one.holdings.fetches_images for one in memory.state.hosts.values()):
+            return
+        needs = image_needs(await memory.view_in_slices(), memory.is_live)
+        fetches.replace({
+            (need.image.name, need.image.snapshot): self._told(need.image, need.holders, need.hosts)
+            for need in needs
+        })  # fmt: skip
+        wanted: dict[Key, frozenset[str]] = {}
+        for need in needs:
+            if need.holders.digest:
+                key = Key(need.image.name, need.image.snapshot, need.holders.digest)
+                wanted[key] = wanted.get(key, frozenset()) | need.hosts
+        for key, spread in list(self._spreads.items()):
+            if key not in wanted:
+                spread.want_no_more(_NEED)
+        for key, hosts in wanted.items():
+            if key in self._spreads:
+                self._spreads[key].want(_NEED, hosts, standing=True)
+            elif self._not_before.get(key, 0.0) <= memory.clock() and self._group:
+                self._not_before[key] = memory.clock() + RETRY_SECONDS
+                self._group.create_task(self._begin_for_need(key, hosts))
+
+    async def _begin_for_need(self, key: Key, hosts: frozenset[str]) -> None:
+        try:
+            spread = await self._begun(key)
+        except (*NOT_ANSWERED, LeadershipLost) as error:
+            self._memory.image_fetches.note((key.name, key.snapshot), str(error))
+            return
+        spread.want(_NEED, hosts, standing=True)
+
+    def _told(
+        self, image: NeededImage, holders: Holders, hosts: frozenset[str]
+    ) -> cluster.ImageFetches:
+        told = cluster.ImageFetches(hosts=len(hosts), trouble=holders.why)
+        spread = self._spreads.get(Key(image.name, image.snapshot, holders.digest))
+        if spread is None:
+            return told
+        far = progress(spread, hosts, self._memory.clock())
+        told.done_bytes, told.total_bytes = far.done_bytes, far.total_bytes
+        told.slowest.extend(one.host for one in far.slowest)
+        if far.failed:
+            told.trouble = f"{far.failed[0].host}: {far.failed[0].why}"
+        return told
+
+    # Asked for --------------------------------------------------------------------------------
+
+    async def spread(
+        self,
+        request: cluster.SpreadImageRequest,
+        hosts: frozenset[str],
+        tell: Callable[[cluster.SpreadProgress], Awaitable[None]],
+    ) -> None:
+        """Tells how far it is once a second, until each of the hosts has it or has failed. Raises
+        Refused, Refusal, LeadershipLost."""
+        found = await self._holders(request.image)
+        await self._running.wait()
+        key = Key(request.image.name, request.image.snapshot, found.digest)
+        spread = await self._begun(key)
+        asked = object()
+        bounds = Bounds(request.host_bytes_per_second, request.fleet_bytes_per_second)
+        spread.want(asked, hosts, bounds)
+        before, then = 0, self._memory.clock()
+        try:
+            while True:
+                await asyncio.sleep(0)
+                now = self._memory.clock()
+                told = progress(spread, hosts, now)
+                told.bytes_per_second = int(max(0, told.done_bytes - before) / max(now - then, 0.1))
+                before, then = told.done_bytes, now
+                await tell(told)
+                if told.over:
+                    return
+                await self._next_word(spread, hosts)
+                self._relay.raise_if_over()
+                if self._spreads.get(key) is not spread:
+                    raise _misled(spread)
+        finally:
+            spread.want_no_more(asked)
+
+    async def _holders(self, image: types.Image) -> Holders:
+        """Whoever has it; awaited for a moment, as a host that was just handed it says so soon.
+        Raises Refused."""
+        memory = self._memory
+        found = holders_of(memory.view(), image, memory.is_live)
+
+        async def told() -> None:
+            nonlocal found
+            while not found.digest:
+                await memory.host_records.after(memory.host_records.version)
+                found = holders_of(memory.view(), image, memory.is_live)
+
+        await within(TOLD_SECONDS, told())
+        if not found.digest:
+            raise Refused(Reason.BAD_QUERY, found.why)
+        return found
+
+    async def _next_word(self, spread: Spread, hosts: Collection[str]) -> None:
+        """A second, or until it is over."""
+
+        async def over() -> None:
+            while not progress(spread, hosts, self._memory.clock()).over:
+                await spread.news.after(spread.news.version)
+
+        if len(hosts) > 64:
+            await asyncio.sleep(TELL_SECONDS)
+        else:
+            await within(TELL_SECONDS, over())
+
+    async def _begun(self, key: Key) -> Spread:
+        """Raises Refused, Refusal, LeadershipLost."""
+        async with self._beginning.setdefault(key, asyncio.Lock()):
+            if key not in self._spreads:
+                content = await self._content(key)
+                spread = Spread(self._memory, self._relay, content)
+                assert self._group is not None
+                self._spreads[key] = spread
+                self._tasks[key] = self._group.create_task(spread.run())
+            return self._spreads[key]
+
+    async def _content(self, key: Key) -> Content:
+        """What the image is made of, as a host that has it says. If that is a lie, whatever is
+        fetched does not get the digest."""
+        image = types.Image(name=key.name, snapshot=key.snapshot, digest=key.digest)
+        found = holders_of(self._memory.view(), image, self._memory.is_live)
+        error: Exception = Refused(Reason.BAD_QUERY, found.why)
+        doubted = self._misleading.get(key, frozenset())
+        hosts = sorted(found.hosts, key=lambda host: host in doubted)
+        for host in hosts[:ASKED]:
+            try:
+                return await self._described(host, image)
+            except NOT_ANSWERED as refused:
+                error = refused
+        raise error
+
+    async def _described(self, host: str, image: types.Image) -> Content:
+        """Raises Refused, Refusal, LeadershipLost."""
+        with self._relay.answering(host, "handing images on"):
+            request = wire.SendImageRequest(image=image, manifest_only=True)
+            answers = self._relay.questions(host).send_image(request)
+            try:
+                async with asyncio.timeout(MANIFEST_SECONDS):
+                    chunk = await answers.read()
+            except TimeoutError as error:
+                raise NoAnswer(f"silent for {MANIFEST_SECONDS:g} s") from error
+            finally:
+                answers.cancel()
+        if chunk is None or len(chunk.manifest.root) != 32:
+            message = f"host {host} does not say what {image.name}@{image.snapshot} is made of"
+            raise Refused(Reason.HOST_UNREACHABLE, message)
+        size = sum(part.size_bytes for part in chunk.manifest.parts)
+        return Content(image, chunk.manifest.root, size, host)
+
+    def _end_idle(self) -> None:
+        """Also what was begun from a lie, so that another host is asked next time."""
+        for key, spread in list(self._spreads.items()):
+            if spread.misled:
+                doubted = self._misleading.get(key, frozenset())
+                self._misleading[key] = doubted | {spread.content.told_by}
+            if spread.misled or not spread.targets:
+                del self._spreads[key]
+                self._tasks.pop(key).cancel()
+
+
+def _misled(spread: Spread) -> Refused:
+    image, host = spread.content.image, spread.content.told_by
+    return Refused(
+        Reason.BAD_QUERY,
+        f"{image.name}@{image.snapshot} is not made of what {host} says: the whole has not its "
+        "digest; spread it again, and another host is asked",
+    )

@@ -1,0 +1,132 @@
+"""Several hosts drained at once: begun on all, then watched together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from fleetctl.cli.confirmation import confirm
+from fleetctl.commands.hosts.everywhere import failed, on_each, say_outcomes
+from fleetctl.commands.hosts.host_choice import Outcome, ask_each
+from fleetctl.outcome import ExitCode, Failed, NotConverged
+from fleetctl.output import counted
+from fleetctl.session import Session
+
+if TYPE_CHECKING:
+    from fleet.v1 import cluster_pb2 as cluster
+    from fleetctl.client.cluster import Cluster
+
+LOOK_SECONDS = 1.0
+_LOOKS_A_SECOND = 200
+
+
+def confirm_all(hosts: Sequence[str]) -> None:
+    """Raises Failed for a no."""
+    confirm("drain", f"Drain {counted(len(hosts), 'host')}?", "nothing is drained")
+
+
+def plan_all(session: Session, hosts: Sequence[str], force: bool) -> int:
+    from fleetctl.views.hosts.drains import drain_json, drain_line
+
+    outcomes = on_each(session, hosts, "planning", lambda one, host: _ask(one, host, plan=force))
+    words = _without_host(drain_line)
+    say_outcomes(session, outcomes, words, lambda host, one: drain_json(host, one, "plan"))
+    return ExitCode.DONE if not failed(outcomes, lambda one: True) else ExitCode.FAILED
+
+
+def drain_all(
+    session: Session, hosts: Sequence[str], cancel: bool, no_wait: bool, force: bool, timeout: float
+) -> int:
+    """Raises Failed, NotConverged."""
+    from fleetctl.views.hosts.drains import drain_json, drain_line
+
+    begun = on_each(
+        session, hosts, "cancelling drains" if cancel else "beginning drains",
+        lambda one, host: _ask(one, host, cancel=cancel, force=force),
+    )  # fmt: skip
+    refused = failed(begun, lambda one: True)
+    if cancel or no_wait:
+        outcome = "cancelled" if cancel else "accepted"
+        words = _without_host(drain_line)
+        say_outcomes(
+            session, begun,
+            (lambda one: "not drained any more") if cancel else words,
+            lambda host, one: drain_json(host, one, outcome),
+        )  # fmt: skip
+        if refused:
+            raise Failed(f"{counted(refused, 'host')} of {len(hosts):,} refused")
+        return ExitCode.DONE
+    draining = [one.host for one in begun if one.answer is not None]
+    left = _until_empty(session, draining, timeout)
+    ended = [
+        Outcome(one.host, left.get(one.host, 0) if one.answer is not None else None, one.trouble)
+        for one in begun
+    ]
+    say_outcomes(
+        session, ended,
+        lambda vms: f"{counted(vms, 'VM')} left" if vms else "drained: nothing is left on it",
+        lambda host, vms: {"left": vms},
+    )  # fmt: skip
+    if going_on := sum(bool(vms) for vms in left.values()):
+        raise NotConverged(f"{counted(going_on, 'host')} of {len(hosts):,} go on being drained")
+    if refused:
+        raise Failed(f"{counted(refused, 'host')} of {len(hosts):,} refused")
+    return ExitCode.DONE
+
+
+def _ask(
+    connection: Cluster, host: str, *, cancel: bool = False, force: bool = False,
+    plan: bool | None = None,
+) -> cluster.DrainProgress:  # fmt: skip
+    """`plan`: only what it would be, and whether by force."""
+    from fleet.v1 import cluster_pb2
+
+    request = cluster_pb2.DrainRequest(
+        host=host, cancel=cancel, no_wait=True, force=plan if plan is not None else force,
+        plan_only=plan is not None,
+    )  # fmt: skip
+    with closing(connection.follow(lambda stub: stub.Drain, request)) as answers:
+        told = list(answers if plan is not None else islice(answers, 1))
+    if not told:
+        raise Failed("the controller did not answer")
+    return told[-1]
+
+
+def _until_empty(session: Session, hosts: Sequence[str], timeout: float) -> dict[str, int]:
+    """VMs that are left, by host: none, unless the time is over or Ctrl-C came."""
+    from fleetctl.terminal.progress_line import progress_line
+
+    deadline = time.monotonic() + timeout
+    left = dict.fromkeys(hosts, 1)
+    with progress_line(json=session.json) as line:
+        try:
+            while True:
+                for one in ask_each(session, list(left), _left, lambda done: None):
+                    left[one.host] = left[one.host] if one.answer is None else one.answer
+                left = {host: vms for host, vms in left.items() if vms}
+                if not left or time.monotonic() >= deadline:
+                    return left
+                vms = counted(sum(left.values()), "VM")
+                line.show(f"draining: {vms} on {counted(len(left), 'host')} left")
+                time.sleep(LOOK_SECONDS + len(left) / _LOOKS_A_SECOND)
+        except KeyboardInterrupt:
+            return left
+
+
+def _left(connection: Cluster, host: str) -> int:
+    """How many VMs the host has yet; none once its drain is over, or was cancelled."""
+    from fleet.v1 import cluster_pb2
+
+    answer = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
+    drain = answer.drain
+    return 0 if drain.done or not answer.HasField("drain") else max(1, drain.left)
+
+
+def _without_host(
+    line: Callable[[str, cluster.DrainProgress], str],
+) -> Callable[[cluster.DrainProgress], str]:
+    """The line of one host, so that it is the same for hosts that agree."""
+    return lambda progress: line("", progress).removeprefix(": ")
