@@ -126,7 +126,7 @@ def _seen(page: Page) -> dict[str, Any]:
 def _page(under: ClusterUnderTest, chromium: str) -> Iterator[Page]:
     with _wall(under) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1480, "height": 1150})  # a pixel for each cell
+        page = browser.new_page(viewport={"width": 1920, "height": 1080})  # a pixel for each cell
         page.goto(address)
         until(lambda: bool(_seen(page)["hosts"]), "the page shows hosts")
         yield page

@@ -15,8 +15,9 @@ export interface Geometry {
 const LEVELS = [...Array.from({ length: 31 }, (_, i) => [1, 32 - i]), ...Array.from({ length: 24 }, (_, i) => [i + 1, 1])];
 const MOST_SIDE = 8192;
 
-// The largest cells with which all hosts are in view, and `zoom` levels beyond.
-export function geometry(cells: Cells, width: number, height: number, zoom = 0): Geometry {
+// The largest cells with which all hosts are in view, and `zoom` levels beyond. Unless somebody cannot
+// scroll, a pixel is a cell as long as two screens hold them all.
+export function geometry(cells: Cells, width: number, height: number, zoom = 0, scrolls = true): Geometry {
   const wide = cells.stride <= 250 ? Math.min(10, cells.stride) : Math.ceil(Math.sqrt(cells.stride / 2.5));
   const high = Math.ceil(cells.stride / wide), count = Math.max(1, cells.hosts.length);
   const at = (level: number): Geometry => {
@@ -33,6 +34,8 @@ export function geometry(cells: Cells, width: number, height: number, zoom = 0):
     const found = at(level);
     if (found.height <= height && found.width <= width) break;
   }
+  const pixels = LEVELS.findIndex(([, shrink]) => shrink === 1);
+  if (scrolls && level < pixels && at(pixels).height <= 2 * height) level = pixels;
   for (; zoom > 0 && level + 1 < LEVELS.length && at(level + 1).height <= MOST_SIDE; zoom--) level++;
   return at(level);
 }

@@ -61,7 +61,8 @@ function soon(): void {
 
 function fit(): void {
   const ratio = window.devicePixelRatio;
-  shape = geometry(shown(), Math.floor(view.clientWidth * ratio), Math.floor(view.clientHeight * ratio), zoom);
+  shape = geometry(shown(), Math.floor(view.clientWidth * ratio), Math.floor(view.clientHeight * ratio), zoom,
+    !document.body.classList.contains("screen"));
   if (canvas.width !== shape.width || canvas.height !== shape.height) {
     canvas.width = Math.max(1, shape.width);
     canvas.height = Math.max(1, shape.height);
