@@ -182,7 +182,9 @@ def made_agent(
 ) -> Agent:
     return Agent(
         host_identity.host_id_of(identity.certificate),
-        facts_at_start(asked, drivers.labels, identity.certificate),
+        facts_at_start(
+            asked, drivers.labels, identity.certificate, clones=drivers.clones is not None
+        ),
         drivers.storage,
         drivers.hypervisor,
         ledger,

@@ -35,6 +35,7 @@ def announced_holdings(facts: types.HostFacts) -> HostHoldings:
         kernel_files=_usable(_PATH, kernels.files),
         bridges=_usable(_BRIDGE, bridges.names) if facts.HasField("bridges") else None,
         more_bridges=bridges.more,
+        clones=facts.clones.possible if facts.HasField("clones") else None,
     )
 
 
@@ -53,6 +54,8 @@ def told_holdings(held: HostHoldings) -> types.HostFacts:
         facts.bridges.SetInParent()
         facts.bridges.names.extend(held.bridges)
         facts.bridges.more = held.more_bridges
+    if held.clones is not None:
+        facts.clones.possible = held.clones
     return facts
 
 

@@ -1025,6 +1025,7 @@ class HostFacts(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     KERNELS_FIELD_NUMBER: _builtins.int
     BRIDGES_FIELD_NUMBER: _builtins.int
+    CLONES_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     boot_id: _builtins.str
     incarnation: _builtins.str
@@ -1049,6 +1050,8 @@ class HostFacts(_message.Message):
     def kernels(self) -> Global___KernelsHeld: ...
     @_builtins.property
     def bridges(self) -> Global___BridgesHeld: ...
+    @_builtins.property
+    def clones(self) -> Global___ClonesHeld: ...
     def __init__(
         self,
         *,
@@ -1064,14 +1067,41 @@ class HostFacts(_message.Message):
         images: Global___ImagesHeld | None = ...,
         kernels: Global___KernelsHeld | None = ...,
         bridges: Global___BridgesHeld | None = ...,
+        clones: Global___ClonesHeld | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "images", b"images", "kernels", b"kernels"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "clones", b"clones", "images", b"images", "kernels", b"kernels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "clones", b"clones", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostFacts: _TypeAlias = HostFacts  # noqa: Y015
+
+@_typing.final
+class ClonesHeld(_message.Message):
+    """Whether VMs may be copies of one that has booted here, and how many by memory, as measured; 0: it
+    was not measured.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSSIBLE_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    possible: _builtins.bool
+    most: _builtins.int
+    def __init__(
+        self,
+        *,
+        possible: _builtins.bool = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["most", b"most", "possible", b"possible"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClonesHeld: _TypeAlias = ClonesHeld  # noqa: Y015
 
 @_typing.final
 class ImagesHeld(_message.Message):

@@ -44,7 +44,8 @@ def identity_message(
 def split_words(cmdline: str) -> tuple[str, str]:
     """A command line as one for all, and the words that each VM has of its own: those in which a
     placeholder stands."""
-    common, own = [], []
+    common: list[str] = []
+    own: list[str] = []
     for word in cmdline.split():
         (own if "{" in word.replace("{{", "") else common).append(word)
     return " ".join(common), " ".join(own)

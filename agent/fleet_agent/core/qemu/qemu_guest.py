@@ -31,7 +31,9 @@ def guest_of(batch: Batch, index: int, disk: Disk | None, flavour: Flavour) -> G
     if spec.more_disks:
         raise ValueError("start: a clone has one disk, its own; 'disks' is not carried")
     if spec.HasField("identity"):
-        raise ValueError("start: a clone is told who it is over its port; 'identity' is not carried")
+        raise ValueError(
+            "start: a clone is told who it is over its port; 'identity' is not carried"
+        )
     if spec.memory_bytes < MIB or spec.memory_bytes % MIB or spec.vcpus < 1:
         raise ValueError(f"{name} needs a vcpu and whole MiB of memory")
     for what, text in (("kernel", spec.boot.kernel), ("initrd", spec.boot.initrd)):
@@ -40,7 +42,7 @@ def guest_of(batch: Batch, index: int, disk: Disk | None, flavour: Flavour) -> G
         Nic(
             fleet.interface_mac(index, number, network.mac_base),
             joined_bridge(network),
-            tap_name(batch, index, number),
+            tap_of(str(fleet.domain_uuid(index)), number),
             network.mtu,
         )
         for number, network in enumerate(networks_of(spec))
@@ -79,14 +81,15 @@ def own_values(batch: Batch, index: int) -> dict[str, str]:
 
 def template_of(guest: Guest) -> Guest:
     """The guest that is frozen for this one and its kind: nobody's name, address or number."""
-    nics = tuple(replace(nic, mac=f"06:00:00:00:00:{number:02x}") for number, nic in enumerate(guest.nics))
+    nics = tuple(
+        replace(nic, mac=f"06:00:00:00:00:{number:02x}") for number, nic in enumerate(guest.nics)
+    )
     return replace(guest, name="template", uuid="00000000-0000-0000-0000-000000000000", nics=nics)
 
 
-def tap_name(batch: Batch, index: int, number: int) -> str:
+def tap_of(uuid: str, number: int) -> str:
     """At most 15 characters, the same for each life of the VM and no other's."""
-    of = f"{batch.fleet.domain_uuid(index)} {number}"
-    return f"mf{hashlib.sha256(of.encode()).hexdigest()[:12]}"
+    return f"mf{hashlib.sha256(f'{uuid} {number}'.encode()).hexdigest()[:12]}"
 
 
 def wants_clone(spec: types.FleetSpec) -> bool:

@@ -1,2 +1,2 @@
-"""Domains as processes of QEMU of their own: started, cloned from a template, adopted, spoken to over
-QMP. Each has a folder, written before it is relied on. Here is no libvirt."""
+"""Domains as processes of QEMU: started, cloned from a template, adopted, spoken to over QMP. Each
+has a folder, written before it is relied on. Here is no libvirt."""

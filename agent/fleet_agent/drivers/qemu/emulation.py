@@ -1,4 +1,4 @@
-"""QEMU as this host has it, and what of a template or a clone the host lacks. Blocking, read only."""
+"""QEMU as this host has it, and what a guest needs that the host lacks. Blocking."""
 
 from __future__ import annotations
 

@@ -35,13 +35,19 @@ class Definition(msgspec.Struct, frozen=True):
     disk: str = ""
     disk_format: str = DiskFormat.RAW.value
     backing: str = ""
+    memory_bytes: int = 0
+    vcpus: int = 1
 
     @classmethod
     def of(cls, batch: Batch, index: int, disk: Disk | None) -> Definition:
         kin, mark = batch.kin, batch.mark
-        path, kind, below = (disk.path, disk.format.value, disk.backing) if disk else ("", "raw", "")
+        path, kind, below = (
+            (disk.path, disk.format.value, disk.backing) if disk else ("", "raw", "")
+        )
         whose = (kin.fleet_uid, index, kin.generation, kin.birth)
-        return cls(*whose, tuple(mark.term), tuple(mark.epoch), path, kind, below)
+        size = (batch.spec.memory_bytes, batch.spec.vcpus)
+        term, epoch = (mark.term[0], mark.term[1]), (mark.epoch[0], mark.epoch[1])
+        return cls(*whose, term, epoch, path, kind, below, *size)
 
     @property
     def marked(self) -> Marked:

@@ -13,6 +13,8 @@ FIRST_CLONE_BYTES = 48 * MIB
 QEMU_BYTES = 60 * MIB
 # A new VM leaves so much: else the machine swaps, or the kernel ends what it likes.
 RESERVE_SHARE, LEAST_RESERVE = 16, 384 * MIB
+# Measured sizes are told in steps of this.
+STEP_BYTES = 4 * MIB
 # To sum up a process's pages takes the kernel a millisecond.
 _SAMPLED = 8
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
@@ -23,13 +25,18 @@ def shortage(needed: int, meminfo: Path = Path("/proc/meminfo")) -> str:
     """Why a VM that takes so many bytes is not to be started now; empty where it may be."""
     fields = _fields(meminfo)
     available, total = fields.get("MemAvailable", 0), fields.get("MemTotal", 0)
-    reserve = max(LEAST_RESERVE, total // RESERVE_SHARE)
-    if available - needed >= reserve:
+    kept = reserve(total)
+    if available - needed >= kept:
         return ""
     return (
-        f"{available // MIB:,} MiB of memory are left, of which {reserve // MIB:,} MiB stay free: "
+        f"{available // MIB:,} MiB of memory are left, of which {kept // MIB:,} MiB stay free: "
         f"none for a VM of {needed // MIB} MiB"
     )
+
+
+def reserve(total: int) -> int:
+    """Of a host's memory: what no VM is started into."""
+    return max(LEAST_RESERVE, total // RESERVE_SHARE)
 
 
 def clone_bytes(pids: Iterable[int]) -> int:
@@ -49,6 +56,11 @@ def clone_bytes(pids: Iterable[int]) -> int:
 def total_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
     """Raises OSError."""
     return _fields(meminfo).get("MemTotal", 0)
+
+
+def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Raises OSError."""
+    return _fields(meminfo).get("MemAvailable", 0)
 
 
 def _fields(meminfo: Path) -> dict[str, int]:

@@ -27,7 +27,7 @@ from fleet_agent.drivers.qemu.folders import Definition, Folders
 from fleet_agent.drivers.qemu.readiness import ReadyWatch
 from fleet_agent.drivers.qemu.starts import Starts
 from fleet_agent.drivers.qemu.templates import Templates
-from fleet_agent.drivers.qemu.vms import Vms
+from fleet_agent.drivers.qemu.vms import Vm, Vms
 
 # Seconds that a listing waits for how VMs stand.
 LOOK_SECONDS = 2.0
@@ -40,7 +40,7 @@ Act = Callable[[int], Awaitable[None]]
 
 
 class QemuHypervisor:
-    """`root`: the folder of the VMs' folders. `templates`: a folder in a tmpfs, this agent's own."""
+    """`root`: the folder of the VMs' folders. `templates`: a folder in a tmpfs, only this agent's."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class QemuHypervisor:
         self._opened = False
 
     async def facts(self) -> HypervisorFacts:
-        await self._open()
+        await self.opened()
         try:
             found = await asyncio.to_thread(self._emulation.find)
             total = host_memory.total_bytes()
@@ -78,7 +78,7 @@ class QemuHypervisor:
         return HypervisorFacts(found.version.partition(" (")[0], total, self._max_guests)
 
     async def listing(self) -> tuple[DomainRun, ...]:
-        await self._open()
+        await self.opened()
         await self.vms.look_at_all(LOOK_SECONDS)
         members: dict[tuple[Kin, Phase, int, str], list[int]] = defaultdict(list)
         newest: dict[Kin, Epoch] = defaultdict(lambda: NO_EPOCH)
@@ -98,6 +98,11 @@ class QemuHypervisor:
         vm = self.vms.get(name)
         return vm is not None and (vm.definition.marked.kin, vm.definition.index) == (kin, index)
 
+    async def find(self, fleet_uid: str, index: int) -> Vm | None:
+        """Raises DriverError."""
+        await self.opened()
+        return self.vms.by_index(fleet_uid, index)
+
     def define(
         self, batch: Batch, disk_of: Callable[[Batch, int], Disk]
     ) -> AsyncIterator[StepResult]:
@@ -107,7 +112,7 @@ class QemuHypervisor:
         return self._each(batch, partial(self.starts.start, batch), self._starting)
 
     async def await_ready(self, batch: Batch) -> AsyncIterator[StepResult]:
-        await self._open()
+        await self.opened()
         watch = ReadyWatch(self.vms, self.starts, batch)
         while True:
             ready, failures = await watch.look(asyncio.get_running_loop().time())
@@ -137,17 +142,26 @@ class QemuHypervisor:
 
     async def interfaces(self) -> tuple[Interface, ...]:
         """The host's ends of what VMs of ours have of bridges. Raises DriverError."""
-        await self._open()
+        await self.opened()
         return tuple(Interface(tap, bridge) for tap, bridge in await asyncio.to_thread(taps.joined))
 
     async def measure(self) -> int:
         """What a clone takes on the average, as measured now; kept for what is started next."""
-        await self._open()
+        await self.opened()
         pids = [vm.process.pid for vm in self.vms if vm.process and vm.life.template and vm.ready]
         found = await asyncio.to_thread(host_memory.clone_bytes, pids)
         if found:
             self.starts.clone_bytes = found
         return found
+
+    async def most(self, memory_bytes: int) -> int:
+        """How many clones fit into so much memory, what templates take left aside; in steps, since
+        each change is written to the store. Raises DriverError."""
+        await self.opened()
+        step = host_memory.STEP_BYTES
+        each = -(-self.starts.clone_bytes // step) * step
+        free = memory_bytes - host_memory.reserve(memory_bytes) - self._templates.bytes()
+        return max(0, free // each)
 
     async def close(self) -> None:
         """VMs go on."""
@@ -155,8 +169,8 @@ class QemuHypervisor:
             await asyncio.wait(self._acts)
         await self.vms.close()
 
-    async def _open(self) -> None:
-        """Raises DriverError."""
+    async def opened(self) -> None:
+        """What this host has of VMs is known from here on. Raises DriverError."""
         try:
             if not self._opened:
                 _raise_file_limit()
@@ -169,8 +183,8 @@ class QemuHypervisor:
     async def _each(
         self, batch: Batch, act: Act, gate: asyncio.Semaphore
     ) -> AsyncGenerator[StepResult, None]:
-        """Those that have begun go on when nobody waits any more; what comes next waits for them."""
-        await self._open()
+        """Those that have begun go on when nobody waits any more; what comes next waits."""
+        await self.opened()
         ended: asyncio.Queue[tuple[int, StepFailure | None]] = asyncio.Queue()
         begun: set[int] = set()
         tasks: dict[int, asyncio.Task[None]] = {}

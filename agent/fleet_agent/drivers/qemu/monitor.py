@@ -92,4 +92,6 @@ class Monitor:
 
 
 def _why(error: BaseException) -> str:
-    return str(error) or ("nothing came" if isinstance(error, TimeoutError) else type(error).__name__)
+    return str(error) or (
+        "nothing came" if isinstance(error, TimeoutError) else type(error).__name__
+    )

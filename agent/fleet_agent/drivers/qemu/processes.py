@@ -1,5 +1,5 @@
-"""Processes of QEMU: started so that they outlive the agent, found again by the folder that they run
-in, waited for and ended by a descriptor, which no other process can come to have. Blocking, but
+"""Processes of QEMU: started so that they outlive the agent, found again by the folder that they
+run in, waited for and ended by a descriptor, which no other process can come to have. Blocking, but
 short."""
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def opened(pid: int) -> Process | None:
     return Process(pid, started, descriptor)
 
 
-def started(
-    folder: Path, name: str, command: Callable[[Sockets], Sequence[str]]
-) -> Process:
+def started(folder: Path, name: str, command: Callable[[Sockets], Sequence[str]]) -> Process:
     """Starts one in its folder, with sockets there that listen already: whoever connects waits for
     it, and nobody looks again and again whether it is there. Raises OSError."""
     with contextlib.ExitStack() as stack:
@@ -101,13 +99,19 @@ def scope(name: str, systemd: Path = _SYSTEMD) -> Sequence[str]:
     if not systemd.is_dir() or os.geteuid() != 0:
         return ()
     return (
-        *("systemd-run", "--scope", "--quiet", "--collect", f"--unit=megafleet-vm-{name}-{os.urandom(4).hex()}"),
+        *(
+            "systemd-run",
+            "--scope",
+            "--quiet",
+            "--collect",
+            f"--unit=megafleet-vm-{name}-{os.urandom(4).hex()}",
+        ),
         *("--slice=megafleet-vms.slice", "--"),
     )
 
 
 def running(root: Path) -> Mapping[Path, int]:
-    """Processes of QEMU that run in folders below `root`: whatever became of whoever started them."""
+    """Processes of QEMU in folders below `root`, whatever became of whoever started them."""
     return dict(_running(os.path.realpath(root) + os.sep))
 
 
@@ -170,6 +174,6 @@ def _command_name(pid: str) -> str:
 
 
 def _state(pid: int) -> tuple[str, int]:
-    """proc(5): the fields after the command's name, which may hold anything; the 3rd and the 22nd."""
+    """proc(5): the 3rd and the 22nd field; the command's name before them may hold anything."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return fields[0], int(fields[19])

@@ -1,5 +1,5 @@
-"""The acts on one VM: define, start, see that it is ready, stop, undefine. Each looks first and acts
-only on what carries this very kin's mark."""
+"""The acts on one VM: define, start, stop, undefine. Each looks first and acts only on what carries
+this very kin's mark."""
 
 from __future__ import annotations
 
@@ -185,6 +185,9 @@ class Starts:
             {"capability": name, "state": True} for name in ("x-ignore-shared", "events")
         ]
         await vm.monitor.ask("migrate-set-capabilities", capabilities=capabilities)
+        # QEMU would tell the network five times that a machine has moved there: none has, and what
+        # one clone broadcasts wakes all others.
+        await vm.monitor.ask("migrate-set-parameters", **{"announce-rounds": 0})
         state = os.open(template.state, os.O_RDONLY | os.O_CLOEXEC)
         try:
             await vm.monitor.give_file("state", state)
@@ -228,7 +231,10 @@ class Starts:
         """Until it has taken its identity, or its process ends: this is cancelled then."""
         loop = asyncio.get_running_loop()
         macs = [nic.mac for nic in guest_of(batch, index, None, self._emulator().flavour).nics]
-        with contextlib.suppress(OSError), connected(self._vms.folders.of(vm.name), "identity") as port:
+        with (
+            contextlib.suppress(OSError),
+            connected(self._vms.folders.of(vm.name), "identity") as port,
+        ):
             heard = b""
             waits = vm.life.way != Way.CLONE
             while TAKEN not in heard:

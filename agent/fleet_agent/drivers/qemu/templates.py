@@ -1,7 +1,7 @@
 """Templates: guests frozen where they wait for their identity, kept by use, in memory.
 
-A template is a folder in a tmpfs with the guest's memory, the state of its devices and, written last,
-a record of both. It is made by the first VM that needs it; all that need the same wait for it.
+A template is a folder in a tmpfs with the guest's memory, the state of its devices and, written
+last, a record of both. It is made by the first VM that needs it; all that need the same wait for it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Templates:
         return total
 
     def keep(self, used: Iterable[str]) -> None:
-        """Removes those that no VM is made of. What runs keeps the memory that it shares. Blocking."""
+        """Removes those that no VM is made of. What runs keeps what it shares. Blocking."""
         kept = {*used, *(key for key, lock in self._locks.items() if lock.locked())}
         with contextlib.suppress(OSError):
             for folder in self.root.iterdir():
@@ -168,7 +168,9 @@ class Templates:
                     gone = await asyncio.to_thread(process.ends_within, END_SECONDS)
                     said = last_words(making) if gone else ""
                     raise CannotClone(
-                        said or _words(error) or f"it did not wait for an identity within "
+                        said
+                        or _words(error)
+                        or f"it did not wait for an identity within "
                         f"{BOOT_SECONDS:.0f} s ({_console_end(making)})"
                     ) from error
                 finally:

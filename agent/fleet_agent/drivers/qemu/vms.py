@@ -203,7 +203,9 @@ class Vms:
                 if process is not None:
                     self.began(vm, process)
                     here = (process.pid, process.started, self._boot_id)
-                    vm.ready = ready is not None and (ready.pid, ready.started, ready.boot_id) == here
+                    vm.ready = (
+                        ready is not None and (ready.pid, ready.started, ready.boot_id) == here
+                    )
                     group.create_task(adopt(vm))
         if any(process for _, process, _ in found):
             log.info("adopted", vms=sum(process is not None for _, process, _ in found))

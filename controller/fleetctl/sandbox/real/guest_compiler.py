@@ -1,5 +1,5 @@
-"""What compiles the guest's one program of ours: the machine's C compiler, or else Debian's smallest
-one, unpacked and not installed. The program needs no C library."""
+"""What compiles the guest's one program of ours: the machine's C compiler, or else Debian's
+smallest one, unpacked and not installed. The program needs no C library."""
 
 from __future__ import annotations
 
