@@ -40,7 +40,7 @@ Act = Callable[[int], Awaitable[None]]
 
 
 class QemuHypervisor:
-    """`root`: the folder of the VMs' folders. `templates`: a folder in a tmpfs, only this agent's."""
+    """`root`: the folder of the VMs' folders. `templates`: one in a tmpfs, only this agent's."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Templates: guests frozen where they wait for their identity, kept by use, in memory.
 
 A template is a folder in a tmpfs with the guest's memory, the state of its devices and, written
-last, a record of both. It is made by the first VM that needs it; all that need the same wait for it.
+last, a record of both. It is made by the first VM that needs it; all others wait for it.
 """
 
 from __future__ import annotations
