@@ -14,7 +14,16 @@ from pathlib import Path
 
 from fleet_agent.core.domain.disks import DiskFormat
 from fleet_agent.core.domain.flavour import Flavour
-from fleet_agent.core.qemu.machine import Emulator, Guest, Memory, Sockets, Way, arguments
+from fleet_agent.core.qemu.machine import (
+    Emulator,
+    Guest,
+    Memory,
+    Nic,
+    Sockets,
+    Way,
+    arguments,
+)
+from fleet_agent.drivers.qemu import taps
 
 PROGRAM = "qemu-system-x86_64"
 # Debian's user for QEMU.
@@ -24,15 +33,6 @@ _SECONDS = 20.0
 _SIZE_AT, _SIZE_LENGTH = 24, 8
 
 Arguments = Callable[[Emulator, Guest, Way, Sockets, Memory], Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Emulation:
-    """`missing`: what a guest needs and this host has not: a kind and a sentence, or nothing."""
-
-    find: Callable[[], Emulator]
-    arguments: Arguments = arguments
-    missing: Callable[[Guest], tuple[str, str] | None] = lambda guest: missing(guest)
 
 
 class Installed:
@@ -123,3 +123,15 @@ def _user() -> str:
         return pwd.getpwnam(RUN_AS).pw_name
     except KeyError:
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Emulation:
+    """QEMU, and what of the host a VM needs beside its process. `missing`: what the host lacks: a
+    kind and a sentence, or nothing."""
+
+    find: Callable[[], Emulator]
+    arguments: Arguments = arguments
+    missing: Callable[[Guest], tuple[str, str] | None] = missing
+    give_disk: Callable[[Guest, Emulator], None] = give_disk
+    join: Callable[[Nic], None] = taps.join

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
-from qemu.qmp import EventListener, QMPClient, QMPError
+from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 from qemu.qmp.qmp_client import ExecuteError
 
 from fleet_agent.drivers.qemu.processes import connected
@@ -18,6 +19,9 @@ from fleet_agent.drivers.qemu.processes import connected
 ANSWER_SECONDS = 30.0
 # What is read of QMP at most for one message.
 _MESSAGE_BYTES = 1024 * 1024
+
+# What it logs of an end is told by whoever asked.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 Told = Callable[[str, Mapping[str, object]], None]
 
@@ -36,6 +40,11 @@ class Monitor:
         self._listener = EventListener()
         self._client.register_listener(self._listener)
         self._hearing: asyncio.Task[None] | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is no connection any more."""
+        return self._client.runstate is not Runstate.RUNNING
 
     async def connect(self, folder: Path, uuid: str) -> None:
         """And see that it is the VM's own. Raises MonitorError."""

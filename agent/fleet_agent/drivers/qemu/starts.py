@@ -21,8 +21,8 @@ from fleet_agent.core.qemu.machine import Emulator, Guest, Memory, Way, template
 from fleet_agent.core.qemu.qemu_guest import guest_of, own_values, template_of, wants_clone
 from fleet_agent.drivers.consoles.tail import set_aside
 from fleet_agent.drivers.lanes import ActFailed
-from fleet_agent.drivers.qemu import host_memory, taps
-from fleet_agent.drivers.qemu.emulation import Emulation, disk_bytes, file_stamps, give_disk
+from fleet_agent.drivers.qemu import host_memory
+from fleet_agent.drivers.qemu.emulation import Emulation, disk_bytes, file_stamps
 from fleet_agent.drivers.qemu.failures import start_kind
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG, Definition, Life
 from fleet_agent.drivers.qemu.monitor import MonitorError
@@ -99,7 +99,7 @@ class Starts:
         try:
             await self._begin(vm, life, guest, emulator, template)
             for nic in guest.nics:
-                await asyncio.to_thread(taps.join, nic)
+                await asyncio.to_thread(self._emulation.join, nic)
         except (MonitorError, OSError, TimeoutError) as error:
             folder = self._vms.folders.of(name)
             process = vm.process
@@ -206,7 +206,7 @@ class Starts:
         folder = self._vms.folders.of(vm.name)
         self._vms.folders.write(vm.name, life)
         set_aside(folder / CONSOLE_LOG)
-        give_disk(guest, emulator)
+        self._emulation.give_disk(guest, emulator)
         memory = Memory(str(template.ram) if template else "")
         return started(
             folder,

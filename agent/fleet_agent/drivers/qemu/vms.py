@@ -144,10 +144,15 @@ class Vms:
         await self.look(vm)
 
     async def look(self, vm: Vm) -> None:
-        """Ask QEMU how it stands. Raises MonitorError."""
-        if vm.monitor is not None and vm.alive:
-            stands = await vm.monitor.status()
-            self._stands(vm, stands)
+        """Ask QEMU how it stands; over another connection where there is none any more. Raises
+        MonitorError."""
+        if vm.monitor is None or not vm.alive:
+            return
+        if vm.monitor.lost and not vm.quiet:
+            await vm.monitor.close()
+            await self.connect(vm)
+        else:
+            self._stands(vm, await vm.monitor.status())
 
     async def end(self, vm: Vm) -> None:
         """Its process, for good; by this driver's own wish."""
