@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -63,7 +61,7 @@ def test_six_clones_are_each_themselves_outlive_their_agent_are_mended_and_leave
             assert real.disk_begins(vm)[:64].split()[:2] == [vm.encode(), b"1"]
 
         # The agent is killed, and the next adopts what runs.
-        os.kill(real.pid("agent"), signal.SIGKILL)
+        kill(real.pid("agent"))
         real.up()
         real.fleetctl("scale", real.real.fleet, "--total", str(VMS))
         assert real.qemus(VMS) == first

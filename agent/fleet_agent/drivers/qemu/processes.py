@@ -19,6 +19,8 @@ from fleet_agent.core.qemu.machine import Sockets
 SOCKETS = ("monitor", "people", "console", "identity")
 _SYSTEMD = Path("/run/systemd/system")
 _TYPED = 16
+# What an agent was told is not a guest's; and by its environment a sandbox knows its processes.
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def started(folder: Path, name: str, command: Callable[[Sockets], Sequence[str]]
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=_ENVIRONMENT,
             pass_fds=numbers,
         )
     child.returncode = 0  # who ends it reaps it: subprocess is not to look for it
