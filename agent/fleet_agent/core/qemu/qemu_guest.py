@@ -82,7 +82,8 @@ def own_values(batch: Batch, index: int) -> dict[str, str]:
 def template_of(guest: Guest) -> Guest:
     """The guest that is frozen for this one and its kind: nobody's name, address or number."""
     nics = tuple(
-        replace(nic, mac=f"06:00:00:00:00:{number:02x}") for number, nic in enumerate(guest.nics)
+        replace(nic, mac=f"06:00:00:00:00:{number:02x}", tap="")
+        for number, nic in enumerate(guest.nics)
     )
     return replace(guest, name="template", uuid="00000000-0000-0000-0000-000000000000", nics=nics)
 

@@ -116,8 +116,9 @@ def _processor() -> str:
 
 
 def _user() -> str:
-    """Whom a process of root's becomes once its files are open."""
-    if os.geteuid() != 0:
+    """Whom a process of root's becomes once its files are open. An agent that is confined, as its
+    unit does it, may become nobody else: its QEMUs are confined with it."""
+    if os.geteuid() != 0 or "Seccomp:\t0" not in Path("/proc/self/status").read_text():
         return ""
     try:
         return pwd.getpwnam(RUN_AS).pw_name
