@@ -49,7 +49,7 @@ bench: setup-dev
 real-test: setup-dev
 	$(BIN)/pytest -q -m "real or real_long" tests/real
 
-## make real-bench  figures of real kernels: VMS=20 HELD=50 CLONES=250 HELD_CLONES=400; JSON in real-bench.json
+## make real-bench  figures of real kernels: VMS=20 (0: none boot) HELD=50 CLONES=250 HELD_CLONES=400; JSON in real-bench.json
 HELD ?=
 CLONES ?=
 HELD_CLONES ?=

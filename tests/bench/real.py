@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 def main() -> None:
     """Exit status 1 when a figure misses what it must be."""
     parser = argparse.ArgumentParser("make real-bench")
-    parser.add_argument("--vms", type=int, default=20)
+    parser.add_argument("--vms", type=int, default=20, help="VMs that boot; 0: clones alone")
     parser.add_argument("--held", type=int, default=0, help="so many held at once, each typed to")
     parser.add_argument("--clones", type=int, default=250, help="copies of one kernel; 0: none")
     parser.add_argument("--held-clones", type=int, default=0, help="then so many of them at once")
@@ -52,8 +52,10 @@ def main() -> None:
 
     out, conditions = Measured(), conditions_here()
     with tempfile.TemporaryDirectory(prefix="megafleet-real-bench-") as folder:
-        with sandbox(Path(folder), "real-bench") as real:
-            booted = _measure(real, given.vms, given.held, say, out)
+        booted = None
+        if given.vms:
+            with sandbox(Path(folder), "real-bench") as real:
+                booted = _measure(real, given.vms, given.held, say, out)
         if given.clones:
             with sandbox(Path(folder), "real-bench-clones") as real:
                 _measure_clones(real, given.vms, given.clones, given.held_clones, booted, say, out)
@@ -70,9 +72,17 @@ class Booted:
 
 
 def _measure_clones(
-    real: RealSandbox, vms: int, count: int, held: int, booted: Booted, say: Say, out: Measured
+    real: RealSandbox,
+    vms: int,
+    count: int,
+    held: int,
+    booted: Booted | None,
+    say: Say,
+    out: Measured,
 ) -> None:
     cpu = clones.measure(real, count, held, say, out)
+    if booted is None:
+        return
     out.add("CPU of a boot / of a clone of the same guest", booted.cpu / cpu, "x", 5, 15, more=True)
     ours = clones.ready_seconds(real, vms, say)
     what = f"{vms} small kernels ready: a loop of virsh start / our clones"
