@@ -18,7 +18,16 @@ from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here, lift_core_
 from fleetctl.sandbox.processes.parts import AGENT, daemon_part
 from fleetctl.sandbox.processes.process import Process, daemon_environment, start, stop
 from fleetctl.sandbox.processes.readiness import until
-from fleetctl.sandbox.real import binding, bridges, clones, domains, guest, packages, sizing
+from fleetctl.sandbox.real import (
+    binding,
+    bridges,
+    clones,
+    domains,
+    guest,
+    packages,
+    qemu_processes,
+    sizing,
+)
 from fleetctl.sandbox.state.folder import Folder, base_folder
 from fleetctl.sandbox.state.record import LibvirtDaemon, RealHost, Record
 
@@ -99,11 +108,13 @@ def with_daemons(record: Record, running: dict[str, Process], phases: Phases) ->
 
 
 def keep_apart(record: Record) -> Record:
-    """The sandbox's fleet under a name that no domain of this libvirt has."""
+    """The sandbox's fleet under a name that no domain of this libvirt has, and no process."""
     if record.real is None:
         return record
     virsh = domains.Virsh(record.real.uri)
     named = domains.free_fleet_name(virsh, record.real.fleet, record.id[:4])
+    if any(one.rpartition("-")[0] == named for one in qemu_processes.names()):
+        named = f"{record.real.fleet}-{record.id[:4]}"  # as of another sandbox's clones
     return replace(record, real=replace(record.real, fleet=named))
 
 
