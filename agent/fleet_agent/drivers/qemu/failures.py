@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+# What none of the words tells.
+UNEXPLAINED = "hypervisor_error"
 _KINDS = (
     ("no_memory", r"cannot allocate memory|out of memory"),
     ("network", r"\btap\b|tun|network|bridge|netdev"),
@@ -14,4 +16,4 @@ _PATTERNS = tuple((kind, re.compile(words, re.IGNORECASE)) for kind, words in _K
 
 
 def start_kind(words: str) -> str:
-    return next((kind for kind, pattern in _PATTERNS if pattern.search(words)), "hypervisor_error")
+    return next((kind for kind, pattern in _PATTERNS if pattern.search(words)), UNEXPLAINED)

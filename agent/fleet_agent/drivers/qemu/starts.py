@@ -9,7 +9,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
@@ -23,7 +22,7 @@ from fleet_agent.drivers.consoles.tail import set_aside
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.qemu import host_memory
 from fleet_agent.drivers.qemu.emulation import Emulation, disk_bytes, file_stamps
-from fleet_agent.drivers.qemu.failures import start_kind
+from fleet_agent.drivers.qemu.failures import UNEXPLAINED, start_kind
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG, Definition, Life
 from fleet_agent.drivers.qemu.monitor import MonitorError
 from fleet_agent.drivers.qemu.processes import Process, connected, last_words, started
@@ -106,10 +105,11 @@ class Starts:
             gone = process is None or await asyncio.to_thread(process.ends_within, END_SECONDS)
             said = last_words(folder) if gone else ""
             await self._vms.end(vm)
-            if template:  # whatever it was: the next one is made of a new template
-                await asyncio.to_thread(self._templates.drop, template.key)
             words = said or _words(error)
-            raise ActFailed(start_kind(words), f"cannot start {name}: {words}") from error
+            kind = start_kind(words)
+            if template and kind == UNEXPLAINED:  # it may be the template's: make it anew
+                await asyncio.to_thread(self._templates.drop, template.key)
+            raise ActFailed(kind, f"cannot start {name}: {words}") from error
         except BaseException:
             await asyncio.shield(self._vms.end(vm))
             raise
@@ -287,7 +287,3 @@ def _words(error: BaseException) -> str:
         named = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{named}"
     return str(error)
-
-
-def console_log(folder: Path) -> Path:
-    return folder / CONSOLE_LOG
