@@ -49,11 +49,14 @@ bench: setup-dev
 real-test: setup-dev
 	$(BIN)/pytest -q -m "real or real_long" tests/real
 
-## make real-bench  figures of real kernels on this machine: VMS=20 HELD=50; JSON in real-bench.json
+## make real-bench  figures of real kernels: VMS=20 (0: none boot) HELD=50 CLONES=250 HELD_CLONES=400; JSON in real-bench.json
 HELD ?=
+CLONES ?=
+HELD_CLONES ?=
 .PHONY: real-bench
 real-bench: setup-dev
-	$(BIN)/python -m tests.bench.real $(if $(VMS),--vms $(VMS)) $(if $(HELD),--held $(HELD))
+	$(BIN)/python -m tests.bench.real $(if $(VMS),--vms $(VMS)) $(if $(HELD),--held $(HELD)) \
+		$(if $(CLONES),--clones $(CLONES)) $(if $(HELD_CLONES),--held-clones $(HELD_CLONES))
 
 ## make sim         play simulated clusters against faults: SEEDS=200 MINUTES=10 HOSTS=50 FIRST=seed
 SEEDS ?= 200

@@ -33,6 +33,7 @@ from fleet.spec_texts import (
 )
 from fleet.template.boot_ways import boot_problems
 from fleet.template.bridges import MAX_VLAN
+from fleet.template.clones import start_problems
 from fleet.template.devices import bridge_problems, disk_problems, mac_problems
 from fleet.template.identity_fields import (
     MAX_VALUES,
@@ -214,6 +215,12 @@ FIELDS: tuple[Field, ...] = (
         pattern=re.compile(r"[ -~]*"),
         words=f"printable ASCII, at most {MAX_CMDLINE_BYTES} characters when filled in",
         check=cmdline_problem,
+    ),
+    Field(
+        "start", Kind.CHOICE,
+        "Whether each VM boots, or is a copy of one that has booted as far as where it waits to be "
+        "told who it is. Copies are QEMU's, of a guest that is made for it.", "boot",
+        choices={"boot": types.START_BOOT, "clone": types.START_CLONE},
     ),
     Field(
         "disk.target", Kind.TEXT,
@@ -533,6 +540,7 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
         if problem := gateway_problem(network.gateway, network.prefix):
             yield f"{path}.gateway: {problem}"
     yield from boot_problems(spec)
+    yield from start_problems(spec)
     seeds = SEED_TARGETS if spec.HasField("identity") else ()
     yield from disk_problems(spec.disk.target, spec.more_disks[: LISTS["disks[]"].most], seeds)
     yield from bridge_problems(spec)

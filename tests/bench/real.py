@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -17,17 +16,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleet_agent.core.domain.domain_xml import TRANSLATION_CACHE_MIB
 from fleetctl.sandbox.booting import COMMAND_LINE
 from fleetctl.sandbox.real.packages import required_program
-from fleetctl.sandbox.tour import boots
+from fleetctl.sandbox.real.qemu_processes import kill
+from tests.bench import clones
 from tests.bench.measures import Measured
+from tests.bench.processes_seen import pids_of, pss_mib, resident_mib, seconds_of
 from tests.bench.table import conditions_here, tell
 from tests.real.real_sandbox import RealSandbox, sandbox, until, why_not_here
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _IDLE_SECONDS = 20.0
 READY = "megafleet: ready"
 Say = Callable[[str], None]
@@ -36,8 +37,10 @@ Say = Callable[[str], None]
 def main() -> None:
     """Exit status 1 when a figure misses what it must be."""
     parser = argparse.ArgumentParser("make real-bench")
-    parser.add_argument("--vms", type=int, default=20)
+    parser.add_argument("--vms", type=int, default=20, help="VMs that boot; 0: clones alone")
     parser.add_argument("--held", type=int, default=0, help="so many held at once, each typed to")
+    parser.add_argument("--clones", type=int, default=250, help="copies of one kernel; 0: none")
+    parser.add_argument("--held-clones", type=int, default=0, help="then so many of them at once")
     parser.add_argument("--json", type=Path, default=Path("real-bench.json"))
     given = parser.parse_args()
     if why := why_not_here():
@@ -49,29 +52,88 @@ def main() -> None:
 
     out, conditions = Measured(), conditions_here()
     with tempfile.TemporaryDirectory(prefix="megafleet-real-bench-") as folder:
-        with sandbox(Path(folder), "real-bench") as real:
-            _measure(real, given.vms, given.held, say, out)
+        booted = None
+        if given.vms:
+            with sandbox(Path(folder), "real-bench") as real:
+                booted = _measure(real, given.vms, given.held, say, out)
+        if given.clones:
+            with sandbox(Path(folder), "real-bench-clones") as real:
+                _measure_clones(real, given.vms, given.clones, given.held_clones, booted, say, out)
     raise SystemExit(tell(out, conditions, given.json))
 
 
-def _measure(real: RealSandbox, vms: int, held: int, say: Say, out: Measured) -> None:
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """CPU seconds of a VM that boots, and seconds until as many are ready: by us, by a loop."""
+
+    cpu: float
+    ours: float
+    loop: float
+
+
+def _measure_clones(
+    real: RealSandbox,
+    vms: int,
+    count: int,
+    held: int,
+    booted: Booted | None,
+    say: Say,
+    out: Measured,
+) -> None:
+    cpu = clones.measure(real, count, held, say, out)
+    if booted is None:
+        return
+    out.add("CPU of a boot / of a clone of the same guest", booted.cpu / cpu, "x", 5, 15, more=True)
+    ours = clones.ready_seconds(real, vms, say)
+    what = f"{vms} small kernels ready: a loop of virsh start / our clones"
+    out.add(what, booted.loop / ours, "x", 2, 4, more=True)
+    out.notes["seconds_of_clones"] = {"loop": round(booted.loop, 1), "ours": round(ours, 1)}
+    each = _restore_seconds(real, say)
+    fork = out.notes[f"seconds_of_{clones.FORKED}_clones_with_template"]
+    assert isinstance(fork, float)
+    what = f"{clones.FORKED} restores by virsh / {clones.FORKED} clones with their template"
+    out.add(what, each * clones.FORKED / fork, "x", 5, 15, more=True)
+
+
+def _restore_seconds(real: RealSandbox, say: Say) -> float:
+    """Of one restore by virsh, of the same guest that a loop has booted and saved."""
+    say("virsh save, and 3 times virsh restore")
+    virsh, uri = required_program("virsh"), real.real.uri
+
+    def said(*arguments: str) -> None:
+        subprocess.run([virsh, "-q", "-c", uri, *arguments], check=True, timeout=300)
+
+    def restored(folder: Path) -> float:
+        taken = []
+        said("save", "bench-loop-0", str(folder / "saved"))
+        for _ in range(3):
+            started = time.monotonic()
+            said("restore", str(folder / "saved"))
+            taken.append(time.monotonic() - started)
+            said("destroy", "bench-loop-0")
+        return statistics.mean(taken)
+
+    return _in_shell_loop(real, 1, "virsh", restored)[1]
+
+
+def _measure(real: RealSandbox, vms: int, held: int, say: Say, out: Measured) -> Booted:
     say(f"sandbox up --real {vms}")
     started = time.monotonic()
-    real.up("--real", str(vms))
+    real.up("--real", str(vms), "--start", "boot")
     out.add(f"nothing -> {vms} VMs running", time.monotonic() - started, "s", 90, 45)
-    pss = [_pss_mib(pid) for pid in _pids(real, vms)]
+    pss = [pss_mib(pid) for pid in pids_of(real, vms)]
     out.add("memory of a VM (PSS)", statistics.mean(pss), "MiB", 135, 100)
     _idle(real, vms, say, out)
     _agent_killed(real, vms, say, out)
     say("all removed, and booted again")
     fleet = real.real.fleet
     real.fleetctl("scale", fleet, "--total", "0")
-    before = _seconds(real.pid("agent")) + _libvirtd_seconds()
+    before = seconds_of(real.pid("agent")) + _libvirtd_seconds()
     started = time.monotonic()
     real.fleetctl("scale", fleet, "--total", str(vms))
     ours = time.monotonic() - started
-    spent = sum(_seconds(pid) for pid in _pids(real, vms))
-    around = _seconds(real.pid("agent")) + _libvirtd_seconds() - before
+    spent = sum(seconds_of(pid) for pid in pids_of(real, vms))
+    around = seconds_of(real.pid("agent")) + _libvirtd_seconds() - before
     if held:
         _held(real, held, say, out)
     real.fleetctl("scale", fleet, "--total", "0")
@@ -96,23 +158,24 @@ def _measure(real: RealSandbox, vms: int, held: int, say: Say, out: Measured) ->
     tool = "virt-install" if "virt-install" in seconds else "virsh"
     what = f"{vms} VMs ready: a loop of {tool} / ours"
     out.add(what, seconds[tool] / ours, "x", 2, 4, more=True)
+    return Booted(spent / vms, ours, seconds["virsh"])
 
 
 def _idle(real: RealSandbox, vms: int, say: Say, out: Measured) -> None:
     say(f"idle for {_IDLE_SECONDS:.0f} s")
-    agent, before = real.pid("agent"), _seconds(real.pid("agent"))
-    qemus = sum(_seconds(pid) for pid in _pids(real, vms))
+    agent, before = real.pid("agent"), seconds_of(real.pid("agent"))
+    qemus = sum(seconds_of(pid) for pid in pids_of(real, vms))
     time.sleep(_IDLE_SECONDS)  # what is measured
-    out.add("idle CPU of the agent", (_seconds(agent) - before) / _IDLE_SECONDS * 100, "%", 10, 3)
-    out.add(f"memory of the agent at {vms} VMs", _resident_mib(agent), "MiB", 150, 80)
-    spent = sum(_seconds(pid) for pid in _pids(real, vms)) - qemus
+    out.add("idle CPU of the agent", (seconds_of(agent) - before) / _IDLE_SECONDS * 100, "%", 10, 3)
+    out.add(f"memory of the agent at {vms} VMs", resident_mib(agent), "MiB", 150, 80)
+    spent = sum(seconds_of(pid) for pid in pids_of(real, vms)) - qemus
     out.notes["idle_percent_of_a_core_a_vm"] = round(spent / vms / _IDLE_SECONDS * 100, 2)
 
 
 def _agent_killed(real: RealSandbox, vms: int, say: Say, out: Measured) -> None:
     say("the agent is killed, and started again")
     first = real.qemus(vms)
-    os.kill(real.pid("agent"), signal.SIGKILL)
+    kill(real.pid("agent"))
     started = time.monotonic()
     real.up()
     real.fleetctl("scale", real.real.fleet, "--total", str(vms))
@@ -129,9 +192,9 @@ def _held(real: RealSandbox, held: int, say: Say, out: Measured) -> None:
     for index in range(held):
         vm = real.vm(index)
         answered += f"Linux {vm} " in real.fleetctl("console", vm, typed="uname -a\n")
-    pss = statistics.mean(_pss_mib(pid) for pid in _pids(real, held))
+    pss = statistics.mean(pss_mib(pid) for pid in pids_of(real, held))
     out.notes["held"] = {"vms": held, "pss_mib": round(pss, 1)}
-    resident = _resident_mib(real.pid("agent"))
+    resident = resident_mib(real.pid("agent"))
     out.add(f"memory of the agent at {held} VMs", resident, "MiB", 150, 80)
     _agent_killed(real, held, say, out)
     out.add(
@@ -142,6 +205,13 @@ def _held(real: RealSandbox, held: int, say: Say, out: Measured) -> None:
 def _shell_loop(real: RealSandbox, vms: int, tool: str) -> float:
     """Seconds until as many VMs of the same kernel are ready that a script copies, and imports with
     virt-install or defines and starts with virsh, one after another."""
+    return _in_shell_loop(real, vms, tool, lambda folder: 0.0)[0]
+
+
+def _in_shell_loop(
+    real: RealSandbox, vms: int, tool: str, then: Callable[[Path], float]
+) -> tuple[float, float]:
+    """That, and what is measured while they run."""
     with tempfile.TemporaryDirectory(prefix="megafleet-loop-", dir=_beside(real)) as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -157,7 +227,8 @@ def _shell_loop(real: RealSandbox, vms: int, tool: str) -> float:
         try:
             subprocess.run(["sh", "-eu", script, "up"], env=environment, check=True, timeout=600)
             until(lambda: all(_says_ready(log) for log in logs), "the shell loop's VMs are ready")
-            return time.monotonic() - started
+            taken = time.monotonic() - started
+            return taken, then(folder)
         finally:
             subprocess.run(["sh", script, "down"], env=environment, timeout=600, check=False)
 
@@ -233,7 +304,7 @@ def _seconds_until_ready(started: dict[int, Path]) -> list[float]:
     def all_ready() -> bool:
         for pid, log in started.items():
             if pid not in found and _says_ready(log):
-                found[pid] = _seconds(pid)
+                found[pid] = seconds_of(pid)
         return len(found) == len(started)
 
     until(all_ready, "the guests of bare QEMU are ready")
@@ -249,36 +320,10 @@ def _running(command: list[str]) -> Iterator[int]:
             process.kill()
 
 
-def _pids(real: RealSandbox, vms: int) -> list[int]:
-    pids = [pid for pid in real.qemus(vms).values() if pid is not None]
-    if len(pids) != vms or any(not boots(real.real, real.vm(index)) for index in range(vms)):
-        raise RuntimeError(f"{len(pids)} of {vms} VMs run")
-    return pids
-
-
 def _libvirtd_seconds() -> float:
     """Of whatever libvirtd runs; it serves others too, whom a quiet machine has not."""
     found = subprocess.run(["pgrep", "-x", "libvirtd"], capture_output=True, text=True).stdout
-    return sum(_seconds(int(pid)) for pid in found.split())
-
-
-def _seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _pss_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def _resident_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    return sum(seconds_of(int(pid)) for pid in found.split())
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def test_a_cloud_image_runs_as_a_fleet_whose_vms_know_who_they_are(
     )
     (tmp_path / "user.yaml").write_text(USER_DATA)
     with sandbox(tmp_path, "real-cloud") as real:
-        real.up("--real", "1")
+        real.up("--real", "1", "--start", "boot")
         real.fleetctl("images", "import", "debian@13", str(disk))
         real.fleetctl("apply", "-f", str(file))
         real.fleetctl("scale", fleet, "--total", "1")

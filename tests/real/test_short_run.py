@@ -23,7 +23,7 @@ def test_three_kernels_boot_answer_outlive_their_agent_are_mended_and_leave_noth
     tmp_path: Path,
 ) -> None:
     with sandbox(tmp_path, "real-short") as real:
-        up = real.asked("sandbox", "up", "--name", real.name, "--real", str(VMS))
+        up = real.asked("sandbox", "up", "--name", real.name, "--real", str(VMS), "--start", "boot")
         assert up["state"] == "up" and up["files"] == real.real.files and up["libvirt"]
         first = real.qemus(VMS)
         assert None not in first.values() and real.domains() == set(first)

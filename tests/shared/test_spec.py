@@ -410,3 +410,25 @@ def test_where_a_spec_is_read_nothing_is_missed_that_it_leaves_out() -> None:
     assert check_given(low) == []
     newer = types.FleetSpec(vcpus=1, on_loss=7)  # type: ignore[arg-type]
     assert check_given(newer) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"boot": types.Boot(firmware=types.FIRMWARE_BIOS)}, "start: clone needs boot.kernel"),
+        (
+            {"more_disks": [types.ExtraDisk(target="vdb", path="/dev/x", read_only=True)]},
+            "one disk",
+        ),
+        ({"identity": types.Identity(hostname="{name}")}, "leave out identity"),
+    ],
+)
+def test_what_a_copy_of_a_template_cannot_have_is_refused_with_the_reason(
+    change: dict[str, object], says: str
+) -> None:
+    asks = types.FleetSpec(start=types.START_CLONE, boot=types.Boot(kernel="/boot/vmlinuz"))
+    assert not [one for one in check_spec(asks) if one.startswith("start:")]
+    for field in change:
+        asks.ClearField(field)  # type: ignore[arg-type]
+    asks.MergeFrom(types.FleetSpec(**change))  # type: ignore[arg-type]
+    assert says in " ".join(one for one in check_spec(asks) if one.startswith("start:"))

@@ -232,7 +232,9 @@ def made_agent(
     on_watched: Callable[[bool], None],
     measures: StepMeasures | None = None,
 ) -> Agent:
-    facts = facts_at_start(asked, drivers.labels, identity.certificate)
+    facts = facts_at_start(
+        asked, drivers.labels, identity.certificate, clones=drivers.clones is not None
+    )
     host_identity.state_certificates(facts, identity)
     return Agent(
         host_identity.host_id_of(identity.certificate),

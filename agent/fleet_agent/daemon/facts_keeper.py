@@ -90,7 +90,7 @@ class FactsKeeper:
 
 
 def facts_at_start(
-    asked: Settings, found: Mapping[str, str], certificate: bytes = b""
+    asked: Settings, found: Mapping[str, str], certificate: bytes = b"", *, clones: bool = False
 ) -> types.HostFacts:
     """What is known before any driver has answered: the agent starts without them. All labels are:
     placement would pass over a host that lost one for a moment. `found`: those of its drivers."""
@@ -99,6 +99,7 @@ def facts_at_start(
         boot_id=host_identity.boot_id(),
         labels={**found, **asked.labels},
         capacity=types.Capacity(guests=asked.guests),
+        clones=types.ClonesHeld(possible=clones),
         agent_version=host_identity.VERSION,
         certificate_expires_unix=host_identity.expires_unix(certificate) if certificate else 0,
     )
@@ -106,7 +107,7 @@ def facts_at_start(
 
 async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
     """Raises DriverError."""
-    facts = facts_at_start(asked, drivers.labels)
+    facts = facts_at_start(asked, drivers.labels, clones=drivers.clones is not None)
     with as_driver_errors("facts"):
         hypervisor = await drivers.hypervisor.facts()
         storage = await drivers.storage.facts()
@@ -116,6 +117,9 @@ async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
         facts.capacity.guests = hypervisor.max_guests
         facts.capacity.binding_limit = "the hypervisor's own limit of guests"
     facts.storage = storage.description
+    if drivers.clones is not None:
+        with as_driver_errors("facts"):
+            facts.clones.most = await drivers.clones(hypervisor.memory_bytes)
     return facts
 
 

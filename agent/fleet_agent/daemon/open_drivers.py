@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.template.bridges import maker_of
+from fleet.template.clones import templates_folder
 from fleet_agent.daemon.settings import Settings
 from fleet_agent.daemon.storage_choice import StorageChoice, on_qemu
 from fleet_agent.drivers.ports.bridges import Bridges
@@ -45,6 +46,8 @@ class Drivers:
     labels: Mapping[str, str] = field(default_factory=dict)
     # Which storage was taken; None: of a host that has no choice.
     choice: StorageChoice | None = None
+    # How many copies of templates fit by memory, of so many bytes for guests; None: none are made.
+    clones: Callable[[int], Awaitable[int]] | None = None
 
     @property
     def zvols(self) -> bool:
@@ -78,6 +81,7 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
     from fleet_agent.drivers.seeds.seeded_hypervisor import SeededHypervisor
 
     accelerator = accelerator_of(asked)
+    maker = maker_of(Path(asked.ledger))
     seeds = SeedFolder(seed_folder(asked, choice))
     hypervisor = LibvirtHypervisor(
         asked.hypervisor.uri,
@@ -92,18 +96,47 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
     storage, images, contents = open_storage(asked, choice, hypervisor.begin_listing)
     link, paths, ours = hypervisor.link, hypervisor.host_paths, hypervisor.ours
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
-    return Drivers(
+    opened = Drivers(
         storage,
         SeededHypervisor(hypervisor, seeds),
         images,
         contents,
         LibvirtConsoles(link, paths),
         LibvirtSampler(link, ours),
-        IpBridges(maker_of(Path(asked.ledger))),
+        IpBridges(maker),
         hypervisor.interfaces,
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
         choice,
+    )
+    return with_clones(asked, opened, accelerator) if accelerator else opened
+
+
+def with_clones(asked: Settings, boots: Drivers, accelerator: Accelerator) -> Drivers:
+    """Of a host of QEMU: VMs that are copies of a template are processes of the agent's own."""
+    from fleet_agent.drivers.by_start.consoles import BothConsoles, BothSamplers
+    from fleet_agent.drivers.by_start.hypervisor import HypervisorByStart, both_interfaces
+    from fleet_agent.drivers.qemu.consoles import QemuConsoles
+    from fleet_agent.drivers.qemu.hypervisor import QemuHypervisor
+    from fleet_agent.drivers.qemu.sampler import QemuSampler
+    from fleet_agent.drivers.qemu.sweep import QemuSweep
+
+    ledger = Path(asked.ledger)
+    clones = QemuHypervisor(
+        ledger.with_name("clones"),
+        Path(templates_folder(ledger)),
+        flavour=accelerator.flavour,
+        max_guests=asked.guests,
+    )
+    sweep = QemuSweep(clones, asked.hypervisor.console_log_bytes)
+    return replace(
+        boots,
+        hypervisor=HypervisorByStart(boots.hypervisor, clones),
+        consoles=BothConsoles(boots.consoles, QemuConsoles(clones)),
+        sampler=BothSamplers(boots.sampler, QemuSampler(clones)),
+        interfaces=both_interfaces(boots.interfaces, clones.interfaces),
+        beside=(*boots.beside, sweep.run),
+        clones=clones.most,
     )
 
 

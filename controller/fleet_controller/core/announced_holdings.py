@@ -37,6 +37,7 @@ def announced_holdings(facts: types.HostFacts) -> HostHoldings:
         more_bridges=bridges.more,
         fetches_images=facts.fetches_images,
         gives_images=facts.gives_images,
+        clones=facts.clones.possible if facts.HasField("clones") else None,
     )
 
 
@@ -56,6 +57,8 @@ def told_holdings(held: HostHoldings) -> types.HostFacts:
         facts.bridges.names.extend(held.bridges)
         facts.bridges.more = held.more_bridges
     facts.fetches_images, facts.gives_images = held.fetches_images, held.gives_images
+    if held.clones is not None:
+        facts.clones.possible = held.clones
     return facts
 
 

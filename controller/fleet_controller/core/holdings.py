@@ -12,6 +12,8 @@ import msgspec
 
 from fleet.template.host_needs import HostNeeds, NeededImage, lacks_file
 
+QEMU_FOR_CLONES = "QEMU, which 'start: clone' needs"
+
 
 class HeldImage(NamedTuple):
     """`digest` is empty where none was recorded."""
@@ -34,6 +36,7 @@ class HostHoldings(msgspec.Struct, frozen=True, omit_defaults=True, weakref=True
     # Whether it fetches images from other hosts, and gives those it has to them.
     fetches_images: bool = False
     gives_images: bool = False
+    clones: bool | None = None  # whether VMs may be copies of one that has booted
 
     def lacks_image(self, needed: NeededImage | None) -> bool:
         """An image whose digest nobody has recorded has none that could be asked for."""
@@ -58,7 +61,11 @@ class HostHoldings(msgspec.Struct, frozen=True, omit_defaults=True, weakref=True
         """All that is not there, as people read it."""
         image = [str(needs.image)] if self.lacks_image(needs.image) else []
         bridges = [f"the bridge {one}" for one in self.missing_bridges(needs.bridges)]
-        return [*image, *self.missing_files(needs.files), *bridges]
+        clones = [QEMU_FOR_CLONES] if self.lacks_clones(needs) else []
+        return [*image, *self.missing_files(needs.files), *bridges, *clones]
+
+    def lacks_clones(self, needs: HostNeeds) -> bool:
+        return needs.clones and self.clones is False
 
 
 UNTOLD = HostHoldings()

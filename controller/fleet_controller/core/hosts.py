@@ -67,6 +67,7 @@ def _with_claims(record: HostRecord, facts: types.HostFacts) -> HostRecord:
             capacity.disks,
             capacity.vifs,
             capacity.event_channels,
+            facts.clones.most,
         ),
         binding_limit=capacity.binding_limit,
     )

@@ -39,6 +39,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     disks: Count = 0
     vifs: Count = 0
     event_channels: Count = 0
+    clones: Count = 0
 
 
 class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -301,10 +302,13 @@ def footprint(spec: types.FleetSpec) -> Capacity:
     """What one VM of this spec takes of its host."""
     disks = bool(spec.disk.target) + len(spec.more_disks) + spec.HasField("identity")
     vifs = (1 if spec.HasField("network") else 0) + len(spec.more_networks)
+    # Clones share their memory: how many fit, each host measures.
+    cloned = spec.start == types.START_CLONE
     return Capacity(
         guests=1,
-        memory_bytes=spec.memory_bytes,
+        memory_bytes=0 if cloned else spec.memory_bytes,
         disks=disks,
         vifs=vifs,
         event_channels=_CHANNELS_ALWAYS + disks + vifs,
+        clones=int(cloned),
     )

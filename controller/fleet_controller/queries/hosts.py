@@ -188,6 +188,8 @@ def _facts(record: HostRecord, capacity: Capacity) -> types.HostFacts:
             storage=record.storage,
         )
     )
+    if capacity.clones and record.holdings.clones:
+        facts.clones.most = capacity.clones
     return facts
 
 

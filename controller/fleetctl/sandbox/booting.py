@@ -22,11 +22,21 @@ from fleetctl.sandbox.planning.machine import Machine
 from fleetctl.sandbox.processes.readiness import LOOK_SECONDS
 from fleetctl.sandbox.real import host
 from fleetctl.sandbox.real.guest import GOLDEN_BYTES, Guest
-from fleetctl.sandbox.real.sizing import GUEST_MEMORY, MIB, Accel, checked_number, default_number
+from fleetctl.sandbox.real.sizing import (
+    GUEST_MEMORY,
+    MIB,
+    WORDS,
+    Accel,
+    Way,
+    checked_number,
+    default_number,
+)
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.record import RealHost, Record
 from fleetctl.session import Session
 
+# Of what takes a tenth of a second each; the agent itself bounds how many it starts at once.
+CLONES_AT_ONCE = 64
 SCALE_SECONDS = 1800.0
 FACTS_SECONDS = 90.0
 # What a small kernel needs not look for saves a fifth of an emulated boot; and on a busy machine
@@ -52,7 +62,9 @@ def boot(ctx: click.Context, folder: Folder, record: Record) -> Record:
     note(f"  {why}")
     record = replace(record, real=replace(real, vms=vms, why=why))
     file = folder.path / "fleet.yaml"
-    file.write_text(fleet_file(real, Guest(real.guest), _at_once(), file))
+    start = _start_of(record)
+    at_once = _at_once() if start == "boot" else CLONES_AT_ONCE
+    file.write_text(fleet_file(real, Guest(real.guest), at_once, file, start))
     fleetctl = command_name()
     golden = str(Guest(real.guest).golden)
     note_command(f"{fleetctl} images import golden@1 {golden}")
@@ -76,7 +88,7 @@ def boot(ctx: click.Context, folder: Folder, record: Record) -> Record:
     return record
 
 
-def fleet_file(real: RealHost, guest: Guest, at_once: int, file: Path) -> str:
+def fleet_file(real: RealHost, guest: Guest, at_once: int, file: Path, start: str = "boot") -> str:
     """What is in `file`: to be read, changed and applied again."""
     return f"""\
 # Small Linux kernels on this machine, from one golden image. Change it, and
@@ -101,6 +113,9 @@ readiness:
   console: 'megafleet: ready name=\\S+ index=\\d+ disk=vda'
   timeout: 5m
 
+# clone: all are copies of one that has booted and waits to be told who it is. boot: each boots.
+start: {start}
+
 # A kernel that boots takes a core: more of them at once only wait for one another.
 admission: {{parallel: {at_once}, per_second: 0}}
 
@@ -109,20 +124,26 @@ on_loss: wait
 """
 
 
+def _start_of(record: Record) -> str:
+    """A sandbox of an earlier release boots its VMs."""
+    return record.asked.start or "boot"
+
+
 def _at_once() -> int:
     return 2 * len(os.sched_getaffinity(0))
 
 
 def _number(session: Session, record: Record, real: RealHost) -> tuple[int, str]:
     """How many VMs, and why. Only the agent knows what runs them: it has tried."""
-    accel = _accelerator(session, real.host)
+    way: Way = _accelerator(session, real.host)
+    if _start_of(record) == "clone":
+        way = "clone"
     room = host.room_of(Machine.measured(), Path(real.files))
     asked = record.asked.real or 0
     if not asked:
-        return default_number(room, accel, GOLDEN_BYTES)
-    most = checked_number(asked, room, accel, GOLDEN_BYTES)
-    way = "under KVM" if accel == "kvm" else "emulated"
-    return asked, f"{asked} VMs as asked for, {way}; memory and disk admit {most}"
+        return default_number(room, way, GOLDEN_BYTES)
+    most = checked_number(asked, room, way, GOLDEN_BYTES)
+    return asked, f"{asked} VMs as asked for, {WORDS[way]}; memory and disk admit {most}"
 
 
 def _accelerator(session: Session, host_id: str) -> Accel:

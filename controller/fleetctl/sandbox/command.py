@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -28,11 +28,17 @@ name_option = click.option(
 real_option = click.option(
     "--real",
     metavar="[VMS]",
-    type=click.IntRange(0, 250),
+    type=click.IntRange(0, 1000),
     is_flag=False,
     flag_value="0",
     default=None,
     help="This machine as the host, with so many real VMs; as many as it bears without a number.",
+)
+
+start_option = click.option(
+    "--start",
+    type=click.Choice(["boot", "clone"]),
+    help="How real VMs come to run: each boots, or is a copy of one that has; clone.",
 )
 
 
@@ -69,6 +75,7 @@ def sandbox() -> None:
 )
 @click.option("--etcd", type=click.Choice(["1", "3", "5"]), help="Members of etcd; 1.")
 @real_option
+@start_option
 @output_option
 @click.pass_context
 def up(
@@ -83,6 +90,7 @@ def up(
     controllers: int | None,
     etcd: str | None,
     real: int | None,
+    start: Literal["boot", "clone"] | None,
 ) -> None:
     """Starts the sandbox, or what of it has died; wakes what is stopped by a signal. Returns when
     all hosts are live.
@@ -94,6 +102,7 @@ def up(
     session = ctx.find_root().ensure_object(Session)
     check_real(real, {"--hosts": hosts, "--per-host": per_host, "--profile": profile,
                       "--seed": seed, "--hosts-per-rack": hosts_per_rack})  # fmt: skip
+    check_start(real, start)
     from fleetctl.sandbox.lifecycle import up as bring_up
     from fleetctl.sandbox.phases import Phases
     from fleetctl.sandbox.report import as_json, report_of
@@ -110,6 +119,7 @@ def up(
         controllers=controllers,
         etcd=int(etcd) if etcd else None,
         real=real,
+        start=start,
     )
     phases = Phases()
     folder = Folder.of(name, os.environ)
@@ -186,6 +196,7 @@ def restore(file: Path, name: str) -> None:
 @click.option("--total", type=click.IntRange(1), help="1,000,000, or what fits the hosts.")
 @click.option("--profile", help="As for up.")
 @real_option
+@start_option
 @click.pass_context
 def demo(
     ctx: click.Context,
@@ -194,6 +205,7 @@ def demo(
     total: int | None,
     profile: str | None,
     real: int | None,
+    start: Literal["boot", "clone"] | None,
 ) -> None:
     """A sandbox, a sample fleet in it, and a million VMs; or with --real as many real ones as this
     machine bears, one of which is killed and mended.
@@ -202,11 +214,14 @@ def demo(
     """
     check_real(real, {"--hosts": hosts, "--per-host": per_host, "--total": total,
                       "--profile": profile})  # fmt: skip
+    check_start(real, start)
     from fleetctl.sandbox.demo import run
     from fleetctl.sandbox.state.folder import base_folder
     from fleetctl.sandbox.state.record import Settings
 
-    wanted = Settings(hosts=hosts, per_host=per_host, profile=checked_profile(profile), real=real)
+    wanted = Settings(
+        hosts=hosts, per_host=per_host, profile=checked_profile(profile), real=real, start=start
+    )
     with naming(base_folder(os.environ)):
         run(ctx, wanted, total, stay=sys.stdin.isatty() and sys.stdout.isatty())
 
@@ -241,6 +256,12 @@ def check_real(real: int | None, hollow: Mapping[str, object]) -> None:
     given = [option for option, value in hollow.items() if value is not None]
     if real is not None and given:
         raise click.UsageError(f"{given[0]} is for hollow hosts, and --real has none: leave it out")
+
+
+def check_start(real: int | None, start: str | None) -> None:
+    """Raises UsageError."""
+    if start is not None and real is None:
+        raise click.UsageError("--start is for real VMs: give --real too, or leave it out")
 
 
 def checked_profile(profile: str | None) -> str | None:

@@ -86,7 +86,7 @@ def boots(real: RealHost, vm: str) -> int:
     """How often the VM has booted, as it counts on its own disk and says when it is ready; 0 while
     it has not said so in its present life."""
     try:
-        said = (real.consoles / f"{vm}.log").read_text(errors="replace")
+        said = real.console_of(vm).read_text(errors="replace")
     except FileNotFoundError:
         return 0
     return max((int(found) for found in _BOOTS.findall(said)), default=0)

@@ -28,6 +28,7 @@ class HostNeeds(NamedTuple):
     image: NeededImage | None
     files: tuple[str, ...]
     bridges: tuple[str, ...]
+    clones: bool = False  # QEMU, for copies of a template
 
 
 def needs_of(spec: types.FleetSpec) -> HostNeeds:
@@ -38,7 +39,7 @@ def needs_of(spec: types.FleetSpec) -> HostNeeds:
     networks = list(networks_of(spec))
     made = {one.bridge for one in networks if one.create}
     bridges = dict.fromkeys(one.bridge for one in networks if one.bridge not in made)
-    return HostNeeds(needed, files, tuple(bridges))
+    return HostNeeds(needed, files, tuple(bridges), spec.start == types.START_CLONE)
 
 
 def lacks_file(path: str, folders: frozenset[str], files: frozenset[str]) -> bool:

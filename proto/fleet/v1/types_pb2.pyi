@@ -94,6 +94,28 @@ POWER_OFF: Power.ValueType  # 2
 """cloned and defined, not running"""
 Global___Power: _TypeAlias = Power  # noqa: Y015
 
+class _Start:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Start.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    START_BOOT: _Start.ValueType  # 0
+    START_CLONE: _Start.ValueType  # 1
+    """On QEMU: the first VM of a generation on a host boots as far as where it waits for its identity,
+    and is frozen; all are copies of that which share its memory.
+    """
+
+class Start(_Start, metaclass=_StartEnumTypeWrapper):
+    """How a VM comes to run."""
+
+START_BOOT: Start.ValueType  # 0
+START_CLONE: Start.ValueType  # 1
+"""On QEMU: the first VM of a generation on a host boots as far as where it waits for its identity,
+and is frozen; all are copies of that which share its memory.
+"""
+Global___Start: _TypeAlias = Start  # noqa: Y015
+
 class _Firmware:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -428,12 +450,15 @@ class FleetSpec(_message.Message):
     MORE_DISKS_FIELD_NUMBER: _builtins.int
     MORE_NETWORKS_FIELD_NUMBER: _builtins.int
     IDENTITY_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
     """a multiple of 1 MiB"""
     vcpus: _builtins.int
     on_loss: Global___OnLoss.ValueType
     on_isolation_stop_after_seconds: _builtins.int
     """Room for on_isolation: seconds without any controller after which VMs stop; 0: never."""
+    start: Global___Start.ValueType
+    """whether each VM boots, or is a copy of one that has booted"""
     @_builtins.property
     def image(self) -> Global___Image: ...
     @_builtins.property
@@ -477,10 +502,11 @@ class FleetSpec(_message.Message):
         more_disks: _abc.Iterable[Global___ExtraDisk] | None = ...,
         more_networks: _abc.Iterable[Global___Network] | None = ...,
         identity: Global___Identity | None = ...,
+        start: Global___Start.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "identity", b"identity", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "start", b"start", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1009,6 +1035,7 @@ class HostFacts(_message.Message):
     TRUST_FIELD_NUMBER: _builtins.int
     FETCHES_IMAGES_FIELD_NUMBER: _builtins.int
     GIVES_IMAGES_FIELD_NUMBER: _builtins.int
+    CLONES_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     boot_id: _builtins.str
     incarnation: _builtins.str
@@ -1044,6 +1071,8 @@ class HostFacts(_message.Message):
         authority itself). Absent: an older agent.
         """
 
+    @_builtins.property
+    def clones(self) -> Global___ClonesHeld: ...
     def __init__(
         self,
         *,
@@ -1062,14 +1091,41 @@ class HostFacts(_message.Message):
         trust: _joining_pb2.Trust | None = ...,
         fetches_images: _builtins.bool = ...,
         gives_images: _builtins.bool = ...,
+        clones: Global___ClonesHeld | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "images", b"images", "kernels", b"kernels", "trust", b"trust"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "clones", b"clones", "images", b"images", "kernels", b"kernels", "trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "fetches_images", b"fetches_images", "gives_images", b"gives_images", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage", "trust", b"trust"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "clones", b"clones", "fetches_images", b"fetches_images", "gives_images", b"gives_images", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HostFacts: _TypeAlias = HostFacts  # noqa: Y015
+
+@_typing.final
+class ClonesHeld(_message.Message):
+    """Whether VMs may be copies of one that has booted here, and how many by memory, as measured; 0: it
+    was not measured.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSSIBLE_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    possible: _builtins.bool
+    most: _builtins.int
+    def __init__(
+        self,
+        *,
+        possible: _builtins.bool = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["most", b"most", "possible", b"possible"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClonesHeld: _TypeAlias = ClonesHeld  # noqa: Y015
 
 @_typing.final
 class ImagesHeld(_message.Message):

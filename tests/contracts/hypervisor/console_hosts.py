@@ -21,11 +21,11 @@ from typing import Protocol
 from lxml import etree
 
 from fleet.ranges import IndexSet
+from fleet_agent.drivers.consoles.tail import set_aside
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.consoles import HollowConsoles, answer, printed
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.libvirt.console.libvirt_consoles import LibvirtConsoles
-from fleet_agent.drivers.libvirt.console.tail import set_aside
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor
 from fleet_agent.drivers.ports.consoles import Consoles, Feed
 from fleet_agent.drivers.ports.hypervisor import Hypervisor

@@ -17,9 +17,9 @@ from fleet_agent.drivers.consoles import file as console_file
 from fleet_agent.drivers.consoles import follower as console_follower
 from fleet_agent.drivers.consoles import tty as console_tty
 from fleet_agent.drivers.consoles.file import bound, end_of, glance
+from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.libvirt.console.libvirt_consoles import tty_of
 from fleet_agent.drivers.libvirt.console.sweep import ConsoleSweep
-from fleet_agent.drivers.libvirt.console.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.ports.consoles import FEED_BYTES, CannotType, Feed, NoSuchVm
 from fleet_agent.drivers.ports.errors import DriverError

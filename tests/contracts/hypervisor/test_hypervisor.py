@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,19 @@ from tests.contracts.hypervisor.hypervisor_hosts import (
     gather,
     up,
 )
+from tests.contracts.hypervisor.qemu_hosts import MISSING, QemuHost
+
+NEEDS_QEMU = pytest.mark.skipif(bool(MISSING), reason=MISSING or "it is installed")
 
 
-@pytest.fixture(params=sorted(HOSTS))
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
-    return HOSTS[request.param](tmp_path)
+@pytest.fixture(params=[*sorted(HOSTS), pytest.param("qemu", marks=NEEDS_QEMU)])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+    if request.param != "qemu":
+        yield HOSTS[request.param](tmp_path)
+        return
+    made = QemuHost(tmp_path)
+    yield made
+    made.end_all()
 
 
 @pytest.fixture
@@ -134,7 +142,9 @@ class TestHypervisor:
         assert await driver.listing() == told
         await gather(driver.start(replace(both, restarts=((18, both.indices),))))
         assert await driver.listing() == told, "what is active keeps what it was started for"
-        assert await host.driver().listing() == told, "an agent that begins anew sees the same"
+        anew = host.driver()
+        assert await anew.listing() == told, "an agent that begins anew sees the same"
+        await anew.close()
         await gather(driver.await_ready(both))
         await gather(driver.stop(both))
         assert await driver.listing() == (DomainRun(KIN, both.indices, Phase.DEFINED, 0),)

@@ -184,6 +184,21 @@ def test_a_kernel_that_belongs_to_the_image_comes_with_it() -> None:
     assert [one.host for one in asked(1, giving, lacking, spec=asks).deltas] == []
 
 
+def test_copies_of_a_template_are_placed_where_qemu_is_and_as_many_as_a_host_has_measured() -> None:
+    asks = types.FleetSpec(start=types.START_CLONE, memory_bytes=80 << 20)
+    without, untold = holding("h0", clones=False), holding("h1")
+    plan = asked(1, without, spec=asks)
+    assert [(one.reason, one.why) for one in plan.unplaced] == [
+        ("lacks_clones", "1 host lacks QEMU, which 'start: clone' needs")
+    ]
+    assert asked(1, without, untold, spec=asks).adds == 1
+    small = Capacity(guests=250, memory_bytes=100 << 20, clones=3)
+    measured = host("h2", holdings=msgspec.structs.replace(WITH_ALL, clones=True), capacity=small)
+    assert asked(5, measured, spec=asks).adds == 3
+    asks.start = types.START_BOOT
+    assert asked(5, measured, spec=asks).adds == 1
+
+
 def test_a_digest_that_is_asked_for_must_be_the_one_that_the_host_has() -> None:
     asks = types.FleetSpec()
     asks.CopyFrom(ASKS)

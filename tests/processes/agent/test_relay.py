@@ -91,7 +91,9 @@ async def serving(name: str, folder: Path) -> AsyncIterator[Host]:
     kernels = folder / "kernels"
     contents = StagedContents(images, pool / "fetched", kernels, images.opened)
     kept: list[str] = []
-    relays = ImageRelays(images, contents, GrpcPeers(own.for_channel), str(kernels), lambda: kept.append(name))
+    relays = ImageRelays(
+        images, contents, GrpcPeers(own.for_channel), str(kernels), lambda: kept.append(name)
+    )
     server = AgentServer(
         AgentApi(agent, images=images, relays=relays), SharedServices(), own.for_server()
     )

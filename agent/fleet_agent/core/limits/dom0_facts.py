@@ -32,6 +32,7 @@ class Footprint:
     vifs: int = 1
     bridges: int = 1
     assumed: bool = True
+    clones: bool = False  # all of them are copies of a template
 
 
 ASSUMED = Footprint()
@@ -132,6 +133,7 @@ def footprint_of(assignment: Assignment) -> Footprint:
         vifs=max(sum(1 for _ in _bridges(spec)) for spec in specs),
         bridges=max(1, len(bridges)),
         assumed=False,
+        clones=all(spec.start == types.START_CLONE for spec in specs),
     )
 
 

@@ -36,10 +36,10 @@ from fleet_agent.core.domain.domain_xml import domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.marks import foreign_mark
 from fleet_agent.core.model import Batch, Phase
+from fleet_agent.drivers.consoles.tail import ConsoleTail, discard, last_lines, set_aside
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.libvirt.binding import Connection, Domain, code_of, message_of
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
-from fleet_agent.drivers.libvirt.console.tail import ConsoleTail, discard, last_lines, set_aside
 from fleet_agent.drivers.libvirt.events import Lifecycle
 from fleet_agent.drivers.libvirt.host_uefi import HostUefi
 from fleet_agent.drivers.libvirt.reasons import (

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
+from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.lanes import ActFailed
-from fleet_agent.drivers.libvirt.console.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.libvirt.domains import DomainLife, Domains
 from fleet_agent.drivers.libvirt.stalled import Stalled
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from fleet.template.host_needs import NeededImage, needs_of
+from fleet.template.host_needs import HostNeeds, NeededImage, needs_of
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.holdings import UNTOLD, HostHoldings
+from fleet_controller.core.holdings import QEMU_FOR_CLONES, UNTOLD, HostHoldings
 from fleet_controller.core.image_spread.holders import fetched_image, given_digests, one_digest
 from fleet_controller.core.model import HostView
 from fleet_controller.core.placement.draft import RESOURCES, Draft, Footprint
@@ -239,6 +239,9 @@ def _holdings(wanted: Wanted, hosts: Iterable[HostView]) -> list[HostCondition]:
     for bridge in needs.bridges:
         lacks_bridge = partial(_lacks_bridge, bridge)
         found.append(Holding("lacks_bridge", f"the bridge {bridge}", lacks_bridge))
+    if needs.clones:
+        lacks_clones = partial(_lacks_clones, needs)
+        found.append(Holding("lacks_clones", QEMU_FOR_CLONES, lacks_clones))
     return found
 
 
@@ -259,6 +262,10 @@ def _comes_with_image(path: str, image: NeededImage | None) -> bool:
         f"{image.name}-{image.snapshot}.kernel",
         f"{image.name}-{image.snapshot}.initrd",
     )
+
+
+def _lacks_clones(needs: HostNeeds, held: HostHoldings) -> bool:
+    return held.lacks_clones(needs)
 
 
 def _lacks_file(path: str, comes: bool, held: HostHoldings) -> bool:

@@ -32,7 +32,7 @@ def plan(name: str, wanted: Settings, machine: Machine) -> Record:
     )
     if wanted.real is not None:
         # This machine is the one host; how many VMs is decided with it.
-        asked = replace(asked, real=wanted.real, hosts=0)
+        asked = replace(asked, real=wanted.real, hosts=0, start=wanted.start or "clone")
     assert asked.hosts is not None
     if asked.store == "etcd" and machine.etcd is None:
         raise SandboxError(

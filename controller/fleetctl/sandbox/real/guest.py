@@ -21,13 +21,22 @@ from pathlib import Path
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.real.debian_archive import Archive, unpack
+from fleetctl.sandbox.real.guest_compiler import (
+    COMPILER_PACKAGE,
+    Compiler,
+    installed_compiler,
+    unpacked_compiler,
+)
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 BUSYBOX_PACKAGE = "busybox-static"
 GOLDEN_BYTES = 8 << 20
 # What the guest loads, with what each of them needs loaded before.
 DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net")
+# What only a guest loads whose identity comes through a port.
+IDENTITY_DRIVERS = ("virtio_console",)
 _INIT = Path(__file__).with_name("guest_init")
+_IDENTITY = Path(__file__).with_name("guest_identity.c")
 # Where a boot loader's code would be, the guest keeps whose disk it is.
 _GOLDEN_LINE = b"golden 0".ljust(63) + b"\n"
 _SECTOR = 512
@@ -66,6 +75,7 @@ class Sources:
     kernel: Path
     modules: Path
     busybox: Path
+    compiler: Compiler
 
 
 def cached(folder: Path, phases: Phases) -> Guest:
@@ -105,11 +115,12 @@ def copied(guest: Guest, folder: Path) -> Guest:
 def installed(root: Path = Path("/")) -> Sources | None:
     """What this machine has installed of it, the newest kernel; None unless all is there."""
     busybox = next((one for one in _busyboxes(root) if _is_static(one)), None)
+    compiler = installed_compiler()
     kernels = sorted(root.glob("boot/vmlinuz-*-cloud-amd64"), key=lambda one: one.stat().st_mtime)
     for kernel in reversed(kernels):
         modules = root / "lib" / "modules" / kernel.name.removeprefix("vmlinuz-")
-        if busybox and modules.is_dir() and os.access(kernel, os.R_OK):
-            return Sources(kernel, modules, busybox)
+        if busybox and compiler and modules.is_dir() and os.access(kernel, os.R_OK):
+            return Sources(kernel, modules, busybox, compiler)
     return None
 
 
@@ -118,28 +129,33 @@ def fetched(work: Path) -> Sources:
     archive = Archive(work / "apt")
     tree = work / "packages"
     kernel = archive.stands_for(KERNEL_PACKAGE, r"linux-image-[0-9][a-z0-9.+~-]*-cloud-amd64")
-    for package in archive.fetch([kernel, BUSYBOX_PACKAGE], work / "fetched"):
+    compiler = installed_compiler()
+    packages = [kernel, BUSYBOX_PACKAGE] + ([] if compiler else [COMPILER_PACKAGE])
+    for package in archive.fetch(packages, work / "fetched"):
         unpack(package, tree)
     busybox = next(iter(_busyboxes(tree)), None)
     kernels = sorted(tree.glob("boot/vmlinuz-*"))
     folders = [*tree.glob("usr/lib/modules/*"), *tree.glob("lib/modules/*")]
     if busybox is None or not kernels or not folders:
         raise SandboxError(f"{kernel} and {BUSYBOX_PACKAGE} do not hold what they did: report this")
-    return Sources(kernels[0], folders[0], busybox)
+    return Sources(kernels[0], folders[0], busybox, compiler or unpacked_compiler(tree))
 
 
 def initrd(sources: Sources, tree: Path) -> bytes:
     """An archive that is not compressed: to unpack it would cost an emulated guest more than to
     read it. Made by the busybox that goes into it. Raises SandboxError."""
-    for name in ("bin", "dev", "proc", "sys", "modules"):
+    for name in ("bin", "dev", "proc", "sys", "etc", "modules", "identity"):
         (tree / name).mkdir(parents=True)
     shutil.copyfile(sources.busybox, tree / "bin" / "busybox")
     (tree / "bin" / "busybox").chmod(0o755)
     (tree / "bin" / "sh").symlink_to("busybox")
     (tree / "init").write_bytes(_INIT.read_bytes())
     (tree / "init").chmod(0o755)
-    for number, (name, content) in enumerate(drivers(sources.modules).items()):
-        (tree / "modules" / f"{number:02}-{name}.ko").write_bytes(content)
+    loaded = drivers(sources.modules)
+    _write_drivers(loaded, tree / "modules")
+    also = drivers(sources.modules, IDENTITY_DRIVERS)
+    _write_drivers({name: also[name] for name in also if name not in loaded}, tree / "identity")
+    sources.compiler.compile(_IDENTITY, tree / "identity" / "guest")
     names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*"))) + "\n"
     try:
         return subprocess.run(
@@ -152,6 +168,11 @@ def initrd(sources: Sources, tree: Path) -> bytes:
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise SandboxError(f"the guest's initrd cannot be packed: {error}") from error
+
+
+def _write_drivers(files: dict[str, bytes], folder: Path) -> None:
+    for number, (name, content) in enumerate(files.items()):
+        (folder / f"{number:02}-{name}.ko").write_bytes(content)
 
 
 def drivers(modules: Path, wanted: Sequence[str] = DRIVERS) -> dict[str, bytes]:
@@ -210,5 +231,5 @@ def _is_static(program: Path) -> bool:
 
 
 def _release() -> str:
-    digest = hashlib.sha256(Path(__file__).read_bytes() + _INIT.read_bytes())
-    return digest.hexdigest()[:12]
+    files = (Path(__file__), _INIT, _IDENTITY)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

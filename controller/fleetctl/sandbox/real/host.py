@@ -18,7 +18,16 @@ from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS, here, lift_core_
 from fleetctl.sandbox.processes.parts import AGENT, daemon_part
 from fleetctl.sandbox.processes.process import Process, daemon_environment, start, stop
 from fleetctl.sandbox.processes.readiness import until
-from fleetctl.sandbox.real import binding, bridges, domains, guest, packages, sizing
+from fleetctl.sandbox.real import (
+    binding,
+    bridges,
+    clones,
+    domains,
+    guest,
+    packages,
+    qemu_processes,
+    sizing,
+)
 from fleetctl.sandbox.state.folder import Folder, base_folder
 from fleetctl.sandbox.state.record import LibvirtDaemon, RealHost, Record
 
@@ -60,14 +69,16 @@ def prepare(folder: Folder, record: Record, phases: Phases) -> Record:
     files = SYSTEM_FILES / record.id if not libvirt.is_session else folder.path / "host"
     room = room_of(Machine.measured(), files)
     wanted = record.asked.real or 0
-    sizing.checked_number(wanted, room, "kvm", guest.GOLDEN_BYTES)
-    capacity = max(wanted, sizing.most(room, "kvm", guest.GOLDEN_BYTES), 1)
+    way: sizing.Way = "clone" if record.asked.start == "clone" else "kvm"
+    sizing.checked_number(wanted, room, way, guest.GOLDEN_BYTES)
+    capacity = max(wanted, sizing.most(room, way, guest.GOLDEN_BYTES), 1)
     planned = RealHost(
         host=f"real-{record.id[:8]}",
         uri=libvirt.uri,
         files=str(files),
-        guests=min(capacity, sizing.MOST),
+        guests=min(capacity, sizing.MOST[way]),
         fleet=FLEET,
+        clones=str(folder.state_of(AGENT) / "clones"),
     )
     _make_files(planned, built)
     return replace(record, real=planned, hosts=1)
@@ -97,11 +108,13 @@ def with_daemons(record: Record, running: dict[str, Process], phases: Phases) ->
 
 
 def keep_apart(record: Record) -> Record:
-    """The sandbox's fleet under a name that no domain of this libvirt has."""
+    """The sandbox's fleet under a name that no domain of this libvirt has, and no process."""
     if record.real is None:
         return record
     virsh = domains.Virsh(record.real.uri)
     named = domains.free_fleet_name(virsh, record.real.fleet, record.id[:4])
+    if any(one.rpartition("-")[0] == named for one in qemu_processes.names()):
+        named = f"{record.real.fleet}-{record.id[:4]}"  # as of another sandbox's clones
     return replace(record, real=replace(record.real, fleet=named))
 
 
@@ -118,8 +131,10 @@ def take_away(record: Record, folder: Folder, daemons: list[Process], phases: Ph
     for name in needed.daemons if needed else ():
         if name not in running:
             running[name] = _started(name, record, folder)
+    ledger = folder.state_of(AGENT) / "ledger"
+    clones.remove(folder.state_of(AGENT) / "clones", ledger, phases)
     domains.remove(virsh, real.consoles, phases)
-    if gone := bridges.remove(folder.state_of(AGENT) / "ledger"):
+    if gone := bridges.remove(ledger):
         phases.note(f"  {counted(len(gone), 'bridge')} removed: {', '.join(gone)}")
     _stop_daemons(virsh, list(running.values()), phases)
     _remove_files(real)

@@ -26,6 +26,21 @@ def process_of(domain: str) -> int | None:
     return None
 
 
+def names() -> list[str]:
+    """Of the guests of all processes of QEMU that this user may see."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                arguments = Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue  # it has ended, or is none of this user's
+            if b"qemu" in arguments[0]:
+                named = (one.partition(b",")[0] for one in arguments if one.startswith(b"guest="))
+                found += [one.removeprefix(b"guest=").decode("utf-8", "replace") for one in named]
+    return found
+
+
 def kill(pid: int) -> None:
     """SIGKILL, as a lack of memory or a crash would end it; returns when it has ended."""
     descriptor = os.pidfd_open(pid)

@@ -58,6 +58,13 @@ class RealHost(msgspec.Struct, frozen=True, kw_only=True):
     daemons: list[LibvirtDaemon] = []
     vms: int = 0
     why: str = ""
+    # The agent's folder of VMs that are copies of a template; empty: of an earlier release.
+    clones: str = ""
+
+    def console_of(self, vm: str) -> Path:
+        """Where what a VM prints is logged."""
+        cloned = Path(self.clones or self.files) / vm / "console.log"
+        return cloned if self.clones and cloned.exists() else self.consoles / f"{vm}.log"
 
     @property
     def guest(self) -> Path:
@@ -74,7 +81,8 @@ class RealHost(msgspec.Struct, frozen=True, kw_only=True):
 
 class Settings(msgspec.Struct, frozen=True):
     """What may be asked for. None is not given: the default, or what the sandbox has. `real`: so
-    many VMs on this machine, 0 for as many as fit; there are no hollow hosts then."""
+    many VMs on this machine, 0 for as many as fit; there are no hollow hosts then. `start`: how
+    these come to run, as the fleet file says it."""
 
     hosts: int | None = None
     per_host: int | None = None
@@ -85,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True):
     controllers: int | None = None
     etcd: int | None = None
     real: int | None = None
+    start: Literal["boot", "clone"] | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

@@ -139,6 +139,7 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "image": f"{detail.spec.image.name}@{detail.spec.image.snapshot}",
         "memory_bytes": detail.spec.memory_bytes,
         "vcpus": detail.spec.vcpus,
+        "start": "clone" if detail.spec.start == types.START_CLONE else "boot",
         "unplaced_reason": detail.unplaced_reason or None,
         "problem": _problem_json(problem) if problem else None,
         "failed_since_unix": detail.failed_since_unix or None,

@@ -1,0 +1,1 @@
+"""Two hypervisors of a host as one: one has the VMs that boot, the other copies of a template."""

@@ -1,0 +1,106 @@
+"""QMP with one process of QEMU, by the library of its makers: what is asked, what is heard."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
+from qemu.qmp.qmp_client import ExecuteError
+
+from fleet_agent.drivers.qemu.processes import connected
+
+# Seconds for one answer. A process that is busy restoring answers when it is done.
+ANSWER_SECONDS = 30.0
+# What is read of QMP at most for one message.
+_MESSAGE_BYTES = 1024 * 1024
+
+# What it logs of an end is told by whoever asked.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+
+Told = Callable[[str, Mapping[str, object]], None]
+
+
+class MonitorError(Exception):
+    """QEMU does not answer, or refuses; one sentence."""
+
+
+class Monitor:
+    """One connection. `told` hears of each event, and of the end as an event without a name."""
+
+    def __init__(self, name: str, told: Told) -> None:
+        self._name = name
+        self._told = told
+        self._client = QMPClient(readbuflen=_MESSAGE_BYTES)
+        self._listener = EventListener()
+        self._client.register_listener(self._listener)
+        self._hearing: asyncio.Task[None] | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is no connection any more."""
+        return self._client.runstate is not Runstate.RUNNING
+
+    async def connect(self, folder: Path, uuid: str) -> None:
+        """And see that it is the VM's own. Raises MonitorError."""
+        made: socket.socket | None = None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                made = connected(folder, "monitor")
+                await self._client.connect(made)
+        except (QMPError, OSError, TimeoutError) as error:
+            if made is not None:
+                made.close()
+            raise MonitorError(f"QEMU of {self._name} does not answer: {_why(error)}") from error
+        self._hearing = asyncio.get_running_loop().create_task(self._hear())
+        found = cast(Mapping[str, object], await self.ask("query-uuid"))
+        if found.get("UUID") != uuid:
+            raise MonitorError(f"QEMU of {self._name} says that it is another VM's")
+
+    async def ask(self, command: str, **arguments: object) -> object:
+        """Raises MonitorError."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._client.execute(command, arguments)
+        except ExecuteError as error:
+            raise MonitorError(f"QEMU of {self._name} refuses {command}: {error}") from error
+        except (QMPError, OSError, TimeoutError) as error:
+            raise MonitorError(
+                f"QEMU of {self._name} does not answer {command}: {_why(error)}"
+            ) from error
+
+    async def give_file(self, name: str, descriptor: int) -> None:
+        """QEMU knows an open file by this name from now on. Raises MonitorError."""
+        try:
+            self._client.send_fd_scm(descriptor)
+        except (QMPError, OSError) as error:
+            raise MonitorError(f"QEMU of {self._name} takes no file: {_why(error)}") from error
+        await self.ask("getfd", fdname=name)
+
+    async def status(self) -> str:
+        """Its run state. Raises MonitorError."""
+        return str(cast(Mapping[str, object], await self.ask("query-status")).get("status"))
+
+    async def close(self) -> None:
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.wait([self._hearing])
+        with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._client.disconnect()
+
+    async def _hear(self) -> None:
+        async for event in self._listener:
+            data = event.get("data")
+            self._told(str(event["event"]), data if isinstance(data, dict) else {})
+
+
+def _why(error: BaseException) -> str:
+    return str(error) or (
+        "nothing came" if isinstance(error, TimeoutError) else type(error).__name__
+    )

@@ -1,0 +1,124 @@
+"""Waits for a batch of VMs: each has taken its identity and shown its pattern on its console."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
+from fleet.ranges import EMPTY, IndexSet
+from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
+from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
+from fleet_agent.drivers.lanes import ActFailed
+from fleet_agent.drivers.qemu.folders import CONSOLE_LOG
+from fleet_agent.drivers.qemu.starts import Starts
+from fleet_agent.drivers.qemu.vms import Vm, Vms
+
+
+class ReadyWatch:
+    """From the moment it was made until each VM has a verdict."""
+
+    def __init__(self, vms: Vms, starts: Starts, batch: Batch) -> None:
+        self._vms = vms
+        self._starts = starts
+        self._batch = batch
+        self._waiting = list(batch.indices)
+        self._tails: dict[int, ConsoleTail] = {}
+        self._pattern: GuestPattern | None = None
+
+    @property
+    def done(self) -> bool:
+        return not self._waiting
+
+    async def look(self, now: float) -> tuple[IndexSet, list[StepFailure]]:
+        """One look at each; `now`: seconds of a monotonic clock."""
+        shown = await asyncio.to_thread(self._shown)
+        ready: list[int] = []
+        failures: list[StepFailure] = []
+        for index in self._waiting:
+            try:
+                if await self._is_ready(index, shown.get(index, False), now):
+                    ready.append(index)
+            except ActFailed as refused:
+                failures.append(refused.failure(index))
+        decided = {*ready, *(failure.index for failure in failures)}
+        self._waiting = [index for index in self._waiting if index not in decided]
+        return (IndexSet.of(ready) if ready else EMPTY), failures
+
+    def _shown(self) -> dict[int, bool | OSError]:
+        """Blocking: whose console has shown the pattern by now."""
+        found: dict[int, bool | OSError] = {}
+        if not self._batch.spec.readiness.console_pattern:
+            return dict.fromkeys(self._waiting, True)
+        for index in self._waiting:
+            log = self._vms.folders.of(self._batch.fleet.domain_name(index)) / CONSOLE_LOG
+            tail = self._tails.setdefault(index, ConsoleTail(log))
+            try:
+                found[index] = tail.shows(self._compiled())
+            except OSError as error:
+                found[index] = error
+            except ActFailed:
+                return {}
+        return found
+
+    async def _is_ready(self, index: int, shown: bool | OSError, now: float) -> bool:
+        vm = self._living(index)
+        if vm.ready:
+            return True
+        self._compiled()
+        if isinstance(shown, OSError):
+            raise ActFailed("not_ready", f"cannot read {vm.name}'s console: {shown.strerror}")
+        if vm.phase in (Phase.HALTED, Phase.SUSPENDED):
+            vm.waited_since = None
+            kind = PAUSED if vm.phase is Phase.HALTED else SUSPENDED
+            raise ActFailed(kind, vm.halted_why)
+        if shown:
+            try:
+                await asyncio.to_thread(self._vms.remember_ready, vm)
+            except OSError as error:
+                raise ActFailed(
+                    "hypervisor_error", f"cannot write that {vm.name} is ready: {error.strerror}"
+                ) from error
+            vm.waited_since = None
+            return True
+        self._starts.tell(vm, self._batch, index)
+        if vm.waited_since is None:
+            vm.waited_since = now
+        timeout = self._batch.spec.readiness.timeout_seconds
+        if now - vm.waited_since >= timeout:
+            vm.waited_since = None
+            raise ActFailed("not_ready", self._why_not(vm, timeout))
+        return False
+
+    def _why_not(self, vm: Vm, timeout: float) -> str:
+        end = last_lines(self._vms.folders.of(vm.name) / CONSOLE_LOG)
+        if not vm.taken:
+            return (
+                f"{vm.name} did not take its identity within {timeout:g} s: nothing in the guest "
+                f"reads the port org.megafleet.identity.0; {end}"
+            )
+        return (
+            f"{vm.name} was not ready within {timeout:g} s: no line of its console matched "
+            f"{self._batch.spec.readiness.console_pattern!r}; {end}"
+        )
+
+    def _living(self, index: int) -> Vm:
+        name = self._batch.fleet.domain_name(index)
+        vm = self._vms.get(name)
+        if vm is None or not vm.alive or not vm.definition.marked.is_of(self._batch, index):
+            end = ""
+            if self._batch.spec.readiness.console_pattern:
+                end = f"; {last_lines(self._vms.folders.of(name) / CONSOLE_LOG)}"
+            raise ActFailed("died", f"{name} is not running any more{end}")
+        return vm
+
+    def _compiled(self) -> GuestPattern:
+        if self._pattern is None:
+            try:
+                self._pattern = guest_pattern(self._batch.spec.readiness.console_pattern)
+            except BadPattern as error:
+                raise ActFailed(
+                    "bad_spec",
+                    f"the console pattern is no regular expression of RE2: {error}",
+                    retry=False,
+                ) from error
+        return self._pattern
