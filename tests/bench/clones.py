@@ -42,11 +42,11 @@ def measure(real: RealSandbox, clones: int, held: int, say: Say, out: Measured) 
     started = time.monotonic()
     real.fleetctl("scale", fleet, "--total", str(clones))
     running_at = time.monotonic() - started
+    pids = pids_of(real, clones)
+    cpu = statistics.mean(map(seconds_of, pids))
     answered = _answering(real, clones)
     out.add(f"nothing -> {clones} clones running", running_at, "s", 180, 60)
     out.add(f"of {clones} clones, answer on their console", answered, "", clones, clones, more=True)
-    pids = pids_of(real, clones)
-    cpu = statistics.mean(map(seconds_of, pids))
     out.add(f"memory of a clone at {clones} (PSS)", _pss(pids), "MiB", 45, 30)
     for what in ("name", "machine_id", "random", "mac", "address"):
         found = len({_told(real, index, what) for index in range(clones)})
