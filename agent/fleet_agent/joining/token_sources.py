@@ -8,6 +8,7 @@ short while, and the network of the machines that boot so.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fleet.certificates.join_token import BadToken, JoinToken
 from fleet.endpoints import BadEndpoint, dialled
 
 COMMAND_LINE = Path("/proc/cmdline")
+STDIN = Path("-")
 _PREFIX = "megafleet."
 _LONGEST = 64 * 1024
 
@@ -33,9 +35,10 @@ class Invitation:
 
 
 def token_in(file: Path) -> JoinToken:
-    """Raises NoToken."""
+    """From stdin where the file is `-`: ssh hands over a socket, which has no name to be opened by.
+    Raises NoToken."""
     try:
-        with open(file, "rb") as opened:
+        with sys.stdin.buffer if file == STDIN else open(file, "rb") as opened:
             text = opened.read(_LONGEST).decode("ascii", "replace")
     except OSError as error:
         raise NoToken(f"{file} cannot be read: {error.strerror}") from error
