@@ -37,15 +37,16 @@ class Invitation:
 def token_in(file: Path) -> JoinToken:
     """From stdin where the file is `-`: ssh hands over a socket, which has no name to be opened by.
     Raises NoToken."""
+    where = "stdin" if file == STDIN else str(file)
     try:
         with sys.stdin.buffer if file == STDIN else open(file, "rb") as opened:
             text = opened.read(_LONGEST).decode("ascii", "replace")
     except OSError as error:
-        raise NoToken(f"{file} cannot be read: {error.strerror}") from error
+        raise NoToken(f"{where} cannot be read: {error.strerror}") from error
     try:
         return JoinToken.parse(text)
     except BadToken as bad:
-        raise NoToken(f"{file}: {bad}") from None
+        raise NoToken(f"{where}: {bad}") from None
 
 
 def on_command_line(text: str) -> Invitation | None:

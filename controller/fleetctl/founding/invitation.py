@@ -49,8 +49,10 @@ class Invitation:
                 folder: {name: getattr(one, name).decode() for name in _FILES}
                 for folder, one in self.identities.items()
             },
-            "issuing": {"certificate": self.issuing.certificate.decode(),
-                        "key": self.issuing.key.decode()},
+            "issuing": {
+                "certificate": self.issuing.certificate.decode(),
+                "key": self.issuing.key.decode(),
+            },
         }
         packed = zlib.compress(json.dumps(said, separators=(",", ":")).encode(), 9)
         return f"{_MARK}.{base64.urlsafe_b64encode(packed).decode()}"
@@ -99,6 +101,6 @@ def _checked(text: str) -> str:
 
 
 _NONE = (
-    "this is not what 'fleetctl cluster add-controller' printed, or a part of it is missing: "
-    "give the whole line"
+    "this is not what 'fleetctl cluster add-controller' of this version printed, or a part of it is "
+    "missing: give the whole line"
 )

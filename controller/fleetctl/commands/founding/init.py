@@ -64,7 +64,9 @@ def init(
     from fleetctl.founding.machine import Machine
 
     own_name = name or socket.gethostname().partition(".")[0].lower()
-    replica = checked_replica(own_name, address or own_address(), (port, client_port, peer_port, join_port))
+    replica = checked_replica(
+        own_name, address or own_address(), (port, client_port, peer_port, join_port)
+    )
     tell = (lambda _: None) if session.json else say
     done = found(
         Machine(root),
