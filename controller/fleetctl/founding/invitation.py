@@ -101,6 +101,6 @@ def _checked(text: str) -> str:
 
 
 _NONE = (
-    "this is not what 'fleetctl cluster add-controller' of this version printed, or a part of it is "
-    "missing: give the whole line"
+    "this is not what 'fleetctl cluster add-controller' of this version printed, or a part of it "
+    "is missing: give the whole line"
 )
