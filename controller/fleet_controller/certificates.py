@@ -9,7 +9,11 @@ import structlog
 
 from fleet.certificates.authorities import digest
 from fleet.certificates.certificate import read_certificate
-from fleet.certificates.certificate_dates import CertificateFile, certificate_files
+from fleet.certificates.certificate_dates import (
+    CertificateFile,
+    certificate_file,
+    certificate_files,
+)
 from fleet.certificates.host_issuer import ISSUING_FILE, CannotIssue, HostIssuer, root_of
 from fleet.certificates.live_identity import LiveIdentity
 from fleet.peers import NoRole, holder_of
@@ -61,12 +65,9 @@ def _issuing(settings: Settings) -> tuple[CertificateFile, ...]:
     """What it signs with ends no later: hosts could not renew any more."""
     if settings.joining.issuing is None:
         return ()
-    file = settings.joining.issuing / ISSUING_FILE
-    try:
-        certificate = read_certificate(file.read_bytes())
-    except (OSError, ValueError):
-        return ()
-    return (CertificateFile("the issuing certificate of hosts", file, certificate),)
+    return certificate_file(
+        settings.joining.issuing / ISSUING_FILE, "the issuing certificate of hosts"
+    )
 
 
 def holder_named(identity: Identity) -> Peer:

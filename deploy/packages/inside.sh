@@ -68,10 +68,8 @@ fleetctl cluster status
 fleetctl backup /root/store.backup --etcd-root
 
 say "this machine becomes a host"
-fleetctl certs host dom0-1 --san 127.0.0.1 --out /srv/certs
-cp /srv/certs/dom0-1/*.pem /etc/megafleet/identity/
+fleetctl tokens create | fleet-agent join --controllers 127.0.0.1:7444 --token-file - --name dom0-1
 cat >/etc/megafleet/agent.toml <<'END'
-endpoints = ["127.0.0.1:7440"]
 guests = 4
 [hypervisor]
 uri = "qemu:///system"

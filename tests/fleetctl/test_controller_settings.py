@@ -19,7 +19,7 @@ from fleetctl.founding.replica import (
     with_clients,
 )
 from fleetctl.local.etcd_member import member_of, settings_in
-from fleetctl.outcome import Misuse
+from fleetctl.outcome import Failed, Misuse
 
 SETTINGS = Path(__file__).resolve().parents[2] / "deploy" / "settings"
 MACHINE = Machine()
@@ -44,12 +44,27 @@ def test_the_controllers_settings_are_those_of_the_sample() -> None:
     made = controller_text(MACHINE, FIRST, ["192.0.2.21:2379"])
     assert names(made) == names((SETTINGS / "controller.env").read_text())
     assert "LISTEN=0.0.0.0:7440\n" in made
+    joining = "--join-listen 0.0.0.0:7444 --join-advertise 192.0.2.21:7444"
+    assert f'OPTIONS="--issuing /etc/megafleet/issuing {joining}"\n' in made
+
+
+def test_the_issuing_key_is_made_once_and_its_loss_is_told_with_what_to_do(tmp_path: Path) -> None:
+    founder = Founder(tmp_path)
+    founder.make("alice")
+    key = founder.issuing_key()
+    assert not founder.make("alice")
+    assert founder.issuing_key() == key
+    (tmp_path / "issuing" / "issuing-key.pem").unlink()
+    with pytest.raises(Failed, match="certs issuing --out"):
+        founder.issuing_key()
 
 
 def test_an_address_of_ipv6_is_written_in_brackets() -> None:
     one = Replica("c1", "2001:db8::1")
     assert one.peer_url == "https://[2001:db8::1]:2380"
-    assert "LISTEN=[::]:7440\n" in controller_text(MACHINE, one, [one.client])
+    made = controller_text(MACHINE, one, [one.client])
+    assert "LISTEN=[::]:7440\n" in made
+    assert '--join-listen [::]:7444 --join-advertise [2001:db8::1]:7444"\n' in made
 
 
 def test_other_members_are_written_and_nothing_else_is_touched() -> None:
@@ -73,6 +88,7 @@ def test_an_invitation_arrives_as_it_was_sent_and_broken_ones_are_refused(tmp_pa
     sent = Invitation(
         Replica("controller-2", "192.0.2.22"),
         founder.identities(Replica("controller-2", "192.0.2.22")),
+        founder.issuing_key(),
         {"controller-1": "https://192.0.2.21:2380"},
         ("192.0.2.21:2379",),
     )

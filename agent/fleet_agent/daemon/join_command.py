@@ -50,8 +50,9 @@ def join_parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--controllers", metavar="HOST:PORT,...", help="where machines join (--join-listen there)")
     add(
-        "--token-file", type=Path, metavar="FILE", help="with what 'fleetctl tokens create' printed"
-    )
+        "--token-file", type=Path, metavar="FILE",
+        help="with what 'fleetctl tokens create' printed; - for stdin",
+    )  # fmt: skip
     add("--name", default="", help="of the host; this machine's own name otherwise")
     add("--timeout", type=float, default=120.0, metavar="SECONDS", help="how long it is tried")
     add("--again", action="store_true", help="also where there is a certificate that is good")

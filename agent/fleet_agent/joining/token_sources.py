@@ -8,6 +8,7 @@ short while, and the network of the machines that boot so.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fleet.certificates.join_token import BadToken, JoinToken
 from fleet.endpoints import BadEndpoint, dialled
 
 COMMAND_LINE = Path("/proc/cmdline")
+STDIN = Path("-")
 _PREFIX = "megafleet."
 _LONGEST = 64 * 1024
 
@@ -33,16 +35,18 @@ class Invitation:
 
 
 def token_in(file: Path) -> JoinToken:
-    """Raises NoToken."""
+    """From stdin where the file is `-`: ssh hands over a socket, which has no name to be opened by.
+    Raises NoToken."""
+    where = "stdin" if file == STDIN else str(file)
     try:
-        with open(file, "rb") as opened:
+        with sys.stdin.buffer if file == STDIN else open(file, "rb") as opened:
             text = opened.read(_LONGEST).decode("ascii", "replace")
     except OSError as error:
-        raise NoToken(f"{file} cannot be read: {error.strerror}") from error
+        raise NoToken(f"{where} cannot be read: {error.strerror}") from error
     try:
         return JoinToken.parse(text)
     except BadToken as bad:
-        raise NoToken(f"{file}: {bad}") from None
+        raise NoToken(f"{where}: {bad}") from None
 
 
 def on_command_line(text: str) -> Invitation | None:

@@ -61,10 +61,23 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "tokens create --name 'dom0-*' --cidr 10.1.0.0/16 --uses 4480 --ttl 2h",
     ),
     "tokens list": ("tokens list", "tokens list -o json"),
+    "tokens revoke": ("tokens revoke abcd2345", "tokens revoke abcd2345 -o json"),
     "certs rotate": (
         "certs rotate begin c1 c2 c3 alice",
         "certs rotate reissue c1 c2 c3 alice issuing",
         "certs rotate finish c1 c2 c3 alice",
+    ),
+    "certs rotate begin": (
+        "certs rotate begin c1 c2 c3 alice",
+        "certs rotate begin c1 --days 1825",
+    ),
+    "certs rotate reissue": (
+        "certs rotate reissue c1 c2 c3 alice issuing",
+        "certs rotate reissue c1 --days 90",
+    ),
+    "certs rotate finish": (
+        "certs rotate finish c1 c2 c3 alice",
+        "certs rotate finish c1 --ca ca",
     ),
     "certs issuing": ("certs issuing --out issuing", "certs issuing --days 90"),
     "breaker": ("breaker", "breaker release --for 30m"),
@@ -132,12 +145,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "cluster status",
     ),
     "cluster init": ("cluster init", "cluster init --name controller-1 --address 192.0.2.21"),
-    "cluster add-controller": ("cluster add-controller controller-2 --address 192.0.2.22",),
+    "cluster add-controller": (
+        "cluster add-controller controller-2 --address 192.0.2.22",
+        "cluster add-controller controller-2 --address 192.0.2.22 --no-wait",
+    ),
     "cluster replace-member": (
         "cluster replace-member controller-2 --address 192.0.2.22",
         "cluster replace-member controller-2 --new-name controller-4 --address 192.0.2.24",
     ),
-    "cluster join": ("cluster join -",),
+    "cluster join": ("cluster join -", "cluster join - -o json"),
+    "cluster refresh": ("cluster refresh", "cluster refresh -o json"),
     "cluster status": ("cluster status", "cluster status -o json"),
     "sandbox": ("sandbox up --hosts 448", "sandbox status", "sandbox down"),
     "sandbox up": (

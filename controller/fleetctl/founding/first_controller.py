@@ -60,7 +60,9 @@ def found(
     # Written last, so that it says that all is there.
     if not machine.controller_settings.exists():
         refuse_another(machine)
-        given = Invitation(replica, founder.identities(replica), {}, (), "new")
+        given = Invitation(
+            replica, founder.identities(replica), founder.issuing_key(), {}, (), "new"
+        )
         made(install(machine, given))
     with_systemd = units.has_systemd(machine)
     with EtcdAdmin([replica.client], founder.root_of_etcd()) as etcd:

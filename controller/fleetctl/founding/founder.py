@@ -1,5 +1,5 @@
-"""What whoever founded a cluster keeps beside fleetctl's contexts: both authorities, the
-credentials of etcd's root, and their own certificate.
+"""What whoever founded a cluster keeps beside fleetctl's contexts: both authorities, the key by
+which controllers sign hosts, the credentials of etcd's root, and their own certificate.
 
 It is what makes anybody anything in this cluster, and belongs on a trusted machine alone.
 """
@@ -9,15 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.certificates.host_issuer import ISSUING_FILE, ISSUING_KEY_FILE
+from fleet.private_file import read_private
 from fleet.transport import Identity, Role
 from fleetctl.founding.machine import CONTROLLER_USER
 from fleetctl.founding.replica import Replica
 from fleetctl.local.certificate_authority import (
     CA_FILE,
     CERT_FILE,
+    VALID,
     Authority,
     AuthorityError,
+    Issued,
     write_identity,
+    write_issuing,
 )
 from fleetctl.outcome import Failed
 
@@ -34,6 +39,10 @@ class Founder:
     @property
     def authority(self) -> Path:
         return self.folder / "ca"
+
+    @property
+    def issuing(self) -> Path:
+        return self.folder / "issuing"
 
     @property
     def etcd_authority(self) -> Path:
@@ -57,6 +66,9 @@ class Founder:
             if not (folder / CA_FILE).exists():
                 Authority.create(name).save(folder)
                 made.append(f"authority {name!r} in {folder}")
+        if not (self.issuing / ISSUING_FILE).exists():
+            write_issuing(self.issuing, _issuing_of(_load(self.authority)))
+            made.append(f"key by which controllers sign hosts in {self.issuing}")
         if not (self.etcd_root / CERT_FILE).exists():
             write_identity(self.etcd_root, self._client_of_etcd(ETCD_ROOT))
             made.append(f"credentials of etcd's root in {self.etcd_root}")
@@ -78,6 +90,18 @@ class Founder:
             "etcd-client": self._client_of_etcd(ETCD_CLIENT),
         }
 
+    def issuing_key(self) -> Issued:
+        """The same for each controller: hosts renew where another one signs. Raises Failed."""
+        try:
+            key = read_private(self.issuing / ISSUING_KEY_FILE)
+            return Issued((self.issuing / ISSUING_FILE).read_bytes(), key)
+        except OSError as error:
+            raise Failed(
+                f"the key by which controllers sign hosts cannot be read ({error}): copy the "
+                f"folder /etc/megafleet/issuing of a controller to {self.issuing}, or make another "
+                f"with 'fleetctl certs issuing --out {self.issuing}'"
+            ) from error
+
     def root_of_etcd(self) -> Identity:
         """Raises Failed."""
         try:
@@ -92,6 +116,13 @@ class Founder:
         authority = _load(self.etcd_authority)
         issued = authority.issue_client(user)
         return Identity(authority.certificate, issued.certificate, issued.key)
+
+
+def _issuing_of(authority: Authority) -> Issued:
+    try:
+        return authority.issue_issuing(VALID)
+    except AuthorityError as error:
+        raise Failed(str(error)) from error
 
 
 def _load(folder: Path) -> Authority:

@@ -16,7 +16,7 @@ from fleetctl.founding.machine import (
     write_settings,
 )
 from fleetctl.founding.replica import controller_text, etcd_text, is_ours
-from fleetctl.local.certificate_authority import write_identity
+from fleetctl.local.certificate_authority import write_identity, write_issuing
 from fleetctl.local.etcd_member import refuse_running
 from fleetctl.outcome import Failed
 
@@ -46,6 +46,9 @@ def install(machine: Machine, invitation: Invitation) -> list[str]:
         write_identity(where, identity)
         where.chmod(0o700)
         machine.hand_over(where, _OWNERS[folder])
+    write_issuing(machine.issuing, invitation.issuing)
+    machine.issuing.chmod(0o700)
+    machine.hand_over(machine.issuing, CONTROLLER_USER)
     _make_data_folder(machine)
     write_settings(
         machine.etcd_settings,

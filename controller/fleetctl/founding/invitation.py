@@ -18,10 +18,11 @@ from fleet.endpoints import BadEndpoint, dialled
 from fleet.peers import is_name
 from fleet.transport import Identity
 from fleetctl.founding.replica import Replica, endpoint
+from fleetctl.local.certificate_authority import Issued
 from fleetctl.outcome import Misuse
 
 _MARK = "mfc1"
-# Three keys and five certificates take some 5 KB.
+# Four keys and six certificates take some 5 KB.
 _MOST_BYTES = 64 * 1024
 FOLDERS = ("controller", "etcd", "etcd-client")
 _FILES = ("ca", "certificate", "key")
@@ -29,10 +30,12 @@ _FILES = ("ca", "certificate", "key")
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """`others`: peer URLs of etcd's other members by name; `clients`: where they serve clients."""
+    """`issuing`: by which its controller signs hosts. `others`: peer URLs of etcd's other members
+    by name; `clients`: where they serve clients."""
 
     replica: Replica
     identities: Mapping[str, Identity]
+    issuing: Issued
     others: Mapping[str, str]
     clients: tuple[str, ...]
     state: str = "existing"
@@ -45,6 +48,10 @@ class Invitation:
             "identities": {
                 folder: {name: getattr(one, name).decode() for name in _FILES}
                 for folder, one in self.identities.items()
+            },
+            "issuing": {
+                "certificate": self.issuing.certificate.decode(),
+                "key": self.issuing.key.decode(),
             },
         }
         packed = zlib.compress(json.dumps(said, separators=(",", ":")).encode(), 9)
@@ -70,7 +77,7 @@ def _invitation(said: Any) -> Invitation:
     replica = Replica(**said["replica"])
     if not is_name(replica.name):
         raise ValueError(replica.name)
-    for port in (replica.port, replica.client_port, replica.peer_port):
+    for port in (replica.port, replica.client_port, replica.peer_port, replica.join_port):
         _checked(endpoint(replica.address, port))
     others = {str(name): str(url) for name, url in said["others"].items()}
     for name, url in others.items():
@@ -82,7 +89,8 @@ def _invitation(said: Any) -> Invitation:
         folder: Identity(*(said["identities"][folder][name].encode() for name in _FILES))
         for folder in FOLDERS
     }
-    return Invitation(replica, identities, others, clients)
+    issuing = Issued(*(said["issuing"][name].encode() for name in ("certificate", "key")))
+    return Invitation(replica, identities, issuing, others, clients)
 
 
 def _checked(text: str) -> str:
@@ -93,6 +101,6 @@ def _checked(text: str) -> str:
 
 
 _NONE = (
-    "this is not what 'fleetctl cluster add-controller' printed, or a part of it is missing: "
-    "give the whole line"
+    "this is not what 'fleetctl cluster add-controller' of this version printed, or a part of it "
+    "is missing: give the whole line"
 )

@@ -42,6 +42,11 @@ class Machine:
         return self.settings / "etcd-client"
 
     @property
+    def issuing(self) -> Path:
+        """The key by which its controller signs certificates of hosts."""
+        return self.settings / "issuing"
+
+    @property
     def etcd(self) -> Path:
         return self.settings / "etcd"
 

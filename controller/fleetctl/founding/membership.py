@@ -94,6 +94,7 @@ class Membership:
         return Invitation(
             replica,
             self.founder.identities(replica),
+            self.founder.issuing_key(),
             {one.name: one.peer_url for one in others},
             clients,
         )

@@ -20,17 +20,23 @@ _PREFACE = "# Written by 'fleetctl cluster'. It rewrites no line but {kept}.\n"
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """`address`: of the machine, an IP address or a name; ports of its three servers."""
+    """`address`: of the machine, an IP address or a name; ports of its servers."""
 
     name: str
     address: str
     port: int = 7440
     client_port: int = 2379
     peer_port: int = 2380
+    join_port: int = 7444
 
     @property
     def endpoint(self) -> str:
         return endpoint(self.address, self.port)
+
+    @property
+    def join_endpoint(self) -> str:
+        """Where machines join as hosts."""
+        return endpoint(self.address, self.join_port)
 
     @property
     def client(self) -> str:
@@ -103,17 +109,22 @@ def etcd_text(machine: Machine, replica: Replica, others: Mapping[str, str], sta
 
 def controller_text(machine: Machine, replica: Replica, clients: Iterable[str]) -> str:
     """Of controller.env. `clients`: where members of etcd are."""
-    every = "[::]" if ":" in replica.address else "0.0.0.0"
-    listen = replica.endpoint if replica.on_loopback else f"{every}:{replica.port}"
+
+    def listen(port: int) -> str:
+        every = "::" if ":" in replica.address else "0.0.0.0"
+        return endpoint(replica.address if replica.on_loopback else every, port)
+
+    joining = f"--issuing {machine.issuing} --join-listen {listen(replica.join_port)}"
     return _text(
         {
             "REPLICA": replica.name,
-            "LISTEN": listen,
+            "LISTEN": listen(replica.port),
             "ADVERTISE": replica.endpoint,
             "IDENTITY": str(machine.controller),
             "STORE": store_of(clients),
             "STORE_IDENTITY": str(machine.etcd_client),
-            "OPTIONS": "",
+            # In quotes: a shell reads it too.
+            "OPTIONS": f'"{joining} --join-advertise {replica.join_endpoint}"',
         },
         "STORE",
     )

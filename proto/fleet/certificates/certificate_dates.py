@@ -44,14 +44,17 @@ class CertificateFile:
 
 def certificate_files(folder: Path, what: str, authority: str) -> tuple[CertificateFile, ...]:
     """cert.pem and ca.pem of a folder; what cannot be read is told elsewhere, and left out."""
-    found = []
-    for name, words in (("cert.pem", what), ("ca.pem", authority)):
-        try:
-            certificate = read_certificate((folder / name).read_bytes())
-        except (OSError, ValueError):
-            continue
-        found.append(CertificateFile(words, folder / name, certificate))
-    return tuple(found)
+    return certificate_file(folder / "cert.pem", what) + certificate_file(
+        folder / "ca.pem", authority
+    )
+
+
+def certificate_file(file: Path, what: str) -> tuple[CertificateFile, ...]:
+    """That one; none where it cannot be read."""
+    try:
+        return (CertificateFile(what, file, read_certificate(file.read_bytes())),)
+    except (OSError, ValueError):
+        return ()
 
 
 def faults(files: Iterable[CertificateFile], now: datetime | None = None) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 
 import grpc
 
@@ -37,7 +38,9 @@ class Machine(Daemon):
     def places(self) -> list[str]:
         return ["--identity", str(self.identity), "--ledger", str(self.folder / "ledger")]
 
-    def join(self, token: str, endpoint: str, *options: str) -> subprocess.CompletedProcess[str]:
+    def join(
+        self, token: str, endpoint: str, *options: str, stdin: int = DEVNULL
+    ) -> subprocess.CompletedProcess[str]:
         self.token.write_text(token)
         program = str(Path(sys.executable).parent / "fleet-agent")
         return subprocess.run(
@@ -45,7 +48,7 @@ class Machine(Daemon):
                 program, "join", "--controllers", endpoint, "--token-file", str(self.token),
                 "--name", self.name, "--timeout", "5", *self.places, *options,
             ],
-            capture_output=True, text=True, timeout=60,
+            stdin=stdin, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
 
     def begin(self, *options: str) -> None:

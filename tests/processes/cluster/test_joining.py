@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shlex
+import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -64,6 +65,25 @@ def test_a_bare_machine_joins_at_a_standby_and_is_a_live_host(
     assert (mine["state"], mine["uses"]) == ("used", 1)
     history = cluster.fleetctl("history", "--host", "dom0-1").out
     assert "use 1 of 1, from 127.0.0.1" in history and "made by operator/tester" in history
+
+
+def test_a_token_is_read_from_stdin_be_it_a_pipe_or_the_socket_of_ssh(
+    cluster: JoiningCluster, tmp_path: Path
+) -> None:
+    for name, (ours, theirs) in {"piped": os.pipe()[::-1], "by-ssh": _sockets()}.items():
+        (tmp_path / name).mkdir()
+        machine = Machine(tmp_path / name, name)
+        os.write(ours, f"{cluster.create_token()}\n".encode())
+        os.close(ours)
+        where = cluster.join_addresses[cluster.leader().name]
+        said = machine.join("none", where, "--token-file", "-", stdin=theirs)
+        os.close(theirs)
+        assert said.returncode == 0, said.stderr
+
+
+def _sockets() -> tuple[int, int]:
+    one, other = socket.socketpair()
+    return one.detach(), other.detach()
 
 
 def test_a_machine_that_is_a_host_already_is_left_as_it_is(

@@ -4,6 +4,7 @@ loopback that is started by the very line which fleetctl prints."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes.cluster.joining_cluster import Machine, agent_of
 from tests.processes.etcd_process import free_ports
 from tests.processes.fleetctl_process import Fleetctl, Said
 
@@ -34,11 +36,12 @@ class Machines:
     def where(self, name: str) -> tuple[str, ...]:
         """Address and ports, as options."""
         if name not in self._ports:
-            self._ports[name] = free_ports(3)
-        port, client, peer = self._ports[name]
+            self._ports[name] = free_ports(4)
+        port, client, peer, join = self._ports[name]
         return (
             *("--address", "127.0.0.1"),
             *("--port", str(port), "--client-port", str(client), "--peer-port", str(peer)),
+            *("--join-port", str(join)),
         )
 
     def init(self, *options: str) -> Said:
@@ -78,6 +81,17 @@ class Machines:
             if "fleet-controller" in self.init("-o", "json").json["commands"][0]:
                 return
         raise AssertionError((self.folder / "c1.log").read_text())
+
+    def begin(self) -> Said:
+        """The first one's etcd and controller run; what init says then."""
+        self.found()
+        line = self.init("-o", "json").json["commands"][0]
+        self.start("c1", line.replace("$OPTIONS", '$OPTIONS --metrics-listen ""'))
+        for _ in range(600):
+            said = self.init()
+            if said.code == 0:
+                return said
+        raise AssertionError((self.folder / "c1.log").read_text()[-3000:])
 
     def join(self, name: str, line: str) -> None:
         """What the machine's own person does: its etcd alone is started."""
@@ -121,28 +135,35 @@ def test_init_tells_what_to_start_and_goes_on_once_it_runs(machines: Machines) -
     assert said.code == 3
     assert "exec etcd" in said.out and "give this command again" in said.err
     etc = machines.root("c1") / "etc" / "megafleet"
-    for folder in ("controller", "etcd", "etcd-client"):
-        assert stat.S_IMODE((etc / folder).stat().st_mode) == 0o700
-        assert stat.S_IMODE((etc / folder / "key.pem").stat().st_mode) == 0o600
+    keys = ("controller/key.pem", "etcd/key.pem", "etcd-client/key.pem", "issuing/issuing-key.pem")
+    for key in keys:
+        assert stat.S_IMODE((etc / key).parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE((etc / key).stat().st_mode) == 0o600
 
-    machines.found()
-    line = machines.init("-o", "json").json["commands"][0]
-    machines.start("c1", line.replace("$OPTIONS", '--metrics-listen ""'))
-    for _ in range(600):
-        said = machines.init()
-        if said.code == 0:
-            break
-    assert "the cluster is there" in said.out, (machines.folder / "c1.log").read_text()[-3000:]
+    assert "the cluster is there" in machines.begin().out
     assert machines.fleetctl("status").code == 0
     # A repeated one changes nothing.
-    before = (etc / "controller" / "cert.pem").read_bytes()
+    before = [(etc / key).read_bytes() for key in keys]
     assert machines.init().code == 0
-    assert (etc / "controller" / "cert.pem").read_bytes() == before
+    assert [(etc / key).read_bytes() for key in keys] == before
 
     shown = machines.cluster("status")
     assert shown.code == 0
     assert "none may fail" in shown.out and "leads" in shown.out
     assert "none was taken from here" in shown.out
+    assert re.search(r"hosts' issuing key +36\d d  .*/issuing/issuing.pem\n", shown.out)
+
+
+def test_a_machine_joins_by_a_token_once_init_has_ended(machines: Machines, tmp_path: Path) -> None:
+    machines.begin()
+    made = machines.fleetctl("tokens", "create", "-o", "json").json
+    (tmp_path / "dom0-1").mkdir()
+    host = Machine(tmp_path / "dom0-1", "dom0-1")
+    said = host.join(made["token"], ",".join(made["controllers"]))
+    assert said.returncode == 0, said.stderr
+    with agent_of(host):
+        live = machines.fleetctl("wait", "dom0-1", "--for", "host-live", "--timeout", "30")
+        assert live.code == 0, live.err
 
 
 def test_etcd_lets_the_controller_below_its_prefix_alone_and_its_root_do_all(
@@ -177,6 +198,14 @@ def test_three_members_and_one_is_replaced_though_its_data_is_gone(machines: Mac
     store = next(one for one in settings.read_text().splitlines() if one.startswith("STORE="))
     assert store.count(",") == 2
     second = machines.root("c2")
+    # By the same key: hosts would renew wherever another one leads.
+    issuing = [
+        (machines.root(name) / "etc/megafleet/issuing/issuing.pem").read_bytes()
+        for name in ("c1", "c2", "c3")
+    ]
+    assert len(set(issuing)) == 1
+    options = (second / "etc/megafleet/controller.env").read_text().partition("OPTIONS=")[2]
+    assert f"--issuing {second}/etc/megafleet/issuing --join-listen 127.0.0.1:" in options
     told = Fleetctl(machines.folder)("cluster", "refresh", "--root", str(second))
     assert "names 3 members of etcd now" in told.out
 

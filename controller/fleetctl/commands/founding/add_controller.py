@@ -36,6 +36,7 @@ def add_controller(
     port: int,
     client_port: int,
     peer_port: int,
+    join_port: int,
     root: Path,
     no_wait: bool,
     timeout: float,
@@ -50,7 +51,7 @@ def add_controller(
     from fleetctl.founding.invitation import Invitation
     from fleetctl.founding.replica import Replica
 
-    replica: Replica = checked_replica(name, address, (port, client_port, peer_port))
+    replica: Replica = checked_replica(name, address, (port, client_port, peer_port, join_port))
 
     def invite(membership: Membership) -> Invitation:
         return membership.add(replica)

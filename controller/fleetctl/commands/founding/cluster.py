@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fleetctl.cli.help_page import OrderedGroup
 from fleetctl.commands.founding.add_controller import add_controller
 from fleetctl.commands.founding.init import init
 from fleetctl.commands.founding.join import join
@@ -12,7 +13,7 @@ from fleetctl.commands.founding.replace_member import replace_member
 from fleetctl.commands.founding.status import status
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
 def cluster() -> None:
     """Found a cluster, add controllers, look at its members and replace them.
 

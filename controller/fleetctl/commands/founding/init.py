@@ -44,15 +44,19 @@ def init(
     port: int,
     client_port: int,
     peer_port: int,
+    join_port: int,
     root: Path,
 ) -> int:
     """Make a cluster of this machine: authorities, etcd, controller, and your own context.
+
+    Machines join it as hosts by a token ('fleetctl tokens create').
 
     etcd and the controller are started as units of systemd. Where that does not run, what is to be
     started is printed; give the same command again once it is, and it goes on. A repeated init
     changes nothing that is there.
 
-    Beside fleetctl's contexts file it keeps both authorities and the credentials of etcd's root.
+    Beside fleetctl's contexts file it keeps both authorities, the key by which controllers
+    sign hosts, and the credentials of etcd's root.
     Who has these may be anybody: keep the folder secret, and a copy of it elsewhere.
     """  # fmt: skip
     from fleetctl.founding.first_controller import found
@@ -60,7 +64,9 @@ def init(
     from fleetctl.founding.machine import Machine
 
     own_name = name or socket.gethostname().partition(".")[0].lower()
-    replica = checked_replica(own_name, address or own_address(), (port, client_port, peer_port))
+    replica = checked_replica(
+        own_name, address or own_address(), (port, client_port, peer_port, join_port)
+    )
     tell = (lambda _: None) if session.json else say
     done = found(
         Machine(root),
@@ -86,4 +92,6 @@ def init(
     else:
         say(f"the cluster is there, at {replica.endpoint}; two more controllers:")
         say("  fleetctl cluster add-controller NAME --address ADDRESS")
+        say("machines join it as hosts by a token:")
+        say("  fleetctl tokens create")
     return ExitCode.NOT_CONVERGED if done.commands else ExitCode.DONE

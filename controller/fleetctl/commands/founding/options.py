@@ -31,7 +31,7 @@ no_wait_option = click.option(
 
 
 def ports_options(command: F) -> F:
-    """Of its three servers."""
+    """Of its servers."""
     options = [
         click.option(
             f"--{name}", type=click.IntRange(1, 65535), default=port, show_default=True,
@@ -41,6 +41,7 @@ def ports_options(command: F) -> F:
             ("port", 7440, "Of the controller."),
             ("client-port", 2379, "Of etcd, for its clients."),
             ("peer-port", 2380, "Of etcd, for its other members."),
+            ("join-port", 7444, "Of the controller, for machines that join as hosts."),
         )
     ]  # fmt: skip
     for option in reversed(options):
@@ -48,7 +49,7 @@ def ports_options(command: F) -> F:
     return command
 
 
-def checked_replica(name: str, address: str, ports: tuple[int, int, int]) -> Any:
+def checked_replica(name: str, address: str, ports: tuple[int, int, int, int]) -> Any:
     """A Replica. Raises Misuse."""
     from fleet.endpoints import BadEndpoint, dialled
     from fleet.peers import is_name

@@ -40,6 +40,7 @@ def replace_member(
     port: int,
     client_port: int,
     peer_port: int,
+    join_port: int,
     root: Path,
     no_wait: bool,
     timeout: float,
@@ -52,7 +53,7 @@ def replace_member(
     from fleetctl.commands.founding.admitting import admit
     from fleetctl.founding.invitation import Invitation
 
-    replica = checked_replica(new_name or name, address, (port, client_port, peer_port))
+    replica = checked_replica(new_name or name, address, (port, client_port, peer_port, join_port))
 
     def invite(membership: Membership) -> Invitation:
         return membership.replace(name, replica, force=force)

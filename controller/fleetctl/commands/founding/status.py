@@ -108,7 +108,8 @@ def _controller_json(
 
 
 def _certificates(root: Path) -> list[CertificateFile]:
-    from fleet.certificates.certificate_dates import certificate_files
+    from fleet.certificates.certificate_dates import certificate_file, certificate_files
+    from fleet.certificates.host_issuer import ISSUING_FILE
     from fleetctl.founding.founder import Founder
     from fleetctl.founding.machine import Machine
 
@@ -125,6 +126,7 @@ def _certificates(root: Path) -> list[CertificateFile]:
         for folder, what, authority in folders
         for one in certificate_files(folder, what, authority)
     ]
+    found += certificate_file(machine.issuing / ISSUING_FILE, "hosts' issuing key")
     # Each authority lies in several folders: the first is told.
     seen: dict[tuple[str, int], CertificateFile] = {}
     for one in found:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from fleetctl.cli.help_page import OrderedGroup
 from fleetctl.client.contexts import config_file
 from fleetctl.outcome import Failed
 from fleetctl.output import say, say_json
@@ -21,7 +22,7 @@ ca_option = click.option(
 folders_argument = click.argument("folders", metavar="[FOLDER]...", nargs=-1)
 
 
-@click.group("rotate")
+@click.group("rotate", cls=OrderedGroup)
 def rotate() -> None:
     """Replace the authority in three steps, while everything runs.
 
