@@ -23,7 +23,7 @@ def test_448_hosts_are_shown_as_they_are_listed_also_after_the_controller_was_ki
     profile.write_text(PROFILE)
     options = ("--profile", str(profile))
     with (
-        SmallCluster(tmp_path / "cluster", HOSTS, PER_HOST, 4, options) as cluster,
+        SmallCluster(tmp_path / "c", HOSTS, PER_HOST, 4, options) as cluster,
         wall_of(tmp_path / "wall", cluster.controller.address) as wall,
         page_of(browser, wall.address) as seen,
     ):

@@ -154,7 +154,8 @@ class Hollow(Daemon):
         self._options = options
         self.metrics = ""  # where it serves them
         self._certificates = folder / "certificates"
-        self._socket = folder / f"{self.name}.sock"
+        # Short: a socket's path has at most 107 characters, and pytest's folders take most of them.
+        self._socket = folder / f"{name or first}.sock"
         _write_certificates(self._certificates, self.hosts)
 
     def start(self) -> None:

@@ -105,7 +105,10 @@ async def test_a_drain_goes_on_after_a_recovery_and_nothing_runs_twice(late: int
         await site.chief.hosts.drain("h0", ME)
         await is_staged(site)
 
-    async with set_back(site, late=late, before=drain):
+    async def drained() -> None:
+        await until(lambda: not held_by(site, "h0"))
+
+    async with set_back(site, late=late, before=drain, after=drained):
         await site.frozen()
         await adopt(site, late)
         await until(lambda: not held_by(site, "h0"))

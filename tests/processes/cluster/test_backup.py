@@ -144,7 +144,7 @@ def test_a_member_is_read_from_etcds_own_settings() -> None:
     member = etcd_member.member_of(settings, {}, "there")
     assert (member.name, member.data_dir) == ("etcd-2", Path("/var/lib/etcd/mega fleet"))
     assert member.others == ["etcd-1"]
-    given = {"name": "etcd-1", "data_dir": "/d"}
+    given = {"name": "etcd-1", "data_dir": "/d", "peer_urls": "https://192.0.2.11:2380"}
     assert etcd_member.member_of(settings, given, "there").others == ["etcd-2"]
 
 

@@ -259,7 +259,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "DeclareLost", "ReleaseQuarantine", "ReleaseBreaker", "StandBy", "ResetHost",
         "BoundHost", "PinHost", "ApproveHosts",
         "ExpelHost", "ReadmitHost", "Deny", "Allow", "ListDenied",
-        "PutImage", "SpreadImage",
+        "PutImage", "SpreadImage", "CreateToken", "ListTokens", "RevokeToken", "Join", "Renew",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

@@ -351,6 +351,7 @@ def _has_everything(know: Knowledge, saying: Saying) -> None:
     facts.bridges.names.append("br0")
     facts.images.more = facts.bridges.more = know.random.choice((True, False))
     facts.gives_images = True
+    facts.clones.possible, facts.clones.most = True, 2**32 - 1
 
 
 def _has_nothing(know: Knowledge, saying: Saying) -> None:
@@ -359,6 +360,7 @@ def _has_nothing(know: Knowledge, saying: Saying) -> None:
     saying.facts.fetches_images = True
     saying.facts.kernels.folders.append("/")
     saying.facts.bridges.SetInParent()
+    saying.facts.clones.SetInParent()
 
 
 def _odd_holdings(know: Knowledge, saying: Saying) -> None:
@@ -380,6 +382,9 @@ def _other_programs(know: Knowledge, saying: Saying) -> None:
     """What only people read, and a certificate that ended long ago, or never will."""
     saying.facts.hypervisor, saying.facts.storage, saying.facts.agent_version = ODD, ODD, ODD
     saying.facts.certificate_expires_unix = know.random.choice((-(2**63), 1, 2**63 - 1))
+    saying.facts.trust.authorities.extend(know.random.randbytes(48) for _ in range(200))
+    saying.facts.trust.issuing = know.random.randbytes(LONG)
+    saying.facts.trust.spread_seconds = 2**32 - 1
 
 
 def _large_announcement(know: Knowledge, saying: Saying) -> None:
