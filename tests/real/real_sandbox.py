@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -124,7 +125,26 @@ def sandbox(home: Path, name: str) -> Iterator[RealSandbox]:
         environment
         | {"XDG_STATE_HOME": str(home / "state"), "MEGAFLEET_CONFIG": str(home / f"{name}.toml")},
     )
-    try:
-        yield made
-    finally:
-        made.down()
+    with _libvirt_to_itself():
+        try:
+            yield made
+        finally:
+            made.down()
+
+
+_sandboxes = 0  # of this process that are up, or on their way
+
+
+@contextmanager
+def _libvirt_to_itself() -> Iterator[None]:
+    """The daemons of libvirt are the machine's: tests in two processes would start and stop them
+    under one another. Sandboxes of one test share them."""
+    global _sandboxes
+    with (Path(tempfile.gettempdir()) / "megafleet-real-tests.lock").open("w") as file:
+        if not _sandboxes:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        _sandboxes += 1
+        try:
+            yield
+        finally:
+            _sandboxes -= 1

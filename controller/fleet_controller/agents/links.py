@@ -199,7 +199,7 @@ class Links:
             finally:
                 self._tried(link)
         self._opened(link, report)
-        sequence = report.sequence
+        sequence, awaits = report.sequence, report.awaits_assign
         while True:
             report = await reports.read()
             link.heard = self._clock()
@@ -207,6 +207,9 @@ class Links:
             if report.sequence != sequence:
                 raise Unreachable(f"{link.host_id}: a report is missing; asking for all again")
             self._hand_over(link, report)
+            if report.awaits_assign and not awaits and self._listener.assignment_for(link.host_id):
+                self.push(link.host_id)  # it has found out only now that its ledger is an older one
+            awaits = report.awaits_assign
 
     def _connect(self, link: Link) -> Reports:
         first = wire.WatchRequest(

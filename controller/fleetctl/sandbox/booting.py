@@ -13,7 +13,6 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.cli.arguments import image_name
 from fleetctl.commands.fleets.apply import apply
 from fleetctl.commands.fleets.scale import scale
-from fleetctl.commands.hosts.host_choice import Choice
 from fleetctl.commands.hosts.images import import_image
 from fleetctl.output import note
 from fleetctl.sandbox.commands_shown import command_name, note_command, short
@@ -70,8 +69,8 @@ def boot(ctx: click.Context, folder: Folder, record: Record) -> Record:
     golden = str(Guest(real.guest).golden)
     note_command(f"{fleetctl} images import golden@1 {golden}")
     image = image_name("golden@1")
-    here = Choice((real.host,), (), False)
-    ctx.invoke(import_image, image=image, source=golden, choice=here, wanted="", size=0)
+    one = {"hosts": (real.host,), "labels": (), "everything": False}
+    ctx.invoke(import_image, image=image, source=golden, wanted="", size=0, **one)
     note_command(f"{fleetctl} apply -f {short(file)}")
     ctx.invoke(apply, filename=str(file))
     # From here on it is the user's: a later up leaves the fleet as it is.

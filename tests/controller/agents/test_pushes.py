@@ -30,6 +30,22 @@ def test_a_new_link_is_told_only_what_it_does_not_know(
     play(scenario)
 
 
+def test_a_host_that_finds_out_later_that_its_ledger_is_an_older_one_is_told_once_more() -> None:
+    async def scenario(rig: Rig) -> None:
+        agent = rig.add("a")
+        agent.epoch = (1, 40)
+        rig.leader.assignments["a"] = 40
+        async with running(rig):
+            await rig.until(lambda: rig.health("a") is Health.LIVE)
+            agent.awaits_assign = True
+            agent.send()
+            agent.send()
+            await asyncio.sleep(3)
+            assert len(agent.assigned) == 1
+
+    play(scenario)
+
+
 def test_a_host_that_was_never_assigned_anything_is_told_nothing() -> None:
     async def scenario(rig: Rig) -> None:
         agent = rig.add("a")

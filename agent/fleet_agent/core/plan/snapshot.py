@@ -45,7 +45,8 @@ _NO_PHASES: Mapping[Phase, IndexSet] = {}
 
 
 def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Snapshot:
-    """What the drivers list, by kin."""
+    """What the drivers list, by kin. Of domains without clones here nothing follows about the
+    ledger: another agent on this machine, of another store, may have made them."""
     cloned: dict[Kin, IndexSet] = {}
     newest = NO_EPOCH
     for clone in clones:
@@ -58,7 +59,8 @@ def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Sna
     for domain in domains:
         if domain.why:
             stalled[domain.kin] = (*stalled.get(domain.kin, ()), (domain.why, domain.indices))
-        newest = max(newest, domain.newest)
+        if domain.kin in cloned:
+            newest = max(newest, domain.newest)
         if domain.restart and domain.phase is not Phase.DEFINED:
             known = restarts.get(domain.kin, ())
             restarts[domain.kin] = (*known, (domain.restart, domain.indices))
