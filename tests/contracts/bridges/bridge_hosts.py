@@ -72,6 +72,9 @@ class NamespaceHost:
 
     def add_bridge(self, name: str) -> None:
         self.ip("link", "add", name, "type", "bridge")
+        self.ip(
+            "link", "set", "dev", name, "up"
+        )  # as a site's is: no VLAN leads over one that is down
 
     def take_away(self, name: str) -> None:
         self.ip("link", "delete", name)
