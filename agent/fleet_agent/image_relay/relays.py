@@ -164,11 +164,13 @@ class ImageRelays:
             raise BadUpload(str(error)) from error
         image = image_name(first.manifest.image)
         order = import_order(first.manifest.image, "/", first.size_bytes)
+        # What is here takes no turn: whoever has brought it may still be leaving.
+        held = await self._held_alike(image, order.digest, manifest)
+        if held is not None:
+            yield wire.PutImageAnswer(done_bytes=manifest.sent)
+            yield self._kept(held, manifest)
+            return
         with self._sole(manifest.root):
-            if held := await self._held_alike(image, order.digest, manifest):
-                yield wire.PutImageAnswer(done_bytes=manifest.sent)
-                yield self._kept(held, manifest)
-                return
             content = await self._contents.begun(manifest)
             try:
                 async for answer in self._taken(content, rest):
