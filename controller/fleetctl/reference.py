@@ -13,7 +13,8 @@ from pathlib import Path
 
 import click
 
-from fleet.spec import FIELDS, LISTS, OPTIONAL_SECTIONS, Field, Kind, allowed
+from fleet.template.field import Field, Kind, allowed
+from fleet.template.fields import FIELDS, LISTS, OPTIONAL_SECTIONS
 from fleet.template.placeholders import MEANINGS
 from fleetctl.cli.examples import examples_text
 from fleetctl.main import cli

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fleet.spec import FIELDS, LISTS, check_spec
+from fleet.spec import check_spec
+from fleet.template.fields import FIELDS, LISTS
 from fleet.v1 import types_pb2 as types
 from fleetctl.fleet_file.parser import MAX_FILE_BYTES, FleetFileError, parse_fleet_file
 

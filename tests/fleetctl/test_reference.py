@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from fleet.spec import FIELDS
+from fleet.template.fields import FIELDS
 from fleetctl.cli.examples import EXAMPLES
 from fleetctl.cli.help_page import REST, sections
 from fleetctl.main import COMMANDS, HEADINGS, cli, run

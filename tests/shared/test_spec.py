@@ -10,17 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.labels import label_problem
-from fleet.spec import (
-    FIELDS,
-    LISTS,
-    NAME,
-    Kind,
-    allowed,
-    check_given,
-    check_spec,
-    written,
-    wrong_with,
-)
+from fleet.spec import check_given, check_spec
+from fleet.template.field import Kind, allowed, written, wrong_with
+from fleet.template.fields import FIELDS, LISTS, NAME
 from fleet.v1 import types_pb2 as types
 
 MIB = 2**20

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.identity import MAX_NAME_LENGTH
-from fleet.spec import FIELDS, LISTS, shown, written, wrong_with
+from fleet.template.field import shown, written, wrong_with
+from fleet.template.fields import FIELDS, LISTS
 from fleetctl.definitions.guest import BadDefinition, Guest, GuestDisk, GuestInterface
 from fleetctl.fleet_file.parser import FleetFileError, parse_fleet_file
 from fleetctl.outcome import one_line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fleet.spec import shown
+from fleet.template.field import shown
 
 
 class BadDefinition(Exception):

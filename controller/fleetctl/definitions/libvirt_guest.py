@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from lxml import etree
 
-from fleet.spec import KIB, MIB, shown
+from fleet.template.field import KIB, MIB, shown
 from fleetctl.definitions.guest import BadDefinition, Guest, GuestDisk, GuestInterface, number_in
 
 # Bytes by libvirt's names of units; KiB without one.

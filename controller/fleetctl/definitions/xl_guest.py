@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fleet.spec import MIB, shown
+from fleet.template.field import MIB, shown
 from fleetctl.definitions.guest import (
     BadDefinition,
     Guest,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from fleet.spec import shown
+from fleet.template.field import shown
 from fleetctl.definitions.guest import BadDefinition
 
 XlValue = str | list[str]

@@ -1,7 +1,7 @@
 """Reads a fleet file: YAML, strictly, every mistake with its line and what is allowed.
 
-What a field may hold stands in fleet.spec; here is only how it is written. The file is walked
-as a tree of nodes, not as Python values: nodes know their lines, repeated keys are still
+What a field may hold stands in fleet.template.fields; here is only how it is written. The file is
+walked as a tree of nodes, not as Python values: nodes know their lines, repeated keys are still
 there, and nothing is guessed from how a value looks.
 """
 
@@ -16,20 +16,10 @@ from typing import Any
 
 import yaml
 
-from fleet.spec import (
-    FIELDS,
-    KIB,
-    LISTS,
-    NAME,
-    OPTIONAL_SECTIONS,
-    Field,
-    Kind,
-    Listed,
-    allowed,
-    check_spec,
-    shown,
-)
+from fleet.spec import check_spec
 from fleet.template.boot_ways import BootWay
+from fleet.template.field import KIB, Field, Kind, Listed, allowed, shown
+from fleet.template.fields import FIELDS, LISTS, NAME, OPTIONAL_SECTIONS
 from fleet.v1 import types_pb2 as types
 from fleetctl.fleet_file.user_data_file import read_user_data
 from fleetctl.fleet_file.values import by_default, given_value

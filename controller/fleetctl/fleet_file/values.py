@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fleet.spec import GIB, KIB, MIB, TIB, Field, Kind, allowed, shown, wrong_with
+from fleet.template.field import GIB, KIB, MIB, TIB, Field, Kind, allowed, shown, wrong_with
 from fleet.v1 import types_pb2 as types
 
 _SIZE_UNITS = {"KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}

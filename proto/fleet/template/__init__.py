@@ -1,1 +1,1 @@
-"""Parts of a fleet's template that have rules of their own, beside the table of its fields."""
+"""A fleet's template: the table of its fields, and parts that have rules of their own."""
