@@ -9,21 +9,21 @@ import sys
 import time
 from dataclasses import asdict
 
-from emulated_dom0.agent_install import install_agent, wait_joined
+from emulated_dom0.building.disk_image import build_image, prune_cache
 from emulated_dom0.commands import Stopwatch
-from emulated_dom0.disk_image import build_image, prune_cache
 from emulated_dom0.errors import LabError
 from emulated_dom0.folders import Folders, lab_folders
 from emulated_dom0.host_packages import install_missing
-from emulated_dom0.lab_cluster import NAME, cluster_down, cluster_up, issue_identity
-from emulated_dom0.machine import (
+from emulated_dom0.running.agent_install import install_agent, wait_joined
+from emulated_dom0.running.lab_cluster import NAME, cluster_down, cluster_up, issue_identity
+from emulated_dom0.running.machine import (
     Size,
     require_machine,
     running_machine,
     start_machine,
     stop_machine,
 )
-from emulated_dom0.secure_shell import Dom0
+from emulated_dom0.running.secure_shell import Dom0
 
 _BOOT_SECONDS = 900.0
 _JOIN_SECONDS = 300.0

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from emulated_dom0.agent_install import GUESTS, GUESTS_FOLDER
+from emulated_dom0.building.digest import digest
+from emulated_dom0.building.initramfs import write_initramfs
+from emulated_dom0.building.mirror import debian_mirror
 from emulated_dom0.commands import run_logged
-from emulated_dom0.digest import digest
 from emulated_dom0.errors import LabError
 from emulated_dom0.folders import LAB_SOURCES, lab_folders
-from emulated_dom0.initramfs import write_initramfs
-from emulated_dom0.mirror import debian_mirror
-from emulated_dom0.process import Process
+from emulated_dom0.running.agent_install import GUESTS, GUESTS_FOLDER
+from emulated_dom0.running.process import Process
 
 from fleetctl.fleet_file.parser import parse_fleet_file
 

@@ -15,11 +15,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "lab"))
 
-from emulated_dom0.chroot import bootstrap, run_inside, scratch_folder  # noqa: E402
+from emulated_dom0.building.chroot import bootstrap, run_inside, scratch_folder  # noqa: E402
+from emulated_dom0.building.digest import digest  # noqa: E402
+from emulated_dom0.building.mirror import debian_mirror  # noqa: E402
 from emulated_dom0.commands import run_logged  # noqa: E402
-from emulated_dom0.digest import digest  # noqa: E402
 from emulated_dom0.errors import LabError  # noqa: E402
-from emulated_dom0.mirror import debian_mirror  # noqa: E402
 
 _PACKAGES = (
     "systemd-sysv",

@@ -16,10 +16,10 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "lab"))
 
 from debian_packages import Archive, unpack  # noqa: E402
-from emulated_dom0 import cpio  # noqa: E402
+from emulated_dom0.building import cpio  # noqa: E402
+from emulated_dom0.building.kernel_modules import Module, modules_in_order  # noqa: E402
 from emulated_dom0.commands import run_logged  # noqa: E402
 from emulated_dom0.errors import LabError  # noqa: E402
-from emulated_dom0.kernel_modules import Module, modules_in_order  # noqa: E402
 
 _KERNEL = "linux-image-amd64"
 _KERNEL_IMAGE = r"linux-image-[0-9][a-z0-9.+~-]*-amd64"

@@ -5,10 +5,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from emulated_dom0.chroot import SUITE
+from emulated_dom0.building.chroot import SUITE
+from emulated_dom0.building.mirror import debian_mirror
 from emulated_dom0.commands import read_output, run_logged
 from emulated_dom0.errors import LabError
-from emulated_dom0.mirror import debian_mirror
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _DEADLINE = 900.0

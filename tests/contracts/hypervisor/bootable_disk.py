@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "deploy" / "lab"))
 
-from emulated_dom0 import cpio
-from emulated_dom0.kernel_modules import Module, modules_in_order
+from emulated_dom0.building import cpio
+from emulated_dom0.building.kernel_modules import Module, modules_in_order
 
 SECTOR = 512
 MIB = 1024 * 1024

@@ -4,9 +4,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from .disk_image import Image
-from .errors import LabError
-from .folders import Folders
+from ..building.disk_image import Image
+from ..errors import LabError
+from ..folders import Folders
 from .machine import Machine, serial_log
 
 # One attempt may hang while the dom0 is half up; a handshake takes seconds under emulation.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import LabError
+from ..errors import LabError
 
 
 @dataclass(frozen=True)

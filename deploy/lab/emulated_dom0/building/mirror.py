@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import LabError
+from ..errors import LabError
 
 # A base suite of Debian's own archive: neither its security or backports suites, nor a third
 # party's suite that is named after Debian's.

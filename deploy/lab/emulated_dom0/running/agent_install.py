@@ -12,9 +12,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .dom0_setup import SITE_PACKAGES, SOURCES
-from .errors import LabError
-from .folders import CHECKOUT, GUEST_SOURCES, Folders
+from ..building.dom0_setup import SITE_PACKAGES, SOURCES
+from ..errors import LabError
+from ..folders import CHECKOUT, GUEST_SOURCES, Folders
 from .lab_cluster import HOST_ID, Cluster, host_state
 from .machine import AGENT_PORT, Machine
 from .secure_shell import Dom0

@@ -6,10 +6,10 @@ import re
 import sys
 from pathlib import Path
 
+from ..commands import run_logged
+from ..folders import CHECKOUT, LAB_SOURCES
 from .chroot import scratch_folder
-from .commands import run_logged
 from .digest import digest
-from .folders import CHECKOUT, LAB_SOURCES
 
 # Debian 13's Python, and the C libraries that a wheel may ask for there.
 _TARGET = (

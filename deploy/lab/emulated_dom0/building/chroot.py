@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .commands import run_logged
+from ..commands import run_logged
 
 SUITE = "trixie"
 COMPONENTS = "main,contrib"

@@ -7,10 +7,10 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .commands import read_output
-from .disk_image import Image
-from .errors import LabError
-from .folders import Folders
+from ..building.disk_image import Image
+from ..commands import read_output
+from ..errors import LabError
+from ..folders import Folders
 from .process import Process
 
 # The agent's port inside the dom0; outside it is a free loopback port.

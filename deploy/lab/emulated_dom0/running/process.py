@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import LabError
+from ..errors import LabError
 
 _START_TIME_FIELD = 22  # of /proc/PID/stat, counted from 1; in clock ticks since boot
 

@@ -5,10 +5,10 @@ import shutil
 import tomllib
 from pathlib import Path
 
+from ..errors import LabError
+from ..folders import CHECKOUT, DOM0_PROGRAMS, LAB_SOURCES
 from .chroot import run_inside
 from .digest import digest
-from .errors import LabError
-from .folders import CHECKOUT, DOM0_PROGRAMS, LAB_SOURCES
 
 _ROOTFS = LAB_SOURCES / "rootfs"
 _VENV = "/opt/megafleet/venv"

@@ -6,10 +6,10 @@ Debian ships ZFS as source (zfs-dkms); compiling it inside the emulated machine 
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..commands import run_logged
+from ..errors import LabError
 from .chroot import bootstrap, run_inside, scratch_folder
-from .commands import run_logged
 from .digest import digest
-from .errors import LabError
 
 _PACKAGES = (
     "linux-headers-amd64",

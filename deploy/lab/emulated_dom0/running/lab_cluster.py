@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import LabError
-from .folders import CHECKOUT, Folders
+from ..errors import LabError
+from ..folders import CHECKOUT, Folders
 
 NAME = "lab"  # of the sandbox, and of fleetctl's context
 HOST_ID = "dom0"

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..commands import Stopwatch, end_running_commands, read_output, run_logged
+from ..errors import LabError
+from ..folders import Folders
 from .agent_wheels import fetch_wheels, wheels_key
 from .chroot import run_inside, scratch_folder
-from .commands import Stopwatch, end_running_commands, read_output, run_logged
 from .digest import digest
 from .dom0_setup import configure, install_wheels, setup_key
-from .errors import LabError
-from .folders import Folders
 from .initramfs import write_initramfs
 from .mirror import debian_mirror
 from .root_tree import build_root, root_key
