@@ -42,7 +42,10 @@ COMMANDS = {
     "rollout": ("fleetctl.commands.fleets.rollout", "Bring a new template to VMs that run."),
     "top": ("fleetctl.commands.vms.top", "Show what VMs use."),
     "console": ("fleetctl.commands.vms.console", "Read and type at a VM's console."),
-    "images": ("fleetctl.commands.hosts.images", "Golden images: import, list, space, delete."),
+    "images": (
+        "fleetctl.commands.hosts.images",
+        "Push, spread and list golden images.",
+    ),
     "events": ("fleetctl.commands.cluster.events", "Show what happened."),
     "history": ("fleetctl.commands.cluster.history", "Show who changed what."),
     "delete": ("fleetctl.commands.fleets.delete", "Delete a fleet and all its VMs."),

@@ -6,12 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from build import HERE, entries
 from debian_packages import only_named
 from emulated_dom0.building import cpio
 from emulated_dom0.building.kernel_modules import Module
 from emulated_dom0.errors import LabError
-
-from build import HERE, entries
 
 
 def unpacked(archive: bytes) -> dict[str, tuple[int, bytes]]:

@@ -150,3 +150,22 @@ def test_what_is_of_one_change_is_chosen_from_all_that_is_kept(
     assert len(shown) == 251 and {one["change_id"] for one in shown} == {"c-2"}
     refused = fleetctl("events", "--change", "No Id")
     assert refused.code == 2 and "is no id of a change" in refused.err
+
+
+def test_lines_of_one_change_that_do_not_fit_come_with_the_next_page(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    every = [line(number, change_id="c-1") for number in range(10, 0, -1)]
+    controller.on(
+        "History",
+        lambda request: cluster.HistoryResponse(
+            records=[one for one in every if not request.before or one.id < request.before]
+        ),
+    )
+    seen: list[int] = []
+    before: tuple[str, ...] = ()
+    for _ in range(3):
+        said = fleetctl("history", "--change", "c-1", "--limit", "4", *before, "-o", "json").json
+        seen += [one["id"] for one in reversed(said["records"])]
+        before = ("--before", str(said["next"]))
+    assert seen == list(range(10, 0, -1)) and said["next"] is None

@@ -84,7 +84,8 @@ def _read(
         )
         answer = connection.call(lambda stub: stub.History, request)
         # Controllers do not choose by it.
-        records += [one for one in answer.records if not change or one.change_id == change][:left]
-        before = answer.next
+        chosen = [one for one in answer.records if not change or one.change_id == change]
+        records += chosen[:left]
+        before = chosen[left - 1].id if len(chosen) > left else answer.next
         if not before or len(records) >= limit:
             return records, before

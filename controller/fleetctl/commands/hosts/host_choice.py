@@ -138,34 +138,40 @@ def ask_each(
     ask: Callable[[Cluster, str], Answer],
     tell: Callable[[int], None],
 ) -> list[Outcome[Answer]]:
-    """Each host, WIDTH at the same time, in their order. `tell` hears how many have answered. Each
-    thread has a connection of its own."""
+    """Each host, WIDTH at the same time, in their order, as one change. `tell` hears how many have
+    answered. Each thread has a connection of its own. What interrupts it waits for none of them:
+    calls under way end with the process."""
     import copy
     import threading
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     own = threading.local()
-    session.cluster  # noqa: B018  resolved once, and its trouble told here
+    whole = session.cluster  # resolved once, and its trouble told here
 
     def asked(host: str) -> Outcome[Answer]:
         if not hasattr(own, "session"):
             own.session = copy.copy(session)
             own.session.__dict__.pop("cluster", None)
+            own.session.cluster.change_id = whole.change_id
         try:
             return Outcome(host, ask(own.session.cluster, host))
         except Trouble as trouble:
             return Outcome(host, None, trouble.message)
+        finally:
+            if own.session.cluster.changed:
+                whole.changed = True
 
     found: dict[str, Outcome[Answer]] = {}
-    with ThreadPoolExecutor(WIDTH, "hosts") as pool:
-        futures = [pool.submit(asked, host) for host in hosts]
-        try:
-            for future in as_completed(futures):
-                found[future.result().host] = future.result()
-                tell(len(found))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(WIDTH, "hosts")
+    futures = [pool.submit(asked, host) for host in hosts]
+    try:
+        for future in as_completed(futures):
+            found[future.result().host] = future.result()
+            tell(len(found))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
     return [found[host] for host in hosts]
 
 
