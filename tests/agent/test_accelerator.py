@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.drivers.libvirt import accelerator as trials
 from fleet_agent.drivers.libvirt.accelerator import Accelerator, a_kernel, decided, try_kvm
+from fleet_agent.drivers.libvirt.qemu_account import Account, qemu_account, user_in
 
 
 @dataclass
@@ -21,13 +24,15 @@ class Machine:
     why: str = ""
     tried: int = 0
     boot: str = "boot-1"
+    account: Account | None = None
     missing: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for name in ("kvm", "qemu", "kernel"):
             (self.folder / name).write_text(name)
 
-    def attempt(self, emulator: Path, kernel: Path) -> str:
+    def attempt(self, emulator: Path, kernel: Path, account: Account | None) -> str:
+        assert account is self.account
         assert (emulator.name, kernel.name) == ("qemu", "kernel")
         self.tried += 1
         return self.why
@@ -37,7 +42,9 @@ class Machine:
             None if name in self.missing else self.folder / name for name in ("qemu", "kernel")
         )
         memory = self.folder / "accelerator.json"
-        return decided(self.folder / "kvm", emulator, kernel, self.boot, memory, self.attempt)
+        return decided(
+            self.folder / "kvm", emulator, kernel, self.account, self.boot, memory, self.attempt
+        )
 
 
 @pytest.fixture
@@ -71,7 +78,18 @@ def spoil(machine: Machine) -> None:
     (machine.folder / "accelerator.json").write_text("rubbish")
 
 
-@pytest.mark.parametrize("change", [reboot, upgrade, other_kernel, spoil])
+def given_to_another(machine: Machine) -> None:
+    (machine.folder / "kvm").chmod(0o666)
+
+
+def run_by_another(machine: Machine) -> None:
+    machine.account = Account("qemu", 107, 107, (107, 36))
+
+
+_CHANGES = [reboot, upgrade, other_kernel, spoil, given_to_another, run_by_another]
+
+
+@pytest.mark.parametrize("change", _CHANGES)
 def test_it_is_tried_again_where_anything_is_new(
     machine: Machine, change: Callable[[Machine], None]
 ) -> None:
@@ -105,11 +123,20 @@ def test_a_memory_that_cannot_be_written_is_no_trouble(machine: Machine) -> None
 def test_a_setting_is_obeyed_untried(
     wanted: trials.Wanted, flavour: Flavour, tmp_path: Path
 ) -> None:
-    assert trials.accelerator(wanted, "boot", tmp_path / "memory").flavour is flavour
+    assert (
+        trials.accelerator(wanted, "qemu:///system", "boot", tmp_path / "memory").flavour is flavour
+    )
     assert not (tmp_path / "memory").exists()
 
 
 # What stands in for QEMU: a program that says what its name is of.
+
+
+def kernel(folder: Path) -> Path:
+    made = folder / "vmlinuz"
+    made.write_bytes(b"a kernel")
+    made.chmod(0o600)
+    return made
 
 
 def program(folder: Path, text: str) -> Path:
@@ -121,12 +148,12 @@ def program(folder: Path, text: str) -> Path:
 
 def test_a_kernels_first_words_are_enough(tmp_path: Path) -> None:
     says = program(tmp_path, "echo '[0.0] Linux version 6.1'; exec sleep 60")
-    assert try_kvm(says, Path("/boot/vmlinuz")) == ""
+    assert try_kvm(says, kernel(tmp_path)) == ""
 
 
 def test_an_emulator_that_ends_is_named_with_its_last_words(tmp_path: Path) -> None:
     ends = program(tmp_path, "echo booting; echo 'Assertion failed' >&2; exit 1")
-    assert try_kvm(ends, Path("/boot/vmlinuz")) == "QEMU ended under KVM: Assertion failed"
+    assert try_kvm(ends, kernel(tmp_path)) == "QEMU ended under KVM: Assertion failed"
 
 
 def test_a_kernel_that_says_nothing_is_given_up(
@@ -134,14 +161,68 @@ def test_a_kernel_that_says_nothing_is_given_up(
 ) -> None:
     monkeypatch.setattr(trials, "PATIENCE", 0.1)
     silent = program(tmp_path, "exec sleep 60")
-    assert "did not say a word under KVM within 0.1 s" in try_kvm(silent, Path("/boot/vmlinuz"))
+    assert "did not say a word under KVM within 0.1 s" in try_kvm(silent, kernel(tmp_path))
 
 
 def test_an_emulator_that_cannot_be_run_is_named(tmp_path: Path) -> None:
-    assert "cannot be run" in try_kvm(tmp_path / "none", Path("/boot/vmlinuz"))
+    assert "cannot be run" in try_kvm(tmp_path / "none", kernel(tmp_path))
 
 
 def test_the_newest_kernel_that_may_be_read_is_tried(tmp_path: Path) -> None:
     assert a_kernel(tmp_path) is None
     (tmp_path / "vmlinuz-6.1").touch()
     assert a_kernel(tmp_path) == tmp_path / "vmlinuz-6.1"
+
+
+# As whom.
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may run it as another user")
+def test_it_is_tried_as_the_user_that_libvirt_runs_qemu_as(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    says = program(tmp_path, 'cat "${14}"; id -u; id -g; id -G; exit 1')
+    nobody = Account("nobody", 65534, 65534, (65534, 12345))
+    with exposed(tmp_path):
+        why = try_kvm(says, kernel(tmp_path), nobody)
+    assert why == "as nobody, as libvirt runs it, QEMU ended under KVM: 65534 12345"
+
+
+@contextmanager
+def exposed(folder: Path) -> Iterator[None]:
+    """Others may enter the folders above it meanwhile: those of tests are root's alone."""
+    above = [one for one in folder.parents if not one.stat().st_mode & 0o001]
+    modes = [one.stat().st_mode for one in above]
+    for one in above:
+        one.chmod(0o755)
+    try:
+        yield
+    finally:
+        for one, mode in zip(above, modes, strict=True):
+            one.chmod(mode)
+
+
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [
+        ("", ""),
+        ('#user = "libvirt-qemu"\n', ""),
+        ('user = "virt"  # ours\nuser_other = 1\n', "virt"),
+        ("user = '+0'\n", "+0"),
+        ('user = "a"\nuser="b"\n', "b"),
+    ],
+)
+def test_the_user_that_qemu_conf_sets(text: str, user: str) -> None:
+    assert user_in(text) == user
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a plain user's libvirt runs QEMU as that user")
+def test_the_account_is_looked_up(tmp_path: Path) -> None:
+    settings = tmp_path / "qemu.conf"
+    settings.write_text('user = "nobody"\n')
+    found = qemu_account("qemu:///system", settings)
+    assert found is not None and (found.name, found.uid) == ("nobody", 65534)
+    assert qemu_account("qemu:///session", settings) is None
+    settings.write_text('user = "root"\n')
+    assert qemu_account("qemu:///system", settings) is None
+    settings.write_text('user = "nobody-of-that-name"\n')
+    assert qemu_account("qemu:///system", settings) is None

@@ -154,7 +154,8 @@ def accelerator_of(asked: Settings) -> Accelerator | None:
         return None
     memory = Path(asked.ledger).with_name("accelerator.json")
     kernel = Path(asked.hypervisor.trial_kernel) if asked.hypervisor.trial_kernel else None
-    return accelerator(asked.hypervisor.accelerator, boot_id(), memory, kernel)
+    asks = asked.hypervisor
+    return accelerator(asks.accelerator, asks.uri, boot_id(), memory, kernel)
 
 
 def remark_of(accelerator: Accelerator | None) -> str:
