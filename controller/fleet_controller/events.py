@@ -131,7 +131,7 @@ class EventLog:
         self._last += 1
         told.cursor = self._last
         self._events.append(told)
-        if self._leads:
+        if self._leads or self.unsaved.waits(told, before):
             self.unsaved.told(told, before)
         if self._hear is not None:
             self._hear(told)

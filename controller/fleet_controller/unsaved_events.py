@@ -51,6 +51,10 @@ class UnsavedEvents:
             cursor, kind = min((next(iter(some)), kind) for kind, some in self._events.items())
             self._taken(kind, cursor)
 
+    def waits(self, event: cluster.Event, before: int) -> bool:
+        """Whether the event waits under a cursor that it was told by."""
+        return before in self._events.get(event.kind, {})
+
     def first(self, most: int) -> list[FreshEvent]:
         """The oldest of them, as they are to be written."""
         waiting = chain.from_iterable(alike.items() for alike in self._events.values())

@@ -217,3 +217,22 @@ def test_a_host_that_comes_and_goes_with_ever_other_reasons_fills_no_log() -> No
         changes.note("evil", Health.UNREACHABLE, f"reason {turn}")
         changes.summarise()
     assert len(events.page(0, 100, "", "").events) == 6
+
+
+def test_what_was_not_saved_when_its_leadership_ended_is_saved_as_it_was_told_last() -> None:
+    time = [1000.0]
+    events = EventLog(lambda: time[0])
+    events.begin(1)
+    for _ in range(3):
+        events.add("flapping", "again")
+    events.end()
+    for _ in range(3):
+        time[0] += 20.0  # due to be told anew
+        events.add("flapping", "again")
+    events.begin(2)
+    told = {event.cursor for event in events.after(0, KEPT, "", "")[0]}
+    waiting = events.unsaved.first(KEPT)
+    assert {one.record.cursor for one in waiting} <= told
+    assert waiting
+    events.unsaved.saved(waiting)
+    assert not events.unsaved

@@ -17,7 +17,6 @@ RESERVE_SHARE, LEAST_RESERVE = 16, 384 * MIB
 STEP_BYTES = 4 * MIB
 # To sum up a process's pages takes the kernel a millisecond.
 _SAMPLED = 8
-_PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 _FIELD = re.compile(r"^(\w+):\s+(\d+) kB", re.MULTILINE)
 
 
@@ -39,17 +38,18 @@ def reserve(total: int) -> int:
     return max(LEAST_RESERVE, total // RESERVE_SHARE)
 
 
-def clone_bytes(pids: Iterable[int]) -> int:
-    """What a clone takes on the average (PSS: pages that n share count as a n-th); 0 where none
-    could be measured."""
+def clone_bytes(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
+    """What a clone takes on the average, beside its template's memory, which is counted once: a few
+    clones would bear all of it, and seem to be large. Pages of programs count as shared (PSS). 0
+    where none could be measured."""
     found = []
     for pid in list(pids)[:_SAMPLED]:
         try:
-            pss = _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
+            fields = _fields(proc / str(pid) / "smaps_rollup")
         except OSError:
             continue  # it has ended, or is not ours to look into
-        if pss:
-            found.append(int(pss[1]) * KIB)
+        if "Pss" in fields:
+            found.append(fields["Pss"] - fields.get("Pss_Shmem", 0))
     return sum(found) // len(found) if found else 0
 
 
