@@ -51,14 +51,20 @@ def main() -> None:
         print(f"[{time.monotonic() - started:6.1f} s] {text}", file=sys.stderr, flush=True)
 
     out, conditions = Measured(), conditions_here()
-    with tempfile.TemporaryDirectory(prefix="megafleet-real-bench-") as folder:
-        booted = None
-        if given.vms:
-            with sandbox(Path(folder), "real-bench") as real:
-                booted = _measure(real, given.vms, given.held, say, out)
-        if given.clones:
-            with sandbox(Path(folder), "real-bench-clones") as real:
-                _measure_clones(real, given.vms, given.clones, given.held_clones, booted, say, out)
+    try:
+        with tempfile.TemporaryDirectory(prefix="megafleet-real-bench-") as folder:
+            booted = None
+            if given.vms:
+                with sandbox(Path(folder), "real-bench") as real:
+                    booted = _measure(real, given.vms, given.held, say, out)
+            if given.clones:
+                with sandbox(Path(folder), "real-bench-clones") as real:
+                    _measure_clones(
+                        real, given.vms, given.clones, given.held_clones, booted, say, out
+                    )
+    except BaseException:
+        tell(out, conditions, given.json)  # what was measured before that
+        raise
     raise SystemExit(tell(out, conditions, given.json))
 
 
