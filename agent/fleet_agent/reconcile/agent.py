@@ -244,7 +244,7 @@ class Agent:
                 news = await self._fenced.accept(request)
             finally:
                 self._tell_whether_written()
-            self._note_contact()
+            self._streams.note_contact()
             if news:
                 self._streams.restart_observers()
                 self._loop.take_up_assignment()
@@ -282,6 +282,7 @@ class Agent:
         limit, silent = shortest_limit(self.assignment), self._streams.seconds_silent()
         self._streams.note_contact()
         if limit is not None and (silent is None or silent >= limit):
+            self._fenced.was_isolated = True
             self._loop.plan_anew()
 
 

@@ -13,6 +13,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.assignment import Assignment, BadAssignment, parse_assignment
 from fleet_agent.core.past_tombstones import past_tombstones
+from fleet_agent.core.plan.isolation import shortest_limit
 from fleet_agent.reconcile.ledger import Ledger, LedgerError, LedgerRecord
 
 log = structlog.get_logger()
@@ -57,6 +58,9 @@ class FencedAssignment:
         self.written_term = NO_TERM  # the highest that another process of this agent would know
         # The host rebooted since it was assigned anything: nothing is started until it is again.
         self.awaits_assign = False
+        # No controller was heard for so long that VMs were stopped for it, or this process does not
+        # know: others may run those VMs by now. They are started once it is assigned them again.
+        self.was_isolated = False
         # What exists was made under this epoch, which is newer than the ledger's: an older one was
         # put back. NO_EPOCH: it was not.
         self.older_than = NO_EPOCH
@@ -77,6 +81,7 @@ class FencedAssignment:
         except BadAssignment as error:
             self.awaits_assign = True
             log.error("the ledger's assignment makes no sense", host=self._host_id, why=str(error))
+        self.was_isolated = shortest_limit(self.assignment) is not None
 
     def check_against(self, newest: Epoch) -> bool:
         """`newest`: the epoch under which the youngest of what exists was made. Whether it shows
@@ -133,7 +138,7 @@ class FencedAssignment:
         self.check_term(term)
         data = assignment_bytes(request.assignment)
         self._check_epoch(epoch, data)
-        news = epoch != self.record.epoch or self.awaits_assign
+        news = epoch != self.record.epoch or self.awaits_assign or self.was_isolated
         past = self._past(request.assignment, epoch)
         assignment = parse_assignment(request.assignment, past) if news else self.assignment
         known = past.SerializeToString(deterministic=True)
@@ -152,7 +157,7 @@ class FencedAssignment:
         )
         self.assignment = assignment
         self.change = change_id_or_none(request.change_id)
-        self.awaits_assign = False
+        self.awaits_assign = self.was_isolated = False
         self.older_than = NO_EPOCH
         return news
 

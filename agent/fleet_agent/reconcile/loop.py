@@ -294,7 +294,7 @@ class ReconcileLoop:
             self._fenced.record.epoch,
             self._fenced.record.epoch_seal,
             converged=not made.steps and not made.held,
-            awaits_assign=self._fenced.awaits_assign,
+            awaits_assign=self._fenced.awaits_assign or self._fenced.was_isolated,
         )
 
     def _driver_trouble(self, error: BaseException) -> float:
@@ -306,7 +306,7 @@ class ReconcileLoop:
             self._board.epoch,
             self._board.epoch_seal,
             converged=False,
-            awaits_assign=self._fenced.awaits_assign,
+            awaits_assign=self._fenced.awaits_assign or self._fenced.was_isolated,
         )
         first = self._settings.back_off.first
         wait = min(self._settings.driver_retry, first * 2.0 ** min(self._driver_failures - 1, 16))
@@ -318,8 +318,11 @@ class ReconcileLoop:
             self._clock() - self._began,
             self._streams.seconds_silent(),
             ledger_is_old=self._fenced.older_than != NO_EPOCH,
+            was_isolated=self._fenced.was_isolated,
         )
         permit = start_permit(self._fenced.assignment, contact, self._settings.reboot_grace)
+        if permit.isolated:
+            self._fenced.was_isolated = True
         waiting, changes_in = self._awaited.kins(self._fenced.assignment, self._clock())
         if not waiting:
             return permit

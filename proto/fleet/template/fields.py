@@ -322,9 +322,9 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "on_isolation.stop_after", Kind.SECONDS,
-        "A host that has heard no controller for so long stops these VMs, and starts them once it "
-        "hears one again.", "0", holds="on_isolation_stop_after_seconds", low=60, high=604800,
-        zero="never",
+        "A host that has heard no controller for so long stops these VMs, and starts them once one "
+        "has said again that they are its.",
+        "0", holds="on_isolation_stop_after_seconds", low=60, high=604800, zero="never",
     ),
 )  # fmt: skip
 

@@ -464,7 +464,9 @@ class Report(_message.Message):
     converged: _builtins.bool
     """nothing left to do, but for failures that wait for their retry"""
     awaits_assign: _builtins.bool
-    """The host rebooted since its ledger was written: it adopts, but starts nothing until Assign."""
+    """The host rebooted since its ledger was written: it adopts, but starts nothing until Assign. Or
+    no controller was heard for so long that VMs were stopped for it: it does not start these.
+    """
     orders_refused: _builtins.str
     """Why the host takes no orders, one sentence; empty: it takes them. In every report. What its
     ledger holds is kept true meanwhile. From an older agent: empty; it refuses Watch instead.

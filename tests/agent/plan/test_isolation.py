@@ -45,6 +45,8 @@ STOPPED = assignment(shard("0-9", 10), template=template(stop=ISOLATED_AFTER))
         (STOPPED, Contact(False, 9_999, 0), False, False, 600),
         (STOPPED, Contact(False, 9_999, 599), False, False, 1),
         (STOPPED, Contact(False, 9_999, 600), True, True, None),
+        (STOPPED, Contact(False, 9_999, 0, was_isolated=True), True, False, 600),
+        (REPLACED, Contact(False, 9_999, 0, was_isolated=True), False, False, None),
         (STOPPED, Contact(False, 599, None), True, False, 1),
         (STOPPED, Contact(False, 600, None), True, True, None),
     ],
@@ -108,7 +110,7 @@ async def test_losing_every_controller_stops_no_vm_of_a_fleet_that_did_not_ask_f
 
 
 @virtual
-async def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hears_again() -> None:
+async def test_an_isolated_host_stops_what_asks_for_it_until_it_is_assigned_it_again() -> None:
     host = Host()
     async with host.running() as agent:
         await settled(agent, STOPPED, 10)
@@ -123,7 +125,30 @@ async def test_an_isolated_host_stops_what_asks_for_it_and_starts_it_when_it_hea
         assert await ready(host) == EMPTY
         await agent.heard(Term(1, 1).message())
         await asyncio.sleep(5)
+        assert await ready(host) == EMPTY, "others may run them by now"
+        assert agent.board.awaits_assign, "it says what it waits for"
+        await give(agent, STOPPED, 10)
+        await converged(agent, 10)
         assert await ready(host) == indices("0-9")
+        assert not agent.board.awaits_assign
+
+
+@virtual
+async def test_what_moved_while_a_host_was_isolated_is_not_started_there_again() -> None:
+    host = Host()
+    async with host.running() as agent:
+        await settled(agent, STOPPED, 10)
+        await asyncio.sleep(ISOLATED_AFTER + 5)
+        host.steps.clear()
+        stream = agent.open_reports(Term(1, 1), Pace())
+        await agent.heard(Term(1, 1).message())
+        await asyncio.sleep(5)
+        await give(agent, assignment(shard("5-9", 10), template=template(stop=ISOLATED_AFTER)), 11)
+        await converged(agent, 11)
+        assert await ready(host) == indices("5-9")
+        started = [step.indices for step in host.steps if step.kind is StepKind.START]
+        assert started == [indices("5-9")]
+        agent.close_reports(stream)
 
 
 @pytest.mark.parametrize("watched_first", [False, True])
@@ -176,6 +201,9 @@ async def test_an_agent_restarted_in_isolation_starts_nothing_that_it_had_stoppe
         assert await ready(host) == EMPTY
     async with host.running() as agent:
         await asyncio.sleep(ISOLATED_AFTER - 5)
+        assert await ready(host) == EMPTY
+        await agent.heard(Term(1, 1).message())
+        await asyncio.sleep(5)
         assert await ready(host) == EMPTY
         await give(agent, STOPPED, 10)
         await converged(agent, 10)

@@ -3,8 +3,10 @@
 An agent without a controller keeps its assignment true, with three exceptions. After a reboot of
 the dom0 others may run its VMs by now: it starts none before its assignment comes again, but for
 those of fleets that wait for lost hosts, after a grace. And a fleet may ask for its VMs to be
-stopped once no controller was heard for so long: the one guarantee against running twice. And a
-ledger that is older than what exists was put back: what it wants may run elsewhere by now.
+stopped once no controller was heard for so long: the one guarantee against running twice. So a
+controller's word alone starts none of these again: it may have given them to others, and says by
+the assignment whether it has. And a ledger that is older than what exists was put back: what it
+wants may run elsewhere by now.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ class Contact:
     since_start: float  # of this process of the agent
     silent: float | None  # since a controller was heard; None: never by this process
     ledger_is_old: bool = False  # what exists was made under a newer assignment than it holds
+    # It was silent for a fleet's time since it was assigned anything, or does not know.
+    was_isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def start_permit(assignment: Assignment, contact: Contact, reboot_grace: float) 
             else:
                 waits.append(limit - silent)
             # An agent that was restarted meanwhile does not know how long nobody was heard.
-            if silent >= limit or contact.silent is None:
+            if silent >= limit or contact.silent is None or contact.was_isolated:
                 held.add(shard.kin)
     changes_in = min(waits, default=None)
     return StartPermit(frozenset(held), frozenset(isolated), changes_in, contact.ledger_is_old)
