@@ -15,7 +15,8 @@ from fleet.certificates.certificate import read_certificate
 from fleet.certificates.host_issuer import CannotIssue, HostIssuer
 from fleet.certificates.signing_request import BadRequest, checked, make_request, new_key
 from fleet.transport import Role
-from fleetctl.local.certificate_authority import Authority, AuthorityError, write_private
+from fleetctl.local.certificate_authority import Authority, AuthorityError
+from fleetctl.local.key_files import write_private
 from tests.certificates import authority
 from tests.doubles.joining_hosts import issuer_in
 

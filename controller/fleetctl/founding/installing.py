@@ -18,6 +18,7 @@ from fleetctl.founding.machine import (
 from fleetctl.founding.replica import controller_text, etcd_text, is_ours
 from fleetctl.local.certificate_authority import write_identity, write_issuing
 from fleetctl.local.etcd_member import refuse_running
+from fleetctl.local.key_files import close_to_others
 from fleetctl.outcome import Failed
 
 _OWNERS = {"controller": CONTROLLER_USER, "etcd-client": CONTROLLER_USER, "etcd": ETCD_USER}
@@ -44,10 +45,10 @@ def install(machine: Machine, invitation: Invitation) -> list[str]:
     for folder, identity in invitation.identities.items():
         where = machine.settings / folder
         write_identity(where, identity)
-        where.chmod(0o700)
+        close_to_others(where)
         machine.hand_over(where, _OWNERS[folder])
     write_issuing(machine.issuing, invitation.issuing)
-    machine.issuing.chmod(0o700)
+    close_to_others(machine.issuing)
     machine.hand_over(machine.issuing, CONTROLLER_USER)
     _make_data_folder(machine)
     write_settings(
@@ -76,6 +77,12 @@ def move_data_aside(machine: Machine) -> Path | None:
 
 
 def _make_data_folder(machine: Machine) -> None:
+    """Raises Failed."""
     machine.etcd_data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    machine.etcd_data.chmod(0o700)
+    try:
+        close_to_others(machine.etcd_data)
+    except NotADirectoryError as error:
+        raise Failed(
+            f"{machine.etcd_data} is a link, and must be a folder: mount there what is to hold it"
+        ) from error
     machine.hand_over(machine.etcd_data, ETCD_USER)

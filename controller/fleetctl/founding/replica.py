@@ -62,6 +62,15 @@ class Replica:
         except ValueError:
             return self.address == "localhost"
 
+    @property
+    def bound(self) -> str:
+        """Where its etcd listens: etcd takes no name for that, but localhost."""
+        try:
+            ipaddress.ip_address(self.address)
+        except ValueError:
+            return self.address if self.on_loopback else "0.0.0.0"
+        return self.address
+
 
 def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -69,8 +78,9 @@ def endpoint(address: str, port: int) -> str:
 
 def etcd_text(machine: Machine, replica: Replica, others: Mapping[str, str], state: str) -> str:
     """Of /etc/default/etcd. `others`: peer URLs by name. `state`: new or existing."""
-    listen = [replica.client_url]
-    if not replica.on_loopback:
+    at = replica.bound
+    listen = [f"https://{endpoint(at, replica.client_port)}"]
+    if at == replica.address and not replica.on_loopback:
         listen.append(f"https://127.0.0.1:{replica.client_port}")
     cluster = {**others, replica.name: replica.peer_url}
     files = {
@@ -88,7 +98,7 @@ def etcd_text(machine: Machine, replica: Replica, others: Mapping[str, str], sta
             "ETCD_DATA_DIR": str(machine.etcd_data),
             "ETCD_LISTEN_CLIENT_URLS": ",".join(listen),
             "ETCD_ADVERTISE_CLIENT_URLS": replica.client_url,
-            "ETCD_LISTEN_PEER_URLS": replica.peer_url,
+            "ETCD_LISTEN_PEER_URLS": f"https://{endpoint(at, replica.peer_port)}",
             "ETCD_INITIAL_ADVERTISE_PEER_URLS": replica.peer_url,
             "ETCD_INITIAL_CLUSTER": ",".join(f"{name}={url}" for name, url in cluster.items()),
             "ETCD_INITIAL_CLUSTER_STATE": state,
