@@ -155,6 +155,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "cluster join": ("cluster join -", "cluster join - -o json"),
     "cluster refresh": ("cluster refresh", "cluster refresh -o json"),
+    "cluster renew": ("cluster renew", "cluster renew controller-2"),
     "cluster status": ("cluster status", "cluster status -o json"),
     "sandbox": ("sandbox up --hosts 448", "sandbox status", "sandbox down"),
     "sandbox up": (

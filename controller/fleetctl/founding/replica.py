@@ -6,6 +6,7 @@ Each machine runs a controller and a member of etcd, under one name.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,6 +16,9 @@ from fleetctl.local.etcd_member import settings_in
 from fleetctl.outcome import Failed
 
 TOKEN = "megafleet"
+JOIN_PORT = 7444
+_ADVERTISED = re.compile(r"^ADVERTISE=[\"']?([^\s\"']+)", re.MULTILINE)
+_JOIN_ADVERTISED = re.compile(r"^OPTIONS=.*--join-advertise[ =]([^\s\"']+)", re.MULTILINE)
 _PREFACE = "# Written by 'fleetctl cluster'. It rewrites no line but {kept}.\n"
 
 
@@ -27,7 +31,12 @@ class Replica:
     port: int = 7440
     client_port: int = 2379
     peer_port: int = 2380
-    join_port: int = 7444
+    join_port: int = JOIN_PORT
+
+    @property
+    def shown(self) -> str:
+        ports = (self.port, self.client_port, self.peer_port, self.join_port)
+        return f"{self.name} at {self.address} (ports {', '.join(map(str, ports))})"
 
     @property
     def endpoint(self) -> str:
@@ -138,6 +147,40 @@ def controller_text(machine: Machine, replica: Replica, clients: Iterable[str]) 
         },
         "STORE",
     )
+
+
+def written(machine: Machine) -> Replica | None:
+    """Which one the settings files here are of; None where they are of none."""
+    try:
+        etcd = settings_in(machine.etcd_settings.read_text())
+        controller = machine.controller_settings.read_text()
+    except FileNotFoundError:
+        return None
+    advertised = _ADVERTISED.search(controller)
+    joining = _JOIN_ADVERTISED.search(controller)
+    try:
+        address, port = _split(advertised[1] if advertised else "")
+        return Replica(
+            etcd["ETCD_NAME"],
+            address,
+            port,
+            _split(etcd["ETCD_ADVERTISE_CLIENT_URLS"])[1],
+            _split(etcd["ETCD_INITIAL_ADVERTISE_PEER_URLS"])[1],
+            _split(joining[1])[1] if joining else JOIN_PORT,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def address_in(url: str) -> str:
+    """Of a URL of etcd. Raises ValueError."""
+    return _split(url)[0]
+
+
+def _split(text: str) -> tuple[str, int]:
+    """Address and port of an endpoint, or of a URL of one. Raises ValueError."""
+    host, _, port = text.removeprefix("https://").rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def store_of(clients: Iterable[str]) -> str:

@@ -91,7 +91,7 @@ def _put_aside(where: Path) -> Path:
 
 
 def _is_in_place(where: Path) -> bool:
-    """Whether the next one's certificate is the one here: whom all trust, it is the last of both."""
+    """Whether the certificate here is the next one's: the last of the two that all trust."""
     try:
         return (where / TRUST_FILE).read_bytes().endswith((where / CA_FILE).read_bytes())
     except FileNotFoundError:

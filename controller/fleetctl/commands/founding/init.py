@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 from pathlib import Path
 
 import click
 
 from fleetctl.commands.founding.options import (
+    checked_operator,
     checked_replica,
     founder_folder,
     own_address,
@@ -72,7 +72,7 @@ def init(
         Machine(root),
         Founder(founder_folder()),
         replica,
-        operator or getpass.getuser(),
+        checked_operator(operator),
         context_name,
         tell,
     )
