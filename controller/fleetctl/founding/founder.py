@@ -6,6 +6,7 @@ It is what makes anybody anything in this cluster, and belongs on a trusted mach
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from fleet.certificates.host_issuer import ISSUING_FILE, ISSUING_KEY_FILE
 from fleet.peers import NoRole, holder_of
 from fleet.private_file import read_private
 from fleet.transport import Identity, Role
+from fleetctl.client.contexts import config_file
 from fleetctl.founding.machine import CONTROLLER_USER
 from fleetctl.founding.replica import Replica
 from fleetctl.local.authority_rotation import TRUST_FILE
@@ -40,6 +42,11 @@ class Founder:
     """`folder`: where the contexts file is."""
 
     folder: Path
+
+    @classmethod
+    def here(cls) -> Founder:
+        """Beside the contexts file that is in use."""
+        return cls(config_file(os.environ).parent)
 
     @property
     def authority(self) -> Path:

@@ -10,7 +10,6 @@ import click
 from fleetctl.commands.founding.options import (
     checked_operator,
     checked_replica,
-    founder_folder,
     own_address,
     ports_options,
     root_option,
@@ -70,7 +69,7 @@ def init(
     tell = (lambda _: None) if session.json else say
     done = found(
         Machine(root),
-        Founder(founder_folder()),
+        Founder.here(),
         replica,
         checked_operator(operator),
         context_name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -12,7 +11,6 @@ from typing import Any, TypeVar
 
 import click
 
-from fleetctl.client.contexts import config_file
 from fleetctl.outcome import Failed, Misuse
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,10 +101,6 @@ def checked_operator(given: str) -> str:
     except AuthorityError as error:
         raise Misuse(f"--operator: {error}") from error
     return name
-
-
-def founder_folder() -> Path:
-    return config_file(os.environ).parent
 
 
 def own_address() -> str:

@@ -9,7 +9,6 @@ import click
 
 from fleetctl.commands.founding.options import (
     checked_replica,
-    founder_folder,
     root_option,
 )
 from fleetctl.outcome import Misuse, Trouble, Unreachable
@@ -43,7 +42,7 @@ def renew(session: Session, name: str, address: str, root: Path) -> None:
     from fleetctl.founding.machine import Machine
     from fleetctl.founding.replica import written
 
-    founder, machine = Founder(founder_folder()), Machine(root)
+    founder, machine = Founder.here(), Machine(root)
     here = written(machine)
     if name and (here is None or name != here.name):
         _print_line(session, founder, name, address or _address_of(founder, name, root))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.commands.founding.options import founder_folder, root_option
+from fleetctl.commands.founding.options import root_option
 from fleetctl.outcome import ExitCode, Trouble
 from fleetctl.output import byte_text, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -63,7 +63,7 @@ def _members(root: Path) -> tuple[list[EtcdMember], str]:
     from fleetctl.founding.replica import store_clients
 
     try:
-        identity = Founder(founder_folder()).root_of_etcd()
+        identity = Founder.here().root_of_etcd()
         with EtcdAdmin(store_clients(root), identity) as etcd:
             return etcd.members(), ""
     except Trouble as error:
@@ -115,7 +115,7 @@ def _certificates(root: Path) -> list[CertificateFile]:
     from fleetctl.founding.founder import Founder
     from fleetctl.founding.machine import Machine
 
-    machine, founder = Machine(root), Founder(founder_folder())
+    machine, founder = Machine(root), Founder.here()
     folders = (
         (machine.controller, "controller", _AUTHORITY),
         (machine.etcd, "etcd member", _ETCD_AUTHORITY),
@@ -141,7 +141,8 @@ def _last_backup() -> tuple[dict[str, Any] | None, bool]:
     from fleetctl.founding.founder import Founder
     from fleetctl.local.last_backup import read_last
 
-    return read_last(founder_folder()), Founder(founder_folder()).etcd_root.exists()
+    founder = Founder.here()
+    return read_last(founder.folder), founder.etcd_root.exists()
 
 
 def _spare(members: list[EtcdMember]) -> int | None:
