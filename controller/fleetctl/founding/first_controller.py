@@ -18,6 +18,7 @@ from fleetctl.founding.founder import ETCD_CLIENT, Founder
 from fleetctl.founding.installing import install, refuse_another
 from fleetctl.founding.invitation import Invitation
 from fleetctl.founding.machine import Machine
+from fleetctl.founding.membership import find
 from fleetctl.founding.replica import Replica, written
 from fleetctl.local.certificate_authority import CA_FILE
 from fleetctl.local.etcd_member import settings_in
@@ -72,13 +73,13 @@ def found(
         made(install(machine, given))
     with_systemd = units.has_systemd(machine)
     with EtcdAdmin([replica.client], founder.root_of_etcd()) as etcd:
-        if not _answers(etcd):
+        if not _answers(etcd, replica):
             if not with_systemd:
                 done.commands = [units.foreground(machine, units.etcd_unit(machine))]
                 return done
             units.start(units.etcd_unit(machine), anew=True)
             made([f"etcd started, member {replica.name}"])
-        _await("etcd", ETCD_SECONDS, lambda: _answers(etcd), _LOOK_AT_ETCD)
+        _await("etcd", ETCD_SECONDS, lambda: _answers(etcd, replica), _LOOK_AT_ETCD)
         if not _is_confined(machine, replica):
             _confine(etcd)
             made([f"etcd's access control: user {ETCD_CLIENT} below {PREFIX.decode()}, and root"])
@@ -122,7 +123,8 @@ def _refuse_other_replica(machine: Machine, replica: Replica) -> None:
         raise Failed(
             f"this machine is controller {there.shown} already, and not {replica.shown}: give the "
             "name, the address and the ports that it has. Where nothing of it is to be kept: stop "
-            f"etcd and the controller, and remove {machine.etcd_data}"
+            f"etcd and the controller, and remove {machine.etcd_data} and "
+            f"{machine.controller_settings}"
         )
 
 
@@ -151,12 +153,13 @@ def _refuse_second_cluster(founder: Founder, context: str, replica: Replica) -> 
         )
 
 
-def _answers(etcd: EtcdAdmin) -> bool:
-    """And has a leader."""
+def _answers(etcd: EtcdAdmin, replica: Replica) -> bool:
+    """Whether its member does, and has a leader; how others do is another matter."""
     try:
-        return all(one.answers for one in etcd.members())
+        member = find(etcd.members(), replica)
     except Unreachable:
         return False
+    return member is not None and member.answers
 
 
 def _is_confined(machine: Machine, replica: Replica) -> bool:

@@ -169,3 +169,21 @@ def test_a_relative_root_is_made_absolute(
     assert machines.fleetctl("cluster", "init", "--name", "c1", *where, "--root", "c1").code == 3
     text = (machines.root("c1") / "etc/default/etcd").read_text()
     assert f"ETCD_DATA_DIR={machines.root('c1')}/var/lib/etcd/megafleet\n" in text
+
+
+def test_while_another_member_is_down_a_repeated_init_starts_nothing(machines: Machines) -> None:
+    machines.begin()
+    machines.add("c2")
+    machines.add("c3")
+    machines.kill("c3")
+    assert machines.init().code == 0
+
+
+def test_a_link_in_place_of_the_data_folder_is_refused(machines: Machines, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir(mode=0o755)
+    data = machines.root("c1") / "var/lib/etcd/megafleet"
+    data.parent.mkdir(parents=True)
+    data.symlink_to(tmp_path / "disk")
+    said = machines.init()
+    assert said.code == 1 and "is a link, and must be a folder" in said.err
+    assert (tmp_path / "disk").stat().st_mode & 0o777 == 0o755
