@@ -85,9 +85,9 @@ accelerator = "tcg"
 console_log = "/var/log/libvirt/qemu/{name}.console.log"
 [storage]
 kind = "files"
-parent = "/var/lib/megafleet/storage"
+parent = "/var/lib/megafleet/disks"
 END
-mkdir -m 711 /var/lib/megafleet/storage
+mkdir -m 711 /var/lib/megafleet/disks
 # The container lends QEMU no control groups, and it is QEMU's world already.
 printf "%s = []\n" cgroup_controllers namespaces >>/etc/libvirt/qemu.conf
 printf "%s\n" 'security_driver = "none"' 'user = "root"' 'group = "root"' >>/etc/libvirt/qemu.conf
