@@ -89,7 +89,7 @@ def test_what_is_signed_ends_with_the_issuing_certificate(tmp_path: Path) -> Non
     short = HostIssuer(tmp_path, lambda: authority().certificate, timedelta(days=400))
     until = read_certificate(short.issue(asked, now)).not_after
     assert until == issuer.expires
-    with pytest.raises(CannotIssue, match="make another with 'fleetctl certs issuing'"):
+    with pytest.raises(CannotIssue, match="make another with 'fleetctl cluster renew'"):
         short.issue(asked, now + timedelta(days=31))
 
 
