@@ -136,17 +136,19 @@ def _refuse_second_cluster(founder: Founder, context: str, replica: Replica) -> 
         "~/.config/megafleet-2/config.toml"
     )
     contexts = load(config_file(_environment())).named
-    for name, there in contexts.items():
-        if replica.endpoint in there.endpoints:
-            continue
-        if there.certificate.parent == founder.operator:
-            raise Failed(
-                f"{founder.folder} has the authorities of cluster {name} "
-                f"({', '.join(there.endpoints)}); {elsewhere}. Where that cluster is no more, take "
-                f"its section [contexts.{name}] out of {config_file(_environment())}"
-            )
-        if name == context:
-            raise _another_clusters(name, there)
+    own = {
+        name: one for name, one in contexts.items() if one.certificate.parent == founder.operator
+    }
+    if own and not any(replica.endpoint in one.endpoints for one in own.values()):
+        name, there = next(iter(own.items()))
+        raise Failed(
+            f"{founder.folder} has the authorities of cluster {name} "
+            f"({', '.join(there.endpoints)}); {elsewhere}. Where that cluster is no more, take "
+            f"its section [contexts.{name}] out of {config_file(_environment())}"
+        )
+    there_already = contexts.get(context)
+    if there_already is not None and replica.endpoint not in there_already.endpoints:
+        raise _another_clusters(context, there_already)
     if (founder.authority / CA_FILE).exists() and not (founder.etcd_authority / CA_FILE).exists():
         raise Failed(
             f"{founder.authority} has an authority that 'cluster init' did not make; {elsewhere}"

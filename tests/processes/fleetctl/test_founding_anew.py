@@ -149,6 +149,11 @@ def test_who_founded_one_cluster_founds_no_other_from_the_same_folder(machines: 
         )
         assert said.code == 1 and "has the authorities of cluster site" in said.err
     assert not machines.root("other").exists()
+    # Another way to the same one is no other cluster.
+    operator = str(machines.folder / "operator" / "operator")
+    way = ("--endpoint", "192.0.2.9:7440", "--identity", operator)
+    assert machines.fleetctl("contexts", "add", "by-vpn", *way).code == 0
+    assert machines.init().code == 0
 
 
 def test_another_clusters_context_is_refused_before_anything_is_made(machines: Machines) -> None:
