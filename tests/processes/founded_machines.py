@@ -103,16 +103,20 @@ class Machines:
         assert joined.code == 0, joined.err
         self.start(name, joined.json["commands"][0])
 
-    def add(self, name: str) -> None:
-        said = self.cluster("add-controller", name, *self.where(name), "-o", "json")
+    def add(self, name: str, address: str = "127.0.0.1") -> None:
+        where = self.where(name, address)
+        said = self.cluster("add-controller", name, *where, "-o", "json")
         assert said.code == 0, said.err
         self.join(name, said.json["line"])
-        self.admitted(name, "add-controller", name)
+        self._admitted(name, "add-controller", name, *where)
 
     def admitted(self, name: str, *command: str) -> None:
         """The same command again, which waits, promotes, and says so."""
+        self._admitted(name, *command, *self.where(name))
+
+    def _admitted(self, name: str, *command: str) -> None:
         for _ in range(100):
-            said = self.cluster(*command, *self.where(name), "--no-wait")
+            said = self.cluster(*command, "--no-wait")
             if f"{name} is a member of etcd with a vote" in said.out:
                 return
         raise AssertionError(said.err + (self.folder / f"{name}.log").read_text())

@@ -28,12 +28,16 @@ def own_name() -> str:
     return name
 
 
-def test_a_cluster_is_founded_by_a_dns_name(machines: Machines) -> None:
+def test_a_cluster_is_founded_and_grown_by_names_of_dns(machines: Machines) -> None:
     name = own_name()
     machines.found(address=name)
-    (member,) = machines.members().values()
-    assert not member["problem"]
-    assert str(member["client_url"]).startswith(f"https://{name}:")
+    machines.add("c2", name)
+    members = machines.members()
+    assert set(members) == {"c1", "c2"}
+    for one in members.values():
+        assert not one["problem"]
+        assert str(one["client_url"]).startswith(f"https://{name}:")
+        assert str(one["peer_url"]).startswith(f"https://{name}:")
 
 
 def test_until_etcd_has_run_init_takes_another_address_and_name(machines: Machines) -> None:
