@@ -92,13 +92,22 @@ completions() {
   .venv/bin/fleetctl completion fish >"$to/fish/vendor_completions.d/fleetctl.fish"
 }
 
-# Where the checkout can make them: manual pages, generated from the commands.
+# Generated from the commands.
 manuals() {
-  if make -n man >/dev/null 2>&1; then
-    make -s man MAN="$build/man"
-    mkdir -p "$stage/client/usr/share/man/man1"
-    find "$build/man" -name '*.1' -exec install -m 644 {} "$stage/client/usr/share/man/man1" \;
-  fi
+  make -s man MAN="$build/man"
+  mkdir -p "$stage/client/usr/share/man/man1"
+  find "$build/man" -name '*.1' -exec install -m 644 {} "$stage/client/usr/share/man/man1" \;
+}
+
+# What the packages of programs have in common, beside what one has of its own.
+scripts() {
+  for program in agent client controller; do
+    for kind in postinst prerm lintian-overrides; do
+      sed "s|@PROGRAM@|$program|g" $here/debian/program.$kind.in \
+        >>"$build/source/debian/megafleet-$program.$kind"
+    done
+  done
+  rm "$build"/source/debian/program.*.in
 }
 
 guests() {
@@ -132,6 +141,7 @@ install -D -m 644 deploy/systemd/etcd.service.d/megafleet.conf \
   "$stage/controller/usr/lib/systemd/system/etcd.service.d/megafleet.conf"
 
 cp -r $here/debian "$build/source/debian"
+scripts
 for program in agent controller; do
   unit fleet-$program "$build/source/debian/megafleet-$program.fleet-$program.service"
 done

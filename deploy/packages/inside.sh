@@ -67,6 +67,14 @@ fleetctl cluster init --name c1 --address 127.0.0.1 >/dev/null
 fleetctl cluster status
 fleetctl backup /root/store.backup --etcd-root
 
+say "fleetctl cluster renew"
+fleetctl cluster renew
+for file in controller/key.pem etcd-client/key.pem issuing/issuing-key.pem; do
+  [ "$(stat -c '%U %a' /etc/megafleet/$file)" = "megafleet 600" ] || fail "whose is $file"
+done
+[ "$(stat -c '%U %a' /etc/megafleet/etcd/key.pem)" = "etcd 600" ]
+awaits 60 fleetctl status
+
 say "this machine becomes a host"
 fleetctl tokens create | fleet-agent join --controllers 127.0.0.1:7444 --token-file - --name dom0-1
 cat >/etc/megafleet/agent.toml <<'END'
@@ -77,9 +85,9 @@ accelerator = "tcg"
 console_log = "/var/log/libvirt/qemu/{name}.console.log"
 [storage]
 kind = "files"
-parent = "/var/lib/megafleet/storage"
+parent = "/var/lib/megafleet/disks"
 END
-mkdir -m 711 /var/lib/megafleet/storage
+mkdir -m 711 /var/lib/megafleet/disks
 # The container lends QEMU no control groups, and it is QEMU's world already.
 printf "%s = []\n" cgroup_controllers namespaces >>/etc/libvirt/qemu.conf
 printf "%s\n" 'security_driver = "none"' 'user = "root"' 'group = "root"' >>/etc/libvirt/qemu.conf

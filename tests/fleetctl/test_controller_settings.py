@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fleet.transport import Identity
 from fleetctl.founding.founder import Founder
 from fleetctl.founding.invitation import Invitation, read_invitation
-from fleetctl.founding.machine import Machine
+from fleetctl.founding.machine import Machine, write_settings
 from fleetctl.founding.replica import (
     Replica,
     clients_in,
@@ -17,7 +18,9 @@ from fleetctl.founding.replica import (
     etcd_text,
     is_ours,
     with_clients,
+    written,
 )
+from fleetctl.local.authority_rotation import begin
 from fleetctl.local.etcd_member import member_of, settings_in
 from fleetctl.outcome import Failed, Misuse
 
@@ -65,6 +68,44 @@ def test_an_address_of_ipv6_is_written_in_brackets() -> None:
     made = controller_text(MACHINE, one, [one.client])
     assert "LISTEN=[::]:7440\n" in made
     assert '--join-listen [::]:7444 --join-advertise [2001:db8::1]:7444"\n' in made
+
+
+def test_etcd_listens_on_addresses_and_is_told_by_its_name() -> None:
+    one = Replica("c1", "c1.example.org")
+    made = settings_in(etcd_text(MACHINE, one, {}, "new"))
+    listens = (made["ETCD_LISTEN_CLIENT_URLS"], made["ETCD_LISTEN_PEER_URLS"])
+    assert listens == ("https://0.0.0.0:2379", "https://0.0.0.0:2380")
+    assert made["ETCD_ADVERTISE_CLIENT_URLS"] == "https://c1.example.org:2379"
+    assert made["ETCD_INITIAL_ADVERTISE_PEER_URLS"] == "https://c1.example.org:2380"
+    assert made["ETCD_INITIAL_CLUSTER"] == "c1=https://c1.example.org:2380"
+
+
+@pytest.mark.parametrize(
+    "replica",
+    [
+        FIRST,
+        Replica("c1", "c1.example.org", 1, 2, 3, 4),
+        Replica("c1", "2001:db8::1"),
+        Replica("c1", "127.0.0.1", 5),
+    ],
+    ids=lambda one: one.shown,
+)
+def test_which_one_the_settings_are_of_is_read_back(tmp_path: Path, replica: Replica) -> None:
+    machine = Machine(tmp_path)
+    assert written(machine) is None
+    write_settings(machine.etcd_settings, etcd_text(machine, replica, {}, "new"))
+    assert written(machine) is None
+    write_settings(machine.controller_settings, controller_text(machine, replica, ["a:1"]))
+    assert written(machine) == replica
+
+
+def test_while_an_authority_is_replaced_both_are_trusted(tmp_path: Path) -> None:
+    founder = Founder(tmp_path)
+    founder.make("alice")
+    trust = begin(founder.authority, [founder.operator], "Next", timedelta(days=1)).read_bytes()
+    founder.renew()
+    assert (founder.operator / "ca.pem").read_bytes() == trust
+    assert founder.identities(FIRST)["controller"].ca == trust
 
 
 def test_other_members_are_written_and_nothing_else_is_touched() -> None:

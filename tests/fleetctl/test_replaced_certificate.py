@@ -8,7 +8,8 @@ from pathlib import Path
 from fleet.transport import Role
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.client.replicas.replicas import Replicas
-from fleetctl.local.certificate_authority import write_identity, write_private
+from fleetctl.local.certificate_authority import write_identity
+from fleetctl.local.key_files import write_private
 from tests.certificates import authority
 
 

@@ -1,7 +1,6 @@
 """The sample settings and units in deploy/ are what the programs read."""
 
 import re
-import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from fleet_agent.daemon import settings as agent_settings
 from fleet_controller import settings as controller_settings
 from fleet_controller.store.etcd.wire import parse_endpoint
+from tests.deployed_commands import command, environment
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SETTINGS = DEPLOY / "settings"
@@ -38,13 +38,18 @@ def test_the_agents_sample_shows_every_setting_with_its_default(tmp_path: Path) 
 
 
 def test_the_controllers_sample_and_unit_make_a_command_line() -> None:
-    sample = _environment(SETTINGS / "controller.env")
-    program, *arguments = _command(UNITS / "fleet-controller.service", sample)
+    sample = environment(SETTINGS / "controller.env")
+    program, *arguments = command(UNITS / "fleet-controller.service", sample)
     assert program.endswith("/bin/fleet-controller")
     parsed = controller_settings.parse(arguments)
     assert parsed.listen == sample["LISTEN"]
     assert parsed.advertise == sample["ADVERTISE"]
     assert parsed.replica == sample["REPLICA"]
+    assert str(parsed.joining.issuing) == "/etc/megafleet/issuing"
+    assert (parsed.joining.listen, parsed.joining.advertise) == (
+        "0.0.0.0:7444",
+        "192.0.2.21:7444",
+    )
     assert [parse_endpoint(one) for one in parsed.etcd_endpoints] == [
         "192.0.2.11:2379",
         "192.0.2.12:2379",
@@ -56,7 +61,7 @@ def test_the_controllers_sample_and_unit_make_a_command_line() -> None:
 
 
 def test_the_agents_unit_makes_a_command_line() -> None:
-    program, *arguments = _command(UNITS / "fleet-agent.service", {})
+    program, *arguments = command(UNITS / "fleet-agent.service", {})
     assert program.endswith("/bin/fleet-agent")
     # So a host without settings of its own starts as well; else this file is read.
     assert agent_settings.parser().parse_args(arguments).config is None
@@ -81,7 +86,7 @@ def test_the_agents_unit_may_do_what_its_drivers_do() -> None:
 
 
 def test_etcds_sample_is_closed_to_strangers_and_bounded() -> None:
-    sample = _environment(SETTINGS / "etcd.env")
+    sample = environment(SETTINGS / "etcd.env")
     assert all(name.startswith("ETCD_") for name in sample)
     for side in ("ETCD_", "ETCD_PEER_"):
         assert sample[f"{side}CLIENT_CERT_AUTH"] == "true"
@@ -130,23 +135,3 @@ def _fields(settings: msgspec.Struct, prefix: str = "") -> set[str]:
         else:
             found.add(f"{prefix}{name}")
     return found
-
-
-def _environment(file: Path) -> dict[str, str]:
-    """As systemd's EnvironmentFile= reads it, without quotes, which the samples do not use."""
-    lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
-    assert all("'" not in line and '"' not in line for line in lines)
-    return dict(line.split("=", 1) for line in lines)
-
-
-def _command(unit: Path, environment: dict[str, str]) -> list[str]:
-    """What ExecStart runs. Raises KeyError for a variable that the sample does not set."""
-    text = unit.read_text().replace("\\\n", " ")
-    line = next(one for one in text.splitlines() if one.startswith("ExecStart="))
-    words = [
-        part
-        for word in shlex.split(line.removeprefix("ExecStart="))
-        # A variable that is a word of its own and has no braces is split: systemd.service(5).
-        for part in (environment[word[1:]].split() if re.fullmatch(r"\$\w+", word) else [word])
-    ]
-    return [re.sub(r"\$\{(\w+)\}", lambda name: environment[name[1]], word) for word in words]

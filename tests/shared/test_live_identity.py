@@ -8,7 +8,8 @@ import pytest
 
 from fleet.certificates.live_identity import LiveIdentity
 from fleet.transport import Role
-from fleetctl.local.certificate_authority import write_identity, write_private
+from fleetctl.local.certificate_authority import write_identity
+from fleetctl.local.key_files import write_private
 from tests.certificates import authority
 
 

@@ -15,7 +15,8 @@ from fleet.certificates.certificate import read_certificate
 from fleet.certificates.host_issuer import CannotIssue, HostIssuer
 from fleet.certificates.signing_request import BadRequest, checked, make_request, new_key
 from fleet.transport import Role
-from fleetctl.local.certificate_authority import Authority, AuthorityError, write_private
+from fleetctl.local.certificate_authority import Authority, AuthorityError
+from fleetctl.local.key_files import write_private
 from tests.certificates import authority
 from tests.doubles.joining_hosts import issuer_in
 
@@ -88,7 +89,7 @@ def test_what_is_signed_ends_with_the_issuing_certificate(tmp_path: Path) -> Non
     short = HostIssuer(tmp_path, lambda: authority().certificate, timedelta(days=400))
     until = read_certificate(short.issue(asked, now)).not_after
     assert until == issuer.expires
-    with pytest.raises(CannotIssue, match="make another with 'fleetctl certs issuing'"):
+    with pytest.raises(CannotIssue, match="make another with 'fleetctl cluster renew'"):
         short.issue(asked, now + timedelta(days=31))
 
 

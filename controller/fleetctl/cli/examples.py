@@ -152,9 +152,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "cluster replace-member": (
         "cluster replace-member controller-2 --address 192.0.2.22",
         "cluster replace-member controller-2 --new-name controller-4 --address 192.0.2.24",
+        "cluster replace-member https://192.0.2.99:2380 --new-name controller-2 "
+        "--address 192.0.2.22",
     ),
     "cluster join": ("cluster join -", "cluster join - -o json"),
     "cluster refresh": ("cluster refresh", "cluster refresh -o json"),
+    "cluster renew": ("cluster renew", "cluster renew controller-2"),
     "cluster status": ("cluster status", "cluster status -o json"),
     "sandbox": ("sandbox up --hosts 448", "sandbox status", "sandbox down"),
     "sandbox up": (

@@ -6,14 +6,21 @@ It is what makes anybody anything in this cluster, and belongs on a trusted mach
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fleet.certificates.certificate import read_certificate
 from fleet.certificates.host_issuer import ISSUING_FILE, ISSUING_KEY_FILE
+from fleet.peers import NoRole, holder_of
 from fleet.private_file import read_private
 from fleet.transport import Identity, Role
+from fleetctl.client.contexts import config_file
 from fleetctl.founding.machine import CONTROLLER_USER
 from fleetctl.founding.replica import Replica
+from fleetctl.local.authority_rotation import TRUST_FILE
 from fleetctl.local.certificate_authority import (
     CA_FILE,
     CERT_FILE,
@@ -36,6 +43,11 @@ class Founder:
 
     folder: Path
 
+    @classmethod
+    def here(cls) -> Founder:
+        """Beside the contexts file that is in use."""
+        return cls(config_file(os.environ).parent)
+
     @property
     def authority(self) -> Path:
         return self.folder / "ca"
@@ -57,36 +69,65 @@ class Founder:
         return self.folder / "operator"
 
     def make(self, operator: str) -> list[str]:
-        """Whatever of it is not there; what was made, in words."""
+        """Whatever of it is not there; what was made, in words. Raises Failed."""
         made = []
+        # etcd's first: an authority without it is not by this.
         for folder, name in (
-            (self.authority, "Megafleet"),
             (self.etcd_authority, "Megafleet etcd"),
+            (self.authority, "Megafleet"),
         ):
             if not (folder / CA_FILE).exists():
                 Authority.create(name).save(folder)
                 made.append(f"authority {name!r} in {folder}")
         if not (self.issuing / ISSUING_FILE).exists():
-            write_issuing(self.issuing, _issuing_of(_load(self.authority)))
-            made.append(f"key by which controllers sign hosts in {self.issuing}")
+            made.append(self._make_issuing_key())
         if not (self.etcd_root / CERT_FILE).exists():
-            write_identity(self.etcd_root, self._client_of_etcd(ETCD_ROOT))
-            made.append(f"credentials of etcd's root in {self.etcd_root}")
+            made.append(self._make_etcd_root())
         if not (self.operator / CERT_FILE).exists():
-            identity = _load(self.authority).identity(Role.OPERATOR, operator)
-            write_identity(self.operator, identity)
-            made.append(f"certificate of operator {operator} in {self.operator}")
+            made.append(self._make_operator(operator))
         return made
 
+    def renew(self) -> list[str]:
+        """All of it anew but the authorities, with the operator's name as it was. Raises Failed."""
+        try:
+            operator = holder_of(read_certificate((self.operator / CERT_FILE).read_bytes())).name
+        except (OSError, ValueError, NoRole) as error:
+            raise Failed(
+                f"the certificate of the cluster's first operator cannot be read ({error}): run "
+                "this as who ran 'fleetctl cluster init', on that machine"
+            ) from error
+        return [
+            self._make_issuing_key(),
+            self._make_etcd_root(),
+            self._make_operator(operator),
+        ]
+
+    def _make_issuing_key(self) -> str:
+        with _as_failure():
+            write_issuing(self.issuing, _load(self.authority).issue_issuing(VALID))
+        return f"key by which controllers sign hosts in {self.issuing}"
+
+    def _make_etcd_root(self) -> str:
+        write_identity(self.etcd_root, self._client_of_etcd(ETCD_ROOT))
+        return f"credentials of etcd's root in {self.etcd_root}"
+
+    def _make_operator(self, name: str) -> str:
+        with _as_failure():
+            made = _load(self.authority).identity(Role.OPERATOR, name)
+        write_identity(self.operator, self._trusting(made))
+        return f"certificate of operator {name} in {self.operator}"
+
     def identities(self, replica: Replica) -> dict[str, Identity]:
-        """What a machine of the control plane holds, by its folder in /etc/megafleet."""
-        authority = _load(self.etcd_authority)
-        member = authority.issue_server(replica.name, replica.names)
+        """What a machine of the control plane holds, by its folder in /etc/megafleet. Raises
+        Failed."""
+        etcd = _load(self.etcd_authority)
+        fleet = _load(self.authority)
+        with _as_failure():
+            member = etcd.issue_server(replica.name, replica.names)
+            controller = fleet.identity(Role.CONTROLLER, replica.name, replica.names)
         return {
-            "controller": _load(self.authority).identity(
-                Role.CONTROLLER, replica.name, replica.names
-            ),
-            "etcd": Identity(authority.certificate, member.certificate, member.key),
+            "controller": self._trusting(controller),
+            "etcd": Identity(etcd.certificate, member.certificate, member.key),
             "etcd-client": self._client_of_etcd(ETCD_CLIENT),
         }
 
@@ -112,15 +153,24 @@ class Founder:
                 "'fleetctl cluster init', on that machine"
             ) from error
 
+    def _trusting(self, made: Identity) -> Identity:
+        """It trusts two authorities while one is being replaced by the other."""
+        try:
+            return replace(made, ca=(self.authority / TRUST_FILE).read_bytes())
+        except FileNotFoundError:
+            return made
+
     def _client_of_etcd(self, user: str) -> Identity:
         authority = _load(self.etcd_authority)
-        issued = authority.issue_client(user)
+        with _as_failure():
+            issued = authority.issue_client(user)
         return Identity(authority.certificate, issued.certificate, issued.key)
 
 
-def _issuing_of(authority: Authority) -> Issued:
+@contextmanager
+def _as_failure() -> Iterator[None]:
     try:
-        return authority.issue_issuing(VALID)
+        yield
     except AuthorityError as error:
         raise Failed(str(error)) from error
 

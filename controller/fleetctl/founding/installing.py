@@ -5,9 +5,12 @@ What is there already and is the same machine's stays or is written anew; anothe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from fleet.certificates.authorities import digests
+from fleet.transport import Identity
 from fleetctl.founding.invitation import Invitation
 from fleetctl.founding.machine import (
     CONTROLLER_USER,
@@ -15,9 +18,10 @@ from fleetctl.founding.machine import (
     Machine,
     write_settings,
 )
-from fleetctl.founding.replica import controller_text, etcd_text, is_ours
-from fleetctl.local.certificate_authority import write_identity, write_issuing
+from fleetctl.founding.replica import Replica, controller_text, etcd_text, is_ours, written
+from fleetctl.local.certificate_authority import CA_FILE, write_identity, write_issuing
 from fleetctl.local.etcd_member import refuse_running
+from fleetctl.local.key_files import close_to_others
 from fleetctl.outcome import Failed
 
 _OWNERS = {"controller": CONTROLLER_USER, "etcd-client": CONTROLLER_USER, "etcd": ETCD_USER}
@@ -41,14 +45,7 @@ def install(machine: Machine, invitation: Invitation) -> list[str]:
     words. Raises Failed, OSError."""
     refuse_another(machine)
     replica = invitation.replica
-    for folder, identity in invitation.identities.items():
-        where = machine.settings / folder
-        write_identity(where, identity)
-        where.chmod(0o700)
-        machine.hand_over(where, _OWNERS[folder])
-    write_issuing(machine.issuing, invitation.issuing)
-    machine.issuing.chmod(0o700)
-    machine.hand_over(machine.issuing, CONTROLLER_USER)
+    _install_certificates(machine, invitation)
     _make_data_folder(machine)
     write_settings(
         machine.etcd_settings,
@@ -61,6 +58,50 @@ def install(machine: Machine, invitation: Invitation) -> list[str]:
         f"settings of etcd member {replica.name} in {machine.etcd_settings}",
         f"settings of controller {replica.name} in {machine.controller_settings}",
     ]
+
+
+def renew(machine: Machine, invitation: Invitation) -> list[str]:
+    """Certificates and the issuing key anew, and nothing else. What was written, in words. Raises
+    Failed, OSError."""
+    refuse_anothers(machine, invitation.replica, invitation.identities)
+    _install_certificates(machine, invitation)
+    return [
+        f"certificates of controller {invitation.replica.name} in {machine.settings}, and its copy "
+        "of the key by which hosts are signed"
+    ]
+
+
+def refuse_anothers(machine: Machine, meant: Replica, identities: Mapping[str, Identity]) -> None:
+    """Raises Failed where certificates are not this machine's, or another cluster's."""
+    there = written(machine)
+    if there is None or (there.name, there.address) != (meant.name, meant.address):
+        here = f"controller {there.name} at {there.address}" if there else "no controller"
+        raise Failed(
+            f"these are certificates of controller {meant.name} at {meant.address}, and this "
+            f"machine is {here}"
+        )
+    for folder, identity in identities.items():
+        file = machine.settings / folder / CA_FILE
+        if not _trust_alike(file.read_bytes(), identity.ca):
+            raise Failed(
+                f"these are certificates of another cluster: {file} is of another authority"
+            )
+
+
+def _trust_alike(one: bytes, other: bytes) -> bool:
+    """While an authority is replaced, one of them may be older than the other."""
+    return not set(digests(one)).isdisjoint(digests(other))
+
+
+def _install_certificates(machine: Machine, invitation: Invitation) -> None:
+    for folder, identity in invitation.identities.items():
+        where = machine.settings / folder
+        write_identity(where, identity)
+        close_to_others(where)
+        machine.hand_over(where, _OWNERS[folder])
+    write_issuing(machine.issuing, invitation.issuing)
+    close_to_others(machine.issuing)
+    machine.hand_over(machine.issuing, CONTROLLER_USER)
 
 
 def move_data_aside(machine: Machine) -> Path | None:
@@ -76,6 +117,12 @@ def move_data_aside(machine: Machine) -> Path | None:
 
 
 def _make_data_folder(machine: Machine) -> None:
+    """Raises Failed."""
     machine.etcd_data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    machine.etcd_data.chmod(0o700)
+    try:
+        close_to_others(machine.etcd_data)
+    except NotADirectoryError as error:
+        raise Failed(
+            f"{machine.etcd_data} is a link, and must be a folder: mount there what is to hold it"
+        ) from error
     machine.hand_over(machine.etcd_data, ETCD_USER)

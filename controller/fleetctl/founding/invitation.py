@@ -1,4 +1,5 @@
-"""What the next machine of the control plane is given: one string, with its keys in it.
+"""What a machine of the control plane is given: one string, with its keys in it. The next one gets
+all that it is to be; one that is there already gets new certificates.
 
 Whoever reads it may be that controller. It is good for one machine; it goes over a channel that is
 trusted with keys, such as ssh.
@@ -11,7 +12,7 @@ import binascii
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fleet.endpoints import BadEndpoint, dialled
@@ -21,7 +22,7 @@ from fleetctl.founding.replica import Replica, endpoint
 from fleetctl.local.certificate_authority import Issued
 from fleetctl.outcome import Misuse
 
-_MARK = "mfc1"
+_JOINS, _RENEWS = "mfc1", "mfr1"
 # Four keys and six certificates take some 5 KB.
 _MOST_BYTES = 64 * 1024
 FOLDERS = ("controller", "etcd", "etcd-client")
@@ -31,7 +32,8 @@ _FILES = ("ca", "certificate", "key")
 @dataclass(frozen=True, slots=True)
 class Invitation:
     """`issuing`: by which its controller signs hosts. `others`: peer URLs of etcd's other members
-    by name; `clients`: where they serve clients."""
+    by name; `clients`: where they serve clients. `renews`: it brings new certificates to a machine
+    that is this controller, and no more."""
 
     replica: Replica
     identities: Mapping[str, Identity]
@@ -39,6 +41,7 @@ class Invitation:
     others: Mapping[str, str]
     clients: tuple[str, ...]
     state: str = "existing"
+    renews: bool = False
 
     def text(self) -> str:
         said = {
@@ -55,20 +58,21 @@ class Invitation:
             },
         }
         packed = zlib.compress(json.dumps(said, separators=(",", ":")).encode(), 9)
-        return f"{_MARK}.{base64.urlsafe_b64encode(packed).decode()}"
+        mark = _RENEWS if self.renews else _JOINS
+        return f"{mark}.{base64.urlsafe_b64encode(packed).decode()}"
 
 
 def read_invitation(text: str) -> Invitation:
     """Raises Misuse for what is none, or was cut off on the way."""
     mark, _, packed = "".join(text.split()).partition(".")
-    if mark != _MARK or len(packed) > _MOST_BYTES:
+    if mark not in (_JOINS, _RENEWS) or len(packed) > _MOST_BYTES:
         raise Misuse(_NONE)
     try:
         inflater = zlib.decompressobj()
         raw = inflater.decompress(base64.urlsafe_b64decode(packed), _MOST_BYTES)
         if not inflater.eof:
             raise Misuse(_NONE)
-        return _invitation(json.loads(raw))
+        return replace(_invitation(json.loads(raw)), renews=mark == _RENEWS)
     except (binascii.Error, zlib.error, ValueError, TypeError, KeyError, AttributeError) as error:
         raise Misuse(f"{_NONE} ({type(error).__name__})") from error
 
@@ -101,6 +105,6 @@ def _checked(text: str) -> str:
 
 
 _NONE = (
-    "this is not what 'fleetctl cluster add-controller' of this version printed, or a part of it "
-    "is missing: give the whole line"
+    "this is not what 'fleetctl cluster add-controller' or 'renew' of this version printed, or a "
+    "part of it is missing: give the whole line"
 )

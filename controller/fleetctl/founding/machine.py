@@ -8,7 +8,7 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetctl.local.certificate_authority import write_private
+from fleetctl.local.key_files import hand_over, write_public
 from fleetctl.outcome import Failed
 
 ETCD_USER, CONTROLLER_USER = "etcd", "megafleet"
@@ -58,6 +58,11 @@ class Machine:
     def etcd_data(self) -> Path:
         return self.root / "var/lib/etcd/megafleet"
 
+    @property
+    def has_run_etcd(self) -> bool:
+        """Whether a member of etcd has come up here: it makes its log once it has."""
+        return (self.etcd_data / "member" / "wal").exists()
+
     def hand_over(self, folder: Path, user: str) -> None:
         """The folder and what is in it, where this is the whole machine. Raises Failed where the
         user is missing."""
@@ -67,8 +72,7 @@ class Machine:
             owner = pwd.getpwnam(user)
         except KeyError as error:
             raise Failed(f"there is no user {user} here: {_PACKAGES[user]} makes it") from error
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, owner.pw_uid, owner.pw_gid)
+        hand_over(folder, owner.pw_uid, owner.pw_gid)
 
 
 _PACKAGES = {
@@ -80,7 +84,4 @@ _PACKAGES = {
 def write_settings(file: Path, text: str) -> None:
     """In one step: whoever reads it sees the old one or the new one. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.new")
-    write_private(draft, text.encode())
-    draft.chmod(0o644)
-    draft.replace(file)
+    write_public(file, text.encode())

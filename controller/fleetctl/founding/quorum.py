@@ -73,7 +73,8 @@ def why_not_add(members: Members) -> str:
         if one.learner:
             return (
                 f"{one.shown} is added and not promoted yet, and etcd takes one learner at a time:"
-                " finish that one first, with the same command as before"
+                " finish that one first, with the same command as before, or put another in its"
+                f" place ('fleetctl cluster replace-member {one.shown}')"
             )
     return ""
 

@@ -6,6 +6,7 @@ Each machine runs a controller and a member of etcd, under one name.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,6 +16,9 @@ from fleetctl.local.etcd_member import settings_in
 from fleetctl.outcome import Failed
 
 TOKEN = "megafleet"
+JOIN_PORT = 7444
+_ADVERTISED = re.compile(r"^ADVERTISE=[\"']?([^\s\"']+)", re.MULTILINE)
+_JOIN_ADVERTISED = re.compile(r"^OPTIONS=.*--join-advertise[ =]([^\s\"']+)", re.MULTILINE)
 _PREFACE = "# Written by 'fleetctl cluster'. It rewrites no line but {kept}.\n"
 
 
@@ -27,7 +31,12 @@ class Replica:
     port: int = 7440
     client_port: int = 2379
     peer_port: int = 2380
-    join_port: int = 7444
+    join_port: int = JOIN_PORT
+
+    @property
+    def shown(self) -> str:
+        ports = (self.port, self.client_port, self.peer_port, self.join_port)
+        return f"{self.name} at {self.address} (ports {', '.join(map(str, ports))})"
 
     @property
     def endpoint(self) -> str:
@@ -62,6 +71,15 @@ class Replica:
         except ValueError:
             return self.address == "localhost"
 
+    @property
+    def bound(self) -> str:
+        """Where its etcd listens: etcd takes no name for that, but localhost."""
+        try:
+            ipaddress.ip_address(self.address)
+        except ValueError:
+            return self.address if self.on_loopback else "0.0.0.0"
+        return self.address
+
 
 def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -69,8 +87,9 @@ def endpoint(address: str, port: int) -> str:
 
 def etcd_text(machine: Machine, replica: Replica, others: Mapping[str, str], state: str) -> str:
     """Of /etc/default/etcd. `others`: peer URLs by name. `state`: new or existing."""
-    listen = [replica.client_url]
-    if not replica.on_loopback:
+    at = replica.bound
+    listen = [f"https://{endpoint(at, replica.client_port)}"]
+    if at == replica.address and not replica.on_loopback:
         listen.append(f"https://127.0.0.1:{replica.client_port}")
     cluster = {**others, replica.name: replica.peer_url}
     files = {
@@ -88,7 +107,7 @@ def etcd_text(machine: Machine, replica: Replica, others: Mapping[str, str], sta
             "ETCD_DATA_DIR": str(machine.etcd_data),
             "ETCD_LISTEN_CLIENT_URLS": ",".join(listen),
             "ETCD_ADVERTISE_CLIENT_URLS": replica.client_url,
-            "ETCD_LISTEN_PEER_URLS": replica.peer_url,
+            "ETCD_LISTEN_PEER_URLS": f"https://{endpoint(at, replica.peer_port)}",
             "ETCD_INITIAL_ADVERTISE_PEER_URLS": replica.peer_url,
             "ETCD_INITIAL_CLUSTER": ",".join(f"{name}={url}" for name, url in cluster.items()),
             "ETCD_INITIAL_CLUSTER_STATE": state,
@@ -128,6 +147,40 @@ def controller_text(machine: Machine, replica: Replica, clients: Iterable[str]) 
         },
         "STORE",
     )
+
+
+def written(machine: Machine) -> Replica | None:
+    """Which one the settings files here are of; None where they are of none."""
+    try:
+        etcd = settings_in(machine.etcd_settings.read_text())
+        controller = machine.controller_settings.read_text()
+    except FileNotFoundError:
+        return None
+    advertised = _ADVERTISED.search(controller)
+    joining = _JOIN_ADVERTISED.search(controller)
+    try:
+        address, port = _split(advertised[1] if advertised else "")
+        return Replica(
+            etcd["ETCD_NAME"],
+            address,
+            port,
+            _split(etcd["ETCD_ADVERTISE_CLIENT_URLS"])[1],
+            _split(etcd["ETCD_INITIAL_ADVERTISE_PEER_URLS"])[1],
+            _split(joining[1])[1] if joining else JOIN_PORT,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def address_in(url: str) -> str:
+    """Of a URL of etcd. Raises ValueError."""
+    return _split(url)[0]
+
+
+def _split(text: str) -> tuple[str, int]:
+    """Address and port of an endpoint, or of a URL of one. Raises ValueError."""
+    host, _, port = text.removeprefix("https://").rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def store_of(clients: Iterable[str]) -> str:

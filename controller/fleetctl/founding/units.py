@@ -62,6 +62,15 @@ def start(unit: Unit, *, anew: bool) -> None:
     systemctl("restart" if anew else "start", "--no-block", unit.name)
 
 
+def restart_controller(machine: Machine) -> str:
+    """It reads its settings and its certificate for etcd at its start. What was done, or is to be
+    done by hand, in words. Raises Failed."""
+    if not has_systemd(machine):
+        return "restart the controller here"
+    start(controller_unit(machine), anew=True)
+    return "the controller here is restarted with it"
+
+
 def systemctl(*arguments: str) -> None:
     try:
         done = subprocess.run(

@@ -7,7 +7,6 @@ use by themselves, and tell hosts, which renew.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,8 +25,8 @@ from fleetctl.local.certificate_authority import (
     Authority,
     AuthorityError,
     write_issuing,
-    write_private,
 )
+from fleetctl.local.key_files import write_private, write_public
 
 NEXT, TRUST_FILE = "next", "trust.pem"
 
@@ -39,7 +38,7 @@ def begin(where: Path, folders: Iterable[Path], name: str, valid: timedelta) -> 
     if not (where / NEXT / CA_FILE).exists():
         Authority.create(name, valid).save(where / NEXT)
     both = now.certificate + Authority.load(where / NEXT).certificate
-    (where / TRUST_FILE).write_bytes(both)
+    write_public(where / TRUST_FILE, both)
     for folder in folders:
         _trusts(folder, both)
     return where / TRUST_FILE
@@ -58,37 +57,69 @@ def reissue(where: Path, folders: Iterable[Path], valid: timedelta) -> None:
 
 def finish(where: Path, folders: Iterable[Path]) -> Path:
     """The folders trust the next authority alone, which takes the place of the former. Where that
-    one lies now. Raises AuthorityError, OSError."""
+    one lies now. Ended halfway, it goes on. Raises AuthorityError, OSError."""
     following = _following(where)
     for folder in folders:
         _check_signed_by(following, folder)
     for folder in folders:
         _trusts(folder, following.certificate)
-    former = where / f"former-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    former.mkdir(mode=0o700)
-    for name in (CA_FILE, CA_KEY_FILE):
-        os.replace(where / name, former / name)
-    for name in (CA_FILE, CA_KEY_FILE):
-        os.replace(where / NEXT / name, where / name)
-    (where / NEXT).rmdir()
+    former = _put_aside(where)
+    following.save(where)
+    # The key first: `_following` asks for it.
+    for name in (CA_KEY_FILE, CA_FILE):
+        (where / NEXT / name).unlink(missing_ok=True)
+    if (where / NEXT).exists():
+        (where / NEXT).rmdir()
     (where / TRUST_FILE).unlink(missing_ok=True)
     return former
 
 
+def _put_aside(where: Path) -> Path:
+    """A copy of the former one, made once: what is here may have become the next one already."""
+    copies = sorted(where.glob("former-*"))
+    for copy in copies:
+        if _is_same(copy / CA_FILE, where / CA_FILE):
+            return copy
+    if copies and _is_in_place(where):
+        return copies[-1]
+    former = where / f"former-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    former.mkdir(mode=0o700, exist_ok=True)
+    # Its certificate last: it says that the copy is whole.
+    write_private(former / CA_KEY_FILE, (where / CA_KEY_FILE).read_bytes())
+    write_public(former / CA_FILE, (where / CA_FILE).read_bytes())
+    return former
+
+
+def _is_in_place(where: Path) -> bool:
+    """Whether the certificate here is the next one's: the last of the two that all trust."""
+    try:
+        return (where / TRUST_FILE).read_bytes().endswith((where / CA_FILE).read_bytes())
+    except FileNotFoundError:
+        return False
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() == other.read_bytes()
+    except FileNotFoundError:
+        return False
+
+
 def _following(where: Path) -> Authority:
-    if not (where / NEXT / CA_FILE).exists():
-        raise AuthorityError(
-            f"no authority is about to follow that in {where}: begin with 'fleetctl certs rotate "
-            "begin'"
-        )
-    return Authority.load(where / NEXT)
+    if (where / NEXT / CA_KEY_FILE).exists() and (where / NEXT / CA_FILE).exists():
+        return Authority.load(where / NEXT)
+    if _is_in_place(where):
+        return Authority.load(where)
+    raise AuthorityError(
+        f"no authority is about to follow that in {where}: begin with 'fleetctl certs rotate begin'"
+    )
 
 
 def _trusts(folder: Path, authorities: bytes) -> None:
     """Raises AuthorityError for what is no folder of an identity."""
     if not (folder / CERT_FILE).exists():
         raise AuthorityError(f"{folder} has no {CERT_FILE}: it is no folder of an identity")
-    _replace(folder / CA_FILE, authorities)
+    write_public(folder / CA_FILE, authorities)
 
 
 def _reissue(following: Authority, folder: Path, valid: timedelta) -> None:
@@ -100,10 +131,8 @@ def _reissue(following: Authority, folder: Path, valid: timedelta) -> None:
     except (ValueError, NoRole) as error:
         raise AuthorityError(f"{file}: {error}") from error
     made: Identity = following.identity(holder.role, holder.name, names, valid)
-    beside = folder / f".{KEY_FILE}.new"
-    write_private(beside, made.key)
-    os.replace(beside, folder / KEY_FILE)
-    _replace(file, made.certificate)
+    write_private(folder / KEY_FILE, made.key)
+    write_public(file, made.certificate)
 
 
 def _further_names(pem: bytes) -> list[str]:
@@ -129,10 +158,3 @@ def _check_signed_by(following: Authority, folder: Path) -> None:
             f"{file} is not by the next authority yet: 'fleetctl certs rotate reissue {folder}' "
             "first"
         ) from error
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Whole, at every moment."""
-    beside = file.with_name(f".{file.name}.new")
-    beside.write_bytes(content)
-    os.replace(beside, file)

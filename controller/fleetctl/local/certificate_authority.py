@@ -8,7 +8,6 @@ subject, which is there for people to read.
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from fleet.certificates.host_issuer import HOSTS_DOMAIN, ISSUING_FILE, ISSUING_K
 from fleet.peers import MAX_HOLDER_LENGTH, is_name
 from fleet.private_file import read_private
 from fleet.transport import CONTROLLER_NAME, DOMAIN, Identity, Role, dns_name
+from fleetctl.local.key_files import write_private, write_public
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
 CERT_FILE, KEY_FILE = "cert.pem", "key.pem"
@@ -120,7 +120,7 @@ class Authority:
         """Writes ca.pem and ca-key.pem (0600), making the folder. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(folder / CA_KEY_FILE, _pem(self._key))
-        (folder / CA_FILE).write_bytes(self.certificate)
+        write_public(folder / CA_FILE, self.certificate)
 
     def issue(
         self, role: Role, name: str, extra_names: Sequence[str] = (), valid: timedelta = VALID
@@ -130,7 +130,7 @@ class Authority:
         Raises AuthorityError for a name that is not one, and for extra names in our own
         domain: they would be another identity.
         """
-        _check_holder(name, role)
+        check_holder(name, role)
         names = [dns_name(role, name)]
         if role is Role.CONTROLLER:
             names.append(CONTROLLER_NAME)
@@ -191,7 +191,7 @@ class Authority:
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(
-                x509.SubjectAlternativeName([*names, *map(_general_name, extra)]), critical=False
+                x509.SubjectAlternativeName([*names, *map(general_name, extra)]), critical=False
             )
             .add_extension(self._key_identifier, critical=False)
             .sign(self._key, hashes.SHA256())
@@ -203,26 +203,19 @@ def write_identity(folder: Path, identity: Identity) -> None:
     """Writes ca.pem, cert.pem and key.pem (0600), as Identity.load reads them. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(folder / KEY_FILE, identity.key)
-    (folder / CERT_FILE).write_bytes(identity.certificate)
-    (folder / CA_FILE).write_bytes(identity.ca)
+    write_public(folder / CERT_FILE, identity.certificate)
+    write_public(folder / CA_FILE, identity.ca)
 
 
 def write_issuing(folder: Path, issued: Issued) -> None:
     """Writes issuing.pem and issuing-key.pem (0600), as controllers read them. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(folder / ISSUING_KEY_FILE, issued.key)
-    (folder / ISSUING_FILE).write_bytes(issued.certificate)
+    write_public(folder / ISSUING_FILE, issued.certificate)
 
 
-def write_private(file: Path, content: bytes) -> None:
-    """Writes a file that nobody else could read at any moment. Raises OSError."""
-    file.unlink(missing_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
-
-
-def _check_holder(name: str, role: Role | None = None) -> None:
+def check_holder(name: str, role: Role | None = None) -> None:
+    """Raises AuthorityError for what no certificate may name."""
     if not is_name(name, role):
         raise AuthorityError(
             f"{name[:60]!r} cannot be in a certificate: a name is lower-case letters, digits, "
@@ -231,11 +224,12 @@ def _check_holder(name: str, role: Role | None = None) -> None:
         )
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def general_name(name: str) -> x509.GeneralName:
+    """A further one, beside whom a certificate names. Raises AuthorityError."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        _check_holder(name)
+        check_holder(name)
     if name == DOMAIN or name.endswith(f".{DOMAIN}"):
         raise AuthorityError(f"{name!r} would be a second identity: {DOMAIN} names are ours alone")
     return x509.DNSName(name)

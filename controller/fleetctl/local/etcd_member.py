@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleetctl.local.key_files import hand_over
 from fleetctl.outcome import Failed, Misuse
 
 # A snapshot of ten megabytes takes a second; of some gigabytes, on a slow disk, minutes.
@@ -158,5 +159,4 @@ def _hand_over(folder: Path, like: Path) -> None:
     owner = like.stat()
     if os.geteuid() != 0:
         return
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, owner.st_uid, owner.st_gid)
+    hand_over(folder, owner.st_uid, owner.st_gid)

@@ -81,7 +81,8 @@ class HostIssuer:
             raise CannotIssue(
                 f"the issuing certificate {self._folder / ISSUING_FILE} ends on "
                 f"{by.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC, and the clock here says "
-                f"{now:%Y-%m-%d %H:%M}: make another with 'fleetctl certs issuing'"
+                f"{now:%Y-%m-%d %H:%M}: make another with 'fleetctl cluster renew', or with "
+                "'fleetctl certs issuing'"
             )
         until = min(now + self._valid, by.certificate.not_valid_after_utc)
         holder = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, request.host[:64])])

@@ -5,129 +5,15 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import stat
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.processes.cluster.joining_cluster import Machine, agent_of
-from tests.processes.etcd_process import free_ports
-from tests.processes.fleetctl_process import Fleetctl, Said
+from tests.processes.fleetctl_process import Fleetctl
+from tests.processes.founded_machines import Machines
 
-END_SECONDS = 20.0
-
-
-class Machines:
-    """A folder for each name. `fleetctl` is that of who founded the cluster, on the first one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.fleetctl = Fleetctl(folder / "operator")
-        self._running: dict[str, list[subprocess.Popen[bytes]]] = {}
-        self._ports: dict[str, list[int]] = {}
-
-    def root(self, name: str) -> Path:
-        return self.folder / name
-
-    def where(self, name: str) -> tuple[str, ...]:
-        """Address and ports, as options."""
-        if name not in self._ports:
-            self._ports[name] = free_ports(4)
-        port, client, peer, join = self._ports[name]
-        return (
-            *("--address", "127.0.0.1"),
-            *("--port", str(port), "--client-port", str(client), "--peer-port", str(peer)),
-            *("--join-port", str(join)),
-        )
-
-    def init(self, *options: str) -> Said:
-        root = ("--root", str(self.root("c1")))
-        return self.fleetctl("cluster", "init", "--name", "c1", *self.where("c1"), *root, *options)
-
-    def cluster(self, *arguments: str, text: str = "") -> Said:
-        return self.fleetctl("cluster", *arguments, "--root", str(self.root("c1")), text=text)
-
-    def start(self, name: str, line: str) -> None:
-        log = (self.folder / f"{name}.log").open("ab")
-        programs = str(Path(sys.executable).parent)
-        path = f"{programs}:{os.environ['PATH']}:/usr/bin"
-        with log:
-            process = subprocess.Popen(
-                ["sh", "-c", f"exec {line}"],
-                env={**os.environ, "PATH": path, "ETCD_HEARTBEAT_INTERVAL": "20",
-                     "ETCD_ELECTION_TIMEOUT": "200"},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        self._running.setdefault(name, []).append(process)
-
-    def kill(self, name: str) -> None:
-        for process in self._running.pop(name, []):
-            process.send_signal(signal.SIGKILL)
-            process.wait(END_SECONDS)
-
-    def kill_all(self) -> None:
-        for name in list(self._running):
-            self.kill(name)
-
-    def found(self) -> None:
-        """The first one's etcd runs, with its access control."""
-        said = self.init("-o", "json").json
-        self.start("c1", said["commands"][0])
-        for _ in range(600):
-            if "fleet-controller" in self.init("-o", "json").json["commands"][0]:
-                return
-        raise AssertionError((self.folder / "c1.log").read_text())
-
-    def begin(self) -> Said:
-        """The first one's etcd and controller run; what init says then."""
-        self.found()
-        line = self.init("-o", "json").json["commands"][0]
-        self.start("c1", line.replace("$OPTIONS", '$OPTIONS --metrics-listen ""'))
-        for _ in range(600):
-            said = self.init()
-            if said.code == 0:
-                return said
-        raise AssertionError((self.folder / "c1.log").read_text()[-3000:])
-
-    def join(self, name: str, line: str) -> None:
-        """What the machine's own person does: its etcd alone is started."""
-        given = line.split()[1]
-        joined = Fleetctl(self.folder / f"{name}-person")(
-            "cluster", "join", "-", "--root", str(self.root(name)), "-o", "json", text=given
-        )
-        assert joined.code == 0, joined.err
-        self.start(name, joined.json["commands"][0])
-
-    def add(self, name: str) -> None:
-        said = self.cluster("add-controller", name, *self.where(name), "-o", "json")
-        assert said.code == 0, said.err
-        self.join(name, said.json["line"])
-        self.admitted(name, "add-controller", name)
-
-    def admitted(self, name: str, *command: str) -> None:
-        """The same command again, which waits, promotes, and says so."""
-        for _ in range(100):
-            said = self.cluster(*command, *self.where(name), "--no-wait")
-            if f"{name} is a member of etcd with a vote" in said.out:
-                return
-        raise AssertionError(said.err + (self.folder / f"{name}.log").read_text())
-
-    def members(self) -> dict[str, dict[str, object]]:
-        shown = self.cluster("status", "-o", "json").json
-        return {one["name"] or one["peer_url"]: one for one in shown["members"]}
-
-
-@pytest.fixture
-def machines(tmp_path: Path) -> Iterator[Machines]:
-    made = Machines(tmp_path)
-    try:
-        yield made
-    finally:
-        made.kill_all()
+pytest_plugins = ["tests.processes.founding_fixtures"]
 
 
 def test_init_tells_what_to_start_and_goes_on_once_it_runs(machines: Machines) -> None:
@@ -150,7 +36,7 @@ def test_init_tells_what_to_start_and_goes_on_once_it_runs(machines: Machines) -
     shown = machines.cluster("status")
     assert shown.code == 0
     assert "none may fail" in shown.out and "leads" in shown.out
-    assert "none was taken from here" in shown.out
+    assert "none was taken from here: fleetctl backup FILE --etcd-root" in shown.out
     assert re.search(r"hosts' issuing key +36\d d  .*/issuing/issuing.pem\n", shown.out)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +45,7 @@ def backup(session: Session, file: Path, force: bool, etcd_root: bool) -> None:
             "a backup goes into a file of its own, which is renamed once it is whole: no -"
         )
     chunks = _from_etcd() if etcd_root else _from_controllers(session.cluster)
-    from fleetctl.client.contexts import config_file
+    from fleetctl.founding.founder import Founder
     from fleetctl.local.last_backup import note_last
     from fleetctl.local.snapshot_file import SnapshotFile
     from fleetctl.terminal.progress_line import ThrottledLines
@@ -61,7 +60,7 @@ def backup(session: Session, file: Path, force: bool, etcd_root: bool) -> None:
             now = time.monotonic()
             lines.show(_copied(made.size, total, now - started), now)
         digest = made.finish()
-    note_last(config_file(os.environ).parent, file, made.size, digest, time.time())
+    note_last(Founder.here().folder, file, made.size, digest, time.time())
     if session.json:
         say_json({"file": str(file), "bytes": made.size, "sha256": digest})
         return
@@ -78,12 +77,11 @@ def _from_controllers(connection: Cluster) -> Iterator[Chunk]:
 
 def _from_etcd() -> Iterator[Chunk]:
     """With the credentials that whoever founded the cluster keeps. Raises Trouble."""
-    from fleetctl.client.contexts import config_file
     from fleetctl.founding.etcd_admin import EtcdAdmin
     from fleetctl.founding.founder import Founder
     from fleetctl.founding.replica import store_clients
 
-    identity = Founder(config_file(os.environ).parent).root_of_etcd()
+    identity = Founder.here().root_of_etcd()
     done = 0
     with EtcdAdmin(store_clients(ROOT), identity) as etcd:
         for data, left in etcd.snapshot():

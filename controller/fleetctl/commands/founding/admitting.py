@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fleetctl.commands.founding.options import founder_folder
 from fleetctl.commands.founding.refresh import refresh_settings
 from fleetctl.founding.etcd_admin import EtcdAdmin
 from fleetctl.founding.founder import Founder
@@ -29,7 +28,7 @@ def admit(
     seconds: float,
 ) -> None:
     """Raises Trouble. As JSON the line is all there is: nobody waits."""
-    founder = Founder(founder_folder())
+    founder = Founder.here()
     with EtcdAdmin(store_clients(root), founder.root_of_etcd()) as etcd:
         membership = Membership(etcd, founder)
         if _promoted_already(membership, replica, etcd):

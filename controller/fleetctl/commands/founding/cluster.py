@@ -9,13 +9,14 @@ from fleetctl.commands.founding.add_controller import add_controller
 from fleetctl.commands.founding.init import init
 from fleetctl.commands.founding.join import join
 from fleetctl.commands.founding.refresh import refresh
+from fleetctl.commands.founding.renew import renew
 from fleetctl.commands.founding.replace_member import replace_member
 from fleetctl.commands.founding.status import status
 
 
 @click.group(cls=OrderedGroup)
 def cluster() -> None:
-    """Found a cluster, add controllers, look at its members and replace them.
+    """Found a cluster, add controllers, look at its members, replace them, renew certificates.
 
     Each controller has a member of etcd beside it, on the same machine and under the same name.
     Run these as root where 'cluster init' was run: both authorities and the credentials of etcd's
@@ -23,5 +24,5 @@ def cluster() -> None:
     """
 
 
-for _command in (init, add_controller, join, status, replace_member, refresh):
+for _command in (init, add_controller, join, status, replace_member, refresh, renew):
     cluster.add_command(_command)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 from pathlib import Path
 
 import click
 
 from fleetctl.commands.founding.options import (
+    checked_operator,
     checked_replica,
-    founder_folder,
     own_address,
     ports_options,
     root_option,
@@ -70,9 +69,9 @@ def init(
     tell = (lambda _: None) if session.json else say
     done = found(
         Machine(root),
-        Founder(founder_folder()),
+        Founder.here(),
         replica,
-        operator or getpass.getuser(),
+        checked_operator(operator),
         context_name,
         tell,
     )

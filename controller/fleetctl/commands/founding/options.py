@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-import os
+import getpass
+import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from fleetctl.client.contexts import config_file
 from fleetctl.outcome import Failed, Misuse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# A shell reads it in the settings that are written.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
+
+
+def _absolute(_ctx: click.Context, _parameter: click.Parameter, folder: Path) -> Path:
+    """Raises Misuse."""
+    absolute = folder.absolute()
+    if not _PLAIN_PATH.fullmatch(str(absolute)):
+        raise Misuse(
+            f"--root: {str(absolute)[:200]!r} has other characters than letters, digits, '.', '_', "
+            "'-' and '/'"
+        )
+    return absolute
+
+
 root_option = click.option(
     "--root", type=click.Path(path_type=Path, file_okay=False), default=Path("/"), metavar="FOLDER",
-    help="Write below this folder instead of /, and start nothing: to try it out.",
+    callback=_absolute,
+    help="Files are below this folder instead of /, and nothing is started: to try it out.",
 )  # fmt: skip
 
 timeout_option = click.option(
@@ -49,27 +65,42 @@ def ports_options(command: F) -> F:
     return command
 
 
-def checked_replica(name: str, address: str, ports: tuple[int, int, int, int]) -> Any:
-    """A Replica. Raises Misuse."""
+def checked_replica(name: str, address: str, ports: Sequence[int] = ()) -> Any:
+    """A Replica, of which certificates can be made; `ports`: other than the usual ones. Raises
+    Misuse."""
     from fleet.endpoints import BadEndpoint, dialled
-    from fleet.peers import is_name
+    from fleet.transport import Role
     from fleetctl.founding.replica import Replica
+    from fleetctl.local.certificate_authority import (
+        AuthorityError,
+        check_holder,
+        general_name,
+    )
 
     replica = Replica(name, address, *ports)
-    if not is_name(name):
-        raise Misuse(
-            f"{name[:80]!r} is no name for a controller: letters, digits and '-', such as "
-            "controller-2"
-        )
+    try:
+        check_holder(name, Role.CONTROLLER)
+    except AuthorityError as error:
+        raise Misuse(f"name of the controller: {error}") from error
     try:
         dialled(replica.endpoint)
-    except BadEndpoint as error:
+        general_name(address)
+    except (BadEndpoint, AuthorityError) as error:
         raise Misuse(f"--address: {error}") from error
     return replica
 
 
-def founder_folder() -> Path:
-    return config_file(os.environ).parent
+def checked_operator(given: str) -> str:
+    """The name itself; without one, that of who runs this. Raises Misuse."""
+    from fleet.transport import Role
+    from fleetctl.local.certificate_authority import AuthorityError, check_holder
+
+    name = given or getpass.getuser()
+    try:
+        check_holder(name, Role.OPERATOR)
+    except AuthorityError as error:
+        raise Misuse(f"--operator: {error}") from error
+    return name
 
 
 def own_address() -> str:

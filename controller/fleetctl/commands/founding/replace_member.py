@@ -48,7 +48,9 @@ def replace_member(
     """Take out a member of etcd whose machine or data is gone, and print the line for a new one.
 
     The same machine, made anew, or another one. It is refused where the members left would be no
-    quorum: nothing is changed then. The rest is as with 'cluster add-controller'.
+    quorum, or where the new one could not be added: nothing is changed then. One that was added at
+    a wrong address has no name yet: give its URL, and --new-name. The rest is as with 'cluster
+    add-controller'.
     """  # fmt: skip
     from fleetctl.commands.founding.admitting import admit
     from fleetctl.founding.invitation import Invitation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.commands.founding.options import founder_folder, root_option
+from fleetctl.commands.founding.options import root_option
 from fleetctl.outcome import ExitCode, Trouble
 from fleetctl.output import byte_text, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A certificate that ends sooner is told.
 _SOON_DAYS = 30
+_AUTHORITY, _ETCD_AUTHORITY = "authority", "authority of etcd"
 
 
 @click.command()
@@ -34,7 +35,7 @@ def status(session: Session, root: Path) -> int:
     members, etcd_trouble = _members(root)
     controllers = _controllers(session)
     certificates = _certificates(root)
-    backup = _last_backup()
+    backup, etcd_root = _last_backup()
     if session.json:
         shown = {
             "members": [_member_json(one) for one in members],
@@ -48,7 +49,8 @@ def status(session: Session, root: Path) -> int:
         }
         say_json(shown)
     else:
-        say("\n".join(_lines(members, etcd_trouble, controllers, certificates, backup)))
+        say("\n".join(_lines(members, etcd_trouble, controllers, certificates)))
+        say("\n".join(["backup", f"  {_backup_line(backup, etcd_root)}"]))
     whole = not etcd_trouble and all(one.answers for one in members)
     return (
         ExitCode.DONE if whole and all(one["version"] for one in controllers) else ExitCode.FAILED
@@ -61,7 +63,7 @@ def _members(root: Path) -> tuple[list[EtcdMember], str]:
     from fleetctl.founding.replica import store_clients
 
     try:
-        identity = Founder(founder_folder()).root_of_etcd()
+        identity = Founder.here().root_of_etcd()
         with EtcdAdmin(store_clients(root), identity) as etcd:
             return etcd.members(), ""
     except Trouble as error:
@@ -113,13 +115,13 @@ def _certificates(root: Path) -> list[CertificateFile]:
     from fleetctl.founding.founder import Founder
     from fleetctl.founding.machine import Machine
 
-    machine, founder = Machine(root), Founder(founder_folder())
+    machine, founder = Machine(root), Founder.here()
     folders = (
-        (machine.controller, "controller", "authority"),
-        (machine.etcd, "etcd member", "authority of etcd"),
-        (machine.etcd_client, "controller for etcd", "authority of etcd"),
-        (founder.operator, "operator", "authority"),
-        (founder.etcd_root, "etcd's root", "authority of etcd"),
+        (machine.controller, "controller", _AUTHORITY),
+        (machine.etcd, "etcd member", _ETCD_AUTHORITY),
+        (machine.etcd_client, "controller for etcd", _ETCD_AUTHORITY),
+        (founder.operator, "operator", _AUTHORITY),
+        (founder.etcd_root, "etcd's root", _ETCD_AUTHORITY),
     )
     found = [
         one
@@ -134,10 +136,13 @@ def _certificates(root: Path) -> list[CertificateFile]:
     return list(seen.values())
 
 
-def _last_backup() -> dict[str, Any] | None:
+def _last_backup() -> tuple[dict[str, Any] | None, bool]:
+    """And whether etcd gives it to its root alone, whose credentials are here."""
+    from fleetctl.founding.founder import Founder
     from fleetctl.local.last_backup import read_last
 
-    return read_last(founder_folder())
+    founder = Founder.here()
+    return read_last(founder.folder), founder.etcd_root.exists()
 
 
 def _spare(members: list[EtcdMember]) -> int | None:
@@ -165,7 +170,6 @@ def _lines(
     trouble: str,
     controllers: list[dict[str, Any]],
     certificates: list[CertificateFile],
-    backup: dict[str, Any] | None,
 ) -> list[str]:
     lines = ["etcd"]
     if trouble:
@@ -183,11 +187,15 @@ def _lines(
     now = datetime.now(UTC)
     for kept in certificates:
         days = (kept.certificate.not_after - now).days
-        mark = "  renew it" if days < _SOON_DAYS else ""
+        mark = f"  {_how_to_renew(kept.what)}" if days < _SOON_DAYS else ""
         lines.append(f"  {kept.what:<20} {days:>5} d  {kept.file}{mark}")
-    lines.append("backup")
-    lines.append(f"  {_backup_line(backup)}")
     return lines
+
+
+def _how_to_renew(what: str) -> str:
+    if what == _AUTHORITY:
+        return "replace it: fleetctl certs rotate"
+    return "ends soon" if what == _ETCD_AUTHORITY else "renew it: fleetctl cluster renew"
 
 
 def _member_line(member: EtcdMember, newest: int) -> str:
@@ -207,10 +215,11 @@ def _quorum_line(members: list[EtcdMember]) -> str:
     return f"{spare} more may fail" if spare else "none may fail: nothing could be changed then"
 
 
-def _backup_line(backup: dict[str, Any] | None) -> str:
+def _backup_line(backup: dict[str, Any] | None, etcd_root: bool) -> str:
     from fleetctl.output import ago
 
     if backup is None:
-        return "none was taken from here: fleetctl backup FILE"
+        how = "fleetctl backup FILE --etcd-root" if etcd_root else "fleetctl backup FILE"
+        return f"none was taken from here: {how}"
     passed = max(0.0, datetime.now(UTC).timestamp() - float(backup["taken_unix"]))
     return f"{backup['file']}  {byte_text(int(backup['bytes']))}  {ago(passed)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,18 +10,13 @@ from typing import Any, TypeVar
 import click
 
 from fleetctl.cli.help_page import OrderedGroup
-from fleetctl.client.contexts import config_file
+from fleetctl.commands.local.authority_option import authority_folder, ca_option
 from fleetctl.commands.local.rotate import rotate
 from fleetctl.outcome import Failed
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, output_option, pass_session
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-ca_option = click.option(
-    "--ca", "folder", metavar="FOLDER", default=None,
-    help="The authority's folder; 'ca' beside the contexts file by default.",
-)  # fmt: skip
 
 
 def issuing(command: F) -> F:
@@ -78,7 +72,7 @@ def init(session: Session, name: str, days: float, folder: str | None) -> None:
     """Make an authority. Keep its ca-key.pem secret: who has it may be anybody."""  # fmt: skip
     from fleetctl.local.certificate_authority import CA_FILE, Authority
 
-    where = _authority_folder(folder)
+    where = authority_folder(folder)
     if (where / CA_FILE).exists():
         raise Failed(f"there is an authority in {where} already; it is left as it is")
     Authority.create(name, timedelta(days=days)).save(where)
@@ -133,7 +127,7 @@ def issuing_key(session: Session, out: str, days: float, folder: str | None) -> 
 
     where = Path(out)
     try:
-        authority = Authority.load(_authority_folder(folder))
+        authority = Authority.load(authority_folder(folder))
         write_issuing(where, authority.issue_issuing(timedelta(days=days)))
     except AuthorityError as error:
         raise Failed(str(error)) from error
@@ -164,7 +158,7 @@ def _issue(
 
     folders = []
     try:
-        authority = Authority.load(_authority_folder(folder))
+        authority = Authority.load(authority_folder(folder))
         for name in names:
             identity = authority.identity(Role(role), name, names_too, timedelta(days=days))
             folders.append(Path(out) / name)
@@ -172,10 +166,6 @@ def _issue(
     except AuthorityError as error:
         raise Failed(str(error)) from error
     _say_made(session, folders, role)
-
-
-def _authority_folder(folder: str | None) -> Path:
-    return Path(folder) if folder else config_file(os.environ).parent / "ca"
 
 
 def _say_made(session: Session, folders: list[Path], kind: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,15 +9,11 @@ from pathlib import Path
 import click
 
 from fleetctl.cli.help_page import OrderedGroup
-from fleetctl.client.contexts import config_file
+from fleetctl.commands.local.authority_option import authority_folder, ca_option
 from fleetctl.outcome import Failed
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, output_option, pass_session
 
-ca_option = click.option(
-    "--ca", "where", metavar="FOLDER", default=None,
-    help="The authority's folder; 'ca' beside the contexts file by default.",
-)  # fmt: skip
 folders_argument = click.argument("folders", metavar="[FOLDER]...", nargs=-1)
 
 
@@ -48,12 +43,12 @@ def rotate() -> None:
 @output_option
 @pass_session
 def begin(
-    session: Session, folders: tuple[str, ...], name: str, days: float, where: str | None
+    session: Session, folders: tuple[str, ...], name: str, days: float, folder: str | None
 ) -> None:
     """Make the next authority, and have the folders trust both."""
     from fleetctl.local import authority_rotation
 
-    places, at = _paths(folders), _authority(where)
+    places, at = _paths(folders), authority_folder(folder)
     trust = _done(lambda: authority_rotation.begin(at, places, name, timedelta(days=days)))
     _say(session, "trusts both", places, trust=str(trust))
 
@@ -70,11 +65,11 @@ def begin(
 @ca_option
 @output_option
 @pass_session
-def reissue(session: Session, folders: tuple[str, ...], days: float, where: str | None) -> None:
+def reissue(session: Session, folders: tuple[str, ...], days: float, folder: str | None) -> None:
     """Make the folders' certificates, or issuing keys, anew by the next authority."""
     from fleetctl.local import authority_rotation
 
-    places, at = _paths(folders), _authority(where)
+    places, at = _paths(folders), authority_folder(folder)
     _done(lambda: authority_rotation.reissue(at, places, timedelta(days=days)))
     _say(session, "made anew", places)
 
@@ -84,21 +79,17 @@ def reissue(session: Session, folders: tuple[str, ...], days: float, where: str 
 @ca_option
 @output_option
 @pass_session
-def finish(session: Session, folders: tuple[str, ...], where: str | None) -> None:
+def finish(session: Session, folders: tuple[str, ...], folder: str | None) -> None:
     """Have the folders trust the next authority alone; it takes the place of the former."""
     from fleetctl.local import authority_rotation
 
-    places, at = _paths(folders), _authority(where)
+    places, at = _paths(folders), authority_folder(folder)
     former = _done(lambda: authority_rotation.finish(at, places))
     _say(session, "trusts the new one alone", places, former=str(former))
 
 
 def _paths(folders: Sequence[str]) -> list[Path]:
     return [Path(one) for one in folders]
-
-
-def _authority(folder: str | None) -> Path:
-    return Path(folder) if folder else config_file(os.environ).parent / "ca"
 
 
 def _done(step: Callable[[], Path | None]) -> Path | None:

@@ -16,8 +16,8 @@ from fleetctl.local.certificate_authority import (
     KEY_FILE,
     Authority,
     write_identity,
-    write_private,
 )
+from fleetctl.local.key_files import write_private
 from fleetctl.sandbox.state.record import LOOPBACK, EtcdMember, Record
 
 LOOPBACK_NAMES = (LOOPBACK, "localhost")
