@@ -17,8 +17,9 @@ from fleet.keys import Epoch, Kin, Term
 from fleet_agent.core.domain.disks import Disk, DiskFormat
 from fleet_agent.core.domain.marks import Marked
 from fleet_agent.core.model import Batch, Mark
+from fleet_agent.drivers.qemu.processes import OWN_TROUBLE
 
-CONSOLE_LOG, QEMU_LOG = "console.log", "qemu.log"
+CONSOLE_LOG = "console.log"
 _HIDDEN = "."
 _MOST_BYTES = 64 * 1024
 
@@ -120,11 +121,15 @@ class Folders:
         _write(self.of(name), _file_of(type(record)), record)
 
     def read(self, name: str, kind: type[T]) -> T | None:
-        """None where there is none that is whole."""
+        """None where there is none that is whole. Raises OSError where that cannot be told."""
         try:
             with (self.of(name) / _file_of(kind)).open("rb") as file:
                 return msgspec.json.decode(file.read(_MOST_BYTES), type=kind)
-        except (OSError, msgspec.DecodeError):
+        except msgspec.DecodeError:
+            return None
+        except OSError as error:
+            if error.errno in OWN_TROUBLE:
+                raise
             return None
 
 

@@ -13,7 +13,7 @@ from typing import cast
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 from qemu.qmp.qmp_client import ExecuteError
 
-from fleet_agent.drivers.qemu.processes import connected
+from fleet_agent.drivers.qemu.processes import OWN_TROUBLE, connected
 
 # Seconds for one answer. A process that is busy restoring answers when it is done.
 ANSWER_SECONDS = 30.0
@@ -28,6 +28,10 @@ Told = Callable[[str, Mapping[str, object]], None]
 
 class MonitorError(Exception):
     """QEMU does not answer, or refuses; one sentence."""
+
+
+class NotAsked(MonitorError):
+    """QEMU was not reached for want of something of this process: nothing is known of it."""
 
 
 class Monitor:
@@ -56,6 +60,9 @@ class Monitor:
         except (QMPError, OSError, TimeoutError) as error:
             if made is not None:
                 made.close()
+            if isinstance(error, OSError) and error.errno in OWN_TROUBLE:
+                why = f"QEMU of {self._name} cannot be asked now: {error.strerror}"
+                raise NotAsked(why) from error
             raise MonitorError(f"QEMU of {self._name} does not answer: {_why(error)}") from error
         self._hearing = asyncio.get_running_loop().create_task(self._hear())
         found = cast(Mapping[str, object], await self.ask("query-uuid"))
