@@ -168,9 +168,8 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
 
         kept = Keeping(asked.images.kept_days, asked.images.free_share)
         folder = Path(asked.ledger).parent
-        fetched = FetchedImages(
-            agent, WatchedImages(drivers.images, imported.ring), relays, folder, time.time, kept
-        )
+        watched = WatchedImages(drivers.images, drivers.contents, imported.ring)
+        fetched = FetchedImages(agent, watched, relays, folder, time.time, kept)
 
         async def look_first() -> None:
             await keeper.bind_by_limits()
@@ -266,7 +265,7 @@ def made_api(
         consoles=drivers.consoles,
         sampling=Sampling(drivers.sampler, time.monotonic),
         doctor=doctor,
-        images=WatchedImages(drivers.images, images_changed),
+        images=WatchedImages(drivers.images, drivers.contents, images_changed),
         told=told,
         relays=relays,
     )

@@ -1,4 +1,4 @@
-"""How a template is made: QEMU boots a guest until it waits for its identity; there it is frozen."""
+"""How a template is made: QEMU boots a guest until it waits for its identity and is frozen."""
 
 from __future__ import annotations
 
