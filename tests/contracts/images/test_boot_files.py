@@ -18,6 +18,7 @@ from fleet.image_content.packing import packed
 from fleet_agent.core.images import ImageName
 from fleet_agent.drivers.files.images import FileImages
 from fleet_agent.drivers.images import contents as module
+from fleet_agent.drivers.images import staged_content
 from fleet_agent.drivers.images.contents import StagedContents
 from fleet_agent.drivers.images.staged_content import OpenParts
 from fleet_agent.drivers.images.watched import WatchedImages
@@ -152,7 +153,7 @@ async def test_whoever_is_cancelled_while_an_image_is_opened_leaves_no_file_open
     before = open_files()
     reading, going, ended = threading.Event(), threading.Event(), threading.Event()
     whole = StagedContents._whole
-    checked = module.whole_chunks
+    checked = staged_content.whole_chunks
 
     def opened(self: StagedContents, image: ImageName, digest: str) -> OpenParts:
         parts = whole(self, image, digest)
