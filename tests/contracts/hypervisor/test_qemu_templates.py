@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -10,12 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from fleet.ranges import IndexSet
+from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.qemu.machine import Emulator, Guest
+from fleet_agent.drivers.lanes import ActFailed
+from fleet_agent.drivers.qemu import starts as starts_module
 from fleet_agent.drivers.qemu import template_making, templates
 from fleet_agent.drivers.qemu.emulation import Emulation
+from fleet_agent.drivers.qemu.folders import Folders
+from fleet_agent.drivers.qemu.starts import Starts
 from fleet_agent.drivers.qemu.template_making import CannotClone, Template
 from fleet_agent.drivers.qemu.templates import Templates
+from fleet_agent.drivers.qemu.vms import Vms
+from tests.contracts.hypervisor.hypervisor_hosts import SPEC, batch, disk_of
 
 EMULATOR = Emulator("qemu", "1", "cpu", Flavour.TCG)
 GUEST = Guest("spv-0", "uuid", 16 << 20, 1, "/boot/tiny", "", "quiet")
@@ -166,3 +175,30 @@ async def test_a_template_that_the_agent_has_no_file_left_to_read_is_kept(
         await host.get()
     monkeypatch.undo()
     assert template.folder.exists() and host.made == [".making-key"]
+
+
+async def test_a_template_is_the_vms_from_the_moment_that_it_is_made(
+    host: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others go meanwhile, and take with them what no VM is made of."""
+    spec = types.FleetSpec()
+    spec.CopyFrom(SPEC)
+    spec.start, spec.disk.target = types.START_CLONE, ""
+    one = batch(IndexSet.of([0]), spec)
+    vms = Vms(Folders(tmp_path / "vms"), "boot-1", lambda _: "uuid", lambda: None)
+    vms.folders.root.mkdir()
+    emulation = Emulation(lambda: EMULATOR, missing=lambda guest: None)
+    starts = Starts(vms, host.templates, emulation, lambda _: "")
+    monkeypatch.setattr(starts_module, "file_stamps", lambda guest: [])
+    await starts.define(one, disk_of, 0)
+    loop = asyncio.get_running_loop()
+
+    def launched(*_: object) -> None:
+        asyncio.run_coroutine_threadsafe(starts.drop_unused(), loop).result(20)
+        assert (host.templates.root / host.made[0].removeprefix(".making-")).exists()
+        raise OSError(errno.EIO, "far enough")
+
+    monkeypatch.setattr(starts, "_launched", launched)
+    with pytest.raises(ActFailed, match="far enough"):
+        await starts.start(one, 0)
+    assert len(host.made) == 1
