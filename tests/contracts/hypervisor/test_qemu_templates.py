@@ -20,6 +20,7 @@ from fleet_agent.drivers.qemu import starts as starts_module
 from fleet_agent.drivers.qemu import template_making, templates
 from fleet_agent.drivers.qemu.emulation import Emulation
 from fleet_agent.drivers.qemu.folders import Folders
+from fleet_agent.drivers.qemu.monitor import MonitorError
 from fleet_agent.drivers.qemu.starts import Starts
 from fleet_agent.drivers.qemu.template_making import CannotClone, Template
 from fleet_agent.drivers.qemu.templates import Templates
@@ -123,6 +124,20 @@ async def test_none_is_made_into_the_memory_that_is_to_stay_free(host: Made) -> 
     await host.get()  # at once: it was not the template that failed
     host.short = "nothing is left"
     await host.get()  # what is there takes no more
+
+
+async def test_room_that_is_gone_when_qemu_takes_it_is_named_as_any(
+    host: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ended(making: Path, guest: Guest, state: int) -> None:
+        said = "qemu_prealloc_mem: preallocating memory failed: Bad address"
+        (making / "qemu.log").write_text(f"qemu-system-x86_64: {said}\n")
+        raise MonitorError("")
+
+    monkeypatch.setattr(template_making, "_freeze", ended)
+    with pytest.raises(CannotClone, match="MiB left, and a template takes 16 MiB"):
+        await host.get()
+    assert os.listdir(host.templates.root) == []
 
 
 async def test_what_is_not_used_is_gone_at_once_and_given_back_beside_the_loop(

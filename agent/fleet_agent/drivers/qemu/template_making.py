@@ -34,6 +34,8 @@ QUIT_SECONDS = 30.0
 END_SECONDS = 1.0
 RECORD = "template.json"
 _SPARE_BYTES = 16 << 20
+# Of what QEMU says where a tmpfs has no room for the memory: util/oslib-posix.c.
+_NO_MEMORY = "qemu_prealloc_mem"
 
 
 class CannotClone(Exception):
@@ -84,6 +86,8 @@ async def make(
         except (MonitorError, TooMuchSaid, TimeoutError) as error:
             gone = await asyncio.to_thread(process.ends_within, END_SECONDS)
             said = last_words(making) if gone else ""
+            if _NO_MEMORY in said:  # it took room that others have taken meanwhile
+                said = _no_room(making.parent, guest.memory_bytes)
             late = f"it did not wait for an identity within {BOOT_SECONDS:.0f} s"
             raise CannotClone(
                 said or str(error) or f"{late} ({last_lines(making / CONSOLE_LOG)})"
@@ -157,18 +161,24 @@ def _room_for(folder: Path, size: int) -> None:
     """A folder with the memory's file. Its room is taken by QEMU before it begins: what this agent
     took would be counted as its own memory, of which its unit has little. Raises CannotClone,
     OSError."""
-    about = os.statvfs(folder.parent)
-    free = about.f_bavail * about.f_frsize
+    free = _free(folder.parent)
     if free < size + _SPARE_BYTES:
-        raise CannotClone(
-            f"{folder.parent} has {free >> 20:,} MiB left, and a template takes {size >> 20} MiB"
-        )
+        raise CannotClone(_no_room(folder.parent, size))
     folder.mkdir(mode=0o711)
     ram = os.open(folder / RAM_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(ram, size)
     finally:
         os.close(ram)
+
+
+def _free(folder: Path) -> int:
+    about = os.statvfs(folder)
+    return about.f_bavail * about.f_frsize
+
+
+def _no_room(root: Path, size: int) -> str:
+    return f"{root} has {_free(root) >> 20:,} MiB left, and a template takes {size >> 20} MiB"
 
 
 def _finish(making: Path, folder: Path) -> None:
