@@ -60,8 +60,8 @@ class Monitor:
         except (QMPError, OSError, TimeoutError) as error:
             if made is not None:
                 made.close()
-            if isinstance(error, OSError) and error.errno in OWN_TROUBLE:
-                why = f"QEMU of {self._name} cannot be asked now: {error.strerror}"
+            if is_own_trouble(error):
+                why = f"QEMU of {self._name} cannot be asked now: {_why(error)}"
                 raise NotAsked(why) from error
             raise MonitorError(f"QEMU of {self._name} does not answer: {_why(error)}") from error
         self._hearing = asyncio.get_running_loop().create_task(self._hear())
@@ -105,6 +105,13 @@ class Monitor:
         async for event in self._listener:
             data = event.get("data")
             self._told(str(event["event"]), data if isinstance(data, dict) else {})
+
+
+def is_own_trouble(error: BaseException) -> bool:
+    """Whether it says something of this process, and nothing of QEMU."""
+    return isinstance(error, NotAsked) or (
+        isinstance(error, OSError) and error.errno in OWN_TROUBLE
+    )
 
 
 def _why(error: BaseException) -> str:

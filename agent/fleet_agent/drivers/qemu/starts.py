@@ -32,7 +32,7 @@ from fleet_agent.drivers.qemu import host_memory
 from fleet_agent.drivers.qemu.emulation import Emulation, disk_bytes, file_stamps
 from fleet_agent.drivers.qemu.failures import UNEXPLAINED, start_kind
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG, Definition, Life
-from fleet_agent.drivers.qemu.monitor import MonitorError, NotAsked
+from fleet_agent.drivers.qemu.monitor import MonitorError, NotAsked, is_own_trouble
 from fleet_agent.drivers.qemu.processes import Process, connected, last_words, received, started
 from fleet_agent.drivers.qemu.template_making import CannotClone, Template
 from fleet_agent.drivers.qemu.templates import Templates
@@ -120,7 +120,8 @@ class Starts:
             await self._vms.end(vm)
             words = said or _words(error)
             kind = start_kind(words)
-            if template and kind == UNEXPLAINED:  # it may be the template's: make it anew
+            if template and kind == UNEXPLAINED and not is_own_trouble(error):
+                # It may be the template's: make it anew.
                 await self._templates.drop(template.key)
             raise ActFailed(kind, f"cannot start {name}: {words}") from error
         except BaseException:

@@ -16,9 +16,8 @@ from fleet_agent.core.qemu.machine import RAM_FILE, STATE_FILE, Emulator, Guest,
 from fleet_agent.drivers.consoles.tail import last_lines
 from fleet_agent.drivers.qemu.emulation import Emulation
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG
-from fleet_agent.drivers.qemu.monitor import Monitor, MonitorError
+from fleet_agent.drivers.qemu.monitor import Monitor, MonitorError, is_own_trouble
 from fleet_agent.drivers.qemu.processes import (
-    OWN_TROUBLE,
     Process,
     connected,
     last_words,
@@ -116,7 +115,7 @@ def fault(template: Template, *, memory: bool) -> str:
     except msgspec.DecodeError as error:
         return f"it cannot be read: {error}"
     except OSError as error:
-        if error.errno in OWN_TROUBLE:
+        if is_own_trouble(error):
             raise
         return f"it cannot be read: {error.strerror}"
     return ""

@@ -176,10 +176,10 @@ class Vms:
 
     def remember_ready(self, vm: Vm) -> None:
         """Blocking, but short. Raises OSError."""
-        if vm.process is not None and not vm.ready:
-            seen = Ready(vm.process.pid, vm.process.started, self._boot_id)
-            self.folders.write(vm.name, seen)
-            vm.ready = True
+        process = vm.process
+        if process is not None and not vm.ready:
+            self.folders.write(vm.name, Ready(process.pid, process.started, self._boot_id))
+            vm.ready = vm.process is process  # another life may have begun meanwhile
 
     def beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs until it ends, or this is closed."""
