@@ -105,7 +105,7 @@ async def host(folder: Path) -> AsyncIterator[Host]:
 def full(host: Host) -> Iterator[None]:
     """Templates have 32 MiB."""
     host.templates.mkdir()
-    size = ("-t", "tmpfs", "-o", "size=32m,mode=711", "none")
+    size = ("-t", "tmpfs", "-o", "size=32m", "none")
     subprocess.run(["mount", *size, str(host.templates)], check=True)
     yield
     subprocess.run(["umount", str(host.templates)], check=True)

@@ -80,7 +80,7 @@ async def test_a_templates_memory_is_taken_by_its_qemu_and_not_by_the_agent(host
     assert (await host.get(), host.made) == (template, [".making-key"])
 
 
-@pytest.mark.parametrize("whose", ["a link", "writable", "a file", "another's"])
+@pytest.mark.parametrize("whose", ["a link", "a file", "another's", "another's within"])
 async def test_a_folder_that_is_not_the_agents_alone_is_not_used_and_nothing_in_it_is_removed(
     whose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,15 +93,12 @@ async def test_a_folder_that_is_not_the_agents_alone_is_not_used_and_nothing_in_
             root.symlink_to(elsewhere)
         case "a file":
             root.write_text("")
-        case "writable":
-            elsewhere.rename(root)
-            root.chmod(0o777)
-            elsewhere = root
         case _:
             if os.geteuid() != 0:
                 pytest.skip("only root gives a folder to another")
             elsewhere.rename(root)
-            os.chown(root, 65534, 65534)
+            root.chmod(0o777)
+            os.chown(root / ".making-key" if "within" in whose else root, 65534, 65534)
             elsewhere = root
     host = Made(root, monkeypatch)
     await host.templates.open()
@@ -112,6 +109,18 @@ async def test_a_folder_that_is_not_the_agents_alone_is_not_used_and_nothing_in_
     assert (host.made, host.templates.bytes()) == ([], 0)
 
     root.rename(tmp_path / "put aside")  # by an administrator: nobody need restart the agent
+    assert (await host.get()).ram.exists()
+
+
+async def test_a_file_system_that_was_mounted_there_is_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "templates"
+    root.mkdir()
+    root.chmod(0o1777)
+    host = Made(root, monkeypatch)
+    await host.templates.open()
+    assert root.stat().st_mode & 0o7777 == 0o711
     assert (await host.get()).ram.exists()
 
 

@@ -30,7 +30,8 @@ log = structlog.get_logger()
 # After one could not be made, the next VMs do not try again for so long.
 AGAIN_SECONDS = 60.0
 _MAKING, _GONE = ".making-", ".gone-"
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# A QEMU that has become another user finds its template by name, and no other.
+_MODE = 0o711
 
 
 class Templates:
@@ -67,14 +68,14 @@ class Templates:
 
     def _clear(self) -> None:
         """Blocking. Raises OSError."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self.root.mkdir(parents=True, exist_ok=True, mode=_MODE)
         about = os.lstat(self.root)
-        if (
-            not stat.S_ISDIR(about.st_mode)
-            or about.st_uid != os.geteuid()
-            or about.st_mode & _OTHERS_WRITE
-        ):
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
             raise PermissionError(0, "it is not this agent's alone; remove it")
+        self.root.chmod(_MODE)  # a file system that was mounted there is open to all
+        for entry in self.root.iterdir():
+            if entry.lstat().st_uid != os.geteuid():
+                raise PermissionError(0, f"{entry.name} in it is somebody else's; remove it")
         for folder, pid in running(self.root).items():
             if folder.name.startswith(_MAKING) and (process := opened(pid)):
                 process.kill()
