@@ -197,6 +197,20 @@ async def test_without_a_pattern_a_clone_is_ready_once_it_is_who_it_was_told_to_
     await vms.close()
 
 
+async def test_one_that_boots_and_was_adopted_is_told_though_it_said_before_that_it_waits(
+    folders: Folders, guest: Guest
+) -> None:
+    guest.takes = True
+    vms, made, vm = driver(folders)
+    vm.life, vm.adopted = Life(way="boot"), True
+    made.tell(vm, batch(ONE, clones()), 0)
+    assert vm.told is not None
+    async with asyncio.timeout(20):
+        await vm.told
+    assert vm.taken
+    await vms.close()
+
+
 async def test_a_pattern_tells_by_itself_that_a_clone_is_ready(folders: Folders) -> None:
     """It may have been told by an agent that has ended since."""
     vms, made, vm = driver(folders)

@@ -245,31 +245,36 @@ class Starts:
     async def _tell(self, vm: Vm, batch: Batch, index: int) -> None:
         """Until it has taken its identity, or its process ends: this is cancelled then."""
         said = ""
+        # What it said before somebody listened here is not said again.
+        waits = vm.adopted or vm.life.way == Way.CLONE
         while True:
             try:
                 with connected(self._vms.folders.of(vm.name), "identity") as port:
-                    vm.taken = await self._tell_over(port, vm, batch, index)
+                    vm.taken = await self._tell_over(port, vm, batch, index, waits)
             except (OSError, TooMuchSaid) as error:
                 if (why := _words(error)) != said:
                     log.warning("a VM is not told who it is", vm=vm.name, why=why)
                 said = why
             if vm.taken:
                 break
+            waits = True
             await asyncio.sleep(TELL_AGAIN_SECONDS)
         if not batch.spec.readiness.console_pattern:
             # Whoever adopts it would wait in vain for it to say so again.
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(self._vms.remember_ready, vm)
 
-    async def _tell_over(self, port: socket.socket, vm: Vm, batch: Batch, index: int) -> bool:
-        """Whether it has taken its identity; else the port was closed. Raises OSError,
+    async def _tell_over(
+        self, port: socket.socket, vm: Vm, batch: Batch, index: int, waits: bool
+    ) -> bool:
+        """Whether it has taken its identity; else the port was closed. `waits`: it may wait
+        already; what it is told before it waits, it reads once it does. Raises OSError,
         TooMuchSaid."""
         macs = [nic.mac for nic in guest_of(batch, index, None, self._emulator().flavour).nics]
         heard = Heard()
-        waits = vm.life.way != Way.CLONE
         while not heard.has(TAKEN):
-            if not waits or heard.has(WAITING):
-                waits = True
+            if waits or heard.has(WAITING):
+                waits = False
                 heard.answered()
                 message = identity_message(
                     vm.name,

@@ -54,6 +54,7 @@ class Vm:
     told: asyncio.Task[None] | None = None  # it is being told who it is
     asked: asyncio.Task[None] | None = None  # how it stands
     taken: bool = False
+    adopted: bool = False  # its present life was begun by another agent
 
     @property
     def alive(self) -> bool:
@@ -132,7 +133,7 @@ class Vms:
     def began(self, vm: Vm, process: Process) -> None:
         """A life begins."""
         vm.process = process
-        vm.ready = vm.taken = False
+        vm.ready = vm.taken = vm.adopted = False
         vm.stands = vm.why = ""
         vm.waited_since = None
         vm.resumed, vm.restored, vm.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -224,6 +225,7 @@ class Vms:
                 self._by_name[vm.name] = vm
                 if process is not None:
                     self.began(vm, process)
+                    vm.adopted = True
                     here = (process.pid, process.started, self._boot_id)
                     vm.ready = (
                         ready is not None and (ready.pid, ready.started, ready.boot_id) == here
