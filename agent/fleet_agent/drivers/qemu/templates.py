@@ -80,9 +80,9 @@ class Templates:
             if folder.name.startswith(_MAKING) and (process := opened(pid)):
                 process.kill()
                 process.close()
-        for entry in os.listdir(self.root):
-            if entry.startswith((_MAKING, _GONE)):
-                shutil.rmtree(self.root / entry, ignore_errors=True)
+        for entry in self.root.iterdir():
+            if entry.name.startswith((_MAKING, _GONE)):
+                shutil.rmtree(entry, ignore_errors=True)
 
     def bytes(self) -> int:
         """Memory that they take."""
