@@ -1,10 +1,13 @@
-"""Files that nobody but their owner may read: private keys."""
+"""Files that nobody but their owner may read, such as private keys; replaced whole."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shlex
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -21,3 +24,57 @@ def read_private(file: Path) -> bytes:
                 f"secret: chmod 600 {shlex.quote(str(file))}"
             )
         return opened.read()
+
+
+def replace_private(file: Path, content: bytes, *, lasting: bool = True) -> None:
+    """Whole, or not at all, and on the disk when this returns, if it is to be `lasting`. It is
+    written as NAME.new in the same folder: what a program that was killed has left there goes with
+    the next one. Raises OSError."""
+    beside = file.with_name(f"{file.name}.new")
+    with _sole(beside) as handle:
+        try:
+            os.fchmod(handle, stat.S_IRUSR | stat.S_IWUSR)
+            os.ftruncate(handle, 0)
+            view = memoryview(content)
+            while view:
+                view = view[os.write(handle, view) :]
+            if lasting:
+                os.fsync(handle)
+            os.replace(beside, file)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    if lasting:
+        flush_folder(file.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """New names in it outlast a crash of the machine. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _sole(file: Path) -> Iterator[int]:
+    """Open for writing, and nobody else's meanwhile: another who writes it is waited for. Raises
+    OSError."""
+    while True:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_at(handle, file):
+                yield handle
+                return
+        finally:
+            os.close(handle)
+
+
+def _is_at(handle: int, file: Path) -> bool:
+    """Not so once whoever was waited for has given it its name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(file, follow_symlinks=False))
+    except FileNotFoundError:
+        return False

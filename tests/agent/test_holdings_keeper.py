@@ -16,6 +16,7 @@ from fleet_agent.core.images import FilePath, ImageName, ImportOrder
 from fleet_agent.daemon.holdings_keeper import LOOK_SECONDS, HoldingsKeeper
 from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.contents import HollowContents
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import INSTANT
 from fleet_agent.drivers.hollow.storage import HollowStorage
@@ -47,7 +48,8 @@ class Around:
         self.bridges = MemoryBridges()
         self.announced = Announced()
         storage = HollowStorage(Behaviour.of(INSTANT, 0, HOST))
-        self.images = WatchedImages(HollowImages(storage), changed.ring)
+        images = HollowImages(storage)
+        self.images = WatchedImages(images, HollowContents(images), changed.ring)
         self.folders = KernelFolders([str(folder)])
         announcer = cast(Announcer, self.announced)
         self.keeper = HoldingsKeeper(

@@ -92,7 +92,7 @@ def test_a_template_writes_to_no_disk_and_is_heard_by_no_network() -> None:
         arguments(EMULATOR, template_of(guest(3)), Way.TEMPLATE, SOCKETS, Memory("/t/ram"))
     )
     assert "snapshot=on" in command and "hubport" in command and "tap," not in command
-    assert "share=on" in command and "-kernel /k" in command
+    assert "share=on,prealloc=on" in command and "-kernel /k" in command
 
 
 def test_a_clone_has_the_devices_of_its_template_and_no_kernel_of_its_own() -> None:
@@ -106,7 +106,7 @@ def test_a_clone_has_the_devices_of_its_template_and_no_kernel_of_its_own() -> N
     ]
     assert kinds[0] == kinds[1]
     assert "-kernel" not in copied and copied[-2:] == ["-incoming", "defer"]
-    assert "share=off" in " ".join(copied)
+    assert "share=off" in " ".join(copied) and "prealloc" not in " ".join(copied)
 
 
 def test_words_of_the_command_line_that_are_a_vms_own_reach_it_over_its_port() -> None:

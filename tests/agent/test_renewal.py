@@ -146,6 +146,46 @@ async def test_another_authority_or_issuing_key_is_a_reason_to_renew_soon(tmp_pa
 
 
 @virtual
+async def test_while_it_rests_after_failures_it_hears_that_others_are_to_be_trusted(
+    tmp_path: Path,
+) -> None:
+    async with renewing(tmp_path) as (renewal, controllers, _, renewed):
+        controllers.failing = {"c1:1", "c2:1"}
+        renewal.told(controllers.issuer.trust)
+        await until(lambda: len(controllers.asked) >= 24)  # it rests an hour by now
+        controllers.failing = set()
+        controllers.trusted += Authority.create("next").certificate
+        at = controllers.days
+        renewal.told(controllers.issuer.trust)
+        await until(lambda: len(renewed) == 1)
+        assert (controllers.days - at) * DAY < 300
+
+
+@virtual
+async def test_one_that_was_signed_and_is_not_as_it_is_to_be_is_asked_for_ever_more_seldom(
+    tmp_path: Path,
+) -> None:
+    """The controllers that sign have not heard yet what the leader tells hosts to trust."""
+    async with renewing(tmp_path) as (renewal, controllers, _, renewed):
+        before = controllers.trusted
+        controllers.trusted = before + Authority.create("next").certificate
+        trust = controllers.issuer.trust
+        controllers.trusted = before
+        renewal.told(trust)
+        await until(lambda: len(renewed) >= 8)
+        times = [days * DAY for _, days in controllers.asked]
+        waits = [later - earlier for earlier, later in pairwise(times)]
+        assert waits == sorted(waits) and waits[-1] > 600
+        controllers.trusted = before + Authority.create("later").certificate
+        count, at = len(renewed), controllers.days
+        renewal.told(controllers.issuer.trust)
+        await until(lambda: len(renewed) > count)
+        assert (controllers.days - at) * DAY < 300
+        await asyncio.sleep(DAY)
+        assert len(renewed) == count + 1
+
+
+@virtual
 async def test_an_answer_that_is_not_for_this_host_takes_no_place(tmp_path: Path) -> None:
     async with renewing(tmp_path) as (renewal, controllers, host, renewed):
         before = own(host)

@@ -1,12 +1,15 @@
-"""Keys that others may read are refused by whoever reads them."""
+"""Keys that others may read are refused by whoever reads them; what is written is written whole."""
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from fleet.private_file import read_private
+from fleet.private_file import read_private, replace_private
 from fleet.transport import Identity, Role
 from fleetctl.client.contexts import ClusterContext
 from fleetctl.client.replicas.own_certificate import load_identity
@@ -42,3 +45,56 @@ def test_an_authoritys_key_that_others_may_read_signs_nothing(tmp_path: Path) ->
     (tmp_path / "ca-key.pem").chmod(0o644)
     with pytest.raises(AuthorityError, match="chmod 600"):
         Authority.load(tmp_path)
+
+
+def test_what_is_replaced_is_its_owners_alone_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    file, beside = tmp_path / "key.pem", tmp_path / "key.pem.new"
+    beside.write_bytes(b"left by a program that was killed, and longer than what comes")
+    beside.chmod(0o666)
+    for content in (b"first", b""):
+        replace_private(file, content)
+        assert read_private(file) == content and os.listdir(tmp_path) == ["key.pem"]
+
+
+def test_what_cannot_be_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "key.pem"
+    replace_private(file, b"first")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no room"):
+        replace_private(file, b"second")
+    assert file.read_bytes() == b"first" and os.listdir(tmp_path) == ["key.pem"]
+
+
+def test_a_link_in_its_place_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"somebody's")
+    (tmp_path / "key.pem.new").symlink_to(tmp_path / "other")
+    with pytest.raises(OSError, match="symbolic links"):
+        replace_private(tmp_path / "key.pem", b"mine")
+    assert (tmp_path / "other").read_bytes() == b"somebody's"
+
+
+def test_two_who_write_one_file_mix_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    contents = [bytes([number]) * 300_000 for number in range(4)]
+    failures: list[BaseException] = []
+
+    def write(content: bytes) -> None:
+        try:
+            for _ in range(20):
+                replace_private(file, content, lasting=False)
+                assert file.read_bytes() in contents
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures and os.listdir(tmp_path) == ["key.pem"]

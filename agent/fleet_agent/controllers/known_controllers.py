@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from fleet.endpoints import BadEndpoint, dialled
-from fleet_agent.joining.identity_folder import replace_file
+from fleet.private_file import replace_private
 
 log = structlog.get_logger()
 
@@ -85,7 +85,7 @@ def stored(file: Path) -> dict[str, float]:
 
 def save(file: Path, known: Mapping[str, float]) -> None:
     """Raises OSError."""
-    replace_file(file, msgspec.json.encode(dict(known)))
+    replace_private(file, msgspec.json.encode(dict(known)))
 
 
 def _is_endpoint(text: str) -> bool:

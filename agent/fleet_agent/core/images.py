@@ -96,12 +96,6 @@ def parsed_name(text: str) -> ImageName | None:
     return ImageName(name, snapshot) if whole else None
 
 
-def boot_file(image: ImageName, part: str) -> str:
-    """What an image's kernel or initrd is called in the folder of kernels. Fleets name paths
-    without `@`."""
-    return f"{image.name}-{image.snapshot}.{part}"
-
-
 def import_order(image: types.Image, source: str, size: int) -> ImportOrder:
     """What an import asks for, checked. Raises BadImage."""
     if image.digest and not _DIGEST.fullmatch(image.digest):

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 import random
-import signal
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import sdnotify
 import structlog
 
 from fleet.certificates.certificate_dates import CertificateFile, certificate_files, faults
 from fleet.certificates.live_identity import LiveIdentity
-from fleet.endpoints import is_every_address
 from fleet.serving.process_memory import give_back_now_and_then
-from fleet.serving.watchdog import beat, loop_goes_on, watchdog_seconds
 from fleet.transport import Identity
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
@@ -33,7 +26,6 @@ from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.controllers.announcer import (
     Announcer,
     AnnounceSettings,
-    ControllerUnreachable,
     OwnAddress,
 )
 from fleet_agent.controllers.grpc_client import GrpcControllerClient, Told
@@ -48,6 +40,8 @@ from fleet_agent.daemon.join_command import join_at_start
 from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, kernel_folder, open_drivers
+from fleet_agent.daemon.running.own_address import advertised
+from fleet_agent.daemon.running.serve import serve
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.daemon.settings import NO_CONTROLLERS, BadSettings, Settings, controllers_file
 from fleet_agent.daemon.sole_agent import NotAlone, alone
@@ -82,10 +76,6 @@ MISTAKES = (
     DriverError,
     CannotListen,
 )
-# Calls in flight get so long to end when the agent stops.
-STOP_SECONDS = 2.0
-# A resolver that does not answer: the next endpoint is tried.
-LOOK_UP_SECONDS = 10.0
 
 
 async def run(asked: Settings) -> None:
@@ -168,9 +158,8 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
 
         kept = Keeping(asked.images.kept_days, asked.images.free_share)
         folder = Path(asked.ledger).parent
-        fetched = FetchedImages(
-            agent, WatchedImages(drivers.images, imported.ring), relays, folder, time.time, kept
-        )
+        watched = WatchedImages(drivers.images, drivers.contents, imported.ring)
+        fetched = FetchedImages(agent, watched, relays, folder, time.time, kept)
 
         async def look_first() -> None:
             await keeper.bind_by_limits()
@@ -266,51 +255,10 @@ def made_api(
         consoles=drivers.consoles,
         sampling=Sampling(drivers.sampler, time.monotonic),
         doctor=doctor,
-        images=WatchedImages(drivers.images, images_changed),
+        images=WatchedImages(drivers.images, drivers.contents, images_changed),
         told=told,
         relays=relays,
     )
-
-
-async def serve(
-    agent: Agent,
-    look_first: Callable[[], Coroutine[Any, Any, None]],
-    server: AgentServer,
-    services: SharedServices,
-    beside: Iterable[Callable[[], Coroutine[Any, Any, None]]],
-) -> None:
-    """Until SIGTERM or SIGINT. `beside` is run once it is known what the host bears and has."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _note_hang_up)
-    systemd = sdnotify.SystemdNotifier()
-    waits = watchdog_seconds(os.environ, os.getpid())
-    async with asyncio.TaskGroup() as group:
-        # Every call of a driver has its deadline on this loop: rounds go on for as long as it does.
-        tasks = [
-            group.create_task(agent.run()),
-            group.create_task(beat(waits, systemd.notify, loop_goes_on)),
-        ]
-        # What runs is looked at meanwhile, but nothing is announced: nobody is to place what this
-        # host would not bear, or cannot make.
-        await look_first()
-        tasks += [group.create_task(job()) for job in beside]
-        await server.start()
-        await services.serving()
-        systemd.notify("READY=1")
-        log.info("serving", host=agent.host_id, incarnation=agent.facts.incarnation)
-        await stopping.wait()
-        systemd.notify("STOPPING=1")
-        log.info("stopping; VMs keep running", host=agent.host_id)
-        await services.stopping()
-        await server.stop(STOP_SECONDS)
-        for task in tasks:
-            task.cancel()
-
-
-def _note_hang_up() -> None:
-    log.info("SIGHUP changes nothing: settings are read at start, certificates when they change")
 
 
 def _note_certificate(news: str) -> None:
@@ -346,29 +294,6 @@ def open_doctor(
 
     record = TuningRecordFile(Path(asked.ledger).with_name("tuning.json"))
     return Dom0Doctor(agent.host_id, asked.guests, circumstances, HostTree(), record, tuned=tuned)
-
-
-async def advertised(asked: Settings, port: int, endpoint: str) -> str:
-    """What is set, or the address of `listen`, unless that is every address: then the one towards
-    the endpoint, as of now. Raises ControllerUnreachable."""
-    if asked.advertise:
-        return asked.advertise
-    listen = asked.listen.rpartition(":")[0]
-    if is_every_address(asked.listen):
-        listen = await _address_towards(endpoint)
-        listen = f"[{listen}]" if ":" in listen else listen
-    return f"{listen}:{port}"
-
-
-async def _address_towards(endpoint: str) -> str:
-    try:
-        async with asyncio.timeout(LOOK_UP_SECONDS):
-            return await asyncio.to_thread(host_identity.address_towards, endpoint)
-    except host_identity.HostError as error:
-        raise ControllerUnreachable(str(error)) from error
-    except TimeoutError as error:
-        message = f"the name of {endpoint} was not resolved within {LOOK_UP_SECONDS:.0f} s"
-        raise ControllerUnreachable(message) from error
 
 
 def loop_settings(asked: Settings) -> LoopSettings:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from fleet.private_file import replace_private
 from fleet_agent.core.fetched_images import HeldImage, Keeping, last_uses, removals
 from fleet_agent.core.images import ImageName, parsed_name
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
@@ -85,9 +86,8 @@ class FetchedImages:
         return {name: when for text, when in uses.items() if (name := parsed_name(text))}
 
     def _write(self, uses: dict[ImageName, float]) -> None:
-        beside = self._uses.with_suffix(".new")
+        known = {str(one): when for one, when in uses.items()}
         try:
-            beside.write_bytes(msgspec.json.encode({str(one): when for one, when in uses.items()}))
-            beside.replace(self._uses)
+            replace_private(self._uses, msgspec.json.encode(known))
         except OSError as error:
             log.warning("when images were used is not remembered", error=str(error))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.private_file import replace_private
 from fleet_agent.reconcile.ledger import LedgerBroken, LedgerError, LedgerFull, LedgerRecord
 
 MAGIC = b"fleet-ledger 1\n"
@@ -68,16 +69,9 @@ class FileLedger:
         return aside
 
     def _save(self, record: LedgerRecord) -> None:
-        beside = self._path.with_name(f"{self._path.name}.new")
         try:
-            with open(beside, "wb", opener=_private) as file:
-                file.write(encode(record))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self._path)
-            _sync_folder(self._path.parent)
+            replace_private(self._path, encode(record))  # it says what this host is to run
         except OSError as error:
-            beside.unlink(missing_ok=True)
             kind = LedgerFull if error.errno in _NO_ROOM else LedgerError
             raise kind(f"ledger {self._path} cannot be written: {error.strerror}") from error
 
@@ -100,13 +94,6 @@ def decode(data: bytes) -> LedgerRecord:
         raise ValueError(str(error)) from error
 
 
-def _private(path: str, flags: int) -> int:
-    """Opens a file that only its owner reads: the ledger says what this host is to run."""
-    handle = os.open(path, flags, 0o600)
-    os.fchmod(handle, 0o600)  # one that a killed agent has left may be older
-    return handle
-
-
 def _check_folder(path: Path) -> None:
     """Whoever may write the folder may put another ledger there, which the agent would obey.
     Raises LedgerError."""
@@ -120,11 +107,3 @@ def _check_folder(path: Path) -> None:
             f"the ledger's folder {folder} may be written by others (mode {mode:04o}): "
             f"chmod go-w {shlex.quote(str(folder))}"
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -132,6 +132,7 @@ class HollowHost:
             measures=around.measures,
         )
         self._images = HollowImages(storage)
+        contents = HollowContents(self._images)
         self._imported = Alarm()
         self._profile = settings.profile
         sampler = HollowSampler(self.drivers[1], behaviour, settings.per_host)
@@ -140,11 +141,11 @@ class HollowHost:
             consoles=HollowConsoles(self.drivers[1]),
             sampling=Sampling(sampler, around.clock),
             doctor=HollowDoctor(self.id, settings.per_host),
-            images=WatchedImages(self._images, self._imported.ring),
+            images=WatchedImages(self._images, contents, self._imported.ring),
             told=self._renewal.told,
             relays=ImageRelays(
                 self._images,
-                HollowContents(self._images),
+                contents,
                 GrpcPeers(found.credentials.for_channel),
                 HOLLOW_KERNELS,
                 self._imported.ring,

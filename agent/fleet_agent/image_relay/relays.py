@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 
+from fleet.image_content.boot_files import boot_file
 from fleet.image_content.manifest import (
     INITRD,
     KERNEL,
@@ -18,7 +19,7 @@ from fleet.image_content.manifest import (
 )
 from fleet.image_content.packing import Packed
 from fleet.v1 import agent_pb2 as wire
-from fleet_agent.core.images import BadImage, ImageName, boot_file, image_name, import_order
+from fleet_agent.core.images import BadImage, ImageName, image_name, import_order
 from fleet_agent.drivers.ports.image_content import ImageContent, ImageContents
 from fleet_agent.drivers.ports.images import (
     Image,
@@ -219,9 +220,11 @@ class ImageRelays:
 
     def _kept(self, held: Image, manifest: Manifest) -> wire.PutImageAnswer:
         answer = wire.PutImageAnswer(done_bytes=manifest.sent, image=image_message(held))
+        name, snapshot = held.image
         for part in (KERNEL, INITRD):
             if manifest.part(part):
-                setattr(answer, part, posixpath.join(self._kernels, boot_file(held.image, part)))
+                path = posixpath.join(self._kernels, boot_file(name, snapshot, part))
+                setattr(answer, part, path)
         return answer
 
     @contextmanager

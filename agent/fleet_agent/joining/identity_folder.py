@@ -6,12 +6,10 @@ every moment, whenever the machine is switched off.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
 from pathlib import Path
 
-from fleet.private_file import read_private
+from fleet.private_file import read_private, replace_private
 
 KEY, CERTIFICATE, AUTHORITIES, JOINED = "key.pem", "cert.pem", "ca.pem", "joined.json"
 
@@ -52,28 +50,4 @@ class IdentityFolder:
 
     def _replace(self, name: str, content: bytes) -> None:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_file(self.path / name, content, lasting=self._lasting)
-
-
-def replace_file(path: Path, content: bytes, *, lasting: bool = True) -> None:
-    """Whole, or not at all, and on the disk when this returns, if it is to be `lasting`. Only its
-    owner reads it. Raises OSError."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            if lasting:
-                os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
-    if not lasting:
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        replace_private(self.path / name, content, lasting=self._lasting)

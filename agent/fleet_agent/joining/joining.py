@@ -57,7 +57,8 @@ class Machine:
 async def join(
     invitation: Invitation, machine: Machine, clock: Callable[[], float] = time
 ) -> Joined:
-    """At the first controller that answers. Raises JoinRefused, JoinFailed."""
+    """At the first controller that answers. One that is a stranger keeps nobody from the others.
+    Raises JoinRefused, JoinFailed."""
     from fleet.certificates.signing_request import make_request
 
     if not is_name(machine.name):
@@ -69,7 +70,7 @@ async def join(
         signing = make_request(machine.name, machine.key)
     except ValueError as error:
         raise JoinRefused(f"key.pem cannot be used, remove it: {error}") from error
-    failures = []
+    failures, strangers = [], 0
     for endpoint in invitation.controllers:
         request = wire.JoinRequest(
             token_id=invitation.token.id,
@@ -82,12 +83,13 @@ async def join(
         try:
             authority = await authority_of(endpoint, invitation.token.authority)
             answer = await _call(endpoint, authority, request)
-        except (NotReached, JoinFailed) as error:
+        except (NotReached, JoinFailed, Stranger) as error:
             failures.append(str(error))
+            strangers += isinstance(error, Stranger)
             continue
-        except Stranger as error:
-            raise JoinRefused(str(error)) from error
         return _checked(answer, machine, authority)
+    if strangers == len(failures):
+        raise JoinRefused("; ".join(failures))
     raise JoinFailed("; ".join(failures))
 
 

@@ -72,7 +72,7 @@ class Renewal:
         self._alarm = Alarm()
         self._trust: wire.Trust | None = None  # as controllers have told it last
         self._share = EARLIEST + (LATEST - EARLIEST) * jitter()
-        self._retry = 0.0  # seconds; 0: nothing has failed since
+        self._retry = 0.0  # seconds; 0: nothing has failed since, or was not as it is to be
 
     def told(self, trust: wire.Trust) -> None:
         """By a controller: what hosts are to hold by now."""
@@ -93,11 +93,15 @@ class Renewal:
             if wait > 0:
                 await self._alarm.sleep(min(wait, LOOK_SECONDS))
                 continue
-            if self._retry:
-                await asyncio.sleep(self._retry * (0.5 + self._jitter() / 2))
-            elif self._differs():
-                await asyncio.sleep(self._spread() * self._jitter())
+            if await self._alarm.sleep(self._rest()):
+                continue  # something else is so by now: it is looked at anew
             await self._try()
+
+    def _rest(self) -> float:
+        """Seconds until what is due is tried."""
+        if self._retry:
+            return self._retry * (0.5 + self._jitter() / 2)
+        return self._spread() * self._jitter() if self._differs() else 0.0
 
     def _due_in(self) -> float:
         """Seconds until the certificate is to be renewed."""
@@ -131,14 +135,18 @@ class Renewal:
         try:
             certificate = await self._renew()
         except (CannotRenew, OSError) as error:
-            self._retry = min(max(FIRST_RETRY, self._retry * 2), LAST_RETRY)
+            self._retry = self._longer()
             log.warning("the certificate is not renewed", host=self._host, reason=str(error))
             return
-        self._retry = 0.0
+        # Whoever has signed may not know yet whom to trust: it is asked again, and not at once.
+        self._retry = self._longer() if self._differs() else 0.0
         self._share = EARLIEST + (LATEST - EARLIEST) * self._jitter()
         until = read_certificate(certificate).not_after
         log.info("the certificate is renewed", host=self._host, until=f"{until:%Y-%m-%d %H:%M}")
         self._renewed(certificate)
+
+    def _longer(self) -> float:
+        return min(max(FIRST_RETRY, self._retry * 2), LAST_RETRY)
 
     async def _renew(self) -> bytes:
         """Raises CannotRenew, OSError."""

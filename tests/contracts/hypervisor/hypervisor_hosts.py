@@ -19,7 +19,7 @@ from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
 from fleet_agent.drivers.libvirt.binding import Connection
-from fleet_agent.drivers.libvirt.domains import SeedPath
+from fleet_agent.drivers.libvirt.domains.definitions import SeedPath
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, no_seeds
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 

@@ -16,7 +16,8 @@ from fleet_agent.core.model import DomainRun, Phase
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
 from fleet_agent.drivers.libvirt import host_uefi
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
-from fleet_agent.drivers.libvirt.domains import Domains, HostPaths
+from fleet_agent.drivers.libvirt.domains.domains import Domains
+from fleet_agent.drivers.libvirt.domains.found import HostPaths
 from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, no_seeds
 from fleet_agent.drivers.libvirt.readiness import ReadinessDeadlines, ReadyWatch, Verdicts
 from fleet_agent.drivers.ports.errors import DriverError

@@ -176,8 +176,8 @@ def test_an_image_is_not_fetched_while_hosts_have_different_contents_under_its_n
 
 
 def test_a_kernel_that_belongs_to_the_image_comes_with_it() -> None:
-    asks = types.FleetSpec(image=ASKS.image, boot=types.Boot(kernel="/boot/golden-1.kernel"))
-    giving = holding("h0", gives_images=True, kernel_files=("/boot/golden-1.kernel",))
+    asks = types.FleetSpec(image=ASKS.image, boot=types.Boot(kernel="/boot/golden+1.kernel"))
+    giving = holding("h0", gives_images=True, kernel_files=("/boot/golden+1.kernel",))
     lacking = holding("h1", images=(), kernel_files=(), fetches_images=True)
     assert len(asked(2, giving, lacking, spec=asks).deltas) == 2
     asks.boot.kernel = "/boot/vmlinuz"

@@ -201,9 +201,9 @@ async def test_an_image_is_handed_in_once_and_again_for_nothing(hosts: list[Host
     answers = await put(host, disk=content, kernel=b"a kernel", initrd=b"an initrd")
     assert answers[-1].image.image.digest == digest(content)
     assert host.image.read_bytes() == content and host.kept == ["h1"]
-    assert answers[-1].kernel == str(host.kernels / "golden-2.kernel")
-    assert answers[-1].initrd == str(host.kernels / "golden-2.initrd")
-    assert (host.kernels / "golden-2.kernel").read_bytes() == b"a kernel"
+    assert answers[-1].kernel == str(host.kernels / "golden+2.kernel")
+    assert answers[-1].initrd == str(host.kernels / "golden+2.initrd")
+    assert (host.kernels / "golden+2.kernel").read_bytes() == b"a kernel"
     again = await put(host, disk=content, kernel=b"a kernel", initrd=b"an initrd")
     assert not again[0].wanted and again[-1].image == answers[-1].image
     assert not list((host.folder / "pool" / "fetched").iterdir())
@@ -241,7 +241,7 @@ async def test_a_host_fetches_from_one_that_fetches_itself(hosts: list[Host]) ->
             assert state.image.image.digest == digest(content)
             assert state.fetched_bytes == state.done_bytes == state.total_bytes == 5 * CHUNK + 100
             assert leading.host.image.read_bytes() == content
-            assert (leading.host.kernels / "golden-2.kernel").read_bytes() == b"k" * 100
+            assert (leading.host.kernels / "golden+2.kernel").read_bytes() == b"k" * 100
             assert leading.host.kept == [leading.host.name]
         # Nothing but what holds something takes room.
         assert hosts[2].image.stat().st_blocks * 512 < len(content)

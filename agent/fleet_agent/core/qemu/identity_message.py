@@ -10,6 +10,34 @@ WAITING, TAKEN = b"waiting\n", b"taken\n"
 SEED_BYTES = 64
 # A guest reads so much at most.
 MOST_BYTES = 8000
+# A guest says so much at most, of which so much is kept.
+MOST_SAID, _KEPT = 64 * 1024, 256
+
+
+class TooMuchSaid(Exception):
+    """A guest goes on saying what nobody asked for."""
+
+
+class Heard:
+    """What a guest has said over its port since somebody listened."""
+
+    def __init__(self) -> None:
+        self._end = b""
+        self._bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Raises TooMuchSaid."""
+        self._bytes += len(data)
+        if self._bytes > MOST_SAID:
+            raise TooMuchSaid(f"its guest has said more than {MOST_SAID:,} bytes over its port")
+        self._end = (self._end + data)[-_KEPT - len(data) :]
+
+    def has(self, word: bytes) -> bool:
+        return word in self._end
+
+    def answered(self) -> None:
+        """Nothing of what was said is to be answered again."""
+        self._end = b""
 
 
 def identity_message(

@@ -142,7 +142,9 @@ def _hardware(emulator: Emulator, guest: Guest, way: Way, memory: Memory) -> Ite
     yield from ("-cpu", "host" if kvm else "qemu64")
     yield from ("-smp", str(guest.vcpus), "-m", size, "-rtc", "base=utc")
     if memory.file:
-        share = "on" if way is Way.TEMPLATE else "off"
+        # A template takes all of its memory's room at once: where there is none any more, QEMU says
+        # so, rather than end by a signal later.
+        share = "on,prealloc=on" if way is Way.TEMPLATE else "off"
         yield from (
             "-object",
             f"memory-backend-file,id=ram,size={size},mem-path={memory.file},share={share}",

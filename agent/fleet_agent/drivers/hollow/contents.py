@@ -47,6 +47,9 @@ class HollowContents:
         found = self._begun.get(root)
         return None if found is None else HollowContent(self, *found)
 
+    async def forget(self, image: ImageName) -> None:
+        self._manifests.pop(image, None)
+
     async def discard(self, keeping: set[bytes], older_than: float) -> None:
         """Nothing takes room."""
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
 
-from fleet.image_content.manifest import DISK, INITRD, KERNEL, MAX_BYTES, PARTS, Manifest, Part
+from fleet.image_content.manifest import DISK, MAX_BYTES, PARTS, Manifest, Part
 from fleet.image_content.packing import Packed
-from fleet_agent.core.images import FilePath, ImageName, ImportOrder, boot_file
+from fleet_agent.core.images import FilePath, ImageName, ImportOrder
+from fleet_agent.drivers.images.boot_files import BootFiles
 from fleet_agent.drivers.images.staged_content import (
+    OpenFile,
     OpenParts,
     StagingFolder,
     chunks_of,
@@ -36,6 +37,8 @@ from fleet_agent.drivers.ports.images import (
 T = TypeVar("T")
 _REMEMBERED = 16
 
+Stamps = tuple[tuple[str, int, int, int], ...]
+
 Opened = Callable[[ImageName], int]
 """A file that reads as the image of this name, to be closed by the caller. Blocking; raises
 OSError, NotReadable."""
@@ -47,10 +50,10 @@ class StagedContents:
     def __init__(self, images: Images, folder: Path, kernels: Path, disks: Opened) -> None:
         self._images = images
         self._staging = StagingFolder(folder)
-        self._kernels = kernels
+        self._boot_files = BootFiles(kernels)
         self._disks = disks
         self._threads = ThreadPoolExecutor(2, "image-content")
-        self._known: dict[tuple[ImageName, str], Manifest] = {}
+        self._known: dict[tuple[ImageName, str, Stamps], Manifest] = {}
 
     async def of_image(self, image: ImageName) -> ImageContent:
         held = (await self._images.holdings()).get(image)
@@ -69,39 +72,35 @@ class StagedContents:
     async def discard(self, keeping: set[bytes], older_than: float) -> None:
         await self._in_thread(lambda: self._staging.discard(keeping, older_than))
 
+    async def forget(self, image: ImageName) -> None:
+        await self._in_thread(lambda: self._boot_files.remove(image))
+
     async def close(self) -> None:
         self._threads.shutdown(wait=False)
 
     async def _content(self, parts: OpenParts) -> StagedContent:
-        try:
-            return StagedContent(self, parts, await self._in_thread(lambda: whole_chunks(parts)))
-        except BaseException:
-            parts.close()
-            raise
+        return StagedContent(self, parts, await self._in_thread(lambda: whole_chunks(parts)))
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, job)
 
     def _whole(self, image: ImageName, digest: str) -> OpenParts:
         """Raises NotReadable, DriverError."""
-        files: dict[str, int] = {}
+        files: dict[str, OpenFile] = {}
         try:
-            files[DISK] = self._disks(image)
-            for part in (KERNEL, INITRD):
-                path = self._kernels / boot_file(image, part)
+            files[DISK] = OpenFile(self._disks(image))
+            for part, path in self._boot_files.of(image).items():
                 if path.is_file():
-                    files[part] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            manifest = self._known.get((image, digest)) or _manifest(files)
+                    files[part] = OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            # The digest tells another disk, and nothing of the kernel.
+            known = image, digest, _stamps(files)
+            manifest = self._known.get(known) or _manifest(files)
         except OSError as error:
-            _close(files)
             raise DriverError(f"cannot read {image}: {error.strerror}") from error
-        except BaseException:
-            _close(files)
-            raise
-        if digest and {part.name for part in manifest.parts} == set(files):
+        if digest:
             while len(self._known) >= _REMEMBERED:
                 self._known.pop(next(iter(self._known)))
-            self._known[image, digest] = manifest
+            self._known[known] = manifest
         return OpenParts(manifest, files)
 
     async def keep(
@@ -112,35 +111,27 @@ class StagedContents:
         if existing and digest and existing.digest != digest:
             raise already_there(existing, digest)
         await self._in_thread(parts.flush)
-        await self._in_thread(lambda: self._put_boot_files(parts.manifest, image))
+        beside = {
+            part.name: self._staging.path(parts.manifest, part.name)
+            for part in parts.manifest.parts[1:]
+        }
+        mark = parts.manifest.root.hex()[:16]
         source = FilePath(str(self._staging.path(parts.manifest, DISK)))
         order = ImportOrder(image, source, digest, size, consumes=True, origin=origin)
         try:
+            await self._in_thread(lambda: self._boot_files.copy(image, beside, mark))
             async with aclosing(self._images.bring(order)) as bringing:
                 async for progress in bringing:
                     if progress.image is not None:
+                        await self._in_thread(lambda: self._boot_files.put(image, mark))
                         await self._in_thread(lambda: self._staging.forget(parts.manifest))
                     yield progress
         except ImageMismatch:
             # All chunks are as they should be, and the whole is not: nothing of it is of use.
             await self._in_thread(lambda: self._staging.forget(parts.manifest))
             raise
-
-    def _put_boot_files(self, manifest: Manifest, image: ImageName) -> None:
-        """Raises DriverError."""
-        try:
-            for part in manifest.parts[1:]:
-                self._kernels.mkdir(parents=True, exist_ok=True)
-                target = self._kernels / boot_file(image, part.name)
-                beside = target.with_name(f".{target.name}.new")
-                shutil.copyfile(self._staging.path(manifest, part.name), beside)
-                with beside.open("r+b") as file:
-                    os.fchmod(file.fileno(), 0o644)
-                    os.fsync(file.fileno())
-                beside.replace(target)
-        except OSError as error:
-            where = error.filename or self._kernels
-            raise DriverError(f"cannot put a kernel at {where}: {error.strerror}") from error
+        finally:
+            await self._in_thread(lambda: self._boot_files.drop(image, mark))
 
 
 class StagedContent:
@@ -178,23 +169,27 @@ class StagedContent:
         return self._contents.keep(self._parts, image, digest, size, origin)
 
     async def close(self) -> None:
-        await self._contents._in_thread(self._parts.close)
+        self._parts.close()
 
 
-def _manifest(files: dict[str, int]) -> Manifest:
+def _manifest(files: dict[str, OpenFile]) -> Manifest:
     """Raises OSError, NotReadable."""
-    sizes = {name: os.lseek(file, 0, os.SEEK_END) for name, file in files.items()}
+    sizes = {name: os.lseek(file.number, 0, os.SEEK_END) for name, file in files.items()}
     if sizes[DISK] > MAX_BYTES:
         raise NotReadable(f"an image that travels has at most {MAX_BYTES:,} bytes")
     return Manifest(
         tuple(
-            Part(name, sizes[name], chunks_of(files[name], sizes[name]))
+            Part(name, sizes[name], chunks_of(files[name].number, sizes[name]))
             for name in PARTS
             if name in files
         )
     )
 
 
-def _close(files: dict[str, int]) -> None:
-    for file in files.values():
-        os.close(file)
+def _stamps(files: dict[str, OpenFile]) -> Stamps:
+    """Of the files beside the disk. Raises OSError."""
+    return tuple(
+        (name, about.st_size, about.st_mtime_ns, about.st_ino)
+        for name, about in ((name, os.fstat(file.number)) for name, file in files.items())
+        if name != DISK
+    )

@@ -37,18 +37,32 @@ _MANIFEST = ".manifest"
 _RESERVE = 64 << 20
 
 
+class OpenFile:
+    """Closed once nobody has it any more. Whoever waited for a thread may have been cancelled: then
+    the thread is the last one, and no number of a file that is closed is ever read from."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
 class OpenParts:
     """The parts of one content as open files: readable though their names are gone."""
 
-    def __init__(self, manifest: Manifest, files: dict[str, int]) -> None:
+    def __init__(self, manifest: Manifest, files: dict[str, OpenFile]) -> None:
         self.manifest = manifest
         self._files = files
 
     def read(self, number: int) -> bytes:
         """Raises DriverError."""
         place = self.manifest.place(number)
+        file = self._file(place)
         try:
-            data = os.pread(self._files[place.part.name], place.size, place.offset)
+            data = os.pread(file.number, place.size, place.offset)
         except OSError as error:
             raise DriverError(f"cannot read a chunk of an image: {error.strerror}") from error
         return data.ljust(place.size, b"\0")
@@ -61,8 +75,9 @@ class OpenParts:
         """Raises WrongChunk, PoolFull, DriverError."""
         place = self.manifest.place(number)
         data = self._checked(number, place, chunk)
+        file = self._file(place)
         try:
-            _write_all(self._files[place.part.name], data, place.offset)
+            _write_all(file.number, data, place.offset)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise PoolFull("the disk is full; what was fetched is kept") from error
@@ -80,15 +95,21 @@ class OpenParts:
     def flush(self) -> None:
         """Raises DriverError."""
         try:
-            for file in self._files.values():
-                os.fsync(file)
+            for file in tuple(self._files.values()):
+                os.fsync(file.number)
         except OSError as error:
             raise DriverError(f"cannot flush an image: {error.strerror}") from error
 
     def close(self) -> None:
-        for file in self._files.values():
-            os.close(file)
+        """Whoever reads or writes just now ends that first."""
         self._files = {}
+
+    def _file(self, place: Place) -> OpenFile:
+        """Raises DriverError."""
+        file = self._files.get(place.part.name)
+        if file is None:
+            raise DriverError("the image is not open any more")
+        return file
 
 
 class StagingFolder:
@@ -141,17 +162,13 @@ class StagingFolder:
                     if ours and root not in names and _age(path) > older_than:
                         path.unlink()
 
-    def _opened(self, manifest: Manifest) -> dict[str, int]:
-        files: dict[str, int] = {}
-        try:
-            for part in manifest.parts:
-                path = self.path(manifest, part.name)
-                files[part.name] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                os.ftruncate(files[part.name], part.size)
-        except BaseException:
-            for file in files.values():
-                os.close(file)
-            raise
+    def _opened(self, manifest: Manifest) -> dict[str, OpenFile]:
+        files: dict[str, OpenFile] = {}
+        for part in manifest.parts:
+            path = self.path(manifest, part.name)
+            file = OpenFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.ftruncate(file.number, part.size)
+            files[part.name] = file
         return files
 
     def _check_room(self, manifest: Manifest) -> None:

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+import structlog
+
 from fleet_agent.core.images import ImageName, ImportOrder
+from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.image_content import ImageContents
 from fleet_agent.drivers.ports.images import Holdings, Images, ImportProgress
+
+log = structlog.get_logger()
 
 
 class WatchedImages:
     """The Images port over another one. `changed` is called when an image may have been made or
-    removed."""
+    removed; what an image that was removed had beside its disk goes with it."""
 
-    def __init__(self, images: Images, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, images: Images, contents: ImageContents, changed: Callable[[], None]
+    ) -> None:
         self._images = images
+        self._contents = contents
         self._changed = changed
 
     async def holdings(self) -> Holdings:
@@ -31,6 +40,10 @@ class WatchedImages:
     async def delete(self, image: ImageName) -> None:
         try:
             await self._images.delete(image)
+            try:
+                await self._contents.forget(image)
+            except DriverError as error:
+                log.warning("an image's kernel is left", image=str(image), error=str(error))
         finally:
             self._changed()
 

@@ -22,7 +22,9 @@ from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import Batch, DomainRun, StepResult
 from fleet_agent.drivers.lanes import Act, Lanes
 from fleet_agent.drivers.libvirt.connection import Connect, LibvirtConnection
-from fleet_agent.drivers.libvirt.domains import Domains, HostPaths, SeedPath
+from fleet_agent.drivers.libvirt.domains.definitions import SeedPath
+from fleet_agent.drivers.libvirt.domains.domains import Domains
+from fleet_agent.drivers.libvirt.domains.found import HostPaths
 from fleet_agent.drivers.libvirt.listing import bridge_interfaces, domain_runs, host_facts
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.libvirt.programs_memory import held_by_programs
@@ -127,7 +129,7 @@ class LibvirtHypervisor:
         return self._each(self._starting, batch, partial(self._domains.start, batch))
 
     async def await_ready(self, batch: Batch) -> AsyncIterator[StepResult]:
-        remember = partial(self._domains.remember_ready, batch)
+        remember = partial(self._domains.lives.remember_ready, batch)
         if not batch.spec.readiness.console_pattern:
             async with aclosing(self._each(self._calling, batch, partial(remember, {}))) as each:
                 async for result in each:

@@ -14,7 +14,7 @@ from fleet_agent.core.domain.marks import Marked
 from fleet_agent.core.model import DomainRun, Phase
 from fleet_agent.drivers.libvirt.binding import Domain, code_of, message_of
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
-from fleet_agent.drivers.libvirt.domains import INACTIVE, is_life
+from fleet_agent.drivers.libvirt.domains.found import INACTIVE, is_life
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.libvirt.stalled import stalled_domains
 from fleet_agent.drivers.ports.bridges import Interface

@@ -13,7 +13,8 @@ from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
 from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.lanes import ActFailed
-from fleet_agent.drivers.libvirt.domains import DomainLife, Domains
+from fleet_agent.drivers.libvirt.domains.domains import Domains
+from fleet_agent.drivers.libvirt.domains.lives import DomainLife
 from fleet_agent.drivers.libvirt.stalled import Stalled
 
 # Seconds between two looks at which domains are active: one call to libvirt for the batch.
@@ -87,7 +88,7 @@ class ReadyWatch:
         name = self._batch.fleet.domain_name(index)
         tail = self.tails.get(index)
         if tail is None:
-            life = self._domains.life(self._batch, index)
+            life = self._domains.lives.life(self._batch, index)
             if life.ready:
                 return True
             tail = self.tails[index] = self._tail(index, life)

@@ -69,6 +69,9 @@ class ImageContents(Protocol):
     async def begun_before(self, root: bytes) -> ImageContent | None:
         """The same for one that was begun, of which the root alone is known. Raises as `begun`."""
 
+    async def forget(self, image: ImageName) -> None:
+        """Remove what an image that was deleted had beside its disk. Raises DriverError."""
+
     async def discard(self, keeping: set[bytes], older_than: float) -> None:
         """Remove what was begun, is not under one of these roots, and was not written to for so
         many seconds. Raises DriverError."""

@@ -14,11 +14,13 @@ from typing import TypeVar
 import msgspec
 
 from fleet.keys import Epoch, Kin, Term
+from fleet.private_file import flush_folder, replace_private
 from fleet_agent.core.domain.disks import Disk, DiskFormat
 from fleet_agent.core.domain.marks import Marked
 from fleet_agent.core.model import Batch, Mark
+from fleet_agent.drivers.qemu.processes import OWN_TROUBLE
 
-CONSOLE_LOG, QEMU_LOG = "console.log", "qemu.log"
+CONSOLE_LOG = "console.log"
 _HIDDEN = "."
 _MOST_BYTES = 64 * 1024
 
@@ -102,9 +104,9 @@ class Folders:
         new = self.root / f"{_HIDDEN}{name}"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
-        _write(new, "definition.json", definition)
+        _write(new, definition)
         os.rename(new, self.of(name))
-        _flush(self.root)
+        flush_folder(self.root)
 
     def remove(self, name: str) -> None:
         """Raises OSError."""
@@ -117,14 +119,18 @@ class Folders:
 
     def write(self, name: str, record: Definition | Life | Ready) -> None:
         """Raises OSError."""
-        _write(self.of(name), _file_of(type(record)), record)
+        _write(self.of(name), record)
 
     def read(self, name: str, kind: type[T]) -> T | None:
-        """None where there is none that is whole."""
+        """None where there is none that is whole. Raises OSError where that cannot be told."""
         try:
             with (self.of(name) / _file_of(kind)).open("rb") as file:
                 return msgspec.json.decode(file.read(_MOST_BYTES), type=kind)
-        except (OSError, msgspec.DecodeError):
+        except msgspec.DecodeError:
+            return None
+        except OSError as error:
+            if error.errno in OWN_TROUBLE:
+                raise
             return None
 
 
@@ -132,19 +138,5 @@ def _file_of(kind: type[object]) -> str:
     return f"{kind.__name__.lower()}.json"
 
 
-def _write(folder: Path, name: str, record: object) -> None:
-    new = folder / f"{name}.new"
-    with new.open("wb") as file:
-        file.write(msgspec.json.encode(record))
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(new, folder / name)
-    _flush(folder)
-
-
-def _flush(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+def _write(folder: Path, record: object) -> None:
+    replace_private(folder / _file_of(type(record)), msgspec.json.encode(record))

@@ -35,6 +35,8 @@ LOOK_SECONDS = 2.0
 CONSOLE_PACE = 0.1
 # Acts under way at once: what starts takes a core each, the rest waits for the kernel.
 STARTS_AT_ONCE, OTHERS_AT_ONCE = 4, 32
+# Seconds that acts have when this is closed; those that have not ended by then are broken off.
+CLOSE_SECONDS = 10.0
 
 Act = Callable[[int], Awaitable[None]]
 
@@ -56,7 +58,7 @@ class QemuHypervisor:
         """Opens nothing before it is first used."""
         self._max_guests = max_guests
         self._emulation = emulation or Emulation(Installed(flavour).find)
-        self._templates = Templates(templates, self._emulation, time.monotonic)
+        self._templates = Templates(templates, self._emulation, time.monotonic, shortage)
         self._listeners: set[asyncio.Event] = set()
         boot_id = boot_id or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.vms = Vms(Folders(root), boot_id, _uuid_of, self._stir)
@@ -66,6 +68,7 @@ class QemuHypervisor:
         # By the VM's name, which is what acts collide on.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._acts: set[asyncio.Task[None]] = set()
+        self._opening = asyncio.Lock()
         self._opened = False
 
     async def facts(self) -> HypervisorFacts:
@@ -163,19 +166,27 @@ class QemuHypervisor:
         free = memory_bytes - host_memory.reserve(memory_bytes) - self._templates.bytes()
         return max(0, free // each)
 
+    def log_folders(self) -> list[Path]:
+        """In which consoles and QEMU write without end."""
+        return [self.vms.folders.of(vm.name) for vm in self.vms] + self._templates.being_made()
+
     async def close(self) -> None:
         """VMs go on."""
         if self._acts:
-            await asyncio.wait(self._acts)
+            _, late = await asyncio.wait(self._acts, timeout=CLOSE_SECONDS)
+            for act in late:
+                act.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self.vms.close()
 
     async def opened(self) -> None:
         """What this host has of VMs is known from here on. Raises DriverError."""
         try:
-            if not self._opened:
-                _raise_file_limit()
-                await asyncio.to_thread(self._templates.open)
-                self._opened = True
+            async with self._opening:
+                if not self._opened:
+                    _raise_file_limit()
+                    await self._templates.open()
+                    self._opened = True
             await self.vms.opened()
         except OSError as error:
             raise DriverError(f"cannot look at the folders of VMs: {error}") from error
@@ -190,7 +201,8 @@ class QemuHypervisor:
         tasks: dict[int, asyncio.Task[None]] = {}
 
         async def one(index: int) -> None:
-            async with gate, self._lock(batch, index):
+            # The VM's turn first: who waits for it keeps no other VM waiting.
+            async with self._lock(batch, index), gate:
                 begun.add(index)
                 await self._one(act, index, ended)
 

@@ -13,7 +13,7 @@ from typing import cast
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 from qemu.qmp.qmp_client import ExecuteError
 
-from fleet_agent.drivers.qemu.processes import connected
+from fleet_agent.drivers.qemu.processes import OWN_TROUBLE, connected
 
 # Seconds for one answer. A process that is busy restoring answers when it is done.
 ANSWER_SECONDS = 30.0
@@ -28,6 +28,10 @@ Told = Callable[[str, Mapping[str, object]], None]
 
 class MonitorError(Exception):
     """QEMU does not answer, or refuses; one sentence."""
+
+
+class NotAsked(MonitorError):
+    """QEMU was not reached for want of something of this process: nothing is known of it."""
 
 
 class Monitor:
@@ -56,6 +60,9 @@ class Monitor:
         except (QMPError, OSError, TimeoutError) as error:
             if made is not None:
                 made.close()
+            if is_own_trouble(error):
+                why = f"QEMU of {self._name} cannot be asked now: {_why(error)}"
+                raise NotAsked(why) from error
             raise MonitorError(f"QEMU of {self._name} does not answer: {_why(error)}") from error
         self._hearing = asyncio.get_running_loop().create_task(self._hear())
         found = cast(Mapping[str, object], await self.ask("query-uuid"))
@@ -98,6 +105,13 @@ class Monitor:
         async for event in self._listener:
             data = event.get("data")
             self._told(str(event["event"]), data if isinstance(data, dict) else {})
+
+
+def is_own_trouble(error: BaseException) -> bool:
+    """Whether it says something of this process, and nothing of QEMU."""
+    return isinstance(error, NotAsked) or (
+        isinstance(error, OSError) and error.errno in OWN_TROUBLE
+    )
 
 
 def _why(error: BaseException) -> str:

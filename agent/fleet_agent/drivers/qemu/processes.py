@@ -4,7 +4,9 @@ short."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -16,9 +18,15 @@ from pathlib import Path
 
 from fleet_agent.core.qemu.machine import Sockets
 
+QEMU_LOG = "qemu.log"
 SOCKETS = ("monitor", "people", "console", "identity")
 _SYSTEMD = Path("/run/systemd/system")
 _TYPED = 16
+# This process or the host has no more of something: that says nothing of what was looked at.
+OWN_TROUBLE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN))
+_READ_BYTES = 4096
+# Of what QEMU said, the last words are within so much.
+_WORDS_BYTES = 2000
 # What an agent was told is not a guest's; and by its environment a sandbox knows its processes.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
@@ -53,15 +61,19 @@ class Process:
 
 
 def opened(pid: int) -> Process | None:
-    """None where it has ended."""
+    """None where it has ended. Raises OSError where that cannot be told: who takes what runs for
+    ended starts it twice."""
     try:
         descriptor = os.pidfd_open(pid)
-    except OSError:
+    except ProcessLookupError:
         return None
     try:
         state, started = _state(pid)
-    except (OSError, ValueError, IndexError):
+    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
         state, started = "X", 0
+    except BaseException:
+        os.close(descriptor)
+        raise
     if state in "ZX":
         os.close(descriptor)
         return None
@@ -75,7 +87,7 @@ def started(folder: Path, name: str, command: Callable[[Sockets], Sequence[str]]
         where = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         stack.callback(os.close, where)
         listening = [stack.enter_context(_listening(where, one)) for one in SOCKETS]
-        log = stack.enter_context((folder / "qemu.log").open("wb"))
+        log = stack.enter_context((folder / QEMU_LOG).open("wb"))
         numbers = [one.fileno() for one in listening]
         child = subprocess.Popen(
             [*scope(name), *command(Sockets(*numbers))],
@@ -88,7 +100,12 @@ def started(folder: Path, name: str, command: Callable[[Sockets], Sequence[str]]
             pass_fds=numbers,
         )
     child.returncode = 0  # who ends it reaps it: subprocess is not to look for it
-    process = opened(child.pid)
+    try:
+        process = opened(child.pid)
+    except BaseException:
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        raise
     if process is None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(child.pid, 0)
@@ -114,7 +131,8 @@ def scope(name: str, systemd: Path = _SYSTEMD) -> Sequence[str]:
 
 
 def running(root: Path) -> Mapping[Path, int]:
-    """Processes of QEMU in folders below `root`, whatever became of whoever started them."""
+    """Processes of QEMU in folders below `root`, whatever became of whoever started them. Raises
+    OSError."""
     return dict(_running(os.path.realpath(root) + os.sep))
 
 
@@ -125,7 +143,7 @@ def _running(below: str) -> Iterator[tuple[Path, int]]:
                 where = os.readlink(f"/proc/{entry}/cwd")
                 if where.startswith(below) and "qemu" in _command_name(entry):
                     yield Path(where.removesuffix(" (deleted)")), int(entry)
-            except OSError:
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue  # it has ended, or is none of ours
 
 
@@ -143,10 +161,20 @@ def connected(folder: Path, name: str) -> socket.socket:
     return made
 
 
+async def received(connection: socket.socket) -> bytes:
+    """What has come; empty once the other end is closed. Whoever sends without end has others wait
+    for nothing: while there is something to read, asyncio reads it without letting them on.
+    Raises OSError."""
+    await asyncio.sleep(0)
+    return await asyncio.get_running_loop().sock_recv(connection, _READ_BYTES)
+
+
 def last_words(folder: Path) -> str:
     """What QEMU said last, in one line."""
     try:
-        text = (folder / "qemu.log").read_bytes()[-2000:].decode("utf-8", "replace")
+        with (folder / QEMU_LOG).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _WORDS_BYTES))
+            text = log.read(_WORDS_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
     return text.strip().rpartition("\n")[2][:300]

@@ -1,4 +1,5 @@
-"""Waits for a batch of VMs: each has taken its identity and shown its pattern on its console."""
+"""Waits for a batch of VMs: each has shown its pattern on its console, which it does once it is who
+it was told to be; a clone of which no pattern is known has taken its identity."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import asyncio
 from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
+from fleet_agent.core.qemu.qemu_guest import wants_clone
 from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG
@@ -24,6 +26,8 @@ class ReadyWatch:
         self._waiting = list(batch.indices)
         self._tails: dict[int, ConsoleTail] = {}
         self._pattern: GuestPattern | None = None
+        # What boots by itself, and is told nothing, is ready once it runs.
+        self._by_identity = wants_clone(batch.spec) and not batch.spec.readiness.console_pattern
 
     @property
     def done(self) -> bool:
@@ -71,7 +75,7 @@ class ReadyWatch:
             vm.waited_since = None
             kind = PAUSED if vm.phase is Phase.HALTED else SUSPENDED
             raise ActFailed(kind, vm.halted_why)
-        if shown:
+        if shown and (vm.taken or not self._by_identity):
             try:
                 await asyncio.to_thread(self._vms.remember_ready, vm)
             except OSError as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -15,7 +16,14 @@ import structlog
 from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.domain.marks import foreign_mark
 from fleet_agent.core.model import Batch, Phase
-from fleet_agent.core.qemu.identity_message import SEED_BYTES, TAKEN, WAITING, identity_message
+from fleet_agent.core.qemu.identity_message import (
+    SEED_BYTES,
+    TAKEN,
+    WAITING,
+    Heard,
+    TooMuchSaid,
+    identity_message,
+)
 from fleet_agent.core.qemu.machine import Emulator, Guest, Memory, Way, template_key
 from fleet_agent.core.qemu.qemu_guest import guest_of, own_values, template_of, wants_clone
 from fleet_agent.drivers.consoles.tail import set_aside
@@ -24,9 +32,10 @@ from fleet_agent.drivers.qemu import host_memory
 from fleet_agent.drivers.qemu.emulation import Emulation, disk_bytes, file_stamps
 from fleet_agent.drivers.qemu.failures import UNEXPLAINED, start_kind
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG, Definition, Life
-from fleet_agent.drivers.qemu.monitor import MonitorError
-from fleet_agent.drivers.qemu.processes import Process, connected, last_words, started
-from fleet_agent.drivers.qemu.templates import CannotClone, Template, Templates
+from fleet_agent.drivers.qemu.monitor import MonitorError, NotAsked, is_own_trouble
+from fleet_agent.drivers.qemu.processes import Process, connected, last_words, received, started
+from fleet_agent.drivers.qemu.template_making import CannotClone, Template
+from fleet_agent.drivers.qemu.templates import Templates
 from fleet_agent.drivers.qemu.vms import PAUSED, Vm, Vms
 
 log = structlog.get_logger()
@@ -35,7 +44,8 @@ log = structlog.get_logger()
 RUN_SECONDS = 60.0
 # A process whose connection broke is given so long to end, and to have said why.
 END_SECONDS = 1.0
-_HEARD_BYTES = 256
+# After a port has broken, or a guest has said too much over it, it is left alone for so long.
+TELL_AGAIN_SECONDS = 5.0
 
 
 class Starts:
@@ -89,11 +99,14 @@ class Starts:
         if lacks := await asyncio.to_thread(self._emulation.missing, guest):
             raise ActFailed(lacks[0], f"{name}: {lacks[1]}")
         template, why = await self._template(batch, emulator, guest)
+        # At once: a template that no VM is made of is removed.
+        way = Way.CLONE if template else Way.BOOT
+        life = vm.life = Life(
+            batch.restart_of(index), way.value, why, template.key if template else ""
+        )
         needed = self.clone_bytes if template else guest.memory_bytes + host_memory.QEMU_BYTES
         if short := self._shortage(needed):
             raise ActFailed("no_memory", f"{name}: {short}")
-        way = Way.CLONE if template else Way.BOOT
-        life = Life(batch.restart_of(index), way.value, why, template.key if template else "")
         vm.quiet = True
         try:
             await self._begin(vm, life, guest, emulator, template)
@@ -107,8 +120,9 @@ class Starts:
             await self._vms.end(vm)
             words = said or _words(error)
             kind = start_kind(words)
-            if template and kind == UNEXPLAINED:  # it may be the template's: make it anew
-                await asyncio.to_thread(self._templates.drop, template.key)
+            if template and kind == UNEXPLAINED and not is_own_trouble(error):
+                # It may be the template's: make it anew.
+                await self._templates.drop(template.key)
             raise ActFailed(kind, f"cannot start {name}: {words}") from error
         except BaseException:
             await asyncio.shield(self._vms.end(vm))
@@ -139,10 +153,10 @@ class Starts:
                 "hypervisor_error", f"cannot remove the folder of {vm.name}: {error.strerror}"
             ) from error
         self._vms.forget(vm)
-        self.drop_unused()
+        await self.drop_unused()
 
-    def drop_unused(self) -> None:
-        self._templates.keep(vm.life.template for vm in self._vms if vm.life.template)
+    async def drop_unused(self) -> None:
+        await self._templates.keep(vm.life.template for vm in self._vms if vm.life.template)
 
     async def _template(
         self, batch: Batch, emulator: Emulator, guest: Guest
@@ -165,7 +179,6 @@ class Starts:
     ) -> None:
         """Raises MonitorError, OSError, TimeoutError."""
         process = await asyncio.to_thread(self._launched, vm, life, guest, emulator, template)
-        vm.life = life
         self._vms.began(vm, process)
         async with asyncio.timeout(RUN_SECONDS):
             await self._vms.connect(vm)
@@ -223,38 +236,61 @@ class Starts:
         try:
             await vm.monitor.ask("cont")
             await self._vms.look(vm)
+        except NotAsked as error:
+            raise ActFailed("hypervisor_error", str(error)) from error
         except MonitorError:
             return False
         return vm.phase in (Phase.ACTIVE, Phase.READY)
 
     async def _tell(self, vm: Vm, batch: Batch, index: int) -> None:
         """Until it has taken its identity, or its process ends: this is cancelled then."""
-        loop = asyncio.get_running_loop()
+        said = ""
+        # What it said before somebody listened here is not said again.
+        waits = vm.adopted or vm.life.way == Way.CLONE
+        while True:
+            try:
+                with connected(self._vms.folders.of(vm.name), "identity") as port:
+                    vm.taken = await self._tell_over(port, vm, batch, index, waits)
+            except (OSError, TooMuchSaid) as error:
+                if (why := _words(error)) != said:
+                    log.warning("a VM is not told who it is", vm=vm.name, why=why)
+                said = why
+            if vm.taken:
+                break
+            waits = True
+            await asyncio.sleep(TELL_AGAIN_SECONDS)
+        if not batch.spec.readiness.console_pattern:
+            # Whoever adopts it would wait in vain for it to say so again.
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._vms.remember_ready, vm)
+
+    async def _tell_over(
+        self, port: socket.socket, vm: Vm, batch: Batch, index: int, waits: bool
+    ) -> bool:
+        """Whether it has taken its identity; else the port was closed. `waits`: it may wait
+        already; what it is told before it waits, it reads once it does. Raises OSError,
+        TooMuchSaid."""
         macs = [nic.mac for nic in guest_of(batch, index, None, self._emulator().flavour).nics]
-        with (
-            contextlib.suppress(OSError),
-            connected(self._vms.folders.of(vm.name), "identity") as port,
-        ):
-            heard = b""
-            waits = vm.life.way != Way.CLONE
-            while TAKEN not in heard:
-                if not waits or WAITING in heard:
-                    waits, heard = True, b""
-                    message = identity_message(
-                        vm.name,
-                        index,
-                        uuid.uuid5(uuid.UUID(vm.uuid), "machine-id"),
-                        macs,
-                        own_values(batch, index),
-                        seed=os.urandom(SEED_BYTES),
-                        clock_ns=time.time_ns(),
-                    )
-                    await loop.sock_sendall(port, message)
-                data = await loop.sock_recv(port, 64)
-                if not data:
-                    return
-                heard = (heard + data)[-_HEARD_BYTES:]
-            vm.taken = True
+        heard = Heard()
+        while not heard.has(TAKEN):
+            if waits or heard.has(WAITING):
+                waits = False
+                heard.answered()
+                message = identity_message(
+                    vm.name,
+                    index,
+                    uuid.uuid5(uuid.UUID(vm.uuid), "machine-id"),
+                    macs,
+                    own_values(batch, index),
+                    seed=os.urandom(SEED_BYTES),
+                    clock_ns=time.time_ns(),
+                )
+                await asyncio.get_running_loop().sock_sendall(port, message)
+            data = await received(port)
+            if not data:
+                return False
+            heard.add(data)
+        return True
 
     def _emulator(self) -> Emulator:
         """As it is now: it may have been upgraded. Blocking, but short after the first time."""

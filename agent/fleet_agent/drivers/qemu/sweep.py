@@ -1,5 +1,5 @@
-"""What is looked after while clones run: the logs of their consoles are bounded, what they take of
-memory is measured, templates that nobody uses go."""
+"""What is looked after while clones run: the logs of their consoles, and of what QEMU says, are
+bounded, what they take of memory is measured, templates that nobody uses go."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fleet_agent.drivers.consoles.file import bound
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG
 from fleet_agent.drivers.qemu.hypervisor import QemuHypervisor
+from fleet_agent.drivers.qemu.processes import QEMU_LOG
 
 log = structlog.get_logger()
 
@@ -22,7 +23,7 @@ INTERVAL = 15.0
 
 @dataclass(slots=True)
 class QemuSweep:
-    """`limit` bytes of the disk for each log; 0 leaves them alone."""
+    """`limit` bytes of the disk, or of memory, for each log; 0 leaves them alone."""
 
     hypervisor: QemuHypervisor
     limit: int
@@ -37,12 +38,12 @@ class QemuSweep:
     async def sweep(self) -> None:
         """Once. Raises DriverError."""
         await self.hypervisor.measure()
-        logs = [self.hypervisor.vms.folders.of(vm.name) / CONSOLE_LOG for vm in self.hypervisor.vms]
-        await asyncio.to_thread(self.hypervisor.starts.drop_unused)
+        await self.hypervisor.starts.drop_unused()
         if not self.limit:
             return
-        for path in logs:
-            try:
-                await asyncio.to_thread(bound, path, self.limit)
-            except OSError as error:
-                log.warning("a console log is not bounded", log=str(path), error=error.strerror)
+        for folder in self.hypervisor.log_folders():
+            for path in (folder / CONSOLE_LOG, folder / QEMU_LOG):
+                try:
+                    await asyncio.to_thread(bound, path, self.limit)
+                except OSError as error:
+                    log.warning("a log is not bounded", log=str(path), error=error.strerror)

@@ -14,8 +14,9 @@ from typing import Any
 import structlog
 
 from fleet_agent.core.model import Phase
+from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.qemu.folders import Definition, Folders, Life, Ready
-from fleet_agent.drivers.qemu.monitor import Monitor, MonitorError
+from fleet_agent.drivers.qemu.monitor import Monitor, MonitorError, NotAsked
 from fleet_agent.drivers.qemu.processes import Process, opened, running
 
 log = structlog.get_logger()
@@ -26,6 +27,8 @@ _ERRORS = frozenset(("io-error", "internal-error", "guest-panicked", "watchdog",
 # Of one whose agent ended before it was restored: nobody goes on with that.
 _BEGUN = frozenset(("inmigrate", "prelaunch", "restore-vm", "postmigrate", "finish-migrate"))
 SILENT = "silent"
+# Seconds until a process that was killed is gone: one that waits for a disk ends after that.
+END_SECONDS = 30.0
 # Connections that are opened at once when many VMs are adopted.
 _ADOPTED_AT_ONCE = 16
 
@@ -49,7 +52,9 @@ class Vm:
     restored: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     told: asyncio.Task[None] | None = None  # it is being told who it is
+    asked: asyncio.Task[None] | None = None  # how it stands
     taken: bool = False
+    adopted: bool = False  # its present life was begun by another agent
 
     @property
     def alive(self) -> bool:
@@ -96,8 +101,9 @@ class Vms:
         self._open: asyncio.Task[None] | None = None
 
     async def opened(self) -> None:
-        """Once: everything is found, and spoken to. Raises OSError."""
-        if self._open is None:
+        """Once: everything is found, and spoken to; anew where that has failed. Raises OSError."""
+        done = self._open if self._open is not None and self._open.done() else None
+        if self._open is None or (done and (done.cancelled() or done.exception())):
             self._open = asyncio.get_running_loop().create_task(self._find_all())
         await asyncio.shield(self._open)
 
@@ -127,7 +133,7 @@ class Vms:
     def began(self, vm: Vm, process: Process) -> None:
         """A life begins."""
         vm.process = process
-        vm.ready = vm.taken = False
+        vm.ready = vm.taken = vm.adopted = False
         vm.stands = vm.why = ""
         vm.waited_since = None
         vm.resumed, vm.restored, vm.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -155,20 +161,26 @@ class Vms:
             self._stands(vm, await vm.monitor.status())
 
     async def end(self, vm: Vm) -> None:
-        """Its process, for good; by this driver's own wish."""
+        """Its process, for good; by this driver's own wish. Raises ActFailed."""
         if vm.process is None:
             return
         vm.quiet = True
         vm.process.kill()
-        await vm.ended.wait()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await vm.ended.wait()
+        except TimeoutError as error:
+            why = f"QEMU of {vm.name} was killed and has not ended within {END_SECONDS:.0f} s"
+            vm.quiet = False
+            raise ActFailed("timeout", f"{why}: it waits for a disk or the kernel") from error
         await self._let_go(vm)
 
     def remember_ready(self, vm: Vm) -> None:
         """Blocking, but short. Raises OSError."""
-        if vm.process is not None and not vm.ready:
-            seen = Ready(vm.process.pid, vm.process.started, self._boot_id)
-            self.folders.write(vm.name, seen)
-            vm.ready = True
+        process = vm.process
+        if process is not None and not vm.ready:
+            self.folders.write(vm.name, Ready(process.pid, process.started, self._boot_id))
+            vm.ready = vm.process is process  # another life may have begun meanwhile
 
     def beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs until it ends, or this is closed."""
@@ -182,6 +194,9 @@ class Vms:
         for task in (*self._tasks, *([self._open] if self._open else [])):
             task.cancel()
             await asyncio.wait([task])
+        await self._forget_all()
+
+    async def _forget_all(self) -> None:
         for vm in self:
             if vm.monitor is not None:
                 await vm.monitor.close()
@@ -192,6 +207,7 @@ class Vms:
         self._by_name.clear()
 
     async def _find_all(self) -> None:
+        await self._forget_all()  # what was found before this failed
         found = await asyncio.to_thread(self._found)
         gate = asyncio.Semaphore(_ADOPTED_AT_ONCE)
 
@@ -199,6 +215,8 @@ class Vms:
             async with gate:
                 try:
                     await self.connect(vm)
+                except NotAsked:
+                    pass  # it is asked with the next listing
                 except MonitorError as error:
                     self._silent(vm, error)
 
@@ -207,6 +225,7 @@ class Vms:
                 self._by_name[vm.name] = vm
                 if process is not None:
                     self.began(vm, process)
+                    vm.adopted = True
                     here = (process.pid, process.started, self._boot_id)
                     vm.ready = (
                         ready is not None and (ready.pid, ready.started, ready.boot_id) == here
@@ -221,15 +240,20 @@ class Vms:
         pids = running(self.folders.root)
         found: list[tuple[Vm, Process | None, Ready | None]] = []
         real = Path(os.path.realpath(self.folders.root))
-        for name in self.folders.names():
-            definition = self.folders.read(name, Definition)
-            if definition is None:
-                log.error("a VM's folder says nothing whole; it is left alone", folder=name)
-                continue
-            life = self.folders.read(name, Life) or Life()
-            vm = Vm(name, self._uuid_of(definition), definition, life)
-            pid = pids.get(real / name)
-            found.append((vm, opened(pid) if pid else None, self.folders.read(name, Ready)))
+        with contextlib.ExitStack() as undoing:
+            for name in self.folders.names():
+                definition = self.folders.read(name, Definition)
+                if definition is None:
+                    log.error("a VM's folder says nothing whole; it is left alone", folder=name)
+                    continue
+                life = self.folders.read(name, Life) or Life()
+                ready = self.folders.read(name, Ready)
+                vm = Vm(name, self._uuid_of(definition), definition, life)
+                process = opened(pid) if (pid := pids.get(real / name)) else None
+                if process is not None:
+                    undoing.callback(os.close, process.descriptor)
+                found.append((vm, process, ready))
+            undoing.pop_all()
         return found
 
     def _heard(self, vm: Vm, monitor: Monitor, event: str, data: Mapping[str, object]) -> None:
@@ -289,10 +313,17 @@ class Vms:
         async def ask(vm: Vm) -> None:
             try:
                 await self.look(vm)
+            except NotAsked as error:
+                log.warning("a VM is taken as it stood", vm=vm.name, why=str(error))
             except MonitorError as error:
                 if vm.alive:
                     self._silent(vm, error)
 
-        asked = [self.beside(ask(vm)) for vm in self if vm.monitor is not None and vm.alive]
+        asked = []
+        for vm in self:
+            if vm.monitor is not None and vm.alive:
+                if vm.asked is None or vm.asked.done():
+                    vm.asked = self.beside(ask(vm))
+                asked.append(vm.asked)
         if asked:
             await asyncio.wait(asked, timeout=seconds)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from fleet.image_content.boot_files import boot_files
 from fleet.template.host_needs import HostNeeds, NeededImage, needs_of
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.holdings import QEMU_FOR_CLONES, UNTOLD, HostHoldings
@@ -258,10 +259,7 @@ def _lacks_image(image: NeededImage, comes: bool, held: HostHoldings) -> bool:
 def _comes_with_image(path: str, image: NeededImage | None) -> bool:
     """Whether agents put a kernel or initrd of the image there when they fetch it."""
     named = posixpath.basename(path)
-    return image is not None and named in (
-        f"{image.name}-{image.snapshot}.kernel",
-        f"{image.name}-{image.snapshot}.initrd",
-    )
+    return image is not None and named in boot_files(image.name, image.snapshot)
 
 
 def _lacks_clones(needs: HostNeeds, held: HostHoldings) -> bool:

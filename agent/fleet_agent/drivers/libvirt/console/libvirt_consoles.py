@@ -24,7 +24,7 @@ from fleet_agent.drivers.consoles.follower import Follower, Lives, LogReader
 from fleet_agent.drivers.consoles.tty import Tty
 from fleet_agent.drivers.libvirt.binding import code_of, message_of
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
-from fleet_agent.drivers.libvirt.domains import HostPaths
+from fleet_agent.drivers.libvirt.domains.found import HostPaths
 from fleet_agent.drivers.ports.consoles import CannotType, Feed, NoSuchVm
 from fleet_agent.drivers.ports.errors import DriverError
 

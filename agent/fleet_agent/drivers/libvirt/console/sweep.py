@@ -12,7 +12,7 @@ import structlog
 from fleet_agent.drivers.consoles.file import bound
 from fleet_agent.drivers.libvirt.binding import message_of
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
-from fleet_agent.drivers.libvirt.domains import HostPaths
+from fleet_agent.drivers.libvirt.domains.found import HostPaths
 from fleet_agent.drivers.libvirt.marks import OurDomains
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 
