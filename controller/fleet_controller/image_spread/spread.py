@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.image_spread.claims import barred, is_misled
 from fleet_controller.core.image_spread.sources import (
     Reading,
     SpreadHost,
@@ -36,8 +37,6 @@ LOOK_SECONDS = 2.0
 MOST_HOLDERS, LEAST_HOLDERS, READERS_A_HOLDER = 8, 2, 64
 # Reports on progress a second, of all hosts together.
 REPORTS_A_SECOND = 400
-# So many hosts have to say of one that it lied before nobody fetches from it.
-WITNESSES = 2
 # What a host needs and cannot get, such as for want of room, is tried again.
 TRY_AGAIN_SECONDS = 60.0
 
@@ -70,11 +69,12 @@ class Spread:
         self._usual = Bounds(settings.image_rate, settings.image_fleet_rate)
         self._asked: dict[object, Bounds] = {}
         self._standing: set[object] = set()
-        # Whether what the image was said to be made of has not its digest.
-        self.misled = False
+        # Whether what the image was said to be made of has not its digest: says anybody, say many.
+        self.doubted = self.misled = False
         self.news = Pulse()
         self.parts: dict[str, Part] = {}
-        self.liars: set[str] = set()
+        self.liars: frozenset[str] = frozenset()
+        self._readers: dict[str, set[str]] = {}  # by source, now or before
         self._memory = memory
         self._relay = relay
         self._attending = Attending(relay, memory.clock, self.news.beat)
@@ -142,8 +142,9 @@ class Spread:
 
     def _admit(self, group: asyncio.TaskGroup) -> None:
         """Call those that take part, and no longer those that do not."""
-        mismatches = (part.failed_reason == MISMATCH for part in self.parts.values())
-        self.misled = self.misled or any(mismatches)
+        mismatches = sum(1 for part in self.parts.values() if part.failed_reason == MISMATCH)
+        self.doubted = self.doubted or mismatches > 0
+        self.misled = self.misled or is_misled(mismatches, len(self.targets))
         self._try_again()
         targets = self.targets
         fetching = {host for host in targets if self._fetches(host)}
@@ -157,7 +158,7 @@ class Spread:
             if host not in targets:
                 del self.parts[host]
         for host in taking:
-            part = self.parts.setdefault(host, Part(host, moved=self._memory.clock()))
+            part = self.parts.setdefault(host, self._part(host))
             if part.task is None and not part.failed:
                 part.task = group.create_task(self._attending.attend(part))
 
@@ -169,7 +170,10 @@ class Spread:
             if part.failed and now - part.failed_at > TRY_AGAIN_SECONDS:
                 if part.task is not None:
                     part.task.cancel()
-                self.parts[host] = Part(host, moved=now)
+                self.parts[host] = self._part(host)
+
+    def _part(self, host: str) -> Part:
+        return Part(host, self.content.size, moved=self._memory.clock())
 
     def _fetches(self, host: str) -> bool:
         """Whether it is to fetch; one that has it goes on giving while others fetch."""
@@ -198,13 +202,12 @@ class Spread:
         if now >= self._look_again:
             self._look_again = now + LOOK_SECONDS
             self._having = [host for host in self._memory.state.hosts if self.has(host)]
-        return [
+        able = [
             host
             for host in self._having
-            if self._memory.is_live(host)
-            and host not in self.liars
-            and not (host in self.parts and self.parts[host].failed)
+            if self._memory.is_live(host) and not (host in self.parts and self.parts[host].failed)
         ]
+        return [host for host in able if host not in self.liars] or able
 
     def _rack(self, host: str) -> str:
         record = self._memory.state.hosts.get(host)
@@ -226,7 +229,9 @@ class Spread:
             if part.connected:
                 shuns = part.shunned(now)
                 hosts[name] = SpreadHost(racks[name], part.held, part.stripe, shuns)
-        self._remember(sources(hosts, self._now, frozenset(self.liars)))
+        # Where nobody else has it they give all the same: each reader checks what it gets.
+        others = any(one.holds and name not in self.liars for name, one in hosts.items())
+        self._remember(sources(hosts, self._now, self.liars if others else frozenset()))
         readers: dict[str, list[str]] = {}
         for reading, source in self._now.items():
             readers.setdefault(source, []).append(reading.host)
@@ -235,18 +240,18 @@ class Spread:
             part.tell(self._order(name, readers.get(name, ()), each, len(taking)))
 
     def _note_liars(self) -> None:
-        """One host's word keeps only itself from a source: it may be the one that lies."""
-        said: Counter[str] = Counter(liar for part in self.parts.values() for liar in part.liars)
-        found = {host for host, count in said.items() if count >= WITNESSES}
-        for host in found - self.liars:
-            text = f"{host} gives chunks of {self._named} that do not have their digest"
+        found = barred({host: one.liars for host, one in self.parts.items()}, self._readers)
+        for host in found.keys() - self.liars:
+            who = " and ".join(sorted(found[host])[:2])
+            text = f"{host} gives chunks of {self._named} without their digest, say {who}"
             self._memory.events.add("image_corrupt", text, host=host)
-        self.liars |= found
+        self.liars |= found.keys()
 
     def _remember(self, decided: Mapping[Reading, str]) -> None:
         for reading, source in decided.items():
             if self._now.get(reading) != source:
                 part = self.parts[reading.host]
+                self._readers.setdefault(source, set()).add(reading.host)
                 part.attempts += 1
                 self._attempt[reading] = part.attempts
         self._now = dict(decided)

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
+from fleet.image_content.manifest import DIGEST_BYTES, BadManifest, size_of
 from fleet.template.host_needs import NeededImage
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
@@ -31,6 +32,9 @@ RETRY_SECONDS = 15.0
 TELL_SECONDS = 1.0
 # What a host has is known to the leader this long after it has it.
 TOLD_SECONDS = 12.0
+
+# Images of which is remembered who has said what they are not made of.
+_DOUBTS = 256
 
 _NEED = "what hosts need"
 
@@ -183,11 +187,10 @@ class ImageSpreads:
     async def _begun(self, key: Key) -> Spread:
         """Raises Refused, Refusal, LeadershipLost."""
         async with self._beginning.setdefault(key, asyncio.Lock()):
-            if key not in self._spreads:
-                content = await self._content(key)
-                spread = Spread(self._memory, self._relay, content)
+            content = None if key in self._spreads else await self._content(key)
+            if content is not None and key not in self._spreads:
                 assert self._group is not None
-                self._spreads[key] = spread
+                self._spreads[key] = spread = Spread(self._memory, self._relay, content)
                 self._tasks[key] = self._group.create_task(spread.run())
             return self._spreads[key]
 
@@ -218,21 +221,38 @@ class ImageSpreads:
                 raise NoAnswer(f"silent for {MANIFEST_SECONDS:g} s") from error
             finally:
                 answers.cancel()
-        if chunk is None or len(chunk.manifest.root) != 32:
-            message = f"host {host} does not say what {image.name}@{image.snapshot} is made of"
+        named = f"{image.name}@{image.snapshot}"
+        if chunk is None or len(chunk.manifest.root) != DIGEST_BYTES:
+            message = f"host {host} does not say what {named} is made of"
             raise Refused(Reason.HOST_UNREACHABLE, message)
-        size = sum(part.size_bytes for part in chunk.manifest.parts)
+        try:
+            size = size_of(chunk.manifest)
+        except BadManifest as error:
+            message = f"host {host} says of {named} what cannot be: {error}"
+            raise Refused(Reason.HOST_UNREACHABLE, message) from error
         return Content(image, chunk.manifest.root, size, host)
 
     def _end_idle(self) -> None:
         """Also what was begun from a lie, so that another host is asked next time."""
         for key, spread in list(self._spreads.items()):
-            if spread.misled:
-                doubted = self._misleading.get(key, frozenset())
+            if not spread.misled and spread.targets:
+                continue
+            if spread.doubted:
+                doubted = self._misleading.pop(key, frozenset())
                 self._misleading[key] = doubted | {spread.content.told_by}
-            if spread.misled or not spread.targets:
-                del self._spreads[key]
-                self._tasks.pop(key).cancel()
+            del self._spreads[key]
+            self._tasks.pop(key).cancel()
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Whoever has an image names its content, again and again another one."""
+        now = self._memory.clock()
+        self._not_before = {key: at for key, at in self._not_before.items() if at > now}
+        for key, lock in list(self._beginning.items()):
+            if not lock.locked() and key not in self._spreads:
+                del self._beginning[key]
+        for key in list(self._misleading)[:-_DOUBTS]:
+            del self._misleading[key]
 
 
 def _misled(spread: Spread) -> Refused:

@@ -131,6 +131,10 @@ class Relay:
     def event(self, kind: str, message: str, host_id: str, actor: str) -> None:
         self._memory.events.add(kind, message, host=host_id, actor=actor)
 
+    def misbehaved(self, host_id: str, why: str) -> None:
+        """A host says what no agent may. However often, it is one event that counts."""
+        self._memory.events.add("host_misbehaves", why, host=host_id, alike=host_id, free=1)
+
     def console_opened(self, message: str, host_id: str, actor: str, fleet: str) -> None:
         """Whoever opens the same console again and again is told of ever more seldom."""
         self._memory.events.add(
