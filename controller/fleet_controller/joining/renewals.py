@@ -13,12 +13,11 @@ from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.joining.joins import NO_KEY, issued
 from fleet_controller.leader.environment import JoiningEnvironment
 from fleet_controller.leader.memory import LeaderMemory
-from fleet_controller.token_bucket import Rate, TokenBucket
+from fleet_controller.token_bucket import Rate, TokenBuckets
 
 # An honest agent renews each third of its certificate's life, and a few times when an authority is
 # replaced.
 _RENEWALS = Rate(per_second=1 / 60, burst=10)
-_TIDY = 20_000
 
 
 class Renewals:
@@ -28,7 +27,7 @@ class Renewals:
         self._memory = memory
         self._around = around
         self._issuer = around.issuer
-        self._buckets: dict[str, TokenBucket] = {}  # by host
+        self._buckets = TokenBuckets(_RENEWALS)  # by host
 
     @property
     def trust(self) -> joining.Trust | None:
@@ -68,12 +67,7 @@ class Renewals:
         return joining.RenewResponse(certificates=made, authorities=self._issuer.authorities)
 
     def _check_rate(self, host_id: str) -> None:
-        now = self._memory.clock()
-        if len(self._buckets) > _TIDY:
-            kept = self._buckets.items()
-            self._buckets = {host: one for host, one in kept if not one.is_full(now, _RENEWALS)}
-        bucket = self._buckets.setdefault(host_id, TokenBucket())
-        if wait := bucket.take(1, now, _RENEWALS):
+        if wait := self._buckets.take(host_id, self._memory.clock()):
             seconds = str(math.ceil(wait))
             raise Refused(
                 Reason.TOO_MANY_JOINS,
