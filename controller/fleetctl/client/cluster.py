@@ -133,7 +133,7 @@ class Cluster:
         return self._shown(answer)
 
     def _shown(self, answer: A) -> A:
-        return plain(answer) if self.plain else answer
+        return plain(answer, texts=self.plain)
 
     def _waiting_note(self, answer_delay: float = 0.0) -> WaitingNote:
         shown = self.tells_waiting and sys.stderr.isatty()

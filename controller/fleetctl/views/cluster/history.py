@@ -9,6 +9,9 @@ from fleetctl.output import DOUBTFUL
 from fleetctl.tables.column import Column, Kind, iso_text
 
 
+_LONGEST_NUMBER = 20  # digits; whoever writes to the store writes any text
+
+
 def record_json(one: cluster.AuditRecord) -> dict[str, Any]:
     """`time` is in seconds since 1970; `when` the same, as people read it."""
     return {
@@ -53,4 +56,4 @@ HISTORY_COLUMNS: tuple[Column[cluster.AuditRecord], ...] = (
 
 def _shown(value: str) -> str:
     """Totals are kept as plain digits, for scripts."""
-    return f"{int(value):,}" if value.isdecimal() else value
+    return f"{int(value):,}" if value.isdecimal() and len(value) < _LONGEST_NUMBER else value
