@@ -144,7 +144,7 @@ def _report(data: bytes) -> None:
     if not _told(data, report):
         return
     boots = BootDurations()
-    boots.add(report.boots, report.boot_seconds, 1_000)
+    boots.add("h1", report.boots, report.boot_seconds, 1_000, 0.0)
     boots.buckets()
     observed = Observed()
     observed.assigned("h1", _ASSIGNED)

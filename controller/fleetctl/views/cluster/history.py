@@ -8,7 +8,6 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.output import DOUBTFUL
 from fleetctl.tables.column import Column, Kind, iso_text
 
-
 _LONGEST_NUMBER = 20  # digits; whoever writes to the store writes any text
 
 
