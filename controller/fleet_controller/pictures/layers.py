@@ -26,8 +26,8 @@ MOST_NAMED = 14  # 15 is for pages: no cell
 _OTHERS, _NOTHING = "others", "nothing is wrong"
 # Characters of a name that a host makes up.
 _LONGEST = 60
-# Of failed VMs, whose kind is looked up; of further ones it is `others`. A tenth of a second. Of one
-# host so many that a hundredth of all leave most of it to others.
+# Of failed VMs, whose kind is looked up; of further ones it is `others`. A tenth of a second. Of
+# one host so many that a hundredth of all leave most of it to others.
 _MOST_RANGES = 50_000
 _MOST_OF_HOST = 512
 
