@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.image_spread.claims import barred, is_misled
 from fleet_controller.core.image_spread.sources import (
-    Reading,
     SpreadHost,
     own_stripes,
     sources,
 )
+from fleet_controller.image_spread.decided import Decided
 from fleet_controller.image_spread.part import MISMATCH, Attending, Part
 from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.pulse import Pulse
 from fleet_controller.relay.relay import Relay
 from fleet_controller.waiting import within
@@ -35,8 +36,8 @@ GATHERED = 128  # hosts for each such time
 LOOK_SECONDS = 2.0
 # Hosts that have it and give: so many at least and at most, and one for so many readers.
 MOST_HOLDERS, LEAST_HOLDERS, READERS_A_HOLDER = 8, 2, 64
-# Reports on progress a second, of all hosts together.
-REPORTS_A_SECOND = 400
+# Hosts whose orders are made before others have their turn on the loop: a millisecond or two.
+_TOLD_AT_ONCE = 100
 # What a host needs and cannot get, such as for want of room, is tried again.
 TRY_AGAIN_SECONDS = 60.0
 
@@ -63,8 +64,11 @@ class Content:
 class Spread:
     """`run` until cancelled. `news` beats whenever a host has said something."""
 
-    def __init__(self, memory: LeaderMemory, relay: Relay, content: Content) -> None:
+    def __init__(
+        self, memory: LeaderMemory, relay: Relay, off_loop: OffLoop, content: Content
+    ) -> None:
         self.content = content
+        self._off_loop = off_loop
         settings = memory.settings
         self._usual = Bounds(settings.image_rate, settings.image_fleet_rate)
         self._asked: dict[object, Bounds] = {}
@@ -74,13 +78,11 @@ class Spread:
         self.news = Pulse()
         self.parts: dict[str, Part] = {}
         self.liars: frozenset[str] = frozenset()
-        self._readers: dict[str, set[str]] = {}  # by source, now or before
         self._memory = memory
         self._relay = relay
         self._attending = Attending(relay, memory.clock, self.news.beat)
         self._wanted: dict[object, frozenset[str]] = {}
-        self._now: dict[Reading, str] = {}
-        self._attempt: dict[Reading, int] = {}
+        self._decided = Decided()
         self.began = memory.clock()
         self._having: list[str] = []
         self._look_again = self.began
@@ -136,7 +138,7 @@ class Spread:
             while True:
                 version = self.news.version
                 self._admit(group)
-                self._steer()
+                await self._steer()
                 await within(PASS_SECONDS, self.news.after(version))
                 await asyncio.sleep(GATHER_SECONDS * (1 + len(self.parts) // GATHERED))
 
@@ -186,7 +188,7 @@ class Spread:
         """Of those that have it: whoever gives already, and as many more as are needed."""
         if not fetching:
             return set()
-        giving = {one for one in self._now.values() if one in self.parts}
+        giving = {one for one in self._decided.sources.values() if one in self.parts}
         giving = {one for one in giving if self.has(one) and not self.parts[one].failed}
         many = min(MOST_HOLDERS, max(LEAST_HOLDERS, len(fetching) // READERS_A_HOLDER))
         if len(giving) >= many:
@@ -215,7 +217,8 @@ class Spread:
 
     # What they are told -----------------------------------------------------------------------
 
-    def _steer(self) -> None:
+    async def _steer(self) -> None:
+        """Of thousands of hosts it takes a tenth of a second: others have their turns meanwhile."""
         now = self._memory.clock()
         self._note_liars()
         taking = {name: one for name, one in self.parts.items() if one.task and not one.failed}
@@ -231,30 +234,15 @@ class Spread:
                 hosts[name] = SpreadHost(racks[name], part.held, part.stripe, shuns)
         # Where nobody else has it they give all the same: each reader checks what it gets.
         others = any(one.holds and name not in self.liars for name, one in hosts.items())
-        self._remember(sources(hosts, self._now, self.liars if others else frozenset()))
-        readers: dict[str, list[str]] = {}
-        for reading, source in self._now.items():
-            readers.setdefault(source, []).append(reading.host)
+        before, liars = self._decided.sources, self.liars if others else frozenset()
+        decided = await self._off_loop.run(lambda: sources(hosts, before, liars))
+        self._decided.remember(decided, self.parts)
+        readers, many = self._decided.readers_now(), len(taking)
         each = self._bytes_per_second(len([one for one in taking.values() if not one.held]))
-        for name, part in taking.items():
-            part.tell(self._order(name, readers.get(name, ()), each, len(taking)))
-
-    def _note_liars(self) -> None:
-        found = barred({host: one.liars for host, one in self.parts.items()}, self._readers)
-        for host in found.keys() - self.liars:
-            who = " and ".join(sorted(found[host])[:2])
-            text = f"{host} gives chunks of {self._named} without their digest, say {who}"
-            self._memory.events.add("image_corrupt", text, host=host)
-        self.liars |= found.keys()
-
-    def _remember(self, decided: Mapping[Reading, str]) -> None:
-        for reading, source in decided.items():
-            if self._now.get(reading) != source:
-                part = self.parts[reading.host]
-                self._readers.setdefault(source, set()).add(reading.host)
-                part.attempts += 1
-                self._attempt[reading] = part.attempts
-        self._now = dict(decided)
+        for number, (name, part) in enumerate(taking.items()):
+            part.tell(self._order(name, readers.get(name, ()), each, many))
+            if number % _TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _order(self, name: str, readers: Iterable[str], each: int, many: int) -> wire.RelayOrder:
         order = wire.RelayOrder(
@@ -262,22 +250,17 @@ class Spread:
             host_id=name,
             image=self.content.image,
             root=self.content.root,
-            readers=sorted(set(readers)),
             bytes_per_second=each,
-            report_every_ms=max(500, many * 1000 // REPORTS_A_SECOND),
         )
-        for stripe in range(2):
-            reading = Reading(name, stripe)
-            source = self._now.get(reading)
-            record = self._memory.state.hosts.get(source) if source else None
-            if source and record:
-                order.sources.add(
-                    host=source,
-                    address=record.address,
-                    stripe=stripe,
-                    attempt=self._attempt[reading],
-                )
-        return order
+        return self._decided.add_to(order, readers, self._memory.state.hosts, many)
+
+    def _note_liars(self) -> None:
+        found = barred({host: one.liars for host, one in self.parts.items()}, self._decided.readers)
+        for host in found.keys() - self.liars:
+            who = " and ".join(sorted(found[host])[:2])
+            text = f"{host} gives chunks of {self._named} without their digest, say {who}"
+            self._memory.events.add("image_corrupt", text, host=host)
+        self.liars |= found.keys()
 
     def _bytes_per_second(self, fetching: int) -> int:
         asked = list(self._asked.values())[-1] if self._asked else Bounds()

@@ -19,6 +19,7 @@ from fleet_controller.election.election import LeadershipLost
 from fleet_controller.image_spread.progress import progress
 from fleet_controller.image_spread.spread import Bounds, Content, Spread
 from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.relay.relay import NOT_ANSWERED, Relay
 from fleet_controller.waiting import within
 
@@ -48,7 +49,8 @@ class Key(NamedTuple):
 class ImageSpreads:
     """`run` leads them. Whoever asks while it does not run waits for it."""
 
-    def __init__(self, memory: LeaderMemory, relay: Relay) -> None:
+    def __init__(self, memory: LeaderMemory, relay: Relay, off_loop: OffLoop) -> None:
+        self._off_loop = off_loop
         self._memory = memory
         self._relay = relay
         self._spreads: dict[Key, Spread] = {}
@@ -190,7 +192,9 @@ class ImageSpreads:
             content = None if key in self._spreads else await self._content(key)
             if content is not None and key not in self._spreads:
                 assert self._group is not None
-                self._spreads[key] = spread = Spread(self._memory, self._relay, content)
+                self._spreads[key] = spread = Spread(
+                    self._memory, self._relay, self._off_loop, content
+                )
                 self._tasks[key] = self._group.create_task(spread.run())
             return self._spreads[key]
 
