@@ -18,7 +18,7 @@ from fleet.states.frames import Cells
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.vm_states import FAILED
 from fleet_controller.leader.memory import LeaderMemory
-from fleet_controller.observed.reports import HostObservation
+from fleet_controller.observed.host_observation import HostObservation
 from fleet_controller.observed.vectors import NO_HOST, FleetVector
 from fleet_controller.queries.fleets import absence
 
