@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from fleet.certificates.certificate import read_certificate
 from fleet.certificates.signing_request import make_request, new_key
 from fleet.peers import holder_of
+from fleet.transport import Peer, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
@@ -256,6 +257,19 @@ def test_who_joins_when_the_leadership_is_over_is_told_to_ask_another(tmp_path: 
             await joins(seen[0], "h1")
 
     scenes(tmp_path, scene, later)
+
+
+def test_a_token_of_somebody_who_is_denied_admits_nobody(tmp_path: Path) -> None:
+    async def scene(leader: Leader) -> None:
+        await leader.tokens.create(token_request(uses=9), "operator/mallory via controller/c2")
+        assert await outcome(leader, "h1") == ""
+        await leader.denials.deny(
+            Peer(Role.OPERATOR, "mallory"), "stolen", ME, Peer(Role.OPERATOR, "me")
+        )
+        with pytest.raises(Refused, match="was made by operator/mallory, who is denied"):
+            await joins(leader, "h2")
+
+    scenes(tmp_path, scene)
 
 
 def test_a_known_name_that_joins_with_another_key_is_told_so(tmp_path: Path) -> None:

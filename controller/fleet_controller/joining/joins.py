@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,21 +21,18 @@ import structlog
 from fleet.certificates.host_issuer import CannotIssue
 from fleet.certificates.join_token import hash_of
 from fleet.certificates.signing_request import BadRequest, SigningRequest, checked
+from fleet.peers import parse_peer
 from fleet.v1 import joining_pb2 as joining
-from fleet_controller.core.joining.admission import check_clock, check_use, neighbourhood
+from fleet_controller.core.joining.admission import check_clock, check_use
 from fleet_controller.core.joining.records import JoinedRecord, TokenRecord
 from fleet_controller.core.refusals import Reason, Refused, expelled
 from fleet_controller.election.election import LeadershipLost
+from fleet_controller.joining.join_rates import JoinRates
 from fleet_controller.leader.environment import Issuer
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import Write, put_joined, put_token
-from fleet_controller.token_bucket import Rate, TokenBuckets
 
-# Of one address: what was refused. Honest machines are refused when somebody has made a mistake.
-_REFUSALS = Rate(per_second=0.5, burst=20)
-# Of one host that has joined: answers made again. One that was not answered asks a few times.
-_AGAIN = Rate(per_second=1 / 60, burst=10)
 # A machine's record and its line of the audit trail; the tokens' records beside them.
 _WRITES_OF_ONE = 3
 _LEADS_NO_MORE = "this controller leads no longer"
@@ -85,13 +81,12 @@ class Joins:
         self._controllers = controllers
         self._settings = settings
         self._queue: asyncio.Queue[_Joining] = asyncio.Queue()
-        self._refusals = TokenBuckets(_REFUSALS)  # by neighbourhood
-        self._again = TokenBuckets(_AGAIN)  # by host
+        self._rates = JoinRates()
         self._over = False
 
     async def join(self, request: joining.JoinRequest, address: str) -> joining.JoinResponse:
         """`address`: from which the machine has called. Raises Refused, StoreError."""
-        self._check_rate(address)
+        self._rates.check(address, self._memory.clock())
         try:
             asked = self._looked_at(request)
             admitted = await self._admitted(_Joining(asked, request.token_id, address))
@@ -184,12 +179,13 @@ class Joins:
         have = drafted.tokens.get(one.token) or state.tokens.get(one.token)
         if have is None:
             raise Refused(Reason.BAD_TOKEN, f"the token {one.token} is revoked")
+        self._check_maker(have)
         before = drafted.hosts.get(host) or state.joined.get(host)
         again = _is_again(before, one)
         check_use(have, host, one.address, now, more=not again)
         self._check_name(host, taken=host in drafted.hosts and not again)
         if again:
-            self._check_again(host)
+            self._rates.check_again(host, self._memory.clock())
             return _Admitted(have)
         used = msgspec.structs.replace(have, uses=have.uses + 1)
         by = f"token {have.id}, made by {have.actor}"
@@ -220,10 +216,15 @@ class Joins:
                 f"whether {host} is live is not known yet: this controller leads for a moment only",
             )
 
-    def _check_again(self, host: str) -> None:
-        """Raises Refused: each answer is signed anew."""
-        if wait := self._again.take(host, self._memory.clock()):
-            raise _too_many(f"{host} has joined, and asks for its answer too often", wait)
+    def _check_maker(self, token: TokenRecord) -> None:
+        """Who is denied lets nobody in by a token made before. Raises Refused."""
+        maker = parse_peer(token.actor.partition(" via ")[0])
+        if maker and any(one in self._memory.state.denied for one in maker.spellings):
+            raise Refused(
+                Reason.BAD_TOKEN,
+                f"the token {token.id} was made by {maker}, who is denied: ask for another "
+                "(fleetctl tokens create)",
+            )
 
     def _tell(self, news: Mapping[str, str]) -> None:
         summary = f"{len(news):,} hosts have joined"
@@ -242,13 +243,8 @@ class Joins:
             settings=self._settings,
         )
 
-    def _check_rate(self, address: str) -> None:
-        """Raises Refused for an address of which too much was refused lately."""
-        if wait := self._refusals.due_in(neighbourhood(address), self._memory.clock()):
-            raise _too_many(f"too much from {address} was refused", wait)
-
     def _note_refusal(self, address: str, refused: Refused) -> None:
-        self._refusals.take(neighbourhood(address), self._memory.clock())
+        self._rates.note_refusal(address, self._memory.clock())
         text = f"a machine at {address} may not join: {refused}"
         self._memory.events.add("join_refused", text, alike=refused.reason, free=1)
 
@@ -266,13 +262,6 @@ class _Draft(NamedTuple):
             *map(put_joined, self.hosts.values()),
             *self.lines,
         ]
-
-
-def _too_many(why: str, wait: float) -> Refused:
-    seconds = str(math.ceil(wait))
-    return Refused(
-        Reason.TOO_MANY_JOINS, f"{why}; again in {seconds} s", retry_after_seconds=seconds
-    )
 
 
 def issued(issuer: Issuer, asked: SigningRequest, now: float) -> bytes:

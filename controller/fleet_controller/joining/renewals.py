@@ -3,13 +3,12 @@ certificate that counts gets another one of the same name."""
 
 from __future__ import annotations
 
-import math
-
 from fleet.certificates.authorities import digest_of_trust
 from fleet.certificates.signing_request import BadRequest, checked
 from fleet.v1 import joining_pb2 as joining
 from fleet_controller.core.joining.admission import check_clock
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.joining.join_rates import too_many
 from fleet_controller.joining.joins import NO_KEY, issued
 from fleet_controller.leader.environment import JoiningEnvironment
 from fleet_controller.leader.memory import LeaderMemory
@@ -68,9 +67,4 @@ class Renewals:
 
     def _check_rate(self, host_id: str) -> None:
         if wait := self._buckets.take(host_id, self._memory.clock()):
-            seconds = str(math.ceil(wait))
-            raise Refused(
-                Reason.TOO_MANY_JOINS,
-                f"host {host_id} renews its certificate too often; again in {seconds} s",
-                retry_after_seconds=seconds,
-            )
+            raise too_many(f"host {host_id} renews its certificate too often", wait)
