@@ -161,18 +161,24 @@ class ImageSpreads:
         """Whoever has it; awaited for a moment, as a host that was just handed it says so soon.
         Raises Refused."""
         memory = self._memory
-        found = holders_of(memory.view(), image, memory.is_live)
+        found = self._holders_now(image)
 
         async def told() -> None:
             nonlocal found
             while not found.digest:
                 await memory.host_records.after(memory.host_records.version)
-                found = holders_of(memory.view(), image, memory.is_live)
+                found = self._holders_now(image)
 
         await within(TOLD_SECONDS, told())
         if not found.digest:
             raise Refused(Reason.BAD_QUERY, found.why)
         return found
+
+    def _holders_now(self, image: types.Image) -> Holders:
+        """What an expelled host has counts for nothing."""
+        memory = self._memory
+        hosts = (one for one in memory.state.hosts.values() if not memory.is_expelled(one.id))
+        return holders_of(hosts, image, memory.is_live)
 
     async def _next_word(self, spread: Spread, hosts: Collection[str]) -> None:
         """A second, or until it is over."""
@@ -202,7 +208,7 @@ class ImageSpreads:
         """What the image is made of, as a host that has it says. If that is a lie, whatever is
         fetched does not get the digest."""
         image = types.Image(name=key.name, snapshot=key.snapshot, digest=key.digest)
-        found = holders_of(self._memory.view(), image, self._memory.is_live)
+        found = self._holders_now(image)
         error: Exception = Refused(Reason.BAD_QUERY, found.why)
         doubted = self._misleading.get(key, frozenset())
         hosts = sorted(found.hosts, key=lambda host: host in doubted)
