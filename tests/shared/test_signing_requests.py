@@ -75,6 +75,16 @@ def test_a_request_that_asks_for_more_is_refused(der: bytes, said: str) -> None:
     assert said in str(bad.value)
 
 
+def test_whatever_else_it_says_a_request_is_read_or_refused() -> None:
+    """Each byte of one as something else: the version of a request is one, and its key."""
+    der = make_request("h1", new_key())
+    for at in range(len(der)):
+        changed = bytearray(der)
+        changed[at] ^= 0x55
+        with pytest.raises(BadRequest):
+            checked(bytes(changed))
+
+
 def test_a_request_that_was_changed_on_its_way_is_refused() -> None:
     der = make_request("h1", new_key())
     at = der.index(b"h1.agent")
