@@ -15,6 +15,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.image_spread.claims import barred, is_misled
 from fleet_controller.core.image_spread.sources import (
+    STRIPES,
     SpreadHost,
     own_stripes,
     sources,
@@ -36,6 +37,9 @@ GATHERED = 128  # hosts for each such time
 LOOK_SECONDS = 2.0
 # Hosts that have it and give: so many at least and at most, and one for so many readers.
 MOST_HOLDERS, LEAST_HOLDERS, READERS_A_HOLDER = 8, 2, 64
+# Where a tenth of those that fetch lack a source for so long, twice as many are asked to give, up
+# to a bound: those that were say that they have it, and do not give.
+STARVED_SECONDS, STARVED_SHARE, MOST_ASKED = 10.0, 0.1, 128
 # Hosts whose orders are made before others have their turn on the loop: a millisecond or two.
 _TOLD_AT_ONCE = 100
 # What a host needs and cannot get, such as for want of room, is tried again.
@@ -83,7 +87,8 @@ class Spread:
         self._attending = Attending(relay, memory.clock, self.news.beat)
         self._wanted: dict[object, frozenset[str]] = {}
         self._decided = Decided()
-        self.began = memory.clock()
+        self.began = self._starved = memory.clock()
+        self._times = 1
         self._having: list[str] = []
         self._look_again = self.began
 
@@ -191,12 +196,25 @@ class Spread:
         giving = {one for one in self._decided.sources.values() if one in self.parts}
         giving = {one for one in giving if self.has(one) and not self.parts[one].failed}
         many = min(MOST_HOLDERS, max(LEAST_HOLDERS, len(fetching) // READERS_A_HOLDER))
+        many = min(many * self._wider(fetching), MOST_ASKED)
         if len(giving) >= many:
             return giving
         live = [one for one in self._able() if one not in giving]
         racks = Counter(self._rack(host) for host in fetching)
         live.sort(key=lambda one: (-racks[self._rack(one)], one))
         return giving | set(live[: max(0, many - len(giving))])
+
+    def _wider(self, fetching: Iterable[str]) -> int:
+        """How many times as many hosts are asked to give as would do."""
+        now = self._memory.clock()
+        parts = (self.parts.get(host) for host in fetching)
+        orders = [one.order for one in parts if one is not None and one.connected and one.order]
+        lacking = sum(len(order.sources) < STRIPES for order in orders)
+        if lacking < max(1, STARVED_SHARE * len(orders)):
+            self._starved = now
+        elif now - self._starved >= STARVED_SECONDS:
+            self._starved, self._times = now, min(2 * self._times, MOST_ASKED)
+        return self._times
 
     def _able(self) -> list[str]:
         """Hosts that have it and can be asked to give."""

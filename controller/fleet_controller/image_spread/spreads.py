@@ -5,17 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from typing import NamedTuple
 
-from fleet.image_content.manifest import DIGEST_BYTES, BadManifest, size_of
 from fleet.template.host_needs import NeededImage
-from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.agents.port import NoAnswer
 from fleet_controller.core.image_spread.holders import Holders, holders_of, image_needs
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
+from fleet_controller.image_spread.described import Descriptions, Key
 from fleet_controller.image_spread.progress import progress
 from fleet_controller.image_spread.spread import Bounds, Content, Spread
 from fleet_controller.leader.memory import LeaderMemory
@@ -25,25 +22,13 @@ from fleet_controller.waiting import within
 
 # Between two looks at what hosts lack. A pass over 4,480 hosts takes some 5 ms.
 NEED_SECONDS = 2.0
-# Reading an image's content once takes so long at worst: a TiB from a slow disk is not handed on.
-MANIFEST_SECONDS = 600.0
-# Hosts asked what it is made of, one after another, before that is given up for now.
-ASKED = 3
 RETRY_SECONDS = 15.0
 TELL_SECONDS = 1.0
 # What a host has is known to the leader this long after it has it.
 TOLD_SECONDS = 12.0
 
-# Images of which is remembered who has said what they are not made of.
-_DOUBTS = 256
 
 _NEED = "what hosts need"
-
-
-class Key(NamedTuple):
-    name: str
-    snapshot: str
-    digest: str
 
 
 class ImageSpreads:
@@ -57,7 +42,7 @@ class ImageSpreads:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._beginning: dict[Key, asyncio.Lock] = {}
         self._not_before: dict[Key, float] = {}
-        self._misleading: dict[Key, frozenset[str]] = {}
+        self._descriptions = Descriptions(relay)
         self._group: asyncio.TaskGroup | None = None
         self._running = asyncio.Event()
 
@@ -205,42 +190,8 @@ class ImageSpreads:
             return self._spreads[key]
 
     async def _content(self, key: Key) -> Content:
-        """What the image is made of, as a host that has it says. If that is a lie, whatever is
-        fetched does not get the digest."""
         image = types.Image(name=key.name, snapshot=key.snapshot, digest=key.digest)
-        found = self._holders_now(image)
-        error: Exception = Refused(Reason.BAD_QUERY, found.why)
-        doubted = self._misleading.get(key, frozenset())
-        hosts = sorted(found.hosts, key=lambda host: host in doubted)
-        for host in hosts[:ASKED]:
-            try:
-                return await self._described(host, image)
-            except NOT_ANSWERED as refused:
-                error = refused
-        raise error
-
-    async def _described(self, host: str, image: types.Image) -> Content:
-        """Raises Refused, Refusal, LeadershipLost."""
-        with self._relay.answering(host, "handing images on"):
-            request = wire.SendImageRequest(image=image, manifest_only=True)
-            answers = self._relay.questions(host).send_image(request)
-            try:
-                async with asyncio.timeout(MANIFEST_SECONDS):
-                    chunk = await answers.read()
-            except TimeoutError as error:
-                raise NoAnswer(f"silent for {MANIFEST_SECONDS:g} s") from error
-            finally:
-                answers.cancel()
-        named = f"{image.name}@{image.snapshot}"
-        if chunk is None or len(chunk.manifest.root) != DIGEST_BYTES:
-            message = f"host {host} does not say what {named} is made of"
-            raise Refused(Reason.HOST_UNREACHABLE, message)
-        try:
-            size = size_of(chunk.manifest)
-        except BadManifest as error:
-            message = f"host {host} says of {named} what cannot be: {error}"
-            raise Refused(Reason.HOST_UNREACHABLE, message) from error
-        return Content(image, chunk.manifest.root, size, host)
+        return await self._descriptions.content(key, self._holders_now(image))
 
     def _end_idle(self) -> None:
         """Also what was begun from a lie, so that another host is asked next time."""
@@ -248,8 +199,7 @@ class ImageSpreads:
             if not spread.misled and spread.targets:
                 continue
             if spread.doubted:
-                doubted = self._misleading.pop(key, frozenset())
-                self._misleading[key] = doubted | {spread.content.told_by}
+                self._descriptions.doubt(key, spread.content.told_by)
             del self._spreads[key]
             self._tasks.pop(key).cancel()
         self._forget_old()
@@ -261,8 +211,6 @@ class ImageSpreads:
         for key, lock in list(self._beginning.items()):
             if not lock.locked() and key not in self._spreads:
                 del self._beginning[key]
-        for key in list(self._misleading)[:-_DOUBTS]:
-            del self._misleading[key]
 
 
 def _misled(spread: Spread) -> Refused:

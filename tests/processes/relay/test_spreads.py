@@ -14,6 +14,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Declined
+from fleet_controller.image_spread import described
+from fleet_controller.image_spread import spread as spread_module
 from tests.certificates import identity
 from tests.doubles.leading import until
 from tests.doubles.scripted_questions import Exchange
@@ -269,6 +271,38 @@ async def test_a_holder_that_says_what_no_image_is_is_passed_over_and_named(
     await order(rig, "h2", lambda one: len(one.sources) == 2)
     exchange(rig, "h2").say(HELD)
     assert (await spreading.until(lambda told: told.over)).held == 1
+
+
+async def test_a_holder_that_does_not_answer_keeps_nobody_from_the_next(
+    rig: RelayRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(described, "BESIDE_SECONDS", 0.05)
+    await says_it_has(rig, "h3", GOLDEN)
+    honest = rig.agents["h1"].questions.replies["SendImage"]
+    rig.agents["h1"].questions.replies |= {"SendImage": [], "RelayImage": [HELD]}
+    rig.agents["h3"].questions.replies |= {"SendImage": honest, "RelayImage": [HELD]}
+    spreading = Spreading(rig, all=False, hosts=["h2"])
+    await order(rig, "h2", lambda one: len(one.sources) == 2)
+    exchange(rig, "h2").say(HELD)
+    assert (await spreading.until(lambda told: told.over)).held == 1
+
+
+async def test_hosts_that_say_they_have_it_and_give_nothing_starve_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spread_module, "STARVED_SECONDS", 0.1)
+    async with relay_rig(5) as rig:
+        await holder_and_others(rig, "h4", ("h1", "h2", "h3", "h5"))
+        honest = rig.agents["h4"].questions.replies["SendImage"]
+        for mute in ("h1", "h2", "h3"):
+            await says_it_has(rig, mute, GOLDEN)
+            # Its manifest is the true one; it never says a word of giving.
+            rig.agents[mute].questions.replies |= {"SendImage": honest, "RelayImage": []}
+        spreading = Spreading(rig, all=False, hosts=["h5"])
+        told = await order(rig, "h5", lambda one: len(one.sources) == 2)
+        assert set(sources(told).values()) == {"h4"}
+        exchange(rig, "h5").say(HELD)
+        assert (await spreading.until(lambda told: told.over)).held == 1
 
 
 async def test_one_host_that_finds_another_digest_ends_nobody_elses_spread(rig: RelayRig) -> None:
