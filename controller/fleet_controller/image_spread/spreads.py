@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
+import structlog
+
 from fleet.template.host_needs import NeededImage
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
@@ -27,8 +29,8 @@ TELL_SECONDS = 1.0
 # What a host has is known to the leader this long after it has it.
 TOLD_SECONDS = 12.0
 
-
 _NEED = "what hosts need"
+_log = structlog.get_logger(__name__)
 
 
 class ImageSpreads:
@@ -52,7 +54,10 @@ class ImageSpreads:
             self._group = group
             self._running.set()
             while True:
-                await self._serve_needs()
+                try:
+                    await self._serve_needs()
+                except Exception:  # ours: images are no reason to end a leadership
+                    _log.exception("what hosts need of images")
                 self._end_idle()
                 await asyncio.sleep(NEED_SECONDS)
 
@@ -81,15 +86,24 @@ class ImageSpreads:
         for key, hosts in wanted.items():
             if key in self._spreads:
                 self._spreads[key].want(_NEED, hosts, standing=True)
-            elif self._not_before.get(key, 0.0) <= memory.clock() and self._group:
+            elif self._may_begin(key) and self._group:
                 self._not_before[key] = memory.clock() + RETRY_SECONDS
                 self._group.create_task(self._begin_for_need(key, hosts))
+
+    def _may_begin(self, key: Key) -> bool:
+        """Not while that is under way already, and not too often."""
+        beginning = self._beginning.get(key)
+        under_way = beginning is not None and beginning.locked()
+        return not under_way and self._not_before.get(key, 0.0) <= self._memory.clock()
 
     async def _begin_for_need(self, key: Key, hosts: frozenset[str]) -> None:
         try:
             spread = await self._begun(key)
         except (*NOT_ANSWERED, LeadershipLost) as error:
             self._memory.image_fetches.note((key.name, key.snapshot), str(error))
+            return
+        except Exception:
+            _log.exception("an image that hosts need", image=f"{key.name}@{key.snapshot}")
             return
         spread.want(_NEED, hosts, standing=True)
 
@@ -138,7 +152,7 @@ class ImageSpreads:
                 await self._next_word(spread, hosts)
                 self._relay.raise_if_over()
                 if self._spreads.get(key) is not spread:
-                    raise _misled(spread)
+                    raise _ended(spread)
         finally:
             spread.want_no_more(asked)
 
@@ -186,8 +200,16 @@ class ImageSpreads:
                 self._spreads[key] = spread = Spread(
                     self._memory, self._relay, self._off_loop, content
                 )
-                self._tasks[key] = self._group.create_task(spread.run())
+                self._tasks[key] = self._group.create_task(self._lead(key, spread))
             return self._spreads[key]
+
+    async def _lead(self, key: Key, spread: Spread) -> None:
+        try:
+            await spread.run()
+        except Exception:  # ours: it ends this spread, and nothing else
+            _log.exception("an image on its way", image=f"{key.name}@{key.snapshot}")
+            if self._spreads.get(key) is spread:
+                del self._spreads[key], self._tasks[key]
 
     async def _content(self, key: Key) -> Content:
         image = types.Image(name=key.name, snapshot=key.snapshot, digest=key.digest)
@@ -213,8 +235,10 @@ class ImageSpreads:
                 del self._beginning[key]
 
 
-def _misled(spread: Spread) -> Refused:
+def _ended(spread: Spread) -> Exception:
     image, host = spread.content.image, spread.content.told_by
+    if not spread.misled:
+        return LeadershipLost(f"an error of the controller ended it: spread {image.name} again")
     return Refused(
         Reason.BAD_QUERY,
         f"{image.name}@{image.snapshot} is not made of what {host} says: the whole has not its "

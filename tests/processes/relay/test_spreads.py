@@ -305,6 +305,30 @@ async def test_hosts_that_say_they_have_it_and_give_nothing_starve_nobody(
         assert (await spreading.until(lambda told: told.over)).held == 1
 
 
+async def test_an_error_of_ours_ends_one_spread_and_no_leadership(
+    rig: RelayRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spreading = Spreading(rig)
+    await order(rig, "h2", lambda one: len(one.sources) == 2)
+    (spread,) = rig.leading.image_spreads._spreads.values()
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(spread, "_steer", broken)
+    reason, said = (await refusal(end_of(spreading.call)))[1:]
+    assert reason == "NOT_LEADER" and "an error of the controller ended it" in said
+    again = Spreading(rig, all=False, hosts=["h2"])
+    rig.agents["h2"].questions.replies["RelayImage"] = [HELD]
+    assert (await again.until(lambda told: told.over)).held == 1
+
+
+async def end_of(call: Any) -> Any:
+    while (told := await call.read()) is not grpc.aio.EOF:
+        pass
+    return told
+
+
 async def test_one_host_that_finds_another_digest_ends_nobody_elses_spread(rig: RelayRig) -> None:
     wrong = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "IMAGE_MISMATCH", "another digest")
     rig.agents["h2"].questions.replies["RelayImage"] = Declined("x", wrong)
