@@ -11,6 +11,7 @@ import structlog
 from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
 from fleet_controller.agents.port import Misbehaved, RelayTalk
+from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.relay.relay import Relay
@@ -87,7 +88,7 @@ class Part:
         self.held_until = now + ANNOUNCE_SECONDS if self.held else 0.0
         for trouble in state.troubles[:_TROUBLES]:
             self.attempts += 1
-            self.why = _printable(trouble.why)
+            self.why = one_line(trouble.why, _WORDS)
             if trouble.host not in self.told:
                 continue
             if trouble.lied:
@@ -136,7 +137,7 @@ class Attending:
             raise
 
     def _note(self, part: Part, why: str, reason: str, for_good: bool) -> None:
-        part.why = _printable(why)
+        part.why = one_line(why, _WORDS)
         if for_good:
             part.failed, part.failed_reason = part.why or reason, reason
             part.failed_at = self._clock()
@@ -166,7 +167,3 @@ class Attending:
             part.changed.clear()
             if part.order is not None:
                 await talk.write(part.order)
-
-
-def _printable(text: str) -> str:
-    return "".join(filter(str.isprintable, text[: 2 * _WORDS]))[:_WORDS]

@@ -12,6 +12,7 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Answers, NoAnswer
+from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.relay.relay import Relay
 
@@ -124,4 +125,4 @@ def _named(image: types.Image) -> str:
     if not image.name or max(map(len, (image.name, image.snapshot))) > _LONGEST_TEXT:
         raise Refused(Reason.BAD_QUERY, "an image needs a name, of at most 4,096 characters")
     text = f"{image.name}@{image.snapshot}" if image.snapshot else image.name
-    return "".join(filter(str.isprintable, text))[:120]
+    return one_line(text, 120)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.agents.port import LinkError, NoAnswer, UploadTalk
+from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.relay.relay import Relay
@@ -28,7 +29,7 @@ class UploadRelay:
         self._actor = actor
         self._host = relay.host(first.host)
         image = first.put.manifest.image
-        self._named = "".join(filter(str.isprintable, f"{image.name}@{image.snapshot}"))[:120]
+        self._named = one_line(f"{image.name}@{image.snapshot}", 120)
         self._first = wire.PutImageRequest()
         self._first.CopyFrom(first.put)
         self._first.host_id = self._host
