@@ -128,12 +128,11 @@ class Attending:
                 await asyncio.sleep(RETRY_SECONDS * 2 ** min(part.misbehaved, MOST_DOUBLED))
 
     async def _heard(self, part: Part) -> None:
-        """Until the call ends. Who misbehaves is named, and called ever later. Raises LinkError."""
+        """Until the call ends. Who misbehaves is called ever later. Raises LinkError."""
         try:
             await self._talk(part, self._relay.questions(part.host).relay_image())
-        except Misbehaved as error:
+        except Misbehaved:
             part.misbehaved += 1
-            self._relay.misbehaved(part.host, str(error))
             raise
 
     def _note(self, part: Part, why: str, reason: str, for_good: bool) -> None:
