@@ -20,7 +20,7 @@ from fleet.transport import DOMAIN, Role, dns_name
 # One of ours has some 250 bytes.
 MAX_BYTES = 4096
 # What cryptography raises for what it cannot read.
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -79,7 +79,7 @@ def checked(der: bytes) -> SigningRequest:
         host = _only_host(request.extensions)
     except BadRequest:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BadRequest(f"the signing request cannot be read: {str(error)[:100]}") from error
     encoded = key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
