@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Collection
 import structlog
 
 from fleet.template.host_needs import NeededImage
+from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.image_spread.holders import Holders, holders_of, image_needs
+from fleet_controller.core.image_spread.holders import Holders, KnownHost, holders_of, image_needs
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.image_spread.described import Descriptions, Key
@@ -22,7 +23,7 @@ from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.relay.relay import NOT_ANSWERED, Relay
 from fleet_controller.waiting import within
 
-# Between two looks at what hosts lack. A pass over 4,480 hosts takes some 5 ms.
+# Between two looks at what hosts lack. One at 4,480 hosts takes some 10 ms.
 NEED_SECONDS = 2.0
 RETRY_SECONDS = 15.0
 TELL_SECONDS = 1.0
@@ -55,7 +56,7 @@ class ImageSpreads:
             self._running.set()
             while True:
                 try:
-                    await self._serve_needs()
+                    self._serve_needs()
                 except Exception:  # ours: images are no reason to end a leadership
                     _log.exception("what hosts need of images")
                 self._end_idle()
@@ -63,14 +64,15 @@ class ImageSpreads:
 
     # By need ----------------------------------------------------------------------------------
 
-    async def _serve_needs(self) -> None:
+    def _serve_needs(self) -> None:
         memory = self._memory
         fetches = memory.image_fetches
         if memory.settling or memory.state.freeze is not None:
             return
         if not any(one.holdings.fetches_images for one in memory.state.hosts.values()):
             return
-        needs = image_needs(await memory.view_in_slices(), memory.is_live)
+        state = memory.state
+        needs = image_needs(self._known_hosts(), state.fleets.values(), state.specs)
         fetches.replace({
             (need.image.name, need.image.snapshot): self._told(need.image, need.holders, need.hosts)
             for need in needs
@@ -174,10 +176,18 @@ class ImageSpreads:
         return found
 
     def _holders_now(self, image: types.Image) -> Holders:
+        hosts = (host.record for host in self._known_hosts())
+        return holders_of(hosts, image, self._memory.is_live)
+
+    def _known_hosts(self) -> list[KnownHost]:
         """What an expelled host has counts for nothing."""
-        memory = self._memory
-        hosts = (one for one in memory.state.hosts.values() if not memory.is_expelled(one.id))
-        return holders_of(hosts, image, memory.is_live)
+        state, is_live = self._memory.state, self._memory.is_live
+        expelled = {one.name for one in state.denied.values() if one.role == Role.AGENT}
+        return [
+            KnownHost(record, state.assignment(host), is_live(host))
+            for host, record in state.hosts.items()
+            if host not in expelled
+        ]
 
     async def _next_word(self, spread: Spread, hosts: Collection[str]) -> None:
         """A second, or until it is over."""

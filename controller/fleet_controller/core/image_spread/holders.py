@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fleet.template.host_needs import NeededImage, needs_of
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.holdings import HostHoldings
-from fleet_controller.core.model import ClusterView, HostRecord
+from fleet_controller.core.model import Assignment, FleetRecord, HostRecord
 from fleet_controller.core.names import counted
 
 
@@ -27,6 +27,12 @@ class ImageNeed(NamedTuple):
     image: NeededImage
     hosts: frozenset[str]
     holders: Holders
+
+
+class KnownHost(NamedTuple):
+    record: HostRecord
+    assignment: Assignment
+    live: bool
 
 
 class Contents(NamedTuple):
@@ -98,27 +104,31 @@ def holders_of(hosts: Iterable[HostRecord], image: types.Image, live: Live) -> H
     return one_digest(contents_of(((one, live(one.id)) for one in hosts), needed), needed)
 
 
-def image_needs(view: ClusterView, live: Live) -> list[ImageNeed]:
+def image_needs(
+    hosts: Sequence[KnownHost],
+    fleets: Iterable[FleetRecord],
+    specs: Mapping[tuple[str, int], types.FleetSpec],
+) -> list[ImageNeed]:
     """What live hosts lack for the VMs that they have, of the generation that they have and of the
     newest one of their fleets."""
-    newest = {fleet.uid: fleet.generation for fleet in view.fleets.values()}
+    newest = {fleet.uid: fleet.generation for fleet in fleets}
     images: dict[tuple[str, int], NeededImage | None] = {}
     lacking: defaultdict[NeededImage, set[str]] = defaultdict(set)
-    hosts = [(host.record, live(host.record.id)) for host in view.hosts.values()]
-    for host in view.hosts.values():
+    for host in hosts:
         held = host.record.holdings
-        if not held.fetches_images or not host.assignment.shards or not live(host.record.id):
+        if not (held.fetches_images and host.live):
             continue
         for shard in host.assignment.shards:
             for generation in {shard.generation, newest.get(shard.fleet, shard.generation)}:
                 key = (shard.fleet, generation)
                 if key not in images:
-                    images[key] = fetched_image(view.specs.get(key))
+                    images[key] = fetched_image(specs.get(key))
                 image = images[key]
                 if image is not None and held.lacks_image(image):
                     lacking[image].add(host.record.id)
+    known = [(host.record, host.live) for host in hosts]
     return [
-        ImageNeed(image, frozenset(lack), one_digest(contents_of(hosts, image), image))
+        ImageNeed(image, frozenset(lack), one_digest(contents_of(known, image), image))
         for image, lack in sorted(lacking.items())
     ]
 
