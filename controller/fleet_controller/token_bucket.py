@@ -39,3 +39,39 @@ class TokenBucket:
     def is_full(self, now: float, rate: Rate) -> bool:
         """Whether it is as a new one would be."""
         return self._spent <= (now - self._at) * rate.per_second
+
+
+# Names remembered before those are dropped of whom nothing is to be remembered any more.
+_TIDY = 10_000
+
+
+class TokenBuckets:
+    """One of the same rate for each name. Names come from outside: so many of them cost no more
+    than a look at all now and then."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._buckets: dict[str, TokenBucket] = {}
+        self._tidy_at = _TIDY
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, name: str, now: float, amount: float = 1) -> float:
+        """As of a bucket."""
+        if name not in self._buckets:
+            self._make_room(now)
+            self._buckets[name] = TokenBucket()
+        return self._buckets[name].take(amount, now, self._rate)
+
+    def due_in(self, name: str, now: float) -> float:
+        """As of a bucket, of one."""
+        bucket = self._buckets.get(name)
+        return bucket.due_in(1, now, self._rate) if bucket else 0.0
+
+    def _make_room(self, now: float) -> None:
+        if len(self._buckets) < self._tidy_at:
+            return
+        kept = self._buckets.items()
+        self._buckets = {name: one for name, one in kept if not one.is_full(now, self._rate)}
+        self._tidy_at = max(_TIDY, 2 * len(self._buckets))

@@ -52,6 +52,7 @@ class ScriptedAgent:
         self.awaits_assign = False
         self.speaks = True  # whether an opened stream begins with a full report
         self.answers = True  # whether an Assign is answered at all
+        self.listens = True  # whether it reads what it is told of its pace
         self.watches: list[wire.WatchRequest] = []
         self.paces: list[wire.Pace] = []
         self.assigned: list[wire.AssignRequest] = []
@@ -249,6 +250,8 @@ class FakeReports:
     async def repace(self, pace: wire.Pace, guidance: Guidance = NO_GUIDANCE) -> None:
         if self._cancelled.is_set() or self._connection.closed.is_set() or self._agent is None:
             raise Unreachable("the call has ended")
+        if not self._agent.listens:
+            await asyncio.Event().wait()
         self._agent.repace(pace)
 
     def cancel(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
+from fleetctl.outcome import NoAnswer
+from fleetctl.wall import questions
 from fleetctl.wall.feed import Feed
 from fleetctl.wall.questions import Questions
 from fleetctl.wall.server import ADDRESS, WallServer
@@ -65,3 +69,26 @@ def test_whatever_is_asked_for_is_answered(target: str) -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+class EndlessConsole:
+    """A host that says on and on."""
+
+    def __init__(self) -> None:
+        self.wake, self._waker = os.pipe()
+        os.write(self._waker, b".")
+        self.said = 0
+
+    def next_output(self) -> agent.ConsoleOutput:
+        self.said += 1
+        return agent.ConsoleOutput(data=b"x" * 4096)
+
+
+def test_a_console_that_never_ends_keeps_nobody_from_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(questions, "_HOST_SECONDS", 0.05)
+    endless: Any = EndlessConsole()
+    with pytest.raises(NoAnswer, match="the host of spv-1 has not told its console"):
+        questions._all_of(endless, "spv-1")
+    assert endless.said

@@ -53,6 +53,7 @@ from fleetctl.definitions.guest import BadDefinition
 from fleetctl.definitions.reading import read_guest
 from fleetctl.fleet_file.parser import FleetFileError, parse_fleet_file
 from tests.certificates import identity
+from tests.fuzz import image_parsers, joining_parsers
 
 UID = "00000000-0000-0001-0001-000000000001"
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
@@ -144,7 +145,7 @@ def _report(data: bytes) -> None:
     if not _told(data, report):
         return
     boots = BootDurations()
-    boots.add(report.boots, report.boot_seconds, 1_000)
+    boots.add("h1", report.boots, report.boot_seconds, 1_000, 0.0)
     boots.buckets()
     observed = Observed()
     observed.assigned("h1", _ASSIGNED)
@@ -328,6 +329,13 @@ PARSERS: Mapping[str, Parser] = {
         Parser("image header", _image_header, (b"QFI\xfb\0\0\0\3" + bytes(QCOW2_HEADER_BYTES),)),
         Parser("image", _image, _IMAGES),
         Parser("endpoint", _endpoint, (b"10.0.0.1:7443", b"[fe80::1]:7440", b"host.example:1")),
+        Parser("signing request", joining_parsers.signing_request, joining_parsers.REQUESTS),
+        Parser("join token", joining_parsers.join_token, (joining_parsers.TOKEN,)),
+        Parser("stored token", joining_parsers.stored_token, joining_parsers.RECORDS),
+        Parser("caller's address", joining_parsers.caller_address, joining_parsers.PEERS),
+        Parser("image manifest", image_parsers.manifest, (image_parsers.MANIFEST,)),
+        Parser("state of a fetch", image_parsers.state, (image_parsers.STATE,)),
+        Parser("chunk of an image", image_parsers.chunk, image_parsers.CHUNKS),
         Parser("console log", _console_log, (b"boot\r\n\x1b[1mlogin:\x1b[0m ",)),
     )
 }

@@ -15,10 +15,12 @@ from msgspec.structs import replace
 from fleet.certificates.certificate import read_certificate
 from fleet.certificates.signing_request import make_request, new_key
 from fleet.peers import holder_of
+from fleet.transport import Peer, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.election.election import LeadershipLost
 from fleet_controller.leader.environment import JoiningEnvironment, LeaderSettings
 from fleet_controller.mirror.records import put_token
 from fleet_controller.replica.leader import Leader
@@ -169,6 +171,120 @@ def test_an_address_of_which_too_much_is_refused_is_heard_seldom(tmp_path: Path)
         assert await outcome(leader, "h1", address="10.0.0.8") == ""
         await asyncio.sleep(3)
         assert await outcome(leader, "h2") == ""
+
+    scenes(tmp_path, scene)
+
+
+def test_who_asks_again_is_no_news_and_is_answered_so_often_and_no_more(tmp_path: Path) -> None:
+    async def scene(leader: Leader) -> None:
+        key = new_key()
+        await leader.tokens.create(token_request(uses=5), ME)
+        found = [await outcome(leader, "h1", key) for _ in range(30)]
+        assert Counter(found) == {"": 11, Reason.TOO_MANY_JOINS: 19}
+        assert kinds(leader)["host_joined"] == 1
+        assert await outcome(leader, "h2", address="10.0.0.8") == "", "others are answered"
+
+    scenes(tmp_path, scene)
+
+
+def test_whoever_has_a_whole_network_of_ipv6_is_one_caller(tmp_path: Path) -> None:
+    async def scene(leader: Leader) -> None:
+        await leader.tokens.create(token_request(uses=5), ME)
+        for number in range(20):
+            with pytest.raises(Refused, match="no such token"):
+                await joins(leader, "h1", secret=b"x" * 20, address=f"2001:db8::{number:x}")
+        assert await outcome(leader, "h1", address="2001:db8::ffff") == Reason.TOO_MANY_JOINS
+        assert await outcome(leader, "h1", address="2001:db8:0:1::1") == ""
+
+    scenes(tmp_path, scene)
+
+
+def test_a_token_that_makes_no_sense_keeps_nobody_else_from_joining(tmp_path: Path) -> None:
+    """As somebody wrote it into the store; all come in one batch."""
+
+    async def scene(leader: Leader) -> None:
+        await leader.tokens.create(token_request("aaaa2345", uses=9), ME)
+        await leader.tokens.create(token_request("bbbb2345", uses=9), ME)
+        await leader.tokens.create(token_request("cccc2345", uses=9), ME)
+        tokens = leader.memory.state.tokens
+        tokens["bbbb2345"] = replace(tokens["bbbb2345"], networks=("nonsense",))
+        tokens["cccc2345"] = replace(tokens["cccc2345"], expires=-1e300)
+
+        async def by(token_id: str, host: str) -> str:
+            try:
+                await joins(leader, host, token_id=token_id)
+            except Refused as refused:
+                return refused.reason
+            return ""
+
+        tokens_of_hosts = ["aaaa2345", "bbbb2345", "cccc2345", "aaaa2345"]
+        found = await asyncio.gather(*(by(one, f"h{n}") for n, one in enumerate(tokens_of_hosts)))
+        assert found == ["", Reason.BAD_TOKEN, Reason.BAD_TOKEN, ""]
+
+    scenes(tmp_path, scene)
+
+
+def test_an_error_of_ours_about_one_machine_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(leader: Leader) -> None:
+        check = leader.joins._check_name
+
+        def broken(host: str, *, taken: bool) -> None:
+            if host == "h1":
+                raise ZeroDivisionError
+            check(host, taken=taken)
+
+        monkeypatch.setattr(leader.joins, "_check_name", broken)
+        await leader.tokens.create(token_request(uses=9), ME)
+        found = await asyncio.gather(
+            *(outcome(leader, host) for host in ("h1", "h2", "h3")), return_exceptions=True
+        )
+        assert isinstance(found[0], ZeroDivisionError) and found[1:] == ["", ""]
+
+    scenes(tmp_path, scene)
+
+
+def test_who_joins_when_the_leadership_is_over_is_told_to_ask_another(tmp_path: Path) -> None:
+    seen: list[Leader] = []
+
+    async def scene(leader: Leader) -> None:
+        await leader.tokens.create(token_request(), ME)
+        seen.append(leader)
+
+    async def later(leader: Leader) -> None:
+        with pytest.raises(LeadershipLost, match="leads no longer"):
+            await joins(seen[0], "h1")
+
+    scenes(tmp_path, scene, later)
+
+
+def test_a_token_of_somebody_who_is_denied_admits_nobody(tmp_path: Path) -> None:
+    async def scene(leader: Leader) -> None:
+        await leader.tokens.create(token_request(uses=9), "operator/mallory via controller/c2")
+        assert await outcome(leader, "h1") == ""
+        await leader.denials.deny(
+            Peer(Role.OPERATOR, "mallory"), "stolen", ME, Peer(Role.OPERATOR, "me")
+        )
+        with pytest.raises(Refused, match="was made by operator/mallory, who is denied"):
+            await joins(leader, "h2")
+
+    scenes(tmp_path, scene)
+
+
+def test_a_known_name_that_joins_with_another_key_is_told_so(tmp_path: Path) -> None:
+    async def scene(leader: Leader) -> None:
+        await leader.tokens.create(token_request(uses=9), ME)
+        await joins(leader, "h9")
+        await leader.announcements.announce("h9", "h9:1", types.HostFacts())
+        await until(lambda: not leader.memory.settling)
+        await joins(leader, "h9")
+        messages = [
+            event.message
+            for event in leader.memory.events.after(0, 99, "", "h9")[0]
+            if event.kind == "host_joined"
+        ]
+        assert [", with another key" in one for one in messages] == [False, True]
 
     scenes(tmp_path, scene)
 

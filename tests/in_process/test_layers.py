@@ -112,6 +112,30 @@ def test_kinds_that_hosts_make_up_are_told_of_up_to_a_bound() -> None:
     play(scene)
 
 
+def test_kinds_that_one_host_makes_up_take_nobodys_place_in_the_legend() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        uid = leader.memory.state.fleets["spv"].uid
+
+        def fails(host: str, kind: str, count: int) -> None:
+            mine = leader.memory.observed.host(host).assignment.indices(uid)
+            failed = [
+                wire.FailedRange(start=index, stop=index + 1, since_unix=1)
+                for index in list(mine)[:count]
+            ]
+            problem = wire.Problem(kind=kind, fleet_uid=uid, count=count, failed=failed)
+            stage.agent(host).problems.append(problem)
+
+        for number in range(30):
+            fails("h0", f"aaa{number}", 4)
+        fails("h1", "no_memory", 1)
+        fails("h2", "no_memory", 1)
+        viewer = Viewer(leader, PROBLEM)
+        await viewer.until(lambda: viewer.said("h1").get("no_memory") == 1)
+        assert len(viewer.legend) == 14
+
+    play(scene)
+
+
 def test_hypervisors_are_as_hosts_name_them() -> None:
     async def scene(leader: Leader, stage: Stage) -> None:
         facts = types.HostFacts(

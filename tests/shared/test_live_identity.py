@@ -50,6 +50,14 @@ def test_what_is_no_certificate_changes_nothing(tmp_path: Path, name: str) -> No
     assert live.current == before
 
 
+def test_a_further_authority_that_is_none_changes_nothing(tmp_path: Path) -> None:
+    live = written(tmp_path)
+    before = live.current
+    broken = b"-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n"
+    (tmp_path / "ca.pem").write_bytes(before.ca + broken)
+    assert live.current == before
+
+
 def test_a_key_that_others_may_read_is_not_used(tmp_path: Path) -> None:
     told: list[str] = []
     written(tmp_path)

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from fleet.certificates.authorities import as_pem, certificates_in
 from fleet.certificates.certificate import read_certificate
 from fleet.certificates.host_issuer import CannotIssue, HostIssuer
 from fleet.certificates.signing_request import BadRequest, checked, make_request, new_key
@@ -76,6 +77,16 @@ def test_a_request_that_asks_for_more_is_refused(der: bytes, said: str) -> None:
     assert said in str(bad.value)
 
 
+def test_whatever_else_it_says_a_request_is_read_or_refused() -> None:
+    """Each byte of one as something else: the version of a request is one, and its key."""
+    der = make_request("h1", new_key())
+    for at in range(len(der)):
+        changed = bytearray(der)
+        changed[at] ^= 0x55
+        with pytest.raises(BadRequest):
+            checked(bytes(changed))
+
+
 def test_a_request_that_was_changed_on_its_way_is_refused() -> None:
     der = make_request("h1", new_key())
     at = der.index(b"h1.agent")
@@ -107,6 +118,18 @@ def test_half_of_an_issuing_key_changes_nothing(tmp_path: Path) -> None:
     write_private(tmp_path / "issuing-key.pem", new_key())
     assert issuer.trust == before
     assert issuer.issue(checked(make_request("h1", new_key())), datetime.now(UTC))
+
+
+def test_whatever_becomes_of_its_file_an_issuer_goes_on_with_what_it_has(tmp_path: Path) -> None:
+    issuer = issuer_in(tmp_path)
+    file, before = tmp_path / "issuing.pem", issuer.trust
+    pem = file.read_bytes()
+    der = certificates_in(pem)[0]
+    for at in range(0, len(der), 3):
+        changed = bytearray(der)
+        changed[at] ^= 0x55
+        file.write_bytes(as_pem(bytes(changed)) + b"\n" * at)
+        assert issuer.trust.authorities == before.authorities
 
 
 def test_a_key_that_could_sign_more_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
+import structlog
+
 from fleet.keys import Epoch
 from fleet.v1 import agent_pb2 as wire
 from fleet_controller.agents.conduct import ConductSettings
@@ -35,6 +37,9 @@ from fleet_controller.waiting import within
 
 # A fraction of a millisecond's work: an answer takes several turns of the loop.
 _SWEPT_AT_ONCE = 100
+# Defects of ours that what one host says has come upon: other hosts are heard all the same.
+_OF_OURS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +249,10 @@ class Links:
         except ValueError as error:
             message = f"{host} sends reports that make no sense: {error}"
             raise Misbehaved(message) from error
+        except _OF_OURS as error:
+            _log.exception("a report", host=host)
+            message = f"{host} sends reports that this controller cannot handle: see its log"
+            raise Misbehaved(message) from error
 
     def _tried(self, link: Link) -> None:
         link.tried = True
@@ -296,13 +305,18 @@ class Links:
         if wanted == self._pace and not guidance.adds_to(self._guidance):
             return
         self._pace, self._guidance = wanted, guidance
-        for link in list(self._table.all()):
-            if link.live:
-                try:
-                    async with asyncio.timeout(self._settings.sweep_interval):
-                        await link.repace(_wire_pace(wanted), wanted.heartbeat, guidance)
-                except (LinkError, TimeoutError) as error:
-                    link.error = str(error)  # its reader finds the same, or silence
+        async with asyncio.TaskGroup() as group:  # who does not listen keeps nobody waiting
+            for number, link in enumerate([one for one in self._table.all() if one.live]):
+                group.create_task(self._repace_one(link))
+                if number % _SWEPT_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    async def _repace_one(self, link: Link) -> None:
+        try:
+            async with asyncio.timeout(self._settings.sweep_interval):
+                await link.repace(_wire_pace(self._pace), self._pace.heartbeat, self._guidance)
+        except (LinkError, TimeoutError) as error:
+            link.error = str(error)  # its reader finds the same, or silence
 
     def _set_health(self, link: Link, after: Health, why: str) -> None:
         before = link.health

@@ -7,7 +7,6 @@ told apart by the address they call from. A replica that stands by passes the ca
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import unquote
 
 import grpc
@@ -22,6 +21,7 @@ from fleet.v1 import joining_pb2 as joining
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet.v1.joining_pb2_grpc import JoinServiceServicer, add_JoinServiceServicer_to_server
 from fleet_controller.api.refusals import refusal_of
+from fleet_controller.core.joining.admission import neighbourhood, plain_address
 from fleet_controller.replica.forwarding import LeaderChannel
 from fleet_controller.replica.replica import NotLeading, Replica
 
@@ -31,6 +31,8 @@ MAX_REQUEST_BYTES = 8 * 1024
 # A machine joins by one call; many may stand behind one address.
 _STREAMS = 4
 _BOUNDS = CallBounds(in_all=512, by_role={Role.AGENT: 256})
+# A connection without a call: strangers hold none that others could have.
+_IDLE_MS = 10_000
 # The leader writes it to the store before it answers.
 PASS_ON_SECONDS = 10.0
 
@@ -76,7 +78,7 @@ def join_server(
 ) -> tuple[grpc.aio.Server, int]:
     """Not started; and its port. Raises RuntimeError where it cannot listen."""
     gate = Gate(rules_of(api, SERVICE), _admit, CallCounts(_BOUNDS))
-    options = server_options(MAX_REQUEST_BYTES, _STREAMS, connections)
+    options = server_options(MAX_REQUEST_BYTES, _STREAMS, connections, _IDLE_MS)
     server = grpc.aio.server(interceptors=(gate,), options=options)
     add_JoinServiceServicer_to_server(api, server)
     return server, server.add_secure_port(listen, identity.for_join_server())
@@ -85,16 +87,12 @@ def join_server(
 def address_of(peer: str) -> str:
     """The address alone, from gRPC's `ipv4:ADDRESS:PORT` or `ipv6:%5BADDRESS%5D:PORT`; empty for
     what is none."""
-    text = unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
-    try:
-        return str(ipaddress.ip_address(text.partition("%")[0]))
-    except ValueError:
-        return ""
+    return plain_address(unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]"))
 
 
 def _admit(context: Context, rule: Rule) -> Peer:
     """By address alone, to be counted: nothing is allowed by this."""
-    return Peer(Role.AGENT, address_of(context.peer()))
+    return Peer(Role.AGENT, neighbourhood(address_of(context.peer())))
 
 
 def _as_it_was(error: grpc.aio.AioRpcError) -> Exception:

@@ -6,6 +6,7 @@ from fleet.transport import Role
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.api.authorization import READERS, WRITERS, Call, rpc
+from fleet_controller.core.joining.admission import plain_address
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.joining.tokens import wire_token
 from fleet_controller.replica.replica import Replica
@@ -50,7 +51,7 @@ class JoiningApi(ClusterServiceServicer):
 
     @rpc((Role.CONTROLLER,))
     async def Join(self, call: Call, request: joining.JoinRequest) -> joining.JoinResponse:
-        return await call.leader.joins.join(request, request.caller_address)
+        return await call.leader.joins.join(request, plain_address(request.caller_address))
 
     @rpc((Role.AGENT,))
     async def Renew(self, call: Call, request: joining.RenewRequest) -> joining.RenewResponse:

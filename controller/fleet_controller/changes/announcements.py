@@ -10,6 +10,8 @@ import asyncio
 import math
 from dataclasses import dataclass, field
 
+import structlog
+
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.links import Links
 from fleet_controller.core.hosts import announced
@@ -20,7 +22,7 @@ from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.committer import Outdated
 from fleet_controller.mirror.records import put_host
 from fleet_controller.store.port import StoreError
-from fleet_controller.token_bucket import Rate, TokenBucket
+from fleet_controller.token_bucket import Rate, TokenBuckets
 
 # An honest agent announces itself at its start and when its facts change, and otherwise once a
 # minute at most; refused, it waits twice as long each time.
@@ -28,8 +30,9 @@ _ANNOUNCEMENTS = Rate(per_second=0.5, burst=30)
 # Changes of one host's record for what it announces. A host that starts tells of its limits, and
 # then of each image that is imported; whoever imported it waits for that.
 CHANGES = Rate(per_second=0.1, burst=4)
-# Names remembered before those are dropped of whom nothing is to be remembered any more.
-_TIDY = 20_000
+
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,8 +65,8 @@ class Announcements:
         self._writer = writer
         self._links = links
         self._queue: asyncio.Queue[_Announcement] = asyncio.Queue()
-        self._buckets: dict[str, TokenBucket] = {}  # by host
-        self._changes: dict[str, TokenBucket] = {}  # of the hosts' records
+        self._buckets = TokenBuckets(_ANNOUNCEMENTS)  # by host
+        self._changes = TokenBuckets(CHANGES)  # of the hosts' records
         self._later: dict[str, _Announcement] = {}  # the newest of each host
         self._some_wait = asyncio.Event()
 
@@ -139,6 +142,10 @@ class Announcements:
                 self._note_refusal(one.host_id, refused)
                 one.fail(refused)
                 continue
+            except Exception as error:  # ours: it is of this host alone, and others go on
+                _log.exception("an announcement", host=one.host_id)
+                one.fail(error)
+                continue
             stored = self._memory.state.is_stored(one.host_id)
             too_soon = stored and one.host_id not in records and self._due_in(one.host_id) > 0
             if record != have and too_soon:
@@ -172,21 +179,16 @@ class Announcements:
 
     def _due_in(self, host_id: str) -> float:
         """Seconds until the host's record may be changed again; 0 where it may."""
-        bucket = self._changes.get(host_id)
-        return bucket.due_in(1, self._memory.clock(), CHANGES) if bucket else 0.0
+        return self._changes.due_in(host_id, self._memory.clock())
 
     def _note_changed(self, hosts: list[str]) -> None:
         now = self._memory.clock()
-        self._changes = _tidy(self._changes, now, CHANGES)
         for host in hosts:
-            self._changes.setdefault(host, TokenBucket()).take(1, now, CHANGES)
+            self._changes.take(host, now)
 
     def _check_rate(self, host_id: str) -> None:
         """Raises Refused for a host that announces itself too often."""
-        now = self._memory.clock()
-        self._buckets = _tidy(self._buckets, now, _ANNOUNCEMENTS)
-        bucket = self._buckets.setdefault(host_id, TokenBucket())
-        if wait := bucket.take(1, now, _ANNOUNCEMENTS):
+        if wait := self._buckets.take(host_id, self._memory.clock()):
             seconds = math.ceil(wait)
             refused = Refused(
                 Reason.TOO_MANY_ANNOUNCEMENTS,
@@ -201,10 +203,3 @@ class Announcements:
         why = str(refused)
         self._memory.refused.note(host_id, why, self._memory.clock())
         self._memory.events.add("host_refused", why, host=host_id, alike=refused.reason, free=1)
-
-
-def _tidy(buckets: dict[str, TokenBucket], now: float, rate: Rate) -> dict[str, TokenBucket]:
-    """Without those that say nothing any more, where there are many."""
-    if len(buckets) <= _TIDY:
-        return buckets
-    return {host: one for host, one in buckets.items() if not one.is_full(now, rate)}

@@ -34,15 +34,20 @@ class HostReset:
         if self._memory.is_expelled(host_id):
             raise expelled(host_id)
 
-        async def once() -> None:
+        async def may_be() -> None:
             self._memory.host(host_id)  # it may have been removed while others had their turn
-            await self._ask(host_id, address)
+
+        async def once() -> None:
+            await may_be()
             writes: list[Write] = []
             if host_id not in self._memory.state.assignments:
                 writes.append(put_assignment(host_id, NOTHING))
             line = self._writer.audited("reset_host", actor, host=host_id, before=claims)
             await self._writer.write_one([*writes, line])
 
+        await self._writer.decide(may_be)
+        # Others change what they like meanwhile: it may be long in answering, or never do.
+        await self._ask(host_id, address)
         await self._writer.decide(once)
         text = f"{host_id} was reset: it obeys this store's leader from now on"
         self._memory.events.add("host_reset", text, host=host_id, actor=actor)

@@ -1,4 +1,4 @@
-"""Many names, and numbers, in one sentence."""
+"""Many names, numbers, and what others say, in one sentence."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def some_of(names: Sequence[str]) -> str:
 def counted(value: int, noun: str) -> str:
     """1 host, 4,480 hosts."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def one_line(text: str, most: int) -> str:
+    """What somebody else says, in so many characters: what is none that people read is a space."""
+    plain = "".join(one if one.isprintable() else " " for one in text[: 2 * most])
+    return " ".join(plain.split())[:most]

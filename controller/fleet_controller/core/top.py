@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from fleet.usage_sums import add_usage
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.refusals import Reason, Refused
@@ -26,13 +27,6 @@ _SHARE_OF_CORE = 0.25
 MISSED_INTERVALS = 2.5
 
 _Key = tuple[object, ...]
-# The fields of a sum, and the most that each can say.
-_MOST = {
-    field.name: {field.TYPE_UINT32: 2**32 - 1, field.TYPE_UINT64: 2**64 - 1}.get(
-        field.type, math.inf
-    )
-    for field in wire.Usage.DESCRIPTOR.fields
-}
 
 
 def checked(request: cluster.ClusterTopRequest) -> None:
@@ -65,8 +59,10 @@ def merged(
     silent: Iterable[str],
     rows: int,
     order: int,
+    held: Mapping[str, Collection[str]],
 ) -> cluster.ClusterTopSample:
-    """One sample of all hosts from each one's newest. `fleets`: names by uid.
+    """One sample of all hosts from each one's newest. `fleets`: names by uid. `held`: by host, the
+    uids of fleets that it has VMs of; what it says of others does not count.
 
     Each host's rows come in the order asked for; by name that is the text before the last dash,
     then the number after it.
@@ -79,11 +75,17 @@ def merged(
             cluster.DomainTop(host=host, sample=sample)
             for (_, host, _, sample), _ in zip(first, range(rows), strict=False)
         ],
-        fleets=_fleet_sums(samples.values(), fleets),
+        fleets=_fleet_sums(samples, fleets, held),
         hosts=[cluster.HostTop(host=host, sample=samples[host].host) for host in hosts],
         silent=sorted(silent),
-        window_seconds=max((sample.window_seconds for sample in samples.values()), default=0.0),
+        window_seconds=max(map(_window, samples.values()), default=0.0),
     )
+
+
+def _window(sample: wire.TopSample) -> float:
+    """0 for what is none."""
+    seconds = sample.window_seconds
+    return seconds if 0 <= seconds <= MISSED_INTERVALS * MOST_INTERVAL else 0.0
 
 
 def _keyed(
@@ -95,23 +97,22 @@ def _keyed(
 
 
 def _fleet_sums(
-    samples: Iterable[wire.TopSample], names: Mapping[str, str]
+    samples: Mapping[str, wire.TopSample],
+    names: Mapping[str, str],
+    held: Mapping[str, Collection[str]],
 ) -> list[wire.FleetSample]:
     sums: dict[str, wire.FleetSample] = {}
-    for sample in samples:
+    for host, sample in samples.items():
         for one in sample.fleets:
+            if one.fleet_uid not in held.get(host, ()):
+                continue
             total = sums.get(one.fleet_uid)
             if total is None:
                 name = names.get(one.fleet_uid, one.fleet)
                 total = sums[one.fleet_uid] = wire.FleetSample(fleet_uid=one.fleet_uid, fleet=name)
             total.vms = min(total.vms + one.vms, 2**32 - 1)
-            _add(total.usage, one.usage)
+            add_usage(total.usage, one.usage)
     return sorted(sums.values(), key=lambda one: (one.fleet, one.fleet_uid))
-
-
-def _add(total: wire.Usage, more: wire.Usage) -> None:
-    for field, most in _MOST.items():
-        setattr(total, field, min(getattr(total, field) + getattr(more, field), most))
 
 
 def _named(row: wire.DomainSample) -> tuple[str, int, str]:

@@ -18,7 +18,7 @@ def progress(spread: Spread, targets: Collection[str], now: float) -> cluster.Sp
     told = cluster.SpreadProgress(hosts=len(targets), liars=spread.suspects)
     under_way: list[Part] = []
     for host in sorted(targets):
-        part = spread.parts.get(host) or Part(host, moved=spread.began)
+        part = spread.parts.get(host) or Part(host, spread.content.size, moved=spread.began)
         total = part.total or spread.content.size
         told.total_bytes += total
         if spread.has(host):

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.image_spread.claims import barred, is_misled
 from fleet_controller.core.image_spread.sources import (
-    Reading,
+    STRIPES,
     SpreadHost,
     own_stripes,
     sources,
 )
+from fleet_controller.image_spread.decided import Decided
 from fleet_controller.image_spread.part import MISMATCH, Attending, Part
 from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.pulse import Pulse
 from fleet_controller.relay.relay import Relay
 from fleet_controller.waiting import within
@@ -34,10 +37,11 @@ GATHERED = 128  # hosts for each such time
 LOOK_SECONDS = 2.0
 # Hosts that have it and give: so many at least and at most, and one for so many readers.
 MOST_HOLDERS, LEAST_HOLDERS, READERS_A_HOLDER = 8, 2, 64
-# Reports on progress a second, of all hosts together.
-REPORTS_A_SECOND = 400
-# So many hosts have to say of one that it lied before nobody fetches from it.
-WITNESSES = 2
+# Where a tenth of those that fetch lack a source for so long, twice as many are asked to give, up
+# to a bound: those that were say that they have it, and do not give.
+STARVED_SECONDS, STARVED_SHARE, MOST_ASKED = 10.0, 0.1, 128
+# Hosts whose orders are made before others have their turn on the loop: a millisecond or two.
+_TOLD_AT_ONCE = 100
 # What a host needs and cannot get, such as for want of room, is tried again.
 TRY_AGAIN_SECONDS = 60.0
 
@@ -64,24 +68,27 @@ class Content:
 class Spread:
     """`run` until cancelled. `news` beats whenever a host has said something."""
 
-    def __init__(self, memory: LeaderMemory, relay: Relay, content: Content) -> None:
+    def __init__(
+        self, memory: LeaderMemory, relay: Relay, off_loop: OffLoop, content: Content
+    ) -> None:
         self.content = content
+        self._off_loop = off_loop
         settings = memory.settings
         self._usual = Bounds(settings.image_rate, settings.image_fleet_rate)
         self._asked: dict[object, Bounds] = {}
         self._standing: set[object] = set()
-        # Whether what the image was said to be made of has not its digest.
-        self.misled = False
+        # Whether what the image was said to be made of has not its digest: says anybody, say many.
+        self.doubted = self.misled = False
         self.news = Pulse()
         self.parts: dict[str, Part] = {}
-        self.liars: set[str] = set()
+        self.liars: frozenset[str] = frozenset()
         self._memory = memory
         self._relay = relay
         self._attending = Attending(relay, memory.clock, self.news.beat)
         self._wanted: dict[object, frozenset[str]] = {}
-        self._now: dict[Reading, str] = {}
-        self._attempt: dict[Reading, int] = {}
-        self.began = memory.clock()
+        self._decided = Decided()
+        self.began = self._starved = memory.clock()
+        self._times = 1
         self._having: list[str] = []
         self._look_again = self.began
 
@@ -136,14 +143,15 @@ class Spread:
             while True:
                 version = self.news.version
                 self._admit(group)
-                self._steer()
+                await self._steer()
                 await within(PASS_SECONDS, self.news.after(version))
                 await asyncio.sleep(GATHER_SECONDS * (1 + len(self.parts) // GATHERED))
 
     def _admit(self, group: asyncio.TaskGroup) -> None:
         """Call those that take part, and no longer those that do not."""
-        mismatches = (part.failed_reason == MISMATCH for part in self.parts.values())
-        self.misled = self.misled or any(mismatches)
+        mismatches = sum(1 for part in self.parts.values() if part.failed_reason == MISMATCH)
+        self.doubted = self.doubted or mismatches > 0
+        self.misled = self.misled or is_misled(mismatches, len(self.targets))
         self._try_again()
         targets = self.targets
         fetching = {host for host in targets if self._fetches(host)}
@@ -157,7 +165,7 @@ class Spread:
             if host not in targets:
                 del self.parts[host]
         for host in taking:
-            part = self.parts.setdefault(host, Part(host, moved=self._memory.clock()))
+            part = self.parts.setdefault(host, self._part(host))
             if part.task is None and not part.failed:
                 part.task = group.create_task(self._attending.attend(part))
 
@@ -169,7 +177,10 @@ class Spread:
             if part.failed and now - part.failed_at > TRY_AGAIN_SECONDS:
                 if part.task is not None:
                     part.task.cancel()
-                self.parts[host] = Part(host, moved=now)
+                self.parts[host] = self._part(host)
+
+    def _part(self, host: str) -> Part:
+        return Part(host, self.content.size, moved=self._memory.clock())
 
     def _fetches(self, host: str) -> bool:
         """Whether it is to fetch; one that has it goes on giving while others fetch."""
@@ -182,9 +193,10 @@ class Spread:
         """Of those that have it: whoever gives already, and as many more as are needed."""
         if not fetching:
             return set()
-        giving = {one for one in self._now.values() if one in self.parts}
+        giving = {one for one in self._decided.sources.values() if one in self.parts}
         giving = {one for one in giving if self.has(one) and not self.parts[one].failed}
         many = min(MOST_HOLDERS, max(LEAST_HOLDERS, len(fetching) // READERS_A_HOLDER))
+        many = min(many * self._wider(fetching), MOST_ASKED)
         if len(giving) >= many:
             return giving
         live = [one for one in self._able() if one not in giving]
@@ -192,19 +204,30 @@ class Spread:
         live.sort(key=lambda one: (-racks[self._rack(one)], one))
         return giving | set(live[: max(0, many - len(giving))])
 
+    def _wider(self, fetching: Iterable[str]) -> int:
+        """How many times as many hosts are asked to give as would do."""
+        now = self._memory.clock()
+        parts = (self.parts.get(host) for host in fetching)
+        orders = [one.order for one in parts if one is not None and one.connected and one.order]
+        lacking = sum(len(order.sources) < STRIPES for order in orders)
+        if lacking < max(1, STARVED_SHARE * len(orders)):
+            self._starved = now
+        elif now - self._starved >= STARVED_SECONDS:
+            self._starved, self._times = now, min(2 * self._times, MOST_ASKED)
+        return self._times
+
     def _able(self) -> list[str]:
         """Hosts that have it and can be asked to give."""
         now = self._memory.clock()
         if now >= self._look_again:
             self._look_again = now + LOOK_SECONDS
             self._having = [host for host in self._memory.state.hosts if self.has(host)]
-        return [
+        able = [
             host
             for host in self._having
-            if self._memory.is_live(host)
-            and host not in self.liars
-            and not (host in self.parts and self.parts[host].failed)
+            if self._memory.is_live(host) and not (host in self.parts and self.parts[host].failed)
         ]
+        return [host for host in able if host not in self.liars] or able
 
     def _rack(self, host: str) -> str:
         record = self._memory.state.hosts.get(host)
@@ -212,7 +235,8 @@ class Spread:
 
     # What they are told -----------------------------------------------------------------------
 
-    def _steer(self) -> None:
+    async def _steer(self) -> None:
+        """Of thousands of hosts it takes a tenth of a second: others have their turns meanwhile."""
         now = self._memory.clock()
         self._note_liars()
         taking = {name: one for name, one in self.parts.items() if one.task and not one.failed}
@@ -226,30 +250,17 @@ class Spread:
             if part.connected:
                 shuns = part.shunned(now)
                 hosts[name] = SpreadHost(racks[name], part.held, part.stripe, shuns)
-        self._remember(sources(hosts, self._now, frozenset(self.liars)))
-        readers: dict[str, list[str]] = {}
-        for reading, source in self._now.items():
-            readers.setdefault(source, []).append(reading.host)
+        # Where nobody else has it they give all the same: each reader checks what it gets.
+        others = any(one.holds and name not in self.liars for name, one in hosts.items())
+        before, liars = self._decided.sources, self.liars if others else frozenset()
+        decided = await self._off_loop.run(lambda: sources(hosts, before, liars))
+        self._decided.remember(decided, self.parts)
+        readers, many = self._decided.readers_now(), len(taking)
         each = self._bytes_per_second(len([one for one in taking.values() if not one.held]))
-        for name, part in taking.items():
-            part.tell(self._order(name, readers.get(name, ()), each, len(taking)))
-
-    def _note_liars(self) -> None:
-        """One host's word keeps only itself from a source: it may be the one that lies."""
-        said: Counter[str] = Counter(liar for part in self.parts.values() for liar in part.liars)
-        found = {host for host, count in said.items() if count >= WITNESSES}
-        for host in found - self.liars:
-            text = f"{host} gives chunks of {self._named} that do not have their digest"
-            self._memory.events.add("image_corrupt", text, host=host)
-        self.liars |= found
-
-    def _remember(self, decided: Mapping[Reading, str]) -> None:
-        for reading, source in decided.items():
-            if self._now.get(reading) != source:
-                part = self.parts[reading.host]
-                part.attempts += 1
-                self._attempt[reading] = part.attempts
-        self._now = dict(decided)
+        for number, (name, part) in enumerate(taking.items()):
+            part.tell(self._order(name, readers.get(name, ()), each, many))
+            if number % _TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _order(self, name: str, readers: Iterable[str], each: int, many: int) -> wire.RelayOrder:
         order = wire.RelayOrder(
@@ -257,22 +268,17 @@ class Spread:
             host_id=name,
             image=self.content.image,
             root=self.content.root,
-            readers=sorted(set(readers)),
             bytes_per_second=each,
-            report_every_ms=max(500, many * 1000 // REPORTS_A_SECOND),
         )
-        for stripe in range(2):
-            reading = Reading(name, stripe)
-            source = self._now.get(reading)
-            record = self._memory.state.hosts.get(source) if source else None
-            if source and record:
-                order.sources.add(
-                    host=source,
-                    address=record.address,
-                    stripe=stripe,
-                    attempt=self._attempt[reading],
-                )
-        return order
+        return self._decided.add_to(order, readers, self._memory.state.hosts, many)
+
+    def _note_liars(self) -> None:
+        found = barred({host: one.liars for host, one in self.parts.items()}, self._decided.readers)
+        for host in found.keys() - self.liars:
+            who = " and ".join(sorted(found[host])[:2])
+            text = f"{host} gives chunks of {self._named} without their digest, say {who}"
+            self._memory.events.add("image_corrupt", text, host=host)
+        self.liars |= found.keys()
 
     def _bytes_per_second(self, fetching: int) -> int:
         asked = list(self._asked.values())[-1] if self._asked else Bounds()

@@ -5,53 +5,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from typing import NamedTuple
+
+import structlog
 
 from fleet.template.host_needs import NeededImage
-from fleet.v1 import agent_pb2 as wire
+from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.agents.port import NoAnswer
-from fleet_controller.core.image_spread.holders import Holders, holders_of, image_needs
+from fleet_controller.core.image_spread.holders import Holders, KnownHost, holders_of, image_needs
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
+from fleet_controller.image_spread.described import Descriptions, Key
 from fleet_controller.image_spread.progress import progress
 from fleet_controller.image_spread.spread import Bounds, Content, Spread
 from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.relay.relay import NOT_ANSWERED, Relay
 from fleet_controller.waiting import within
 
-# Between two looks at what hosts lack. A pass over 4,480 hosts takes some 5 ms.
+# Between two looks at what hosts lack. One at 4,480 hosts takes some 10 ms.
 NEED_SECONDS = 2.0
-# Reading an image's content once takes so long at worst: a TiB from a slow disk is not handed on.
-MANIFEST_SECONDS = 600.0
-# Hosts asked what it is made of, one after another, before that is given up for now.
-ASKED = 3
 RETRY_SECONDS = 15.0
 TELL_SECONDS = 1.0
 # What a host has is known to the leader this long after it has it.
 TOLD_SECONDS = 12.0
 
 _NEED = "what hosts need"
-
-
-class Key(NamedTuple):
-    name: str
-    snapshot: str
-    digest: str
+_log = structlog.get_logger(__name__)
 
 
 class ImageSpreads:
     """`run` leads them. Whoever asks while it does not run waits for it."""
 
-    def __init__(self, memory: LeaderMemory, relay: Relay) -> None:
+    def __init__(self, memory: LeaderMemory, relay: Relay, off_loop: OffLoop) -> None:
+        self._off_loop = off_loop
         self._memory = memory
         self._relay = relay
         self._spreads: dict[Key, Spread] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._beginning: dict[Key, asyncio.Lock] = {}
         self._not_before: dict[Key, float] = {}
-        self._misleading: dict[Key, frozenset[str]] = {}
+        self._descriptions = Descriptions(relay)
         self._group: asyncio.TaskGroup | None = None
         self._running = asyncio.Event()
 
@@ -61,20 +55,24 @@ class ImageSpreads:
             self._group = group
             self._running.set()
             while True:
-                await self._serve_needs()
+                try:
+                    self._serve_needs()
+                except Exception:  # ours: images are no reason to end a leadership
+                    _log.exception("what hosts need of images")
                 self._end_idle()
                 await asyncio.sleep(NEED_SECONDS)
 
     # By need ----------------------------------------------------------------------------------
 
-    async def _serve_needs(self) -> None:
+    def _serve_needs(self) -> None:
         memory = self._memory
         fetches = memory.image_fetches
         if memory.settling or memory.state.freeze is not None:
             return
         if not any(one.holdings.fetches_images for one in memory.state.hosts.values()):
             return
-        needs = image_needs(await memory.view_in_slices(), memory.is_live)
+        state = memory.state
+        needs = image_needs(self._known_hosts(), state.fleets.values(), state.specs)
         fetches.replace({
             (need.image.name, need.image.snapshot): self._told(need.image, need.holders, need.hosts)
             for need in needs
@@ -90,15 +88,24 @@ class ImageSpreads:
         for key, hosts in wanted.items():
             if key in self._spreads:
                 self._spreads[key].want(_NEED, hosts, standing=True)
-            elif self._not_before.get(key, 0.0) <= memory.clock() and self._group:
+            elif self._may_begin(key) and self._group:
                 self._not_before[key] = memory.clock() + RETRY_SECONDS
                 self._group.create_task(self._begin_for_need(key, hosts))
+
+    def _may_begin(self, key: Key) -> bool:
+        """Not while that is under way already, and not too often."""
+        beginning = self._beginning.get(key)
+        under_way = beginning is not None and beginning.locked()
+        return not under_way and self._not_before.get(key, 0.0) <= self._memory.clock()
 
     async def _begin_for_need(self, key: Key, hosts: frozenset[str]) -> None:
         try:
             spread = await self._begun(key)
         except (*NOT_ANSWERED, LeadershipLost) as error:
             self._memory.image_fetches.note((key.name, key.snapshot), str(error))
+            return
+        except Exception:
+            _log.exception("an image that hosts need", image=f"{key.name}@{key.snapshot}")
             return
         spread.want(_NEED, hosts, standing=True)
 
@@ -147,7 +154,7 @@ class ImageSpreads:
                 await self._next_word(spread, hosts)
                 self._relay.raise_if_over()
                 if self._spreads.get(key) is not spread:
-                    raise _misled(spread)
+                    raise _ended(spread)
         finally:
             spread.want_no_more(asked)
 
@@ -155,18 +162,32 @@ class ImageSpreads:
         """Whoever has it; awaited for a moment, as a host that was just handed it says so soon.
         Raises Refused."""
         memory = self._memory
-        found = holders_of(memory.view(), image, memory.is_live)
+        found = self._holders_now(image)
 
         async def told() -> None:
             nonlocal found
             while not found.digest:
                 await memory.host_records.after(memory.host_records.version)
-                found = holders_of(memory.view(), image, memory.is_live)
+                found = self._holders_now(image)
 
         await within(TOLD_SECONDS, told())
         if not found.digest:
             raise Refused(Reason.BAD_QUERY, found.why)
         return found
+
+    def _holders_now(self, image: types.Image) -> Holders:
+        hosts = (host.record for host in self._known_hosts())
+        return holders_of(hosts, image, self._memory.is_live)
+
+    def _known_hosts(self) -> list[KnownHost]:
+        """What an expelled host has counts for nothing."""
+        state, is_live = self._memory.state, self._memory.is_live
+        expelled = {one.name for one in state.denied.values() if one.role == Role.AGENT}
+        return [
+            KnownHost(record, state.assignment(host), is_live(host))
+            for host, record in state.hosts.items()
+            if host not in expelled
+        ]
 
     async def _next_word(self, spread: Spread, hosts: Collection[str]) -> None:
         """A second, or until it is over."""
@@ -183,60 +204,51 @@ class ImageSpreads:
     async def _begun(self, key: Key) -> Spread:
         """Raises Refused, Refusal, LeadershipLost."""
         async with self._beginning.setdefault(key, asyncio.Lock()):
-            if key not in self._spreads:
-                content = await self._content(key)
-                spread = Spread(self._memory, self._relay, content)
+            content = None if key in self._spreads else await self._content(key)
+            if content is not None and key not in self._spreads:
                 assert self._group is not None
-                self._spreads[key] = spread
-                self._tasks[key] = self._group.create_task(spread.run())
+                self._spreads[key] = spread = Spread(
+                    self._memory, self._relay, self._off_loop, content
+                )
+                self._tasks[key] = self._group.create_task(self._lead(key, spread))
             return self._spreads[key]
 
-    async def _content(self, key: Key) -> Content:
-        """What the image is made of, as a host that has it says. If that is a lie, whatever is
-        fetched does not get the digest."""
-        image = types.Image(name=key.name, snapshot=key.snapshot, digest=key.digest)
-        found = holders_of(self._memory.view(), image, self._memory.is_live)
-        error: Exception = Refused(Reason.BAD_QUERY, found.why)
-        doubted = self._misleading.get(key, frozenset())
-        hosts = sorted(found.hosts, key=lambda host: host in doubted)
-        for host in hosts[:ASKED]:
-            try:
-                return await self._described(host, image)
-            except NOT_ANSWERED as refused:
-                error = refused
-        raise error
+    async def _lead(self, key: Key, spread: Spread) -> None:
+        try:
+            await spread.run()
+        except Exception:  # ours: it ends this spread, and nothing else
+            _log.exception("an image on its way", image=f"{key.name}@{key.snapshot}")
+            if self._spreads.get(key) is spread:
+                del self._spreads[key], self._tasks[key]
 
-    async def _described(self, host: str, image: types.Image) -> Content:
-        """Raises Refused, Refusal, LeadershipLost."""
-        with self._relay.answering(host, "handing images on"):
-            request = wire.SendImageRequest(image=image, manifest_only=True)
-            answers = self._relay.questions(host).send_image(request)
-            try:
-                async with asyncio.timeout(MANIFEST_SECONDS):
-                    chunk = await answers.read()
-            except TimeoutError as error:
-                raise NoAnswer(f"silent for {MANIFEST_SECONDS:g} s") from error
-            finally:
-                answers.cancel()
-        if chunk is None or len(chunk.manifest.root) != 32:
-            message = f"host {host} does not say what {image.name}@{image.snapshot} is made of"
-            raise Refused(Reason.HOST_UNREACHABLE, message)
-        size = sum(part.size_bytes for part in chunk.manifest.parts)
-        return Content(image, chunk.manifest.root, size, host)
+    async def _content(self, key: Key) -> Content:
+        image = types.Image(name=key.name, snapshot=key.snapshot, digest=key.digest)
+        return await self._descriptions.content(key, self._holders_now(image))
 
     def _end_idle(self) -> None:
         """Also what was begun from a lie, so that another host is asked next time."""
         for key, spread in list(self._spreads.items()):
-            if spread.misled:
-                doubted = self._misleading.get(key, frozenset())
-                self._misleading[key] = doubted | {spread.content.told_by}
-            if spread.misled or not spread.targets:
-                del self._spreads[key]
-                self._tasks.pop(key).cancel()
+            if not spread.misled and spread.targets:
+                continue
+            if spread.doubted:
+                self._descriptions.doubt(key, spread.content.told_by)
+            del self._spreads[key]
+            self._tasks.pop(key).cancel()
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Whoever has an image names its content, again and again another one."""
+        now = self._memory.clock()
+        self._not_before = {key: at for key, at in self._not_before.items() if at > now}
+        for key, lock in list(self._beginning.items()):
+            if not lock.locked() and key not in self._spreads:
+                del self._beginning[key]
 
 
-def _misled(spread: Spread) -> Refused:
+def _ended(spread: Spread) -> Exception:
     image, host = spread.content.image, spread.content.told_by
+    if not spread.misled:
+        return LeadershipLost(f"an error of the controller ended it: spread {image.name} again")
     return Refused(
         Reason.BAD_QUERY,
         f"{image.name}@{image.snapshot} is not made of what {host} says: the whole has not its "

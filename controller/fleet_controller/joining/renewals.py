@@ -3,22 +3,20 @@ certificate that counts gets another one of the same name."""
 
 from __future__ import annotations
 
-import math
-
 from fleet.certificates.authorities import digest_of_trust
 from fleet.certificates.signing_request import BadRequest, checked
 from fleet.v1 import joining_pb2 as joining
 from fleet_controller.core.joining.admission import check_clock
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.joining.join_rates import too_many
 from fleet_controller.joining.joins import NO_KEY, issued
 from fleet_controller.leader.environment import JoiningEnvironment
 from fleet_controller.leader.memory import LeaderMemory
-from fleet_controller.token_bucket import Rate, TokenBucket
+from fleet_controller.token_bucket import Rate, TokenBuckets
 
 # An honest agent renews each third of its certificate's life, and a few times when an authority is
 # replaced.
 _RENEWALS = Rate(per_second=1 / 60, burst=10)
-_TIDY = 20_000
 
 
 class Renewals:
@@ -28,7 +26,7 @@ class Renewals:
         self._memory = memory
         self._around = around
         self._issuer = around.issuer
-        self._buckets: dict[str, TokenBucket] = {}  # by host
+        self._buckets = TokenBuckets(_RENEWALS)  # by host
 
     @property
     def trust(self) -> joining.Trust | None:
@@ -68,15 +66,5 @@ class Renewals:
         return joining.RenewResponse(certificates=made, authorities=self._issuer.authorities)
 
     def _check_rate(self, host_id: str) -> None:
-        now = self._memory.clock()
-        if len(self._buckets) > _TIDY:
-            kept = self._buckets.items()
-            self._buckets = {host: one for host, one in kept if not one.is_full(now, _RENEWALS)}
-        bucket = self._buckets.setdefault(host_id, TokenBucket())
-        if wait := bucket.take(1, now, _RENEWALS):
-            seconds = str(math.ceil(wait))
-            raise Refused(
-                Reason.TOO_MANY_JOINS,
-                f"host {host_id} renews its certificate too often; again in {seconds} s",
-                retry_after_seconds=seconds,
-            )
+        if wait := self._buckets.take(host_id, self._memory.clock()):
+            raise too_many(f"host {host_id} renews its certificate too often", wait)

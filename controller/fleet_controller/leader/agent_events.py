@@ -60,7 +60,9 @@ class AgentEvents:
         allowance = self._allowance(host_id)
         report = bounded(report, allowance)
         if report.boots:
-            self._memory.boots.add(report.boots, report.boot_seconds, allowance.vms)
+            self._memory.boots.add(
+                host_id, report.boots, report.boot_seconds, allowance.vms, self._memory.clock()
+            )
         if self._trust.began_frozen:
             self._memory.inventory.apply_report(host_id, report)
         elif self._trust.claimed(host_id, report.epoch):

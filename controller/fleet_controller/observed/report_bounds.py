@@ -14,6 +14,7 @@ from fleet.keys import Kin
 from fleet.v1 import agent_pb2 as wire
 from fleet_controller.core.host_claims import MOST_GUESTS, ORDINARY_GUESTS
 from fleet_controller.core.model import Assignment
+from fleet_controller.core.names import one_line
 from fleet_controller.observed.failures import are_fit
 
 # Of one report: problems kept, kinds of them, those of the host as a whole, and characters of a
@@ -213,7 +214,7 @@ def _cut(kept: wire.Report, report: wire.Report, allowance: Allowance) -> None:
     kept.orphans.extend(one for one in report.orphans if _is_text(one.fleet_uid, _MOST_NAME))
     kept.problems.extend(_cut_problems(report.problems, allowance))
     if not _is_text(report.facts.boot_id, _MOST_NAME):
-        kept.facts.boot_id = _printable(report.facts.boot_id, _MOST_NAME)
+        kept.facts.boot_id = one_line(report.facts.boot_id, _MOST_NAME)
 
 
 def _cut_problems(problems: Iterable[wire.Problem], allowance: Allowance) -> list[wire.Problem]:
@@ -240,13 +241,7 @@ def _cut_problem(problem: wire.Problem, allowance: Allowance) -> wire.Problem:
     cut = wire.Problem()
     cut.CopyFrom(problem)
     cut.count = min(problem.count, allowance.vms)
-    cut.example_message = _printable(problem.example_message, MOST_TEXT)
+    cut.example_message = one_line(problem.example_message, MOST_TEXT)
     if not are_fit(problem.failed, allowance.vms):
         del cut.failed[:]
     return cut
-
-
-def _printable(text: str, most: int) -> str:
-    """On one line: what is no character that people read becomes a space."""
-    plain = "".join(one if one.isprintable() else " " for one in text[: 2 * most])
-    return " ".join(plain.split())[:most]

@@ -6,62 +6,25 @@ Nothing here is stored: a new leader has it again seconds after its links are up
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from fleet.certificates.authorities import digest_of_trust
-from fleet.keys import NO_EPOCH, Epoch, Kin
+from fleet.keys import Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.wire_ranges import from_wire
-from fleet_controller.core.model import NOTHING, Assignment, ObservedFleet
+from fleet_controller.core.model import Assignment, ObservedFleet
 from fleet_controller.core.shards import held_by
 from fleet_controller.core.vm_states import DEFINED, FAILED, PENDING, RUNNING, UNKNOWN
 from fleet_controller.observed.assignment_change import assignment_change, by_kin
 from fleet_controller.observed.failures import LastingFailures, failed_for_good
+from fleet_controller.observed.host_observation import HostObservation
 from fleet_controller.observed.running import Running
-from fleet_controller.observed.vectors import NO_HOST, FleetVector, stretches
+from fleet_controller.observed.vectors import NO_HOST, FleetVector
 from fleet_controller.pulse import Pulse
 
-# Of the year 10000, in seconds since 1970: no certificate says so (RFC 5280, 4.1.2.5).
-_NO_DATE = 253_402_300_800
 # Characters kept of why a host takes no orders.
 LONGEST_REASON = 300
-# Of one host: kinds of VMs that its assignment has not, and ranges of them.
-_MOST_STRAY_KINS = 256
-_MOST_STRAY_RANGES = 4096
-
-
-@dataclass(slots=True)
-class HostObservation:
-    """One host. `epoch`: of the assignment it reported on."""
-
-    number: int
-    assignment: Assignment = NOTHING
-    seen: bool = False  # its states are known: a full report came on the present link
-    epoch: Epoch = NO_EPOCH
-    converged: bool = False
-    awaits_assign: bool = False
-    orders_refused: str = ""  # why it takes no orders, while it is linked
-    problems: tuple[wire.Problem, ...] = ()
-    orphans: tuple[tuple[str, int, IndexSet], ...] = ()
-    released: frozenset[int] = frozenset()
-    releasing: dict[str, int] = field(default_factory=dict)
-    # Staged VMs that it has cloned and defined.
-    prepared: dict[Kin, IndexSet] = field(default_factory=dict)
-    # VMs that it reports and that its assignment has not, as far as that is known: they matter
-    # where it could not be read.
-    strays: dict[Kin, IndexSet] = field(default_factory=dict)
-    boot_id: str = ""  # of the dom0, while it is linked
-    certificate_expires: int = 0  # seconds since 1970; 0: not known
-    trust: bytes = b""  # a digest of whom it trusts and by what it is signed; empty: not known
-    lost: bool = False  # declared: nobody waits for what it has to release
-
-    @property
-    def unassigned(self) -> tuple[tuple[str, int, IndexSet], ...]:
-        """As orphans are told."""
-        return tuple((kin.fleet_uid, kin.birth, have) for kin, have in self.strays.items())
 
 
 class Observed:
@@ -141,11 +104,7 @@ class Observed:
         host.awaits_assign = report.awaits_assign
         matters = self._set_refusing(host_id, report.orders_refused[:LONGEST_REASON]) or matters
         if report.HasField("facts"):
-            host.boot_id = report.facts.boot_id
-            ends = report.facts.certificate_expires_unix
-            host.certificate_expires = ends if 0 < ends < _NO_DATE else 0
-            trust = report.facts.trust if report.facts.HasField("trust") else None
-            host.trust = digest_of_trust(trust) if trust is not None else b""
+            host.note_facts(report.facts)
         self.pulse.beat()
         return matters
 
@@ -225,7 +184,7 @@ class Observed:
         vector = self.vectors[kin.fleet_uid]
         known = vector.held(host.number, gained & staged) if staged else EMPTY
         ready = host.prepared.get(kin, EMPTY) & gained
-        vector.place(host.number, gained - known - ready, kin.generation, _unreported(host))
+        vector.place(host.number, gained - known - ready, kin.generation, host.unreported)
         vector.place(host.number, ready - known, kin.generation, DEFINED)
 
     def _set_power(self, host: HostObservation, before: Assignment) -> None:
@@ -259,14 +218,12 @@ class Observed:
                 free = vector.held(NO_HOST, shard.ranges)
                 ready = host.prepared.get(shard.kin, EMPTY) & free
                 vector.place(host.number, ready, shard.generation, DEFINED)
-                vector.place(host.number, free - ready, shard.generation, _unreported(host))
+                vector.place(host.number, free - ready, shard.generation, host.unreported)
                 if not shard.power:
                     vector.set_power(host.number, free, False)
 
     def _begin_anew(self, host: HostObservation) -> None:
-        host.seen = True
-        host.released = frozenset()
-        host.prepared, host.strays = {}, {}
+        host.begin_anew()
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, PENDING)
 
@@ -279,9 +236,9 @@ class Observed:
                 mine = mine | shard.ranges
                 staged = staged | shard.ranges if shard.staged else staged
         if staged:
-            self._apply_prepared(host, kin, staged, report)
+            host.note_prepared(kin, staged, report)
         if not mine:
-            _note_strays(host, kin, report)
+            host.note_strays(kin, report)
             return
         vector = self.vectors[report.fleet_uid]
         for run in report.runs:
@@ -290,22 +247,6 @@ class Observed:
                 vector.set_states(
                     host.number, start, states[start - run.start : stop - run.start].copy()
                 )
-
-    def _apply_prepared(
-        self, host: HostObservation, kin: Kin, staged: IndexSet, report: wire.ShardReport
-    ) -> None:
-        """A staged VM is prepared once its host says that it is defined."""
-        spans, ready = [], []
-        for run in report.runs:
-            states = np.frombuffer(run.states, np.uint8)
-            spans.append((run.start, run.start + len(states)))
-            ready += stretches(states == DEFINED, run.start)
-        have = host.prepared.get(kin, EMPTY) - IndexSet(spans)
-        have = have | (IndexSet(ready) & staged)
-        if have:
-            host.prepared[kin] = have
-        else:
-            host.prepared.pop(kin, None)
 
     def _apply_rest(self, host_id: str, host: HostObservation, report: wire.Report) -> bool:
         matters = False
@@ -348,22 +289,6 @@ class Observed:
                 have = host.releasing.get(tombstone.fleet, 0)
                 host.releasing[tombstone.fleet] = have + len(tombstone.ranges)
         self.releasing.update(host.releasing)
-
-
-def _note_strays(host: HostObservation, kin: Kin, report: wire.ShardReport) -> None:
-    """As many as an honest host has; what goes beyond is not kept."""
-    if kin not in host.strays and len(host.strays) >= _MOST_STRAY_KINS:
-        return
-    spans = IndexSet((one.start, one.start + len(one.states)) for one in report.runs)
-    have = host.strays.get(kin, EMPTY) | spans
-    others = sum(len(one.ranges) for other, one in host.strays.items() if other != kin)
-    if others + len(have.ranges) <= _MOST_STRAY_RANGES:
-        host.strays[kin] = have
-
-
-def _unreported(host: HostObservation) -> int:
-    """The state of a VM that its host has not reported on."""
-    return PENDING if host.seen else UNKNOWN
 
 
 def _keep(members: set[str], one: str, belongs: bool) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from fleet.states.frames import Cells
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.vm_states import FAILED
 from fleet_controller.leader.memory import LeaderMemory
+from fleet_controller.observed.host_observation import HostObservation
 from fleet_controller.observed.vectors import NO_HOST, FleetVector
 from fleet_controller.queries.fleets import absence
 
@@ -24,8 +26,10 @@ MOST_NAMED = 14  # 15 is for pages: no cell
 _OTHERS, _NOTHING = "others", "nothing is wrong"
 # Characters of a name that a host makes up.
 _LONGEST = 60
-# Of failed VMs, whose kind is looked up; of further ones it is `others`. A tenth of a second.
+# Of failed VMs, whose kind is looked up; of further ones it is `others`. A tenth of a second. Of
+# one host so many that a hundredth of all leave most of it to others.
 _MOST_RANGES = 50_000
+_MOST_OF_HOST = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,9 @@ def problems(memory: LeaderMemory) -> Values:
     vectors = dict(_vectors(memory))
     of_hosts = dict(_kinds_of_hosts(memory))
     of_vms = list(islice(_kinds_of_vms(memory), _MOST_RANGES))
-    counts = Counter(kind for kind, _, _, _ in of_vms) + Counter(of_hosts.values())
-    legend = (_NOTHING, *_legend(counts, MOST_NAMED - 1))
+    # Named are those that most hosts have: what one makes up is in nobody's place.
+    said_by = {(one.host, one.kind) for one in of_vms} | set(of_hosts.items())
+    legend = (_NOTHING, *_legend(Counter(kind for _, kind in said_by), MOST_NAMED - 1))
     found = {uid: _where_placed(vector, 1) for uid, vector in vectors.items()}
     for uid, vector in vectors.items():
         found[uid][vector.states == FAILED] = _number(legend, _OTHERS)
@@ -89,9 +94,9 @@ def problems(memory: LeaderMemory) -> Values:
         for shard in observation.assignment.shards:
             if shard.fleet in vectors and not shard.staged:
                 _say(found[shard.fleet], shard.ranges, _number(legend, kind))
-    for kind, uid, start, stop in of_vms:
-        if uid in found:
-            _say(found[uid], IndexSet.span(start, stop), _number(legend, kind))
+    for one in of_vms:
+        if one.uid in found:
+            _say(found[one.uid], IndexSet.span(one.start, one.stop), _number(legend, one.kind))
     for uid, vector in vectors.items():
         found[uid][vector.hosts == NO_HOST] = 0
     return Values(legend, found)
@@ -145,12 +150,25 @@ def _each(hosts: Iterable[str], kind: str) -> Iterator[tuple[str, str]]:
     return ((host, kind) for host in hosts)
 
 
-def _kinds_of_vms(memory: LeaderMemory) -> Iterator[tuple[str, str, int, int]]:
-    """Kind, uid, and indices start to stop-1; what a host does not hold is not its to judge."""
+class _Failed(NamedTuple):
+    """Indices start to stop-1."""
+
+    host: str
+    kind: str
+    uid: str
+    start: int
+    stop: int
+
+
+def _kinds_of_vms(memory: LeaderMemory) -> Iterator[_Failed]:
     for host_id in memory.observed.troubled:
-        observation = memory.observed.hosts[host_id]
-        for problem in observation.problems:
-            mine = observation.assignment.indices(problem.fleet_uid)
-            for part in problem.failed:
-                for start, stop in (mine & IndexSet.span(part.start, part.stop)).ranges:
-                    yield problem.kind[:_LONGEST], problem.fleet_uid, start, stop
+        yield from islice(_kinds_of(host_id, memory.observed.hosts[host_id]), _MOST_OF_HOST)
+
+
+def _kinds_of(host_id: str, observation: HostObservation) -> Iterator[_Failed]:
+    """What a host does not hold is not its to judge."""
+    for problem in observation.problems:
+        mine = observation.assignment.indices(problem.fleet_uid)
+        for part in problem.failed:
+            for start, stop in (mine & IndexSet.span(part.start, part.stop)).ranges:
+                yield _Failed(host_id, problem.kind[:_LONGEST], problem.fleet_uid, start, stop)

@@ -12,12 +12,15 @@ from fleet_controller.core.refusals import Reason, Refused, check_vm
 from fleet_controller.election.election import LeadershipLost
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
+from fleet_controller.relay.paced import Paced, ReadPace
 from fleet_controller.relay.relay import Relay
 
 # Seconds for the first input, which says whose console it is.
 FIRST_INPUT_SECONDS = 20.0
 # More than a terminal hands over at once, pasted text too.
 MOST_TYPED_BYTES = 64 * 1024
+# What a guest prints, and the log of what it has printed.
+_PACE = ReadPace(2_000, 8 << 20)
 
 Print = Callable[[wire.ConsoleOutput], Awaitable[None]]
 
@@ -61,7 +64,8 @@ class ConsoleRelay:
         talking = asyncio.create_task(self._type(inputs))
         try:
             with self._relay.answering(self._host, "consoles"):
-                while (output := await self._talk.read()) is not None:
+                printed = Paced(self._talk, _PACE)
+                while (output := await printed.read()) is not None:
                     self._note(output.writing)
                     await show(output)
         except (Refused, LeadershipLost) as error:

@@ -11,14 +11,17 @@ from collections.abc import Awaitable, Callable
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.agents.port import Answers, NoAnswer
+from fleet_controller.agents.port import NoAnswer
+from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.relay.paced import Paced, ReadPace
 from fleet_controller.relay.relay import Relay
 
 # Seconds. Some of what doctor and tune read and write takes seconds on a dom0 that is busy.
 ANSWER_SECONDS = 60.0
 # An import may take hours, and says how far it is.
 IMPORT_SILENCE_SECONDS = 120.0
+_IMPORT_PACE = ReadPace(50)
 # A path in Linux; more than any agent takes for a name.
 _LONGEST_TEXT = 4096
 
@@ -85,7 +88,7 @@ async def import_image(
         term=relay.term, image=request.image, source=request.source, size_bytes=request.size_bytes
     )
     with relay.changing(host_id, "image_imported", f"import of image {image}", actor):
-        made = await _followed(questions.import_image(asked), tell)
+        made = await _followed(Paced(questions.import_image(asked), _IMPORT_PACE), tell)
         if made is None:
             message = f"host {host_id} ended the import of {image} without an image"
             raise Refused(Reason.HOST_UNREACHABLE, message)
@@ -95,7 +98,7 @@ async def import_image(
 
 
 async def _followed(
-    answers: Answers[wire.ImportImageProgress], tell: Tell
+    answers: Paced[wire.ImportImageProgress], tell: Tell
 ) -> wire.ImportImageProgress | None:
     """The one that holds the image, which is the last and not told yet; None where the agent ends
     without one. Raises NoAnswer for an agent that falls silent."""
@@ -110,7 +113,7 @@ async def _followed(
 
 
 async def _next(
-    answers: Answers[wire.ImportImageProgress],
+    answers: Paced[wire.ImportImageProgress],
 ) -> wire.ImportImageProgress | None:
     try:
         async with asyncio.timeout(IMPORT_SILENCE_SECONDS):
@@ -124,4 +127,4 @@ def _named(image: types.Image) -> str:
     if not image.name or max(map(len, (image.name, image.snapshot))) > _LONGEST_TEXT:
         raise Refused(Reason.BAD_QUERY, "an image needs a name, of at most 4,096 characters")
     text = f"{image.name}@{image.snapshot}" if image.snapshot else image.name
-    return "".join(filter(str.isprintable, text))[:120]
+    return one_line(text, 120)

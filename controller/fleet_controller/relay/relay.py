@@ -17,6 +17,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import (
     Declined,
     LinkError,
+    Misbehaved,
     NoAnswer,
     NotOffered,
     Questions,
@@ -33,6 +34,8 @@ from fleet_controller.waiting import within
 TOLD_SECONDS = 15.0
 # Why a host did not answer: the leader's words, or the agent's own.
 NOT_ANSWERED = (Refused, Refusal)
+# What sends a caller elsewhere: no host's to say.
+_OF_CONTROLLERS = frozenset({"NOT_LEADER"})
 
 
 class Relay:
@@ -90,7 +93,14 @@ class Relay:
         except NotOffered as error:
             raise self._too_old(host_id, what) from error
         except Declined as error:
-            raise error.answer or self._out_of_reach(host_id, str(error)) from error
+            answer = error.answer
+            if answer is None or answer.reason in _OF_CONTROLLERS:
+                raise self._out_of_reach(host_id, str(error)) from error
+            raise answer from error
+        except Misbehaved as error:
+            self.raise_if_over()
+            self.misbehaved(host_id, str(error))
+            raise self._out_of_reach(host_id, str(error)) from error
         except NoAnswer as error:
             self.raise_if_over()
             message = f"host {host_id} did not answer in time: {what} may still go on there"
@@ -130,6 +140,10 @@ class Relay:
 
     def event(self, kind: str, message: str, host_id: str, actor: str) -> None:
         self._memory.events.add(kind, message, host=host_id, actor=actor)
+
+    def misbehaved(self, host_id: str, why: str) -> None:
+        """A host says what no agent may. However often, it is one event that counts."""
+        self._memory.events.add("host_misbehaves", why, host=host_id, alike=host_id, free=1)
 
     def console_opened(self, message: str, host_id: str, actor: str, fleet: str) -> None:
         """Whoever opens the same console again and again is told of ever more seldom."""

@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from fleet.v1 import agent_pb2 as wire
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
+from fleet_controller.relay.paced import Paced, ReadPace
 from fleet_controller.relay.relay import NOT_ANSWERED, Relay
 from fleet_controller.waiting import within
 
 # Streams opened before others have their turn on the loop: one costs some 0.2 ms.
 _OPENED_AT_ONCE = 64
+# Samples read of one host in an interval, which has one.
+_AN_INTERVAL = 4
 
 
 class HostSamples:
@@ -23,6 +26,7 @@ class HostSamples:
         self._relay = relay
         self._request = request
         self._fresh_seconds = fresh_seconds
+        self._pace = ReadPace(_AN_INTERVAL / request.interval_seconds)
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._newest: dict[str, tuple[float, wire.TopSample]] = {}
         self._awaited: set[str] = set()  # hosts whose first sample is still to come
@@ -77,7 +81,7 @@ class HostSamples:
 
     async def _follow_one(self, host: str) -> None:
         with self._relay.answering(host, "top"):
-            answers = self._relay.questions(host).top(self._request)
+            answers = Paced(self._relay.questions(host).top(self._request), self._pace)
             try:
                 while (sample := await answers.read()) is not None:
                     self._newest[host] = (asyncio.get_running_loop().time(), sample)

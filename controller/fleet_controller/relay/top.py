@@ -90,8 +90,9 @@ class TopRelay:
         names = {fleet.uid: fleet.name for fleet in self._memory.state.fleets.values()}
         silent = [host for host in hosts if host not in samples]
         order = self._request.order
+        held = {host: self._fleets(host) for host in samples}
         return await self._off_loop.run(
-            lambda: top.merged(samples, names, silent, self._rows, order)
+            lambda: top.merged(samples, names, silent, self._rows, order, held)
         )
 
     def _hosts(self) -> list[str]:
@@ -100,6 +101,12 @@ class TopRelay:
             return [self._host]
         hosts = list(self._memory.state.hosts)
         return [host for host in hosts if self._vms(host)] if self._fleet else hosts
+
+    def _fleets(self, host_id: str) -> frozenset[str]:
+        """Of which the host has VMs, or lets go of some."""
+        assignment = self._memory.observed.host(host_id).assignment
+        held = frozenset(shard.fleet for shard in assignment.shards)
+        return held.union(tombstone.fleet for tombstone in assignment.tombstones)
 
     def _vms(self, host_id: str) -> int:
         shards = self._memory.observed.host(host_id).assignment.shards

@@ -8,13 +8,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.agents.port import LinkError, NoAnswer, UploadTalk
+from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
+from fleet_controller.relay.paced import Paced, ReadPace
 from fleet_controller.relay.relay import Relay
 
 FIRST_SECONDS = 20.0
 # An upload over a slow line says something now and then; so does a host that keeps an image.
 SILENCE_SECONDS = 300.0
+# A host says how far it is with each chunk, of a MiB.
+_PACE = ReadPace(2_000, 4 << 20)
 
 Tell = Callable[[cluster.HostPutImageAnswer], Awaitable[None]]
 
@@ -28,12 +32,13 @@ class UploadRelay:
         self._actor = actor
         self._host = relay.host(first.host)
         image = first.put.manifest.image
-        self._named = "".join(filter(str.isprintable, f"{image.name}@{image.snapshot}"))[:120]
+        self._named = one_line(f"{image.name}@{image.snapshot}", 120)
         self._first = wire.PutImageRequest()
         self._first.CopyFrom(first.put)
         self._first.host_id = self._host
         self._first.term.CopyFrom(relay.term)
         self._talk: UploadTalk = relay.questions(self._host).put_image()
+        self._answers = Paced(self._talk, _PACE)
 
     async def run(self, inputs: AsyncIterator[cluster.HostPutImageRequest], tell: Tell) -> None:
         """Until either side ends it. Raises Refused, Refusal, LeadershipLost."""
@@ -63,7 +68,7 @@ class UploadRelay:
     async def _next(self) -> wire.PutImageAnswer | None:
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
-                return await self._talk.read()
+                return await self._answers.read()
         except TimeoutError as error:
             raise NoAnswer(f"silent for {SILENCE_SECONDS:g} s") from error
 

@@ -133,7 +133,7 @@ class Leader:
         )
         self.relay = Relay(memory, lease, trust)
         self.states = StatesFrames(memory)
-        self.image_spreads = ImageSpreads(memory, self.relay)
+        self.image_spreads = ImageSpreads(memory, self.relay, off_loop)
 
     @property
     def planning(self) -> Planning:

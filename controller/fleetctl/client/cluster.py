@@ -125,7 +125,8 @@ class Cluster:
 
         What happens after that ends the call. Raises Trouble, here and while iterating.
         """
-        return bidi_call(self._replicas, rpc, requests, self.timeout, self.change_id)
+        call = bidi_call(self._replicas, rpc, requests, self.timeout, self.change_id)
+        return call.as_shown(self._shown)
 
     def _answer(self, call: UnaryCall[Q, A]) -> A:
         with self._waiting_note(call.answer_delay):
@@ -133,7 +134,7 @@ class Cluster:
         return self._shown(answer)
 
     def _shown(self, answer: A) -> A:
-        return plain(answer) if self.plain else answer
+        return plain(answer, texts=self.plain)
 
     def _waiting_note(self, answer_delay: float = 0.0) -> WaitingNote:
         shown = self.tells_waiting and sys.stderr.isatty()

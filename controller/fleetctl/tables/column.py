@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,6 +67,8 @@ def cell_text(column: Column[Row], value: Value, now: float, *, whole: bool) -> 
         return NOTHING
     if isinstance(value, str):
         return one_line(value)
+    if not math.isfinite(value):  # hosts tell it: it may be anything
+        return NOTHING
     if column.kind is Kind.BYTES:
         return byte_text(round(value))
     if column.kind in (Kind.AGE, Kind.TIME):

@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleet.certificates.authorities import certificates_in, digest, digests
 from fleet.certificates.file_stamp import Stamp, stamp_of
-from fleet.certificates.signing_request import SigningRequest
+from fleet.certificates.signing_request import UNREADABLE, SigningRequest
 from fleet.private_file import read_private
 from fleet.transport import Role, dns_name
 from fleet.v1 import joining_pb2 as joining
@@ -124,6 +124,15 @@ class HostIssuer:
 
     def _load(self) -> _Loaded:
         """Raises CannotIssue, OSError."""
+        try:
+            return self._read()
+        except UNREADABLE as error:
+            raise CannotIssue(
+                f"{self._folder}: {ISSUING_FILE} or {ISSUING_KEY_FILE} cannot be understood"
+            ) from error
+
+    def _read(self) -> _Loaded:
+        """Raises CannotIssue, OSError, UNREADABLE."""
         try:
             pem = (self._folder / ISSUING_FILE).read_bytes()
             certificate = x509.load_pem_x509_certificate(pem)

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from fleet.certificates.authorities import certificates_in
 from fleet.certificates.certificate import read_certificate
 from fleet.certificates.file_stamp import Stamp, stamp_of
 from fleet.transport import Identity
@@ -105,6 +106,7 @@ def _fitting(folder: Path) -> Identity:
     identity = Identity.load(folder)
     read_certificate(identity.certificate)
     read_certificate(identity.ca)
+    certificates_in(identity.ca)  # further ones: digests are made of all
     check_pair(folder / "cert.pem", folder / "key.pem")
     if _stamp(folder) != before:
         raise ValueError("they change just now")

@@ -19,6 +19,16 @@ from fleet.transport import DOMAIN, Role, dns_name
 
 # One of ours has some 250 bytes.
 MAX_BYTES = 4096
+# What cryptography raises for what it cannot read.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _SUFFIX = f".{Role.AGENT}.{DOMAIN}"
 
@@ -59,15 +69,18 @@ def checked(der: bytes) -> SigningRequest:
     try:
         request = x509.load_der_x509_csr(der)
         key = request.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
+            # Before its signature is checked: keys of other kinds can be made to take long.
+            raise BadRequest(
+                "the key of a host is of an elliptic curve, P-256 or P-384, and no other"
+            )
         if not request.is_signature_valid:
             raise BadRequest("the signing request is not signed by its own key")
         host = _only_host(request.extensions)
     except BadRequest:
         raise
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except UNREADABLE as error:
         raise BadRequest(f"the signing request cannot be read: {str(error)[:100]}") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
-        raise BadRequest("the key of a host is of an elliptic curve, P-256 or P-384, and no other")
     encoded = key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -125,23 +125,30 @@ def chunk_digest(data: bytes | memoryview) -> bytes:
 
 def manifest_of(message: wire.ImageManifest, root: bytes = b"") -> Manifest:
     """Checked; with this root, where one is given. Raises BadManifest."""
-    names = [part.name for part in message.parts]
-    if not names or names[0] != DISK or names != [one for one in PARTS if one in names]:
-        raise BadManifest("an image is a disk, and may have a kernel and an initrd")
+    size_of(message)
     for part in message.parts:
-        _check(part)
+        _check_chunks(part)
     made = Manifest(tuple(Part(part.name, part.size_bytes, part.chunks) for part in message.parts))
     if root and made.root != root:
         raise BadManifest("the manifest is of another content than was asked for")
     return made
 
 
-def _check(part: wire.ImagePart) -> None:
-    most = MAX_BYTES if part.name == DISK else MAX_FILE_BYTES
-    if not 0 < part.size_bytes <= most:
-        raise BadManifest(
-            f"the {part.name} has {part.size_bytes:,} bytes; one that travels has 1 to {most:,}"
-        )
+def size_of(message: wire.ImageManifest) -> int:
+    """Bytes of all its parts, which may be told without their chunks. Raises BadManifest."""
+    names = [part.name for part in message.parts]
+    if not names or names[0] != DISK or names != [one for one in PARTS if one in names]:
+        raise BadManifest("an image is a disk, and may have a kernel and an initrd")
+    for part in message.parts:
+        most = MAX_BYTES if part.name == DISK else MAX_FILE_BYTES
+        if not 0 < part.size_bytes <= most:
+            raise BadManifest(
+                f"the {part.name} has {part.size_bytes:,} bytes; one that travels has 1 to {most:,}"
+            )
+    return sum(part.size_bytes for part in message.parts)
+
+
+def _check_chunks(part: wire.ImagePart) -> None:
     if len(part.chunks) != -(-part.size_bytes // CHUNK) * DIGEST_BYTES:
         raise BadManifest(f"the chunks of the {part.name} are not as many as its size takes")
 

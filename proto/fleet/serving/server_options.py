@@ -22,15 +22,19 @@ PENDING_CALLS = 16_384
 
 
 def server_options(
-    max_request_bytes: int, streams: int, connections: int | None = None
+    max_request_bytes: int,
+    streams: int,
+    connections: int | None = None,
+    idle_ms: int = IDLE_MS,
 ) -> list[tuple[str, Any]]:
     """`streams`: calls at once of one connection; callers' libraries hold further ones back.
-    `connections`: in all, with those in their handshake; None: no bound."""
+    `connections`: in all, with those in their handshake; None: no bound. `idle_ms`: after which
+    one without a call is closed."""
     options = dict(SERVER_OPTIONS) | {
         "grpc.max_receive_message_length": max_request_bytes,
         "grpc.max_concurrent_streams": streams,
         "grpc.server_handshake_timeout_ms": HANDSHAKE_MS,
-        "grpc.max_connection_idle_ms": IDLE_MS,
+        "grpc.max_connection_idle_ms": idle_ms,
         "grpc.max_metadata_size": METADATA_BYTES,
         "grpc.absolute_max_metadata_size": 2 * METADATA_BYTES,
         "grpc.server.max_pending_requests": PENDING_CALLS,

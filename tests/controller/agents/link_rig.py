@@ -35,6 +35,7 @@ class Leader:
         self.changes: list[tuple[str, Health]] = []
         self.why: list[str] = []
         self.understands = True
+        self.error: Exception = ValueError("an empty range")
         self.most_bytes = 10_000
         self.accused: list[tuple[str, str]] = []
 
@@ -59,7 +60,7 @@ class Leader:
 
     def reported(self, host_id: str, report: wire.Report) -> None:
         if not self.understands:
-            raise ValueError("an empty range")
+            raise self.error
         self.heard.append((host_id, report))
 
     def lost_sight(self, host_id: str) -> None:

@@ -170,6 +170,37 @@ def test_an_agent_that_talks_nonsense_is_a_host_out_of_reach_and_no_more() -> No
     play(scenario)
 
 
+def test_a_defect_of_ours_that_a_report_comes_upon_ends_no_leadership() -> None:
+    async def scenario(rig: Rig) -> None:
+        agent = rig.add("a")
+        async with running(rig):
+            await rig.until(lambda: rig.health("a") is Health.LIVE)
+            rig.leader.understands, rig.leader.error = False, KeyError("a fleet")
+            agent.send()
+            await rig.until(lambda: bool(rig.leader.accused))
+            why = "a sends reports that this controller cannot handle: see its log"
+            assert rig.leader.accused == [("a", why)]
+            rig.leader.understands = True
+            await rig.until(lambda: rig.health("a") is Health.LIVE)
+
+    play(scenario)
+
+
+def test_hosts_that_do_not_listen_keep_nobody_from_another_pace() -> None:
+    async def scenario(rig: Rig) -> None:
+        deaf = [rig.add(f"deaf{number}") for number in range(44)]
+        last = rig.add("last")
+        for agent in deaf:
+            agent.listens = False
+        async with running(rig):
+            await rig.until(lambda: rig.counts() == {Health.LIVE: 45})
+            for number in range(2_000):
+                rig.links.add(f"h{number}", "nowhere:1")
+            assert await rig.until(lambda: bool(last.paces)) < 3.0
+
+    play(scenario)
+
+
 def test_a_silent_host_is_unreachable_then_suspect_and_live_again_once_heard() -> None:
     async def scenario(rig: Rig) -> None:
         agent = rig.add("a")

@@ -45,7 +45,7 @@ def test_a_good_token_may_be_made_until_there_are_too_many() -> None:
 @pytest.mark.parametrize(
     ("changed", "host", "address", "now", "said"),
     [
-        ({}, "h1", "10.0.0.1", 1000.0 + DAY, "expired on 1970-01-02 00:16 UTC"),
+        ({}, "h1", "10.0.0.1", 1000.0 + DAY, "expired on 1970-01-02 00:16:40 UTC"),
         ({"names": ("dom0-*",)}, "h1", "10.0.0.1", 1001.0, "is for hosts called dom0-*, not h1"),
         ({"names": ("dom0-?",)}, "dom0-12", "10.0.0.1", 1001.0, "not dom0-12"),
         ({"networks": ("10.0.0.0/8",)}, "h1", "192.0.2.1", 1001.0, "not at 192.0.2.1"),

@@ -40,7 +40,7 @@ def test_rows_are_the_first_of_all_hosts_together() -> None:
         "h1": sample(row("a", cpu_percent=50), row("c", cpu_percent=20)),
         "h3": sample(),
     }
-    merged = top.merged(samples, {}, ["h4"], 3, wire.TOP_ORDER_UNSPECIFIED)
+    merged = top.merged(samples, {}, ["h4"], 3, wire.TOP_ORDER_UNSPECIFIED, {})
     assert names(merged) == ["h2/b", "h1/a", "h1/c"]
     assert [one.host for one in merged.hosts] == ["h1", "h2", "h3"]
     assert merged.silent == ["h4"]
@@ -51,7 +51,7 @@ def test_by_name_numbers_count_as_numbers() -> None:
         "h1": sample(row("spv-2"), row("spv-10"), row("web-1")),
         "h2": sample(row("alone"), row("spv-3"), row("spv-20")),
     }
-    merged = top.merged(samples, {}, [], 10, wire.TOP_ORDER_NAME)
+    merged = top.merged(samples, {}, [], 10, wire.TOP_ORDER_NAME, {})
     assert [one.sample.name for one in merged.domains] == [
         "alone", "spv-2", "spv-3", "spv-10", "spv-20", "web-1",
     ]  # fmt: skip
@@ -59,7 +59,7 @@ def test_by_name_numbers_count_as_numbers() -> None:
 
 def test_rows_that_are_alike_and_numbers_that_are_none_are_no_trouble() -> None:
     alike = [row("x", cpu_percent=1), row("x", cpu_percent=1), row("n", cpu_percent=math.nan)]
-    merged = top.merged({"h1": sample(*alike), "h2": sample(*alike)}, {}, [], 6, 0)
+    merged = top.merged({"h1": sample(*alike), "h2": sample(*alike)}, {}, [], 6, 0, {})
     assert [one.sample.name for one in merged.domains] == ["x", "x", "x", "x", "n", "n"]
 
 
@@ -83,7 +83,7 @@ def test_fleets_are_summed_over_hosts_and_named_by_the_controller() -> None:
             window_seconds=2.5,
         ),
     }
-    merged = top.merged(samples, {"u": "spv"}, [], 10, 0)
+    merged = top.merged(samples, {"u": "spv"}, [], 10, 0, {"h1": {"u"}, "h2": {"u", "v"}})
     v, u = merged.fleets
     assert (u.fleet, u.vms, v.fleet, v.vms) == ("spv", 5, "as-v", 1)
     assert u.usage == wire.Usage(cpu_seconds=2.0, memory_bytes=12, vcpus=5, net_rx_bytes=2**64 - 1)
@@ -91,8 +91,26 @@ def test_fleets_are_summed_over_hosts_and_named_by_the_controller() -> None:
     assert merged.window_seconds == 2.5
 
 
+def test_what_one_host_says_spoils_no_sum_of_others() -> None:
+    lies = [
+        fleet("u", 2**32 - 1, cpu_percent=math.nan, cpu_seconds=math.inf, net_tx_per_second=-1e9),
+        fleet("v", 2**32 - 1, cpu_percent=1e300),
+    ]
+    samples = {
+        "h1": wire.TopSample(fleets=lies, window_seconds=math.inf),
+        "h2": wire.TopSample(fleets=[fleet("u", 3, cpu_percent=7), fleet("v", 1, cpu_percent=5)]),
+        "h3": wire.TopSample(window_seconds=math.nan),
+        "h4": wire.TopSample(window_seconds=2.0),
+    }
+    merged = top.merged(samples, {}, [], 10, 0, {"h1": {"u"}, "h2": {"u", "v"}})
+    u, v = merged.fleets
+    assert u.usage == wire.Usage(cpu_percent=7), "what is no number adds nothing"
+    assert (v.vms, v.usage.cpu_percent) == (1, 5), "it has none of this fleet"
+    assert merged.window_seconds == 2.0
+
+
 def test_nobody_answered() -> None:
-    assert top.merged({}, {}, ["h1"], 10, 0) == cluster.ClusterTopSample(silent=["h1"])
+    assert top.merged({}, {}, ["h1"], 10, 0, {}) == cluster.ClusterTopSample(silent=["h1"])
 
 
 @given(
@@ -115,7 +133,7 @@ def test_no_row_left_out_comes_before_one_shown(
         for number, values in enumerate(hosts)
     }
     shown = [ORDERS[order](one.sample.usage) for one in
-             top.merged(samples, {}, [], limit, order).domains]  # fmt: skip
+             top.merged(samples, {}, [], limit, order, {}).domains]  # fmt: skip
     everything = sorted((value for values in hosts for value in values), reverse=True)
     assert shown == everything[:limit]
 

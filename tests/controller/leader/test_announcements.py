@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,26 @@ def test_what_is_known_already_is_not_written_again() -> None:
         assert len(store.txns) == before
         await announce(leader, "a", at="elsewhere:2")
         assert leader.memory.state.hosts["a"].address == "elsewhere:2"
+
+    play(scenario)
+
+
+def test_an_error_of_ours_about_one_host_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(leader: Leader, store: FaultyStore, dialer: FakeDialer) -> None:
+        judge = leader.announcements._announced
+
+        def broken(have: Any, one: Any) -> Any:
+            if one.host_id == "bad":
+                raise ZeroDivisionError
+            return judge(have, one)
+
+        monkeypatch.setattr(leader.announcements, "_announced", broken)
+        hosts = ("a", "bad", "b")
+        found = await asyncio.gather(
+            *(announce(leader, host) for host in hosts), return_exceptions=True
+        )
+        assert isinstance(found[1], ZeroDivisionError)
+        assert leader.memory.state.hosts.keys() == {"a", "b"}
 
     play(scenario)
 

@@ -14,8 +14,8 @@ ONE_SECOND = [0, 0, 0, 1, *[0] * (BUCKETS - 4)]
 
 def test_what_hosts_tell_is_added_up_by_bucket() -> None:
     boots = BootDurations()
-    boots.add(ONE_SECOND, 0.9, 10)
-    boots.add([0] * (BUCKETS - 1) + [3], 1_000.0, 10)
+    boots.add("h1", ONE_SECOND, 0.9, 10, 0.0)
+    boots.add("h1", [0] * (BUCKETS - 1) + [3], 1_000.0, 10, 0.0)
     assert boots.buckets()[2:5] == [("0.5", 0.0), ("1.0", 1.0), ("2.5", 1.0)]
     assert boots.buckets()[-2:] == [("300.0", 1.0), ("+Inf", 4.0)]
     assert boots.seconds == 1_000.9
@@ -35,8 +35,16 @@ def test_what_hosts_tell_is_added_up_by_bucket() -> None:
 )
 def test_what_cannot_be_is_left_out(counts: list[int], seconds: float) -> None:
     boots = BootDurations()
-    boots.add(counts, seconds, 10)
+    boots.add("h1", counts, seconds, 10, 0.0)
     assert not any(boots.counts) and boots.seconds == 0
+
+
+def test_one_host_is_not_the_whole_figure_however_often_it_tells() -> None:
+    boots = BootDurations()
+    for tenth in range(600):
+        boots.add("h1", [10], 0.0, 10, tenth / 10)
+    boots.add("h2", [0] * (BUCKETS - 1) + [3], 900.0, 10, 60.0)
+    assert boots.counts[0] <= 30 and boots.counts[-1] == 3
 
 
 def test_a_bound_is_of_its_own_bucket() -> None:

@@ -175,6 +175,14 @@ def test_an_image_is_not_fetched_while_hosts_have_different_contents_under_its_n
     assert {one.host for one in asked(2, *hosts, spec=asks).deltas} == {"h1", "h2"}
 
 
+def test_a_host_that_is_alone_for_a_moment_does_not_say_what_others_boot() -> None:
+    other = (HeldImage("golden", "1", f"sha256:{'b' * 64}"),)
+    lacking = holding("h2", images=(), fetches_images=True)
+    liar = holding("liar", gives_images=True, images=other)
+    away = [host(name, reachable=False, holdings=WITH_ALL) for name in ("h0", "h1")]
+    assert "h2" not in {one.host for one in asked(3, liar, *away, lacking).deltas}
+
+
 def test_a_kernel_that_belongs_to_the_image_comes_with_it() -> None:
     asks = types.FleetSpec(image=ASKS.image, boot=types.Boot(kernel="/boot/golden+1.kernel"))
     giving = holding("h0", gives_images=True, kernel_files=("/boot/golden+1.kernel",))

@@ -126,6 +126,27 @@ async def test_a_refusal_of_the_agent_passes_through_and_changes_nothing(rig: Re
     assert not rig.events("image_deleted") + rig.events("image_imported") + rig.events("host_tuned")
 
 
+async def test_no_host_says_who_leads(rig: RelayRig) -> None:
+    elsewhere = Refusal(
+        grpc.StatusCode.FAILED_PRECONDITION, "NOT_LEADER", "go there", {"leader_address": "evil:1"}
+    )
+    for method, call in CALLS.items():
+        if method == "Top":  # the host is among the silent ones
+            continue
+        rig.agents["h1"].questions.replies[method] = Declined("it declines", elsewhere)
+        code, reason, said = await refusal(call(rig.stub()))
+        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "HOST_UNREACHABLE"), method
+        assert "evil" not in said
+
+
+async def test_a_host_whose_answer_is_larger_than_any_is_named(rig: RelayRig) -> None:
+    huge = wire.DoctorResponse(verdicts=[wire.LimitVerdict(limit="x" * (20 << 20))])
+    rig.agents["h1"].questions.replies["Doctor"] = huge
+    code, reason, _ = await refusal(CALLS["Doctor"](rig.stub()))
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "HOST_UNREACHABLE")
+    assert rig.events("host_misbehaves")
+
+
 async def test_an_older_agent_is_told_with_its_version(rig: RelayRig) -> None:
     stub = rig.stub()
     for method, call in CALLS.items():

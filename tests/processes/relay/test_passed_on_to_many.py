@@ -74,7 +74,9 @@ async def test_images_are_answered_before_the_caller_ceases_to_wait() -> None:
 
 async def test_one_top_of_all_hosts() -> None:
     async with relay_rig(3) as rig:
-        replies(rig, "Top", h1=[sample(10), None], h2=[sample(90), None], h3=[sample(50), None])
+        uid = await rig.scale(3)
+        for host, percent in {"h1": 10, "h2": 90, "h3": 50}.items():
+            replies(rig, "Top", **{host: [sample(percent, uid), None]})
         call = await top(rig, samples=1, limit=2, order=wire.TOP_ORDER_CPU)
         answer = await call.read()
         assert names(answer) == ["at-90", "at-50"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -14,6 +14,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Declined
+from fleet_controller.image_spread import described
+from fleet_controller.image_spread import spread as spread_module
 from tests.certificates import identity
 from tests.doubles.leading import until
 from tests.doubles.scripted_questions import Exchange
@@ -31,15 +33,18 @@ LIVE = ("h1", "h2", "h3")
 async def rig() -> AsyncIterator[RelayRig]:
     """h1 has the image and gives it; h2 and h3 lack it."""
     async with relay_rig(3) as made:
-        for host in LIVE:
-            await says_it_has(made, host, *([GOLDEN] if host == "h1" else []))
-            questions = made.agents[host].questions
-            questions.replies["RelayImage"] = [HELD if host == "h1" else FETCHING]
-        part = wire.ImagePart(name="disk", size_bytes=100)
-        manifest = wire.ImageManifest(image=GOLDEN, root=ROOT, parts=[part])
-        chunk = wire.ImageChunk(manifest=manifest)
-        made.agents["h1"].questions.replies["SendImage"] = [chunk]
+        await holder_and_others(made, "h1", ("h2", "h3"))
         yield made
+
+
+async def holder_and_others(rig: RelayRig, holder: str, others: Sequence[str]) -> None:
+    for host in (holder, *others):
+        await says_it_has(rig, host, *([GOLDEN] if host == holder else []))
+        questions = rig.agents[host].questions
+        questions.replies["RelayImage"] = [HELD if host == holder else FETCHING]
+    part = wire.ImagePart(name="disk", size_bytes=100)
+    manifest = wire.ImageManifest(image=GOLDEN, root=ROOT, parts=[part])
+    rig.agents[holder].questions.replies["SendImage"] = [wire.ImageChunk(manifest=manifest)]
 
 
 async def says_it_has(rig: RelayRig, host: str, *images: types.Image) -> None:
@@ -219,6 +224,138 @@ async def test_a_host_that_says_too_much_is_hung_up_on(rig: RelayRig) -> None:
     exchange(rig, "h2").say(HELD)
     exchange(rig, "h3").say(HELD)
     assert (await spreading.until(lambda told: told.over)).held == 3
+
+
+async def test_a_host_that_says_too_much_of_an_image_is_named(rig: RelayRig) -> None:
+    spreading = Spreading(rig)
+    await order(rig, "h2", lambda one: len(one.sources) == 2)
+    troubles = [wire.RelayTrouble(host="h1", why="x" * 100_000)]
+    exchange(rig, "h2").say(wire.RelayState(phase=FETCHING.phase, troubles=troubles))
+    await until(lambda: exchange(rig, "h2").gone, SECONDS)
+    await until(lambda: bool(rig.events("host_misbehaves")), SECONDS)
+    assert [one for one, _ in rig.events("host_misbehaves")] == [
+        "h2 says more of an image than it can have to say"
+    ]
+    exchange(rig, "h3").say(HELD)
+    await spreading.until(lambda told: told.held == 2)
+
+
+async def test_numbers_without_measure_end_nobody(rig: RelayRig) -> None:
+    """Two of them together are more than a field holds."""
+    huge = wire.RelayState(phase=FETCHING.phase, done_bytes=2**64 - 1, total_bytes=2**64 - 1)
+    spreading = Spreading(rig)
+    for host in ("h2", "h3"):
+        await order(rig, host, lambda one: len(one.sources) == 2)
+        exchange(rig, host).say(huge)
+    told = await spreading.until(lambda told: told.done_bytes == 300)
+    assert told.total_bytes == 300
+    for host in ("h2", "h3"):
+        exchange(rig, host).say(HELD)
+    assert (await spreading.until(lambda told: told.over)).held == 3
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 1], ids=["nothing", "without measure"])
+async def test_a_holder_that_says_what_no_image_is_is_passed_over_and_named(
+    rig: RelayRig, size: int
+) -> None:
+    part = wire.ImagePart(name="disk", size_bytes=size)
+    lie = wire.ImageChunk(manifest=wire.ImageManifest(root=ROOT, parts=[part, part]))
+    honest = rig.agents["h1"].questions.replies["SendImage"]
+    rig.agents["h1"].questions.replies["SendImage"] = [lie]
+    call = Spreading(rig).call
+    reason, said = (await refusal(call.read()))[1:]
+    assert reason == "HOST_UNREACHABLE" and "host h1 says of golden@2 what cannot be" in said
+    await says_it_has(rig, "h3", GOLDEN)
+    rig.agents["h3"].questions.replies |= {"SendImage": honest, "RelayImage": [HELD]}
+    spreading = Spreading(rig, all=False, hosts=["h2"])
+    await order(rig, "h2", lambda one: len(one.sources) == 2)
+    exchange(rig, "h2").say(HELD)
+    assert (await spreading.until(lambda told: told.over)).held == 1
+
+
+async def test_a_holder_that_does_not_answer_keeps_nobody_from_the_next(
+    rig: RelayRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(described, "BESIDE_SECONDS", 0.05)
+    await says_it_has(rig, "h3", GOLDEN)
+    honest = rig.agents["h1"].questions.replies["SendImage"]
+    rig.agents["h1"].questions.replies |= {"SendImage": [], "RelayImage": [HELD]}
+    rig.agents["h3"].questions.replies |= {"SendImage": honest, "RelayImage": [HELD]}
+    spreading = Spreading(rig, all=False, hosts=["h2"])
+    await order(rig, "h2", lambda one: len(one.sources) == 2)
+    exchange(rig, "h2").say(HELD)
+    assert (await spreading.until(lambda told: told.over)).held == 1
+
+
+async def test_hosts_that_say_they_have_it_and_give_nothing_starve_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spread_module, "STARVED_SECONDS", 0.1)
+    async with relay_rig(5) as rig:
+        await holder_and_others(rig, "h4", ("h1", "h2", "h3", "h5"))
+        honest = rig.agents["h4"].questions.replies["SendImage"]
+        for mute in ("h1", "h2", "h3"):
+            await says_it_has(rig, mute, GOLDEN)
+            # Its manifest is the true one; it never says a word of giving.
+            rig.agents[mute].questions.replies |= {"SendImage": honest, "RelayImage": []}
+        spreading = Spreading(rig, all=False, hosts=["h5"])
+        told = await order(rig, "h5", lambda one: len(one.sources) == 2)
+        assert set(sources(told).values()) == {"h4"}
+        exchange(rig, "h5").say(HELD)
+        assert (await spreading.until(lambda told: told.over)).held == 1
+
+
+async def test_an_error_of_ours_ends_one_spread_and_no_leadership(
+    rig: RelayRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spreading = Spreading(rig)
+    await order(rig, "h2", lambda one: len(one.sources) == 2)
+    (spread,) = rig.leading.image_spreads._spreads.values()
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(spread, "_steer", broken)
+    reason, said = (await refusal(end_of(spreading.call)))[1:]
+    assert reason == "NOT_LEADER" and "an error of the controller ended it" in said
+    again = Spreading(rig, all=False, hosts=["h2"])
+    rig.agents["h2"].questions.replies["RelayImage"] = [HELD]
+    assert (await again.until(lambda told: told.over)).held == 1
+
+
+async def end_of(call: Any) -> Any:
+    while (told := await call.read()) is not grpc.aio.EOF:
+        pass
+    return told
+
+
+async def test_one_host_that_finds_another_digest_ends_nobody_elses_spread(rig: RelayRig) -> None:
+    wrong = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "IMAGE_MISMATCH", "another digest")
+    rig.agents["h2"].questions.replies["RelayImage"] = Declined("x", wrong)
+    spreading = Spreading(rig)
+    await order(rig, "h3", lambda one: len(one.sources) == 2)
+    await spreading.until(lambda told: [one.host for one in told.failed] == ["h2"])
+    rig.leading.image_spreads._end_idle()
+    exchange(rig, "h3").say(HELD)
+    last = await spreading.until(lambda told: told.over)
+    assert last.held == 2
+
+
+async def test_two_that_slander_the_only_holder_keep_nobody_else_from_it() -> None:
+    async with relay_rig(4) as rig:
+        await holder_and_others(rig, "h1", ("h2", "h3", "h4"))
+        spreading = Spreading(rig)
+        slander = wire.RelayTrouble(host="h1", why="wrong", lied=True)
+        for host in ("h2", "h3"):
+            await order(rig, host, lambda one: len(one.sources) > 0)
+            for spread in rig.leading.image_spreads._spreads.values():
+                spread.parts[host].told.add("h1")  # as it may have been told before
+            state = wire.RelayState(phase=FETCHING.phase, total_bytes=100, troubles=[slander])
+            exchange(rig, host).say(state)
+        told = await order(rig, "h4", lambda one: set(sources(one).values()) == {"h1"})
+        assert len(told.sources) == 2
+        exchange(rig, "h4").say(HELD)
+        await spreading.until(lambda told: told.held == 2)
 
 
 async def test_an_older_agent_is_named_with_its_version(rig: RelayRig) -> None:

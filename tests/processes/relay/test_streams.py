@@ -192,6 +192,18 @@ async def test_a_conversation_carries_both_ways(rig: RelayRig, me: Path) -> None
     assert await asyncio.to_thread(list, console) == []
 
 
+async def test_what_a_host_says_in_a_conversation_forges_no_line(rig: RelayRig, me: Path) -> None:
+    said = wire.PutImageAnswer(step="keeping\n\x1b[2Jit is done")
+    rig.agents["h1"].questions.replies["PutImage"] = [said]
+    there = cluster_at(me, rig.address)
+    there.plain = True
+    first = cluster.HostPutImageRequest(host="h1", put=wire.PutImageRequest())
+    upload = await asyncio.to_thread(lambda: there.bidi_call(lambda stub: stub.PutImage, [first]))
+    answer = await asyncio.to_thread(next, upload)
+    assert answer.answer.step == "keeping\\n\\x1b[2Jit is done"
+    upload.cancel()
+
+
 async def test_a_silent_console_is_open_nevertheless(rig: RelayRig, me: Path) -> None:
     rig.agents["h1"].questions.replies["Console"] = []
     terminal = Terminal()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fleet.template.host_needs import NeededImage, needs_of
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.holdings import HostHoldings
-from fleet_controller.core.model import ClusterView, HostView
+from fleet_controller.core.model import Assignment, FleetRecord, HostRecord
+from fleet_controller.core.names import counted
 
 
 class Holders(NamedTuple):
-    """`digest`: of what they all have; empty where nobody has it or they differ, and `why`."""
+    """`digest`: of what is meant; empty where nobody gives it or hosts differ, and `why`."""
 
     digest: str
     hosts: tuple[str, ...]
@@ -28,47 +29,65 @@ class ImageNeed(NamedTuple):
     holders: Holders
 
 
+class KnownHost(NamedTuple):
+    record: HostRecord
+    assignment: Assignment
+    live: bool
+
+
+class Contents(NamedTuple):
+    """By digest, what hosts have under one name: who can give it, and how many have it in all."""
+
+    givers: Mapping[str, Sequence[str]]
+    counts: Mapping[str, int]
+
+
 Live = Callable[[str], bool]
 
 
-def one_digest(digests: Mapping[str, Sequence[str]], wanted: NeededImage) -> Holders:
-    """`digests`: hosts by what they have under the name."""
+def one_digest(contents: Contents, wanted: NeededImage) -> Holders:
     named = f"{wanted.name}@{wanted.snapshot}"
     if wanted.digest:
-        if having := tuple(digests.get(wanted.digest, ())):
+        if having := tuple(contents.givers.get(wanted.digest, ())):
             return Holders(wanted.digest, having)
         return Holders("", (), f"no live host that can hand images on has {wanted}")
-    if not digests:
+    if not contents.givers:
         return Holders("", (), f"no live host that can hand images on has {named}")
-    most = max(digests, key=lambda digest: len(digests[digest]))
-    if 2 * len(digests[most]) > sum(map(len, digests.values())):
-        # One host's word, true or not, does not keep all others from it.
-        return Holders(most, tuple(digests[most]))
-    some = "; ".join(f"{hosts[0]} has {digest[:19]}" for digest, hosts in sorted(digests.items()))
-    why = f"hosts have different contents under the name {named}, so a digest must be named"
-    return Holders("", (), f"{why}: {some}"[:400])
+    most = max(contents.counts, key=lambda digest: contents.counts[digest])
+    if 2 * contents.counts[most] <= sum(contents.counts.values()):
+        some = "; ".join(
+            f"{counted(count, 'host')} {'has' if count == 1 else 'have'} {digest[:19]}"
+            for digest, count in sorted(contents.counts.items())
+        )
+        why = f"hosts have different contents under the name {named}, so a digest must be named"
+        return Holders("", (), f"{why}: {some}"[:400])
+    # One host's word, true or not, does not keep all others from it.
+    if having := tuple(contents.givers.get(most, ())):
+        return Holders(most, having)
+    why = f"no live host that can hand images on has {named} as most hosts have it ({most[:19]})"
+    return Holders("", (), f"{why}: start one, or name a digest")
 
 
-def given_digests(
-    hosts: Iterable[HostView], image: NeededImage, live: Live | None = None
-) -> dict[str, list[str]]:
-    """Hosts that can give the image, by the digest that they have of it. A host's class of
-    holdings is looked at once."""
+def contents_of(hosts: Iterable[tuple[HostRecord, bool]], image: NeededImage) -> Contents:
+    """`hosts`: all that are known, and whether each is live. Those that are away, or do not give,
+    count all the same: who is alone for a moment does not decide what others boot. A host's class
+    of holdings is looked at once."""
     known: dict[int, str] = {}
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for host in hosts:
-        held = host.record.holdings
+    givers: defaultdict[str, list[str]] = defaultdict(list)
+    counts: Counter[str] = Counter()
+    for record, live in hosts:
+        held = record.holdings
         digest = known.get(id(held))
         if digest is None:
-            digest = known[id(held)] = _given(held, image)
-        if digest and (live(host.record.id) if live else host.reachable):
-            found[digest].append(host.record.id)
-    return dict(found)
+            digest = known[id(held)] = _digest(held, image)
+        if digest:
+            counts[digest] += 1
+            if live and held.gives_images:
+                givers[digest].append(record.id)
+    return Contents(givers, counts)
 
 
-def _given(held: HostHoldings, image: NeededImage) -> str:
-    if not held.gives_images:
-        return ""
+def _digest(held: HostHoldings, image: NeededImage) -> str:
     return next(
         (
             one.digest
@@ -79,37 +98,38 @@ def _given(held: HostHoldings, image: NeededImage) -> str:
     )
 
 
-def holders_of(view: ClusterView, image: types.Image, live: Live) -> Holders:
+def holders_of(hosts: Iterable[HostRecord], image: types.Image, live: Live) -> Holders:
     """Of an image that somebody named."""
     needed = NeededImage(image.name, image.snapshot, image.digest)
-    return one_digest(given_digests(view.hosts.values(), needed, live), needed)
+    return one_digest(contents_of(((one, live(one.id)) for one in hosts), needed), needed)
 
 
-def image_needs(view: ClusterView, live: Live) -> list[ImageNeed]:
+def image_needs(
+    hosts: Sequence[KnownHost],
+    fleets: Iterable[FleetRecord],
+    specs: Mapping[tuple[str, int], types.FleetSpec],
+) -> list[ImageNeed]:
     """What live hosts lack for the VMs that they have, of the generation that they have and of the
     newest one of their fleets."""
-    newest = {fleet.uid: fleet.generation for fleet in view.fleets.values()}
+    newest = {fleet.uid: fleet.generation for fleet in fleets}
     images: dict[tuple[str, int], NeededImage | None] = {}
     lacking: defaultdict[NeededImage, set[str]] = defaultdict(set)
-    for host in view.hosts.values():
+    for host in hosts:
         held = host.record.holdings
-        if not held.fetches_images or not host.assignment.shards or not live(host.record.id):
+        if not (held.fetches_images and host.live):
             continue
         for shard in host.assignment.shards:
             for generation in {shard.generation, newest.get(shard.fleet, shard.generation)}:
                 key = (shard.fleet, generation)
                 if key not in images:
-                    images[key] = fetched_image(view.specs.get(key))
+                    images[key] = fetched_image(specs.get(key))
                 image = images[key]
                 if image is not None and held.lacks_image(image):
                     lacking[image].add(host.record.id)
+    known = [(host.record, host.live) for host in hosts]
     return [
-        ImageNeed(
-            image,
-            frozenset(hosts),
-            one_digest(given_digests(view.hosts.values(), image, live), image),
-        )
-        for image, hosts in sorted(lacking.items())
+        ImageNeed(image, frozenset(lack), one_digest(contents_of(known, image), image))
+        for image, lack in sorted(lacking.items())
     ]
 
 

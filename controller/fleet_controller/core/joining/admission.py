@@ -61,8 +61,7 @@ def _wrong_limit(names: Sequence[str], networks: Sequence[str]) -> str:
 def check_use(token: TokenRecord, host: str, address: str, now: float, more: bool) -> None:
     """`more`: whether it would be a further use. Raises Refused."""
     if now >= token.expires:
-        ended = datetime.fromtimestamp(token.expires, UTC)
-        raise _not_by_it(token, f"expired on {ended:%Y-%m-%d %H:%M} UTC")
+        raise _not_by_it(token, f"expired on {_instant(token.expires)}")
     if token.names and not any(fnmatchcase(host, pattern) for pattern in token.names):
         raise _not_by_it(token, f"is for hosts called {' or '.join(token.names)}, not {host}")
     if token.networks and not any(_is_in(address, network) for network in token.networks):
@@ -92,14 +91,36 @@ def _instant(seconds: float) -> str:
         return "a time beyond all calendars"
 
 
-def _is_in(address: str, network: str) -> bool:
+def plain_address(text: str) -> str:
+    """As addresses are written; empty for what is none."""
+    return str(_address(text.partition("%")[0]) or "")
+
+
+def neighbourhood(address: str) -> str:
+    """What one caller may have all the addresses of, by which callers are told apart: of IPv6 its
+    /64, else the address; empty for what is none."""
+    there = _address(address)
+    if isinstance(there, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((int(there) >> 64 << 64, 64)))
+    return str(there or "")
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        there = ipaddress.ip_address(address)
+        there = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = there.ipv4_mapped if isinstance(there, ipaddress.IPv6Address) else None
+    return mapped or there
+
+
+def _is_in(address: str, network: str) -> bool:
+    """Of what people wrote into the store and is no network, nobody is."""
+    there = _address(address)
+    try:
+        return there is not None and there in ipaddress.ip_network(network)
     except ValueError:
         return False
-    if isinstance(there, ipaddress.IPv6Address) and there.ipv4_mapped:
-        there = there.ipv4_mapped
-    return there in ipaddress.ip_network(network)
 
 
 def _not_by_it(token: TokenRecord, why: str) -> Refused:

@@ -21,7 +21,7 @@ from fleet.image_content.boot_files import boot_files
 from fleet.template.host_needs import HostNeeds, NeededImage, needs_of
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.holdings import QEMU_FOR_CLONES, UNTOLD, HostHoldings
-from fleet_controller.core.image_spread.holders import fetched_image, given_digests, one_digest
+from fleet_controller.core.image_spread.holders import contents_of, fetched_image, one_digest
 from fleet_controller.core.model import HostView
 from fleet_controller.core.placement.draft import RESOURCES, Draft, Footprint
 
@@ -249,7 +249,10 @@ def _holdings(wanted: Wanted, hosts: Iterable[HostView]) -> list[HostCondition]:
 def _image_comes(spec: types.FleetSpec, hosts: Iterable[HostView]) -> bool:
     """Whether a host that lacks the image can fetch it from one that has it."""
     image = fetched_image(spec)
-    return image is not None and bool(one_digest(given_digests(hosts, image), image).digest)
+    if image is None:
+        return False
+    known = ((host.record, host.reachable) for host in hosts)
+    return bool(one_digest(contents_of(known, image), image).digest)
 
 
 def _lacks_image(image: NeededImage, comes: bool, held: HostHoldings) -> bool:

@@ -122,20 +122,26 @@ class BidiCall(Generic[A]):
         trouble_of: Callable[[grpc.RpcError], Trouble],
     ) -> None:
         """`first`: the answer that was read already, if any."""
+        self._shown: Callable[[A], A] = lambda answer: answer
         self._call = call
         self._requests = requests
         self._first = first
         self._trouble_of = trouble_of
         self._cancelled = False
 
+    def as_shown(self, shown: Callable[[A], A]) -> BidiCall[A]:
+        """The same, whose answers are made so first."""
+        self._shown = shown
+        return self
+
     def __iter__(self) -> Iterator[A]:
         return self
 
     def __next__(self) -> A:
         if self._first:
-            return self._first.pop()
+            return self._shown(self._first.pop())
         try:
-            return next(self._call)  # type: ignore[no-any-return]
+            return self._shown(next(self._call))
         except StopIteration:
             self._requests.close()
             raise

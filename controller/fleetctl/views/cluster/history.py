@@ -8,6 +8,8 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.output import DOUBTFUL
 from fleetctl.tables.column import Column, Kind, iso_text
 
+_LONGEST_NUMBER = 20  # digits; whoever writes to the store writes any text
+
 
 def record_json(one: cluster.AuditRecord) -> dict[str, Any]:
     """`time` is in seconds since 1970; `when` the same, as people read it."""
@@ -53,4 +55,4 @@ HISTORY_COLUMNS: tuple[Column[cluster.AuditRecord], ...] = (
 
 def _shown(value: str) -> str:
     """Totals are kept as plain digits, for scripts."""
-    return f"{int(value):,}" if value.isdecimal() else value
+    return f"{int(value):,}" if value.isdecimal() and len(value) < _LONGEST_NUMBER else value

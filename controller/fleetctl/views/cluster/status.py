@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import one_line, printable
-from fleetctl.output import STATES, byte_text, counted, duration, number
+from fleetctl.output import STATES, byte_text, counted, duration, number, utc_text
 from fleetctl.views.fleets.fleet_status import fleet_json, fleet_lines
 from fleetctl.views.hosts.drains import drain_lines, drain_status_json
 from fleetctl.views.hosts.loss import breaker_json, breaker_text, released_seconds_json
@@ -150,7 +149,7 @@ def _certificate_lines(response: cluster.StatusResponse) -> Iterable[str]:
     """Those that end soon: the first few, and how many more there are at least."""
     for one in response.certificates[:_CERTIFICATES]:
         file = f" ({one.file})" if one.file else ""
-        end = f"ends on {datetime.fromtimestamp(one.expires_unix, UTC):%Y-%m-%d %H:%M} UTC"
+        end = f"ends on {utc_text(one.expires_unix)}"
         yield click.style(f"  certificate  {printable(one.holder + file)}: {end}", fg="yellow")
     if (more := len(response.certificates) - _CERTIFICATES) > 0:
         yield f"  certificate  {counted(more, 'more certificate')} within 30 days"
@@ -242,8 +241,8 @@ def _store_summary(health: cluster.StoreHealth) -> str:
 
 def _space(health: cluster.StoreHealth) -> str:
     """Of the member that has used most of it."""
-    fullest = max(health.members, key=lambda one: one.space_used)
-    if not fullest.space_used:
+    fullest = max(health.members, key=lambda one: one.space_used, default=None)
+    if fullest is None or not fullest.space_used:
         return ""
     quota = f" of {byte_text(fullest.space_quota)}" if fullest.space_quota else ""
     return f"{byte_text(fullest.space_used)}{quota} used"

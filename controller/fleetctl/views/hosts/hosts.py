@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import BAD, DOUBTFUL, GOOD, counted, duration, number, painted
+from fleetctl.output import BAD, DOUBTFUL, GOOD, counted, duration, number, painted, utc_text
 from fleetctl.tables.column import iso_text
 from fleetctl.tables.listing import table
 from fleetctl.views.enum_names import health_name
@@ -108,9 +107,8 @@ def _certificate(one: cluster.HostSummary) -> str:
     """When it ends; empty where that is not known."""
     if not one.certificate_expires_unix:
         return ""
-    ends = datetime.fromtimestamp(one.certificate_expires_unix, UTC)
     renews = "; it is about to renew" if one.to_renew else ""
-    return f"ends on {ends:%Y-%m-%d %H:%M} UTC{renews}"
+    return f"ends on {utc_text(one.certificate_expires_unix)}{renews}"
 
 
 def _expulsion(one: cluster.HostSummary) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.cli.arguments import ImageId
 from fleetctl.outcome import printable
 from fleetctl.output import byte_text, number
-from fleetctl.tables.column import Column, Kind
+from fleetctl.tables.column import Column, Kind, clock_text
 from fleetctl.tables.listing import table
 
 # Past this share of a pool ZFS slows down, and thin clones may find no room to be written to.
@@ -184,7 +183,7 @@ def _space_text(space: agent.Space) -> str:
 
 def _when(seconds: float) -> str:
     """Local time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+    return clock_text(seconds) if seconds else ""
 
 
 def imported_text(made: agent.ImageOnHost) -> str:

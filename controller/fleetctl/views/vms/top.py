@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from fleet.usage_sums import add_usage
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
@@ -78,11 +79,10 @@ def usage_json(usage: wire.Usage) -> dict[str, Any]:
 
 def total(sample: cluster.ClusterTopSample) -> wire.Usage:
     """Of all hosts together."""
-    usages = [one.sample.usage for one in sample.hosts]
-    fields = wire.Usage.DESCRIPTOR.fields
-    return wire.Usage(
-        **{field.name: sum(getattr(one, field.name) for one in usages) for field in fields}
-    )
+    found = wire.Usage()
+    for one in sample.hosts:
+        add_usage(found, one.sample.usage)
+    return found
 
 
 def top_text(
