@@ -26,6 +26,7 @@ from fleet_agent.core.limits.remedies import (
     SYSCTL_FILE,
     UDEV_FILE,
 )
+from fleet_agent.dom0.cpu_pressure import FILE, pressure_of
 from fleet_agent.dom0.host_tree import CannotRead, HostTree
 from fleet_agent.dom0.processes import daemons
 from fleet_agent.dom0.qemu_probe import read_qemu
@@ -104,6 +105,7 @@ class _Reading:
             qemu_disks=around.qemu_disks or xen is None,
             zvols=around.zvols,
             cpus=self._cpus(),
+            tells_pressure=pressure_of(tree.text_or_none(str(FILE)) or "") is not None,
             dom0_memory_bytes=self._dom0_memory(),
             two_level_events=self._two_level_events() if xen else None,
             nr_irqs=self._nr_irqs() if xen else None,

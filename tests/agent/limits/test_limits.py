@@ -253,6 +253,8 @@ ROWS: list[tuple[str, Dom0Facts, int, Standing, int]] = [
     ("bridge_ports", replace(MODERN, footprint=Footprint(vifs=0)), 1024, ABSENT, NO_BOUND),
     ("bridge_ports", replace(MODERN, footprint=Footprint(vifs=2, bridges=2)), 1024, FIXABLE, 1023),
     ("mac_addresses", MODERN, 65_536, PASS, NO_BOUND),
+    ("cpu_pressure", replace(MODERN, tells_pressure=False), 250, REBOOT, 0),
+    ("cpu_pressure", MODERN, 1000, PASS, NO_BOUND),
     ("aio_requests", replace(PLAIN_LINUX, sysctls={"fs.aio-max-nr": 65_536}), 250, FIXABLE, 64),
     ("aio_requests", PLAIN_LINUX, 1000, PASS, 1024),
     ("inotify_instances", with_sysctl("fs.inotify.max_user_instances", 128), 1, FIXABLE, 0),

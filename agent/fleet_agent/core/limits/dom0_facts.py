@@ -87,6 +87,7 @@ class Dom0Facts:
     qemu_disks: bool = False  # disks that QEMU serves: files, or any disk outside Xen
     zvols: bool = False  # clones are ZFS volumes
     cpus: int | None = None  # of the dom0
+    tells_pressure: bool = True  # its kernel says how much its CPUs are wanted (PSI)
     dom0_memory_bytes: int | None = None
     two_level_events: bool | None = None  # as the kernel's log or command line tells
     nr_irqs: int | None = None

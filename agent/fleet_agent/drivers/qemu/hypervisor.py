@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import time
 from collections import defaultdict
@@ -33,8 +34,9 @@ from fleet_agent.drivers.qemu.vms import Vm, Vms
 LOOK_SECONDS = 2.0
 # Seconds between two looks at the consoles awaited by one batch.
 CONSOLE_PACE = 0.1
-# Acts under way at once: what starts takes a core each, the rest waits for the kernel.
-STARTS_AT_ONCE, OTHERS_AT_ONCE = 4, 32
+# Acts under way at once. Who is started when, the pressure on the host's CPUs decides before: here
+# is no more than what can gain anything. The rest waits for the kernel.
+STARTS_AT_ONCE, OTHERS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1)), 32
 
 Act = Callable[[int], Awaitable[None]]
 
