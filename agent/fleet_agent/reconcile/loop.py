@@ -35,6 +35,7 @@ from fleet_agent.reconcile.problems import (
     amiss_of,
     driver_problem,
     failing_of,
+    fallbacks_of,
     ledger_problems,
     problems_of,
 )
@@ -294,6 +295,7 @@ class ReconcileLoop:
         self._failing_since.note(failing_of(amiss), int(self._wall_clock()))
         problems = problems_of(amiss, self._failing_since) + ledger_problems(self._fenced)
         board.set_problems([*problems, *self._bridge_problems])
+        board.set_fallbacks(fallbacks_of(snapshot))
         board.set_standing(
             self._fenced.record.epoch,
             self._fenced.record.epoch_seal,

@@ -46,6 +46,8 @@ class HostObservation:
     orders_refused: str = ""  # why it takes no orders, while it is linked
     problems: tuple[wire.Problem, ...] = ()
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
+    # VMs begun in another way than asked for: fleet, which, why. None: its agent does not tell.
+    fallbacks: tuple[tuple[str, IndexSet, str], ...] | None = None
     released: frozenset[int] = frozenset()
     releasing: dict[str, int] = field(default_factory=dict)
     # Staged VMs that it has cloned and defined.
@@ -57,6 +59,14 @@ class HostObservation:
     certificate_expires: int = 0  # seconds since 1970; 0: not known
     trust: bytes = b""  # a digest of whom it trusts and by what it is signed; empty: not known
     lost: bool = False  # declared: nobody waits for what it has to release
+
+    def why_begun_otherwise(self, uid: str, index: int) -> str | None:
+        """One sentence; empty where a VM was begun as asked for, None where nobody knows."""
+        if self.fallbacks is None:
+            return None
+        return next(
+            (why for fleet, have, why in self.fallbacks if fleet == uid and index in have), ""
+        )
 
     @property
     def unassigned(self) -> tuple[tuple[str, int, IndexSet], ...]:
@@ -195,6 +205,7 @@ class Observed:
         """The host is not known any more: its troubles do not count."""
         host = self.host(host_id)
         host.seen, host.problems, host.orphans, host.prepared = False, (), (), {}
+        host.fallbacks = None
         self.running.forget(host_id)
         self._set_converged(host, False)
         self._count_failing(host_id, host)
@@ -317,6 +328,8 @@ class Observed:
             matters = orphans != host.orphans
             host.orphans = orphans
             _keep(self.orphaned, host_id, bool(orphans))
+        if report.full or report.fallbacks_set:
+            host.fallbacks = _fallbacks(report)
         if report.released or report.full:
             released = host.released | frozenset(report.released)
             matters = matters or released != host.released
@@ -364,6 +377,13 @@ def _note_strays(host: HostObservation, kin: Kin, report: wire.ShardReport) -> N
 def _unreported(host: HostObservation) -> int:
     """The state of a VM that its host has not reported on."""
     return PENDING if host.seen else UNKNOWN
+
+
+def _fallbacks(report: wire.Report) -> tuple[tuple[str, IndexSet, str], ...] | None:
+    """Raises ValueError for ranges that are none."""
+    if not report.fallbacks_set:
+        return None
+    return tuple((one.fleet_uid, from_wire(one.ranges), one.why) for one in report.fallbacks)
 
 
 def _keep(members: set[str], one: str, belongs: bool) -> None:

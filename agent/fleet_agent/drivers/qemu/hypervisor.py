@@ -82,17 +82,18 @@ class QemuHypervisor:
     async def listing(self) -> tuple[DomainRun, ...]:
         await self.opened()
         await self.vms.look_at_all(LOOK_SECONDS)
-        members: dict[tuple[Kin, Phase, int, str], list[int]] = defaultdict(list)
+        members: dict[tuple[Kin, Phase, int, str, str], list[int]] = defaultdict(list)
         newest: dict[Kin, Epoch] = defaultdict(lambda: NO_EPOCH)
         for vm in self.vms:
             marked = vm.definition.marked
             phase = vm.phase
             restart = 0 if phase is Phase.DEFINED else vm.life.restart
-            members[marked.kin, phase, restart, vm.halted_why].append(marked.index)
+            fallback = "" if phase is Phase.DEFINED else vm.life.why
+            members[marked.kin, phase, restart, vm.halted_why, fallback].append(marked.index)
             newest[marked.kin] = max(newest[marked.kin], marked.mark.epoch)
         return tuple(
-            DomainRun(kin, IndexSet.of(indices), phase, restart, newest[kin], why)
-            for (kin, phase, restart, why), indices in sorted(members.items())
+            DomainRun(kin, IndexSet.of(indices), phase, restart, newest[kin], why, fallback)
+            for (kin, phase, restart, why, fallback), indices in sorted(members.items())
         )
 
     def holds(self, kin: Kin, index: int, name: str) -> bool:
