@@ -334,6 +334,7 @@ def open_doctor(
             qemu_disks=not drivers.zvols or not asked.hypervisor.uri.startswith("xen"),
             zvols=drivers.zvols,
             footprint=footprint_of(agent.assignment),
+            clone_bytes=drivers.clone_bytes(),
         )
         try:
             with as_driver_errors("facts"):

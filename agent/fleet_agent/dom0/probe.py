@@ -72,6 +72,7 @@ class ProbeInputs:
     clone_way: CloneWay | None = None
     pool_trouble: str = ""
     footprint: Footprint = ASSUMED
+    clone_bytes: int = 0  # what a copy of a template takes, as measured
     own_pid: int = field(default_factory=os.getpid)
 
 
@@ -132,7 +133,10 @@ class _Reading:
 
     def _qemu(self, libvirt_conf: str) -> Qemu | None:
         kind = self._around.accelerator
-        return read_qemu(self._tree, kind == "tcg", libvirt_conf) if kind else None
+        if not kind:
+            return None
+        clone_bytes = self._around.clone_bytes
+        return read_qemu(self._tree, kind == "tcg", libvirt_conf, clone_bytes)
 
     # Xen ----------------------------------------------------------------------------------
 

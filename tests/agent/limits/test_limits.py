@@ -99,6 +99,9 @@ EMULATED = replace(
 KVM = replace(EMULATED, qemu=Qemu(ksm=1), cpus=32)
 
 
+CLONES = Footprint(80 * MIB, assumed=False, clones=True)
+
+
 def of_qemu(base: Dom0Facts = EMULATED, **changes: Any) -> Dom0Facts:
     assert base.qemu is not None
     return replace(base, qemu=replace(base.qemu, **changes))
@@ -287,6 +290,9 @@ ROWS: list[tuple[str, Dom0Facts, int, Standing, int]] = [
     ("qemu_memory", EMULATED, 144, PASS, 144),
     ("qemu_memory", EMULATED, 145, FIXABLE, 144),
     ("qemu_memory", KVM, 169, PASS, 169),
+    # Copies of a template: 36 MiB each, or as measured on the host.
+    ("qemu_memory", replace(EMULATED, footprint=CLONES), 640, PASS, 640),
+    ("qemu_memory", replace(of_qemu(clone_bytes=64 * MIB), footprint=CLONES), 360, PASS, 360),
     ("qemu_memory", of_qemu(hugepages_bytes=16 * GIB), 100, FIXABLE, 41),
     ("qemu_memory", replace(EMULATED, dom0_memory_bytes=None), 145, UNKNOWN, NO_BOUND),
     ("qemu_memory", MODERN, 145, ABSENT, NO_BOUND),

@@ -65,6 +65,7 @@ class Qemu:
     `run` says, None where the kernel has none; clients: that libvirt's daemons take at once."""
 
     emulated: bool = False
+    clone_bytes: int = 0  # what a copy of a template takes, as measured here; 0: none was
     hugepages_bytes: int = 0  # reserved
     ksm: int | None = 0
     vhost_net: bool = True
