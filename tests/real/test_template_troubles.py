@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from fleet_agent.core.model import Phase
-from fleet_agent.drivers.qemu import starts
-from fleet_agent.drivers.qemu.processes import connected
+from fleet_agent.drivers.qemu import monitor, starts, templates
+from fleet_agent.drivers.qemu.monitor import Monitor
+from fleet_agent.drivers.qemu.processes import connected, running
 from tests.contracts.hypervisor.hypervisor_hosts import FLEET, OTHER, gather
 from tests.real.clone_host import CloneHost, host_folder
 from tests.real.real_sandbox import until, why_not_here
@@ -96,6 +99,42 @@ async def test_a_clone_killed_between_its_restore_and_its_identity_is_copied_aga
     assert len(host.pids()) == 1
 
 
+async def test_a_qemu_that_falls_silent_while_it_is_restored_is_named_and_copied_again(
+    host: CloneHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await host.run(0)
+    vms = host.vms(1)
+    await gather(host.driver.define(vms, host.disk))
+    asked = Monitor.ask
+
+    async def stopped(self: Monitor, command: str, **arguments: object) -> object:
+        if command == "migrate-incoming":
+            _stop(host, 1)
+        return await asked(self, command, **arguments)
+
+    monkeypatch.setattr(Monitor, "ask", stopped)
+    monkeypatch.setattr(monitor, "ANSWER_SECONDS", 1.0)
+    done, (failure,) = await gather(host.driver.start(vms))
+    assert not done and failure.kind == "hypervisor_error" and failure.retry
+    assert "does not answer migrate-incoming" in failure.message
+    assert len(host.pids()) == 1, "it was ended"
+    monkeypatch.undo()
+    (life,) = await host.run(1)
+    assert life.way == "clone" and len(host.pids()) == 2
+
+
+async def test_a_guest_that_never_waits_for_an_identity_boots_and_its_vm_says_why(
+    host: CloneHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "BOOT_SECONDS", 0.2)
+    (life,) = await host.run(0)
+    monkeypatch.undo()
+    assert life.way == "boot" and "did not wait for an identity within 0 s" in life.why
+    assert list(host.templates.iterdir()) == []
+    (run,) = await host.driver.listing()
+    assert run.fallback == life.why
+
+
 async def test_a_clock_that_jumped_while_it_was_frozen_is_the_hosts_when_it_wakes(
     host: CloneHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +151,12 @@ async def test_a_clock_that_jumped_while_it_was_frozen_is_the_hosts_when_it_wake
             console.sendall(b"date +at=%s.\n")
             until(partial(_says, host, index, r"at=(\d+)\."), "the guest tells its time", 60)
         assert abs(_said(host, index, r"at=(\d+)\.") - jumped / 10**9) < 120
+
+
+def _stop(host: CloneHost, index: int) -> None:
+    """Its QEMU answers nothing any more, and lives."""
+    folder = host.folder / "clones" / FLEET.domain_name(index)
+    os.kill(running(host.folder / "clones")[Path(os.path.realpath(folder))], signal.SIGSTOP)
 
 
 def _says(host: CloneHost, index: int, pattern: str) -> bool:
