@@ -37,11 +37,13 @@ class Pressure:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A reading, and when by a monotonic clock; `allowed` followed from it."""
+    """A reading, and when by a monotonic clock; `allowed` followed from it, and from the share of
+    time that was waited before it."""
 
     at: float
     pressure: Pressure
     allowed: int
+    share: float = 0.0
 
 
 def look_again(
@@ -51,9 +53,10 @@ def look_again(
     bound."""
     if before is None or not 0 <= now - before.at <= STALE_SECONDS:
         first = starts_allowed(FIRST_A_CORE * cores, pressure.lately, starting, cores, most)
-        return Look(now, pressure, first)
+        return Look(now, pressure, first, pressure.lately)
     share = waited_share(before, pressure, now)
-    return Look(now, pressure, starts_allowed(before.allowed, share, starting, cores, most))
+    allowed = starts_allowed(before.allowed, share, starting, cores, most)
+    return Look(now, pressure, allowed, share)
 
 
 def waited_share(before: Look, pressure: Pressure, now: float) -> float:

@@ -9,8 +9,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+import structlog
+
 from fleet_agent.alarm import Alarm
 from fleet_agent.core.start_pace import COUNTED_SECONDS, LOOK_SECONDS, Look, Pressure, look_again
+
+log = structlog.get_logger()
 
 # Into how many parts the slots are given out: a driver call for each single VM costs more than a
 # slot that stays empty for a moment.
@@ -31,23 +35,27 @@ class StartPace:
         # When so many were last started: those that still count are the newest.
         self._begun: deque[tuple[float, int]] = deque()
 
-    def allowed(self, under_way: int, most: int) -> int:
-        """How many may be under way; `most` where nothing is known of pressure. Looks anew once a
+    def allowed(self, under_way: int, most: int) -> int | None:
+        """How many may be under way; None where nothing is known of pressure. Looks anew once a
         second."""
         now = self._clock()
         if self._look is None or not 0 <= now - self._look.at < LOOK_SECONDS:
             pressure = self._read()
             if pressure is None:
                 self._look = None
-                return most
+                return None
+            before = self._look
             self._look = look_again(
-                self._look,
+                before,
                 pressure,
                 now,
                 starting=self.counted(under_way),
                 cores=self._cores,
                 most=most,
             )
+            if before is None or before.allowed != self._look.allowed:
+                share = round(self._look.share, 2)
+                log.info("starts at once", allowed=self._look.allowed, cpu_pressure=share)
         return min(self._look.allowed, most)
 
     def counted(self, under_way: int) -> int:
@@ -90,8 +98,11 @@ class HostSlots:
         self._alarm.ring()
 
     def _granted(self, pace: StartPace, wanted: int) -> int:
-        """None rather than less than a handful."""
+        """None rather than less than a handful. Fleets' own slots are all there is where the kernel
+        does not tell."""
         allowed = pace.allowed(self._under_way, self._most)
+        if allowed is None:
+            return wanted
         free = allowed - pace.counted(self._under_way)
         granted = min(wanted, max(0, free))
         return granted if granted >= min(wanted, max(1, allowed // HANDFULS)) else 0
