@@ -27,6 +27,8 @@ pytestmark = [
     pytest.mark.skipif(bool(why_not_here()), reason=why_not_here() or "it runs here"),
 ]
 
+SECOND = replace(OTHER, name="web", number=2)
+
 
 @pytest.fixture
 async def host() -> AsyncIterator[CloneHost]:
@@ -74,9 +76,9 @@ async def test_what_is_damaged_or_of_another_qemu_is_made_anew_and_goes_unused(
 
 async def test_two_fleets_of_one_image_have_a_template_each(host: CloneHost) -> None:
     (mine,) = await host.run(0)
-    (other,) = await host.run(0, fleet=OTHER)
+    (other,) = await host.run(0, fleet=SECOND)
     assert mine.way == other.way == "clone" and mine.template != other.template
-    await gather(host.driver.undefine(host.vms(0, fleet=OTHER)))
+    await gather(host.driver.undefine(host.vms(0, fleet=SECOND)))
     assert [one.name for one in host.templates.iterdir()] == [mine.template]
 
 
