@@ -26,12 +26,11 @@ CORES, MOST = 4, 100
     ("allowed", "share", "starting", "follows"),
     [
         (8, 0.2, 8, 12),  # all of it is used, and cores are free
-        (1, 0.2, 1, 2),
         (8, 0.2, 3, 8),  # who does not use it needs no more
         (8, 0.75, 8, 8),  # between the two it stays
-        (8, 0.95, 8, 6),
-        (8, 0.95, 12, 8),  # what was taken back has not shown yet
-        (3, 1.0, 3, CORES // 2),  # half of the cores are never taken
+        (24, 0.95, 24, 18),
+        (24, 0.95, 30, 24),  # what was taken back has not shown yet
+        (10, 1.0, 10, 2 * CORES),  # two a core are never taken
         (90, 0.0, 90, MOST),
         (400, 0.75, 0, MOST),  # operators allow less than before
     ],
@@ -58,14 +57,16 @@ def looked(before: Look | None, waited_us: int, now: float, lately: float = 0.0)
 def test_the_share_is_of_the_time_since_the_last_look() -> None:
     before = Look(100.0, Pressure(5_000_000, 0.0), 8)
     assert looked(before, 5_400_000, 102.0, lately=1.0) == 12
-    assert looked(before, 6_900_000, 102.0) == 6
+    assert looked(before, 6_500_000, 102.0) == 8
+    busy = Look(100.0, Pressure(5_000_000, 0.0), 16)
+    assert looked(busy, 6_900_000, 102.0) == 12
 
 
 def test_at_first_and_after_a_pause_it_begins_anew_by_the_last_ten_seconds() -> None:
     long_ago = Look(100.0, Pressure(0, 0.0), 64)
     for before in (None, long_ago):
-        assert looked(before, 9, 101.0 + STALE_SECONDS, lately=0.8) == 2 * CORES
-        assert looked(before, 9, 101.0 + STALE_SECONDS, lately=1.0) == 2 * CORES * 3 // 4
+        assert looked(before, 9, 101.0 + STALE_SECONDS, lately=1.0) == 2 * CORES
+        assert looked(before, 9, 101.0 + STALE_SECONDS, lately=0.1) == 3 * CORES
 
 
 def test_a_counter_that_went_back_is_not_believed() -> None:

@@ -16,7 +16,7 @@ from fleet_agent.core.limits.remedies import (
 )
 from fleet_agent.core.limits.verdicts import Found, Limit, NotApplicable, Unread
 from fleet_agent.core.limits.words import named
-from fleet_agent.core.start_pace import FIRST_A_CORE, HIGH, LOOK_SECONDS, LOW
+from fleet_agent.core.start_pace import HIGH, LEAST_A_CORE, LOOK_SECONDS, LOW
 
 # Terminals of people and of programs other than guests' consoles.
 PTYS_BESIDE = 256
@@ -109,9 +109,9 @@ LIMITS = (
     Limit(
         name="cpu_pressure",
         title="starts at once, by CPU pressure (PSI)",
-        source=f"Documentation/accounting/psi, cpu, some: begins at {FIRST_A_CORE} a core; each "
+        source=f"Documentation/accounting/psi, cpu, some: at least {LEAST_A_CORE} a core; each "
         f"{LOOK_SECONDS:g} s half as many again below {LOW:.0%}, a quarter less above {HIGH:.0%}; "
-        "at least max(1, cores / 2), at most admission.parallel of the fleets here together",
+        "at most admission.parallel of the fleets here together",
         found=lambda facts: int(facts.tells_pressure),
         needed=lambda guests, facts: 1,
         remedy=_without_pressure,
