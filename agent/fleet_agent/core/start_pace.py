@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Shares of time in which something that could run waited for a CPU, as the kernel tells (PSI,
-# Documentation/accounting/psi: "some", the mean over CPUs that are not idle). Ours: two cores that
-# emulate two boots are at about LOW and are full; four boots on them are beyond HIGH and no faster.
+# Documentation/accounting/psi: "some", the mean over CPUs that are not idle). Ours: below LOW cores
+# have time to give; above HIGH whoever is added makes all others wait.
 LOW, HIGH = 0.60, 0.90
 # Seconds between two looks: a change shows after about as long.
 LOOK_SECONDS = 1.0
