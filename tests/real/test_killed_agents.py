@@ -21,6 +21,7 @@ pytestmark = [
 ]
 # Of a start that is cut short: an emulated boot on a machine that is busy.
 DEADLINE = 300.0
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ async def test_the_next_agent_has_the_clone_running_once_and_nothing_half_made(
     host = CloneHost(folder)
     try:
         killed = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.real.killed_agent", str(folder), moment
+            *(sys.executable, "-m", "tests.real.killed_agent", str(folder), moment), cwd=ROOT
         )
         async with asyncio.timeout(DEADLINE):
             assert await killed.wait() == -signal.SIGKILL, "the moment never came"
