@@ -44,19 +44,23 @@ test: setup-dev
 bench: setup-dev
 	$(BIN)/python -m tests.bench
 
-## make real-test   real kernels in QEMU on this machine: the short run of make test, and the long one
+## make real-test   real kernels in QEMU on this machine, the short run and the long one: HELD_CLONES=250 HELD_MINUTES=30
 .PHONY: real-test
 real-test: setup-dev
-	$(BIN)/pytest -q -m "real or real_long" tests/real
+	HELD_CLONES=$(or $(HELD_CLONES),250) HELD_MINUTES=$(or $(HELD_MINUTES),30) \
+		$(BIN)/pytest -q -m "real or real_long" tests/real
 
-## make real-bench  figures of real kernels: VMS=20 (0: none boot) HELD=50 CLONES=250 HELD_CLONES=400; JSON in real-bench.json
+## make real-bench  figures of real kernels: VMS=20 (0: none boot) HELD=50 CLONES=250 HELD_CLONES=400 RESTORES=3; JSON in real-bench.json
 HELD ?=
 CLONES ?=
 HELD_CLONES ?=
+HELD_MINUTES ?=
+RESTORES ?=
 .PHONY: real-bench
 real-bench: setup-dev
 	$(BIN)/python -m tests.bench.real $(if $(VMS),--vms $(VMS)) $(if $(HELD),--held $(HELD)) \
-		$(if $(CLONES),--clones $(CLONES)) $(if $(HELD_CLONES),--held-clones $(HELD_CLONES))
+		$(if $(CLONES),--clones $(CLONES)) $(if $(HELD_CLONES),--held-clones $(HELD_CLONES)) \
+		$(if $(RESTORES),--restores $(RESTORES))
 
 ## make sim         play simulated clusters against faults: SEEDS=200 MINUTES=10 HOSTS=50 FIRST=seed
 SEEDS ?= 200

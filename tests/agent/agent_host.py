@@ -15,6 +15,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_agent.core.model import VmState
 from fleet_agent.core.plan.plan import Step
 from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
+from fleet_agent.core.start_pace import Pressure
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.profile import INSTANT, Profile
@@ -23,6 +24,7 @@ from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
+from fleet_agent.reconcile.host_slots import StartPace
 from fleet_agent.reconcile.ledger import Ledger, MemoryLedger
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reporting.report_stream import Pace, ReportStream
@@ -48,6 +50,8 @@ class Host:
     steps: list[Step] = field(default_factory=list)
     watched: list[bool] = field(default_factory=list)
     bridges: BridgeKeeper | None = None
+    # How much its two cores are wanted, once there is a loop; None: its kernel does not tell.
+    pressure: Callable[[], Pressure | None] | None = None
 
     def __post_init__(self) -> None:
         behaviour = Behaviour.of(self.profile, self.seed, HOST)
@@ -73,6 +77,7 @@ class Host:
             on_step=self.steps.append,
             on_watched=self.watched.append,
             bridges=self.bridges,
+            pace=self.pressure and StartPace(self.pressure, 2, asyncio.get_running_loop().time),
         )
 
     @asynccontextmanager

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--held", type=int, default=0, help="so many held at once, each typed to")
     parser.add_argument("--clones", type=int, default=250, help="copies of one kernel; 0: none")
     parser.add_argument("--held-clones", type=int, default=0, help="then so many of them at once")
+    parser.add_argument("--restores", type=int, default=3, help="by virsh, beside clones")
     parser.add_argument("--json", type=Path, default=Path("real-bench.json"))
     given = parser.parse_args()
     if why := why_not_here():
@@ -60,8 +61,9 @@ def main() -> None:
             if given.clones:
                 with sandbox(Path(folder), "real-bench-clones") as real:
                     _measure_clones(
-                        real, given.vms, given.clones, given.held_clones, booted, say, out
-                    )
+                        real, given.vms, given.clones, given.held_clones, given.restores, booted,
+                        say, out,
+                    )  # fmt: skip
     except BaseException:
         tell(out, conditions, given.json)  # what was measured before that
         raise
@@ -82,6 +84,7 @@ def _measure_clones(
     vms: int,
     count: int,
     held: int,
+    restores: int,
     booted: Booted | None,
     say: Say,
     out: Measured,
@@ -94,16 +97,19 @@ def _measure_clones(
     what = f"{vms} small kernels ready: a loop of virsh start / our clones"
     out.add(what, booted.loop / ours, "x", 2, 4, more=True)
     out.notes["seconds_of_clones"] = {"loop": round(booted.loop, 1), "ours": round(ours, 1)}
-    each = _restore_seconds(real, say)
+    each = _restore_seconds(real, restores, say)
     fork = out.notes[f"seconds_of_{clones.FORKED}_clones_with_template"]
     assert isinstance(fork, float)
-    what = f"{clones.FORKED} restores by virsh / {clones.FORKED} clones with their template"
+    what = (
+        f"{clones.FORKED} restores by virsh (by {restores}) / {clones.FORKED} clones with their "
+        "template"
+    )
     out.add(what, each * clones.FORKED / fork, "x", 5, 15, more=True)
 
 
-def _restore_seconds(real: RealSandbox, say: Say) -> float:
+def _restore_seconds(real: RealSandbox, restores: int, say: Say) -> float:
     """Of one restore by virsh, of the same guest that a loop has booted and saved."""
-    say("virsh save, and 3 times virsh restore")
+    say(f"virsh save, and {restores} times virsh restore")
     virsh, uri = required_program("virsh"), real.real.uri
 
     def said(*arguments: str) -> None:
@@ -112,7 +118,7 @@ def _restore_seconds(real: RealSandbox, say: Say) -> float:
     def restored(folder: Path) -> float:
         taken = []
         said("save", "bench-loop-0", str(folder / "saved"))
-        for _ in range(3):
+        for _ in range(restores):
             started = time.monotonic()
             said("restore", str(folder / "saved"))
             taken.append(time.monotonic() - started)

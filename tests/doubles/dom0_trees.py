@@ -94,6 +94,7 @@ def linux(root: Path, release: str) -> Tree:
         made.put(f"/proc/sys/{key}", value)
     made.put("/sys/devices/system/cpu/online", "0-7")
     made.put("/proc/meminfo", "MemTotal:        8388608 kB\nMemFree:  100 kB")
+    made.put("/proc/pressure/cpu", "some avg10=5.57 avg60=6.01 avg300=8.56 total=20516099788")
     made.put("/proc/cmdline", "placeholder root=/dev/sda1 ro")
     made.process(AGENT_PID, "fleet-agent", 1_048_576, unit="fleet-agent.service")
     return made

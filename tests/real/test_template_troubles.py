@@ -3,106 +3,43 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
+import signal
 import subprocess
-import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from fleet.ranges import IndexSet
-from fleet.v1 import types_pb2 as types
-from fleet_agent.core.domain.disks import Disk
-from fleet_agent.core.domain.flavour import Flavour
-from fleet_agent.core.model import Batch
-from fleet_agent.core.qemu.machine import Emulator
-from fleet_agent.drivers.qemu.emulation import Emulation, Installed
-from fleet_agent.drivers.qemu.folders import Life
-from fleet_agent.drivers.qemu.hypervisor import QemuHypervisor
-from fleetctl.sandbox.phases import Phases
-from fleetctl.sandbox.real import guest
-from tests.contracts.hypervisor.hypervisor_hosts import FLEET, batch, gather
-from tests.real.real_sandbox import why_not_here
+from fleet_agent.core.model import Phase
+from fleet_agent.drivers.qemu import monitor, starts, templates
+from fleet_agent.drivers.qemu.monitor import Monitor
+from fleet_agent.drivers.qemu.processes import connected, running
+from tests.contracts.hypervisor.hypervisor_hosts import FLEET, OTHER, gather
+from tests.real.clone_host import CloneHost, host_folder
+from tests.real.real_sandbox import until, why_not_here
 
 pytestmark = [
     pytest.mark.real_long,
     pytest.mark.skipif(bool(why_not_here()), reason=why_not_here() or "it runs here"),
 ]
 
-
-class Host:
-    """VMs of one real kernel, by the driver alone."""
-
-    def __init__(self, folder: Path) -> None:
-        self.guest = guest.cached(folder / "guest", Phases())
-        self.folder = folder
-        self.templates = Path("/dev/shm", f"megafleet-test-{folder.name}-{os.getpid()}")
-        self.emulator = Installed(Flavour.TCG).find()
-        self.driver = QemuHypervisor(
-            folder / "clones", self.templates, emulation=Emulation(self.found)
-        )
-
-    def found(self) -> Emulator:
-        return self.emulator
-
-    def disk(self, vms: Batch, index: int) -> Disk:
-        path = self.folder / f"disk-{index}"
-        if not path.exists():
-            shutil.copyfile(self.guest.golden, path)
-        return Disk(str(path))
-
-    def vms(self, *indices: int) -> Batch:
-        spec = types.FleetSpec(
-            memory_bytes=80 << 20,
-            vcpus=1,
-            boot=types.Boot(
-                kernel=str(self.guest.kernel),
-                initrd=str(self.guest.initrd),
-                cmdline="console=ttyS0 quiet no_timer_check name={name}",
-            ),
-            disk=types.Disk(target="vda"),
-            readiness=types.Readiness(console_pattern="megafleet: ready", timeout_seconds=300),
-            start=types.START_CLONE,
-        )
-        return batch(IndexSet.of(indices), spec)
-
-    async def run(self, *indices: int) -> list[Life]:
-        """They run, and are ready; how each was begun."""
-        vms = self.vms(*indices)
-        for results in (
-            self.driver.define(vms, self.disk),
-            self.driver.start(vms),
-            self.driver.await_ready(vms),
-        ):
-            assert await gather(results) == (vms.indices, ())
-        found = [self.driver.vms.get(FLEET.domain_name(index)) for index in indices]
-        return [vm.life for vm in found if vm is not None]
-
-    async def close(self) -> None:
-        await gather(self.driver.undefine(self.vms(*range(8))))
-        await self.driver.close()
-        shutil.rmtree(self.templates, ignore_errors=True)
+SECOND = replace(OTHER, name="web", number=2)
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """One into which QEMU may look, whoever it has become: pytest's own are closed to others."""
-    with tempfile.TemporaryDirectory(prefix="megafleet-clones-", dir="/var/tmp") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+async def host() -> AsyncIterator[CloneHost]:
+    with host_folder() as folder:
+        made = CloneHost(folder)
+        yield made
+        await made.close()
 
 
 @pytest.fixture
-async def host(folder: Path) -> AsyncIterator[Host]:
-    made = Host(folder)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def full(host: Host) -> Iterator[None]:
+def full(host: CloneHost) -> Iterator[None]:
     """Templates have 32 MiB."""
     host.templates.mkdir()
     size = ("-t", "tmpfs", "-o", "size=32m", "none")
@@ -111,7 +48,9 @@ def full(host: Host) -> Iterator[None]:
     subprocess.run(["umount", str(host.templates)], check=True)
 
 
-async def test_what_is_damaged_or_of_another_qemu_is_made_anew_and_goes_unused(host: Host) -> None:
+async def test_what_is_damaged_or_of_another_qemu_is_made_anew_and_goes_unused(
+    host: CloneHost,
+) -> None:
     (first,) = await host.run(0)
     assert first.way == "clone"
     folder = host.templates / first.template
@@ -126,13 +65,112 @@ async def test_what_is_damaged_or_of_another_qemu_is_made_anew_and_goes_unused(h
     host.emulator = replace(host.emulator, version="another build")
     (second,) = await host.run(1)
     assert second.way == "clone" and second.template != first.template
-    assert len(list(host.templates.iterdir())) == 2
-    await gather(host.driver.undefine(host.vms(0)))
-    assert [one.name for one in host.templates.iterdir()] == [second.template]
+    # So it is where the processor is another: a host that was moved, or resumed elsewhere.
+    host.emulator = replace(host.emulator, cpu="another processor")
+    (third,) = await host.run(2)
+    assert third.way == "clone" and third.template not in (first.template, second.template)
+    assert len(list(host.templates.iterdir())) == 3
+    await gather(host.driver.undefine(host.vms(0, 1)))
+    assert [one.name for one in host.templates.iterdir()] == [third.template]
+
+
+async def test_two_fleets_of_one_image_have_a_template_each(host: CloneHost) -> None:
+    (mine,) = await host.run(0)
+    (other,) = await host.run(0, fleet=SECOND)
+    assert mine.way == other.way == "clone" and mine.template != other.template
+    await gather(host.driver.undefine(host.vms(0, fleet=SECOND)))
+    assert [one.name for one in host.templates.iterdir()] == [mine.template]
+
+
+async def test_a_clone_killed_between_its_restore_and_its_identity_is_copied_again(
+    host: CloneHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starts.Starts, "tell", lambda self, vm, batch, index: None)
+    vms = host.vms(0)
+    await gather(host.driver.define(vms, host.disk))
+    assert await gather(host.driver.start(vms)) == (vms.indices, ())
+    vm = host.driver.vms.get(FLEET.domain_name(0))
+    assert vm is not None and vm.process is not None and not vm.taken
+    vm.process.kill()
+    await vm.ended.wait()
+    (run,) = await host.driver.listing()
+    assert run.phase is Phase.DEFINED, "the agent starts it again"
+    monkeypatch.undo()
+    (life,) = await host.run(0)
+    assert life.way == "clone" and f"ready name={FLEET.domain_name(0)} " in host.console(0)
+    assert len(host.pids()) == 1
+
+
+async def test_a_qemu_that_falls_silent_while_it_is_restored_is_named_and_copied_again(
+    host: CloneHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await host.run(0)
+    vms = host.vms(1)
+    await gather(host.driver.define(vms, host.disk))
+    asked = Monitor.ask
+
+    async def stopped(self: Monitor, command: str, **arguments: object) -> object:
+        if command == "migrate-incoming":
+            _stop(host, 1)
+        return await asked(self, command, **arguments)
+
+    monkeypatch.setattr(Monitor, "ask", stopped)
+    monkeypatch.setattr(monitor, "ANSWER_SECONDS", 1.0)
+    done, (failure,) = await gather(host.driver.start(vms))
+    assert not done and failure.kind == "hypervisor_error" and failure.retry
+    assert "does not answer migrate-incoming" in failure.message
+    assert len(host.pids()) == 1, "it was ended"
+    monkeypatch.undo()
+    (life,) = await host.run(1)
+    assert life.way == "clone" and len(host.pids()) == 2
+
+
+async def test_a_guest_that_never_waits_for_an_identity_boots_and_its_vm_says_why(
+    host: CloneHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "BOOT_SECONDS", 0.2)
+    (life,) = await host.run(0)
+    monkeypatch.undo()
+    assert life.way == "boot" and "did not wait for an identity within 0 s" in life.why
+    assert list(host.templates.iterdir()) == []
+    (run,) = await host.driver.listing()
+    assert run.fallback == life.why
+
+
+async def test_a_clock_that_jumped_while_it_was_frozen_is_the_hosts_when_it_wakes(
+    host: CloneHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The template was frozen four hundred days ago; then the host's clock was set back."""
+    await host.run(0)
+    for index, days in ((1, 400), (2, -400)):
+        jumped = time.time_ns() + days * 86_400 * 10**9
+        monkeypatch.setattr(time, "time_ns", lambda jumped=jumped: jumped)
+        (life,) = await host.run(index)
+        monkeypatch.undo()
+        assert life.way == "clone"
+        with connected(host.folder / "clones" / FLEET.domain_name(index), "console") as console:
+            console.setblocking(True)
+            console.sendall(b"date +at=%s.\n")
+            until(partial(_says, host, index, r"at=(\d+)\."), "the guest tells its time", 60)
+        assert abs(_said(host, index, r"at=(\d+)\.") - jumped / 10**9) < 120
+
+
+def _stop(host: CloneHost, index: int) -> None:
+    """Its QEMU answers nothing any more, and lives."""
+    folder = host.folder / "clones" / FLEET.domain_name(index)
+    os.kill(running(host.folder / "clones")[Path(os.path.realpath(folder))], signal.SIGSTOP)
+
+
+def _says(host: CloneHost, index: int, pattern: str) -> bool:
+    return re.search(pattern, host.console(index)) is not None
+
+
+def _said(host: CloneHost, index: int, pattern: str) -> int:
+    return int(re.findall(pattern, host.console(index))[-1])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system that is full")
 @pytest.mark.usefixtures("full")
-async def test_without_room_for_a_template_a_vm_boots_and_says_why(host: Host) -> None:
+async def test_without_room_for_a_template_a_vm_boots_and_says_why(host: CloneHost) -> None:
     (life,) = await host.run(0)
     assert life.way == "boot" and "MiB left, and a template takes 80 MiB" in life.why

@@ -82,7 +82,8 @@ class CloneRun:
 class DomainRun:
     """Domains that exist and carry our mark. `restart`: the value for which they were last
     started; 0 for those that were never to be restarted. `newest`: as of clones. `why`: what keeps
-    those that are halted or suspended from running."""
+    those that are halted or suspended from running. `fallback`: why those
+    that are active were begun in another way than their fleet asks for; empty: they were not."""
 
     kin: Kin
     indices: IndexSet
@@ -90,6 +91,7 @@ class DomainRun:
     restart: int = 0
     newest: Epoch = field(default=NO_EPOCH, compare=False)
     why: str = ""
+    fallback: str = ""
 
 
 # Values of Shard.restart above 0, with the VMs that have them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import time
 import uuid
@@ -46,6 +47,7 @@ from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
 from fleet_agent.daemon.settings import NO_CONTROLLERS, BadSettings, Settings, controllers_file
 from fleet_agent.daemon.sole_agent import NotAlone, alone
 from fleet_agent.daemon.storage_choice import StorageChoice, settled_choice
+from fleet_agent.dom0.cpu_pressure import read_pressure
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
 from fleet_agent.dom0.host_tree import HostTree
 from fleet_agent.dom0.probe import ProbeInputs
@@ -60,6 +62,7 @@ from fleet_agent.metrics.endpoint import MetricsEndpoint
 from fleet_agent.metrics.host_metrics import Room
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
+from fleet_agent.reconcile.host_slots import StartPace
 from fleet_agent.reconcile.ledger import Ledger, LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
@@ -239,6 +242,7 @@ def made_agent(
         on_watched=on_watched,
         bridges=BridgeKeeper(drivers.bridges, drivers.interfaces),
         measures=measures,
+        pace=StartPace(read_pressure, os.cpu_count() or 1, time.monotonic),
     )
 
 
@@ -279,6 +283,7 @@ def open_doctor(
             qemu_disks=not drivers.zvols or not asked.hypervisor.uri.startswith("xen"),
             zvols=drivers.zvols,
             footprint=footprint_of(agent.assignment),
+            clone_bytes=drivers.clone_bytes(),
         )
         try:
             with as_driver_errors("facts"):

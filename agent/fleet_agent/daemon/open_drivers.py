@@ -48,6 +48,8 @@ class Drivers:
     choice: StorageChoice | None = None
     # How many copies of templates fit by memory, of so many bytes for guests; None: none are made.
     clones: Callable[[int], Awaitable[int]] | None = None
+    # What one of them takes of memory, as measured; 0: none was.
+    clone_bytes: Callable[[], int] = lambda: 0
 
     @property
     def zvols(self) -> bool:
@@ -137,6 +139,7 @@ def with_clones(asked: Settings, boots: Drivers, accelerator: Accelerator) -> Dr
         interfaces=both_interfaces(boots.interfaces, clones.interfaces),
         beside=(*boots.beside, sweep.run),
         clones=clones.most,
+        clone_bytes=clones.measured,
     )
 
 

@@ -26,6 +26,7 @@ from fleet_agent.core.limits.remedies import (
     SYSCTL_FILE,
     UDEV_FILE,
 )
+from fleet_agent.dom0.cpu_pressure import FILE, pressure_of
 from fleet_agent.dom0.host_tree import CannotRead, HostTree
 from fleet_agent.dom0.processes import daemons
 from fleet_agent.dom0.qemu_probe import read_qemu
@@ -71,6 +72,7 @@ class ProbeInputs:
     clone_way: CloneWay | None = None
     pool_trouble: str = ""
     footprint: Footprint = ASSUMED
+    clone_bytes: int = 0  # what a copy of a template takes, as measured
     own_pid: int = field(default_factory=os.getpid)
 
 
@@ -104,6 +106,7 @@ class _Reading:
             qemu_disks=around.qemu_disks or xen is None,
             zvols=around.zvols,
             cpus=self._cpus(),
+            tells_pressure=pressure_of(tree.text_or_none(str(FILE)) or "") is not None,
             dom0_memory_bytes=self._dom0_memory(),
             two_level_events=self._two_level_events() if xen else None,
             nr_irqs=self._nr_irqs() if xen else None,
@@ -130,7 +133,10 @@ class _Reading:
 
     def _qemu(self, libvirt_conf: str) -> Qemu | None:
         kind = self._around.accelerator
-        return read_qemu(self._tree, kind == "tcg", libvirt_conf) if kind else None
+        if not kind:
+            return None
+        clone_bytes = self._around.clone_bytes
+        return read_qemu(self._tree, kind == "tcg", libvirt_conf, clone_bytes)
 
     # Xen ----------------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ from fleet_agent.dom0.host_tree import CannotRead, HostTree
 LIBVIRT_CLIENTS, VIRTLOGD_CLIENTS = 5000, 1024
 
 
-def read_qemu(tree: HostTree, emulated: bool, libvirt_conf: str) -> Qemu:
+def read_qemu(tree: HostTree, emulated: bool, libvirt_conf: str, clone_bytes: int = 0) -> Qemu:
     return Qemu(
         emulated=emulated,
+        clone_bytes=clone_bytes,
         hugepages_bytes=_hugepages(tree),
         ksm=_number(tree, "/sys/kernel/mm/ksm/run"),
         vhost_net=tree.at("/dev/vhost-net").exists(),

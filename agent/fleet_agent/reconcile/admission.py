@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from fleet.v1 import types_pb2 as types
 from fleet_agent.alarm import Alarm
-
-# Into how many parts the slots of a fleet are given out.
-HANDFULS = 8
+from fleet_agent.reconcile.host_slots import HANDFULS, HostSlots
 
 
 @dataclass(slots=True)
@@ -44,14 +42,16 @@ class Tokens:
 
 
 class Admission:
-    """Slots between start and ready. Those already booting hold theirs from the beginning."""
+    """A fleet's slots between start and ready. Those already booting hold theirs from the
+    beginning. `host`: the slots that all fleets share."""
 
-    def __init__(self, admission: types.Admission, booting: int, tokens: Tokens) -> None:
+    def __init__(
+        self, admission: types.Admission, booting: int, tokens: Tokens, host: HostSlots
+    ) -> None:
         parallel = admission.parallel or 1
         self._free = parallel - booting
-        # Slots are given out by handfuls: a driver call for each single VM would cost more than
-        # a slot that stays empty for a moment.
         self._handful = max(1, parallel // HANDFULS)
+        self._host = host
         self._tokens = tokens
         tokens.set_rate(admission.per_second)
         self._alarm = Alarm()
@@ -73,13 +73,18 @@ class Admission:
                 break
             granted = min(granted, self._tokens.available())
             if granted > 0:
-                self._tokens.held -= granted
                 break
             await self._alarm.sleep(self._tokens.seconds_to_next())
+        granted = await self._host.acquire(granted)
+        if self._tokens.per_second > 0:
+            self._tokens.held -= granted
         self._free -= granted
         return granted
 
     def release(self, count: int) -> None:
+        if not count:
+            return
+        self._host.release(count)
         self._free += count
         if self._free > 0:
             self._alarm.ring()

@@ -26,6 +26,7 @@ from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
 from fleet_agent.reconcile.fencing import CallRefused, FencedAssignment
+from fleet_agent.reconcile.host_slots import StartPace
 from fleet_agent.reconcile.ledger import Ledger, LedgerError, LedgerRecord
 from fleet_agent.reconcile.loop import LoopSettings, ReconcileLoop
 from fleet_agent.reconcile.observer_reports import add_for_observer
@@ -62,11 +63,12 @@ class Agent:
         on_watched: Callable[[bool], None] | None = None,
         bridges: BridgeKeeper | None = None,
         measures: StepMeasures | None = None,
+        pace: StartPace | None = None,
     ) -> None:
         """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
         [0, 1). `incarnation` is taken by a host that has none yet. `on_step` hears of
         each step of each batch as it begins, `on_watched` whether anybody holds a stream of
-        reports. `bridges`: as of the loop."""
+        reports. `bridges` and `pace`: as of the loop."""
         self.host_id = host_id
         self.board = Board()
         self._facts = facts
@@ -88,6 +90,7 @@ class Agent:
             bridges=bridges,
             awaited=self._awaited,
             measures=measures,
+            pace=pace,
         )
         self._turn = asyncio.Lock()
         self._unwritten = Alarm()

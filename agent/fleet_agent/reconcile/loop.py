@@ -30,10 +30,12 @@ from fleet_agent.reconcile.bridge_keeper import BridgeKeeper
 from fleet_agent.reconcile.failing_since import FailingSince
 from fleet_agent.reconcile.failures import BackOff, VmFailures
 from fleet_agent.reconcile.fencing import FencedAssignment
+from fleet_agent.reconcile.host_slots import StartPace
 from fleet_agent.reconcile.problems import (
     amiss_of,
     driver_problem,
     failing_of,
+    fallbacks_of,
     ledger_problems,
     problems_of,
 )
@@ -87,10 +89,11 @@ class ReconcileLoop:
         bridges: BridgeKeeper | None = None,
         awaited: AwaitedImages | None = None,
         measures: StepMeasures | None = None,
+        pace: StartPace | None = None,
     ) -> None:
         """`clock` gives monotonic seconds, `wall_clock` those since 1970, `jitter` numbers in
         [0, 1). `on_step` hears of each step of each batch as it begins. `bridges`: None: the host
-        has those that VMs need."""
+        has those that VMs need. `pace`: as of the runner."""
         self._host_id = host_id
         self._fenced = fenced
         self._streams = streams
@@ -109,7 +112,9 @@ class ReconcileLoop:
         self._progress = RunProgress(
             host_id, board, self._failures, clock, on_step, lambda: fenced.change
         )
-        self._runner = Runner(storage, hypervisor, settings.runner, clock, self._progress, measures)
+        self._runner = Runner(
+            storage, hypervisor, settings.runner, clock, self._progress, measures, pace
+        )
         self._alarm = Alarm()
         self._round: asyncio.Timeout | None = None
         self._driver_failures = 0
@@ -290,6 +295,7 @@ class ReconcileLoop:
         self._failing_since.note(failing_of(amiss), int(self._wall_clock()))
         problems = problems_of(amiss, self._failing_since) + ledger_problems(self._fenced)
         board.set_problems([*problems, *self._bridge_problems])
+        board.set_fallbacks(fallbacks_of(snapshot))
         board.set_standing(
             self._fenced.record.epoch,
             self._fenced.record.epoch_seal,

@@ -7,12 +7,17 @@ from collections.abc import Iterable, Sequence
 from fleet.keys import NO_EPOCH, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
+from fleet.wire_ranges import to_wire
 from fleet_agent.core.model import SUSPENDED
 from fleet_agent.core.plan.plan import Plan
 from fleet_agent.core.plan.snapshot import Snapshot
 from fleet_agent.reconcile.failing_since import FailingSince
 from fleet_agent.reconcile.failures import Amiss, VmFailures
 from fleet_agent.reconcile.fencing import FencedAssignment
+
+# Why VMs of one fleet were begun in another way: so many reasons are told apart, in so many
+# characters.
+MOST_WHYS, LONGEST_WHY = 8, 256
 
 
 def amiss_of(made: Plan, snapshot: Snapshot, failures: VmFailures) -> list[Amiss]:
@@ -77,6 +82,21 @@ def _problem(alike: Sequence[Amiss], since: FailingSince) -> wire.Problem:
         ],
         lasting=all(one.lasting for one in alike),
     )
+
+
+def fallbacks_of(snapshot: Snapshot) -> list[wire.Fallback]:
+    """VMs begun in another way than their fleets ask for. Of very many reasons, the last tells for
+    all that follow: each is another number of MiB."""
+    found: list[wire.Fallback] = []
+    for uid, by_why in sorted(snapshot.fallbacks.items()):
+        whys = sorted(by_why)
+        apart, alike = whys[: MOST_WHYS - 1], whys[MOST_WHYS - 1 :]
+        groups = [[why] for why in apart] + ([alike] if alike else [])
+        for group in groups:
+            indices = IndexSet.union_of(by_why[why] for why in group)
+            why = _sayable(group[0])[:LONGEST_WHY]
+            found.append(wire.Fallback(fleet_uid=uid, ranges=to_wire(indices), why=why))
+    return found
 
 
 def ledger_problems(fenced: FencedAssignment) -> list[wire.Problem]:

@@ -21,6 +21,7 @@ from fleet_agent.drivers.ports.errors import DriverError, told_defect
 from fleet_agent.drivers.ports.hypervisor import Hypervisor
 from fleet_agent.drivers.ports.storage import Storage
 from fleet_agent.reconcile.admission import Admission, Tokens
+from fleet_agent.reconcile.host_slots import HostSlots, StartPace
 from fleet_agent.reconcile.pipeline import Pipeline, Settled
 from fleet_agent.reconcile.step_measures import StepMeasures
 
@@ -73,8 +74,11 @@ class Runner:
         clock: Callable[[], float],
         listener: RunListener,
         measures: StepMeasures | None = None,
+        pace: StartPace | None = None,
     ) -> None:
+        """`pace`: None: fleets' own slots are all that bounds their starts."""
         self._measures = measures
+        self._pace = pace
         self._storage = storage
         self._hypervisor = hypervisor
         self._settings = settings
@@ -125,13 +129,16 @@ class Runner:
             adopted = (waits.indices if waits else EMPTY) - (starts.indices if starts else EMPTY)
             booting[kin.fleet_uid] = booting.get(kin.fleet_uid, 0) + len(adopted)
             newest[kin.fleet_uid] = kin
+        asked = {
+            uid: assignment.specs[uid, kin.generation].admission for uid, kin in newest.items()
+        }
+        most = sum(one.parallel or 1 for one in asked.values())
+        host = HostSlots(self._pace, sum(booting.values()), most)
         return {
             uid: Admission(
-                assignment.specs[uid, kin.generation].admission,
-                booting[uid],
-                self._tokens.setdefault(uid, Tokens(self._clock)),
+                one, booting[uid], self._tokens.setdefault(uid, Tokens(self._clock)), host
             )
-            for uid, kin in newest.items()
+            for uid, one in asked.items()
         }
 
     async def _remove(self, steps: list[Step], assignment: Assignment, mark: Mark) -> None:

@@ -30,6 +30,8 @@ class Reader(Protocol):
 
     def on_orphans(self) -> None: ...
 
+    def on_fallbacks(self) -> None: ...
+
     def on_facts(self) -> None: ...
 
     def on_booted(self, vms: int, seconds: float) -> None:
@@ -115,6 +117,7 @@ class Board:
         self.orders_refused = ""
         self.problems: Sequence[wire.Problem] = ()
         self.orphans: Mapping[Kin, IndexSet] = {}
+        self.fallbacks: Sequence[wire.Fallback] = ()
         self.released: frozenset[int] = frozenset()
         self.facts = types.HostFacts()
         self._readers: list[Reader] = []
@@ -182,6 +185,12 @@ class Board:
             self.problems = problems
             for reader in self._readers:
                 reader.on_problems()
+
+    def set_fallbacks(self, fallbacks: Sequence[wire.Fallback]) -> None:
+        if list(fallbacks) != list(self.fallbacks):
+            self.fallbacks = fallbacks
+            for reader in self._readers:
+                reader.on_fallbacks()
 
     def set_orphans(self, orphans: Mapping[Kin, IndexSet]) -> None:
         if orphans != self.orphans:

@@ -71,7 +71,7 @@ class ReportStream:
         self._states: dict[Kin, IndexSet] = {}
         self._gone: dict[Kin, IndexSet] = {}
         self._released: list[int] = []
-        self._problems = self._orphans = self._facts = False
+        self._problems = self._orphans = self._facts = self._fallbacks = False
         self._boots, self._boot_seconds = [0] * BUCKETS, 0.0
 
     def set_pace(self, pace: Pace) -> None:
@@ -161,6 +161,10 @@ class ReportStream:
         self._orphans = True
         self._note()
 
+    def on_fallbacks(self) -> None:
+        self._fallbacks = True
+        self._note()
+
     def on_facts(self) -> None:
         self._facts = True
         self._note()
@@ -196,6 +200,7 @@ class ReportStream:
         self._add_states(report, {kin: states.indices for kin, states in board.kins.items()})
         self._add_problems(report)
         self._add_orphans(report)
+        self._add_fallbacks(report)
         report.released.extend(sorted(board.released))
         report.facts.CopyFrom(board.facts)
         return report
@@ -215,6 +220,8 @@ class ReportStream:
             self._add_problems(report)
         if self._orphans:
             self._add_orphans(report)
+        if self._fallbacks:
+            self._add_fallbacks(report)
         if self._facts:
             report.facts.CopyFrom(self._board.facts)
         return report
@@ -236,6 +243,10 @@ class ReportStream:
     def _add_problems(self, report: wire.Report) -> None:
         report.problems_set = True
         report.problems.extend(self._board.problems)
+
+    def _add_fallbacks(self, report: wire.Report) -> None:
+        report.fallbacks_set = True
+        report.fallbacks.extend(self._board.fallbacks)
 
     def _add_orphans(self, report: wire.Report) -> None:
         report.orphans_set = True

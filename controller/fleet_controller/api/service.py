@@ -33,6 +33,7 @@ from fleet_controller.api.joining import JoiningApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.api.store_health import store_health
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.queries import clones as clone_queries
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
@@ -110,6 +111,7 @@ class ClusterApi(
             fleet=fleet_queries.fleet_summary(call.leader.memory, done.fleet),
             created=done.created,
             changed=done.spec is not None and not done.created,
+            not_cloned=clone_queries.not_cloned(call.leader.memory, done.fleet, request.spec),
         )
 
     @rpc(READERS, recalls=True)

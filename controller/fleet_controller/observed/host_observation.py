@@ -11,6 +11,7 @@ from fleet.keys import NO_EPOCH, Epoch, Kin
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet.wire_ranges import from_wire
 from fleet_controller.core.model import NOTHING, Assignment
 from fleet_controller.core.vm_states import DEFINED, PENDING, UNKNOWN
 from fleet_controller.observed.vectors import stretches
@@ -35,6 +36,8 @@ class HostObservation:
     orders_refused: str = ""  # why it takes no orders, while it is linked
     problems: tuple[wire.Problem, ...] = ()
     orphans: tuple[tuple[str, int, IndexSet], ...] = ()
+    # VMs begun in another way than asked for: fleet, which, why. None: its agent does not tell.
+    fallbacks: tuple[tuple[str, IndexSet, str], ...] | None = None
     released: frozenset[int] = frozenset()
     releasing: dict[str, int] = field(default_factory=dict)
     # Staged VMs that it has cloned and defined.
@@ -46,6 +49,19 @@ class HostObservation:
     certificate_expires: int = 0  # seconds since 1970; 0: not known
     trust: bytes = b""  # a digest of whom it trusts and by what it is signed; empty: not known
     lost: bool = False  # declared: nobody waits for what it has to release
+
+    def why_begun_otherwise(self, uid: str, index: int) -> str | None:
+        """One sentence; empty where a VM was begun as asked for, None where nobody knows."""
+        if self.fallbacks is None:
+            return None
+        return next(
+            (why for fleet, have, why in self.fallbacks if fleet == uid and index in have), ""
+        )
+
+    def note_fallbacks(self, report: wire.Report) -> None:
+        """Raises ValueError for ranges that are none."""
+        told = [(one.fleet_uid, from_wire(one.ranges), one.why) for one in report.fallbacks]
+        self.fallbacks = tuple(told) if report.fallbacks_set else None
 
     @property
     def unassigned(self) -> tuple[tuple[str, int, IndexSet], ...]:

@@ -23,6 +23,8 @@ MOST_PROBLEMS = 256
 MOST_KINDS = 40
 MOST_WIDE = 8
 MOST_TEXT = 300
+# Reasons why VMs were begun otherwise, of all fleets: an agent tells eight of one.
+MOST_FALLBACKS = 256
 _MOST_NAME = 255
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # A report without VMs: problems with their texts, facts, and to observers the specs of fleets.
@@ -116,6 +118,7 @@ def _is_heartbeat(report: wire.Report) -> bool:
         or report.released
         or report.gone
         or report.orphans
+        or report.fallbacks
         or report.fleets
         or report.specs
         or report.HasField("facts")
@@ -138,6 +141,8 @@ def _check_size(report: wire.Report, allowance: Allowance) -> None:
     ranges = sum(len(gone.ranges) or 1 for gone in report.gone)
     _check("ranges of VMs that are gone", ranges, allowance.vms)
     _check("released ids", len(report.released), allowance.vms)
+    otherwise = sum(len(one.ranges) or 1 for one in report.fallbacks)
+    _check("ranges of VMs begun otherwise", otherwise, allowance.vms)
     _check("fleets", len(report.fleets) + len(report.specs), allowance.vms)
 
 
@@ -162,6 +167,8 @@ def _is_fit(report: wire.Report, allowance: Allowance) -> bool:
         and all(id in allowance.tombstones for id in report.released)
         and _are_fit_problems(report.problems, allowance)
         and all(_is_text(one.fleet_uid, _MOST_NAME) for one in report.orphans)
+        and len(report.fallbacks) <= MOST_FALLBACKS
+        and all(_is_fit_fallback(one, allowance) for one in report.fallbacks)
         and _is_text(report.facts.boot_id, _MOST_NAME)
     )
 
@@ -202,6 +209,15 @@ def _is_fit_problem(problem: wire.Problem, allowance: Allowance) -> bool:
     )
 
 
+def _is_fit_fallback(fallback: wire.Fallback, allowance: Allowance) -> bool:
+    """Of a fleet that it was told of, in words. Its ranges are checked by who reads them."""
+    return (
+        _concerns(fallback.fleet_uid, allowance)
+        and bool(fallback.why)
+        and _is_text(fallback.why, MOST_TEXT)
+    )
+
+
 def _is_text(text: str, most: int) -> bool:
     return len(text) <= most and text.isprintable()
 
@@ -213,6 +229,9 @@ def _cut(kept: wire.Report, report: wire.Report, allowance: Allowance) -> None:
     kept.released.extend(one for one in report.released if one in allowance.tombstones)
     kept.orphans.extend(one for one in report.orphans if _is_text(one.fleet_uid, _MOST_NAME))
     kept.problems.extend(_cut_problems(report.problems, allowance))
+    fit = [one for one in report.fallbacks if _is_fit_fallback(one, allowance)]
+    del kept.fallbacks[:]
+    kept.fallbacks.extend(fit[:MOST_FALLBACKS])
     if not _is_text(report.facts.boot_id, _MOST_NAME):
         kept.facts.boot_id = one_line(report.facts.boot_id, _MOST_NAME)
 

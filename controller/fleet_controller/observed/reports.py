@@ -154,6 +154,7 @@ class Observed:
         """The host is not known any more: its troubles do not count."""
         host = self.host(host_id)
         host.seen, host.problems, host.orphans, host.prepared = False, (), (), {}
+        host.fallbacks = None
         self.running.forget(host_id)
         self._set_converged(host, False)
         self._count_failing(host_id, host)
@@ -258,6 +259,8 @@ class Observed:
             matters = orphans != host.orphans
             host.orphans = orphans
             _keep(self.orphaned, host_id, bool(orphans))
+        if report.full or report.fallbacks_set:
+            host.note_fallbacks(report)
         if report.released or report.full:
             released = host.released | frozenset(report.released)
             matters = matters or released != host.released

@@ -19,6 +19,7 @@ from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
 from fleet_controller.observed.failures import failure_of
 from fleet_controller.observed.vectors import NO_HOST, FleetVector
+from fleet_controller.queries.clones import set_started
 from fleet_controller.queries.hosts import has_labels
 
 PAGE = 100
@@ -104,6 +105,7 @@ def vm(memory: LeaderMemory, planning: Planning, request: cluster.GetVmRequest) 
     generation = detail.generation or fleet.generation
     if spec := memory.state.specs.get((fleet.uid, generation)):
         detail.spec.CopyFrom(spec)
+    set_started(memory, detail)
     return detail
 
 

@@ -35,8 +35,9 @@ from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.record import RealHost, Record
 from fleetctl.session import Session
 
-# Of what takes a tenth of a second each; the agent itself bounds how many it starts at once.
-CLONES_AT_ONCE = 64
+# The pressure on this machine's CPUs decides how many of these.
+MOST_AT_ONCE = 64
+PRESSURE = Path("/proc/pressure/cpu")
 SCALE_SECONDS = 1800.0
 FACTS_SECONDS = 90.0
 # What a small kernel needs not look for saves a fifth of an emulated boot; and on a busy machine
@@ -63,7 +64,7 @@ def boot(ctx: click.Context, folder: Folder, record: Record) -> Record:
     record = replace(record, real=replace(real, vms=vms, why=why))
     file = folder.path / "fleet.yaml"
     start = _start_of(record)
-    at_once = _at_once() if start == "boot" else CLONES_AT_ONCE
+    at_once = _at_once(start)
     file.write_text(fleet_file(real, Guest(real.guest), at_once, file, start))
     fleetctl = command_name()
     golden = str(Guest(real.guest).golden)
@@ -117,7 +118,7 @@ readiness:
 # clone: all are copies of one that has booted and waits to be told who it is. boot: each boots.
 start: {start}
 
-# A kernel that boots takes a core: more of them at once only wait for one another.
+# The most that start at once: how many of these, the agent decides by how busy the CPUs are.
 admission: {{parallel: {at_once}, per_second: 0}}
 
 # There is one host only.
@@ -130,8 +131,11 @@ def _start_of(record: Record) -> str:
     return record.asked.start or "boot"
 
 
-def _at_once() -> int:
-    return 2 * len(os.sched_getaffinity(0))
+def _at_once(start: str) -> int:
+    """Where the kernel does not tell how its CPUs are wanted, two boots a core: more would only
+    wait for one another."""
+    told = PRESSURE.exists()
+    return MOST_AT_ONCE if told or start != "boot" else 2 * len(os.sched_getaffinity(0))
 
 
 def _number(session: Session, record: Record, real: RealHost) -> tuple[int, str]:

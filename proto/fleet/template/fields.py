@@ -287,7 +287,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "admission.parallel", Kind.COUNT,
-        "VMs of one host between start and ready at the same time.", "32", low=1, high=4096,
+        "The most VMs of one host between start and ready at the same time. Fewer while its CPUs "
+        "are busy: see cpu_pressure in limits.md.", "32", low=1, high=4096,
     ),
     Field("admission.per_second", Kind.RATE, "VMs that one host starts a second.", "0",
           low=0.01, high=10000, zero="no limit"),

@@ -455,6 +455,8 @@ class Report(_message.Message):
     ASSIGNMENT_SEAL_FIELD_NUMBER: _builtins.int
     BOOTS_FIELD_NUMBER: _builtins.int
     BOOT_SECONDS_FIELD_NUMBER: _builtins.int
+    FALLBACKS_FIELD_NUMBER: _builtins.int
+    FALLBACKS_SET_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1, 2, 3, ... on one stream; a gap means: open it again"""
     full: _builtins.bool
@@ -477,6 +479,7 @@ class Report(_message.Message):
     """
     assignment_seal: _builtins.bytes
     boot_seconds: _builtins.float
+    fallbacks_set: _builtins.bool
     @_builtins.property
     def epoch(self) -> _types_pb2.Epoch:
         """of the assignment that this describes"""
@@ -522,6 +525,13 @@ class Report(_message.Message):
         Empty: none did. And the seconds of all of them together.
         """
 
+    @_builtins.property
+    def fallbacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fallback]:
+        """VMs that run and were begun in another way than their fleet asks for: all of them, in every full
+        report and whenever fallbacks_set. An older agent never sets it: how its VMs were begun is not
+        known.
+        """
+
     def __init__(
         self,
         *,
@@ -546,14 +556,46 @@ class Report(_message.Message):
         assignment_seal: _builtins.bytes = ...,
         boots: _abc.Iterable[_builtins.int] | None = ...,
         boot_seconds: _builtins.float = ...,
+        fallbacks: _abc.Iterable[Global___Fallback] | None = ...,
+        fallbacks_set: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "facts", b"facts", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "awaits_assign", b"awaits_assign", "boot_seconds", b"boot_seconds", "boots", b"boots", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orders_refused", b"orders_refused", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "assignment_seal", b"assignment_seal", "awaits_assign", b"awaits_assign", "boot_seconds", b"boot_seconds", "boots", b"boots", "converged", b"converged", "epoch", b"epoch", "facts", b"facts", "fallbacks", b"fallbacks", "fallbacks_set", b"fallbacks_set", "fleets", b"fleets", "full", b"full", "gone", b"gone", "orders_refused", b"orders_refused", "orphans", b"orphans", "orphans_set", b"orphans_set", "problems", b"problems", "problems_set", b"problems_set", "released", b"released", "sequence", b"sequence", "shards", b"shards", "specs", b"specs", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Fallback(_message.Message):
+    """VMs of a fleet that booted where a copy of a template was asked for, and why: one sentence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_UID_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    fleet_uid: _builtins.str
+    why: _builtins.str
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]:
+        """sorted and disjoint"""
+
+    def __init__(
+        self,
+        *,
+        fleet_uid: _builtins.str = ...,
+        ranges: _abc.Iterable[_types_pb2.IndexRange] | None = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet_uid", b"fleet_uid", "ranges", b"ranges", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 @_typing.final
 class VmAddress(_message.Message):

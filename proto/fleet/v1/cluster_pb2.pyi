@@ -355,21 +355,29 @@ class ApplyFleetResponse(_message.Message):
     FLEET_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
+    NOT_CLONED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
     changed: _builtins.bool
     """a new generation was made"""
     @_builtins.property
     def fleet(self) -> Global___FleetSummary: ...
+    @_builtins.property
+    def not_cloned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With `start: clone`: hosts on which VMs boot all the same, or are not placed, and why. One
+        sentence each.
+        """
+
     def __init__(
         self,
         *,
         fleet: Global___FleetSummary | None = ...,
         created: _builtins.bool = ...,
         changed: _builtins.bool = ...,
+        not_cloned: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "created", b"created", "fleet", b"fleet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "created", b"created", "fleet", b"fleet", "not_cloned", b"not_cloned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1792,6 +1800,8 @@ class VmDetail(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     POWERED_OFF_FIELD_NUMBER: _builtins.int
     FAILED_SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.str
@@ -1803,6 +1813,11 @@ class VmDetail(_message.Message):
     """wanted off, by an operator"""
     failed_since_unix: _builtins.int
     """by its host's clock; 0: it has not failed, or not known"""
+    started: _types_pb2.Start.ValueType
+    """How its present life was begun, while it runs; absent: not known, as of an older agent. And why
+    in another way than `spec.start`, one sentence of its host; empty: it was not.
+    """
+    fallback: _builtins.str
     @_builtins.property
     def fleet(self) -> _types_pb2.FleetIdentity: ...
     @_builtins.property
@@ -1824,12 +1839,16 @@ class VmDetail(_message.Message):
         problem: _agent_pb2.Problem | None = ...,
         powered_off: _builtins.bool = ...,
         failed_since_unix: _builtins.int = ...,
+        started: _types_pb2.Start.ValueType | None = ...,
+        fallback: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "problem", b"problem", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_started", b"_started", "fleet", b"fleet", "problem", b"problem", "spec", b"spec", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "failed_since_unix", b"failed_since_unix", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "spec", b"spec", "state", b"state", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_started", b"_started", "birth", b"birth", "failed_since_unix", b"failed_since_unix", "fallback", b"fallback", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "spec", b"spec", "started", b"started", "state", b"state", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__started: _TypeAlias = _typing.Literal["started"]  # noqa: Y015
+    _WhichOneofArgType__started: _TypeAlias = _typing.Literal["_started", b"_started"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__started) -> _WhichOneofReturnType__started | None: ...
 
 Global___VmDetail: _TypeAlias = VmDetail  # noqa: Y015
 

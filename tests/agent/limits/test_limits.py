@@ -99,6 +99,9 @@ EMULATED = replace(
 KVM = replace(EMULATED, qemu=Qemu(ksm=1), cpus=32)
 
 
+CLONES = Footprint(80 * MIB, assumed=False, clones=True)
+
+
 def of_qemu(base: Dom0Facts = EMULATED, **changes: Any) -> Dom0Facts:
     assert base.qemu is not None
     return replace(base, qemu=replace(base.qemu, **changes))
@@ -253,6 +256,8 @@ ROWS: list[tuple[str, Dom0Facts, int, Standing, int]] = [
     ("bridge_ports", replace(MODERN, footprint=Footprint(vifs=0)), 1024, ABSENT, NO_BOUND),
     ("bridge_ports", replace(MODERN, footprint=Footprint(vifs=2, bridges=2)), 1024, FIXABLE, 1023),
     ("mac_addresses", MODERN, 65_536, PASS, NO_BOUND),
+    ("cpu_pressure", replace(MODERN, tells_pressure=False), 250, REBOOT, 0),
+    ("cpu_pressure", MODERN, 1000, PASS, NO_BOUND),
     ("aio_requests", replace(PLAIN_LINUX, sysctls={"fs.aio-max-nr": 65_536}), 250, FIXABLE, 64),
     ("aio_requests", PLAIN_LINUX, 1000, PASS, 1024),
     ("inotify_instances", with_sysctl("fs.inotify.max_user_instances", 128), 1, FIXABLE, 0),
@@ -285,6 +290,9 @@ ROWS: list[tuple[str, Dom0Facts, int, Standing, int]] = [
     ("qemu_memory", EMULATED, 144, PASS, 144),
     ("qemu_memory", EMULATED, 145, FIXABLE, 144),
     ("qemu_memory", KVM, 169, PASS, 169),
+    # Copies of a template: 36 MiB each, or as measured on the host.
+    ("qemu_memory", replace(EMULATED, footprint=CLONES), 640, PASS, 640),
+    ("qemu_memory", replace(of_qemu(clone_bytes=64 * MIB), footprint=CLONES), 360, PASS, 360),
     ("qemu_memory", of_qemu(hugepages_bytes=16 * GIB), 100, FIXABLE, 41),
     ("qemu_memory", replace(EMULATED, dom0_memory_bytes=None), 145, UNKNOWN, NO_BOUND),
     ("qemu_memory", MODERN, 145, ABSENT, NO_BOUND),

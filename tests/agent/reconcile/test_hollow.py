@@ -23,6 +23,7 @@ from fleet_agent.drivers.hollow.profile import (
 )
 from fleet_agent.drivers.hollow.storage import HollowStorage
 from fleet_agent.reconcile.admission import Admission, Tokens
+from fleet_agent.reconcile.host_slots import HostSlots
 from tests.doubles.assignments import SPV, indices, kin, spec
 from tests.virtual_loop import virtual
 
@@ -130,7 +131,8 @@ def test_no_profile_has_other_faults_than_it_names() -> None:
 
 def admission(parallel: int, booting: int = 0) -> Admission:
     loop = asyncio.get_running_loop()
-    return Admission(spec(parallel=parallel).admission, booting, Tokens(loop.time))
+    host = HostSlots(None, booting, parallel)
+    return Admission(spec(parallel=parallel).admission, booting, Tokens(loop.time), host)
 
 
 @virtual

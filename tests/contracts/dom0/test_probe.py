@@ -45,6 +45,18 @@ def test_a_modern_dom0(tmp_path: Path) -> None:
     assert not [one for one in verdicts if one.standing is Standing.UNKNOWN]
 
 
+def test_a_kernel_that_tells_no_pressure_is_named_and_bounds_nothing(tmp_path: Path) -> None:
+    made = modern_dom0(tmp_path)
+    (tmp_path / "proc/pressure/cpu").unlink()
+    facts = read_facts(made.tree, AROUND)
+    verdicts = judge(LIMITS, facts, 250)
+    verdict = next(one for one in verdicts if one.limit.name == "cpu_pressure")
+    assert verdict.standing is Standing.NEEDS_REBOOT and verdict.limit.advisory
+    assert verdict.limit.shown(0).startswith("not told: VMs start by their fleets'")
+    assert verdict.limit.remedy(250, facts).line.endswith(' psi=1"')
+    assert admits(verdicts) == 198
+
+
 def test_the_dom0_of_2009(tmp_path: Path) -> None:
     made = dom0_of_2009(tmp_path)
     facts = read_facts(made.tree, AROUND)

@@ -115,6 +115,33 @@ async def test_none_is_started_into_the_memory_that_is_to_stay_free(tmp_path: Pa
     await short.close()
 
 
+async def test_memory_that_grows_short_in_the_midst_stops_further_starts_and_nothing_else(
+    host: QemuHost,
+) -> None:
+    """Two start; then something else takes the memory, and gives it back."""
+    left = [2]
+
+    def shortage(needed: int) -> str:
+        left[0] -= 1
+        return "" if left[0] >= 0 else "1,000 MiB of memory are left, of which 1,000 MiB stay free"
+
+    driver = QemuHypervisor(
+        host.root, host.templates, boot_id="boot-1", emulation=BARE, shortage=shortage
+    )
+    wanted = batch(IndexSet.span(0, 4))
+    await gather(driver.define(wanted, disk_of))
+    done, failures = await gather(driver.start(wanted))
+    assert len(done) == 2
+    assert {one.kind for one in failures} == {"no_memory"} and all(one.retry for one in failures)
+    running = {index: host.pid(index) for index in done}
+    left[0] = 2
+    assert await gather(driver.start(wanted)) == (wanted.indices, ())
+    assert running == {index: host.pid(index) for index in done}
+    (run,) = await driver.listing()
+    assert (run.indices, run.phase) == (wanted.indices, Phase.ACTIVE)
+    await driver.close()
+
+
 async def test_what_cannot_be_cloned_boots_and_says_why(
     host: QemuHost, driver: QemuHypervisor
 ) -> None:
@@ -123,6 +150,11 @@ async def test_what_cannot_be_cloned_boots_and_says_why(
     await up(driver, wanted)
     life = driver.vms.folders.read(FLEET.domain_name(1), Life)
     assert life is not None and life.way == "boot" and "No such file" in life.why
+    (run,) = await driver.listing()
+    assert (run.indices, run.fallback) == (wanted.indices, life.why)
+    await gather(driver.stop(wanted))
+    (run,) = await driver.listing()
+    assert run.fallback == "", "of what runs alone"
 
 
 async def test_half_a_folder_is_none_and_one_that_says_nothing_is_left_alone(

@@ -15,6 +15,7 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.port import Declined
 from fleet_controller.core.model import Health
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.queries import clones as clone_queries
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
@@ -242,6 +243,38 @@ def test_vms_come_with_the_prefixes_of_their_generations() -> None:
         assert [row.generation for row in listed.vms] == [1, 1, 2, 2]
         (known,) = listed.networks
         assert (known.generation, list(known.prefixes)) == (2, ["10.0.0.0/8", ""])
+
+    play(scenario)
+
+
+def test_how_a_vm_was_begun_and_why_not_as_asked_is_what_its_host_says() -> None:
+    cloned = types.FleetSpec(memory_bytes=4 << 20, vcpus=1, start=types.START_CLONE)
+
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        await leader.fleets.apply("spv", cloned, ME)
+        await scale(leader, 8)
+        mine = sorted(index for _, index in agents["h2"].births)
+        fleet = leader.memory.state.fleets["spv"]
+
+        def shown(index: int) -> tuple[bool, int, str]:
+            request = cluster.GetVmRequest(fleet="spv", index=index)
+            one = vm_queries.vm(leader.memory, leader.planning, request)
+            return one.HasField("started"), one.started, one.fallback
+
+        assert shown(mine[0]) == (False, 0, "")
+        silent = "VMs boot on 4 hosts, such as h0: an agent older than clones is there"
+        assert clone_queries.not_cloned(leader.memory, fleet, cloned) == [silent]
+        ranges = [types.IndexRange(start=mine[0], stop=2**32 - 1)]
+        agents["h2"].send(
+            fallbacks=[wire.Fallback(fleet_uid=fleet.uid, ranges=ranges, why="no room")],
+            fallbacks_set=True,
+        )
+        await until(lambda: leader.memory.observed.host("h2").fallbacks is not None)
+        assert shown(mine[0]) == (True, types.START_BOOT, "no room")
+        agents["h2"].send(fallbacks_set=True)
+        await until(lambda: leader.memory.observed.host("h2").fallbacks == ())
+        assert shown(mine[0]) == (True, types.START_CLONE, "")
+        assert clone_queries.not_cloned(leader.memory, fleet, SPEC) == []
 
     play(scenario)
 

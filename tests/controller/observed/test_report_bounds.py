@@ -13,6 +13,7 @@ from fleet_controller.core.host_claims import ORDINARY_GUESTS
 from fleet_controller.core.model import NOTHING, Assignment, Shard, Tombstone
 from fleet_controller.core.vm_states import RUNNING
 from fleet_controller.observed.report_bounds import (
+    MOST_FALLBACKS,
     MOST_KINDS,
     MOST_PROBLEMS,
     MOST_REPORT_BYTES,
@@ -94,6 +95,26 @@ def test_more_ranges_of_failed_vms_than_a_host_may_have_are_misbehaviour() -> No
 
 def apart(count: int) -> Iterable[tuple[int, int]]:
     return ((2 * index, 2 * index + 1) for index in range(count))
+
+
+def fallback(why: str, uid: str = MINE, count: int = 1) -> wire.Fallback:
+    ranges = [types.IndexRange(start=start, stop=stop) for start, stop in apart(count)]
+    return wire.Fallback(fleet_uid=uid, ranges=ranges, why=why)
+
+
+def test_why_vms_were_begun_otherwise_is_taken_in_words_of_fleets_that_concern_the_host() -> None:
+    honest = wire.Report(fallbacks_set=True, fallbacks=[fallback("no room", count=250)])
+    assert bounded(honest, allowance()) is honest
+    lies = [fallback(""), fallback("no room", OTHER), fallback("x" * 301), fallback("two\nlines")]
+    kept = bounded(
+        wire.Report(fallbacks_set=True, fallbacks=[*lies, *honest.fallbacks]), allowance()
+    )
+    assert list(kept.fallbacks) == list(honest.fallbacks)
+    many = [fallback(f"{number} MiB left") for number in range(MOST_FALLBACKS + 1)]
+    kept = bounded(wire.Report(fallbacks_set=True, fallbacks=many), allowance())
+    assert len(kept.fallbacks) == MOST_FALLBACKS
+    with pytest.raises(Misbehaves, match="ranges of VMs begun otherwise"):
+        bounded(wire.Report(fallbacks=[fallback("x", count=allowance().vms + 1)]), allowance())
 
 
 def test_what_an_honest_host_says_is_taken_as_it_stands() -> None:

@@ -207,6 +207,21 @@ def test_problems_and_orphans_stand_until_told_otherwise() -> None:
     assert (observed.troubled, observed.orphaned) == (set(), set())
 
 
+def test_why_vms_were_begun_otherwise_stands_until_told_otherwise_and_may_not_be_known() -> None:
+    observed = linked(shard(span(0, 4)))
+    host = observed.host("a")
+    assert host.why_begun_otherwise(UID, 1) is None, "an older agent"
+    booted = wire.Fallback(fleet_uid=UID, ranges=to_wire(span(1, 3)), why="no room")
+    observed.reported("a", report(fallbacks=[booted], fallbacks_set=True), EPOCH)
+    observed.reported("a", report(), EPOCH)
+    told = [host.why_begun_otherwise(UID, index) for index in range(4)]
+    assert told == ["", "no room", "no room", ""]
+    observed.reported("a", report(fallbacks_set=True), EPOCH)
+    assert host.why_begun_otherwise(UID, 1) == ""
+    observed.reported("a", report(full=True), EPOCH)
+    assert host.why_begun_otherwise(UID, 1) is None
+
+
 def test_a_fleet_that_is_gone_leaves_nothing() -> None:
     observed = linked(shard(span(0, 4)), tombstone(1, span(7, 9)))
     observed.assigned("a", parts())

@@ -45,10 +45,20 @@ def test_apply_says_what_became_of_it(
     assert is_change_id(told.pop("change_id"))
     assert told == {
         "fleet": "spv", "uid": UID, "created": created, "changed": changed, "generation": 1,
-        "total": 8,
+        "total": 8, "not_cloned": [],
     }  # fmt: skip
     first, second, _ = controller.asked("ApplyFleet")
     assert first == second and first.name == "spv" and first.spec.memory_bytes == 16 << 20
+
+
+def test_apply_says_which_vms_will_not_be_cloned_and_why(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    why = "VMs boot on h1: an agent older than clones is there"
+    answer = cluster.ApplyFleetResponse(fleet=summary(), created=True, not_cloned=[why])
+    controller.on("ApplyFleet", answer)
+    assert fleetctl("apply", "-f", str(SAMPLE)).out.endswith(f"\nnot cloned: {why}\n")
+    assert fleetctl("apply", "-f", str(SAMPLE), "-o", "json").json["not_cloned"] == [why]
 
 
 def test_apply_refuses_a_wrong_file_before_any_call(

@@ -60,6 +60,25 @@ def test_vms_have_the_mac_addresses_of_their_generations_base(
     assert fleetctl("vms", "show", "spv-2", "-o", "json").json["mac"] is None
 
 
+def test_a_vm_that_booted_where_a_clone_was_asked_for_says_so_and_why(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    why = "no template could be made: /dev/shm has 31 MiB left, and a template takes 80 MiB"
+    detail = cluster.VmDetail(
+        fleet=IDENTITY, index=2, state=types.VM_STATE_RUNNING, started=types.START_BOOT,
+        fallback=why, spec=types.FleetSpec(start=types.START_CLONE),
+    )  # fmt: skip
+    controller.on("GetVm", detail)
+    told = fleetctl("vms", "show", "spv-2", "-o", "json").json
+    assert (told["start"], told["started"], told["not_cloned"]) == ("clone", "boot", why)
+    said = fleetctl("vms", "show", "spv-2").out
+    assert "started          boot\n" in said and f"not cloned       {why}\n" in said
+    # Of an older agent nothing is known, and nothing is said.
+    controller.on("GetVm", cluster.VmDetail(fleet=IDENTITY, index=2, spec=detail.spec))
+    told = fleetctl("vms", "show", "spv-2", "-o", "json").json
+    assert (told["start"], told["started"], told["not_cloned"]) == ("clone", None, None)
+
+
 @pytest.mark.parametrize("pages", [1, 2, 3])
 def test_all_vms_make_one_json_object_and_one_table(
     fleetctl: Fleetctl, controller: ControllerDouble, pages: int

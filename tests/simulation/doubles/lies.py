@@ -207,6 +207,15 @@ def _boots(know: Knowledge, report: wire.Report) -> None:
     report.boot_seconds = know.random.choice((float("nan"), float("inf"), -1.0, 1e300))
 
 
+def _fallbacks(know: Knowledge, report: wire.Report) -> None:
+    """All VMs of all fleets were begun otherwise, for no reason and for very long ones."""
+    report.fallbacks_set = True
+    spans = [types.IndexRange(start=0, stop=MOST)]
+    for uid in (know.fleet(), know.host, ""):
+        for why in ("", ODD, "x" * LONG, "there was no room"):
+            report.fallbacks.append(wire.Fallback(fleet_uid=uid, ranges=spans, why=why))
+
+
 def _orders_refused(know: Knowledge, report: wire.Report) -> None:
     """It takes them all the same."""
     report.orders_refused = ODD * know.random.choice((1, 1000))
@@ -426,6 +435,7 @@ LIES: Mapping[str, Told] = {
         Told("awaits assign", _changed(_awaits)),
         Told("orders refused", _changed(_orders_refused)),
         Told("boots", _changed(_boots)),
+        Told("fallbacks", _changed(_fallbacks)),
         Told("for observers", _changed(_recovered_words)),
         Told("flood", _flood, named=True),
         Told("many ranges", _changed(_many_ranges), named=True),

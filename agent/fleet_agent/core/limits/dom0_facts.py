@@ -65,6 +65,7 @@ class Qemu:
     `run` says, None where the kernel has none; clients: that libvirt's daemons take at once."""
 
     emulated: bool = False
+    clone_bytes: int = 0  # what a copy of a template takes, as measured here; 0: none was
     hugepages_bytes: int = 0  # reserved
     ksm: int | None = 0
     vhost_net: bool = True
@@ -87,6 +88,7 @@ class Dom0Facts:
     qemu_disks: bool = False  # disks that QEMU serves: files, or any disk outside Xen
     zvols: bool = False  # clones are ZFS volumes
     cpus: int | None = None  # of the dom0
+    tells_pressure: bool = True  # its kernel says how much its CPUs are wanted (PSI)
     dom0_memory_bytes: int | None = None
     two_level_events: bool | None = None  # as the kernel's log or command line tells
     nr_irqs: int | None = None

@@ -6,8 +6,17 @@ from collections.abc import Callable
 
 from fleet.identity import MAX_INDEX
 from fleet_agent.core.limits.dom0_facts import Dom0Facts
-from fleet_agent.core.limits.remedies import Remedy, by_hand, power_of_two, sysctl
+from fleet_agent.core.limits.remedies import (
+    GRUB_FILE,
+    THEN_REBOOT,
+    Remedy,
+    by_hand,
+    power_of_two,
+    sysctl,
+)
 from fleet_agent.core.limits.verdicts import Found, Limit, NotApplicable, Unread
+from fleet_agent.core.limits.words import named
+from fleet_agent.core.start_pace import HIGH, LEAST_A_CORE, LOOK_SECONDS, LOW
 
 # Terminals of people and of programs other than guests' consoles.
 PTYS_BESIDE = 256
@@ -54,6 +63,11 @@ def _ports(facts: Dom0Facts) -> Found:
     return BRIDGE_PORTS * one.bridges
 
 
+def _without_pressure(guests: int, facts: Dom0Facts) -> Remedy:
+    line = 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX psi=1"'
+    return by_hand(line, GRUB_FILE, then=THEN_REBOOT, reboot=True)
+
+
 LIMITS = (
     Limit(
         name="ptys",
@@ -91,6 +105,20 @@ LIMITS = (
         found=lambda facts: MAX_INDEX + 1,
         needed=lambda guests, facts: guests,
         remedy=lambda guests, facts: by_hand("spread the guests over more fleets"),
+    ),
+    Limit(
+        name="cpu_pressure",
+        title="starts at once, by CPU pressure (PSI)",
+        source=f"Documentation/accounting/psi, cpu, some: at least {LEAST_A_CORE} a core; each "
+        f"{LOOK_SECONDS:g} s half as many again below {LOW:.0%}, a quarter less above {HIGH:.0%}; "
+        "at most admission.parallel of the fleets here together",
+        found=lambda facts: int(facts.tells_pressure),
+        needed=lambda guests, facts: 1,
+        remedy=_without_pressure,
+        advisory=True,
+        shown=named(
+            {0: "not told: VMs start by their fleets' admission.parallel alone", 1: "told"}
+        ),
     ),
     Limit(
         name="aio_requests",

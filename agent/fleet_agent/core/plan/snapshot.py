@@ -26,6 +26,8 @@ class Snapshot:
     newest: Epoch = NO_EPOCH  # the highest that any of it was made under
     # Of those halted or suspended: why, in words.
     stalled: Mapping[Kin, Stalled] = field(default_factory=dict)
+    # By fleet: those begun in another way than it asks for, by why.
+    fallbacks: Mapping[str, Mapping[str, IndexSet]] = field(default_factory=dict)
 
     def phase(self, kin: Kin, phase: Phase) -> IndexSet:
         return self.domains.get(kin, _NO_PHASES).get(phase, EMPTY)
@@ -56,9 +58,13 @@ def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Sna
     defined: dict[Kin, IndexSet] = {}
     restarts: dict[Kin, Restarts] = {}
     stalled: dict[Kin, Stalled] = {}
+    fallbacks: dict[str, dict[str, IndexSet]] = {}
     for domain in domains:
         if domain.why:
             stalled[domain.kin] = (*stalled.get(domain.kin, ()), (domain.why, domain.indices))
+        if domain.fallback:
+            of_fleet = fallbacks.setdefault(domain.kin.fleet_uid, {})
+            of_fleet[domain.fallback] = of_fleet.get(domain.fallback, EMPTY) | domain.indices
         if domain.kin in cloned:
             newest = max(newest, domain.newest)
         if domain.restart and domain.phase is not Phase.DEFINED:
@@ -70,4 +76,4 @@ def snapshot_of(clones: Iterable[CloneRun], domains: Iterable[DomainRun]) -> Sna
     exists = dict(cloned)
     for kin, indices in defined.items():
         exists[kin] = exists.get(kin, EMPTY) | indices
-    return Snapshot(cloned, phases, defined, exists, restarts, newest, stalled)
+    return Snapshot(cloned, phases, defined, exists, restarts, newest, stalled, fallbacks)

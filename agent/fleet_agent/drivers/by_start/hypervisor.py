@@ -44,7 +44,9 @@ class HypervisorByStart:
         booted = await self._boots.listing()
         cloned = await self._clones.listing()
         runs = (*booted, *cloned)
-        return tuple(sorted(runs, key=lambda run: (run.kin, run.phase, run.restart, run.why)))
+        return tuple(
+            sorted(runs, key=lambda run: (run.kin, run.phase, run.restart, run.why, run.fallback))
+        )
 
     def define(
         self, batch: Batch, disk_of: Callable[[Batch, int], Disk]

@@ -29,7 +29,8 @@ class Hypervisor(Protocol):
 
     async def listing(self) -> tuple[DomainRun, ...]:
         """Every domain that carries our mark, of any fleet, grouped by kin, phase, the restart for
-        which it was last started and what keeps it from running, sorted.
+        which it was last started, what keeps it from running and why it was begun in another way
+        than asked for, sorted.
 
         Raises DriverError.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import time
 from collections import defaultdict
@@ -33,8 +34,9 @@ from fleet_agent.drivers.qemu.vms import Vm, Vms
 LOOK_SECONDS = 2.0
 # Seconds between two looks at the consoles awaited by one batch.
 CONSOLE_PACE = 0.1
-# Acts under way at once: what starts takes a core each, the rest waits for the kernel.
-STARTS_AT_ONCE, OTHERS_AT_ONCE = 4, 32
+# Acts under way at once. Who is started when, the pressure on the host's CPUs decides before: here
+# is no more than what can gain anything. The rest waits for the kernel.
+STARTS_AT_ONCE, OTHERS_AT_ONCE = max(4, 2 * (os.cpu_count() or 1)), 32
 # Seconds that acts have when this is closed; those that have not ended by then are broken off.
 CLOSE_SECONDS = 10.0
 
@@ -70,6 +72,7 @@ class QemuHypervisor:
         self._acts: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
         self._opened = False
+        self._measured = 0
 
     async def facts(self) -> HypervisorFacts:
         await self.opened()
@@ -83,17 +86,18 @@ class QemuHypervisor:
     async def listing(self) -> tuple[DomainRun, ...]:
         await self.opened()
         await self.vms.look_at_all(LOOK_SECONDS)
-        members: dict[tuple[Kin, Phase, int, str], list[int]] = defaultdict(list)
+        members: dict[tuple[Kin, Phase, int, str, str], list[int]] = defaultdict(list)
         newest: dict[Kin, Epoch] = defaultdict(lambda: NO_EPOCH)
         for vm in self.vms:
             marked = vm.definition.marked
             phase = vm.phase
             restart = 0 if phase is Phase.DEFINED else vm.life.restart
-            members[marked.kin, phase, restart, vm.halted_why].append(marked.index)
+            fallback = "" if phase is Phase.DEFINED else vm.life.why
+            members[marked.kin, phase, restart, vm.halted_why, fallback].append(marked.index)
             newest[marked.kin] = max(newest[marked.kin], marked.mark.epoch)
         return tuple(
-            DomainRun(kin, IndexSet.of(indices), phase, restart, newest[kin], why)
-            for (kin, phase, restart, why), indices in sorted(members.items())
+            DomainRun(kin, IndexSet.of(indices), phase, restart, newest[kin], why, fallback)
+            for (kin, phase, restart, why, fallback), indices in sorted(members.items())
         )
 
     def holds(self, kin: Kin, index: int, name: str) -> bool:
@@ -154,8 +158,13 @@ class QemuHypervisor:
         pids = [vm.process.pid for vm in self.vms if vm.process and vm.life.template and vm.ready]
         found = await asyncio.to_thread(host_memory.clone_bytes, pids)
         if found:
-            self.starts.clone_bytes = found
+            self.starts.clone_bytes = self._measured = found
         return found
+
+    def measured(self) -> int:
+        """What a clone takes on the average, as last measured, in steps; 0: none was."""
+        step = host_memory.STEP_BYTES
+        return -(-self._measured // step) * step
 
     async def most(self, memory_bytes: int) -> int:
         """How many clones fit into so much memory, what templates take left aside; in steps, since

@@ -15,7 +15,7 @@ import structlog
 
 from fleet_agent.core.model import Phase
 from fleet_agent.drivers.lanes import ActFailed
-from fleet_agent.drivers.qemu.folders import Definition, Folders, Life, Ready
+from fleet_agent.drivers.qemu.folders import CONSOLE_LOG, Definition, Folders, Life, Ready
 from fleet_agent.drivers.qemu.monitor import Monitor, MonitorError, NotAsked
 from fleet_agent.drivers.qemu.processes import Process, opened, running
 
@@ -55,6 +55,8 @@ class Vm:
     asked: asyncio.Task[None] | None = None  # how it stands
     taken: bool = False
     adopted: bool = False  # its present life was begun by another agent
+    # Found so: a copy that may never have run, since its agent ended before it let it go on.
+    halfway: bool = False
 
     @property
     def alive(self) -> bool:
@@ -66,9 +68,9 @@ class Vm:
             return Phase.DEFINED
         if self.quiet:  # it is being started
             return Phase.ACTIVE
-        if self.stands == PAUSED:
+        if self.stands == PAUSED and not self.halfway:
             return Phase.SUSPENDED
-        if self.stands in _ERRORS or self.stands in _BEGUN or self.stands == SILENT:
+        if self.stands in (PAUSED, SILENT, *_ERRORS, *_BEGUN):
             return Phase.HALTED
         return Phase.READY if self.ready else Phase.ACTIVE
 
@@ -78,6 +80,8 @@ class Vm:
         if self.phase is Phase.SUSPENDED:
             return f"{self.name} was suspended by somebody on the host"
         if self.phase is Phase.HALTED:
+            if self.halfway:
+                return f"{self.name} was not yet told to go on when its agent ended"
             return self.why or f"QEMU has halted {self.name}: {self.stands}"
         return ""
 
@@ -133,7 +137,7 @@ class Vms:
     def began(self, vm: Vm, process: Process) -> None:
         """A life begins."""
         vm.process = process
-        vm.ready = vm.taken = vm.adopted = False
+        vm.ready = vm.taken = vm.adopted = vm.halfway = False
         vm.stands = vm.why = ""
         vm.waited_since = None
         vm.resumed, vm.restored, vm.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -230,6 +234,7 @@ class Vms:
                     vm.ready = (
                         ready is not None and (ready.pid, ready.started, ready.boot_id) == here
                     )
+                    vm.halfway = not vm.ready and self._may_never_have_run(vm)
                     group.create_task(adopt(vm))
         if any(process for _, process, _ in found):
             log.info("adopted", vms=sum(process is not None for _, process, _ in found))
@@ -256,6 +261,15 @@ class Vms:
             undoing.pop_all()
         return found
 
+    def _may_never_have_run(self, vm: Vm) -> bool:
+        """A copy has said nothing until it is told to go on. One that somebody suspends so early is
+        taken for one, and copied again. Blocking, but short."""
+        try:
+            said = (self.folders.of(vm.name) / CONSOLE_LOG).stat().st_size > 0
+        except OSError:
+            said = False
+        return vm.life.way == "clone" and not said
+
     def _heard(self, vm: Vm, monitor: Monitor, event: str, data: Mapping[str, object]) -> None:
         if vm.monitor is not monitor:
             return
@@ -275,6 +289,7 @@ class Vms:
     def _stands(self, vm: Vm, stands: str) -> None:
         before, vm.stands = vm.stands, stands
         if stands == "running":
+            vm.halfway = False
             vm.why = ""
             vm.resumed.set()
         if before and before != stands and not vm.quiet:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.outcome import Misuse
+from fleetctl.outcome import Misuse, printable
 from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -44,10 +44,13 @@ def apply(session: Session, filename: str) -> None:
                 "changed": answer.changed,
                 "generation": answer.fleet.generation,
                 "total": answer.fleet.total,
+                "not_cloned": list(answer.not_cloned),
             }
         )
     else:
         say(_sentence(answer))
+        for why in answer.not_cloned:
+            say(f"not cloned: {printable(why)}")
 
 
 def read_fleet(filename: str) -> ParsedFleet:

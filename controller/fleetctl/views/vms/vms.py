@@ -139,12 +139,18 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "image": f"{detail.spec.image.name}@{detail.spec.image.snapshot}",
         "memory_bytes": detail.spec.memory_bytes,
         "vcpus": detail.spec.vcpus,
-        "start": "clone" if detail.spec.start == types.START_CLONE else "boot",
+        "start": _start(detail.spec.start),
+        "started": _start(detail.started) if detail.HasField("started") else None,
+        "not_cloned": detail.fallback or None,
         "unplaced_reason": detail.unplaced_reason or None,
         "problem": _problem_json(problem) if problem else None,
         "failed_since_unix": detail.failed_since_unix or None,
         "failed_since": iso_text(detail.failed_since_unix),
     }
+
+
+def _start(start: int) -> str:
+    return "clone" if start == types.START_CLONE else "boot"
 
 
 def _problem_json(problem: agent.Problem) -> dict[str, Any]:
