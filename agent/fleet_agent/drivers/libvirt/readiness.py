@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
+from fleet.guest_patterns import GuestPattern
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
+from fleet_agent.drivers.consoles.pattern import console_pattern
 from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.libvirt.domains.domains import Domains
@@ -55,7 +57,6 @@ class ReadyWatch:
         self._batch = batch
         self._patience = patience
         self._deadlines: dict[int, float] = {}
-        self._pattern: GuestPattern | None = None
         self._waiting = list(batch.indices)
         self._active: frozenset[str] = frozenset()
         self._stalled: Mapping[str, Stalled] = {}
@@ -96,7 +97,7 @@ class ReadyWatch:
             since = self._patience.since(name, life.domain_id, now)
             self._deadlines[index] = since + timeout
         try:
-            if tail.shows(self._compiled()):
+            if tail.shows(self._pattern):
                 return True
         except OSError as error:
             raise ActFailed("not_ready", f"cannot read {name}'s console: {error}") from error
@@ -118,14 +119,7 @@ class ReadyWatch:
         log, last = self._domains.console(self._batch, index), life.last_ready
         return ConsoleTail(log, last.log_inode, last.log_read) if last else ConsoleTail(log)
 
-    def _compiled(self) -> GuestPattern:
-        if self._pattern is None:
-            try:
-                self._pattern = guest_pattern(self._batch.spec.readiness.console_pattern)
-            except BadPattern as error:
-                raise ActFailed(
-                    "bad_spec",
-                    f"the console pattern is no regular expression of RE2: {error}",
-                    retry=False,
-                ) from error
-        return self._pattern
+    @cached_property
+    def _pattern(self) -> GuestPattern:
+        """Raises ActFailed."""
+        return console_pattern(self._batch.spec.readiness.console_pattern)

@@ -4,11 +4,13 @@ it was told to be; a clone of which no pattern is known has taken its identity."
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 
-from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
+from fleet.guest_patterns import GuestPattern
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
 from fleet_agent.core.qemu.qemu_guest import wants_clone
+from fleet_agent.drivers.consoles.pattern import console_pattern
 from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG
@@ -25,7 +27,6 @@ class ReadyWatch:
         self._batch = batch
         self._waiting = list(batch.indices)
         self._tails: dict[int, ConsoleTail] = {}
-        self._pattern: GuestPattern | None = None
         # What boots by itself, and is told nothing, is ready once it runs.
         self._by_identity = wants_clone(batch.spec) and not batch.spec.readiness.console_pattern
 
@@ -57,7 +58,7 @@ class ReadyWatch:
             log = self._vms.folders.of(self._batch.fleet.domain_name(index)) / CONSOLE_LOG
             tail = self._tails.setdefault(index, ConsoleTail(log))
             try:
-                found[index] = tail.shows(self._compiled())
+                found[index] = tail.shows(self._pattern)
             except OSError as error:
                 found[index] = error
             except ActFailed:
@@ -68,7 +69,7 @@ class ReadyWatch:
         vm = self._living(index)
         if vm.ready:
             return True
-        self._compiled()
+        _ = self._pattern  # raises for one that is none
         if isinstance(shown, OSError):
             raise ActFailed("not_ready", f"cannot read {vm.name}'s console: {shown.strerror}")
         if vm.phase in (Phase.HALTED, Phase.SUSPENDED):
@@ -115,14 +116,7 @@ class ReadyWatch:
             raise ActFailed("died", f"{name} is not running any more{end}")
         return vm
 
-    def _compiled(self) -> GuestPattern:
-        if self._pattern is None:
-            try:
-                self._pattern = guest_pattern(self._batch.spec.readiness.console_pattern)
-            except BadPattern as error:
-                raise ActFailed(
-                    "bad_spec",
-                    f"the console pattern is no regular expression of RE2: {error}",
-                    retry=False,
-                ) from error
-        return self._pattern
+    @cached_property
+    def _pattern(self) -> GuestPattern:
+        """Raises ActFailed."""
+        return console_pattern(self._batch.spec.readiness.console_pattern)
