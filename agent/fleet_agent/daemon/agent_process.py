@@ -70,6 +70,8 @@ from fleet_agent.reconcile.ledger import Ledger, LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
 from fleet_agent.reconcile.step_measures import StepMeasures
+from fleet_agent.upgrading.command import CommandUpgrades
+from fleet_agent.upgrading.port import Upgrades
 
 log = structlog.get_logger()
 
@@ -82,6 +84,8 @@ MISTAKES = (
     DriverError,
     CannotListen,
 )
+# What an upgrade's command said last, beside the ledger.
+UPGRADE_SAID = "upgrade.log"
 # Calls in flight get so long to end when the agent stops.
 STOP_SECONDS = 2.0
 # A resolver that does not answer: the next endpoint is tried.
@@ -149,7 +153,10 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
             imported.ring,
             agent.set_coming,
         )
-        api = made_api(agent, drivers, doctor, imported.ring, told, relays)
+        upgrades = CommandUpgrades(
+            asked.upgrade_command, host_identity.VERSION, Path(asked.ledger).with_name(UPGRADE_SAID)
+        )
+        api = made_api(agent, drivers, doctor, imported.ring, told, relays, upgrades)
         server = AgentServer(api, services, live.for_server)
         port = server.listen(asked.listen)
         keeper = FactsKeeper(
@@ -260,6 +267,7 @@ def made_api(
     images_changed: Callable[[], None],
     told: Told,
     relays: ImageRelays,
+    upgrades: Upgrades,
 ) -> AgentApi:
     return AgentApi(
         agent,
@@ -269,6 +277,7 @@ def made_api(
         images=WatchedImages(drivers.images, images_changed),
         told=told,
         relays=relays,
+        upgrades=upgrades,
     )
 
 

@@ -101,6 +101,7 @@ def facts_at_start(
         capacity=types.Capacity(guests=asked.guests),
         clones=types.ClonesHeld(possible=clones),
         agent_version=host_identity.VERSION,
+        upgrades=bool(asked.upgrade_command),
         certificate_expires_unix=host_identity.expires_unix(certificate) if certificate else 0,
     )
 

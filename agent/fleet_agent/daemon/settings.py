@@ -10,6 +10,7 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     guests = 250
     labels = { rack = "r01" }
     kernel_folders = ["/boot", "/var/lib/megafleet/kernels"]  # told to placement, file by file
+    upgrade_command = []                     # run with a release for its last word; []: none
     [hypervisor]
     uri = "xen:///system"
     start_threads = 4
@@ -129,6 +130,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "/boot",
         "/var/lib/megafleet/kernels",
     )
+    upgrade_command: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] = ()
     hypervisor: Hypervisor = Hypervisor()
     storage: Storage = Storage()
     timing: Timing = Timing()
