@@ -62,7 +62,11 @@ class CommandUpgrades:
             process = self._begin(version)
         except OSError as error:
             return f"{error.filename or self._command[0]}: {error.strerror}"
-        await _ended(process.pid)
+        try:
+            await _ended(process.pid)
+        except asyncio.CancelledError:
+            process.returncode = 0  # it goes on alone, and Popen need not warn of that
+            raise
         code = process.wait()
         log.info("the upgrade's command has ended", version=version, code=code)
         if not code:
