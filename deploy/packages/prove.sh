@@ -42,23 +42,26 @@ mkdir -m 700 "$GNUPGHOME"
 for name in keeper stranger; do
   gpg --batch --quiet --passphrase '' --quick-gen-key "$name@repository.test" ed25519 sign never
 done
-repository() { # key, folder
-  deploy/packages/repository.sh "$1@repository.test" "$2" >/dev/null
+repository() { # key, folder, packages
+  deploy/packages/repository.sh "$1@repository.test" "$2" "$3" >/dev/null
   find "$2"/pool "$2"/dists -mindepth 1 -maxdepth 1 ! -name "$series" -exec rm -rf {} +
 }
 say "signing repositories"
-repository keeper "$root/srv/apt"
+repository keeper "$root/srv/apt" dist/debian
 install -m 644 "$root/srv/apt/megafleet.gpg" "$root/usr/share/keyrings/megafleet.gpg"
-repository stranger "$root/srv/stranger"
+repository stranger "$root/srv/stranger" dist/debian
 # The next release: the same, under a higher version.
-cp -r "$root/srv/apt" "$root/srv/next"
-rm -f "$root/srv/next/pool/$series"/*.deb
+mkdir -p "$work/next/$series"
 for name in agent controller; do
   deb=$(ls dist/debian/"$series"/megafleet-$name*.deb)
   dpkg-deb -R "$deb" "$work/$name"
-  sed -i 's/^Version: /Version: 9/' "$work/$name/DEBIAN/control"
-  dpkg-deb -Zgzip -z1 -b "$work/$name" "$root/srv/next/pool/$series" >/dev/null
+  sed -i 's/^Version: /Version: 9/' "$work/$name/DEBIAN/control" \
+    "$work/$name"/usr/lib/megafleet/$name/lib/python*/site-packages/megafleet-*.dist-info/METADATA
+  dpkg-deb -Zgzip -z1 -b "$work/$name" "$work/next/$series" >/dev/null
 done
+dpkg-deb -f "$work/next/$series"/megafleet-agent_*.deb Version | sed 's/~deb.*//' >"$root/srv/next.release"
+repository keeper "$root/srv/next" "$work/next"
+repository stranger "$root/srv/stranger-next" "$work/next"
 gpgconf --kill all
 
 install -m 755 deploy/packages/inside.sh "$root/srv/inside.sh"

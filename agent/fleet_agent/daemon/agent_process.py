@@ -49,7 +49,13 @@ from fleet_agent.daemon.kernel_folders import KernelFolders
 from fleet_agent.daemon.ledger_file import FileLedger
 from fleet_agent.daemon.open_drivers import Drivers, kernel_folder, open_drivers
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
-from fleet_agent.daemon.settings import NO_CONTROLLERS, BadSettings, Settings, controllers_file
+from fleet_agent.daemon.settings import (
+    NO_CONTROLLERS,
+    BadSettings,
+    Settings,
+    controllers_file,
+    upgrade_command,
+)
 from fleet_agent.daemon.sole_agent import NotAlone, alone
 from fleet_agent.daemon.storage_choice import StorageChoice, settled_choice
 from fleet_agent.dom0.doctor import Doctor, Dom0Doctor
@@ -153,9 +159,8 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
             imported.ring,
             agent.set_coming,
         )
-        upgrades = CommandUpgrades(
-            asked.upgrade_command, host_identity.VERSION, Path(asked.ledger).with_name(UPGRADE_SAID)
-        )
+        said = Path(asked.ledger).with_name(UPGRADE_SAID)
+        upgrades = CommandUpgrades(upgrade_command(asked), host_identity.VERSION, said)
         api = made_api(agent, drivers, doctor, imported.ring, told, relays, upgrades)
         server = AgentServer(api, services, live.for_server)
         port = server.listen(asked.listen)
