@@ -150,7 +150,8 @@ def _news(made: UpgradeRecord) -> tuple[str, str]:
         case UpgradeState.HALTED:
             return "upgrade_halted", f"the upgrade to {made.version} is halted: {made.reason}"
         case UpgradeState.DONE:
-            return "upgrade_done", f"the upgrade to {made.version} is done: {made.reason}"
+            left = f"; {made.reason}" if made.reason else ""
+            return "upgrade_done", f"the upgrade to {made.version} is done{left}"
         case _:
             hosts = sorted(made.under_way)
             return "upgrade_wave", (

@@ -133,11 +133,11 @@ def with_next_wave(record: UpgradeRecord, agents: Iterable[AgentSeen], now: floa
     if planned.waves:
         begun = dict.fromkeys(planned.waves[0], now)
         return msgspec.structs.replace(record, under_way=begun)
-    reason = f"{counted(len(planned.upgraded), 'host')} have {record.version}"
+    reason = ""
     if planned.left:
         host, why = next(iter(planned.left.items()))
         among = f", {host} among them, which {why}" if why != "skipped" else f", {host} among them"
-        reason += f"; {counted(len(planned.left), 'host')} left as they are{among}"
+        reason = f"{counted(len(planned.left), 'host')} left as they are{among}"
     return msgspec.structs.replace(
         record, state=UpgradeState.DONE, reason=reason, under_way={}, ended=now
     )
