@@ -146,7 +146,8 @@ def test_what_is_no_release_is_refused(version: str) -> None:
     "wrong",
     [
         {"width": 0}, {"width": 257}, {"seconds": 1}, {"seconds": 90_000}, {"wave_label": ""},
-        {"hosts": tuple(map(str, range(257)))},
+        {"hosts": tuple(map(str, range(257)))}, {"selector": {"a": "b" * 256}},
+        {"selector": {f"a{number}": "b" for number in range(17)}},
     ],
 )  # fmt: skip
 def test_what_no_upgrade_can_be_is_refused(wrong: dict[str, object]) -> None:

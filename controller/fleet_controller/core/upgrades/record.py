@@ -15,6 +15,8 @@ from fleet_controller.core.refusals import Reason, Refused
 MAX_WIDTH = 256
 MAX_HOSTS = 256  # named one by one: all of it is one record
 MAX_SKIPPED = 1000
+MAX_LABELS = 16
+MAX_TEXT = 255
 SECONDS = (10, 86_400)
 DEFAULT_LABEL = "rack"
 DEFAULT_WIDTH = 16
@@ -73,5 +75,9 @@ def check_asked(asked: UpgradeRecord) -> None:
         raise Refused(
             Reason.BAD_QUERY, f"at most {MAX_HOSTS} hosts can be named: choose by label instead"
         )
+    if len(asked.selector) > MAX_LABELS or any(
+        len(key) > MAX_TEXT or len(value) > MAX_TEXT for key, value in asked.selector.items()
+    ):
+        raise Refused(Reason.BAD_QUERY, f"hosts are chosen by at most {MAX_LABELS} labels")
     if len(asked.wave_label) > 63 or not re.fullmatch(r"[!-~]+", asked.wave_label):
         raise Refused(Reason.BAD_QUERY, f"{asked.wave_label[:40]!r} is not the name of a label")
