@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # It becomes a word of a command on the host: nothing that a shell, apt or a path would take for
 # more than a number.
@@ -10,6 +11,7 @@ RELEASE = re.compile(r"[0-9][0-9A-Za-z.+]{0,39}")
 _NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 
+@lru_cache(maxsize=256)  # of thousands of hosts, a few
 def is_newer(version: str, than: str) -> bool:
     """Whether it is surely a later release: by its numbers alone, which both must begin with."""
     found, other = _NUMBERS.match(version), _NUMBERS.match(than)
