@@ -30,7 +30,12 @@ if ! [ -e "$base" ]; then
 fi
 
 work=$(mktemp -d "$cache/work.XXXXXX")
-trap 'rm -rf --one-file-system "$work"' EXIT
+group=megafleet-prove-$$
+finish() {
+  rm -rf --one-file-system "$work"
+  find /sys/fs/cgroup/"$group" /sys/fs/cgroup/*/"$group" -depth -type d -exec rmdir {} + 2>/dev/null || :
+}
+trap finish EXIT
 root=$work/root
 mkdir -m 755 "$root"
 chmod 755 "$work"
@@ -85,7 +90,7 @@ say "booting $series"
 touch "$root/srv/said"
 tail -n +1 -f "$root/srv/said" &
 tail=$!
-timeout 1800 systemd-nspawn --quiet -D "$root" --register=no --keep-unit --private-network \
+timeout 1800 deploy/packages/own-cgroup.sh "$group" systemd-nspawn --quiet -D "$root" --register=no --keep-unit --private-network \
   --capability=all --boot >"$work/boot.log" 2>&1 </dev/null || :
 sleep 1
 kill $tail

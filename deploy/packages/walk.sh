@@ -34,7 +34,7 @@ finish() {
   wait || :
   for name in lan c1 c2 c3 h1 h2; do ip netns delete "$net-$name" || :; done
   for name in c1 c2 c3 h1 h2; do
-    find /sys/fs/cgroup/*/"$net-$name" -depth -type d -exec rmdir {} + || :
+    find /sys/fs/cgroup/"$net-$name" /sys/fs/cgroup/*/"$net-$name" -depth -type d -exec rmdir {} + || :
   done
   rm -rf --one-file-system "$work"
 }
@@ -85,7 +85,7 @@ ip netns exec "$net-lan" python3 -m http.server --bind 192.0.2.10 --directory "$
 server=$!
 
 machine() { # name, last number of its address
-  local root=$work/$1 cgroup
+  local root=$work/$1
   ip netns add "$net-$1"
   ip -n "$net-lan" link add "$1" type veth peer name host0 netns "$net-$1"
   ip -n "$net-lan" link set "$1" master br0 up
@@ -117,15 +117,8 @@ END
 <sockets>1</sockets><cores>4</cores><threads>1</threads></cpu><memory>8388608</memory></node>' \
       >"$root/etc/megafleet/node.xml"
   fi
-  # shellcheck disable=SC2016
-  sh -c '
-    for tree in systemd unified; do
-      if [ -d /sys/fs/cgroup/$tree ]; then
-        mkdir -p "/sys/fs/cgroup/$tree/$1" && echo $$ >"/sys/fs/cgroup/$tree/$1/cgroup.procs"
-      fi
-    done
-    exec systemd-nspawn --quiet -D "$2" -M "$3" --register=no --keep-unit --capability=all \
-      --network-namespace-path="/run/netns/$1" --boot' sh "$net-$1" "$root" "$1" \
+  deploy/packages/own-cgroup.sh "$net-$1" systemd-nspawn --quiet -D "$root" -M "$1" --register=no \
+    --keep-unit --capability=all --network-namespace-path="/run/netns/$net-$1" --boot \
     >"$work/$1.boot" 2>&1 </dev/null &
   pid_of[$1]=$!
 }

@@ -79,6 +79,7 @@ def upgrade_status(
                 seconds=max(0.0, now - since),
                 version=agents[host].version,
                 live=agents[host].live,
+                why=record.failed.get(host, ""),
             )
             for host, since in going
         ],

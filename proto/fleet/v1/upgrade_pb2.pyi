@@ -182,12 +182,15 @@ class UpgradingHost(_message.Message):
     SECONDS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     LIVE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     seconds: _builtins.float
     """since its wave began"""
     version: _builtins.str
     """that it says by now"""
     live: _builtins.bool
+    why: _builtins.str
+    """it has failed, in its own words; empty: it has not"""
     def __init__(
         self,
         *,
@@ -195,10 +198,11 @@ class UpgradingHost(_message.Message):
         seconds: _builtins.float = ...,
         version: _builtins.str = ...,
         live: _builtins.bool = ...,
+        why: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "live", b"live", "seconds", b"seconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "live", b"live", "seconds", b"seconds", "version", b"version", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

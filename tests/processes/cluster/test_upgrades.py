@@ -137,7 +137,11 @@ def test_it_halts_at_the_first_host_that_cannot_and_says_what_its_command_said(
         assert [one.asked for one in fleet.machines] == [[UNKNOWN], []]
         shown = fleetctl("status", "-o", "json").json["upgrade"]
         assert (shown["state"], shown["to_go"]) == ("halted", 1)
-        assert "upgrade      to 9.9.9, halted" in fleetctl("status").out
+        assert (
+            "upgrade      to 9.9.9, halted: 0 of 2 hosts have it, 1 failed"
+            in fleetctl("status").out
+        )
+        assert "failed       h0: " in fleetctl("upgrade", "status").out
         refused = fleetctl("upgrade", "--to", NEW, "--yes")
         assert refused.code == 1 and "'fleetctl upgrade cancel'" in refused.told
         assert fleetctl("upgrade", "cancel").code == 0

@@ -41,6 +41,7 @@ def upgrade_json(status: wire.UpgradeStatus) -> dict[str, Any]:
                 "seconds": round(one.seconds, 3),
                 "version": one.version,
                 "live": one.live,
+                "why": one.why or None,
             }
             for one in status.under_way
         ],
@@ -65,7 +66,10 @@ def upgrade_json(status: wire.UpgradeStatus) -> dict[str, Any]:
 def upgrade_line(status: wire.UpgradeStatus) -> str:
     """to 0.2.0, running: 12 of 40 hosts have it, 4 under way, 24 to go; ..."""
     counts = [f"{number(status.upgraded)} of {counted(status.hosts, 'host')} have it"]
-    counts += [f"{number(len(status.under_way))} under way"] if status.under_way else []
+    failed = sum(bool(one.why) for one in status.under_way)
+    going = len(status.under_way) - failed
+    counts += [f"{number(going)} under way"] if going else []
+    counts += [f"{number(failed)} failed"] if failed else []
     counts += [f"{number(status.to_go)} to go"] if status.to_go else []
     counts += [f"{number(status.left_hosts)} left out"] if status.left_hosts else []
     reason = f"; {status.reason}" if status.reason else ""
@@ -85,8 +89,9 @@ def upgrade_text(status: wire.UpgradeStatus) -> str:
 def _details(status: wire.UpgradeStatus) -> Iterator[str]:
     for one in status.under_way[:_NAMED]:
         live = "live" if one.live else "away"
-        had = printable(one.version) or "an unknown release"
-        yield f"  under way    {printable(one.host)}: {live}, {had}, for {duration(one.seconds)}"
+        state = f"{live}, {one.version or 'an unknown release'}, for {duration(one.seconds)}"
+        what, words = ("failed", one.why) if one.why else ("under way", state)
+        yield printable(f"  {what:<12} {one.host}: {words}")
     if (more := len(status.under_way) - _NAMED) > 0:
         yield f"  under way    {counted(more, 'more host')}"
     yield from _left_lines(status)
