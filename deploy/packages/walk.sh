@@ -53,6 +53,21 @@ on() { # machine, command
     sh -c "cd; ${mask:-:}; $2" </dev/null
 }
 walked() { say "$1\$ $2"; on "$1" "$2" || fail "$1: $2"; }
+# What is typed on several machines, at the same time and with its words kept back.
+installed() { # command, machines
+  local name command=$1 failed=
+  declare -A typing
+  shift
+  for name; do
+    say "$name\$ $command"
+    on "$name" "$command" >"$work/$name.apt" 2>&1 &
+    typing[$name]=$!
+  done
+  for name; do
+    wait "${typing[$name]}" || { cat "$work/$name.apt"; failed+=" $name"; }
+  done
+  [ -z "$failed" ] || fail "$command:$failed"
+}
 fail() {
   say "FAILED: $*"
   for name in "${!pid_of[@]}"; do
@@ -149,11 +164,11 @@ adds() { # command, new machine
 }
 for command in "${commands[@]}"; do
   case $command in
-    "apt-get install megafleet-controller"*) for name in c1 c2 c3; do walked $name "$command" >"$work/apt.log"; done ;;
+    "apt-get install megafleet-controller"*) installed "$command" c1 c2 c3 ;;
     "fleetctl cluster add-controller c2"*) adds "$command" c2 ;;
     "fleetctl cluster add-controller c3"*) adds "$command" c3 ;;
     umask*) mask=${command%%#*} ;;
-    "apt-get install megafleet-agent"*) for name in h1 h2; do walked $name "$command" >"$work/apt.log"; done ;;
+    "apt-get install megafleet-agent"*) installed "$command" h1 h2 ;;
     "fleet-agent join"*)
       for name in h1 h2; do
         install -m 600 "$work/c1/root/token" "$work/$name/root/token"
