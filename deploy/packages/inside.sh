@@ -9,6 +9,7 @@ say() { printf -- '-- %3d s  %s\n' $((SECONDS - began)) "$*"; }
 fail() {
   say "FAILED: $*"
   journalctl --no-pager -n 40 -u etcd -u fleet-controller -u fleet-agent -u libvirtd
+  if [ -e /var/lib/megafleet/upgrade.log ]; then tail -n 40 /var/lib/megafleet/upgrade.log; fi
   exit 1
 }
 trap 'fail "line $LINENO: $BASH_COMMAND"' ERR

@@ -67,7 +67,7 @@ def refresh_settings(machine: Machine, members: Members, tell: Callable[[str], N
     write_settings(file, with_clients(text, wanted))
     tell(f"{file} names {len(wanted)} members of etcd now")
     if units.has_systemd(machine):
-        units.start(units.controller_unit(machine), anew=True)
+        units.start(units.controller_unit(machine), anew=True, until_ready=True)
         tell("the controller here is restarted with it")
     else:
         tell("restart the controller here")
