@@ -121,6 +121,7 @@ fleetctl upgrade cancel
 say "fleetctl upgrade installs the agent of the next release, and stops no VM"
 source_of next
 fleetctl upgrade --to "$release" --yes --timeout 5m
+[ "$(systemctl show -P MainPID fleet-controller)" = "$controller" ] || fail "the controller was touched"
 [ "$(systemctl show -P MainPID fleet-agent)" != "$agent" ] || fail "the agent was not restarted"
 fleetctl hosts -o json | tr -d ' \n' | grep -q "\"agent_version\":\"$release\"" || fail "the host says otherwise"
 [ "$(qemus)" = "$before" ] || fail "VMs were touched: $before / $(qemus)"

@@ -80,6 +80,7 @@ def test_the_agents_upgrade_installs_the_one_package_of_that_release(tmp_path: P
     assert update.endswith("update")
     assert install.endswith(f"install megafleet-agent={mine}")
     assert "--only-upgrade" in install and "--no-remove" in install
+    assert "APT::Get::Upgrade-By-Source-Package=false" in install, "no controller beside it"
     assert "allow" not in install, "neither unsigned packages nor older ones"
 
 
