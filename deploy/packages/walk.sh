@@ -33,10 +33,11 @@ finish() {
   [ -z "${server:-}" ] || kill "$server" || :
   wait || :
   for name in lan c1 c2 c3 h1 h2; do ip netns delete "$net-$name" || :; done
+  rm -rf --one-file-system "$work"
+  # Last: what has been killed may take a moment to be gone.
   for name in c1 c2 c3 h1 h2; do
     find /sys/fs/cgroup/"$net-$name" /sys/fs/cgroup/*/"$net-$name" -depth -type d -exec rmdir {} + || :
   done
-  rm -rf --one-file-system "$work"
 }
 trap finish EXIT
 # The first process inside: a child of systemd-nspawn that is systemd itself.
