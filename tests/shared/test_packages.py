@@ -104,6 +104,18 @@ def test_the_agents_upgrade_takes_nothing_but_a_release(
     assert said.returncode == 1 and not asked
 
 
+def test_the_walk_knows_each_command_of_readmes_chapter() -> None:
+    """Whoever changes the chapter is told here; that it works, `make walk-test` tells."""
+    chapter = (ROOT / "README.md").read_text().partition("\n## A real cluster\n")[2]
+    chapter = chapter.partition("\nWhat each of these does")[0]
+    commands = re.findall(r"^    (\S.*)$", chapter, re.MULTILINE)
+    walk = (PACKAGES / "walk.sh").read_text()
+    known = re.findall(r'^    "?([a-z][^"*\n]*)"?\*\)', walk, re.MULTILINE)
+    assert len(commands) > 8 and len(known) > 5
+    unknown = [one for one in commands if not one.startswith(tuple(known))]
+    assert not unknown, "teach deploy/packages/walk.sh where these are typed"
+
+
 @pytest.mark.skipif(
     not BUILT or not shutil.which("dpkg-deb"), reason="no packages are built here: make deb"
 )
