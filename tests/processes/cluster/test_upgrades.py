@@ -162,6 +162,16 @@ def test_the_next_leader_goes_on_and_no_host_is_upgraded_twice(tmp_path: Path) -
         assert len(fleet.machines[1].asked) == len(fleet.machines[2].asked) == 1
 
 
+def test_ctrl_c_ends_the_watching_and_not_the_upgrade(tmp_path: Path) -> None:
+    with running(tmp_path, "ab") as fleet:
+        with fleet.around.fleetctl.start("upgrade", "--to", NEW, "--yes") as watching:
+            eventually(lambda: fleet.machines[0].asked, "the first host is told", SECONDS)
+            watching.send_signal(signal.SIGINT)
+            _, errors = watching.communicate(timeout=SECONDS)
+        assert watching.returncode == 3 and "the upgrade goes on" in errors, errors
+        eventually(lambda: set(fleet.versions().values()) == {NEW}, "all have it", SECONDS)
+
+
 def test_nothing_but_a_release_can_be_asked_for(tmp_path: Path) -> None:
     with joining_cluster(tmp_path) as around:
         for version in ("0.2 x", "-o", "0.2;id", "../0.2", "latest"):
