@@ -102,11 +102,12 @@ server=$!
 
 machine() { # name, last number of its address
   local root=$work/$1
+  # Not host0: the networkd of Debian 13 has a mind of its own about that.
   ip netns add "$net-$1"
-  ip -n "$net-lan" link add "$1" type veth peer name host0 netns "$net-$1"
+  ip -n "$net-lan" link add "$1" type veth peer name lan0 netns "$net-$1"
   ip -n "$net-lan" link set "$1" master br0 up
-  ip -n "$net-$1" address add "192.0.2.$2/24" dev host0
-  ip -n "$net-$1" link set host0 up
+  ip -n "$net-$1" address add "192.0.2.$2/24" dev lan0
+  ip -n "$net-$1" link set lan0 up
   ip -n "$net-$1" link set lo up
   mkdir -m 755 "$root"
   tar -C "$root" -xf "$cache/$series.tar"
@@ -147,7 +148,7 @@ machine h2 32
 booted() { [ -n "$(leader "$1")" ] && on "$1" "systemctl is-system-running | grep -E 'running|degraded'"; }
 for name in c1 c2 c3 h1 h2; do
   awaits 180 booted "$name"
-  on "$name" "apt-get -q update" >/dev/null 2>&1 || fail "$name: apt-get update"
+  on "$name" "apt-get -q update" >"$work/$name.apt" 2>&1 || { cat "$work/$name.apt"; fail "$name: apt-get update"; }
 done
 on c1 "truncate -s 16M golden.img && mkfs.ext4 -q golden.img"
 
