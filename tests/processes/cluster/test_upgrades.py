@@ -24,6 +24,7 @@ PYTHONPATH={folder}/release {python} -m fleet_agent.daemon.main \\
   --config {folder}/agent.toml {arguments} </dev/null >>{folder}/agent.log 2>&1 &
 echo $! >{folder}/pid.new
 mv {folder}/pid.new {folder}/pid
+if [ -e {folder}/over ]; then kill -9 $!; fi
 """
 UPGRADE = """#!/bin/sh
 # One word, the release; and the repository has all but one.
@@ -71,6 +72,8 @@ class Machine:
         os.spawnlp(os.P_WAIT, "sh", "sh", str(self.folder / "begin"))
 
     def kill(self) -> None:
+        """And what an upgrade under way would start ends at once."""
+        (self.folder / "over").touch()
         with suppress(OSError, ValueError):
             os.kill(self.pid, signal.SIGKILL)
 
