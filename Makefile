@@ -125,6 +125,11 @@ deb-repo:
 deb-test:
 	@deploy/packages/prove.sh $(SERIES)
 
+## make walk-test   README's chapter on a real cluster, word for word, in five containers: as root
+.PHONY: walk-test
+walk-test:
+	@deploy/packages/walk.sh $(SERIES)
+
 ## make rootfs-test make demo and sandbox on fresh Debian 12 and 13 roots, as root and as a user
 .PHONY: rootfs-test
 rootfs-test:

@@ -52,6 +52,7 @@ COMMANDS = {
     "backup": ("fleetctl.commands.cluster.backup", "Copy the store into a file."),
     "restore": ("fleetctl.commands.local.restore", "Make a new etcd of a backup."),
     "recover": ("fleetctl.commands.cluster.recover", "Go on after the store came back older."),
+    "upgrade": ("fleetctl.commands.cluster.upgrade", "Bring agents to a release, in waves."),
     "users": ("fleetctl.commands.cluster.users", "Deny people, and list who is denied."),
     "cluster": ("fleetctl.commands.founding.cluster", "Found a cluster, add controllers."),
     "sandbox": ("fleetctl.sandbox.command", "Run a whole cluster on this machine."),
@@ -71,7 +72,7 @@ HEADINGS = {
     ),
     "Hosts and their images": ("hosts", "images", "doctor", "tune", "breaker"),
     "Run the cluster": (
-        "cluster", "tokens", "users", "certs", "backup", "restore", "recover",
+        "cluster", "upgrade", "tokens", "users", "certs", "backup", "restore", "recover",
     ),
     "On this machine": ("sandbox", "contexts", "completion", "version"),
 }  # fmt: skip

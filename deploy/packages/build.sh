@@ -20,7 +20,8 @@ for program in dpkg-buildpackage dh; do
   command -v $program >/dev/null || refuse "$program is missing: apt-get install dpkg-dev debhelper"
 done
 [ -x .venv/bin/fleetctl ] || refuse "run make setup first"
-version=${VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)}~deb$debian
+release=${VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)}
+version=$release~deb$debian
 maintainer=${MAINTAINER:-Megafleet maintainers <maintainers@megafleet.dev.invalid>}
 machine=$(dpkg --print-architecture)
 case $machine in
@@ -57,6 +58,8 @@ environment() { # package, lock, its code beside fleet, programs as name=module:
   for other in fleet_agent fleet_controller fleetctl; do
     case " $code " in *" $other "*) ;; *) rm -rf "${site:?}/$other" ;; esac
   done
+  # What it says of itself is the release that it is packed as.
+  sed -i "s/^Version: .*/Version: $release/" "$site"/megafleet-*.dist-info/METADATA
   rm -rf "$site/bin" "$site/.lock" "$site"/*.dist-info/direct_url.json
   find "$site" -name __pycache__ -exec rm -rf {} +
   ln -s "/usr/bin/python$python" "$at/bin/python"
@@ -132,6 +135,8 @@ environment client $here/client.lock fleetctl false fleetctl=fleetctl.entry:main
 say "the dom0's program for disks"
 make -s -C deploy/dom0 OUT="$build/dom0"
 install -D -m 755 "$build/dom0/block-phy" "$stage/agent/usr/lib/megafleet/block-phy"
+# The agent's upgrade_command, unless its settings say otherwise.
+install -m 755 $here/upgrade-agent "$stage/agent/usr/lib/megafleet/agent/bin/upgrade-agent"
 examples agent deploy/settings/agent.toml
 examples controller deploy/settings/controller.env deploy/settings/etcd.env
 completions

@@ -9,6 +9,7 @@ say() { printf -- '-- %3d s  %s\n' $((SECONDS - began)) "$*"; }
 fail() {
   say "FAILED: $*"
   journalctl --no-pager -n 40 -u etcd -u fleet-controller -u fleet-agent -u libvirtd
+  if [ -e /var/lib/megafleet/upgrade.log ]; then tail -n 40 /var/lib/megafleet/upgrade.log; fi
   exit 1
 }
 trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
@@ -113,13 +114,30 @@ qemus() { ps -eo pid,lstart,comm | grep qemu-system | sort; }
 before=$(qemus)
 [ "$(wc -l <<<"$before")" = 2 ]
 
-say "an upgrade restarts agent and controller, and stops no VM"
+say "an upgrade from a repository that a stranger has signed is halted, and changes nothing"
 agent=$(systemctl show -P MainPID fleet-agent) controller=$(systemctl show -P MainPID fleet-controller)
+release=$(cat /srv/next.release) had=$(dpkg-query -W megafleet-agent)
+source_of stranger-next
+fleetctl upgrade --plan --to "$release"
+if fleetctl upgrade --to "$release" --yes --timeout 3m 2>/srv/awaited; then fail "it went on"; fi
+cat /srv/awaited
+grep -q "no repository that this host trusts has megafleet-agent $release" /srv/awaited || fail "why"
+[ "$(dpkg-query -W megafleet-agent)" = "$had" ]
+[ "$(systemctl show -P MainPID fleet-agent)" = "$agent" ]
+fleetctl upgrade cancel
 
-dpkg -i /srv/next/pool/"$series"/*.deb >/srv/apt.log 2>&1 || { cat /srv/apt.log; fail "dpkg"; }
-awaits 60 systemctl is-active fleet-agent fleet-controller
+say "fleetctl upgrade installs the agent of the next release, and stops no VM"
+source_of next
+fleetctl upgrade --to "$release" --yes --timeout 5m
+[ "$(systemctl show -P MainPID fleet-controller)" = "$controller" ] || fail "the controller was touched"
 [ "$(systemctl show -P MainPID fleet-agent)" != "$agent" ] || fail "the agent was not restarted"
-[ "$(systemctl show -P MainPID fleet-controller)" != "$controller" ] || fail "nor the controller"
+fleetctl hosts -o json | tr -d ' \n' | grep -q "\"agent_version\":\"$release\"" || fail "the host says otherwise"
+[ "$(qemus)" = "$before" ] || fail "VMs were touched: $before / $(qemus)"
+
+say "upgrading the packages restarts the controller, and stops no VM"
+apt upgrade
+awaits 60 systemctl is-active fleet-agent fleet-controller
+[ "$(systemctl show -P MainPID fleet-controller)" != "$controller" ] || fail "it was not restarted"
 awaits 90 fleetctl wait dom0-1 --for host-live --timeout 30
 [ "$(qemus)" = "$before" ] || fail "VMs were touched: $before / $(qemus)"
 fleetctl wait tiny --for converged --timeout 2m

@@ -30,7 +30,12 @@ if ! [ -e "$base" ]; then
 fi
 
 work=$(mktemp -d "$cache/work.XXXXXX")
-trap 'rm -rf --one-file-system "$work"' EXIT
+group=megafleet-prove-$$
+finish() {
+  rm -rf --one-file-system "$work"
+  find /sys/fs/cgroup/"$group" /sys/fs/cgroup/*/"$group" -depth -type d -exec rmdir {} + 2>/dev/null || :
+}
+trap finish EXIT
 root=$work/root
 mkdir -m 755 "$root"
 chmod 755 "$work"
@@ -42,23 +47,26 @@ mkdir -m 700 "$GNUPGHOME"
 for name in keeper stranger; do
   gpg --batch --quiet --passphrase '' --quick-gen-key "$name@repository.test" ed25519 sign never
 done
-repository() { # key, folder
-  deploy/packages/repository.sh "$1@repository.test" "$2" >/dev/null
+repository() { # key, folder, packages
+  deploy/packages/repository.sh "$1@repository.test" "$2" "$3" >/dev/null
   find "$2"/pool "$2"/dists -mindepth 1 -maxdepth 1 ! -name "$series" -exec rm -rf {} +
 }
 say "signing repositories"
-repository keeper "$root/srv/apt"
+repository keeper "$root/srv/apt" dist/debian
 install -m 644 "$root/srv/apt/megafleet.gpg" "$root/usr/share/keyrings/megafleet.gpg"
-repository stranger "$root/srv/stranger"
+repository stranger "$root/srv/stranger" dist/debian
 # The next release: the same, under a higher version.
-cp -r "$root/srv/apt" "$root/srv/next"
-rm -f "$root/srv/next/pool/$series"/*.deb
+mkdir -p "$work/next/$series"
 for name in agent controller; do
   deb=$(ls dist/debian/"$series"/megafleet-$name*.deb)
   dpkg-deb -R "$deb" "$work/$name"
-  sed -i 's/^Version: /Version: 9/' "$work/$name/DEBIAN/control"
-  dpkg-deb -Zgzip -z1 -b "$work/$name" "$root/srv/next/pool/$series" >/dev/null
+  sed -i 's/^Version: /Version: 9/' "$work/$name/DEBIAN/control" \
+    "$work/$name"/usr/lib/megafleet/$name/lib/python*/site-packages/megafleet-*.dist-info/METADATA
+  dpkg-deb -Zgzip -z1 -b "$work/$name" "$work/next/$series" >/dev/null
 done
+dpkg-deb -f "$work/next/$series"/megafleet-agent_*.deb Version | sed 's/~deb.*//' >"$root/srv/next.release"
+repository keeper "$root/srv/next" "$work/next"
+repository stranger "$root/srv/stranger-next" "$work/next"
 gpgconf --kill all
 
 install -m 755 deploy/packages/inside.sh "$root/srv/inside.sh"
@@ -82,7 +90,7 @@ say "booting $series"
 touch "$root/srv/said"
 tail -n +1 -f "$root/srv/said" &
 tail=$!
-timeout 1800 systemd-nspawn --quiet -D "$root" --register=no --keep-unit --private-network \
+timeout 1800 deploy/packages/own-cgroup.sh "$group" systemd-nspawn --quiet -D "$root" --register=no --keep-unit --private-network \
   --capability=all --boot >"$work/boot.log" 2>&1 </dev/null || :
 sleep 1
 kill $tail

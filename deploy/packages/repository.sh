@@ -1,13 +1,13 @@
 #!/bin/sh
 # A signed repository of what `make deb` built, as a folder that any web server can serve:
-#   repository.sh KEY [FOLDER]
+#   repository.sh KEY [FOLDER] [PACKAGES]
 #
 # KEY is a secret key of gpg, of whoever answers for the packages: a fingerprint, or an address. The
-# folder, dist/apt if not said, gets every series of dist/debian. Hosts trust megafleet.gpg in it, and
+# folder, dist/apt if not said, gets every series of PACKAGES, dist/debian if not said. Hosts trust megafleet.gpg in it, and
 # nothing that another key has signed.
 set -eu
 cd "$(dirname "$0")/../.."
-key=${1:-} out=${2:-dist/apt}
+key=${1:-} out=${2:-dist/apt} from=${3:-dist/debian}
 say() { printf '%s\n' "deb-repo: $*"; }
 refuse() { say "$@" >&2; exit 1; }
 [ -n "$key" ] || refuse "say which key signs it: make deb-repo KEY=fingerprint"
@@ -16,13 +16,13 @@ for program in apt-ftparchive gpg; do
 done
 gpg --batch --list-secret-keys "$key" >/dev/null 2>&1 ||
   refuse "gpg has no secret key '$key'; gpg --list-secret-keys shows which there are"
-ls dist/debian/*/*.deb >/dev/null 2>&1 || refuse "there are no packages in dist/debian: make deb"
+ls "$from"/*/*.deb >/dev/null 2>&1 || refuse "there are no packages in $from: make deb"
 
 # Made beside it and put in its place at the end: whoever reads it meanwhile reads the old one whole.
 draft=$out.new
 rm -rf "$draft"
 mkdir -p "$draft"
-for folder in dist/debian/*/; do
+for folder in "$from"/*/; do
   series=$(basename "$folder")
   ls "$folder"*.deb >/dev/null 2>&1 || continue
   mkdir -p "$draft/pool/$series" "$draft/dists/$series"

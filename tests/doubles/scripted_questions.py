@@ -111,6 +111,11 @@ class FakeQuestions:
     ) -> wire.DeleteImageResponse:
         return await self._ask("DeleteImage", request, seconds)  # type: ignore[no-any-return]
 
+    async def upgrade_agent(
+        self, request: wire.UpgradeAgentRequest, seconds: float
+    ) -> wire.UpgradeAgentResponse:
+        return await self._ask("UpgradeAgent", request, seconds)  # type: ignore[no-any-return]
+
     def import_image(
         self, request: wire.ImportImageRequest
     ) -> FakeAnswers[wire.ImportImageProgress]:
@@ -233,6 +238,11 @@ class QuestionsServicer(AgentServiceServicer):
         self, request: wire.DeleteImageRequest, context: Any
     ) -> wire.DeleteImageResponse:
         return await self._reply("DeleteImage", request, context)  # type: ignore[no-any-return]
+
+    async def UpgradeAgent(
+        self, request: wire.UpgradeAgentRequest, context: Any
+    ) -> wire.UpgradeAgentResponse:
+        return await self._reply("UpgradeAgent", request, context)  # type: ignore[no-any-return]
 
     async def ImportImage(self, request: wire.ImportImageRequest, context: Any) -> None:  # type: ignore[override]
         await self._stream("ImportImage", request, context)

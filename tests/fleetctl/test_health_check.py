@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import upgrade_pb2 as wire
 from fleetctl.views.cluster.health_check import Level, check_json, check_line, unknown, verdict_of
 from tests.processes.controller_double import status
 
@@ -38,6 +39,10 @@ def breaker(answer: cluster.StatusResponse) -> None:
 def halted(answer: cluster.StatusResponse) -> None:
     answer.fleets[0].rollout.state = "halted"
     answer.fleets[0].rollout.message = "too many failed"
+
+
+def upgrading(state: wire.UpgradeStatus.State.ValueType) -> Change:
+    return lambda answer: answer.upgrade.MergeFrom(wire.UpgradeStatus(state=state))
 
 
 def unplaced(reason: str) -> Change:
@@ -80,6 +85,8 @@ def nothing(answer: cluster.StatusResponse) -> None:
         (seen(freeze), Level.CRITICAL, ["frozen"]),
         (seen(breaker), Level.CRITICAL, ["breaker_open"]),
         (seen(halted), Level.WARNING, ["rollout"]),
+        (seen(upgrading(wire.UpgradeStatus.STATE_RUNNING)), Level.OK, []),
+        (seen(upgrading(wire.UpgradeStatus.STATE_HALTED)), Level.WARNING, ["upgrade"]),
         (seen(ending(8)), Level.OK, []),
         (seen(ending(6.9)), Level.WARNING, ["certificate"]),
         (seen(ending(0.9)), Level.CRITICAL, ["certificate"]),

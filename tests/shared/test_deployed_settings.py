@@ -31,7 +31,11 @@ def test_the_agents_sample_shows_every_setting_with_its_default(tmp_path: Path) 
     default = agent_settings.Settings()
     # A default that is an empty table or absent is shown with an example instead.
     shown = msgspec.structs.replace(
-        loaded, endpoints=(), labels={}, log=msgspec.structs.replace(loaded.log, json=None)
+        loaded,
+        endpoints=(),
+        labels={},
+        upgrade_command=None,
+        log=msgspec.structs.replace(loaded.log, json=None),
     )
     assert shown == default
     assert _keys(tomllib.loads(file.read_text())) == _fields(default)

@@ -20,6 +20,7 @@ from fleet_agent.image_relay.relay import NotAReader
 from fleet_agent.image_relay.relays import BadUpload, OtherContent, UploadBusy
 from fleet_agent.reconcile.fencing import StaleEpoch, StaleTerm, WrongHost
 from fleet_agent.reconcile.ledger import LedgerError, LedgerFull
+from fleet_agent.upgrading import port as upgrading
 
 
 class NotOffered(Exception):
@@ -55,6 +56,14 @@ REFUSALS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (UploadBusy, grpc.StatusCode.FAILED_PRECONDITION, UploadBusy.reason),
     (BadUpload, grpc.StatusCode.INVALID_ARGUMENT, BadUpload.reason),
     (OtherContent, grpc.StatusCode.FAILED_PRECONDITION, OtherContent.reason),
+    (upgrading.BadRelease, grpc.StatusCode.INVALID_ARGUMENT, upgrading.BadRelease.reason),
+    (upgrading.UpgradeNotSet, grpc.StatusCode.FAILED_PRECONDITION, upgrading.UpgradeNotSet.reason),
+    (
+        upgrading.UpgradeUnderWay,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        upgrading.UpgradeUnderWay.reason,
+    ),
+    (upgrading.UpgradeError, grpc.StatusCode.FAILED_PRECONDITION, upgrading.UpgradeError.reason),
     (images.ImageError, grpc.StatusCode.INTERNAL, images.ImageError.reason),
     (DriverError, grpc.StatusCode.UNAVAILABLE, "DRIVER_FAILED"),
 )

@@ -36,6 +36,7 @@ from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.reconcile.agent import Agent
 from fleet_agent.reconcile.fencing import StaleTerm
 from fleet_agent.reporting.report_stream import Pace, ReportStream
+from fleet_agent.upgrading.port import Upgrades
 
 SERVICE = wire.DESCRIPTOR.services_by_name["AgentService"]
 Part = TypeVar("Part")
@@ -61,6 +62,7 @@ class AgentApi(AgentServiceServicer):
         images: Images | None = None,
         told: Told = told_nobody,
         relays: ImageRelays | None = None,
+        upgrades: Upgrades | None = None,
     ) -> None:
         """`told`: hears where controllers say they are. RPCs for which there is nothing answer
         UNIMPLEMENTED. Raises TypeError for an RPC without its guard."""
@@ -72,6 +74,7 @@ class AgentApi(AgentServiceServicer):
         self._doctor = doctor
         self._images = images
         self._relays = relays
+        self._upgrades = upgrades
 
     async def heard(self, term: types.Term) -> None:
         """Raises StaleTerm, LedgerError."""
@@ -96,6 +99,10 @@ class AgentApi(AgentServiceServicer):
     @property
     def relays(self) -> ImageRelays:
         return _offered(self._relays)
+
+    @property
+    def upgrades(self) -> Upgrades:
+        return _offered(self._upgrades)
 
     @commands()
     async def Describe(
@@ -205,6 +212,14 @@ class AgentApi(AgentServiceServicer):
     ) -> None:
         relay_api.check_host(first.host_id, self._agent.host_id)
         await relay_api.put(self.relays, first, rest, context)
+
+    @commands(needs="upgrades")
+    async def UpgradeAgent(
+        self, request: wire.UpgradeAgentRequest, context: Context
+    ) -> wire.UpgradeAgentResponse:
+        relay_api.check_host(request.host_id, self._agent.host_id)
+        await self.upgrades.upgrade(request.version)
+        return wire.UpgradeAgentResponse(version=self.upgrades.version)
 
 
 def _offered(part: Part | None) -> Part:

@@ -44,7 +44,13 @@ from fleet_agent.daemon.open_drivers import Drivers, kernel_folder, open_drivers
 from fleet_agent.daemon.running.own_address import advertised
 from fleet_agent.daemon.running.serve import serve
 from fleet_agent.daemon.server import AgentServer, CannotListen, SharedServices
-from fleet_agent.daemon.settings import NO_CONTROLLERS, BadSettings, Settings, controllers_file
+from fleet_agent.daemon.settings import (
+    NO_CONTROLLERS,
+    BadSettings,
+    Settings,
+    controllers_file,
+    upgrade_command,
+)
 from fleet_agent.daemon.sole_agent import NotAlone, alone
 from fleet_agent.daemon.storage_choice import StorageChoice, settled_choice
 from fleet_agent.dom0.cpu_pressure import read_pressure
@@ -67,6 +73,8 @@ from fleet_agent.reconcile.ledger import Ledger, LedgerError
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
 from fleet_agent.reconcile.step_measures import StepMeasures
+from fleet_agent.upgrading.command import CommandUpgrades
+from fleet_agent.upgrading.port import Upgrades
 
 log = structlog.get_logger()
 
@@ -79,6 +87,8 @@ MISTAKES = (
     DriverError,
     CannotListen,
 )
+# What an upgrade's command said last, beside the ledger.
+UPGRADE_SAID = "upgrade.log"
 
 
 async def run(asked: Settings) -> None:
@@ -142,7 +152,9 @@ async def _run(asked: Settings, choice: StorageChoice) -> None:
             imported.ring,
             agent.set_coming,
         )
-        api = made_api(agent, drivers, doctor, imported.ring, told, relays)
+        said = Path(asked.ledger).with_name(UPGRADE_SAID)
+        upgrades = CommandUpgrades(upgrade_command(asked), host_identity.VERSION, said)
+        api = made_api(agent, drivers, doctor, imported.ring, told, relays, upgrades)
         server = AgentServer(api, services, live.for_server)
         port = server.listen(asked.listen)
         keeper = FactsKeeper(
@@ -253,6 +265,7 @@ def made_api(
     images_changed: Callable[[], None],
     told: Told,
     relays: ImageRelays,
+    upgrades: Upgrades,
 ) -> AgentApi:
     return AgentApi(
         agent,
@@ -262,6 +275,7 @@ def made_api(
         images=WatchedImages(drivers.images, drivers.contents, images_changed),
         told=told,
         relays=relays,
+        upgrades=upgrades,
     )
 
 

@@ -14,7 +14,7 @@ from fleet_agent.controllers.announcer import Announcer
 from fleet_agent.core.holdings import with_holdings
 from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.open_drivers import Drivers
-from fleet_agent.daemon.settings import Settings
+from fleet_agent.daemon.settings import Settings, upgrade_command
 from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 from fleet_agent.reconcile.agent import Agent
@@ -101,6 +101,7 @@ def facts_at_start(
         capacity=types.Capacity(guests=asked.guests),
         clones=types.ClonesHeld(possible=clones),
         agent_version=host_identity.VERSION,
+        upgrades=bool(upgrade_command(asked)),
         certificate_expires_unix=host_identity.expires_unix(certificate) if certificate else 0,
     )
 

@@ -11,8 +11,8 @@ import msgspec
 from fleet_agent.joining.identity_folder import JOINED
 from fleet_agent.joining.joining import Joined
 
-# Where things are is the host's own matter.
-_OWN = ("identity", "ledger", "endpoints")
+# Where things are is the host's own matter, and so is what is run there: no controller says that.
+_OWN = ("identity", "ledger", "endpoints", "upgrade_command")
 
 
 class _Told(msgspec.Struct):
@@ -28,14 +28,17 @@ def joined_settings(folder: Path) -> dict[str, object]:
     except (OSError, msgspec.MsgspecError):
         return {}
     labels: dict[str, object] = {"labels": told.labels}
-    return below(labels, told.settings)
+    return below(labels, _not_its_own(told.settings))
 
 
 def as_kept(joined: Joined) -> bytes:
     """Raises ValueError for settings that are no TOML."""
     settings = tomllib.loads(joined.settings)
-    kept = {key: value for key, value in settings.items() if key not in _OWN}
-    return msgspec.json.encode(_Told(dict(joined.labels), kept))
+    return msgspec.json.encode(_Told(dict(joined.labels), _not_its_own(settings)))
+
+
+def _not_its_own(settings: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in settings.items() if key not in _OWN}
 
 
 def below(tree: Mapping[str, object], lower: Mapping[str, object]) -> dict[str, object]:

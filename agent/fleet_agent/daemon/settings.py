@@ -10,6 +10,8 @@ Endpoints and a certificate are enough; everything else has a default. The file,
     guests = 250
     labels = { rack = "r01" }
     kernel_folders = ["/boot", "/var/lib/megafleet/kernels"]  # told to placement, file by file
+    upgrade_command = []                     # run with a release for its last word; []: none;
+                                             # absent: the package's own, where this is one
     [hypervisor]
     uri = "xen:///system"
     start_threads = 4
@@ -39,6 +41,8 @@ Endpoints and a certificate are enough; everything else has a default. The file,
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -54,6 +58,8 @@ from fleet_agent.daemon.logs import LEVELS
 from fleet_agent.joining.token_sources import is_invited, kernel_command_line
 
 DEFAULT_FILE = Path("/etc/megafleet/agent.toml")
+# Below its environment, where that is one of a package.
+PACKAGES_UPGRADE = "bin/upgrade-agent"
 MIN_LOG_BYTES = 64 * 1024
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -129,6 +135,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "/boot",
         "/var/lib/megafleet/kernels",
     )
+    upgrade_command: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] | None = None
     hypervisor: Hypervisor = Hypervisor()
     storage: Storage = Storage()
     timing: Timing = Timing()
@@ -179,6 +186,14 @@ def of_options(options: argparse.Namespace, *, joins: bool = False) -> Settings:
     settings = _converted(below(tree, joined_settings(Path(own.identity))), options.config)
     _check(settings, joins=joins or bool(stored(controllers_file(settings))))
     return settings
+
+
+def upgrade_command(settings: Settings) -> tuple[str, ...]:
+    """Empty: this agent cannot be told to upgrade."""
+    if settings.upgrade_command is not None:
+        return settings.upgrade_command
+    own = Path(sys.prefix) / PACKAGES_UPGRADE
+    return (str(own),) if os.access(own, os.X_OK) else ()
 
 
 def controllers_file(settings: Settings) -> Path:

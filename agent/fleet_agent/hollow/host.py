@@ -30,6 +30,7 @@ from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
 from fleet_agent.drivers.hollow.sampler import HollowSampler
 from fleet_agent.drivers.hollow.storage import HollowStorage
+from fleet_agent.drivers.hollow.upgrades import HollowUpgrades
 from fleet_agent.drivers.images.watched import WatchedImages
 from fleet_agent.hollow.joining import HollowRenewal, credentials_of
 from fleet_agent.hollow.loopback import LOOPBACK, is_free
@@ -151,6 +152,7 @@ class HollowHost:
                 self._imported.ring,
                 self.agent.set_coming,
             ),
+            upgrades=HollowUpgrades(VERSION, self._upgraded),
         )
         self._server = AgentServer(api, around.services, found.credentials.for_server)
 
@@ -183,6 +185,13 @@ class HollowHost:
         group.create_task(self._announcer.run())
         self._renewal.run(group)
         group.create_task(self._follow_imports())
+
+    def _upgraded(self, version: str) -> None:
+        facts = types.HostFacts()
+        facts.CopyFrom(self.agent.facts)
+        facts.agent_version = version
+        self.agent.set_facts(facts)
+        self._announcer.announce_anew()
 
     def _renewed(self, certificate: bytes) -> None:
         facts = types.HostFacts()
@@ -224,6 +233,7 @@ def _facts(number: int, host: str, settings: HollowSettings, identity: Identity)
             guests=settings.per_host, memory_bytes=settings.profile.memory_bytes
         ),
         agent_version=VERSION,
+        upgrades=True,
         hypervisor="hollow",
         storage="hollow",
     )

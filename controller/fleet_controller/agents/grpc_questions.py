@@ -41,6 +41,12 @@ class GrpcQuestions:
         with errors_as_the_ports(self._peer):
             return await self._stub.DeleteImage(request, timeout=seconds)
 
+    async def upgrade_agent(
+        self, request: wire.UpgradeAgentRequest, seconds: float
+    ) -> wire.UpgradeAgentResponse:
+        with errors_as_the_ports(self._peer):
+            return await self._stub.UpgradeAgent(request, timeout=seconds)
+
     def import_image(
         self, request: wire.ImportImageRequest
     ) -> GrpcAnswers[wire.ImportImageProgress]:

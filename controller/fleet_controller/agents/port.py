@@ -138,6 +138,10 @@ class Questions(Protocol):
         self, request: wire.DeleteImageRequest, seconds: float
     ) -> wire.DeleteImageResponse: ...
 
+    async def upgrade_agent(
+        self, request: wire.UpgradeAgentRequest, seconds: float
+    ) -> wire.UpgradeAgentResponse: ...
+
     def import_image(
         self, request: wire.ImportImageRequest
     ) -> Answers[wire.ImportImageProgress]: ...

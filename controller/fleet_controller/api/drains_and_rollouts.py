@@ -1,10 +1,12 @@
-"""The part of the service that is about VMs that move, change or stop."""
+"""The part of the service that is about VMs that move, change or stop, and agents that change."""
 
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import upgrade_pb2 as upgrade
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.api.authorization import (
@@ -22,8 +24,15 @@ from fleet_controller.core.rollouts_and_drains import rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.drain_progress import DrainProgress
 from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
+from fleet_controller.core.upgrades.record import (
+    DEFAULT_LABEL,
+    DEFAULT_SECONDS,
+    DEFAULT_WIDTH,
+    UpgradeRecord,
+)
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.replica import Replica
 from fleet_controller.waiting import within
@@ -106,6 +115,52 @@ class DrainsAndRolloutsApi(ClusterServiceServicer):
             token=made.token,
             indices=to_wire(made.indices)[:_RANGES],
         )
+
+    @rpc(changing_unless_planned)
+    async def BeginUpgrade(
+        self, call: Call, request: upgrade.BeginUpgradeRequest
+    ) -> upgrade.UpgradeStatus:
+        leading, asked = call.leader, _asked_upgrade(request)
+        leading.upgrades.check(asked)
+        if not request.plan_only:
+            asked = await leading.upgrades.begin(asked, call.actor)
+        return upgrade_queries.upgrade_status(leading.memory, asked, planned=request.plan_only)
+
+    @rpc(WRITERS)
+    async def ControlUpgrade(
+        self, call: Call, request: upgrade.ControlUpgradeRequest
+    ) -> upgrade.UpgradeStatus:
+        upgrades = call.leader.upgrades
+        match request.action:
+            case upgrade.ControlUpgradeRequest.ACTION_HALT:
+                turned = await upgrades.halt(call.actor)
+            case upgrade.ControlUpgradeRequest.ACTION_RESUME:
+                turned = await upgrades.resume(tuple(request.skip), call.actor)
+            case upgrade.ControlUpgradeRequest.ACTION_CANCEL:
+                turned = await upgrades.cancel(call.actor)
+            case other:
+                raise Refused(Reason.BAD_QUERY, f"there is nothing to do with upgrades: {other}")
+        return upgrade_queries.upgrade_status(call.leader.memory, turned)
+
+    @rpc(READERS, recalls=True)
+    async def GetUpgrade(
+        self, call: Call, request: upgrade.GetUpgradeRequest
+    ) -> upgrade.UpgradeStatus:
+        memory = call.leader.memory
+        if memory.state.upgrade is None:
+            raise Refused(Reason.UPGRADE_STATE, "there was no upgrade yet")
+        return upgrade_queries.upgrade_status(memory, memory.state.upgrade)
+
+
+def _asked_upgrade(request: upgrade.BeginUpgradeRequest) -> UpgradeRecord:
+    return UpgradeRecord(
+        request.version or version("megafleet"),
+        request.wave_label or DEFAULT_LABEL,
+        request.width or DEFAULT_WIDTH,
+        request.seconds or DEFAULT_SECONDS,
+        dict(request.selector),
+        tuple(dict.fromkeys(request.hosts)),
+    )
 
 
 async def _ask(leading: Leader, request: cluster.DrainRequest, peer: str) -> None:

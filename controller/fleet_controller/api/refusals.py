@@ -47,6 +47,7 @@ _CODES = {
     Reason.TOO_MANY_JOINS: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.NO_ISSUING_KEY: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.JOIN_LATER: grpc.StatusCode.UNAVAILABLE,
+    Reason.UPGRADE_STATE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.CHANGE_DEADLINE_PASSED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 

@@ -49,6 +49,7 @@ def announced(
         agent_version=facts.agent_version,
         hypervisor=facts.hypervisor,
         storage=facts.storage,
+        upgrades=facts.upgrades,
         # Of a pinned host too: an operator vouches for what it may have, not for what it has.
         holdings=announced_holdings(facts),
     )

@@ -60,6 +60,7 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     agent_version: str = ""
     hypervisor: str = ""
     storage: str = ""
+    upgrades: bool = False  # its agent can be told to upgrade itself
     max_guests: int = 0  # an operator's bound of what it claims; 0: none
     pinned: bool = False  # what it announces changes neither labels nor capacity
     awaits_approval: bool = False  # it is new, and gets nothing before an operator has said so

@@ -29,6 +29,8 @@ class RecordChanges:
             case RecordKind.FREEZE:
                 self._trust.freeze_changed()
                 return
+            case RecordKind.UPGRADE:
+                return
             case RecordKind.META:
                 self._trust.freeze_changed()
             case RecordKind.ASSIGNMENT:

@@ -26,6 +26,7 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey
+from fleet_controller.core.upgrades.record import UpgradeRecord
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec
 from fleet_controller.store.port import Delete, Put
@@ -40,6 +41,7 @@ class RecordKind(Enum):
     FREEZE = keys.FREEZE
     SEAL = keys.SEAL
     BREAKER = keys.BREAKER
+    UPGRADE = keys.UPGRADE
     HOST = keys.HOSTS
     FLEET = keys.FLEETS
     SPEC = "fleets/<uid>/spec/"
@@ -60,6 +62,10 @@ class RecordChange(NamedTuple):
     id: str
 
 
+# Of which there is one.
+_SINGLE = frozenset((
+    RecordKind.META, RecordKind.FREEZE, RecordKind.SEAL, RecordKind.BREAKER, RecordKind.UPGRADE,
+))  # fmt: skip
 _KINDS = {kind.value: kind for kind in RecordKind}
 
 
@@ -74,7 +80,7 @@ def record_of(key: str) -> RecordChange | None:
 
 def belongs_to_nothing(change: RecordChange) -> bool:
     """Whether no record is kept under such a key, though it begins as those of this kind."""
-    if change.kind in (RecordKind.META, RecordKind.FREEZE, RecordKind.SEAL, RecordKind.BREAKER):
+    if change.kind in _SINGLE:
         return False
     if change.kind is RecordKind.DENIED:
         return parse_peer(change.id) is None
@@ -119,6 +125,10 @@ def put_seal_key(key: SealKey) -> Put:
 
 def put_breaker(breaker: BreakerRecord) -> Put:
     return Put(keys.BREAKER, encode(breaker))
+
+
+def put_upgrade(upgrade: UpgradeRecord) -> Put:
+    return Put(keys.UPGRADE, encode(upgrade))
 
 
 def put_event(slot: int, record: EventRecord) -> Put:

@@ -30,6 +30,7 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey, Seals
+from fleet_controller.core.upgrades.record import UpgradeRecord
 from fleet_controller.mirror.assignment_labels import AssignmentLabels
 from fleet_controller.mirror.audit_trail import AuditTrail
 from fleet_controller.mirror.broken_records import BrokenRecords
@@ -61,6 +62,7 @@ class ClusterState:
         self.seal_key: SealKey | None = None
         self.seals = Seals(None)
         self.breaker = BreakerRecord()
+        self.upgrade: UpgradeRecord | None = None  # of agents, the last one
         self.hosts: dict[str, HostRecord] = {}
         self.fleets: dict[str, FleetRecord] = {}  # by name
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by (uid, generation)
@@ -221,6 +223,8 @@ class ClusterState:
             case RecordKind.BREAKER:
                 found = decode(BreakerRecord, key, value) if value is not None else None
                 self.breaker = found or BreakerRecord()
+            case RecordKind.UPGRADE:
+                self.upgrade = decode(UpgradeRecord, key, value) if value is not None else None
             case RecordKind.SPEC:
                 self._set_spec(key, value)
             case kind:
@@ -247,6 +251,8 @@ class ClusterState:
             self.specs.pop(spec, None)
         elif change.kind is RecordKind.ASSIGNMENT and change.id not in self.assignments:
             self.unread.add(change.id)
+        elif change.kind is RecordKind.UPGRADE:  # nobody goes on with what nobody understands
+            self.upgrade = None
         elif change.kind is RecordKind.TOKEN:  # nobody joins by what nobody understands
             self.tokens.pop(change.id, None)
         elif change.kind is RecordKind.DENIED:  # the key alone says who

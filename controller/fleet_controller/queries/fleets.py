@@ -18,6 +18,7 @@ from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
+from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.queries.hosts import host_counts, reached_by
 
 _EXAMPLES = 10
@@ -52,6 +53,7 @@ def status(
             cluster.ExpiringCertificate(holder=one.holder, expires_unix=one.expires, file=one.file)
             for one in memory.certificates.soon
         ],
+        upgrade=upgrade_queries.open_upgrade(memory),
     )
 
 

@@ -114,6 +114,7 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         certificate_expires_unix=seen.certificate_expires,
         orders_refused=seen.orders_refused,
         agent_version=record.agent_version,
+        upgrades=record.upgrades,
         hypervisor=record.hypervisor,
         memory_bytes=record.capacity.memory_bytes,
         images=[f"{one.name}@{one.snapshot}" for one in images[:FEW_IMAGES]],
@@ -186,6 +187,7 @@ def _facts(record: HostRecord, capacity: Capacity) -> types.HostFacts:
             agent_version=record.agent_version,
             hypervisor=record.hypervisor,
             storage=record.storage,
+            upgrades=record.upgrades,
         )
     )
     if capacity.clones and record.holdings.clones:

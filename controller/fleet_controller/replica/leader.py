@@ -49,6 +49,8 @@ from fleet_controller.observed.failing_vms import FailingVms
 from fleet_controller.pictures.states_frames import StatesFrames
 from fleet_controller.relay.relay import Relay
 from fleet_controller.store.port import StoreError
+from fleet_controller.upgrades.changes import UpgradeChanges
+from fleet_controller.upgrades.upgrader import Upgrader
 
 
 class OwnDenial(Exception):
@@ -134,6 +136,8 @@ class Leader:
         self.relay = Relay(memory, lease, trust)
         self.states = StatesFrames(memory)
         self.image_spreads = ImageSpreads(memory, self.relay, off_loop)
+        self.upgrades = UpgradeChanges(memory, writer)
+        self._upgrader = Upgrader(memory, writer, self.relay)
 
     @property
     def planning(self) -> Planning:
@@ -165,6 +169,7 @@ class Leader:
                 group.create_task(self.planner.run())
                 group.create_task(self._assignment_audit.run())
                 group.create_task(self.image_spreads.run())
+                group.create_task(self._upgrader.run())
             group.create_task(self._health_events.summarise_for_ever())
             group.create_task(self.memory.certificates.run())
             group.create_task(self._failing_vms().run())

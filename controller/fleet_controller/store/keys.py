@@ -8,6 +8,7 @@
 | fleets/<uid>/spec/<generation> | FleetSpec as JSON | leader, once |
 | gone/<uid> | GoneFleet: a fleet that was deleted | leader |
 | assignments/<host id> | Assignment | leader |
+| upgrade | UpgradeRecord: agents brought to a release, in waves | leader |
 | breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
@@ -30,6 +31,7 @@ HOSTS = "hosts/"
 FLEETS = "fleets/"
 ASSIGNMENTS = "assignments/"
 BREAKER = "breaker"
+UPGRADE = "upgrade"
 GONE = "gone/"
 ROLLOUTS = "rollouts/"
 AUDIT = "audit/"

@@ -133,6 +133,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "backup": ("backup megafleet.snapshot", "backup megafleet.snapshot --force"),
     "restore": ("restore megafleet.snapshot --plan", "restore megafleet.snapshot"),
     "recover": ("recover --plan", "recover --adopt --keep-totals"),
+    "upgrade": ("upgrade --plan", "upgrade --to 0.2.0 --label zone=a", "upgrade status"),
+    "upgrade begin": ("upgrade --plan", "upgrade begin --to 0.2.0 --width 40 --yes --no-wait"),
+    "upgrade status": ("upgrade status", "upgrade status --follow"),
+    "upgrade halt": ("upgrade halt", "upgrade halt -o json"),
+    "upgrade resume": ("upgrade resume", "upgrade resume --skip h17"),
+    "upgrade cancel": ("upgrade cancel", "upgrade cancel -o json"),
     "users": ("users", "users deny eve --reason 'has left'", "users allow eve"),
     "users deny": (
         "users deny eve --reason 'has left'",

@@ -54,12 +54,14 @@ def has_systemd(machine: Machine) -> bool:
     return machine.is_whole and RUNNING.is_dir()
 
 
-def start(unit: Unit, *, anew: bool) -> None:
+def start(unit: Unit, *, anew: bool, until_ready: bool = False) -> None:
     """Now and at each boot; returns when it has begun, since a member of etcd is ready only once
-    others are. `anew`: with settings that it has not read yet. Raises Failed."""
+    others are. `anew`: with settings that it has not read yet. `until_ready`: return
+    when it serves: whoever is called next may need it. Raises Failed."""
     systemctl("daemon-reload")
     systemctl("enable", "--quiet", unit.name)
-    systemctl("restart" if anew else "start", "--no-block", unit.name)
+    meanwhile = () if until_ready else ("--no-block",)
+    systemctl("restart" if anew else "start", *meanwhile, unit.name)
 
 
 def restart_controller(machine: Machine) -> str:
@@ -67,7 +69,7 @@ def restart_controller(machine: Machine) -> str:
     done by hand, in words. Raises Failed."""
     if not has_systemd(machine):
         return "restart the controller here"
-    start(controller_unit(machine), anew=True)
+    start(controller_unit(machine), anew=True, until_ready=True)
     return "the controller here is restarted with it"
 
 

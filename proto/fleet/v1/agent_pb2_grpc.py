@@ -104,6 +104,11 @@ class AgentServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_agent__pb2.PutImageRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_agent__pb2.PutImageAnswer.FromString,
                 _registered_method=True)
+        self.UpgradeAgent = channel.unary_unary(
+                '/fleet.v1.AgentService/UpgradeAgent',
+                request_serializer=fleet_dot_v1_dot_agent__pb2.UpgradeAgentRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_agent__pb2.UpgradeAgentResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
@@ -219,6 +224,17 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpgradeAgent(self, request, context):
+        """Changes this agent's own program to a release, by the one command that its settings name. Ends
+        when the command has, or breaks off when that restarts the agent; the facts tell what has become
+        of it. Asked for again, it joins what is under way. FAILED_PRECONDITION: UPGRADE_NOT_SET without
+        such a command; UPGRADE_UNDER_WAY to another release; UPGRADE_FAILED with the command's last
+        line. An older agent: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -291,6 +307,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.PutImage,
                     request_deserializer=fleet_dot_v1_dot_agent__pb2.PutImageRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_agent__pb2.PutImageAnswer.SerializeToString,
+            ),
+            'UpgradeAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpgradeAgent,
+                    request_deserializer=fleet_dot_v1_dot_agent__pb2.UpgradeAgentRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_agent__pb2.UpgradeAgentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -671,6 +692,33 @@ class AgentService(object):
             '/fleet.v1.AgentService/PutImage',
             fleet_dot_v1_dot_agent__pb2.PutImageRequest.SerializeToString,
             fleet_dot_v1_dot_agent__pb2.PutImageAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpgradeAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.AgentService/UpgradeAgent',
+            fleet_dot_v1_dot_agent__pb2.UpgradeAgentRequest.SerializeToString,
+            fleet_dot_v1_dot_agent__pb2.UpgradeAgentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,6 +82,13 @@ class AgentServiceStub:
     the first answer says which chunks are wanted. Ends with one message that holds `image`. An
     older agent: UNIMPLEMENTED.
     """
+    UpgradeAgent: _grpc.UnaryUnaryMultiCallable[_agent_pb2.UpgradeAgentRequest, _agent_pb2.UpgradeAgentResponse]
+    """Changes this agent's own program to a release, by the one command that its settings name. Ends
+    when the command has, or breaks off when that restarts the agent; the facts tell what has become
+    of it. Asked for again, it joins what is under way. FAILED_PRECONDITION: UPGRADE_NOT_SET without
+    such a command; UPGRADE_UNDER_WAY to another release; UPGRADE_FAILED with the command's last
+    line. An older agent: UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -132,6 +139,13 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """An image is handed in from outside of the cluster, once. The first message holds its manifest;
     the first answer says which chunks are wanted. Ends with one message that holds `image`. An
     older agent: UNIMPLEMENTED.
+    """
+    UpgradeAgent: _aio.UnaryUnaryMultiCallable[_agent_pb2.UpgradeAgentRequest, _agent_pb2.UpgradeAgentResponse]  # type: ignore[assignment]
+    """Changes this agent's own program to a release, by the one command that its settings name. Ends
+    when the command has, or breaks off when that restarts the agent; the facts tell what has become
+    of it. Asked for again, it joins what is under way. FAILED_PRECONDITION: UPGRADE_NOT_SET without
+    such a command; UPGRADE_UNDER_WAY to another release; UPGRADE_FAILED with the command's last
+    line. An older agent: UNIMPLEMENTED.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -264,6 +278,19 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """An image is handed in from outside of the cluster, once. The first message holds its manifest;
         the first answer says which chunks are wanted. Ends with one message that holds `image`. An
         older agent: UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def UpgradeAgent(
+        self,
+        request: _agent_pb2.UpgradeAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.UpgradeAgentResponse, _abc.Awaitable[_agent_pb2.UpgradeAgentResponse]]:
+        """Changes this agent's own program to a release, by the one command that its settings name. Ends
+        when the command has, or breaks off when that restarts the agent; the facts tell what has become
+        of it. Asked for again, it joins what is under way. FAILED_PRECONDITION: UPGRADE_NOT_SET without
+        such a command; UPGRADE_UNDER_WAY to another release; UPGRADE_FAILED with the command's last
+        line. An older agent: UNIMPLEMENTED.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

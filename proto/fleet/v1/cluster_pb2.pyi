@@ -21,6 +21,7 @@ from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import joining_pb2 as _joining_pb2
 from fleet.v1 import types_pb2 as _types_pb2
+from fleet.v1 import upgrade_pb2 as _upgrade_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -1003,6 +1004,7 @@ class StatusResponse(_message.Message):
     CERTIFICATES_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     HOSTS_TO_RENEW_FIELD_NUMBER: _builtins.int
+    UPGRADE_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -1051,6 +1053,10 @@ class StatusResponse(_message.Message):
     def store(self) -> Global___StoreHealth:
         """absent: not looked at yet, or from an older controller"""
 
+    @_builtins.property
+    def upgrade(self) -> _upgrade_pb2.UpgradeStatus:
+        """Of agents, while it runs or is halted: without `waves` and `versions`. Absent: there is none."""
+
     def __init__(
         self,
         *,
@@ -1070,10 +1076,11 @@ class StatusResponse(_message.Message):
         certificates: _abc.Iterable[Global___ExpiringCertificate] | None = ...,
         store: Global___StoreHealth | None = ...,
         hosts_to_renew: _builtins.int = ...,
+        upgrade: _upgrade_pb2.UpgradeStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling", "store", b"store"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling", "store", b"store", "upgrade", b"upgrade"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "hosts_to_renew", b"hosts_to_renew", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "hosts_to_renew", b"hosts_to_renew", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store", "upgrade", b"upgrade"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1283,6 +1290,7 @@ class HostSummary(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     MORE_IMAGES_FIELD_NUMBER: _builtins.int
     TO_RENEW_FIELD_NUMBER: _builtins.int
+    UPGRADES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -1331,6 +1339,8 @@ class HostSummary(_message.Message):
     more_images: _builtins.int
     to_renew: _builtins.bool
     """Its certificate, or whom it trusts, is not yet what it is to be by now; and what that is."""
+    upgrades: _builtins.bool
+    """Whether it can be told to upgrade its agent; false: not heard, or it cannot."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1371,10 +1381,11 @@ class HostSummary(_message.Message):
         images: _abc.Iterable[_builtins.str] | None = ...,
         more_images: _builtins.int = ...,
         to_renew: _builtins.bool = ...,
+        upgrades: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "images", b"images", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "more_images", b"more_images", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running", "to_renew", b"to_renew"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "images", b"images", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "more_images", b"more_images", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running", "to_renew", b"to_renew", "upgrades", b"upgrades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

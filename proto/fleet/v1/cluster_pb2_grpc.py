@@ -6,6 +6,7 @@ import warnings
 from fleet.v1 import agent_pb2 as fleet_dot_v1_dot_agent__pb2
 from fleet.v1 import cluster_pb2 as fleet_dot_v1_dot_cluster__pb2
 from fleet.v1 import joining_pb2 as fleet_dot_v1_dot_joining__pb2
+from fleet.v1 import upgrade_pb2 as fleet_dot_v1_dot_upgrade__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -285,6 +286,21 @@ class ClusterServiceStub(object):
                 '/fleet.v1.ClusterService/Renew',
                 request_serializer=fleet_dot_v1_dot_joining__pb2.RenewRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_joining__pb2.RenewResponse.FromString,
+                _registered_method=True)
+        self.BeginUpgrade = channel.unary_unary(
+                '/fleet.v1.ClusterService/BeginUpgrade',
+                request_serializer=fleet_dot_v1_dot_upgrade__pb2.BeginUpgradeRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.FromString,
+                _registered_method=True)
+        self.ControlUpgrade = channel.unary_unary(
+                '/fleet.v1.ClusterService/ControlUpgrade',
+                request_serializer=fleet_dot_v1_dot_upgrade__pb2.ControlUpgradeRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.FromString,
+                _registered_method=True)
+        self.GetUpgrade = channel.unary_unary(
+                '/fleet.v1.ClusterService/GetUpgrade',
+                request_serializer=fleet_dot_v1_dot_upgrade__pb2.GetUpgradeRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.FromString,
                 _registered_method=True)
 
 
@@ -628,6 +644,28 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginUpgrade(self, request, context):
+        """Agents are brought to a release, in waves; VMs are not touched. One upgrade at a time: it goes
+        on under whichever controller leads, until it is done, halted or cancelled. Older controllers:
+        UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ControlUpgrade(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpgrade(self, request, context):
+        """FAILED_PRECONDITION, UPGRADE_STATE where there was none yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -880,6 +918,21 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.Renew,
                     request_deserializer=fleet_dot_v1_dot_joining__pb2.RenewRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_joining__pb2.RenewResponse.SerializeToString,
+            ),
+            'BeginUpgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginUpgrade,
+                    request_deserializer=fleet_dot_v1_dot_upgrade__pb2.BeginUpgradeRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.SerializeToString,
+            ),
+            'ControlUpgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.ControlUpgrade,
+                    request_deserializer=fleet_dot_v1_dot_upgrade__pb2.ControlUpgradeRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.SerializeToString,
+            ),
+            'GetUpgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpgrade,
+                    request_deserializer=fleet_dot_v1_dot_upgrade__pb2.GetUpgradeRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2232,6 +2285,87 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/Renew',
             fleet_dot_v1_dot_joining__pb2.RenewRequest.SerializeToString,
             fleet_dot_v1_dot_joining__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/BeginUpgrade',
+            fleet_dot_v1_dot_upgrade__pb2.BeginUpgradeRequest.SerializeToString,
+            fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ControlUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ControlUpgrade',
+            fleet_dot_v1_dot_upgrade__pb2.ControlUpgradeRequest.SerializeToString,
+            fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/GetUpgrade',
+            fleet_dot_v1_dot_upgrade__pb2.GetUpgradeRequest.SerializeToString,
+            fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.FromString,
             options,
             channel_credentials,
             insecure,

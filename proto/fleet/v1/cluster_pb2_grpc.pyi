@@ -21,6 +21,7 @@ from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import cluster_pb2 as _cluster_pb2
 from fleet.v1 import joining_pb2 as _joining_pb2
+from fleet.v1 import upgrade_pb2 as _upgrade_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -144,6 +145,14 @@ class ClusterServiceStub:
     """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
     cannot sign.
     """
+    BeginUpgrade: _grpc.UnaryUnaryMultiCallable[_upgrade_pb2.BeginUpgradeRequest, _upgrade_pb2.UpgradeStatus]
+    """Agents are brought to a release, in waves; VMs are not touched. One upgrade at a time: it goes
+    on under whichever controller leads, until it is done, halted or cancelled. Older controllers:
+    UNIMPLEMENTED.
+    """
+    ControlUpgrade: _grpc.UnaryUnaryMultiCallable[_upgrade_pb2.ControlUpgradeRequest, _upgrade_pb2.UpgradeStatus]
+    GetUpgrade: _grpc.UnaryUnaryMultiCallable[_upgrade_pb2.GetUpgradeRequest, _upgrade_pb2.UpgradeStatus]
+    """FAILED_PRECONDITION, UPGRADE_STATE where there was none yet."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -245,6 +254,14 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
     cannot sign.
     """
+    BeginUpgrade: _aio.UnaryUnaryMultiCallable[_upgrade_pb2.BeginUpgradeRequest, _upgrade_pb2.UpgradeStatus]  # type: ignore[assignment]
+    """Agents are brought to a release, in waves; VMs are not touched. One upgrade at a time: it goes
+    on under whichever controller leads, until it is done, halted or cancelled. Older controllers:
+    UNIMPLEMENTED.
+    """
+    ControlUpgrade: _aio.UnaryUnaryMultiCallable[_upgrade_pb2.ControlUpgradeRequest, _upgrade_pb2.UpgradeStatus]  # type: ignore[assignment]
+    GetUpgrade: _aio.UnaryUnaryMultiCallable[_upgrade_pb2.GetUpgradeRequest, _upgrade_pb2.UpgradeStatus]  # type: ignore[assignment]
+    """FAILED_PRECONDITION, UPGRADE_STATE where there was none yet."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -643,5 +660,31 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
         cannot sign.
         """
+
+    @_abc_1.abstractmethod
+    def BeginUpgrade(
+        self,
+        request: _upgrade_pb2.BeginUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_upgrade_pb2.UpgradeStatus, _abc.Awaitable[_upgrade_pb2.UpgradeStatus]]:
+        """Agents are brought to a release, in waves; VMs are not touched. One upgrade at a time: it goes
+        on under whichever controller leads, until it is done, halted or cancelled. Older controllers:
+        UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def ControlUpgrade(
+        self,
+        request: _upgrade_pb2.ControlUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_upgrade_pb2.UpgradeStatus, _abc.Awaitable[_upgrade_pb2.UpgradeStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def GetUpgrade(
+        self,
+        request: _upgrade_pb2.GetUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_upgrade_pb2.UpgradeStatus, _abc.Awaitable[_upgrade_pb2.UpgradeStatus]]:
+        """FAILED_PRECONDITION, UPGRADE_STATE where there was none yet."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

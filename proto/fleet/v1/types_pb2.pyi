@@ -1036,6 +1036,7 @@ class HostFacts(_message.Message):
     FETCHES_IMAGES_FIELD_NUMBER: _builtins.int
     GIVES_IMAGES_FIELD_NUMBER: _builtins.int
     CLONES_FIELD_NUMBER: _builtins.int
+    UPGRADES_FIELD_NUMBER: _builtins.int
     machine_id: _builtins.str
     boot_id: _builtins.str
     incarnation: _builtins.str
@@ -1051,6 +1052,10 @@ class HostFacts(_message.Message):
     agent does neither.
     """
     gives_images: _builtins.bool
+    upgrades: _builtins.bool
+    """Whether its settings name a command by which it changes to another release. From an older agent:
+    false; it knows no such call.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1092,10 +1097,11 @@ class HostFacts(_message.Message):
         fetches_images: _builtins.bool = ...,
         gives_images: _builtins.bool = ...,
         clones: Global___ClonesHeld | None = ...,
+        upgrades: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "capacity", b"capacity", "clones", b"clones", "images", b"images", "kernels", b"kernels", "trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "clones", b"clones", "fetches_images", b"fetches_images", "gives_images", b"gives_images", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage", "trust", b"trust"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "boot_id", b"boot_id", "bridges", b"bridges", "capacity", b"capacity", "certificate_expires_unix", b"certificate_expires_unix", "clones", b"clones", "fetches_images", b"fetches_images", "gives_images", b"gives_images", "hypervisor", b"hypervisor", "images", b"images", "incarnation", b"incarnation", "kernels", b"kernels", "labels", b"labels", "machine_id", b"machine_id", "storage", b"storage", "trust", b"trust", "upgrades", b"upgrades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

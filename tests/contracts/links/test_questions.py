@@ -53,6 +53,11 @@ UNARY: dict[str, tuple[Ask, Any, Any]] = {
         wire.DeleteImageRequest(image=types.Image(name="golden")),
         wire.DeleteImageResponse(),
     ),
+    "UpgradeAgent": (
+        lambda q, s: q.upgrade_agent(wire.UpgradeAgentRequest(version="0.2.0"), s),
+        wire.UpgradeAgentRequest(version="0.2.0"),
+        wire.UpgradeAgentResponse(version="0.1.0"),
+    ),
 }
 
 

@@ -12,6 +12,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.events.event_ring import EventRecord
 from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, Meta, Shard
+from fleet_controller.core.upgrades.record import UpgradeRecord
 from fleet_controller.mirror.records import RecordChange, RecordKind
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.store import keys
@@ -30,6 +31,18 @@ def mirror() -> tuple[ClusterState, list[RecordChange]]:
     state = ClusterState()
     state.on_change(told.append)
     return state, told
+
+
+def test_the_upgrade_is_there_until_it_is_deleted_or_cannot_be_understood() -> None:
+    state, told = mirror()
+    record = UpgradeRecord("0.2.0", under_way={"h1": 7.0})
+    for then in (None, b'{"version": "0.2.0; reboot"}', b'{"version": "0.2.0", "width": 0}'):
+        revision = state.revision + 1
+        state.written([Put(keys.UPGRADE, encode(record))], revision)
+        assert state.upgrade == record and keys.UPGRADE not in state.broken
+        state.apply(keys.UPGRADE, then, revision + 1)
+        assert state.upgrade is None and (keys.UPGRADE in state.broken) == (then is not None)
+    assert RecordChange(RecordKind.UPGRADE, "") in told
 
 
 def test_each_kind_of_record_has_its_table() -> None:
@@ -99,6 +112,7 @@ def broken(state: ClusterState) -> list[str]:
 @pytest.mark.parametrize(
     "key",
     [keys.host("h1"), keys.assignment("h1"), keys.fleet("spv"), keys.spec("uid", 1), keys.BREAKER,
+     keys.UPGRADE,
      keys.rollout("uid"), keys.gone("uid")],
 )  # fmt: skip
 def test_a_record_that_cannot_be_understood_is_noted_and_nothing_ends(

@@ -18,6 +18,7 @@ from fleet.transport import Identity, Role, channel_options, dns_name
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleet.v1 import upgrade_pb2 as upgrade
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.local.certificate_authority import Authority
@@ -54,14 +55,19 @@ READS: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.History(wire.HistoryRequest(), timeout=SECONDS),
     lambda s: s.ListImages(wire.ListClusterImagesRequest(), timeout=SECONDS),
     lambda s: next(iter(s.Drain(planned(wire.DrainRequest(host=HOST)), timeout=SECONDS))),
+    lambda s: s.BeginUpgrade(planned(upgrade.BeginUpgradeRequest()), timeout=SECONDS),
     lambda s: s.ControlVms(planned(wire.ControlVmsRequest(action=STOP)), timeout=SECONDS),
 ]
+UPGRADE = upgrade.BeginUpgradeRequest(version="9.9.9")
+HALT = upgrade.ControlUpgradeRequest(action=upgrade.ControlUpgradeRequest.ACTION_HALT)
 WRITES: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.ApplyFleet(wire.ApplyFleetRequest(name="x", spec=spec()), timeout=SECONDS),
     lambda s: s.DeleteFleet(wire.DeleteFleetRequest(name="spv"), timeout=SECONDS),
     lambda s: s.Scale(wire.ScaleRequest(fleet="spv", total=1), timeout=SECONDS),
     lambda s: s.SetCordon(wire.SetCordonRequest(id="hollow-00001"), timeout=SECONDS),
     lambda s: next(iter(s.Drain(wire.DrainRequest(host=HOST), timeout=SECONDS))),
+    lambda s: s.BeginUpgrade(UPGRADE, timeout=SECONDS),
+    lambda s: s.ControlUpgrade(HALT, timeout=SECONDS),
     lambda s: s.RemoveHost(wire.RemoveHostRequest(host=HOST), timeout=SECONDS),
     lambda s: s.ControlVms(wire.ControlVmsRequest(action=STOP), timeout=SECONDS),
     lambda s: s.Rollout(wire.RolloutRequest(action=START), timeout=SECONDS),
@@ -260,6 +266,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "BoundHost", "PinHost", "ApproveHosts",
         "ExpelHost", "ReadmitHost", "Deny", "Allow", "ListDenied",
         "PutImage", "SpreadImage", "CreateToken", "ListTokens", "RevokeToken", "Join", "Renew",
+        "BeginUpgrade", "ControlUpgrade", "GetUpgrade",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):
@@ -272,7 +279,7 @@ def test_what_the_agent_cannot_do_yet_is_unimplemented(cluster: SmallCluster) ->
     offered = {
         "Describe", "Assign", "Watch", "Doctor", "Tune", "Console", "Top",
         "ListImages", "ImportImage", "DeleteImage", "Reset",
-        "SendImage", "RelayImage", "PutImage",
+        "SendImage", "RelayImage", "PutImage", "UpgradeAgent",
     }  # fmt: skip
     with agent_channel(cluster) as channel:
         for method in later(AGENT, offered):

@@ -390,6 +390,7 @@ def _many_holdings(know: Knowledge, saying: Saying) -> None:
 def _other_programs(know: Knowledge, saying: Saying) -> None:
     """What only people read, and a certificate that ended long ago, or never will."""
     saying.facts.hypervisor, saying.facts.storage, saying.facts.agent_version = ODD, ODD, ODD
+    saying.facts.upgrades = bool(know.random.getrandbits(1))
     saying.facts.certificate_expires_unix = know.random.choice((-(2**63), 1, 2**63 - 1))
     saying.facts.trust.authorities.extend(know.random.randbytes(48) for _ in range(200))
     saying.facts.trust.issuing = know.random.randbytes(LONG)

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from fleet.guest_patterns import GuestPattern
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
-from fleet_agent.drivers.consoles.pattern import console_pattern
+from fleet_agent.drivers.console_pattern import console_pattern
 from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.libvirt.domains.domains import Domains

@@ -10,7 +10,7 @@ from fleet.guest_patterns import GuestPattern
 from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
 from fleet_agent.core.qemu.qemu_guest import wants_clone
-from fleet_agent.drivers.consoles.pattern import console_pattern
+from fleet_agent.drivers.console_pattern import console_pattern
 from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines
 from fleet_agent.drivers.lanes import ActFailed
 from fleet_agent.drivers.qemu.folders import CONSOLE_LOG

@@ -25,7 +25,8 @@ _COLOURS: Mapping[str, str] = {
     **dict.fromkeys(
         ("breaker_opened", "changes_frozen", "double_assignment", "host_cut_off", "host_distrusted",
          "host_expelled", "host_lost", "host_misbehaves", "host_quarantined", "host_refused",
-         "rollout_halted", "store_degraded", "store_trouble", "vms_failing", "vms_failing_more"),
+         "rollout_halted", "store_degraded", "store_trouble", "upgrade_halted", "vms_failing",
+         "vms_failing_more"),
         BAD,
     ),
     **dict.fromkeys(
@@ -36,7 +37,7 @@ _COLOURS: Mapping[str, str] = {
     **dict.fromkeys(
         ("breaker_closed", "changes_thawed", "fleet_converged", "host_live", "host_readmitted",
          "host_released", "host_returned", "leader_elected", "rollout_done", "store_mended",
-         "vms_failing_over"),
+         "upgrade_done",          "vms_failing_over"),
         GOOD,
     ),
 }  # fmt: skip

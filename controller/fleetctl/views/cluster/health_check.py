@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import upgrade_pb2 as upgrade
 from fleetctl.outcome import one_line
 from fleetctl.output import counted, number
 from fleetctl.progress import running
@@ -116,6 +117,10 @@ def _cluster_reasons(status: cluster.StatusResponse) -> Iterator[Reason]:
     if status.HasField("breaker"):
         why = f"the breaker is open, lost hosts are not replaced: {status.breaker.reason}"
         yield Reason(critical, "breaker_open", why)
+    if status.upgrade.state == upgrade.UpgradeStatus.STATE_HALTED:
+        why = f"the upgrade of agents to {status.upgrade.version} has halted"
+        because = f": {status.upgrade.reason}" if status.upgrade.reason else ""
+        yield Reason(Level.WARNING, "upgrade", why + because)
 
 
 def _fleet_reasons(fleet: cluster.FleetStatus) -> Iterator[Reason]:

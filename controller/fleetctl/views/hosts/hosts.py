@@ -49,6 +49,7 @@ def host_json(one: cluster.HostSummary) -> dict[str, Any]:
         "orders_refused": one.orders_refused or None,
         "certificate_ends": iso_text(one.certificate_expires_unix),
         "agent_version": one.agent_version or None,
+        "upgrades": one.upgrades,
         "hypervisor": one.hypervisor or None,
         "accelerator": one.labels.get(ACCELERATOR_LABEL) or None,
         "memory_bytes": one.memory_bytes or None,

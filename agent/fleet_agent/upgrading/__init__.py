@@ -1,0 +1,1 @@
+"""How an agent becomes another release: by one command that its settings name, and by no other."""

@@ -1,0 +1,1 @@
+"""Agents brought to a release: which hosts, in which waves, and when that goes no further."""
