@@ -3802,17 +3802,24 @@ class WatchStatesRequest(_message.Message):
 
     LAYER_FIELD_NUMBER: _builtins.int
     GROUPING_FIELD_NUMBER: _builtins.int
+    ADMISSION_ONLY_FIELD_NUMBER: _builtins.int
     layer: Global___StatesLayer.ValueType
     grouping: Global___StatesGrouping.ValueType
+    admission_only: _builtins.bool
+    """Of a standby that has the frames from a call of its own: whether the caller may watch. One frame
+    without a number says that it may; the call ends when it may not any more. An older controller
+    sends frames.
+    """
     def __init__(
         self,
         *,
         layer: Global___StatesLayer.ValueType = ...,
         grouping: Global___StatesGrouping.ValueType = ...,
+        admission_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grouping", b"grouping", "layer", b"layer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_only", b"admission_only", "grouping", b"grouping", "layer", b"layer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
