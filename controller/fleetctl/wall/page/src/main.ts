@@ -15,7 +15,7 @@ import { connectionIs, keepTelling, onProblem, otherIs } from "./standing.js";
 import { watch } from "./stream.js";
 
 const canvas = byId<HTMLCanvasElement>("wall"), view = byId("view");
-const picture = pictureOn(canvas, new URLSearchParams(location.search).get("renderer") === "canvas");
+const picture = pictureOn(canvas, new URLSearchParams(location.search).get("renderer"));
 const opened = new OpenHost(() => turn({ host: null }), () => soon());
 const legend = new Legend(() => soon()), past = new Past(), ages = new Ages(), tip = new Tip();
 const other = new Other(anew => { if (anew) begin(); soon(); }, otherIs);
@@ -258,7 +258,7 @@ setInterval(tell, 500);
   shown: () => ({ blocks: shown().hosts.map(one => one.id), names: shown().names, counts: shown().counts(), shrink: shape.shrink }),
   cells: (id: string) => [...shown().of(shown().blockOf.get(id)!)],
   colour: (value: number) => colours.cells[value],
-  redraw: () => { shown().dirtyFrom = 0; shown().dirtyTo = shown().places.length; draw(); },
+  redraw: () => { shown().allDirty(); draw(); },
   pixel: (id: string, cell: number) => {
     draw();
     return picture.pixel(...middleOf(shape, { block: shown().blockOf.get(id)!, cell }));
