@@ -1638,6 +1638,8 @@ class VmRow(_message.Message):
     POWERED_OFF_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    STATE_SECONDS_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.int
@@ -1649,6 +1651,10 @@ class VmRow(_message.Message):
     """Why it has failed: position in ListVmsResponse.reasons. 0: it has not, or nobody knows."""
     since_unix: _builtins.int
     """since when, by its host's clock; 0: not known"""
+    state_seconds: _builtins.int
+    """For how long its host has told this state; absent: for longer than this leader has heard of it."""
+    restarts: _builtins.int
+    """how often it began to run again, as this leader has seen"""
     def __init__(
         self,
         *,
@@ -1659,12 +1665,16 @@ class VmRow(_message.Message):
         powered_off: _builtins.bool = ...,
         reason: _builtins.int = ...,
         since_unix: _builtins.int = ...,
+        state_seconds: _builtins.int | None = ...,
+        restarts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds", "state_seconds", b"state_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "host", b"host", "index", b"index", "powered_off", b"powered_off", "reason", b"reason", "since_unix", b"since_unix", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds", "generation", b"generation", "host", b"host", "index", b"index", "powered_off", b"powered_off", "reason", b"reason", "restarts", b"restarts", "since_unix", b"since_unix", "state", b"state", "state_seconds", b"state_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__state_seconds: _TypeAlias = _typing.Literal["state_seconds"]  # noqa: Y015
+    _WhichOneofArgType__state_seconds: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state_seconds) -> _WhichOneofReturnType__state_seconds | None: ...
 
 Global___VmRow: _TypeAlias = VmRow  # noqa: Y015
 
@@ -1792,6 +1802,8 @@ class VmDetail(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     POWERED_OFF_FIELD_NUMBER: _builtins.int
     FAILED_SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    STATE_SECONDS_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.str
@@ -1803,6 +1815,9 @@ class VmDetail(_message.Message):
     """wanted off, by an operator"""
     failed_since_unix: _builtins.int
     """by its host's clock; 0: it has not failed, or not known"""
+    state_seconds: _builtins.int
+    """as VmRow has them"""
+    restarts: _builtins.int
     @_builtins.property
     def fleet(self) -> _types_pb2.FleetIdentity: ...
     @_builtins.property
@@ -1824,12 +1839,16 @@ class VmDetail(_message.Message):
         problem: _agent_pb2.Problem | None = ...,
         powered_off: _builtins.bool = ...,
         failed_since_unix: _builtins.int = ...,
+        state_seconds: _builtins.int | None = ...,
+        restarts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "problem", b"problem", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds", "fleet", b"fleet", "problem", b"problem", "spec", b"spec", "state_seconds", b"state_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["birth", b"birth", "failed_since_unix", b"failed_since_unix", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "spec", b"spec", "state", b"state", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds", "birth", b"birth", "failed_since_unix", b"failed_since_unix", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "restarts", b"restarts", "spec", b"spec", "state", b"state", "state_seconds", b"state_seconds", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__state_seconds: _TypeAlias = _typing.Literal["state_seconds"]  # noqa: Y015
+    _WhichOneofArgType__state_seconds: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state_seconds) -> _WhichOneofReturnType__state_seconds | None: ...
 
 Global___VmDetail: _TypeAlias = VmDetail  # noqa: Y015
 
