@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from fleet_controller.core.vm_states import RUNNING, UNKNOWN
 
 Where = slice | NDArray[np.int64]
-_MOST_RUNS = np.iinfo(np.uint16).max
 
 
 class Lifetimes:
@@ -40,15 +39,17 @@ class Lifetimes:
     def tell(self, where: Where, states: NDArray[np.uint8], now: float) -> None:
         """What their host says of them."""
         before = self._told[where]
-        other = (states != before) & (states != UNKNOWN)
-        if not other.any():
-            return
-        runs = self._runs[where]
-        self._since[where] = np.where(
-            other, np.where(before == 0, 0, int(now) + 1), self._since[where]
-        )
-        self._runs[where] = runs + (other & (states == RUNNING) & (runs < _MOST_RUNS))
-        self._told[where] = np.where(other, states, before)
+        other = states != before
+        other &= states != UNKNOWN
+        if np.count_nonzero(other) < len(other):
+            which = np.flatnonzero(other)
+            if not len(which):
+                return
+            where = which + where.start if isinstance(where, slice) else where[which]
+            states, before = states[which], before[which]
+        self._since[where] = (before != 0) * np.uint32(int(now) + 1)
+        self._told[where] = states
+        self._runs[where] += states == RUNNING  # begins anew after 65,535: it is for people
 
     def since(self, index: int) -> float | None:
         """On the leader's clock; None: it was so before this leader heard of it."""

@@ -96,10 +96,11 @@ class FleetVector:
         new = np.minimum(states[: stop - start], STATES - 1)
         new[(new == 0) | (new > UNKNOWN)] = UNKNOWN
         mine = self.hosts[part] == host
+        all_mine = bool(mine.all())
         if told is not None:
-            own = part if mine.all() else np.flatnonzero(mine) + start
-            self.lifetimes.tell(own, new if mine.all() else new[mine], told)
-        if not mine.all():
+            own = part if all_mine else np.flatnonzero(mine) + start
+            self.lifetimes.tell(own, new if all_mine else new[mine], told)
+        if not all_mine:
             new = np.where(mine, new, self.states[part])
             held = np.flatnonzero(self.hosts[part] != NO_HOST)
             self._count(np.arange(start, stop)[held], new[held])

@@ -11,7 +11,7 @@ from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import BAD, STATE_STYLES, duration, painted
+from fleetctl.output import BAD, STATE_STYLES, ago, duration, painted
 from fleetctl.tables.column import Column, Kind, iso_text
 from fleetctl.views.enum_names import state_name
 
@@ -201,7 +201,7 @@ def detail_text(detail: cluster.VmDetail, now: float) -> str:
         shown["failed_for"] = duration(max(0.0, now - since))
     seconds, restarts = shown.pop("state_seconds"), shown.pop("restarts")
     if seconds is not None:
-        shown["state"] += f", for {duration(seconds)}"
+        shown["state"] += f", since {ago(seconds)}"
     shown["restarts"] = f"{restarts:,} that the leader has seen" if restarts else None
     known = ((name, value) for name, value in shown.items() if value is not None)
     lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
