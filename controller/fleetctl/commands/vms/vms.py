@@ -62,8 +62,10 @@ for command in COMMANDS:
 @click.option(
     "--state",
     type=click.Choice([*STATES, STOPPED]),
+    metavar="STATE",
     default=None,
-    help="Only VMs in this state; stopped: those that an operator keeps off.",
+    help=f"Only VMs in this state: {', '.join(STATES)}; or stopped: those that an operator keeps "
+    "off.",
 )
 @click.option("--host", default="", help="Only VMs of this host.")
 @selector_option_with("Only VMs of hosts with all of these labels.")
