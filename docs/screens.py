@@ -154,7 +154,7 @@ def alike(screens: list[str]) -> list[str]:
         (r"ends on 20\d\d-\d\d-\d\d \d\d:\d\d", "ends on 2027-03-01 09:00"),
         (r"127\.0\.0\.1:\d+", port),
         (r"\d+(\.\d)? s ago", "2 s ago"),
-        (r"(\bCPU \d+)\.\d %", r"\1.0 %"),
+        (r"(\bCPU [\d,]+)\.\d %", r"\1.0 %"),
         (r"over \d\.\d s", "over 2.0 s"),
         (r"read in [\d.]+ ms", "read in 0.6 ms"),
         (r"\d+ [KM]iB( of [\d.]+ GiB)? used, read", "24 KiB used, read"),

@@ -19,6 +19,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from tests.bench.cluster_under_test import ClusterUnderTest, until
 from tests.bench.measures import SAMPLE, Measured
+from tests.bench.wall_page import DRAW_ALWAYS, page_alone
 
 WALLS = 10
 _ROUNDS = 3
@@ -26,9 +27,6 @@ _CHANGES = 12
 _SETTLE_SECONDS = 2.0
 _RUNNING = int(types.VM_STATE_RUNNING)
 _READ_BYTES = 4096
-# Draws the whole picture as often as the browser asks for one, whether anything has changed or not.
-_DRAW_ALWAYS = """() => { window.drawn = 0; const again = () => {
-  megafleetWall.redraw(); window.drawn++; requestAnimationFrame(again); }; again(); }"""
 # When so many cells are in a state, and drawn.
 _MEET = """([state, wanted]) => { window.met = new Promise(done => { const look = () => {
   if (megafleetWall.state().counts[state] < wanted) return requestAnimationFrame(look);
@@ -46,6 +44,8 @@ def wall(home: Path, hosts: int, few: int, say: Callable[[str], None], out: Meas
             say("a page in Chromium")
             _draws(under, chromium, total, out)
     if chromium:
+        say("the page alone, with played frames")
+        page_alone(hosts, chromium, out)
         say(f"from a change to its pixel, {few:,} hosts")
         with ClusterUnderTest(home / "wall-few", few).running() as under:
             under.fleetctl("apply", "-f", str(SAMPLE))
@@ -80,7 +80,7 @@ def _costs(under: ClusterUnderTest, total: int, say: Callable[[str], None], out:
 def _draws(under: ClusterUnderTest, chromium: str, total: int, out: Measured) -> None:
     with _page(under, chromium) as page:
         _down(under)
-        page.evaluate(_DRAW_ALWAYS)
+        page.evaluate(DRAW_ALWAYS)
         before, began = _seen(page), time.monotonic()
         drawn = page.evaluate("() => window.drawn")
         under.scale("spv", total)

@@ -20,6 +20,11 @@ WHOLE, LAYOUT, NOTE = 1, 0x10, 0x11
 RUNNING, FAILED = 5, 7
 
 
+# What drawing all cells takes, the fastest of some.
+_EACH = """() => Math.min(...Array.from({ length: 10 }, () => {
+  const began = performance.now(); megafleetWall.redraw(); return performance.now() - began; }))"""
+
+
 class Questions:
     """A cluster that names itself, its hosts and its problems in markup."""
 
@@ -127,7 +132,7 @@ def test_what_is_said_is_text_and_never_markup(browser: Browser) -> None:
         assert seen.page.locator("[id=forged]").count() == 0
 
 
-@pytest.mark.parametrize(("renderer", "hosts"), [("webgl2", 64_000), ("canvas", 12_000)])
+@pytest.mark.parametrize(("renderer", "hosts"), [("webgl2", 64_000), ("canvas", 64_000)])
 def test_sixteen_million_cells_are_one_picture_in_which_no_failure_is_lost(
     browser: Browser, renderer: str, hosts: int
 ) -> None:
@@ -155,3 +160,13 @@ def test_sixteen_million_cells_are_one_picture_in_which_no_failure_is_lost(
         started = time.monotonic()
         seen.page.evaluate("() => { megafleetWall.redraw(); }")
         assert time.monotonic() - started < PATIENCE_MS / 1000
+
+
+def test_without_a_gpu_a_million_cells_are_drawn_at_the_browsers_pace(browser: Browser) -> None:
+    """What the processor plays as a GPU is not used; a loose bound, as other things run here."""
+    cells = WHOLE, zlib.compress(bytes([RUNNING | RUNNING << 4]) * (4480 * 250 // 2))
+    with served(layout(4480, 250), cells) as address:
+        with page_of(browser, address, 1920, 1080) as seen:
+            assert seen.state["renderer"] == "canvas"
+            milliseconds = seen.page.evaluate(_EACH)
+    assert milliseconds < 33, "30 pictures a second"

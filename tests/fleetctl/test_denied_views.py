@@ -27,7 +27,7 @@ def test_an_expelled_host_is_shown_with_the_reason_and_the_way_back() -> None:
     assert (shown["expelled"], shown["certificate_expires"]) == ("it lies\n", ENDS)
     text = detail_text(cluster.HostDetail(summary=EXPELLED))
     assert "'fleetctl hosts readmit h1' takes it back" in text
-    assert "certificate ends on 2027-01-15 08:00 UTC" in text
+    assert "certificate  ends on 2027-01-15 08:00 UTC" in text
 
 
 def test_status_counts_expelled_hosts_and_lists_certificates_that_end() -> None:

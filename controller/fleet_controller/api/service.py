@@ -210,11 +210,18 @@ class ClusterApi(
             begins_unix=log.begins,
         )
 
-    @rpc(READERS)
+    @rpc((*READERS, Role.CONTROLLER))
     async def WatchStates(self, call: Call, request: cluster.WatchStatesRequest) -> None:  # type: ignore[override]
+        if request.admission_only:
+            await call.send(cluster.StatesFrame())
+            while True:
+                if self.replica.leader() is not call.leader:
+                    return
+                await asyncio.sleep(_STATUS_QUIET)
         async with aclosing(call.leader.states.frames(request.layer, request.grouping)) as frames:
             async for frame in frames:
-                self.replica.leader()
+                if self.replica.leader() is not call.leader:
+                    return  # it reads the store anew: whoever watches begins anew as well
                 await call.send(frame)
 
     @rpc((Role.AGENT,))

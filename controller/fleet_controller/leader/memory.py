@@ -79,7 +79,7 @@ class LeaderMemory:
         host_certificate_days: float = math.inf,
     ) -> LeaderMemory:
         """Nothing is known yet."""
-        state, observed = ClusterState(), Observed()
+        state, observed = ClusterState(), Observed(clock)
         return LeaderMemory(
             replica, term_revision, clock, clock(), durable, settings, events, state, observed,
             LinkTable(clock), StandbyReachability(), RefusedHosts(),

@@ -31,6 +31,7 @@ def cluster_metrics(sample: ClusterSample) -> Iterator[Metric]:
         buckets=sample.boots or [("+Inf", 0.0)],
         sum_value=sample.boot_seconds,
     )
+    yield gauge("state_watchers", "Streams of VM states that the leader sends.", sample.watchers)
     yield from _hosts(sample)
     yield from _guards(status)
     yield from _vms(status)

@@ -69,6 +69,7 @@ def cluster_sample(leader: Leader, *, each_host: bool = False) -> ClusterSample:
         seconds=time.perf_counter() - started,
         boots=memory.boots.buckets(),
         boot_seconds=memory.boots.seconds,
+        watchers=leader.states.watchers,
     )
 
 

@@ -24,7 +24,8 @@ class ClusterSample:
     """What the leader knows. `versions`: hosts by their agents' version. `host_certificate_end`:
     of the host whose certificate ends first, in seconds since 1970; 0: none is known.
     `seconds`: that the reading took. `boots`: VMs that took up to so many seconds from their start
-    until they were ready; `boot_seconds`: of all together."""
+    until they were ready; `boot_seconds`: of all together. `watchers`: streams of VM states that it
+    sends."""
 
     status: cluster.StatusResponse
     capacity: int
@@ -34,6 +35,7 @@ class ClusterSample:
     seconds: float
     boots: Sequence[tuple[str, float]] = ()
     boot_seconds: float = 0.0
+    watchers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Nothing here is stored: a new leader has it again seconds after its links are up
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 import numpy as np
 
@@ -28,9 +29,10 @@ LONGEST_REASON = 300
 
 
 class Observed:
-    """All hosts' reports. `pulse` beats with every change."""
+    """All hosts' reports. `pulse` beats with every change. `clock`: the leader's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self._clock = clock
         self.pulse = Pulse()
         # Each is told of hosts whose VMs may have another state, and emptied by whoever reads it.
         # While nobody does, nothing is kept.
@@ -185,8 +187,9 @@ class Observed:
         vector = self.vectors[kin.fleet_uid]
         known = vector.held(host.number, gained & staged) if staged else EMPTY
         ready = host.prepared.get(kin, EMPTY) & gained
-        vector.place(host.number, gained - known - ready, kin.generation, host.unreported)
-        vector.place(host.number, ready - known, kin.generation, DEFINED)
+        now = self._clock()
+        vector.place(host.number, gained - known - ready, kin.generation, host.unreported, now)
+        vector.place(host.number, ready - known, kin.generation, DEFINED, now)
 
     def _set_power(self, host: HostObservation, before: Assignment) -> None:
         """Shards that differ in power alone are one kin; which of it is off is kept apart."""
@@ -218,8 +221,9 @@ class Observed:
             if shard.staged and shard.fleet == fleet:
                 free = vector.held(NO_HOST, shard.ranges)
                 ready = host.prepared.get(shard.kin, EMPTY) & free
-                vector.place(host.number, ready, shard.generation, DEFINED)
-                vector.place(host.number, free - ready, shard.generation, host.unreported)
+                now, rest = self._clock(), free - ready
+                vector.place(host.number, ready, shard.generation, DEFINED, now)
+                vector.place(host.number, rest, shard.generation, host.unreported, now)
                 if not shard.power:
                     vector.set_power(host.number, free, False)
 
@@ -241,13 +245,12 @@ class Observed:
         if not mine:
             host.note_strays(kin, report)
             return
-        vector = self.vectors[report.fleet_uid]
+        vector, now = self.vectors[report.fleet_uid], self._clock()
         for run in report.runs:
             states = np.frombuffer(run.states, np.uint8)
             for start, stop in (mine & IndexSet.span(run.start, run.start + len(states))).ranges:
-                vector.set_states(
-                    host.number, start, states[start - run.start : stop - run.start].copy()
-                )
+                part = states[start - run.start : stop - run.start].copy()
+                vector.set_states(host.number, start, part, now)
 
     def _apply_rest(self, host_id: str, host: HostObservation, report: wire.Report) -> bool:
         matters = False

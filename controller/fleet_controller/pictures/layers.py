@@ -20,9 +20,9 @@ from fleet_controller.core.vm_states import FAILED
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.observed.host_observation import HostObservation
 from fleet_controller.observed.vectors import NO_HOST, FleetVector
+from fleet_controller.pictures.picture import MOST_NAMED
 from fleet_controller.queries.fleets import absence
 
-MOST_NAMED = 14  # 15 is for pages: no cell
 _OTHERS, _NOTHING = "others", "nothing is wrong"
 # Characters of a name that a host makes up.
 _LONGEST = 60

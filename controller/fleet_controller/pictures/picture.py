@@ -13,15 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleet.states.frames import (
+    BadFrame,
     Cells,
     Encoded,
     Numbers,
+    apply_frame,
     encode_blocks,
     encode_change,
     encode_whole,
     starts_of,
 )
 from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
+
+MOST_NAMED = 14  # 15 is for pages: no cell
+# Beyond this nobody copies a picture.
+MOST_CELLS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +58,20 @@ class Picture:
 
     def begin(self, layout: Layout, cells: Cells) -> None:
         """Everything anew."""
+        self._take(layout, cells, self.number + 1)
+
+    def _take(self, layout: Layout, cells: Cells, number: int) -> None:
         self.layout, self.cells, self.starts = layout, cells, layout.starts()
         count = len(layout.blocks)
         self._block_of = np.repeat(np.arange(count, dtype=np.int32), np.diff(self.starts))
-        self.number += 1
+        self.number = number
         self._whole_since = self.number
         self._changed_in = np.full(count, self.number, np.int64)
         self._frames = {}
 
     def change(self, cells: Cells) -> None:
         """All cells as they are now."""
-        differ = np.bincount(self._block_of[cells != self.cells], minlength=len(self.layout.blocks))
-        self._change(cells, np.flatnonzero(differ))
+        self._change(cells, self._differing(cells))
 
     def change_blocks(self, fresh: dict[int, Cells]) -> None:
         """These blocks as they are now."""
@@ -71,6 +80,28 @@ class Picture:
         for number in changed:
             cells[self.starts[number] : self.starts[number + 1]] = fresh[number]
         self._change(cells, np.array(changed, np.int64))
+
+    def follow(self, frame: cluster.StatesFrame) -> None:
+        """A frame of the picture that this one is a copy of: it serves this one's watchers as it
+        is. Raises BadFrame, and has changed nothing then."""
+        encoded = Encoded(frame.encoding, frame.cells)
+        if frame.HasField("layout"):
+            layout = _layout(frame.layout)
+            cells = np.zeros(int(layout.starts()[-1]), np.uint8)
+            apply_frame(cells, layout.starts(), encoded, _largest(layout))
+            self._take(layout, cells, frame.number)
+            self._frames[0] = frame
+            return
+        if frame.after != self.number or not self.number:
+            raise BadFrame(f"it goes on from {frame.after}, not from {self.number}")
+        if not frame.cells:
+            return
+        cells = self.cells.copy()
+        apply_frame(cells, self.starts, encoded, _largest(self.layout))
+        blocks = self._differing(cells)
+        self.cells, self.number = cells, frame.number
+        self._changed_in[blocks] = self.number
+        self._frames = {frame.after: frame}
 
     def since(self, seen: int) -> cluster.StatesFrame:
         """What brings somebody who was sent the frame of this number up to date."""
@@ -87,6 +118,11 @@ class Picture:
                 frame = self._frame(seen, encode_blocks(self.cells, self.starts, blocks))
             self._frames[seen] = frame
         return frame
+
+    def _differing(self, cells: Cells) -> Numbers:
+        """The blocks in which these cells are others."""
+        differ = np.bincount(self._block_of[cells != self.cells], minlength=len(self.layout.blocks))
+        return np.flatnonzero(differ)
 
     def _block(self, number: int) -> Cells:
         return self.cells[self.starts[number] : self.starts[number + 1]]
@@ -110,3 +146,15 @@ class Picture:
 def _message(layout: Layout) -> cluster.StatesLayout:
     hosts = [cluster.StatesHost(id=one, rack=rack, cells=n) for one, rack, n in layout.blocks]
     return cluster.StatesLayout(hosts=hosts, legend=layout.legend)
+
+
+def _layout(told: cluster.StatesLayout) -> Layout:
+    """Raises BadFrame for one that no leader makes."""
+    cells = sum(one.cells for one in told.hosts)
+    if cells > MOST_CELLS or len(told.legend) > MOST_NAMED:
+        raise BadFrame(f"{cells} cells with {len(told.legend)} names")
+    return Layout(tuple((one.id, one.rack, one.cells) for one in told.hosts), tuple(told.legend))
+
+
+def _largest(layout: Layout) -> int:
+    return len(layout.legend) or int(types.VM_STATE_UNKNOWN)

@@ -31,6 +31,10 @@ class StatesFrames:
         self._memory = memory
         self._watched: dict[_Asked, WatchedPicture] = {}
 
+    @property
+    def watchers(self) -> int:
+        return sum(one.watchers for one in self._watched.values())
+
     async def frames(
         self,
         layer: cluster.StatesLayer.ValueType = _STATE,
@@ -38,7 +42,7 @@ class StatesFrames:
     ) -> AsyncGenerator[cluster.StatesFrame, None]:
         """First a frame with all cells, then changes. A layer or grouping that is not known is
         states by host. Raises Refused when too many watch."""
-        if sum(one.watchers for one in self._watched.values()) >= MOST_WATCHERS:
+        if self.watchers >= MOST_WATCHERS:
             raise Refused(
                 Reason.TOO_MANY_WATCHERS, f"{MOST_WATCHERS} viewers watch already; try again later"
             )

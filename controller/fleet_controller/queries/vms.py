@@ -113,7 +113,9 @@ def _set_holder(memory: LeaderMemory, detail: cluster.VmDetail, host_id: str, sh
     detail.host, detail.host_address = host_id, memory.host(host_id).address
     detail.generation, detail.birth = shard.generation, shard.birth
     detail.powered_off = not shard.power
-    state = int(memory.observed.vectors[shard.fleet].states[detail.index])
+    vector = memory.observed.vectors[shard.fleet]
+    _set_lifetime(detail, vector, memory.clock())
+    state = int(vector.states[detail.index])
     detail.state = types.VmState.ValueType(state)
     if state != FAILED:
         return
@@ -122,6 +124,13 @@ def _set_holder(memory: LeaderMemory, detail: cluster.VmDetail, host_id: str, sh
         detail.problem.CopyFrom(failure.problem)
         del detail.problem.failed[:]
         detail.failed_since_unix = failure.since_unix
+
+
+def _set_lifetime(told: cluster.VmRow | cluster.VmDetail, vector: FleetVector, now: float) -> None:
+    since = vector.lifetimes.since(told.index)
+    if since is not None:
+        told.state_seconds = max(0, int(now - since))
+    told.restarts = vector.lifetimes.restarts(told.index)
 
 
 class _Reasons:
@@ -171,6 +180,7 @@ def _rows(
             generation=vector.generation_of(index),
             powered_off=vector.is_off(index),
         )
+        _set_lifetime(row, vector, memory.clock())
         if row.state == FAILED and number != NO_HOST:
             reasons.set_reason(row, names[places[number]])
         rows.append(row)

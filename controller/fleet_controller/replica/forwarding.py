@@ -9,11 +9,13 @@ that replicas who take each other for the leader do not send it in circles.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA
 from fleet.changes.change_id import CHANGE_METADATA
@@ -31,8 +33,11 @@ from fleet.transport import (
     abort,
     channel_options,
 )
+from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.election.leader_key import Holder
+from fleet_controller.replica.leader_refusals import elsewhere, gone, silent
 from fleet_controller.replica.replica import Replica
+from fleet_controller.replica.shared_states import SharedStates
 
 # A leader that accepts no connection for this long is not waited for: the caller is told where it
 # is, and may reach it.
@@ -51,7 +56,17 @@ _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCo
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
+# Frames of it are the same for all who ask for the same ones.
+_SHARED = "WatchStates"
+_UNREADABLE = Refusal(
+    grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST", "what is asked for cannot be read"
+)
+
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
+# What the leader, or this replica, ends a call with; None: all was answered.
+Ending = grpc.aio.AioRpcError | Refusal | None
+# Sends a caller what there is, given the channel to the leader and the call to it in their name.
+Answers = Callable[[grpc.aio.Channel, Call, Context], Coroutine[Any, Any, Ending]]
 
 
 class LeaderChannel:
@@ -118,6 +133,7 @@ class Forwarding(grpc.aio.ServerInterceptor):
         self._replica = replica
         self._leader = channel
         self._prefix = f"/{service}/"
+        self._states = SharedStates()
         self._own = frozenset(self._prefix + name for name in own)
 
     async def intercept_service(
@@ -131,50 +147,72 @@ class Forwarding(grpc.aio.ServerInterceptor):
             return await continuation(handler_call_details)
 
         async def passed_on(requests: AsyncIterator[bytes], context: Context) -> None:
-            await self._pass_on(method, leader, requests, context)
+            await self._pass_on(method, leader, requests, context, _pass_answers)
+
+        async def shared(requests: AsyncIterator[bytes], context: Context) -> None:
+            try:
+                asked = cluster.WatchStatesRequest.FromString(await anext(requests, b""))
+            except DecodeError:
+                await abort(context, _UNREADABLE)
+            answers = partial(self._states.answers, asked, leader)
+            await self._pass_on(method, leader, _admission(asked), context, answers)
 
         # On the wire a call with one message is a stream of one.
-        return grpc.stream_stream_rpc_method_handler(passed_on)
+        is_shared = method == self._prefix + _SHARED
+        return grpc.stream_stream_rpc_method_handler(shared if is_shared else passed_on)
 
     async def _pass_on(
-        self, method: str, leader: Holder, requests: AsyncIterator[bytes], context: Context
+        self,
+        method: str,
+        leader: Holder,
+        requests: AsyncIterator[bytes],
+        context: Context,
+        answers: Answers,
     ) -> None:
         try:
             caller = peer_of(context.auth_context())
         except NoRole as why:
             await abort(context, no_role(why))
         if caller.role is Role.CONTROLLER:
-            await abort(context, _elsewhere(leader))
+            await abort(context, elsewhere(leader))
         try:
             channel = await self._leader.connected(leader.address)
         except ConnectionError:
-            await abort(context, _silent(leader))
+            await abort(context, silent(leader))
         call: Call = channel.stream_stream(method)(
             metadata=((CALLER_METADATA, str(caller)), *_of_the_change(context)),
             timeout=context.time_remaining(),
         )
         try:
-            await self._until_answered(call, leader, requests, context)
+            passing = answers(channel, call, context)
+            await self._until_answered(call, leader, requests, passing, context)
         finally:
             call.cancel()
 
     async def _until_answered(
-        self, call: Call, leader: Holder, requests: AsyncIterator[bytes], context: Context
+        self,
+        call: Call,
+        leader: Holder,
+        requests: AsyncIterator[bytes],
+        passing: Coroutine[Any, Any, Ending],
+        context: Context,
     ) -> None:
         """Passes messages both ways until the leader has ended the call, or leads no more."""
         asking = asyncio.create_task(_pass_requests(requests, call))
-        answering = asyncio.create_task(_pass_answers(call, context))
+        answering = asyncio.create_task(passing)
         ceasing = asyncio.create_task(self._replica.until_leader_is_not(leader.term))
         tasks = (asking, answering, ceasing)
         try:
             await asyncio.wait({answering, ceasing}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done() or answering.cancelled():
-                await abort(context, _gone(leader))
+                await abort(context, gone(leader))
             error = answering.result()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(error, Refusal):
+            await abort(context, error)
         if error is not None:
             await _abort_alike(error, leader, context)
 
@@ -193,8 +231,15 @@ async def _pass_requests(requests: AsyncIterator[bytes], call: Call) -> None:
         await call.done_writing()
 
 
-async def _pass_answers(call: Call, context: Context) -> grpc.aio.AioRpcError | None:
-    """All answers; the error that the leader ends the call with, if it does."""
+async def _admission(asked: cluster.WatchStatesRequest) -> AsyncIterator[bytes]:
+    request = cluster.WatchStatesRequest(
+        layer=asked.layer, grouping=asked.grouping, admission_only=True
+    )
+    yield request.SerializeToString()
+
+
+async def _pass_answers(channel: grpc.aio.Channel, call: Call, context: Context) -> Ending:
+    """All answers."""
     try:
         if first := _meant(await call.initial_metadata()):
             await context.send_initial_metadata(first)
@@ -209,36 +254,10 @@ async def _pass_answers(call: Call, context: Context) -> grpc.aio.AioRpcError | 
 async def _abort_alike(error: grpc.aio.AioRpcError, leader: Holder, context: Context) -> NoReturn:
     trailing = _meant(error.trailing_metadata())
     if error.code() in _BROKEN and not any(key == ERROR_METADATA for key, _ in trailing):
-        await abort(context, _gone(leader))
+        await abort(context, gone(leader))
     await context.abort(error.code(), error.details() or "", trailing)
     raise AssertionError("abort returned")
 
 
 def _meant(metadata: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((key, value) for key, value in metadata or () if key in _MEANT_FOR_CALLERS)
-
-
-def _elsewhere(leader: Holder) -> Refusal:
-    return _not_leader(f"this controller stands by; {leader.address} leads", leader)
-
-
-def _silent(leader: Holder) -> Refusal:
-    return _not_leader(
-        f"the controller that leads, {leader.replica} at {leader.address}, cannot be reached from "
-        "this one; nothing was changed",
-        leader,
-    )
-
-
-def _not_leader(message: str, leader: Holder) -> Refusal:
-    named = {"leader_address": leader.address}
-    return Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NOT_LEADER", message, named)
-
-
-def _gone(leader: Holder) -> Refusal:
-    return Refusal(
-        grpc.StatusCode.UNAVAILABLE,
-        "LEADER_GONE",
-        f"the controller that led, {leader.replica} at {leader.address}, went away before it had "
-        "answered",
-    )

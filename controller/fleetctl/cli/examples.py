@@ -58,7 +58,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "tokens create": (
         "tokens create --uses 3",
-        "tokens create --name 'dom0-*' --cidr 10.1.0.0/16 --uses 4480 --ttl 2h",
+        "tokens create --name 'dom0-*' --cidr 10.1.0.0/16 --uses 40 --ttl 2h",
     ),
     "tokens list": ("tokens list", "tokens list -o json"),
     "tokens revoke": ("tokens revoke abcd2345", "tokens revoke abcd2345 -o json"),
@@ -117,7 +117,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "images push": (
         "images push golden@2 golden.qcow2 --all",
-        "images push golden@2 disk.raw --kernel vmlinuz --initrd initrd.img --label rack=r01",
+        "images push golden@2 disk.raw --kernel vmlinuz --label rack=r01",
     ),
     "images spread": ("images spread golden@2 --all", "images spread golden@2 --host h2 --host h3"),
     "images show": ("images show golden", "images show golden@1 -o json"),
@@ -142,7 +142,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "users": ("users", "users deny eve --reason 'has left'", "users allow eve"),
     "users deny": (
         "users deny eve --reason 'has left'",
-        "users deny controller-3 --role controller --reason 'its key is known'",
+        "users deny controller-3 --role controller --reason 'key is known'",
     ),
     "users allow": ("users allow eve", "users allow controller-3 --role controller"),
     "cluster": (
@@ -157,9 +157,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "cluster replace-member": (
         "cluster replace-member controller-2 --address 192.0.2.22",
-        "cluster replace-member controller-2 --new-name controller-4 --address 192.0.2.24",
-        "cluster replace-member https://192.0.2.99:2380 --new-name controller-2 "
-        "--address 192.0.2.22",
+        "cluster replace-member c2 --new-name c4 --address 192.0.2.24",
     ),
     "cluster join": ("cluster join -", "cluster join - -o json"),
     "cluster refresh": ("cluster refresh", "cluster refresh -o json"),
@@ -188,8 +186,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "certs user": ("certs user alice", "certs user bob --viewer --out out"),
     "contexts": ("contexts", "contexts use lab", "contexts show"),
     "contexts add": (
-        "contexts add lab --endpoint c1.example.net:7440 --identity alice --use",
-        "contexts add lab --endpoint c1:7440 --endpoint c2:7440 --identity alice",
+        "contexts add lab --endpoint c1.example:7440 --identity alice --use",
+        "contexts add lab --endpoint c1:7440 --endpoint c2:7440 --identity .",
     ),
     "contexts show": ("contexts show", "contexts show lab -o json"),
     "contexts use": ("contexts use lab", "contexts use sandbox"),

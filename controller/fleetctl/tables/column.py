@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from fleetctl.outcome import one_line
 from fleetctl.output import ago, byte_text
+from fleetctl.tables.layout import READABLE
 
 Row = TypeVar("Row")
 # What a row has in a column: text; a number; bytes; seconds since 1970. None: it has nothing there.
@@ -49,6 +50,7 @@ class Column(Generic[Row]):
     spare: bool = False
     colour: Callable[[Row], str | None] | None = None
     least: int = 0  # characters that it takes at least, for lists that go on
+    readable: int = READABLE  # columns of a rank above 0 go before it has less
 
     @property
     def key(self) -> str:

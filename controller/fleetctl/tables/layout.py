@@ -1,8 +1,8 @@
 """Fits columns into a width. Pure: cells and a width in, lines out.
 
-While they do not fit, spare columns go, then long texts are shortened to READABLE, then whole
-columns go, and at last texts are shortened to their least: those of the highest rank first, each
-time. What then is wide enough is given back. Nothing is cut within a word.
+While they do not fit, spare columns go, then long texts are shortened as far as they read well,
+then whole columns go, and at last texts are shortened to their least: those of the highest rank
+first, each time. What then is wide enough is given back. Nothing is cut within a word.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Shape:
     may_be_shortened: bool = False
     spare: bool = False
     least: int = 0
+    readable: int = READABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def fitted(shapes: Sequence[Shape], cells: Sequence[Sequence[str]], width: int |
     ]
     kept = _without(list(range(len(shapes))), shapes, whole, width, spare)
     readable = [
-        max(fewest, min(most, READABLE)) if shape.may_be_shortened else most
+        max(fewest, min(most, shape.readable)) if shape.may_be_shortened else most
         for shape, fewest, most in zip(shapes, least, whole, strict=True)
     ]
     kept = _without(kept, shapes, readable, width, {at for at in kept if shapes[at].rank})

@@ -179,7 +179,8 @@ def natural_order(value: Value) -> tuple[Any, ...]:
 
 def _shape(one: Column[Row], named: bool) -> Shape:
     text = one.kind is Kind.TEXT
-    return Shape(one.name, one.rank, one.to_the_right, text, one.spare and not named, one.least)
+    spare = one.spare and not named
+    return Shape(one.name, one.rank, one.to_the_right, text, spare, one.least, one.readable)
 
 
 def _styled(text: str, colour: Callable[[Row], str | None] | None, row: Row) -> str:

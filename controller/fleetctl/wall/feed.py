@@ -57,16 +57,21 @@ class Feed:
                 for frame in frames:
                     if self._ending.is_set():
                         return
-                    yield from _messages(frame, request)
+                    yield from _asked_for(frame, request)
             except Trouble as trouble:
                 yield _message(_NOTE, trouble.message.encode())
             self._ending.wait(PAUSE)
 
 
-def _messages(frame: cluster.StatesFrame, asked: cluster.WatchStatesRequest) -> Iterator[bytes]:
-    if (frame.layer, frame.grouping) != (asked.layer, asked.grouping):
+def _asked_for(frame: cluster.StatesFrame, asked: cluster.WatchStatesRequest) -> Iterator[bytes]:
+    if (frame.layer, frame.grouping) == (asked.layer, asked.grouping):
+        yield from as_messages(frame)
+    else:
         yield _message(_NOTE, b"the controllers are older than this fleetctl and show states alone")
-        return
+
+
+def as_messages(frame: cluster.StatesFrame) -> Iterator[bytes]:
+    """A frame as pages read it."""
     if frame.HasField("layout"):
         yield _message(_LEGEND, "\n".join(frame.layout.legend).encode())
         lines = (f"{one.id}\t{one.rack}\t{one.cells}" for one in frame.layout.hosts)

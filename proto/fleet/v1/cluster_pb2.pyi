@@ -1657,6 +1657,8 @@ class VmRow(_message.Message):
     POWERED_OFF_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SINCE_UNIX_FIELD_NUMBER: _builtins.int
+    STATE_SECONDS_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.int
@@ -1668,6 +1670,10 @@ class VmRow(_message.Message):
     """Why it has failed: position in ListVmsResponse.reasons. 0: it has not, or nobody knows."""
     since_unix: _builtins.int
     """since when, by its host's clock; 0: not known"""
+    state_seconds: _builtins.int
+    """For how long its host has told this state; absent: for longer than this leader has heard of it."""
+    restarts: _builtins.int
+    """how often it began to run again, as this leader has seen"""
     def __init__(
         self,
         *,
@@ -1678,12 +1684,16 @@ class VmRow(_message.Message):
         powered_off: _builtins.bool = ...,
         reason: _builtins.int = ...,
         since_unix: _builtins.int = ...,
+        state_seconds: _builtins.int | None = ...,
+        restarts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds", "state_seconds", b"state_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "host", b"host", "index", b"index", "powered_off", b"powered_off", "reason", b"reason", "since_unix", b"since_unix", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds", "generation", b"generation", "host", b"host", "index", b"index", "powered_off", b"powered_off", "reason", b"reason", "restarts", b"restarts", "since_unix", b"since_unix", "state", b"state", "state_seconds", b"state_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__state_seconds: _TypeAlias = _typing.Literal["state_seconds"]  # noqa: Y015
+    _WhichOneofArgType__state_seconds: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state_seconds) -> _WhichOneofReturnType__state_seconds | None: ...
 
 Global___VmRow: _TypeAlias = VmRow  # noqa: Y015
 
@@ -1813,6 +1823,8 @@ class VmDetail(_message.Message):
     FAILED_SINCE_UNIX_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
+    STATE_SECONDS_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     state: _types_pb2.VmState.ValueType
     host: _builtins.str
@@ -1829,6 +1841,9 @@ class VmDetail(_message.Message):
     in another way than `spec.start`, one sentence of its host; empty: it was not.
     """
     fallback: _builtins.str
+    state_seconds: _builtins.int
+    """as VmRow has them"""
+    restarts: _builtins.int
     @_builtins.property
     def fleet(self) -> _types_pb2.FleetIdentity: ...
     @_builtins.property
@@ -1852,14 +1867,21 @@ class VmDetail(_message.Message):
         failed_since_unix: _builtins.int = ...,
         started: _types_pb2.Start.ValueType | None = ...,
         fallback: _builtins.str = ...,
+        state_seconds: _builtins.int | None = ...,
+        restarts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_started", b"_started", "fleet", b"fleet", "problem", b"problem", "spec", b"spec", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_started", b"_started", "_state_seconds", b"_state_seconds", "fleet", b"fleet", "problem", b"problem", "spec", b"spec", "started", b"started", "state_seconds", b"state_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_started", b"_started", "birth", b"birth", "failed_since_unix", b"failed_since_unix", "fallback", b"fallback", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "spec", b"spec", "started", b"started", "state", b"state", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_started", b"_started", "_state_seconds", b"_state_seconds", "birth", b"birth", "failed_since_unix", b"failed_since_unix", "fallback", b"fallback", "fleet", b"fleet", "generation", b"generation", "host", b"host", "host_address", b"host_address", "index", b"index", "powered_off", b"powered_off", "problem", b"problem", "restarts", b"restarts", "spec", b"spec", "started", b"started", "state", b"state", "state_seconds", b"state_seconds", "unplaced_reason", b"unplaced_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__started: _TypeAlias = _typing.Literal["started"]  # noqa: Y015
     _WhichOneofArgType__started: _TypeAlias = _typing.Literal["_started", b"_started"]  # noqa: Y015
+    _WhichOneofReturnType__state_seconds: _TypeAlias = _typing.Literal["state_seconds"]  # noqa: Y015
+    _WhichOneofArgType__state_seconds: _TypeAlias = _typing.Literal["_state_seconds", b"_state_seconds"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__started) -> _WhichOneofReturnType__started | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state_seconds) -> _WhichOneofReturnType__state_seconds | None: ...
 
 Global___VmDetail: _TypeAlias = VmDetail  # noqa: Y015
 
@@ -3832,17 +3854,24 @@ class WatchStatesRequest(_message.Message):
 
     LAYER_FIELD_NUMBER: _builtins.int
     GROUPING_FIELD_NUMBER: _builtins.int
+    ADMISSION_ONLY_FIELD_NUMBER: _builtins.int
     layer: Global___StatesLayer.ValueType
     grouping: Global___StatesGrouping.ValueType
+    admission_only: _builtins.bool
+    """Of a standby that has the frames from a call of its own: whether the caller may watch. One frame
+    without a number says that it may; the call ends when it may not any more. An older controller
+    sends frames.
+    """
     def __init__(
         self,
         *,
         layer: Global___StatesLayer.ValueType = ...,
         grouping: Global___StatesGrouping.ValueType = ...,
+        admission_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grouping", b"grouping", "layer", b"layer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission_only", b"admission_only", "grouping", b"grouping", "layer", b"layer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

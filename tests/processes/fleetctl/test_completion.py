@@ -100,6 +100,29 @@ def test_of_thousands_of_hosts_only_those_that_may_be_meant_are_asked_for(
     assert just_before("") == ""
 
 
+def test_a_host_among_thousands_is_completed_as_fast_as_a_process_can_begin(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    """In turns with a process that imports grpc and does nothing: what else this machine does
+    strikes both. A loose bound; the bench measures it on a cluster."""
+    many = [f"hollow-{number:05}" for number in range(1, 4481)]
+
+    def pages(request: cluster.ListHostsRequest) -> cluster.ListHostsResponse:
+        page = [host for host in many if host > request.cursor][: request.limit]
+        return cluster.ListHostsResponse(hosts=[cluster.HostSummary(id=host) for host in page])
+
+    controller.on("ListHosts", pages)
+    plain, whole = [], []
+    for _ in range(5):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import grpc"], check=True, timeout=60)
+        plain.append(time.monotonic() - began)
+        began = time.monotonic()
+        assert completed(fleetctl, "fleetctl hosts show hollow-0044") == many[439:449]
+        whole.append(time.monotonic() - began)
+    assert min(whole) < 3 * min(plain) + 0.1
+
+
 def test_contexts_are_those_of_this_machine(fleetctl: Fleetctl) -> None:
     folder = str(fleetctl.identity)
     for name in ("lab", "live"):

@@ -85,7 +85,7 @@ def test_one_host(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
     )
     controller.on("GetHost", detail)
     said = fleetctl("hosts", "show", "h1")
-    assert "hypervisor  Xen 4.20\\x1b[2J\n" in said.out
+    assert "hypervisor   Xen 4.20\\x1b[2J\n" in said.out
     assert "  spv    250  0-248,300           1  on\n" in said.out
     assert "to be released:\n" in said.out and "no_space" in said.out
     told = fleetctl("hosts", "show", "h1", "-o", "json").json
@@ -189,7 +189,7 @@ def test_a_host_that_misbehaves_or_waits_is_shown_with_why(
     said = fleetctl("hosts").out
     assert "live, misbehaves" in said and "live, awaits approval" in said
     controller.on("GetHost", cluster.HostDetail(summary=hosts[0]))
-    assert f"misbehaves  {why}\n" in fleetctl("hosts", "show", "h1").out
+    assert f"misbehaves   {why}\n" in fleetctl("hosts", "show", "h1").out
     told = fleetctl("hosts", "list", "-o", "json").json["hosts"]
     assert [one["misbehaves"] for one in told] == [why, None]
     assert [one["awaits_approval"] for one in told] == [False, True]

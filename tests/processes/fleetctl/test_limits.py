@@ -93,7 +93,7 @@ def test_doctor_shows_what_binds_first_grouped_by_what_to_do(
         "  no ptys (ptys)\n"
         "      the journal: Unable to open tty \\x1b[31m\n"
         "\n"
-        "1 limit passed; 1 do not apply (--all)\n"
+        "1 limit passed; 1 does not apply (--all)\n"
     )
     (asked,) = controller.asked("Doctor")
     assert (asked.host, asked.guests) == ("dom0-1", 250)

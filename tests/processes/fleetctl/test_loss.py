@@ -96,7 +96,7 @@ def test_hosts_show_what_was_said_of_them(fleetctl: Fleetctl, controller: Contro
     assert "lost, quarantine" in fleetctl("hosts").out
     controller.on("GetHost", cluster.HostDetail(summary=ill))
     said = fleetctl("hosts", "show", "h1").out
-    assert "quarantine  20 of 40 VMs fail\n" in said and "5 that others hold\n" in said
+    assert "quarantine   20 of 40 VMs fail\n" in said and "5 that others hold\n" in said
     told = fleetctl("hosts", "show", "h1", "-o", "json").json
     assert (told["quarantine"], told["duplicates"]) == ("20 of 40 VMs fail", 5)
 
@@ -109,7 +109,7 @@ def test_a_host_that_only_a_standby_reaches_is_shown(
     assert "suspect, reached by controller-2 " in fleetctl("hosts", "list").out
     controller.on("GetHost", cluster.HostDetail(summary=cut_off))
     assert (
-        "network     controller-2 reaches it and the leader does not: it is not declared lost; "
+        "network      controller-2 reaches it and the leader does not: it is not declared lost; "
         "look at the network between them\n"
     ) in fleetctl("hosts", "show", "h1").out
     assert fleetctl("hosts", "show", "h1", "-o", "json").json["reached_by"] == "controller-2"

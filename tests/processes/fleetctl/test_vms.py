@@ -41,8 +41,27 @@ def test_vms_as_json_have_what_follows_from_fleet_and_index(
         "name": "spv-249", "index": 249, "state": "running", "powered_off": False, "host": "h1",
         "generation": 1, "uuid": str(fleet.domain_uuid(249)), "mac": fleet.mac(249),
         "addresses": [], "reason": None, "failed_since_unix": None, "failed_since": None,
+        "state_seconds": None, "restarts": 0,
     }  # fmt: skip
     assert told["vms"][1]["host"] is None
+
+
+def test_vms_tell_since_when_they_are_so_and_how_often_they_began_again(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = vm_rows(249, 250)
+    answer.vms[0].state_seconds, answer.vms[0].restarts = 7200, 3
+    controller.on("ListVms", answer)
+    assert fleetctl("vms").out == (
+        "NAME     INDEX  STATE    HOST  GENERATION  SINCE    RESTARTS\n"
+        "spv-249    249  running  h1             1  2 h ago         3\n"
+        "spv-250    250  running  -              1  -               -\n"
+    )
+    detail = cluster.VmDetail(fleet=IDENTITY, index=2, state=types.VM_STATE_RUNNING)
+    detail.state_seconds, detail.restarts = 7200, 3
+    controller.on("GetVm", detail)
+    told = fleetctl("vms", "show", "spv-2").out
+    assert "running, since 2 h ago" in told and "3 that the leader has seen" in told
 
 
 def test_vms_have_the_mac_addresses_of_their_generations_base(

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # An import of terabytes takes hours; what takes longer has been forgotten.
 IMPORT_SECONDS = 86_400.0
 DEFAULT_SNAPSHOT = "1"
+# Lines of a list that nobody has asked for all of.
+LISTED = 100
 
 host_option = click.option("--host", default="", metavar="HOST", help="Only this host.")
 one_host_option = click.option(
@@ -54,12 +56,16 @@ images.add_command(spread)
     "--places", "by_place", is_flag=True,
     help="A line for each content: how many hosts have it, lack it, or have another.",
 )  # fmt: skip
+@click.option(
+    "--all", "everything", is_flag=True, help=f"More than {LISTED} lines on a terminal, too."
+)
 @list_options
 @connection_options
 @pass_session
-def list_images(session: Session, host: str, by_place: bool) -> None:
+def list_images(session: Session, host: str, by_place: bool, everything: bool) -> None:
     """List the golden images of all live hosts, or of one."""
     from fleetctl.tables.answer import ListAnswer
+    from fleetctl.tables.formats import TABLE
     from fleetctl.tables.listing import say_list
 
     if by_place:
@@ -73,8 +79,16 @@ def list_images(session: Session, host: str, by_place: bool) -> None:
 
     answered = _answered(session, host)
     found = listed_images(answered)
+    shown = found if everything or session.listing.output != TABLE else found[:LISTED]
+    remark = f"{len(shown):,} of {len(found):,}; see --places for a line each content, or --all"
     say_list(
-        ListAnswer(IMAGE_COLUMNS, found, lambda: list_json(answered), "No images."),
+        ListAnswer(
+            IMAGE_COLUMNS,
+            shown,
+            lambda: list_json(answered),
+            "No images.",
+            remark if len(shown) < len(found) else "",
+        ),
         session.listing,
     )
 

@@ -14,9 +14,9 @@ def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion of a shell: of commands, options, and the cluster's own names.
 
     \b
-    bash:  fleetctl completion bash > ~/.local/share/bash-completion/completions/fleetctl
-    zsh:   fleetctl completion zsh > "${fpath[1]}/_fleetctl"
-    fish:  fleetctl completion fish > ~/.config/fish/completions/fleetctl.fish
+    fleetctl completion bash > ~/.local/share/bash-completion/completions/fleetctl
+    fleetctl completion zsh > "${fpath[1]}/_fleetctl"
+    fleetctl completion fish > ~/.config/fish/completions/fleetctl.fish
     """
     from click.shell_completion import get_completion_class
 

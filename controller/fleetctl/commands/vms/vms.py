@@ -62,8 +62,10 @@ for command in COMMANDS:
 @click.option(
     "--state",
     type=click.Choice([*STATES, STOPPED]),
+    metavar="STATE",
     default=None,
-    help="Only VMs in this state; stopped: those that an operator keeps off.",
+    help=f"Only VMs in this state: {', '.join(STATES)}; or stopped: those that an operator keeps "
+    "off.",
 )
 @click.option("--host", default="", help="Only VMs of this host.")
 @selector_option_with("Only VMs of hosts with all of these labels.")
@@ -158,13 +160,13 @@ def _say_rows(session: Session, found: Iterator[cluster.ListVmsResponse]) -> Non
     listing = Listing(VM_COLUMNS, session.listing)
     if session.listing.sort:
         answers = list(found)
-        listing.say([one for answer in answers for one in listed_vms(answer)])
+        listing.say([one for answer in answers for one in listed_vms(answer, time.time())])
         shown, last = sum(len(answer.vms) for answer in answers), answers[-1]
     else:
         shown = 0
         for last in found:
             if last.vms or session.listing.output == "csv":
-                listing.say(listed_vms(last))
+                listing.say(listed_vms(last, time.time()))
             shown += len(last.vms)
     if not shown:
         note(NO_VMS)
@@ -180,7 +182,7 @@ def _listed(answers: Sequence[cluster.ListVmsResponse]) -> ListAnswer[ListedVm]:
     last = answers[-1]
     return ListAnswer(
         VM_COLUMNS,
-        [one for answer in answers for one in listed_vms(answer)],
+        [one for answer in answers for one in listed_vms(answer, time.time())],
         lambda: {
             "fleet": fleet_of(last.fleet).name,
             "vms": [row for answer in answers for row in vm_rows_json(answer)],

@@ -53,7 +53,7 @@ EVENT_COLUMNS: tuple[Column[cluster.Event], ...] = (
     ),
     Column("ABOUT", _about, Kind.NAME, rank=2, least=16),
     Column("CHANGE ID", lambda one: one.change_id or None, Kind.NAME, 20, True, least=12),
-    Column("WHAT HAPPENED", _told),
+    Column("WHAT HAPPENED", _told, readable=48),
 )  # fmt: skip
 
 

@@ -248,7 +248,7 @@ def _detail_lines(detail: cluster.HostDetail, width: int | None) -> Iterable[str
         ("certificate", _certificate(one)),
         ("orders", _refusal_of_orders(one)),
     ]
-    yield from (f"{name:<12}{value}" for name, value in named if value)
+    yield from (f"{name:<13}{value}" for name, value in named if value)
     held = detail_json(detail)
     for headers, key in (
         (("FLEET", "VMS", "INDICES", "GENERATION", "POWER"), "shards"),

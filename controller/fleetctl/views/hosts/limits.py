@@ -151,4 +151,5 @@ def _the_rest(answer: agent.DoctorResponse, everything: bool) -> Iterator[str]:
             yield from ("", "does not apply:")
             yield table(("LIMIT", "WHY"), [(one.title, _short(one.value)) for one in absent], "  ")
         return
-    yield from ("", f"{counted(len(passing), 'limit')} passed; {len(absent)} do not apply (--all)")
+    apply = f"{len(absent)} {'does' if len(absent) == 1 else 'do'} not apply"
+    yield from ("", f"{counted(len(passing), 'limit')} passed; {apply} (--all)")

@@ -112,7 +112,7 @@ def summary_line(sample: cluster.ClusterTopSample) -> str:
     free = sum(one.sample.memory_free_bytes for one in sample.hosts)
     return (
         f"{counted(_vms(sample), 'VM')} on {counted(len(sample.hosts), 'host')}, "
-        f"CPU {usage.cpu_percent:.1f} % of {counted(cpus, 'CPU')}, "
+        f"CPU {usage.cpu_percent:,.1f} % of {counted(cpus, 'CPU')}, "
         f"memory {size(usage.memory_bytes)} used and {size(free)} free, "
         f"over {sample.window_seconds:.1f} s"
     )
@@ -122,7 +122,7 @@ def fleet_line(one: wire.FleetSample) -> str:
     """A fleet in one line."""
     usage = one.usage
     return (
-        f"{printable(one.fleet)}: {counted(one.vms, 'VM')}, CPU {usage.cpu_percent:.1f} %, "
+        f"{printable(one.fleet)}: {counted(one.vms, 'VM')}, CPU {usage.cpu_percent:,.1f} %, "
         f"memory {size(usage.memory_bytes)}, "
         f"net {size(usage.net_rx_per_second + usage.net_tx_per_second)}/s, "
         f"block {size(usage.block_read_per_second + usage.block_write_per_second)}/s"

@@ -11,7 +11,7 @@ from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.outcome import printable
-from fleetctl.output import BAD, STATE_STYLES, duration, painted
+from fleetctl.output import BAD, STATE_STYLES, ago, duration, painted
 from fleetctl.tables.column import Column, Kind, iso_text
 from fleetctl.views.enum_names import state_name
 
@@ -21,9 +21,10 @@ def fleet_of(identity: types.FleetIdentity) -> Fleet:
 
 
 class VmPage:
-    """What the rows of one answer have in common."""
+    """What the rows of one answer have in common. `heard`: when it came, in seconds since 1970."""
 
-    def __init__(self, answer: cluster.ListVmsResponse) -> None:
+    def __init__(self, answer: cluster.ListVmsResponse, heard: float = 0.0) -> None:
+        self.heard = heard
         self.fleet = fleet_of(answer.fleet)
         self.hosts: Sequence[str] = list(answer.hosts)
         self.reasons: Sequence[str] = list(answer.reasons)
@@ -58,6 +59,8 @@ VM_COLUMNS: tuple[Column[ListedVm], ...] = (
     ),
     Column("HOST", lambda one: one[0].hosts[one[1].host] or None, Kind.NAME, rank=1),
     Column("GENERATION", lambda one: one[1].generation, Kind.ORDINAL, rank=8),
+    Column("SINCE", lambda one: _since(one[0], one[1]), Kind.AGE, rank=6),
+    Column("RESTARTS", lambda one: one[1].restarts or None, Kind.NUMBER, rank=5),
     Column("ADDRESS", lambda one: one[0].address(one[1]), Kind.NAME, rank=4),
     Column("FAILED", lambda one: one[1].since_unix or None, Kind.AGE, rank=3),
     Column("REASON", lambda one: reason_of(one[1], one[0].reasons), rank=2),
@@ -65,9 +68,14 @@ VM_COLUMNS: tuple[Column[ListedVm], ...] = (
 )  # fmt: skip
 
 
-def listed_vms(answer: cluster.ListVmsResponse) -> list[ListedVm]:
-    """The rows of one page."""
-    page = VmPage(answer)
+def _since(page: VmPage, row: cluster.VmRow) -> float | None:
+    """Since when it is in this state; None: for longer than the leader has heard of it."""
+    return page.heard - row.state_seconds if row.HasField("state_seconds") else None
+
+
+def listed_vms(answer: cluster.ListVmsResponse, heard: float) -> list[ListedVm]:
+    """The rows of one page. `heard`: when it came, in seconds since 1970."""
+    page = VmPage(answer, heard)
     return [(page, row) for row in answer.vms]
 
 
@@ -99,7 +107,8 @@ def vm_rows_json(answer: cluster.ListVmsResponse) -> list[dict[str, Any]]:
 
 def _row_json(page: VmPage, row: cluster.VmRow) -> dict[str, Any]:
     """`host` is null for a VM that is placed nowhere, `reason` for one that has not failed.
-    `addresses` are those that follow from prefixes, in the order of its interfaces."""
+    `addresses` are those that follow from prefixes, in the order of its interfaces.
+    `state_seconds` is null where the state is older than what the leader has heard of it."""
     fleet, index, networks = page.fleet, row.index, page.networks(row)
     base = networks.mac_bases[0] if networks.mac_bases else ""
     addresses = [_address(fleet, index, one) for one in networks.prefixes]
@@ -116,6 +125,8 @@ def _row_json(page: VmPage, row: cluster.VmRow) -> dict[str, Any]:
         "reason": reason_of(row, page.reasons),
         "failed_since_unix": row.since_unix or None,
         "failed_since": iso_text(row.since_unix),
+        "state_seconds": row.state_seconds if row.HasField("state_seconds") else None,
+        "restarts": row.restarts,
     }
 
 
@@ -146,6 +157,8 @@ def detail_json(detail: cluster.VmDetail) -> dict[str, Any]:
         "problem": _problem_json(problem) if problem else None,
         "failed_since_unix": detail.failed_since_unix or None,
         "failed_since": iso_text(detail.failed_since_unix),
+        "state_seconds": detail.state_seconds if detail.HasField("state_seconds") else None,
+        "restarts": detail.restarts,
     }
 
 
@@ -192,6 +205,10 @@ def detail_text(detail: cluster.VmDetail, now: float) -> str:
     if since := shown.pop("failed_since_unix"):
         shown.pop("failed_since")
         shown["failed_for"] = duration(max(0.0, now - since))
+    seconds, restarts = shown.pop("state_seconds"), shown.pop("restarts")
+    if seconds is not None:
+        shown["state"] += f", since {ago(seconds)}"
+    shown["restarts"] = f"{restarts:,} that the leader has seen" if restarts else None
     known = ((name, value) for name, value in shown.items() if value is not None)
     lines = (f"{name.replace('_', ' '):<17}{value}" for name, value in known)
     colours: dict[str, str | None] = dict.fromkeys(("problem", "unplaced reason"), BAD)

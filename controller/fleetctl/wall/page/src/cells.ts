@@ -19,7 +19,9 @@ export class Cells {
   readonly places: Uint8Array;
   // When each was changed last, in seconds since the page was opened; 0: before the page looked.
   readonly changed: Uint16Array;
-  dirtyFrom = 0;             // places that were changed since they were drawn
+  // What was changed since it was drawn: which blocks, and from which place to which.
+  readonly dirty: Uint8Array;
+  dirtyFrom = 0;
   dirtyTo: number;
 
   // `names`: what 0, 1, 2, ... say.
@@ -35,7 +37,20 @@ export class Cells {
     this.places = new Uint8Array(hosts.length * this.stride).fill(OUTSIDE);
     this.changed = new Uint16Array(this.isOfStates ? this.places.length : 0);
     hosts.forEach((_, block) => this.places.fill(0, block * this.stride, block * this.stride + this.sizeOf(block)));
+    this.dirty = new Uint8Array(hosts.length).fill(1);
     this.dirtyTo = this.places.length;
+  }
+
+  allDirty(): void {
+    this.dirty.fill(1);
+    this.dirtyFrom = 0;
+    this.dirtyTo = this.places.length;
+  }
+
+  clean(): void {
+    this.dirty.fill(0);
+    this.dirtyFrom = this.places.length;
+    this.dirtyTo = 0;
   }
 
   get isOfStates(): boolean { return this.names === STATES; }
@@ -87,8 +102,7 @@ export class Cells {
   // All places at once, as `places` of another with this layout.
   replace(places: Uint8Array): void {
     this.places.set(places);
-    this.dirtyFrom = 0;
-    this.dirtyTo = this.places.length;
+    this.allDirty();
   }
 
   private set(block: number, first: number, values: Uint8Array, at: number): void {
@@ -98,6 +112,7 @@ export class Cells {
       for (let i = 0; i < fits.length; i++) if (this.places[place + i] !== fits[i]) this.changed[place + i] = at;
     }
     this.places.set(fits, place);
+    this.dirty[block] = 1;
     this.dirtyFrom = Math.min(this.dirtyFrom, place);
     this.dirtyTo = Math.max(this.dirtyTo, place + fits.length);
   }

@@ -9,33 +9,39 @@ export interface Geometry {
   across: number; down: number;    // device pixels from one block to the next
   columns: number; rows: number;   // blocks
   width: number; height: number;   // device pixels of the picture
+  stretch: number;                 // device pixels of the window along one of these
 }
 
 // From the smallest to the largest: [scale, shrink].
 const LEVELS = [...Array.from({ length: 31 }, (_, i) => [1, 32 - i]), ...Array.from({ length: 24 }, (_, i) => [i + 1, 1])];
 const MOST_SIDE = 8192;
+// Where whole pixels would leave much of the view empty, the picture is drawn larger: a cell is then one
+// pixel more here than there. A pixel stays a cell unless much is gained.
+const STRETCHES = [1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3, 1.2, 1.1], LEAST_OF_A_PIXEL = 1.3;
 
 // The largest cells with which all hosts are in view, and `zoom` levels beyond. Unless somebody cannot
 // scroll, a pixel is a cell as long as two screens hold them all.
 export function geometry(cells: Cells, width: number, height: number, zoom = 0, scrolls = true): Geometry {
   const wide = cells.stride <= 250 ? Math.min(10, cells.stride) : Math.ceil(Math.sqrt(cells.stride / 2.5));
   const high = Math.ceil(cells.stride / wide), count = Math.max(1, cells.hosts.length);
-  const at = (level: number): Geometry => {
+  const at = (level: number, stretch = 1): Geometry => {
     const [scale, shrink] = LEVELS[level];
     const gap = scale > 1 ? Math.max(1, scale >> 1) : 0;
     const across = Math.ceil(wide * scale / shrink) + gap, down = Math.ceil(high * scale / shrink) + gap;
-    const columns = Math.max(1, Math.min(count, Math.floor((width + gap) / across)));
+    const columns = Math.max(1, Math.min(count, Math.floor((width / stretch + gap) / across)));
     const rows = Math.ceil(count / columns);
     return { wide, high, scale, gap, shrink, across, down, columns, rows,
-      width: columns * across - gap, height: rows * down - gap };
+      width: columns * across - gap, height: rows * down - gap, stretch };
   };
+  const fits = (one: Geometry) => one.height * one.stretch <= height && one.width * one.stretch <= width;
   let level = LEVELS.length - 1;
-  for (; level > 0; level--) {
-    const found = at(level);
-    if (found.height <= height && found.width <= width) break;
-  }
+  while (level > 0 && !fits(at(level))) level--;
   const pixels = LEVELS.findIndex(([, shrink]) => shrink === 1);
   if (scrolls && level < pixels && at(pixels).height <= 2 * height) level = pixels;
+  if (!zoom && fits(at(level))) {
+    const larger = STRETCHES.map(stretch => at(level, stretch)).find(fits);
+    if (larger && (larger.scale > 1 || larger.stretch >= LEAST_OF_A_PIXEL)) return larger;
+  }
   for (; zoom > 0 && level + 1 < LEVELS.length && at(level + 1).height <= MOST_SIDE; zoom--) level++;
   return at(level);
 }

@@ -4,7 +4,7 @@ import { byId, count } from "./dom.js";
 import { css, type Palette } from "./palette.js";
 import { FAILED, RUNNING } from "./cells.js";
 
-const EACH_MS = 5000, MOST = 720;
+const EACH_MS = 5000, MOST = 720, FIRST = 12;
 const past: [number, number][] = [];
 let taken = -Infinity;
 
@@ -27,10 +27,9 @@ export function drawHistory(colours: Palette): void {
     pen.strokeStyle = css(colours.cells[state]);
     pen.lineWidth = 2;
     pen.beginPath();
-    past.forEach((one, at) => {
-      const x = past.length < 2 ? width : at * width / (past.length - 1);
-      pen.lineTo(x, height - 2 - one[which] / most * (height - 4));
-    });
+    const high = (one: [number, number]) => height - 2 - one[which] / most * (height - 4);
+    if (past.length === 1) pen.moveTo(width - FIRST, high(past[0]));  // a line cannot be of one point
+    past.forEach((one, at) => pen.lineTo(past.length < 2 ? width : at * width / (past.length - 1), high(one)));
     pen.stroke();
   });
   const [running, failed] = past[past.length - 1] ?? [0, 0];

@@ -15,7 +15,7 @@ import { connectionIs, keepTelling, onProblem, otherIs } from "./standing.js";
 import { watch } from "./stream.js";
 
 const canvas = byId<HTMLCanvasElement>("wall"), view = byId("view");
-const picture = pictureOn(canvas, new URLSearchParams(location.search).get("renderer") === "canvas");
+const picture = pictureOn(canvas, new URLSearchParams(location.search).get("renderer"));
 const opened = new OpenHost(() => turn({ host: null }), () => soon());
 const legend = new Legend(() => soon()), past = new Past(), ages = new Ages(), tip = new Tip();
 const other = new Other(anew => { if (anew) begin(); soon(); }, otherIs);
@@ -67,8 +67,8 @@ function fit(): void {
     canvas.width = Math.max(1, shape.width);
     canvas.height = Math.max(1, shape.height);
   }
-  canvas.style.width = `${shape.width / ratio}px`;
-  canvas.style.height = `${shape.height / ratio}px`;
+  canvas.style.width = `${shape.width * shape.stretch / ratio}px`;
+  canvas.style.height = `${shape.height * shape.stretch / ratio}px`;
   frame();
   soon();
 }
@@ -110,7 +110,7 @@ function tell(): void {
 
 // The block that is chosen, by its number; -1 for none.
 function frame(): void {
-  const mark = byId("frame"), ratio = window.devicePixelRatio;
+  const mark = byId("frame"), ratio = window.devicePixelRatio / shape.stretch;
   mark.hidden = chosen < 0 || chosen >= shown().hosts.length;
   if (mark.hidden) return;
   const [x, y] = cornerOf(shape, chosen);
@@ -163,7 +163,7 @@ function open(block: number, cell = 0): void {
 }
 
 function under(event: MouseEvent): Place | null {
-  const box = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio;
+  const box = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio / shape.stretch;
   return placeAt(shape, shown(), Math.floor((event.clientX - box.left) * ratio), Math.floor((event.clientY - box.top) * ratio));
 }
 
@@ -258,7 +258,7 @@ setInterval(tell, 500);
   shown: () => ({ blocks: shown().hosts.map(one => one.id), names: shown().names, counts: shown().counts(), shrink: shape.shrink }),
   cells: (id: string) => [...shown().of(shown().blockOf.get(id)!)],
   colour: (value: number) => colours.cells[value],
-  redraw: () => { shown().dirtyFrom = 0; shown().dirtyTo = shown().places.length; draw(); },
+  redraw: () => { shown().allDirty(); draw(); },
   pixel: (id: string, cell: number) => {
     draw();
     return picture.pixel(...middleOf(shape, { block: shown().blockOf.get(id)!, cell }));
@@ -266,7 +266,8 @@ setInterval(tell, 500);
   middle: (id: string, cell: number) => {
     const box = canvas.getBoundingClientRect();
     const [x, y] = middleOf(shape, { block: shown().blockOf.get(id)!, cell });
-    return [Math.ceil(box.left + x / devicePixelRatio), Math.ceil(box.top + y / devicePixelRatio)];
+    const ratio = devicePixelRatio / shape.stretch;
+    return [Math.ceil(box.left + x / ratio), Math.ceil(box.top + y / ratio)];
   },
 };
 

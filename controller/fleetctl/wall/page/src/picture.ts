@@ -1,8 +1,10 @@
-// Draws all cells: with WebGL2, or pixel by pixel on a plain canvas where that is not to be had. Where a
-// pixel stands for several cells it has their mean colour, and the hot ones among them are not lost.
+// Draws all cells: with WebGL2 where there is a GPU, or else pixel by pixel on a plain canvas, which is much
+// faster than a GPU that is played by the processor. Where a pixel stands for several cells it has their mean
+// colour, and the hot ones among them are not lost.
 
+import { CanvasPicture, HOT_SHARE } from "./canvas.js";
 import { OUTSIDE, UNKNOWN, type Cells } from "./cells.js";
-import { countsAt, placeAt, type Geometry } from "./geometry.js";
+import type { Geometry } from "./geometry.js";
 import type { Palette } from "./palette.js";
 
 export interface Picture {
@@ -11,13 +13,26 @@ export interface Picture {
   pixel(x: number, y: number): number[];
 }
 
-export function pictureOn(canvas: HTMLCanvasElement, plain: boolean): Picture {
+// `wanted`: one of them whatever there is, for tests.
+export function pictureOn(canvas: HTMLCanvasElement, wanted: string | null): Picture {
+  const plain = wanted === "canvas" || (wanted !== "webgl2" && !hasGpu());
   const gl = plain ? null : canvas.getContext("webgl2", { alpha: false, antialias: false });
-  return gl ? new GlPicture(gl) : new CanvasPicture(canvas.getContext("2d", { alpha: false })!);
+  return gl ? new GlPicture(gl) : new CanvasPicture(canvas);
+}
+
+const PLAYED = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+
+// Browsers do not refuse what is slow when they are asked to: the renderer's name tells.
+function hasGpu(): boolean {
+  const gl = document.createElement("canvas").getContext("webgl2", { failIfMajorPerformanceCaveat: true });
+  if (!gl) return false;
+  const told = gl.getExtension("WEBGL_debug_renderer_info");
+  const renderer = String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  gl.getExtension("WEBGL_lose_context")?.loseContext();
+  return !PLAYED.test(renderer);
 }
 
 const ROW = 2048;  // texels
-const HOT_SHARE = 0.6;  // of a pixel's colour, at least, where any of its cells is hot
 const VERTEX = `#version 300 es
 void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4. - 1., 0., 1.); }`;
 const FRAGMENT = `#version 300 es
@@ -103,8 +118,7 @@ class GlPicture implements Picture {
     const { gl } = this, rows = Math.max(1, Math.ceil(cells.places.length / ROW));
     if (this.drawn !== cells) {
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8UI, ROW, rows, 0, gl.RED_INTEGER, gl.UNSIGNED_BYTE, null);
-      cells.dirtyFrom = 0;
-      cells.dirtyTo = cells.places.length;
+      cells.allDirty();
       this.drawn = cells;
     }
     if (cells.dirtyFrom >= cells.dirtyTo) return;
@@ -116,51 +130,6 @@ class GlPicture implements Picture {
       part = whole;
     }
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, first, ROW, last - first, gl.RED_INTEGER, gl.UNSIGNED_BYTE, part);
-    cells.dirtyFrom = cells.places.length;
-    cells.dirtyTo = 0;
+    cells.clean();
   }
-}
-
-class CanvasPicture implements Picture {
-  readonly kind = "canvas";
-  constructor(private readonly context: CanvasRenderingContext2D) {}
-
-  draw(cells: Cells, of: Geometry, colours: Palette): void {
-    const image = this.context.createImageData(of.width, of.height);
-    const words = new Uint32Array(image.data.buffer);
-    const word = ([r, g, b]: number[]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
-    const known = colours.cells.map(word), ground = word(colours.ground);
-    for (let y = 0, i = 0; y < of.height; y++) {
-      for (let x = 0; x < of.width; x++, i++) {
-        const place = placeAt(of, cells, x, y);
-        if (!place) {
-          words[i] = ground;
-        } else if (of.shrink > 1) {
-          words[i] = word(mixed(countsAt(of, cells, place), colours));
-        } else {
-          const value = cells.places[place.block * cells.stride + place.cell];
-          const hatched = cells.isOfStates && value === UNKNOWN && (x + y) % 4 === 0;
-          words[i] = hatched ? ground : known[value];
-        }
-      }
-    }
-    this.context.putImageData(image, 0, 0);
-    cells.dirtyFrom = cells.places.length;
-    cells.dirtyTo = 0;
-  }
-
-  pixel(x: number, y: number): number[] {
-    return [...this.context.getImageData(x, y, 1, 1).data.subarray(0, 3)];
-  }
-}
-
-// As the shader does it.
-export function mixed(counts: number[], colours: Palette): number[] {
-  const all = counts.slice(0, OUTSIDE).reduce((sum, one) => sum + one, 0), hot = counts[colours.hot] ?? 0;
-  if (!all) return colours.ground;
-  const share = hot ? Math.max(HOT_SHARE, hot / all) : 0;
-  return [0, 1, 2].map(i => {
-    const mean = counts.reduce((sum, one, value) => sum + (value === OUTSIDE ? 0 : one * colours.cells[value][i]), 0) / all;
-    return Math.round(share ? mean * (1 - share) + colours.cells[colours.hot][i] * share : mean);
-  });
 }
