@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from fleet.guest_patterns import BadPattern, guest_pattern
 from fleet.identity import DERIVED_FIRST_OCTETS
 from fleet.template.placeholders import (
     NAME_PLACEHOLDERS,
@@ -17,6 +16,7 @@ from fleet.template.placeholders import (
     longest,
     placeholder_problem,
 )
+from fleet.texts.guest_patterns import BadPattern, guest_pattern
 
 # MAX_GUEST_CMDLINE of Xen's start_info is 1024 bytes with the closing zero.
 MAX_CMDLINE_BYTES = 1023

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fleet.guest_patterns import BadPattern, guest_pattern
+from fleet.texts.guest_patterns import BadPattern, guest_pattern
 
 
 @pytest.mark.parametrize("pattern", ["a*a*a*a*a*a*b", "(a+)+$b", "(a|aa)+b", "(.*)*(.*)*b"])

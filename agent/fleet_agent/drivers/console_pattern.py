@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.guest_patterns import BadPattern, GuestPattern, guest_pattern
+from fleet.texts.guest_patterns import BadPattern, GuestPattern, guest_pattern
 from fleet_agent.drivers.lanes import ActFailed
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from fleet.release import RELEASE
+from fleet.texts.release import RELEASE
 from fleet_agent.upgrading.port import (
     BadRelease,
     UpgradeError,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.guest_patterns import guest_pattern
 from fleet.ranges import IndexSet
+from fleet.texts.guest_patterns import guest_pattern
 from fleet_agent.core.console_log import LAG_BYTES, LogPosition
 from fleet_agent.drivers.consoles import file as console_file
 from fleet_agent.drivers.consoles import follower as console_follower

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from fleet.release import RELEASE, is_newer
+from fleet.texts.release import RELEASE, is_newer
 from fleet_controller.core.refusals import Refused
 from fleet_controller.core.upgrades.record import UpgradeRecord, UpgradeState, check_asked
 from fleet_controller.core.upgrades.waves import (

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.guest_patterns import GuestPattern
+from fleet.texts.guest_patterns import GuestPattern
 from fleet_agent.core.plain_lines import plain_lines
 from fleet_agent.drivers.consoles.file import OLD_SUFFIXES, data_from
 

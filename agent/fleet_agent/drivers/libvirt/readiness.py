@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fleet.guest_patterns import GuestPattern
+from fleet.texts.guest_patterns import GuestPattern
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
 from fleet_agent.drivers.console_pattern import console_pattern
 from fleet_agent.drivers.consoles.tail import ConsoleTail, last_lines

@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 from functools import cached_property
 
-from fleet.guest_patterns import GuestPattern
 from fleet.ranges import EMPTY, IndexSet
+from fleet.texts.guest_patterns import GuestPattern
 from fleet_agent.core.model import PAUSED, SUSPENDED, Batch, Phase, StepFailure
 from fleet_agent.core.qemu.qemu_guest import wants_clone
 from fleet_agent.drivers.console_pattern import console_pattern

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from fleet.release import RELEASE
+from fleet.texts.release import RELEASE
 from fleet_controller.core.refusals import Reason, Refused
 
 MAX_WIDTH = 256

@@ -13,7 +13,7 @@ from itertools import groupby
 
 import msgspec
 
-from fleet.release import is_newer
+from fleet.texts.release import is_newer
 from fleet_controller.core.names import counted, some_of
 from fleet_controller.core.upgrades.record import UpgradeRecord, UpgradeState
 
