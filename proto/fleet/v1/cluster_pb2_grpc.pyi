@@ -144,6 +144,12 @@ class ClusterServiceStub:
     """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
     cannot sign.
     """
+    PlanFleets: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.PlanFleetsRequest, _cluster_pb2.PlanFleetsResponse]
+    """What applying fleet files would do, and to what; nothing is changed. What would be refused is
+    refused here, in the same words. Older controllers: UNIMPLEMENTED, as for ListGenerations.
+    """
+    ListGenerations: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListGenerationsRequest, _cluster_pb2.ListGenerationsResponse]
+    """The generations of a fleet that are kept, the newest first."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -245,6 +251,12 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
     cannot sign.
     """
+    PlanFleets: _aio.UnaryUnaryMultiCallable[_cluster_pb2.PlanFleetsRequest, _cluster_pb2.PlanFleetsResponse]  # type: ignore[assignment]
+    """What applying fleet files would do, and to what; nothing is changed. What would be refused is
+    refused here, in the same words. Older controllers: UNIMPLEMENTED, as for ListGenerations.
+    """
+    ListGenerations: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListGenerationsRequest, _cluster_pb2.ListGenerationsResponse]  # type: ignore[assignment]
+    """The generations of a fleet that are kept, the newest first."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -643,5 +655,23 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         """A host's certificate anew, before it ends. FAILED_PRECONDITION, NO_ISSUING_KEY where the leader
         cannot sign.
         """
+
+    @_abc_1.abstractmethod
+    def PlanFleets(
+        self,
+        request: _cluster_pb2.PlanFleetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.PlanFleetsResponse, _abc.Awaitable[_cluster_pb2.PlanFleetsResponse]]:
+        """What applying fleet files would do, and to what; nothing is changed. What would be refused is
+        refused here, in the same words. Older controllers: UNIMPLEMENTED, as for ListGenerations.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGenerations(
+        self,
+        request: _cluster_pb2.ListGenerationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListGenerationsResponse, _abc.Awaitable[_cluster_pb2.ListGenerationsResponse]]:
+        """The generations of a fleet that are kept, the newest first."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
