@@ -15,6 +15,7 @@ from fleet.spec import check_spec
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.api.authorization import (
+    NAMES_MANY_BYTES,
     READERS,
     WRITERS,
     Call,
@@ -33,6 +34,7 @@ from fleet_controller.api.joining import JoiningApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.api.store_health import store_health
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.queries import fleet_plans
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
@@ -103,14 +105,34 @@ class ClusterApi(
     async def ApplyFleet(
         self, call: Call, request: cluster.ApplyFleetRequest
     ) -> cluster.ApplyFleetResponse:
-        if wrong := check_spec(request.spec):
-            raise Refused(Reason.BAD_SPEC, f"fleet {request.name[:60]!r}: {'; '.join(wrong[:3])}")
-        done = await call.leader.fleets.apply(request.name, request.spec, call.actor)
+        _check_spec(request)
+        done = await call.leader.fleets.apply(
+            request.name, request.spec, call.actor, token=request.plan_token
+        )
         return cluster.ApplyFleetResponse(
             fleet=fleet_queries.fleet_summary(call.leader.memory, done.fleet),
             created=done.created,
-            changed=done.spec is not None and not done.created,
+            changed=done.changed,
+            settings=[one.field for one in done.settings],
+            returned=done.returned,
         )
+
+    @rpc(READERS, max_bytes=NAMES_MANY_BYTES)
+    async def PlanFleets(
+        self, call: Call, request: cluster.PlanFleetsRequest
+    ) -> cluster.PlanFleetsResponse:
+        started = time.perf_counter()
+        for one in request.fleets:
+            _check_spec(one)
+        answer = fleet_plans.planned(call.leader.memory, request)
+        answer.server_seconds = time.perf_counter() - started
+        return answer
+
+    @rpc(READERS, recalls=True)
+    async def ListGenerations(
+        self, call: Call, request: cluster.ListGenerationsRequest
+    ) -> cluster.ListGenerationsResponse:
+        return fleet_plans.generations(call.leader.memory, request.fleet)
 
     @rpc(READERS, recalls=True)
     async def ListFleets(
@@ -125,7 +147,7 @@ class ClusterApi(
     async def DeleteFleet(
         self, call: Call, request: cluster.DeleteFleetRequest
     ) -> cluster.DeleteFleetResponse:
-        fleet = await call.leader.fleets.delete(request.name, call.actor)
+        fleet = await call.leader.fleets.delete(request.name, call.actor, token=request.plan_token)
         return cluster.DeleteFleetResponse(
             fleet=fleet_queries.fleet_summary(call.leader.memory, fleet)
         )
@@ -244,3 +266,9 @@ class ClusterApi(
         """None before it was looked at."""
         poll = self.replica.store_health
         return store_health(poll.last.health, poll.seconds_old()) if poll.last else None
+
+
+def _check_spec(request: cluster.ApplyFleetRequest) -> None:
+    """Raises Refused for what is wrong with a spec by itself."""
+    if wrong := check_spec(request.spec):
+        raise Refused(Reason.BAD_SPEC, f"fleet {request.name[:60]!r}: {'; '.join(wrong[:3])}")

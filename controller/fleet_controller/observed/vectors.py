@@ -115,6 +115,11 @@ class FleetVector:
                 found[generation] = (placed + int(counts.sum()), running + int(counts[RUNNING]))
         return found
 
+    def by_host(self) -> dict[int, int]:
+        """Number of a host -> how many VMs it holds; none that holds nothing."""
+        counts = np.bincount(self.hosts[self.hosts != NO_HOST])
+        return {int(host): int(counts[host]) for host in np.flatnonzero(counts)}
+
     def of_generation(self, generation: int, state: int) -> int:
         """How many of it are in the state, among those wanted on."""
         slot = self._slot_of.get((generation, True))

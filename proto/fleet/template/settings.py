@@ -29,11 +29,13 @@ def template_of(spec: types.FleetSpec) -> types.FleetSpec:
 def with_settings(spec: types.FleetSpec, settings: types.FleetSpec) -> types.FleetSpec:
     """The template of the one, and the settings of the other."""
     both = template_of(spec)
-    of = types.FleetSpec()
-    of.CopyFrom(settings)
-    for name in {field.name for field, _ in of.ListFields()} - {*SETTINGS}:
-        of.ClearField(name)  # type: ignore[arg-type]
-    both.MergeFrom(of)
+    for field, value in settings.ListFields():
+        if field.name not in SETTINGS:
+            continue
+        if field.message_type is None:
+            setattr(both, field.name, value)
+        else:
+            getattr(both, field.name).CopyFrom(value)
     return both
 
 

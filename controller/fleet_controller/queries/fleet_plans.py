@@ -1,0 +1,105 @@
+"""What applying fleet files would do, and the generations of a fleet, from the leader's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from fleet.template.settings import template_of
+from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import types_pb2 as types
+from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, Known
+from fleet_controller.core.fleet_plans.plans import plan_fleets
+from fleet_controller.core.generations.differences import Difference, differences
+from fleet_controller.core.refusals import named_fleet
+from fleet_controller.leader.memory import LeaderMemory
+
+# Generations of a fleet that are told: the newest.
+MOST_GENERATIONS = 100
+_EFFECTS = {
+    Effect.CREATE: cluster.FLEET_EFFECT_CREATE,
+    Effect.CHANGE: cluster.FLEET_EFFECT_CHANGE,
+    Effect.NOTHING: cluster.FLEET_EFFECT_NOTHING,
+    Effect.DELETE: cluster.FLEET_EFFECT_DELETE,
+}
+
+
+def planned(memory: LeaderMemory, request: cluster.PlanFleetsRequest) -> cluster.PlanFleetsResponse:
+    """Raises Refused, in the words in which applying would."""
+    state, observed = memory.state, memory.observed
+    for one in request.fleets:
+        state.broken.refuse_fleet(one.name)
+
+    def by_host(uid: str) -> Mapping[str, int]:
+        return {
+            observed.names[number]: count
+            for number, count in observed.vectors[uid].by_host().items()
+        }
+
+    known = Known(
+        state.fleets, state.specs, state.meta, state.hosts, state.rollouts,
+        memory.links.all_live, lambda uid: observed.vectors[uid].by_generation(), by_host,
+    )  # fmt: skip
+    asked = [(one.name, one.spec) for one in request.fleets]
+    plans = plan_fleets(known, asked, prune=request.prune)
+    return cluster.PlanFleetsResponse(fleets=map(_plan, plans.fleets), token=plans.token)
+
+
+def generations(memory: LeaderMemory, name: str) -> cluster.ListGenerationsResponse:
+    """The newest first. Raises Refused."""
+    state = memory.state
+    fleet = named_fleet(state.fleets, name)
+    specs = {g: spec for (uid, g), spec in state.specs.items() if uid == fleet.uid}
+    newest = sorted(specs, reverse=True)
+    counts = memory.observed.vectors[fleet.uid].by_generation()
+    before = dict(pairwise(newest))
+    return cluster.ListGenerationsResponse(
+        fleet=fleet.name,
+        generations=[
+            cluster.FleetGeneration(
+                generation=g,
+                current=g == fleet.generation,
+                assigned=counts.get(g, (0, 0))[0],
+                running=counts.get(g, (0, 0))[1],
+                fields=_template_changes(specs, before.get(g), g),
+            )
+            for g in newest[:MOST_GENERATIONS]
+        ],
+    )
+
+
+def _template_changes(
+    specs: Mapping[int, types.FleetSpec], before: int | None, generation: int
+) -> Iterable[cluster.FieldChange]:
+    """Settings are those of all generations. Nothing of the first one that is kept."""
+    if before is None:
+        return []
+    return _fields(differences(template_of(specs[before]), template_of(specs[generation])))
+
+
+def _plan(plan: FleetPlan) -> cluster.FleetPlan:
+    return cluster.FleetPlan(
+        fleet=plan.fleet,
+        effect=_EFFECTS[plan.effect],
+        total=plan.total,
+        from_generation=plan.from_generation,
+        generation=plan.generation,
+        returns=plan.returns,
+        fields=_fields(plan.fields),
+        says=plan.says,
+        generations=[
+            cluster.GenerationCount(generation=g, assigned=placed, running=running)
+            for g, (placed, running) in sorted(plan.counts.items())
+        ],
+        misplaced=plan.misplaced,
+        token=plan.token,
+    )
+
+
+def _fields(found: Iterable[Difference]) -> list[cluster.FieldChange]:
+    return [
+        cluster.FieldChange(
+            field=one.field, before=one.before, after=one.after, setting=one.setting
+        )
+        for one in found
+    ]
