@@ -23,6 +23,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("scale_other", 3.0, 0.0, asking.scale_other),
     Action("delete", 1.0, 0.0, asking.delete),
     Action("generation", 1.0, 0.0, asking.generation),
+    Action("settings", 1.0, 0.0, asking.settings),
     Action("cordon", 2.0, 0.0, asking.cordon),
     Action("drain", 2.0, 90.0, asking.drain, shortest=2.0),
     Action("control", 2.0, 0.0, asking.control),
