@@ -21,7 +21,7 @@ from fleetctl.session import Session, all_formats_option, connection_options
 
 # By name: the module that has it under this name, and its line in --help.
 COMMANDS = {
-    "apply": ("fleetctl.commands.fleets.apply", "Make a fleet, or change its template."),
+    "apply": ("fleetctl.commands.fleets.apply", "Make fleets from files, or change them."),
     "import": (
         "fleetctl.commands.fleets.import_definition",
         "Print a fleet file for an existing guest.",
@@ -32,7 +32,10 @@ COMMANDS = {
     "watch": ("fleetctl.commands.cluster.watch", "Follow how fleets stand, live."),
     "wall": ("fleetctl.commands.cluster.wall", "Show every VM as a pixel, live, in a browser."),
     "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
-    "fleets": ("fleetctl.commands.fleets.fleets", "List the fleets."),
+    "fleets": (
+        "fleetctl.commands.fleets.fleets",
+        "List fleets, print one's file, its generations.",
+    ),
     "hosts": ("fleetctl.commands.hosts.hosts", "List hosts, show one, say what becomes of it."),
     "tokens": ("fleetctl.commands.hosts.tokens", "Tokens by which machines join as hosts."),
     "breaker": ("fleetctl.commands.hosts.breaker", "Show whether lost hosts are replaced."),

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 # By the command's words. A test reads each as fleetctl would.
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "": ("apply -f spv.yaml", "scale spv --total 1000", "status"),
-    "apply": ("apply -f spv.yaml", "apply -f -"),
+    "apply": (
+        "apply -f spv.yaml",
+        "apply -f fleets/ --diff",
+        "apply -f fleets/ --prune",
+    ),
     "import": ("import guest.xml", "import /etc/xen/guest.cfg"),
     "scale": (
         "scale spv --total 1000",
@@ -19,7 +23,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "watch": ("watch", "watch spv"),
     "wait": ("wait spv --for converged --timeout 8m", "wait h1 --for host-live"),
     "wall": ("wall", "wall --no-open --port 8080"),
-    "fleets": ("fleets", "fleets -o wide", "fleets --columns fleet,running,failed"),
+    "fleets": ("fleets", "fleets show spv", "fleets generations spv"),
+    "fleets list": ("fleets list -o wide", "fleets list --columns fleet,running,failed"),
+    "fleets show": ("fleets show spv", "fleets show spv -o json"),
+    "fleets generations": ("fleets generations spv", "fleets generations spv -o json"),
     "hosts": ("hosts --sort -failed", "hosts show h1", "hosts drain h1"),
     "hosts list": (
         "hosts list --health lost --all",

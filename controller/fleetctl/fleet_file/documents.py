@@ -16,6 +16,7 @@ MAX_NODES = 20_000
 MAX_DEPTH = 8
 MAX_MISTAKES_TOLD = 20
 MAX_FLEETS = 100
+_NO_FLEET = "a fleet file is 'field: value' lines; see 'name', 'image', 'memory'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,14 @@ def documents(text: str, filename: str, most: int) -> list[yaml.MappingNode]:
         problem = f"not YAML: {error.problem or error.context}"
         mistake = Mistake(mark.line + 1 if mark else 1, "", problem)
         raise FleetFileError(filename, [mistake]) from error
-    roots = [root for root in found if not _is_empty(root)]
-    problem = "a fleet file is 'field: value' lines; see 'name', 'image', 'memory'"
-    others = [root for root in roots if not isinstance(root, yaml.MappingNode)]
-    if others or not roots:
-        line = others[0].start_mark.line + 1 if others else 1
-        raise FleetFileError(filename, [Mistake(line, "", problem)])
+    roots: list[yaml.MappingNode] = []
+    for root in found:
+        if isinstance(root, yaml.MappingNode):
+            roots.append(root)
+        elif not _is_empty(root):
+            raise FleetFileError(filename, [Mistake(root.start_mark.line + 1, "", _NO_FLEET)])
+    if not roots:
+        raise FleetFileError(filename, [Mistake(1, "", _NO_FLEET)])
     return roots
 
 
