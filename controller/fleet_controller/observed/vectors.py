@@ -115,10 +115,9 @@ class FleetVector:
                 found[generation] = (placed + int(counts.sum()), running + int(counts[RUNNING]))
         return found
 
-    def by_host(self) -> dict[int, int]:
-        """Number of a host -> how many VMs it holds; none that holds nothing."""
-        counts = np.bincount(self.hosts[self.hosts != NO_HOST])
-        return {int(host): int(counts[host]) for host in np.flatnonzero(counts)}
+    def by_host(self) -> NDArray[np.int64]:
+        """How many VMs each host holds, by its number; shorter where the last ones hold none."""
+        return np.bincount(self.hosts[self.hosts != NO_HOST])
 
     def of_generation(self, generation: int, state: int) -> int:
         """How many of it are in the state, among those wanted on."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from fleet.template.settings import template_of
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, Known
+from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, HostCounts, Known
 from fleet_controller.core.fleet_plans.plans import plan_fleets
 from fleet_controller.core.generations.differences import Difference, differences
 from fleet_controller.core.refusals import named_fleet
@@ -30,15 +30,10 @@ def planned(memory: LeaderMemory, request: cluster.PlanFleetsRequest) -> cluster
     for one in request.fleets:
         state.broken.refuse_fleet(one.name)
 
-    def by_host(uid: str) -> Mapping[str, int]:
-        return {
-            observed.names[number]: count
-            for number, count in observed.vectors[uid].by_host().items()
-        }
-
     known = Known(
         state.fleets, state.specs, state.meta, state.hosts, state.rollouts,
-        memory.links.all_live, lambda uid: observed.vectors[uid].by_generation(), by_host,
+        memory.links.all_live, lambda uid: observed.vectors[uid].by_generation(),
+        lambda uid: HostCounts(observed.names, observed.vectors[uid].by_host()),
     )  # fmt: skip
     asked = [(one.name, one.spec) for one in request.fleets]
     plans = plan_fleets(known, asked, prune=request.prune)

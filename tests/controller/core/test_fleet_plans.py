@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from fleet.template.settings import same_settings, template_of, with_settings
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.changes import apply_fleet
-from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, Known
+from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, HostCounts, Known
 from fleet_controller.core.fleet_plans.plans import misplaced, plan_fleets
 from fleet_controller.core.fleet_plans.tokens import fleet_token
 from fleet_controller.core.generations.differences import differences
@@ -39,7 +40,7 @@ def known(
         rollouts or {},
         True,
         lambda uid: {1: (1000, 998)} if uid == SPV.uid else {},
-        lambda uid: {"a1": 400, "a2": 350, "b1": 250},
+        lambda uid: HostCounts(["a1", "a2", "b1", "b2"], np.array([400, 350, 250])),
     )
 
 
@@ -194,7 +195,9 @@ def test_a_token_is_another_as_soon_as_the_fleet_or_the_wish_is() -> None:
 
 def test_hosts_that_are_not_known_count_for_their_bound_alone() -> None:
     placement = types.Placement(per_host=3, selector={"rack": "a"})
-    assert misplaced(placement, {"gone": 5, "a1": 2}, HOSTS) == 2
+    counts = HostCounts(["gone", "a1", "b1"], np.array([5, 2, 4]))
+    assert misplaced(placement, counts, HOSTS) == 2 + 4
+    assert misplaced(placement, HostCounts([], np.array([], int)), HOSTS) == 0
 
 
 def test_long_texts_are_cut_and_still_told_apart() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.generations.differences import Difference
@@ -13,6 +16,14 @@ from fleet_controller.core.model import FleetRecord, HostRecord, Meta, RolloutRe
 
 # Generation -> (placed, running).
 Counts = Mapping[int, tuple[int, int]]
+Hosts = Mapping[str, HostRecord]
+
+
+class HostCounts(NamedTuple):
+    """How many VMs each host has: the first, the second, ...; beyond the last count, none."""
+
+    names: Sequence[str]
+    counts: NDArray[np.int64]
 
 
 class Effect(StrEnum):
@@ -31,11 +42,11 @@ class Known(msgspec.Struct, frozen=True):
     fleets: Mapping[str, FleetRecord]  # by name
     specs: Mapping[tuple[str, int], types.FleetSpec]
     meta: Meta
-    hosts: Mapping[str, HostRecord]
+    hosts: Hosts
     rollouts: Mapping[str, RolloutRecord]  # by uid
     all_hosts_accounted: bool
     counts: Callable[[str], Counts]
-    by_host: Callable[[str], Mapping[str, int]]
+    by_host: Callable[[str], HostCounts]
 
     def spec(self, fleet: FleetRecord | None) -> types.FleetSpec | None:
         """That VMs of the fleet are made of now."""

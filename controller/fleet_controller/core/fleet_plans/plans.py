@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
 
+import numpy as np
 from msgspec.structs import replace
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.changes import Application, apply_fleet
 from fleet_controller.core.fleet_plans import sentences
-from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, Known, Plans
+from fleet_controller.core.fleet_plans.model import (
+    Effect,
+    FleetPlan,
+    HostCounts,
+    Hosts,
+    Known,
+    Plans,
+)
 from fleet_controller.core.fleet_plans.tokens import fleet_token, plan_token
 from fleet_controller.core.generations.differences import differences
 from fleet_controller.core.model import FleetRecord, HostRecord
@@ -42,19 +50,23 @@ def plan_fleets(
     return Plans(tuple(plans), plan_token(one.token for one in plans))
 
 
-def misplaced(
-    placement: types.Placement, by_host: Mapping[str, int], hosts: Mapping[str, HostRecord]
-) -> int:
+def misplaced(placement: types.Placement, by_host: HostCounts, hosts: Hosts) -> int:
     """How many VMs stand where the placement would put none."""
-    selector, most = dict(placement.selector).items(), placement.per_host
-    beyond = 0
-    for host, count in by_host.items():
-        record = hosts.get(host)
-        if record is not None and not selector <= dict(record.labels).items():
-            beyond += count
-        elif most:
-            beyond += max(0, count - most)
+    counts, beyond = by_host.counts, 0
+    if selector := dict(placement.selector).items():
+        fits = np.fromiter(
+            (_fits(selector, hosts.get(name)) for name in by_host.names), bool, len(by_host.names)
+        )[: len(counts)]
+        beyond = int(counts[~fits].sum())
+        counts = counts[fits]
+    if placement.per_host:
+        beyond += int(np.maximum(counts - placement.per_host, 0).sum())
     return beyond
+
+
+def _fits(selector: Set[tuple[str, str]], host: HostRecord | None) -> bool:
+    """Of a host that is not known nothing is known to be wrong."""
+    return host is None or selector <= host.labels.items()
 
 
 def _applied(known: Known, done: Application, spec: types.FleetSpec) -> FleetPlan:
