@@ -42,6 +42,11 @@ def planned(request: Any) -> Any:
 
 
 READS: list[Callable[[ClusterServiceStub], object]] = [
+    lambda s: s.PlanFleets(
+        wire.PlanFleetsRequest(fleets=[wire.ApplyFleetRequest(name="x", spec=spec())], prune=True),
+        timeout=SECONDS,
+    ),
+    lambda s: s.ListGenerations(wire.ListGenerationsRequest(fleet="spv"), timeout=SECONDS),
     lambda s: s.ListFleets(wire.ListFleetsRequest(), timeout=SECONDS),
     lambda s: s.Status(wire.StatusRequest(), timeout=SECONDS),
     lambda s: next(iter(s.WatchStatus(wire.WatchStatusRequest(), timeout=SECONDS))),
