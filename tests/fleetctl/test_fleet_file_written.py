@@ -18,7 +18,7 @@ SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 LEAST = "name: NAME\nimage: {name: golden, snapshot: 1}\nmemory: 256MiB\n"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(good_specs())
 def test_any_fleet_written_as_a_file_is_read_as_the_same(spec: types.FleetSpec) -> None:
     text = fleet_file_text("spv", spec)

@@ -36,7 +36,7 @@ def planned(memory: LeaderMemory, request: cluster.PlanFleetsRequest) -> cluster
         lambda uid: HostCounts(observed.names, observed.vectors[uid].by_host()),
     )  # fmt: skip
     asked = [(one.name, one.spec) for one in request.fleets]
-    plans = plan_fleets(known, asked, prune=request.prune)
+    plans = plan_fleets(known, asked, prune=request.prune, others=request.others)
     return cluster.PlanFleetsResponse(fleets=map(_plan, plans.fleets), token=plans.token)
 
 

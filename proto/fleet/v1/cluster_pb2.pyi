@@ -418,21 +418,27 @@ class PlanFleetsRequest(_message.Message):
 
     FLEETS_FIELD_NUMBER: _builtins.int
     PRUNE_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
     prune: _builtins.bool
     """fleets that are not named here are deleted after them"""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyFleetRequest]:
-        """applied in this order"""
+        """applied in this order; at most 100"""
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """named too: plans of their own say what becomes of them"""
 
     def __init__(
         self,
         *,
         fleets: _abc.Iterable[Global___ApplyFleetRequest] | None = ...,
         prune: _builtins.bool = ...,
+        others: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleets", b"fleets", "prune", b"prune"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleets", b"fleets", "others", b"others", "prune", b"prune"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

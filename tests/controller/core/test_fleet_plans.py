@@ -13,7 +13,7 @@ from fleet.template.settings import same_settings, template_of, with_settings
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.changes import apply_fleet
 from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, HostCounts, Known
-from fleet_controller.core.fleet_plans.plans import misplaced, plan_fleets
+from fleet_controller.core.fleet_plans.plans import MOST_FLEETS, misplaced, plan_fleets
 from fleet_controller.core.fleet_plans.tokens import fleet_token
 from fleet_controller.core.generations.differences import differences
 from fleet_controller.core.model import FleetRecord, HostRecord, Meta, RolloutRecord
@@ -111,7 +111,7 @@ def test_settings_of_earlier_generations_are_told_too() -> None:
     assert plan.says[-1] == "generation 1 has these settings too"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(good_specs(), good_specs())
 def test_equal_specs_differ_in_nothing_and_others_in_something(
     one: types.FleetSpec, other: types.FleetSpec
@@ -125,8 +125,8 @@ def test_equal_specs_differ_in_nothing_and_others_in_something(
     assert any(not f.setting for f in fields) == (template_of(one) != template_of(other))
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(good_specs(), min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None)
+@given(st.lists(good_specs(), min_size=1, max_size=4))
 def test_equal_content_is_one_generation_and_settings_are_those_of_the_last_file(
     applied: list[types.FleetSpec],
 ) -> None:
@@ -156,6 +156,16 @@ def test_prune_touches_no_fleet_that_is_named_and_names_all_that_it_deletes(
     assert gone == there - named
     without = plan_fleets(known(*records), [(name, SPEC) for name in sorted(named)], prune=False)
     assert {plan.fleet for plan in without.fleets} == named
+
+
+def test_a_plan_is_bounded_and_fleets_of_other_plans_are_not_pruned() -> None:
+    asked = [(f"f{number}", SPEC) for number in range(MOST_FLEETS + 1)]
+    with pytest.raises(Refused, match=f"at most {MOST_FLEETS} fleets"):
+        plan_fleets(known(), asked, prune=False)
+    plans = plan_fleets(known(SPV, WEB), [("new", SPEC)], prune=True, others=["spv"])
+    assert [(p.fleet, p.effect) for p in plans.fleets] == [
+        ("new", Effect.CREATE), ("web", Effect.DELETE)
+    ]  # fmt: skip
 
 
 def test_files_that_name_no_fleet_prune_nothing() -> None:

@@ -106,6 +106,22 @@ def test_prune_asks_and_deletes_what_the_plan_has_named(
     assert (gone.name, gone.plan_token) == ("old", "of-old")
 
 
+def test_a_large_folder_is_planned_part_by_part_and_only_the_last_part_prunes(
+    fleetctl: Fleetctl, planning: ControllerDouble, tmp_path: Path
+) -> None:
+    names = [f"f{number:03}" for number in range(205)]
+    folder = folder_of(tmp_path, *names)
+    plan = fleetctl("apply", "-f", folder, "--prune", "--diff", "-o", "json").json
+    assert [one["fleet"] for one in plan["fleets"]] == [*names, "old"]
+    parts = planning.asked("PlanFleets")
+    assert [(len(one.fleets), one.prune) for one in parts] == [
+        (100, False), (100, False), (5, True)
+    ]  # fmt: skip
+    assert [*parts[-1].others, *(one.name for one in parts[-1].fleets)] == names
+    again = fleetctl("apply", "-f", folder, "--prune", "--token", plan["token"])
+    assert again.code == 0 and len(planning.asked("ApplyFleet")) == 205
+
+
 def test_without_a_plan_an_older_controller_is_asked_nothing_that_it_does_not_know(
     fleetctl: Fleetctl, controller: ControllerDouble, tmp_path: Path
 ) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence, Set
 
 import numpy as np
 from msgspec.structs import replace
@@ -23,16 +24,25 @@ from fleet_controller.core.generations.differences import differences
 from fleet_controller.core.model import FleetRecord, HostRecord
 from fleet_controller.core.refusals import Reason, Refused
 
+# Of one plan: each is held against all that there are.
+MOST_FLEETS = 100
 _PLANNER = "planned"  # stands for whoever applies, and for the uid of what is not made
 
 
 def plan_fleets(
-    known: Known, asked: Sequence[tuple[str, types.FleetSpec]], *, prune: bool
+    known: Known,
+    asked: Sequence[tuple[str, types.FleetSpec]],
+    *,
+    prune: bool,
+    others: Collection[str] = (),
 ) -> Plans:
-    """`prune`: fleets that are not asked for are deleted afterwards. Raises Refused for what could
-    not be applied."""
-    names = [name for name, _ in asked]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    """`prune`: fleets that are neither asked for nor among the others are deleted afterwards.
+    Raises Refused for what could not be applied."""
+    if len(asked) > MOST_FLEETS:
+        message = f"a plan is of at most {MOST_FLEETS} fleets, and {len(asked):,} are asked for"
+        raise Refused(Reason.BAD_QUERY, message)
+    names = Counter(name for name, _ in asked)
+    if twice := next((name for name, times in names.items() if times > 1), None):
         raise Refused(Reason.BAD_SPEC, f"fleet {twice[:60]!r} is asked for twice")
     if prune and not names:
         raise Refused(Reason.BAD_QUERY, "no fleet is named: then none is pruned either")
@@ -45,7 +55,8 @@ def plan_fleets(
         plans.append(_applied(known, done, spec))
         known = _afterwards(known, done)
     if prune:
-        gone = (one for name, one in sorted(known.fleets.items()) if name not in names)
+        kept = {*names, *others}
+        gone = (one for name, one in sorted(known.fleets.items()) if name not in kept)
         plans += [_deleted(known, one) for one in gone if not one.deleting]
     return Plans(tuple(plans), plan_token(one.token for one in plans))
 

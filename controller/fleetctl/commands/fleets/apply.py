@@ -98,13 +98,14 @@ def apply(
 
 def _plan(session: Session, wish: _Wish) -> cluster.PlanFleetsResponse:
     connection = session.cluster
-    from fleet.v1 import cluster_pb2
+    from fleetctl.client.fleet_plans import plan_of_all, plan_requests
 
-    request = cluster_pb2.PlanFleetsRequest(
-        fleets=[cluster_pb2.ApplyFleetRequest(name=one.name, spec=one.spec) for one in wish.fleets],
-        prune=wish.prune,
+    return plan_of_all(
+        [
+            connection.call(lambda stub: stub.PlanFleets, request)
+            for request in plan_requests(wish.fleets, prune=wish.prune)
+        ]
     )
-    return connection.call(lambda stub: stub.PlanFleets, request)
 
 
 def _show(session: Session, wish: _Wish, plan: cluster.PlanFleetsResponse) -> None:
