@@ -55,6 +55,7 @@ COMMANDS = {
     "backup": ("fleetctl.commands.cluster.backup", "Copy the store into a file."),
     "restore": ("fleetctl.commands.local.restore", "Make a new etcd of a backup."),
     "recover": ("fleetctl.commands.cluster.recover", "Go on after the store came back older."),
+    "support": ("fleetctl.commands.cluster.support", "Write a bundle for whoever helps."),
     "users": ("fleetctl.commands.cluster.users", "Deny people, and list who is denied."),
     "cluster": ("fleetctl.commands.founding.cluster", "Found a cluster, add controllers."),
     "sandbox": ("fleetctl.sandbox.command", "Run a whole cluster on this machine."),
@@ -74,7 +75,7 @@ HEADINGS = {
     ),
     "Hosts and their images": ("hosts", "images", "doctor", "tune", "breaker"),
     "Run the cluster": (
-        "cluster", "tokens", "users", "certs", "backup", "restore", "recover",
+        "cluster", "tokens", "users", "certs", "backup", "restore", "recover", "support",
     ),
     "On this machine": ("sandbox", "contexts", "completion", "version"),
 }  # fmt: skip

@@ -140,6 +140,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "backup": ("backup megafleet.snapshot", "backup megafleet.snapshot --force"),
     "restore": ("restore megafleet.snapshot --plan", "restore megafleet.snapshot"),
     "recover": ("recover --plan", "recover --adopt --keep-totals"),
+    "support": ("support bundle cluster.tar.gz", "support bundle cluster.tar.gz --anonymous"),
+    "support bundle": (
+        "support bundle cluster.tar.gz --plan",
+        "support bundle cluster.tar.gz --hosts 10 --anonymous",
+        "support bundle cluster.tar.gz --metrics http://127.0.0.1:7442/metrics",
+    ),
     "users": ("users", "users deny eve --reason 'has left'", "users allow eve"),
     "users deny": (
         "users deny eve --reason 'has left'",
