@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import structs
 
 from fleet_controller.core.audit import BY_LEADER
@@ -118,12 +120,16 @@ class Completions:
         state, newest = self._state, self._state.specs_revision
         if newest <= self._told:
             return
+        changed = {
+            key: revision
+            for key in state.specs
+            if (revision := state.spec_revision(*key)) > self._told
+        }
         behind = {
             host: one
-            for host, one in sorted(state.assignments.items())
-            if state.assignment_revision(host) < newest
+            for host, one in state.assignments.items()
+            if _is_behind(one, state.assignment_revision(host), changed)
             and keys.assignment(host) not in state.broken
-            and self._is_behind(host, one)
         }
         last = {fleet.uid: fleet.change for fleet in state.fleets.values()}
         changes = {
@@ -132,12 +138,6 @@ class Completions:
         }
         await self._writer.write(put_assignments(behind, changes))
         self._told = newest
-
-    def _is_behind(self, host: str, held: Assignment) -> bool:
-        told = self._state.assignment_revision(host)
-        return any(
-            told < self._state.spec_revision(one.fleet, one.generation) for one in held.shards
-        )
 
     def _last_traces(self, uid: str) -> list[Write]:
         # Lost and removed hosts still have to release theirs when they are back.
@@ -152,3 +152,8 @@ class Completions:
             *(delete_spec(*key) for key in self._state.specs if key[0] == uid),
             *([delete_rollout(uid)] if uid in self._state.rollouts else []),
         ]
+
+
+def _is_behind(held: Assignment, told: int, changed: Mapping[tuple[str, int], int]) -> bool:
+    """Whether a template in it was written after the host's assignment was."""
+    return any(told < changed.get((one.fleet, one.generation), 0) for one in held.shards)

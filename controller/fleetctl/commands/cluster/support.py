@@ -47,8 +47,9 @@ def bundle(
 ) -> None:
     """Write an archive (tar.gz) of how the cluster stands.
 
-    It has versions, status, fleets, hosts, events, history, and the limits of some hosts. Keys, tokens and passwords are never in it, nor what fleet files hand to their VMs. What a part
-    could not be had for is in its manifest.json. It has its name once it is whole.
+    It has versions, status, fleets, hosts, events, history, and the limits of some hosts. Keys,
+    tokens and passwords are never in it, nor what fleet files hand to their VMs. What could not be
+    had is named in its manifest.json. The file has its name once it is whole.
     """
     connection = session.cluster
     from fleetctl.support.archive import anonymity_of, gathered, write_bundle
