@@ -29,13 +29,13 @@ from fleet_controller.core.refusals import Reason, Refused, named_fleet
 
 class Application(msgspec.Struct, frozen=True):
     """A fleet file applied: the record afterwards, its specs to store by generation, and the meta.
-    `settings`: fields of the fleet that are otherwise, in the words of the file."""
+    `fields`: what is otherwise of a fleet that was there, in the words of the file."""
 
     before: FleetRecord | None
     fleet: FleetRecord
     specs: Mapping[int, types.FleetSpec] = {}
     meta: Meta | None = None
-    settings: tuple[Difference, ...] = ()
+    fields: tuple[Difference, ...] = ()
     is_new: bool = False  # the generation was not there before
 
     @property
@@ -46,6 +46,11 @@ class Application(msgspec.Struct, frozen=True):
     def changed(self) -> bool:
         """Whether VMs of a fleet that was there are made of another template from now on."""
         return self.before is not None and self.before.generation != self.fleet.generation
+
+    @property
+    def settings(self) -> list[Difference]:
+        """Those of the fields that are of the fleet, and not of its template."""
+        return [one for one in self.fields if one.setting]
 
     @property
     def returned(self) -> bool:
@@ -93,13 +98,13 @@ def apply_fleet(
     found = applied(specs, have, spec)
     last = 0 if found.generation == found.newest else found.generation
     before = specs.get((have.uid, have.generation))
-    other = tuple(one for one in differences(before, spec) if one.setting) if before else ()
+    fields = tuple(differences(before, spec)) if before is not None else ()
     fleet = have
     if found.records or (found.generation, last) != (have.generation, have.applied):
         fleet = msgspec.structs.replace(
             have, generation=found.generation, applied=last, changed_by=actor
         )
-    return Application(have, fleet, found.records, None, other, found.is_new)
+    return Application(have, fleet, found.records, None, fields, found.is_new)
 
 
 def next_number(meta: Meta, fleets: Mapping[str, FleetRecord], all_hosts_accounted: bool) -> int:

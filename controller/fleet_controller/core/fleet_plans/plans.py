@@ -90,7 +90,7 @@ def _applied(known: Known, done: Application, spec: types.FleetSpec) -> FleetPla
             tuple(differences(None, spec)), (sentences.created(fleet.name),),
         )  # fmt: skip
     counts = known.counts(have.uid)
-    fields = tuple(differences(before, spec))
+    fields = done.fields or tuple(differences(before, spec))
     beyond = 0
     if any(one.field.startswith("placement.") for one in fields):
         beyond = misplaced(spec.placement, known.by_host(have.uid), known.hosts)
