@@ -6,6 +6,7 @@ import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
+from fleet_controller.core.fleet_plans.plans import plan_fleets
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions
 from fleet_controller.queries import fleet_plans
@@ -89,7 +90,8 @@ def test_a_smaller_bound_moves_nothing_and_the_plan_counts_what_is_beyond_it() -
         spec = roomy(3)
         request = cluster.PlanFleetsRequest()
         request.fleets.add(name="spv", spec=spec)
-        (plan,) = fleet_plans.planned(leader.memory, request).fleets
+        known = fleet_plans.known(leader.memory, request)
+        (plan,) = plan_fleets(known, [("spv", spec)], prune=False).fleets
         assert (plan.from_generation, plan.generation, plan.misplaced) == (1, 1, 6)
         running = dict(stage.world.running)
         await leader.fleets.apply("spv", spec, ME, token=plan.token)

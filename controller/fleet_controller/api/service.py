@@ -11,7 +11,6 @@ from contextlib import aclosing
 from importlib.metadata import version
 
 from fleet.service import Context, check_all_guarded
-from fleet.spec import check_spec
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.api.authorization import (
@@ -33,7 +32,7 @@ from fleet_controller.api.host_loss import HostLossApi
 from fleet_controller.api.joining import JoiningApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.api.store_health import store_health
-from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.core.changes import check_given
 from fleet_controller.queries import fleet_plans
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
@@ -105,7 +104,7 @@ class ClusterApi(
     async def ApplyFleet(
         self, call: Call, request: cluster.ApplyFleetRequest
     ) -> cluster.ApplyFleetResponse:
-        _check_spec(request)
+        check_given(request.name, request.spec)
         done = await call.leader.fleets.apply(
             request.name, request.spec, call.actor, token=request.plan_token
         )
@@ -122,9 +121,12 @@ class ClusterApi(
         self, call: Call, request: cluster.PlanFleetsRequest
     ) -> cluster.PlanFleetsResponse:
         started = time.perf_counter()
-        for one in request.fleets:
-            _check_spec(one)
-        answer = fleet_plans.planned(call.leader.memory, request)
+        known = fleet_plans.known(call.leader.memory, request)
+        asked = [(one.name, one.spec) for one in request.fleets]
+        plans = await call.leader.fleets.plan_files(
+            known, asked, prune=request.prune, others=request.others
+        )
+        answer = fleet_plans.answer(plans)
         answer.server_seconds = time.perf_counter() - started
         return answer
 
@@ -266,9 +268,3 @@ class ClusterApi(
         """None before it was looked at."""
         poll = self.replica.store_health
         return store_health(poll.last.health, poll.seconds_old()) if poll.last else None
-
-
-def _check_spec(request: cluster.ApplyFleetRequest) -> None:
-    """Raises Refused for what is wrong with a spec by itself."""
-    if wrong := check_spec(request.spec):
-        raise Refused(Reason.BAD_SPEC, f"fleet {request.name[:60]!r}: {'; '.join(wrong[:3])}")

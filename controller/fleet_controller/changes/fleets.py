@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.change_id import change_id
 from fleet_controller.core import changes
+from fleet_controller.core.fleet_plans.model import Known, Plans
+from fleet_controller.core.fleet_plans.plans import Asked, plan_fleets
 from fleet_controller.core.fleet_plans.tokens import check_token, fleet_token
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.refusals import named_fleet
@@ -82,6 +84,18 @@ class FleetChanges:
         else:
             await self._writer.write(specs)
             await self._writer.write_one(record)
+
+    async def plan_files(
+        self, known: Known, asked: Asked, *, prune: bool, others: Collection[str]
+    ) -> Plans:
+        """What applying all of these would do; nothing is written."""
+
+        def made() -> Plans:
+            for name, spec in asked:
+                changes.check_given(name, spec)
+            return plan_fleets(known, asked, prune=prune, others=others)
+
+        return await self._off_loop.run(made)
 
     async def plan(self, name: str, total: int, actor: str) -> changes.Scaling:
         """What a scale would do; nothing is written."""

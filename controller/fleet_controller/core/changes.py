@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, checked_fleet_name
+from fleet.spec import check_spec
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.addresses import check_template, check_total
 from fleet_controller.core.generations.differences import Difference, differences
@@ -60,6 +61,12 @@ class Application(msgspec.Struct, frozen=True):
     def writes(self) -> bool:
         """Whether there is anything to write."""
         return bool(self.specs) or self.fleet != self.before
+
+
+def check_given(name: str, spec: types.FleetSpec) -> None:
+    """Raises Refused for what is wrong with a spec by itself."""
+    if wrong := check_spec(spec):
+        raise Refused(Reason.BAD_SPEC, f"fleet {name[:60]!r}: {'; '.join(wrong[:3])}")
 
 
 def apply_fleet(

@@ -8,8 +8,7 @@ from itertools import pairwise
 from fleet.template.settings import template_of
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, HostCounts, Known
-from fleet_controller.core.fleet_plans.plans import plan_fleets
+from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, HostCounts, Known, Plans
 from fleet_controller.core.generations.differences import Difference, differences
 from fleet_controller.core.refusals import named_fleet
 from fleet_controller.leader.memory import LeaderMemory
@@ -24,19 +23,30 @@ _EFFECTS = {
 }
 
 
-def planned(memory: LeaderMemory, request: cluster.PlanFleetsRequest) -> cluster.PlanFleetsResponse:
-    """Raises Refused, in the words in which applying would."""
+def known(memory: LeaderMemory, request: cluster.PlanFleetsRequest) -> Known:
+    """What there is, as it is now: for a plan that is made beside what changes meanwhile. Raises
+    Refused for a fleet whose record nobody understands."""
     state, observed = memory.state, memory.observed
     for one in request.fleets:
         state.broken.refuse_fleet(one.name)
-
-    known = Known(
-        state.fleets, state.specs, state.meta, state.hosts, state.rollouts,
-        memory.links.all_live, lambda uid: observed.vectors[uid].by_generation(),
-        lambda uid: HostCounts(observed.names, observed.vectors[uid].by_host()),
+    asked = {one.name for one in request.fleets}
+    fleets = [f for f in state.fleets.values() if request.prune or f.name in asked]
+    vectors = {fleet.uid: observed.vectors[fleet.uid] for fleet in fleets}
+    counts = {uid: vector.by_generation() for uid, vector in vectors.items()}
+    names = tuple(observed.names)
+    by_host = {
+        fleet.uid: HostCounts(names, vectors[fleet.uid].by_host())
+        for fleet in fleets
+        if fleet.name in asked
+    }
+    return Known(
+        dict(state.fleets), dict(state.specs), state.meta, dict(state.hosts), dict(state.rollouts),
+        memory.links.all_live, counts.__getitem__, by_host.__getitem__,
     )  # fmt: skip
-    asked = [(one.name, one.spec) for one in request.fleets]
-    plans = plan_fleets(known, asked, prune=request.prune, others=request.others)
+
+
+def answer(plans: Plans) -> cluster.PlanFleetsResponse:
+    """As a message."""
     return cluster.PlanFleetsResponse(fleets=map(_plan, plans.fleets), token=plans.token)
 
 

@@ -24,6 +24,8 @@ from fleet_controller.core.generations.differences import differences
 from fleet_controller.core.model import FleetRecord, HostRecord
 from fleet_controller.core.refusals import Reason, Refused
 
+# By name, in the order in which they are applied.
+Asked = Sequence[tuple[str, types.FleetSpec]]
 # Of one plan: each is held against all that there are.
 MOST_FLEETS = 100
 _PLANNER = "planned"  # stands for whoever applies, and for the uid of what is not made
@@ -31,7 +33,7 @@ _PLANNER = "planned"  # stands for whoever applies, and for the uid of what is n
 
 def plan_fleets(
     known: Known,
-    asked: Sequence[tuple[str, types.FleetSpec]],
+    asked: Asked,
     *,
     prune: bool,
     others: Collection[str] = (),

@@ -17,7 +17,8 @@ def created(name: str) -> str:
 
 def deleted(name: str, placed: int) -> str:
     """Of a fleet that no file names."""
-    return f"no file names it: {name} is deleted, and {_vms(placed)} with it"
+    them = f", and {_vms(placed)} with it" if placed else ""
+    return f"no file names it: {name} is deleted{them}"
 
 
 def changed(plan: FleetPlan, older: Sequence[int], rollout: RolloutRecord | None) -> Iterator[str]:
