@@ -8,7 +8,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.fleet_plans.plans import plan_fleets
 from fleet_controller.core.refusals import Reason, Refused
-from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
 from fleet_controller.queries import fleet_plans
 from fleet_controller.replica.leader import Leader
 from tests.doubles.leading import until
@@ -120,5 +120,24 @@ def test_a_template_it_had_before_is_that_generation_and_a_rollout_goes_there() 
             (3, False, 0), (2, True, 24), (1, False, 0)
         ]  # fmt: skip
         assert [(f.field, f.before, f.after) for f in listed[0].fields] == [("vcpus", "2", "3")]
+
+    play(scene)
+
+
+def test_the_file_of_before_after_a_rollout_that_was_ended_is_where_the_next_one_goes() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        await leader.fleets.apply("spv", newer(2), ME)
+        await leader.rollouts.start("spv", RolloutOptions(max_unavailable=1), ME, plan_only=False)
+        uid = leader.memory.state.fleets["spv"].uid
+        vector = leader.memory.observed.vectors[uid]
+        await until(lambda: 2 in vector.by_generation())
+        await leader.rollouts.turn("spv", RolloutAction.ABORT, ME, plan_only=False)
+        applied = kinds(leader)["fleet_applied"]
+        done = await leader.fleets.apply("spv", SPEC, ME)
+        assert not (done.changed or done.settings) and done.fleet.generation == 1
+        assert kinds(leader)["fleet_applied"] == applied, "nothing to tell"
+        await leader.rollouts.start("spv", RolloutOptions(max_unavailable=9), ME, plan_only=False)
+        assert leader.memory.state.rollouts[uid].to_generation == 1
+        await until(lambda: leader.memory.state.rollouts[uid].state == "done")
 
     play(scene)

@@ -61,7 +61,7 @@ class FleetChanges:
             return decided
 
         decided = await self._writer.decide(once)
-        if decided.writes:
+        if decided.matters:
             self._event("fleet_applied", f"fleet {name} {_applied(decided)}", name, actor)
             self._wake.urge()
         return decided

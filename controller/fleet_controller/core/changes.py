@@ -62,6 +62,11 @@ class Application(msgspec.Struct, frozen=True):
         """Whether there is anything to write."""
         return bool(self.specs) or self.fleet != self.before
 
+    @property
+    def matters(self) -> bool:
+        """Whether anything is otherwise than before, but for where a rollout goes by itself."""
+        return bool(self.specs) or self.changed
+
 
 def check_given(name: str, spec: types.FleetSpec) -> None:
     """Raises Refused for what is wrong with a spec by itself."""

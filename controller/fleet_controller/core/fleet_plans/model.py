@@ -36,8 +36,8 @@ class Effect(StrEnum):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What there is. `counts` and `by_host`, of the uid of a fleet that the plan is about: its VMs by
-    generation, and by host."""
+    """What there is. `counts` and `by_host`, by the uid of a fleet that the plan is about: its VMs
+    by generation, and by host."""
 
     fleets: Mapping[str, FleetRecord]  # by name
     specs: Mapping[tuple[str, int], types.FleetSpec]

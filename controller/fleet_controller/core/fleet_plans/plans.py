@@ -96,7 +96,7 @@ def _applied(known: Known, done: Application, spec: types.FleetSpec) -> FleetPla
     beyond = 0
     if any(one.field.startswith("placement.") for one in fields):
         beyond = misplaced(spec.placement, known.by_host(have.uid), known.hosts)
-    effect = Effect.CHANGE if done.writes else Effect.NOTHING
+    effect = Effect.CHANGE if done.matters else Effect.NOTHING
     plan = FleetPlan(
         fleet.name, effect, fleet.total, have.generation, fleet.generation, token, fields,
         returns=done.returned, counts=counts, misplaced=beyond,
