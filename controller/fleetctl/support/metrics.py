@@ -22,6 +22,8 @@ def metrics_parts(urls: tuple[str, ...]) -> list[Part]:
 
 def _read(url: str) -> str:
     """Raises Failed."""
+    if not url.startswith(("http://", "https://")):
+        raise Failed(f"cannot read {url}: metrics are served over http or https")
     try:
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:
             content: bytes = answer.read(MOST_BYTES)

@@ -112,11 +112,12 @@ def test_what_is_interrupted_or_too_large_leaves_no_half_file(tmp_path: Path) ->
     assert read(file)["support/a.txt"].endswith("(cut here: the rest is left out)\n")
 
 
-def test_a_host_that_is_gone_is_named_and_the_rest_is_there(
+def test_what_cannot_be_had_is_named_and_the_rest_is_there(
     cluster: SmallCluster, fleetctl: Fleetctl, tmp_path: Path
 ) -> None:
     file = tmp_path / "b.tar.gz"
-    url = "http://127.0.0.1:9/metrics"
-    told = fleetctl("support", "bundle", str(file), "--hosts", "0", "--metrics", url, "-o", "json")
+    urls = ("--metrics", "http://127.0.0.1:9/metrics", "--metrics", "file:///etc/passwd")
+    told = fleetctl("support", "bundle", str(file), "--hosts", "0", *urls, "-o", "json")
     assert told.code == 0 and "cannot read" in told.json["missing"]["metrics-1.txt"]
+    assert "over http or https" in told.json["missing"]["metrics-2.txt"]
     assert "metrics-1.txt" in json.loads(read(file)["support/manifest.json"])["missing"]
