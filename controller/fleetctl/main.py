@@ -21,7 +21,7 @@ from fleetctl.session import Session, all_formats_option, connection_options
 
 # By name: the module that has it under this name, and its line in --help.
 COMMANDS = {
-    "apply": ("fleetctl.commands.fleets.apply", "Make a fleet, or change its template."),
+    "apply": ("fleetctl.commands.fleets.apply", "Make fleets from files, or change them."),
     "import": (
         "fleetctl.commands.fleets.import_definition",
         "Print a fleet file for an existing guest.",
@@ -32,7 +32,10 @@ COMMANDS = {
     "watch": ("fleetctl.commands.cluster.watch", "Follow how fleets stand, live."),
     "wall": ("fleetctl.commands.cluster.wall", "Show every VM as a pixel, live, in a browser."),
     "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
-    "fleets": ("fleetctl.commands.fleets.fleets", "List the fleets."),
+    "fleets": (
+        "fleetctl.commands.fleets.fleets",
+        "List fleets, print one's file, its generations.",
+    ),
     "hosts": ("fleetctl.commands.hosts.hosts", "List hosts, show one, say what becomes of it."),
     "tokens": ("fleetctl.commands.hosts.tokens", "Tokens by which machines join as hosts."),
     "breaker": ("fleetctl.commands.hosts.breaker", "Show whether lost hosts are replaced."),
@@ -53,6 +56,7 @@ COMMANDS = {
     "restore": ("fleetctl.commands.local.restore", "Make a new etcd of a backup."),
     "recover": ("fleetctl.commands.cluster.recover", "Go on after the store came back older."),
     "upgrade": ("fleetctl.commands.cluster.upgrade", "Bring agents to a release, in waves."),
+    "support": ("fleetctl.commands.cluster.support", "Write a bundle for whoever helps."),
     "users": ("fleetctl.commands.cluster.users", "Deny people, and list who is denied."),
     "cluster": ("fleetctl.commands.founding.cluster", "Found a cluster, add controllers."),
     "sandbox": ("fleetctl.sandbox.command", "Run a whole cluster on this machine."),
@@ -72,7 +76,7 @@ HEADINGS = {
     ),
     "Hosts and their images": ("hosts", "images", "doctor", "tune", "breaker"),
     "Run the cluster": (
-        "cluster", "upgrade", "tokens", "users", "certs", "backup", "restore", "recover",
+        "cluster", "upgrade", "tokens", "users", "certs", "backup", "restore", "recover", "support",
     ),
     "On this machine": ("sandbox", "contexts", "completion", "version"),
 }  # fmt: skip

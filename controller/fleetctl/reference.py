@@ -23,10 +23,10 @@ from fleetctl.outcome import __doc__ as exit_codes
 _FLEET_FILE = """\
 # The fleet file
 
-What `fleetctl apply -f FILE` reads: a YAML mapping of the fields below, at most 256 KiB, one
-fleet a file. It is read strictly: an unknown or repeated field, a wrong unit or a value out of
-range is refused with its line and with what is allowed; anchors, aliases, tags and further
-documents are not allowed. Samples are in `deploy/samples/`.
+What `fleetctl apply -f FILE` reads: YAML mappings of the fields below, at most 256 KiB, a fleet
+each, with `---` between two. It is read strictly: an unknown or repeated field, a wrong unit or a
+value out of range is refused with its line and with what is allowed; anchors, aliases and tags are
+not allowed. Samples are in `deploy/samples/`; `fleetctl fleets show` prints the file of a fleet.
 
 Sizes are whole numbers with `KiB`, `MiB`, `GiB` or `TiB`; durations are numbers with `ms`, `s`,
 `m` or `h`. Without a `mac_base` a VM's interface n has the MAC address of its first one with 4 * n
@@ -50,7 +50,9 @@ What starts a VM is one of `boot.kernel`, `boot.firmware` and `boot.loader`;
 [boot.md](../boot.md) says which hypervisor carries what.
 
 Changing a file and applying it again makes a new *generation*, for VMs that are created from
-then on. Running VMs are never recreated by it.
+then on. Running VMs are never recreated by it. `readiness`, `admission`, `placement`, `on_loss`
+and `on_isolation` are settings of the fleet: they make no generation, and hold for all its VMs.
+[changes.md](../changes.md) says more.
 """
 
 _SECTIONS = {

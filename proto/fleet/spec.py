@@ -24,7 +24,7 @@ def check_spec(spec: types.FleetSpec) -> list[str]:
         for listed in LISTS.values()
         if (count := len(listed.items(spec))) > listed.most
     ]
-    for one, path, value in _held(spec):
+    for one, path, value in held(spec):
         if one.kind is Kind.TEXT and value == "" and one.default is not None:
             continue
         if problem := wrong_with(one, value):
@@ -37,13 +37,14 @@ def check_numbers(spec: types.FleetSpec) -> list[str]:
     ever allowed, such as infinity. Empty when it may be carried out."""
     return [
         f"{path}: must be a number of at least 0; got {value}"
-        for one, path, value in _held(spec)
+        for one, path, value in held(spec)
         if one.kind in (Kind.RATE, Kind.DURATION) and not 0 <= value < math.inf
     ]
 
 
-def _held(spec: types.FleetSpec) -> Iterator[tuple[Field, str, Any]]:
-    """Each field of the table with its path and value, as often as it stands in the spec."""
+def held(spec: types.FleetSpec) -> Iterator[tuple[Field, str, Any]]:
+    """Each field of the table with its path and value, as often as it stands in the spec; without
+    those of optional sections that are absent."""
     for one in FIELDS:
         if listed := LISTS.get(one.section):
             last = one.path.rpartition(".")[2]
@@ -67,7 +68,7 @@ def check_given(spec: types.FleetSpec) -> list[str]:
     than is accepted now."""
     return [
         f"{path}: {problem}"
-        for one, path, value in _held(spec)
+        for one, path, value in held(spec)
         if value and (problem := _cannot_be(one, value))
     ]
 

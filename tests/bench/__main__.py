@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.failover import failover
+from tests.bench.fleet_plans import plans_of_fleets
 from tests.bench.hostile_host import hostile_host
 from tests.bench.joining import joining
 from tests.bench.lost_hosts import lost_hosts
@@ -64,6 +65,7 @@ def _measure(
     if given.only_joining:
         _joining(home, given, say, out)
         return
+    plans_of_fleets(say, out)
     say(f"{SMALL_SANDBOXES} sandboxes of {given.few_hosts:,} hosts")
     few = full_scale_cpu(home, given.few_hosts, SMALL_SANDBOXES)
     say(f"sandbox of {given.hosts:,} hosts, profile instant")

@@ -116,6 +116,8 @@ class ObedientAgent(ScriptedAgent):
         epoch = (request.epoch.store_generation, request.epoch.revision)
         if epoch < self.epoch:
             raise AheadOfStore(f"{self.host_id} is at {self.epoch}, this is {epoch}")
+        if epoch == self.epoch and request.assignment != self._assignment:
+            raise Declined(f"{self.host_id} holds another assignment of {epoch}")
         self.epoch, self.epoch_seal = epoch, request.epoch.seal
         self._assignment, self._assignment_seal = request.assignment, request.assignment_seal
         self._obey()

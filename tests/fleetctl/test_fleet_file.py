@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fleet.spec import check_spec
 from fleet.template.fields import FIELDS, LISTS
 from fleet.v1 import types_pb2 as types
-from fleetctl.fleet_file.parser import MAX_FILE_BYTES, FleetFileError, parse_fleet_file
+from fleetctl.fleet_file.documents import MAX_FILE_BYTES, FleetFileError
+from fleetctl.fleet_file.parser import parse_fleet_file
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 
@@ -181,7 +182,7 @@ def test_a_full_file_holds_what_it_says() -> None:
         ("vcpus: !!python/object:os.system 1", "f.yaml:8: tags ('tag:yaml.org,2002:python/obj"),
         ("<<: {a: b}", "f.yaml:8: '<<': no such field"),
         ("? [a, b]\n: c", "f.yaml:8: 'a list or mapping': no such field"),
-        ("---\nname: b", "f.yaml:8: a second document begins"),
+        ("---\nname: b", "f.yaml:8: another document begins; here may stand one fleet"),
         ("vcpus: [", "f.yaml:9: not YAML:"),
         ("\tvcpus: 1", "f.yaml:8: not YAML:"),
         ("vcpus: \x07", "f.yaml:8: character '\\x07' is not allowed"),

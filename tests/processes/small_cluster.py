@@ -165,10 +165,17 @@ class SmallCluster:
         return int(answer.header.revision)
 
     def stored(self, prefix: str) -> dict[str, bytes]:
+        return {key: kv.value for key, kv in self._entries(prefix).items()}
+
+    def written_at(self, prefix: str) -> dict[str, int]:
+        """The revision that last wrote each of these keys."""
+        return {key: kv.mod_revision for key, kv in self._entries(prefix).items()}
+
+    def _entries(self, prefix: str) -> dict[str, rpc.KeyValue]:
         first = (PREFIX + prefix).encode()
         end = first[:-1] + bytes((first[-1] + 1,))
         answer = self._kv.Range(rpc.RangeRequest(key=first, range_end=end), timeout=CALL_SECONDS)
-        return {kv.key.decode().removeprefix(PREFIX + prefix): kv.value for kv in answer.kvs}
+        return {kv.key.decode().removeprefix(PREFIX + prefix): kv for kv in answer.kvs}
 
     def records(self) -> dict[str, FleetRecord]:
         """The fleets by name."""

@@ -11,10 +11,10 @@ from contextlib import aclosing
 from importlib.metadata import version
 
 from fleet.service import Context, check_all_guarded
-from fleet.spec import check_spec
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.api.authorization import (
+    NAMES_MANY_BYTES,
     READERS,
     WRITERS,
     Call,
@@ -32,8 +32,9 @@ from fleet_controller.api.host_loss import HostLossApi
 from fleet_controller.api.joining import JoiningApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.api.store_health import store_health
-from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.core.changes import check_given
 from fleet_controller.queries import clones as clone_queries
+from fleet_controller.queries import fleet_plans
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
@@ -104,15 +105,38 @@ class ClusterApi(
     async def ApplyFleet(
         self, call: Call, request: cluster.ApplyFleetRequest
     ) -> cluster.ApplyFleetResponse:
-        if wrong := check_spec(request.spec):
-            raise Refused(Reason.BAD_SPEC, f"fleet {request.name[:60]!r}: {'; '.join(wrong[:3])}")
-        done = await call.leader.fleets.apply(request.name, request.spec, call.actor)
+        check_given(request.name, request.spec)
+        done = await call.leader.fleets.apply(
+            request.name, request.spec, call.actor, token=request.plan_token
+        )
         return cluster.ApplyFleetResponse(
             fleet=fleet_queries.fleet_summary(call.leader.memory, done.fleet),
             created=done.created,
-            changed=done.spec is not None and not done.created,
+            changed=done.changed,
+            settings=[one.field for one in done.settings],
+            returned=done.returned,
             not_cloned=clone_queries.not_cloned(call.leader.memory, done.fleet, request.spec),
         )
+
+    @rpc(READERS, max_bytes=NAMES_MANY_BYTES)
+    async def PlanFleets(
+        self, call: Call, request: cluster.PlanFleetsRequest
+    ) -> cluster.PlanFleetsResponse:
+        started = time.perf_counter()
+        known = fleet_plans.known(call.leader.memory, request)
+        asked = [(one.name, one.spec) for one in request.fleets]
+        plans = await call.leader.fleets.plan_files(
+            known, asked, prune=request.prune, others=request.others
+        )
+        answer = fleet_plans.answer(plans)
+        answer.server_seconds = time.perf_counter() - started
+        return answer
+
+    @rpc(READERS, recalls=True)
+    async def ListGenerations(
+        self, call: Call, request: cluster.ListGenerationsRequest
+    ) -> cluster.ListGenerationsResponse:
+        return fleet_plans.generations(call.leader.memory, request.fleet)
 
     @rpc(READERS, recalls=True)
     async def ListFleets(
@@ -127,7 +151,7 @@ class ClusterApi(
     async def DeleteFleet(
         self, call: Call, request: cluster.DeleteFleetRequest
     ) -> cluster.DeleteFleetResponse:
-        fleet = await call.leader.fleets.delete(request.name, call.actor)
+        fleet = await call.leader.fleets.delete(request.name, call.actor, token=request.plan_token)
         return cluster.DeleteFleetResponse(
             fleet=fleet_queries.fleet_summary(call.leader.memory, fleet)
         )

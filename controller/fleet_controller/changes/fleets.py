@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.change_id import change_id
 from fleet_controller.core import changes
+from fleet_controller.core.fleet_plans.model import Known, Plans
+from fleet_controller.core.fleet_plans.plans import Asked, plan_fleets
+from fleet_controller.core.fleet_plans.tokens import check_token, fleet_token
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.refusals import named_fleet
 from fleet_controller.leader.memory import LeaderMemory
@@ -17,7 +20,6 @@ from fleet_controller.leader.planner import Planner
 from fleet_controller.leader.wake import PlannerWake
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import Write, put_assignments, put_fleet, put_meta, put_spec
-from fleet_controller.store import keys
 
 
 class FleetChanges:
@@ -39,34 +41,61 @@ class FleetChanges:
         self._off_loop = off_loop
         self._new_uid = new_uid
 
-    async def apply(self, name: str, spec: types.FleetSpec, actor: str) -> changes.Application:
-        """Make the fleet, or a new generation of it."""
+    async def apply(
+        self, name: str, spec: types.FleetSpec, actor: str, *, token: str = ""
+    ) -> changes.Application:
+        """Make the fleet, give it another template, or other settings. `token`: of a plan that was
+        shown."""
 
         async def once() -> changes.Application:
             state = self._memory.state
-            state.broken.refuse(keys.fleet(name))
+            state.broken.refuse_fleet(name)
+            have = state.fleets.get(name)
+            check_token(token, fleet_token(name, have, state.spec_of(have), spec))
             decided = changes.apply_fleet(
                 state.fleets, state.specs, state.meta, name, spec, actor,
                 self._new_uid(), self._memory.links.all_live,
             )  # fmt: skip
-            fleet = decided.fleet
-            if decided.spec is not None:
-                writes: list[Write] = [
-                    put_fleet(_labelled(fleet)),
-                    put_spec(fleet.uid, fleet.generation, spec),
-                ]
-                if decided.meta:
-                    writes.append(put_meta(decided.meta))
-                after = f"generation {fleet.generation}"
-                writes.append(self._writer.audited("apply", actor, fleet=name, after=after))
-                await self._writer.write_one(writes)
+            if decided.writes:
+                await self._write_applied(decided, actor)
             return decided
 
         decided = await self._writer.decide(once)
-        if decided.spec is not None:
-            what = "created" if decided.created else f"has generation {decided.fleet.generation}"
-            self._event("fleet_applied", f"fleet {name} {what}", name, actor)
+        if decided.matters:
+            self._event("fleet_applied", f"fleet {name} {_applied(decided)}", name, actor)
+            self._wake.urge()
         return decided
+
+    async def _write_applied(self, decided: changes.Application, actor: str) -> None:
+        """The fleet's record last: until it is there nothing has changed that is looked at."""
+        fleet = decided.fleet
+        specs: list[Write] = [
+            put_spec(fleet.uid, generation, one) for generation, one in decided.specs.items()
+        ]
+        record: list[Write] = [put_fleet(_labelled(fleet))]
+        if decided.meta:
+            record.append(put_meta(decided.meta))
+        after = f"generation {fleet.generation}"
+        if decided.settings:
+            after += f"; {_fields(decided)}"
+        record.append(self._writer.audited("apply", actor, fleet=fleet.name, after=after))
+        if len(self._writer.first_part([*specs, *record])) == len(specs) + len(record):
+            await self._writer.write_one([*specs, *record])
+        else:
+            await self._writer.write(specs)
+            await self._writer.write_one(record)
+
+    async def plan_files(
+        self, known: Known, asked: Asked, *, prune: bool, others: Collection[str]
+    ) -> Plans:
+        """What applying all of these would do; nothing is written."""
+
+        def made() -> Plans:
+            for name, spec in asked:
+                changes.check_given(name, spec)
+            return plan_fleets(known, asked, prune=prune, others=others)
+
+        return await self._off_loop.run(made)
 
     async def plan(self, name: str, total: int, actor: str) -> changes.Scaling:
         """What a scale would do; nothing is written."""
@@ -104,11 +133,13 @@ class FleetChanges:
         self._wake.urge()
         return scaling
 
-    async def delete(self, name: str, actor: str) -> FleetRecord:
-        """Take every VM away, then the fleet."""
+    async def delete(self, name: str, actor: str, *, token: str = "") -> FleetRecord:
+        """Take every VM away, then the fleet. `token`: of a plan that was shown."""
 
         async def once() -> FleetRecord:
-            fleet = named_fleet(self._memory.state.fleets, name)
+            state = self._memory.state
+            fleet = named_fleet(state.fleets, name)
+            check_token(token, fleet_token(fleet.name, fleet, state.spec_of(fleet), None))
             gone = msgspec.structs.replace(fleet, total=0, deleting=True, changed_by=actor)
             line = self._writer.audited(
                 "delete", actor, fleet=fleet.name, before=str(fleet.total), after="0"
@@ -127,3 +158,22 @@ class FleetChanges:
 
 def _labelled(fleet: FleetRecord) -> FleetRecord:
     return msgspec.structs.replace(fleet, change=change_id())
+
+
+def _applied(decided: changes.Application) -> str:
+    """What has become of the fleet, for an event."""
+    fleet = decided.fleet
+    if decided.created:
+        return "created"
+    told = []
+    if decided.changed:
+        again = " again" if decided.returned else ""
+        told.append(f"has generation {fleet.generation}{again}")
+    if decided.settings or not told:
+        told.append(f"has other settings: {_fields(decided)}")
+    return ", and ".join(told)
+
+
+def _fields(decided: changes.Application) -> str:
+    fields = [one.field for one in decided.settings]
+    return ", ".join(fields) if fields else "of earlier generations"

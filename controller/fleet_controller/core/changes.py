@@ -11,8 +11,11 @@ from collections.abc import Mapping
 import msgspec
 
 from fleet.identity import MAX_FLEET_NUMBER, MAX_INDEX, checked_fleet_name
+from fleet.spec import check_spec
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.addresses import check_template, check_total
+from fleet_controller.core.generations.differences import Difference, differences
+from fleet_controller.core.generations.kept_generations import applied
 from fleet_controller.core.mac_bases import check_macs
 from fleet_controller.core.model import (
     Assignment,
@@ -26,12 +29,49 @@ from fleet_controller.core.refusals import Reason, Refused, named_fleet
 
 
 class Application(msgspec.Struct, frozen=True):
-    """A fleet file applied: the record afterwards, the spec to store if any, and the meta."""
+    """A fleet file applied: the record afterwards, its specs to store by generation, and the meta.
+    `fields`: what is otherwise of a fleet that was there, in the words of the file."""
 
+    before: FleetRecord | None
     fleet: FleetRecord
-    spec: types.FleetSpec | None
-    created: bool
+    specs: Mapping[int, types.FleetSpec] = {}
     meta: Meta | None = None
+    fields: tuple[Difference, ...] = ()
+    is_new: bool = False  # the generation was not there before
+
+    @property
+    def created(self) -> bool:
+        return self.before is None
+
+    @property
+    def changed(self) -> bool:
+        """Whether VMs of a fleet that was there are made of another template from now on."""
+        return self.before is not None and self.before.generation != self.fleet.generation
+
+    @property
+    def settings(self) -> list[Difference]:
+        """Those of the fields that are of the fleet, and not of its template."""
+        return [one for one in self.fields if one.setting]
+
+    @property
+    def returned(self) -> bool:
+        return self.changed and not self.is_new
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.specs) or self.fleet != self.before
+
+    @property
+    def matters(self) -> bool:
+        """Whether anything is otherwise than before, but for where a rollout goes by itself."""
+        return bool(self.specs) or self.changed
+
+
+def check_given(name: str, spec: types.FleetSpec) -> None:
+    """Raises Refused for what is wrong with a spec by itself."""
+    if wrong := check_spec(spec):
+        raise Refused(Reason.BAD_SPEC, f"fleet {name[:60]!r}: {'; '.join(wrong[:3])}")
 
 
 def apply_fleet(
@@ -44,7 +84,8 @@ def apply_fleet(
     new_uid: str,
     all_hosts_accounted: bool,
 ) -> Application:
-    """A new fleet of total 0, a new generation of an old one, or nothing to do.
+    """A new fleet of total 0, a new generation of an old one, one that it had before, other
+    settings, or nothing to do.
 
     `new_uid` is used only for a new fleet. Raises Refused.
     """
@@ -59,17 +100,23 @@ def apply_fleet(
     if have is None:
         number = next_number(meta, fleets, all_hosts_accounted)
         fleet = FleetRecord(name, new_uid, number, meta.site, changed_by=actor)
-        return Application(fleet, spec, True, msgspec.structs.replace(meta, last_number=number))
+        later = msgspec.structs.replace(meta, last_number=number)
+        return Application(None, fleet, {fleet.generation: spec}, later, is_new=True)
     if have.deleting:
         raise Refused(
             Reason.FLEET_DELETING,
             f"fleet {name} is being deleted; apply it again when its hosts have let its VMs go",
         )
-    if specs.get((have.uid, have.generation)) == spec:
-        return Application(have, None, False)
-    newest = max((g for uid, g in specs if uid == have.uid), default=have.generation)
-    changed = msgspec.structs.replace(have, generation=newest + 1, changed_by=actor)
-    return Application(changed, spec, False)
+    found = applied(specs, have, spec)
+    last = 0 if found.generation == found.newest else found.generation
+    before = specs.get((have.uid, have.generation))
+    fields = tuple(differences(before, spec)) if before is not None else ()
+    fleet = have
+    if found.records or (found.generation, last) != (have.generation, have.applied):
+        fleet = msgspec.structs.replace(
+            have, generation=found.generation, applied=last, changed_by=actor
+        )
+    return Application(have, fleet, found.records, None, fields, found.is_new)
 
 
 def next_number(meta: Meta, fleets: Mapping[str, FleetRecord], all_hosts_accounted: bool) -> int:

@@ -80,6 +80,7 @@ class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     deleting: bool = False
     changed_by: str = ""
     change: str = ""  # the id of the last change of it
+    applied: Count = 0  # the generation of the file that was applied last; 0: the newest
 
     @property
     def identity(self) -> Fleet:

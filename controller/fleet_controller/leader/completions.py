@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import structs
 
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import forgettable, without_tombstones
+from fleet_controller.core.model import Assignment
 from fleet_controller.core.passes import Pass
 from fleet_controller.core.rollouts_and_drains.drain_progress import is_empty
 from fleet_controller.core.rollouts_and_drains.rollout import described
@@ -22,6 +25,7 @@ from fleet_controller.mirror.records import (
     put_rollout,
     replace_fleet_by_gone,
 )
+from fleet_controller.store import keys
 
 
 class Completions:
@@ -32,6 +36,7 @@ class Completions:
         self._memory = memory
         self._state = memory.state
         self._writer = writer
+        self._told = 0  # hosts were told specs up to this revision
 
     async def rollouts(self, decided: Pass) -> None:
         """Those that have ended or halted, each with the record of its fleet where it changes that.
@@ -109,6 +114,31 @@ class Completions:
         await self._writer.write(put_assignments(there))
         messages.incomplete -= there.keys()
 
+    async def retold(self) -> None:
+        """Hosts whose assignment is older than a template in it, whose settings were changed since,
+        are told the same anew: an epoch names one assignment with all that is in it."""
+        state, newest = self._state, self._state.specs_revision
+        if newest <= self._told:
+            return
+        changed = {
+            key: revision
+            for key in state.specs
+            if (revision := state.spec_revision(*key)) > self._told
+        }
+        behind = {
+            host: one
+            for host, one in state.assignments.items()
+            if _is_behind(one, state.assignment_revision(host), changed)
+            and keys.assignment(host) not in state.broken
+        }
+        last = {fleet.uid: fleet.change for fleet in state.fleets.values()}
+        changes = {
+            host: next((last[one.fleet] for one in held.shards if last.get(one.fleet)), "")
+            for host, held in behind.items()
+        }
+        await self._writer.write(put_assignments(behind, changes))
+        self._told = newest
+
     def _last_traces(self, uid: str) -> list[Write]:
         # Lost and removed hosts still have to release theirs when they are back.
         there = {
@@ -122,3 +152,8 @@ class Completions:
             *(delete_spec(*key) for key in self._state.specs if key[0] == uid),
             *([delete_rollout(uid)] if uid in self._state.rollouts else []),
         ]
+
+
+def _is_behind(held: Assignment, told: int, changed: Mapping[tuple[str, int], int]) -> bool:
+    """Whether a template in it was written after the host's assignment was."""
+    return any(told < changed.get((one.fleet, one.generation), 0) for one in held.shards)

@@ -101,6 +101,7 @@ class Planner:
             await self._writer.write_one(trimming)
         await self._trust.write_for_earlier_hosts()
         await self._completions.mended()
+        await self._completions.retold()
         await self._completions.drains()
         if not state.fleets and not state.gone:
             return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleet_controller.core.refusals import Reason, Refused
+from fleet_controller.store import keys
 
 # Kept of why: a value may be of any length.
 _LONGEST = 300
@@ -48,6 +49,10 @@ class BrokenRecords:
             raise Refused(
                 Reason.BROKEN_RECORD, f"{self._why[key]}; mend or delete it in the store first"
             )
+
+    def refuse_fleet(self, name: str) -> None:
+        """For a change of the fleet. Raises Refused."""
+        self.refuse(keys.fleet(name))
 
     # ---- for the mirror ------------------------------------------------------------------
 

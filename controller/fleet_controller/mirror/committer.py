@@ -11,7 +11,7 @@ guards of every earlier transaction fail; what is read after that is certain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fleet_controller.mirror.records import Write, put_meta
 from fleet_controller.mirror.state import ClusterState
@@ -100,6 +100,7 @@ class Committer:
             await self._settle()
             raise Outdated("this was decided while an earlier write was in doubt")
         self.transactions += 1
+        before = {write.key: self._state.mod_revision(write.key) for write in writes}
         try:
             result = await self._store.txn(self._guards(writes), list(writes))
         except asyncio.CancelledError:
@@ -107,7 +108,7 @@ class Committer:
             raise
         except UnknownOutcome as lost:
             self._in_doubt = True
-            return await self._find_out(writes, lost)
+            return await self._find_out(writes, before, lost)
         if not result.applied:
             await self.read_again()
             raise Outdated("the store has changed since this was decided")
@@ -127,15 +128,25 @@ class Committer:
         revisions = [Guard(key, mod_revision=self._state.mod_revision(key)) for key in guarded]
         return [self._guard, *revisions]
 
-    async def _find_out(self, writes: Sequence[Write], lost: UnknownOutcome) -> None:
-        """Return when the writes are in the store after all."""
+    async def _find_out(
+        self, writes: Sequence[Write], before: Mapping[str, int], lost: UnknownOutcome
+    ) -> None:
+        """Return when the writes are in the store after all. What is written may be what was there:
+        then it is its revision that tells. `before`: those that the keys had."""
         try:
             await self._settle()
             entries = (await self._store.read()).entries
         except (StoreError, Outdated):
             raise lost from None
-        there = {entry.key: entry.value for entry in entries}
-        if any(there.get(w.key) != (w.value if isinstance(w, Put) else None) for w in writes):
+        there = {
+            entry.key: entry.value
+            for entry in entries
+            if entry.mod_revision != before.get(entry.key, 0)
+        }
+        left = {entry.key for entry in entries}
+        if any(
+            there.get(w.key) != w.value if isinstance(w, Put) else w.key in left for w in writes
+        ):
             raise Unavailable(str(lost)) from lost
 
     async def _settle(self) -> None:

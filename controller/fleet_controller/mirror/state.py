@@ -88,6 +88,7 @@ class ClusterState:
         self.awaiting_approval: set[str] = set()
         self.rolling: set[str] = set()  # uids of fleets whose rollout is running
         self.revision = 0
+        self.specs_revision = 0  # the last one that wrote any spec
         self.cluster = ""
         self._first = 0  # the revision of the first reading
         self._seen: dict[str, int] = {}  # the revision last taken over, deletions too
@@ -174,6 +175,14 @@ class ClusterState:
 
     def fleet_by_uid(self, uid: str) -> FleetRecord | None:
         return next((fleet for fleet in self.fleets.values() if fleet.uid == uid), None)
+
+    def spec_of(self, fleet: FleetRecord | None) -> types.FleetSpec | None:
+        """What VMs of the fleet are made of now."""
+        return self.specs.get((fleet.uid, fleet.generation)) if fleet else None
+
+    def spec_revision(self, uid: str, generation: int) -> int:
+        """The revision that last wrote it; 0 where there is none."""
+        return self.mod_revision(keys.spec(uid, generation))
 
     def assignment(self, host_id: str) -> Assignment:
         """What the store says that the host is to have."""
@@ -289,6 +298,7 @@ class ClusterState:
                 self.specs.pop(spec, None)
             else:
                 self.specs[spec] = decode_spec(key, value)
+                self.specs_revision = max(self.specs_revision, self.spec_revision(*spec))
 
     def _set_audit(self, key: str, record_id: int, value: bytes | None) -> None:
         """Of one that is gone nothing is kept: the trail itself knows that it does not come

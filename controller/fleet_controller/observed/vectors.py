@@ -128,6 +128,10 @@ class FleetVector:
                 found[generation] = (placed + int(counts.sum()), running + int(counts[RUNNING]))
         return found
 
+    def by_host(self) -> NDArray[np.int64]:
+        """How many VMs each host holds, by its number; shorter where the last ones hold none."""
+        return np.bincount(self.hosts[self.hosts != NO_HOST])
+
     def of_generation(self, generation: int, state: int) -> int:
         """How many of it are in the state, among those wanted on."""
         slot = self._slot_of.get((generation, True))

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 # By the command's words. A test reads each as fleetctl would.
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "": ("apply -f spv.yaml", "scale spv --total 1000", "status"),
-    "apply": ("apply -f spv.yaml", "apply -f -"),
+    "apply": (
+        "apply -f spv.yaml",
+        "apply -f fleets/ --diff",
+        "apply -f fleets/ --prune",
+    ),
     "import": ("import guest.xml", "import /etc/xen/guest.cfg"),
     "scale": (
         "scale spv --total 1000",
@@ -19,7 +23,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "watch": ("watch", "watch spv"),
     "wait": ("wait spv --for converged --timeout 8m", "wait h1 --for host-live"),
     "wall": ("wall", "wall --no-open --port 8080"),
-    "fleets": ("fleets", "fleets -o wide", "fleets --columns fleet,running,failed"),
+    "fleets": ("fleets", "fleets show spv", "fleets generations spv"),
+    "fleets list": ("fleets list -o wide", "fleets list --columns fleet,running,failed"),
+    "fleets show": ("fleets show spv", "fleets show spv -o json"),
+    "fleets generations": ("fleets generations spv", "fleets generations spv -o json"),
     "hosts": ("hosts --sort -failed", "hosts show h1", "hosts drain h1"),
     "hosts list": (
         "hosts list --health lost --all",
@@ -139,6 +146,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "upgrade halt": ("upgrade halt", "upgrade halt -o json"),
     "upgrade resume": ("upgrade resume", "upgrade resume --skip h17"),
     "upgrade cancel": ("upgrade cancel", "upgrade cancel -o json"),
+    "support": ("support bundle cluster.tar.gz", "support bundle cluster.tar.gz --anonymous"),
+    "support bundle": (
+        "support bundle cluster.tar.gz --plan",
+        "support bundle cluster.tar.gz --hosts 10 --anonymous",
+        "support bundle cluster.tar.gz --metrics http://127.0.0.1:7442/metrics",
+    ),
     "users": ("users", "users deny eve --reason 'has left'", "users allow eve"),
     "users deny": (
         "users deny eve --reason 'has left'",

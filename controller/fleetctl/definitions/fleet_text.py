@@ -16,7 +16,8 @@ from fleet.identity import MAX_NAME_LENGTH
 from fleet.template.field import shown, written, wrong_with
 from fleet.template.fields import FIELDS, LISTS
 from fleetctl.definitions.guest import BadDefinition, Guest, GuestDisk, GuestInterface
-from fleetctl.fleet_file.parser import FleetFileError, parse_fleet_file
+from fleetctl.fleet_file.documents import FleetFileError
+from fleetctl.fleet_file.parser import parse_fleet_file
 from fleetctl.outcome import one_line
 
 _FIELDS = {one.path: one for one in FIELDS}

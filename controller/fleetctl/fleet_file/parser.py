@@ -18,18 +18,12 @@ import yaml
 
 from fleet.spec import check_spec
 from fleet.template.boot_ways import BootWay
-from fleet.template.field import KIB, Field, Kind, Listed, allowed, shown
+from fleet.template.field import Field, Kind, Listed, allowed, shown
 from fleet.template.fields import FIELDS, LISTS, NAME, OPTIONAL_SECTIONS
 from fleet.v1 import types_pb2 as types
+from fleetctl.fleet_file.documents import MAX_FLEETS, FleetFileError, Mistake, documents
 from fleetctl.fleet_file.user_data_file import read_user_data
 from fleetctl.fleet_file.values import by_default, given_value
-
-MAX_FILE_BYTES = 256 * 1024
-# A fleet file with every field and full lists has some 1,600 nodes, six deep; its values by index
-# are up to 16,384 more.
-MAX_NODES = 20_000
-MAX_DEPTH = 8
-MAX_MISTAKES_TOLD = 20
 
 _SECTIONS = {one.section for one in FIELDS if one.section} - LISTS.keys()
 _LISTS = {one.name: one for one in LISTS.values()}
@@ -38,33 +32,6 @@ _BY_PATH = {one.path: one for one in FIELDS}
 # Words that are kept free for what is not there yet.
 _NETWORK_LATER = "comes later: networks across hosts; until then give bridge, one of each host"
 _LATER = {"network.name": _NETWORK_LATER, "networks[].name": _NETWORK_LATER}
-
-
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """One thing that is wrong: where, in which field, and what is allowed there."""
-
-    line: int
-    path: str
-    problem: str
-
-
-class FleetFileError(Exception):
-    """A fleet file that cannot be used, with all that is wrong in it."""
-
-    def __init__(self, filename: str, mistakes: list[Mistake]) -> None:
-        super().__init__(filename, mistakes)
-        self.filename = filename
-        self.mistakes = sorted(mistakes, key=lambda one: one.line)
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.filename}:{one.line}: {f'{one.path}: ' if one.path else ''}{one.problem}"
-            for one in self.mistakes[:MAX_MISTAKES_TOLD]
-        ]
-        if len(self.mistakes) > MAX_MISTAKES_TOLD:
-            lines.append(f"{self.filename}: and {len(self.mistakes) - MAX_MISTAKES_TOLD} more")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +51,41 @@ class _Given:
 
 
 def parse_fleet_file(text: str, filename: str, folder: Path | None = None) -> ParsedFleet:
-    """The fleet in a file's text. `folder`: where files that it names begin; None: it may name
+    """The one fleet in a file's text. `folder`: where files that it names begin; None: it may name
     none. Raises FleetFileError."""
+    return parse_fleets(text, filename, folder, most=1)[0]
+
+
+def parse_fleets(
+    text: str, filename: str, folder: Path | None = None, *, most: int = MAX_FLEETS
+) -> list[ParsedFleet]:
+    """All of them: a fleet a document, with `---` between two. One at least. Raises
+    FleetFileError, with the mistakes of all of them."""
+    fleets: list[ParsedFleet] = []
     mistakes: list[Mistake] = []
-    root = _root(text, filename)
+    lines: dict[str, int] = {}
+    for number, root in enumerate(documents(text, filename, most)):
+        line = root.start_mark.line + 1 if number else 1
+        try:
+            fleet = _parsed(root, line, filename, folder)
+        except FleetFileError as error:
+            mistakes += error.mistakes
+            continue
+        if fleet.name in lines:
+            problem = f"{fleet.name} stands in line {lines[fleet.name]} already"
+            mistakes.append(Mistake(line, NAME.path, problem))
+        lines.setdefault(fleet.name, line)
+        fleets.append(fleet)
+    if mistakes:
+        raise FleetFileError(filename, mistakes)
+    return fleets
+
+
+def _parsed(root: yaml.MappingNode, line: int, filename: str, folder: Path | None) -> ParsedFleet:
+    """Raises FleetFileError."""
+    mistakes: list[Mistake] = []
     given: dict[str, _Given] = {}
-    sections = {"": 1}
+    sections = {"": line}
     _collect(root, "", given, sections, mistakes)
     values = dict(_values(given, sections, mistakes))
     if _USER_DATA_FILE in given and not mistakes:
@@ -100,61 +96,8 @@ def parse_fleet_file(text: str, filename: str, folder: Path | None = None) -> Pa
         values[BootWay.FIRMWARE] = types.FIRMWARE_BIOS  # what an ordinary image is made for
     spec = _spec(values, sections)
     if problems := check_spec(spec):
-        raise FleetFileError(filename, [Mistake(1, "", problem) for problem in problems])
+        raise FleetFileError(filename, [Mistake(line, "", problem) for problem in problems])
     return ParsedFleet(values[NAME.path], spec)
-
-
-def _root(text: str, filename: str) -> yaml.MappingNode:
-    if len(text) > MAX_FILE_BYTES or len(text.encode(errors="replace")) > MAX_FILE_BYTES:
-        problem = f"the file is larger than {MAX_FILE_BYTES // KIB} KiB"
-        raise FleetFileError(filename, [Mistake(1, "", problem)])
-    try:
-        if refused := next(_refused_events(text), None):
-            raise FleetFileError(filename, [refused])
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        problem = f"character {text[error.position]!a} is not allowed"
-        raise FleetFileError(filename, [Mistake(line, "", problem)]) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = f"not YAML: {error.problem or error.context}"
-        mistake = Mistake(mark.line + 1 if mark else 1, "", problem)
-        raise FleetFileError(filename, [mistake]) from error
-    if not isinstance(root, yaml.MappingNode):
-        problem = "a fleet file is 'field: value' lines; see 'name', 'image', 'memory'"
-        raise FleetFileError(filename, [Mistake(1, "", problem)])
-    return root
-
-
-def _refused_events(text: str) -> Iterator[Mistake]:
-    """What YAML would allow and a fleet file does not, before any tree is built from it."""
-    documents = nodes = depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.AliasEvent):
-            yield Mistake(line, "", f"aliases (*{event.anchor}) are not allowed")
-        elif isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                yield Mistake(line, "", "a second document begins; one file holds one fleet")
-        elif isinstance(event, yaml.NodeEvent):
-            nodes += 1
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            yield from _refused_node(event, line, nodes, depth)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
-def _refused_node(event: yaml.NodeEvent, line: int, nodes: int, depth: int) -> Iterator[Mistake]:
-    if event.anchor is not None:
-        yield Mistake(line, "", f"anchors (&{event.anchor}) are not allowed")
-    if getattr(event, "tag", None) is not None:
-        yield Mistake(line, "", f"tags ({shown(str(getattr(event, 'tag', '')))}) are not allowed")
-    if nodes > MAX_NODES:
-        yield Mistake(line, "", f"more than {MAX_NODES} values; a fleet file is far smaller")
-    if depth > MAX_DEPTH:
-        yield Mistake(line, "", f"nested more than {MAX_DEPTH} deep")
 
 
 def _collect(
@@ -259,7 +202,7 @@ def _values(
             else:
                 raise ValueError(f"is missing; it must be {allowed(one)}")
         except ValueError as error:
-            line = found.line if found else sections.get(path.rpartition(".")[0], 1)
+            line = found.line if found else sections.get(path.rpartition(".")[0], sections[""])
             mistakes.append(Mistake(line, path, str(error)))
     if "readiness.active" in given and "readiness.console" in given:
         line = given["readiness.console"].line

@@ -14,7 +14,8 @@ from fleet.v1 import types_pb2 as types
 _SIZE_UNITS = {"KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": TIB}
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _RANGE = re.compile(r"([0-9]{1,16})-([0-9]{1,16})")
-_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
+# So many digits that any number can be written as what it is.
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,20})?")
 
 
 def given_value(one: Field, node: yaml.Node) -> Any:
@@ -113,7 +114,7 @@ def _measure(one: Field, text: str, units: Mapping[str, float], words: str) -> f
     """A number with its unit. Raises ValueError for another unit, or none."""
     if text == "0" and one.zero:
         return 0
-    parts = re.fullmatch(r"(-?[0-9]{1,18}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)", text)
+    parts = re.fullmatch(r"(-?[0-9]{1,18}(?:\.[0-9]{1,20})?) ?([A-Za-z]+)", text)
     if not parts or parts[2] not in units:
         raise ValueError(f"must be a number with its unit, {words}; got {shown(text)}")
     value = float(parts[1]) * units[parts[2]]

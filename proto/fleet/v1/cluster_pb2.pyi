@@ -37,6 +37,27 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FleetEffect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FleetEffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FleetEffect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FLEET_EFFECT_UNSPECIFIED: _FleetEffect.ValueType  # 0
+    FLEET_EFFECT_CREATE: _FleetEffect.ValueType  # 1
+    FLEET_EFFECT_CHANGE: _FleetEffect.ValueType  # 2
+    FLEET_EFFECT_NOTHING: _FleetEffect.ValueType  # 3
+    FLEET_EFFECT_DELETE: _FleetEffect.ValueType  # 4
+
+class FleetEffect(_FleetEffect, metaclass=_FleetEffectEnumTypeWrapper): ...
+
+FLEET_EFFECT_UNSPECIFIED: FleetEffect.ValueType  # 0
+FLEET_EFFECT_CREATE: FleetEffect.ValueType  # 1
+FLEET_EFFECT_CHANGE: FleetEffect.ValueType  # 2
+FLEET_EFFECT_NOTHING: FleetEffect.ValueType  # 3
+FLEET_EFFECT_DELETE: FleetEffect.ValueType  # 4
+Global___FleetEffect: _TypeAlias = FleetEffect  # noqa: Y015
+
 class _HostHealth:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -332,7 +353,10 @@ class ApplyFleetRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    PLAN_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    plan_token: _builtins.str
+    """of a FleetPlan: refused as STALE_PLAN when it is stale"""
     @_builtins.property
     def spec(self) -> _types_pb2.FleetSpec: ...
     def __init__(
@@ -340,10 +364,11 @@ class ApplyFleetRequest(_message.Message):
         *,
         name: _builtins.str = ...,
         spec: _types_pb2.FleetSpec | None = ...,
+        plan_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "plan_token", b"plan_token", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,12 +381,22 @@ class ApplyFleetResponse(_message.Message):
     FLEET_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
     NOT_CLONED_FIELD_NUMBER: _builtins.int
     created: _builtins.bool
     changed: _builtins.bool
-    """a new generation was made"""
+    """its VMs are made of another template from now on"""
+    returned: _builtins.bool
+    """to a generation that there was already"""
     @_builtins.property
     def fleet(self) -> Global___FleetSummary: ...
+    @_builtins.property
+    def settings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Settings of the fleet that are other ones now: the fields of the fleet file. They make no
+        generation, and hold for the VMs that there are.
+        """
+
     @_builtins.property
     def not_cloned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """With `start: clone`: hosts on which VMs boot all the same, or are not placed, and why. One
@@ -374,15 +409,250 @@ class ApplyFleetResponse(_message.Message):
         fleet: Global___FleetSummary | None = ...,
         created: _builtins.bool = ...,
         changed: _builtins.bool = ...,
+        settings: _abc.Iterable[_builtins.str] | None = ...,
+        returned: _builtins.bool = ...,
         not_cloned: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "created", b"created", "fleet", b"fleet", "not_cloned", b"not_cloned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "created", b"created", "fleet", b"fleet", "not_cloned", b"not_cloned", "returned", b"returned", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApplyFleetResponse: _TypeAlias = ApplyFleetResponse  # noqa: Y015
+
+@_typing.final
+class PlanFleetsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEETS_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    prune: _builtins.bool
+    """fleets that are not named here are deleted after them"""
+    @_builtins.property
+    def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyFleetRequest]:
+        """applied in this order; at most 100"""
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """named too: plans of their own say what becomes of them"""
+
+    def __init__(
+        self,
+        *,
+        fleets: _abc.Iterable[Global___ApplyFleetRequest] | None = ...,
+        prune: _builtins.bool = ...,
+        others: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleets", b"fleets", "others", b"others", "prune", b"prune"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanFleetsRequest: _TypeAlias = PlanFleetsRequest  # noqa: Y015
+
+@_typing.final
+class PlanFleetsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEETS_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SERVER_SECONDS_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """of all of it"""
+    server_seconds: _builtins.float
+    @_builtins.property
+    def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetPlan]:
+        """as they were asked for, and then those that are deleted"""
+
+    def __init__(
+        self,
+        *,
+        fleets: _abc.Iterable[Global___FleetPlan] | None = ...,
+        token: _builtins.str = ...,
+        server_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleets", b"fleets", "server_seconds", b"server_seconds", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanFleetsResponse: _TypeAlias = PlanFleetsResponse  # noqa: Y015
+
+@_typing.final
+class FleetPlan(_message.Message):
+    """What becomes of one fleet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    FROM_GENERATION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    RETURNS_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    SAYS_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    MISPLACED_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    fleet: _builtins.str
+    effect: Global___FleetEffect.ValueType
+    total: _builtins.int
+    from_generation: _builtins.int
+    """that VMs are made of now; 0: there is no such fleet"""
+    generation: _builtins.int
+    """that VMs are made of afterwards"""
+    returns: _builtins.bool
+    """there was such a generation already"""
+    misplaced: _builtins.int
+    """VMs that stand where the placement afterwards puts none; counted where placement changes."""
+    token: _builtins.str
+    """of this part"""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]: ...
+    @_builtins.property
+    def says(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what it means and what it leaves alone, a sentence each"""
+
+    @_builtins.property
+    def generations(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationCount]:
+        """of the VMs that are placed"""
+
+    def __init__(
+        self,
+        *,
+        fleet: _builtins.str = ...,
+        effect: Global___FleetEffect.ValueType = ...,
+        total: _builtins.int = ...,
+        from_generation: _builtins.int = ...,
+        generation: _builtins.int = ...,
+        returns: _builtins.bool = ...,
+        fields: _abc.Iterable[Global___FieldChange] | None = ...,
+        says: _abc.Iterable[_builtins.str] | None = ...,
+        generations: _abc.Iterable[Global___GenerationCount] | None = ...,
+        misplaced: _builtins.int = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "fields", b"fields", "fleet", b"fleet", "from_generation", b"from_generation", "generation", b"generation", "generations", b"generations", "misplaced", b"misplaced", "returns", b"returns", "says", b"says", "token", b"token", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FleetPlan: _TypeAlias = FleetPlan  # noqa: Y015
+
+@_typing.final
+class FieldChange(_message.Message):
+    """A field of the fleet file that is otherwise. Long texts are cut."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    SETTING_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    before: _builtins.str
+    after: _builtins.str
+    setting: _builtins.bool
+    """of the fleet, not of its template"""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+        setting: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "field", b"field", "setting", b"setting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldChange: _TypeAlias = FieldChange  # noqa: Y015
+
+@_typing.final
+class ListGenerationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_FIELD_NUMBER: _builtins.int
+    fleet: _builtins.str
+    """may be empty while there is only one"""
+    def __init__(
+        self,
+        *,
+        fleet: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGenerationsRequest: _TypeAlias = ListGenerationsRequest  # noqa: Y015
+
+@_typing.final
+class ListGenerationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_FIELD_NUMBER: _builtins.int
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    fleet: _builtins.str
+    @_builtins.property
+    def generations(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetGeneration]: ...
+    def __init__(
+        self,
+        *,
+        fleet: _builtins.str = ...,
+        generations: _abc.Iterable[Global___FleetGeneration] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "generations", b"generations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGenerationsResponse: _TypeAlias = ListGenerationsResponse  # noqa: Y015
+
+@_typing.final
+class FleetGeneration(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    CURRENT_FIELD_NUMBER: _builtins.int
+    ASSIGNED_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    current: _builtins.bool
+    """VMs are made of it now"""
+    assigned: _builtins.int
+    running: _builtins.int
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldChange]:
+        """its template against that of the one before it"""
+
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        current: _builtins.bool = ...,
+        assigned: _builtins.int = ...,
+        running: _builtins.int = ...,
+        fields: _abc.Iterable[Global___FieldChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned", b"assigned", "current", b"current", "fields", b"fields", "generation", b"generation", "running", b"running"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FleetGeneration: _TypeAlias = FleetGeneration  # noqa: Y015
 
 @_typing.final
 class ListFleetsRequest(_message.Message):
@@ -478,15 +748,19 @@ class DeleteFleetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    PLAN_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    plan_token: _builtins.str
+    """of a FleetPlan: refused as STALE_PLAN when it is stale"""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        plan_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "plan_token", b"plan_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

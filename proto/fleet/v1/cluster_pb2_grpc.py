@@ -302,6 +302,16 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_upgrade__pb2.GetUpgradeRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.FromString,
                 _registered_method=True)
+        self.PlanFleets = channel.unary_unary(
+                '/fleet.v1.ClusterService/PlanFleets',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.PlanFleetsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.PlanFleetsResponse.FromString,
+                _registered_method=True)
+        self.ListGenerations = channel.unary_unary(
+                '/fleet.v1.ClusterService/ListGenerations',
+                request_serializer=fleet_dot_v1_dot_cluster__pb2.ListGenerationsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_cluster__pb2.ListGenerationsResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer(object):
@@ -666,6 +676,21 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanFleets(self, request, context):
+        """What applying fleet files would do, and to what; nothing is changed. What would be refused is
+        refused here, in the same words. Older controllers: UNIMPLEMENTED, as for ListGenerations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGenerations(self, request, context):
+        """The generations of a fleet that are kept, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -933,6 +958,16 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.GetUpgrade,
                     request_deserializer=fleet_dot_v1_dot_upgrade__pb2.GetUpgradeRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.SerializeToString,
+            ),
+            'PlanFleets': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanFleets,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.PlanFleetsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.PlanFleetsResponse.SerializeToString,
+            ),
+            'ListGenerations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGenerations,
+                    request_deserializer=fleet_dot_v1_dot_cluster__pb2.ListGenerationsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_cluster__pb2.ListGenerationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2366,6 +2401,60 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/GetUpgrade',
             fleet_dot_v1_dot_upgrade__pb2.GetUpgradeRequest.SerializeToString,
             fleet_dot_v1_dot_upgrade__pb2.UpgradeStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanFleets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/PlanFleets',
+            fleet_dot_v1_dot_cluster__pb2.PlanFleetsRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.PlanFleetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGenerations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ListGenerations',
+            fleet_dot_v1_dot_cluster__pb2.ListGenerationsRequest.SerializeToString,
+            fleet_dot_v1_dot_cluster__pb2.ListGenerationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

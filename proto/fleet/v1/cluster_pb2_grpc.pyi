@@ -153,6 +153,12 @@ class ClusterServiceStub:
     ControlUpgrade: _grpc.UnaryUnaryMultiCallable[_upgrade_pb2.ControlUpgradeRequest, _upgrade_pb2.UpgradeStatus]
     GetUpgrade: _grpc.UnaryUnaryMultiCallable[_upgrade_pb2.GetUpgradeRequest, _upgrade_pb2.UpgradeStatus]
     """FAILED_PRECONDITION, UPGRADE_STATE where there was none yet."""
+    PlanFleets: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.PlanFleetsRequest, _cluster_pb2.PlanFleetsResponse]
+    """What applying fleet files would do, and to what; nothing is changed. What would be refused is
+    refused here, in the same words. Older controllers: UNIMPLEMENTED, as for ListGenerations.
+    """
+    ListGenerations: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListGenerationsRequest, _cluster_pb2.ListGenerationsResponse]
+    """The generations of a fleet that are kept, the newest first."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -262,6 +268,12 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     ControlUpgrade: _aio.UnaryUnaryMultiCallable[_upgrade_pb2.ControlUpgradeRequest, _upgrade_pb2.UpgradeStatus]  # type: ignore[assignment]
     GetUpgrade: _aio.UnaryUnaryMultiCallable[_upgrade_pb2.GetUpgradeRequest, _upgrade_pb2.UpgradeStatus]  # type: ignore[assignment]
     """FAILED_PRECONDITION, UPGRADE_STATE where there was none yet."""
+    PlanFleets: _aio.UnaryUnaryMultiCallable[_cluster_pb2.PlanFleetsRequest, _cluster_pb2.PlanFleetsResponse]  # type: ignore[assignment]
+    """What applying fleet files would do, and to what; nothing is changed. What would be refused is
+    refused here, in the same words. Older controllers: UNIMPLEMENTED, as for ListGenerations.
+    """
+    ListGenerations: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListGenerationsRequest, _cluster_pb2.ListGenerationsResponse]  # type: ignore[assignment]
+    """The generations of a fleet that are kept, the newest first."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -686,5 +698,23 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_upgrade_pb2.UpgradeStatus, _abc.Awaitable[_upgrade_pb2.UpgradeStatus]]:
         """FAILED_PRECONDITION, UPGRADE_STATE where there was none yet."""
+
+    @_abc_1.abstractmethod
+    def PlanFleets(
+        self,
+        request: _cluster_pb2.PlanFleetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.PlanFleetsResponse, _abc.Awaitable[_cluster_pb2.PlanFleetsResponse]]:
+        """What applying fleet files would do, and to what; nothing is changed. What would be refused is
+        refused here, in the same words. Older controllers: UNIMPLEMENTED, as for ListGenerations.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGenerations(
+        self,
+        request: _cluster_pb2.ListGenerationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListGenerationsResponse, _abc.Awaitable[_cluster_pb2.ListGenerationsResponse]]:
+        """The generations of a fleet that are kept, the newest first."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

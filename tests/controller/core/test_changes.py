@@ -7,6 +7,7 @@ import pytest
 
 from fleet.identity import MAX_FLEET_NUMBER
 from fleet.ranges import IndexSet
+from fleet.template.settings import with_settings
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.changes import (
     GONE_KEPT,
@@ -36,6 +37,7 @@ from fleet_controller.core.refusals import Reason, Refused, named_fleet
 
 SPEC = types.FleetSpec(memory_bytes=4 << 20, vcpus=1)
 OTHER_SPEC = types.FleetSpec(memory_bytes=8 << 20, vcpus=1)
+THIRD_SPEC = types.FleetSpec(memory_bytes=12 << 20, vcpus=1)
 SPV = FleetRecord("spv", "uid-spv", 0)
 
 
@@ -79,21 +81,48 @@ def test_the_newest_deleted_fleets_are_remembered_and_those_that_tombstones_name
 def test_a_new_fleet_begins_empty_in_its_first_generation() -> None:
     done = apply(meta=Meta(last_number=4, site=3))
     assert done.fleet == FleetRecord("spv", "new-uid", 5, 3, changed_by="operator/me")
-    assert (done.created, done.spec, done.fleet.total, done.fleet.generation) == (True, SPEC, 0, 1)
+    assert (done.created, done.specs, done.fleet.total) == (True, {1: SPEC}, 0)
+    assert done.fleet.generation == 1 and not done.changed
     assert done.meta == Meta(last_number=5, site=3)
 
 
 def test_the_same_template_again_changes_nothing() -> None:
     done = apply("spv", SPEC, SPV, specs={(SPV.uid, 1): SPEC})
-    assert done == Application(SPV, None, False)
+    assert done == Application(SPV, SPV) and not (done.writes or done.changed or done.created)
 
 
 def test_another_template_is_the_next_generation_of_the_same_fleet() -> None:
     specs = {(SPV.uid, 1): SPEC, (SPV.uid, 2): OTHER_SPEC, ("another", 9): SPEC}
     second = msgspec.structs.replace(SPV, generation=2, total=7)
-    done = apply("spv", SPEC, second, specs=specs)
-    assert (done.created, done.spec, done.meta) == (False, SPEC, None)
+    done = apply("spv", THIRD_SPEC, second, specs=specs)
+    assert (done.created, done.specs, done.meta) == (False, {3: THIRD_SPEC}, None)
+    assert done.changed and not done.returned
     assert done.fleet == msgspec.structs.replace(second, generation=3, changed_by="operator/me")
+
+
+def test_a_template_that_the_fleet_had_before_is_that_generation_again() -> None:
+    specs = {(SPV.uid, 1): SPEC, (SPV.uid, 2): OTHER_SPEC}
+    second = msgspec.structs.replace(SPV, generation=2, total=7)
+    done = apply("spv", SPEC, second, specs=specs)
+    assert (done.specs, done.changed, done.returned) == ({}, True, True)
+    back = msgspec.structs.replace(second, generation=1, applied=1, changed_by="operator/me")
+    assert done.fleet == back
+    again = apply("spv", OTHER_SPEC, back, specs=specs)
+    assert again.returned and again.fleet == msgspec.structs.replace(back, generation=2, applied=0)
+
+
+def test_settings_make_no_generation_and_are_those_of_all_that_are_kept() -> None:
+    specs = {(SPV.uid, 1): SPEC, (SPV.uid, 2): OTHER_SPEC}
+    second = msgspec.structs.replace(SPV, generation=2, total=7)
+    wanted = types.FleetSpec(memory_bytes=8 << 20, vcpus=1, on_loss=types.ON_LOSS_WAIT)
+    wanted.placement.per_host = 12
+    done = apply("spv", wanted, second, specs=specs)
+    assert not done.changed and done.fleet.generation == 2
+    assert [one.field for one in done.settings] == ["placement.per_host", "on_loss"]
+    assert done.specs == {1: with_settings(SPEC, wanted), 2: wanted}
+    assert done.specs[1].memory_bytes == SPEC.memory_bytes
+    later = {(SPV.uid, generation): spec for generation, spec in done.specs.items()}
+    assert not apply("spv", wanted, done.fleet, specs=later).writes
 
 
 @pytest.mark.parametrize("name", ["", "../x", "A", "a" * 41, "a--b", "a\n"])

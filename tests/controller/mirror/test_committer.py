@@ -173,6 +173,22 @@ async def test_a_request_that_was_lost_is_known_not_to_be_written() -> None:
     await rig.committer.write([host(1)])
 
 
+@pytest.mark.parametrize("fault", [Fault.REQUEST_LOST, Fault.ANSWER_LOST])
+async def test_what_is_written_once_more_as_it_is_counts_by_its_revision(fault: Fault) -> None:
+    """What is there looks the same whether the write came through or not."""
+    rig = await make()
+    await rig.committer.write([host(1)])
+    first = rig.state.mod_revision(keys.host("h0001"))
+    rig.store.faults = [fault]
+    if fault is Fault.REQUEST_LOST:
+        with pytest.raises(Unavailable):
+            await rig.committer.write([host(1)])
+        assert rig.state.mod_revision(keys.host("h0001")) == first
+    else:
+        await rig.committer.write([host(1)])
+        assert rig.state.mod_revision(keys.host("h0001")) > first
+
+
 async def test_a_write_that_arrives_late_changes_nothing_any_more() -> None:
     rig = await make()
     rig.store.faults = [Fault.HELD_BACK]

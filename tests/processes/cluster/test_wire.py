@@ -43,6 +43,11 @@ def planned(request: Any) -> Any:
 
 
 READS: list[Callable[[ClusterServiceStub], object]] = [
+    lambda s: s.PlanFleets(
+        wire.PlanFleetsRequest(fleets=[wire.ApplyFleetRequest(name="x", spec=spec())], prune=True),
+        timeout=SECONDS,
+    ),
+    lambda s: s.ListGenerations(wire.ListGenerationsRequest(fleet="spv"), timeout=SECONDS),
     lambda s: s.ListFleets(wire.ListFleetsRequest(), timeout=SECONDS),
     lambda s: s.Status(wire.StatusRequest(), timeout=SECONDS),
     lambda s: next(iter(s.WatchStatus(wire.WatchStatusRequest(), timeout=SECONDS))),
@@ -267,6 +272,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "ExpelHost", "ReadmitHost", "Deny", "Allow", "ListDenied",
         "PutImage", "SpreadImage", "CreateToken", "ListTokens", "RevokeToken", "Join", "Renew",
         "BeginUpgrade", "ControlUpgrade", "GetUpgrade",
+        "PlanFleets", "ListGenerations",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

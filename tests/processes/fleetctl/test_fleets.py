@@ -45,7 +45,7 @@ def test_apply_says_what_became_of_it(
     assert is_change_id(told.pop("change_id"))
     assert told == {
         "fleet": "spv", "uid": UID, "created": created, "changed": changed, "generation": 1,
-        "total": 8, "not_cloned": [],
+        "total": 8, "not_cloned": [], "returned": False, "settings": [],
     }  # fmt: skip
     first, second, _ = controller.asked("ApplyFleet")
     assert first == second and first.name == "spv" and first.spec.memory_bytes == 16 << 20
@@ -91,9 +91,12 @@ def test_apply_refuses_what_is_no_fleet_file(
 
 
 def test_apply_of_a_file_that_is_not_there(fleetctl: Fleetctl, tmp_path: Path) -> None:
-    for path in (tmp_path / "none.yaml", tmp_path):
+    for path, says in (
+        (tmp_path / "none.yaml", f"cannot read {tmp_path}/none.yaml: "),
+        (tmp_path, f"{tmp_path}: no fleet file in it; they end in .yaml or .yml"),
+    ):
         said = fleetctl("apply", "-f", str(path))
-        assert said.code == 2 and said.err.startswith(f"fleetctl: cannot read {path}: ")
+        assert said.code == 2 and said.err.startswith(f"fleetctl: {says}")
 
 
 def test_fleets(fleetctl: Fleetctl, controller: ControllerDouble) -> None:

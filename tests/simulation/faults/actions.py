@@ -72,13 +72,17 @@ LYING = {
     **{name: replace(TURN, name=name, does=partial(lying.tell, name)) for name in LIES},
 }
 EXPEL = Action("expel", 0.0, 110.0, asking.expel, shortest=15.0)
-BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), EXPEL)}
+SETTINGS = Action("settings", 0.0, 0.0, asking.settings)
+BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), EXPEL, SETTINGS)}
 # How often hosts turn hostile a simulated minute: in half of all plays never.
 LYING_PER_MINUTE = (0.0, 0.0, 0.5, 1.5)
 LYING_STRESS = 6.0
 # How often a host is expelled for a while, a simulated minute.
 EXPELLING_PER_MINUTE = (0.0, 0.0, 0.3)
 EXPELLING_STRESS = 3.0
+# How often a fleet gets other settings, a simulated minute.
+SETTINGS_PER_MINUTE = (0.0, 0.0, 0.5, 2.0)
+SETTINGS_STRESS = 6.0
 # Actions a simulated minute. A play has its own: some are calm between, some never.
 PER_MINUTE = (8.0, 16.0, 32.0)
 # What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
@@ -99,7 +103,7 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
     weights = [one.weight * random.choice(EMPHASIS) for one in ACTIONS]
     weights[0] = ACTIONS[0].weight * random.choice((0.2, 1.0, 1.0))
     rate = random.choice(PER_MINUTE) / 60.0
-    if set(stress) - LYING.keys() - {EXPEL.name}:
+    if set(stress) - LYING.keys() - {EXPEL.name, SETTINGS.name}:
         weights = [
             STRESS if action.name in stress else weight
             for action, weight in zip(ACTIONS, weights, strict=True)
@@ -112,7 +116,8 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
         seconds = action.shortest + (action.longest - action.shortest) * random.random() ** 2
         acts.append(Act(at, action.name, seconds, random.random(), random.random()))
     lying = _lying(seed, minutes, [name for name in stress if name in LYING])
-    return [*acts, *lying, *_expelling(seed, minutes, stressed=EXPEL.name in stress)]
+    expelling = _expelling(seed, minutes, stressed=EXPEL.name in stress)
+    return [*acts, *lying, *expelling, *_settings(seed, minutes, stressed=SETTINGS.name in stress)]
 
 
 def _lying(seed: str, minutes: float, stressed: Sequence[str]) -> Iterator[Act]:
@@ -135,3 +140,12 @@ def _expelling(seed: str, minutes: float, *, stressed: bool) -> Iterator[Act]:
     while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
         seconds = EXPEL.shortest + (EXPEL.longest - EXPEL.shortest) * random.random() ** 2
         yield Act(at, EXPEL.name, seconds, random.random(), random.random())
+
+
+def _settings(seed: str, minutes: float, *, stressed: bool) -> Iterator[Act]:
+    """Drawn apart as well."""
+    random = Random(f"{seed}/settings")
+    rate = (SETTINGS_STRESS if stressed else random.choice(SETTINGS_PER_MINUTE)) / 60.0
+    at = 0.0
+    while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
+        yield Act(at, SETTINGS.name, 0.0, random.random(), random.random())

@@ -48,6 +48,18 @@ def generation(world: World, act: Act) -> None:
     world.operator.apply("spv", spec)
 
 
+def settings(world: World, act: Act) -> None:
+    """Other settings of the template that the fleet has: no generation, and no VM is touched."""
+    fleet = world.store.fleets.get("spv")
+    spec = types.FleetSpec()
+    spec.CopyFrom(world.store.specs.get((fleet.uid, fleet.generation), SPEC) if fleet else SPEC)
+    spec.admission.parallel = 1 + int(act.which * 8)
+    spec.placement.policy = one_of(
+        [types.Placement.POLICY_SPREAD, types.Placement.POLICY_PACK], act.much
+    )
+    world.operator.apply("spv", spec)
+
+
 def cordon(world: World, act: Act) -> None:
     world.operator.cordon(machine_of(world, act).id, act.much < 0.6)
 

@@ -51,10 +51,19 @@ class InTheEnd:
         yield from self._of_places(held, sum(strays.values()))
         if self._store.generation == 1:
             yield from self._left_over(sum(map(len, held.values())), strays)
+        yield from self._untold()
         if any(leading.memory.observed.releasing.values()):
             yield "tombstones are not acknowledged"
         if leading.memory.observed.converged != len(self._machines):
             yield f"only {leading.memory.observed.converged} hosts say that all is done"
+
+    def _untold(self) -> Iterator[str]:
+        """Whatever a host is told of a generation is what the store says of it: settings change
+        without another one."""
+        for host, machine in self._machines.items():
+            told = machine.agent.assignment.specs if machine.agent else {}
+            if any(self._store.specs.get(key) not in (None, spec) for key, spec in told.items()):
+                yield f"{host} was not told of settings that have changed"
 
     def _of_fleet(self, fleet: FleetRecord, leading: Leader) -> Iterator[str]:
         """Its total is what was asked for, and what is not placed has a reason."""

@@ -64,8 +64,7 @@ class StoreView(Witness):
         # Hosts that had not been told what they gave up when the store was set back, and what
         # generation it was of then.
         self._unaware: dict[str, int] = {}
-        self._on_loss: dict[tuple[str, int], int] = {}  # by fleet uid and generation
-        self._stop_after: dict[tuple[str, int], float] = {}  # the same, seconds
+        self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by fleet uid and generation
 
     def fleet(self, uid: str) -> FleetRecord | None:
         return next((one for one in self.fleets.values() if one.uid == uid), None)
@@ -91,16 +90,21 @@ class StoreView(Witness):
 
     def is_forsaken(self, host: str, shard: Shard) -> bool:
         """Whether the host was declared lost and these VMs do not wait for it."""
-        rule = self._on_loss.get((shard.fleet, shard.generation))
+        rule = self._on_loss(shard.kin)
         return self.is_lost(host, shard.fleet) and rule == types.ON_LOSS_REPLACE
 
     def waits(self, kin: Kin) -> bool:
         """Whether these VMs wait for a lost host."""
-        return self._on_loss.get((kin.fleet_uid, kin.generation)) == types.ON_LOSS_WAIT
+        return self._on_loss(kin) == types.ON_LOSS_WAIT
+
+    def _on_loss(self, kin: Kin) -> int | None:
+        spec = self.specs.get((kin.fleet_uid, kin.generation))
+        return spec.on_loss if spec else None
 
     def stop_after(self, kin: Kin) -> float:
         """Seconds without a controller after which these VMs are to be stopped; 0: never."""
-        return self._stop_after.get((kin.fleet_uid, kin.generation), 0.0)
+        spec = self.specs.get((kin.fleet_uid, kin.generation))
+        return spec.on_isolation_stop_after_seconds if spec else 0.0
 
     def store_set_back(self) -> None:
         """What the store says is heard from its beginning, and holds again once an operator has
@@ -157,9 +161,7 @@ class StoreView(Witness):
             elif change.key == keys.META and change.value is not None:
                 self.generation = decode(Meta, change.key, change.value).generation
             elif (spec := keys.spec_of(change.key)) and change.value is not None:
-                told = decode_spec(change.key, change.value)
-                self._on_loss[spec] = told.on_loss
-                self._stop_after[spec] = told.on_isolation_stop_after_seconds
+                self.specs[spec] = decode_spec(change.key, change.value)
             elif kind == "fleets" and spec is None:
                 self._take_fleet(rest, _read(FleetRecord, change))
         if moved and not self.frozen:

@@ -13,6 +13,7 @@ from fleet_controller.election.leader_key import LeaderKey
 from fleet_controller.events import EventLog
 from fleet_controller.host_loss import judge, operator
 from fleet_controller.leader.agent_events import AgentEvents
+from fleet_controller.leader.completions import Completions
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import beside_their_lines
 from fleet_controller.mirror.committer import Committer
@@ -46,6 +47,10 @@ def _host_view_that_trusts_orders(self: LeaderMemory, host_id: str) -> HostView:
         return host
     told = frozenset(stone.id for stone in host.assignment.tombstones)
     return msgspec.structs.replace(host, released=told)
+
+
+async def _tells_nobody(self: Completions) -> None:
+    """Hosts hear of settings with their next assignment, it thinks."""
 
 
 class _LateResume:
@@ -113,6 +118,11 @@ LEADERS: tuple[SeededBug, ...] = (
         (wrong(LeaderKey.follow, _LateResume.follow),),
         ("controller_down", "compact"),
         controllers=2,
+    ),
+    SeededBug(
+        "hosts are not told of other settings",
+        (wrong(Completions.retold, _tells_nobody),),
+        ("settings",),
     ),
     SeededBug(
         "stale leader pushes",

@@ -78,7 +78,8 @@ def start(
             "resume, abort or undo it first",
         )
     newest = max((g for uid, g in view.specs if uid == fleet.uid), default=fleet.generation)
-    target = options.generation or newest
+    applied = fleet.applied if (fleet.uid, fleet.applied) in view.specs else newest
+    target = options.generation or applied
     if (fleet.uid, target) not in view.specs:
         raise Refused(
             Reason.NO_SUCH_GENERATION,

@@ -46,7 +46,10 @@ def rollout() -> None:
 @rollout.command("start")
 @fleet_argument
 @click.option(
-    "--generation", type=click.IntRange(1, 2**31), default=None, help="Which; else the newest."
+    "--generation",
+    type=click.IntRange(1, 2**31),
+    default=None,
+    help="Which; else the one that was applied last.",
 )
 @click.option(
     "--max-unavailable", "unavailable", metavar="N|N%", type=amount, default="5%",

@@ -1,0 +1,80 @@
+"""fleetctl support bundle: one archive of all that tells how a cluster stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fleetctl.cli.confirmation import plan_option_with
+from fleetctl.output import byte_text, counted, doing, note, say, say_json
+from fleetctl.session import Session, cluster_options, pass_session
+
+MOST_HOSTS = 50
+
+
+@click.group()
+def support() -> None:
+    """What is handed to whoever helps."""
+
+
+@support.command("bundle")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--hosts", type=click.IntRange(0, MOST_HOSTS), default=3, show_default=True,
+    help="Of so many hosts what they run and their limits: those in trouble first.",
+)  # fmt: skip
+@click.option(
+    "--metrics", metavar="URL", multiple=True,
+    help="Also the metrics of a controller or an agent; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--anonymous", is_flag=True,
+    help="Replace addresses, and names of fleets, hosts, labels and people, each always alike.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@plan_option_with("List what would be in it, and write nothing.")
+@cluster_options
+@pass_session
+def bundle(
+    session: Session,
+    file: Path,
+    hosts: int,
+    metrics: tuple[str, ...],
+    anonymous: bool,
+    force: bool,
+    plan_only: bool,
+) -> None:
+    """Write an archive (tar.gz) of how the cluster stands.
+
+    It has versions, status, fleets, hosts, events, history, and the limits of some hosts. Keys,
+    tokens and passwords are never in it, nor what fleet files hand to their VMs. What could not be
+    had is named in its manifest.json. The file has its name once it is whole.
+    """
+    connection = session.cluster
+    from fleetctl.support.archive import anonymity_of, gathered, write_bundle
+    from fleetctl.support.metrics import metrics_parts
+    from fleetctl.support.parts import chosen_hosts, parts_of
+
+    with doing("choosing hosts ..."):
+        chosen = chosen_hosts(connection, hosts)
+    parts = [*parts_of(connection, chosen), *metrics_parts(metrics)]
+    if plan_only:
+        if session.json:
+            say_json({"files": [{"name": one.name, "says": one.says} for one in parts]})
+        else:
+            from fleetctl.tables.listing import table
+
+            say(table(("FILE", "WHAT"), [(one.name, one.says) for one in parts]))
+        return
+    found, missing = gathered(parts, lambda says: note(f"asking for {says}"))
+    anonymity = anonymity_of(found) if anonymous else None
+    files = write_bundle(file, found, missing, anonymity, force=force)
+    size = file.stat().st_size
+    if session.json:
+        listed = [{"name": name, "bytes": count} for name, count in files]
+        say_json({"file": str(file), "bytes": size, "files": listed, "missing": missing})
+        return
+    for name, why in missing.items():
+        note(f"without {name}: {why}")
+    say(f"{file}: {byte_text(size)}, {counted(len(files), 'file')}")

@@ -1,0 +1,125 @@
+"""The file of a bundle: it has its name once it is whole, and is not there otherwise."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fleetctl.outcome import Failed, Trouble
+from fleetctl.support.anonymity import Anonymity
+from fleetctl.support.parts import Part
+from fleetctl.support.redaction import clean, without_secrets
+
+# Of one part, before it is compressed.
+MOST_BYTES = 8 * 1024 * 1024
+
+
+def gathered(
+    parts: Iterable[Part], tell: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What each part has, without secrets; and why others could not be had, by their names. Raises
+    Trouble where none can."""
+    found: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    trouble: Trouble | None = None
+    for part in parts:
+        tell(part.says)
+        try:
+            found[part.name] = without_secrets(part.ask())
+        except Trouble as error:
+            missing[part.name] = clean(error.message)
+            trouble = trouble or error
+    if trouble is not None and not found:
+        raise trouble
+    return found, missing
+
+
+def anonymity_of(found: dict[str, Any]) -> Anonymity:
+    """Names are those of fleets, hosts, labels and people that the parts tell of."""
+    hosts = found.get("hosts.json", {}).get("hosts", [])
+    fleets = found.get("fleets.json", {}).get("fleets", [])
+    told = [
+        *found.get("events.json", {}).get("events", []),
+        *found.get("history.json", {}).get("records", []),
+    ]
+    actors = {str(one.get("actor") or "").partition("/")[2] for one in told}
+    controller = found.get("versions.json", {}).get("controller", {})
+    return Anonymity(
+        {
+            "fleet": [str(one["fleet"]) for one in fleets],
+            "host": [str(one["host"]) for one in hosts],
+            "label": [str(value) for one in hosts for value in one["labels"].values()],
+            "person": actors,
+            "controller": [str(controller.get("replica", ""))],
+        }
+    )
+
+
+def write_bundle(
+    path: Path,
+    found: dict[str, Any],
+    missing: dict[str, str],
+    anonymity: Anonymity | None,
+    *,
+    force: bool,
+) -> list[tuple[str, int]]:
+    """The files in it, with their sizes. Raises Failed."""
+    if path.exists() and not force:
+        raise Failed(f"{path} is there already; --force overwrites it")
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as opened:
+            files = _write(opened, found, missing, anonymity)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        raise Failed(f"cannot write {draft}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    return files
+
+
+def _write(
+    opened: io.BufferedWriter,
+    found: dict[str, Any],
+    missing: dict[str, str],
+    anonymity: Anonymity | None,
+) -> list[tuple[str, int]]:
+    files: list[tuple[str, int]] = []
+    with tarfile.open(fileobj=opened, mode="w:gz") as archive:
+        for name, value in found.items():
+            if anonymity is not None:
+                name, value = anonymity.text(name), anonymity.document(value)
+            files.append(_add(archive, name, _content(value)))
+        manifest = {
+            "files": [{"name": name, "bytes": size} for name, size in files],
+            "missing": anonymity.document(missing) if anonymity else missing,
+            "anonymous": anonymity is not None,
+        }
+        files.append(_add(archive, "manifest.json", _content(manifest)))
+    return files
+
+
+def _content(value: Any) -> bytes:
+    text = value if isinstance(value, str) else json.dumps(value, indent=1, default=str)
+    content = text.encode(errors="replace")
+    if len(content) <= MOST_BYTES:
+        return content
+    return content[:MOST_BYTES] + b"\n(cut here: the rest is left out)\n"
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> tuple[str, int]:
+    entry = tarfile.TarInfo(f"support/{name}")
+    entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
+    archive.addfile(entry, io.BytesIO(content))
+    return name, len(content)
