@@ -79,6 +79,7 @@ class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     deleting: bool = False
     changed_by: str = ""
     change: str = ""  # the id of the last change of it
+    owners: tuple[str, ...] = ()  # people, who are its admins, and whose bounds it counts for
 
     @property
     def identity(self) -> Fleet:
