@@ -19,7 +19,13 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "watch": ("watch", "watch spv"),
     "wait": ("wait spv --for converged --timeout 8m", "wait h1 --for host-live"),
     "wall": ("wall", "wall --no-open --port 8080"),
-    "fleets": ("fleets", "fleets -o wide", "fleets --columns fleet,running,failed"),
+    "fleets": ("fleets", "fleets -o wide", "fleets owners web --add jo"),
+    "fleets list": ("fleets list -o wide", "fleets list --columns fleet,running,failed"),
+    "fleets owners": (
+        "fleets owners web",
+        "fleets owners web --add jo --add al",
+        "fleets owners web --remove jo",
+    ),
     "hosts": ("hosts --sort -failed", "hosts show h1", "hosts drain h1"),
     "hosts list": (
         "hosts list --health lost --all",
@@ -133,7 +139,19 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "backup": ("backup megafleet.snapshot", "backup megafleet.snapshot --force"),
     "restore": ("restore megafleet.snapshot --plan", "restore megafleet.snapshot"),
     "recover": ("recover --plan", "recover --adopt --keep-totals"),
-    "users": ("users", "users deny eve --reason 'has left'", "users allow eve"),
+    "users": (
+        "users",
+        "users add jo --role operator --fleet 'web-*'",
+        "users deny eve --reason 'has left'",
+    ),
+    "users add": (
+        "users add root --role admin",
+        "users add jo --role viewer",
+        "users add jo --role operator --fleet web --max-vms 1000 --max-memory 256GiB",
+    ),
+    "users remove": ("users remove jo --role operator --fleet web", "users remove eve"),
+    "users roles": ("users roles", "users roles operator --max-vms 10000 --max-memory none"),
+    "users whoami": ("users whoami", "users whoami -o json"),
     "users deny": (
         "users deny eve --reason 'has left'",
         "users deny controller-3 --role controller --reason 'its key is known'",

@@ -1,4 +1,4 @@
-"""fleetctl fleets: all fleets, one line each."""
+"""fleetctl fleets: all fleets, one line each; and whose one is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.commands.fleets.owners import owners
 from fleetctl.session import (
     Session,
     connection_options,
@@ -20,13 +22,21 @@ if TYPE_CHECKING:
     from fleetctl.tables.answer import ListAnswer
 
 
-@click.command()
+@click.group(cls=ListingGroup)
+def fleets() -> None:
+    """List the fleets, and say who owns one. Without a command: list."""
+
+
+fleets.add_command(owners)
+
+
+@fleets.command("list")
 @watch_option
 @list_options
 @connection_options
 @pass_session
-def fleets(session: Session, watch: bool) -> None:
-    """List the fleets."""
+def list_fleets(session: Session, watch: bool) -> None:
+    """List the fleets that you may see."""
     show_list(lambda: _look(session), session.listing, watched=watch)
 
 
