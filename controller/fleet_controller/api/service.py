@@ -95,7 +95,7 @@ class ClusterApi(
             answer.leader_address = standing_by.address
         return answer
 
-    @rpc(READERS)
+    @rpc((*READERS, Role.CONTROLLER))
     async def Instant(self, call: Call, request: cluster.InstantRequest) -> cluster.InstantResponse:
         return cluster.InstantResponse(
             leadership=self.replica.leadership_name(), seconds=self.replica.clock()

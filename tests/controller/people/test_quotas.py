@@ -57,7 +57,9 @@ changes = st.tuples(
     st.tuples(bounds, bounds),
 )
 def test_what_is_owned_never_grows_past_a_bound(
-    own: tuple[int | None, ...], asked: list[tuple[str, int | tuple[str, ...] | types.FleetSpec]], general: tuple[int | None, ...]
+    own: tuple[int | None, ...],
+    asked: list[tuple[str, int | tuple[str, ...] | types.FleetSpec]],
+    general: tuple[int | None, ...],
 ) -> None:
     people = {"jo": person("jo", Quota(*own[:2])), "al": person("al", Quota(*own[2:]))}
     roles = {"operator": RoleRecord("operator", Quota(*general))}

@@ -65,7 +65,7 @@ def added(
         have = PersonRecord(name)
     record = msgspec.structs.replace(
         have,
-        grants=tuple(sorted({*have.grants, *grants})),
+        grants=tuple(sorted({*have.grants, *grants}, key=_in_order)),
         quota=with_quota(have.quota, quota),
     )
     if not record.grants:
@@ -133,6 +133,11 @@ def with_owners(
     if len(owners) > MOST_OWNERS:
         raise Refused(Reason.BAD_QUERY, f"a fleet has at most {MOST_OWNERS} owners")
     return msgspec.structs.replace(fleet, owners=owners)
+
+
+def _in_order(grant: Grant) -> tuple[int, str]:
+    """The least role first."""
+    return list(PersonRole).index(grant.role), grant.fleets
 
 
 def _gives_rights(person: PersonRecord, denied: Mapping[str, DeniedRecord]) -> bool:

@@ -24,7 +24,7 @@ class PersonRole(StrEnum):
     ADMIN = "admin"
 
 
-class Grant(msgspec.Struct, frozen=True, order=True):
+class Grant(msgspec.Struct, frozen=True):
     """A role on the fleets whose names match the pattern; on all of them it is on the cluster."""
 
     role: PersonRole
