@@ -312,9 +312,10 @@ def test_the_last_admin_stays_and_a_controllers_certificate_is_the_way_back(thre
     assert "may give and take roles" in controller("users", "whoami").out
     assert controller("users", "add", "root", "--role", "admin").code == 0
     scale(root, "web", 1)
-    told = three.fleetctl("root")("history", "-o", "json").json["changes"]
-    given = next(one for one in told if one["action"] == "users_add")
-    assert given["actor"] == f"controller/{three.replicas.leader().name}"
+    told = three.fleetctl("root")("history", "-o", "json").json["records"]
+    leader = f"controller/{three.replicas.leader().name}"
+    (given,) = (one for one in told if one["actor"] == leader)
+    assert given["action"] == "users_add"
     assert (given["before"], given["after"]) == (
         "root: a record that does not read", "root is admin on all",
     )  # fmt: skip
