@@ -55,7 +55,7 @@ def status(
         settling=settling_status(memory),
         drains=shown,
         more_drains=more,
-        only_some_fleets=sees is not None,
+        only_some_fleets=sees is not None and not name,
         certificates=[
             cluster.ExpiringCertificate(holder=one.holder, expires_unix=one.expires, file=one.file)
             for one in memory.certificates.soon
