@@ -13,6 +13,7 @@ import pytest
 from fleet.etcd import rpc_pb2 as rpc
 from fleet.etcd.rpc_pb2_grpc import KVStub
 from fleet.transport import Role
+from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as wire
 from fleet.v1 import people_pb2 as people
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
@@ -189,6 +190,25 @@ def test_who_sees_one_fleet_finds_the_others_left_out(three: People) -> None:
     assert "vi may not read the events of all fleets: it needs viewer on all" in said[0]
     with refused(*NOT_ALLOWED):
         next(iter(vi.WatchStates(wire.WatchStatesRequest(), timeout=SECONDS)))
+
+
+def test_a_console_is_typed_at_by_operators_of_its_fleet_and_read_by_viewers(three: People) -> None:
+    listed = three.stub("root").ListFleets(wire.ListFleetsRequest(), timeout=SECONDS).fleets
+    uids = {one.name: one.uid for one in listed}
+
+    def opened(name: str, fleet: str, *, read_only: bool = False) -> str:
+        """Why it was refused: each of the fleets is empty."""
+        vm = agent.VmAddress(fleet_uid=uids[fleet], index=0)
+        first = agent.ConsoleInput(vm=vm, read_only=read_only)
+        with pytest.raises(grpc.RpcError) as refusal:
+            list(three.stub(name).Console(iter([first]), timeout=SECONDS))
+        return refusal.value.details() or ""
+
+    assert "jo may not type at consoles of fleet db: it needs operator on db" in opened("jo", "db")
+    assert "there is no 0" in opened("jo", "web")
+    assert "there is no 0" in opened("jo", "db", read_only=True)
+    assert "vi may not read consoles of fleet db" in opened("vi", "db", read_only=True)
+    assert "vi may not type at consoles of fleet web" in opened("vi", "web")
 
 
 def test_a_viewers_certificate_changes_nothing_whatever_its_holder_may(three: People) -> None:
