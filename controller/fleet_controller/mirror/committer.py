@@ -43,8 +43,8 @@ MAX_WRITES = MAX_TXN_OPS - 2
 _IN_FLIGHT = 3
 
 
-# What may be written while changes are frozen: hosts announce themselves, people are denied, and
-# why it is so; and what is told of it.
+# What may be written while changes are frozen: hosts announce themselves, people get roles or are
+# denied, and why it is so; and what is told of it.
 _WHILE_FROZEN = (HOSTS, AUDIT, DENIED, PEOPLE, ROLES, EVENTS, FREEZE, META, SEAL)
 
 
