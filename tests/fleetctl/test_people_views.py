@@ -61,6 +61,8 @@ def test_who_somebody_is_and_may_is_said_in_a_few_lines() -> None:
         "You may: scale a fleet.",
         "You may not: give roles.",
     ]
+    everything = wire.WhoAmIResponse(who="operator/jo", in_force=True, person=JO, abilities=[may])
+    assert views.whoami_text(everything)[-1] == "You may do everything."
     stranger = wire.WhoAmIResponse(who="operator/x", in_force=True)
     assert "Nobody has given you a role" in views.whoami_text(stranger)[1]
     before = wire.WhoAmIResponse(who="operator/x")

@@ -330,6 +330,9 @@ def test_the_last_admin_stays_and_a_controllers_certificate_is_the_way_back(thre
     said = controller("scale", "web", "--total", "3")
     assert said.code == UNREACHABLE, "it is the way back, and nothing else"
     assert "may give and take roles" in controller("users", "whoami").out
+    told = controller("users", "whoami", "-o", "json").json["abilities"]
+    may = {one["method"] for one in told if one["allowed"]}
+    assert may == {"AddPerson", "RemovePerson", "ListPeople"}
     assert controller("users", "add", "root", "--role", "admin").code == 0
     scale(root, "web", 1)
     told = three.fleetctl("root")("history", "-o", "json").json["records"]

@@ -204,6 +204,8 @@ def whoami_text(answer: wire.WhoAmIResponse) -> list[str]:
         if one.owns:
             lines.append(f"You own {counted(len(one.owns), 'fleet')}: {', '.join(one.owns[:10])}.")
         lines.append(f"VMs: {_vms(one)}; memory: {_memory(one)}.")
+    if all(one.allowed for one in answer.abilities):
+        return [printable(line) for line in [*lines, "You may do everything."]]
     may = [one.what for one in answer.abilities if one.allowed]
     lines.append(f"You may: {', '.join(dict.fromkeys(may)) or 'nothing'}.")
     if lacking := [one.what for one in answer.abilities if not one.allowed]:
