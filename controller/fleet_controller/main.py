@@ -37,8 +37,8 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import add_ClusterServiceServicer_to_server
 from fleet_controller.agents.grpc_agents import GrpcDialer
 from fleet_controller.api.authorization import admitting
-from fleet_controller.api.change_id_interceptor import ChangeIdInterceptor
-from fleet_controller.api.deadline_interceptor import ChangeDeadlineInterceptor
+from fleet_controller.api.interceptors.change_id_interceptor import ChangeIdInterceptor
+from fleet_controller.api.interceptors.deadline_interceptor import ChangeDeadlineInterceptor
 from fleet_controller.api.join_server import JoinApi, join_server
 from fleet_controller.api.service import SERVICE, ClusterApi
 from fleet_controller.certificates import (

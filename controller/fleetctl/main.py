@@ -34,7 +34,7 @@ COMMANDS = {
     "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
     "fleets": (
         "fleetctl.commands.fleets.fleets",
-        "List fleets, print one's file, its generations.",
+        "List fleets, print one's file, say whose it is.",
     ),
     "hosts": ("fleetctl.commands.hosts.hosts", "List hosts, show one, say what becomes of it."),
     "tokens": ("fleetctl.commands.hosts.tokens", "Tokens by which machines join as hosts."),
@@ -57,7 +57,7 @@ COMMANDS = {
     "recover": ("fleetctl.commands.cluster.recover", "Go on after the store came back older."),
     "upgrade": ("fleetctl.commands.cluster.upgrade", "Bring agents to a release, in waves."),
     "support": ("fleetctl.commands.cluster.support", "Write a bundle for whoever helps."),
-    "users": ("fleetctl.commands.cluster.users", "Deny people, and list who is denied."),
+    "users": ("fleetctl.commands.cluster.users", "Say who may do what; deny people."),
     "cluster": ("fleetctl.commands.founding.cluster", "Found a cluster, add controllers."),
     "sandbox": ("fleetctl.sandbox.command", "Run a whole cluster on this machine."),
     "certs": ("fleetctl.commands.local.certs", "Make certificates."),

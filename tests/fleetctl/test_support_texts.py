@@ -34,6 +34,7 @@ SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh
         ("Authorization: Bearer abcdefgh12345", "abcdefgh12345"),
         ("GET https://ann:hunter2@example.org/x", "hunter2"),
     ],
+    ids=["token", "key", "half a key", "seal", "ssh", "option", "quoted", "header", "address"],
 )
 def test_what_looks_like_a_secret_is_taken_out(text: str, secret: str) -> None:
     for found in (clean(text), json.dumps(without_secrets({"a": [text], text: 1}))):

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
+from fleet.peers import PEOPLE
 from fleet.service import Context, guarded
 from fleet.serving.gate import ORDINARY_BYTES, Admit, Rule, ruled
 from fleet.transport import (
@@ -30,7 +31,11 @@ from fleet_controller.api.callers import (
     check_not_denied,
     denial,
 )
+from fleet_controller.api.needs import NEEDS, need_of
 from fleet_controller.api.refusals import refusal_of
+from fleet_controller.core.people import rights
+from fleet_controller.core.people.records import PersonRecord
+from fleet_controller.core.people.rights import Need, Right
 from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.replica import NotLeading, Replica
 
@@ -70,8 +75,37 @@ class Call:
         return str(self.caller)
 
     def require(self, roles: Roles) -> None:
-        """Raises Refusal when the caller has none of these."""
+        """Raises Refusal when the caller's certificate has none of these."""
         check_role(self.peer, roles)
+
+    @property
+    def is_bound_by_records(self) -> bool:
+        """Whether records say what the caller may. They say nothing of machines."""
+        people = self.leader.memory.state.people
+        return self.peer.role in PEOPLE and rights.in_force(people)
+
+    @property
+    def person(self) -> PersonRecord | None:
+        """What is known of whom the certificate names."""
+        return self.leader.memory.state.people.get(self.peer.name)
+
+    def need(self, need: Need) -> None:
+        """Raises Refused when the caller's record does not give it."""
+        if self.is_bound_by_records:
+            fleets = self.leader.memory.state.fleets
+            rights.check(self.peer.name, self.person, need, fleets)
+
+    def sees(self, fleet: str) -> bool:
+        """Whether the caller may know of it."""
+        if not self.is_bound_by_records:
+            return True
+        found = self.leader.memory.state.fleets.get(fleet, fleet)
+        return rights.right_on(self.person, found) >= Right.VIEW
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the caller may know of every fleet."""
+        return not self.is_bound_by_records or rights.right_on_all(self.person) >= Right.VIEW
 
     def within(self, seconds: float) -> float:
         """At most so many seconds, and less where the caller waits no longer: whoever does not
@@ -105,12 +139,17 @@ def rpc(
     def guard(
         method: Callable[[Any, Call, Request], Awaitable[Response]],
     ) -> Decorated[Request, Response]:
+        line = NEEDS[method.__name__]
+
         @by_any_replica(roles, max_bytes=max_bytes, long=long)
         @functools.wraps(method)
         async def led(self: Service, by: Caller, request: Request, context: Context) -> Response:
             replica = self.replica
             leading = _leading_or_past(replica, context) if recalls else replica.leader()
-            return await method(self, Call(by, leading, context), request)
+            call = Call(by, leading, context)
+            if call.is_bound_by_records:
+                call.need(need_of(line, request, leading.memory.state.fleets))
+            return await method(self, call, request)
 
         return led
 
@@ -140,8 +179,8 @@ def by_any_replica(
                 with self.calls.under_way(caller):
                     return await method(self, caller, request, context)
             except asyncio.CancelledError:
-                # Denied meanwhile: whoever still listens is told why.
-                if refusal := denial(caller, self.replica.denied):
+                # Denied meanwhile, or allowed less: whoever still listens is told why.
+                if refusal := denial(caller, self.replica.denied) or self.calls.why_ended():
                     await abort(context, refusal)
                 raise
             except Exception as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
 import grpc
 
@@ -88,6 +89,7 @@ class CallsUnderWay:
 
     def __init__(self) -> None:
         self._tasks: defaultdict[str, set[asyncio.Task[object]]] = defaultdict(set)
+        self._why: WeakKeyDictionary[asyncio.Task[object], Refusal] = WeakKeyDictionary()
 
     @contextmanager
     def under_way(self, caller: Caller) -> Iterator[None]:
@@ -104,7 +106,16 @@ class CallsUnderWay:
                 if not self._tasks[name]:
                     del self._tasks[name]
 
-    def end(self, who: str) -> None:
-        """Cancel those of somebody who is denied by now."""
+    def end(self, who: str, why: Refusal | None = None) -> None:
+        """Cancel those of somebody who is denied by now, or may do less: then `why` is told."""
         for task in list(self._tasks.get(who, ())):
+            if task is asyncio.current_task():
+                continue
+            if why is not None:
+                self._why[task] = why
             task.cancel()
+
+    def why_ended(self) -> Refusal | None:
+        """What the caller of the calling task is to be told, where it was ended."""
+        task = asyncio.current_task()
+        return self._why.get(task) if task else None

@@ -15,6 +15,7 @@ from fleet_controller.api.authorization import (
     Roles,
     rpc,
 )
+from fleet_controller.api.needs import console_need
 from fleet_controller.image_spread.targets import targets
 from fleet_controller.relay import host_calls, uploads
 from fleet_controller.relay import images as relay_images
@@ -45,6 +46,8 @@ class HostCallsApi(ClusterServiceServicer):
         first = await first_input(inputs)
         call.require(WRITERS if writes(first) else READERS)
         leading = call.leader
+        if need := console_need(first, leading.memory.state.fleets, writes(first)):
+            call.need(need)
         console = ConsoleRelay(leading.relay, leading.memory, leading.planning, first, call.actor)
         await call.begin()
         await console.run(inputs, call.send)

@@ -48,6 +48,11 @@ _CODES = {
     Reason.NO_ISSUING_KEY: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.JOIN_LATER: grpc.StatusCode.UNAVAILABLE,
     Reason.UPGRADE_STATE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NOT_ALLOWED: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.OVER_QUOTA: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.FIRST_PERSON: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.LAST_ADMIN: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NO_SUCH_PERSON: grpc.StatusCode.NOT_FOUND,
     Reason.CHANGE_DEADLINE_PASSED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 

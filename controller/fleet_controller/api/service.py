@@ -30,6 +30,7 @@ from fleet_controller.api.host_calls import HostCallsApi
 from fleet_controller.api.host_claims import HostClaimsApi
 from fleet_controller.api.host_loss import HostLossApi
 from fleet_controller.api.joining import JoiningApi
+from fleet_controller.api.people import PeopleApi
 from fleet_controller.api.standbys import StandbysApi
 from fleet_controller.api.store_health import store_health
 from fleet_controller.core.changes import check_given
@@ -65,6 +66,7 @@ class ClusterApi(
     StandbysApi,
     DenialsApi,
     JoiningApi,
+    PeopleApi,
 ):
     """Bound to one replica; whoever does not lead says who does."""
 
@@ -95,7 +97,7 @@ class ClusterApi(
             answer.leader_address = standing_by.address
         return answer
 
-    @rpc(READERS)
+    @rpc((*READERS, Role.CONTROLLER))
     async def Instant(self, call: Call, request: cluster.InstantRequest) -> cluster.InstantResponse:
         return cluster.InstantResponse(
             leadership=self.replica.leadership_name(), seconds=self.replica.clock()
@@ -107,7 +109,7 @@ class ClusterApi(
     ) -> cluster.ApplyFleetResponse:
         check_given(request.name, request.spec)
         done = await call.leader.fleets.apply(
-            request.name, request.spec, call.actor, token=request.plan_token
+            request.name, request.spec, call.actor, owner=call.peer.name, token=request.plan_token
         )
         return cluster.ApplyFleetResponse(
             fleet=fleet_queries.fleet_summary(call.leader.memory, done.fleet),
@@ -144,7 +146,11 @@ class ClusterApi(
     ) -> cluster.ListFleetsResponse:
         fleets = sorted(call.leader.memory.state.fleets.values(), key=lambda fleet: fleet.name)
         return cluster.ListFleetsResponse(
-            fleets=[fleet_queries.fleet_summary(call.leader.memory, fleet) for fleet in fleets]
+            fleets=[
+                fleet_queries.fleet_summary(call.leader.memory, fleet)
+                for fleet in fleets
+                if call.sees(fleet.name)
+            ]
         )
 
     @rpc(WRITERS)
@@ -173,7 +179,7 @@ class ClusterApi(
 
     @rpc(READERS, recalls=True)
     async def Status(self, call: Call, request: cluster.StatusRequest) -> cluster.StatusResponse:
-        return self._status(call.leader, request.fleet)
+        return self._status(call, call.leader, request.fleet)
 
     @rpc(READERS)
     async def WatchStatus(self, call: Call, request: cluster.WatchStatusRequest) -> None:  # type: ignore[override]
@@ -182,7 +188,7 @@ class ClusterApi(
             leading = self.replica.leader()
             pulse = leading.memory.observed.pulse
             seen = pulse.version
-            await call.send(self._status(leading, request.fleet))
+            await call.send(self._status(call, leading, request.fleet))
             await asyncio.sleep(interval)
             await within(_STATUS_QUIET, pulse.after(seen))
 
@@ -260,10 +266,11 @@ class ClusterApi(
             trust=call.leader.renewals.trust,
         )
 
-    def _status(self, leading: Leader, fleet: str) -> cluster.StatusResponse:
+    def _status(self, call: Call, leading: Leader, fleet: str) -> cluster.StatusResponse:
         started = time.perf_counter()
         waiting = leading.absences.waiting
-        answer = fleet_queries.status(leading.memory, leading.planning, fleet, waiting)
+        sees = None if call.sees_all else call.sees
+        answer = fleet_queries.status(leading.memory, leading.planning, fleet, waiting, sees)
         if (health := self._store_health()) is not None:
             answer.store.CopyFrom(health)
         answer.hosts_to_renew = leading.renewals.count_behind()

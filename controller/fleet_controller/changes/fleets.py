@@ -13,6 +13,9 @@ from fleet_controller.core.fleet_plans.model import Known, Plans
 from fleet_controller.core.fleet_plans.plans import Asked, plan_fleets
 from fleet_controller.core.fleet_plans.tokens import check_token, fleet_token
 from fleet_controller.core.model import FleetRecord
+from fleet_controller.core.names import some_of
+from fleet_controller.core.people.changes import with_owners
+from fleet_controller.core.people.quotas import check_growth
 from fleet_controller.core.refusals import named_fleet
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.off_loop import OffLoop
@@ -42,10 +45,10 @@ class FleetChanges:
         self._new_uid = new_uid
 
     async def apply(
-        self, name: str, spec: types.FleetSpec, actor: str, *, token: str = ""
+        self, name: str, spec: types.FleetSpec, actor: str, *, owner: str = "", token: str = ""
     ) -> changes.Application:
-        """Make the fleet, give it another template, or other settings. `token`: of a plan that was
-        shown."""
+        """Make the fleet, give it another template, or other settings. `owner`: whose a new one
+        is. `token`: of a plan that was shown."""
 
         async def once() -> changes.Application:
             state = self._memory.state
@@ -54,8 +57,9 @@ class FleetChanges:
             check_token(token, fleet_token(name, have, state.spec_of(have), spec))
             decided = changes.apply_fleet(
                 state.fleets, state.specs, state.meta, name, spec, actor,
-                self._new_uid(), self._memory.links.all_live,
+                self._new_uid(), self._memory.links.all_live, owner,
             )  # fmt: skip
+            self._check_growth(decided.fleet, decided.specs.get(decided.fleet.generation))
             if decided.writes:
                 await self._write_applied(decided, actor)
             return decided
@@ -114,6 +118,7 @@ class FleetChanges:
             changes.check_scale(scaling, partial, token)
             self._writer.refuse_if_past(revision)
             fleet = scaling.fleet
+            self._check_growth(fleet)
             writes: list[Write] = [
                 put_fleet(_labelled(fleet)),
                 self._writer.audited(
@@ -152,8 +157,42 @@ class FleetChanges:
         self._wake.urge()
         return fleet
 
+    async def set_owners(
+        self, name: str, add: Collection[str], remove: Collection[str], actor: str
+    ) -> tuple[FleetRecord, FleetRecord]:
+        """The fleet before and after."""
+
+        async def once() -> tuple[FleetRecord, FleetRecord]:
+            state = self._memory.state
+            before = named_fleet(state.fleets, name)
+            fleet = with_owners(before, state.people, add, remove)
+            if fleet.owners != before.owners:
+                self._check_growth(fleet)
+                line = self._writer.audited(
+                    "owners", actor, fleet=fleet.name,
+                    before=_names(before.owners), after=_names(fleet.owners),
+                )  # fmt: skip
+                fleet = msgspec.structs.replace(fleet, changed_by=actor)
+                await self._writer.write_one([put_fleet(_labelled(fleet)), line])
+            return before, fleet
+
+        before, fleet = await self._writer.decide(once)
+        if fleet.owners != before.owners:
+            text = f"fleet {fleet.name} is owned by {_names(fleet.owners)}"
+            self._event("fleet_owners", text, fleet.name, actor)
+        return before, fleet
+
+    def _check_growth(self, after: FleetRecord, spec: types.FleetSpec | None = None) -> None:
+        """Raises Refused where an owner would own more than he may."""
+        state = self._memory.state
+        check_growth(state.fleets, state.specs, after, state.people, state.roles, spec)
+
     def _event(self, kind: str, message: str, fleet: str, actor: str) -> None:
         self._memory.events.add(kind, message, fleet=fleet, actor=actor)
+
+
+def _names(owners: Collection[str]) -> str:
+    return some_of(list(owners)) or "nobody"
 
 
 def _labelled(fleet: FleetRecord) -> FleetRecord:

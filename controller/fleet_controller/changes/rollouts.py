@@ -8,6 +8,7 @@ from msgspec import structs
 
 from fleet_controller.change_id import change_id
 from fleet_controller.core.model import FleetRecord
+from fleet_controller.core.people.quotas import check_growth
 from fleet_controller.core.refusals import named_fleet
 from fleet_controller.core.rollouts_and_drains import rollout_orders
 from fleet_controller.core.rollouts_and_drains.rollout import described
@@ -76,6 +77,8 @@ class RolloutChanges:
         async def once() -> Ordered:
             fleet = named_fleet(self._memory.state.fleets, name)
             ordered = decide(fleet)
+            state = self._memory.state
+            check_growth(state.fleets, state.specs, ordered.fleet, state.people, state.roles)
             if not plan_only:
                 await self._write(fleet, ordered, action, actor)
             return ordered

@@ -83,11 +83,12 @@ def apply_fleet(
     actor: str,
     new_uid: str,
     all_hosts_accounted: bool,
+    owner: str = "",
 ) -> Application:
     """A new fleet of total 0, a new generation of an old one, one that it had before, other
     settings, or nothing to do.
 
-    `new_uid` is used only for a new fleet. Raises Refused.
+    `new_uid` and `owner` are used only for a new fleet. Raises Refused.
     """
     try:
         checked_fleet_name(name)
@@ -99,7 +100,8 @@ def apply_fleet(
         check_macs(fleets, specs, name, spec, have.total if have else 0)
     if have is None:
         number = next_number(meta, fleets, all_hosts_accounted)
-        fleet = FleetRecord(name, new_uid, number, meta.site, changed_by=actor)
+        owners = (owner,) if owner else ()
+        fleet = FleetRecord(name, new_uid, number, meta.site, changed_by=actor, owners=owners)
         later = msgspec.structs.replace(meta, last_number=number)
         return Application(None, fleet, {fleet.generation: spec}, later, is_new=True)
     if have.deleting:

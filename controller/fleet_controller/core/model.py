@@ -81,6 +81,7 @@ class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     changed_by: str = ""
     change: str = ""  # the id of the last change of it
     applied: Count = 0  # the generation of the file that was applied last; 0: the newest
+    owners: tuple[str, ...] = ()  # people, who are its admins, and whose bounds it counts for
 
     @property
     def identity(self) -> Fleet:

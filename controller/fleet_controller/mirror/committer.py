@@ -15,7 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fleet_controller.mirror.records import Write, put_meta
 from fleet_controller.mirror.state import ClusterState
-from fleet_controller.store.keys import AUDIT, DENIED, EVENTS, FREEZE, HOSTS, META, SEAL
+from fleet_controller.store.keys import (
+    AUDIT,
+    DENIED,
+    EVENTS,
+    FREEZE,
+    HOSTS,
+    META,
+    PEOPLE,
+    ROLES,
+    SEAL,
+)
 from fleet_controller.store.port import (
     MAX_TXN_BYTES,
     MAX_TXN_OPS,
@@ -33,9 +43,9 @@ MAX_WRITES = MAX_TXN_OPS - 2
 _IN_FLIGHT = 3
 
 
-# What may be written while changes are frozen: hosts announce themselves, people are denied, and
-# why it is so; and what is told of it.
-_WHILE_FROZEN = (HOSTS, AUDIT, DENIED, EVENTS, FREEZE, META, SEAL)
+# What may be written while changes are frozen: hosts announce themselves, people get roles or are
+# denied, and why it is so; and what is told of it.
+_WHILE_FROZEN = (HOSTS, AUDIT, DENIED, PEOPLE, ROLES, EVENTS, FREEZE, META, SEAL)
 
 
 class Outdated(Exception):

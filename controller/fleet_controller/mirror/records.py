@@ -24,6 +24,7 @@ from fleet_controller.core.model import (
     Meta,
     RolloutRecord,
 )
+from fleet_controller.core.people.records import PersonRecord, RoleRecord
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey
 from fleet_controller.core.upgrades.record import UpgradeRecord
@@ -51,6 +52,8 @@ class RecordKind(Enum):
     AUDIT = keys.AUDIT
     EVENT = keys.EVENTS
     DENIED = keys.DENIED
+    PERSON = keys.PEOPLE
+    ROLE = keys.ROLES
     TOKEN = keys.TOKENS
     JOINED = keys.JOINED
 
@@ -94,6 +97,8 @@ _NAMES = {
     RecordKind.FLEET: "name",
     RecordKind.GONE: "uid",
     RecordKind.ROLLOUT: "fleet",
+    RecordKind.PERSON: "name",
+    RecordKind.ROLE: "role",
     RecordKind.TOKEN: "id",
     RecordKind.JOINED: "host",
 }
@@ -142,6 +147,18 @@ def put_denied(denied: DeniedRecord) -> Put:
 def delete_denied(who: str) -> Delete:
     """`who`: role/name."""
     return Delete(keys.denied(who))
+
+
+def put_person(person: PersonRecord) -> Put:
+    return Put(keys.person(person.name), encode(person))
+
+
+def delete_person(name: str) -> Delete:
+    return Delete(keys.person(name))
+
+
+def put_role(role: RoleRecord) -> Put:
+    return Put(keys.role(role.role), encode(role))
 
 
 def put_token(token: TokenRecord) -> Put:

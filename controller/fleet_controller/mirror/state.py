@@ -28,6 +28,7 @@ from fleet_controller.core.model import (
     RolloutRecord,
     RolloutState,
 )
+from fleet_controller.core.people.records import PersonRecord, RoleRecord
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.core.upgrades.record import UpgradeRecord
@@ -71,6 +72,8 @@ class ClusterState:
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
+        self.people: dict[str, PersonRecord] = {}  # by name
+        self.roles: dict[str, RoleRecord] = {}  # by role
         self.tokens: dict[str, TokenRecord] = {}  # by id
         self.joined: dict[str, JoinedRecord] = {}  # by host id
         self.audit = AuditTrail()
@@ -102,6 +105,8 @@ class ClusterState:
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
             RecordKind.EVENT: (self.events.records, EventRecord),
+            RecordKind.PERSON: (self.people, PersonRecord),
+            RecordKind.ROLE: (self.roles, RoleRecord),
             RecordKind.TOKEN: (self.tokens, TokenRecord),
             RecordKind.JOINED: (self.joined, JoinedRecord),
         }
@@ -264,6 +269,10 @@ class ClusterState:
             self.upgrade = None
         elif change.kind is RecordKind.TOKEN:  # nobody joins by what nobody understands
             self.tokens.pop(change.id, None)
+        elif change.kind is RecordKind.PERSON:  # known, so that rules stay in force; of no right
+            self.people[change.id] = PersonRecord(change.id, problem=self.broken.why(key))
+        elif change.kind is RecordKind.ROLE:
+            self.roles[change.id] = RoleRecord(change.id, problem=self.broken.why(key))
         elif change.kind is RecordKind.DENIED:  # the key alone says who
             role, _, name = change.id.partition("/")
             self.denied[change.id] = DeniedRecord(role, name, f"{key} cannot be read")

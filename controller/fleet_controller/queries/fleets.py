@@ -4,7 +4,7 @@ waiting."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.changes import Scaling
@@ -27,12 +27,19 @@ _MOST = 2**32 - 1  # what a count on the wire can say
 
 
 def status(
-    memory: LeaderMemory, planning: Planning, name: str, waiting_hosts: int = 0
+    memory: LeaderMemory,
+    planning: Planning,
+    name: str,
+    waiting_hosts: int = 0,
+    sees: Callable[[str], bool] | None = None,
 ) -> cluster.StatusResponse:
-    """One fleet, or with an empty name all of them. `waiting_hosts`: those that are due to be
-    declared lost and held by the breaker; that is not in the store. Raises Refused."""
+    """One fleet, or with an empty name all that the caller `sees`; None: all of them.
+    `waiting_hosts`: those that are due to be declared lost and held by the breaker; that is not in
+    the store. Raises Refused."""
     fleets = memory.state.fleets
     chosen = [named_fleet(fleets, name)] if name else list(fleets.values())
+    if sees is not None:
+        chosen = [fleet for fleet in chosen if sees(fleet.name)]
     shown, more = drain_queries.statuses(memory, planning)
     released = memory.state.breaker.released_until - memory.events.now()
     return cluster.StatusResponse(
@@ -49,6 +56,7 @@ def status(
         settling=settling_status(memory),
         drains=shown,
         more_drains=more,
+        only_some_fleets=sees is not None and not name,
         certificates=[
             cluster.ExpiringCertificate(holder=one.holder, expires_unix=one.expires, file=one.file)
             for one in memory.certificates.soon
@@ -270,6 +278,7 @@ def fleet_summary(memory: LeaderMemory, fleet: FleetRecord) -> cluster.FleetSumm
         powered_off=vector.powered_off,
         placed=vector.placed,
         spec=memory.state.specs.get((fleet.uid, fleet.generation)),
+        owners=fleet.owners,
     )
 
 

@@ -17,6 +17,7 @@ from fleet_controller.changes.fleets import FleetChanges
 from fleet_controller.changes.host_claims import HostClaimChanges
 from fleet_controller.changes.host_reset import HostReset
 from fleet_controller.changes.hosts import HostChanges
+from fleet_controller.changes.people import PeopleChanges
 from fleet_controller.changes.recovery import Recovery
 from fleet_controller.changes.rollouts import RolloutChanges
 from fleet_controller.changes.vms import VmChanges
@@ -133,6 +134,7 @@ class Leader:
         self.denials = Denials(
             memory, writer, wake, self.absences.declared_by_operator, environment.holder
         )
+        self.people = PeopleChanges(memory, writer)
         self.relay = Relay(memory, lease, trust)
         self.states = StatesFrames(memory)
         self.image_spreads = ImageSpreads(memory, self.relay, off_loop)

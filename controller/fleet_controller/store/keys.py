@@ -12,6 +12,8 @@
 | breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
+| people/<name> | PersonRecord: what somebody may do, and own | leader, from an admin |
+| roles/<role> | RoleRecord: what those of a role may own | leader, from an admin |
 | tokens/<id> | TokenRecord: by which machines may join | leader, from an operator |
 | joined/<host id> | JoinedRecord: by which token, with which key | leader, from Join |
 | audit/<id> | AuditRecord: one accepted change | leader, with the change |
@@ -38,6 +40,8 @@ AUDIT = "audit/"
 EVENTS = "events/"
 FREEZE = "freeze"
 DENIED = "denied/"
+PEOPLE = "people/"
+ROLES = "roles/"
 TOKENS = "tokens/"
 JOINED = "joined/"
 _NATURAL = re.compile("[1-9][0-9]{0,9}")
@@ -67,6 +71,14 @@ def event(slot: str) -> str:
 def denied(who: str) -> str:
     """`who`: role/name."""
     return DENIED + who
+
+
+def person(name: str) -> str:
+    return PEOPLE + name
+
+
+def role(name: str) -> str:
+    return ROLES + name
 
 
 def token(token_id: str) -> str:

@@ -27,6 +27,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "fleets list": ("fleets list -o wide", "fleets list --columns fleet,running,failed"),
     "fleets show": ("fleets show spv", "fleets show spv -o json"),
     "fleets generations": ("fleets generations spv", "fleets generations spv -o json"),
+    "fleets owners": (
+        "fleets owners web",
+        "fleets owners web --add jo --add al",
+        "fleets owners web --remove jo",
+    ),
     "hosts": ("hosts --sort -failed", "hosts show h1", "hosts drain h1"),
     "hosts list": (
         "hosts list --health lost --all",
@@ -152,7 +157,19 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "support bundle cluster.tar.gz --hosts 10 --anonymous",
         "support bundle cluster.tar.gz --metrics http://127.0.0.1:7442/metrics",
     ),
-    "users": ("users", "users deny eve --reason 'has left'", "users allow eve"),
+    "users": (
+        "users",
+        "users add jo --role operator --fleet 'web-*'",
+        "users deny eve --reason 'has left'",
+    ),
+    "users add": (
+        "users add root --role admin",
+        "users add jo --role viewer",
+        "users add jo --role operator --fleet web --max-vms 1000 --max-memory 256GiB",
+    ),
+    "users remove": ("users remove jo --role operator --fleet web", "users remove eve"),
+    "users roles": ("users roles", "users roles operator --max-vms 10000 --max-memory none"),
+    "users whoami": ("users whoami", "users whoami -o json"),
     "users deny": (
         "users deny eve --reason 'has left'",
         "users deny controller-3 --role controller --reason 'key is known'",

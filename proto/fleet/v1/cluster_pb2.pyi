@@ -3,7 +3,8 @@
 isort:skip_file
 What fleetctl and agents ask of the controller.
 
-Roles: operator may do everything; viewer may read; agent may only Announce. A replica that
+Roles of certificates: operator may do everything; viewer may read; agent may only Announce. Once
+there are people (see people.proto), their records say what they may, within that. A replica that
 does not lead passes calls on to the one that does. Where it cannot reach it, it answers
 FAILED_PRECONDITION, reason NOT_LEADER, with the leader's address; and UNAVAILABLE, NOT_LEADER
 where none is known: nothing was begun either way. UNAVAILABLE, LEADER_GONE: the leader went
@@ -685,6 +686,7 @@ class FleetSummary(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     AS_WANTED_FIELD_NUMBER: _builtins.int
     POWERED_OFF_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     uid: _builtins.str
     number: _builtins.int
@@ -699,6 +701,8 @@ class FleetSummary(_message.Message):
     powered_off: _builtins.int
     @_builtins.property
     def spec(self) -> _types_pb2.FleetSpec: ...
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -714,10 +718,11 @@ class FleetSummary(_message.Message):
         failed: _builtins.int = ...,
         as_wanted: _builtins.int = ...,
         powered_off: _builtins.int = ...,
+        owners: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "placed", b"placed", "powered_off", b"powered_off", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "owners", b"owners", "placed", b"placed", "powered_off", b"powered_off", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1279,6 +1284,7 @@ class StatusResponse(_message.Message):
     STORE_FIELD_NUMBER: _builtins.int
     HOSTS_TO_RENEW_FIELD_NUMBER: _builtins.int
     UPGRADE_FIELD_NUMBER: _builtins.int
+    ONLY_SOME_FLEETS_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -1297,6 +1303,8 @@ class StatusResponse(_message.Message):
     """Hosts heard whose certificates, or those whom they trust, are not yet those of now: they renew
     by themselves, some 50 in a second.
     """
+    only_some_fleets: _builtins.bool
+    """The caller may see some fleets only: others are left out of `fleets`."""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
@@ -1351,10 +1359,11 @@ class StatusResponse(_message.Message):
         store: Global___StoreHealth | None = ...,
         hosts_to_renew: _builtins.int = ...,
         upgrade: _upgrade_pb2.UpgradeStatus | None = ...,
+        only_some_fleets: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling", "store", b"store", "upgrade", b"upgrade"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "hosts_to_renew", b"hosts_to_renew", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store", "upgrade", b"upgrade"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "hosts_to_renew", b"hosts_to_renew", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "only_some_fleets", b"only_some_fleets", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store", "upgrade", b"upgrade"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ import warnings
 from fleet.v1 import agent_pb2 as fleet_dot_v1_dot_agent__pb2
 from fleet.v1 import cluster_pb2 as fleet_dot_v1_dot_cluster__pb2
 from fleet.v1 import joining_pb2 as fleet_dot_v1_dot_joining__pb2
+from fleet.v1 import people_pb2 as fleet_dot_v1_dot_people__pb2
 from fleet.v1 import upgrade_pb2 as fleet_dot_v1_dot_upgrade__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -311,6 +312,36 @@ class ClusterServiceStub(object):
                 '/fleet.v1.ClusterService/ListGenerations',
                 request_serializer=fleet_dot_v1_dot_cluster__pb2.ListGenerationsRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_cluster__pb2.ListGenerationsResponse.FromString,
+                _registered_method=True)
+        self.AddPerson = channel.unary_unary(
+                '/fleet.v1.ClusterService/AddPerson',
+                request_serializer=fleet_dot_v1_dot_people__pb2.AddPersonRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_people__pb2.AddPersonResponse.FromString,
+                _registered_method=True)
+        self.RemovePerson = channel.unary_unary(
+                '/fleet.v1.ClusterService/RemovePerson',
+                request_serializer=fleet_dot_v1_dot_people__pb2.RemovePersonRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_people__pb2.RemovePersonResponse.FromString,
+                _registered_method=True)
+        self.ListPeople = channel.unary_unary(
+                '/fleet.v1.ClusterService/ListPeople',
+                request_serializer=fleet_dot_v1_dot_people__pb2.ListPeopleRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_people__pb2.ListPeopleResponse.FromString,
+                _registered_method=True)
+        self.SetRoleQuota = channel.unary_unary(
+                '/fleet.v1.ClusterService/SetRoleQuota',
+                request_serializer=fleet_dot_v1_dot_people__pb2.SetRoleQuotaRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_people__pb2.SetRoleQuotaResponse.FromString,
+                _registered_method=True)
+        self.SetFleetOwners = channel.unary_unary(
+                '/fleet.v1.ClusterService/SetFleetOwners',
+                request_serializer=fleet_dot_v1_dot_people__pb2.SetFleetOwnersRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_people__pb2.SetFleetOwnersResponse.FromString,
+                _registered_method=True)
+        self.WhoAmI = channel.unary_unary(
+                '/fleet.v1.ClusterService/WhoAmI',
+                request_serializer=fleet_dot_v1_dot_people__pb2.WhoAmIRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_people__pb2.WhoAmIResponse.FromString,
                 _registered_method=True)
 
 
@@ -691,6 +722,44 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddPerson(self, request, context):
+        """Who may do what. What somebody lacks is named: PERMISSION_DENIED, NOT_ALLOWED. Growth beyond a
+        bound: RESOURCE_EXHAUSTED, OVER_QUOTA. Older controllers: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemovePerson(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPeople(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRoleQuota(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetFleetOwners(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WhoAmI(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -968,6 +1037,36 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.ListGenerations,
                     request_deserializer=fleet_dot_v1_dot_cluster__pb2.ListGenerationsRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_cluster__pb2.ListGenerationsResponse.SerializeToString,
+            ),
+            'AddPerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddPerson,
+                    request_deserializer=fleet_dot_v1_dot_people__pb2.AddPersonRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_people__pb2.AddPersonResponse.SerializeToString,
+            ),
+            'RemovePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemovePerson,
+                    request_deserializer=fleet_dot_v1_dot_people__pb2.RemovePersonRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_people__pb2.RemovePersonResponse.SerializeToString,
+            ),
+            'ListPeople': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPeople,
+                    request_deserializer=fleet_dot_v1_dot_people__pb2.ListPeopleRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_people__pb2.ListPeopleResponse.SerializeToString,
+            ),
+            'SetRoleQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRoleQuota,
+                    request_deserializer=fleet_dot_v1_dot_people__pb2.SetRoleQuotaRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_people__pb2.SetRoleQuotaResponse.SerializeToString,
+            ),
+            'SetFleetOwners': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetFleetOwners,
+                    request_deserializer=fleet_dot_v1_dot_people__pb2.SetFleetOwnersRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_people__pb2.SetFleetOwnersResponse.SerializeToString,
+            ),
+            'WhoAmI': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhoAmI,
+                    request_deserializer=fleet_dot_v1_dot_people__pb2.WhoAmIRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_people__pb2.WhoAmIResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2455,6 +2554,168 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/ListGenerations',
             fleet_dot_v1_dot_cluster__pb2.ListGenerationsRequest.SerializeToString,
             fleet_dot_v1_dot_cluster__pb2.ListGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddPerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/AddPerson',
+            fleet_dot_v1_dot_people__pb2.AddPersonRequest.SerializeToString,
+            fleet_dot_v1_dot_people__pb2.AddPersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemovePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/RemovePerson',
+            fleet_dot_v1_dot_people__pb2.RemovePersonRequest.SerializeToString,
+            fleet_dot_v1_dot_people__pb2.RemovePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPeople(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/ListPeople',
+            fleet_dot_v1_dot_people__pb2.ListPeopleRequest.SerializeToString,
+            fleet_dot_v1_dot_people__pb2.ListPeopleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRoleQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/SetRoleQuota',
+            fleet_dot_v1_dot_people__pb2.SetRoleQuotaRequest.SerializeToString,
+            fleet_dot_v1_dot_people__pb2.SetRoleQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetFleetOwners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/SetFleetOwners',
+            fleet_dot_v1_dot_people__pb2.SetFleetOwnersRequest.SerializeToString,
+            fleet_dot_v1_dot_people__pb2.SetFleetOwnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhoAmI(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/WhoAmI',
+            fleet_dot_v1_dot_people__pb2.WhoAmIRequest.SerializeToString,
+            fleet_dot_v1_dot_people__pb2.WhoAmIResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,7 +3,8 @@
 isort:skip_file
 What fleetctl and agents ask of the controller.
 
-Roles: operator may do everything; viewer may read; agent may only Announce. A replica that
+Roles of certificates: operator may do everything; viewer may read; agent may only Announce. Once
+there are people (see people.proto), their records say what they may, within that. A replica that
 does not lead passes calls on to the one that does. Where it cannot reach it, it answers
 FAILED_PRECONDITION, reason NOT_LEADER, with the leader's address; and UNAVAILABLE, NOT_LEADER
 where none is known: nothing was begun either way. UNAVAILABLE, LEADER_GONE: the leader went
@@ -21,6 +22,7 @@ from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import cluster_pb2 as _cluster_pb2
 from fleet.v1 import joining_pb2 as _joining_pb2
+from fleet.v1 import people_pb2 as _people_pb2
 from fleet.v1 import upgrade_pb2 as _upgrade_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -159,6 +161,15 @@ class ClusterServiceStub:
     """
     ListGenerations: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListGenerationsRequest, _cluster_pb2.ListGenerationsResponse]
     """The generations of a fleet that are kept, the newest first."""
+    AddPerson: _grpc.UnaryUnaryMultiCallable[_people_pb2.AddPersonRequest, _people_pb2.AddPersonResponse]
+    """Who may do what. What somebody lacks is named: PERMISSION_DENIED, NOT_ALLOWED. Growth beyond a
+    bound: RESOURCE_EXHAUSTED, OVER_QUOTA. Older controllers: UNIMPLEMENTED.
+    """
+    RemovePerson: _grpc.UnaryUnaryMultiCallable[_people_pb2.RemovePersonRequest, _people_pb2.RemovePersonResponse]
+    ListPeople: _grpc.UnaryUnaryMultiCallable[_people_pb2.ListPeopleRequest, _people_pb2.ListPeopleResponse]
+    SetRoleQuota: _grpc.UnaryUnaryMultiCallable[_people_pb2.SetRoleQuotaRequest, _people_pb2.SetRoleQuotaResponse]
+    SetFleetOwners: _grpc.UnaryUnaryMultiCallable[_people_pb2.SetFleetOwnersRequest, _people_pb2.SetFleetOwnersResponse]
+    WhoAmI: _grpc.UnaryUnaryMultiCallable[_people_pb2.WhoAmIRequest, _people_pb2.WhoAmIResponse]
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -274,6 +285,15 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """
     ListGenerations: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListGenerationsRequest, _cluster_pb2.ListGenerationsResponse]  # type: ignore[assignment]
     """The generations of a fleet that are kept, the newest first."""
+    AddPerson: _aio.UnaryUnaryMultiCallable[_people_pb2.AddPersonRequest, _people_pb2.AddPersonResponse]  # type: ignore[assignment]
+    """Who may do what. What somebody lacks is named: PERMISSION_DENIED, NOT_ALLOWED. Growth beyond a
+    bound: RESOURCE_EXHAUSTED, OVER_QUOTA. Older controllers: UNIMPLEMENTED.
+    """
+    RemovePerson: _aio.UnaryUnaryMultiCallable[_people_pb2.RemovePersonRequest, _people_pb2.RemovePersonResponse]  # type: ignore[assignment]
+    ListPeople: _aio.UnaryUnaryMultiCallable[_people_pb2.ListPeopleRequest, _people_pb2.ListPeopleResponse]  # type: ignore[assignment]
+    SetRoleQuota: _aio.UnaryUnaryMultiCallable[_people_pb2.SetRoleQuotaRequest, _people_pb2.SetRoleQuotaResponse]  # type: ignore[assignment]
+    SetFleetOwners: _aio.UnaryUnaryMultiCallable[_people_pb2.SetFleetOwnersRequest, _people_pb2.SetFleetOwnersResponse]  # type: ignore[assignment]
+    WhoAmI: _aio.UnaryUnaryMultiCallable[_people_pb2.WhoAmIRequest, _people_pb2.WhoAmIResponse]  # type: ignore[assignment]
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -716,5 +736,50 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ListGenerationsResponse, _abc.Awaitable[_cluster_pb2.ListGenerationsResponse]]:
         """The generations of a fleet that are kept, the newest first."""
+
+    @_abc_1.abstractmethod
+    def AddPerson(
+        self,
+        request: _people_pb2.AddPersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_people_pb2.AddPersonResponse, _abc.Awaitable[_people_pb2.AddPersonResponse]]:
+        """Who may do what. What somebody lacks is named: PERMISSION_DENIED, NOT_ALLOWED. Growth beyond a
+        bound: RESOURCE_EXHAUSTED, OVER_QUOTA. Older controllers: UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def RemovePerson(
+        self,
+        request: _people_pb2.RemovePersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_people_pb2.RemovePersonResponse, _abc.Awaitable[_people_pb2.RemovePersonResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListPeople(
+        self,
+        request: _people_pb2.ListPeopleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_people_pb2.ListPeopleResponse, _abc.Awaitable[_people_pb2.ListPeopleResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SetRoleQuota(
+        self,
+        request: _people_pb2.SetRoleQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_people_pb2.SetRoleQuotaResponse, _abc.Awaitable[_people_pb2.SetRoleQuotaResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SetFleetOwners(
+        self,
+        request: _people_pb2.SetFleetOwnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_people_pb2.SetFleetOwnersResponse, _abc.Awaitable[_people_pb2.SetFleetOwnersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WhoAmI(
+        self,
+        request: _people_pb2.WhoAmIRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_people_pb2.WhoAmIResponse, _abc.Awaitable[_people_pb2.WhoAmIResponse]]: ...
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -273,6 +273,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "PutImage", "SpreadImage", "CreateToken", "ListTokens", "RevokeToken", "Join", "Renew",
         "BeginUpgrade", "ControlUpgrade", "GetUpgrade",
         "PlanFleets", "ListGenerations",
+        "AddPerson", "RemovePerson", "ListPeople", "SetRoleQuota", "SetFleetOwners", "WhoAmI",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):

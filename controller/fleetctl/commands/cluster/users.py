@@ -1,10 +1,14 @@
-"""fleetctl users: who is denied, people, controllers and hosts."""
+"""fleetctl users: who there is, and who is denied, people, controllers and hosts."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.commands.cluster.people import add, remove, roles, whoami
+from fleetctl.outcome import Trouble
 from fleetctl.output import say, say_json
 from fleetctl.session import (
     Session,
@@ -13,6 +17,10 @@ from fleetctl.session import (
     list_options,
     pass_session,
 )
+
+if TYPE_CHECKING:
+    from fleet.v1 import people_pb2
+    from fleetctl.client.cluster import Cluster
 
 ROLES = ("operator", "viewer", "controller")
 _role_option = click.option(
@@ -23,27 +31,51 @@ _role_option = click.option(
 
 @click.group(cls=ListingGroup)
 def users() -> None:
-    """Deny people what their certificate allows, and allow it again. Without a command: list."""
+    """Say who may do what, and deny people, and allow them again. Without a command: list."""
+
+
+users.add_command(add)
+users.add_command(remove)
+users.add_command(roles)
+users.add_command(whoami)
 
 
 @users.command("list")
 @list_options
 @connection_options
 @pass_session
-def list_denied(session: Session) -> None:
-    """List who is denied: people, controllers, and hosts that were expelled."""
+def list_people(session: Session) -> None:
+    """List people and their roles, and who is denied: people, controllers, expelled hosts."""
     connection = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.tables.answer import ListAnswer
     from fleetctl.tables.listing import say_list
-    from fleetctl.views.hosts.loss import DENIED_COLUMNS, denied_json
+    from fleetctl.views.cluster.people import NOT_IN_FORCE, PEOPLE_COLUMNS, people_json, rows_of
 
-    answer = connection.call(lambda stub: stub.ListDenied, cluster_pb2.ListDeniedRequest())
-    denied = answer.denied
+    denied = connection.call(lambda stub: stub.ListDenied, cluster_pb2.ListDeniedRequest()).denied
+    found = _people(connection)
     say_list(
-        ListAnswer(DENIED_COLUMNS, denied, lambda: {"denied": denied_json(denied)}, "Nobody."),
+        ListAnswer(
+            PEOPLE_COLUMNS,
+            rows_of(found.people, denied),
+            lambda: people_json(found, denied),
+            "Nobody.",
+            "" if found.in_force else f"{NOT_IN_FORCE[0].upper()}{NOT_IN_FORCE[1:]}.",
+        ),
         session.listing,
     )
+
+
+def _people(connection: Cluster) -> people_pb2.ListPeopleResponse:
+    """An older controller knows of none."""
+    from fleet.v1 import people_pb2
+
+    try:
+        return connection.call(lambda stub: stub.ListPeople, people_pb2.ListPeopleRequest())
+    except Trouble as trouble:
+        if trouble.reason != "UNIMPLEMENTED":
+            raise
+        return people_pb2.ListPeopleResponse()
 
 
 @users.command("deny")

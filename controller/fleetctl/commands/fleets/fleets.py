@@ -1,4 +1,4 @@
-"""fleetctl fleets: all fleets, the file of one, and its generations."""
+"""fleetctl fleets: all fleets, the file of one, its generations, and whose it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from fleetctl.cli.arguments import fleet_argument
 from fleetctl.cli.lazy_group import ListingGroup
+from fleetctl.commands.fleets.owners import owners
 from fleetctl.outcome import Failed
 from fleetctl.output import say, say_json
 from fleetctl.session import (
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 @click.group(cls=ListingGroup)
 def fleets() -> None:
-    """List fleets, print the file of one, list its generations. Without a command: list."""
+    """List fleets, print the file of one, its generations, and whose it is. Without a command:
+    list."""
+
+
+fleets.add_command(owners)
 
 
 @fleets.command("list")
@@ -35,7 +40,7 @@ def fleets() -> None:
 @connection_options
 @pass_session
 def list_fleets(session: Session, watch: bool) -> None:
-    """List the fleets."""
+    """List the fleets that you may see."""
     show_list(lambda: _look(session), session.listing, watched=watch)
 
 

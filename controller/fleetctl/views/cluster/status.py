@@ -58,6 +58,7 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "store": store_json(response.store if response.HasField("store") else None),
         "read_only": response.read_only or None,
         "as_of_seconds": round(response.as_of_seconds, 3) if response.read_only else None,
+        "only_some_fleets": response.only_some_fleets,
         "server_seconds": round(response.server_seconds, 6),
         "fleets": fleets,
     }
@@ -133,12 +134,17 @@ def hosts_json(hosts: cluster.HostCounts) -> dict[str, int]:
     }
 
 
+_ONLY_SOME = "You may see some fleets only: others are left out ('fleetctl users whoami')."
+
+
 def status_text(response: cluster.StatusResponse, width: int | None = None) -> str:
     """For people, with colours; tables in it fit the width."""
     frozen = response.HasField("freeze")
     blocks = ["\n".join(fleet_lines(one, frozen, width)) for one in response.fleets]
     if not blocks:
         blocks = ["No fleets. Make one with 'fleetctl apply -f FILE'."]
+    if response.only_some_fleets:
+        blocks.append(click.style(_ONLY_SOME, dim=True))
     if frozen:
         blocks.insert(0, "\n".join(freeze_lines(response)))
     if settling := settling_text(response):

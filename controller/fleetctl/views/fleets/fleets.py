@@ -56,6 +56,7 @@ FLEET_COLUMNS: tuple[Column[Fleet], ...] = (
     Column("IMAGE", _image, Kind.NAME, rank=4),
     Column("MEMORY", lambda one: one.spec.memory_bytes, Kind.BYTES, rank=6),
     Column("STATE", _state, Kind.NAME, rank=1, colour=_colour),
+    Column("OWNERS", lambda one: ", ".join(one.owners), rank=19, spare=True),
     Column("VCPUS", lambda one: one.spec.vcpus, Kind.NUMBER, rank=20, spare=True),
     Column("UID", lambda one: one.uid, Kind.NAME, rank=22, spare=True),
 )  # fmt: skip
@@ -78,4 +79,5 @@ def fleet_json(one: cluster.FleetSummary) -> dict[str, Any]:
         "image": f"{one.spec.image.name}@{one.spec.image.snapshot}",
         "memory_bytes": one.spec.memory_bytes,
         "vcpus": one.spec.vcpus,
+        "owners": list(one.owners),
     }

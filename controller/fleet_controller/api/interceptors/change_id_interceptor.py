@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from fleet.changes.change_id import CHANGE_METADATA, is_change_id
-from fleet_controller.api.deadline_interceptor import refusing
+from fleet_controller.api.interceptors.deadline_interceptor import refusing
 from fleet_controller.api.refusals import refusal_of
 from fleet_controller.change_id import set_change_id
 from fleet_controller.core.refusals import Reason, Refused
