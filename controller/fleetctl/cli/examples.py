@@ -155,7 +155,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "support bundle": (
         "support bundle cluster.tar.gz --plan",
         "support bundle cluster.tar.gz --hosts 10 --anonymous",
-        "support bundle cluster.tar.gz --metrics http://127.0.0.1:7442/metrics",
+        "support bundle c.tar.gz --metrics http://127.0.0.1:7442/metrics",
     ),
     "users": (
         "users",
