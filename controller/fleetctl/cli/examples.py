@@ -165,7 +165,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "users add": (
         "users add root --role admin",
         "users add jo --role viewer",
-        "users add jo --role operator --fleet web --max-vms 1000 --max-memory 256GiB",
+        "users add jo --role operator --fleet web --max-vms 1000",
     ),
     "users remove": ("users remove jo --role operator --fleet web", "users remove eve"),
     "users roles": ("users roles", "users roles operator --max-vms 10000 --max-memory none"),
