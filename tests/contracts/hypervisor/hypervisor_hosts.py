@@ -266,7 +266,8 @@ async def gather(results: AsyncIterator[StepResult]) -> tuple[IndexSet, tuple[St
 
 async def up(driver: Hypervisor, wanted: Batch) -> None:
     for results in (driver.define(wanted, disk_of), driver.start(wanted)):
-        assert await gather(results) == (wanted.indices, ())
+        found = await gather(results)
+        assert found == (wanted.indices, ()), found
 
 
 HOSTS: dict[str, Callable[[Path], Host]] = {

@@ -44,7 +44,7 @@ def test_an_image_is_pushed_once_and_then_on_all_hosts(fleetctl: Fleetctl, disk:
     assert said.code == 0, said
     first, boot, last = said.out.splitlines()
     assert first.startswith("golden@2: on hollow-00001, 4.0 MiB, sha256:")
-    assert boot == "  boot.kernel: /var/lib/megafleet/kernels/golden-2.kernel"
+    assert boot == "  boot.kernel: /var/lib/megafleet/kernels/golden+2.kernel"
     assert last.startswith("golden@2: 6 of 6 hosts have it")
     (place,) = fleetctl("images", "list", "--places", "-o", "json").json["images"]
     assert place["have"] == HOSTS and not place["lack"] and not place["other"]
