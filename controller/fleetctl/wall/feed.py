@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.client.cluster import Cluster
@@ -40,6 +41,12 @@ class Feed:
         self._new_cluster = new_cluster
         self.questions = questions
         self._ending = ending
+
+    def check_admitted(self) -> None:
+        """Raises Trouble where there is no controller, or the operator may not watch."""
+        asked = cluster.WatchStatesRequest(admission_only=True)
+        with closing(self._new_cluster().follow(lambda stub: stub.WatchStates, asked)) as frames:
+            next(frames, None)
 
     def messages(self, layer: str = "state", grouping: str = "host") -> Iterator[bytes]:
         """Frames for one page, over failovers, until the wall ends: after each failover from the

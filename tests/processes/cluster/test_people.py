@@ -192,6 +192,12 @@ def test_who_sees_one_fleet_finds_the_others_left_out(three: People) -> None:
         next(iter(vi.WatchStates(wire.WatchStatesRequest(), timeout=SECONDS)))
 
 
+def test_the_wall_is_refused_before_it_is_served_to_who_may_not_see_all(three: People) -> None:
+    said = three.fleetctl("vi")("wall", "--no-open")
+    assert said.code == UNREACHABLE
+    assert "watch the VMs of all fleets" in said.told and "http" not in said.out
+
+
 def test_a_console_is_typed_at_by_operators_of_its_fleet_and_read_by_viewers(three: People) -> None:
     listed = three.stub("root").ListFleets(wire.ListFleetsRequest(), timeout=SECONDS).fleets
     uids = {one.name: one.uid for one in listed}

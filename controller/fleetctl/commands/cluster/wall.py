@@ -37,7 +37,7 @@ def wall(session: Session, no_open: bool, port: int) -> None:
     connection.plain = True  # also with -o json: what hosts say reaches the page line by line
     questions = Questions(lambda: replace(connection), event_json)
     feed = Feed(lambda: replace(connection), questions, ending)
-    questions.status()  # so that a cluster that cannot be reached is told here
+    feed.check_admitted()  # so that what a page would only show is told here
     with WallServer(feed, port) as server:
         say(server.address)
         if not no_open:
