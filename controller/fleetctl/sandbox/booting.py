@@ -73,7 +73,7 @@ def boot(ctx: click.Context, folder: Folder, record: Record) -> Record:
     one = {"hosts": (real.host,), "labels": (), "everything": False}
     ctx.invoke(import_image, image=image, source=golden, wanted="", size=0, **one)
     note_command(f"{fleetctl} apply -f {short(file)}")
-    ctx.invoke(apply, filename=str(file))
+    ctx.invoke(apply, filenames=(str(file),))
     # From here on it is the user's: a later up leaves the fleet as it is.
     folder.save(record)
     note_command(f"{fleetctl} scale {real.fleet} --total {vms}")

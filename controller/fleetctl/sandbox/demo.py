@@ -84,7 +84,7 @@ def _show(ctx: click.Context, record: Record, sample: Path, total: int | None) -
         note(f"{capacity:,} VMs fit this sandbox: the demo scales to {wanted:,}.")
     fleetctl = command_name()
     note_command(f"{fleetctl} apply -f {short(sample)}")
-    ctx.invoke(apply, filename=str(sample))
+    ctx.invoke(apply, filenames=(str(sample),))
     note_command(f"{fleetctl} scale --total {wanted}")
     ctx.invoke(
         scale,
