@@ -14,7 +14,7 @@ from fleet_agent.core.domain.boot_elements import UefiFiles
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.model import DomainRun, Phase
 from fleet_agent.drivers.libvirt import binding as libvirt_binding
-from fleet_agent.drivers.libvirt import host_uefi
+from fleet_agent.drivers.libvirt import host_uefi, hypervisor
 from fleet_agent.drivers.libvirt.connection import LibvirtConnection
 from fleet_agent.drivers.libvirt.domains.domains import Domains
 from fleet_agent.drivers.libvirt.domains.found import HostPaths
@@ -178,7 +178,10 @@ async def test_a_wait_cut_short_uses_up_its_timeout(host: LibvirtHost, driver: H
     await up(driver, vms)
     paths = HostPaths(str(host.folder / "guest-{name}.log"), host.folder / "none", "boot-1")
     domains = Domains(
-        LibvirtConnection(host.uri, host.connect, lambda: None), Flavour.TEST, paths, no_seeds
+        LibvirtConnection(host.uri, host.connect, *[lambda: None] * 2),
+        Flavour.TEST,
+        paths,
+        no_seeds,
     )
     patience = ReadinessDeadlines()
     assert ReadyWatch(domains, vms, patience).poll(now=100.0) == Verdicts()
@@ -231,6 +234,22 @@ async def test_a_lost_libvirt_is_the_drivers_error_until_it_is_back(
             await call
     host.reachable = True
     assert await driver.listing() == (DomainRun(KIN, vms.indices, Phase.ACTIVE),)
+
+
+async def test_changes_are_looked_for_again_and_again_in_a_libvirt_that_is_back(
+    host: LibvirtHost, driver: Hypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypervisor, "LOOKS_AT_A_NEW_DAEMON", (0.2, 0.4))
+    await driver.listing()
+    changes = aiter(driver.changes())
+    first = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)  # it listens
+    host.cut()
+    await driver.listing()
+    async with asyncio.timeout(30):
+        await first
+        for _ in range(2):
+            await anext(changes)
 
 
 async def test_a_libvirt_lost_in_the_middle_of_a_batch(

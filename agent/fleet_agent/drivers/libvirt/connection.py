@@ -21,14 +21,21 @@ Connect = Callable[[str], Connection]
 
 class LibvirtConnection:
     """Hands out the connection to any thread. `stirred` is called, from any thread, on each
-    lifecycle event that is news, when the connection is lost, and whenever it was made anew, since
-    events may be lost then. What is expected is no news."""
+    lifecycle event that is news, and when the connection is lost; `renewed` whenever it was made
+    anew, since events may be lost then. What is expected is no news."""
 
-    def __init__(self, uri: str, connect: Connect | None, stirred: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        uri: str,
+        connect: Connect | None,
+        stirred: Callable[[], None],
+        renewed: Callable[[], None],
+    ) -> None:
         self.expected = Expected()
         self._uri = uri
         self._connect = connect
         self._stirred = stirred
+        self._renewed = renewed
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._callback = -1
@@ -68,7 +75,7 @@ class LibvirtConnection:
             connection = self._connection = self._opened()
             again, self._connected_before = self._connected_before, True
         if again:
-            self._stirred()
+            self._renewed()
         return connection
 
     def _opened(self) -> Connection:

@@ -40,6 +40,9 @@ QEMU_CONSOLE_LOG = "/var/log/libvirt/qemu/{name}.console.log"
 # Seconds between two looks at the consoles awaited by one batch.
 CONSOLE_PACE = 0.25
 
+# Seconds after which changes are looked for again in a libvirtd that has begun anew: it takes up
+# what ran only by and by, and no event tells now and then what it finds ended (libvirt 9.0).
+LOOKS_AT_A_NEW_DAEMON = (2.0, 10.0, 30.0)
 # Looking: listing, facts, and the looks at consoles.
 LOOKING_THREADS = 2
 
@@ -76,7 +79,7 @@ class LibvirtHypervisor:
         self._max_guests = max_guests
         self._remark = remark
         self._boot_id = boot_id or _kernel_boot_id()
-        self._link = LibvirtConnection(uri, connect, self._stir)
+        self._link = LibvirtConnection(uri, connect, self._stir, self._stir_repeatedly)
         self.ours = OurDomains(self._link)
         self.host_paths = HostPaths(console_log, Path(driver_log), self._boot_id)
         self._flavour = flavour or flavour_of(uri)
@@ -188,6 +191,14 @@ class LibvirtHypervisor:
         for loop, stirred in tuple(self._stirs):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(stirred.set)
+
+    def _stir_repeatedly(self) -> None:
+        """The same, now and some times more. From any thread."""
+        self._stir()
+        for loop, stirred in tuple(self._stirs):
+            for seconds in LOOKS_AT_A_NEW_DAEMON:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(loop.call_later, seconds, stirred.set)
 
 
 def flavour_of(uri: str) -> Flavour:
