@@ -17,6 +17,9 @@ from fleet_agent.drivers.qemu.processes import OWN_TROUBLE, connected
 
 # Seconds for one answer. A process that is busy restoring answers when it is done.
 ANSWER_SECONDS = 30.0
+# So many connections are tried within those: QEMU that begins may say an event before it greets
+# whoever waited for it, or greet nobody (7.2, rarely, on busy hosts). It greets the next one.
+_CONNECTIONS = 3
 # What is read of QMP at most for one message.
 _MESSAGE_BYTES = 1024 * 1024
 
@@ -40,9 +43,8 @@ class Monitor:
     def __init__(self, name: str, told: Told) -> None:
         self._name = name
         self._told = told
-        self._client = QMPClient(readbuflen=_MESSAGE_BYTES)
         self._listener = EventListener()
-        self._client.register_listener(self._listener)
+        self._client = self._new_client()
         self._hearing: asyncio.Task[None] | None = None
 
     @property
@@ -52,22 +54,39 @@ class Monitor:
 
     async def connect(self, folder: Path, uuid: str) -> None:
         """And see that it is the VM's own. Raises MonitorError."""
-        made: socket.socket | None = None
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                made = connected(folder, "monitor")
-                await self._client.connect(made)
-        except (QMPError, OSError, TimeoutError) as error:
-            if made is not None:
-                made.close()
-            if is_own_trouble(error):
-                why = f"QEMU of {self._name} cannot be asked now: {_why(error)}"
-                raise NotAsked(why) from error
-            raise MonitorError(f"QEMU of {self._name} does not answer: {_why(error)}") from error
+        for left in reversed(range(_CONNECTIONS)):
+            try:
+                await self._greeted(folder)
+                break
+            except (QMPError, OSError, TimeoutError) as error:
+                if is_own_trouble(error):
+                    why = f"QEMU of {self._name} cannot be asked now: {_why(error)}"
+                    raise NotAsked(why) from error
+                if not left:
+                    why = f"QEMU of {self._name} does not answer: {_why(error)}"
+                    raise MonitorError(why) from error
+                self._client = self._new_client()
         self._hearing = asyncio.get_running_loop().create_task(self._hear())
         found = cast(Mapping[str, object], await self.ask("query-uuid"))
         if found.get("UUID") != uuid:
             raise MonitorError(f"QEMU of {self._name} says that it is another VM's")
+
+    def _new_client(self) -> QMPClient:
+        client = QMPClient(readbuflen=_MESSAGE_BYTES)
+        client.register_listener(self._listener)
+        return client
+
+    async def _greeted(self, folder: Path) -> None:
+        """Raises QMPError, OSError, TimeoutError."""
+        made: socket.socket | None = None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS / _CONNECTIONS):
+                made = connected(folder, "monitor")
+                await self._client.connect(made)
+        except (QMPError, OSError, TimeoutError):
+            if made is not None:
+                made.close()
+            raise
 
     async def ask(self, command: str, **arguments: object) -> object:
         """Raises MonitorError."""
