@@ -5,14 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from google.protobuf.message import DecodeError, Message
-
 from fleet.image_content.manifest import CHUNK, BadManifest, Manifest, Part, manifest_of, size_of
 from fleet.image_content.packing import BadPacking, packed, unpacked
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.image_spread import part as parts
 from fleet_controller.image_spread.progress import progress
+from tests.fuzz.foreign_messages import parses
 
 _IMAGE = types.Image(name="golden", snapshot="1", digest=f"sha256:{'a' * 64}")
 _PARTS = (Part("disk", CHUNK + 1, bytes(64)), Part("kernel", 9, b"k" * 32))
@@ -24,17 +23,9 @@ STATE = wire.RelayState(
 CHUNKS = (b"z" + packed(b"text " * 1000).data, b"-" + b"as it is")
 
 
-def _told(data: bytes, message: Message) -> bool:
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        return False
-    return True
-
-
 def manifest(data: bytes) -> None:
     message = wire.ImageManifest()
-    if not _told(data, message):
+    if not parses(data, message):
         return
     try:
         size_of(message)
@@ -47,7 +38,7 @@ def manifest(data: bytes) -> None:
 def state(data: bytes) -> None:
     """As the leader takes it from two hosts, and sums it up for whoever asks."""
     message = wire.RelayState()
-    if not _told(data, message):
+    if not parses(data, message):
         return
     both = {host: parts.Part(host, 100) for host in ("h1", "h3")}
     for part in both.values():

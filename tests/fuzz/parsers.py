@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from google.protobuf.message import DecodeError, Message
 
 from fleet.endpoints import BadEndpoint, dialled, listened
 from fleet.keys import Term
@@ -55,6 +54,7 @@ from fleetctl.fleet_file.documents import FleetFileError
 from fleetctl.fleet_file.parser import parse_fleet_file
 from tests.certificates import identity
 from tests.fuzz import image_parsers, joining_parsers
+from tests.fuzz.foreign_messages import parses
 
 UID = "00000000-0000-0001-0001-000000000001"
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
@@ -132,18 +132,10 @@ def _spec(data: bytes) -> None:
         str(error)
 
 
-def _told(data: bytes, message: Message) -> bool:
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        return False
-    return True
-
-
 def _report(data: bytes) -> None:
     """As the leader takes it, who has given the host something."""
     report = wire.Report()
-    if not _told(data, report):
+    if not parses(data, report):
         return
     boots = BootDurations()
     boots.add("h1", report.boots, report.boot_seconds, 1_000, 0.0)
@@ -162,7 +154,7 @@ def _report(data: bytes) -> None:
 def _inventory(data: bytes) -> None:
     """As a recovery takes it."""
     report = wire.Report()
-    if not _told(data, report):
+    if not parses(data, report):
         return
     try:
         HostInventory().after(report)
@@ -174,7 +166,7 @@ def _inventory(data: bytes) -> None:
 def _assignment(data: bytes) -> None:
     """As an agent takes it."""
     message = types.Assignment()
-    if _told(data, message):
+    if parses(data, message):
         try:
             parse_assignment(message)
         except BadAssignment as error:
@@ -184,7 +176,7 @@ def _assignment(data: bytes) -> None:
 def _announcement(data: bytes) -> None:
     facts = types.HostFacts()
     address, _, rest = data.partition(b"\n")
-    if _told(rest, facts):
+    if parses(rest, facts):
         try:
             encode(announced(None, "h1", address.decode("latin-1"), facts, False))
         except Refused as error:
