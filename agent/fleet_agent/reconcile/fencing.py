@@ -65,6 +65,11 @@ class FencedAssignment:
         # put back. NO_EPOCH: it was not.
         self.older_than = NO_EPOCH
 
+    @property
+    def waits_to_be_told(self) -> bool:
+        """Whether the same assignment once more is news."""
+        return self.awaits_assign or self.was_isolated
+
     async def open(self) -> None:
         """Read the ledger, or begin one. Raises LedgerError.
 
@@ -138,7 +143,7 @@ class FencedAssignment:
         self.check_term(term)
         data = assignment_bytes(request.assignment)
         self._check_epoch(epoch, data)
-        news = epoch != self.record.epoch or self.awaits_assign or self.was_isolated
+        news = epoch != self.record.epoch or self.waits_to_be_told
         past = self._past(request.assignment, epoch)
         assignment = parse_assignment(request.assignment, past) if news else self.assignment
         known = past.SerializeToString(deterministic=True)

@@ -300,7 +300,7 @@ class ReconcileLoop:
             self._fenced.record.epoch,
             self._fenced.record.epoch_seal,
             converged=not made.steps and not made.held,
-            awaits_assign=self._fenced.awaits_assign or self._fenced.was_isolated,
+            awaits_assign=self._fenced.waits_to_be_told,
         )
 
     def _driver_trouble(self, error: BaseException) -> float:
@@ -312,7 +312,7 @@ class ReconcileLoop:
             self._board.epoch,
             self._board.epoch_seal,
             converged=False,
-            awaits_assign=self._fenced.awaits_assign or self._fenced.was_isolated,
+            awaits_assign=self._fenced.waits_to_be_told,
         )
         first = self._settings.back_off.first
         wait = min(self._settings.driver_retry, first * 2.0 ** min(self._driver_failures - 1, 16))
