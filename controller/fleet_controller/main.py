@@ -133,6 +133,7 @@ async def _serve(settings: Settings, files: Files) -> None:
             executor=executor,
             events=EventLog(time.time, _log_event),
             settings=LeaderSettings(
+                recover_after=settings.recover_after,
                 moves_at_once=settings.moves_at_once,
                 image_rate=settings.image_rate,
                 image_fleet_rate=settings.image_fleet_rate,

@@ -13,6 +13,7 @@ from fleet.endpoints import MAX_PORT, dialled, is_every_address, listened
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
+from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.store.etcd.wire import parse_endpoint
 
 MAX_AGENT_SETTINGS = 16 * 1024
@@ -52,6 +53,7 @@ class Settings:
     store_identity: Path | None
     replica: str
     lease_seconds: int
+    recover_after: float
     moves_at_once: int
     image_rate: int
     image_fleet_rate: int
@@ -89,6 +91,10 @@ def parse(arguments: list[str] | None = None) -> Settings:
     add("--store-identity", type=Path, help="the same three files for etcd; without: no TLS")
     add("--replica", default="controller-1", help="this replica's name, unlike any other's")
     add("--lease-seconds", type=int, default=6, help="how soon another replica takes over")
+    add(
+        "--recover-after", type=_amount, default=LeaderSettings().recover_after, metavar="SECONDS",
+        help="of leading, before what hosts have is adopted: orders of former leaders have ended",
+    )  # fmt: skip
     add(
         "--moves-at-once", type=int, default=MOVES_AT_ONCE, metavar="VMS",
         help="how many VMs hosts prepare at once for others that are drained",
@@ -131,6 +137,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
         store_identity=given.store_identity,
         replica=given.replica,
         lease_seconds=given.lease_seconds,
+        recover_after=given.recover_after,
         moves_at_once=given.moves_at_once,
         image_rate=given.image_rate,
         image_fleet_rate=given.image_fleet_rate,

@@ -39,7 +39,7 @@ class InlineExecutor(Executor):
         return future
 
 
-QUICK = LeaderSettings(settle=5.0)
+QUICK = LeaderSettings(settle=5.0, recover_after=0.0)
 
 
 def replica_over(

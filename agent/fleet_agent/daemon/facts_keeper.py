@@ -127,16 +127,23 @@ async def facts_of(asked: Settings, drivers: Drivers) -> types.HostFacts:
 async def bound_by_limits(
     facts: types.HostFacts, doctor: Doctor, before: types.HostFacts
 ) -> types.HostFacts:
-    """The facts, with no more guests than the dom0's limits admit. A host that is too busy to read
-    its limits keeps the bound it had `before`."""
+    """The facts, with no more guests than the dom0's limits admit. Where VMs may be copies of a
+    template, these bound the guests, and those that boot have a bound of their own: a host without
+    VMs knows not of which kind they will be. A host that is too busy to read its limits keeps the
+    bounds it had `before`."""
     bound = types.HostFacts()
     bound.CopyFrom(facts)
-    capacity, known = bound.capacity, before.capacity
+    capacity, known, cloned = bound.capacity, before.capacity, facts.clones.possible
     try:
         async with asyncio.timeout(LIMITS_DEADLINE):
-            examined = await doctor.examine(capacity.guests, logs=False)
+            examined = await doctor.examine(capacity.guests, logs=False, clones=cloned)
+            if cloned:
+                boots = await doctor.examine(capacity.guests, logs=False, clones=False)
+                if boots.binding is not None:
+                    capacity.boots = max(1, boots.admits)
     except TimeoutError:
         log.warning("the limits of this dom0 were not told in time")
+        capacity.boots = known.boots
         if known.guests < capacity.guests:
             capacity.guests, capacity.binding_limit = known.guests, known.binding_limit
         return bound

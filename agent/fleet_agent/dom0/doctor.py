@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
@@ -70,9 +70,12 @@ class Examination:
 class Doctor(Protocol):
     """Raise TimeoutError when the host does not answer; `tune` raises TuningError as well."""
 
-    async def examine(self, guests: int = 0, *, logs: bool = True) -> Examination:
+    async def examine(
+        self, guests: int = 0, *, logs: bool = True, clones: bool | None = None
+    ) -> Examination:
         """For so many guests; 0: as many as the host is set to take. Without `logs` none are
-        read. Changes nothing."""
+        read. `clones`: as if all guests were copies of a template, or none of them; None: as those
+        are that it is assigned. Changes nothing."""
 
     async def tune(self, guests: int, mode: TuneMode) -> tuple[Outcome, ...]: ...
 
@@ -99,10 +102,14 @@ class Dom0Doctor:
         self._tuner = Tuner(tree, record)
         self._executor = ThreadPoolExecutor(1, "dom0")
 
-    async def examine(self, guests: int = 0, *, logs: bool = True) -> Examination:
+    async def examine(
+        self, guests: int = 0, *, logs: bool = True, clones: bool | None = None
+    ) -> Examination:
         asked = guests or self._guests
         async with asyncio.timeout(DEADLINE):
             facts = await self._facts()
+            if clones is not None:
+                facts = replace(facts, footprint=replace(facts.footprint, clones=clones))
             met = await self._in_thread(lambda: read_met(self._tree)) if logs else ()
         return Examination(self._host, asked, judge(LIMITS, facts, asked), met)
 
@@ -166,7 +173,9 @@ class HollowDoctor:
         self._host = host
         self._guests = guests
 
-    async def examine(self, guests: int = 0, *, logs: bool = True) -> Examination:
+    async def examine(
+        self, guests: int = 0, *, logs: bool = True, clones: bool | None = None
+    ) -> Examination:
         asked = guests or self._guests
         limits = (_bound_by_setting(self._guests), _NONE)
         return Examination(self._host, asked, judge(limits, Dom0Facts(), asked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import aclosing
 
 from fleet.v1 import cluster_pb2 as cluster
@@ -115,6 +116,11 @@ def _what_is_left(plan: RecoveryPlan) -> str:
     if plan.unseen:
         parts.append(
             f"account for {some_of(plan.unseen)}: wait for them, or say that they are gone"
+        )
+    if plan.too_early > 0:
+        parts.append(
+            f"wait {math.ceil(plan.too_early)} s more: until then a host that is cut off may obey "
+            "an order of a former leader"
         )
     return "; ".join(parts)
 

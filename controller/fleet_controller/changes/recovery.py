@@ -145,7 +145,7 @@ class Recovery:
                 )
 
     def _view(self) -> RecoveryView:
-        state = self._memory.state
+        state, memory = self._memory.state, self._memory
         return RecoveryView(
             revision=state.revision,
             cluster=state.cluster,
@@ -160,6 +160,7 @@ class Recovery:
             gone=frozenset(state.gone),
             rollouts=dict(state.rollouts),
             doubtful=self._memory.doubtful_hosts(),
+            too_early=memory.began + memory.settings.recover_after - memory.clock(),
         )
 
     def _changed_fleets(self, plan: RecoveryPlan, actor: str) -> list[Write]:

@@ -69,6 +69,7 @@ def _with_claims(record: HostRecord, facts: types.HostFacts) -> HostRecord:
             capacity.vifs,
             capacity.event_channels,
             facts.clones.most,
+            capacity.boots,
         ),
         binding_limit=capacity.binding_limit,
     )

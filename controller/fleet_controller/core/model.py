@@ -40,6 +40,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     vifs: Count = 0
     event_channels: Count = 0
     clones: Count = 0
+    boots: Count = 0
 
 
 class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -314,4 +315,5 @@ def footprint(spec: types.FleetSpec) -> Capacity:
         vifs=vifs,
         event_channels=_CHANNELS_ALWAYS + disks + vifs,
         clones=int(cloned),
+        boots=int(not cloned),
     )

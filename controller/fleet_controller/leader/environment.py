@@ -34,6 +34,10 @@ class LeaderSettings:
     # Between two passes when no caller waits, so that a stream of reports costs few of them.
     pass_interval: float = 0.5
     store_retry: float = 1.0
+    # From a leadership's beginning until what hosts have may be adopted. Orders of former leaders
+    # reach hosts no later: a lease ends within 6 s, and a connection on which nothing is heard
+    # within 80 s (`fleet.transport`).
+    recover_after: float = 90.0
     # VMs that hosts prepare at the same time for hosts that are drained.
     moves_at_once: int = MOVES_AT_ONCE
     # Bytes a second of images that hosts fetch: each, and all of one image together. 0: no bound.

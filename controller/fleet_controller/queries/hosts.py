@@ -183,6 +183,7 @@ def _facts(record: HostRecord, capacity: Capacity) -> types.HostFacts:
                 vifs=capacity.vifs,
                 event_channels=capacity.event_channels,
                 binding_limit=record.binding_limit,
+                boots=capacity.boots,
             ),
             agent_version=record.agent_version,
             hypervisor=record.hypervisor,

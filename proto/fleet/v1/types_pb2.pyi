@@ -969,6 +969,7 @@ class Capacity(_message.Message):
     VIFS_FIELD_NUMBER: _builtins.int
     EVENT_CHANNELS_FIELD_NUMBER: _builtins.int
     BINDING_LIMIT_FIELD_NUMBER: _builtins.int
+    BOOTS_FIELD_NUMBER: _builtins.int
     guests: _builtins.int
     memory_bytes: _builtins.int
     disks: _builtins.int
@@ -976,6 +977,10 @@ class Capacity(_message.Message):
     event_channels: _builtins.int
     binding_limit: _builtins.str
     """The limit that binds `guests`, in words; empty when it is the setting itself."""
+    boots: _builtins.int
+    """How many of the guests may be such that boot, each with memory of its own; 0: all of them. The
+    others are copies of a template.
+    """
     def __init__(
         self,
         *,
@@ -985,10 +990,11 @@ class Capacity(_message.Message):
         vifs: _builtins.int = ...,
         event_channels: _builtins.int = ...,
         binding_limit: _builtins.str = ...,
+        boots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding_limit", b"binding_limit", "disks", b"disks", "event_channels", b"event_channels", "guests", b"guests", "memory_bytes", b"memory_bytes", "vifs", b"vifs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding_limit", b"binding_limit", "boots", b"boots", "disks", b"disks", "event_channels", b"event_channels", "guests", b"guests", "memory_bytes", b"memory_bytes", "vifs", b"vifs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -207,6 +207,17 @@ def test_copies_of_a_template_are_placed_where_qemu_is_and_as_many_as_a_host_has
     assert asked(5, measured, spec=asks).adds == 1
 
 
+def test_of_those_that_boot_fewer_fit_on_a_host_than_of_copies() -> None:
+    boots, copies = types.FleetSpec(), types.FleetSpec(start=types.START_CLONE)
+    small = Capacity(guests=100, clones=50, boots=3)
+    laptop = host("h0", holdings=msgspec.structs.replace(WITH_ALL, clones=True), capacity=small)
+    assert asked(5, laptop, spec=copies).adds == 5
+    assert asked(80, laptop, spec=copies).adds == 50
+    plan = asked(5, laptop, spec=boots)
+    assert plan.adds == 3
+    assert plan.unplaced[0].why.startswith("1 host is full at 3 each (boots)")
+
+
 def test_a_digest_that_is_asked_for_must_be_the_one_that_the_host_has() -> None:
     asks = types.FleetSpec()
     asks.CopyFrom(ASKS)

@@ -276,7 +276,7 @@ def test_further_disks_and_interfaces_take_their_share() -> None:
     rule.network.bridge = "br0"
     rule.more_networks.add(bridge="br1")
     rule.more_networks.add(bridge="br2")
-    assert footprint(rule) == Capacity(1, 4 << 20, disks=2, vifs=3, event_channels=7)
+    assert footprint(rule) == Capacity(1, 4 << 20, disks=2, vifs=3, event_channels=7, boots=1)
     few = host("a")
     record = msgspec.structs.replace(few.record, capacity=Capacity(10, vifs=8))
     placed = place(cluster([msgspec.structs.replace(few, record=record)], 10, rule))

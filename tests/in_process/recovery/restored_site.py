@@ -18,7 +18,7 @@ from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import Snapshot, Store
 from tests.doubles import answers
 from tests.doubles.faulty_store import FaultyStore
-from tests.doubles.leading import leading_or_none, replica_over, until
+from tests.doubles.leading import QUICK, leading_or_none, replica_over, until
 from tests.doubles.obedient_agents import Network, ObedientAgent, Vm, World
 
 ME = "operator/me"
@@ -38,6 +38,7 @@ class Site:
         self.network = Network()
         self.replica: Replica | None = None
         self.seed = 0
+        self.settings = QUICK
         for number in range(HOSTS):
             agent = ObedientAgent(f"h{number}", self.world, Random(number))
             self.network.agents[f"h{number}:1"] = agent
@@ -56,7 +57,7 @@ class Site:
     async def led(self, store: Store) -> AsyncIterator[None]:
         """A controller over this store, until the block ends. It then resigns."""
         self.seed += 1
-        self.replica = replica_over(store, self.network, seed=self.seed)
+        self.replica = replica_over(store, self.network, seed=self.seed, settings=self.settings)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(self.replica.run())
             beating = group.create_task(self._beat())

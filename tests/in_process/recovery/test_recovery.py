@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.v1 import types_pb2 as types
+from fleet_controller.api.history import recover_response
 from fleet_controller.core.recovery.view import RecoveryChoice
 from fleet_controller.core.refusals import Reason
 from fleet_controller.mirror.committer import Frozen
@@ -114,6 +115,27 @@ async def test_adopting_goes_on_with_what_runs_and_stops_nothing(cluster: str) -
         assert min(late) > highest
         lines = [one.action for one in site.chief.memory.state.audit.page("", "", 0, 9)[0]]
         assert lines[:4] == ["scale", "scale", "recover", "freeze"]
+
+
+@virtual
+async def test_nothing_is_adopted_while_orders_of_former_leaders_may_be_on_their_way() -> None:
+    site = Site()
+    async with set_back(site) as store:
+        await site.frozen()
+    site.settings = replace(site.settings, recover_after=90.0)
+    async with site.led(store):
+        await site.frozen()
+        choice = RecoveryChoice(True, {"spv": 30})
+        plan = await site.chief.recovery.recover(choice, "", ME)
+        assert not plan.complete and 80 < plan.too_early <= 90
+        said = recover_response(plan, 4, True).message
+        assert said.startswith("wait ") and "an order of a former leader" in said
+        assert site.chief.memory.state.freeze, "the totals are remembered, and nothing is done"
+        assert (await site.chief.recovery.plan(RecoveryChoice(False))).complete, "it moves nothing"
+        await asyncio.sleep(plan.too_early)
+        done = await site.chief.recovery.recover(RecoveryChoice(True), "", ME)
+        assert done.complete
+        await site.converged(30)
 
 
 @virtual

@@ -18,9 +18,12 @@ from fleet.transport import Role, detail_of
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.api.service import AgentApi
+from fleet_agent.core.limits.dom0_facts import Dom0Facts, Qemu
+from fleet_agent.core.limits.table import LIMITS
+from fleet_agent.core.limits.verdicts import judge
 from fleet_agent.daemon.facts_keeper import bound_by_limits
 from fleet_agent.daemon.server import AgentServer, SharedServices
-from fleet_agent.dom0.doctor import Doctor, Dom0Doctor, HollowDoctor
+from fleet_agent.dom0.doctor import Doctor, Dom0Doctor, Examination, HollowDoctor
 from fleet_agent.dom0.probe import ProbeInputs
 from fleet_agent.dom0.tuning_record import TuningRecordFile
 from fleet_agent.drivers.hollow.behaviour import Behaviour
@@ -197,12 +200,47 @@ async def test_capacity_follows_the_limits(dom0: Dom0) -> None:
 
 async def test_a_host_too_busy_to_tell_keeps_its_capacity(dom0: Dom0) -> None:
     class Silent(HollowDoctor):
-        async def examine(self, guests: int = 0, *, logs: bool = True) -> Any:
+        async def examine(
+            self, guests: int = 0, *, logs: bool = True, clones: bool | None = None
+        ) -> Any:
             raise TimeoutError
 
     busy, known = Silent(HOST, 1), facts(198, "dynamic IRQs")
     assert await bound_by_limits(facts(), busy, known) == known
     assert await bound_by_limits(facts(100), busy, known) == facts(100)
+
+
+async def test_a_host_without_vms_admits_more_clones_than_such_that_boot() -> None:
+    laptop = Dom0Facts(qemu=Qemu(emulated=True), dom0_memory_bytes=24 << 30, cpus=2)
+
+    class Laptop(HollowDoctor):
+        async def examine(
+            self, guests: int = 0, *, logs: bool = True, clones: bool | None = None
+        ) -> Examination:
+            assert clones is not None, "it is assigned nothing"
+            assumed = replace(laptop.footprint, clones=clones)
+            judged = judge(LIMITS, replace(laptop, footprint=assumed), guests)
+            return Examination(HOST, guests, judged)
+
+    asked = facts(600)
+    assert (await bound_by_limits(asked, Laptop(HOST, 1), facts())).capacity == types.Capacity(
+        guests=144, binding_limit="memory for QEMU's guests"
+    )
+    asked.clones.possible = True
+    assert (await bound_by_limits(asked, Laptop(HOST, 1), facts())).capacity == types.Capacity(
+        guests=600, boots=144
+    )
+    known = facts()
+    known.capacity.boots = 7
+
+    class Silent(HollowDoctor):
+        async def examine(
+            self, guests: int = 0, *, logs: bool = True, clones: bool | None = None
+        ) -> Any:
+            raise TimeoutError
+
+    kept = await bound_by_limits(asked, Silent(HOST, 1), known)
+    assert (kept.capacity.guests, kept.capacity.boots) == (250, 7)
 
 
 async def test_vms_that_take_more_make_the_host_admit_fewer(dom0: Dom0) -> None:

@@ -334,6 +334,7 @@ def _no_address(know: Knowledge, saying: Saying) -> None:
 def _greatest_capacity(know: Knowledge, saying: Saying) -> None:
     saying.facts.capacity.guests = MOST
     saying.facts.capacity.memory_bytes = 2**64 - 1
+    saying.facts.capacity.boots = 2**32 - 1
 
 
 def _no_capacity(know: Knowledge, saying: Saying) -> None:

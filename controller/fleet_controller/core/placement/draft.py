@@ -15,7 +15,7 @@ from fleet_controller.core.shards import held_by, merged
 Footprint = tuple[int, ...]  # per resource, as Capacity orders them
 Footprints = Mapping[tuple[str, int], Footprint]  # of one VM, by (fleet uid, generation)
 
-GUEST: Footprint = (1, 0, 0, 0, 0, 0)  # a VM whose spec is not known takes at least its place
+GUEST: Footprint = (1, 0, 0, 0, 0, 0, 0)  # a VM whose spec is not known takes at least its place
 RESOURCES = Capacity.__struct_fields__
 
 

@@ -61,7 +61,8 @@ _PAUSED = "paused by a recovery: what the store says of it may be old"
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
     """`assignments`: those that change, by host id. `unseen`: hosts that were not heard and are not
-    said to be gone. `unconfirmed`: fleets whose total is to be confirmed."""
+    said to be gone. `unconfirmed`: fleets whose total is to be confirmed. `too_early`: seconds to
+    wait, as an order of a former leader may still reach a host that is cut off now."""
 
     assignments: Mapping[str, Assignment]
     fleets: tuple[FleetFinding, ...]
@@ -73,10 +74,11 @@ class RecoveryPlan:
     unseen: tuple[str, ...]
     unconfirmed: tuple[str, ...]
     token: str
+    too_early: float
 
     @property
     def complete(self) -> bool:
-        return not self.unseen and not self.unconfirmed
+        return not self.unseen and not self.unconfirmed and self.too_early <= 0
 
 
 def plan_recovery(view: RecoveryView, wish: RecoveryChoice) -> RecoveryPlan:
@@ -116,6 +118,7 @@ def plan_recovery(view: RecoveryView, wish: RecoveryChoice) -> RecoveryPlan:
         ),
         unconfirmed=tuple(f.record.name for f in fleets if not f.confirmed and not f.problem),
         token=_token(assignments, wish),
+        too_early=view.too_early if wish.adopt else 0.0,
     )
 
 

@@ -13,7 +13,8 @@ from fleet_controller.core.recovery.inventory import Inventory
 @dataclass(frozen=True, slots=True)
 class RecoveryView:
     """The store, unraised, and what was reported. `ahead`: hosts heard that have seen more than
-    the store holds; `doubtful`: hosts whose word counts for nothing that the store does not say."""
+    the store holds; `doubtful`: hosts whose word counts for nothing that the store does not say.
+    `too_early`: seconds until no order of a former leader can reach a host any more."""
 
     revision: int
     cluster: str
@@ -28,6 +29,7 @@ class RecoveryView:
     rollouts: Mapping[str, RolloutRecord] = field(default_factory=dict)  # by uid
     doubtful: frozenset[str] = frozenset()
     guests: Mapping[str, int] = field(default_factory=dict)  # that each host is believed to admit
+    too_early: float = 0.0
 
     def is_rebuilt(self, host: str) -> bool:
         """Whether the host's assignment is made anew of what it has: it is ahead of the store, or

@@ -148,6 +148,7 @@ def _controller(replica: Replica, record: Record, folder: Folder, identities: Id
             *("--identity", str(identities.replica(replica.name))),
             *_store_arguments(record, identities),
             *("--replica", replica.name),
+            *("--recover-after", "0"),  # on loopback no order is held back
             *("--ready-file", str(folder.ready_file(replica.name))),
             *("--metrics-listen", f"{LOOPBACK}:{replica.metrics}" if replica.metrics else ""),
         ),

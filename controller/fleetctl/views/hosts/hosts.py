@@ -150,6 +150,7 @@ def detail_json(detail: cluster.HostDetail) -> dict[str, Any]:
             "storage": facts.storage,
             "memory_bytes": capacity.memory_bytes,
             "binding_limit": capacity.binding_limit,
+            "boots": capacity.boots or None,
             **holdings_json(facts),
         },
         "shards": [
@@ -233,7 +234,7 @@ def _detail_lines(detail: cluster.HostDetail, width: int | None) -> Iterable[str
         ("storage", facts.storage),
         *holdings_rows(facts),
         ("agent", facts.agent_version),
-        ("capacity", capacity_text(one, facts.capacity.binding_limit)),
+        ("capacity", capacity_text(one, _limits_text(facts.capacity))),
         ("assigned", number(one.assigned)),
         ("running", number(one.running)),
         ("failed", number(one.failed)),
@@ -259,6 +260,12 @@ def _detail_lines(detail: cluster.HostDetail, width: int | None) -> Iterable[str
         if rows := [tuple(row[head.lower()] for head in headers) for row in held[key]]:
             yield from ("", f"{key}:" if key != "tombstones" else "to be released:")
             yield table(headers, rows, "  ", width)
+
+
+def _limits_text(capacity: types.Capacity) -> str:
+    """cores for emulated guests; at most 141 that boot. Empty: the setting bounds it."""
+    boots = f"at most {capacity.boots:,} that boot" if capacity.boots else ""
+    return "; ".join(filter(None, (capacity.binding_limit, boots)))
 
 
 def capacity_text(one: cluster.HostSummary, limit: str = "") -> str:
