@@ -13,7 +13,7 @@ from fleet.endpoints import MAX_PORT, dialled, is_every_address, listened
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
-from fleet_controller.leader.environment import LeaderSettings
+from fleet_controller.core.recovery.recovery import RECOVER_AFTER_SECONDS
 from fleet_controller.store.etcd.wire import parse_endpoint
 
 MAX_AGENT_SETTINGS = 16 * 1024
@@ -92,7 +92,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
     add("--replica", default="controller-1", help="this replica's name, unlike any other's")
     add("--lease-seconds", type=int, default=6, help="how soon another replica takes over")
     add(
-        "--recover-after", type=_amount, default=LeaderSettings().recover_after, metavar="SECONDS",
+        "--recover-after", type=_amount, default=RECOVER_AFTER_SECONDS, metavar="SECONDS",
         help="of leading, before what hosts have is adopted: orders of former leaders have ended",
     )  # fmt: skip
     add(

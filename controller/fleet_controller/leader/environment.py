@@ -18,6 +18,7 @@ from fleet_controller.agents.port import AgentDialer
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
 from fleet_controller.core.passes import MOVES_AT_ONCE
+from fleet_controller.core.recovery.recovery import RECOVER_AFTER_SECONDS
 from fleet_controller.core.recovery.seals import SealKey, new_seal_key
 from fleet_controller.events import EventLog
 from fleet_controller.mirror.committer import MAX_WRITES
@@ -34,10 +35,8 @@ class LeaderSettings:
     # Between two passes when no caller waits, so that a stream of reports costs few of them.
     pass_interval: float = 0.5
     store_retry: float = 1.0
-    # From a leadership's beginning until what hosts have may be adopted. Orders of former leaders
-    # reach hosts no later: a lease ends within 6 s, and a connection on which nothing is heard
-    # within 80 s (`fleet.transport`).
-    recover_after: float = 90.0
+    # From a leadership's beginning until what hosts have may be adopted.
+    recover_after: float = RECOVER_AFTER_SECONDS
     # VMs that hosts prepare at the same time for hosts that are drained.
     moves_at_once: int = MOVES_AT_ONCE
     # Bytes a second of images that hosts fetch: each, and all of one image together. 0: no bound.

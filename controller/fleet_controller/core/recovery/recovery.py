@@ -55,6 +55,10 @@ from fleet_controller.core.vm_states import STOPPING
 # Births and tombstones begin so far above all that was heard of: hosts that were not heard may
 # have been given later ones before the store was set back.
 MARGIN = 1 << 32
+# Seconds from a leadership's beginning until what hosts have may be adopted. Orders of former
+# leaders reach hosts no later: a lease ends within 6 s, and a connection on which nothing is heard
+# within 80 s (`fleet.transport`).
+RECOVER_AFTER_SECONDS = 90.0
 _PAUSED = "paused by a recovery: what the store says of it may be old"
 
 
