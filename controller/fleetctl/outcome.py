@@ -3,13 +3,13 @@
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | failed: refused by the controller, superseded, or not possible here |
+| 1 | failed: the controller refuses what is asked, it was superseded, or it is not possible here |
 | 2 | usage: an unknown option, a total that is no number, a fleet file with mistakes |
-| 3 | accepted, but not converged within the timeout; also when waiting was ended by Ctrl-C |
-| 4 | cannot reach the controller, or not allowed |
+| 3 | accepted, and not converged yet: the timeout or Ctrl-C ended the waiting |
+| 4 | no controller answers, or none takes it from this certificate |
 | 5 | done as far as the output had come, and the rest of the output could not be written |
 | 6 | accepted; all that is missing has failed for reasons that no waiting mends |
-| 130 | ended by Ctrl-C, other than while waiting |
+| 130 | Ctrl-C, where nothing was accepted or nothing was waited for |
 """
 
 from __future__ import annotations

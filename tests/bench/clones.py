@@ -69,6 +69,13 @@ def ready_seconds(real: RealSandbox, vms: int, say: Say) -> float:
     return _scaled(real, vms)
 
 
+def fork_seconds(real: RealSandbox, say: Say) -> float:
+    """Of so many further clones, of a template that is there."""
+    have = len(real.clones())
+    say(f"{have} -> {have + FORKED} clones")
+    return _scaled(real, have + FORKED)
+
+
 def agent_killed(real: RealSandbox, vms: int, say: Say, out: Measured) -> None:
     say("the agent is killed, and started again")
     first = real.qemus(vms)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tty as tty_of
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,13 +25,13 @@ from fleetctl.sandbox.booting import COMMAND_LINE
 from fleetctl.sandbox.real.packages import required_program
 from fleetctl.sandbox.real.qemu_processes import kill
 from tests.bench import clones
+from tests.bench.cpu_until_ready import says_ready, watched
 from tests.bench.measures import Measured
 from tests.bench.processes_seen import pids_of, pss_mib, resident_mib, seconds_of
 from tests.bench.table import conditions_here, tell
 from tests.real.real_sandbox import RealSandbox, sandbox, until, why_not_here
 
 _IDLE_SECONDS = 20.0
-READY = "megafleet: ready"
 Say = Callable[[str], None]
 
 
@@ -97,18 +98,16 @@ def _measure_clones(
     what = f"{vms} small kernels ready: a loop of virsh start / our clones"
     out.add(what, booted.loop / ours, "x", 2, 4, more=True)
     out.notes["seconds_of_clones"] = {"loop": round(booted.loop, 1), "ours": round(ours, 1)}
+    fork = clones.fork_seconds(real, say)
     each = _restore_seconds(real, restores, say)
-    fork = out.notes[f"seconds_of_{clones.FORKED}_clones_with_template"]
-    assert isinstance(fork, float)
-    what = (
-        f"{clones.FORKED} restores by virsh (by {restores}) / {clones.FORKED} clones with their "
-        "template"
-    )
+    what = f"{clones.FORKED} restores by virsh (by {restores}) / {clones.FORKED} clones"
     out.add(what, each * clones.FORKED / fork, "x", 5, 15, more=True)
+    out.notes["seconds_of_a_restore_and_of_the_clones"] = (round(each, 2), round(fork, 1))
 
 
 def _restore_seconds(real: RealSandbox, restores: int, say: Say) -> float:
-    """Of one restore by virsh, of the same guest that a loop has booted and saved."""
+    """Of one restore by virsh, of the same guest that a loop has booted and saved, until it answers
+    what is typed on its console, as a clone has answered before it counts as running."""
     say(f"virsh save, and {restores} times virsh restore")
     virsh, uri = required_program("virsh"), real.real.uri
 
@@ -121,11 +120,26 @@ def _restore_seconds(real: RealSandbox, restores: int, say: Say) -> float:
         for _ in range(restores):
             started = time.monotonic()
             said("restore", str(folder / "saved"))
+            _await_answer(virsh, uri, "bench-loop-0", folder)
             taken.append(time.monotonic() - started)
             said("destroy", "bench-loop-0")
         return statistics.mean(taken)
 
     return _in_shell_loop(real, 1, "virsh", restored)[1]
+
+
+def _await_answer(virsh: str, uri: str, domain: str, folder: Path) -> None:
+    asked = [virsh, "-q", "-c", uri, "ttyconsole", domain]
+    tty = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=60).stdout
+    log = folder / f"{domain}.log"
+    begun = log.stat().st_size
+    descriptor = os.open(tty.strip(), os.O_RDWR | os.O_NOCTTY)
+    try:
+        tty_of.setraw(descriptor)
+        os.write(descriptor, b"echo it is $((40 + 2)).\n")
+        until(lambda: b"it is 42." in log.read_bytes()[begun:], f"{domain} answers", 60)
+    finally:
+        os.close(descriptor)
 
 
 def _measure(real: RealSandbox, vms: int, held: int, say: Say, out: Measured) -> Booted:
@@ -142,9 +156,10 @@ def _measure(real: RealSandbox, vms: int, held: int, say: Say, out: Measured) ->
     real.fleetctl("scale", fleet, "--total", "0")
     before = seconds_of(real.pid("agent")) + _libvirtd_seconds()
     started = time.monotonic()
-    real.fleetctl("scale", fleet, "--total", str(vms))
-    ours = time.monotonic() - started
-    spent = sum(seconds_of(pid) for pid in pids_of(real, vms))
+    with watched(real, vms) as ready:
+        real.fleetctl("scale", fleet, "--total", str(vms))
+        ours = time.monotonic() - started
+    spent = sum(ready.values())
     around = seconds_of(real.pid("agent")) + _libvirtd_seconds() - before
     if held:
         _held(real, held, say, out)
@@ -238,7 +253,7 @@ def _in_shell_loop(
         started = time.monotonic()
         try:
             subprocess.run(["sh", "-eu", script, "up"], env=environment, check=True, timeout=600)
-            until(lambda: all(_says_ready(log) for log in logs), "the shell loop's VMs are ready")
+            until(lambda: all(says_ready(log) for log in logs), "the shell loop's VMs are ready")
             taken = time.monotonic() - started
             return taken, then(folder)
         finally:
@@ -281,10 +296,6 @@ def _beside(real: RealSandbox) -> Path:
     return Path(real.real.files)
 
 
-def _says_ready(log: Path) -> bool:
-    return log.exists() and READY in log.read_text(errors="replace")
-
-
 def _bare_seconds(real: RealSandbox, count: int) -> float:
     """CPU seconds of each of so many QEMUs at once without libvirt, with the machine and devices of
     ours, until its guest is ready."""
@@ -315,7 +326,7 @@ def _seconds_until_ready(started: dict[int, Path]) -> list[float]:
 
     def all_ready() -> bool:
         for pid, log in started.items():
-            if pid not in found and _says_ready(log):
+            if pid not in found and says_ready(log):
                 found[pid] = seconds_of(pid)
         return len(found) == len(started)
 
