@@ -13,6 +13,7 @@ import pytest
 from fleet.transport import Role
 from fleet.v1 import types_pb2 as types
 from fleetctl.support.archive import MOST_BYTES, write_bundle
+from fleetctl.support.logs import MOST_BYTES as LOG_BYTES
 from tests.certificates import issue
 from tests.processes.fleetctl_process import Fleetctl
 from tests.processes.small_cluster import SmallCluster, spec
@@ -121,3 +122,25 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(
     assert told.code == 0 and "cannot read" in told.json["missing"]["metrics-1.txt"]
     assert "over http or https" in told.json["missing"]["metrics-2.txt"]
     assert "metrics-1.txt" in json.loads(read(file)["support/manifest.json"])["missing"]
+
+
+def test_ends_of_logs_are_in_it_without_secrets_and_a_wrong_path_is_refused_first(
+    cluster: SmallCluster, fleetctl: Fleetctl, tmp_path: Path
+) -> None:
+    folder, file = tmp_path / "logs", tmp_path / "b.tar.gz"
+    folder.mkdir()
+    (folder / "agent.log").write_text("x" * (2 * LOG_BYTES) + "\nlast password=hunter2 line\n")
+    (folder / "other.txt").write_text("no log")
+    single = tmp_path / "etcd.out"
+    single.write_bytes(b"\xff said etcd")
+    logs = ("--logs", str(folder), "--logs", str(single))
+    told = fleetctl("support", "bundle", str(file), *logs, "-o", "json").json
+    texts = read(file)
+    assert not [name for name in told["missing"] if name.startswith("log-")]
+    end = texts["support/log-1-agent.log"]
+    assert end.endswith("last password=(left out) line\n") and len(end) <= LOG_BYTES + 20
+    assert "said etcd" in texts["support/log-2-etcd.out"]
+    assert not [name for name in texts if "other" in name]
+    refused = fleetctl("support", "bundle", str(tmp_path / "c"), "--logs", str(tmp_path / "none"))
+    assert refused.code == 1 and "cannot read" in refused.err
+    assert not (tmp_path / "c").exists()

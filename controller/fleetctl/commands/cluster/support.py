@@ -29,6 +29,10 @@ def support() -> None:
     help="Also the metrics of a controller or an agent; may be given several times.",
 )  # fmt: skip
 @click.option(
+    "--logs", metavar="PATH", multiple=True, type=click.Path(path_type=Path),
+    help="Also the end of a log file, or of each in a folder; may be given several times.",
+)  # fmt: skip
+@click.option(
     "--anonymous", is_flag=True,
     help="Replace addresses, and names of fleets, hosts, labels and people, each always alike.",
 )  # fmt: skip
@@ -41,24 +45,28 @@ def bundle(
     file: Path,
     hosts: int,
     metrics: tuple[str, ...],
+    logs: tuple[Path, ...],
     anonymous: bool,
     force: bool,
     plan_only: bool,
 ) -> None:
     """Write an archive (tar.gz) of how the cluster stands.
 
-    It has versions, status, fleets, hosts, events, history, and the limits of some hosts. Keys,
-    tokens and passwords are never in it, nor what fleet files hand to their VMs. What could not be
-    had is named in its manifest.json. The file has its name once it is whole.
+    It has versions, status, fleets, hosts, events, history, and the limits of some hosts; where
+    systemd runs this machine, also its journal of Megafleet's units. Keys, tokens and passwords are
+    never in it, nor what fleet files hand to their VMs. What could not be had is named in its
+    manifest.json. The file has its name once it is whole.
     """
     connection = session.cluster
     from fleetctl.support.archive import anonymity_of, gathered, write_bundle
+    from fleetctl.support.logs import log_parts
     from fleetctl.support.metrics import metrics_parts
     from fleetctl.support.parts import chosen_hosts, parts_of
 
+    read_here = [*metrics_parts(metrics), *log_parts(logs)]
     with doing("choosing hosts ..."):
         chosen = chosen_hosts(connection, hosts)
-    parts = [*parts_of(connection, chosen), *metrics_parts(metrics)]
+    parts = [*parts_of(connection, chosen), *read_here]
     if plan_only:
         if session.json:
             say_json({"files": [{"name": one.name, "says": one.says} for one in parts]})
