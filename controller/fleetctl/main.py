@@ -15,7 +15,7 @@ from fleetctl.cli import startup
 from fleetctl.cli.help_page import finish_page
 from fleetctl.cli.lazy_group import LazyGroup
 from fleetctl.cli.suggestions import meant, suggestion
-from fleetctl.outcome import ExitCode, Trouble, printable
+from fleetctl.outcome import ExitCode, Trouble, exit_code, printable
 from fleetctl.output import ReaderGone
 from fleetctl.session import Session, all_formats_option, connection_options
 
@@ -125,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
         if session.verbose:
             _note_change(session)
     except Trouble as trouble:
-        failed = _failed(trouble.message, trouble.code)
+        failed = _failed(trouble.message, exit_code(trouble))
         _note_change(session)
         return failed
     except click.exceptions.NoArgsIsHelpError as error:

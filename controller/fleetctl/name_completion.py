@@ -18,7 +18,7 @@ from fleetctl.session import Session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 # Seconds for all that is asked.
 SECONDS = 1.0
@@ -43,8 +43,8 @@ class Completion:
     @property
     def cluster(self) -> Cluster:
         if self._cluster is None:
-            from fleetctl.client.cluster import Cluster
-            from fleetctl.client.contexts import Selection, resolve
+            from megafleet.connection.cluster import Cluster
+            from megafleet.contexts import Selection, resolve
 
             one = self._session
             target = resolve(Selection(one.context, one.endpoints, one.identity))
@@ -158,7 +158,7 @@ def _images_of(asked: Completion, host: str) -> Iterator[str]:
 
 
 def context_names(asked: Completion) -> list[str]:
-    from fleetctl.client.contexts import config_file, load
+    from megafleet.contexts import config_file, load
 
     return list(load(config_file(os.environ)).named)
 

@@ -10,11 +10,32 @@
 | 5 | done as far as the output had come, and the rest of the output could not be written |
 | 6 | accepted; all that is missing has failed for reasons that no waiting mends |
 | 130 | Ctrl-C, where nothing was accepted or nothing was waited for |
+
+What goes wrong with a cluster is `megafleet.errors`; here is what is fleetctl's own.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TypeAlias
+
+from megafleet.errors import (
+    Failed,
+    FailedForGood,
+    InvalidArgument,
+    MegafleetError,
+    NoAnswer,
+    NotConverged,
+    Refused,
+    Unavailable,
+    Unreachable,
+)
+from megafleet.texts import one_line, printable
+
+__all__ = [
+    "ExitCode", "Failed", "FailedForGood", "Misuse", "NoAnswer", "NotConverged", "OutputLost",
+    "Refused", "Trouble", "Unavailable", "Unreachable", "exit_code", "one_line", "printable",
+]  # fmt: skip
 
 
 class ExitCode(IntEnum):
@@ -30,67 +51,28 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-class Trouble(Exception):
-    """A command cannot do what was asked: a sentence for people, and the exit code."""
-
-    code = ExitCode.FAILED
-
-    def __init__(self, message: str, *, reason: str = "") -> None:
-        """`reason` is the controller's stable, machine-readable one; empty when not from it."""
-        super().__init__(message)
-        self.message = message
-        self.reason = reason
+# Why a command cannot do what was asked: the client's errors, and the one below.
+Trouble: TypeAlias = MegafleetError
+# What was typed cannot be meant.
+Misuse: TypeAlias = InvalidArgument
 
 
-class Failed(Trouble):
-    """Refused, or not possible."""
-
-
-class Misuse(Trouble):
-    """What was typed cannot be meant."""
-
-    code = ExitCode.USAGE
-
-
-class NotConverged(Trouble):
-    """Accepted and still going on."""
-
-    code = ExitCode.NOT_CONVERGED
-
-
-class FailedForGood(Trouble):
-    """Accepted, and what is missing waits for somebody to change something."""
-
-    code = ExitCode.FAILED_FOR_GOOD
-
-
-class Unreachable(Trouble):
-    """No controller answers, or it does not let us."""
-
-    code = ExitCode.UNREACHABLE
-
-
-class OutputLost(Trouble):
+class OutputLost(MegafleetError):
     """What was done cannot be told: the disk is full. A change that was asked for was accepted."""
 
-    code = ExitCode.OUTPUT_LOST
+
+_CODES: tuple[tuple[type[MegafleetError], ExitCode], ...] = (
+    (InvalidArgument, ExitCode.USAGE),
+    (NotConverged, ExitCode.NOT_CONVERGED),
+    (FailedForGood, ExitCode.FAILED_FOR_GOOD),
+    (Unreachable, ExitCode.UNREACHABLE),
+    (OutputLost, ExitCode.OUTPUT_LOST),
+)
 
 
-class Unavailable(Unreachable):
-    """No controller answers at the moment: another try may succeed."""
-
-
-class NoAnswer(Unavailable):
-    """The deadline passed: what was asked for may or may not have been done."""
-
-
-def printable(text: str) -> str:
-    """A text from elsewhere without anything that would steer a terminal."""
-    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
-
-
-def one_line(text: str) -> str:
-    """The same where no line may end: a cell, a sentence."""
-    if text.isprintable():  # nearly always, and a list has a million cells
-        return text
-    return printable(text).replace("\n", "\\n")
+def exit_code(trouble: Trouble) -> ExitCode:
+    """What a command ends with that ends with this. Errors of one command may name another code:
+    in `code`."""
+    if isinstance(own := getattr(trouble, "code", None), ExitCode):
+        return own
+    return next((code for kind, code in _CODES if isinstance(trouble, kind)), ExitCode.FAILED)

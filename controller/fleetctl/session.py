@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fleetctl.cli.help_page import CommonOption
-from fleetctl.client.contexts import Selection, resolve
+from fleetctl.output import duration
 from fleetctl.tables.formats import FORMATS, JSON, JSONPATH, TABLE, ListOptions
+from megafleet.contexts import Selection, resolve
+from megafleet.deadlines import CHANGE_TIMEOUT, READ_TIMEOUT
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-READ_TIMEOUT = 10.0
 
 
 @dataclass
@@ -43,14 +43,15 @@ class Session:
         """Raises Trouble when no cluster is named. Nothing is dialled before the first call."""
         selection = Selection(self.context, self.endpoints, self.identity)
         target = resolve(selection)
-        from fleetctl.client.cluster import CHANGE_TIMEOUT, Cluster
+        from fleetctl.waiting_note import waiting_for_a_controller
+        from megafleet.connection.cluster import Cluster
 
         limit = self.request_timeout
         return Cluster(
             target,
             limit or READ_TIMEOUT,
             limit or CHANGE_TIMEOUT,
-            tells_waiting=True,
+            waiting=waiting_for_a_controller,
             plain=not self.json,
         )
 
@@ -58,7 +59,9 @@ class Session:
     def read_only(self) -> str:
         """Why the last answer is of the past, and since when; empty where it is not."""
         used: Cluster | None = self.__dict__.get("cluster")
-        return str(used.read_only) if used is not None and used.read_only else ""
+        if used is None or (mark := used.read_only) is None:
+            return ""
+        return f"read-only, as of {duration(mark.seconds)} ago: {mark.reason}"
 
     @property
     def change_id(self) -> str:

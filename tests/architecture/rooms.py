@@ -14,7 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "ARCHITECTURE.md"
 BEGIN, END = "<!-- rooms: python -m tests.architecture.rooms -->\n", "<!-- end of rooms -->\n"
-SOURCES = {"fleet_controller": "controller", "fleetctl": "controller", "fleet_agent": "agent"}
+SOURCES = {
+    "fleet_controller": "controller",
+    "fleetctl": "controller",
+    "megafleet": "controller",
+    "fleet_agent": "agent",
+}
 
 
 def with_rooms(page: str) -> str:

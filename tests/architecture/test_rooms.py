@@ -43,6 +43,7 @@ def test_no_room_is_crowded_and_each_says_what_belongs_there(package: Path) -> N
         "controller/fleet_controller/stray.py",
         "controller/fleet_controller/core/stray.py",
         "controller/fleetctl/stray.py",
+        "controller/megafleet/stray.py",
         "agent/fleet_agent/stray.py",
         "agent/fleet_agent/core/stray.py",
         "agent/fleet_agent/drivers/stray.py",

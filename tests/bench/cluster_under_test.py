@@ -23,8 +23,8 @@ from fleet.transport import CONTROLLER_NAME, Identity, channel_options
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet_controller.store.etcd.store import EtcdStore
-from fleetctl.client.cluster import Cluster
-from fleetctl.client.contexts import ClusterContext
+from megafleet.connection.cluster import Cluster
+from megafleet.contexts import ClusterContext
 
 FLEETCTL = Path(sys.executable).with_name("fleetctl")
 PATIENCE = 120.0

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Unavailable
+from megafleet.connection.cluster import Cluster
 from tests.bench.cluster_under_test import ClusterUnderTest, until
 from tests.bench.measures import SAMPLE, Measured
 

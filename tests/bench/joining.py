@@ -14,8 +14,8 @@ import grpc
 from fleet.transport import Identity, Role
 from fleet.v1 import cluster_pb2 as wire
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
-from fleetctl.fleet_file.parser import parse_fleet_file
 from fleetctl.local import authority_rotation as rotation
+from megafleet.fleet_file.parser import parse_fleet_file
 from tests.bench.cluster_under_test import cpu_seconds, until
 from tests.bench.measures import SAMPLE, Measured
 from tests.certificates import authority, identity, issue

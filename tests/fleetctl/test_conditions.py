@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.conditions import Condition, FleetCondition, host_state
-from fleetctl.progress import GoalState
+from megafleet.conditions import Condition, FleetCondition, host_state
+from megafleet.progress import GoalState
 from tests.processes.controller_double import status
 
 RUNNING, CONVERGED = Condition.RUNNING, Condition.CONVERGED

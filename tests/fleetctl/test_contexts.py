@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.client.contexts import (
+from fleetctl.outcome import Failed, Misuse, Unreachable
+from megafleet.contexts import (
     ClusterContext,
     Selection,
     checked_endpoint,
@@ -16,7 +17,6 @@ from fleetctl.client.contexts import (
     load,
     resolve,
 )
-from fleetctl.outcome import Failed, Misuse, Unreachable
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fleet.spec import check_spec
 from fleet.template.fields import FIELDS, LISTS
 from fleet.v1 import types_pb2 as types
-from fleetctl.fleet_file.documents import MAX_FILE_BYTES, FleetFileError
-from fleetctl.fleet_file.parser import parse_fleet_file
+from megafleet.fleet_file.documents import MAX_FILE_BYTES, FleetFileError
+from megafleet.fleet_file.parser import parse_fleet_file
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 

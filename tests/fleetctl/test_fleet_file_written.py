@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.v1 import types_pb2 as types
-from fleetctl.fleet_file.documents import MAX_FLEETS, FleetFileError
-from fleetctl.fleet_file.parser import parse_fleet_file, parse_fleets
-from fleetctl.fleet_file.writing import fleet_file_text
+from megafleet.fleet_file.documents import MAX_FLEETS, FleetFileError
+from megafleet.fleet_file.parser import parse_fleet_file, parse_fleets
+from megafleet.fleet_file.writing import fleet_file_text
 from tests.doubles.fleet_specs import good_specs
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"

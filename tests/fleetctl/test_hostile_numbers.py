@@ -13,11 +13,11 @@ from google.protobuf.message import Message
 
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.plain_texts import plain
 from fleetctl.views.cluster.status import status_json, status_text
 from fleetctl.views.hosts.hosts import detail_json, detail_text
 from fleetctl.views.hosts.images import list_json, show_text
 from fleetctl.views.vms.top import top_json, top_text
+from megafleet.connection.plain_texts import plain
 from tests.doubles.filled_messages import answers, filled
 
 NONE = (math.nan, math.inf, -math.inf)

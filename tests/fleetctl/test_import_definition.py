@@ -16,8 +16,8 @@ from fleetctl.definitions.guest import BadDefinition
 from fleetctl.definitions.libvirt_guest import libvirt_guest
 from fleetctl.definitions.xl_guest import xl_guest
 from fleetctl.definitions.xl_syntax import parse_xl
-from fleetctl.fleet_file.parser import ParsedFleet, parse_fleet_file
 from fleetctl.main import run
+from megafleet.fleet_file.parser import ParsedFleet, parse_fleet_file
 
 XEN_TOOLS = """\
 #

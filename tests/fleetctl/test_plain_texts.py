@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from fleetctl.client.plain_texts import plain
 from fleetctl.outcome import one_line
 from fleetctl.tables.listing import table
+from megafleet.connection.plain_texts import plain
 from tests.doubles.filled_messages import answers, filled, texts
 
 # A line's end, a carriage's return, a window's title, a cleared screen, text that is read from

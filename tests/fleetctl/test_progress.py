@@ -6,15 +6,15 @@ import pytest
 from rich.console import Console
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.waiting_note import WaitingNote
 from fleetctl.output import counted, duration, pace_text
-from fleetctl.progress import ChangeProgress, Goal, GoalState, goal_state, left
 from fleetctl.tables.listing import table
 from fleetctl.terminal.live_status import LiveScale, LiveStatus, shares
 from fleetctl.terminal.progress_line import ProgressLine
 from fleetctl.terminal.progress_viewers import ProgressLines, change_text
 from fleetctl.views.fleets.rollouts import rollout_text
 from fleetctl.views.hosts.drains import drain_question
+from fleetctl.waiting_note import WaitingNote
+from megafleet.progress import ChangeProgress, Goal, GoalState, goal_state, left
 from tests.processes.controller_double import status
 
 GOAL = Goal("spv", 1000, change=7)

@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from fleet_agent.core.image_formats import DISK, recognised
 from fleet_agent.daemon import settings as agent_settings_file
-from fleetctl.fleet_file.parser import parse_fleet_file
 from fleetctl.main import cli
 from fleetctl.sandbox.booting import fleet_file
 from fleetctl.sandbox.errors import SandboxError
@@ -26,6 +25,7 @@ from fleetctl.sandbox.real.host import is_chroot
 from fleetctl.sandbox.real.sizing import MIB, Accel, Room, checked_number, default_number
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.record import RealHost, Record, Replica, Settings, difference
+from megafleet.fleet_file.parser import parse_fleet_file
 
 CLONE = 8 * MIB
 GIB = 1024 * MIB

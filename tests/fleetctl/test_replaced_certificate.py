@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from fleet.transport import Role
-from fleetctl.client.contexts import ClusterContext
-from fleetctl.client.replicas.replicas import Replicas
 from fleetctl.local.certificate_authority import write_identity
 from fleetctl.local.key_files import write_private
+from megafleet.connection.replicas.replicas import Replicas
+from megafleet.contexts import ClusterContext
 from tests.certificates import authority
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleetctl.client.calls.silent_streams import StreamedAnswers, StreamSilent
+from megafleet.connection.calls.silent_streams import StreamedAnswers, StreamSilent
 
 
 def test_answers_come_in_order_and_then_their_end() -> None:

@@ -50,8 +50,8 @@ from fleet_controller.store.codec import BrokenRecord, decode, decode_spec, enco
 from fleetctl.definitions.fleet_text import fleet_text
 from fleetctl.definitions.guest import BadDefinition
 from fleetctl.definitions.reading import read_guest
-from fleetctl.fleet_file.documents import FleetFileError
-from fleetctl.fleet_file.parser import parse_fleet_file
+from megafleet.fleet_file.documents import FleetFileError
+from megafleet.fleet_file.parser import parse_fleet_file
 from tests.certificates import identity
 from tests.fuzz import image_parsers, joining_parsers
 from tests.fuzz.foreign_messages import parses

@@ -16,7 +16,7 @@ from emulated_dom0.folders import LAB_SOURCES, lab_folders
 from emulated_dom0.running.agent_install import GUESTS, GUESTS_FOLDER
 from emulated_dom0.running.process import Process
 
-from fleetctl.fleet_file.parser import parse_fleet_file
+from megafleet.fleet_file.parser import parse_fleet_file
 
 _DEB822 = """\
 Types: deb

@@ -18,10 +18,10 @@ from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.store.codec import decode
 from fleet_controller.store.keys import EVENTS, LEADER
-from fleetctl.client.cluster import Cluster
-from fleetctl.client.contexts import ClusterContext
 from fleetctl.local.certificate_authority import Authority, write_identity
 from fleetctl.sandbox.state.identities import files_of
+from megafleet.connection.cluster import Cluster
+from megafleet.contexts import ClusterContext
 from tests.certificates import issue
 from tests.processes.daemons import Controller, Daemon, Hollow, channel_to, eventually, stub_for
 from tests.processes.etcd_process import etcd_binary, free_ports

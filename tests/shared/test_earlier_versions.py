@@ -31,7 +31,6 @@ from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.election.leader_key import Holder
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode, decode_spec, encode, encode_spec
-from fleetctl.client.contexts import load
 from fleetctl.sandbox.state.context import context_of
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.record import (
@@ -42,6 +41,7 @@ from fleetctl.sandbox.state.record import (
     Settings,
     difference,
 )
+from megafleet.contexts import load
 
 EARLIER = Path(__file__).parent / "earlier"
 STORES = sorted(file.stem.removeprefix("store-") for file in EARLIER.glob("store-*.json"))

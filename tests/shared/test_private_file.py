@@ -11,10 +11,10 @@ import pytest
 
 from fleet.private_file import read_private, replace_private
 from fleet.transport import Identity, Role
-from fleetctl.client.contexts import ClusterContext
-from fleetctl.client.replicas.own_certificate import load_identity
 from fleetctl.local.certificate_authority import Authority, AuthorityError
 from fleetctl.outcome import Unreachable
+from megafleet.connection.replicas.own_certificate import load_identity
+from megafleet.contexts import ClusterContext
 from tests.certificates import authority, issue
 
 

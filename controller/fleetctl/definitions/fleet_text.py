@@ -16,9 +16,9 @@ from fleet.identity import MAX_NAME_LENGTH
 from fleet.template.field import shown, written, wrong_with
 from fleet.template.fields import FIELDS, LISTS
 from fleetctl.definitions.guest import BadDefinition, Guest, GuestDisk, GuestInterface
-from fleetctl.fleet_file.documents import FleetFileError
-from fleetctl.fleet_file.parser import parse_fleet_file
 from fleetctl.outcome import one_line
+from megafleet.fleet_file.documents import FleetFileError
+from megafleet.fleet_file.parser import parse_fleet_file
 
 _FIELDS = {one.path: one for one in FIELDS}
 _WIDTH = 96

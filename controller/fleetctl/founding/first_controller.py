@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fleet.transport import Identity
-from fleetctl.client.contexts import ClusterContext, config_file, editing, load
 from fleetctl.founding import units
 from fleetctl.founding.etcd_admin import EtcdAdmin, NotYet
 from fleetctl.founding.founder import ETCD_CLIENT, Founder
@@ -23,6 +22,7 @@ from fleetctl.founding.replica import Replica, written
 from fleetctl.local.certificate_authority import CA_FILE
 from fleetctl.local.etcd_member import settings_in
 from fleetctl.outcome import Failed, Trouble, Unreachable
+from megafleet.contexts import ClusterContext, config_file, editing, load
 
 PREFIX = b"/megafleet/"
 # etcd alone, with an empty folder, serves within a second; a machine under load takes longer.
@@ -100,8 +100,8 @@ def found(
 
 def controller_answers(context: str) -> bool:
     from fleet.v1 import cluster_pb2
-    from fleetctl.client.cluster import Cluster
-    from fleetctl.client.contexts import Selection, resolve
+    from megafleet.connection.cluster import Cluster
+    from megafleet.contexts import Selection, resolve
 
     try:
         cluster = Cluster(resolve(Selection(context=context)), 3.0)

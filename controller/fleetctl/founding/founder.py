@@ -17,7 +17,6 @@ from fleet.certificates.host_issuer import ISSUING_FILE, ISSUING_KEY_FILE
 from fleet.peers import NoRole, holder_of
 from fleet.private_file import read_private
 from fleet.transport import Identity, Role
-from fleetctl.client.contexts import config_file
 from fleetctl.founding.machine import CONTROLLER_USER
 from fleetctl.founding.replica import Replica
 from fleetctl.local.authority_rotation import TRUST_FILE
@@ -32,6 +31,7 @@ from fleetctl.local.certificate_authority import (
     write_issuing,
 )
 from fleetctl.outcome import Failed
+from megafleet.contexts import config_file
 
 # etcd takes a user's name from the common name of a certificate.
 ETCD_ROOT, ETCD_CLIENT = "root", CONTROLLER_USER

@@ -9,8 +9,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from fleetctl.client.cluster import Cluster
-from fleetctl.client.contexts import ClusterContext
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.processes.parts import AGENT, listing_socket
 from fleetctl.sandbox.processes.process import find, is_stopped
@@ -20,6 +18,8 @@ from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.identities import Identities
 from fleetctl.sandbox.state.record import LOOPBACK, HollowProcess, Record
 from fleetctl.tables.listing import table
+from megafleet.connection.cluster import Cluster
+from megafleet.contexts import ClusterContext
 
 STATUS_SECONDS = 5.0
 

@@ -7,7 +7,6 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 
-from fleetctl.client.cluster import Cluster
 from fleetctl.output import counted
 from fleetctl.sandbox.errors import SandboxError, SandboxLateError
 from fleetctl.sandbox.phases import Phases
@@ -34,6 +33,7 @@ from fleetctl.sandbox.state.context import context_of
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.identities import Identities, agents_issued, issue_agents
 from fleetctl.sandbox.state.record import LOOPBACK, Record
+from megafleet.connection.cluster import Cluster
 
 ETCD_SECONDS = 60.0
 CONTROLLER_SECONDS = 60.0

@@ -13,8 +13,6 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.cli.paging import pages
-from fleetctl.client.cluster import Cluster
-from fleetctl.fleet_file.writing import fleet_file_tree
 from fleetctl.views.cluster.events import event_json
 from fleetctl.views.cluster.history import record_json
 from fleetctl.views.cluster.status import status_json
@@ -23,6 +21,8 @@ from fleetctl.views.fleets.fleets import fleet_json
 from fleetctl.views.hosts.hosts import detail_json, host_json
 from fleetctl.views.hosts.limits import doctor_json
 from fleetctl.views.vms.vms import vm_rows_json
+from megafleet.connection.cluster import Cluster
+from megafleet.fleet_file.writing import fleet_file_tree
 
 # So much of each is told; the newest, or what comes first.
 MOST_HOSTS, HOSTS_A_PAGE = 5000, 1000

@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass, field
 
 from fleet.v1 import agent_pb2 as wire
-from fleetctl.client.console_call import ConsoleCall
 from fleetctl.outcome import Failed, OutputLost, Unreachable, printable
 from fleetctl.output import ReaderGone, note, say
 from fleetctl.terminal.raw_terminal import raw_terminal, window
 from fleetctl.views.vms.console import LogPart, Quiet, as_text, before_escape, key_name, last_lines
+from megafleet.connection.console_call import ConsoleCall
 
 READ_BYTES = 4096
 CTRL_C = b"\x03"

@@ -9,7 +9,6 @@ from typing import Generic
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from fleetctl.client.follow import Reachability, ReachabilityListener
 from fleetctl.outcome import Misuse, Unavailable
 from fleetctl.output import note, number, on_screen, say_json_line
 from fleetctl.tables.answer import ListAnswer, Told, changed, told_by
@@ -18,6 +17,7 @@ from fleetctl.tables.formats import JSON, TABLE, WIDE, ListOptions
 from fleetctl.tables.listing import Listing
 from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.terminal.progress_viewers import ReachabilityNotes
+from megafleet.connection.follow import Reachability, ReachabilityListener
 
 # Seconds between two looks: a list costs the leader what a status costs.
 EVERY = 2.0

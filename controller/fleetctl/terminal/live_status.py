@@ -15,7 +15,6 @@ from rich.text import Text
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, pace_text
-from fleetctl.progress import ChangeProgress
 from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.cluster.status import settling_text
 from fleetctl.views.fleets.fleet_status import remarks_of, states_of, unplaced_text, verdict
@@ -23,6 +22,7 @@ from fleetctl.views.fleets.rollouts import rollout_text
 from fleetctl.views.hosts.drains import drain_lines
 from fleetctl.views.hosts.image_fetches import fetches_text
 from fleetctl.views.hosts.loss import breaker_text
+from megafleet.progress import ChangeProgress
 
 REFRESH_PER_SECOND = 10
 MAX_BAR = 100

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import click
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.follow import ProgressViewer
 from fleetctl.output import counted, duration, note, number, on_screen, pace_text, say
-from fleetctl.progress import ChangeProgress, running
 from fleetctl.terminal.progress_line import ThrottledLines
 from fleetctl.views.fleets.fleet_status import states_of, why_text
+from megafleet.connection.follow import ProgressViewer
+from megafleet.progress import ChangeProgress, running
 
 CHANGE_SECONDS = 10.0
 

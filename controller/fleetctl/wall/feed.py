@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Trouble
 from fleetctl.wall.questions import Questions
+from megafleet.connection.cluster import Cluster
 
 # A leader says something each second: one that is silent for longer is left for the next replica.
 _SILENCE = 6.0

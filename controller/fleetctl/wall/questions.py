@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.cluster import Cluster
-from fleetctl.client.console_call import ConsoleCall
 from fleetctl.outcome import Failed, NoAnswer
 from fleetctl.views.cluster.status import status_json
 from fleetctl.views.vms.console import as_text
 from fleetctl.views.vms.vms import detail_json, fleet_of
 from fleetctl.wall.host_cells import host_cells_json
+from megafleet.connection.cluster import Cluster
+from megafleet.connection.console_call import ConsoleCall
 
 Json: TypeAlias = "dict[str, Any]"
 _EVENTS = 50

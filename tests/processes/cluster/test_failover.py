@@ -13,9 +13,9 @@ import pytest
 
 from fleet.v1 import cluster_pb2 as wire
 from fleet_controller.core.events.event_ring import is_kept
-from fleetctl.client.follow import NoViewer, Waiting, wait
 from fleetctl.outcome import Unavailable
-from fleetctl.progress import ChangeProgress, Goal, GoalState
+from megafleet.connection.follow import NoViewer, Waiting, wait
+from megafleet.progress import ChangeProgress, Goal, GoalState
 from tests.processes.daemons import eventually, pause, resume
 from tests.processes.fleetctl_process import Fleetctl
 from tests.processes.replicated_cluster import ReplicatedCluster

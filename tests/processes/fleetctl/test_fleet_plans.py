@@ -8,8 +8,8 @@ import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
-from fleetctl.fleet_file.parser import parse_fleet_file
 from fleetctl.outcome import ExitCode
+from megafleet.fleet_file.parser import parse_fleet_file
 from tests.processes.controller_double import UID, ControllerDouble
 from tests.processes.fleetctl_process import Fleetctl
 

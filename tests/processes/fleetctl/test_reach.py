@@ -13,9 +13,9 @@ import pytest
 
 from fleet.transport import Refusal, Role
 from fleet.v1 import cluster_pb2 as wire
-from fleetctl.client.contexts import ClusterContext, editing
-from fleetctl.client.replicas.failure import Failure, trouble
 from fleetctl.local.certificate_authority import Authority, write_identity
+from megafleet.connection.replicas.failure import Failure, trouble
+from megafleet.contexts import ClusterContext, editing
 from tests.certificates import authority, issue
 from tests.processes.controller_double import ControllerDouble, accepted, status
 from tests.processes.fleetctl_process import Fleetctl

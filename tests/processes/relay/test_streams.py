@@ -19,9 +19,9 @@ from fleet.transport import Refusal, Role
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
-from fleetctl.client.cluster import Cluster
-from fleetctl.client.contexts import ClusterContext
 from fleetctl.outcome import Failed, NoAnswer, Unavailable, Unreachable
+from megafleet.connection.cluster import Cluster
+from megafleet.contexts import ClusterContext
 from tests.certificates import identity, issue
 from tests.doubles.scripted_questions import Exchange
 from tests.processes.etcd_process import free_ports

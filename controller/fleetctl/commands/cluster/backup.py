@@ -14,7 +14,7 @@ from fleetctl.output import byte_text, duration, note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 ROOT = Path("/")
 # Of a snapshot: bytes, whether they are its first ones, and how many it has in all.

@@ -20,7 +20,7 @@ from fleetctl.session import (
 
 if TYPE_CHECKING:
     from fleet.v1 import people_pb2
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 ROLES = ("operator", "viewer", "controller")
 _role_option = click.option(

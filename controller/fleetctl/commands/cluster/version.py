@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fleetctl.outcome import Trouble
+from fleetctl.outcome import Trouble, exit_code
 from fleetctl.output import note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -42,7 +42,7 @@ def version(session: Session, client: bool) -> int | None:
                 say(f"            {line}")
     if trouble:
         note(f"fleetctl: {trouble.message}")
-        return trouble.code
+        return exit_code(trouble)
     return None
 
 

@@ -10,13 +10,13 @@ import click
 from fleetctl.cli.arguments import fleet_name, waiting_time
 from fleetctl.commands.cluster.wait_ending import Ended
 from fleetctl.commands.cluster.wait_for_host import HostWait
-from fleetctl.conditions import Condition, FleetCondition
 from fleetctl.outcome import Failed, NotConverged, Trouble, Unreachable
 from fleetctl.output import counted, duration, number
 from fleetctl.session import Session, cluster_options, pass_session
+from megafleet.conditions import Condition, FleetCondition
 
 if TYPE_CHECKING:
-    from fleetctl.client.follow import Waiting
+    from megafleet.connection.follow import Waiting
 
 
 @click.command()
@@ -50,8 +50,8 @@ def wait(session: Session, name: str, condition: str, timeout: float) -> int:
 
 
 def _wait_for_fleet(session: Session, fleet: str, kind: Condition, timeout: float) -> Ended:
-    from fleetctl.client.follow import Waiting
-    from fleetctl.progress import ChangeProgress
+    from megafleet.connection.follow import Waiting
+    from megafleet.progress import ChangeProgress
 
     started = time.monotonic()
     fleet = fleet or _only_fleet(session)
@@ -77,7 +77,7 @@ def _only_fleet(session: Session) -> str:
 
 
 def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
-    from fleetctl.client import follow
+    from megafleet.connection import follow
 
     if session.json:
         follow.wait(session.cluster, waiting, timeout, follow.NoViewer())
@@ -91,8 +91,8 @@ def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
 def _trouble(
     waiting: Waiting, kind: Condition, timeout: float, interrupted: bool
 ) -> Trouble | None:
-    from fleetctl.progress import GoalState
     from fleetctl.views.fleets.failures import failed_for_good
+    from megafleet.progress import GoalState
 
     fleet, status = waiting.goal.fleet, waiting.status
     if waiting.state is GoalState.DONE:
@@ -112,8 +112,8 @@ def _trouble(
 
 
 def _text(waiting: Waiting) -> str:
-    from fleetctl.progress import running
     from fleetctl.views.fleets.fleet_status import reasons_text, states_of
+    from megafleet.progress import running
 
     status = waiting.status
     if status is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fleetctl.conditions import Condition
 from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged, Trouble, Unreachable
 from fleetctl.output import duration, say, say_json
 from fleetctl.session import Session
+from megafleet.conditions import Condition
 
 _OUTCOMES: dict[type[Trouble], str] = {
     NotConverged: "not_converged",

@@ -6,11 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from fleetctl.commands.cluster.wait_ending import Ended
-from fleetctl.conditions import Condition, host_state, in_the_way
 from fleetctl.outcome import FailedForGood, NotConverged, Trouble, Unavailable, Unreachable
 from fleetctl.output import duration, say
-from fleetctl.progress import GoalState
-from fleetctl.session import READ_TIMEOUT, Session
+from fleetctl.session import Session
+from megafleet.conditions import Condition, host_state, in_the_way
+from megafleet.deadlines import READ_TIMEOUT
+from megafleet.progress import GoalState
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
@@ -45,9 +46,9 @@ class HostWait:
         return Ended(self._host, Condition.HOST_LIVE, self._text(), seconds, trouble, shown)
 
     def _watch(self) -> GoalState:
-        from fleetctl.client.follow import statuses
         from fleetctl.terminal.progress_line import progress_line
         from fleetctl.terminal.progress_viewers import ReachabilityNotes
+        from megafleet.connection.follow import statuses
 
         deadline = self._started + self._timeout
         with progress_line(json=self._session.json, write=say) as line:

@@ -31,9 +31,10 @@ def wall(session: Session, no_open: bool, port: int) -> None:
     from fleetctl.wall.feed import Feed
     from fleetctl.wall.questions import Questions
     from fleetctl.wall.server import WallServer
+    from megafleet.connection.waiting import no_sign
 
     connection, ending = session.cluster, threading.Event()
-    connection.tells_waiting = False
+    connection.waiting = no_sign
     connection.plain = True  # also with -o json: what hosts say reaches the page line by line
     questions = Questions(lambda: replace(connection), event_json)
     feed = Feed(lambda: replace(connection), questions, ending)

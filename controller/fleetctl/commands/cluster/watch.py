@@ -36,8 +36,8 @@ def watch(session: Session, fleet: str) -> None:
 
 def _live(session: Session, fleet: str) -> None:
     connection = session.cluster
-    from fleetctl.client.follow import statuses
     from fleetctl.terminal.live_status import LiveStatus
+    from megafleet.connection.follow import statuses
 
     shown = LiveStatus()
     with shown.live:
@@ -47,9 +47,9 @@ def _live(session: Session, fleet: str) -> None:
 
 def _lines(session: Session, fleet: str) -> None:
     connection = session.cluster
-    from fleetctl.client.follow import statuses
     from fleetctl.terminal.progress_viewers import ReachabilityNotes
     from fleetctl.views.cluster.status import status_json
+    from megafleet.connection.follow import statuses
 
     last = ""
     for response in statuses(connection, fleet, math.inf, ReachabilityNotes()):

@@ -16,7 +16,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.fleet_file.parser import ParsedFleet
+    from megafleet.fleet_file.parser import ParsedFleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class _Wish:
     @property
     def many(self) -> bool:
         """Whether the answer is a list, whatever is in the files: for those who read it."""
-        from fleetctl.fleet_file.reading import is_folder
+        from megafleet.fleet_file.reading import is_folder
 
         return self.prune or len(self.fleets) != 1 or any(map(is_folder, self.files))
 
@@ -73,7 +73,7 @@ def apply(
     stay as they are. Placement, admission, readiness, on_loss and on_isolation are settings of the
     fleet: they make no generation, and no VM is touched for them.
     """
-    from fleetctl.fleet_file.reading import read_fleets
+    from megafleet.fleet_file.reading import read_fleets
 
     wish = _Wish(filenames, read_fleets(filenames), prune)
     if not (plan_only or prune or token):
@@ -98,7 +98,7 @@ def apply(
 
 def _plan(session: Session, wish: _Wish) -> cluster.PlanFleetsResponse:
     connection = session.cluster
-    from fleetctl.client.fleet_plans import plan_of_all, plan_requests
+    from megafleet.connection.fleet_plans import plan_of_all, plan_requests
 
     return plan_of_all(
         [

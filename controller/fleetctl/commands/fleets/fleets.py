@@ -56,7 +56,7 @@ def show_fleet(session: Session, fleet: str, output: str) -> None:
 
     The name of the fleet may be left out while there is only one.
     """
-    from fleetctl.fleet_file.writing import fleet_file_text, fleet_file_tree
+    from megafleet.fleet_file.writing import fleet_file_text, fleet_file_tree
 
     found = _named(_fleets(session), fleet)
     if output == "json" or session.json:

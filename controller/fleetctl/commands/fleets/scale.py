@@ -16,7 +16,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.client.follow import Waiting
+    from megafleet.connection.follow import Waiting
 
 DEFAULT_TIMEOUT = "10m"
 
@@ -110,8 +110,8 @@ def _say_accepted(session: Session, accepted: cluster.ScaleResponse) -> None:
 
 
 def _begin(accepted: cluster.ScaleResponse, partial: bool, started: float) -> Waiting:
-    from fleetctl.client.follow import Waiting
-    from fleetctl.progress import ChangeProgress, Goal
+    from megafleet.connection.follow import Waiting
+    from megafleet.progress import ChangeProgress, Goal
 
     plan = accepted.plan
     goal = Goal(accepted.fleet, accepted.total, accepted.change, partial)
@@ -119,7 +119,7 @@ def _begin(accepted: cluster.ScaleResponse, partial: bool, started: float) -> Wa
 
 
 def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
-    from fleetctl.client.follow import NoViewer, wait
+    from megafleet.connection.follow import NoViewer, wait
 
     if session.json:
         wait(session.cluster, waiting, timeout, NoViewer())
@@ -132,8 +132,8 @@ def _watch(session: Session, waiting: Waiting, timeout: float) -> None:
 
 def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
     """What the command ends with when it did not end well; None when it did."""
-    from fleetctl.progress import GoalState, left
     from fleetctl.views.fleets.failures import failed_for_good
+    from megafleet.progress import GoalState, left
 
     fleet, status = waiting.goal.fleet, waiting.status
     by = f" by {status.changed_by}" if status and status.changed_by else ""
@@ -157,7 +157,7 @@ def _ending(waiting: Waiting, timeout: float) -> Trouble | None:
 
 
 def _done(waiting: Waiting, elapsed: float) -> str:
-    from fleetctl.progress import running
+    from megafleet.progress import running
 
     status, work = waiting.status, waiting.progress.work
     assert status is not None  # the state came from it

@@ -73,8 +73,8 @@ def _members(root: Path) -> tuple[list[EtcdMember], str]:
 def _controllers(session: Session) -> list[dict[str, Any]]:
     """Each endpoint of the context, asked by itself."""
     from fleet.v1 import cluster_pb2
-    from fleetctl.client.cluster import Cluster
-    from fleetctl.client.contexts import Selection, resolve
+    from megafleet.connection.cluster import Cluster
+    from megafleet.contexts import Selection, resolve
 
     flags = Selection(session.context, session.endpoints, session.identity)
     try:

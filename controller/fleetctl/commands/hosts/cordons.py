@@ -14,7 +14,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 
 @click.command("cordon")

@@ -14,7 +14,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import agent_pb2 as agent
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 # The host may be busy with starts: reading all that Xen and its logs tell takes its time.
 TIMEOUT = 100.0

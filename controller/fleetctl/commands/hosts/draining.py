@@ -17,7 +17,7 @@ from fleetctl.session import Session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 LOOK_SECONDS = 1.0
 _LOOKS_A_SECOND = 200

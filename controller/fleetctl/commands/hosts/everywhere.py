@@ -10,7 +10,7 @@ from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session
 
 if TYPE_CHECKING:
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 Answer = TypeVar("Answer")
 

@@ -16,7 +16,7 @@ from fleetctl.output import counted
 from fleetctl.session import Session
 
 if TYPE_CHECKING:
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 # Hosts asked at the same time. The leader passes each on by itself.
 WIDTH = 16

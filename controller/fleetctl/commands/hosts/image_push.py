@@ -116,10 +116,10 @@ def _uploaded(
     """Raises Trouble."""
     connection = session.cluster
     from fleet.v1 import agent_pb2, cluster_pb2, types_pb2
-    from fleetctl.client.image_upload import ImageUpload
     from fleetctl.local.image_file import ImageFiles
     from fleetctl.terminal.progress_line import progress_line
     from fleetctl.views.hosts.spreads import upload_line
+    from megafleet.connection.image_upload import ImageUpload
 
     named = types_pb2.Image(name=image.name, snapshot=image.snapshot, digest=wanted)
     with ImageFiles(files) as opened, progress_line(json=session.json) as line:

@@ -26,7 +26,7 @@ from fleetctl.session import (
 if TYPE_CHECKING:
     from fleet.v1 import agent_pb2 as agent
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 # An import of terabytes takes hours; what takes longer has been forgotten.
 IMPORT_SECONDS = 86_400.0

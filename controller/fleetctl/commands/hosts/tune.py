@@ -16,7 +16,7 @@ from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import agent_pb2 as agent
-    from fleetctl.client.cluster import Cluster
+    from megafleet.connection.cluster import Cluster
 
 
 @click.command()

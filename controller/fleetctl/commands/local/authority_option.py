@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fleetctl.client.contexts import config_file
+from megafleet.contexts import config_file
 
 ca_option = click.option(
     "--ca", "folder", metavar="FOLDER", default=None,

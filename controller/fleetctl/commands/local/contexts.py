@@ -9,7 +9,10 @@ from typing import Any
 import click
 
 from fleetctl.cli.lazy_group import ListingGroup
-from fleetctl.client.contexts import (
+from fleetctl.outcome import Misuse
+from fleetctl.output import GOOD, say, say_json
+from fleetctl.session import Session, list_options, output_option, pass_session
+from megafleet.contexts import (
     ClusterContext,
     checked_endpoint,
     checked_name,
@@ -17,9 +20,6 @@ from fleetctl.client.contexts import (
     editing,
     load,
 )
-from fleetctl.outcome import Misuse
-from fleetctl.output import GOOD, say, say_json
-from fleetctl.session import Session, list_options, output_option, pass_session
 
 
 @click.group(cls=ListingGroup)

@@ -107,8 +107,8 @@ def _run(
     *,
     terminal: bool,
 ) -> None:
-    from fleetctl.client.console_call import ConsoleCall
     from fleetctl.terminal.console_session import AtTerminal, Piped, show_log
+    from megafleet.connection.console_call import ConsoleCall
 
     with ConsoleCall(session.cluster, name, first) as call:
         if part is not None:

@@ -17,7 +17,7 @@ from fleetctl.tables.formats import JSON, TABLE
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
-    from fleetctl.client.follow import ReachabilityListener
+    from megafleet.connection.follow import ReachabilityListener
 
 ORDERS = ("cpu", "memory", "network", "block", "name")
 MAX_ROWS = 1000
@@ -140,7 +140,7 @@ def _samples(
     connection: Any, request: cluster.ClusterTopRequest, listener: ReachabilityListener
 ) -> Iterator[cluster.ClusterTopSample]:
     """Until an interrupt; over failovers of the controller."""
-    from fleetctl.client.follow import Reachability
+    from megafleet.connection.follow import Reachability
 
     reachability = Reachability(listener)
     while True:

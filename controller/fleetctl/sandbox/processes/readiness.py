@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.cluster import Cluster
 from fleetctl.outcome import Unavailable
 from fleetctl.sandbox.errors import SandboxError
 from fleetctl.sandbox.processes.process import Process
 from fleetctl.sandbox.state.identities import files_of
+from megafleet.connection.cluster import Cluster
 
 # Between two looks. A part that ends is noticed at once.
 LOOK_SECONDS = 0.05

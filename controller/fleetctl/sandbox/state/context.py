@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from fleetctl.client.contexts import ClusterContext, config_file, editing, load
 from fleetctl.sandbox.state.folder import Folder
 from fleetctl.sandbox.state.identities import Identities
 from fleetctl.sandbox.state.record import Record
+from megafleet.contexts import ClusterContext, config_file, editing, load
 
 DEFAULT_NAME = "sandbox"
 

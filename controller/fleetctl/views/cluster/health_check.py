@@ -16,8 +16,8 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import upgrade_pb2 as upgrade
 from fleetctl.outcome import one_line
 from fleetctl.output import counted, number
-from fleetctl.progress import running
 from fleetctl.views.fleets.fleet_status import states_of
+from megafleet.progress import running
 
 # Of a fleet's VMs, and of all hosts: what is amiss is critical from here on.
 CRITICAL_SHARE = 0.05

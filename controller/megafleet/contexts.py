@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.endpoints import BadEndpoint, dialled
-from fleetctl.outcome import Failed, Misuse, Unreachable
+from megafleet.errors import Failed, InvalidArgument, Unreachable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -74,7 +74,8 @@ def config_file(environment: Mapping[str, str]) -> Path:
 
 
 def load(file: Path) -> Contexts:
-    """The contexts in a file; none when there is no file. Raises Misuse for a broken one."""
+    """The contexts in a file; none when there is no file. Raises InvalidArgument for a broken
+    one."""
     import tomllib
 
     try:
@@ -85,7 +86,7 @@ def load(file: Path) -> Contexts:
     except OSError as error:
         raise Unreachable(f"cannot read {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Misuse(f"{file} is not TOML: {error}") from error
+        raise InvalidArgument(f"{file} is not TOML: {error}") from error
     return _contexts(file, held)
 
 
@@ -93,7 +94,7 @@ def _contexts(file: Path, held: dict[str, Any]) -> Contexts:
     sections = held.get("contexts", {})
     current = held.get("current", "")
     if not isinstance(sections, dict) or not isinstance(current, str):
-        raise Misuse(f"{file}: 'current' must be a name and 'contexts' hold sections")
+        raise InvalidArgument(f"{file}: 'current' must be a name and 'contexts' hold sections")
     named = {name: _context(file, name, section) for name, section in sections.items()}
     return Contexts(file, current, named)
 
@@ -102,13 +103,13 @@ def _context(file: Path, name: str, section: Any) -> ClusterContext:
     keys = ("endpoints", "ca", "certificate", "key")
     where = f"{file}: [contexts.{name}]"
     if not isinstance(section, dict) or set(section) != set(keys):
-        raise Misuse(f"{where} must hold exactly {', '.join(keys)}")
+        raise InvalidArgument(f"{where} must hold exactly {', '.join(keys)}")
     endpoints = section["endpoints"]
     if not isinstance(endpoints, list) or not endpoints:
-        raise Misuse(f"{where}: endpoints must be a list such as ['192.0.2.1:7400']")
+        raise InvalidArgument(f"{where}: endpoints must be a list such as ['192.0.2.1:7400']")
     files = [section[key] for key in keys[1:]]
     if not all(isinstance(one, str) for one in files):
-        raise Misuse(f"{where}: ca, certificate and key must be names of files")
+        raise InvalidArgument(f"{where}: ca, certificate and key must be names of files")
     checked = tuple(checked_endpoint(one) for one in endpoints)
     return ClusterContext(checked, *(file.parent / Path(one).expanduser() for one in files))
 
@@ -147,25 +148,27 @@ def _toml(contexts: Contexts) -> str:
 
 
 def checked_endpoint(text: Any) -> str:
-    """The endpoint itself. Raises Misuse for what cannot be dialled."""
+    """The endpoint itself. Raises InvalidArgument for what cannot be dialled."""
     try:
         return dialled(text if isinstance(text, str) else str(text))
     except BadEndpoint as bad:
-        raise Misuse(str(bad)) from None
+        raise InvalidArgument(str(bad)) from None
 
 
 def checked_name(name: str) -> str:
-    """The context's name itself. Raises Misuse."""
+    """The context's name itself. Raises InvalidArgument."""
     if not NAME.fullmatch(name):
-        raise Misuse(f"{name[:80]!r} is no name for a context: letters, digits, '.', '_' and '-'")
+        raise InvalidArgument(
+            f"{name[:80]!r} is no name for a context: letters, digits, '.', '_' and '-'"
+        )
     return name
 
 
 def resolve(flags: Selection, environment: Mapping[str, str] = os.environ) -> ClusterContext:
     """The cluster that is meant: each of endpoints and identity from the first who names it.
 
-    A context named by a flag outranks endpoints and identity of the environment. Raises Misuse
-    for an unknown context, Unreachable when nothing names a cluster.
+    A context named by a flag outranks endpoints and identity of the environment. Raises
+    InvalidArgument for an unknown context, Unreachable when nothing names a cluster.
     """
     selection = _with_environment(flags, environment)
     complete = selection.endpoints and selection.identity
@@ -206,5 +209,5 @@ def _chosen(selection: Selection, environment: Mapping[str, str]) -> ClusterCont
         return None
     if name not in contexts.named:
         known = ", ".join(contexts.named) or "none"
-        raise Misuse(f"no context {name[:80]!r} in {contexts.file}; there are: {known}")
+        raise InvalidArgument(f"no context {name[:80]!r} in {contexts.file}; there are: {known}")
     return contexts.named[name]

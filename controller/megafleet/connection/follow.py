@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.cluster import Cluster
-from fleetctl.outcome import Unavailable
-from fleetctl.progress import ChangeProgress, GoalState
+from megafleet.connection.cluster import Cluster
+from megafleet.errors import Unavailable
+from megafleet.progress import ChangeProgress, GoalState
 
 # Milliseconds: how often the controller may send a changed status.
 INTERVAL_MS = 100
@@ -108,8 +108,8 @@ def wait(
 ) -> None:
     """Until the goal is reached or given up, or the timeout has passed since its start.
 
-    What was seen is kept in `waiting`, also when an interrupt ends it. Raises Trouble when the
-    controller refuses.
+    What was seen is kept in `waiting`, also when an interrupt ends it. Raises MegafleetError when
+    the controller refuses.
     """
     deadline = waiting.progress.started + timeout
     for response in statuses(cluster_, waiting.goal.fleet, deadline, viewer, clock):
@@ -151,4 +151,4 @@ def statuses(
             if clock() < deadline:
                 reachability.failed(trouble.message)
         if not heard:
-            time.sleep(max(0.0, min(PAUSE, deadline - clock())))
+            cluster_.cancellation.pause(min(PAUSE, deadline - clock()))

@@ -35,6 +35,10 @@ class StreamedAnswers(Generic[A]):
         self._results: queue.SimpleQueue[tuple[A] | BaseException | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True, name="answers").start()
 
+    def end(self) -> None:
+        """From any thread: there is nothing more to wait for."""
+        self._results.put(StreamSilent())
+
     def __iter__(self) -> Iterator[A]:
         while True:
             try:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from fleet.private_file import read_private
 from fleet.transport import Identity
-from fleetctl.client.contexts import ClusterContext
-from fleetctl.outcome import Unreachable
+from megafleet.contexts import ClusterContext
+from megafleet.errors import Unreachable
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -9,11 +9,11 @@ from typing import TypeAlias, TypeVar
 import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
-from fleetctl.client.calls.silent_streams import StreamedAnswers, StreamSilent
-from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_metadata
-from fleetctl.client.replicas.failure import failure_of
-from fleetctl.client.replicas.replicas import Replicas
-from fleetctl.client.waiting_note import WaitingNote
+from megafleet.connection.calls.silent_streams import StreamedAnswers, StreamSilent
+from megafleet.connection.change_deadline import NO_CHANGE_DEADLINE, change_metadata
+from megafleet.connection.replicas.failure import failure_of
+from megafleet.connection.replicas.replicas import Replicas
+from megafleet.connection.waiting import WaitingSign
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -27,18 +27,21 @@ def stream(
     """Answers until the timeout, which ends the stream without an error.
 
     A replica that says nothing for `silence` seconds, or ceases to lead, is left for the next
-    one. Raises Trouble.
+    one. Raises MegafleetError.
     """
     rotation = replicas.rotation()
     while rotation.left:
         endpoint, most = rotation.next(timeout)
         heard = False
+        replicas.cancellation.check()
         call = rpc(replicas.stub(endpoint))(request, timeout=timeout)
+        answers = StreamedAnswers(call, min(silence, most + 1))
         try:
-            for answer in StreamedAnswers(call, min(silence, most + 1)):
-                heard = True
-                replicas.answered(endpoint)
-                yield answer
+            with replicas.cancellation.ending_by(answers.end):
+                for answer in answers:
+                    heard = True
+                    replicas.answered(endpoint)
+                    yield answer
             return
         except grpc.RpcError as error:
             failure = failure_of(endpoint, error)
@@ -62,12 +65,12 @@ def follow(
     request: Q,
     then: Q | None,
     seconds: float,
-    waiting: WaitingNote,
+    waiting: WaitingSign,
     change: str,
 ) -> Generator[A, None, None]:
     """Answers until the controller has given all; see Cluster.follow. `seconds`: for how long
     replicas are looked for; `change`: the id of what it changes, where it does; `waiting` is
-    closed at the first answer. Raises Trouble."""
+    closed at the first answer. Raises MegafleetError."""
     deadline = replicas.clock() + seconds
     while True:
         rotation = replicas.rotation()
@@ -79,14 +82,16 @@ def follow(
                 if then is not None:
                     share = max(0.1, deadline - replicas.clock()) / (rotation.left + 1)
                     metadata, _ = change_metadata(stub, change, share, replicas.clock)
+                replicas.cancellation.check()
                 call = rpc(stub)(request, metadata=metadata)
-                for answer in call:
-                    waiting.close()
-                    replicas.answered(endpoint)
-                    if then is not None:
-                        request, then = then, None
-                    yield answer
-                    deadline = replicas.clock() + seconds
+                with replicas.cancellation.ending_by(call.cancel):
+                    for answer in call:
+                        waiting.close()
+                        replicas.answered(endpoint)
+                        if then is not None:
+                            request, then = then, None
+                        yield answer
+                        deadline = replicas.clock() + seconds
                 return
             except grpc.RpcError as error:
                 failure = failure_of(endpoint, error)

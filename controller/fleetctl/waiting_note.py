@@ -52,6 +52,12 @@ class WaitingNote:
             _write_now(f"\r{text}")
 
 
+def waiting_for_a_controller(answer_delay: float) -> WaitingNote:
+    """Of a call whose answer may be kept back for so many seconds."""
+    seconds = answer_delay + WAITING_NOTE_SECONDS
+    return WaitingNote("waiting for a controller to answer", seconds, sys.stderr.isatty())
+
+
 def _write_now(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.progress import GoalState, only_failures_left
+from megafleet.progress import GoalState, only_failures_left
 
 
 class Condition(Enum):

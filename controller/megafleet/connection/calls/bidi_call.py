@@ -16,10 +16,10 @@ import grpc
 
 from fleet.transport import TAKEN_METADATA
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
-from fleetctl.client.change_deadline import change_metadata
-from fleetctl.client.replicas.failure import failure_of
-from fleetctl.client.replicas.replicas import Replicas
-from fleetctl.outcome import Trouble
+from megafleet.connection.change_deadline import change_metadata
+from megafleet.connection.replicas.failure import failure_of
+from megafleet.connection.replicas.replicas import Replicas
+from megafleet.errors import MegafleetError
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -119,7 +119,7 @@ class BidiCall(Generic[A]):
         call: Any,
         requests: RequestReplay[Any],
         first: list[A],
-        trouble_of: Callable[[grpc.RpcError], Trouble],
+        trouble_of: Callable[[grpc.RpcError], MegafleetError],
     ) -> None:
         """`first`: the answer that was read already, if any."""
         self._shown: Callable[[A], A] = lambda answer: answer
@@ -163,7 +163,7 @@ class BidiCall(Generic[A]):
 def bidi_call(
     replicas: Replicas, rpc: BidiRpc[Q, A], requests: Iterable[Q], seconds: float, change: str
 ) -> BidiCall[A]:
-    """The call at the first replica that takes it within so many seconds. Raises Trouble."""
+    """The call at the first replica that takes it within so many seconds. Raises MegafleetError."""
     buffer = RequestBuffer(requests)
     deadline = replicas.clock() + seconds
     while True:
@@ -198,7 +198,7 @@ def _begun(
 ) -> BidiCall[A]:
     """At one replica, within its share of the seconds. Raises NotTaken."""
 
-    def trouble_of(error: grpc.RpcError) -> Trouble:
+    def trouble_of(error: grpc.RpcError) -> MegafleetError:
         return replicas.trouble([failure_of(endpoint, error)], limit)
 
     stub = replicas.stub(endpoint)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from fleet.v1 import agent_pb2 as wire
-from fleetctl.client.calls.bidi_call import BidiCall
-from fleetctl.client.cluster import Cluster
-from fleetctl.outcome import Trouble, Unreachable
+from megafleet.connection.calls.bidi_call import BidiCall
+from megafleet.connection.cluster import Cluster
+from megafleet.errors import MegafleetError, Unreachable
 
 # Messages that wait on either side; beyond these the sender does.
 WAITING = 64
@@ -71,7 +71,7 @@ class ConsoleCall:
 
     def next_output(self) -> wire.ConsoleOutput | None:
         """The next output, awaited; None when the other end has closed the console. Raises
-        Trouble: why it was refused, or that it broke."""
+        MegafleetError: why it was refused, or that it broke."""
         outcome = self._outputs.get()
         os.read(self.wake, 1)
         if isinstance(outcome, BaseException):
@@ -88,7 +88,7 @@ class ConsoleCall:
                 heard = True
                 if not self._deliver(output):
                     return
-        except Trouble as trouble:
+        except MegafleetError as trouble:
             ended = trouble
             if heard:
                 broke = f"the connection to the console of {self._name} broke: {trouble.message}"

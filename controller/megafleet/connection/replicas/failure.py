@@ -1,4 +1,4 @@
-"""Why a call failed, from gRPC's words to one sentence and an exit code."""
+"""Why a call failed, from gRPC's words to an error with one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import grpc
 
 from fleet.transport import detail_of
-from fleetctl.outcome import Failed, NoAnswer, Trouble, Unavailable, Unreachable, one_line
+from megafleet.errors import MegafleetError, NoAnswer, NotAllowed, Refused, Unavailable
+from megafleet.texts import one_line
 
 NOT_LEADER = "NOT_LEADER"
 # The leader went while it worked on a call.
@@ -79,6 +80,21 @@ class Failure:
         return silent and not _NOBODY_THERE.search(self.message)
 
 
+class CallEnded(grpc.RpcError):
+    """A call whose channel was closed from here."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.CANCELLED
+
+    def details(self) -> str:
+        return "the connection was closed here"
+
+
+def none_leads(endpoint: str, why: str) -> Failure:
+    """Of a replica that tells only what it knew when somebody led, where that will not do."""
+    return Failure(endpoint, grpc.StatusCode.UNAVAILABLE, why, NOT_LEADER)
+
+
 def failure_of(endpoint: str, error: grpc.RpcError) -> Failure:
     """What a replica answered instead of an answer."""
     code = getattr(error, "code", lambda: None)() or grpc.StatusCode.UNKNOWN
@@ -88,8 +104,8 @@ def failure_of(endpoint: str, error: grpc.RpcError) -> Failure:
     return Failure(endpoint, code, message, detail.reason, leader)
 
 
-def trouble(failures: list[Failure], limit: float) -> Trouble:
-    """The sentence and the exit code for failures of a call; there is at least one."""
+def trouble(failures: list[Failure], limit: float) -> MegafleetError:
+    """The error for failures of a call; there is at least one."""
     last = most_telling(failures)
     where = ", ".join(dict.fromkeys(failure.endpoint for failure in failures))
     said = last.message or f"the controller answers {last.code.name} and nothing else"
@@ -98,14 +114,14 @@ def trouble(failures: list[Failure], limit: float) -> Trouble:
         said = said if known else f"no controller leads at the moment: {said}"
         return Unavailable(said, reason=last.reason)
     if last.reason not in _OF_CONTROLLERS and last.code in _SILENT:
-        return Failed(said, reason=last.reason)
+        return Refused(said, reason=last.reason)
     if last.code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return NoAnswer(f"no answer from {where} within {limit:g} s", reason=last.reason)
     if last.code in _SILENT:
         return _unavailable(last, where)
     if last.code in _NOT_ALLOWED:
-        return Unreachable(f"not allowed: {said}", reason=last.reason)
-    return Failed(said, reason=last.reason)
+        return NotAllowed(f"not allowed: {said}", reason=last.reason)
+    return Refused(said, reason=last.reason)
 
 
 def most_telling(failures: list[Failure]) -> Failure:
@@ -117,7 +133,7 @@ def most_telling(failures: list[Failure]) -> Failure:
     )  # fmt: skip
 
 
-def _unavailable(failure: Failure, where: str) -> Trouble:
+def _unavailable(failure: Failure, where: str) -> MegafleetError:
     if failure.reason:
         return Unavailable(failure.message, reason=failure.reason)
     if _SPEECHLESS.search(failure.message):
@@ -125,7 +141,7 @@ def _unavailable(failure: Failure, where: str) -> Trouble:
             f"the controller at {where} takes connections and says nothing: it may be stopped"
         )
     if _DISTRUST.search(failure.message):
-        return Unreachable(
+        return NotAllowed(
             f"not allowed: {where} and these certificates do not trust each other; are they of "
             f"this cluster, and not expired?"
         )

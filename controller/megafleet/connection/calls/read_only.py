@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleet.transport import READ_ONLY_METADATA
-from fleetctl.outcome import one_line
-from fleetctl.output import duration
+from megafleet.texts import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +15,6 @@ class ReadOnly:
 
     reason: str
     seconds: float
-
-    def __str__(self) -> str:
-        return f"read-only, as of {duration(self.seconds)} ago: {self.reason}"
 
 
 def read_only_mark(trailing: Iterable[tuple[str, str | bytes]] | None) -> ReadOnly | None:

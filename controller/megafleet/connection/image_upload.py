@@ -13,8 +13,8 @@ from fleet.image_content.manifest import Manifest, numbers_in
 from fleet.image_content.packing import Packed
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.client.cluster import Cluster
-from fleetctl.outcome import Failed, Trouble, Unreachable
+from megafleet.connection.cluster import Cluster
+from megafleet.errors import Failed, MegafleetError, Unreachable
 
 # Bytes read ahead of what the host has: the host says so every 16 chunks.
 AHEAD_BYTES = 64 << 20
@@ -45,7 +45,8 @@ class ImageUpload:
         self._error: Exception | None = None
 
     def run(self, tell: Tell) -> agent.PutImageAnswer:
-        """The last answer, which holds the image. `tell` hears how far it is. Raises Trouble."""
+        """The last answer, which holds the image. `tell` hears how far it is. Raises
+        MegafleetError."""
         deadline, best = time.monotonic() + PATIENCE_SECONDS, -1
         while True:
             try:
@@ -58,7 +59,7 @@ class ImageUpload:
             time.sleep(RETRY_SECONDS)
 
     def _once(self, tell: Tell) -> agent.PutImageAnswer:
-        """Raises Trouble."""
+        """Raises MegafleetError."""
         self._wanted, self._over = None, False
         call = self._cluster.bidi_call(lambda stub: stub.PutImage, self._requests())
         try:
@@ -67,7 +68,7 @@ class ImageUpload:
                 tell(one.answer)
                 if one.answer.HasField("image"):
                     return one.answer
-        except Trouble as trouble:
+        except MegafleetError as trouble:
             raise self._error or trouble from None
         finally:
             self._end()
@@ -101,7 +102,7 @@ class ImageUpload:
                     return
             try:
                 packed = self._chunk(number)
-            except Trouble as error:
+            except MegafleetError as error:
                 self._error = error
                 return
             sent += self._manifest.place(number).size

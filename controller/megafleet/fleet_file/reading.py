@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fleetctl.fleet_file.documents import MAX_FILE_BYTES, FleetFileError
-from fleetctl.fleet_file.parser import ParsedFleet, parse_fleets
-from fleetctl.outcome import Misuse
+from megafleet.errors import InvalidArgument
+from megafleet.fleet_file.documents import MAX_FILE_BYTES, FleetFileError
+from megafleet.fleet_file.parser import ParsedFleet, parse_fleets
 
 STDIN = "-"
 _ENDINGS = (".yaml", ".yml")
@@ -17,8 +17,8 @@ MAX_FILES = 1000
 
 
 def read_fleets(names: Sequence[str]) -> list[ParsedFleet]:
-    """The fleets of all files, in their order; a folder's by name. Raises Misuse, with every
-    mistake that is in them."""
+    """The fleets of all files, in their order; a folder's by name. Raises InvalidArgument, with
+    every mistake that is in them."""
     fleets: dict[str, tuple[str, ParsedFleet]] = {}
     mistakes: list[str] = []
     for name in _files(names):
@@ -35,7 +35,7 @@ def read_fleets(names: Sequence[str]) -> list[ParsedFleet]:
                 )
             fleets.setdefault(fleet.name, (shown, fleet))
     if mistakes:
-        raise Misuse("\n".join(mistakes))
+        raise InvalidArgument("\n".join(mistakes))
     return [fleet for _, fleet in fleets.values()]
 
 
@@ -60,11 +60,11 @@ def _in_folder(folder: Path) -> list[str]:
             if path.suffix in _ENDINGS and not path.name.startswith(".") and not path.is_dir()
         )
     except OSError as error:
-        raise Misuse(f"cannot read {folder}: {error.strerror}") from error
+        raise InvalidArgument(f"cannot read {folder}: {error.strerror}") from error
     if not found:
-        raise Misuse(f"{folder}: no fleet file in it; they end in {' or '.join(_ENDINGS)}")
+        raise InvalidArgument(f"{folder}: no fleet file in it; they end in {' or '.join(_ENDINGS)}")
     if len(found) > MAX_FILES:
-        raise Misuse(f"{folder}: {len(found):,} files; at most {MAX_FILES:,} are read")
+        raise InvalidArgument(f"{folder}: {len(found):,} files; at most {MAX_FILES:,} are read")
     return [str(path) for path in found]
 
 
@@ -73,7 +73,7 @@ def _shown(name: str) -> str:
 
 
 def _read(name: str) -> list[ParsedFleet]:
-    """Raises FleetFileError, Misuse."""
+    """Raises FleetFileError, InvalidArgument."""
     shown = _shown(name)
     try:
         if name == STDIN:
@@ -84,7 +84,7 @@ def _read(name: str) -> list[ParsedFleet]:
         folder = None if name == STDIN else Path(name).parent
         return parse_fleets(content.decode(), shown, folder)
     except OSError as error:
-        raise Misuse(f"cannot read {shown}: {error.strerror}") from error
+        raise InvalidArgument(f"cannot read {shown}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise Misuse(f"{shown}:{line}: not UTF-8 text") from error
+        raise InvalidArgument(f"{shown}:{line}: not UTF-8 text") from error

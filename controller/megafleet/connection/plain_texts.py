@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from fleetctl.outcome import one_line, printable
+from megafleet.texts import one_line, printable
 
 A = TypeVar("A")
 _NUMBERS = frozenset({FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleetctl.client.replicas.channels import CONNECT_SECONDS, HEAD_START, Channels
-from fleetctl.client.replicas.failure import Failure, most_telling
+from megafleet.connection.replicas.channels import CONNECT_SECONDS, HEAD_START, Channels
+from megafleet.connection.replicas.failure import Failure, most_telling
 
 
 class EndpointRotation:

@@ -31,7 +31,7 @@ KEEPALIVE_TIMEOUT_MS = 4_000
 RECONNECT_MS = 1_000
 
 _OWN: dict[str, int] = {
-    # Fleetctl speaks to the cluster itself, whatever proxies the machine uses.
+    # It speaks to the cluster itself, whatever proxies the machine uses.
     "grpc.enable_http_proxy": 0,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
@@ -48,11 +48,19 @@ class Channels:
         self._credentials = identity.for_channel()
         self._channels: dict[str, grpc.Channel] = {}
         self._stubs: dict[str, ClusterServiceStub] = {}
+        self._lock = threading.RLock()
 
     def stub(self, endpoint: str) -> ClusterServiceStub:
-        if endpoint not in self._stubs:
-            self._stubs[endpoint] = ClusterServiceStub(self._channel(endpoint))
-        return self._stubs[endpoint]
+        with self._lock:
+            if endpoint not in self._stubs:
+                self._stubs[endpoint] = ClusterServiceStub(self._channel(endpoint))
+            return self._stubs[endpoint]
+
+    def close(self) -> None:
+        """Calls under way end."""
+        with self._lock:
+            for channel in self._channels.values():
+                channel.close()
 
     def first_connected(self, endpoints: Sequence[str], seconds: float) -> tuple[str, bool]:
         """The first endpoint to have a connection, and True; those in front have a head start.
@@ -70,12 +78,13 @@ class Channels:
         return endpoints[0], False
 
     def _channel(self, endpoint: str) -> grpc.Channel:
-        if endpoint not in self._channels:
-            common = [one for one in channel_options(CONTROLLER_NAME) if one[0] not in _OWN]
-            self._channels[endpoint] = grpc.secure_channel(
-                _target(endpoint), self._credentials, options=[*common, *_OWN.items()]
-            )
-        return self._channels[endpoint]
+        with self._lock:
+            if endpoint not in self._channels:
+                common = [one for one in channel_options(CONTROLLER_NAME) if one[0] not in _OWN]
+                self._channels[endpoint] = grpc.secure_channel(
+                    _target(endpoint), self._credentials, options=[*common, *_OWN.items()]
+                )
+            return self._channels[endpoint]
 
 
 class _Dials:

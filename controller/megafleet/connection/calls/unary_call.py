@@ -6,7 +6,6 @@ done twice. Any other change is sent again only where it is certain that nothing
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -15,12 +14,21 @@ from typing import Generic, TypeAlias, TypeVar
 import grpc
 
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
-from fleetctl.client.calls.read_only import ReadOnly, read_only_mark
-from fleetctl.client.change_deadline import NO_CHANGE_DEADLINE, change_metadata
-from fleetctl.client.replicas.endpoint_rotation import EndpointRotation
-from fleetctl.client.replicas.failure import Failure, failure_of
-from fleetctl.client.replicas.replicas import ELECTION_PAUSE, Replicas
-from fleetctl.outcome import NoAnswer, Trouble, Unavailable
+from megafleet.connection.calls.read_only import ReadOnly, read_only_mark
+from megafleet.connection.change_deadline import (
+    NO_CHANGE_DEADLINE,
+    Metadata,
+    change_metadata,
+)
+from megafleet.connection.replicas.endpoint_rotation import EndpointRotation
+from megafleet.connection.replicas.failure import (
+    CallEnded,
+    Failure,
+    failure_of,
+    none_leads,
+)
+from megafleet.connection.replicas.replicas import ELECTION_PAUSE, Replicas
+from megafleet.errors import MegafleetError, NoAnswer, Unavailable
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -40,7 +48,7 @@ class CallKind(Enum):
 class UnaryCall(Generic[Q, A]):
     """One call. `seconds`: for all replicas together; `answer_delay`: for how many seconds a
     replica may keep its answer back, being asked to wait for something; `change`: the id of what
-    it changes, where it does."""
+    it changes, where it does; `recalled`: whether an answer of the past will do."""
 
     replicas: Replicas
     rpc: UnaryRpc[Q, A]
@@ -49,9 +57,10 @@ class UnaryCall(Generic[Q, A]):
     seconds: float
     answer_delay: float = 0.0
     change: str = ""
+    recalled: bool = True
 
     def answer(self) -> tuple[A, ReadOnly | None]:
-        """The answer, and whether it is of the past. Raises Trouble.
+        """The answer, and whether it is of the past. Raises MegafleetError.
 
         Goes round the replicas for as long as a leader is being elected.
         """
@@ -65,13 +74,13 @@ class UnaryCall(Generic[Q, A]):
             if not self.replicas.may_go_round_again(rotation, deadline):
                 # The last round may have had no time left: an earlier one says more.
                 raise self._trouble(failures, self.seconds)
-            time.sleep(ELECTION_PAUSE)
+            self.replicas.cancellation.pause(ELECTION_PAUSE)
 
     def _first_answer(
         self, rotation: EndpointRotation, deadline: float
     ) -> tuple[A, ReadOnly | None] | None:
         """Of one round; None when nobody answered. What a replica only recalls is taken where no
-        other knows better. Raises Trouble for a refusal."""
+        other knows better. Raises MegafleetError for a refusal."""
         replicas = self.replicas
         recalled: tuple[A, ReadOnly] | None = None
         while rotation.left:
@@ -83,21 +92,36 @@ class UnaryCall(Generic[Q, A]):
                 if not sent:
                     metadata, left = change_metadata(stub, self.change, share, replicas.clock)
                     sent = True
-                answer, call = self.rpc(stub).with_call(
-                    self.request, timeout=left, metadata=metadata
-                )
+                answer, mark = self._asked(stub, left, metadata)
             except grpc.RpcError as error:
                 failure = replace(failure_of(endpoint, error), sent=sent)
                 if not self._may_ask_another(failure):
                     raise self._trouble([failure], share) from error
                 rotation.failed(failure)
             else:
-                mark = read_only_mark(call.trailing_metadata())
                 if mark is None:
                     replicas.answered(endpoint)
                     return answer, None
-                recalled = recalled or (answer, mark)
+                if self.recalled:
+                    recalled = recalled or (answer, mark)
+                else:
+                    rotation.failed(none_leads(endpoint, mark.reason))
         return recalled
+
+    def _asked(
+        self, stub: ClusterServiceStub, seconds: float, metadata: Metadata
+    ) -> tuple[A, ReadOnly | None]:
+        """Raises grpc.RpcError, Cancelled."""
+        call = self.rpc(stub).future(self.request, timeout=seconds, metadata=metadata)
+        try:
+            with self.replicas.cancellation.ending_by(call.cancel):
+                answer = call.result()
+        except grpc.FutureCancelledError as error:  # its channel was closed
+            raise CallEnded from error
+        except BaseException:  # Ctrl-C
+            call.cancel()
+            raise
+        return answer, read_only_mark(call.trailing_metadata())
 
     def _share(self, untried: int, rest: float, most: float) -> float:
         """How many seconds of the rest one replica gets; `most` if it is not even connected."""
@@ -107,7 +131,7 @@ class UnaryCall(Generic[Q, A]):
     def _may_ask_another(self, failure: Failure) -> bool:
         return failure.elsewhere and (self.kind is not CallKind.CHANGE or failure.untouched)
 
-    def _trouble(self, failures: list[Failure], limit: float) -> Trouble:
+    def _trouble(self, failures: list[Failure], limit: float) -> MegafleetError:
         """What people are told; NoAnswer where a change may have been begun."""
         trouble = self.replicas.trouble(failures, limit)
         if self.kind is CallKind.READ or not isinstance(trouble, Unavailable):

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.fleet_file.parser import ParsedFleet
+from megafleet.fleet_file.parser import ParsedFleet
 
 # Of one request; the controller takes up to 100, and 1 MiB.
 MOST_FLEETS = 100

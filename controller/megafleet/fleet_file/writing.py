@@ -9,7 +9,7 @@ from fleet.template.field import Field, Kind, value_of
 from fleet.template.fields import FIELDS, LISTS, NAME, OPTIONAL_SECTIONS
 from fleet.template.writing import as_written
 from fleet.v1 import types_pb2 as types
-from fleetctl.fleet_file.values import by_default
+from megafleet.fleet_file.values import by_default
 
 _WIDTH = 96
 

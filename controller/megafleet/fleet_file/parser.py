@@ -21,9 +21,9 @@ from fleet.template.boot_ways import BootWay
 from fleet.template.field import Field, Kind, Listed, allowed, shown
 from fleet.template.fields import FIELDS, LISTS, NAME, OPTIONAL_SECTIONS
 from fleet.v1 import types_pb2 as types
-from fleetctl.fleet_file.documents import MAX_FLEETS, FleetFileError, Mistake, documents
-from fleetctl.fleet_file.user_data_file import read_user_data
-from fleetctl.fleet_file.values import by_default, given_value
+from megafleet.fleet_file.documents import MAX_FLEETS, FleetFileError, Mistake, documents
+from megafleet.fleet_file.user_data_file import read_user_data
+from megafleet.fleet_file.values import by_default, given_value
 
 _SECTIONS = {one.section for one in FIELDS if one.section} - LISTS.keys()
 _LISTS = {one.name: one for one in LISTS.values()}

@@ -1,0 +1,1 @@
+"""What other programs are promised: a cluster reached, asked, changed and followed from Python."""
