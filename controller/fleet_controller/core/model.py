@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from enum import IntEnum, StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -42,6 +42,10 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     clones: Count = 0
 
 
+# What becomes of a drain at its deadline; empty: it has none.
+DrainEnd = Literal["", "stop", "force"]
+
+
 class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One dom0, as its agent announced it and operators set it."""
 
@@ -66,6 +70,11 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     awaits_approval: bool = False  # it is new, and gets nothing before an operator has said so
     holdings: HostHoldings = UNTOLD  # what it has of what fleets ask for
     drain_change: str = ""  # the id of the change that drained it, or ended that
+    # When its drain has been long enough, in seconds since 1970 (0: never), and what becomes of it
+    # then: it ends, or it goes on though fleets' budgets would not let it.
+    drain_until: float = 0.0
+    drain_then: DrainEnd = ""
+    drain_ignores_budget: bool = False
 
 
 class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -320,8 +329,8 @@ class ClusterView(msgspec.Struct, frozen=True):
     # Why VMs of a fleet are placed nowhere for now, by uid.
     held_back: Mapping[str, str] = {}
     orders: Mapping[str, OrdersRecord] = {}  # by uid
-    # VMs begun anew on purpose within the last minute, by uid of a fleet with a budget. `begun_unknown`:
-    # the leader does not know what was begun in the minute before it led.
+    # VMs begun anew on purpose within the last minute, by uid of a fleet with a budget.
+    # `begun_unknown`: what was in the minute before it led, a leader does not know.
     begun_anew: Mapping[str, int] = {}
     begun_unknown: bool = False
 

@@ -201,12 +201,12 @@ def _why(use: BudgetUse) -> str:
         if use.failed < bounds.most:
             return why
         return (
-            f"{why}. {use.failed:,} of these have failed or cannot be heard: nothing goes on before "
-            "they run; mend them, raise disruption.at_most, or give --ignore-budget"
+            f"{why}. {use.failed:,} of these have failed or cannot be heard: nothing goes on "
+            "before they run; mend them, raise disruption.at_most, or give --ignore-budget"
         )
     if use.begun < 0:
         return f"{waits}: a new leader begins no VM anew in its first minute"
     return (
-        f"{waits}: {use.begun:,} were begun anew within a minute, of {bounds.per_minute:,} that the "
-        "budget allows"
+        f"{waits}: {use.begun:,} were begun anew within a minute, of {bounds.per_minute:,} that "
+        "the budget allows"
     )
