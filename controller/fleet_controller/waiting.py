@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 
 
-async def within(seconds: float, awaited: Awaitable[object]) -> bool:
-    """Wait for it, at most this long; whether it came."""
+async def within(seconds: float | None, awaited: Awaitable[object]) -> bool:
+    """Wait for it, at most this long (None: for ever); whether it came."""
     try:
         async with asyncio.timeout(seconds):
             await awaited

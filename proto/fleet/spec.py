@@ -59,6 +59,7 @@ def _has_section(spec: types.FleetSpec, section: str) -> bool:
         section not in OPTIONAL_SECTIONS
         or (section == "network" and spec.HasField("network"))
         or (section == "identity" and spec.HasField("identity"))
+        or (section == "disruption" and spec.HasField("disruption"))
     )
 
 

@@ -4,6 +4,7 @@ then a look at whether everything that was asked for runs."""
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.rollouts_and_drains.control import Action
@@ -21,6 +22,7 @@ from tests.simulation.rules.at_once import AtOnce
 from tests.simulation.rules.audit_trail import AuditLines
 from tests.simulation.rules.bounded import Bounded, Named
 from tests.simulation.rules.breaker import Breaker
+from tests.simulation.rules.disruptions import Disruptions
 from tests.simulation.rules.division import Division
 from tests.simulation.rules.expelled import Expelled
 from tests.simulation.rules.fencing import Fencing
@@ -55,6 +57,15 @@ SPEC = types.FleetSpec(
 )
 
 
+def disruption_of(random: Random, capacity: int) -> types.Disruption | None:
+    """A budget that leaves time enough for everything; in a third of the cases none."""
+    if random.random() < 0.34:
+        return None
+    per_minute = random.choice((0, 0, max(4, capacity // 4)))
+    most = random.choice((2, 3, max(3, capacity // 8)))
+    return types.Disruption(at_most=most, share=1.0, per_minute=per_minute)
+
+
 class World(SimulatedCluster):
     """The cluster and the rules, which hear what happens in the order in which they stand here."""
 
@@ -70,6 +81,7 @@ class World(SimulatedCluster):
         vouched_for = VouchedFor(clock, self.controllers, machines, operator, troubles, liars, fail)
         unhindered = Unhindered(clock, self.etcd, machines, operator, store, troubles, liars, fail)
         bounded = Bounded(clock, machines, operator, store, liars, fail)
+        disruptions = Disruptions(clock, machines, store, liars, fail)
         isolation = Isolation(machines, orders, contacts, store, fail)
         for witness in (
             Tracing(self.note),
@@ -84,6 +96,7 @@ class World(SimulatedCluster):
             vouched_for,
             breaker,
             AtOnce(store, SETTINGS.moves_at_once, fail),
+            disruptions,
             isolation,
             unhindered,
             bounded,
@@ -97,6 +110,7 @@ class World(SimulatedCluster):
             isolation.look,
             unhindered.look,
             bounded.look,
+            disruptions.look,
             Expelled(clock, operator, store, fail).look,
             KeptEvents(operator, fail).look,
             Named(clock, machines, operator, troubles, liars, fail).look,
@@ -105,6 +119,10 @@ class World(SimulatedCluster):
         self.backups = Backups(self, store)
         # Of the second fleet: seconds without a controller after which its VMs stop; 0: never.
         self.stop_after = self.random.choice(STOP_AFTER)
+        # As operators have it in their file: a budget goes with each template.
+        self.spec = types.FleetSpec()
+        self.spec.CopyFrom(SPEC)
+        self.budget(Random(f"{seed}/budget"))
         self.quiet_seconds = 0.0  # from the last trouble until everything ran
 
     async def begin(self) -> None:
@@ -112,8 +130,14 @@ class World(SimulatedCluster):
         self.start()
         await until(lambda: len(self.store.hosts) == len(self.machines))
         await until(lambda: self.operator.leading() is not None)
-        self.operator.apply("spv", SPEC)
+        self.operator.apply("spv", self.spec)
         await until(lambda: "spv" in self.store.fleets)
+
+    def budget(self, random: Random) -> None:
+        """Another disruption budget in the file, which is not applied yet."""
+        self.spec.ClearField("disruption")
+        if asked := disruption_of(random, self.shape.capacity):
+            self.spec.disruption.CopyFrom(asked)
 
     def watch(self) -> None:
         """From now on the rules that look every second do so, and backups are made."""
@@ -145,6 +169,9 @@ class World(SimulatedCluster):
             self.operator.abort_rollout(name)
         for name in list(self.store.fleets):
             self.operator.control(name, Action.START, None)
+        for name, fleet in self.store.fleets.items():
+            for action in self.store.orders.get(fleet.uid, ()):
+                self.operator.cancel_order(name, action)
 
     async def until_all_runs(self) -> None:
         """Fails the play when it takes too long."""

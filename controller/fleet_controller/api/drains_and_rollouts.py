@@ -18,6 +18,7 @@ from fleet_controller.api.authorization import (
     changing_unless_planned,
     rpc,
 )
+from fleet_controller.changes.hosts import DrainDeadline
 from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.refusals import Reason, Refused, named_fleet
 from fleet_controller.core.rollouts_and_drains import rollout_orders
@@ -48,6 +49,11 @@ _ACTIONS = {
     cluster.ControlVmsRequest.ACTION_START: Action.START,
     cluster.ControlVmsRequest.ACTION_RETRY: Action.RETRY,
 }
+_CANCELS = {
+    cluster.ControlVmsRequest.ACTION_CANCEL_RESTART: Action.RESTART,
+    cluster.ControlVmsRequest.ACTION_CANCEL_REIMAGE: Action.REIMAGE,
+}
+MAX_DRAIN_SECONDS = 30 * 86400.0
 _TURNS = {
     cluster.RolloutRequest.ACTION_PAUSE: RolloutAction.PAUSE,
     cluster.RolloutRequest.ACTION_RESUME: RolloutAction.RESUME,
@@ -105,15 +111,19 @@ class DrainsAndRolloutsApi(ClusterServiceServicer):
     async def ControlVms(
         self, call: Call, request: cluster.ControlVmsRequest
     ) -> cluster.ControlVmsResponse:
+        if request.action in _CANCELS:
+            return await _cancelled(call.leader, request, call.actor)
         made = await call.leader.vms.control(
             _chosen(request), _action(request), call.actor,
             plan_only=request.plan_only, token=request.plan_token,
+            ignore_budget=request.ignore_budget,
         )  # fmt: skip
         return cluster.ControlVmsResponse(
             vms=len(made.indices),
             hosts=made.hosts,
             token=made.token,
             indices=to_wire(made.indices)[:_RANGES],
+            at_once=made.at_once,
         )
 
     @rpc(changing_unless_planned)
@@ -169,7 +179,34 @@ async def _ask(leading: Leader, request: cluster.DrainRequest, peer: str) -> Non
     elif request.force:
         await leading.hosts.give_up(request.host, peer)
     else:
-        await leading.hosts.drain(request.host, peer)
+        await leading.hosts.drain(request.host, peer, _deadline(request))
+
+
+def _deadline(request: cluster.DrainRequest) -> DrainDeadline | None:
+    """None: nothing is asked of it. Raises Refused."""
+    if not 0 <= request.deadline_seconds <= MAX_DRAIN_SECONDS:
+        raise Refused(
+            Reason.BAD_QUERY,
+            f"a drain's deadline is at most {MAX_DRAIN_SECONDS:.0f} s; "
+            f"{request.deadline_seconds:g} is not",
+        )
+    if not (request.deadline_seconds or request.ignore_budget):
+        if request.then:
+            raise Refused(
+                Reason.BAD_QUERY, "what becomes of a drain at its deadline needs a deadline"
+            )
+        return None
+    force = request.then == cluster.DRAIN_THEN_FORCE
+    return DrainDeadline(request.deadline_seconds, force, request.ignore_budget)
+
+
+async def _cancelled(
+    leading: Leader, request: cluster.ControlVmsRequest, peer: str
+) -> cluster.ControlVmsResponse:
+    if request.plan_only:
+        raise Refused(Reason.BAD_QUERY, "a cancellation has no plan: it leaves VMs as they are")
+    left = await leading.vms.cancel(request.fleet, _CANCELS[request.action], peer)
+    return cluster.ControlVmsResponse(vms=len(left), indices=to_wire(left)[:_RANGES])
 
 
 def _planned(plan: DrainProgress, blocker: str) -> cluster.DrainProgress:

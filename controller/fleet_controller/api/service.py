@@ -147,7 +147,7 @@ class ClusterApi(
         fleets = sorted(call.leader.memory.state.fleets.values(), key=lambda fleet: fleet.name)
         return cluster.ListFleetsResponse(
             fleets=[
-                fleet_queries.fleet_summary(call.leader.memory, fleet)
+                fleet_queries.fleet_summary(call.leader.memory, fleet, call.leader.planning)
                 for fleet in fleets
                 if call.sees(fleet.name)
             ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fleet_controller.change_id import change_id
-from fleet_controller.core.model import HostRecord
+from fleet_controller.core.model import DrainEnd, HostRecord
 from fleet_controller.core.names import counted
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains import drain_progress
@@ -22,6 +22,22 @@ from fleet_controller.mirror.records import (
     put_assignment,
     put_host,
 )
+
+
+class DrainDeadline(msgspec.Struct, frozen=True):
+    """How a drain is bounded. `seconds`: how long it may last; 0: for ever. Then it ends, or with
+    `force` goes on beyond disruption budgets. `ignore_budget`: it does so from the beginning."""
+
+    seconds: float = 0.0
+    force: bool = False
+    ignore_budget: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """For the trail of changes, behind what is to move."""
+        then = "beyond budgets" if self.force else "stop"
+        told = f", within {self.seconds:.0f} s, then {then}" if self.seconds else ""
+        return f"{told}, beyond budgets" if self.ignore_budget else told
 
 
 class HostChanges:
@@ -52,8 +68,9 @@ class HostChanges:
         self._event(f"host_{verb}", f"{host_id} is {verb}", host_id, actor)
         return record
 
-    async def drain(self, host_id: str, actor: str) -> None:
-        """Move everything off a host. The planning passes do it."""
+    async def drain(self, host_id: str, actor: str, end: DrainDeadline | None = None) -> None:
+        """Move everything off a host. The planning passes do it. `end`: None: as it was asked for
+        before, if it was."""
         record = self._memory.host(host_id)
         if record.lost:
             raise Refused(
@@ -61,7 +78,7 @@ class HostChanges:
                 f"{host_id} is declared lost: its VMs are placed elsewhere without it; --force "
                 "gives up those that wait for it",
             )
-        await self._set_draining(host_id, True, actor)
+        await self._set_draining(host_id, True, actor, end)
         if not record.draining:
             self._event("host_draining", f"{host_id} is being drained", host_id, actor)
         self._wake.urge()
@@ -124,22 +141,35 @@ class HostChanges:
         view = self._memory.view()
         return await self._off_loop.run(lambda: drain_progress.planned_drain(view, host_id))
 
-    async def _set_draining(self, host_id: str, draining: bool, actor: str) -> None:
+    async def _set_draining(
+        self, host_id: str, draining: bool, actor: str, end: DrainDeadline | None = None
+    ) -> None:
         async def once() -> None:
             have = self._memory.host(host_id)
-            if have.draining == draining:
+            if have.draining == draining and end is None:
                 return
             record = msgspec.structs.replace(
-                have, draining=draining, drained=False, drain_change=change_id()
-            )
+                have, draining=draining, drained=False, drain_change=change_id(), drain_until=0.0,
+                drain_then="", drain_ignores_budget=False,
+            )  # fmt: skip
+            if end is not None:
+                record = self._until(record, end)
             left = drain_progress.drain_progress_of(self._memory.host_view(host_id), {}).left
             action, after = ("drain", "to move") if draining else ("undrain", "still there")
             line = self._writer.audited(
-                action, actor, host=host_id, after=f"{counted(left, 'VM')} {after}"
-            )
+                action, actor, host=host_id,
+                after=f"{counted(left, 'VM')} {after}{end.in_words if end else ''}",
+            )  # fmt: skip
             await self._writer.write_one([put_host(record), line])
 
         await self._writer.decide(once)
+
+    def _until(self, record: HostRecord, end: DrainDeadline) -> HostRecord:
+        until = self._memory.events.now() + end.seconds if end.seconds else 0.0
+        then: DrainEnd = ("force" if end.force else "stop") if end.seconds else ""
+        return msgspec.structs.replace(
+            record, drain_until=until, drain_then=then, drain_ignores_budget=end.ignore_budget
+        )
 
     def _given_up_count(self, host_id: str) -> int:
         view = self._memory.host_view(host_id)

@@ -19,6 +19,7 @@ from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import (
     Write,
     delete_freeze,
+    delete_orders,
     put_assignments,
     put_fleet,
     put_freeze,
@@ -86,7 +87,12 @@ class Recovery:
         the way is succeeded by one that is asked again."""
         # Templates come first: should this end in between, and a host not be heard the next time,
         # an assignment without its template could not be sent to it.
-        for part in (_templates(plan), self._changed_fleets(plan, actor), list(_records(plan))):
+        for part in (
+            _templates(plan),
+            self._changed_fleets(plan, actor),
+            list(_records(plan)),
+            self._orders(),
+        ):
             await self._writer.write(part, thawing=True)
         how = f"adopted {len(plan.assignments)} hosts" if choice.adopt else "confirmed the store's"
         if plan.paused:
@@ -167,6 +173,10 @@ class Recovery:
         have = self._memory.state.fleets
         found = (one.record for one in plan.fleets if not one.problem)
         return [_put_changed(one, actor) for one in found if one != have.get(one.name)]
+
+    def _orders(self) -> list[Write]:
+        """VMs that were to be restarted are left alone, as rollouts are paused."""
+        return [delete_orders(uid) for uid in self._memory.state.orders]
 
 
 def _put_changed(fleet: FleetRecord, actor: str) -> Write:

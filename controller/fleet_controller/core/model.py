@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from enum import IntEnum, StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -43,6 +43,10 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     boots: Count = 0
 
 
+# What becomes of a drain at its deadline; empty: it has none.
+DrainEnd = Literal["", "stop", "force"]
+
+
 class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One dom0, as its agent announced it and operators set it."""
 
@@ -67,6 +71,11 @@ class HostRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     awaits_approval: bool = False  # it is new, and gets nothing before an operator has said so
     holdings: HostHoldings = UNTOLD  # what it has of what fleets ask for
     drain_change: str = ""  # the id of the change that drained it, or ended that
+    # When its drain has been long enough, in seconds since 1970 (0: never), and what becomes of it
+    # then: it ends, or it goes on though fleets' budgets would not let it.
+    drain_until: float = 0.0
+    drain_then: DrainEnd = ""
+    drain_ignores_budget: bool = False
 
 
 class FleetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -276,11 +285,34 @@ class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.state in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.HALTED)
 
 
+class VmOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """VMs that are to be restarted or made anew, as many at once as the fleet's budget allows.
+    `since`: the revision at which it was asked for; what was begun anew since then is done."""
+
+    indices: IndexSet
+    since: Long
+    since_unix: float = 0.0
+    actor: str = ""
+    change: str = ""  # the id of the change that asked for it
+
+
+class OrdersRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was ordered of a fleet's VMs and is not done yet. It is deleted with the last of it."""
+
+    fleet: str  # uid
+    restart: VmOrder | None = None
+    reimage: VmOrder | None = None
+
+
 class ObservedFleet(msgspec.Struct, frozen=True):
-    """Which VMs of one fleet run, and which have failed, on whatever host."""
+    """Which VMs of one fleet run, and which have failed, on whatever host. `unknown`: nothing is
+    heard of their hosts. `restarting`: they are said to run, and it is not known yet whether that
+    is after the restart that was ordered."""
 
     running: IndexSet
     failed: IndexSet
+    unknown: IndexSet = EMPTY
+    restarting: IndexSet = EMPTY
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -292,10 +324,16 @@ class ClusterView(msgspec.Struct, frozen=True):
     fleets: Mapping[str, FleetRecord]  # by name
     specs: Mapping[tuple[str, int], types.FleetSpec]  # by (uid, generation)
     rollouts: Mapping[str, RolloutRecord] = {}  # by uid
-    observed: Mapping[str, ObservedFleet] = {}  # by uid, of fleets that are being rolled out
+    # By uid, of fleets that are being rolled out or have a disruption budget.
+    observed: Mapping[str, ObservedFleet] = {}
     gone: Set[str] = frozenset()  # uids of fleets that were deleted
     # Why VMs of a fleet are placed nowhere for now, by uid.
     held_back: Mapping[str, str] = {}
+    orders: Mapping[str, OrdersRecord] = {}  # by uid
+    # VMs begun anew on purpose within the last minute, by uid of a fleet with a budget.
+    # `begun_unknown`: what was in the minute before it led, a leader does not know.
+    begun_anew: Mapping[str, int] = {}
+    begun_unknown: bool = False
 
 
 # Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.

@@ -1,4 +1,5 @@
-"""One planning pass of the leader: placement, then moves, then rollouts, over one snapshot.
+"""One planning pass of the leader: placement, moves, rollouts, then orders for VMs, over one
+snapshot. What the last three take down on purpose they take from one budget.
 
 Each begins with what the one before has decided, so that no room is given out twice. Neither moves
 nor rollouts give a host what another one releases in the same pass, so only what placement names as
@@ -23,8 +24,14 @@ from fleet_controller.core.model import (
     RolloutState,
 )
 from fleet_controller.core.placement.placement import FleetPlan, place
+from fleet_controller.core.rollouts_and_drains.disruption import BudgetUse, DisruptionBudget
 from fleet_controller.core.rollouts_and_drains.moves import Stuck, move
 from fleet_controller.core.rollouts_and_drains.rollout import RolloutProgress, roll
+from fleet_controller.core.rollouts_and_drains.vm_orders import (
+    OrderOver,
+    OrderProgress,
+    carry_out,
+)
 
 # VMs. One host's worth: a clone and a definition each, a few seconds a wave on a real dom0.
 MOVES_AT_ONCE = 250
@@ -43,6 +50,10 @@ class Pass(msgspec.Struct, frozen=True):
     # VMs that may run twice once all this is written, by host and fleet uid.
     duplicates: Mapping[str, Mapping[str, int]] = {}
     causes: Mapping[str, str] = {}  # the change that each assignment follows from, by host id
+    orders_over: tuple[OrderOver, ...] = ()
+    orders: Mapping[str, OrderProgress] = {}  # of orders under way, by uid
+    budgets: Mapping[str, BudgetUse] = {}  # by uid, of fleets of which VMs were asked for
+    taken: Mapping[str, int] = {}  # VMs taken down by this pass, by uid of fleets with a budget
 
     def in_order(self) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
         """The assignments that are written before the others, and the others."""
@@ -54,18 +65,24 @@ class Pass(msgspec.Struct, frozen=True):
 def decide(view: ClusterView, moves_at_once: int) -> Pass:
     """The next step towards what is asked for."""
     placement = place(view)
-    moves = move(view, placement.assignments, moves_at_once)
-    rolled = roll(view, moves.assignments)
+    budget = DisruptionBudget(view, placement.assignments)
+    moves = move(view, placement.assignments, moves_at_once, budget)
+    rolled = roll(view, moves.assignments, budget)
+    carried = carry_out(view, rolled.assignments, budget)
     return Pass(
-        rolled.assignments,
+        carried.assignments,
         placement.fleets,
         moves.unplaced,
         rolled.rollouts,
         rolled.fleets,
         rolled.progress,
         placement.first,
-        duplicates(view, rolled.assignments),
-        causes(view, rolled.assignments),
+        duplicates(view, carried.assignments),
+        causes(view, carried.assignments),
+        carried.over,
+        carried.progress,
+        budget.uses(),
+        budget.taken(),
     )
 
 
@@ -82,6 +99,7 @@ def is_at_rest(view: ClusterView, decided: Pass) -> bool:
         or decided.duplicates
         or view.gone
         or view.held_back
+        or view.orders
         or any(plan.unplaced for plan in decided.plans.values())
         or any(fleet.deleting for fleet in view.fleets.values())
         or any(rollout.state not in _OVER for rollout in view.rollouts.values())

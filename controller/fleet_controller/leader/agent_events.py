@@ -68,9 +68,20 @@ class AgentEvents:
         elif self._trust.claimed(host_id, report.epoch):
             self._wake.changed()
         matters = self._memory.observed.reported(host_id, report, self._revision(host_id, report))
-        rolling = self._memory.state.rolling
-        if matters or any(shard.fleet_uid in rolling for shard in report.shards):
+        if matters or self._waited_for(report):
             self._wake.changed()
+
+    def _waited_for(self, report: wire.Report) -> bool:
+        """Whether a rollout, an order or a drain may go on for what has become of VMs."""
+        state, waits = self._memory.state, self._memory.budget_waits
+        if report.converged and state.orders:
+            return True
+        return any(
+            shard.fleet_uid in state.rolling
+            or shard.fleet_uid in state.orders
+            or shard.fleet_uid in waits
+            for shard in report.shards
+        )
 
     def lost_sight(self, host_id: str) -> None:
         self._memory.observed.lost_sight(host_id)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msgspec import structs
 
 from fleet_controller.core.audit import BY_LEADER
 from fleet_controller.core.changes import forgettable, without_tombstones
-from fleet_controller.core.model import Assignment
+from fleet_controller.core.model import Assignment, HostRecord
+from fleet_controller.core.names import counted
 from fleet_controller.core.passes import Pass
-from fleet_controller.core.rollouts_and_drains.drain_progress import is_empty
+from fleet_controller.core.rollouts_and_drains.drain_progress import drain_progress_of, is_empty
 from fleet_controller.core.rollouts_and_drains.rollout import described
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter, beside_their_lines
 from fleet_controller.mirror.records import (
     Write,
     delete_gone,
+    delete_orders,
     delete_rollout,
     delete_spec,
     put_assignments,
     put_fleet,
     put_host,
+    put_orders,
     put_rollout,
     replace_fleet_by_gone,
 )
@@ -62,6 +66,64 @@ class Completions:
             self._memory.events.add(
                 kind, f"{what} {record.state}{why}", fleet=name, change=record.change
             )
+
+    async def orders(self, decided: Pass) -> None:
+        """Those of which nothing is left: for VMs that were to be restarted or made anew."""
+        for over in decided.orders_over:
+            known = self._state.fleet_by_uid(over.fleet)
+            name, count = known.name if known else over.fleet, len(over.order.indices)
+            record = put_orders(over.left) if over.left else delete_orders(over.fleet)
+            line = self._writer.audited(
+                f"vms_{over.action.value}_done", BY_LEADER, fleet=name,
+                after=counted(count, "VM"), change=over.order.change,
+            )  # fmt: skip
+            await self._writer.write_one([record, line])
+            text = f"fleet {name}: the {over.action.value} of {counted(count, 'VM')} is done"
+            self._memory.events.add(
+                f"vms_{over.action.value}_done", text, fleet=name, change=over.order.change
+            )
+
+    async def deadlines(self) -> None:
+        """Drains that have lasted as long as they were to: they end, or go on beyond budgets."""
+        now = self._memory.events.now()
+        for host in sorted(self._state.draining):
+            record = self._state.hosts[host]
+            if not 0 < record.drain_until <= now:
+                continue
+            left = drain_progress_of(self._memory.host_view(host), {}).left
+            if left and record.drain_then == "force":
+                await self._end_drain(
+                    structs.replace(record, drain_until=0.0, drain_ignores_budget=True),
+                    "drain_forced",
+                    f"the drain of {host} goes on beyond disruption budgets: its deadline has "
+                    f"passed with {counted(left, 'VM')} to move",
+                    left,
+                )
+            elif left:
+                await self._end_drain(
+                    structs.replace(
+                        record, draining=False, drain_until=0.0, drain_then="",
+                        drain_ignores_budget=False,
+                    ),
+                    "drain_stopped",
+                    f"the drain of {host} has stopped: its deadline has passed with "
+                    f"{counted(left, 'VM')} still there",
+                    left,
+                )  # fmt: skip
+
+    def seconds_until_deadline(self) -> float:
+        """Of the drain that has lasted long enough first."""
+        hosts = (self._state.hosts[host] for host in self._state.draining)
+        ends = [one.drain_until for one in hosts if one.drain_until and not one.drained]
+        return min(ends, default=math.inf) - self._memory.events.now()
+
+    async def _end_drain(self, record: HostRecord, action: str, text: str, left: int) -> None:
+        line = self._writer.audited(
+            action, BY_LEADER, host=record.id, after=f"{counted(left, 'VM')} left",
+            change=record.drain_change,
+        )  # fmt: skip
+        await self._writer.write_one([put_host(record), line])
+        self._memory.events.add(f"host_{action}", text, host=record.id, change=record.drain_change)
 
     async def drains(self) -> None:
         """Draining hosts that have nothing any more: they stay so until they are removed or
@@ -151,6 +213,7 @@ class Completions:
             *put_assignments(cleared),
             *(delete_spec(*key) for key in self._state.specs if key[0] == uid),
             *([delete_rollout(uid)] if uid in self._state.rollouts else []),
+            *([delete_orders(uid)] if uid in self._state.orders else []),
         ]
 
 

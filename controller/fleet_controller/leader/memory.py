@@ -23,6 +23,7 @@ from fleet_controller.core.recovery.freeze import are_many, is_ahead
 from fleet_controller.core.refusals import known_host
 from fleet_controller.events import EventLog
 from fleet_controller.leader.allowances import Allowances
+from fleet_controller.leader.begun_anew import BegunAnew
 from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
@@ -65,6 +66,10 @@ class LeaderMemory:
     host_records: Pulse  # beats when one has changed
     boots: BootDurations
     image_fetches: ImageFetches  # what hosts lack for their VMs
+    begun_anew: BegunAnew  # on purpose, of fleets with a disruption budget
+    budget_waits: set[
+        str
+    ]  # uids of fleets whose budget keeps VMs from going down; of the last pass
 
     @staticmethod
     def of_a_new_leader(
@@ -93,6 +98,8 @@ class LeaderMemory:
             Pulse(),
             BootDurations(),
             ImageFetches(),
+            BegunAnew(clock),
+            set(),
         )  # fmt: skip
 
     @property
@@ -144,9 +151,12 @@ class LeaderMemory:
             dict(state.fleets),
             dict(state.specs),
             dict(state.rollouts),
-            {uid: self.observed.standing(uid) for uid in state.rollouts if uid in state.rolling},
+            {uid: self.observed.standing(uid) for uid in state.rolling | state.budgeted()},
             frozenset(state.gone),
             self._held_back(),
+            dict(state.orders),
+            self.begun_anew.counts(),
+            self.begun_anew.unknown,
         )
 
     def _held_back(self) -> dict[str, str]:

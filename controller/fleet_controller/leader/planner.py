@@ -6,6 +6,7 @@ store and the reports.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -67,7 +68,7 @@ class Planner:
         await self._settle()
         seen = -1
         while True:
-            seen = await self._wake.after(seen)
+            await within(self._seconds_until_due(), self._wake.after(seen))
             try:
                 seen = await self._writer.decide(self._pass, while_frozen=True, attempts=1)
                 self._follower.note_success()
@@ -78,6 +79,14 @@ class Planner:
                 self._wake.changed()
                 await self._follower.read_when_possible()
             await self._wake.pause(self._memory.settings.pass_interval)
+
+    def _seconds_until_due(self) -> float | None:
+        """Until the clock alone lets something be done; None: it does not."""
+        due = [self._completions.seconds_until_deadline()]
+        if any(use.waiting for use in self.planning.last_pass.budgets.values()):
+            due.append(self._memory.begun_anew.seconds_until_less())
+        soonest = min(due)
+        return None if soonest == math.inf else max(soonest, self._memory.settings.pass_interval)
 
     async def _settle(self) -> None:
         """Tell the term on every link before planning, but wait for no dead host."""
@@ -102,6 +111,7 @@ class Planner:
         await self._trust.write_for_earlier_hosts()
         await self._completions.mended()
         await self._completions.retold()
+        await self._completions.deadlines()
         await self._completions.drains()
         if not state.fleets and not state.gone:
             return False
@@ -110,18 +120,22 @@ class Planner:
         most = self._memory.settings.moves_at_once
         decided, rests = await self._off_loop.run(lambda: _decided(view, most))
         self.planning = Planning(decided.plans, decided)
+        self._memory.budget_waits.clear()
+        self._memory.budget_waits.update(uid for uid, use in decided.budgets.items() if use.waiting)
         self._memory.observed.pulse.beat()
         self._writer.refuse_if_past(revision)
         if not self.plans_freely:
             return False
         await self._completions.rollouts(decided)
+        await self._completions.orders(decided)
         # All that lets go is written before anything that takes it over.
         first, rest = decided.in_order()
         for unread in state.unread:  # nothing is written over what may yet be mended
             first.pop(unread, None)
             rest.pop(unread, None)
-        await self._writer.write(put_assignments(first, decided.causes))
-        await self._writer.write(put_assignments(rest, decided.causes))
+        with self._memory.begun_anew.writing(decided.taken):
+            await self._writer.write(put_assignments(first, decided.causes))
+            await self._writer.write(put_assignments(rest, decided.causes))
         await self._completions.deletions()
         return rests and not state.unread
 

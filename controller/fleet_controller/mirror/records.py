@@ -22,6 +22,7 @@ from fleet_controller.core.model import (
     HostRecord,
     LabelledAssignment,
     Meta,
+    OrdersRecord,
     RolloutRecord,
 )
 from fleet_controller.core.people.records import PersonRecord, RoleRecord
@@ -49,6 +50,7 @@ class RecordKind(Enum):
     ASSIGNMENT = keys.ASSIGNMENTS
     GONE = keys.GONE
     ROLLOUT = keys.ROLLOUTS
+    ORDERS = keys.ORDERS
     AUDIT = keys.AUDIT
     EVENT = keys.EVENTS
     DENIED = keys.DENIED
@@ -97,6 +99,7 @@ _NAMES = {
     RecordKind.FLEET: "name",
     RecordKind.GONE: "uid",
     RecordKind.ROLLOUT: "fleet",
+    RecordKind.ORDERS: "fleet",
     RecordKind.PERSON: "name",
     RecordKind.ROLE: "role",
     RecordKind.TOKEN: "id",
@@ -232,3 +235,11 @@ def put_rollout(rollout: RolloutRecord) -> Put:
 
 def delete_rollout(uid: str) -> Delete:
     return Delete(keys.rollout(uid))
+
+
+def put_orders(orders: OrdersRecord) -> Put:
+    return Put(keys.orders(orders.fleet), encode(orders))
+
+
+def delete_orders(uid: str) -> Delete:
+    return Delete(keys.orders(uid))

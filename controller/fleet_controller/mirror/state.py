@@ -25,6 +25,7 @@ from fleet_controller.core.model import (
     GoneFleet,
     HostRecord,
     Meta,
+    OrdersRecord,
     RolloutRecord,
     RolloutState,
 )
@@ -71,6 +72,7 @@ class ClusterState:
         self.labels = AssignmentLabels()
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
+        self.orders: dict[str, OrdersRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.people: dict[str, PersonRecord] = {}  # by name
         self.roles: dict[str, RoleRecord] = {}  # by role
@@ -103,6 +105,7 @@ class ClusterState:
             RecordKind.ASSIGNMENT: (self.assignments, Assignment),
             RecordKind.GONE: (self.gone, GoneFleet),
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
+            RecordKind.ORDERS: (self.orders, OrdersRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
             RecordKind.EVENT: (self.events.records, EventRecord),
             RecordKind.PERSON: (self.people, PersonRecord),
@@ -184,6 +187,14 @@ class ClusterState:
     def spec_of(self, fleet: FleetRecord | None) -> types.FleetSpec | None:
         """What VMs of the fleet are made of now."""
         return self.specs.get((fleet.uid, fleet.generation)) if fleet else None
+
+    def budgeted(self) -> set[str]:
+        """Uids of the fleets that have a disruption budget."""
+        return {
+            fleet.uid
+            for fleet in self.fleets.values()
+            if (spec := self.spec_of(fleet)) is not None and spec.HasField("disruption")
+        }
 
     def spec_revision(self, uid: str, generation: int) -> int:
         """The revision that last wrote it; 0 where there is none."""
@@ -276,6 +287,8 @@ class ClusterState:
         elif change.kind is RecordKind.DENIED:  # the key alone says who
             role, _, name = change.id.partition("/")
             self.denied[change.id] = DeniedRecord(role, name, f"{key} cannot be read")
+        elif change.kind is RecordKind.ORDERS:  # nothing is done that nobody understands
+            self.orders.pop(change.id, None)
         elif change.kind is RecordKind.EVENT:
             self.events.records.pop(change.id, None)
 

@@ -36,6 +36,25 @@ def assignment_change(before: Assignment, after: Assignment) -> AssignmentChange
     return AssignmentChange(_less(had, has), gained, prepared)
 
 
+def restarting(
+    so_far: Mapping[str, IndexSet], before: Assignment, after: Assignment
+) -> dict[str, IndexSet]:
+    """VMs by fleet that were given a restart and are still the host's. `so_far`: before that."""
+    found: dict[str, IndexSet] = {}
+    for shard in after.shards:
+        if not shard.restart or shard.staged:
+            continue
+        told = IndexSet.union_of(
+            one.ranges
+            for one in before.shards
+            if (one.kin, one.restart, one.staged) == (shard.kin, shard.restart, False)
+        )
+        fresh = (shard.ranges - told) | (shard.ranges & so_far.get(shard.fleet, EMPTY))
+        if fresh:
+            found[shard.fleet] = found.get(shard.fleet, EMPTY) | fresh
+    return found
+
+
 def by_kin(shards: Iterable[Shard]) -> dict[Kin, IndexSet]:
     """Shards with equal fleet, generation and birth as one, whatever else differs."""
     merged: dict[Kin, IndexSet] = {}

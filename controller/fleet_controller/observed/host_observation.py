@@ -45,6 +45,9 @@ class HostObservation:
     # VMs that it reports and that its assignment has not, as far as that is known: they matter
     # where it could not be read.
     strays: dict[Kin, IndexSet] = field(default_factory=dict)
+    # VMs that were given a restart since the host has last had nothing left to do, by fleet: that
+    # they run may be of before it.
+    restarting: dict[str, IndexSet] = field(default_factory=dict)
     boot_id: str = ""  # of the dom0, while it is linked
     certificate_expires: int = 0  # seconds since 1970; 0: not known
     trust: bytes = b""  # a digest of whom it trusts and by what it is signed; empty: not known

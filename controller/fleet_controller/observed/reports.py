@@ -17,7 +17,11 @@ from fleet.wire_ranges import from_wire
 from fleet_controller.core.model import Assignment, ObservedFleet
 from fleet_controller.core.shards import held_by
 from fleet_controller.core.vm_states import DEFINED, FAILED, PENDING, RUNNING, UNKNOWN
-from fleet_controller.observed.assignment_change import assignment_change, by_kin
+from fleet_controller.observed.assignment_change import (
+    assignment_change,
+    by_kin,
+    restarting,
+)
 from fleet_controller.observed.failures import LastingFailures, failed_for_good
 from fleet_controller.observed.host_observation import HostObservation
 from fleet_controller.observed.running import Running
@@ -68,6 +72,7 @@ class Observed:
         before, host.assignment = host.assignment, assignment
         host.strays = {}
         self._touch(host_id)
+        host.restarting = restarting(host.restarting, before, assignment)
         change = assignment_change(before, assignment)
         self.running.assigned({shard.fleet for shard in (*before.shards, *assignment.shards)})
         for kin, freed in change.freed.items():
@@ -102,6 +107,8 @@ class Observed:
             self._apply_states(host, shard)
         matters = self._apply_rest(host_id, host, report) or host.prepared != prepared
         self._set_converged(host, report.converged and host.epoch.revision >= epoch)
+        if host.converged:
+            host.restarting = {}
         self._count_failing(host_id, host)
         host.awaits_assign = report.awaits_assign
         matters = self._set_refusing(host_id, report.orders_refused[:LONGEST_REASON]) or matters
@@ -127,7 +134,13 @@ class Observed:
     def standing(self, uid: str) -> ObservedFleet:
         """What of a fleet runs and what has failed."""
         vector = self.vectors[uid]
-        return ObservedFleet(vector.having(RUNNING), vector.having(FAILED))
+        told = (host.restarting.get(uid, EMPTY) for host in self.hosts.values())
+        return ObservedFleet(
+            vector.having(RUNNING),
+            vector.having(FAILED),
+            vector.having(UNKNOWN),
+            IndexSet.union_of(told),
+        )
 
     def declared_lost(self, host_id: str, lost: bool) -> None:
         """Whether the verdict stands that the host is lost."""

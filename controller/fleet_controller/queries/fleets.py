@@ -16,11 +16,13 @@ from fleet_controller.core.refusals import named_fleet
 from fleet_controller.core.vm_states import FAILED, RUNNING, STOPPING, UNKNOWN
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
+from fleet_controller.queries import budgets as budget_queries
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
 from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.queries.hosts import host_counts, reached_by
 
+NOTHING_PLANNED = Planning()
 _EXAMPLES = 10
 _KINDS = 100  # of problems that hosts report; agents know some two dozen
 _MOST = 2**32 - 1  # what a count on the wire can say
@@ -41,6 +43,7 @@ def status(
     if sees is not None:
         chosen = [fleet for fleet in chosen if sees(fleet.name)]
     shown, more = drain_queries.statuses(memory, planning)
+    budgets, more_budgets = budget_queries.statuses(memory, planning, chosen)
     released = memory.state.breaker.released_until - memory.events.now()
     return cluster.StatusResponse(
         fleets=[
@@ -56,6 +59,8 @@ def status(
         settling=settling_status(memory),
         drains=shown,
         more_drains=more,
+        budgets=budgets,
+        more_budgets=more_budgets,
         only_some_fleets=sees is not None and not name,
         certificates=[
             cluster.ExpiringCertificate(holder=one.holder, expires_unix=one.expires, file=one.file)
@@ -263,7 +268,9 @@ def absence(memory: LeaderMemory, host_id: str) -> tuple[str, str]:
     return kind, memory.links.error(host_id) or f"{host_id}: not heard yet"
 
 
-def fleet_summary(memory: LeaderMemory, fleet: FleetRecord) -> cluster.FleetSummary:
+def fleet_summary(
+    memory: LeaderMemory, fleet: FleetRecord, planning: Planning = NOTHING_PLANNED
+) -> cluster.FleetSummary:
     vector = memory.observed.vectors[fleet.uid]
     return cluster.FleetSummary(
         name=fleet.name,
@@ -279,6 +286,7 @@ def fleet_summary(memory: LeaderMemory, fleet: FleetRecord) -> cluster.FleetSumm
         placed=vector.placed,
         spec=memory.state.specs.get((fleet.uid, fleet.generation)),
         owners=fleet.owners,
+        budget=budget_queries.budget_of(memory, planning, fleet),
     )
 
 

@@ -11,7 +11,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import to_wire
 from fleet_controller.core.announced_holdings import told_holdings
-from fleet_controller.core.model import Capacity, Health, HostRecord
+from fleet_controller.core.model import Capacity, DrainEnd, Health, HostRecord
 from fleet_controller.core.vm_states import FAILED, RUNNING
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
@@ -21,6 +21,13 @@ from fleet_controller.queries import duplicates
 PAGE = 1000
 FEW_IMAGES = 5  # in a list of hosts
 MAX_PAGE = 10_000
+
+# What becomes of a drain at its deadline, as it is kept.
+DRAIN_ENDS: Mapping[DrainEnd, cluster.DrainThen.ValueType] = {
+    "": cluster.DRAIN_THEN_UNSPECIFIED,
+    "stop": cluster.DRAIN_THEN_STOP,
+    "force": cluster.DRAIN_THEN_FORCE,
+}
 
 
 def host_counts(memory: LeaderMemory) -> cluster.HostCounts:
@@ -101,6 +108,9 @@ def host_summary(memory: LeaderMemory, planning: Planning, host_id: str) -> clus
         failed=counted(FAILED),
         link_error=memory.links.error(host_id),
         draining=record.draining,
+        drain_until_unix=record.drain_until,
+        drain_then=DRAIN_ENDS[record.drain_then],
+        drain_ignores_budget=record.drain_ignores_budget,
         quarantine=record.quarantine,
         duplicates=duplicates.of_host(memory, planning, host_id),
         reached_by=reached_by(memory, host_id),

@@ -9,7 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fleet.identity import MAC_PATTERN, MAX_NAME_LENGTH, MAX_NIC, NAME_PATTERN
+from fleet.identity import (
+    MAC_PATTERN,
+    MAX_INDEX,
+    MAX_NAME_LENGTH,
+    MAX_NIC,
+    NAME_PATTERN,
+)
 from fleet.labels import KEY_WORDS, LABEL_KEY, PART_WORDS
 from fleet.spec_texts import (
     MAX_CMDLINE_BYTES,
@@ -327,10 +333,26 @@ FIELDS: tuple[Field, ...] = (
         "has said again that they are its.",
         "0", holds="on_isolation_stop_after_seconds", low=60, high=604800, zero="never",
     ),
+    Field(
+        "disruption.at_most", Kind.COUNT,
+        "The most VMs of the fleet that may be down at once for what is done on purpose: drains, "
+        "rollouts, restarts, VMs made anew. Those that are down by themselves count as well.",
+        str(MAX_INDEX + 1), low=1, high=MAX_INDEX + 1,
+    ),
+    Field(
+        "disruption.share", Kind.RATE,
+        "The same as a share of the fleet's total, and at least one VM. Where both are given, the "
+        "smaller one holds.", "1", low=0.000001, high=1,
+    ),
+    Field(
+        "disruption.per_minute", Kind.COUNT,
+        "The most VMs that are begun anew on purpose in any minute.",
+        str(MAX_INDEX + 1), low=1, high=MAX_INDEX + 1,
+    ),
 )  # fmt: skip
 
 # Sections that a file may leave out as a whole although a field in them is required.
-OPTIONAL_SECTIONS = frozenset({"network", "identity"})
+OPTIONAL_SECTIONS = frozenset({"network", "identity", "disruption"})
 
 LISTS: Mapping[str, Listed] = {
     one.path: one

@@ -80,6 +80,29 @@ HOST_HEALTH_SUSPECT: HostHealth.ValueType  # 3
 HOST_HEALTH_LOST: HostHealth.ValueType  # 4
 Global___HostHealth: _TypeAlias = HostHealth  # noqa: Y015
 
+class _DrainThen:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DrainThenEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DrainThen.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRAIN_THEN_UNSPECIFIED: _DrainThen.ValueType  # 0
+    """as STOP"""
+    DRAIN_THEN_STOP: _DrainThen.ValueType  # 1
+    """the drain ends as if it were cancelled"""
+    DRAIN_THEN_FORCE: _DrainThen.ValueType  # 2
+    """it goes on beyond the fleets' disruption budgets"""
+
+class DrainThen(_DrainThen, metaclass=_DrainThenEnumTypeWrapper): ...
+
+DRAIN_THEN_UNSPECIFIED: DrainThen.ValueType  # 0
+"""as STOP"""
+DRAIN_THEN_STOP: DrainThen.ValueType  # 1
+"""the drain ends as if it were cancelled"""
+DRAIN_THEN_FORCE: DrainThen.ValueType  # 2
+"""it goes on beyond the fleets' disruption budgets"""
+Global___DrainThen: _TypeAlias = DrainThen  # noqa: Y015
+
 class _StatesLayer:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -687,6 +710,7 @@ class FleetSummary(_message.Message):
     AS_WANTED_FIELD_NUMBER: _builtins.int
     POWERED_OFF_FIELD_NUMBER: _builtins.int
     OWNERS_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     uid: _builtins.str
     number: _builtins.int
@@ -703,6 +727,10 @@ class FleetSummary(_message.Message):
     def spec(self) -> _types_pb2.FleetSpec: ...
     @_builtins.property
     def owners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def budget(self) -> Global___BudgetStatus:
+        """absent: it has none, or the controller is older"""
+
     def __init__(
         self,
         *,
@@ -719,10 +747,11 @@ class FleetSummary(_message.Message):
         as_wanted: _builtins.int = ...,
         powered_off: _builtins.int = ...,
         owners: _abc.Iterable[_builtins.str] | None = ...,
+        budget: Global___BudgetStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "owners", b"owners", "placed", b"placed", "powered_off", b"powered_off", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "budget", b"budget", "deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "owners", b"owners", "placed", b"placed", "powered_off", b"powered_off", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1225,6 +1254,58 @@ class FleetStatus(_message.Message):
 Global___FleetStatus: _TypeAlias = FleetStatus  # noqa: Y015
 
 @_typing.final
+class BudgetStatus(_message.Message):
+    """The disruption budget of a fleet, and what uses it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLEET_FIELD_NUMBER: _builtins.int
+    AT_MOST_FIELD_NUMBER: _builtins.int
+    DOWN_FIELD_NUMBER: _builtins.int
+    PER_MINUTE_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    TO_RESTART_FIELD_NUMBER: _builtins.int
+    TO_REIMAGE_FIELD_NUMBER: _builtins.int
+    fleet: _builtins.str
+    at_most: _builtins.int
+    """VMs down at once, on purpose or not"""
+    down: _builtins.int
+    """wanted VMs that do not run"""
+    per_minute: _builtins.int
+    """begun anew on purpose in any minute; 0: not bounded"""
+    begun: _builtins.int
+    """within the last minute"""
+    waiting: _builtins.int
+    """VMs that drains, rollouts and orders would take down, and may not yet"""
+    message: _builtins.str
+    """why, and what to do; empty: nothing waits"""
+    to_restart: _builtins.int
+    """of orders that go on in waves"""
+    to_reimage: _builtins.int
+    def __init__(
+        self,
+        *,
+        fleet: _builtins.str = ...,
+        at_most: _builtins.int = ...,
+        down: _builtins.int = ...,
+        per_minute: _builtins.int = ...,
+        begun: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        message: _builtins.str = ...,
+        to_restart: _builtins.int = ...,
+        to_reimage: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most", b"at_most", "begun", b"begun", "down", b"down", "fleet", b"fleet", "message", b"message", "per_minute", b"per_minute", "to_reimage", b"to_reimage", "to_restart", b"to_restart", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetStatus: _TypeAlias = BudgetStatus  # noqa: Y015
+
+@_typing.final
 class ImageFetches(_message.Message):
     """Hosts that fetch an image from hosts."""
 
@@ -1285,6 +1366,8 @@ class StatusResponse(_message.Message):
     HOSTS_TO_RENEW_FIELD_NUMBER: _builtins.int
     UPGRADE_FIELD_NUMBER: _builtins.int
     ONLY_SOME_FLEETS_FIELD_NUMBER: _builtins.int
+    BUDGETS_FIELD_NUMBER: _builtins.int
+    MORE_BUDGETS_FIELD_NUMBER: _builtins.int
     oldest_report_seconds: _builtins.float
     server_seconds: _builtins.float
     """spent in the controller on this answer"""
@@ -1305,6 +1388,8 @@ class StatusResponse(_message.Message):
     """
     only_some_fleets: _builtins.bool
     """The caller may see some fleets only: others are left out of `fleets`."""
+    more_budgets: _builtins.int
+    """beyond those"""
     @_builtins.property
     def fleets(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetStatus]: ...
     @_builtins.property
@@ -1339,6 +1424,10 @@ class StatusResponse(_message.Message):
     def upgrade(self) -> _upgrade_pb2.UpgradeStatus:
         """Of agents, while it runs or is halted: without `waves` and `versions`. Absent: there is none."""
 
+    @_builtins.property
+    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___BudgetStatus]:
+        """Of the fleets shown that have one, those that something waits for before others: the first ten."""
+
     def __init__(
         self,
         *,
@@ -1360,10 +1449,12 @@ class StatusResponse(_message.Message):
         hosts_to_renew: _builtins.int = ...,
         upgrade: _upgrade_pb2.UpgradeStatus | None = ...,
         only_some_fleets: _builtins.bool = ...,
+        budgets: _abc.Iterable[Global___BudgetStatus] | None = ...,
+        more_budgets: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "freeze", b"freeze", "hosts", b"hosts", "settling", b"settling", "store", b"store", "upgrade", b"upgrade"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "hosts_to_renew", b"hosts_to_renew", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "only_some_fleets", b"only_some_fleets", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store", "upgrade", b"upgrade"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_seconds", b"as_of_seconds", "breaker", b"breaker", "breaker_released_seconds", b"breaker_released_seconds", "budgets", b"budgets", "certificates", b"certificates", "drains", b"drains", "durable", b"durable", "fleets", b"fleets", "freeze", b"freeze", "hosts", b"hosts", "hosts_to_renew", b"hosts_to_renew", "more_budgets", b"more_budgets", "more_drains", b"more_drains", "oldest_report_seconds", b"oldest_report_seconds", "only_some_fleets", b"only_some_fleets", "read_only", b"read_only", "server_seconds", b"server_seconds", "settling", b"settling", "store", b"store", "upgrade", b"upgrade"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1574,6 +1665,9 @@ class HostSummary(_message.Message):
     MORE_IMAGES_FIELD_NUMBER: _builtins.int
     TO_RENEW_FIELD_NUMBER: _builtins.int
     UPGRADES_FIELD_NUMBER: _builtins.int
+    DRAIN_UNTIL_UNIX_FIELD_NUMBER: _builtins.int
+    DRAIN_THEN_FIELD_NUMBER: _builtins.int
+    DRAIN_IGNORES_BUDGET_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     address: _builtins.str
     health: Global___HostHealth.ValueType
@@ -1624,6 +1718,12 @@ class HostSummary(_message.Message):
     """Its certificate, or whom it trusts, is not yet what it is to be by now; and what that is."""
     upgrades: _builtins.bool
     """Whether it can be told to upgrade its agent; false: not heard, or it cannot."""
+    drain_until_unix: _builtins.float
+    """Of its drain: when it has lasted long enough (0: never), what becomes of it then, and whether it
+    goes on beyond disruption budgets by now.
+    """
+    drain_then: Global___DrainThen.ValueType
+    drain_ignores_budget: _builtins.bool
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -1665,10 +1765,13 @@ class HostSummary(_message.Message):
         more_images: _builtins.int = ...,
         to_renew: _builtins.bool = ...,
         upgrades: _builtins.bool = ...,
+        drain_until_unix: _builtins.float = ...,
+        drain_then: Global___DrainThen.ValueType = ...,
+        drain_ignores_budget: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "images", b"images", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "more_images", b"more_images", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running", "to_renew", b"to_renew", "upgrades", b"upgrades"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent_version", b"agent_version", "assigned", b"assigned", "awaits_approval", b"awaits_approval", "capacity_guests", b"capacity_guests", "certificate_expires_unix", b"certificate_expires_unix", "claimed_guests", b"claimed_guests", "converged", b"converged", "cordoned", b"cordoned", "distrusted", b"distrusted", "drain_ignores_budget", b"drain_ignores_budget", "drain_then", b"drain_then", "drain_until_unix", b"drain_until_unix", "draining", b"draining", "duplicates", b"duplicates", "expelled", b"expelled", "failed", b"failed", "health", b"health", "hypervisor", b"hypervisor", "id", b"id", "images", b"images", "labels", b"labels", "link_error", b"link_error", "max_guests", b"max_guests", "memory_bytes", b"memory_bytes", "misbehaves", b"misbehaves", "more_images", b"more_images", "orders_refused", b"orders_refused", "pinned", b"pinned", "quarantine", b"quarantine", "reached_by", b"reached_by", "report_age_seconds", b"report_age_seconds", "running", b"running", "to_renew", b"to_renew", "upgrades", b"upgrades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2864,6 +2967,9 @@ class DrainRequest(_message.Message):
     PLAN_ONLY_FIELD_NUMBER: _builtins.int
     NO_WAIT_FIELD_NUMBER: _builtins.int
     WATCH_ONLY_FIELD_NUMBER: _builtins.int
+    DEADLINE_SECONDS_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    IGNORE_BUDGET_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     force: _builtins.bool
     """without waiting for it to let go: only for a host that is lost"""
@@ -2877,6 +2983,13 @@ class DrainRequest(_message.Message):
     """Tell how far it is, and ask for nothing: for whoever waits already, and has lost its leader.
     Older controllers drain the host, as they did before.
     """
+    deadline_seconds: _builtins.float
+    """After so long what is still there stays, or goes though disruption budgets would not let it; 0:
+    the drain has no deadline, or keeps the one that it has. Older controllers know of none.
+    """
+    then: Global___DrainThen.ValueType
+    ignore_budget: _builtins.bool
+    """from the beginning"""
     def __init__(
         self,
         *,
@@ -2886,10 +2999,13 @@ class DrainRequest(_message.Message):
         plan_only: _builtins.bool = ...,
         no_wait: _builtins.bool = ...,
         watch_only: _builtins.bool = ...,
+        deadline_seconds: _builtins.float = ...,
+        then: Global___DrainThen.ValueType = ...,
+        ignore_budget: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "force", b"force", "host", b"host", "no_wait", b"no_wait", "plan_only", b"plan_only", "watch_only", b"watch_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "deadline_seconds", b"deadline_seconds", "force", b"force", "host", b"host", "ignore_budget", b"ignore_budget", "no_wait", b"no_wait", "plan_only", b"plan_only", "then", b"then", "watch_only", b"watch_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3242,6 +3358,9 @@ class ControlVmsRequest(_message.Message):
         ACTION_START: ControlVmsRequest._Action.ValueType  # 4
         ACTION_RETRY: ControlVmsRequest._Action.ValueType  # 5
         """only those that have failed"""
+        ACTION_CANCEL_RESTART: ControlVmsRequest._Action.ValueType  # 6
+        """What waits for the fleet's disruption budget is not done any more: of the whole fleet."""
+        ACTION_CANCEL_REIMAGE: ControlVmsRequest._Action.ValueType  # 7
 
     class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
     ACTION_UNSPECIFIED: ControlVmsRequest.Action.ValueType  # 0
@@ -3251,6 +3370,9 @@ class ControlVmsRequest(_message.Message):
     ACTION_START: ControlVmsRequest.Action.ValueType  # 4
     ACTION_RETRY: ControlVmsRequest.Action.ValueType  # 5
     """only those that have failed"""
+    ACTION_CANCEL_RESTART: ControlVmsRequest.Action.ValueType  # 6
+    """What waits for the fleet's disruption budget is not done any more: of the whole fleet."""
+    ACTION_CANCEL_REIMAGE: ControlVmsRequest.Action.ValueType  # 7
 
     FLEET_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
@@ -3259,6 +3381,7 @@ class ControlVmsRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     PLAN_TOKEN_FIELD_NUMBER: _builtins.int
+    IGNORE_BUDGET_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     action: Global___ControlVmsRequest.Action.ValueType
     plan_only: _builtins.bool
@@ -3268,6 +3391,8 @@ class ControlVmsRequest(_message.Message):
     """only those on this host"""
     plan_token: _builtins.str
     """of a plan that was shown: refused as STALE_PLAN when it is stale"""
+    ignore_budget: _builtins.bool
+    """all at once, whatever the fleet's disruption budget says"""
     @_builtins.property
     def indices(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]:
         """empty: all"""
@@ -3282,10 +3407,11 @@ class ControlVmsRequest(_message.Message):
         state: _types_pb2.VmState.ValueType = ...,
         host: _builtins.str = ...,
         plan_token: _builtins.str = ...,
+        ignore_budget: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "fleet", b"fleet", "host", b"host", "indices", b"indices", "plan_only", b"plan_only", "plan_token", b"plan_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "fleet", b"fleet", "host", b"host", "ignore_budget", b"ignore_budget", "indices", b"indices", "plan_only", b"plan_only", "plan_token", b"plan_token", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3299,9 +3425,12 @@ class ControlVmsResponse(_message.Message):
     HOSTS_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     INDICES_FIELD_NUMBER: _builtins.int
+    AT_ONCE_FIELD_NUMBER: _builtins.int
     vms: _builtins.int
     hosts: _builtins.int
     token: _builtins.str
+    at_once: _builtins.int
+    """It goes on in waves: so many VMs may be down at once. 0: it is done at once."""
     @_builtins.property
     def indices(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]:
         """the first thousand ranges"""
@@ -3313,10 +3442,11 @@ class ControlVmsResponse(_message.Message):
         hosts: _builtins.int = ...,
         token: _builtins.str = ...,
         indices: _abc.Iterable[_types_pb2.IndexRange] | None = ...,
+        at_once: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "indices", b"indices", "token", b"token", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "hosts", b"hosts", "indices", b"indices", "token", b"token", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

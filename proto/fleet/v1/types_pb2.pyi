@@ -451,6 +451,7 @@ class FleetSpec(_message.Message):
     MORE_NETWORKS_FIELD_NUMBER: _builtins.int
     IDENTITY_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    DISRUPTION_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
     """a multiple of 1 MiB"""
     vcpus: _builtins.int
@@ -485,6 +486,10 @@ class FleetSpec(_message.Message):
     def identity(self) -> Global___Identity:
         """absent: a VM is told nothing but its command line"""
 
+    @_builtins.property
+    def disruption(self) -> Global___Disruption:
+        """absent: what is done on purpose is not bounded"""
+
     def __init__(
         self,
         *,
@@ -503,14 +508,47 @@ class FleetSpec(_message.Message):
         more_networks: _abc.Iterable[Global___Network] | None = ...,
         identity: Global___Identity | None = ...,
         start: Global___Start.ValueType = ...,
+        disruption: Global___Disruption | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "identity", b"identity", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "identity", b"identity", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "start", b"start", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "start", b"start", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FleetSpec: _TypeAlias = FleetSpec  # noqa: Y015
+
+@_typing.final
+class Disruption(_message.Message):
+    """How many VMs of a fleet may be down on purpose: moved by a drain, changed by a rollout, restarted,
+    made anew. One budget for all of that. Those that are down by themselves count as well.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_MOST_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    PER_MINUTE_FIELD_NUMBER: _builtins.int
+    at_most: _builtins.int
+    """VMs down at once"""
+    share: _builtins.float
+    """of the total, at least one VM; the smaller of both holds"""
+    per_minute: _builtins.int
+    """VMs that are begun anew in any minute"""
+    def __init__(
+        self,
+        *,
+        at_most: _builtins.int = ...,
+        share: _builtins.float = ...,
+        per_minute: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most", b"at_most", "per_minute", b"per_minute", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disruption: _TypeAlias = Disruption  # noqa: Y015
 
 @_typing.final
 class Identity(_message.Message):

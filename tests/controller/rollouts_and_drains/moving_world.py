@@ -17,6 +17,7 @@ from fleet_controller.core.model import (
     HostRecord,
     HostView,
     ObservedFleet,
+    OrdersRecord,
     RolloutRecord,
 )
 from fleet_controller.core.passes import Pass, decide
@@ -104,6 +105,9 @@ class World:
         self.fleet = FLEET
         self.specs = {(UID, 1): types.FleetSpec(memory_bytes=4 << 20)}
         self.rollouts: dict[str, RolloutRecord] = {}
+        self.orders: dict[str, OrdersRecord] = {}
+        self.begun_anew: dict[str, int] = {}
+        self.leader_is_new = False
         self.failing: set[int] = set()  # indices that never come up
         self.revision = 100
 
@@ -126,6 +130,9 @@ class World:
             self.specs,
             self.rollouts,
             {UID: ObservedFleet(IndexSet.of(running - self.failing), IndexSet.of(self.failing))},
+            orders=self.orders,
+            begun_anew=self.begun_anew,
+            begun_unknown=self.leader_is_new,
         )
 
     def decide(self, most: int = 250) -> Pass:
@@ -137,6 +144,10 @@ class World:
             if name in decided.assignments:
                 self.hosts[name].stored = decided.assignments[name]
                 self.revision += 1
+        for over in decided.orders_over:
+            del self.orders[over.fleet]
+            if over.left:
+                self.orders[over.fleet] = over.left
         for record in decided.rollouts:
             self.rollouts[record.fleet] = record
             self.fleet = decided.fleets.get(record.fleet, self.fleet)

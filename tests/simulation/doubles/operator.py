@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller.changes.hosts import DrainDeadline
 from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.model import FleetRecord, HostRecord
 from fleet_controller.core.recovery.view import RecoveryChoice
@@ -134,16 +135,19 @@ class Operator(Witness):
             f"release {host_id}",
         )
 
-    def drain(self, host_id: str, draining: bool) -> None:
+    def drain(self, host_id: str, draining: bool, end: DrainDeadline | None = None) -> None:
         if draining:
             self.drained.add(host_id)
 
         async def act(leading: Leader, me: str) -> None:
-            hosts = leading.hosts
-            await (hosts.drain if draining else hosts.cancel_drain)(host_id, me)
+            if draining:
+                await leading.hosts.drain(host_id, me, end)
+            else:
+                await leading.hosts.cancel_drain(host_id, me)
 
         word = "drain" if draining else "undrain"
-        self._ask(word, act, f"{'drain' if draining else 'drain no more'} {host_id}")
+        within = end.in_words if end else ""
+        self._ask(word, act, f"{'drain' if draining else 'drain no more'} {host_id}{within}")
 
     def give_up(self, host_id: str) -> None:
         """All that a lost host has goes elsewhere, what would wait for it too."""
@@ -233,6 +237,14 @@ class Operator(Witness):
             f"vms_{action.value}",
             lambda leading, me: leading.vms.control(chosen, action, me, plan_only=False, token=""),
             f"{action.value} {indices or 'all'} of {fleet}",
+        )
+
+    def cancel_order(self, fleet: str, action: Action) -> None:
+        """What of a restart or making anew still waits for its turn is not done."""
+        self._ask(
+            f"vms_{action.value}_cancelled",
+            lambda leading, me: leading.vms.cancel(fleet, action, me),
+            f"cancel the {action.value} of {fleet}",
         )
 
     def roll_out(self, fleet: str, options: RolloutOptions) -> None:

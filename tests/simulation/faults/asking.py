@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
+from fleet_controller.changes.hosts import DrainDeadline
 from fleet_controller.core.rollouts_and_drains.control import Action as VmAction
 from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions
 from tests.simulation.faults.acts import Act, End, machine_of, one_of
@@ -43,7 +46,7 @@ def delete(world: World, act: Act) -> None:
 
 def generation(world: World, act: Act) -> None:
     spec = types.FleetSpec()
-    spec.CopyFrom(SPEC)
+    spec.CopyFrom(world.spec)
     spec.vcpus = 1 + int(act.much * 4)
     world.operator.apply("spv", spec)
 
@@ -52,7 +55,12 @@ def settings(world: World, act: Act) -> None:
     """Other settings of the template that the fleet has: no generation, and no VM is touched."""
     fleet = world.store.fleets.get("spv")
     spec = types.FleetSpec()
-    spec.CopyFrom(world.store.specs.get((fleet.uid, fleet.generation), SPEC) if fleet else SPEC)
+    have = world.store.specs.get((fleet.uid, fleet.generation)) if fleet else None
+    spec.CopyFrom(have or world.spec)
+    world.budget(Random(f"{world.seed}/{act.much}"))
+    spec.ClearField("disruption")
+    if world.spec.HasField("disruption"):
+        spec.disruption.CopyFrom(world.spec.disruption)
     spec.admission.parallel = 1 + int(act.which * 8)
     spec.placement.policy = one_of(
         [types.Placement.POLICY_SPREAD, types.Placement.POLICY_PACK], act.much
@@ -95,9 +103,10 @@ def release_breaker(world: World, act: Act) -> None:
 
 
 def drain(world: World, act: Act) -> End | None:
-    """Some are cancelled in their midst."""
+    """Some are cancelled in their midst; some stop at a deadline, or go on beyond budgets then."""
     host = machine_of(world, act).id
-    world.operator.drain(host, True)
+    deadline = DrainDeadline(5.0 + 60.0 * (act.much % 0.25), act.much < 0.25)
+    world.operator.drain(host, True, deadline if act.much < 0.5 else None)
     return lambda: world.operator.drain(host, False)
 
 

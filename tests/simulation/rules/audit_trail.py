@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleet_controller.core.audit import BY_LEADER, AuditRecord
-from fleet_controller.core.model import Assignment, FleetRecord, HostRecord
+from fleet_controller.core.model import Assignment, FleetRecord, HostRecord, OrdersRecord
 from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.core.rollouts_and_drains.vm_orders import orders_of
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode
 from fleet_controller.store.port import Change
@@ -20,19 +21,24 @@ from tests.simulation.rules.store_view import NOTHING, StoreView
 # What the leader does by itself; all else has an operator's name.
 UNASKED = frozenset(
     {
-        "breaker", "declare_lost", "drained", "fleet_deleted", "freeze", "host_returned",
-        "quarantine", "rollout_done", "rollout_halted",
+        "breaker", "declare_lost", "drain_forced", "drain_stopped", "drained", "fleet_deleted",
+        "freeze", "host_returned", "quarantine", "rollout_done", "rollout_halted",
+        "vms_reimage_done", "vms_restart_done",
     }
 )  # fmt: skip
 _OF_HOSTS: Mapping[str, frozenset[str]] = {
     "cordoned": frozenset({"cordon", "uncordon"}),
-    "draining": frozenset({"drain", "undrain"}),
+    "draining": frozenset({"drain", "undrain", "drain_stopped"}),
     "drained": frozenset({"drained", "drain", "undrain"}),
+    "drain_ignores_budget": frozenset({"drain", "undrain", "drain_forced", "drain_stopped"}),
     "lost": frozenset({"declare_lost", "declare_lost_undo", "host_returned", "expel"}),
     "quarantine": frozenset({"quarantine", "release_quarantine"}),
 }
 _ROLLOUTS = frozenset(
     {f"rollout_{word}" for word in ("start", "undo", "pause", "resume", "abort", "done", "halted")}
+)
+_ORDERS = frozenset(
+    f"vms_{word}{end}" for word in ("restart", "reimage") for end in ("", "_done", "_cancelled")
 )
 _OF_ALL: Mapping[str, frozenset[str]] = {
     "breaker": frozenset({"breaker", "release_breaker"}),
@@ -65,6 +71,7 @@ class AuditLines(Witness):
         self._fail = fail
         self._by_actor: dict[str, int] = {}  # lines of each operator's request
         self._last_control: dict[str, str] = {}  # by fleet: what was done to its VMs last
+        self._orders: dict[str, set[str]] = {}  # by uid: what is to be done to VMs in waves
 
     def request_answered(self, actor: str) -> None:
         count = self._by_actor.get(actor, 0)
@@ -88,8 +95,19 @@ class AuditLines(Witness):
                 self._check_fleet(rest, change, told)
             elif kind == "assignments":
                 self._check_control(rest, change)
+            elif kind == "orders":
+                self._take_orders(rest, change, told)
             elif kind == "rollouts" and change.value is not None:
                 self._expect(told.has(_ROLLOUTS), change.key)
+
+    def _take_orders(self, uid: str, change: Change, told: Told) -> None:
+        """They go with their fleet without a word."""
+        if change.value is None:
+            self._orders.pop(uid, None)
+            return
+        record = decode(OrdersRecord, change.key, change.value)
+        self._orders[uid] = {action.value for action, _ in orders_of(record)}
+        self._expect(told.has(_ORDERS), change.key)
 
     def _take(self, line: AuditRecord, told: Told) -> None:
         told.lines.append(line)
@@ -97,8 +115,9 @@ class AuditLines(Witness):
         by_leader = line.actor == BY_LEADER and line.action in UNASKED
         if not by_leader and action_of(line.actor) != line.action:
             self._fail("audit", f"{line.action} by {line.actor!r}, who has not asked for it")
-        if line.action.startswith("vms_"):
-            self._last_control[line.fleet] = line.action.removeprefix("vms_")
+        done = line.action.removeprefix("vms_")
+        if line.action.startswith("vms_") and done in set(Action):
+            self._last_control[line.fleet] = done
 
     def _expect(self, told: bool, what: str) -> None:
         if not told:
@@ -135,6 +154,8 @@ class AuditLines(Witness):
         after = NOTHING if change.value is None else decode(Assignment, change.key, change.value)
         for uid, action in _controlled(before, after):
             fleet = self._store.fleet(uid)
+            if action in self._orders.get(uid, ()):
+                continue
             if fleet is not None and self._last_control.get(fleet.name) != action:
                 self._fail("audit", f"{action} of VMs of {fleet.name} on {host}, untold")
 

@@ -17,8 +17,11 @@ from fleet_controller.core.model import (
     FleetRecord,
     HostRecord,
     Meta,
+    OrdersRecord,
     Shard,
 )
+from fleet_controller.core.rollouts_and_drains.control import Action
+from fleet_controller.core.rollouts_and_drains.vm_orders import orders_of
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode, decode_spec
 from fleet_controller.store.port import Change
@@ -32,7 +35,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Moved = Mapping[str, tuple[Assignment, Assignment]]
 NOTHING = Assignment()
 _EXPELLED = keys.denied(str(Peer(Role.AGENT, "")))
-DECIDED = frozenset({"assignments", "fleets", "rollouts", "gone", "breaker"})
+DECIDED = frozenset({"assignments", "fleets", "rollouts", "orders", "gone", "breaker"})
 
 
 class StoreView(Witness):
@@ -64,6 +67,7 @@ class StoreView(Witness):
         # Hosts that had not been told what they gave up when the store was set back, and what
         # generation it was of then.
         self._unaware: dict[str, int] = {}
+        self.orders: dict[str, tuple[Action, ...]] = {}  # in waves, by fleet uid
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by fleet uid and generation
 
     def fleet(self, uid: str) -> FleetRecord | None:
@@ -114,7 +118,14 @@ class StoreView(Witness):
             if self.is_lost(host, "") or self.may_not_know(host):
                 self._unaware[host] = self.generation
         # What was said of VMs that the store has forgotten still holds where they are.
-        for known in (self.hosts, self.fleets, self.assignments, self.held, self._revisions):
+        for known in (
+            self.hosts,
+            self.fleets,
+            self.assignments,
+            self.held,
+            self.orders,
+            self._revisions,
+        ):
             known.clear()
         self.expelled.clear()
         self.unknown = set(self._machines)
@@ -162,6 +173,9 @@ class StoreView(Witness):
                 self.generation = decode(Meta, change.key, change.value).generation
             elif (spec := keys.spec_of(change.key)) and change.value is not None:
                 self.specs[spec] = decode_spec(change.key, change.value)
+            elif kind == "orders":
+                record = _read(OrdersRecord, change)
+                self.orders[rest] = tuple(one for one, _ in orders_of(record)) if record else ()
             elif kind == "fleets" and spec is None:
                 self._take_fleet(rest, _read(FleetRecord, change))
         if moved and not self.frozen:

@@ -31,12 +31,14 @@ class Action(StrEnum):
 
 class Controlled(msgspec.Struct, frozen=True):
     """`assignments`: those that change, by host id. `indices`: the VMs concerned. `hosts`: how
-    many hosts have them. `token`: names this plan."""
+    many hosts have them. `token`: names this plan. `at_once`: how many of them may be down at once;
+    0: all."""
 
     assignments: Mapping[str, Assignment]
     indices: IndexSet
     hosts: int
     token: str
+    at_once: int = 0
 
 
 def control(
@@ -58,7 +60,7 @@ def control(
         part = shard.ranges & chosen if shard.fleet == fleet.uid else EMPTY
         if not part:
             continue
-        changed = _CHANGES[action](shard, view.revision, since)
+        changed = CHANGES[action](shard, view.revision, since)
         if changed is not None:
             drafts.put(host, shard, part, changed)
             meant = meant | part
@@ -122,7 +124,7 @@ def _retry(shard: Shard, revision: int, since: int) -> Shard | None:
     return structs.replace(shard, retry=revision) if shard.retry < since else None
 
 
-_CHANGES: Mapping[Action, Callable[[Shard, int, int], Shard | None]] = {
+CHANGES: Mapping[Action, Callable[[Shard, int, int], Shard | None]] = {
     Action.RESTART: _restart,
     Action.REIMAGE: _reimage,
     Action.STOP: _stop,

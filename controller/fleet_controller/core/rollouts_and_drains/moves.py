@@ -23,6 +23,7 @@ from msgspec import structs
 from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.model import Assignment, ClusterView, HostRecord, HostView, Shard
 from fleet_controller.core.placement.drafts import Drafts
+from fleet_controller.core.rollouts_and_drains.disruption import DisruptionBudget
 
 Staged = list[tuple[str, Shard]]  # with the host that has it
 
@@ -54,9 +55,14 @@ class _Holders:
     releasing: IndexSet  # tombstones that nobody has acknowledged
 
 
-def move(view: ClusterView, decided: Mapping[str, Assignment], most: int) -> Moves:
+def move(
+    view: ClusterView,
+    decided: Mapping[str, Assignment],
+    most: int,
+    budget: DisruptionBudget | None = None,
+) -> Moves:
     """The next step of every move. `decided`: assignments by a placement of the same view. `most`:
-    how many VMs may be staged at once."""
+    how many VMs may be staged at once. `budget`: None: nothing bounds how many go down at once."""
     if not any(_concerned(host) for host in view.hosts.values()):
         return Moves(decided)
     drafts = Drafts(view, decided)
@@ -68,7 +74,7 @@ def move(view: ClusterView, decided: Mapping[str, Assignment], most: int) -> Mov
     for uid, shards in staged.items():
         moving = IndexSet.union_of(shard.ranges for _, shard in shards)
         holders = _holders(view, drafts, uid, moving)
-        in_flight += _advance(view, drafts, shards, holders)
+        in_flight += _advance(view, drafts, shards, holders, budget)
     unplaced = _begin(view, drafts, staged, max(0, most - in_flight))
     return Moves(drafts.assignments(), unplaced)
 
@@ -112,7 +118,13 @@ def _releasing(view: ClusterView, drafts: Drafts, uid: str) -> IndexSet:
     )
 
 
-def _advance(view: ClusterView, drafts: Drafts, staged: Staged, holders: _Holders) -> int:
+def _advance(
+    view: ClusterView,
+    drafts: Drafts,
+    staged: Staged,
+    holders: _Holders,
+    budget: DisruptionBudget | None,
+) -> int:
     """Start, await or give up what is staged. Returns how many VMs are still staged in the
     store, those given up included: writes that begin now may come first."""
     held = holders.assigned | holders.releasing
@@ -129,7 +141,7 @@ def _advance(view: ClusterView, drafts: Drafts, staged: Staged, holders: _Holder
         prepared.append(_prepared(view.hosts[host], shard) & (twice - back))
         left += len(shard.ranges)
     ready = IndexSet.union_of(prepared) - holders.releasing
-    _hand_over(view, drafts, staged[0][1].fleet, ready)
+    _hand_over(view, drafts, staged[0][1].fleet, ready, budget)
     return left
 
 
@@ -141,14 +153,25 @@ def _prepared(host: HostView, shard: Shard) -> IndexSet:
     return IndexSet.union_of(ready) & shard.ranges
 
 
-def _hand_over(view: ClusterView, drafts: Drafts, uid: str, prepared: IndexSet) -> None:
-    """Have the hosts that still have these VMs release them."""
+def _hand_over(
+    view: ClusterView,
+    drafts: Drafts,
+    uid: str,
+    prepared: IndexSet,
+    budget: DisruptionBudget | None,
+) -> None:
+    """Have the hosts that still have these VMs release them, as many as may be down: from here
+    until they run on the taker they are."""
     if not prepared:
         return
     for host, shard in drafts.shards():
         if shard.fleet != uid or shard.staged or not lets_go(view.hosts[host]):
             continue
-        if ranges := shard.ranges & prepared:
+        ranges = shard.ranges & prepared
+        if budget is not None:
+            beyond = view.hosts[host].record.drain_ignores_budget
+            ranges = budget.take(uid, ranges, beyond=beyond)
+        if ranges:
             drafts.release(host, shard, ranges)
 
 

@@ -23,6 +23,7 @@ from fleet_controller.core.model import (
     Shard,
 )
 from fleet_controller.core.placement.drafts import Drafts
+from fleet_controller.core.rollouts_and_drains.disruption import DisruptionBudget
 
 Shards = Sequence[tuple[str, Shard]]  # with the host that has it
 NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
@@ -61,8 +62,13 @@ class _Position(msgspec.Struct, frozen=True):
     moving: IndexSet  # staged elsewhere: changed once they have moved
 
 
-def roll(view: ClusterView, decided: Mapping[str, Assignment]) -> Rolled:
-    """The next step of every rollout that is under way."""
+def roll(
+    view: ClusterView,
+    decided: Mapping[str, Assignment],
+    budget: DisruptionBudget | None = None,
+) -> Rolled:
+    """The next step of every rollout that is under way. `budget`: None: each is bounded by its own
+    options alone."""
     under_way = {
         fleet.uid: fleet
         for fleet in view.fleets.values()
@@ -85,7 +91,7 @@ def roll(view: ClusterView, decided: Mapping[str, Assignment]) -> Rolled:
         elif not (position.older or position.moving or position.unsettled or position.failed):
             ended.append(structs.replace(record, state=RolloutState.DONE))
         else:
-            progress[uid] = _advance(view, drafts, fleet, record, position)
+            progress[uid] = _advance(view, drafts, fleet, record, position, budget)
     return Rolled(drafts.assignments(), tuple(ended), fleets, progress)
 
 
@@ -163,6 +169,7 @@ def _advance(
     fleet: FleetRecord,
     record: RolloutRecord,
     position: _Position,
+    budget: DisruptionBudget | None,
 ) -> RolloutProgress:
     """Change as many further VMs as may be down at once."""
     most = most_unavailable(record, fleet.total)
@@ -186,6 +193,8 @@ def _advance(
         fitting = drafts.fitting(host, shard, kind)
         tight += max(0, len(ready) - fitting)
         part = ready.lowest(min(max(0, free), fitting))
+        if budget is not None:
+            part = budget.take(fleet.uid, part)
         if part:
             drafts.put(host, shard, part, kind)
             free -= len(part)
