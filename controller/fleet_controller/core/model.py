@@ -275,6 +275,18 @@ class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.state in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.HALTED)
 
 
+class RebalanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That a fleet is being rebalanced, and how that was asked for. What is left to do follows from
+    the assignments; the record goes when there is nothing."""
+
+    fleet: str  # uid
+    only_bounds: bool = False  # what breaks no bound stays
+    planned: Count = 0  # VMs that were to move when it began
+    since_unix: float = 0.0
+    actor: str = ""
+    change: str = ""  # the id of the change that began it
+
+
 class ObservedFleet(msgspec.Struct, frozen=True):
     """Which VMs of one fleet run, and which have failed, on whatever host."""
 
@@ -295,6 +307,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     gone: Set[str] = frozenset()  # uids of fleets that were deleted
     # Why VMs of a fleet are placed nowhere for now, by uid.
     held_back: Mapping[str, str] = {}
+    rebalances: Mapping[str, RebalanceRecord] = {}  # by uid, of fleets that are being rebalanced
 
 
 # Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.

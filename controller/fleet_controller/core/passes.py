@@ -24,6 +24,7 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.core.placement.placement import FleetPlan, place
 from fleet_controller.core.rollouts_and_drains.moves import Stuck, move
+from fleet_controller.core.rollouts_and_drains.rebalancing import RebalanceProgress
 from fleet_controller.core.rollouts_and_drains.rollout import RolloutProgress, roll
 
 # VMs. One host's worth: a clone and a definition each, a few seconds a wave on a real dom0.
@@ -43,6 +44,7 @@ class Pass(msgspec.Struct, frozen=True):
     # VMs that may run twice once all this is written, by host and fleet uid.
     duplicates: Mapping[str, Mapping[str, int]] = {}
     causes: Mapping[str, str] = {}  # the change that each assignment follows from, by host id
+    rebalances: Mapping[str, RebalanceProgress] = {}  # of those under way, by the fleet's uid
 
     def in_order(self) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
         """The assignments that are written before the others, and the others."""
@@ -66,6 +68,7 @@ def decide(view: ClusterView, moves_at_once: int) -> Pass:
         placement.first,
         duplicates(view, rolled.assignments),
         causes(view, rolled.assignments),
+        moves.rebalances,
     )
 
 
@@ -82,6 +85,7 @@ def is_at_rest(view: ClusterView, decided: Pass) -> bool:
         or decided.duplicates
         or view.gone
         or view.held_back
+        or view.rebalances
         or any(plan.unplaced for plan in decided.plans.values())
         or any(fleet.deleting for fleet in view.fleets.values())
         or any(rollout.state not in _OVER for rollout in view.rollouts.values())

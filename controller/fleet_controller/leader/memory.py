@@ -26,6 +26,7 @@ from fleet_controller.leader.allowances import Allowances
 from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
+from fleet_controller.mirror.misplaced_vms import MisplacedVms
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.observed.boot_durations import BootDurations
 from fleet_controller.observed.image_fetches import ImageFetches
@@ -65,6 +66,7 @@ class LeaderMemory:
     host_records: Pulse  # beats when one has changed
     boots: BootDurations
     image_fetches: ImageFetches  # what hosts lack for their VMs
+    misplaced: MisplacedVms
 
     @staticmethod
     def of_a_new_leader(
@@ -93,6 +95,7 @@ class LeaderMemory:
             Pulse(),
             BootDurations(),
             ImageFetches(),
+            MisplacedVms(state),
         )  # fmt: skip
 
     @property
@@ -147,6 +150,7 @@ class LeaderMemory:
             {uid: self.observed.standing(uid) for uid in state.rollouts if uid in state.rolling},
             frozenset(state.gone),
             self._held_back(),
+            dict(state.rebalances),
         )
 
     def _held_back(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ from fleet_controller.core.model import (
     HostRecord,
     LabelledAssignment,
     Meta,
+    RebalanceRecord,
     RolloutRecord,
 )
 from fleet_controller.core.people.records import PersonRecord, RoleRecord
@@ -49,6 +50,7 @@ class RecordKind(Enum):
     ASSIGNMENT = keys.ASSIGNMENTS
     GONE = keys.GONE
     ROLLOUT = keys.ROLLOUTS
+    REBALANCE = keys.REBALANCES
     AUDIT = keys.AUDIT
     EVENT = keys.EVENTS
     DENIED = keys.DENIED
@@ -97,6 +99,7 @@ _NAMES = {
     RecordKind.FLEET: "name",
     RecordKind.GONE: "uid",
     RecordKind.ROLLOUT: "fleet",
+    RecordKind.REBALANCE: "fleet",
     RecordKind.PERSON: "name",
     RecordKind.ROLE: "role",
     RecordKind.TOKEN: "id",
@@ -232,3 +235,11 @@ def put_rollout(rollout: RolloutRecord) -> Put:
 
 def delete_rollout(uid: str) -> Delete:
     return Delete(keys.rollout(uid))
+
+
+def put_rebalance(rebalance: RebalanceRecord) -> Put:
+    return Put(keys.rebalance(rebalance.fleet), encode(rebalance))
+
+
+def delete_rebalance(uid: str) -> Delete:
+    return Delete(keys.rebalance(uid))

@@ -25,6 +25,7 @@ from fleet_controller.core.model import (
     GoneFleet,
     HostRecord,
     Meta,
+    RebalanceRecord,
     RolloutRecord,
     RolloutState,
 )
@@ -71,6 +72,7 @@ class ClusterState:
         self.labels = AssignmentLabels()
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
+        self.rebalances: dict[str, RebalanceRecord] = {}  # under way, by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.people: dict[str, PersonRecord] = {}  # by name
         self.roles: dict[str, RoleRecord] = {}  # by role
@@ -103,6 +105,7 @@ class ClusterState:
             RecordKind.ASSIGNMENT: (self.assignments, Assignment),
             RecordKind.GONE: (self.gone, GoneFleet),
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
+            RecordKind.REBALANCE: (self.rebalances, RebalanceRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
             RecordKind.EVENT: (self.events.records, EventRecord),
             RecordKind.PERSON: (self.people, PersonRecord),
