@@ -17,6 +17,7 @@ from fleet_controller.core.model import (
     HostRecord,
     HostView,
     ObservedFleet,
+    RebalanceRecord,
     RolloutRecord,
 )
 from fleet_controller.core.passes import Pass, decide
@@ -104,6 +105,7 @@ class World:
         self.fleet = FLEET
         self.specs = {(UID, 1): types.FleetSpec(memory_bytes=4 << 20)}
         self.rollouts: dict[str, RolloutRecord] = {}
+        self.rebalances: dict[str, RebalanceRecord] = {}
         self.failing: set[int] = set()  # indices that never come up
         self.revision = 100
 
@@ -126,6 +128,7 @@ class World:
             self.specs,
             self.rollouts,
             {UID: ObservedFleet(IndexSet.of(running - self.failing), IndexSet.of(self.failing))},
+            rebalances=self.rebalances,
         )
 
     def decide(self, most: int = 250) -> Pass:
@@ -140,6 +143,9 @@ class World:
         for record in decided.rollouts:
             self.rollouts[record.fleet] = record
             self.fleet = decided.fleets.get(record.fleet, self.fleet)
+        for uid, progress in decided.rebalances.items():
+            if progress.is_over:
+                self.rebalances.pop(uid)
 
     def step(self, most: int = 250) -> Pass:
         """A pass, and everybody who can be reached does it and says so."""

@@ -138,29 +138,28 @@ class _Part:
 
     def level(self, movable: Counts | None) -> bool:
         """Whether anything moves. `movable`: what fleets that are still to be leveled have on each
-        host; this one moves its share of what is too much. None: all of it."""
+        host; this one moves its share of what is too much of that. None: all that it can."""
         at = np.flatnonzero(self._able & (self.own <= self._allowed))
-        own, load = self.own[at], self._hosts.load[at]
+        own, load, room = self.own[at], self._hosts.load[at], self._room()[at]
         total = int(own.sum())
         if not total:
             return False
         _, group = np.unique(self._group[at], return_inverse=True)
-        most = own + np.minimum(self._room()[at], total)
         have = _summed(group, own)
-        per_group = fill(np.zeros_like(have), _summed(group, most), have, total)
-        takes, gives = np.zeros_like(own), np.zeros_like(own)
+        most = _summed(group, own + np.minimum(room, total))
+        per_group = fill(np.zeros_like(have), most, have, total)
+        gives, takes = np.zeros_like(own), np.zeros_like(own)
+        shares = movable is not None and bool((per_group == have).all())
+        whole = movable[at] if movable is not None and shares else own
         for number, amount in enumerate(per_group):
-            members = group == number
-            target = fill(load[members] - own[members], most[members], own[members], int(amount))
-            takes[members] = np.maximum(target - own[members], 0)
-            gives[members] = np.maximum(own[members] - target, 0)
-        if movable is not None and bool((per_group == have).all()):
-            gives = -(-gives * own // np.maximum(movable[at], 1))
-            for number in range(len(have)):
-                members = group == number
-                nothing = np.zeros_like(load[members])
-                given = int(gives[members].sum())
-                takes[members] = fill(load[members], takes[members], nothing, given)
+            here = group == number
+            give, take = _downhill(
+                load[here], whole[here], room[here], int(whole[here].sum() if shares else amount)
+            )
+            if shares:
+                give = -(-give * own[here] // np.maximum(whole[here], 1))
+                take = fill(load[here], take, np.zeros_like(take), int(give.sum()))
+            gives[here], takes[here] = give, take
         if not gives.any():
             return False
         self._move(_everywhere(gives, at, len(self.own)), _everywhere(takes, at, len(self.own)))
@@ -208,6 +207,13 @@ class _Part:
 
     def _move(self, gives: Counts, takes: Counts) -> None:
         self._hosts.move(self.fleet.uid, gives, takes, self._size)
+
+
+def _downhill(load: Counts, have: Counts, room: Counts, amount: int) -> tuple[Counts, Counts]:
+    """How many go from where, and to where, so that these hosts are level with `amount` of what
+    they have now."""
+    target = fill(load - have, have + np.minimum(room, amount), have, amount)
+    return np.maximum(have - target, 0), np.maximum(target - have, 0)
 
 
 def _wanted(view: ClusterView, uid: str, generation: int) -> Wanted:

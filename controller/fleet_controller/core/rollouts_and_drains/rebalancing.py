@@ -97,16 +97,18 @@ def _chosen(
     kinds: dict[Shard, list[IndexSet]] = defaultdict(list)
     for host, count in leaving.items():
         for shard in sorted(_held(drafts, host, uid), key=lambda one: one.power):
-            if (part := (shard.ranges - busy).highest(min(count, most))) if count and most else None:
+            if (
+                (part := (shard.ranges - busy).highest(min(count, most)))
+                if count and most
+                else None
+            ):
                 kind = structs.replace(shard, ranges=EMPTY, birth=view.revision, staged=True)
                 kinds[kind].append(part)
                 count -= len(part)
                 most -= len(part)
         if not most:
             break
-    return [
-        structs.replace(kind, ranges=IndexSet.union_of(parts)) for kind, parts in kinds.items()
-    ]
+    return [structs.replace(kind, ranges=IndexSet.union_of(parts)) for kind, parts in kinds.items()]
 
 
 def _held(drafts: Drafts, host: str, uid: str) -> Iterable[Shard]:
