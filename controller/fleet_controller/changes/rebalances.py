@@ -1,4 +1,4 @@
-"""Rebalances as people ask for them: planned, begun, stopped. The planning passes carry them out."""
+"""Rebalances as people ask for them: planned, begun, stopped. Planning passes carry them out."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ from fleet_controller.core.model import (
     HostRecord,
     HostView,
     Shard,
+    footprint,
 )
 from fleet_controller.core.placement.conditions import Wanted, rooms
 from fleet_controller.core.placement.draft import draft_of, footprints, vector
-from fleet_controller.core.model import footprint
 from fleet_controller.core.rebalance.hosts_as_arrays import HostsAsArrays
 from fleet_controller.core.rebalance.model import FleetRebalance, rebalance_token
 from fleet_controller.core.rebalance.plan import plan_rebalance
@@ -94,14 +94,14 @@ def moved(view: ClusterView, plans: Sequence[FleetRebalance]) -> ClusterView:
             own[host, one.fleet.uid] = own.get((host, one.fleet.uid), 0) + count
     first: dict[str, int] = {}
     hosts = {}
-    for host, one in view.hosts.items():
+    for host, before in view.hosts.items():
         shards = []
         for (where, uid), count in own.items():
             if where == host and count:
                 begin = first.get(uid, 0)
                 first[uid] = begin + count
                 shards.append(Shard(uid, IndexSet.span(begin, begin + count), 1, 5))
-        hosts[host] = msgspec.structs.replace(one, assignment=Assignment(tuple(shards)))
+        hosts[host] = msgspec.structs.replace(before, assignment=Assignment(tuple(shards)))
     return msgspec.structs.replace(view, hosts=hosts)
 
 

@@ -21,7 +21,7 @@ from tests.simulation.rules.store_view import NOTHING, StoreView
 UNASKED = frozenset(
     {
         "breaker", "declare_lost", "drained", "fleet_deleted", "freeze", "host_returned",
-        "quarantine", "rollout_done", "rollout_halted",
+        "quarantine", "rebalanced", "rollout_done", "rollout_halted",
     }
 )  # fmt: skip
 _OF_HOSTS: Mapping[str, frozenset[str]] = {
@@ -90,6 +90,8 @@ class AuditLines(Witness):
                 self._check_control(rest, change)
             elif kind == "rollouts" and change.value is not None:
                 self._expect(told.has(_ROLLOUTS), change.key)
+            elif kind == "rebalances" and change.value is not None:
+                self._expect(told.has({"rebalance"}), change.key)
 
     def _take(self, line: AuditRecord, told: Told) -> None:
         told.lines.append(line)

@@ -32,7 +32,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Moved = Mapping[str, tuple[Assignment, Assignment]]
 NOTHING = Assignment()
 _EXPELLED = keys.denied(str(Peer(Role.AGENT, "")))
-DECIDED = frozenset({"assignments", "fleets", "rollouts", "gone", "breaker"})
+DECIDED = frozenset({"assignments", "fleets", "rollouts", "rebalances", "gone", "breaker"})
 
 
 class StoreView(Witness):

@@ -37,8 +37,10 @@ class HostsAsArrays:
         self.own: dict[str, Counts] = {}
         self.generations: dict[str, set[int]] = defaultdict(set)
         self.load: Counts = np.zeros(len(self.names), np.int64)
-        self._used = np.array([draft.used for draft in self.drafts], np.int64)
-        self._limits = np.array([_limits(record) for record in self.records], np.int64)
+        shape = (len(self.names), len(RESOURCES))
+        self._used = np.array([draft.used for draft in self.drafts], np.int64).reshape(shape)
+        limits = [_limits(record) for record in self.records]
+        self._limits = np.array(limits, np.int64).reshape(shape)
         self._count()
 
     def masked(self, drafts: list[Draft]) -> Mask:
