@@ -11,7 +11,8 @@ from fleet_controller.core.model import FleetRecord
 
 
 class FleetRebalance(msgspec.Struct, frozen=True):
-    """`gives`, `takes`: how many VMs leave and come, by host id; no host does both. `must`: of
+    """`gives`, `takes`: how many VMs leave and come, by host id, in the order
+    of the ids; no host does both. `must`: of
     `gives`, those that break a bound. `off_selector`, `above_per_host`: VMs that break one, whether
     or not they can move; of these, `unplaced` fit nowhere, which `why` explains, and `waiting` are
     on hosts that cannot be reached."""
@@ -41,8 +42,7 @@ class FleetRebalance(msgspec.Struct, frozen=True):
 def rebalance_token(plans: Iterable[FleetRebalance]) -> str:
     """Another one as soon as any number of any host is another."""
     text = repr([
-        (one.fleet.uid, sorted(one.gives.items()), sorted(one.takes.items()),
-         sorted(one.must.items()), one.unplaced, one.waiting)
+        (one.fleet.uid, one.gives, one.takes, one.must, one.unplaced, one.waiting)
         for one in plans
     ])  # fmt: skip
     return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()

@@ -107,9 +107,8 @@ class _Part:
             able = [draft for draft in able if id(draft) in admitted]
         self._able = hosts.masked(able)
         values = [record.labels.get(spec.placement.spread_label, "") for record in hosts.records]
-        self._group: Counts = np.unique(np.array(values, dtype=object), return_inverse=True)[
-            1
-        ].astype(np.int64)
+        numbers = {value: number for number, value in enumerate(sorted(set(values)))}
+        self._group: Counts = np.fromiter((numbers[one] for one in values), np.int64, count)
         hosts.own.setdefault(fleet.uid, np.zeros(count, np.int64))
         self._before: Counts = self.own
         self._excess: Counts = np.maximum(self.own - self._allowed, 0)
