@@ -59,14 +59,15 @@ def test_a_plan_says_how_many_move_from_where_to_where_and_why(
         "spv: 4 VMs would move, from 2 hosts to 1 host\n"
         "  - 3 VMs are beyond per_host\n"
         "  - 2 VMs to make hosts level\n"
-        "  - 1 of these fits nowhere else: 3 hosts are full at 8 each?[2J\n"
+        "  - 1 of these fits nowhere else: 3 hosts are full at 8 each\\x1b[2J\n"
         "  HOST  LEAVE  MUST  COME\n"
         "  h1        3     2     0\n"
         "  h2        1     0     0\n"
         "  h3        0     0     4\n"
         "\n"
-        "Each VM that moves is made anew elsewhere: what is on its disk is lost. It runs where it is\n"
-        "until the other host has it prepared. At most 250 are moved at once, drains included.\n"
+        "Each VM that moves is made anew elsewhere: what is on its disk is lost. It runs where\n"
+        "it is until the other host has it prepared. At most 250 are moved at once,\n"
+        "drains included.\n"
         "\n"
         "To do exactly this, and be refused if anything has changed meanwhile:\n"
         "  fleetctl rebalance spv --apply --only-bounds --token abc\n"
@@ -133,7 +134,7 @@ def test_it_is_stopped(fleetctl: Fleetctl, controller: ControllerDouble) -> None
     controller.on("StopRebalance", wire.StopRebalanceResponse(fleets=["spv", "web"]))
     said = fleetctl("rebalance", "--stop")
     assert said.out.startswith("spv: its rebalance is stopped") and "\nweb: " in said.out
-    assert fleetctl("rebalance", "--stop", "-o", "json").json == {"stopped": ["spv", "web"]}
+    assert fleetctl("rebalance", "--stop", "-o", "json").json["stopped"] == ["spv", "web"]
 
 
 @pytest.mark.parametrize("options", [(), ("--plan", "--apply"), ("--plan", "--stop")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -144,13 +145,14 @@ def _follow(session: Session, fleet: str, only_bounds: bool, begun: wire.Rebalan
     standing, over, interrupted = "", False, False
     with progress_line(json=session.json) as line:
         try:
-            for response in connection.follow(lambda stub: stub.WatchStatus, request):
-                under_way = [one for one in response.fleets if one.fleet in names]
-                standing = _standing(under_way)
-                if not standing:
-                    over = True
-                    break
-                line.show(standing)
+            with closing(connection.follow(lambda stub: stub.WatchStatus, request)) as answers:
+                for response in answers:
+                    under_way = [one for one in response.fleets if one.fleet in names]
+                    standing = _standing(under_way)
+                    if not standing:
+                        over = True
+                        break
+                    line.show(standing)
         except KeyboardInterrupt:
             interrupted = True
     if session.json:
