@@ -43,6 +43,10 @@ COMMANDS = {
     "tune": ("fleetctl.commands.hosts.tune", "Lift the limits of a host."),
     "vms": ("fleetctl.commands.vms.vms", "List VMs, restart, reimage, stop, start, retry."),
     "rollout": ("fleetctl.commands.fleets.rollout", "Bring a new template to VMs that run."),
+    "rebalance": (
+        "fleetctl.commands.fleets.rebalance",
+        "Move VMs that stand where they should not.",
+    ),
     "top": ("fleetctl.commands.vms.top", "Show what VMs use."),
     "console": ("fleetctl.commands.vms.console", "Read and type at a VM's console."),
     "images": (
@@ -72,7 +76,8 @@ HEADINGS = {
         "status", "watch", "wall", "top", "events", "history", "wait",
     ),
     "Fleets and their VMs": (
-        "fleets", "apply", "import", "plan", "scale", "rollout", "delete", "vms", "console",
+        "fleets", "apply", "import", "plan", "scale", "rollout", "rebalance", "delete", "vms",
+        "console",
     ),
     "Hosts and their images": ("hosts", "images", "doctor", "tune", "breaker"),
     "Run the cluster": (

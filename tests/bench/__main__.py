@@ -15,6 +15,7 @@ from tests.bench.hostile_host import hostile_host
 from tests.bench.joining import joining
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
+from tests.bench.rebalances import plan_of_a_rebalance
 from tests.bench.simulated import simulated
 from tests.bench.table import conditions_here, tell
 from tests.bench.wall import wall
@@ -66,6 +67,7 @@ def _measure(
         _joining(home, given, say, out)
         return
     plans_of_fleets(say, out)
+    plan_of_a_rebalance(say, out)
     say(f"{SMALL_SANDBOXES} sandboxes of {given.few_hosts:,} hosts")
     few = full_scale_cpu(home, given.few_hosts, SMALL_SANDBOXES)
     say(f"sandbox of {given.hosts:,} hosts, profile instant")

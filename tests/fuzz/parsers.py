@@ -37,6 +37,7 @@ from fleet_controller.core.model import (
     HostRecord,
     Label,
     Meta,
+    RebalanceRecord,
     RolloutRecord,
     Shard,
 )
@@ -60,6 +61,7 @@ UID = "00000000-0000-0001-0001-000000000001"
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 _RECORDS = (
     Assignment, FleetRecord, HostRecord, Meta, RolloutRecord, AuditRecord, EventRecord, Label,
+    RebalanceRecord,
 )  # fmt: skip
 _SPEC = types.FleetSpec(
     image=types.Image(name="golden", snapshot="1"),

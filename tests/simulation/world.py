@@ -167,6 +167,8 @@ class World(SimulatedCluster):
             self.operator.readmit(host)
         for name in self.operator.remade & self.store.fleets.keys():
             self.operator.abort_rollout(name)
+        for name in self.in_the_end.to_rebalance():
+            self.operator.rebalance(name, only_bounds=False)
         for name in list(self.store.fleets):
             self.operator.control(name, Action.START, None)
         for name, fleet in self.store.fleets.items():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from importlib.metadata import version
 
 from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import rebalance_pb2 as rebalance
 from fleet.v1 import upgrade_pb2 as upgrade
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet.wire_ranges import from_wire, to_wire
@@ -33,6 +35,7 @@ from fleet_controller.core.upgrades.record import (
 )
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.queries import rebalances as rebalance_queries
 from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.replica import Replica
@@ -106,6 +109,33 @@ class DrainsAndRolloutsApi(ClusterServiceServicer):
     @rpc(_rollout_roles)
     async def Rollout(self, call: Call, request: cluster.RolloutRequest) -> cluster.RolloutStatus:
         return await _rollout(call.leader, request, call.actor)
+
+    @rpc(READERS)
+    async def PlanRebalance(
+        self, call: Call, request: rebalance.RebalanceRequest
+    ) -> rebalance.RebalancePlan:
+        started, leading = time.perf_counter(), call.leader
+        plans = await leading.rebalances.plan(request.fleet, request.only_bounds)
+        answer = rebalance_queries.answer(plans, leading.memory.settings.moves_at_once)
+        answer.server_seconds = time.perf_counter() - started
+        return answer
+
+    @rpc(WRITERS)
+    async def Rebalance(
+        self, call: Call, request: rebalance.RebalanceRequest
+    ) -> rebalance.RebalancePlan:
+        leading = call.leader
+        plans = await leading.rebalances.begin(
+            request.fleet, request.only_bounds, request.plan_token, call.actor
+        )
+        return rebalance_queries.answer(plans, leading.memory.settings.moves_at_once)
+
+    @rpc(WRITERS)
+    async def StopRebalance(
+        self, call: Call, request: rebalance.StopRebalanceRequest
+    ) -> rebalance.StopRebalanceResponse:
+        stopped = await call.leader.rebalances.stop(request.fleet, call.actor)
+        return rebalance.StopRebalanceResponse(fleets=sorted(stopped))
 
     @rpc(changing_unless_planned, max_bytes=NAMES_MANY_BYTES)
     async def ControlVms(

@@ -91,6 +91,11 @@ NEEDS: Mapping[str, Line] = {
         _OPERATE, "scale {}", fleet="fleet", instead=_planning("plan a scale of {}")
     ),
     "Rollout": Line(_OPERATE, "roll out {}", fleet="fleet", instead=_rollout),
+    "PlanRebalance": Line(
+        _VIEW, "see what a rebalance of {} would do", fleet="fleet", of_all=True
+    ),
+    "Rebalance": Line(_OPERATE, "rebalance {}", fleet="fleet", of_all=True),
+    "StopRebalance": Line(_OPERATE, "stop the rebalance of {}", fleet="fleet", of_all=True),
     "ControlVms": Line(
         _OPERATE, "control VMs of {}", fleet="fleet",
         instead=_planning("plan a change of VMs of {}"),

@@ -20,6 +20,7 @@ from fleet_controller.mirror.records import (
     Write,
     delete_freeze,
     delete_orders,
+    delete_rebalance,
     put_assignments,
     put_fleet,
     put_freeze,
@@ -87,16 +88,19 @@ class Recovery:
         the way is succeeded by one that is asked again."""
         # Templates come first: should this end in between, and a host not be heard the next time,
         # an assignment without its template could not be sent to it.
+        stopped: list[Write] = [*map(delete_rebalance, self._memory.state.rebalances)]
         for part in (
             _templates(plan),
             self._changed_fleets(plan, actor),
-            list(_records(plan)),
+            [*_records(plan), *(stopped if choice.adopt else ())],
             self._orders(),
         ):
             await self._writer.write(part, thawing=True)
         how = f"adopted {len(plan.assignments)} hosts" if choice.adopt else "confirmed the store's"
         if plan.paused:
             how += f", paused {len(plan.paused)} rollouts"
+        if choice.adopt and stopped:
+            how += f", stopped {len(stopped)} rebalances"
         line = self._writer.audited(
             "recover", actor, before=freeze.reason,
             after=f"{how}, store generation {plan.meta.generation}",

@@ -1,7 +1,8 @@
 """Which change an assignment follows from: what agents are told with it, for their logs.
 
 It is a label. Where several changes have a part in what a host is to have, the most particular one
-is named: of a drain before that of a rollout, and that before the fleet's own last one.
+is named: of a drain before that of a rebalance, that before one of a rollout, and that before the
+fleet's own last one.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ def _cause(
                 if held.indices(one.fleet) & one.ranges:
                     return change
     uids = dict.fromkeys(one.fleet for one in fresh)
+    moved = [view.rebalances[uid].change for uid in uids if uid in view.rebalances]
     rolling = [view.rollouts[uid].change for uid in uids if _rolls(view.rollouts.get(uid))]
     own = [fleets[uid].change for uid in uids if uid in fleets]
-    return next((change for change in (*rolling, *own) if change), "")
+    return next((change for change in (*moved, *rolling, *own) if change), "")
 
 
 def _rolls(rollout: RolloutRecord | None) -> bool:

@@ -304,6 +304,18 @@ class OrdersRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     reimage: VmOrder | None = None
 
 
+class RebalanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That a fleet is being rebalanced, and how that was asked for. What is left to do follows from
+    the assignments; the record goes when there is nothing."""
+
+    fleet: str  # uid
+    only_bounds: bool = False  # what breaks no bound stays
+    planned: Count = 0  # VMs that were to move when it began
+    since_unix: float = 0.0
+    actor: str = ""
+    change: str = ""  # the id of the change that began it
+
+
 class ObservedFleet(msgspec.Struct, frozen=True):
     """Which VMs of one fleet run, and which have failed, on whatever host. `unknown`: nothing is
     heard of their hosts. `restarting`: they are said to run, and it is not known yet whether that
@@ -334,6 +346,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     # `begun_unknown`: what was in the minute before it led, a leader does not know.
     begun_anew: Mapping[str, int] = {}
     begun_unknown: bool = False
+    rebalances: Mapping[str, RebalanceRecord] = {}  # by uid, of fleets that are being rebalanced
 
 
 # Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.

@@ -26,6 +26,7 @@ from fleet_controller.core.model import (
 from fleet_controller.core.placement.placement import FleetPlan, place
 from fleet_controller.core.rollouts_and_drains.disruption import BudgetUse, DisruptionBudget
 from fleet_controller.core.rollouts_and_drains.moves import Stuck, move
+from fleet_controller.core.rollouts_and_drains.rebalancing import RebalanceProgress
 from fleet_controller.core.rollouts_and_drains.rollout import RolloutProgress, roll
 from fleet_controller.core.rollouts_and_drains.vm_orders import (
     OrderOver,
@@ -54,6 +55,7 @@ class Pass(msgspec.Struct, frozen=True):
     orders: Mapping[str, OrderProgress] = {}  # of orders under way, by uid
     budgets: Mapping[str, BudgetUse] = {}  # by uid, of fleets of which VMs were asked for
     taken: Mapping[str, int] = {}  # VMs taken down by this pass, by uid of fleets with a budget
+    rebalances: Mapping[str, RebalanceProgress] = {}  # of those under way, by the fleet's uid
 
     def in_order(self) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
         """The assignments that are written before the others, and the others."""
@@ -83,6 +85,7 @@ def decide(view: ClusterView, moves_at_once: int) -> Pass:
         carried.progress,
         budget.uses(),
         budget.taken(),
+        moves.rebalances,
     )
 
 
@@ -100,6 +103,7 @@ def is_at_rest(view: ClusterView, decided: Pass) -> bool:
         or view.gone
         or view.held_back
         or view.orders
+        or view.rebalances
         or any(plan.unplaced for plan in decided.plans.values())
         or any(fleet.deleting for fleet in view.fleets.values())
         or any(rollout.state not in _OVER for rollout in view.rollouts.values())

@@ -1,4 +1,5 @@
-"""What a planning pass finds to be over, written and announced: rollouts, drains, deletions."""
+"""What a planning pass finds to be over, written and announced: rollouts, rebalances,
+drains, deletions."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from fleet_controller.mirror.records import (
     Write,
     delete_gone,
     delete_orders,
+    delete_rebalance,
     delete_rollout,
     delete_spec,
     put_assignments,
@@ -125,6 +127,19 @@ class Completions:
         await self._writer.write_one([put_host(record), line])
         self._memory.events.add(f"host_{action}", text, host=record.id, change=record.drain_change)
 
+    async def rebalances(self, decided: Pass) -> None:
+        """Those of which nothing is left. What was to be moved then is in the store."""
+        for uid, progress in decided.rebalances.items():
+            record, fleet = self._state.rebalances.get(uid), self._state.fleet_by_uid(uid)
+            if record is None or fleet is None or not progress.is_over:
+                continue
+            line = self._writer.audited(
+                "rebalanced", BY_LEADER, fleet=fleet.name, change=record.change
+            )
+            await self._writer.write_one([delete_rebalance(uid), line])
+            text = f"fleet {fleet.name} is rebalanced"
+            self._memory.events.add("rebalanced", text, fleet=fleet.name, change=record.change)
+
     async def drains(self) -> None:
         """Draining hosts that have nothing any more: they stay so until they are removed or
         taken back."""
@@ -214,6 +229,7 @@ class Completions:
             *(delete_spec(*key) for key in self._state.specs if key[0] == uid),
             *([delete_rollout(uid)] if uid in self._state.rollouts else []),
             *([delete_orders(uid)] if uid in self._state.orders else []),
+            *([delete_rebalance(uid)] if uid in self._state.rebalances else []),
         ]
 
 

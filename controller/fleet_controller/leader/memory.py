@@ -27,6 +27,7 @@ from fleet_controller.leader.begun_anew import BegunAnew
 from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
+from fleet_controller.mirror.misplaced_vms import MisplacedVms
 from fleet_controller.mirror.state import ClusterState
 from fleet_controller.observed.boot_durations import BootDurations
 from fleet_controller.observed.image_fetches import ImageFetches
@@ -70,6 +71,7 @@ class LeaderMemory:
     budget_waits: set[
         str
     ]  # uids of fleets whose budget keeps VMs from going down; of the last pass
+    misplaced: MisplacedVms
 
     @staticmethod
     def of_a_new_leader(
@@ -100,6 +102,7 @@ class LeaderMemory:
             ImageFetches(),
             BegunAnew(clock),
             set(),
+            MisplacedVms(state),
         )  # fmt: skip
 
     @property
@@ -157,6 +160,7 @@ class LeaderMemory:
             dict(state.orders),
             self.begun_anew.counts(),
             self.begun_anew.unknown,
+            dict(state.rebalances),
         )
 
     def _held_back(self) -> dict[str, str]:

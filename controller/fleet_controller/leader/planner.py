@@ -128,6 +128,7 @@ class Planner:
             return False
         await self._completions.rollouts(decided)
         await self._completions.orders(decided)
+        await self._completions.rebalances(decided)
         # All that lets go is written before anything that takes it over.
         first, rest = decided.in_order()
         for unread in state.unread:  # nothing is written over what may yet be mended

@@ -23,6 +23,7 @@ from fleet_controller.core.model import (
     LabelledAssignment,
     Meta,
     OrdersRecord,
+    RebalanceRecord,
     RolloutRecord,
 )
 from fleet_controller.core.people.records import PersonRecord, RoleRecord
@@ -51,6 +52,7 @@ class RecordKind(Enum):
     GONE = keys.GONE
     ROLLOUT = keys.ROLLOUTS
     ORDERS = keys.ORDERS
+    REBALANCE = keys.REBALANCES
     AUDIT = keys.AUDIT
     EVENT = keys.EVENTS
     DENIED = keys.DENIED
@@ -100,6 +102,7 @@ _NAMES = {
     RecordKind.GONE: "uid",
     RecordKind.ROLLOUT: "fleet",
     RecordKind.ORDERS: "fleet",
+    RecordKind.REBALANCE: "fleet",
     RecordKind.PERSON: "name",
     RecordKind.ROLE: "role",
     RecordKind.TOKEN: "id",
@@ -243,3 +246,11 @@ def put_orders(orders: OrdersRecord) -> Put:
 
 def delete_orders(uid: str) -> Delete:
     return Delete(keys.orders(uid))
+
+
+def put_rebalance(rebalance: RebalanceRecord) -> Put:
+    return Put(keys.rebalance(rebalance.fleet), encode(rebalance))
+
+
+def delete_rebalance(uid: str) -> Delete:
+    return Delete(keys.rebalance(uid))

@@ -26,6 +26,7 @@ from fleet_controller.core.model import (
     HostRecord,
     Meta,
     OrdersRecord,
+    RebalanceRecord,
     RolloutRecord,
     RolloutState,
 )
@@ -73,6 +74,7 @@ class ClusterState:
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.orders: dict[str, OrdersRecord] = {}  # by fleet uid
+        self.rebalances: dict[str, RebalanceRecord] = {}  # under way, by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.people: dict[str, PersonRecord] = {}  # by name
         self.roles: dict[str, RoleRecord] = {}  # by role
@@ -106,6 +108,7 @@ class ClusterState:
             RecordKind.GONE: (self.gone, GoneFleet),
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
             RecordKind.ORDERS: (self.orders, OrdersRecord),
+            RecordKind.REBALANCE: (self.rebalances, RebalanceRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
             RecordKind.EVENT: (self.events.records, EventRecord),
             RecordKind.PERSON: (self.people, PersonRecord),

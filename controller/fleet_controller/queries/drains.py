@@ -65,7 +65,7 @@ def blockers_of(
     seen = DrainFacts(
         silent_seconds=memory.links.age(host_id),
         why_unplaced=planning.last_pass.unplaced.get(host_id, _NONE).why,
-        paused=_paused(memory),
+        paused=paused(memory),
         trouble=_trouble(memory, host_id, {stone.fleet for stone in host.pending_tombstones}),
         takers=list(_takers(memory, host, staging)),
         prepared=sum(map(len, staging.ranges.values())),
@@ -149,7 +149,8 @@ def _stands_out(memory: LeaderMemory, planning: Planning, host_id: str) -> bool:
     )
 
 
-def _paused(memory: LeaderMemory) -> str:
+def paused(memory: LeaderMemory) -> str:
+    """Why nothing is moved for now, as a sentence; empty where it is."""
     if memory.state.freeze:
         return "changes are frozen, and nothing moves: see 'fleetctl recover --plan'"
     if memory.settling:

@@ -21,6 +21,7 @@ from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
 from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.queries.hosts import host_counts, reached_by
+from fleet_controller.queries.rebalances import rebalance_status
 
 NOTHING_PLANNED = Planning()
 _EXAMPLES = 10
@@ -134,6 +135,8 @@ def fleet_status(
         duplicates=duplicates.of_fleet(memory, planning, fleet.uid),
         on_lost_hosts=sum(_assigned(memory, host_id, fleet.uid) for host_id in memory.state.lost),
         image_fetches=_image_fetches(memory, fleet),
+        misplaced=memory.misplaced.of_fleet(fleet.uid),
+        rebalance=rebalance_status(memory, planning, fleet),
     )
 
 

@@ -18,6 +18,7 @@ from fleet_controller.changes.host_claims import HostClaimChanges
 from fleet_controller.changes.host_reset import HostReset
 from fleet_controller.changes.hosts import HostChanges
 from fleet_controller.changes.people import PeopleChanges
+from fleet_controller.changes.rebalances import RebalanceChanges
 from fleet_controller.changes.recovery import Recovery
 from fleet_controller.changes.rollouts import RolloutChanges
 from fleet_controller.changes.vms import VmChanges
@@ -121,6 +122,7 @@ class Leader:
         self.host_reset = HostReset(memory, writer, environment.dialer, links)
         self.vms = VmChanges(memory, writer, wake, off_loop)
         self.rollouts = RolloutChanges(memory, writer, wake)
+        self.rebalances = RebalanceChanges(memory, writer, wake, off_loop)
         self.recovery = Recovery(memory, writer, trust, off_loop)
         self.announcements = Announcements(memory, writer, links)
         self.joining = joining = environment.joining

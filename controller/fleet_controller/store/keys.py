@@ -12,6 +12,7 @@
 | breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | orders/<fleet uid> | OrdersRecord: VMs begun anew in waves | leader, from an operator |
+| rebalances/<fleet uid> | RebalanceRecord: that a fleet is being rebalanced | leader |
 | denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
 | people/<name> | PersonRecord: what somebody may do, and own | leader, from an admin |
 | roles/<role> | RoleRecord: what those of a role may own | leader, from an admin |
@@ -38,6 +39,7 @@ UPGRADE = "upgrade"
 GONE = "gone/"
 ROLLOUTS = "rollouts/"
 ORDERS = "orders/"
+REBALANCES = "rebalances/"
 AUDIT = "audit/"
 EVENTS = "events/"
 FREEZE = "freeze"
@@ -105,6 +107,10 @@ def rollout(uid: str) -> str:
 
 def orders(uid: str) -> str:
     return ORDERS + uid
+
+
+def rebalance(uid: str) -> str:
+    return REBALANCES + uid
 
 
 def spec_of(key: str) -> tuple[str, int] | None:

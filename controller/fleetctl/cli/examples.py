@@ -119,6 +119,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "rollout resume": ("rollout resume spv", "rollout resume spv -o json"),
     "rollout undo": ("rollout undo spv --plan", "rollout undo spv --yes --no-wait"),
     "rollout abort": ("rollout abort spv", "rollout abort spv -o json"),
+    "rebalance": (
+        "rebalance spv --plan",
+        "rebalance spv --apply --only-bounds",
+        "rebalance --stop",
+    ),
     "top": ("top", "top spv --sort memory", "top --once -o csv"),
     "console": ("console spv-250", "console 250 --fleet spv"),
     "images": ("images", "images df", "images import golden@1 /srv/golden.qcow2 --host h1"),

@@ -18,6 +18,7 @@ from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, pac
 from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.cluster.status import settling_text
 from fleetctl.views.fleets.fleet_status import remarks_of, states_of, unplaced_text, verdict
+from fleetctl.views.fleets.rebalances import status_text
 from fleetctl.views.fleets.rollouts import rollout_text
 from fleetctl.views.hosts.drains import drain_lines
 from fleetctl.views.hosts.image_fetches import fetches_text
@@ -234,6 +235,8 @@ def _remarks(status: cluster.FleetStatus) -> Iterable[Text]:
         yield Text(fetches)
     if status.HasField("rollout") and status.rollout.state != "done":
         yield Text(printable(f"rollout {rollout_text(status.rollout)}"))
+    if status.HasField("rebalance"):
+        yield Text(f"rebalance {status_text(status.rebalance)}")
 
 
 def _problems(status: cluster.FleetStatus) -> Iterable[Text]:

@@ -21,6 +21,7 @@ comes.
 from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import joining_pb2 as _joining_pb2
+from fleet.v1 import rebalance_pb2 as _rebalance_pb2
 from fleet.v1 import types_pb2 as _types_pb2
 from fleet.v1 import upgrade_pb2 as _upgrade_pb2
 from google.protobuf import descriptor as _descriptor
@@ -1169,6 +1170,8 @@ class FleetStatus(_message.Message):
     FAILED_FOR_GOOD_FIELD_NUMBER: _builtins.int
     AS_WANTED_FIELD_NUMBER: _builtins.int
     IMAGE_FETCHES_FIELD_NUMBER: _builtins.int
+    MISPLACED_FIELD_NUMBER: _builtins.int
+    REBALANCE_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     uid: _builtins.str
     total: _builtins.int
@@ -1197,6 +1200,10 @@ class FleetStatus(_message.Message):
     """
     as_wanted: _builtins.int
     """running, or wanted off and defined"""
+    misplaced: _builtins.int
+    """VMs on hosts that the fleet no longer selects, or beyond its per_host; those on draining and lost
+    hosts left out. An older controller counts none.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """states[s] is the count of VmState s, among placed VMs"""
@@ -1216,6 +1223,10 @@ class FleetStatus(_message.Message):
         """Of hosts that lack the image of its newest generation for VMs of theirs, and fetch it; absent:
         none does.
         """
+
+    @_builtins.property
+    def rebalance(self) -> _rebalance_pb2.RebalanceStatus:
+        """absent: none is under way"""
 
     def __init__(
         self,
@@ -1244,10 +1255,12 @@ class FleetStatus(_message.Message):
         failed_for_good: _builtins.int = ...,
         as_wanted: _builtins.int = ...,
         image_fetches: Global___ImageFetches | None = ...,
+        misplaced: _builtins.int = ...,
+        rebalance: _rebalance_pb2.RebalanceStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image_fetches", b"image_fetches", "rollout", b"rollout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_fetches", b"image_fetches", "rebalance", b"rebalance", "rollout", b"rollout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "image_fetches", b"image_fetches", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "image_fetches", b"image_fetches", "misplaced", b"misplaced", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "rebalance", b"rebalance", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from fleet.v1 import agent_pb2 as fleet_dot_v1_dot_agent__pb2
 from fleet.v1 import cluster_pb2 as fleet_dot_v1_dot_cluster__pb2
 from fleet.v1 import joining_pb2 as fleet_dot_v1_dot_joining__pb2
 from fleet.v1 import people_pb2 as fleet_dot_v1_dot_people__pb2
+from fleet.v1 import rebalance_pb2 as fleet_dot_v1_dot_rebalance__pb2
 from fleet.v1 import upgrade_pb2 as fleet_dot_v1_dot_upgrade__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -342,6 +343,21 @@ class ClusterServiceStub(object):
                 '/fleet.v1.ClusterService/WhoAmI',
                 request_serializer=fleet_dot_v1_dot_people__pb2.WhoAmIRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_people__pb2.WhoAmIResponse.FromString,
+                _registered_method=True)
+        self.PlanRebalance = channel.unary_unary(
+                '/fleet.v1.ClusterService/PlanRebalance',
+                request_serializer=fleet_dot_v1_dot_rebalance__pb2.RebalanceRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_rebalance__pb2.RebalancePlan.FromString,
+                _registered_method=True)
+        self.Rebalance = channel.unary_unary(
+                '/fleet.v1.ClusterService/Rebalance',
+                request_serializer=fleet_dot_v1_dot_rebalance__pb2.RebalanceRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_rebalance__pb2.RebalancePlan.FromString,
+                _registered_method=True)
+        self.StopRebalance = channel.unary_unary(
+                '/fleet.v1.ClusterService/StopRebalance',
+                request_serializer=fleet_dot_v1_dot_rebalance__pb2.StopRebalanceRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_rebalance__pb2.StopRebalanceResponse.FromString,
                 _registered_method=True)
 
 
@@ -760,6 +776,29 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanRebalance(self, request, context):
+        """What a rebalance would move: what stands where its fleet no longer allows it, and what makes
+        hosts level. Nothing is changed. Older controllers: UNIMPLEMENTED, as for the next two.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebalance(self, request, context):
+        """Begins it: it goes on under whichever controller leads, until nothing is left or it is stopped.
+        The plan says what it begins with; without a VM in it nothing was begun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopRebalance(self, request, context):
+        """What has moved stays where it is; what is only prepared is given back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1067,6 +1106,21 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.WhoAmI,
                     request_deserializer=fleet_dot_v1_dot_people__pb2.WhoAmIRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_people__pb2.WhoAmIResponse.SerializeToString,
+            ),
+            'PlanRebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanRebalance,
+                    request_deserializer=fleet_dot_v1_dot_rebalance__pb2.RebalanceRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_rebalance__pb2.RebalancePlan.SerializeToString,
+            ),
+            'Rebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebalance,
+                    request_deserializer=fleet_dot_v1_dot_rebalance__pb2.RebalanceRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_rebalance__pb2.RebalancePlan.SerializeToString,
+            ),
+            'StopRebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopRebalance,
+                    request_deserializer=fleet_dot_v1_dot_rebalance__pb2.StopRebalanceRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_rebalance__pb2.StopRebalanceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2716,6 +2770,87 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/WhoAmI',
             fleet_dot_v1_dot_people__pb2.WhoAmIRequest.SerializeToString,
             fleet_dot_v1_dot_people__pb2.WhoAmIResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanRebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/PlanRebalance',
+            fleet_dot_v1_dot_rebalance__pb2.RebalanceRequest.SerializeToString,
+            fleet_dot_v1_dot_rebalance__pb2.RebalancePlan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/Rebalance',
+            fleet_dot_v1_dot_rebalance__pb2.RebalanceRequest.SerializeToString,
+            fleet_dot_v1_dot_rebalance__pb2.RebalancePlan.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopRebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleet.v1.ClusterService/StopRebalance',
+            fleet_dot_v1_dot_rebalance__pb2.StopRebalanceRequest.SerializeToString,
+            fleet_dot_v1_dot_rebalance__pb2.StopRebalanceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,6 +23,7 @@ from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import cluster_pb2 as _cluster_pb2
 from fleet.v1 import joining_pb2 as _joining_pb2
 from fleet.v1 import people_pb2 as _people_pb2
+from fleet.v1 import rebalance_pb2 as _rebalance_pb2
 from fleet.v1 import upgrade_pb2 as _upgrade_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -170,6 +171,16 @@ class ClusterServiceStub:
     SetRoleQuota: _grpc.UnaryUnaryMultiCallable[_people_pb2.SetRoleQuotaRequest, _people_pb2.SetRoleQuotaResponse]
     SetFleetOwners: _grpc.UnaryUnaryMultiCallable[_people_pb2.SetFleetOwnersRequest, _people_pb2.SetFleetOwnersResponse]
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_people_pb2.WhoAmIRequest, _people_pb2.WhoAmIResponse]
+    PlanRebalance: _grpc.UnaryUnaryMultiCallable[_rebalance_pb2.RebalanceRequest, _rebalance_pb2.RebalancePlan]
+    """What a rebalance would move: what stands where its fleet no longer allows it, and what makes
+    hosts level. Nothing is changed. Older controllers: UNIMPLEMENTED, as for the next two.
+    """
+    Rebalance: _grpc.UnaryUnaryMultiCallable[_rebalance_pb2.RebalanceRequest, _rebalance_pb2.RebalancePlan]
+    """Begins it: it goes on under whichever controller leads, until nothing is left or it is stopped.
+    The plan says what it begins with; without a VM in it nothing was begun.
+    """
+    StopRebalance: _grpc.UnaryUnaryMultiCallable[_rebalance_pb2.StopRebalanceRequest, _rebalance_pb2.StopRebalanceResponse]
+    """What has moved stays where it is; what is only prepared is given back."""
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -294,6 +305,16 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     SetRoleQuota: _aio.UnaryUnaryMultiCallable[_people_pb2.SetRoleQuotaRequest, _people_pb2.SetRoleQuotaResponse]  # type: ignore[assignment]
     SetFleetOwners: _aio.UnaryUnaryMultiCallable[_people_pb2.SetFleetOwnersRequest, _people_pb2.SetFleetOwnersResponse]  # type: ignore[assignment]
     WhoAmI: _aio.UnaryUnaryMultiCallable[_people_pb2.WhoAmIRequest, _people_pb2.WhoAmIResponse]  # type: ignore[assignment]
+    PlanRebalance: _aio.UnaryUnaryMultiCallable[_rebalance_pb2.RebalanceRequest, _rebalance_pb2.RebalancePlan]  # type: ignore[assignment]
+    """What a rebalance would move: what stands where its fleet no longer allows it, and what makes
+    hosts level. Nothing is changed. Older controllers: UNIMPLEMENTED, as for the next two.
+    """
+    Rebalance: _aio.UnaryUnaryMultiCallable[_rebalance_pb2.RebalanceRequest, _rebalance_pb2.RebalancePlan]  # type: ignore[assignment]
+    """Begins it: it goes on under whichever controller leads, until nothing is left or it is stopped.
+    The plan says what it begins with; without a VM in it nothing was begun.
+    """
+    StopRebalance: _aio.UnaryUnaryMultiCallable[_rebalance_pb2.StopRebalanceRequest, _rebalance_pb2.StopRebalanceResponse]  # type: ignore[assignment]
+    """What has moved stays where it is; what is only prepared is given back."""
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -781,5 +802,33 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _people_pb2.WhoAmIRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_people_pb2.WhoAmIResponse, _abc.Awaitable[_people_pb2.WhoAmIResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PlanRebalance(
+        self,
+        request: _rebalance_pb2.RebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rebalance_pb2.RebalancePlan, _abc.Awaitable[_rebalance_pb2.RebalancePlan]]:
+        """What a rebalance would move: what stands where its fleet no longer allows it, and what makes
+        hosts level. Nothing is changed. Older controllers: UNIMPLEMENTED, as for the next two.
+        """
+
+    @_abc_1.abstractmethod
+    def Rebalance(
+        self,
+        request: _rebalance_pb2.RebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rebalance_pb2.RebalancePlan, _abc.Awaitable[_rebalance_pb2.RebalancePlan]]:
+        """Begins it: it goes on under whichever controller leads, until nothing is left or it is stopped.
+        The plan says what it begins with; without a VM in it nothing was begun.
+        """
+
+    @_abc_1.abstractmethod
+    def StopRebalance(
+        self,
+        request: _rebalance_pb2.StopRebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rebalance_pb2.StopRebalanceResponse, _abc.Awaitable[_rebalance_pb2.StopRebalanceResponse]]:
+        """What has moved stays where it is; what is only prepared is given back."""
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

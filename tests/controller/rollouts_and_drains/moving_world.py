@@ -18,6 +18,7 @@ from fleet_controller.core.model import (
     HostView,
     ObservedFleet,
     OrdersRecord,
+    RebalanceRecord,
     RolloutRecord,
 )
 from fleet_controller.core.passes import Pass, decide
@@ -108,6 +109,7 @@ class World:
         self.orders: dict[str, OrdersRecord] = {}
         self.begun_anew: dict[str, int] = {}
         self.leader_is_new = False
+        self.rebalances: dict[str, RebalanceRecord] = {}
         self.failing: set[int] = set()  # indices that never come up
         self.revision = 100
 
@@ -133,6 +135,7 @@ class World:
             orders=self.orders,
             begun_anew=self.begun_anew,
             begun_unknown=self.leader_is_new,
+            rebalances=self.rebalances,
         )
 
     def decide(self, most: int = 250) -> Pass:
@@ -151,6 +154,9 @@ class World:
         for record in decided.rollouts:
             self.rollouts[record.fleet] = record
             self.fleet = decided.fleets.get(record.fleet, self.fleet)
+        for uid, progress in decided.rebalances.items():
+            if progress.is_over:
+                self.rebalances.pop(uid)
 
     def step(self, most: int = 250) -> Pass:
         """A pass, and everybody who can be reached does it and says so."""

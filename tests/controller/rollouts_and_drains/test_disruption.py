@@ -231,8 +231,8 @@ def test_an_order_given_again_goes_on_with_what_is_left_of_the_first() -> None:
     world.step()
     again = VmOrder(IndexSet.span(12, 16), world.revision)
     world.orders[UID] = ordered(world.view(), world.fleet, Action.REIMAGE, again)
-    assert world.orders[UID].reimage is not None
-    assert world.orders[UID].reimage.indices == IndexSet([(3, 8), (12, 16)])
+    left = world.orders[UID].reimage
+    assert left is not None and left.indices == IndexSet([(3, 8), (12, 16)])
 
 
 def test_an_order_of_a_fleet_that_is_gone_is_over() -> None:

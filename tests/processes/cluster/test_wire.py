@@ -17,6 +17,7 @@ from fleet.changes.change_id import CHANGE_METADATA
 from fleet.transport import Identity, Role, channel_options, dns_name
 from fleet.v1 import agent_pb2 as agent
 from fleet.v1 import cluster_pb2 as wire
+from fleet.v1 import rebalance_pb2 as rebalance
 from fleet.v1 import types_pb2 as types
 from fleet.v1 import upgrade_pb2 as upgrade
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
@@ -47,6 +48,7 @@ READS: list[Callable[[ClusterServiceStub], object]] = [
         wire.PlanFleetsRequest(fleets=[wire.ApplyFleetRequest(name="x", spec=spec())], prune=True),
         timeout=SECONDS,
     ),
+    lambda s: s.PlanRebalance(rebalance.RebalanceRequest(), timeout=SECONDS),
     lambda s: s.ListGenerations(wire.ListGenerationsRequest(fleet="spv"), timeout=SECONDS),
     lambda s: s.ListFleets(wire.ListFleetsRequest(), timeout=SECONDS),
     lambda s: s.Status(wire.StatusRequest(), timeout=SECONDS),
@@ -69,6 +71,8 @@ WRITES: list[Callable[[ClusterServiceStub], object]] = [
     lambda s: s.ApplyFleet(wire.ApplyFleetRequest(name="x", spec=spec()), timeout=SECONDS),
     lambda s: s.DeleteFleet(wire.DeleteFleetRequest(name="spv"), timeout=SECONDS),
     lambda s: s.Scale(wire.ScaleRequest(fleet="spv", total=1), timeout=SECONDS),
+    lambda s: s.Rebalance(rebalance.RebalanceRequest(fleet="spv"), timeout=SECONDS),
+    lambda s: s.StopRebalance(rebalance.StopRebalanceRequest(), timeout=SECONDS),
     lambda s: s.SetCordon(wire.SetCordonRequest(id="hollow-00001"), timeout=SECONDS),
     lambda s: next(iter(s.Drain(wire.DrainRequest(host=HOST), timeout=SECONDS))),
     lambda s: s.BeginUpgrade(UPGRADE, timeout=SECONDS),
@@ -273,6 +277,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "PutImage", "SpreadImage", "CreateToken", "ListTokens", "RevokeToken", "Join", "Renew",
         "BeginUpgrade", "ControlUpgrade", "GetUpgrade",
         "PlanFleets", "ListGenerations",
+        "PlanRebalance", "Rebalance", "StopRebalance",
         "AddPerson", "RemovePerson", "ListPeople", "SetRoleQuota", "SetFleetOwners", "WhoAmI",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:

@@ -53,6 +53,7 @@ class Operator(Witness):
         self.drained: set[str] = set()  # hosts that an operator ever drained
         self.given_up: set[str] = set()  # hosts all of whose VMs an operator ever gave up
         self.remade: set[str] = set()  # fleets of which an operator ever made VMs anew
+        self.rebalanced: set[str] = set()  # fleets of which that was ever asked
         self.recovers = False  # one was asked for since the store was set back
         self._asked = 0
 
@@ -262,6 +263,21 @@ class Operator(Witness):
                 fleet, RolloutAction.ABORT, me, plan_only=False
             ),
             f"abort the rollout of {fleet}",
+        )
+
+    def rebalance(self, fleet: str, *, only_bounds: bool) -> None:
+        self.rebalanced.add(fleet)
+        self._ask(
+            "rebalance",
+            lambda leading, me: leading.rebalances.begin(fleet, only_bounds, "", me),
+            f"rebalance {fleet}{', bounds alone' if only_bounds else ''}",
+        )
+
+    def stop_rebalance(self, fleet: str) -> None:
+        self._ask(
+            "rebalance_stop",
+            lambda leading, me: leading.rebalances.stop(fleet, me),
+            f"rebalance {fleet} no more",
         )
 
     def _ask(self, action: str, act: Asked, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 from fleet.ranges import IndexSet
@@ -66,6 +67,19 @@ def settings(world: World, act: Act) -> None:
         [types.Placement.POLICY_SPREAD, types.Placement.POLICY_PACK], act.much
     )
     world.operator.apply("spv", spec)
+
+
+def rebalance(world: World, act: Act) -> End | None:
+    """After another bound, or none; some are stopped in their midst."""
+    fleet = world.store.fleets.get("spv")
+    spec = types.FleetSpec()
+    spec.CopyFrom(world.store.specs.get((fleet.uid, fleet.generation), SPEC) if fleet else SPEC)
+    a_host = world.shape.capacity // len(world.machines)
+    spec.placement.per_host = one_of([0, 1 + a_host // 2, max(1, a_host - 1)], act.much)
+    world.operator.apply("spv", spec)
+    begin = partial(world.operator.rebalance, "spv", only_bounds=act.which < 0.3)
+    world.loop.after(1.0, begin)
+    return partial(world.operator.stop_rebalance, "spv") if act.which > 0.7 else None
 
 
 def cordon(world: World, act: Act) -> None:

@@ -22,7 +22,7 @@ from tests.simulation.rules.store_view import NOTHING, StoreView
 UNASKED = frozenset(
     {
         "breaker", "declare_lost", "drain_forced", "drain_stopped", "drained", "fleet_deleted",
-        "freeze", "host_returned", "quarantine", "rollout_done", "rollout_halted",
+        "freeze", "host_returned", "quarantine", "rebalanced", "rollout_done", "rollout_halted",
         "vms_reimage_done", "vms_restart_done",
     }
 )  # fmt: skip
@@ -99,6 +99,8 @@ class AuditLines(Witness):
                 self._take_orders(rest, change, told)
             elif kind == "rollouts" and change.value is not None:
                 self._expect(told.has(_ROLLOUTS), change.key)
+            elif kind == "rebalances" and change.value is not None:
+                self._expect(told.has({"rebalance"}), change.key)
 
     def _take_orders(self, uid: str, change: Change, told: Told) -> None:
         """They go with their fleet without a word."""

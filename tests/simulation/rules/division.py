@@ -173,8 +173,11 @@ class Division(Witness):
         return indices if gone and host in self._operator.given_up else EMPTY
 
     def _moving(self, host: str, shard: Shard, indices: IndexSet) -> IndexSet:
-        """Of a host that was drained: what another has cloned and defined."""
-        if host not in self._operator.drained:
+        """Of a host that was drained, or a fleet that was rebalanced: what another has cloned and
+        defined."""
+        fleet = self._store.fleet(shard.fleet)
+        rebalanced = fleet is not None and fleet.name in self._operator.rebalanced
+        if host not in self._operator.drained and not rebalanced:
             return EMPTY
         return indices & IndexSet.union_of(
             other.ranges

@@ -1,11 +1,12 @@
-"""In the end all runs that fits, the rest has a reason, and nothing else is left anywhere."""
+"""In the end all runs that fits, where its fleet allows it; the rest has a reason, and nothing
+else is left anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from fleet.ranges import EMPTY, IndexSet
-from fleet_controller.core.model import FleetRecord
+from fleet_controller.core.model import Assignment, FleetRecord
 from fleet_controller.replica.leader import Leader
 from tests.simulation.doubles.liars import Liars
 from tests.simulation.doubles.machine import Machine
@@ -32,7 +33,7 @@ class InTheEnd:
         self._store = store
         self._copies = copies
         self._liars = liars
-        self._capacity = capacity
+        self._admits = capacity // len(machines)  # a host, whatever it says
 
     def missing(self) -> str:
         """What is not yet as it was asked for; empty when all is."""
@@ -48,7 +49,9 @@ class InTheEnd:
             yield from self._of_fleet(fleet, leading)
         held = {fleet.uid: self._held(fleet) for fleet in self._store.fleets.values()}
         strays = {host: stray for host in self._machines if (stray := self.strays(host))}
-        yield from self._of_places(held, sum(strays.values()))
+        yield from self._of_places(held, strays)
+        for fleet in self._store.fleets.values():
+            yield from self._of_bounds(fleet, strays)
         if self._store.generation == 1:
             yield from self._left_over(sum(map(len, held.values())), strays)
         yield from self._untold()
@@ -77,12 +80,48 @@ class InTheEnd:
         if held - fleet.wanted or fleet.wanted - held != told:
             yield f"fleet {fleet.name} is to have {fleet.total}: {held} placed, {told} not"
 
-    def _of_places(self, held: Mapping[str, IndexSet], strays: int) -> Iterator[str]:
+    def to_rebalance(self) -> list[str]:
+        """Fleets with VMs beyond what they allow on a host, which nobody is moving."""
+        found = self._operator.leading()
+        under_way = found[1].memory.state.rebalances if found is not None else {}
+        return [
+            fleet.name
+            for fleet in self._store.fleets.values()
+            if fleet.uid not in under_way and not fleet.deleting and any(self._beyond(fleet))
+        ]
+
+    def _of_bounds(self, fleet: FleetRecord, strays: Mapping[str, int]) -> Iterator[str]:
+        """What is beyond a bound has no other place."""
+        if (beyond := sum(self._beyond(fleet))) and self._has_room(fleet, strays):
+            yield f"{beyond} VMs of {fleet.name} are beyond its per_host, and there is room"
+
+    def _beyond(self, fleet: FleetRecord) -> Iterator[int]:
+        """VMs beyond the fleet's per_host, by host."""
+        if most := self._per_host(fleet):
+            for assignment in self._store.assignments.values():
+                yield max(0, _count(assignment, fleet.uid) - most)
+
+    def _has_room(self, fleet: FleetRecord, strays: Mapping[str, int]) -> bool:
+        """Whether some host may have more VMs of the fleet."""
+        most = self._per_host(fleet)
+        for host, record in self._store.hosts.items():
+            assignment = self._store.assignments.get(host, NOTHING)
+            used = sum(len(shard.ranges) for shard in assignment.shards) + strays.get(host, 0)
+            within = not most or _count(assignment, fleet.uid) < most
+            if within and used < min(record.capacity.guests, self._admits):
+                return True
+        return False
+
+    def _per_host(self, fleet: FleetRecord) -> int:
+        spec = self._store.specs.get((fleet.uid, fleet.generation))
+        return spec.placement.per_host if spec is not None else 0
+
+    def _of_places(self, held: Mapping[str, IndexSet], strays: Mapping[str, int]) -> Iterator[str]:
         """All room is taken before anything has none, and what has a place runs."""
-        placed = sum(map(len, held.values()))
-        unplaced = sum(fleet.total for fleet in self._store.fleets.values()) - placed
-        if unplaced and placed + strays < self._capacity:
-            yield f"{unplaced} VMs are not placed and there is room for them"
+        for fleet in self._store.fleets.values():
+            unplaced = fleet.total - len(held[fleet.uid])
+            if unplaced > 0 and self._has_room(fleet, strays):
+                yield f"{unplaced} VMs of {fleet.name} are not placed and there is room for them"
         for uid, indices in held.items():
             if missing := indices - self._copies.running(uid) - self._blocked(uid):
                 yield f"{missing} of {uid} do not run"
@@ -129,3 +168,7 @@ class InTheEnd:
             )
             for kin, have in self._machines[host].all_that_exists().items()
         )
+
+
+def _count(assignment: Assignment, uid: str) -> int:
+    return sum(len(shard.ranges) for shard in assignment.shards if shard.fleet == uid)

@@ -35,7 +35,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 Moved = Mapping[str, tuple[Assignment, Assignment]]
 NOTHING = Assignment()
 _EXPELLED = keys.denied(str(Peer(Role.AGENT, "")))
-DECIDED = frozenset({"assignments", "fleets", "rollouts", "orders", "gone", "breaker"})
+DECIDED = frozenset(
+    {"assignments", "fleets", "rollouts", "orders", "rebalances", "gone", "breaker"}
+)
 
 
 class StoreView(Witness):

@@ -19,6 +19,7 @@ from fleet_controller.core.placement.conditions import (
 from fleet_controller.core.placement.dealing import by_policy, deal
 from fleet_controller.core.placement.draft import (
     GUEST,
+    Draft,
     Footprint,
     Tombstoner,
     draft_of,
@@ -47,6 +48,11 @@ class Drafts:
             )
             for name, host in sorted(view.hosts.items())
         }
+
+    @property
+    def hosts(self) -> Mapping[str, Draft]:
+        """By id, in the order of the ids; to be read alone."""
+        return self._drafts
 
     def shards(self) -> Iterator[tuple[str, Shard]]:
         """Every shard with the id of its host, as of when the iteration reaches the host."""
@@ -87,6 +93,21 @@ class Drafts:
         hosts = candidates(self._drafts.values(), wanted)
         rule, free = wanted.spec.placement, rooms(hosts, wanted)
         shares = by_policy(rule, kind.fleet, hosts, free, len(kind.ranges))
+        return deal(kind, EMPTY, hosts, shares, wanted.size)[1]
+
+    def add_to(self, kind: Shard, takers: Mapping[str, int]) -> IndexSet:
+        """Divide a shard among these hosts: each gets at most so many VMs, if it may have them and
+        has room. The VMs that are left over."""
+        wanted = self._wanted(kind)
+        hosts = [
+            draft
+            for draft in candidates(self._drafts.values(), wanted)
+            if draft.view.record.id in takers
+        ]
+        free = rooms(hosts, wanted)
+        shares = [
+            min(room, takers[draft.view.record.id]) for draft, room in zip(hosts, free, strict=True)
+        ]
         return deal(kind, EMPTY, hosts, shares, wanted.size)[1]
 
     def why_not(self, kind: Shard, rest: IndexSet) -> str:

@@ -48,7 +48,7 @@ def planned_drain(view: ClusterView, host_id: str) -> DrainProgress:
     drained = structs.replace(
         host, record=structs.replace(host.record, draining=True, lost=False), reachable=True
     )
-    would = structs.replace(view, hosts={**view.hosts, host_id: drained})
+    would = structs.replace(view, hosts={**view.hosts, host_id: drained}, rebalances={})
     moves = move(would, {}, NO_BOUND)
     held = sum(len(s.ranges) for s in host.assignment.shards if not s.staged)
     stuck = moves.unplaced.get(host_id)

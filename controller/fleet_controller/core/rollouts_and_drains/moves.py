@@ -1,4 +1,5 @@
-"""Moves: what draining hosts hold goes to other hosts, and never runs on two at once.
+"""Moves: what draining hosts hold, and what rebalances take from hosts, goes to other hosts, and
+never runs on two at once.
 
 A move is four facts in the assignments, each written only after the one before was seen true:
 
@@ -24,6 +25,7 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet_controller.core.model import Assignment, ClusterView, HostRecord, HostView, Shard
 from fleet_controller.core.placement.drafts import Drafts
 from fleet_controller.core.rollouts_and_drains.disruption import DisruptionBudget
+from fleet_controller.core.rollouts_and_drains.rebalancing import RebalanceProgress, rebalance
 
 Staged = list[tuple[str, Shard]]  # with the host that has it
 
@@ -40,10 +42,11 @@ class Stuck:
 class Moves:
     """`assignments`: all that differ from the store, also those that the placement changed, by
     host id. `unplaced`: VMs that fit on no other host, by the draining host's id; only of VMs that
-    were tried in this pass."""
+    were tried in this pass. `rebalances`: how far those that are asked for are, by fleet uid."""
 
     assignments: Mapping[str, Assignment]
     unplaced: Mapping[str, Stuck] = field(default_factory=dict)
+    rebalances: Mapping[str, RebalanceProgress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class _Holders:
     """The indices of one fleet that are being moved, by who has them besides the taker."""
 
     assigned: IndexSet  # ordinary shards
-    staying: IndexSet  # of these, shards of hosts that are not drained, or no longer
+    staying: IndexSet  # of these, shards of hosts that are to keep them
     releasing: IndexSet  # tombstones that nobody has acknowledged
 
 
@@ -63,7 +66,7 @@ def move(
 ) -> Moves:
     """The next step of every move. `decided`: assignments by a placement of the same view. `most`:
     how many VMs may be staged at once. `budget`: None: nothing bounds how many go down at once."""
-    if not any(_concerned(host) for host in view.hosts.values()):
+    if not view.rebalances and not any(_concerned(host) for host in view.hosts.values()):
         return Moves(decided)
     drafts = Drafts(view, decided)
     staged: dict[str, Staged] = defaultdict(list)
@@ -75,8 +78,9 @@ def move(
         moving = IndexSet.union_of(shard.ranges for _, shard in shards)
         holders = _holders(view, drafts, uid, moving)
         in_flight += _advance(view, drafts, shards, holders, budget)
-    unplaced = _begin(view, drafts, staged, max(0, most - in_flight))
-    return Moves(drafts.assignments(), unplaced)
+    unplaced, left = _begin(view, drafts, staged, max(0, most - in_flight))
+    rebalances = rebalance(view, drafts, left) if view.rebalances else {}
+    return Moves(drafts.assignments(), unplaced, rebalances)
 
 
 def unfit(record: HostRecord) -> bool:
@@ -87,6 +91,12 @@ def unfit(record: HostRecord) -> bool:
 def lets_go(host: HostView) -> bool:
     """Whether what the host holds is to be moved, and it can be asked to."""
     return host.record.draining and host.reachable and not host.record.lost
+
+
+def _is_left(view: ClusterView, host: HostView, uid: str) -> bool:
+    """Whether the host lets go of the fleet's VMs that others have prepared."""
+    rebalanced = uid in view.rebalances and host.reachable and not host.record.lost
+    return rebalanced or lets_go(host)
 
 
 def _concerned(host: HostView) -> bool:
@@ -100,7 +110,8 @@ def _holders(view: ClusterView, drafts: Drafts, uid: str, moving: IndexSet) -> _
         for name, shard in (*stored, *drafts.shards())
         if shard.fleet == uid and not shard.staged
     ]
-    staying = (ranges for name, ranges in holding if not view.hosts[name].record.draining)
+    left = uid in view.rebalances
+    staying = (r for name, r in holding if not (left or view.hosts[name].record.draining))
     return _Holders(
         IndexSet.union_of(ranges for _, ranges in holding),
         IndexSet.union_of(staying),
@@ -165,7 +176,7 @@ def _hand_over(
     if not prepared:
         return
     for host, shard in drafts.shards():
-        if shard.fleet != uid or shard.staged or not lets_go(view.hosts[host]):
+        if shard.fleet != uid or shard.staged or not _is_left(view, view.hosts[host], uid):
             continue
         ranges = shard.ranges & prepared
         if budget is not None:
@@ -177,8 +188,9 @@ def _hand_over(
 
 def _begin(
     view: ClusterView, drafts: Drafts, staged: Mapping[str, Staged], most: int
-) -> dict[str, Stuck]:
-    """Stage further VMs of draining hosts. The VMs that found no room, by draining host."""
+) -> tuple[dict[str, Stuck], int]:
+    """Stage further VMs of draining hosts. The VMs that found no room, by draining host, and how
+    many more may be staged."""
     unplaced: dict[str, Stuck] = {}
     for kind, shares in _leaving(view, drafts, staged).items():
         waiting = IndexSet.union_of(ranges for _, ranges in shares)
@@ -191,7 +203,7 @@ def _begin(
                 if left := len(ranges - (tried - rest)):
                     before = unplaced.get(host, Stuck(0, why))
                     unplaced[host] = Stuck(before.count + left, before.why)
-    return unplaced
+    return unplaced, most
 
 
 def _leaving(

@@ -12,6 +12,7 @@ from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, number
 from fleetctl.tables.listing import table
 from fleetctl.views.enum_names import state_name
+from fleetctl.views.fleets.rebalances import misplaced_text, status_json, status_text
 from fleetctl.views.fleets.rollouts import coloured_rollout, rollout_json
 from fleetctl.views.hosts.image_fetches import fetches_json, fetches_text
 
@@ -66,6 +67,8 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "changed_by": status.changed_by,
         "rollout": rollout_json(status.rollout) if status.HasField("rollout") else None,
         "image_fetches": fetches_json(status),
+        "misplaced": status.misplaced,
+        "rebalance": status_json(status.rebalance) if status.HasField("rebalance") else None,
     }
 
 
@@ -114,6 +117,10 @@ def fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) ->
         yield f"  fetching     {fetches}"
     if status.HasField("rollout"):
         yield f"  rollout      {coloured_rollout(status.rollout)}"
+    if status.HasField("rebalance"):
+        yield f"  rebalance    {status_text(status.rebalance)}"
+    elif status.misplaced:
+        yield f"  misplaced    {misplaced_text(status.fleet, status.misplaced)}"
     if status.unplaced_reasons:
         yield ""
         yield from (f"  {unplaced_text(one)}" for one in status.unplaced_reasons)
@@ -150,6 +157,7 @@ def remarks_of(status: cluster.FleetStatus) -> list[str]:
         (status.powered_off, "stopped"),
         (status.duplicates, "may run twice"),
         (status.on_lost_hosts, "wait for lost hosts"),
+        (status.misplaced, "misplaced"),
     )
     return [f"{number(count)} {what}" for count, what in counts if count]
 
