@@ -18,6 +18,7 @@ from fleet_controller.mirror.records import (
     Write,
     delete_gone,
     delete_rollout,
+    delete_schedule,
     delete_spec,
     put_assignments,
     put_fleet,
@@ -151,6 +152,7 @@ class Completions:
             *put_assignments(cleared),
             *(delete_spec(*key) for key in self._state.specs if key[0] == uid),
             *([delete_rollout(uid)] if uid in self._state.rollouts else []),
+            *([delete_schedule(uid)] if self._state.mod_revision(keys.schedule(uid)) else []),
         ]
 
 

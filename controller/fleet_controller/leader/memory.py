@@ -18,9 +18,10 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.assignment_messages import AssignmentMessages
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.core.host_claims import believed
-from fleet_controller.core.model import ClusterView, HostRecord, HostView, Shard
+from fleet_controller.core.model import ClusterView, FleetRecord, HostRecord, HostView, Shard
 from fleet_controller.core.recovery.freeze import are_many, is_ahead
 from fleet_controller.core.refusals import known_host
+from fleet_controller.core.schedules.outlook import Outlook, Outlooks
 from fleet_controller.events import EventLog
 from fleet_controller.leader.allowances import Allowances
 from fleet_controller.leader.environment import LeaderSettings
@@ -65,6 +66,7 @@ class LeaderMemory:
     host_records: Pulse  # beats when one has changed
     boots: BootDurations
     image_fetches: ImageFetches  # what hosts lack for their VMs
+    outlooks: Outlooks  # what is to come of totals by time
 
     @staticmethod
     def of_a_new_leader(
@@ -93,6 +95,7 @@ class LeaderMemory:
             Pulse(),
             BootDurations(),
             ImageFetches(),
+            Outlooks(),
         )  # fmt: skip
 
     @property
@@ -105,6 +108,13 @@ class LeaderMemory:
         """Whether this leadership is so young that what it has not heard says nothing."""
         young = self.clock() - self.began < self.settings.settle
         return young and not self.links.settled.is_set()
+
+    def outlook(self, fleet: FleetRecord) -> Outlook | None:
+        """None: nothing changes its total by time."""
+        state, uid = self.state, fleet.uid
+        return self.outlooks.of(
+            uid, state.schedules.get(uid), state.spec_of(fleet), self.events.now()
+        )
 
     def is_live(self, host_id: str) -> bool:
         return self.links.is_live(host_id)

@@ -27,6 +27,7 @@ from fleet_controller.core.model import (
 from fleet_controller.core.people.records import PersonRecord, RoleRecord
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey
+from fleet_controller.core.schedules.record import ScheduleRecord
 from fleet_controller.core.upgrades.record import UpgradeRecord
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec
@@ -49,6 +50,7 @@ class RecordKind(Enum):
     ASSIGNMENT = keys.ASSIGNMENTS
     GONE = keys.GONE
     ROLLOUT = keys.ROLLOUTS
+    SCHEDULE = keys.SCHEDULES
     AUDIT = keys.AUDIT
     EVENT = keys.EVENTS
     DENIED = keys.DENIED
@@ -97,6 +99,7 @@ _NAMES = {
     RecordKind.FLEET: "name",
     RecordKind.GONE: "uid",
     RecordKind.ROLLOUT: "fleet",
+    RecordKind.SCHEDULE: "fleet",
     RecordKind.PERSON: "name",
     RecordKind.ROLE: "role",
     RecordKind.TOKEN: "id",
@@ -232,3 +235,11 @@ def put_rollout(rollout: RolloutRecord) -> Put:
 
 def delete_rollout(uid: str) -> Delete:
     return Delete(keys.rollout(uid))
+
+
+def put_schedule(schedule: ScheduleRecord) -> Put:
+    return Put(keys.schedule(schedule.fleet), encode(schedule))
+
+
+def delete_schedule(uid: str) -> Delete:
+    return Delete(keys.schedule(uid))

@@ -31,6 +31,7 @@ from fleet_controller.core.model import (
 from fleet_controller.core.people.records import PersonRecord, RoleRecord
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey, Seals
+from fleet_controller.core.schedules.record import ScheduleRecord
 from fleet_controller.core.upgrades.record import UpgradeRecord
 from fleet_controller.mirror.assignment_labels import AssignmentLabels
 from fleet_controller.mirror.audit_trail import AuditTrail
@@ -71,6 +72,7 @@ class ClusterState:
         self.labels = AssignmentLabels()
         self.gone: dict[str, GoneFleet] = {}  # deleted fleets, by uid
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
+        self.schedules: dict[str, ScheduleRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.people: dict[str, PersonRecord] = {}  # by name
         self.roles: dict[str, RoleRecord] = {}  # by role
@@ -103,6 +105,7 @@ class ClusterState:
             RecordKind.ASSIGNMENT: (self.assignments, Assignment),
             RecordKind.GONE: (self.gone, GoneFleet),
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
+            RecordKind.SCHEDULE: (self.schedules, ScheduleRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
             RecordKind.EVENT: (self.events.records, EventRecord),
             RecordKind.PERSON: (self.people, PersonRecord),
@@ -267,6 +270,8 @@ class ClusterState:
             self.unread.add(change.id)
         elif change.kind is RecordKind.UPGRADE:  # nobody goes on with what nobody understands
             self.upgrade = None
+        elif change.kind is RecordKind.SCHEDULE:  # nobody follows what nobody understands
+            self.schedules.pop(change.id, None)
         elif change.kind is RecordKind.TOKEN:  # nobody joins by what nobody understands
             self.tokens.pop(change.id, None)
         elif change.kind is RecordKind.PERSON:  # known, so that rules stay in force; of no right

@@ -18,6 +18,7 @@ from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.planning import Planning
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
+from fleet_controller.queries import schedules as schedule_queries
 from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.queries.hosts import host_counts, reached_by
 
@@ -129,6 +130,7 @@ def fleet_status(
         duplicates=duplicates.of_fleet(memory, planning, fleet.uid),
         on_lost_hosts=sum(_assigned(memory, host_id, fleet.uid) for host_id in memory.state.lost),
         image_fetches=_image_fetches(memory, fleet),
+        schedule=schedule_queries.schedule_status(memory, fleet),
     )
 
 
@@ -279,6 +281,7 @@ def fleet_summary(memory: LeaderMemory, fleet: FleetRecord) -> cluster.FleetSumm
         placed=vector.placed,
         spec=memory.state.specs.get((fleet.uid, fleet.generation)),
         owners=fleet.owners,
+        schedule=schedule_queries.schedule_status(memory, fleet),
     )
 
 
@@ -289,6 +292,7 @@ def scale_response(memory: LeaderMemory, scaling: Scaling) -> cluster.ScaleRespo
         total=scaling.fleet.total,
         plan=_plan(scaling.plan, scaling.token),
         change=memory.state.fleet_revision(scaling.fleet.name),
+        schedule=schedule_queries.schedule_status(memory, scaling.fleet),
     )
 
 

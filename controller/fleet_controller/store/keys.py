@@ -11,6 +11,7 @@
 | upgrade | UpgradeRecord: agents brought to a release, in waves | leader |
 | breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
+| schedules/<fleet uid> | ScheduleRecord: points carried out, a total for a time | leader, with the total |
 | denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
 | people/<name> | PersonRecord: what somebody may do, and own | leader, from an admin |
 | roles/<role> | RoleRecord: what those of a role may own | leader, from an admin |
@@ -36,6 +37,7 @@ BREAKER = "breaker"
 UPGRADE = "upgrade"
 GONE = "gone/"
 ROLLOUTS = "rollouts/"
+SCHEDULES = "schedules/"
 AUDIT = "audit/"
 EVENTS = "events/"
 FREEZE = "freeze"
@@ -99,6 +101,10 @@ def assignment(host_id: str) -> str:
 
 def rollout(uid: str) -> str:
     return ROLLOUTS + uid
+
+
+def schedule(uid: str) -> str:
+    return SCHEDULES + uid
 
 
 def spec_of(key: str) -> tuple[str, int] | None:

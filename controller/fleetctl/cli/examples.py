@@ -16,6 +16,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "scale": (
         "scale spv --total 1000",
         "scale spv --total 1000 --plan",
+        "scale spv --total 1500 --for 2h",
         "scale spv --total 1000000 --timeout 30m",
     ),
     "plan": ("plan spv --total 1000", "plan spv --total 1000 --partial"),

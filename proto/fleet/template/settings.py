@@ -9,7 +9,14 @@ from fleet.template.field import Field
 from fleet.v1 import types_pb2 as types
 
 # Fields of FleetSpec.
-SETTINGS = ("readiness", "admission", "placement", "on_loss", "on_isolation_stop_after_seconds")
+SETTINGS = (
+    "readiness",
+    "admission",
+    "placement",
+    "on_loss",
+    "on_isolation_stop_after_seconds",
+    "schedule",
+)
 
 
 def is_setting(one: Field) -> bool:

@@ -76,6 +76,8 @@ def _settings(plan: FleetPlan) -> Iterator[str]:
                     yield f"{_vms(plan.misplaced)} {stay} where it would put none"
             case "readiness":
                 yield "readiness holds for VMs that start from now on: what runs goes on running"
+            case "schedule":
+                yield "its schedule holds from its next point on: until then the total stays"
             case "admission":
                 yield "admission holds for starts from now on"
             case _:

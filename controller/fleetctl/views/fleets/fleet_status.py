@@ -13,6 +13,7 @@ from fleetctl.output import STATE_STYLES, STATES, counted, number
 from fleetctl.tables.listing import table
 from fleetctl.views.enum_names import state_name
 from fleetctl.views.fleets.rollouts import coloured_rollout, rollout_json
+from fleetctl.views.fleets.schedules import schedule_json, schedule_text
 from fleetctl.views.hosts.image_fetches import fetches_json, fetches_text
 
 _REASONS = 3  # in one sentence
@@ -66,6 +67,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "changed_by": status.changed_by,
         "rollout": rollout_json(status.rollout) if status.HasField("rollout") else None,
         "image_fetches": fetches_json(status),
+        "schedule": schedule_json(status.schedule) if status.HasField("schedule") else None,
     }
 
 
@@ -114,6 +116,9 @@ def fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) ->
         yield f"  fetching     {fetches}"
     if status.HasField("rollout"):
         yield f"  rollout      {coloured_rollout(status.rollout)}"
+    if status.HasField("schedule") and (told := schedule_text(status.schedule)):
+        colour = "red" if status.schedule.problem else None
+        yield f"  schedule     {click.style(told, fg=colour)}"
     if status.unplaced_reasons:
         yield ""
         yield from (f"  {unplaced_text(one)}" for one in status.unplaced_reasons)
