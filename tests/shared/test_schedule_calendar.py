@@ -113,8 +113,9 @@ def test_the_last_point_is_the_same_whether_it_is_looked_for_from_near_or_far(fo
 @pytest.mark.parametrize(
     "entry",
     [
-        "0 0 30 2 *", "0 0 31 4,6,9,11 *", "60 * * * *", "* * * *", "* * * * * *", "@daily", "", "a",
-        "*/0 * * * *", "1-0 * * * *", "L * * * *", "* * L-2 * *", "1#2/3 * * * *", "* * * * 1#9",
+        "0 0 30 2 *", "0 0 31 4,6,9,11 *", "60 * * * *", "* * * *", "* * * * * *", "@daily", "",
+        "a", "*/0 * * * *", "1-0 * * * *", "L * * * *", "* * L-2 * *",
+        "1#2/3 * * * *", "* * * * 1#9",
     ],
 )  # fmt: skip
 def test_what_never_comes_and_what_is_none_is_refused(entry: str) -> None:

@@ -124,8 +124,8 @@ class FleetChanges:
         spec: types.FleetSpec,
         view: ClusterView | None = None,
     ) -> Callable[[], None]:
-        """Whether the largest total of its schedule could be now, as far as capacity, addresses and
-        what its owners may own go; from a snapshot. What it returns raises Refused."""
+        """Whether the largest total of its schedule could be now, as far as capacity, addresses
+        and what its owners may own go; from a snapshot. What it returns raises Refused."""
         seen = view or self._memory.view()
         after = msgspec.structs.replace(decided.fleet, total=largest)
         self.check_growth(after, spec)
@@ -146,8 +146,8 @@ class FleetChanges:
         token: str = "",
         seconds: int = 0,
     ) -> changes.Scaling:
-        """Set the total; `seconds`: for so long. The first transaction carries it, and as much of the
-        placement as fits; the planner writes the rest."""
+        """Set the total; `seconds`: for so long. The first transaction carries it, and as much of
+        the placement as fits; the planner writes the rest."""
         check_seconds(seconds)
         for_so_long = f" for {seconds:,} s" if seconds else ""
 

@@ -20,7 +20,8 @@ def schedule_scaled(
     record = state.schedules.get(fleet.uid)
     if record is None and spec is not None and spec.HasField("schedule"):
         record = ScheduleRecord(fleet.uid, now, fleet.changed_by or actor)
-    return _written(state, fleet.uid, scaled(fleet.uid, record, fleet.total, actor, now, seconds))
+    made = scaled(fleet.uid, record, fleet.total, actor, now, seconds)
+    return schedule_kept(state, fleet.uid, made)
 
 
 def schedule_applied(
@@ -32,10 +33,11 @@ def schedule_applied(
         return []
     scheduled = bool(spec.schedule.points)
     record = applied(fleet.uid, state.schedules.get(fleet.uid), actor, now, scheduled=scheduled)
-    return _written(state, fleet.uid, record)
+    return schedule_kept(state, fleet.uid, record)
 
 
-def _written(state: ClusterState, uid: str, record: ScheduleRecord | None) -> list[Write]:
-    if record is not None:
+def schedule_kept(state: ClusterState, uid: str, record: ScheduleRecord | None) -> list[Write]:
+    """The record from now on; none where none is needed."""
+    if record is not None and record.is_needed:
         return [put_schedule(record)]
     return [delete_schedule(uid)] if state.mod_revision(keys.schedule(uid)) else []

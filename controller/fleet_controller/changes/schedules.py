@@ -6,17 +6,18 @@ import msgspec
 
 from fleet.template.calendar import BadSchedule, local
 from fleet_controller.changes.fleets import FleetChanges
+from fleet_controller.changes.schedule_writes import schedule_kept
 from fleet_controller.core.changes import Scaling
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.names import counted
 from fleet_controller.core.refusals import Refused
 from fleet_controller.core.schedules.due import Cause, Due, due
 from fleet_controller.core.schedules.outlook import calendar_of
-from fleet_controller.core.schedules.record import Unfit
+from fleet_controller.core.schedules.record import ScheduleRecord, Unfit
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.wake import PlannerWake
 from fleet_controller.leader.writer import ChangeWriter
-from fleet_controller.mirror.records import put_schedule
+from fleet_controller.mirror.records import Write
 from fleet_controller.store import keys
 
 _WHY = 300  # characters
@@ -59,7 +60,7 @@ class ScheduleChanges:
             if fleet is None or found is None:
                 return ""
             if found.total is None or found.total == fleet.total:
-                await self._writer.write_one([put_schedule(found.record)])
+                await self._writer.write_one(self._kept(fleet, found.record))
                 self._tell_of_record(fleet, found)
                 return ""
             try:
@@ -81,9 +82,12 @@ class ScheduleChanges:
         line = self._writer.audited(
             "schedule", actor, fleet=fleet.name, before=str(fleet.total), after=str(total)
         )
-        await self._fleets.write_scaling(scaling, [put_schedule(found.record), line])
+        await self._fleets.write_scaling(scaling, [*self._kept(fleet, found.record), line])
         self._tell_of_scaling(scaling, found, actor)
         return actor
+
+    def _kept(self, fleet: FleetRecord, record: ScheduleRecord) -> list[Write]:
+        return schedule_kept(self._memory.state, fleet.uid, record)
 
     async def _note_unfit(self, fleet: FleetRecord, found: Due, total: int, why: str) -> None:
         before = self._memory.state.schedules.get(fleet.uid)
@@ -91,7 +95,7 @@ class ScheduleChanges:
         if before is not None and before.unfit == unfit:
             return
         record = msgspec.structs.replace(found.record, unfit=unfit)
-        await self._writer.write_one([put_schedule(record)])
+        await self._writer.write_one(self._kept(fleet, record))
         text = f"fleet {fleet.name} stays at {_vms(fleet.total)}: {total:,} are due, and {why}"
         self._memory.events.add("schedule_unfit", text, fleet=fleet.name)
 

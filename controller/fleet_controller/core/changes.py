@@ -217,8 +217,8 @@ def check_scale(scaling: Scaling, partial: bool, token: str) -> None:
 def check_schedule(
     view: ClusterView, decided: Application, spec: types.FleetSpec, largest: int
 ) -> None:
-    """Raises Refused when the largest total of the schedule could not be now. What fits no more when
-    its time has come is told then."""
+    """Raises Refused when the largest total of the schedule could not be now. What fits no more
+    when its time has come is told then."""
     fleet = decided.fleet
     there = msgspec.structs.replace(
         view,

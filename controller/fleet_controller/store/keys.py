@@ -11,7 +11,7 @@
 | upgrade | UpgradeRecord: agents brought to a release, in waves | leader |
 | breaker | BreakerRecord: whether lost hosts are replaced | leader |
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
-| schedules/<fleet uid> | ScheduleRecord: points carried out, a total for a time | leader, with the total |
+| schedules/<fleet uid> | ScheduleRecord: points that are done, a total for a time | leader |
 | denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
 | people/<name> | PersonRecord: what somebody may do, and own | leader, from an admin |
 | roles/<role> | RoleRecord: what those of a role may own | leader, from an admin |

@@ -95,7 +95,9 @@ def check_entry(at: str) -> None:
     try:
         come = len(at.split()) == 5 and next(CronSim(at, _FROM), None)
     except (CronSimError, AssertionError, ValueError, OverflowError) as error:
-        raise BadSchedule(f"{at!r} is no time of a crontab: {error or 'it has no sense'}") from error
+        raise BadSchedule(
+            f"{at!r} is no time of a crontab: {error or 'it has no sense'}"
+        ) from error
     if come is False:
         raise BadSchedule(
             f"{at!r} is no time of a crontab: minute, hour, day of month, month, day of week"
@@ -114,7 +116,9 @@ def _time_zone(name: str) -> ZoneInfo:
     place = files("tzdata") / "zoneinfo"
     parts = name.split("/")
     try:
-        if not all(part.replace("_", "").replace("-", "").replace("+", "").isalnum() for part in parts):
+        if not all(
+            part.replace("_", "").replace("-", "").replace("+", "").isalnum() for part in parts
+        ):
             raise ValueError("no such name")
         with place.joinpath(*parts).open("rb") as data:
             return ZoneInfo.from_file(data, name)

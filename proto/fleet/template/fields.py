@@ -341,7 +341,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "schedule.points[].total", Kind.COUNT,
-        "How many VMs the fleet has from then on, until the next point or until somebody scales it.",
+        "How many VMs the fleet has from then on, until the next point or somebody scales it.",
         None, low=0, high=MAX_INDEX + 1,
     ),
 )  # fmt: skip

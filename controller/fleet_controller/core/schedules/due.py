@@ -1,8 +1,8 @@
 """Which total a fleet is to have by time, now: from its record and its calendar, and nothing else.
 
 Each point counts once. Of several that came while nobody looked the last one counts. A clock that
-goes back repeats nothing, unless it goes back by more than a day: then it was wrong before, and what
-is due is what comes from now on.
+goes back repeats nothing, unless it goes back by more than a day: then it was wrong before, and
+what is due is what comes from now on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fleet_controller.core.schedules.record import ScheduleRecord, TimedTotal
 MOST_BACK = 24 * 3600.0
 # How long a total may be said to hold for.
 SHORTEST_TIMED, LONGEST_TIMED = 60.0, 7 * 24 * 3600.0
-# A point that is carried out later than this is told to be late; a clock that is as much behind, too.
+# A point that is carried out later than this is told to be late, and so is a clock that is behind.
 LATE = 120.0
 
 

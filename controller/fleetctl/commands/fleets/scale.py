@@ -27,9 +27,13 @@ DEFAULT_TIMEOUT = "10m"
 @plan_option
 @click.option("--partial", is_flag=True, help="Place what fits instead of refusing.")
 @click.option(
-    "--for", "for_time", metavar="TIME", type=for_so_long, default="",
-    help="It holds for so long (90s, 30m, 2h, up to 7d), and is then again what it was, or what the "
-    "schedule says.",
+    "--for",
+    "for_time",
+    metavar="TIME",
+    type=for_so_long,
+    default="",
+    help="It holds for so long (90s, 30m, 2h, up to 7d), and is then again what it was, or what "
+    "the schedule says.",
 )
 @click.option("--token", default="", help="Of a plan: refused if anything has changed since.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
@@ -67,8 +71,8 @@ def scale(
     accepted = _scale(session, fleet, total, partial, token, for_time)
     if for_time and not accepted.schedule.held_until_unix:
         raise Failed(
-            f"{accepted.fleet} has {number(accepted.total)} as its total, and not for a time alone: "
-            "the controller is older and knows no --for; scale it back by hand"
+            f"{accepted.fleet} has {number(accepted.total)} as its total, and not for a time "
+            "alone: the controller is older and knows no --for; scale it back by hand"
         )
     if no_wait:
         _say_accepted(session, accepted)

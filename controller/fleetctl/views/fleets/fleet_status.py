@@ -117,8 +117,8 @@ def fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) ->
     if status.HasField("rollout"):
         yield f"  rollout      {coloured_rollout(status.rollout)}"
     if status.HasField("schedule") and (told := schedule_text(status.schedule)):
-        colour = "red" if status.schedule.problem else None
-        yield f"  schedule     {click.style(told, fg=colour)}"
+        marked = click.style(told, fg="red") if status.schedule.problem else told
+        yield f"  schedule     {marked}"
     if status.unplaced_reasons:
         yield ""
         yield from (f"  {unplaced_text(one)}" for one in status.unplaced_reasons)
