@@ -43,6 +43,7 @@ from fleet_controller.core.model import (
 from fleet_controller.core.recovery.inventory import HostInventory
 from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.core.refusals import Refused
+from fleet_controller.core.schedules.record import ScheduleRecord
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.observed.boot_durations import BootDurations
 from fleet_controller.observed.reports import Observed
@@ -60,6 +61,7 @@ UID = "00000000-0000-0001-0001-000000000001"
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 _RECORDS = (
     Assignment, FleetRecord, HostRecord, Meta, RolloutRecord, AuditRecord, EventRecord, Label,
+    ScheduleRecord,
 )  # fmt: skip
 _SPEC = types.FleetSpec(
     image=types.Image(name="golden", snapshot="1"),

@@ -87,7 +87,10 @@ class Calendar:
 
 def local(instant: float, zone: ZoneInfo | None = None) -> str:
     """As a text of the zone; without: of UTC."""
-    return datetime.fromtimestamp(instant, zone or UTC).isoformat(timespec="minutes")
+    whole = int(instant)
+    return datetime.fromtimestamp(whole, zone or UTC).isoformat(
+        timespec="seconds" if whole % 60 else "minutes"
+    )
 
 
 def check_entry(at: str) -> None:

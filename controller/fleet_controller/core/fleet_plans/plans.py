@@ -92,7 +92,8 @@ def _applied(known: Known, done: Application, spec: types.FleetSpec) -> FleetPla
     if have is None:
         return FleetPlan(
             fleet.name, Effect.CREATE, 0, 0, fleet.generation, token,
-            tuple(differences(None, spec)), (sentences.created(fleet.name),),
+            tuple(differences(None, spec)),
+            (sentences.created(fleet.name, scheduled=spec.HasField("schedule")),),
         )  # fmt: skip
     counts = known.counts(have.uid)
     fields = done.fields or tuple(differences(before, spec))

@@ -10,9 +10,12 @@ from fleet_controller.core.model import RolloutRecord
 _MOST = 5  # generations that a sentence names
 
 
-def created(name: str) -> str:
+def created(name: str, *, scheduled: bool) -> str:
     """Of a fleet that is not there yet."""
-    return f"it is made without VMs: 'fleetctl scale {name} --total NUMBER' starts them"
+    starts = f"'fleetctl scale {name} --total NUMBER' starts them"
+    if scheduled:
+        starts += ", or the next point of its schedule"
+    return f"it is made without VMs: {starts}"
 
 
 def deleted(name: str, placed: int) -> str:
