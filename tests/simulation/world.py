@@ -16,6 +16,7 @@ from tests.simulation.doubles.cluster import (
     Shape,
     SimulatedCluster,
 )
+from tests.simulation.doubles.operator import BY_TIME
 from tests.simulation.engine.clockwork import Clockwork
 from tests.simulation.rules.at_once import AtOnce
 from tests.simulation.rules.audit_trail import AuditLines
@@ -31,6 +32,7 @@ from tests.simulation.rules.one_copy import OneCopy
 from tests.simulation.rules.orders import Orders
 from tests.simulation.rules.recovery import Recovery
 from tests.simulation.rules.returns import Returns
+from tests.simulation.rules.schedules import Schedules
 from tests.simulation.rules.store_view import StoreView
 from tests.simulation.rules.succession import Succession
 from tests.simulation.rules.tracing import Tracing
@@ -69,6 +71,7 @@ class World(SimulatedCluster):
         copies = OneCopy(machines, orders, store, liars, breaker.has_just_returned, fail)
         vouched_for = VouchedFor(clock, self.controllers, machines, operator, troubles, liars, fail)
         unhindered = Unhindered(clock, self.etcd, machines, operator, store, troubles, liars, fail)
+        schedules = Schedules(clock, self.etcd, operator, store, troubles, fail)
         bounded = Bounded(clock, machines, operator, store, liars, fail)
         isolation = Isolation(machines, orders, contacts, store, fail)
         for witness in (
@@ -78,6 +81,7 @@ class World(SimulatedCluster):
             liars,
             Fencing(clock, fail),
             AuditLines(store, fail),
+            schedules,
             store,
             Division(machines, orders, operator, store, liars, fail),
             copies,
@@ -97,6 +101,7 @@ class World(SimulatedCluster):
             isolation.look,
             unhindered.look,
             bounded.look,
+            schedules.look,
             Expelled(clock, operator, store, fail).look,
             KeptEvents(operator, fail).look,
             Named(clock, machines, operator, troubles, liars, fail).look,
@@ -128,6 +133,8 @@ class World(SimulatedCluster):
     def heal(self) -> None:
         """Whatever still troubles the world ends."""
         super().heal()
+        for controller in self.controllers:
+            controller.wall_ahead = 0.0
         self._let_in()
 
     def _let_in(self) -> None:
@@ -145,6 +152,17 @@ class World(SimulatedCluster):
             self.operator.abort_rollout(name)
         for name in list(self.store.fleets):
             self.operator.control(name, Action.START, None)
+        self._stop_the_tides()
+
+    def _stop_the_tides(self) -> None:
+        """No total changes by time any more."""
+        for name in BY_TIME & self.store.fleets.keys():
+            fleet = self.store.fleets[name]
+            spec = self.store.specs.get((fleet.uid, fleet.generation))
+            if spec is not None and spec.HasField("schedule"):
+                self.operator.apply(name, SPEC)
+            elif fleet.uid in self.store.schedules:
+                self.operator.scale_for(name, fleet.total, 0)
 
     async def until_all_runs(self) -> None:
         """Fails the play when it takes too long."""

@@ -73,7 +73,10 @@ LYING = {
 }
 EXPEL = Action("expel", 0.0, 110.0, asking.expel, shortest=15.0)
 SETTINGS = Action("settings", 0.0, 0.0, asking.settings)
-BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), EXPEL, SETTINGS)}
+TIDES = Action("tides", 0.0, 0.0, asking.tides)
+WRONG_TIME = Action("wrong_time", 0.0, 60.0, breaking.wrong_time, shortest=2.0)
+APART = (EXPEL, SETTINGS, TIDES, WRONG_TIME)
+BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), *APART)}
 # How often hosts turn hostile a simulated minute: in half of all plays never.
 LYING_PER_MINUTE = (0.0, 0.0, 0.5, 1.5)
 LYING_STRESS = 6.0
@@ -83,6 +86,10 @@ EXPELLING_STRESS = 3.0
 # How often a fleet gets other settings, a simulated minute.
 SETTINGS_PER_MINUTE = (0.0, 0.0, 0.5, 2.0)
 SETTINGS_STRESS = 6.0
+# How often something is said of a total that changes by time, and how often a controller's time of
+# day is wrong for a while, a simulated minute.
+TIDES_PER_MINUTE = (0.0, 0.0, 0.5, 2.0)
+TIDES_STRESS = 3.0
 # Actions a simulated minute. A play has its own: some are calm between, some never.
 PER_MINUTE = (8.0, 16.0, 32.0)
 # What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
@@ -103,7 +110,7 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
     weights = [one.weight * random.choice(EMPHASIS) for one in ACTIONS]
     weights[0] = ACTIONS[0].weight * random.choice((0.2, 1.0, 1.0))
     rate = random.choice(PER_MINUTE) / 60.0
-    if set(stress) - LYING.keys() - {EXPEL.name, SETTINGS.name}:
+    if set(stress) - LYING.keys() - {one.name for one in APART}:
         weights = [
             STRESS if action.name in stress else weight
             for action, weight in zip(ACTIONS, weights, strict=True)
@@ -117,7 +124,8 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
         acts.append(Act(at, action.name, seconds, random.random(), random.random()))
     lying = _lying(seed, minutes, [name for name in stress if name in LYING])
     expelling = _expelling(seed, minutes, stressed=EXPEL.name in stress)
-    return [*acts, *lying, *expelling, *_settings(seed, minutes, stressed=SETTINGS.name in stress)]
+    settings = _settings(seed, minutes, stressed=SETTINGS.name in stress)
+    return [*acts, *lying, *expelling, *settings, *_tides(seed, minutes, stress)]
 
 
 def _lying(seed: str, minutes: float, stressed: Sequence[str]) -> Iterator[Act]:
@@ -149,3 +157,15 @@ def _settings(seed: str, minutes: float, *, stressed: bool) -> Iterator[Act]:
     at = 0.0
     while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
         yield Act(at, SETTINGS.name, 0.0, random.random(), random.random())
+
+
+def _tides(seed: str, minutes: float, stress: Collection[str]) -> Iterator[Act]:
+    """Drawn apart as well: of the two either one."""
+    random = Random(f"{seed}/tides")
+    stressed = [one for one in (TIDES, WRONG_TIME) if one.name in stress]
+    rate = (TIDES_STRESS if stressed else random.choice(TIDES_PER_MINUTE)) / 60.0
+    at = 0.0
+    while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
+        what = random.choice(stressed or [TIDES, TIDES, WRONG_TIME])
+        seconds = what.shortest + (what.longest - what.shortest) * random.random() ** 2
+        yield Act(at, what.name, seconds, random.random(), random.random())

@@ -19,6 +19,7 @@ from fleet_controller.core.model import (
     Meta,
     Shard,
 )
+from fleet_controller.core.schedules.record import ScheduleRecord
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode, decode_spec
 from fleet_controller.store.port import Change
@@ -32,7 +33,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Moved = Mapping[str, tuple[Assignment, Assignment]]
 NOTHING = Assignment()
 _EXPELLED = keys.denied(str(Peer(Role.AGENT, "")))
-DECIDED = frozenset({"assignments", "fleets", "rollouts", "gone", "breaker"})
+DECIDED = frozenset({"assignments", "fleets", "rollouts", "gone", "breaker", "schedules"})
 
 
 class StoreView(Witness):
@@ -65,6 +66,7 @@ class StoreView(Witness):
         # generation it was of then.
         self._unaware: dict[str, int] = {}
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by fleet uid and generation
+        self.schedules: dict[str, ScheduleRecord] = {}  # by fleet uid
 
     def fleet(self, uid: str) -> FleetRecord | None:
         return next((one for one in self.fleets.values() if one.uid == uid), None)
@@ -116,6 +118,7 @@ class StoreView(Witness):
         # What was said of VMs that the store has forgotten still holds where they are.
         for known in (self.hosts, self.fleets, self.assignments, self.held, self._revisions):
             known.clear()
+        self.schedules.clear()
         self.expelled.clear()
         self.unknown = set(self._machines)
 
@@ -156,6 +159,8 @@ class StoreView(Witness):
                 moved[rest] = self._take_assignment(rest, revision, change)
             elif kind == "hosts":
                 self._take_host(rest, _read(HostRecord, change))
+            elif kind == "schedules":
+                self._take_schedule(rest, _read(ScheduleRecord, change))
             elif change.key.startswith(_EXPELLED):
                 self._take_denied(change.key.removeprefix(_EXPELLED), change)
             elif change.key == keys.META and change.value is not None:
@@ -206,6 +211,12 @@ class StoreView(Witness):
             self.expelled.discard(host)
         else:
             self.expelled.add(host)
+
+    def _take_schedule(self, uid: str, record: ScheduleRecord | None) -> None:
+        if record is None:
+            self.schedules.pop(uid, None)
+        else:
+            self.schedules[uid] = record
 
     def _take_fleet(self, name: str, record: FleetRecord | None) -> None:
         before = self.fleets.get(name)
