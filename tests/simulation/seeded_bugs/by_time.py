@@ -24,10 +24,9 @@ def _nothing_kept(self: ScheduleChanges, *record: Any) -> list[Write]:
 _since = due._since
 
 
-def _since_just_now(record: ScheduleRecord, calendar: Calendar | None, now: float) -> Any:
-    """Points are carried out when they come."""
-    seen = msgspec.structs.replace(record, done_until=max(record.done_until, now - 2.0))
-    return _since(seen, calendar, now)
+def _since_unless_by_hand(record: ScheduleRecord, calendar: Calendar | None, now: float) -> Any:
+    """What somebody has said stands."""
+    return None if record.by_hand else _since(record, calendar, now)
 
 
 def _scaled_now(*args: Any) -> ScheduleRecord | None:
@@ -41,8 +40,8 @@ BY_TIME: tuple[SeededBug, ...] = (
         "a point is not remembered", (wrong(ScheduleChanges._kept, _nothing_kept),), ("tides",)
     ),
     SeededBug(
-        "points that came while nobody led are forgotten",
-        (wrong(due._since, _since_just_now),),
+        "what is said by hand holds for ever",
+        (wrong(due._since, _since_unless_by_hand),),
         ("tides",),
     ),
     SeededBug(
