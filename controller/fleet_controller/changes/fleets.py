@@ -13,7 +13,7 @@ from fleet_controller.core import changes
 from fleet_controller.core.fleet_plans.model import Known, Plans
 from fleet_controller.core.fleet_plans.plans import Asked, plan_fleets
 from fleet_controller.core.fleet_plans.tokens import check_token, fleet_token
-from fleet_controller.core.model import ClusterView, FleetRecord
+from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.names import some_of
 from fleet_controller.core.people.changes import with_owners
 from fleet_controller.core.people.quotas import check_growth
@@ -62,9 +62,9 @@ class FleetChanges:
                 self._new_uid(), self._memory.links.all_live, owner,
             )  # fmt: skip
             self.check_growth(decided.fleet, decided.specs.get(decided.fleet.generation))
-            if decided.matters and (largest := largest_total(spec)):
-                revision = state.revision
-                await self._off_loop.run(self._fits(largest, decided, spec))
+            if decided.matters and spec.HasField("schedule"):
+                revision, fits = state.revision, self._fit_check()
+                await self._off_loop.run(lambda: fits(decided, spec))
                 self._writer.refuse_if_past(revision)
             if decided.writes:
                 await self._write_applied(decided, spec, actor)
@@ -103,12 +103,12 @@ class FleetChanges:
     ) -> Plans:
         """What applying all of these would do; nothing is written."""
 
-        checks = any(largest_total(spec) for _, spec in asked)
-        view = self._memory.view() if checks else None
-
-        def fits(done: changes.Application, spec: types.FleetSpec) -> None:
-            if view is not None and done.matters and (largest := largest_total(spec)):
-                self._fits(largest, done, spec, view)()
+        state = self._memory.state
+        scheduled = any(
+            spec.HasField("schedule") and spec != state.spec_of(state.fleets.get(name))
+            for name, spec in asked
+        )
+        fits = self._fit_check() if scheduled else None
 
         def made() -> Plans:
             for name, spec in asked:
@@ -117,19 +117,20 @@ class FleetChanges:
 
         return await self._off_loop.run(made)
 
-    def _fits(
-        self,
-        largest: int,
-        decided: changes.Application,
-        spec: types.FleetSpec,
-        view: ClusterView | None = None,
-    ) -> Callable[[], None]:
-        """Whether the largest total of its schedule could be now, as far as capacity, addresses
-        and what its owners may own go; from a snapshot. What it returns raises Refused."""
-        seen = view or self._memory.view()
-        after = msgspec.structs.replace(decided.fleet, total=largest)
-        self.check_growth(after, spec)
-        return lambda: changes.check_schedule(seen, decided, spec, largest)
+    def _fit_check(self) -> Callable[[changes.Application, types.FleetSpec], None]:
+        """Whether the largest total of a schedule could be now, as far as capacity, addresses and
+        what owners may own go: from a snapshot, on whatever thread. It raises Refused."""
+        view, state = self._memory.view(), self._memory.state
+        people, roles = dict(state.people), dict(state.roles)
+
+        def check(done: changes.Application, spec: types.FleetSpec) -> None:
+            largest = largest_total(spec)
+            if largest and done.matters:
+                after = msgspec.structs.replace(done.fleet, total=largest)
+                check_growth(view.fleets, view.specs, after, people, roles, spec)
+                changes.check_schedule(view, done, spec, largest)
+
+        return check
 
     async def plan(self, name: str, total: int, actor: str) -> changes.Scaling:
         """What a scale would do; nothing is written."""

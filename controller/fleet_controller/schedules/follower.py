@@ -53,6 +53,7 @@ class ScheduleFollower:
                 for uid in known.keys() - there:
                     del known[uid]
             self._told_behind &= there
+            self._memory.outlooks.keep(there)
 
     async def _look(self, fleet: FleetRecord) -> None:
         outlook = self._memory.outlook(fleet)

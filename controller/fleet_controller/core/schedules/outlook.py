@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import msgspec
 
 from fleet.template.calendar import BadSchedule, Calendar, Point, local
@@ -45,7 +47,7 @@ def outlook(record: ScheduleRecord | None, spec: types.FleetSpec | None, now: fl
     if record is not None and not problem:
         problem = _problem(record, told(record.done_until), now)
     return Outlook(
-        quiet_until(record, calendar, now),
+        min(quiet_until(record, calendar, now), point.at if point else float("inf")),
         point,
         told(point.at) if point else "",
         then,
@@ -71,6 +73,11 @@ class Outlooks:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[ScheduleRecord | None, object, float, Outlook]] = {}
+
+    def keep(self, uids: Set[str]) -> None:
+        """Only these fleets are there."""
+        for uid in self._known.keys() - uids:
+            del self._known[uid]
 
     def of(
         self, uid: str, record: ScheduleRecord | None, spec: types.FleetSpec | None, now: float
