@@ -50,9 +50,9 @@ What starts a VM is one of `boot.kernel`, `boot.firmware` and `boot.loader`;
 [boot.md](../boot.md) says which hypervisor carries what.
 
 Changing a file and applying it again makes a new *generation*, for VMs that are created from
-then on. Running VMs are never recreated by it. `readiness`, `admission`, `placement`, `on_loss`
-and `on_isolation` are settings of the fleet: they make no generation, and hold for all its VMs.
-[changes.md](../changes.md) says more.
+then on. Running VMs are never recreated by it. `readiness`, `admission`, `placement`, `on_loss`,
+`on_isolation` and `schedule` are settings of the fleet: they make no generation, and hold for all
+its VMs. [changes.md](../changes.md) says more.
 """
 
 _SECTIONS = {
@@ -69,6 +69,8 @@ _SECTIONS = {
     "admission": "admission: how a host lets VMs boot",
     "placement": "placement: where VMs go",
     "on_isolation": "on_isolation: what a host does that hears no controller",
+    "schedule": "schedule: totals by the time of day; left out, none",
+    "schedule.points[]": "schedule.points: when there are how many VMs, at most {most}",
 }
 
 _FLEETCTL = """\

@@ -14,6 +14,7 @@ from fleet.template.field import Field, Kind, allowed, value_of, written, wrong_
 from fleet.template.fields import FIELDS, LISTS, OPTIONAL_SECTIONS
 from fleet.template.identity_fields import SEED_TARGETS, wrong_identity
 from fleet.template.placeholders import FROM_NETWORK, asked_for
+from fleet.template.schedules import wrong_schedule
 from fleet.v1 import types_pb2 as types
 
 
@@ -60,6 +61,7 @@ def _has_section(spec: types.FleetSpec, section: str) -> bool:
         or (section == "network" and spec.HasField("network"))
         or (section == "identity" and spec.HasField("identity"))
         or (section == "disruption" and spec.HasField("disruption"))
+        or (section == "schedule" and spec.HasField("schedule"))
     )
 
 
@@ -98,6 +100,8 @@ def _wrong_together(spec: types.FleetSpec) -> Iterator[str]:
     yield from disk_problems(spec.disk.target, spec.more_disks[: LISTS["disks[]"].most], seeds)
     yield from bridge_problems(spec)
     yield from mac_problems([spec.network, *spec.more_networks[: LISTS["networks[]"].most]])
+    if spec.HasField("schedule"):
+        yield from wrong_schedule(spec.schedule)
     if spec.HasField("identity"):
         yield from wrong_identity(spec.identity)
         if not spec.identity.user_data_verbatim:

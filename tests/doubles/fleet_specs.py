@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleet.spec import check_spec
 from fleet.template.field import Field, Kind
-from fleet.template.fields import FIELDS, LISTS
+from fleet.template.fields import FIELDS, LISTS, OPTIONAL_SECTIONS
 from fleet.v1 import types_pb2 as types
 
 # Texts that each field of texts may hold, odd ones among them.
@@ -31,6 +31,8 @@ _TEXTS: dict[str, list[str]] = {
     "identity.users[].shell": ["", "/bin/sh"],
     "readiness.console": ["", "login:", "^ready: [0-9]+ # not a comment$"],
     "placement.spread_label": ["", "rack", "zone"],
+    "schedule.time_zone": ["", "UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"],
+    "schedule.points[].at": ["0 8 * * 1-5", "*/5 * * * *", "0 0 29 2 *", "1 2 3 4 5"],
 }
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl a@b"
 _LISTS = {
@@ -80,19 +82,20 @@ def fleet_specs(draw: st.DrawFn) -> types.FleetSpec:
     spec = types.FleetSpec()
     for name in ("image", "boot", "disk", "readiness", "admission", "placement"):
         getattr(spec, name).SetInParent()
-    there = {section for section in ("network", "identity") if draw(st.booleans())}
+    there = {section for section in sorted(OPTIONAL_SECTIONS) if draw(st.booleans())}
     for section in there:
         getattr(spec, section).SetInParent()
     for one in FIELDS:
         if one.section in LISTS or not one.message_path:
             continue
-        if one.section in ("network", "identity") and one.section not in there:
+        if one.section in OPTIONAL_SECTIONS - there:
             continue
         _set(spec, one.message_path, one.kind, draw(_values(one)))
     for listed in LISTS.values():
-        if listed.holds.partition(".")[0] == "identity" and "identity" not in there:
+        section = listed.holds.partition(".")[0]
+        if section in OPTIONAL_SECTIONS - there:
             continue
-        for _ in range(draw(st.integers(0, 2))):
+        for _ in range(draw(st.integers(int(section == "schedule"), 2))):
             item = listed.items(spec).add()
             for one in FIELDS:
                 if one.section == listed.path:

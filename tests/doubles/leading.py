@@ -52,9 +52,10 @@ def replica_over(
     address: str = "",
     holder: Peer | None = None,
     joining: JoiningEnvironment | None = None,
+    wall: Callable[[], float] | None = None,
 ) -> Replica:
     """Not running yet; at `<name>:1` unless told otherwise. Uids of its fleets are
-    00000000-0000-0000-<seed>-<n>."""
+    00000000-0000-0000-<seed>-<n>. `wall`: its time of day, where that is not the loop's."""
     clock = asyncio.get_running_loop().time
     numbers = count(1)
     around = LeaderEnvironment(
@@ -64,7 +65,7 @@ def replica_over(
         clock=clock,
         random=Random(seed),
         executor=InlineExecutor(),
-        events=EventLog(clock),
+        events=EventLog(wall or clock),
         settings=settings,
         holder=holder,
         joining=joining or JoiningEnvironment(),
@@ -98,9 +99,12 @@ async def leading(
     settings: LeaderSettings = QUICK,
     standbys: Standbys | None = None,
     joining: JoiningEnvironment | None = None,
+    wall: Callable[[], float] | None = None,
 ) -> AsyncIterator[Leader]:
     """The replica runs and leads; whatever goes wrong inside it is raised at the end."""
-    replica = replica_over(store, dialer, settings=settings, standbys=standbys, joining=joining)
+    replica = replica_over(
+        store, dialer, settings=settings, standbys=standbys, joining=joining, wall=wall
+    )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(replica.run())
         await until(lambda: leading_or_none(replica) is not None)

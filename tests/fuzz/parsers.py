@@ -44,6 +44,7 @@ from fleet_controller.core.model import (
 from fleet_controller.core.recovery.inventory import HostInventory
 from fleet_controller.core.recovery.seals import SealKey, Seals
 from fleet_controller.core.refusals import Refused
+from fleet_controller.core.schedules.record import ScheduleRecord
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.observed.boot_durations import BootDurations
 from fleet_controller.observed.reports import Observed
@@ -62,6 +63,7 @@ SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 _RECORDS = (
     Assignment, FleetRecord, HostRecord, Meta, RolloutRecord, AuditRecord, EventRecord, Label,
     RebalanceRecord,
+    ScheduleRecord,
 )  # fmt: skip
 _SPEC = types.FleetSpec(
     image=types.Image(name="golden", snapshot="1"),

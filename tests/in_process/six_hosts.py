@@ -35,9 +35,14 @@ class Stage:
 
     network: Network = field(default_factory=Network)
     world: World = field(default_factory=World)
+    ahead: float = 0.0  # the time of day of whoever leads, against the loop's
 
     def __post_init__(self) -> None:
         self.store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
+
+    def wall(self) -> float:
+        """The time of day, in seconds since 1970."""
+        return asyncio.get_running_loop().time() + self.ahead
 
     def agent(self, host: str) -> ObedientAgent:
         agent = self.network.agents[f"{host}:1"]
@@ -62,7 +67,9 @@ def play(
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(stage.network.beating())
             for number, scene in enumerate(scenes):
-                async with leading(stage.store, stage.network, settings, joining=joining) as leader:
+                async with leading(
+                    stage.store, stage.network, settings, joining=joining, wall=stage.wall
+                ) as leader:
                     lost = leader.memory.state.lost
                     stage.world.is_lost = lost.__contains__
                     if not number:

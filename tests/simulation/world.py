@@ -17,6 +17,7 @@ from tests.simulation.doubles.cluster import (
     Shape,
     SimulatedCluster,
 )
+from tests.simulation.doubles.operator import BY_TIME
 from tests.simulation.engine.clockwork import Clockwork
 from tests.simulation.rules.at_once import AtOnce
 from tests.simulation.rules.audit_trail import AuditLines
@@ -33,6 +34,7 @@ from tests.simulation.rules.one_copy import OneCopy
 from tests.simulation.rules.orders import Orders
 from tests.simulation.rules.recovery import Recovery
 from tests.simulation.rules.returns import Returns
+from tests.simulation.rules.schedules import Schedules
 from tests.simulation.rules.store_view import StoreView
 from tests.simulation.rules.succession import Succession
 from tests.simulation.rules.tracing import Tracing
@@ -80,6 +82,7 @@ class World(SimulatedCluster):
         copies = OneCopy(machines, orders, store, liars, breaker.has_just_returned, fail)
         vouched_for = VouchedFor(clock, self.controllers, machines, operator, troubles, liars, fail)
         unhindered = Unhindered(clock, self.etcd, machines, operator, store, troubles, liars, fail)
+        schedules = Schedules(clock, self.etcd, operator, store, troubles, fail)
         bounded = Bounded(clock, machines, operator, store, liars, fail)
         disruptions = Disruptions(clock, machines, store, liars, fail)
         isolation = Isolation(machines, orders, contacts, store, fail)
@@ -90,6 +93,7 @@ class World(SimulatedCluster):
             liars,
             Fencing(clock, fail),
             AuditLines(store, fail),
+            schedules,
             store,
             Division(machines, orders, operator, store, liars, fail),
             copies,
@@ -111,6 +115,7 @@ class World(SimulatedCluster):
             unhindered.look,
             bounded.look,
             disruptions.look,
+            schedules.look,
             Expelled(clock, operator, store, fail).look,
             KeptEvents(operator, fail).look,
             Named(clock, machines, operator, troubles, liars, fail).look,
@@ -152,6 +157,8 @@ class World(SimulatedCluster):
     def heal(self) -> None:
         """Whatever still troubles the world ends."""
         super().heal()
+        for controller in self.controllers:
+            controller.wall_ahead = 0.0
         self._let_in()
 
     def _let_in(self) -> None:
@@ -174,6 +181,17 @@ class World(SimulatedCluster):
         for name, fleet in self.store.fleets.items():
             for action in self.store.orders.get(fleet.uid, ()):
                 self.operator.cancel_order(name, action)
+        self._stop_the_tides()
+
+    def _stop_the_tides(self) -> None:
+        """No total changes by time any more."""
+        for name in BY_TIME & self.store.fleets.keys():
+            fleet = self.store.fleets[name]
+            spec = self.store.specs.get((fleet.uid, fleet.generation))
+            if spec is not None and spec.HasField("schedule"):
+                self.operator.apply(name, SPEC)
+            elif fleet.uid in self.store.schedules:
+                self.operator.scale_for(name, fleet.total, 0)
 
     async def until_all_runs(self) -> None:
         """Fails the play when it takes too long."""

@@ -174,6 +174,7 @@ class ClusterApi(
                 call.actor,
                 partial=request.partial,
                 token=request.plan_token,
+                seconds=request.for_seconds,
             )
         return fleet_queries.scale_response(call.leader.memory, scaling)
 

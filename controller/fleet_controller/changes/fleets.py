@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.change_id import change_id
+from fleet_controller.changes.schedule_writes import schedule_applied, schedule_scaled
 from fleet_controller.core import changes
 from fleet_controller.core.fleet_plans.model import Known, Plans
 from fleet_controller.core.fleet_plans.plans import Asked, plan_fleets
@@ -17,6 +18,7 @@ from fleet_controller.core.names import some_of
 from fleet_controller.core.people.changes import with_owners
 from fleet_controller.core.people.quotas import check_growth
 from fleet_controller.core.refusals import named_fleet
+from fleet_controller.core.schedules.orders import check_seconds, largest_total
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.leader.planner import Planner
@@ -59,9 +61,13 @@ class FleetChanges:
                 state.fleets, state.specs, state.meta, name, spec, actor,
                 self._new_uid(), self._memory.links.all_live, owner,
             )  # fmt: skip
-            self._check_growth(decided.fleet, decided.specs.get(decided.fleet.generation))
+            self.check_growth(decided.fleet, decided.specs.get(decided.fleet.generation))
+            if decided.matters and spec.HasField("schedule"):
+                revision, fits = state.revision, self._fit_check()
+                await self._off_loop.run(lambda: fits(decided, spec))
+                self._writer.refuse_if_past(revision)
             if decided.writes:
-                await self._write_applied(decided, actor)
+                await self._write_applied(decided, spec, actor)
             return decided
 
         decided = await self._writer.decide(once)
@@ -70,15 +76,18 @@ class FleetChanges:
             self._wake.urge()
         return decided
 
-    async def _write_applied(self, decided: changes.Application, actor: str) -> None:
+    async def _write_applied(
+        self, decided: changes.Application, spec: types.FleetSpec, actor: str
+    ) -> None:
         """The fleet's record last: until it is there nothing has changed that is looked at."""
-        fleet = decided.fleet
+        fleet, state = decided.fleet, self._memory.state
         specs: list[Write] = [
             put_spec(fleet.uid, generation, one) for generation, one in decided.specs.items()
         ]
         record: list[Write] = [put_fleet(_labelled(fleet))]
         if decided.meta:
             record.append(put_meta(decided.meta))
+        record += schedule_applied(state, decided, spec, actor, self._memory.events.now())
         after = f"generation {fleet.generation}"
         if decided.settings:
             after += f"; {_fields(decided)}"
@@ -94,12 +103,34 @@ class FleetChanges:
     ) -> Plans:
         """What applying all of these would do; nothing is written."""
 
+        state = self._memory.state
+        scheduled = any(
+            spec.HasField("schedule") and spec != state.spec_of(state.fleets.get(name))
+            for name, spec in asked
+        )
+        fits = self._fit_check() if scheduled else None
+
         def made() -> Plans:
             for name, spec in asked:
                 changes.check_given(name, spec)
-            return plan_fleets(known, asked, prune=prune, others=others)
+            return plan_fleets(known, asked, prune=prune, others=others, check=fits)
 
         return await self._off_loop.run(made)
+
+    def _fit_check(self) -> Callable[[changes.Application, types.FleetSpec], None]:
+        """Whether the largest total of a schedule could be now, as far as capacity, addresses and
+        what owners may own go: from a snapshot, on whatever thread. It raises Refused."""
+        view, state = self._memory.view(), self._memory.state
+        people, roles = dict(state.people), dict(state.roles)
+
+        def check(done: changes.Application, spec: types.FleetSpec) -> None:
+            largest = largest_total(spec)
+            if largest and done.matters:
+                after = msgspec.structs.replace(done.fleet, total=largest)
+                check_growth(view.fleets, view.specs, after, people, roles, spec)
+                changes.check_schedule(view, done, spec, largest)
+
+        return check
 
     async def plan(self, name: str, total: int, actor: str) -> changes.Scaling:
         """What a scale would do; nothing is written."""
@@ -107,36 +138,49 @@ class FleetChanges:
         return await self._off_loop.run(lambda: changes.scale(view, name, total, actor))
 
     async def scale(
-        self, name: str, total: int, actor: str, *, partial: bool = False, token: str = ""
+        self,
+        name: str,
+        total: int,
+        actor: str,
+        *,
+        partial: bool = False,
+        token: str = "",
+        seconds: int = 0,
     ) -> changes.Scaling:
-        """Set the total. The first transaction carries it, and as much of the placement as fits;
-        the planner writes the rest."""
+        """Set the total; `seconds`: for so long. The first transaction carries it, and as much of
+        the placement as fits; the planner writes the rest."""
+        check_seconds(seconds)
+        for_so_long = f" for {seconds:,} s" if seconds else ""
 
         async def once() -> changes.Scaling:
             revision = self._memory.state.revision
             scaling = await self.plan(name, total, actor)
             changes.check_scale(scaling, partial, token)
             self._writer.refuse_if_past(revision)
-            fleet = scaling.fleet
-            self._check_growth(fleet)
-            writes: list[Write] = [
-                put_fleet(_labelled(fleet)),
-                self._writer.audited(
-                    "scale", actor, fleet=fleet.name,
-                    before=str(scaling.before.total), after=str(total),
-                ),
-            ]  # fmt: skip
-            if self._planner.plans_freely:
-                writes += put_assignments(scaling.placement.assignments)
-            await self._writer.write_one(self._writer.first_part(writes))
-            self._planner.adopt(scaling.placement.fleets)
+            line = self._writer.audited(
+                "scale", actor, fleet=scaling.fleet.name,
+                before=str(scaling.before.total), after=f"{total}{for_so_long}",
+            )  # fmt: skip
+            now = self._memory.events.now()
+            schedule = schedule_scaled(self._memory.state, scaling.before, actor, now, seconds)
+            await self.write_scaling(scaling, [*schedule, line])
             return scaling
 
         scaling = await self._writer.decide(once)
-        text = f"fleet {scaling.fleet.name}: {scaling.before.total:,} -> {total:,} VMs"
+        text = f"fleet {scaling.fleet.name}: {scaling.before.total:,} -> {total:,} VMs{for_so_long}"
         self._event("fleet_scaled", text, scaling.fleet.name, actor)
         self._wake.urge()
         return scaling
+
+    async def write_scaling(self, scaling: changes.Scaling, beside: Sequence[Write]) -> None:
+        """A scale that was decided from the present state, with what is written beside it. Raises
+        Refused where its owners would own more than they may."""
+        self.check_growth(scaling.fleet)
+        writes: list[Write] = [put_fleet(_labelled(scaling.fleet)), *beside]
+        if self._planner.plans_freely:
+            writes += put_assignments(scaling.placement.assignments)
+        await self._writer.write_one(self._writer.first_part(writes))
+        self._planner.adopt(scaling.placement.fleets)
 
     async def delete(self, name: str, actor: str, *, token: str = "") -> FleetRecord:
         """Take every VM away, then the fleet. `token`: of a plan that was shown."""
@@ -167,7 +211,7 @@ class FleetChanges:
             before = named_fleet(state.fleets, name)
             fleet = with_owners(before, state.people, add, remove)
             if fleet.owners != before.owners:
-                self._check_growth(fleet)
+                self.check_growth(fleet)
                 line = self._writer.audited(
                     "owners", actor, fleet=fleet.name,
                     before=_names(before.owners), after=_names(fleet.owners),
@@ -182,7 +226,7 @@ class FleetChanges:
             self._event("fleet_owners", text, fleet.name, actor)
         return before, fleet
 
-    def _check_growth(self, after: FleetRecord, spec: types.FleetSpec | None = None) -> None:
+    def check_growth(self, after: FleetRecord, spec: types.FleetSpec | None = None) -> None:
         """Raises Refused where an owner would own more than he may."""
         state = self._memory.state
         check_growth(state.fleets, state.specs, after, state.people, state.roles, spec)

@@ -214,6 +214,31 @@ def check_scale(scaling: Scaling, partial: bool, token: str) -> None:
         )
 
 
+def check_schedule(
+    view: ClusterView, decided: Application, spec: types.FleetSpec, largest: int
+) -> None:
+    """Raises Refused when the largest total of the schedule could not be now. What fits no more
+    when its time has come is told then."""
+    fleet = decided.fleet
+    there = msgspec.structs.replace(
+        view,
+        fleets={**view.fleets, fleet.name: fleet},
+        specs={**view.specs, (fleet.uid, fleet.generation): spec},
+    )
+    scaling = scale(there, fleet.name, largest, fleet.changed_by)
+    short = [u for u in scaling.plan.unplaced if u.reason != "releasing"]
+    if not short or largest <= fleet.total:
+        return
+    fits = largest - sum(len(u.indices) for u in short)
+    raise Refused(
+        Reason.BEYOND_CAPACITY,
+        f"fleet {fleet.name}: the largest total of its schedule is {largest:,}, and {fits:,} would "
+        f"fit. {short[0].message}. Lower it, or add hosts first",
+        fits=str(fits),
+        hosts_needed=str(max(u.hosts_needed for u in short)),
+    )
+
+
 def _token(before: FleetRecord, placement: Placement, after: FleetRecord) -> str:
     """A digest of what the plan does, births aside: equal for equal effects."""
     effect = [

@@ -23,6 +23,7 @@ from fleet_controller.mirror.records import (
     delete_orders,
     delete_rebalance,
     delete_rollout,
+    delete_schedule,
     delete_spec,
     put_assignments,
     put_fleet,
@@ -230,6 +231,7 @@ class Completions:
             *([delete_rollout(uid)] if uid in self._state.rollouts else []),
             *([delete_orders(uid)] if uid in self._state.orders else []),
             *([delete_rebalance(uid)] if uid in self._state.rebalances else []),
+            *([delete_schedule(uid)] if self._state.mod_revision(keys.schedule(uid)) else []),
         ]
 
 

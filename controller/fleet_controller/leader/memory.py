@@ -18,9 +18,10 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.assignment_messages import AssignmentMessages
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.core.host_claims import believed
-from fleet_controller.core.model import ClusterView, HostRecord, HostView, Shard
+from fleet_controller.core.model import ClusterView, FleetRecord, HostRecord, HostView, Shard
 from fleet_controller.core.recovery.freeze import are_many, is_ahead
 from fleet_controller.core.refusals import known_host
+from fleet_controller.core.schedules.outlook import Outlook, Outlooks
 from fleet_controller.events import EventLog
 from fleet_controller.leader.allowances import Allowances
 from fleet_controller.leader.begun_anew import BegunAnew
@@ -68,10 +69,10 @@ class LeaderMemory:
     boots: BootDurations
     image_fetches: ImageFetches  # what hosts lack for their VMs
     begun_anew: BegunAnew  # on purpose, of fleets with a disruption budget
-    budget_waits: set[
-        str
-    ]  # uids of fleets whose budget keeps VMs from going down; of the last pass
+    # Uids of fleets whose budget keeps VMs from going down, of the last pass.
+    budget_waits: set[str]
     misplaced: MisplacedVms
+    outlooks: Outlooks  # what is to come of totals by time
 
     @staticmethod
     def of_a_new_leader(
@@ -103,6 +104,7 @@ class LeaderMemory:
             BegunAnew(clock),
             set(),
             MisplacedVms(state),
+            Outlooks(),
         )  # fmt: skip
 
     @property
@@ -115,6 +117,13 @@ class LeaderMemory:
         """Whether this leadership is so young that what it has not heard says nothing."""
         young = self.clock() - self.began < self.settings.settle
         return young and not self.links.settled.is_set()
+
+    def outlook(self, fleet: FleetRecord) -> Outlook | None:
+        """None: nothing changes its total by time."""
+        state, uid = self.state, fleet.uid
+        return self.outlooks.of(
+            uid, state.schedules.get(uid), state.spec_of(fleet), self.events.now()
+        )
 
     def is_live(self, host_id: str) -> bool:
         return self.links.is_live(host_id)

@@ -29,7 +29,7 @@ class RecordChanges:
             case RecordKind.FREEZE:
                 self._trust.freeze_changed()
                 return
-            case RecordKind.UPGRADE:
+            case RecordKind.UPGRADE | RecordKind.SCHEDULE:
                 return
             case RecordKind.META:
                 self._trust.freeze_changed()

@@ -54,6 +54,11 @@ class BrokenRecords:
         """For a change of the fleet. Raises Refused."""
         self.refuse(keys.fleet(name))
 
+    def why_no_schedule(self, uid: str) -> str:
+        """Why nothing is carried out of the fleet's schedule; empty: it is."""
+        why = self.why(keys.schedule(uid))
+        return f"its schedule is not followed, until it is scaled by hand: {why}" if why else ""
+
     # ---- for the mirror ------------------------------------------------------------------
 
     def note(self, key: str, why: str) -> None:

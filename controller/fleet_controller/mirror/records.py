@@ -29,6 +29,7 @@ from fleet_controller.core.model import (
 from fleet_controller.core.people.records import PersonRecord, RoleRecord
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey
+from fleet_controller.core.schedules.record import ScheduleRecord
 from fleet_controller.core.upgrades.record import UpgradeRecord
 from fleet_controller.store import keys
 from fleet_controller.store.codec import encode, encode_spec
@@ -53,6 +54,7 @@ class RecordKind(Enum):
     ROLLOUT = keys.ROLLOUTS
     ORDERS = keys.ORDERS
     REBALANCE = keys.REBALANCES
+    SCHEDULE = keys.SCHEDULES
     AUDIT = keys.AUDIT
     EVENT = keys.EVENTS
     DENIED = keys.DENIED
@@ -103,6 +105,7 @@ _NAMES = {
     RecordKind.ROLLOUT: "fleet",
     RecordKind.ORDERS: "fleet",
     RecordKind.REBALANCE: "fleet",
+    RecordKind.SCHEDULE: "fleet",
     RecordKind.PERSON: "name",
     RecordKind.ROLE: "role",
     RecordKind.TOKEN: "id",
@@ -254,3 +257,11 @@ def put_rebalance(rebalance: RebalanceRecord) -> Put:
 
 def delete_rebalance(uid: str) -> Delete:
     return Delete(keys.rebalance(uid))
+
+
+def put_schedule(schedule: ScheduleRecord) -> Put:
+    return Put(keys.schedule(schedule.fleet), encode(schedule))
+
+
+def delete_schedule(uid: str) -> Delete:
+    return Delete(keys.schedule(uid))

@@ -33,6 +33,7 @@ from fleet_controller.core.model import (
 from fleet_controller.core.people.records import PersonRecord, RoleRecord
 from fleet_controller.core.recovery.freeze import Freeze
 from fleet_controller.core.recovery.seals import SealKey, Seals
+from fleet_controller.core.schedules.record import ScheduleRecord
 from fleet_controller.core.upgrades.record import UpgradeRecord
 from fleet_controller.mirror.assignment_labels import AssignmentLabels
 from fleet_controller.mirror.audit_trail import AuditTrail
@@ -75,6 +76,7 @@ class ClusterState:
         self.rollouts: dict[str, RolloutRecord] = {}  # by fleet uid
         self.orders: dict[str, OrdersRecord] = {}  # by fleet uid
         self.rebalances: dict[str, RebalanceRecord] = {}  # under way, by fleet uid
+        self.schedules: dict[str, ScheduleRecord] = {}  # by fleet uid
         self.denied: dict[str, DeniedRecord] = {}  # by role/name
         self.people: dict[str, PersonRecord] = {}  # by name
         self.roles: dict[str, RoleRecord] = {}  # by role
@@ -109,6 +111,7 @@ class ClusterState:
             RecordKind.ROLLOUT: (self.rollouts, RolloutRecord),
             RecordKind.ORDERS: (self.orders, OrdersRecord),
             RecordKind.REBALANCE: (self.rebalances, RebalanceRecord),
+            RecordKind.SCHEDULE: (self.schedules, ScheduleRecord),
             RecordKind.DENIED: (self.denied, DeniedRecord),
             RecordKind.EVENT: (self.events.records, EventRecord),
             RecordKind.PERSON: (self.people, PersonRecord),
@@ -281,6 +284,8 @@ class ClusterState:
             self.unread.add(change.id)
         elif change.kind is RecordKind.UPGRADE:  # nobody goes on with what nobody understands
             self.upgrade = None
+        elif change.kind is RecordKind.SCHEDULE:  # nobody follows what nobody understands
+            self.schedules.pop(change.id, None)
         elif change.kind is RecordKind.TOKEN:  # nobody joins by what nobody understands
             self.tokens.pop(change.id, None)
         elif change.kind is RecordKind.PERSON:  # known, so that rules stay in force; of no right

@@ -19,6 +19,7 @@ from fleet_controller.leader.planning import Planning
 from fleet_controller.queries import budgets as budget_queries
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
+from fleet_controller.queries import schedules as schedule_queries
 from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.queries.hosts import host_counts, reached_by
 from fleet_controller.queries.rebalances import rebalance_status
@@ -137,6 +138,7 @@ def fleet_status(
         image_fetches=_image_fetches(memory, fleet),
         misplaced=memory.misplaced.of_fleet(fleet.uid),
         rebalance=rebalance_status(memory, planning, fleet),
+        schedule=schedule_queries.schedule_status(memory, fleet),
     )
 
 
@@ -290,6 +292,7 @@ def fleet_summary(
         spec=memory.state.specs.get((fleet.uid, fleet.generation)),
         owners=fleet.owners,
         budget=budget_queries.budget_of(memory, planning, fleet),
+        schedule=schedule_queries.schedule_status(memory, fleet),
     )
 
 
@@ -300,6 +303,7 @@ def scale_response(memory: LeaderMemory, scaling: Scaling) -> cluster.ScaleRespo
         total=scaling.fleet.total,
         plan=_plan(scaling.plan, scaling.token),
         change=memory.state.fleet_revision(scaling.fleet.name),
+        schedule=schedule_queries.schedule_status(memory, scaling.fleet),
     )
 
 

@@ -21,6 +21,7 @@ from fleet_controller.changes.people import PeopleChanges
 from fleet_controller.changes.rebalances import RebalanceChanges
 from fleet_controller.changes.recovery import Recovery
 from fleet_controller.changes.rollouts import RolloutChanges
+from fleet_controller.changes.schedules import ScheduleChanges
 from fleet_controller.changes.vms import VmChanges
 from fleet_controller.election.election import LeaderLease
 from fleet_controller.host_loss.absences import Absences
@@ -50,6 +51,7 @@ from fleet_controller.mirror.kept_events import KeptEvents
 from fleet_controller.observed.failing_vms import FailingVms
 from fleet_controller.pictures.states_frames import StatesFrames
 from fleet_controller.relay.relay import Relay
+from fleet_controller.schedules.follower import ScheduleFollower
 from fleet_controller.store.port import StoreError
 from fleet_controller.upgrades.changes import UpgradeChanges
 from fleet_controller.upgrades.upgrader import Upgrader
@@ -142,6 +144,8 @@ class Leader:
         self.image_spreads = ImageSpreads(memory, self.relay, off_loop)
         self.upgrades = UpgradeChanges(memory, writer)
         self._upgrader = Upgrader(memory, writer, self.relay)
+        schedules = ScheduleChanges(memory, writer, self.fleets, wake)
+        self._schedules = ScheduleFollower(memory, schedules)
 
     @property
     def planning(self) -> Planning:
@@ -174,6 +178,7 @@ class Leader:
                 group.create_task(self._assignment_audit.run())
                 group.create_task(self.image_spreads.run())
                 group.create_task(self._upgrader.run())
+                group.create_task(self._schedules.run())
             group.create_task(self._health_events.summarise_for_ever())
             group.create_task(self.memory.certificates.run())
             group.create_task(self._failing_vms().run())

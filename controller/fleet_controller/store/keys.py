@@ -13,6 +13,7 @@
 | rollouts/<fleet uid> | position of a fleet's last rollout | leader |
 | orders/<fleet uid> | OrdersRecord: VMs begun anew in waves | leader, from an operator |
 | rebalances/<fleet uid> | RebalanceRecord: that a fleet is being rebalanced | leader |
+| schedules/<fleet uid> | ScheduleRecord: points that are done, a total for a time | leader |
 | denied/<role>/<name> | DeniedRecord: whose calls are refused | leader, from an operator |
 | people/<name> | PersonRecord: what somebody may do, and own | leader, from an admin |
 | roles/<role> | RoleRecord: what those of a role may own | leader, from an admin |
@@ -40,6 +41,7 @@ GONE = "gone/"
 ROLLOUTS = "rollouts/"
 ORDERS = "orders/"
 REBALANCES = "rebalances/"
+SCHEDULES = "schedules/"
 AUDIT = "audit/"
 EVENTS = "events/"
 FREEZE = "freeze"
@@ -111,6 +113,10 @@ def orders(uid: str) -> str:
 
 def rebalance(uid: str) -> str:
     return REBALANCES + uid
+
+
+def schedule(uid: str) -> str:
+    return SCHEDULES + uid
 
 
 def spec_of(key: str) -> tuple[str, int] | None:

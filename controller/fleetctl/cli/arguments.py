@@ -50,6 +50,17 @@ def waiting_time(text: str) -> float:
     return value
 
 
+def for_so_long(text: str) -> int:
+    """Whole seconds from one minute on, as a span: 30m, 2h; 0 where nothing was given. Raises
+    click.BadParameter."""
+    if not text:
+        return 0
+    value = span(text)
+    if value < 60 or value != int(value):
+        raise click.BadParameter(f"{text[:40]!r} is outside 1m to 7d, in whole seconds")
+    return int(value)
+
+
 def fleet_name(text: str) -> str:
     """A name that a fleet may have; empty where none was given. Raises click.BadParameter."""
     try:

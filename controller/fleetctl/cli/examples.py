@@ -15,7 +15,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "import": ("import guest.xml", "import /etc/xen/guest.cfg"),
     "scale": (
         "scale spv --total 1000",
-        "scale spv --total 1000 --plan",
+        "scale spv --total 1500 --for 2h",
         "scale spv --total 1000000 --timeout 30m",
     ),
     "plan": ("plan spv --total 1000", "plan spv --total 1000 --partial"),

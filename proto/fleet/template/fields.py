@@ -35,6 +35,7 @@ from fleet.template.bridges import MAX_VLAN
 from fleet.template.field import KIB, MIB, TIB, Field, Kind, Listed
 from fleet.template.identity_fields import MAX_VALUES
 from fleet.template.placeholders import MAX_DNS
+from fleet.template.schedules import ENTRY, ENTRY_WORDS, MAX_POINTS, ZONE, ZONE_WORDS
 from fleet.v1 import types_pb2 as types
 
 MAX_LABELS = 32
@@ -349,10 +350,26 @@ FIELDS: tuple[Field, ...] = (
         "The most VMs that are begun anew on purpose in any minute.",
         str(MAX_INDEX + 1), low=1, high=MAX_INDEX + 1,
     ),
+    Field(
+        "schedule.time_zone", Kind.TEXT,
+        "Whose days and hours the points are by: its IANA name.", "UTC",
+        pattern=ZONE, words=ZONE_WORDS,
+    ),
+    Field(
+        "schedule.points[].at", Kind.TEXT,
+        "When the fleet gets the total, as in a crontab: minute, hour, day of month, month, day of "
+        "week. Of two points at once the later in the list counts.", None,
+        pattern=ENTRY, words=ENTRY_WORDS,
+    ),
+    Field(
+        "schedule.points[].total", Kind.COUNT,
+        "How many VMs the fleet has from then on, until the next point or somebody scales it.",
+        None, low=0, high=MAX_INDEX + 1,
+    ),
 )  # fmt: skip
 
 # Sections that a file may leave out as a whole although a field in them is required.
-OPTIONAL_SECTIONS = frozenset({"network", "identity", "disruption"})
+OPTIONAL_SECTIONS = frozenset({"network", "identity", "disruption", "schedule"})
 
 LISTS: Mapping[str, Listed] = {
     one.path: one
@@ -360,5 +377,6 @@ LISTS: Mapping[str, Listed] = {
         Listed("disks[]", "more_disks", most=8),
         Listed("networks[]", "more_networks", most=MAX_NIC),  # beside `network`
         Listed("identity.users[]", "identity.users", most=32),
+        Listed("schedule.points[]", "schedule.points", most=MAX_POINTS),
     )
 }

@@ -16,6 +16,7 @@ SETTINGS = (
     "on_loss",
     "on_isolation_stop_after_seconds",
     "disruption",
+    "schedule",
 )
 
 

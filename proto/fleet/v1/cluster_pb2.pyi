@@ -712,6 +712,7 @@ class FleetSummary(_message.Message):
     POWERED_OFF_FIELD_NUMBER: _builtins.int
     OWNERS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     uid: _builtins.str
     number: _builtins.int
@@ -732,6 +733,10 @@ class FleetSummary(_message.Message):
     def budget(self) -> Global___BudgetStatus:
         """absent: it has none, or the controller is older"""
 
+    @_builtins.property
+    def schedule(self) -> Global___ScheduleStatus:
+        """absent: nothing changes its total by time"""
+
     def __init__(
         self,
         *,
@@ -749,14 +754,77 @@ class FleetSummary(_message.Message):
         powered_off: _builtins.int = ...,
         owners: _abc.Iterable[_builtins.str] | None = ...,
         budget: Global___BudgetStatus | None = ...,
+        schedule: Global___ScheduleStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "schedule", b"schedule", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "budget", b"budget", "deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "owners", b"owners", "placed", b"placed", "powered_off", b"powered_off", "running", b"running", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "budget", b"budget", "deleting", b"deleting", "failed", b"failed", "generation", b"generation", "name", b"name", "number", b"number", "owners", b"owners", "placed", b"placed", "powered_off", b"powered_off", "running", b"running", "schedule", b"schedule", "spec", b"spec", "total", b"total", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FleetSummary: _TypeAlias = FleetSummary  # noqa: Y015
+
+@_typing.final
+class ScheduleStatus(_message.Message):
+    """What changes a fleet's total by time. Times are seconds since 1970, and texts of the same in the
+    schedule's time zone: 2026-11-30T08:00+01:00.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_UNIX_FIELD_NUMBER: _builtins.int
+    NEXT_LOCAL_FIELD_NUMBER: _builtins.int
+    NEXT_TOTAL_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    APPLIED_BY_FIELD_NUMBER: _builtins.int
+    HELD_UNTIL_UNIX_FIELD_NUMBER: _builtins.int
+    HELD_UNTIL_LOCAL_FIELD_NUMBER: _builtins.int
+    THEN_TOTAL_FIELD_NUMBER: _builtins.int
+    HELD_BY_FIELD_NUMBER: _builtins.int
+    BY_HAND_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    next_unix: _builtins.float
+    """the next point; 0: none comes"""
+    next_local: _builtins.str
+    next_total: _builtins.int
+    time_zone: _builtins.str
+    """empty: there is no schedule"""
+    applied_by: _builtins.str
+    """in whose name points are carried out"""
+    held_until_unix: _builtins.float
+    """A total for a time (ScaleRequest.for_seconds) holds until then, over points of the schedule; 0:
+    none does.
+    """
+    held_until_local: _builtins.str
+    then_total: _builtins.int
+    """what the total is then"""
+    held_by: _builtins.str
+    by_hand: _builtins.str
+    """who has changed the total since the last point; it holds until the next"""
+    problem: _builtins.str
+    """why the last point is not carried out; one sentence"""
+    def __init__(
+        self,
+        *,
+        next_unix: _builtins.float = ...,
+        next_local: _builtins.str = ...,
+        next_total: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+        applied_by: _builtins.str = ...,
+        held_until_unix: _builtins.float = ...,
+        held_until_local: _builtins.str = ...,
+        then_total: _builtins.int = ...,
+        held_by: _builtins.str = ...,
+        by_hand: _builtins.str = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_by", b"applied_by", "by_hand", b"by_hand", "held_by", b"held_by", "held_until_local", b"held_until_local", "held_until_unix", b"held_until_unix", "next_local", b"next_local", "next_total", b"next_total", "next_unix", b"next_unix", "problem", b"problem", "then_total", b"then_total", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleStatus: _TypeAlias = ScheduleStatus  # noqa: Y015
 
 @_typing.final
 class ListFleetsResponse(_message.Message):
@@ -830,6 +898,7 @@ class ScaleRequest(_message.Message):
     PLAN_ONLY_FIELD_NUMBER: _builtins.int
     PARTIAL_FIELD_NUMBER: _builtins.int
     PLAN_TOKEN_FIELD_NUMBER: _builtins.int
+    FOR_SECONDS_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     """may be empty while there is only one"""
     total: _builtins.int
@@ -838,6 +907,10 @@ class ScaleRequest(_message.Message):
     """place what fits instead of refusing"""
     plan_token: _builtins.str
     """of a plan that was shown: refused as STALE_PLAN when it is stale"""
+    for_seconds: _builtins.int
+    """The total holds for so long; then it is again what it was, or what the schedule says by then. 0:
+    until somebody changes it. An older controller takes no notice: its answer has no `schedule`.
+    """
     def __init__(
         self,
         *,
@@ -846,10 +919,11 @@ class ScaleRequest(_message.Message):
         plan_only: _builtins.bool = ...,
         partial: _builtins.bool = ...,
         plan_token: _builtins.str = ...,
+        for_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "partial", b"partial", "plan_only", b"plan_only", "plan_token", b"plan_token", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fleet", b"fleet", "for_seconds", b"for_seconds", "partial", b"partial", "plan_only", b"plan_only", "plan_token", b"plan_token", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -864,6 +938,7 @@ class ScaleResponse(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     from_total: _builtins.int
     total: _builtins.int
@@ -871,6 +946,10 @@ class ScaleResponse(_message.Message):
     """Grows with every accepted change of the fleet: tells a later scale from this one."""
     @_builtins.property
     def plan(self) -> Global___Plan: ...
+    @_builtins.property
+    def schedule(self) -> Global___ScheduleStatus:
+        """as it stands now; absent: nothing changes the total by time"""
+
     def __init__(
         self,
         *,
@@ -879,10 +958,11 @@ class ScaleResponse(_message.Message):
         total: _builtins.int = ...,
         plan: Global___Plan | None = ...,
         change: _builtins.int = ...,
+        schedule: Global___ScheduleStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "fleet", b"fleet", "from_total", b"from_total", "plan", b"plan", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "fleet", b"fleet", "from_total", b"from_total", "plan", b"plan", "schedule", b"schedule", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1170,6 +1250,7 @@ class FleetStatus(_message.Message):
     FAILED_FOR_GOOD_FIELD_NUMBER: _builtins.int
     AS_WANTED_FIELD_NUMBER: _builtins.int
     IMAGE_FETCHES_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     MISPLACED_FIELD_NUMBER: _builtins.int
     REBALANCE_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
@@ -1225,6 +1306,10 @@ class FleetStatus(_message.Message):
         """
 
     @_builtins.property
+    def schedule(self) -> Global___ScheduleStatus:
+        """absent: nothing changes its total by time"""
+
+    @_builtins.property
     def rebalance(self) -> _rebalance_pb2.RebalanceStatus:
         """absent: none is under way"""
 
@@ -1255,12 +1340,13 @@ class FleetStatus(_message.Message):
         failed_for_good: _builtins.int = ...,
         as_wanted: _builtins.int = ...,
         image_fetches: Global___ImageFetches | None = ...,
+        schedule: Global___ScheduleStatus | None = ...,
         misplaced: _builtins.int = ...,
         rebalance: _rebalance_pb2.RebalanceStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image_fetches", b"image_fetches", "rebalance", b"rebalance", "rollout", b"rollout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_fetches", b"image_fetches", "rebalance", b"rebalance", "rollout", b"rollout", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "image_fetches", b"image_fetches", "misplaced", b"misplaced", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "rebalance", b"rebalance", "releasing", b"releasing", "rollout", b"rollout", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_wanted", b"as_wanted", "change", b"change", "changed_by", b"changed_by", "converged", b"converged", "deleting", b"deleting", "duplicates", b"duplicates", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "generation", b"generation", "generations", b"generations", "hosts_used", b"hosts_used", "image_fetches", b"image_fetches", "misplaced", b"misplaced", "on_lost_hosts", b"on_lost_hosts", "orphans", b"orphans", "placed", b"placed", "powered_off", b"powered_off", "problems", b"problems", "rebalance", b"rebalance", "releasing", b"releasing", "rollout", b"rollout", "schedule", b"schedule", "states", b"states", "total", b"total", "uid", b"uid", "unplaced", b"unplaced", "unplaced_reasons", b"unplaced_reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

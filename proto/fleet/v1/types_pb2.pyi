@@ -452,6 +452,7 @@ class FleetSpec(_message.Message):
     IDENTITY_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     DISRUPTION_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
     """a multiple of 1 MiB"""
     vcpus: _builtins.int
@@ -490,6 +491,10 @@ class FleetSpec(_message.Message):
     def disruption(self) -> Global___Disruption:
         """absent: what is done on purpose is not bounded"""
 
+    @_builtins.property
+    def schedule(self) -> Global___Schedule:
+        """Totals by the time of day; absent: none. Agents take no notice of it."""
+
     def __init__(
         self,
         *,
@@ -509,10 +514,11 @@ class FleetSpec(_message.Message):
         identity: Global___Identity | None = ...,
         start: Global___Start.ValueType = ...,
         disruption: Global___Disruption | None = ...,
+        schedule: Global___Schedule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "identity", b"identity", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "identity", b"identity", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "start", b"start", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "schedule", b"schedule", "start", b"start", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -549,6 +555,57 @@ class Disruption(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Disruption: _TypeAlias = Disruption  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """Totals by the calendar of a time zone. At each point the fleet gets the total; what people say
+    holds until the next one.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """its IANA name, as in Europe/Berlin; empty: UTC"""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchedulePoint]: ...
+    def __init__(
+        self,
+        *,
+        time_zone: _builtins.str = ...,
+        points: _abc.Iterable[Global___SchedulePoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class SchedulePoint(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    at: _builtins.str
+    """five fields as in a crontab: minute, hour, day of month, month, day of week"""
+    total: _builtins.int
+    def __init__(
+        self,
+        *,
+        at: _builtins.str = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchedulePoint: _TypeAlias = SchedulePoint  # noqa: Y015
 
 @_typing.final
 class Identity(_message.Message):

@@ -170,3 +170,39 @@ def test_what_is_refused_half_way_says_what_was_not_done(
     assert set(cluster.records()) == {"a", "b"}
     planned = fleetctl("apply", "-f", str(folder), "--diff")
     assert planned.code == 1 and "overlaps" in planned.err
+
+
+SCHEDULE = """\
+schedule:
+  time_zone: Europe/Berlin
+  points:
+    - {at: "0 8 * * 1-5", total: 40}
+    - {at: "0 20 * * *", total: 8}
+"""
+
+
+def test_a_schedule_is_told_first_shown_and_given_back_and_a_total_for_a_time_holds_over_it(
+    cluster: SmallCluster, fleetctl: Fleetctl, tmp_path: Path
+) -> None:
+    file = str(written(tmp_path / "f", "tides", more=SCHEDULE) / "tides.yaml")
+    try:
+        (plan,) = fleetctl("apply", "-f", file, "--diff", "-o", "json").json["fleets"]
+        assert "or the next point of its schedule" in plan["says"][0]
+        assert fleetctl("apply", "-f", file).code == 0
+        (one,) = (f for f in fleetctl("fleets", "-o", "json").json["fleets"] if f["total"] == 0)
+        assert one["schedule"]["time_zone"] == "Europe/Berlin"
+        assert one["schedule"]["next"]["total"] in (8, 40)
+        told = fleetctl("scale", "tides", "--total", "16", "--for", "2h", "-o", "json").json
+        assert told["outcome"] == "done" and told["schedule"]["held_until"]["total"] in (0, 8, 40)
+        status = fleetctl("status", "tides")
+        assert "  schedule     until 20" in status.out and "Europe/Berlin time" in status.out
+        shown = fleetctl("fleets", "show", "tides").out
+        assert shown.startswith("# total 16; until 20")
+        Path(file).write_text(shown)
+        assert fleetctl("apply", "-f", file).out == "tides: unchanged, generation 1\n"
+        too_many = shown.replace("total: 40", "total: 100000")
+        Path(file).write_text(too_many)
+        said = fleetctl("apply", "-f", file, "--diff")
+        assert said.code == 1 and "largest total of its schedule is 100,000" in said.err
+    finally:
+        cluster.remove("tides")

@@ -246,3 +246,50 @@ def test_a_timeout_says_what_is_in_the_way(
     controller.statuses = [seen]
     said = fleetctl("scale", "--total", "1000", "--timeout", "0.5")
     assert said.code == 3 and "600 VMs to go (3 VMs fit nowhere); it is still" in said.err
+
+
+def held(until: float = 1_796_000_400.0) -> cluster.ScaleResponse:
+    answer = accepted()
+    schedule = answer.schedule
+    schedule.held_until_unix, schedule.held_until_local = until, "2026-11-30T01:00+00:00"
+    schedule.then_total, schedule.held_by = 80, "operator/alice"
+    return answer
+
+
+def test_a_total_for_a_time_says_until_when_and_what_then(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Scale", held())
+    said = fleetctl("scale", "spv", "--total", "1000", "--for", "2h", "--no-wait")
+    assert said.code == 0
+    assert said.out == "spv: accepted, 0 -> 1,000 VMs; until 2026-11-30T01:00+00:00, then 80 VMs\n"
+    (asked,) = controller.asked("Scale")
+    assert asked.for_seconds == 7200
+    told = fleetctl("scale", "spv", "--total", "1000", "--for", "90s", "-o", "json").json
+    assert told["schedule"]["held_until"]["total"] == 80
+
+
+def test_an_older_controller_that_makes_it_the_total_for_good_is_told_of(
+    fleetctl: Fleetctl,
+) -> None:
+    said = fleetctl("scale", "spv", "--total", "1000", "--for", "2h")
+    assert said.code == 1
+    assert "1,000 as its total, and not for a time alone: the controller is older" in said.err
+
+
+@pytest.mark.parametrize("text", ["59s", "8d", "1.5s", "2", "soon"])
+def test_a_time_that_cannot_be_is_refused_before_any_call(
+    fleetctl: Fleetctl, controller: ControllerDouble, text: str
+) -> None:
+    assert fleetctl("scale", "spv", "--total", "1", "--for", text).code == 2
+    assert not controller.asked("Scale")
+
+
+def test_a_plan_of_it_names_the_command_that_does_it(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    answer = accepted()
+    answer.plan.token = "abc"
+    controller.on("Scale", answer)
+    said = fleetctl("scale", "spv", "--total", "1000", "--for", "2h", "--plan")
+    assert "fleetctl scale spv --total 1000 --for 7200s --token abc" in said.out

@@ -56,6 +56,7 @@ class Controller:
         self.random = Random(f"{around.seed}/{self.name}")
         self.lives = 0
         self.outages = 0  # for how many reasons its machine is off
+        self.wall_ahead = 0.0  # its time of day against the world's
         self.process: Process | None = None
         self.replica: Replica | None = None
         self._dialer: SimDialer | None = None
@@ -146,7 +147,7 @@ class Controller:
             clock=loop.time,
             random=Random(f"{around.seed}/{process.name}"),
             executor=InlineExecutor(),
-            events=EventLog(lambda: loop.now),
+            events=EventLog(lambda: max(0.0, loop.now + self.wall_ahead)),
             settings=around.settings,
             make_seal_key=lambda: SealKey(hashlib.sha256(around.seed.encode()).hexdigest()),
         )

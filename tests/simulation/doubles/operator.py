@@ -25,6 +25,8 @@ from tests.simulation.engine.clockwork import Clockwork
 
 DEADLINE_SECONDS = 20.0
 OPERATOR = "operator/"
+# Fleets whose totals change by time too.
+BY_TIME = frozenset({"tides"})
 # What changes something whenever it is accepted; of the rest some find it done already.
 ALWAYS_TOLD = frozenset(
     {"scale", "delete", "remove", "release_breaker", "rollout_start", "rollout_abort"}
@@ -85,6 +87,16 @@ class Operator(Witness):
             "scale",
             lambda leading, me: leading.fleets.scale(fleet, total, me, partial=True),
             f"scale {fleet} to {total}",
+        )
+
+    def scale_for(self, fleet: str, total: int, seconds: int) -> None:
+        """Of a fleet whose total time changes as well; 0 s: until the next point."""
+        self._ask(
+            "scale",
+            lambda leading, me: leading.fleets.scale(
+                fleet, total, me, partial=True, seconds=seconds
+            ),
+            f"scale {fleet} to {total} for {seconds} s",
         )
 
     def delete(self, fleet: str) -> None:
@@ -214,7 +226,7 @@ class Operator(Witness):
         asked = [
             (requests, requests.begin(total, self.loop.now))
             for name, total in totals.items()
-            if (requests := self.requests.setdefault(name, FleetRequests()))
+            if name not in BY_TIME and (requests := self.requests.setdefault(name, FleetRequests()))
         ]
         try:
             await work

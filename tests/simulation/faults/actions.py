@@ -74,7 +74,9 @@ LYING = {
 EXPEL = Action("expel", 0.0, 110.0, asking.expel, shortest=15.0)
 SETTINGS = Action("settings", 0.0, 0.0, asking.settings)
 REBALANCE = Action("rebalance", 0.0, 60.0, asking.rebalance, shortest=2.0)
-APART = (EXPEL, SETTINGS, REBALANCE)
+TIDES = Action("tides", 0.0, 0.0, asking.tides)
+WRONG_TIME = Action("wrong_time", 0.0, 60.0, breaking.wrong_time, shortest=2.0)
+APART = (EXPEL, SETTINGS, REBALANCE, TIDES, WRONG_TIME)
 BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), *APART)}
 # How often hosts turn hostile a simulated minute: in half of all plays never.
 LYING_PER_MINUTE = (0.0, 0.0, 0.5, 1.5)
@@ -88,6 +90,10 @@ SETTINGS_STRESS = 6.0
 # How often a fleet is rebalanced, a simulated minute.
 REBALANCES_PER_MINUTE = (0.0, 0.0, 0.5, 2.0)
 REBALANCES_STRESS = 6.0
+# How often something is said of a total that changes by time, and how often a controller's time of
+# day is wrong for a while, a simulated minute.
+TIDES_PER_MINUTE = (0.0, 0.0, 0.5, 2.0)
+TIDES_STRESS = 3.0
 # Actions a simulated minute. A play has its own: some are calm between, some never.
 PER_MINUTE = (8.0, 16.0, 32.0)
 # What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
@@ -124,7 +130,8 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
     expelling = _expelling(seed, minutes, stressed=EXPEL.name in stress)
     settings = _settings(seed, minutes, stressed=SETTINGS.name in stress)
     rebalances = _rebalances(seed, minutes, stressed=REBALANCE.name in stress)
-    return [*acts, *lying, *expelling, *settings, *rebalances]
+    tides = _tides(seed, minutes, stress)
+    return [*acts, *lying, *expelling, *settings, *rebalances, *tides]
 
 
 def _lying(seed: str, minutes: float, stressed: Sequence[str]) -> Iterator[Act]:
@@ -166,3 +173,15 @@ def _rebalances(seed: str, minutes: float, *, stressed: bool) -> Iterator[Act]:
     while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
         seconds = REBALANCE.shortest + (REBALANCE.longest - REBALANCE.shortest) * random.random()
         yield Act(at, REBALANCE.name, seconds, random.random(), random.random())
+
+
+def _tides(seed: str, minutes: float, stress: Collection[str]) -> Iterator[Act]:
+    """Drawn apart as well: of the two either one."""
+    random = Random(f"{seed}/tides")
+    stressed = [one for one in (TIDES, WRONG_TIME) if one.name in stress]
+    rate = (TIDES_STRESS if stressed else random.choice(TIDES_PER_MINUTE)) / 60.0
+    at = 0.0
+    while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
+        what = random.choice(stressed or [TIDES, TIDES, WRONG_TIME])
+        seconds = what.shortest + (what.longest - what.shortest) * random.random() ** 2
+        yield Act(at, what.name, seconds, random.random(), random.random())

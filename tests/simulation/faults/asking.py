@@ -82,6 +82,33 @@ def rebalance(world: World, act: Act) -> End | None:
     return partial(world.operator.stop_rebalance, "spv") if act.which > 0.7 else None
 
 
+# Points every few minutes, by the hours of whatever zone: first one total, then the other.
+_TIDES = (
+    ("*/2 * * * *", "1-59/2 * * * *"),
+    ("*/3 * * * *", "1-59/3 * * * *"),
+    ("0-59/4 * * * *", "2-59/4 * * * *"),
+)
+_ZONES = ("", "UTC", "Europe/Berlin", "Asia/Kolkata", "America/Argentina/Buenos_Aires")
+
+
+def tides(world: World, act: Act) -> None:
+    """Another schedule, or none; a total for a time, or by hand."""
+    most = world.shape.capacity * 0.2
+    total = int(act.much * most)
+    if "tides" in world.store.fleets and act.which > 0.5:
+        seconds = 60 + int(act.much * 90) if act.which > 0.7 else 0
+        world.operator.scale_for("tides", total, seconds)
+        return
+    spec = types.FleetSpec()
+    spec.CopyFrom(SPEC)
+    if act.much < 0.85:
+        spec.schedule.time_zone = one_of(_ZONES, act.much)
+        high, low = one_of(_TIDES, (act.which * 7) % 1.0)
+        spec.schedule.points.add(at=high, total=total)
+        spec.schedule.points.add(at=low, total=int(most) - total)
+    world.operator.apply("tides", spec)
+
+
 def cordon(world: World, act: Act) -> None:
     world.operator.cordon(machine_of(world, act).id, act.much < 0.6)
 
@@ -113,6 +140,9 @@ def _away(world: World) -> list[str]:
 
 
 def release_breaker(world: World, act: Act) -> None:
+    """By controllers that agree on the time of day."""
+    if any(controller.wall_ahead for controller in world.controllers):
+        return
     world.operator.release_breaker(5.0 + 40.0 * act.much)
 
 

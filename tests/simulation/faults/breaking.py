@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fleet.ranges import IndexSet
 from tests.simulation.doubles.drivers import WELL, worse
 from tests.simulation.engine.clockwork import Process
-from tests.simulation.faults.acts import Act, End, controller_of, machine_of
+from tests.simulation.faults.acts import Act, End, controller_of, machine_of, one_of
 from tests.simulation.world import World
 
 
@@ -70,6 +70,23 @@ def jump_clock(world: World, act: Act) -> None:
     """Ahead, as clocks do that count while a machine is suspended."""
     machine, controller = machine_of(world, act), controller_of(world, act)
     (machine if act.much < 0.5 else controller).jump_clock(act.seconds)
+
+
+# By how much the time of day of a controller is wrong for a while.
+_WRONG_BY = (-90.0, 45.0, 600.0, 3.0 * 3600, 9.0 * 86_400)
+
+
+def wrong_time(world: World, act: Act) -> End | None:
+    """Not while an operator holds the breaker closed until some time of day."""
+    controller = controller_of(world, act)
+    if world.operator.breaker_held_until > world.loop.now:
+        return None
+    controller.wall_ahead = one_of(_WRONG_BY, act.much)
+
+    def end() -> None:
+        controller.wall_ahead = 0.0
+
+    return end
 
 
 def reboot(world: World, act: Act) -> End | None:

@@ -22,6 +22,7 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.vm_orders import orders_of
+from fleet_controller.core.schedules.record import ScheduleRecord
 from fleet_controller.store import keys
 from fleet_controller.store.codec import decode, decode_spec
 from fleet_controller.store.port import Change
@@ -36,8 +37,10 @@ Moved = Mapping[str, tuple[Assignment, Assignment]]
 NOTHING = Assignment()
 _EXPELLED = keys.denied(str(Peer(Role.AGENT, "")))
 DECIDED = frozenset(
-    {"assignments", "fleets", "rollouts", "orders", "rebalances", "gone", "breaker"}
-)
+    {
+        "assignments", "fleets", "rollouts", "orders", "rebalances", "schedules", "gone", "breaker",
+    }
+)  # fmt: skip
 
 
 class StoreView(Witness):
@@ -71,6 +74,7 @@ class StoreView(Witness):
         self._unaware: dict[str, int] = {}
         self.orders: dict[str, tuple[Action, ...]] = {}  # in waves, by fleet uid
         self.specs: dict[tuple[str, int], types.FleetSpec] = {}  # by fleet uid and generation
+        self.schedules: dict[str, ScheduleRecord] = {}  # by fleet uid
 
     def fleet(self, uid: str) -> FleetRecord | None:
         return next((one for one in self.fleets.values() if one.uid == uid), None)
@@ -129,6 +133,7 @@ class StoreView(Witness):
             self._revisions,
         ):
             known.clear()
+        self.schedules.clear()
         self.expelled.clear()
         self.unknown = set(self._machines)
 
@@ -169,6 +174,8 @@ class StoreView(Witness):
                 moved[rest] = self._take_assignment(rest, revision, change)
             elif kind == "hosts":
                 self._take_host(rest, _read(HostRecord, change))
+            elif kind == "schedules":
+                self._take_schedule(rest, _read(ScheduleRecord, change))
             elif change.key.startswith(_EXPELLED):
                 self._take_denied(change.key.removeprefix(_EXPELLED), change)
             elif change.key == keys.META and change.value is not None:
@@ -222,6 +229,12 @@ class StoreView(Witness):
             self.expelled.discard(host)
         else:
             self.expelled.add(host)
+
+    def _take_schedule(self, uid: str, record: ScheduleRecord | None) -> None:
+        if record is None:
+            self.schedules.pop(uid, None)
+        else:
+            self.schedules[uid] = record
 
     def _take_fleet(self, name: str, record: FleetRecord | None) -> None:
         before = self.fleets.get(name)

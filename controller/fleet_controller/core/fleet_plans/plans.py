@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 
 import numpy as np
 from msgspec.structs import replace
@@ -37,9 +37,10 @@ def plan_fleets(
     *,
     prune: bool,
     others: Collection[str] = (),
+    check: Callable[[Application, types.FleetSpec], None] | None = None,
 ) -> Plans:
     """`prune`: fleets that are neither asked for nor among the others are deleted afterwards.
-    Raises Refused for what could not be applied."""
+    `check`: what else may refuse. Raises Refused for what could not be applied."""
     if len(asked) > MOST_FLEETS:
         message = f"a plan is of at most {MOST_FLEETS} fleets, and {len(asked):,} are asked for"
         raise Refused(Reason.BAD_QUERY, message)
@@ -54,6 +55,8 @@ def plan_fleets(
             known.fleets, known.specs, known.meta, name, spec,
             _PLANNER, f"{_PLANNER}-{name}", known.all_hosts_accounted,
         )  # fmt: skip
+        if check is not None:
+            check(done, spec)
         plans.append(_applied(known, done, spec))
         known = _afterwards(known, done)
     if prune:
@@ -89,7 +92,8 @@ def _applied(known: Known, done: Application, spec: types.FleetSpec) -> FleetPla
     if have is None:
         return FleetPlan(
             fleet.name, Effect.CREATE, 0, 0, fleet.generation, token,
-            tuple(differences(None, spec)), (sentences.created(fleet.name),),
+            tuple(differences(None, spec)),
+            (sentences.created(fleet.name, scheduled=spec.HasField("schedule")),),
         )  # fmt: skip
     counts = known.counts(have.uid)
     fields = done.fields or tuple(differences(before, spec))

@@ -10,9 +10,12 @@ from fleet_controller.core.model import RolloutRecord
 _MOST = 5  # generations that a sentence names
 
 
-def created(name: str) -> str:
+def created(name: str, *, scheduled: bool) -> str:
     """Of a fleet that is not there yet."""
-    return f"it is made without VMs: 'fleetctl scale {name} --total NUMBER' starts them"
+    starts = f"'fleetctl scale {name} --total NUMBER' starts them"
+    if scheduled:
+        starts += ", or the next point of its schedule"
+    return f"it is made without VMs: {starts}"
 
 
 def deleted(name: str, placed: int) -> str:
@@ -76,6 +79,8 @@ def _settings(plan: FleetPlan) -> Iterator[str]:
                     yield f"{_vms(plan.misplaced)} {stay} where it would put none"
             case "readiness":
                 yield "readiness holds for VMs that start from now on: what runs goes on running"
+            case "schedule":
+                yield "its schedule holds from its next point on: until then the total stays"
             case "admission":
                 yield "admission holds for starts from now on"
             case _:

@@ -37,7 +37,8 @@ def differences(before: types.FleetSpec | None, after: types.FleetSpec) -> list[
     for path in dict.fromkeys([*is_now, *was]):
         field = (is_now.get(path) or was[path])[0]
         old, new = (side[path][1] if path in side else "" for side in (was, is_now))
-        if old != new and (old not in _NOTHING or new not in _NOTHING):
+        told = field.default is None or old not in _NOTHING or new not in _NOTHING
+        if old != new and told:
             setting = is_setting(field)
             found.append(Difference(path, _in_a_line(old), _in_a_line(new), setting))
     return found

@@ -10,7 +10,7 @@ from fleetctl.cli.arguments import fleet_argument
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.commands.fleets.owners import owners
 from fleetctl.outcome import Failed
-from fleetctl.output import say, say_json
+from fleetctl.output import number, say, say_json
 from fleetctl.session import (
     Session,
     connection_options,
@@ -56,12 +56,15 @@ def show_fleet(session: Session, fleet: str, output: str) -> None:
 
     The name of the fleet may be left out while there is only one.
     """
+    from fleetctl.views.fleets.schedules import schedule_text
     from megafleet.fleet_file.writing import fleet_file_text, fleet_file_tree
 
     found = _named(_fleets(session), fleet)
     if output == "json" or session.json:
         say_json(fleet_file_tree(found.name, found.spec))
     else:
+        if found.HasField("schedule") and (told := schedule_text(found.schedule)):
+            say(f"# total {number(found.total)}; {told}")
         say(fleet_file_text(found.name, found.spec).rstrip("\n"))
 
 

@@ -23,8 +23,11 @@ def plan(session: Session, fleet: str, total: int, partial: bool) -> None:
     show_plan(session, fleet, total, partial)
 
 
-def show_plan(session: Session, fleet: str, total: int, partial: bool) -> None:
-    """Asks for the plan and prints it. Raises Trouble."""
+def show_plan(
+    session: Session, fleet: str, total: int, partial: bool, for_seconds: int = 0
+) -> None:
+    """Asks for the plan and prints it. `for_seconds`: the total is to hold for so long. Raises
+    Trouble."""
     cluster = session.cluster
     from fleet.v1 import cluster_pb2
     from fleetctl.views.fleets.plan import plan_json, plan_text
@@ -34,4 +37,4 @@ def show_plan(session: Session, fleet: str, total: int, partial: bool) -> None:
     if session.json:
         say_json(plan_json(answer))
     else:
-        say(plan_text(answer))
+        say(plan_text(answer, for_seconds))

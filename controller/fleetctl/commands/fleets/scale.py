@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.cli.arguments import fleet_argument, total_option, waiting_time
+from fleetctl.cli.arguments import fleet_argument, for_so_long, total_option, waiting_time
 from fleetctl.cli.confirmation import plan_option
 from fleetctl.commands.fleets.plan import show_plan
 from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged, Trouble
@@ -26,6 +26,15 @@ DEFAULT_TIMEOUT = "10m"
 @total_option
 @plan_option
 @click.option("--partial", is_flag=True, help="Place what fits instead of refusing.")
+@click.option(
+    "--for",
+    "for_time",
+    metavar="TIME",
+    type=for_so_long,
+    default="",
+    help="It holds for so long (90s, 30m, 2h, up to 7d), and is then again what it was, or what "
+    "the schedule says.",
+)
 @click.option("--token", default="", help="Of a plan: refused if anything has changed since.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
 @click.option(
@@ -44,6 +53,7 @@ def scale(
     total: int,
     plan_only: bool,
     partial: bool,
+    for_time: int,
     token: str,
     no_wait: bool,
     timeout: float,
@@ -55,10 +65,15 @@ def scale(
     are named and the exit code is 6. The name of the fleet may be left out while there is only one.
     """  # fmt: skip
     if plan_only:
-        show_plan(session, fleet, total, partial)
+        show_plan(session, fleet, total, partial, for_time)
         return ExitCode.DONE
     started = time.monotonic()
-    accepted = _scale(session, fleet, total, partial, token)
+    accepted = _scale(session, fleet, total, partial, token, for_time)
+    if for_time and not accepted.schedule.held_until_unix:
+        raise Failed(
+            f"{accepted.fleet} has {number(accepted.total)} as its total, and not for a time "
+            "alone: the controller is older and knows no --for; scale it back by hand"
+        )
     if no_wait:
         _say_accepted(session, accepted)
         return ExitCode.DONE
@@ -76,19 +91,21 @@ def scale(
     if session.json:
         say_json(_result(accepted, waiting, elapsed, ending))
     elif ending is None:
-        say(_done(waiting, elapsed))
+        say(f"{_done(waiting, elapsed)}{_until(accepted)}")
     if ending is not None:
         raise ending
     return ExitCode.DONE
 
 
 def _scale(
-    session: Session, fleet: str, total: int, partial: bool, token: str
+    session: Session, fleet: str, total: int, partial: bool, token: str, seconds: int
 ) -> cluster.ScaleResponse:
     connection = session.cluster
     from fleet.v1 import cluster_pb2
 
-    request = cluster_pb2.ScaleRequest(fleet=fleet, total=total, partial=partial, plan_token=token)
+    request = cluster_pb2.ScaleRequest(
+        fleet=fleet, total=total, partial=partial, plan_token=token, for_seconds=seconds
+    )
     try:
         with doing("planning ..."):
             return connection.change(lambda stub: stub.Scale, request, again=not token)
@@ -105,8 +122,16 @@ def _say_accepted(session: Session, accepted: cluster.ScaleResponse) -> None:
     else:
         say(
             f"{accepted.fleet}: accepted, {number(accepted.from_total)} -> "
-            f"{counted(accepted.total, 'VM')}"
+            f"{counted(accepted.total, 'VM')}{_until(accepted)}"
         )
+
+
+def _until(accepted: cluster.ScaleResponse) -> str:
+    """Of a total that holds for a time."""
+    from fleetctl.views.fleets.schedules import held_text
+
+    held = accepted.schedule.held_until_unix
+    return f"; {held_text(accepted.schedule)}" if held else ""
 
 
 def _begin(accepted: cluster.ScaleResponse, partial: bool, started: float) -> Waiting:
@@ -171,10 +196,13 @@ def _done(waiting: Waiting, elapsed: float) -> str:
 
 def _accepted(accepted: cluster.ScaleResponse) -> dict[str, Any]:
     from fleetctl.views.fleets.plan import plan_json
+    from fleetctl.views.fleets.schedules import schedule_json
 
     result = plan_json(accepted)
     result.pop("token")
-    return result | {"change": accepted.change}
+    scheduled = accepted.HasField("schedule")
+    schedule = schedule_json(accepted.schedule) if scheduled else None
+    return result | {"change": accepted.change, "schedule": schedule}
 
 
 def _result(

@@ -25,13 +25,13 @@ _COLOURS: Mapping[str, str] = {
     **dict.fromkeys(
         ("breaker_opened", "changes_frozen", "double_assignment", "host_cut_off", "host_distrusted",
          "host_expelled", "host_lost", "host_misbehaves", "host_quarantined", "host_refused",
-         "rollout_halted", "store_degraded", "store_trouble", "upgrade_halted", "vms_failing",
-         "vms_failing_more"),
+         "rollout_halted", "schedule_unfit", "store_degraded", "store_trouble", "upgrade_halted",
+         "vms_failing", "vms_failing_more"),
         BAD,
     ),
     **dict.fromkeys(
         ("certificate_expires", "fleet_deleting", "host_unreachable", "hosts_unheard",
-         "leader_outranked", "rollout_aborted", "rollout_paused"),
+         "leader_outranked", "rollout_aborted", "rollout_paused", "schedule_clock"),
         DOUBTFUL,
     ),
     **dict.fromkeys(

@@ -14,6 +14,7 @@ from fleetctl.tables.listing import table
 from fleetctl.views.enum_names import state_name
 from fleetctl.views.fleets.rebalances import misplaced_text, status_json, status_text
 from fleetctl.views.fleets.rollouts import coloured_rollout, rollout_json
+from fleetctl.views.fleets.schedules import schedule_json, schedule_text
 from fleetctl.views.hosts.image_fetches import fetches_json, fetches_text
 
 _REASONS = 3  # in one sentence
@@ -69,6 +70,7 @@ def fleet_json(status: cluster.FleetStatus) -> dict[str, Any]:
         "image_fetches": fetches_json(status),
         "misplaced": status.misplaced,
         "rebalance": status_json(status.rebalance) if status.HasField("rebalance") else None,
+        "schedule": schedule_json(status.schedule) if status.HasField("schedule") else None,
     }
 
 
@@ -121,6 +123,9 @@ def fleet_lines(status: cluster.FleetStatus, frozen: bool, width: int | None) ->
         yield f"  rebalance    {status_text(status.rebalance)}"
     elif status.misplaced:
         yield f"  misplaced    {misplaced_text(status.fleet, status.misplaced)}"
+    if status.HasField("schedule") and (told := schedule_text(status.schedule)):
+        marked = click.style(told, fg="red") if status.schedule.problem else told
+        yield f"  schedule     {marked}"
     if status.unplaced_reasons:
         yield ""
         yield from (f"  {unplaced_text(one)}" for one in status.unplaced_reasons)

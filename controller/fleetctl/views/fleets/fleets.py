@@ -6,6 +6,7 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.tables.column import Column, Kind
+from fleetctl.views.fleets.schedules import next_text, schedule_json
 
 Fleet = cluster.FleetSummary
 
@@ -56,6 +57,7 @@ FLEET_COLUMNS: tuple[Column[Fleet], ...] = (
     Column("IMAGE", _image, Kind.NAME, rank=4),
     Column("MEMORY", lambda one: one.spec.memory_bytes, Kind.BYTES, rank=6),
     Column("STATE", _state, Kind.NAME, rank=1, colour=_colour),
+    Column("NEXT TOTAL", next_text, Kind.NAME, rank=8),
     Column("OWNERS", lambda one: ", ".join(one.owners), rank=19, spare=True),
     Column("VCPUS", lambda one: one.spec.vcpus, Kind.NUMBER, rank=20, spare=True),
     Column("UID", lambda one: one.uid, Kind.NAME, rank=22, spare=True),
@@ -80,4 +82,5 @@ def fleet_json(one: cluster.FleetSummary) -> dict[str, Any]:
         "memory_bytes": one.spec.memory_bytes,
         "vcpus": one.spec.vcpus,
         "owners": list(one.owners),
+        "schedule": schedule_json(one.schedule) if one.HasField("schedule") else None,
     }

@@ -31,11 +31,12 @@ def plan_json(answer: cluster.ScaleResponse) -> dict[str, Any]:
     }
 
 
-def plan_text(answer: cluster.ScaleResponse) -> str:
-    return "\n".join(_plan_lines(answer))
+def plan_text(answer: cluster.ScaleResponse, for_seconds: int = 0) -> str:
+    """`for_seconds`: the total is to hold for so long."""
+    return "\n".join(_plan_lines(answer, for_seconds))
 
 
-def _plan_lines(answer: cluster.ScaleResponse) -> Iterable[str]:
+def _plan_lines(answer: cluster.ScaleResponse, for_seconds: int) -> Iterable[str]:
     plan = answer.plan
     yield f"{answer.fleet}: {number(answer.from_total)} -> {counted(answer.total, 'VM')}"
     yield ""
@@ -52,9 +53,10 @@ def _plan_lines(answer: cluster.ScaleResponse) -> Iterable[str]:
         yield ""
         yield from (f"  {unplaced_text(one)}" for one in plan.reasons)
     if plan.token:
-        partial = " --partial" if plan.unplaced else ""
+        options = " --partial" if plan.unplaced else ""
+        options += f" --for {for_seconds}s" if for_seconds else ""
         yield ""
         yield "To do exactly this, and be refused if anything has changed meanwhile:"
         yield (
-            f"  fleetctl scale {answer.fleet} --total {answer.total}{partial} --token {plan.token}"
+            f"  fleetctl scale {answer.fleet} --total {answer.total}{options} --token {plan.token}"
         )
