@@ -144,9 +144,14 @@ class LeaderMemory:
             dict(state.fleets),
             dict(state.specs),
             dict(state.rollouts),
-            {uid: self.observed.standing(uid) for uid in state.rollouts if uid in state.rolling},
+            {
+                uid: self.observed.standing(uid, rollout.promote_after)
+                for uid, rollout in state.rollouts.items()
+                if uid in state.rolling
+            },
             frozenset(state.gone),
             self._held_back(),
+            self.events.now(),
         )
 
     def _held_back(self) -> dict[str, str]:

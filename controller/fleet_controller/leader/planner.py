@@ -67,7 +67,7 @@ class Planner:
         await self._settle()
         seen = -1
         while True:
-            seen = await self._wake.after(seen)
+            seen = await self._wake.after(seen, self.planning.last_pass.look_again)
             try:
                 seen = await self._writer.decide(self._pass, while_frozen=True, attempts=1)
                 self._follower.note_success()
