@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions
-from fleet_controller.queries import fleets as fleet_queries
+from fleet_controller.queries import rollouts as rollout_queries
 from fleet_controller.replica.leader import Leader
 from tests.doubles import answers
 from tests.doubles.leading import until
@@ -40,7 +40,7 @@ def test_a_rollout_that_fails_halts_by_itself_and_is_undone() -> None:
         fleet = leader.memory.state.fleets["spv"]
         await until(lambda: leader.memory.state.rollouts[fleet.uid].state == "halted")
         assert len(stage.world.running) == 20, "no more than were allowed"
-        shown = fleet_queries.rollout_status(leader.memory, leader.planning, fleet)
+        shown = rollout_queries.rollout_status(leader.memory, leader.planning, fleet)
         assert shown is not None and shown.failed == 4 and "4 of 4" in shown.message
         assert leader.memory.state.fleets["spv"].generation == 1
         await leader.rollouts.undo("spv", ME, plan_only=False)
