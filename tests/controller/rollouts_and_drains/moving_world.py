@@ -105,6 +105,8 @@ class World:
         self.specs = {(UID, 1): types.FleetSpec(memory_bytes=4 << 20)}
         self.rollouts: dict[str, RolloutRecord] = {}
         self.failing: set[int] = set()  # indices that never come up
+        self.unsteady: set[int] = set()  # indices that have not run for long enough
+        self.now = 0.0
         self.revision = 100
 
     def view(self) -> ClusterView:
@@ -125,7 +127,14 @@ class World:
             {"spv": self.fleet},
             self.specs,
             self.rollouts,
-            {UID: ObservedFleet(IndexSet.of(running - self.failing), IndexSet.of(self.failing))},
+            {
+                UID: ObservedFleet(
+                    IndexSet.of(running - self.failing),
+                    IndexSet.of(self.failing),
+                    IndexSet.of(running - self.failing - self.unsteady),
+                )
+            },
+            now=self.now,
         )
 
     def decide(self, most: int = 250) -> Pass:
