@@ -73,7 +73,9 @@ LYING = {
 }
 EXPEL = Action("expel", 0.0, 110.0, asking.expel, shortest=15.0)
 SETTINGS = Action("settings", 0.0, 0.0, asking.settings)
-BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), EXPEL, SETTINGS)}
+CANARY = Action("canary", 0.0, 90.0, asking.canary, shortest=5.0)
+APART = (EXPEL, SETTINGS, CANARY)
+BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), *APART)}
 # How often hosts turn hostile a simulated minute: in half of all plays never.
 LYING_PER_MINUTE = (0.0, 0.0, 0.5, 1.5)
 LYING_STRESS = 6.0
@@ -83,6 +85,9 @@ EXPELLING_STRESS = 3.0
 # How often a fleet gets other settings, a simulated minute.
 SETTINGS_PER_MINUTE = (0.0, 0.0, 0.5, 2.0)
 SETTINGS_STRESS = 6.0
+# How often a generation is rolled out with canaries first, a simulated minute.
+CANARIES_PER_MINUTE = (0.0, 0.0, 0.5, 1.0)
+CANARIES_STRESS = 3.0
 # Actions a simulated minute. A play has its own: some are calm between, some never.
 PER_MINUTE = (8.0, 16.0, 32.0)
 # What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
@@ -103,7 +108,7 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
     weights = [one.weight * random.choice(EMPHASIS) for one in ACTIONS]
     weights[0] = ACTIONS[0].weight * random.choice((0.2, 1.0, 1.0))
     rate = random.choice(PER_MINUTE) / 60.0
-    if set(stress) - LYING.keys() - {EXPEL.name, SETTINGS.name}:
+    if set(stress) - LYING.keys() - {one.name for one in APART}:
         weights = [
             STRESS if action.name in stress else weight
             for action, weight in zip(ACTIONS, weights, strict=True)
@@ -117,7 +122,9 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
         acts.append(Act(at, action.name, seconds, random.random(), random.random()))
     lying = _lying(seed, minutes, [name for name in stress if name in LYING])
     expelling = _expelling(seed, minutes, stressed=EXPEL.name in stress)
-    return [*acts, *lying, *expelling, *_settings(seed, minutes, stressed=SETTINGS.name in stress)]
+    settings = _settings(seed, minutes, stressed=SETTINGS.name in stress)
+    canaries = _canaries(seed, minutes, stressed=CANARY.name in stress)
+    return [*acts, *lying, *expelling, *settings, *canaries]
 
 
 def _lying(seed: str, minutes: float, stressed: Sequence[str]) -> Iterator[Act]:
@@ -149,3 +156,13 @@ def _settings(seed: str, minutes: float, *, stressed: bool) -> Iterator[Act]:
     at = 0.0
     while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
         yield Act(at, SETTINGS.name, 0.0, random.random(), random.random())
+
+
+def _canaries(seed: str, minutes: float, *, stressed: bool) -> Iterator[Act]:
+    """Drawn apart as well. One may begin before the one before it has ended, and is refused."""
+    random = Random(f"{seed}/canaries")
+    rate = (CANARIES_STRESS if stressed else random.choice(CANARIES_PER_MINUTE)) / 60.0
+    at = 0.0
+    while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
+        seconds = CANARY.shortest + (CANARY.longest - CANARY.shortest) * random.random() ** 2
+        yield Act(at, CANARY.name, seconds, random.random(), random.random())

@@ -21,7 +21,8 @@ from tests.simulation.rules.store_view import NOTHING, StoreView
 UNASKED = frozenset(
     {
         "breaker", "declare_lost", "drained", "fleet_deleted", "freeze", "host_returned",
-        "quarantine", "rollout_done", "rollout_halted",
+        "quarantine", "rollout_done", "rollout_forgotten", "rollout_halted", "rollout_promoted",
+        "rollout_undone",
     }
 )  # fmt: skip
 _OF_HOSTS: Mapping[str, frozenset[str]] = {
@@ -32,8 +33,12 @@ _OF_HOSTS: Mapping[str, frozenset[str]] = {
     "quarantine": frozenset({"quarantine", "release_quarantine"}),
 }
 _ROLLOUTS = frozenset(
-    {f"rollout_{word}" for word in ("start", "undo", "pause", "resume", "abort", "done", "halted")}
-)
+    f"rollout_{word}"
+    for word in (
+        "start", "undo", "back", "pause", "resume", "abort", "promote", "hold",
+        "done", "halted", "promoted", "undone", "forgotten",
+    )
+)  # fmt: skip
 _OF_ALL: Mapping[str, frozenset[str]] = {
     "breaker": frozenset({"breaker", "release_breaker"}),
     "freeze": frozenset({"freeze", "recover"}),
