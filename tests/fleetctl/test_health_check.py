@@ -41,6 +41,12 @@ def halted(answer: cluster.StatusResponse) -> None:
     answer.fleets[0].rollout.message = "too many failed"
 
 
+def forgotten(answer: cluster.StatusResponse) -> None:
+    answer.fleets[0].rollout.state = "canary"
+    answer.fleets[0].rollout.forgotten = True
+    answer.fleets[0].rollout.waiting_seconds = 90_000.0
+
+
 def upgrading(state: wire.UpgradeStatus.State.ValueType) -> Change:
     return lambda answer: answer.upgrade.MergeFrom(wire.UpgradeStatus(state=state))
 
@@ -85,6 +91,7 @@ def nothing(answer: cluster.StatusResponse) -> None:
         (seen(freeze), Level.CRITICAL, ["frozen"]),
         (seen(breaker), Level.CRITICAL, ["breaker_open"]),
         (seen(halted), Level.WARNING, ["rollout"]),
+        (seen(forgotten), Level.WARNING, ["canary_forgotten"]),
         (seen(upgrading(wire.UpgradeStatus.STATE_RUNNING)), Level.OK, []),
         (seen(upgrading(wire.UpgradeStatus.STATE_HALTED)), Level.WARNING, ["upgrade"]),
         (seen(ending(8)), Level.OK, []),

@@ -23,7 +23,6 @@ from fleet_controller.api.authorization import (
 from fleet_controller.changes.hosts import DrainDeadline
 from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.refusals import Reason, Refused, named_fleet
-from fleet_controller.core.rollouts_and_drains import rollout_orders
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.drain_progress import DrainProgress
 from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
@@ -34,8 +33,8 @@ from fleet_controller.core.upgrades.record import (
     UpgradeRecord,
 )
 from fleet_controller.queries import drains as drain_queries
-from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import rebalances as rebalance_queries
+from fleet_controller.queries import rollouts as rollout_queries
 from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.replica import Replica
@@ -61,7 +60,10 @@ _TURNS = {
     cluster.RolloutRequest.ACTION_PAUSE: RolloutAction.PAUSE,
     cluster.RolloutRequest.ACTION_RESUME: RolloutAction.RESUME,
     cluster.RolloutRequest.ACTION_ABORT: RolloutAction.ABORT,
+    cluster.RolloutRequest.ACTION_PROMOTE: RolloutAction.PROMOTE,
+    cluster.RolloutRequest.ACTION_HOLD: RolloutAction.HOLD,
 }
+_BEGINNINGS = (cluster.RolloutRequest.ACTION_START, cluster.RolloutRequest.ACTION_CANARY)
 DISKS_STAY = "disks do not move: each VM begins elsewhere with a fresh clone"
 
 
@@ -254,36 +256,42 @@ async def _rollout(
     match request.action:
         case cluster.RolloutRequest.ACTION_SHOW:
             fleet = named_fleet(memory.state.fleets, request.fleet)
-            shown = fleet_queries.rollout_status(memory, leading.planning, fleet)
+            shown = rollout_queries.rollout_status(memory, leading.planning, fleet)
             if shown is None:
                 raise Refused(Reason.ROLLOUT_STATE, f"there was no rollout of {fleet.name} yet")
             return shown
-        case cluster.RolloutRequest.ACTION_START:
-            options = RolloutOptions(
-                request.generation, request.max_unavailable, request.max_unavailable_share,
-                request.by_label, request.halt_share,
-            )  # fmt: skip
+        case action if action in _BEGINNINGS:
+            options = _options(request)
             ordered = await rollouts.start(request.fleet, options, peer, plan_only=plan_only)
+        case cluster.RolloutRequest.ACTION_BACK:
+            options = _options(request)
+            ordered = await rollouts.back(request.fleet, options, peer, plan_only=plan_only)
         case cluster.RolloutRequest.ACTION_UNDO:
             ordered = await rollouts.undo(request.fleet, peer, plan_only=plan_only)
         case action if action in _TURNS:
             turn = _TURNS[action]
-            ordered = await rollouts.turn(request.fleet, turn, peer, plan_only=plan_only)
+            ordered = await rollouts.turn(
+                request.fleet, turn, peer, request.generation, plan_only=plan_only
+            )
         case other:
             raise Refused(Reason.BAD_QUERY, f"there is nothing to do with a rollout called {other}")
     if not plan_only:
-        done = fleet_queries.rollout_status(memory, leading.planning, ordered.fleet)
+        done = rollout_queries.rollout_status(memory, leading.planning, ordered.fleet)
         return done if done else cluster.RolloutStatus()
-    target = ordered.record.to_generation
-    vms, _ = rollout_orders.to_change(memory.view(), ordered.fleet, target)
-    return cluster.RolloutStatus(
-        fleet=ordered.fleet.name,
-        from_generation=ordered.record.from_generation,
-        to_generation=target,
-        left=vms,
-        state=ordered.record.state,
-        message="each VM is made anew from its golden image: what is on its disk is lost",
-    )
+    return rollout_queries.planned_rollout(memory, ordered)
+
+
+def _options(request: cluster.RolloutRequest) -> RolloutOptions:
+    """Raises Refused where canaries are asked for and none are named."""
+    if request.action == cluster.RolloutRequest.ACTION_CANARY and not (
+        request.canaries or request.canary_share
+    ):
+        raise Refused(Reason.BAD_QUERY, "how many canaries there are to be has to be said")
+    return RolloutOptions(
+        request.generation, request.max_unavailable, request.max_unavailable_share,
+        request.by_label, request.halt_share, request.canaries, request.canary_share,
+        request.promote_after_seconds, request.undo_on_halt,
+    )  # fmt: skip
 
 
 def _chosen(request: cluster.ControlVmsRequest) -> Chosen:

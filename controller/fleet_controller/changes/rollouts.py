@@ -1,4 +1,4 @@
-"""Rollouts as people ask for them: begun, undone, paused, resumed, aborted."""
+"""Rollouts as people ask for them: begun, promoted, held, undone, paused, resumed, aborted."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ _DONE = {
     RolloutAction.PAUSE: ("paused", "rollout_paused"),
     RolloutAction.RESUME: ("resumed", "rollout_resumed"),
     RolloutAction.ABORT: ("aborted", "rollout_aborted"),
+    RolloutAction.PROMOTE: ("promoted", "rollout_promoted"),
+    RolloutAction.HOLD: ("held: both generations stay side by side", "rollout_held"),
+    RolloutAction.BACK: ("started, back to a generation that was there", "rollout_started"),
 }
 
 
@@ -56,13 +59,29 @@ class RolloutChanges:
 
         return await self._order(name, actor, RolloutAction.UNDO, plan_only, decided)
 
-    async def turn(
-        self, name: str, action: RolloutAction, actor: str, *, plan_only: bool
+    async def back(
+        self, name: str, options: RolloutOptions, actor: str, *, plan_only: bool
     ) -> Ordered:
-        """`action`: pause, resume or abort."""
+        def decided(fleet: FleetRecord) -> Ordered:
+            now = self._memory.events.now()
+            return rollout_orders.back(self._memory.view(), fleet, options, actor, now)
+
+        return await self._order(name, actor, RolloutAction.BACK, plan_only, decided)
+
+    async def turn(
+        self,
+        name: str,
+        action: RolloutAction,
+        actor: str,
+        generation: int = 0,
+        *,
+        plan_only: bool,
+    ) -> Ordered:
+        """`action`: pause, resume, abort, promote or hold; `generation`: as rollout_orders.turn
+        has it."""
 
         def decided(fleet: FleetRecord) -> Ordered:
-            return rollout_orders.turn(self._memory.view(), fleet, action, actor)
+            return rollout_orders.turn(self._memory.view(), fleet, action, actor, generation)
 
         return await self._order(name, actor, action, plan_only, decided)
 

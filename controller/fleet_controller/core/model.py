@@ -255,6 +255,8 @@ class RolloutState(StrEnum):
     """Where a rollout stands; those that are over stay so."""
 
     RUNNING = "running"
+    CANARY = "canary"  # changes its canaries alone, and waits for its promotion
+    HELD = "held"  # two generations side by side, as somebody wants it
     PAUSED = "paused"
     HALTED = "halted"  # by itself: too many of those changed failed
     ABORTED = "aborted"
@@ -263,7 +265,11 @@ class RolloutState(StrEnum):
 
 class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked of a fleet's last rollout, and its state. How far it is follows from the
-    assignments. `since_revision`: VMs of `to_generation` with an earlier birth are not its work."""
+    assignments. `since_revision`: VMs of `to_generation` with an earlier birth are not its work.
+
+    `canaries`, `canary_share`: how many VMs are changed before it is promoted; both 0: it needs no
+    promotion. `promote_after`: seconds after which it is promoted by itself; 0: by hand.
+    """
 
     fleet: str  # uid
     from_generation: Count
@@ -278,11 +284,26 @@ class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     actor: str = ""
     why: str = ""  # it halted by itself
     change: str = ""  # the id of the last change of it
+    canaries: Count = 0
+    canary_share: Share = 0.0  # of the total, where `canaries` is 0
+    promote_after: Count = 0
+    promoted: bool = False
+    undo_on_halt: bool = False
+    forgotten: bool = False  # its canaries have waited for long, and it was told
 
     @property
     def open(self) -> bool:
-        """Whether it may still change VMs, at once or when it is resumed."""
-        return self.state in (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.HALTED)
+        """Whether it may still change VMs, at once or when somebody says so."""
+        return self.state not in (RolloutState.ABORTED, RolloutState.DONE)
+
+    @property
+    def works(self) -> bool:
+        """Whether it changes VMs by itself."""
+        return self.state in (RolloutState.RUNNING, RolloutState.CANARY)
+
+    @property
+    def needs_promotion(self) -> bool:
+        return bool(self.canaries or self.canary_share) and not self.promoted
 
 
 class VmOrder(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -319,12 +340,14 @@ class RebalanceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 class ObservedFleet(msgspec.Struct, frozen=True):
     """Which VMs of one fleet run, and which have failed, on whatever host. `unknown`: nothing is
     heard of their hosts. `restarting`: they are said to run, and it is not known yet whether that
-    is after the restart that was ordered."""
+    is after the restart that was ordered. `steady`: of those that run, the ones that have for as
+    long as its rollout asks for, without a break and all the time in this leader's sight."""
 
     running: IndexSet
     failed: IndexSet
     unknown: IndexSet = EMPTY
     restarting: IndexSet = EMPTY
+    steady: IndexSet = EMPTY
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -347,6 +370,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     begun_anew: Mapping[str, int] = {}
     begun_unknown: bool = False
     rebalances: Mapping[str, RebalanceRecord] = {}  # by uid, of fleets that are being rebalanced
+    now: float = 0.0  # seconds since 1970
 
 
 # Event channels a PV guest takes in dom0: store, console, and one for each disk and vif.

@@ -57,6 +57,13 @@ class Pass(msgspec.Struct, frozen=True):
     taken: Mapping[str, int] = {}  # VMs taken down by this pass, by uid of fleets with a budget
     rebalances: Mapping[str, RebalanceProgress] = {}  # of those under way, by the fleet's uid
 
+    @property
+    def look_again(self) -> float | None:
+        """Seconds until something may be otherwise by itself, as canaries that have run for long
+        enough; None: nothing is."""
+        waits = [one.canaries.look_again for one in self.progress.values() if one.canaries]
+        return min((seconds for seconds in waits if seconds), default=None)
+
     def in_order(self) -> tuple[dict[str, Assignment], dict[str, Assignment]]:
         """The assignments that are written before the others, and the others."""
         first = {host: one for host, one in self.assignments.items() if host in self.first}
@@ -89,7 +96,8 @@ def decide(view: ClusterView, moves_at_once: int) -> Pass:
     )
 
 
-_OVER = frozenset({RolloutState.DONE, RolloutState.ABORTED})
+# What is held waits for a person alone.
+_OVER = frozenset({RolloutState.DONE, RolloutState.ABORTED, RolloutState.HELD})
 
 
 def is_at_rest(view: ClusterView, decided: Pass) -> bool:

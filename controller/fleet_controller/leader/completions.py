@@ -14,7 +14,7 @@ from fleet_controller.core.model import Assignment, HostRecord
 from fleet_controller.core.names import counted
 from fleet_controller.core.passes import Pass
 from fleet_controller.core.rollouts_and_drains.drain_progress import drain_progress_of, is_empty
-from fleet_controller.core.rollouts_and_drains.rollout import described
+from fleet_controller.core.rollouts_and_drains.rollout import described, happened
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter, beside_their_lines
 from fleet_controller.mirror.records import (
@@ -46,8 +46,9 @@ class Completions:
         self._told = 0  # hosts were told specs up to this revision
 
     async def rollouts(self, decided: Pass) -> None:
-        """Those that have ended or halted, each with the record of its fleet where it changes that.
-        The end is written before anything is decided from it."""
+        """Those that have ended or halted, were promoted or undone by themselves, or whose canaries
+        were forgotten; each with the record of its fleet where it changes that. It is written
+        before anything is decided from it."""
         for record in decided.rollouts:
             writes: list[Write] = [put_rollout(record)]
             fleet = decided.fleets.get(record.fleet)
@@ -55,7 +56,8 @@ class Completions:
                 writes.append(put_fleet(fleet))
             known = fleet or self._state.fleet_by_uid(record.fleet)
             name = known.name if known else record.fleet
-            kind, have = f"rollout_{record.state}", self._state.rollouts.get(record.fleet)
+            have = self._state.rollouts.get(record.fleet)
+            kind, what = happened(have, record)
             writes.append(
                 self._writer.audited(
                     kind, BY_LEADER, fleet=name,
@@ -64,11 +66,11 @@ class Completions:
                 )
             )  # fmt: skip
             await self._writer.write_one(writes)
-            why = f": {record.why}" if record.why else ""
-            what = f"the rollout of {name} to generation {record.to_generation} is"
+            target = have.to_generation if have else record.to_generation
             self._memory.events.add(
-                kind, f"{what} {record.state}{why}", fleet=name, change=record.change
-            )
+                kind, f"the rollout of {name} to generation {target} {what}",
+                fleet=name, change=record.change,
+            )  # fmt: skip
 
     async def orders(self, decided: Pass) -> None:
         """Those of which nothing is left: for VMs that were to be restarted or made anew."""

@@ -18,7 +18,15 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.assignment_messages import AssignmentMessages
 from fleet_controller.agents.link_table import LinkTable
 from fleet_controller.core.host_claims import believed
-from fleet_controller.core.model import ClusterView, FleetRecord, HostRecord, HostView, Shard
+from fleet_controller.core.model import (
+    ClusterView,
+    FleetRecord,
+    HostRecord,
+    HostView,
+    ObservedFleet,
+    RolloutRecord,
+    Shard,
+)
 from fleet_controller.core.recovery.freeze import are_many, is_ahead
 from fleet_controller.core.refusals import known_host
 from fleet_controller.core.schedules.outlook import Outlook, Outlooks
@@ -163,14 +171,23 @@ class LeaderMemory:
             dict(state.fleets),
             dict(state.specs),
             dict(state.rollouts),
-            {uid: self.observed.standing(uid) for uid in state.rolling | state.budgeted()},
+            self._standings(),
             frozenset(state.gone),
             self._held_back(),
             dict(state.orders),
             self.begun_anew.counts(),
             self.begun_anew.unknown,
             dict(state.rebalances),
+            self.events.now(),
         )
+
+    def _standings(self) -> dict[str, ObservedFleet]:
+        """What runs of fleets that change, or that have a budget, by uid."""
+        state = self.state
+        return {
+            uid: self.observed.standing(uid, _steady_seconds(state.rollouts.get(uid)))
+            for uid in state.rolling | state.budgeted()
+        }
 
     def _held_back(self) -> dict[str, str]:
         """Why VMs of fleets are placed nowhere for now, by uid."""
@@ -252,3 +269,7 @@ class LeaderMemory:
         freeze = self.state.freeze
         by_word = freeze is not None and freeze.believes_claims
         return by_word or are_many(unproven, len(self.state.hosts))
+
+
+def _steady_seconds(rollout: RolloutRecord | None) -> float:
+    return rollout.promote_after if rollout else 0.0

@@ -68,7 +68,7 @@ class Planner:
         await self._settle()
         seen = -1
         while True:
-            await within(self._seconds_until_due(), self._wake.after(seen))
+            seen = await self._wake.after(seen, self._seconds_until_due())
             try:
                 seen = await self._writer.decide(self._pass, while_frozen=True, attempts=1)
                 self._follower.note_success()
@@ -85,6 +85,8 @@ class Planner:
         due = [self._completions.seconds_until_deadline()]
         if any(use.waiting for use in self.planning.last_pass.budgets.values()):
             due.append(self._memory.begun_anew.seconds_until_less())
+        if (canaries := self.planning.last_pass.look_again) is not None:
+            due.append(canaries)
         soonest = min(due)
         return None if soonest == math.inf else max(soonest, self._memory.settings.pass_interval)
 

@@ -41,11 +41,15 @@ class PlannerWake:
         self._urgent.set()
         self.changed()
 
-    async def after(self, version: int) -> int:
-        """Return once something has changed since this version; the version then."""
-        seen = await self._pulse.after(version)
+    async def after(self, version: int, seconds: float | None = None) -> int:
+        """Return once something has changed since this version, or after so many seconds; the
+        version then."""
+        if seconds is None:
+            await self._pulse.after(version)
+        else:
+            await within(seconds, self._pulse.after(version))
         self._urgent.clear()
-        return seen
+        return self._pulse.version
 
     async def pause(self, seconds: float) -> None:
         """Wait this long, or until somebody waits."""

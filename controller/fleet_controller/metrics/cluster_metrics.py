@@ -112,7 +112,11 @@ def _vms(status: cluster.StatusResponse) -> Iterator[Metric]:
         "rollouts", "Fleets by the state of their last rollout.", "state",
         {state: states[state] for state in RolloutState},
     )  # fmt: skip
-    still = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.HALTED)
+    yield gauge(
+        "rollouts_forgotten", "Rollouts whose canaries have waited for long to be promoted.",
+        sum(one.forgotten for one in rollouts),
+    )  # fmt: skip
+    still = (RolloutState.RUNNING, RolloutState.CANARY, RolloutState.PAUSED, RolloutState.HALTED)
     yield gauge(
         "rollout_left_vms", "VMs that rollouts have still to change.",
         sum(one.left for one in rollouts if one.state in still),

@@ -28,7 +28,6 @@ from fleet_controller.core.model import (
     OrdersRecord,
     RebalanceRecord,
     RolloutRecord,
-    RolloutState,
 )
 from fleet_controller.core.people.records import PersonRecord, RoleRecord
 from fleet_controller.core.recovery.freeze import Freeze
@@ -95,7 +94,7 @@ class ClusterState:
         self.lost: set[str] = set()
         self.quarantined: set[str] = set()
         self.awaiting_approval: set[str] = set()
-        self.rolling: set[str] = set()  # uids of fleets whose rollout is running
+        self.rolling: set[str] = set()  # uids of fleets whose rollout changes VMs by itself
         self.revision = 0
         self.specs_revision = 0  # the last one that wrote any spec
         self.cluster = ""
@@ -352,8 +351,7 @@ class ClusterState:
             self.guest_claims.note(change.id, host)
         elif change.kind is RecordKind.ROLLOUT:
             rollout = self.rollouts.get(change.id)
-            runs = rollout is not None and rollout.state is RolloutState.RUNNING
-            _keep(self.rolling, change.id, runs)
+            _keep(self.rolling, change.id, rollout is not None and rollout.works)
 
 
 def _named_as_its_key(change: RecordChange, key: str, record: msgspec.Struct) -> msgspec.Struct:

@@ -30,6 +30,7 @@ class HostObservation:
     number: int
     assignment: Assignment = NOTHING
     seen: bool = False  # its states are known: a full report came on the present link
+    heard_since: float = 0.0  # on the leader's clock, while `seen`
     epoch: Epoch = NO_EPOCH
     converged: bool = False
     awaits_assign: bool = False
@@ -76,8 +77,9 @@ class HostObservation:
         """The state of a VM that the host has not reported on."""
         return PENDING if self.seen else UNKNOWN
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, now: float) -> None:
         """A full report comes: it says all that is known of the host."""
+        self.heard_since = self.heard_since if self.seen else now
         self.seen = True
         self.released = frozenset()
         self.prepared, self.strays = {}, {}

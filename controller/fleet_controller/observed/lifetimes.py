@@ -56,5 +56,10 @@ class Lifetimes:
         told = int(self._since[index])
         return told - 1.0 if told else None
 
+    def so_since(self, then: float) -> NDArray[np.bool_]:
+        """Which of all are in their state since then at least, as far as this leader has heard:
+        never too early, and up to a second too late."""
+        return self._since <= max(0.0, then)
+
     def restarts(self, index: int) -> int:
         return max(0, int(self._runs[index]) - 1)

@@ -131,15 +131,21 @@ class Observed:
                     vector.set_power(host.number, lacking, False)
         self.pulse.beat()
 
-    def standing(self, uid: str) -> ObservedFleet:
-        """What of a fleet runs and what has failed."""
-        vector = self.vectors[uid]
+    def standing(self, uid: str, steady_seconds: float = 0.0) -> ObservedFleet:
+        """What of a fleet runs, what has failed, and what has run for so long without a break
+        while its host was heard."""
+        vector, running = self.vectors[uid], self.vectors[uid].having(RUNNING)
+        steady = running
+        if steady_seconds:
+            heard = [self.hosts[name].heard_since for name in self.names]
+            steady = vector.running_since(self._clock() - steady_seconds, heard)
         told = (host.restarting.get(uid, EMPTY) for host in self.hosts.values())
         return ObservedFleet(
-            vector.having(RUNNING),
+            running,
             vector.having(FAILED),
             vector.having(UNKNOWN),
             IndexSet.union_of(told),
+            steady,
         )
 
     def declared_lost(self, host_id: str, lost: bool) -> None:
@@ -241,7 +247,7 @@ class Observed:
                     vector.set_power(host.number, free, False)
 
     def _begin_anew(self, host: HostObservation) -> None:
-        host.begin_anew()
+        host.begin_anew(self._clock())
         for shard in host.assignment.shards:
             self.vectors[shard.fleet].set_state(host.number, shard.ranges, PENDING)
 

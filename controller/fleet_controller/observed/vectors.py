@@ -6,7 +6,7 @@ counts nothing, a filter over all of them 1-2 ms.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,13 @@ class FleetVector:
     def having(self, state: int) -> IndexSet:
         """All indices in this state."""
         return IndexSet(stretches(self.states == state, 0))
+
+    def running_since(self, then: float, heard: Sequence[float]) -> IndexSet:
+        """All that have run since then at least, on hosts that were heard all the while. `heard`:
+        since when each host is, by its number; both on the leader's clock."""
+        steady = (self.states == RUNNING) & self.lifetimes.so_since(then)
+        steady &= np.append(np.array(heard) <= then, False)[self.hosts]  # NO_HOST is the last
+        return IndexSet(stretches(steady, 0))
 
     def set_states(
         self, host: int, start: int, states: NDArray[np.uint8], told: float | None = None

@@ -19,6 +19,7 @@ from fleet_controller.leader.planning import Planning
 from fleet_controller.queries import budgets as budget_queries
 from fleet_controller.queries import drains as drain_queries
 from fleet_controller.queries import duplicates
+from fleet_controller.queries import rollouts as rollout_queries
 from fleet_controller.queries import schedules as schedule_queries
 from fleet_controller.queries import upgrades as upgrade_queries
 from fleet_controller.queries.hosts import host_counts, reached_by
@@ -132,7 +133,7 @@ def fleet_status(
         hosts_used=memory.observed.users[fleet.uid],
         converged=vector.as_wanted == fleet.total == vector.placed and not releasing,
         powered_off=vector.powered_off,
-        rollout=rollout_status(memory, planning, fleet),
+        rollout=rollout_queries.rollout_status(memory, planning, fleet),
         duplicates=duplicates.of_fleet(memory, planning, fleet.uid),
         on_lost_hosts=sum(_assigned(memory, host_id, fleet.uid) for host_id in memory.state.lost),
         image_fetches=_image_fetches(memory, fleet),
@@ -148,37 +149,6 @@ def _image_fetches(memory: LeaderMemory, fleet: FleetRecord) -> cluster.ImageFet
     if spec is None or not spec.image.name:
         return None
     return memory.image_fetches.of((spec.image.name, spec.image.snapshot))
-
-
-def rollout_status(
-    memory: LeaderMemory, planning: Planning, fleet: FleetRecord
-) -> cluster.RolloutStatus | None:
-    """The fleet's last rollout; None when there never was one."""
-    record = memory.state.rollouts.get(fleet.uid)
-    if record is None:
-        return None
-    vector, target = memory.observed.vectors[fleet.uid], record.to_generation
-    placed, _ = vector.by_generation().get(target, (0, 0))
-    running = vector.of_generation(target, RUNNING)
-    failed = vector.of_generation(target, FAILED)
-    off = vector.off_of_generation(target)
-    progress = planning.last_pass.progress.get(fleet.uid) if record.open else None
-    return cluster.RolloutStatus(
-        fleet=fleet.name,
-        from_generation=record.from_generation,
-        to_generation=target,
-        done=running + off,
-        left=vector.placed - placed,
-        state=record.state,
-        changing=placed - running - off - failed,
-        failed=failed,
-        wave=progress.wave if progress else "",
-        message=record.why or (progress.message if progress else ""),
-        since_unix=record.since_unix,
-        actor=record.actor,
-        held_up=progress.held_up if progress else False,
-        failed_for_good=memory.observed.failing.of_generation(fleet.uid, target),
-    )
 
 
 def breaker(memory: LeaderMemory, waiting_hosts: int = 0) -> cluster.BreakerStatus | None:

@@ -113,7 +113,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "rollout start": (
         "rollout start spv --plan",
         "rollout start spv --max-unavailable 2% --by-label rack",
+        "rollout start spv --canary 5% --promote-after 30m --undo-on-halt",
     ),
+    "rollout promote": ("rollout promote spv --plan", "rollout promote spv --yes"),
+    "rollout hold": ("rollout hold spv", "rollout hold spv --new-vms 2"),
+    "rollout back": ("rollout back spv --to 1 --plan", "rollout back spv --to 1 --yes"),
     "rollout status": ("rollout status spv", "rollout status spv --follow"),
     "rollout pause": ("rollout pause spv", "rollout pause spv -o json"),
     "rollout resume": ("rollout resume spv", "rollout resume spv -o json"),

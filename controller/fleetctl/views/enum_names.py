@@ -30,7 +30,7 @@ def top_order(name: str) -> agent.TopOrder.ValueType:
 
 
 def rollout_action(name: str) -> cluster.RolloutRequest.Action.ValueType:
-    """Of start, pause, resume, abort, undo or show."""
+    """Of start, canary, promote, hold, pause, resume, abort, undo, back or show."""
     return cluster.RolloutRequest.Action.Value(f"ACTION_{_upper(name)}")
 
 

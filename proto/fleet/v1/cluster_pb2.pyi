@@ -3320,6 +3320,14 @@ class RolloutRequest(_message.Message):
         ACTION_UNDO: RolloutRequest._Action.ValueType  # 5
         """a rollout back to the generation before"""
         ACTION_SHOW: RolloutRequest._Action.ValueType  # 6
+        ACTION_CANARY: RolloutRequest._Action.ValueType  # 7
+        """As START, with canaries first. A controller that knows no canaries refuses it."""
+        ACTION_PROMOTE: RolloutRequest._Action.ValueType  # 8
+        """its canaries are well enough: change the rest"""
+        ACTION_HOLD: RolloutRequest._Action.ValueType  # 9
+        """Both versions stay side by side until somebody says otherwise; further VMs get `generation`."""
+        ACTION_BACK: RolloutRequest._Action.ValueType  # 10
+        """A rollout to `generation`, in place of one that is not over."""
 
     class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
     ACTION_UNSPECIFIED: RolloutRequest.Action.ValueType  # 0
@@ -3331,6 +3339,14 @@ class RolloutRequest(_message.Message):
     ACTION_UNDO: RolloutRequest.Action.ValueType  # 5
     """a rollout back to the generation before"""
     ACTION_SHOW: RolloutRequest.Action.ValueType  # 6
+    ACTION_CANARY: RolloutRequest.Action.ValueType  # 7
+    """As START, with canaries first. A controller that knows no canaries refuses it."""
+    ACTION_PROMOTE: RolloutRequest.Action.ValueType  # 8
+    """its canaries are well enough: change the rest"""
+    ACTION_HOLD: RolloutRequest.Action.ValueType  # 9
+    """Both versions stay side by side until somebody says otherwise; further VMs get `generation`."""
+    ACTION_BACK: RolloutRequest.Action.ValueType  # 10
+    """A rollout to `generation`, in place of one that is not over."""
 
     FLEET_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
@@ -3340,10 +3356,14 @@ class RolloutRequest(_message.Message):
     BY_LABEL_FIELD_NUMBER: _builtins.int
     HALT_SHARE_FIELD_NUMBER: _builtins.int
     PLAN_ONLY_FIELD_NUMBER: _builtins.int
+    CANARIES_FIELD_NUMBER: _builtins.int
+    CANARY_SHARE_FIELD_NUMBER: _builtins.int
+    PROMOTE_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    UNDO_ON_HALT_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     action: Global___RolloutRequest.Action.ValueType
     generation: _builtins.int
-    """0: the newest"""
+    """0: the newest; of a hold: what further VMs get now"""
     max_unavailable: _builtins.int
     """VMs that may be down at once for it; 0: by share"""
     max_unavailable_share: _builtins.float
@@ -3353,6 +3373,16 @@ class RolloutRequest(_message.Message):
     halt_share: _builtins.float
     """of changed VMs that fail: it halts by itself; 0: 0.2"""
     plan_only: _builtins.bool
+    canaries: _builtins.int
+    """VMs that are changed first"""
+    canary_share: _builtins.float
+    """of the total; where `canaries` is 0"""
+    promote_after_seconds: _builtins.int
+    """Promoted by itself once all but the halt share of its canaries have run for so long without a
+    break; 0: by hand.
+    """
+    undo_on_halt: _builtins.bool
+    """it is undone by itself where it would halt"""
     def __init__(
         self,
         *,
@@ -3364,10 +3394,14 @@ class RolloutRequest(_message.Message):
         by_label: _builtins.str = ...,
         halt_share: _builtins.float = ...,
         plan_only: _builtins.bool = ...,
+        canaries: _builtins.int = ...,
+        canary_share: _builtins.float = ...,
+        promote_after_seconds: _builtins.int = ...,
+        undo_on_halt: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "by_label", b"by_label", "fleet", b"fleet", "generation", b"generation", "halt_share", b"halt_share", "max_unavailable", b"max_unavailable", "max_unavailable_share", b"max_unavailable_share", "plan_only", b"plan_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "by_label", b"by_label", "canaries", b"canaries", "canary_share", b"canary_share", "fleet", b"fleet", "generation", b"generation", "halt_share", b"halt_share", "max_unavailable", b"max_unavailable", "max_unavailable_share", b"max_unavailable_share", "plan_only", b"plan_only", "promote_after_seconds", b"promote_after_seconds", "undo_on_halt", b"undo_on_halt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3391,6 +3425,15 @@ class RolloutStatus(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     HELD_UP_FIELD_NUMBER: _builtins.int
     FAILED_FOR_GOOD_FIELD_NUMBER: _builtins.int
+    CANARIES_FIELD_NUMBER: _builtins.int
+    CANARIES_MADE_FIELD_NUMBER: _builtins.int
+    CANARIES_WELL_FIELD_NUMBER: _builtins.int
+    PROMOTE_AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    WAITING_SECONDS_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    UNDO_ON_HALT_FIELD_NUMBER: _builtins.int
+    AWAITS_WORD_FIELD_NUMBER: _builtins.int
+    FURTHER_GENERATION_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     from_generation: _builtins.int
     to_generation: _builtins.int
@@ -3399,7 +3442,7 @@ class RolloutStatus(_message.Message):
     left: _builtins.int
     """that are still to be changed"""
     state: _builtins.str
-    """running, paused, halted, aborted, done"""
+    """running, canary, held, paused, halted, aborted, done"""
     changing: _builtins.int
     """made anew and not running yet"""
     failed: _builtins.int
@@ -3414,6 +3457,23 @@ class RolloutStatus(_message.Message):
     """It waits for changed VMs that have failed, and for nothing else."""
     failed_for_good: _builtins.int
     """of `failed`, as FleetStatus has it"""
+    canaries: _builtins.int
+    """VMs that are changed first; 0: it has none, or is promoted"""
+    canaries_made: _builtins.int
+    """VMs of the new generation that there are"""
+    canaries_well: _builtins.int
+    """Of these, in this leader's sight, running without a break for `promote_after_seconds`."""
+    promote_after_seconds: _builtins.int
+    """0: by hand"""
+    waiting_seconds: _builtins.float
+    """for its promotion, since it began; 0: it does not"""
+    forgotten: _builtins.bool
+    """it has waited for long"""
+    undo_on_halt: _builtins.bool
+    awaits_word: _builtins.bool
+    """all its canaries are made and run: it waits for somebody to promote it"""
+    further_generation: _builtins.int
+    """what further VMs of the fleet get"""
     def __init__(
         self,
         *,
@@ -3431,10 +3491,19 @@ class RolloutStatus(_message.Message):
         actor: _builtins.str = ...,
         held_up: _builtins.bool = ...,
         failed_for_good: _builtins.int = ...,
+        canaries: _builtins.int = ...,
+        canaries_made: _builtins.int = ...,
+        canaries_well: _builtins.int = ...,
+        promote_after_seconds: _builtins.int = ...,
+        waiting_seconds: _builtins.float = ...,
+        forgotten: _builtins.bool = ...,
+        undo_on_halt: _builtins.bool = ...,
+        awaits_word: _builtins.bool = ...,
+        further_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "changing", b"changing", "done", b"done", "failed", b"failed", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "from_generation", b"from_generation", "held_up", b"held_up", "left", b"left", "message", b"message", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "wave", b"wave"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "awaits_word", b"awaits_word", "canaries", b"canaries", "canaries_made", b"canaries_made", "canaries_well", b"canaries_well", "changing", b"changing", "done", b"done", "failed", b"failed", "failed_for_good", b"failed_for_good", "fleet", b"fleet", "forgotten", b"forgotten", "from_generation", b"from_generation", "further_generation", b"further_generation", "held_up", b"held_up", "left", b"left", "message", b"message", "promote_after_seconds", b"promote_after_seconds", "since_unix", b"since_unix", "state", b"state", "to_generation", b"to_generation", "undo_on_halt", b"undo_on_halt", "waiting_seconds", b"waiting_seconds", "wave", b"wave"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

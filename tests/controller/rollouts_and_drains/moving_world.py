@@ -111,6 +111,8 @@ class World:
         self.leader_is_new = False
         self.rebalances: dict[str, RebalanceRecord] = {}
         self.failing: set[int] = set()  # indices that never come up
+        self.unsteady: set[int] = set()  # indices that have not run for long enough
+        self.now = 0.0
         self.revision = 100
 
     def view(self) -> ClusterView:
@@ -131,11 +133,18 @@ class World:
             {"spv": self.fleet},
             self.specs,
             self.rollouts,
-            {UID: ObservedFleet(IndexSet.of(running - self.failing), IndexSet.of(self.failing))},
+            {
+                UID: ObservedFleet(
+                    IndexSet.of(running - self.failing),
+                    IndexSet.of(self.failing),
+                    steady=IndexSet.of(running - self.failing - self.unsteady),
+                )
+            },
             orders=self.orders,
             begun_anew=self.begun_anew,
             begun_unknown=self.leader_is_new,
             rebalances=self.rebalances,
+            now=self.now,
         )
 
     def decide(self, most: int = 250) -> Pass:

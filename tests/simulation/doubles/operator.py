@@ -29,7 +29,18 @@ OPERATOR = "operator/"
 BY_TIME = frozenset({"tides"})
 # What changes something whenever it is accepted; of the rest some find it done already.
 ALWAYS_TOLD = frozenset(
-    {"scale", "delete", "remove", "release_breaker", "rollout_start", "rollout_abort"}
+    {
+        "scale",
+        "delete",
+        "remove",
+        "release_breaker",
+        "rollout_start",
+        "rollout_abort",
+        "rollout_promote",
+        "rollout_hold",
+        "rollout_back",
+        "rollout_undo",
+    }
 )
 # Something asked of a leader, in somebody's name.
 Asked = Callable[[Leader, str], Awaitable[object]]
@@ -269,12 +280,16 @@ class Operator(Witness):
         )
 
     def abort_rollout(self, fleet: str) -> None:
+        self.turn_rollout(fleet, RolloutAction.ABORT)
+
+    def turn_rollout(self, fleet: str, action: RolloutAction, generation: int = 0) -> None:
+        """Abort, promote or hold it."""
         self._ask(
-            "rollout_abort",
+            f"rollout_{action}",
             lambda leading, me: leading.rollouts.turn(
-                fleet, RolloutAction.ABORT, me, plan_only=False
+                fleet, action, me, generation, plan_only=False
             ),
-            f"abort the rollout of {fleet}",
+            f"{action} the rollout of {fleet}",
         )
 
     def rebalance(self, fleet: str, *, only_bounds: bool) -> None:
@@ -291,6 +306,19 @@ class Operator(Witness):
             lambda leading, me: leading.rebalances.stop(fleet, me),
             f"rebalance {fleet} no more",
         )
+
+    def roll_back(self, fleet: str, options: RolloutOptions | None) -> None:
+        """To a generation that it had; None: to the one before."""
+        self.remade.add(fleet)
+
+        async def act(leading: Leader, me: str) -> None:
+            if options is None:
+                await leading.rollouts.undo(fleet, me, plan_only=False)
+            else:
+                await leading.rollouts.back(fleet, options, me, plan_only=False)
+
+        word = "undo" if options is None else "back"
+        self._ask(f"rollout_{word}", act, f"roll {fleet} back ({word})")
 
     def _ask(self, action: str, act: Asked, words: str) -> None:
         """Something that is no fleet's total."""

@@ -76,7 +76,8 @@ SETTINGS = Action("settings", 0.0, 0.0, asking.settings)
 REBALANCE = Action("rebalance", 0.0, 60.0, asking.rebalance, shortest=2.0)
 TIDES = Action("tides", 0.0, 0.0, asking.tides)
 WRONG_TIME = Action("wrong_time", 0.0, 60.0, breaking.wrong_time, shortest=2.0)
-APART = (EXPEL, SETTINGS, REBALANCE, TIDES, WRONG_TIME)
+CANARY = Action("canary", 0.0, 90.0, asking.canary, shortest=5.0)
+APART = (EXPEL, SETTINGS, REBALANCE, TIDES, WRONG_TIME, CANARY)
 BY_NAME = {action.name: action for action in (*ACTIONS, *LYING.values(), *APART)}
 # How often hosts turn hostile a simulated minute: in half of all plays never.
 LYING_PER_MINUTE = (0.0, 0.0, 0.5, 1.5)
@@ -94,6 +95,9 @@ REBALANCES_STRESS = 6.0
 # day is wrong for a while, a simulated minute.
 TIDES_PER_MINUTE = (0.0, 0.0, 0.5, 2.0)
 TIDES_STRESS = 3.0
+# How often a generation is rolled out with canaries first, a simulated minute.
+CANARIES_PER_MINUTE = (0.0, 0.0, 0.5, 1.0)
+CANARIES_STRESS = 3.0
 # Actions a simulated minute. A play has its own: some are calm between, some never.
 PER_MINUTE = (8.0, 16.0, 32.0)
 # What an action's weight is multiplied by in one play: most plays lack most kinds of trouble and
@@ -131,7 +135,8 @@ def schedule(seed: str, minutes: float, stress: Collection[str] = ()) -> list[Ac
     settings = _settings(seed, minutes, stressed=SETTINGS.name in stress)
     rebalances = _rebalances(seed, minutes, stressed=REBALANCE.name in stress)
     tides = _tides(seed, minutes, stress)
-    return [*acts, *lying, *expelling, *settings, *rebalances, *tides]
+    canaries = _canaries(seed, minutes, stressed=CANARY.name in stress)
+    return [*acts, *lying, *expelling, *settings, *rebalances, *tides, *canaries]
 
 
 def _lying(seed: str, minutes: float, stressed: Sequence[str]) -> Iterator[Act]:
@@ -185,3 +190,13 @@ def _tides(seed: str, minutes: float, stress: Collection[str]) -> Iterator[Act]:
         what = random.choice(stressed or [TIDES, TIDES, WRONG_TIME])
         seconds = what.shortest + (what.longest - what.shortest) * random.random() ** 2
         yield Act(at, what.name, seconds, random.random(), random.random())
+
+
+def _canaries(seed: str, minutes: float, *, stressed: bool) -> Iterator[Act]:
+    """Drawn apart as well. One may begin before the one before it has ended, and is refused."""
+    random = Random(f"{seed}/canaries")
+    rate = (CANARIES_STRESS if stressed else random.choice(CANARIES_PER_MINUTE)) / 60.0
+    at = 0.0
+    while rate and (at := at + random.expovariate(rate)) < minutes * 60.0:
+        seconds = CANARY.shortest + (CANARY.longest - CANARY.shortest) * random.random() ** 2
+        yield Act(at, CANARY.name, seconds, random.random(), random.random())

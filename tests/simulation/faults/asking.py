@@ -9,7 +9,7 @@ from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.changes.hosts import DrainDeadline
 from fleet_controller.core.rollouts_and_drains.control import Action as VmAction
-from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions
+from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutAction, RolloutOptions
 from tests.simulation.faults.acts import Act, End, machine_of, one_of
 from tests.simulation.world import SPEC, World
 
@@ -177,3 +177,39 @@ def roll_out(world: World, act: Act) -> None:
     share = RolloutOptions(max_unavailable_share=0.3, halt_share=0.9)
     options = share if act.which < 0.5 else RolloutOptions(max_unavailable=few, halt_share=0.9)
     world.loop.after(1.0, world.operator.roll_out, "spv", options)
+
+
+def canary(world: World, act: Act) -> End:
+    """To a new generation, a share of it first. Some are promoted by themselves; what becomes of
+    the others somebody says in the end."""
+    generation(world, act)
+    options = RolloutOptions(
+        max_unavailable_share=0.3,
+        halt_share=0.1 if act.which < 0.3 else 0.9,
+        canary_share=0.05 + 0.4 * act.much,
+        promote_after=20 if act.much < 0.4 else 0,
+        undo_on_halt=act.which < 0.5,
+    )
+    world.loop.after(1.0, world.operator.roll_out, "spv", options)
+    return lambda: _end_canary(world, act)
+
+
+def _end_canary(world: World, act: Act) -> None:
+    ends = ("promote", "hold", "hold new", "undo", "back", "nothing")
+    fleet = world.store.fleets.get("spv")
+    newest = max((g for uid, g in world.store.specs if fleet and uid == fleet.uid), default=1)
+    match one_of(ends, (act.which + act.much) % 1.0):
+        case "promote":
+            world.operator.turn_rollout("spv", RolloutAction.PROMOTE)
+        case "hold":
+            world.operator.turn_rollout("spv", RolloutAction.HOLD)
+        case "hold new":
+            world.operator.turn_rollout("spv", RolloutAction.HOLD, newest)
+        case "undo":
+            world.operator.roll_back("spv", None)
+        case "back":
+            to = 1 + int(act.much * newest)
+            back = RolloutOptions(generation=to, max_unavailable_share=0.3, halt_share=0.9)
+            world.operator.roll_back("spv", back)
+        case _:
+            pass

@@ -1,4 +1,5 @@
-"""How many VMs at once: no more are moved than asked for, no more are down for a rollout."""
+"""How many VMs at once: no more are moved than asked for, no more are down for a rollout, and no
+more than its canaries are changed before it is promoted."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from fleet.ranges import EMPTY, IndexSet
 from fleet_agent.core.model import Batch, StepKind
 from fleet_controller.core.model import (
     Assignment,
+    FleetRecord,
     RolloutRecord,
     RolloutState,
     Shard,
@@ -18,6 +20,9 @@ from fleet_controller.store.port import Change
 from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.trace import Fail
 from tests.simulation.rules.store_view import NOTHING, StoreView
+
+_RESTING = (RolloutState.HELD, RolloutState.PAUSED)
+_JUDGED = (RolloutState.RUNNING, RolloutState.CANARY, *_RESTING)
 
 
 class AtOnce(Witness):
@@ -56,8 +61,7 @@ class AtOnce(Witness):
             return
         self._check_moves()
         for uid, record in self._rollouts.items():
-            if record.state is RolloutState.RUNNING:
-                self._check_rollout(uid, record, moved)
+            self._check_rollout(uid, record, moved)
         for host in moved:
             self._before[host] = self._store.assignments.get(host, NOTHING)
 
@@ -73,7 +77,10 @@ class AtOnce(Witness):
         if change.value is None:
             self._rollouts.pop(uid, None)
         else:
-            self._rollouts[uid] = decode(RolloutRecord, change.key, change.value)
+            record = decode(RolloutRecord, change.key, change.value)
+            if record.state is RolloutState.DONE and not self._store.frozen:
+                self._check_end(uid, record)
+            self._rollouts[uid] = record
 
     # Moves ----------------------------------------------------------------------------------
 
@@ -105,8 +112,13 @@ class AtOnce(Witness):
         """Only when VMs are made anew for it."""
         renewed = [host for host in moved if self._is_renewed(host, uid, record.to_generation)]
         fleet = self._store.fleet(uid)
-        if not renewed or fleet is None:
+        if not renewed or fleet is None or record.state not in _JUDGED:
             return
+        if record.state in _RESTING:
+            self._fail("at once", f"VMs of {fleet.name} change while its rollout is {record.state}")
+            return
+        if record.state is RolloutState.CANARY:
+            self._check_canaries(uid, record, fleet)
         down = IndexSet.union_of(
             (shard.ranges & fleet.wanted) - self._started.get((uid, shard.birth), EMPTY)
             for assignment in self._store.assignments.values()
@@ -119,6 +131,35 @@ class AtOnce(Witness):
                 "at once",
                 f"{len(down)} VMs of {fleet.name} are down for a rollout, more than {most}",
             )
+
+    def _check_canaries(self, uid: str, record: RolloutRecord, fleet: FleetRecord) -> None:
+        """Whoever made them: no more VMs than the canaries are of the new generation once one more
+        has become so."""
+        new = IndexSet.union_of(
+            shard.ranges & fleet.wanted
+            for assignment in self._store.assignments.values()
+            for shard in assignment.shards
+            if shard.fleet == uid and shard.generation == record.to_generation
+        )
+        most = record.canaries or max(1, int(record.canary_share * fleet.total))
+        if len(new) > most:
+            self._fail("at once", f"{len(new)} VMs of {fleet.name} are canaries, not {most}")
+
+    def _check_end(self, uid: str, record: RolloutRecord) -> None:
+        """Once it is done, also where it undoes another, no VM is left behind; but for what was
+        applied since, and what lost hosts had."""
+        fleet = self._store.fleet(uid)
+        if fleet is None:
+            return
+        left = IndexSet.union_of(
+            shard.ranges & fleet.wanted
+            for host, assignment in self._store.assignments.items()
+            for shard in assignment.shards
+            if shard.fleet == uid and not shard.staged and host not in self._store.ever_lost
+            if shard.generation not in (record.to_generation, fleet.generation)
+        )
+        if left:
+            self._fail("at once", f"{left} of {fleet.name} are left behind by its rollout")
 
     def _is_renewed(self, host: str, uid: str, generation: int) -> bool:
         """Whether VMs that were there have become others of this generation."""

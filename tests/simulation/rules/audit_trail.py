@@ -22,8 +22,9 @@ from tests.simulation.rules.store_view import NOTHING, StoreView
 UNASKED = frozenset(
     {
         "breaker", "declare_lost", "drain_forced", "drain_stopped", "drained", "fleet_deleted",
-        "freeze", "host_returned", "quarantine", "rebalanced", "rollout_done", "rollout_halted",
-        "vms_reimage_done", "vms_restart_done",
+        "freeze", "host_returned", "quarantine", "rebalanced", "rollout_done", "rollout_forgotten",
+        "rollout_halted", "rollout_promoted", "rollout_undone", "vms_reimage_done",
+        "vms_restart_done",
     }
 )  # fmt: skip
 # What its schedule does to a fleet's total is done in the name of who has applied it.
@@ -37,8 +38,12 @@ _OF_HOSTS: Mapping[str, frozenset[str]] = {
     "quarantine": frozenset({"quarantine", "release_quarantine"}),
 }
 _ROLLOUTS = frozenset(
-    {f"rollout_{word}" for word in ("start", "undo", "pause", "resume", "abort", "done", "halted")}
-)
+    f"rollout_{word}"
+    for word in (
+        "start", "undo", "back", "pause", "resume", "abort", "promote", "hold",
+        "done", "halted", "promoted", "undone", "forgotten",
+    )
+)  # fmt: skip
 _ORDERS = frozenset(
     f"vms_{word}{end}" for word in ("restart", "reimage") for end in ("", "_done", "_cancelled")
 )

@@ -13,7 +13,7 @@ from fleet_controller.core.model import Assignment, RolloutRecord, Shard
 from fleet_controller.core.placement import draft
 from fleet_controller.core.placement.conditions import Resource
 from fleet_controller.core.recovery.view import RecoveryView
-from fleet_controller.core.rollouts_and_drains import drain_progress, moves, rollout
+from fleet_controller.core.rollouts_and_drains import canaries, drain_progress, moves, rollout
 from fleet_controller.core.shards import merged
 from tests.simulation.seeded_bugs.replacing import SeededBug, wrong
 
@@ -67,6 +67,13 @@ def _one_more(record: RolloutRecord, total: int) -> int:
 _most_unavailable = rollout.most_unavailable
 
 
+def _one_more_canary(record: RolloutRecord, total: int) -> int:
+    return _most_canaries(record, total) + 1
+
+
+_most_canaries = canaries.most_canaries
+
+
 def _advance_uncounted(*args: Any) -> int:
     """What is under way by now is no concern of what begins."""
     _advance(*args)
@@ -103,6 +110,7 @@ DECISIONS: tuple[SeededBug, ...] = (
     SeededBug(
         "one more down for a rollout", (wrong(rollout.most_unavailable, _one_more),), ("roll_out",)
     ),
+    SeededBug("one more canary", (wrong(canaries.most_canaries, _one_more_canary),), ("canary",)),
     SeededBug(
         "moves under way are not counted", (wrong(moves._advance, _advance_uncounted),), ("drain",)
     ),

@@ -112,7 +112,7 @@ def plan_recovery(view: RecoveryView, wish: RecoveryChoice) -> RecoveryPlan:
         paused=tuple(
             msgspec.structs.replace(one, state=RolloutState.PAUSED, why=_PAUSED)
             for _, one in sorted(view.rollouts.items())
-            if wish.adopt and one.state is RolloutState.RUNNING
+            if wish.adopt and one.works
         ),
         meta=meta,
         unseen=tuple(

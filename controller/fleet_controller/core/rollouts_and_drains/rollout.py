@@ -23,6 +23,14 @@ from fleet_controller.core.model import (
     Shard,
 )
 from fleet_controller.core.placement.drafts import Drafts
+from fleet_controller.core.rollouts_and_drains.canaries import (
+    Canaries,
+    canaries_of,
+    canaries_wait,
+    forgotten,
+    promoted,
+    undone,
+)
 from fleet_controller.core.rollouts_and_drains.disruption import DisruptionBudget
 
 Shards = Sequence[tuple[str, Shard]]  # with the host that has it
@@ -31,17 +39,19 @@ NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
 
 class RolloutProgress(msgspec.Struct, frozen=True):
     """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for. `held_up`:
-    nothing goes on before VMs that have failed run."""
+    nothing goes on before VMs that have failed run. `canaries`: while it needs its promotion."""
 
     wave: str = ""
     message: str = ""
     held_up: bool = False
+    canaries: Canaries | None = None
 
 
 class Rolled(msgspec.Struct, frozen=True):
     """`assignments`: all that differ from the store, also those decided before, by host id.
-    `rollouts`: those that ended or halted. `fleets`: records that change because of that, by uid.
-    `progress`: of the rollouts that go on, by the fleet's uid."""
+    `rollouts`: records that change: of those that ended or halted, were promoted or undone, or
+    were forgotten. `fleets`: records that change because of that, by uid. `progress`: of the
+    rollouts that go on, by the fleet's uid."""
 
     assignments: Mapping[str, Assignment]
     rollouts: tuple[RolloutRecord, ...] = ()
@@ -52,7 +62,7 @@ class Rolled(msgspec.Struct, frozen=True):
 class _Position(msgspec.Struct, frozen=True):
     """How far one rollout is. `older`: shards to be changed. `changed`: VMs of the new generation
     that were made since it began and are to run; of these, `unsettled`: neither running nor failed
-    yet."""
+    yet. `canaries`: while it needs its promotion."""
 
     older: Shards
     changed: IndexSet
@@ -60,6 +70,12 @@ class _Position(msgspec.Struct, frozen=True):
     failed: IndexSet
     waves: frozenset[str]  # that are not over
     moving: IndexSet  # staged elsewhere: changed once they have moved
+    canaries: Canaries | None = None
+
+    @property
+    def is_over(self) -> bool:
+        rest = self.older or self.moving or self.unsettled or self.failed
+        return not rest and self.canaries is None
 
 
 def roll(
@@ -72,27 +88,39 @@ def roll(
     under_way = {
         fleet.uid: fleet
         for fleet in view.fleets.values()
-        if not fleet.deleting
-        and (record := view.rollouts.get(fleet.uid))
-        and record.state is RolloutState.RUNNING
+        if not fleet.deleting and (record := view.rollouts.get(fleet.uid)) and record.works
     }
     if not under_way:
         return Rolled(decided)
     drafts = Drafts(view, decided)
-    ended: list[RolloutRecord] = []
+    changed: list[RolloutRecord] = []
     fleets: dict[str, FleetRecord] = {}
     progress: dict[str, RolloutProgress] = {}
     for uid, fleet in under_way.items():
         record = view.rollouts[uid]
         position = _position(view, drafts, fleet, record)
-        if halted := _halted(record, position):
-            ended.append(halted)
-            fleets[uid] = structs.replace(fleet, generation=record.from_generation)
-        elif not (position.older or position.moving or position.unsettled or position.failed):
-            ended.append(structs.replace(record, state=RolloutState.DONE))
+        if turned := _turned(view, record, position):
+            changed.append(turned)
+            further = structs.replace(fleet, generation=further_generation(turned, fleet))
+            if further != fleet:
+                fleets[uid] = further
         else:
             progress[uid] = _advance(view, drafts, fleet, record, position, budget)
-    return Rolled(drafts.assignments(), tuple(ended), fleets, progress)
+            if position.canaries and (told := forgotten(record, view.now)):
+                changed.append(told)
+    return Rolled(drafts.assignments(), tuple(changed), fleets, progress)
+
+
+def further_generation(record: RolloutRecord, fleet: FleetRecord) -> int:
+    """What further VMs are made of: once a rollout is promoted, of its target; before, and once it
+    is given up, of what was there before it. One that is held, paused or over says nothing."""
+    match record.state:
+        case RolloutState.RUNNING:
+            return record.to_generation
+        case RolloutState.CANARY | RolloutState.HALTED | RolloutState.ABORTED:
+            return record.from_generation
+        case _:
+            return fleet.generation
 
 
 def most_unavailable(record: RolloutRecord, total: int) -> int:
@@ -106,10 +134,26 @@ def described(record: RolloutRecord) -> str:
     return f"{record.state}, generation {record.from_generation} to {record.to_generation}{why}"
 
 
+def happened(before: RolloutRecord | None, after: RolloutRecord) -> tuple[str, str]:
+    """What a rollout has done by itself: the kind of its event, and the end of a sentence."""
+    why = f": {after.why}" if after.why else ""
+    if before is None or before.state is after.state:
+        if after.forgotten and not (before and before.forgotten):
+            return "rollout_forgotten", "waits for its promotion, and seems to be forgotten"
+    if after.state is RolloutState.RUNNING:
+        if before and before.to_generation == after.to_generation:
+            return "rollout_promoted", "is promoted by itself: its canaries are well"
+        return "rollout_undone", f"is undone{why}"
+    return f"rollout_{after.state}", f"is {after.state}{why}"
+
+
 def _position(
     view: ClusterView, drafts: Drafts, fleet: FleetRecord, record: RolloutRecord
 ) -> _Position:
-    current = (record.to_generation, fleet.generation)
+    # What was applied since is newer than what is rolled out.
+    current = {record.to_generation, fleet.generation}
+    if record.state is RolloutState.CANARY:  # further VMs are still made as those before
+        current.discard(record.from_generation)
     shards = [(host, shard) for host, shard in drafts.shards() if shard.fleet == fleet.uid]
     moving = IndexSet.union_of(
         s.ranges for _, s in shards if s.staged and s.generation not in current
@@ -124,7 +168,14 @@ def _position(
     waves = {_label(view, h, record) for h, _ in older if view.hosts[h].reachable} | {
         _label(view, h, record) for h, s in new if s.ranges & unsettled
     }
-    return _Position(older, changed, unsettled, failed, frozenset(waves), moving)
+    canaries = None
+    if record.needs_promotion:
+        of_target = [s for _, s in shards if s.generation == record.to_generation]
+        made = IndexSet.union_of(shard.ranges for shard in of_target)
+        on = IndexSet.union_of(s.ranges for s in of_target if s.power and not s.staged)
+        settled = not unsettled
+        canaries = canaries_of(record, fleet, made, on & observed.steady - fresh, settled, view.now)
+    return _Position(older, changed, unsettled, failed, frozenset(waves), moving, canaries)
 
 
 def _fresh(view: ClusterView, record: RolloutRecord, new: Shards) -> IndexSet:
@@ -152,15 +203,26 @@ def _label(view: ClusterView, host: str, record: RolloutRecord) -> str:
     return view.hosts[host].record.labels.get(record.by_label, "") if record.by_label else ""
 
 
-def _halted(record: RolloutRecord, position: _Position) -> RolloutRecord | None:
+def _turned(view: ClusterView, record: RolloutRecord, position: _Position) -> RolloutRecord | None:
+    """The rollout in another state, which it takes by itself; None: it goes on as it is."""
+    if why := _why_halted(record, position):
+        if record.undo_on_halt:
+            return undone(record, f"by itself: {why}", view.revision, view.now)
+        return structs.replace(record, state=RolloutState.HALTED, why=why)
+    if position.is_over:
+        return structs.replace(record, state=RolloutState.DONE)
+    return promoted(record, position.canaries) if position.canaries else None
+
+
+def _why_halted(record: RolloutRecord, position: _Position) -> str:
+    """Empty while no more have failed than may."""
     failed, changed = len(position.failed), len(position.changed)
     if failed <= record.halt_share * changed:
-        return None
-    why = (
+        return ""
+    return (
         f"{failed:,} of {changed:,} changed VMs failed, which is more than "
         f"{record.halt_share:.0%} of them"
     )
-    return structs.replace(record, state=RolloutState.HALTED, why=why)
 
 
 def _advance(
@@ -174,6 +236,10 @@ def _advance(
     """Change as many further VMs as may be down at once."""
     most = most_unavailable(record, fleet.total)
     free = most - len(position.unsettled) - len(position.failed)
+    canaries, each = position.canaries, free
+    if canaries:
+        free = min(free, canaries.to_make)
+        each = -(-free // max(1, len(position.older)))  # on many hosts, to learn of them all
     # Hosts without the label come last.
     wave = min(position.waves, key=lambda value: (not value, value), default="")
     silent = tight = 0
@@ -185,6 +251,8 @@ def _advance(
             continue
         if record.by_label and _label(view, host, record) != wave:
             continue
+        if canaries and not shard.power:
+            continue  # nobody would learn anything from it
         ready = shard.ranges - position.moving
         kind = _renewed(shard, record.to_generation, view.revision)
         if lacked := drafts.lacked(host, kind):
@@ -192,7 +260,7 @@ def _advance(
             continue
         fitting = drafts.fitting(host, shard, kind)
         tight += max(0, len(ready) - fitting)
-        part = ready.lowest(min(max(0, free), fitting))
+        part = ready.lowest(min(max(0, free), max(0, each), fitting))
         if budget is not None:
             part = budget.take(fleet.uid, part)
         if part:
@@ -200,7 +268,11 @@ def _advance(
             free -= len(part)
     named = f"{record.by_label}={wave}" if record.by_label else ""
     waits = _waits(position, silent, tight, lacking)
-    return RolloutProgress(named, waits, _is_held_up(position, most))
+    if canaries:
+        told = canaries_wait(record, canaries, fleet.name, view.now)
+        concerns = canaries.to_make or position.failed
+        waits = "; ".join(filter(None, (told, waits if concerns else "")))
+    return RolloutProgress(named, waits, _is_held_up(position, most), canaries)
 
 
 def _is_held_up(position: _Position, most: int) -> bool:

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import click
 
-from fleetctl.cli.arguments import fleet_argument
+from fleetctl.cli.arguments import fleet_argument, span
 from fleetctl.cli.confirmation import confirm, plan_option, yes_option
 from fleetctl.cli.help_page import OrderedGroup
-from fleetctl.outcome import ExitCode, Failed, FailedForGood, NotConverged
-from fleetctl.output import counted, say, say_json
+from fleetctl.commands.fleets.rollout_pace import amount, pace_options, set_pace
+from fleetctl.outcome import ExitCode, Failed, FailedForGood, Misuse, NotConverged
+from fleetctl.output import say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
 
 _INTERVAL_MS = 500  # between two statuses that change
-
-
-def share(text: str) -> float:
-    """20%, or 0.2; above 0, up to 1. Raises click.BadParameter."""
-    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)(%?)", str(text))
-    value = float(match[1]) / (100 if match[2] else 1) if match else 0.0
-    if not 0 < value <= 1:
-        raise click.BadParameter(f"{str(text)[:40]!r} is no share such as 5% or 0.05")
-    return value
-
-
-def amount(text: str) -> tuple[int, float]:
-    """A number of VMs, or a share of them: 10, 5%. Raises click.BadParameter."""
-    if re.fullmatch(r"[1-9][0-9]{0,7}", str(text)):
-        return int(text), 0.0
-    if str(text).endswith("%"):
-        return 0, share(text)
-    raise click.BadParameter(f"{str(text)[:40]!r} is neither a number of VMs nor a share as 5%")
+_AT_WORK = ("running", "canary")
 
 
 @click.group(cls=OrderedGroup)
@@ -52,16 +35,21 @@ def rollout() -> None:
     help="Which; else the one that was applied last.",
 )
 @click.option(
-    "--max-unavailable", "unavailable", metavar="N|N%", type=amount, default="5%",
-    show_default=True, help="VMs that may be down at once for it.",
-)  # fmt: skip
-@click.option(
-    "--by-label", default="", help="One value of this label of hosts after another, such as rack."
+    "--canary",
+    metavar="N|N%",
+    type=amount,
+    default=None,
+    help="Change so many VMs first, and the rest once it is promoted.",
 )
 @click.option(
-    "--halt-share", metavar="SHARE", type=share, default="20%", show_default=True,
-    help="It halts by itself when more of the changed VMs fail.",
-)  # fmt: skip
+    "--promote-after",
+    "promote_after",
+    metavar="DURATION",
+    type=span,
+    default=None,
+    help="Promote it by itself once its canaries have run for so long; else by hand.",
+)
+@pace_options
 @plan_option
 @click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
 @yes_option
@@ -71,24 +59,103 @@ def start(
     session: Session,
     fleet: str,
     generation: int | None,
+    canary: tuple[int, float] | None,
+    promote_after: float | None,
     unavailable: tuple[int, float],
     by_label: str,
     halt_share: float,
+    undo_on_halt: bool,
     plan_only: bool,
     no_wait: bool,
     yes: bool,
 ) -> int:
     """Make VMs of other generations anew from a fleet's template, where they are.
 
-    Each begins with a fresh clone: what is on its disk is lost. Ctrl-C ends the watching, not the
-    rollout: then the exit code is 3. It is 6 when it waits for nothing but VMs that
-    have failed for reasons that no waiting mends.
+    Each begins with a fresh clone: what is on its disk is lost. With --canary, so many VMs are
+    changed first, on as many hosts as can be, and further VMs are made as before until it is
+    promoted: by 'rollout promote', or after --promote-after, once all but the --halt-share of
+    its canaries have run for so long without a break.
+
+    Ctrl-C ends the watching, not the rollout: then the exit code is 3. It is 6 when it waits for
+    nothing but VMs that have failed for reasons that no waiting mends. Without --promote-after
+    the watching ends when all canaries run.
     """  # fmt: skip
-    request = _request("start", fleet)
+    if promote_after and not canary:
+        raise Misuse("--promote-after is of a rollout with canaries: give --canary as well")
+    request = _request("canary" if canary else "start", fleet)
     request.generation = generation or 0
-    request.max_unavailable, request.max_unavailable_share = unavailable
-    request.by_label, request.halt_share = by_label, halt_share
+    set_pace(request, unavailable, by_label, halt_share, undo_on_halt)
+    if canary:
+        request.canaries, request.canary_share = canary
+        request.promote_after_seconds = max(1, round(promote_after)) if promote_after else 0
     return _begin(session, request, plan_only, yes, no_wait, "rollout start")
+
+
+@rollout.command("promote")
+@fleet_argument
+@plan_option
+@click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
+@yes_option
+@cluster_options
+@pass_session
+def promote(session: Session, fleet: str, plan_only: bool, no_wait: bool, yes: bool) -> int:
+    """Change the rest, after its canaries or a hold."""
+    request = _request("promote", fleet)
+    return _begin(session, request, plan_only, yes, no_wait, "rollout promote")
+
+
+@rollout.command("hold")
+@fleet_argument
+@click.option(
+    "--new-vms",
+    "generation",
+    metavar="GENERATION",
+    type=click.IntRange(1, 2**31),
+    default=None,
+    help="What further VMs are made of meanwhile; else what they are made of now.",
+)
+@cluster_options
+@pass_session
+def hold(session: Session, fleet: str, generation: int | None) -> None:
+    """Keep both generations side by side, until it is promoted, resumed, undone or aborted."""
+    request = _request("hold", fleet)
+    request.generation = generation or 0
+    _say(session, _change(session, request))
+
+
+@rollout.command("back")
+@fleet_argument
+@click.option(
+    "--to",
+    "generation",
+    metavar="GENERATION",
+    type=click.IntRange(1, 2**31),
+    required=True,
+    help="As 'fleetctl fleets generations' has them.",
+)
+@pace_options
+@plan_option
+@click.option("--no-wait", is_flag=True, help="Return as soon as it is accepted.")
+@yes_option
+@cluster_options
+@pass_session
+def back(
+    session: Session,
+    fleet: str,
+    generation: int,
+    unavailable: tuple[int, float],
+    by_label: str,
+    halt_share: float,
+    undo_on_halt: bool,
+    plan_only: bool,
+    no_wait: bool,
+    yes: bool,
+) -> int:
+    """Roll back to any generation that the fleet had, in place of a rollout that is not over."""
+    request = _request("back", fleet)
+    request.generation = generation
+    set_pace(request, unavailable, by_label, halt_share, undo_on_halt)
+    return _begin(session, request, plan_only, yes, no_wait, "rollout back")
 
 
 @rollout.command("undo")
@@ -117,7 +184,7 @@ def pause(session: Session, fleet: str) -> None:
 @cluster_options
 @pass_session
 def resume(session: Session, fleet: str) -> None:
-    """Go on with one that was paused or has halted."""
+    """Go on with one that was paused, is held or has halted."""
     _say(session, _change(session, _request("resume", fleet)))
 
 
@@ -173,7 +240,11 @@ def _begin(
     no_wait: bool,
     command: str,
 ) -> int:
-    from fleetctl.views.fleets.rollouts import rollout_json, rollout_plan_text
+    from fleetctl.views.fleets.rollouts import (
+        rollout_json,
+        rollout_plan_text,
+        rollout_question,
+    )
 
     if plan_only or not yes:
         request.plan_only = True
@@ -181,9 +252,7 @@ def _begin(
         if plan_only:
             say_json(rollout_json(plan)) if session.json else say(rollout_plan_text(plan))
             return ExitCode.DONE
-        vms = counted(plan.left, "VM")
-        question = f"Make {vms} of {plan.fleet} anew? What is on their disks is lost."
-        confirm(command, question, "nothing was rolled out")
+        confirm(command, rollout_question(plan), "nothing was rolled out")
         request.plan_only = False
     shown = _change(session, request)
     if no_wait:
@@ -193,7 +262,8 @@ def _begin(
 
 
 def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
-    """Until it runs no more. Raises Trouble unless it is done."""
+    """Until it changes nothing more by itself. Raises Trouble unless it is done, or waits for its
+    promotion by hand."""
     from fleet.v1 import cluster_pb2
     from fleetctl.terminal.progress_line import progress_line
     from fleetctl.views.fleets.failures import failed_for_good
@@ -204,11 +274,11 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
     ending: FailedForGood | None = None
     with progress_line(json=session.json) as line:
         try:
-            if shown.state == "running":
+            if shown.state in _AT_WORK:
                 for response in session.cluster.follow(lambda stub: stub.WatchStatus, request):
                     shown = response.fleets[0].rollout
                     line.show(f"{shown.fleet}: {rollout_text(shown)}")
-                    if shown.state != "running":
+                    if shown.state not in _AT_WORK or shown.awaits_word:
                         break
                     if _is_held_up_for_good(response.fleets[0]):
                         ending = failed_for_good(response.fleets[0])
@@ -216,13 +286,13 @@ def _follow(session: Session, shown: cluster.RolloutStatus) -> int:
         except KeyboardInterrupt:
             interrupted = True
     standing = f"{shown.fleet}: {rollout_text(shown)}"
-    if session.json or shown.state == "done":
+    if session.json or shown.state == "done" or shown.awaits_word:
         _say(session, shown)
     if interrupted:
         raise NotConverged(f"no longer watching; the rollout goes on, {standing}")
     if ending is not None:
         raise ending
-    if shown.state != "done":
+    if shown.state != "done" and not shown.awaits_word:
         raise Failed(standing)
     return ExitCode.DONE
 

@@ -31,13 +31,14 @@ _COLOURS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         ("certificate_expires", "fleet_deleting", "host_unreachable", "hosts_unheard",
-         "leader_outranked", "rollout_aborted", "rollout_paused", "schedule_clock"),
+         "leader_outranked", "rollout_aborted", "rollout_forgotten", "rollout_paused",
+         "rollout_undone", "schedule_clock"),
         DOUBTFUL,
     ),
     **dict.fromkeys(
         ("breaker_closed", "changes_thawed", "fleet_converged", "host_live", "host_readmitted",
-         "host_released", "host_returned", "leader_elected", "rollout_done", "store_mended",
-         "upgrade_done",          "vms_failing_over"),
+         "host_released", "host_returned", "leader_elected", "rollout_done", "rollout_promoted",
+         "store_mended", "upgrade_done", "vms_failing_over"),
         GOOD,
     ),
 }  # fmt: skip

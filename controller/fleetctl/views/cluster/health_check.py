@@ -15,7 +15,7 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import upgrade_pb2 as upgrade
 from fleetctl.outcome import one_line
-from fleetctl.output import counted, number
+from fleetctl.output import counted, duration, number
 from fleetctl.views.fleets.fleet_status import states_of
 from megafleet.progress import running
 
@@ -153,6 +153,9 @@ def _rollout_reasons(fleet: str, rollout: cluster.RolloutStatus) -> Iterator[Rea
         how = "has halted" if rollout.state == "halted" else "is held up by VMs that failed"
         why = f": {rollout.message}" if rollout.message else ""
         yield Reason(Level.WARNING, "rollout", f"the rollout of {fleet} {how}{why}")
+    if rollout.forgotten:
+        waits = f"has waited for its promotion for {duration(rollout.waiting_seconds)}"
+        yield Reason(Level.WARNING, "canary_forgotten", f"the rollout of {fleet} {waits}")
 
 
 def _host_reasons(hosts: cluster.HostCounts) -> Iterator[Reason]:
