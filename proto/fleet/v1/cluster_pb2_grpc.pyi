@@ -21,6 +21,7 @@ comes.
 from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import cluster_pb2 as _cluster_pb2
+from fleet.v1 import commands_pb2 as _commands_pb2
 from fleet.v1 import joining_pb2 as _joining_pb2
 from fleet.v1 import people_pb2 as _people_pb2
 from fleet.v1 import upgrade_pb2 as _upgrade_pb2
@@ -170,6 +171,11 @@ class ClusterServiceStub:
     SetRoleQuota: _grpc.UnaryUnaryMultiCallable[_people_pb2.SetRoleQuotaRequest, _people_pb2.SetRoleQuotaResponse]
     SetFleetOwners: _grpc.UnaryUnaryMultiCallable[_people_pb2.SetFleetOwnersRequest, _people_pb2.SetFleetOwnersResponse]
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_people_pb2.WhoAmIRequest, _people_pb2.WhoAmIResponse]
+    RunInFleet: _grpc.StreamStreamMultiCallable[_commands_pb2.RunInFleetRequest, _commands_pb2.RunInFleetAnswer]
+    """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
+    to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
+    the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -294,6 +300,11 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     SetRoleQuota: _aio.UnaryUnaryMultiCallable[_people_pb2.SetRoleQuotaRequest, _people_pb2.SetRoleQuotaResponse]  # type: ignore[assignment]
     SetFleetOwners: _aio.UnaryUnaryMultiCallable[_people_pb2.SetFleetOwnersRequest, _people_pb2.SetFleetOwnersResponse]  # type: ignore[assignment]
     WhoAmI: _aio.UnaryUnaryMultiCallable[_people_pb2.WhoAmIRequest, _people_pb2.WhoAmIResponse]  # type: ignore[assignment]
+    RunInFleet: _aio.StreamStreamMultiCallable[_commands_pb2.RunInFleetRequest, _commands_pb2.RunInFleetAnswer]  # type: ignore[assignment]
+    """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
+    to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
+    the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -781,5 +792,16 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _people_pb2.WhoAmIRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_people_pb2.WhoAmIResponse, _abc.Awaitable[_people_pb2.WhoAmIResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RunInFleet(
+        self,
+        request_iterator: _MaybeAsyncIterator[_commands_pb2.RunInFleetRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_commands_pb2.RunInFleetAnswer], _abc.AsyncIterator[_commands_pb2.RunInFleetAnswer]]:
+        """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
+        to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
+        the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
