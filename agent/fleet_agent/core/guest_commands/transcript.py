@@ -36,6 +36,7 @@ class Transcript:
     def __init__(self, marks: Marks, most: int) -> None:
         """`most`: bytes of output that are kept."""
         self._marks = marks
+        self._begin = re.compile(re.escape(marks.begin) + rb"\r{0,4}\n")
         self._most = most
         self._rest = b""  # that is not judged yet
         self._output = bytearray()
@@ -71,14 +72,10 @@ class Transcript:
         )
 
     def _find_begin(self) -> None:
-        mark = self._marks.begin
-        at = self._rest.find(mark)
-        line_end = self._rest.find(b"\n", at + len(mark)) if at >= 0 else -1
-        if line_end >= 0:
-            self.begun = True
-            self._rest = self._rest[line_end + 1 :]
-        elif at < 0:
-            self._rest = self._rest[-(len(mark) + _PROMPT_BYTES) :]
+        found = self._begin.search(self._rest)
+        self.begun = found is not None
+        # Else what may be the beginning of a mark, or a prompt.
+        self._rest = self._rest[found.end() if found else -_PROMPT_BYTES :]
 
     def _find_end(self) -> None:
         mark, found, start = self._marks.end, None, 0

@@ -90,7 +90,8 @@ def _group_text(answer: Answer, indices: IndexSet, result: RunResult, *, named: 
     """`named`: with the indices, where these are few."""
     which, text = "", str(indices)
     if named:
-        which = f" ({text})" if len(text) <= _RANGES_SHOWN else f" ({text[:_RANGES_SHOWN]}...)"
+        shown = text if len(text) <= _RANGES_SHOWN else f"{text[:_RANGES_SHOWN]}..."
+        which = f" ({result.fleet}-{shown})" if len(indices) == 1 else f" ({shown})"
     code = f", exit {answer.exit_code}" if answer.exit_code else ""
     head = f"{counted(len(indices), 'VM')}{which}{code}:"
     lines = _lines(answer, result.seconds)
