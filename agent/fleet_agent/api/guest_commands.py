@@ -25,7 +25,8 @@ async def run(commands: GuestCommands, request: wire.RunInVmsRequest, context: C
         indices = from_wire(request.indices)
     except ValueError as error:
         raise BadCommand(str(error)) from error
-    groups = OutcomeGroups(MOST_ON_HOST, MOST_BYTES_ON_HOST)
+    most = min(request.most_answers or MOST_ON_HOST, MOST_ON_HOST)
+    groups = OutcomeGroups(most, MOST_BYTES_ON_HOST)
     asked = GuestCommand(
         request.command.line,
         request.command.user,

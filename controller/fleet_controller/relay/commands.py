@@ -25,6 +25,7 @@ from fleet.guest_commands.groups import (
     MOST_IN_LEADER,
     MOST_ON_HOST,
     OutcomeGroups,
+    most_on_each,
 )
 from fleet.ranges import EMPTY, IndexSet
 from fleet.transport import Refusal
@@ -93,6 +94,7 @@ class CommandRun:
         self._groups = OutcomeGroups(MOST_IN_LEADER, MOST_BYTES_IN_LEADER)
         self._groups.add(unplaced, Answer(wire.COMMAND_OUTCOME_UNPLACED))
         self._vms = len(unplaced) + sum(map(len, self._shares.values()))
+        self._turns = asyncio.Lock()
         self._hosts_done = 0
         self._silent: list[str] = []
         self._named = 0  # hosts that were
@@ -182,12 +184,15 @@ class CommandRun:
             indices=to_wire(heard.left),
             command=self._command,
             actor=self._actor,
+            most_answers=most_on_each(len(self._shares)),
         )
         answers = Paced(self._relay.questions(host_id).run_in_vms(asked), _PACE)
         try:
             while (answer := await _next(answers)) is not None:
-                for group in answer.groups:
-                    self._groups.add(*heard.of(group))
+                # Hundreds of hosts may answer in one turn of the loop: each takes its own.
+                async with self._turns:
+                    for told, said in heard.of(answer):
+                        self._groups.add(told, said)
         finally:
             answers.cancel()
         if heard.left:
@@ -210,15 +215,21 @@ class HostAnswers:
         self._most_output = most_output
         self._answers: dict[int, Answer] = {}
 
-    def of(self, group: wire.OutcomeGroup) -> tuple[IndexSet, Answer]:
+    def of(self, said: wire.RunInVmsAnswer) -> list[tuple[IndexSet, Answer]]:
         """Those that are told of for the first time, and what they answered. Raises Misbehaved."""
-        answer = self._answer(group)
         try:
-            told = from_wire(group.indices) & self.left
+            told = [(from_wire(group.indices), self._answer(group)) for group in said.groups]
         except ValueError as error:
             raise Misbehaved(f"it answers for VMs that cannot be: {error}") from error
-        self.left = self.left - told
-        return told, answer
+        everything = IndexSet.union_of(indices for indices, _ in told)
+        left, self.left = self.left, self.left - everything
+        if len(everything) == sum(len(one) for one, _ in told) and everything.issubset(left):
+            return told
+        anew = []
+        for indices, answer in told:
+            anew.append((indices & left, answer))
+            left = left - indices
+        return anew
 
     def _answer(self, group: wire.OutcomeGroup) -> Answer:
         if not group.HasField("text"):

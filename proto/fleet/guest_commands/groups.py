@@ -16,11 +16,19 @@ from fleet.wire_ranges import to_wire
 # Different answers, and bytes of them: on a host, and in the leader.
 MOST_ON_HOST, MOST_BYTES_ON_HOST = 1_024, 1 << 20
 MOST_IN_LEADER, MOST_BYTES_IN_LEADER = 8_192, 8 << 20
+# On a host however many hosts are asked: where each answers otherwise than all others, the leader
+# keeps those of the first few hosts, and none shall have read what nobody will.
+LEAST_ON_HOST = 16
 # Kinds of answers without an output: outcomes by exit codes.
 MORE_WITHOUT_OUTPUT = 8 * 256
 # Of one part that is told: what it costs to read stays small.
 _PART_BYTES = 256 * 1024
 _PART_RANGES = 8_192
+
+
+def most_on_each(hosts: int) -> int:
+    """How many different answers each of so many hosts tells apart."""
+    return min(MOST_ON_HOST, max(LEAST_ON_HOST, MOST_IN_LEADER // max(1, hosts)))
 
 
 class OutcomeGroups:

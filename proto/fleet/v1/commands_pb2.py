@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fleet.v1 import types_pb2 as fleet_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66leet/v1/commands.proto\x12\x08\x66leet.v1\x1a\x14\x66leet/v1/types.proto\"T\n\x0cGuestCommand\x12\x0c\n\x04line\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\x12\x14\n\x0coutput_bytes\x18\x04 \x01(\r\"\xb2\x01\n\x0fRunInVmsRequest\x12\x1c\n\x04term\x18\x01 \x01(\x0b\x32\x0e.fleet.v1.Term\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\tfleet_uid\x18\x03 \x01(\t\x12%\n\x07indices\x18\x04 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\'\n\x07\x63ommand\x18\x05 \x01(\x0b\x32\x16.fleet.v1.GuestCommand\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"j\n\x0cOutcomeGroup\x12\x0e\n\x06number\x18\x01 \x01(\r\x12%\n\x07indices\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12#\n\x04text\x18\x03 \x01(\x0b\x32\x15.fleet.v1.OutcomeText\"\xa1\x01\n\x0bOutcomeText\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.fleet.v1.CommandOutcome\x12\x11\n\texit_code\x18\x02 \x01(\r\x12\x0e\n\x06output\x18\x03 \x01(\x0c\x12\x14\n\x0coutput_total\x18\x04 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06others\x18\x07 \x01(\x08\"8\n\x0eRunInVmsAnswer\x12&\n\x06groups\x18\x01 \x03(\x0b\x32\x16.fleet.v1.OutcomeGroup\"\x9d\x02\n\x11RunInFleetRequest\x12\r\n\x05\x66leet\x18\x01 \x01(\t\x12%\n\x07indices\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12 \n\x05state\x18\x03 \x01(\x0e\x32\x11.fleet.v1.VmState\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x44\n\rhost_selector\x18\x05 \x03(\x0b\x32-.fleet.v1.RunInFleetRequest.HostSelectorEntry\x12\'\n\x07\x63ommand\x18\x06 \x01(\x0b\x32\x16.fleet.v1.GuestCommand\x1a\x33\n\x11HostSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x01\n\x10RunInFleetAnswer\x12&\n\x06groups\x18\x01 \x03(\x0b\x32\x16.fleet.v1.OutcomeGroup\x12\x0b\n\x03vms\x18\x02 \x01(\r\x12\x10\n\x08vms_done\x18\x03 \x01(\r\x12\r\n\x05hosts\x18\x04 \x01(\r\x12\x12\n\nhosts_done\x18\x05 \x01(\r\x12\x14\n\x0csilent_hosts\x18\x06 \x03(\t\x12\x11\n\tfleet_uid\x18\x07 \x01(\t*\x87\x02\n\x0e\x43ommandOutcome\x12\x1f\n\x1b\x43OMMAND_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OMMAND_OUTCOME_ENDED\x10\x01\x12\x1d\n\x19\x43OMMAND_OUTCOME_NO_ANSWER\x10\x02\x12\x1c\n\x18\x43OMMAND_OUTCOME_NO_SHELL\x10\x03\x12!\n\x1d\x43OMMAND_OUTCOME_CONSOLE_TAKEN\x10\x04\x12\x1a\n\x16\x43OMMAND_OUTCOME_FAILED\x10\x05\x12\x1f\n\x1b\x43OMMAND_OUTCOME_HOST_SILENT\x10\x06\x12\x1c\n\x18\x43OMMAND_OUTCOME_UNPLACED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66leet/v1/commands.proto\x12\x08\x66leet.v1\x1a\x14\x66leet/v1/types.proto\"T\n\x0cGuestCommand\x12\x0c\n\x04line\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\x12\x14\n\x0coutput_bytes\x18\x04 \x01(\r\"\xc8\x01\n\x0fRunInVmsRequest\x12\x1c\n\x04term\x18\x01 \x01(\x0b\x32\x0e.fleet.v1.Term\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\tfleet_uid\x18\x03 \x01(\t\x12%\n\x07indices\x18\x04 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\'\n\x07\x63ommand\x18\x05 \x01(\x0b\x32\x16.fleet.v1.GuestCommand\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x14\n\x0cmost_answers\x18\x07 \x01(\r\"j\n\x0cOutcomeGroup\x12\x0e\n\x06number\x18\x01 \x01(\r\x12%\n\x07indices\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12#\n\x04text\x18\x03 \x01(\x0b\x32\x15.fleet.v1.OutcomeText\"\xa1\x01\n\x0bOutcomeText\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.fleet.v1.CommandOutcome\x12\x11\n\texit_code\x18\x02 \x01(\r\x12\x0e\n\x06output\x18\x03 \x01(\x0c\x12\x14\n\x0coutput_total\x18\x04 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06others\x18\x07 \x01(\x08\"8\n\x0eRunInVmsAnswer\x12&\n\x06groups\x18\x01 \x03(\x0b\x32\x16.fleet.v1.OutcomeGroup\"\x9d\x02\n\x11RunInFleetRequest\x12\r\n\x05\x66leet\x18\x01 \x01(\t\x12%\n\x07indices\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12 \n\x05state\x18\x03 \x01(\x0e\x32\x11.fleet.v1.VmState\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x44\n\rhost_selector\x18\x05 \x03(\x0b\x32-.fleet.v1.RunInFleetRequest.HostSelectorEntry\x12\'\n\x07\x63ommand\x18\x06 \x01(\x0b\x32\x16.fleet.v1.GuestCommand\x1a\x33\n\x11HostSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x01\n\x10RunInFleetAnswer\x12&\n\x06groups\x18\x01 \x03(\x0b\x32\x16.fleet.v1.OutcomeGroup\x12\x0b\n\x03vms\x18\x02 \x01(\r\x12\x10\n\x08vms_done\x18\x03 \x01(\r\x12\r\n\x05hosts\x18\x04 \x01(\r\x12\x12\n\nhosts_done\x18\x05 \x01(\r\x12\x14\n\x0csilent_hosts\x18\x06 \x03(\t\x12\x11\n\tfleet_uid\x18\x07 \x01(\t*\x87\x02\n\x0e\x43ommandOutcome\x12\x1f\n\x1b\x43OMMAND_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OMMAND_OUTCOME_ENDED\x10\x01\x12\x1d\n\x19\x43OMMAND_OUTCOME_NO_ANSWER\x10\x02\x12\x1c\n\x18\x43OMMAND_OUTCOME_NO_SHELL\x10\x03\x12!\n\x1d\x43OMMAND_OUTCOME_CONSOLE_TAKEN\x10\x04\x12\x1a\n\x16\x43OMMAND_OUTCOME_FAILED\x10\x05\x12\x1f\n\x1b\x43OMMAND_OUTCOME_HOST_SILENT\x10\x06\x12\x1c\n\x18\x43OMMAND_OUTCOME_UNPLACED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNINFLEETREQUEST_HOSTSELECTORENTRY']._loaded_options = None
   _globals['_RUNINFLEETREQUEST_HOSTSELECTORENTRY']._serialized_options = b'8\001'
-  _globals['_COMMANDOUTCOME']._serialized_start=1113
-  _globals['_COMMANDOUTCOME']._serialized_end=1376
+  _globals['_COMMANDOUTCOME']._serialized_start=1135
+  _globals['_COMMANDOUTCOME']._serialized_end=1398
   _globals['_GUESTCOMMAND']._serialized_start=59
   _globals['_GUESTCOMMAND']._serialized_end=143
   _globals['_RUNINVMSREQUEST']._serialized_start=146
-  _globals['_RUNINVMSREQUEST']._serialized_end=324
-  _globals['_OUTCOMEGROUP']._serialized_start=326
-  _globals['_OUTCOMEGROUP']._serialized_end=432
-  _globals['_OUTCOMETEXT']._serialized_start=435
-  _globals['_OUTCOMETEXT']._serialized_end=596
-  _globals['_RUNINVMSANSWER']._serialized_start=598
-  _globals['_RUNINVMSANSWER']._serialized_end=654
-  _globals['_RUNINFLEETREQUEST']._serialized_start=657
-  _globals['_RUNINFLEETREQUEST']._serialized_end=942
-  _globals['_RUNINFLEETREQUEST_HOSTSELECTORENTRY']._serialized_start=891
-  _globals['_RUNINFLEETREQUEST_HOSTSELECTORENTRY']._serialized_end=942
-  _globals['_RUNINFLEETANSWER']._serialized_start=945
-  _globals['_RUNINFLEETANSWER']._serialized_end=1110
+  _globals['_RUNINVMSREQUEST']._serialized_end=346
+  _globals['_OUTCOMEGROUP']._serialized_start=348
+  _globals['_OUTCOMEGROUP']._serialized_end=454
+  _globals['_OUTCOMETEXT']._serialized_start=457
+  _globals['_OUTCOMETEXT']._serialized_end=618
+  _globals['_RUNINVMSANSWER']._serialized_start=620
+  _globals['_RUNINVMSANSWER']._serialized_end=676
+  _globals['_RUNINFLEETREQUEST']._serialized_start=679
+  _globals['_RUNINFLEETREQUEST']._serialized_end=964
+  _globals['_RUNINFLEETREQUEST_HOSTSELECTORENTRY']._serialized_start=913
+  _globals['_RUNINFLEETREQUEST_HOSTSELECTORENTRY']._serialized_end=964
+  _globals['_RUNINFLEETANSWER']._serialized_start=967
+  _globals['_RUNINFLEETANSWER']._serialized_end=1132
 # @@protoc_insertion_point(module_scope)

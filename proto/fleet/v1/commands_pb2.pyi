@@ -106,11 +106,16 @@ class RunInVmsRequest(_message.Message):
     INDICES_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    MOST_ANSWERS_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     """the host meant; another refuses: WRONG_HOST"""
     fleet_uid: _builtins.str
     actor: _builtins.str
     """who asks, for whoever finds the console taken"""
+    most_answers: _builtins.int
+    """So many different answers are told apart, and no more than the host's own bound; the others are
+    told together. 0: that bound.
+    """
     @_builtins.property
     def term(self) -> _types_pb2.Term: ...
     @_builtins.property
@@ -126,10 +131,11 @@ class RunInVmsRequest(_message.Message):
         indices: _abc.Iterable[_types_pb2.IndexRange] | None = ...,
         command: Global___GuestCommand | None = ...,
         actor: _builtins.str = ...,
+        most_answers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "term", b"term"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "command", b"command", "fleet_uid", b"fleet_uid", "host_id", b"host_id", "indices", b"indices", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "command", b"command", "fleet_uid", b"fleet_uid", "host_id", b"host_id", "indices", b"indices", "most_answers", b"most_answers", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
