@@ -41,7 +41,7 @@ COMMANDS = {
     "breaker": ("fleetctl.commands.hosts.breaker", "Show whether lost hosts are replaced."),
     "doctor": ("fleetctl.commands.hosts.doctor", "Show which limits of a host are in the way."),
     "tune": ("fleetctl.commands.hosts.tune", "Lift the limits of a host."),
-    "vms": ("fleetctl.commands.vms.vms", "List VMs, restart, reimage, stop, run commands in them."),
+    "vms": ("fleetctl.commands.vms.vms", "List VMs, restart, reimage, stop, start, retry."),
     "rollout": ("fleetctl.commands.fleets.rollout", "Bring a new template to VMs that run."),
     "top": ("fleetctl.commands.vms.top", "Show what VMs use."),
     "console": ("fleetctl.commands.vms.console", "Read and type at a VM's console."),

@@ -25,7 +25,6 @@ from fleet_controller.api.authorization import (
 from fleet_controller.api.callers import Caller, CallsUnderWay
 from fleet_controller.api.denials import DenialsApi
 from fleet_controller.api.drains_and_rollouts import DrainsAndRolloutsApi
-from fleet_controller.api.guest_commands import GuestCommandsApi
 from fleet_controller.api.history import HistoryApi
 from fleet_controller.api.host_calls import HostCallsApi
 from fleet_controller.api.host_claims import HostClaimsApi
@@ -68,7 +67,6 @@ class ClusterApi(
     DenialsApi,
     JoiningApi,
     PeopleApi,
-    GuestCommandsApi,
 ):
     """Bound to one replica; whoever does not lead says who does."""
 
