@@ -36,8 +36,8 @@ def test_equal_answers_are_one_line_those_of_most_vms_first(
 ) -> None:
     silent = Answer(wire.COMMAND_OUTCOME_NO_ANSWER)
     first = said(group(1, 0, 500, KERNEL), group(2, 500, 502, silent), done=502)
-    controller.on("RunInFleet", first, said(group(1, 502, 1000)))
-    ran = fleetctl("vms", "run", "spv", "--", "uname", "-r", code=1)
+    controller.streams["RunInFleet"] = [first, said(group(1, 502, 1000))]
+    ran = fleetctl("vms", "run", "spv", "--", "uname", "-r")
     assert ran.out == "998 VMs: 6.12.117\n2 VMs (500-501): no answer in 10 s\n"
     assert "1,000 VMs on 4 hosts in " in ran.err and "998 exit 0, 2 no answer" in ran.err
 
@@ -53,7 +53,7 @@ def test_equal_answers_are_one_line_those_of_most_vms_first(
 def test_words_are_run_as_they_are_and_one_alone_is_a_line_of_shell(
     fleetctl: Fleetctl, controller: ControllerDouble, words: tuple[str, ...], line: str
 ) -> None:
-    controller.on("RunInFleet", said(group(1, 0, 1000, KERNEL)))
+    controller.streams["RunInFleet"] = [said(group(1, 0, 1000, KERNEL))]
     fleetctl(
         "vms", "run", "spv", "--index", "0-9", "--selector", "rack=r7", "--host", "h1", "--state",
         "running", "--timeout", "2m", "--user", "joe", "--output-bytes", "9", "--", *words,
@@ -70,7 +70,7 @@ def test_nothing_that_a_guest_prints_steers_the_terminal(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:
     evil = Answer.ended(0, b"\x1b[2J\x07one\r\n\x9b31m\xff2 VMs: forged\n", 100)
-    controller.on("RunInFleet", said(group(1, 0, 1000, evil)))
+    controller.streams["RunInFleet"] = [said(group(1, 0, 1000, evil))]
     out = fleetctl("vms", "run", "spv", "--", "x").out
     assert all(one.isprintable() or one == "\n" for one in out)
     # A line of a guest's is never at the beginning of one of ours.
@@ -82,11 +82,10 @@ def test_long_and_many_outputs_are_told_with_what_was_left_out(
 ) -> None:
     long, others = Answer.ended(3, b"x" * 5000, 10), Answer(KERNEL.outcome, 0, others=True)
     nothing = Answer.ended(0, b"", 10)
-    controller.on(
-        "RunInFleet",
-        said(group(1, 0, 1, long), group(2, 1, 100, others), group(3, 100, 1000, nothing)),
-    )
-    ran = fleetctl("vms", "run", "spv", "--", "x", code=1)
+    controller.streams["RunInFleet"] = [
+        said(group(1, 0, 1, long), group(2, 1, 100, others), group(3, 100, 1000, nothing))
+    ]
+    ran = fleetctl("vms", "run", "spv", "--", "x")
     assert ran.out.splitlines() == [
         "900 VMs: no output",
         "99 VMs (1-99): other outputs, which differ too much to be kept",
@@ -100,12 +99,11 @@ def test_json_streams_answers_and_ends_with_the_counts(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:
     silent = Answer(wire.COMMAND_OUTCOME_HOST_SILENT)
-    controller.on(
-        "RunInFleet",
+    controller.streams["RunInFleet"] = [
         said(group(1, 0, 500, KERNEL), done=500),
         said(group(1, 500, 750), group(2, 750, 1000, silent), silent_hosts=["h4: no answer"]),
-    )
-    ran = fleetctl("vms", "run", "spv", "-o", "json", "--", "uname", code=1)
+    ]
+    ran = fleetctl("vms", "run", "spv", "-o", "json", "--", "uname")
     lines = [json.loads(line) for line in ran.out.splitlines()]
     assert [one["event"] for one in lines] == ["answered"] * 3 + ["done"]
     assert [one["vms"] for one in lines] == [500, 250, 250, 1000]
@@ -119,8 +117,8 @@ def test_json_streams_answers_and_ends_with_the_counts(
 def test_a_call_that_breaks_shows_what_was_answered_and_is_not_made_again(
     fleetctl: Fleetctl, controller: ControllerDouble
 ) -> None:
-    controller.on("RunInFleet", said(group(1, 0, 300, KERNEL), done=300))
-    ran = fleetctl("vms", "run", "spv", "--", "uname", code=1)
+    controller.streams["RunInFleet"] = [said(group(1, 0, 300, KERNEL), done=300)]
+    ran = fleetctl("vms", "run", "spv", "--", "uname")
     assert ran.out == "300 VMs: 6.12.117\n" and "700 not asked to the end" in ran.err
     assert "before all VMs had answered" in ran.err
     assert len(controller.asked("RunInFleet")) == 1
@@ -144,7 +142,7 @@ def test_a_call_that_breaks_shows_what_was_answered_and_is_not_made_again(
 def test_what_cannot_be_meant_is_refused_and_nobody_is_asked(
     fleetctl: Fleetctl, controller: ControllerDouble, words: tuple[str, ...]
 ) -> None:
-    fleetctl(*words, code=2)
+    assert fleetctl(*words).code == 2
     assert not controller.asked("RunInFleet")
 
 
@@ -154,5 +152,5 @@ def test_what_the_controller_refuses_is_told_in_its_words(
     import grpc
 
     refused = Refusal(grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED", "eve may not run commands")
-    controller.on("RunInFleet", refused)
-    assert "eve may not run commands" in fleetctl("vms", "run", "spv", "--", "x", code=4).err
+    controller.streams["RunInFleet"] = [refused]
+    assert "eve may not run commands" in fleetctl("vms", "run", "spv", "--", "x").err
