@@ -1,4 +1,5 @@
-"""Commands in guests through their consoles: typed there, and read there between marks.
+"""Commands in guests by their agents, else through their consoles: typed there, and read there
+between marks.
 
 For as long as its command runs, a guest's console is held as by somebody who types: another one
 who types is not disturbed, and whoever takes over ends the command's turn.
@@ -23,23 +24,30 @@ from fleet_agent.api.console_sessions import (
 from fleet_agent.core.guest_commands.transcript import Transcript, asks_who
 from fleet_agent.core.guest_commands.typed_line import INTERRUPT, CannotBeTyped, Marks
 from fleet_agent.drivers.ports.consoles import CannotType, NoSuchVm
-from fleet_agent.drivers.ports.errors import DriverError
-from fleet_agent.drivers.ports.guest_commands import NO_SUCH_GUEST, GuestCommand
+from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
+from fleet_agent.drivers.ports.guest_commands import NO_SUCH_GUEST, GuestAgents, GuestCommand
 
 # Guests at once: each costs a look at its log every 20 ms, and what its command does.
 WIDTH = 64
 # Of what was printed before, where a login prompt is looked for.
 _LAST_BYTES = 512
-# Seconds in which an interrupt is typed.
-_INTERRUPT_SECONDS = 2.0
+# Seconds in which an interrupt is typed and its echo read, which is over after so many of silence.
+_INTERRUPT_SECONDS, _QUIET_SECONDS = 1.0, 0.1
 _LOGIN = "a login prompt is on its console"
 
 
 class ConsoleCommands:
     """The GuestCommands port over the consoles of a host."""
 
-    def __init__(self, desk: Desk, nonce: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        agents: GuestAgents | None = None,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        """`agents`: are asked first."""
         self._desk = desk
+        self._agents = agents
         self._nonce = nonce
 
     async def run(
@@ -63,6 +71,17 @@ class ConsoleCommands:
                 await asyncio.wait(running)
 
     async def _one(self, fleet_uid: str, index: int, command: GuestCommand) -> Answer:
+        if self._agents is not None:
+            try:
+                with as_driver_errors("run"):
+                    answer = await self._agents.run(fleet_uid, index, command)
+            except DriverError as error:
+                return Answer.failed(str(error))
+            if answer is not None:
+                return answer
+        return await self._on_console(fleet_uid, index, command)
+
+    async def _on_console(self, fleet_uid: str, index: int, command: GuestCommand) -> Answer:
         marks = Marks(self._nonce())
         try:
             line = marks.line(command.line, command.user)
@@ -122,6 +141,11 @@ async def _interrupt(session: ConsoleSession) -> None:
     with suppress(CannotType, DriverError, TimeoutError):
         async with asyncio.timeout(_INTERRUPT_SECONDS):
             await session.hand(INTERRUPT)
+            # Until its shell is back: what came before would be hit by the interrupt as well.
+            while True:
+                async with asyncio.timeout(_QUIET_SECONDS):
+                    if await session.next() is None:
+                        return
 
 
 def _taken(by: ConsoleSession | None) -> Answer:

@@ -33,7 +33,7 @@ from fleet_agent.api.top import send_samples
 from fleet_agent.controllers.grpc_client import Told, told_nobody
 from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.drivers.ports.consoles import Consoles
-from fleet_agent.drivers.ports.guest_commands import GuestCommands
+from fleet_agent.drivers.ports.guest_commands import GuestAgents, GuestCommands
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.reconcile.agent import Agent
@@ -69,9 +69,10 @@ class AgentApi(AgentServiceServicer):
         relays: ImageRelays | None = None,
         upgrades: Upgrades | None = None,
         guest_commands: GuestCommands | None = None,
+        guest_agents: GuestAgents | None = None,
     ) -> None:
         """`told`: hears where controllers say they are. `guest_commands`: without them commands go
-        through consoles. RPCs for which there is nothing answer
+        through `guest_agents` and consoles. RPCs for which there is nothing answer
         UNIMPLEMENTED. Raises TypeError for an RPC without its guard."""
         check_guards(self, SERVICE)
         self._agent = agent
@@ -83,7 +84,7 @@ class AgentApi(AgentServiceServicer):
         self._relays = relays
         self._upgrades = upgrades
         if guest_commands is None and self._desk is not None:
-            guest_commands = ConsoleCommands(self._desk)
+            guest_commands = ConsoleCommands(self._desk, guest_agents)
         self._guest_commands = guest_commands
 
     async def heard(self, term: types.Term) -> None:

@@ -3,8 +3,10 @@ of the GuestCommands port."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 from fleet.ranges import IndexSet
 from fleet_agent.api.console_commands import ConsoleCommands
@@ -12,8 +14,10 @@ from fleet_agent.api.console_sessions import Desk
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.guest_commands import HollowGuestCommands
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
+from fleet_agent.drivers.libvirt.guest_agents import LibvirtGuestAgents
 from fleet_agent.drivers.ports.guest_commands import GuestCommands
 from tests.contracts.hypervisor.hypervisor_hosts import FLEET, batch, gather
+from tests.doubles.agent_guests import AgentGuest, AgentLink, ask
 from tests.doubles.shell_consoles import ShellConsoles
 
 RUNNING, OFF = IndexSet.span(0, 4), IndexSet.span(4, 5)
@@ -40,9 +44,28 @@ async def consoles() -> AsyncIterator[GuestCommands]:
     for index in RUNNING:
         made.guests[index].start()
     try:
+        for index in RUNNING:
+            await made.guests[index].has_printed(b"/ # ")
         yield ConsoleCommands(Desk(made))
     finally:
         await made.close()
 
 
-HOSTS: dict[str, Host] = {"hollow": hollow, "consoles": consoles}
+@asynccontextmanager
+async def agents() -> AsyncIterator[GuestCommands]:
+    """Each guest that runs has an agent, and a console on which nothing answers."""
+    made = ShellConsoles(UID, *RUNNING, *OFF)
+    with tempfile.TemporaryDirectory() as folder:
+        guests = {index: AgentGuest(Path(folder), index) for index in RUNNING}
+        driver = LibvirtGuestAgents(AgentLink(guests), ask)  # type: ignore[arg-type]
+        try:
+            for guest in guests.values():
+                guest.start()
+            yield ConsoleCommands(Desk(made), driver)
+        finally:
+            await driver.close()
+            for guest in guests.values():
+                guest.end()
+
+
+HOSTS: dict[str, Host] = {"hollow": hollow, "consoles": consoles, "agents": agents}

@@ -13,11 +13,21 @@ from fleet.ranges import IndexSet
 from fleet.v1 import commands_pb2 as wire
 from fleet_agent.drivers.ports.guest_commands import GuestCommand, GuestCommands
 from tests.contracts.guest_commands.command_hosts import HOSTS, OFF, RUNNING, UID
+from tests.doubles.agent_guests import PROGRAM
 
 DEADLINE = 20.0
 
 
-@pytest.fixture(params=list(HOSTS))
+_NO_AGENT = pytest.mark.skipif(PROGRAM is None, reason="qemu-guest-agent is not installed")
+
+
+@pytest.fixture(
+    params=[
+        "hollow",
+        "consoles",
+        pytest.param("agents", marks=_NO_AGENT),
+    ]
+)
 async def commands(request: pytest.FixtureRequest) -> AsyncIterator[GuestCommands]:
     async with HOSTS[request.param]() as made:
         yield made

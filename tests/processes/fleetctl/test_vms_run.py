@@ -38,6 +38,7 @@ def test_equal_answers_are_one_line_those_of_most_vms_first(
     first = said(group(1, 0, 500, KERNEL), group(2, 500, 502, silent), done=502)
     controller.streams["RunInFleet"] = [first, said(group(1, 502, 1000))]
     ran = fleetctl("vms", "run", "spv", "--", "uname", "-r")
+    assert ran.code == 1
     assert ran.out == "998 VMs: 6.12.117\n2 VMs (500-501): no answer in 10 s\n"
     assert "1,000 VMs on 4 hosts in " in ran.err and "998 exit 0, 2 no answer" in ran.err
 
@@ -119,6 +120,7 @@ def test_a_call_that_breaks_shows_what_was_answered_and_is_not_made_again(
 ) -> None:
     controller.streams["RunInFleet"] = [said(group(1, 0, 300, KERNEL), done=300)]
     ran = fleetctl("vms", "run", "spv", "--", "uname")
+    assert ran.code == 1
     assert ran.out == "300 VMs: 6.12.117\n" and "700 not asked to the end" in ran.err
     assert "before all VMs had answered" in ran.err
     assert len(controller.asked("RunInFleet")) == 1

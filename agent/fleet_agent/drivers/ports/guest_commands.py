@@ -34,6 +34,16 @@ class GuestCommands(Protocol):
         contextlib.aclosing: what runs then is interrupted."""
 
 
+class GuestAgents(Protocol):
+    """Agents in guests, which run commands without a console."""
+
+    async def run(self, fleet_uid: str, index: int, command: GuestCommand) -> Answer | None:
+        """None: the guest has none, or it does not answer, and nothing was begun. What does not end
+        in time, or is cancelled, is ended in the guest."""
+
+    async def close(self) -> None: ...
+
+
 # Why no guest of this index can be asked.
 NO_SUCH_GUEST = "its host has no such VM"
 NOT_RUNNING = "it does not run"
