@@ -67,8 +67,9 @@ def run(
     """Run a command in the VMs of a fleet; equal answers are one line.
 
     The shell of each VM runs it: several words as they are, a single one as a line of shell, such
-    as 'df / | tail -1'. A VM is reached over its console, so a shell has to be there. Ctrl-C ends
-    it in the VMs too. Exit code 0: all have answered, each with 0.
+    as 'df / | tail -1'. A VM is reached by qemu-guest-agent where it has that, else over its
+    console, where a shell has to be. Ctrl-C ends it in the VMs too. Exit code 0: all have answered,
+    each with 0.
     """
     from fleet.v1 import commands_pb2
     from fleet.wire_ranges import to_wire
