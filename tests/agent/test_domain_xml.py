@@ -486,3 +486,25 @@ class TestMarks:
         domain = parsed(f"<domain><metadata>{element}</metadata></domain>")
         assert parse_ready(domain) == seen
         assert parse_ready(parsed("<domain><metadata/></domain>")) is None
+
+
+def with_agent(spec: types.FleetSpec) -> None:
+    spec.guest_agent = True
+
+
+def test_a_guest_agent_has_its_channel_where_the_template_says_so_and_is_compared() -> None:
+    without, asked = (
+        definition(*changes, flavour=Flavour.KVM, disk=FILE) for changes in ((), (with_agent,))
+    )
+    texts = [
+        one if isinstance(one, str) else etree.tostring(one).decode() for one in (without, asked)
+    ]
+    (target,) = parsed(texts[1]).iterfind("devices/channel/target")
+    assert (target.get("type"), target.get("name")) == ("virtio", "org.qemu.guest_agent.0")
+    assert "channel" not in texts[0]
+    assert differences(texts[1], texts[1]) == []
+    assert differences(texts[1], texts[0]) == ["channel org.qemu.guest_agent.0 virtio was dropped"]
+
+
+def test_xen_has_no_channel_for_it() -> None:
+    assert definition(with_agent).find("devices/channel") is None

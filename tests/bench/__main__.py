@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bench.failover import failover
 from tests.bench.fleet_plans import plans_of_fleets
+from tests.bench.guest_commands import only_commands
 from tests.bench.hostile_host import hostile_host
 from tests.bench.joining import joining
 from tests.bench.lost_hosts import lost_hosts
@@ -34,6 +35,7 @@ def main() -> None:
         "--only-hostile", action="store_true", help="nothing but a host that floods"
     )
     parser.add_argument("--only-wall", action="store_true", help="nothing but the wall")
+    parser.add_argument("--only-commands", action="store_true", help="nothing but commands in VMs")
     parser.add_argument(
         "--only-joining", action="store_true", help="nothing but hosts that join and renew"
     )
@@ -63,6 +65,9 @@ def _measure(
     if given.only_wall:
         wall(home, given.hosts, given.few_hosts, say, out)
         return
+    if given.only_commands:
+        only_commands(home, given.hosts, say, out)
+        return
     if given.only_joining:
         _joining(home, given, say, out)
         return
@@ -75,6 +80,10 @@ def _measure(
     what = f"CPU seconds a host, {given.hosts:,} hosts / {given.few_hosts:,}"
     out.add(what, many / few, "x", 1.3, 1.1)
     out.notes["cpu_ms_a_host"] = {"few": round(few * 1000, 2), "many": round(many * 1000, 2)}
+    say(f"sandbox of {given.hosts:,} hosts, commands in VMs")
+    commands = home / "commands"
+    commands.mkdir()
+    only_commands(commands, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, some of which are lost")
     lost_hosts(home, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, one of which floods")

@@ -150,6 +150,7 @@ def _measure(real: RealSandbox, vms: int, held: int, say: Say, out: Measured) ->
     pss = [pss_mib(pid) for pid in pids_of(real, vms)]
     out.add("memory of a VM (PSS)", statistics.mean(pss), "MiB", 135, 100)
     _idle(real, vms, say, out)
+    _command_in_all(real, vms, say, out)
     _agent_killed(real, vms, say, out)
     say("all removed, and booted again")
     fleet = real.real.fleet
@@ -215,6 +216,7 @@ def _agent_killed(real: RealSandbox, vms: int, say: Say, out: Measured) -> None:
 def _held(real: RealSandbox, held: int, say: Say, out: Measured) -> None:
     say(f"{held} VMs at once")
     real.fleetctl("scale", real.real.fleet, "--total", str(held))
+    _command_in_all(real, held, say, out)
     answered = 0
     for index in range(held):
         vm = real.vm(index)
@@ -227,6 +229,22 @@ def _held(real: RealSandbox, held: int, say: Say, out: Measured) -> None:
     out.add(
         f"of {held} VMs held at once, answer on their console", answered, "", held, held, more=True
     )
+
+
+def _command_in_all(real: RealSandbox, vms: int, say: Say, out: Measured) -> None:
+    """One command in all of them, beside a shell loop that does the same over their consoles."""
+    say(f"a command in {vms} VMs")
+    started = time.monotonic()
+    told = real.fleetctl("vms", "run", real.real.fleet, "--", "uname", "-r")
+    ours = time.monotonic() - started
+    assert told.startswith(f"{vms} VMs: ") and len(told.splitlines()) == 1, told
+    started = time.monotonic()
+    for index in range(vms):
+        assert told.split()[-1] in real.fleetctl("console", real.vm(index), typed="uname -r\n")
+    loop = time.monotonic() - started
+    out.notes[f"seconds_of_a_command_in_{vms}"] = {"ours": round(ours, 2), "loop": round(loop, 2)}
+    what = f"a command in {vms} VMs: a shell loop over consoles / vms run"
+    out.add(what, loop / ours, "x", 10, 30, more=True)
 
 
 def _shell_loop(real: RealSandbox, vms: int, tool: str) -> float:

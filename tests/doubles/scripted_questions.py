@@ -10,6 +10,7 @@ import grpc
 
 from fleet.transport import Refusal, abort
 from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import commands_pb2 as commands
 from fleet.v1.agent_pb2_grpc import AgentServiceServicer
 from fleet_controller.agents.port import Declined, NoAnswer, NotOffered, Unreachable
 
@@ -136,6 +137,9 @@ class FakeQuestions:
     def put_image(self) -> FakeTalk[wire.PutImageRequest, wire.PutImageAnswer]:
         return FakeTalk(self._place, "PutImage", None)
 
+    def run_in_vms(self, request: commands.RunInVmsRequest) -> FakeAnswers[commands.RunInVmsAnswer]:
+        return FakeAnswers(self._place, "RunInVms", request)
+
 
 class FakeAnswers(Generic[Message]):
     def __init__(self, place: Place, method: str, request: Any) -> None:
@@ -222,6 +226,11 @@ class QuestionsServicer(AgentServiceServicer):
     ) -> None:
         inputs = aiter(request_iterator)
         await self._stream("PutImage", await anext(inputs), context, inputs)
+
+    async def RunInVms(  # type: ignore[override]
+        self, request: commands.RunInVmsRequest, context: Any
+    ) -> None:
+        await self._stream("RunInVms", request, context)
 
     async def Doctor(self, request: wire.DoctorRequest, context: Any) -> wire.DoctorResponse:
         return await self._reply("Doctor", request, context)  # type: ignore[no-any-return]

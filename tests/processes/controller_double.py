@@ -98,13 +98,16 @@ class ControllerDouble:
         def top(_: Any, request: Any, context: Any) -> Iterator[Any]:
             return double._top(request, context)
 
+        def run(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+            return double._stream("RunInFleet", next(requests), context)
+
         def stream(name: str) -> Callable[[Any, Any, Any], Any]:
             return lambda _, request, context: double._stream(name, request, context)
 
         methods: dict[str, Any] = {name: method(name) for name in METHODS}
         methods |= {name: stream(name) for name in STREAMS}
         methods["Instant"] = lambda _, request, context: double._instant(context)
-        methods |= {"WatchStatus": watch, "Console": console, "Top": top}
+        methods |= {"WatchStatus": watch, "Console": console, "Top": top, "RunInFleet": run}
         kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
         return servicer

@@ -35,6 +35,13 @@ def test_three_kernels_boot_answer_outlive_their_agent_are_mended_and_leave_noth
             assert f"Linux {vm} " in answer and "x86_64" in answer
             assert real.disk_begins(vm)[:64].split()[:2] in ([vm.encode(), b"1"], [b"golden", b"0"])
 
+        # One command in all of them is one answer.
+        told = real.fleetctl("vms", "run", real.real.fleet, "--", "uname", "-r").splitlines()
+        assert len(told) == 1 and told[0].startswith(f"{VMS} VMs: ")
+        assert told[0].split()[-1] in answer
+        failing = ("vms", "run", real.real.fleet, "--index", "1", "--", "exit 3")
+        assert "1 exit 3" in real.fleetctl(*failing, code=1)
+
         # The agent is killed, and the next adopts what runs.
         os.kill(real.pid("agent"), signal.SIGKILL)
         real.up()

@@ -12,6 +12,7 @@ from fleet_agent.api.console_sessions import ConsoleRequest, ConsoleSession, Des
 # Bytes: of one message of output, and the most that one message of input may have.
 OUTPUT_BYTES = 64 * 1024
 INPUT_BYTES = 64 * 1024
+LONGEST_ACTOR = 200
 # A window has no more: struct winsize holds 16 bits.
 MAX_WINDOW = 65535
 
@@ -37,7 +38,9 @@ async def serve(
         for start in range(0, len(data), OUTPUT_BYTES):
             await context.write(wire.ConsoleOutput(data=data[start : start + OUTPUT_BYTES]))
         return
-    request = ConsoleRequest(first.read_only, first.take_over, first.log_bytes)
+    request = ConsoleRequest(
+        first.read_only, first.take_over, first.log_bytes, first.actor[:LONGEST_ACTOR]
+    )
     session = await desk.open_session(vm.fleet_uid, vm.index, request)
     try:
         await _converse(session, first, rest, context)

@@ -34,12 +34,16 @@ class ConsoleRequest:
     read_only: bool = False
     take_over: bool = False
     last_bytes: int = 0
+    actor: str = ""  # who opens it, for others who would type
 
 
 class ConsoleSession:
     """One reader, who may be the writer. `open_session` makes it."""
 
-    def __init__(self, desk: Desk, key: Key, feed: Feed, console: Console, read_only: bool) -> None:
+    def __init__(
+        self, desk: Desk, key: Key, feed: Feed, console: Console, read_only: bool, actor: str
+    ) -> None:
+        self.actor = actor
         self._desk = desk
         self._key = key
         self._feed = feed
@@ -65,13 +69,18 @@ class ConsoleSession:
         if not self.writing:
             return
         try:
-            with as_driver_errors("type", CannotType):
-                await self._console.type(data)
+            await self.hand(data)
             self._complained = ""
         except (CannotType, DriverError) as error:
             if self.writing and str(error) != self._complained:
                 self._complained = str(error)
                 self._feed.add_notice(str(error))
+
+    async def hand(self, data: bytes) -> None:
+        """To the guest, while this session types. Raises CannotType, DriverError."""
+        if self.writing:
+            with as_driver_errors("type", CannotType):
+                await self._console.type(data)
 
     async def resize(self, rows: int, columns: int) -> None:
         """The window of the one who types; a VM that does not run has none."""
@@ -129,7 +138,7 @@ class Desk:
         except BaseException:
             self._sessions -= 1
             raise
-        session = ConsoleSession(self, key, feed, console, request.read_only)
+        session = ConsoleSession(self, key, feed, console, request.read_only, request.actor)
         if not request.read_only:
             self._seat(key, session, request.take_over)
         return session
@@ -145,9 +154,8 @@ class Desk:
     def _seat(self, key: Key, session: ConsoleSession, take_over: bool) -> None:
         before = self._writers.get(key)
         if before is not None and not take_over:
-            session.tell(
-                f"another session types to {session.name}: reading only; --take-over takes it"
-            )
+            who = before.actor or "another session"
+            session.tell(f"{who} types to {session.name}: reading only; --take-over takes it")
             return
         self._writers[key] = session
         if before is not None:

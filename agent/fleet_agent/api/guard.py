@@ -77,11 +77,11 @@ def serves_hosts(
 
 
 def commands(
-    needs: str = "", when: When = _always
+    needs: str = "", when: When = _always, *, max_bytes: int = ORDINARY_BYTES
 ) -> Callable[[Answers[Request, Response]], Answers[Request, Response]]:
     """An RPC that commands the host, or does so `when` its request says it: the request's term is
-    heard before the method runs. `needs`: as of `reads`."""
-    return _guard(needs, when)
+    heard before the method runs. `needs`: as of `reads`; `max_bytes`: as of `Rule`."""
+    return _guard(needs, when, max_bytes=max_bytes)
 
 
 def fences_itself(

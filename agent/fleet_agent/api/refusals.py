@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from fleet.guest_commands.answers import BadCommand
 from fleet.term_claims import term_metadata
 from fleet.transport import Refusal
 from fleet_agent.api.console import BadConsoleInput
@@ -37,6 +38,7 @@ REFUSALS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (LedgerError, grpc.StatusCode.UNAVAILABLE, "LEDGER_FAILED"),
     (NoSuchVm, grpc.StatusCode.NOT_FOUND, "NO_SUCH_VM"),
     (BadConsoleInput, grpc.StatusCode.INVALID_ARGUMENT, "BAD_CONSOLE_INPUT"),
+    (BadCommand, grpc.StatusCode.INVALID_ARGUMENT, "BAD_COMMAND"),
     (TooManyReaders, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_READERS"),
     (BadRequest, grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST"),
     (HostBusy, grpc.StatusCode.DEADLINE_EXCEEDED, "HOST_BUSY"),

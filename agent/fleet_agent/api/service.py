@@ -10,12 +10,14 @@ from typing import TypeVar
 from fleet.keys import Term
 from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import commands_pb2 as commands_wire
 from fleet.v1 import types_pb2 as types
 from fleet.v1.agent_pb2_grpc import AgentServiceServicer
-from fleet_agent.api import console
+from fleet_agent.api import console, guest_commands
 from fleet_agent.api import doctor as doctor_api
 from fleet_agent.api import images as images_api
 from fleet_agent.api import relay as relay_api
+from fleet_agent.api.console_commands import ConsoleCommands
 from fleet_agent.api.console_sessions import Desk
 from fleet_agent.api.guard import (
     check_guards,
@@ -31,6 +33,7 @@ from fleet_agent.api.top import send_samples
 from fleet_agent.controllers.grpc_client import Told, told_nobody
 from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.drivers.ports.consoles import Consoles
+from fleet_agent.drivers.ports.guest_commands import GuestAgents, GuestCommands
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.reconcile.agent import Agent
@@ -42,6 +45,8 @@ SERVICE = wire.DESCRIPTOR.services_by_name["AgentService"]
 Part = TypeVar("Part")
 # etcd's bound of a value, 1.5 MiB, bounds what is stored of an assignment; templates are added.
 MAX_ASSIGNMENT_BYTES = 8 * 1024 * 1024
+# Many ranges of VMs.
+MAX_RUN_BYTES = 1024 * 1024
 
 
 def _watches_to_command(first: wire.WatchRequest) -> bool:
@@ -63,8 +68,11 @@ class AgentApi(AgentServiceServicer):
         told: Told = told_nobody,
         relays: ImageRelays | None = None,
         upgrades: Upgrades | None = None,
+        guest_commands: GuestCommands | None = None,
+        guest_agents: GuestAgents | None = None,
     ) -> None:
-        """`told`: hears where controllers say they are. RPCs for which there is nothing answer
+        """`told`: hears where controllers say they are. `guest_commands`: without them commands go
+        through `guest_agents` and consoles. RPCs for which there is nothing answer
         UNIMPLEMENTED. Raises TypeError for an RPC without its guard."""
         check_guards(self, SERVICE)
         self._agent = agent
@@ -75,6 +83,9 @@ class AgentApi(AgentServiceServicer):
         self._images = images
         self._relays = relays
         self._upgrades = upgrades
+        if guest_commands is None and self._desk is not None:
+            guest_commands = ConsoleCommands(self._desk, guest_agents)
+        self._guest_commands = guest_commands
 
     async def heard(self, term: types.Term) -> None:
         """Raises StaleTerm, LedgerError."""
@@ -103,6 +114,10 @@ class AgentApi(AgentServiceServicer):
     @property
     def upgrades(self) -> Upgrades:
         return _offered(self._upgrades)
+
+    @property
+    def guest_commands(self) -> GuestCommands:
+        return _offered(self._guest_commands)
 
     @commands()
     async def Describe(
@@ -220,6 +235,13 @@ class AgentApi(AgentServiceServicer):
         relay_api.check_host(request.host_id, self._agent.host_id)
         await self.upgrades.upgrade(request.version)
         return wire.UpgradeAgentResponse(version=self.upgrades.version)
+
+    @commands(needs="guest_commands", max_bytes=MAX_RUN_BYTES)
+    async def RunInVms(  # type: ignore[override]
+        self, request: commands_wire.RunInVmsRequest, context: Context
+    ) -> None:
+        relay_api.check_host(request.host_id, self._agent.host_id)
+        await guest_commands.run(self.guest_commands, request, context)
 
 
 def _offered(part: Part | None) -> Part:

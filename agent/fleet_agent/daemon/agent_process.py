@@ -270,6 +270,7 @@ def made_api(
     return AgentApi(
         agent,
         consoles=drivers.consoles,
+        guest_agents=drivers.guest_agents,
         sampling=Sampling(drivers.sampler, time.monotonic),
         doctor=doctor,
         images=WatchedImages(drivers.images, drivers.contents, images_changed),

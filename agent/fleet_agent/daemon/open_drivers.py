@@ -14,6 +14,7 @@ from fleet_agent.daemon.storage_choice import StorageChoice, on_qemu
 from fleet_agent.drivers.ports.bridges import Bridges
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.errors import DriverError, told_defect
+from fleet_agent.drivers.ports.guest_commands import GuestAgents
 from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
 from fleet_agent.drivers.ports.image_content import ImageContents
 from fleet_agent.drivers.ports.images import Images
@@ -40,6 +41,7 @@ class Drivers:
     bridges: Bridges
     # Of the VMs of ours that run.
     interfaces: Interfaces
+    guest_agents: GuestAgents | None = None
     # What runs beside the agent for the drivers' own sake, until it is cancelled.
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     # What placement may select the host by, unless its settings say otherwise.
@@ -62,10 +64,13 @@ class Drivers:
             self.contents,
             self.images,
             self.consoles,
+            self.guest_agents,
             self.sampler,
             self.hypervisor,
             self.storage,
         ):
+            if one is None:
+                continue
             try:
                 await one.close()
             except Exception as error:
@@ -77,6 +82,7 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
     from fleet_agent.drivers.iproute.bridges import IpBridges
     from fleet_agent.drivers.libvirt.console.libvirt_consoles import LibvirtConsoles
     from fleet_agent.drivers.libvirt.console.sweep import ConsoleSweep
+    from fleet_agent.drivers.libvirt.guest_agents import LibvirtGuestAgents
     from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, console_log_of
     from fleet_agent.drivers.libvirt.sampler import LibvirtSampler
     from fleet_agent.drivers.seeds.folder import SeedFolder
@@ -107,6 +113,7 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
         LibvirtSampler(link, ours),
         IpBridges(maker),
         hypervisor.interfaces,
+        LibvirtGuestAgents(link),
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
         choice,

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import commands_pb2 as commands
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
 from fleet_controller.agents.grpc_errors import errors_as_the_ports
 
@@ -66,6 +67,9 @@ class GrpcQuestions:
 
     def put_image(self) -> GrpcTalk[wire.PutImageRequest, wire.PutImageAnswer]:
         return GrpcTalk(self._stub.PutImage(), self._peer)
+
+    def run_in_vms(self, request: commands.RunInVmsRequest) -> GrpcAnswers[commands.RunInVmsAnswer]:
+        return GrpcAnswers(self._stub.RunInVms(request), self._peer)
 
 
 class GrpcAnswers(Generic[Answer]):

@@ -8,6 +8,7 @@ from fleet.certificates.authorities import digest_of_trust
 from fleet.term_claims import term_heard
 from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
+from fleet.v1 import commands_pb2 as commands
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 
@@ -155,6 +156,8 @@ class Questions(Protocol):
     def relay_image(self) -> RelayTalk: ...
 
     def put_image(self) -> UploadTalk: ...
+
+    def run_in_vms(self, request: commands.RunInVmsRequest) -> Answers[commands.RunInVmsAnswer]: ...
 
 
 class AgentConnection(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import commands_pb2 as commands
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.api.authorization import (
     NAMES_MANY_BYTES,
@@ -15,10 +16,11 @@ from fleet_controller.api.authorization import (
     Roles,
     rpc,
 )
-from fleet_controller.api.needs import console_need
+from fleet_controller.api.needs import console_need, run_need
 from fleet_controller.image_spread.targets import targets
 from fleet_controller.relay import host_calls, uploads
 from fleet_controller.relay import images as relay_images
+from fleet_controller.relay.commands import CommandRun, first_request
 from fleet_controller.relay.console import ConsoleRelay, first_input, writes
 from fleet_controller.relay.host_calls import ANSWER_SECONDS
 from fleet_controller.relay.top import TopRelay
@@ -51,6 +53,18 @@ class HostCallsApi(ClusterServiceServicer):
         console = ConsoleRelay(leading.relay, leading.memory, leading.planning, first, call.actor)
         await call.begin()
         await console.run(inputs, call.send)
+
+    @rpc(WRITERS, max_bytes=NAMES_MANY_BYTES)
+    async def RunInFleet(  # type: ignore[override]
+        self, call: Call, inputs: AsyncIterator[commands.RunInFleetRequest]
+    ) -> None:
+        first = await first_request(aiter(inputs))
+        leading = call.leader
+        call.need(run_need(first, leading.memory.state.fleets))
+        run = CommandRun(leading.relay, leading.memory, leading.writer, first, call.actor)
+        await call.begin()
+        await run.write_down()
+        await run.run(call.send)
 
     @rpc(READERS)
     async def Doctor(self, call: Call, request: cluster.HostDoctorRequest) -> wire.DoctorResponse:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
+from fleet.v1 import commands_pb2 as commands
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.people.rights import Need, Right, Scope
 from fleet_controller.core.refusals import named_fleet
@@ -104,6 +105,8 @@ NEEDS: Mapping[str, Line] = {
     "SetFleetOwners": Line(_ADMIN, "say who owns {}", fleet="fleet"),
     # Whose fleet it is, the first message says: see `console_need`.
     "Console": Line(_VIEW, "open a console", _ANY),
+    # As for a console: see `run_need`.
+    "RunInFleet": Line(_VIEW, "run commands in VMs", _ANY),
     # Of all fleets, unless one is named.
     "Top": Line(_VIEW, "see what VMs of {} use", fleet="fleet", of_all=True),
     "ListEvents": Line(_VIEW, "read the events of {}", fleet="fleet", of_all=True),
@@ -182,3 +185,10 @@ def console_need(
         return None
     doing = "type at" if types else "read"
     return Need(_OPERATE if types else _VIEW, fleet.name, f"{doing} consoles of fleet {fleet.name}")
+
+
+def run_need(first: commands.RunInFleetRequest, fleets: Mapping[str, FleetRecord]) -> Need:
+    """By the first message of a command in VMs; the only fleet is named in it afterwards. Raises
+    Refused where no fleet is meant."""
+    first.fleet = named_fleet(fleets, first.fleet).name
+    return Need(_OPERATE, first.fleet, f"run commands in VMs of fleet {first.fleet[:60]}")

@@ -93,6 +93,7 @@ class ConsoleRelay:
         first = wire.ConsoleInput()
         first.CopyFrom(self._first)
         first.term.CopyFrom(self._relay.term)
+        first.actor = self._actor
         first.take_over = first.take_over and writes(first)
         first.data = self._typed(first)
         return first

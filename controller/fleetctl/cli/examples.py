@@ -108,6 +108,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "vms reimage": ("vms reimage spv --state failed --plan", "vms reimage spv --index 250 --yes"),
     "vms stop": ("vms stop spv --index 0-99", "vms stop spv --all --plan"),
     "vms start": ("vms start spv --index 0-99", "vms start spv --all --yes"),
+    "vms run": (
+        "vms run spv -- uname -r",
+        "vms run spv --index 0-99 --timeout 30 -- 'df / | tail -1'",
+        "vms run spv --selector rack=r7 -o json -- uptime",
+    ),
     "vms retry": ("vms retry spv --all", "vms retry spv --host h1"),
     "rollout": ("rollout start spv --plan", "rollout status spv --follow", "rollout undo spv"),
     "rollout start": (

@@ -165,6 +165,11 @@ FIELDS: tuple[Field, ...] = (
         choices={"boot": types.START_BOOT, "clone": types.START_CLONE},
     ),
     Field(
+        "guest_agent", Kind.FLAG,
+        "Whether each VM gets a channel for qemu-guest-agent, so that commands are run by it. Of "
+        "VMs of QEMU that boot; others have their console.", "false",
+    ),
+    Field(
         "disk.target", Kind.TEXT,
         "The clone's device name in the VM; \"\": no disk. Only Xen has partitions for disks.",
         "xvda",

@@ -634,6 +634,7 @@ class ConsoleInput(_message.Message):
     LOG_ONLY_FIELD_NUMBER: _builtins.int
     TERM_FIELD_NUMBER: _builtins.int
     TAKE_OVER_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     read_only: _builtins.bool
     data: _builtins.bytes
     """what was typed"""
@@ -646,6 +647,8 @@ class ConsoleInput(_message.Message):
     """end after that"""
     take_over: _builtins.bool
     """become the writer though another one is; that one goes on reading"""
+    actor: _builtins.str
+    """who types, as the leader says; for others who would"""
     @_builtins.property
     def vm(self) -> Global___VmAddress:
         """on the first message; the rest of 1 to 8 but data and size as well"""
@@ -664,10 +667,11 @@ class ConsoleInput(_message.Message):
         log_only: _builtins.bool = ...,
         term: _types_pb2.Term | None = ...,
         take_over: _builtins.bool = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["term", b"term", "vm", b"vm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "data", b"data", "log_bytes", b"log_bytes", "log_only", b"log_only", "read_only", b"read_only", "rows", b"rows", "take_over", b"take_over", "term", b"term", "vm", b"vm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "columns", b"columns", "data", b"data", "log_bytes", b"log_bytes", "log_only", b"log_only", "read_only", b"read_only", "rows", b"rows", "take_over", b"take_over", "term", b"term", "vm", b"vm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from fleet.v1 import agent_pb2 as fleet_dot_v1_dot_agent__pb2
+from fleet.v1 import commands_pb2 as fleet_dot_v1_dot_commands__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -108,6 +109,11 @@ class AgentServiceStub(object):
                 '/fleet.v1.AgentService/UpgradeAgent',
                 request_serializer=fleet_dot_v1_dot_agent__pb2.UpgradeAgentRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_agent__pb2.UpgradeAgentResponse.FromString,
+                _registered_method=True)
+        self.RunInVms = channel.unary_stream(
+                '/fleet.v1.AgentService/RunInVms',
+                request_serializer=fleet_dot_v1_dot_commands__pb2.RunInVmsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.FromString,
                 _registered_method=True)
 
 
@@ -235,6 +241,15 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunInVms(self, request, context):
+        """One command in many VMs of a fleet, side by side within a bound. Answers are told as they come,
+        equal ones together; it ends with the last one, and with its caller: what runs then is
+        interrupted. An older agent: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -312,6 +327,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.UpgradeAgent,
                     request_deserializer=fleet_dot_v1_dot_agent__pb2.UpgradeAgentRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_agent__pb2.UpgradeAgentResponse.SerializeToString,
+            ),
+            'RunInVms': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunInVms,
+                    request_deserializer=fleet_dot_v1_dot_commands__pb2.RunInVmsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -719,6 +739,33 @@ class AgentService(object):
             '/fleet.v1.AgentService/UpgradeAgent',
             fleet_dot_v1_dot_agent__pb2.UpgradeAgentRequest.SerializeToString,
             fleet_dot_v1_dot_agent__pb2.UpgradeAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunInVms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.AgentService/RunInVms',
+            fleet_dot_v1_dot_commands__pb2.RunInVmsRequest.SerializeToString,
+            fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.FromString,
             options,
             channel_credentials,
             insecure,

@@ -9,6 +9,7 @@ FAILED_PRECONDITION, reason STALE_TERM. Only certificates of the role controller
 
 from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
+from fleet.v1 import commands_pb2 as _commands_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -89,6 +90,11 @@ class AgentServiceStub:
     such a command; UPGRADE_UNDER_WAY to another release; UPGRADE_FAILED with the command's last
     line. An older agent: UNIMPLEMENTED.
     """
+    RunInVms: _grpc.UnaryStreamMultiCallable[_commands_pb2.RunInVmsRequest, _commands_pb2.RunInVmsAnswer]
+    """One command in many VMs of a fleet, side by side within a bound. Answers are told as they come,
+    equal ones together; it ends with the last one, and with its caller: what runs then is
+    interrupted. An older agent: UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -146,6 +152,11 @@ class AgentServiceAsyncStub(AgentServiceStub):
     of it. Asked for again, it joins what is under way. FAILED_PRECONDITION: UPGRADE_NOT_SET without
     such a command; UPGRADE_UNDER_WAY to another release; UPGRADE_FAILED with the command's last
     line. An older agent: UNIMPLEMENTED.
+    """
+    RunInVms: _aio.UnaryStreamMultiCallable[_commands_pb2.RunInVmsRequest, _commands_pb2.RunInVmsAnswer]  # type: ignore[assignment]
+    """One command in many VMs of a fleet, side by side within a bound. Answers are told as they come,
+    equal ones together; it ends with the last one, and with its caller: what runs then is
+    interrupted. An older agent: UNIMPLEMENTED.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -291,6 +302,17 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         of it. Asked for again, it joins what is under way. FAILED_PRECONDITION: UPGRADE_NOT_SET without
         such a command; UPGRADE_UNDER_WAY to another release; UPGRADE_FAILED with the command's last
         line. An older agent: UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def RunInVms(
+        self,
+        request: _commands_pb2.RunInVmsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_commands_pb2.RunInVmsAnswer], _abc.AsyncIterator[_commands_pb2.RunInVmsAnswer]]:
+        """One command in many VMs of a fleet, side by side within a bound. Answers are told as they come,
+        equal ones together; it ends with the last one, and with its caller: what runs then is
+        interrupted. An older agent: UNIMPLEMENTED.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -5,6 +5,7 @@ import warnings
 
 from fleet.v1 import agent_pb2 as fleet_dot_v1_dot_agent__pb2
 from fleet.v1 import cluster_pb2 as fleet_dot_v1_dot_cluster__pb2
+from fleet.v1 import commands_pb2 as fleet_dot_v1_dot_commands__pb2
 from fleet.v1 import joining_pb2 as fleet_dot_v1_dot_joining__pb2
 from fleet.v1 import people_pb2 as fleet_dot_v1_dot_people__pb2
 from fleet.v1 import rebalance_pb2 as fleet_dot_v1_dot_rebalance__pb2
@@ -358,6 +359,11 @@ class ClusterServiceStub(object):
                 '/fleet.v1.ClusterService/StopRebalance',
                 request_serializer=fleet_dot_v1_dot_rebalance__pb2.StopRebalanceRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_rebalance__pb2.StopRebalanceResponse.FromString,
+                _registered_method=True)
+        self.RunInFleet = channel.stream_stream(
+                '/fleet.v1.ClusterService/RunInFleet',
+                request_serializer=fleet_dot_v1_dot_commands__pb2.RunInFleetRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.FromString,
                 _registered_method=True)
 
 
@@ -799,6 +805,15 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunInFleet(self, request_iterator, context):
+        """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
+        to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
+        the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1121,6 +1136,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.StopRebalance,
                     request_deserializer=fleet_dot_v1_dot_rebalance__pb2.StopRebalanceRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_rebalance__pb2.StopRebalanceResponse.SerializeToString,
+            ),
+            'RunInFleet': grpc.stream_stream_rpc_method_handler(
+                    servicer.RunInFleet,
+                    request_deserializer=fleet_dot_v1_dot_commands__pb2.RunInFleetRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2851,6 +2871,33 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/StopRebalance',
             fleet_dot_v1_dot_rebalance__pb2.StopRebalanceRequest.SerializeToString,
             fleet_dot_v1_dot_rebalance__pb2.StopRebalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunInFleet(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fleet.v1.ClusterService/RunInFleet',
+            fleet_dot_v1_dot_commands__pb2.RunInFleetRequest.SerializeToString,
+            fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.FromString,
             options,
             channel_credentials,
             insecure,

@@ -21,6 +21,7 @@ comes.
 from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import cluster_pb2 as _cluster_pb2
+from fleet.v1 import commands_pb2 as _commands_pb2
 from fleet.v1 import joining_pb2 as _joining_pb2
 from fleet.v1 import people_pb2 as _people_pb2
 from fleet.v1 import rebalance_pb2 as _rebalance_pb2
@@ -181,6 +182,11 @@ class ClusterServiceStub:
     """
     StopRebalance: _grpc.UnaryUnaryMultiCallable[_rebalance_pb2.StopRebalanceRequest, _rebalance_pb2.StopRebalanceResponse]
     """What has moved stays where it is; what is only prepared is given back."""
+    RunInFleet: _grpc.StreamStreamMultiCallable[_commands_pb2.RunInFleetRequest, _commands_pb2.RunInFleetAnswer]
+    """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
+    to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
+    the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -315,6 +321,11 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """
     StopRebalance: _aio.UnaryUnaryMultiCallable[_rebalance_pb2.StopRebalanceRequest, _rebalance_pb2.StopRebalanceResponse]  # type: ignore[assignment]
     """What has moved stays where it is; what is only prepared is given back."""
+    RunInFleet: _aio.StreamStreamMultiCallable[_commands_pb2.RunInFleetRequest, _commands_pb2.RunInFleetAnswer]  # type: ignore[assignment]
+    """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
+    to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
+    the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -830,5 +841,16 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rebalance_pb2.StopRebalanceResponse, _abc.Awaitable[_rebalance_pb2.StopRebalanceResponse]]:
         """What has moved stays where it is; what is only prepared is given back."""
+
+    @_abc_1.abstractmethod
+    def RunInFleet(
+        self,
+        request_iterator: _MaybeAsyncIterator[_commands_pb2.RunInFleetRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_commands_pb2.RunInFleetAnswer], _abc.AsyncIterator[_commands_pb2.RunInFleetAnswer]]:
+        """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
+        to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
+        the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

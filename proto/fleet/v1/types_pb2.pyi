@@ -451,6 +451,7 @@ class FleetSpec(_message.Message):
     MORE_NETWORKS_FIELD_NUMBER: _builtins.int
     IDENTITY_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    GUEST_AGENT_FIELD_NUMBER: _builtins.int
     DISRUPTION_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
@@ -461,6 +462,8 @@ class FleetSpec(_message.Message):
     """Room for on_isolation: seconds without any controller after which VMs stop; 0: never."""
     start: Global___Start.ValueType
     """whether each VM boots, or is a copy of one that has booted"""
+    guest_agent: _builtins.bool
+    """A VM of QEMU that boots has a channel for qemu-guest-agent."""
     @_builtins.property
     def image(self) -> Global___Image: ...
     @_builtins.property
@@ -513,12 +516,13 @@ class FleetSpec(_message.Message):
         more_networks: _abc.Iterable[Global___Network] | None = ...,
         identity: Global___Identity | None = ...,
         start: Global___Start.ValueType = ...,
+        guest_agent: _builtins.bool = ...,
         disruption: Global___Disruption | None = ...,
         schedule: Global___Schedule | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "identity", b"identity", "image", b"image", "network", b"network", "placement", b"placement", "readiness", b"readiness", "schedule", b"schedule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "schedule", b"schedule", "start", b"start", "vcpus", b"vcpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "boot", b"boot", "disk", b"disk", "disruption", b"disruption", "guest_agent", b"guest_agent", "identity", b"identity", "image", b"image", "memory_bytes", b"memory_bytes", "more_disks", b"more_disks", "more_networks", b"more_networks", "network", b"network", "on_isolation_stop_after_seconds", b"on_isolation_stop_after_seconds", "on_loss", b"on_loss", "placement", b"placement", "readiness", b"readiness", "schedule", b"schedule", "start", b"start", "vcpus", b"vcpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
+import tty
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -366,3 +368,24 @@ async def test_an_undefined_vm_leaves_no_logs(host: LibvirtConsoleHost) -> None:
     assert await gather(host.driver.undefine(batch(IndexSet.of([3])))) == (IndexSet.of([3]), ())
     assert not host.log(3).exists() and not old.exists()
     assert host.log(4).exists()
+
+
+async def test_a_guest_of_qemu_prints_on_while_somebody_types() -> None:
+    """QEMU stops its guest's serial port while its pty is open and full."""
+    master, slave = os.openpty()
+    os.set_blocking(master, False)
+    tty.setraw(slave)
+    typing = console_tty.Tty(os.ttyname(slave), "spv-3", drains=True)
+    try:
+        written = 0
+        async with asyncio.timeout(DEADLINE):
+            while written < 1 << 20:
+                with contextlib.suppress(BlockingIOError):
+                    written += os.write(master, b"x" * 4096)
+                await asyncio.sleep(0)
+        await typing.write(b"typed")
+        assert os.read(master, 100) == b"typed"
+    finally:
+        typing.close()
+        os.close(master)
+        os.close(slave)

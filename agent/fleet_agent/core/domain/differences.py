@@ -11,7 +11,7 @@ def differences(asked: str, given: str) -> list[str]:
     """What libvirt changed of a definition, in words; empty when all that matters is as asked.
 
     Compared are type, name, UUID, how it starts, memory, vcpus, console log, translation cache,
-    disks with how they are served, and interfaces.
+    disks with how they are served, channels, and interfaces.
     """
     wanted, found = _facts(asked), _facts(given)
     return [
@@ -52,6 +52,9 @@ def _facts(xml: str) -> dict[str, str]:
     facts["variables of UEFI"] = "" if nvram is None else f"from {nvram.get('template', '')}"
     if facts["type"] == Flavour.XEN and boot is not None:  # QEMU's adds one that says no more
         facts["boot device"] = boot.get("dev", "")
+    for channel in root.iterfind("devices/channel/target"):
+        if name := channel.get("name"):  # libvirt adds others for displays
+            facts[f"channel {name}"] = channel.get("type", "")
     memory = root.find("memory")
     if memory is not None:
         facts["memory"] = f"{(memory.text or '').strip()} {memory.get('unit', 'KiB')}"

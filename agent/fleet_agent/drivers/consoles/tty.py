@@ -2,11 +2,16 @@
 
 Whoever reads the slave would take output away from others: it is opened for writing only. Its
 holder has set it raw, and copies what is written to it into the guest's ring.
+
+QEMU writes to the slave as long as anybody has it open, and its guest's serial port stands still
+once 4 KiB of that are not read, though the log has them: of QEMU's what comes is read, and passed
+over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import re
@@ -17,6 +22,7 @@ from fleet_agent.drivers.ports.consoles import CannotType
 
 # Seconds in which a guest must take something of what is typed.
 PATIENCE = 5.0
+_READ_BYTES = 64 * 1024
 
 _TTY = re.compile(r"/dev/pts/[0-9]{1,10}")
 
@@ -24,19 +30,24 @@ _TTY = re.compile(r"/dev/pts/[0-9]{1,10}")
 class Tty:
     """One slave, opened. Belongs to the event loop's thread."""
 
-    def __init__(self, path: str, name: str) -> None:
-        """`name` is the domain's, for sentences. Raises CannotType."""
+    def __init__(self, path: str, name: str, *, drains: bool = False) -> None:
+        """`name` is the domain's, for sentences. `drains`: what the guest prints is passed over.
+        Raises CannotType."""
         if not _TTY.fullmatch(path):
             raise CannotType(f"the console of {name} has no terminal here")
         self.path = path
         self._name = name
         self._over = self._busy = False
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+            access = os.O_RDWR if drains else os.O_WRONLY
+            self._fd = os.open(path, access | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise CannotType(
                 f"cannot open {path}, the console of {name}: {error.strerror}"
             ) from error
+        self._drains = drains
+        if drains:
+            asyncio.get_running_loop().add_reader(self._fd, self._pass_over)
 
     async def write(self, data: bytes) -> None:
         """All of it, waiting while the guest does not take it. Raises CannotType."""
@@ -53,6 +64,16 @@ class Tty:
             self._busy = False
             if self._over:
                 os.close(self._fd)
+
+    def _pass_over(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            try:
+                if os.read(self._fd, _READ_BYTES):
+                    return
+            except OSError:  # its holder has gone
+                pass
+            self._drains = False
+            asyncio.get_running_loop().remove_reader(self._fd)
 
     async def _writable(self, left: int) -> None:
         loop = asyncio.get_running_loop()
@@ -79,6 +100,8 @@ class Tty:
         """Once; a write under way ends with what it has written."""
         if not self._over:
             self._over = True
+            if self._drains:
+                asyncio.get_running_loop().remove_reader(self._fd)
             if not self._busy:
                 os.close(self._fd)
 

@@ -96,6 +96,15 @@ class HollowHypervisor:
                     return Fleet(fleet_uid, fleet, 0).domain_name(index), active
         return None
 
+    def guests(self, fleet_uid: str) -> tuple[str, IndexSet, IndexSet]:
+        """Of a fleet: its name, which of its VMs are active here, and which are defined."""
+        for fleet, kins in self._domains.by_name.items():
+            mine = [kin for kin in kins if kin.fleet_uid == fleet_uid]
+            if mine:
+                active = IndexSet.union_of(self._active.get(kin, EMPTY) for kin in mine)
+                return fleet, active, IndexSet.union_of(kins[kin] for kin in mine)
+        return "", EMPTY, EMPTY
+
     def fleet_names(self) -> dict[str, str]:
         """The names of the fleets that have VMs here, by uid."""
         return {

@@ -48,6 +48,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool_bytes: Annotated[int, msgspec.Meta(ge=0)] = 1 << 44
     # Whether it has whatever a fleet asks for; else only what is imported, and `bridges`.
     has_everything: bool = True
+    # How long any command in a guest takes, and the share of guests that never answer one.
+    command_seconds: Seconds = 0.0
+    silent_guests: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     bridges: tuple[str, ...] = ()
 
 
@@ -96,6 +99,7 @@ class Dice:
     """What chance decides on one host: the same for the same seed, host, step and index."""
 
     def __init__(self, profile: Profile, seed: int, host: str) -> None:
+        self._silent = profile.silent_guests
         self._faults = {
             kind: tuple(fault for fault in profile.faults if fault.step is kind)
             for kind in StepKind
@@ -128,7 +132,11 @@ class Dice:
     def has_faults(self, kind: StepKind) -> bool:
         return bool(self._faults[kind])
 
-    def _share(self, kind: StepKind, what: str, index: int) -> float:
+    def is_silent(self, fleet_uid: str, index: int) -> bool:
+        """Whether a guest answers no command."""
+        return self._share("command", fleet_uid, index) < self._silent
+
+    def _share(self, kind: str, what: str, index: int) -> float:
         """A number in [0, 1)."""
         text = self._salt + f"/{kind}/{what}/{index}".encode()
         digest = hashlib.blake2b(text, digest_size=8).digest()

@@ -14,6 +14,7 @@ from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.vms.control import COMMANDS
+from fleetctl.commands.vms.run import run
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import STATES, note, say, say_json
 from fleetctl.session import (
@@ -50,10 +51,10 @@ class _Filters:
 
 @click.group(cls=ListingGroup)
 def vms() -> None:
-    """List VMs, show one, restart, reimage, stop, start and retry them. Without a command: list."""
+    """List VMs, show one, act on them, run a command in them. Without a command: list."""
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, run):
     vms.add_command(command)
 
 

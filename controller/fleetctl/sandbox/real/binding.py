@@ -16,7 +16,7 @@ from pathlib import Path
 from fleetctl.sandbox.errors import SandboxError
 
 DEBIAN = Path("/usr/lib/python3/dist-packages")
-_FILES = ("libvirt.py", "libvirtmod*.so")
+_FILES = ("libvirt.py", "libvirt_qemu.py", "libvirtmod*.so")
 
 
 def has_binding() -> bool:

@@ -1,1 +1,2 @@
-"""What VMs tell: in lists and by themselves, what they use, what is done to them, consoles."""
+"""What VMs tell: in lists and by themselves, what they use, what is done to them, what they answer,
+consoles."""

@@ -19,6 +19,7 @@ from lxml import etree
 from fleet.identity import Fleet
 from fleet_agent.core.console_log import INACTIVE, LogPosition
 from fleet_agent.core.domain.domain_mark import parse_mark, parsed
+from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.drivers.consoles.file import end_of
 from fleet_agent.drivers.consoles.follower import Follower, Lives, LogReader
 from fleet_agent.drivers.consoles.tty import Tty
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 # Seconds for one look at a VM or at its log: libvirtd may be busy with starts.
 DEADLINE = 20.0
+_OF_QEMU = frozenset(one.value for one in Flavour if one.is_qemu)
 
 
 def tty_of(domain: etree._Element) -> str:
@@ -51,6 +53,7 @@ class Subject:
     name: str
     domain_id: int
     tty: str
+    of_qemu: bool = False
 
 
 class LibvirtConsoles:
@@ -121,7 +124,8 @@ class LibvirtConsoles:
                 if marked is None or (marked.kin.fleet_uid, marked.index) != (fleet_uid, index):
                     raise unknown
                 active = domain.ID() != INACTIVE
-                return Subject(domain.name(), domain.ID(), self._tty(xml) if active else "")
+                tty, of_qemu = self._tty(xml) if active else "", xml.get("type") in _OF_QEMU
+                return Subject(domain.name(), domain.ID(), tty, of_qemu)
         except binding.libvirtError as error:
             if code_of(error) == binding.VIR_ERR_NO_DOMAIN:
                 raise unknown from error
@@ -194,7 +198,7 @@ class LibvirtConsole:
         stops, subject = self._stops, await self._found()
         if subject.domain_id == INACTIVE:
             raise CannotType(f"{subject.name} does not run: nothing reads what is typed")
-        tty = Tty(subject.tty, subject.name)
+        tty = Tty(subject.tty, subject.name, drains=subject.of_qemu)
         try:
             # A pty's number is given to somebody else once its domain has ended: it is the
             # right one if the domain is still there after it was opened.

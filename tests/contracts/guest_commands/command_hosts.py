@@ -1,0 +1,71 @@
+"""Hosts with guests 0 to 3 that run and 4 that does not, to ask commands of: one for each adapter
+of the GuestCommands port."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from fleet.ranges import IndexSet
+from fleet_agent.api.console_commands import ConsoleCommands
+from fleet_agent.api.console_sessions import Desk
+from fleet_agent.drivers.hollow.behaviour import Behaviour
+from fleet_agent.drivers.hollow.guest_commands import HollowGuestCommands
+from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
+from fleet_agent.drivers.libvirt.guest_agents import LibvirtGuestAgents
+from fleet_agent.drivers.ports.guest_commands import GuestCommands
+from tests.contracts.hypervisor.hypervisor_hosts import FLEET, batch, gather
+from tests.doubles.agent_guests import AgentGuest, AgentLink, ask
+from tests.doubles.shell_consoles import ShellConsoles
+
+RUNNING, OFF = IndexSet.span(0, 4), IndexSet.span(4, 5)
+UID = FLEET.uid
+Host = Callable[[], AbstractAsyncContextManager[GuestCommands]]
+
+
+@asynccontextmanager
+async def hollow() -> AsyncIterator[GuestCommands]:
+    behaviour = Behaviour.of()
+    hypervisor = HollowHypervisor(behaviour)
+
+    def no_disk(*_: object) -> None:
+        return None
+
+    await gather(hypervisor.define(batch(RUNNING | OFF), no_disk))  # type: ignore[arg-type]
+    await gather(hypervisor.start(batch(RUNNING)))
+    yield HollowGuestCommands(hypervisor, behaviour)
+
+
+@asynccontextmanager
+async def consoles() -> AsyncIterator[GuestCommands]:
+    made = ShellConsoles(UID, *RUNNING, *OFF)
+    for index in RUNNING:
+        made.guests[index].start()
+    try:
+        for index in RUNNING:
+            await made.guests[index].has_printed(b"/ # ")
+        yield ConsoleCommands(Desk(made))
+    finally:
+        await made.close()
+
+
+@asynccontextmanager
+async def agents() -> AsyncIterator[GuestCommands]:
+    """Each guest that runs has an agent, and a console on which nothing answers."""
+    made = ShellConsoles(UID, *RUNNING, *OFF)
+    with tempfile.TemporaryDirectory() as folder:
+        guests = {index: AgentGuest(Path(folder), index) for index in RUNNING}
+        driver = LibvirtGuestAgents(AgentLink(guests), ask)  # type: ignore[arg-type]
+        try:
+            for guest in guests.values():
+                guest.start()
+            yield ConsoleCommands(Desk(made), driver)
+        finally:
+            await driver.close()
+            for guest in guests.values():
+                guest.end()
+
+
+HOSTS: dict[str, Host] = {"hollow": hollow, "consoles": consoles, "agents": agents}
