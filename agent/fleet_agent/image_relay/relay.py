@@ -129,7 +129,7 @@ class Relay:
 
     async def run(self) -> None:
         """Returns when the image is here. Raises ImageError, DriverError."""
-        if self._content is None and (before := await self._contents.begun_before(self.root)):
+        if self._content is None and (before := await self._contents.begun_before(self.root, self.image)):
             self._adopt(before)
         while self.held is None:
             async with asyncio.TaskGroup() as group:
@@ -196,7 +196,7 @@ class Relay:
         request.image.digest = self.digest
         silence.reschedule(loop.time() + SILENCE_SECONDS)
         if self._content is None:
-            await self._begin(source, request)
+            await self._begin(source, request, silence)
         content = self.content
         asked = [one for one in self._lacking if one % STRIPES == source.stripe]
         request.wanted = bits_of(asked, content.manifest.count)
@@ -212,18 +212,21 @@ class Relay:
         if waiting & self._lacking:
             raise PeerError(f"{source.host} ended before it had sent all")
 
-    async def _begin(self, source: Source, request: wire.SendImageRequest) -> None:
+    async def _begin(
+        self, source: Source, request: wire.SendImageRequest, silence: asyncio.Timeout
+    ) -> None:
         """What the image is made of, as the first source that knows it says."""
         request.manifest_only = True
         async with aclosing(self._peers.chunks(source.host, source.address, request)) as chunks:
             async for chunk in chunks:
                 if chunk.HasField("manifest"):
                     manifest = manifest_of(chunk.manifest, self.root)
+                    silence.reschedule(None)  # what is here of it is read first
                     # Of two sources the first one counts; each waits for its own, lest two hosts
                     # wait for one another.
                     async with self._beginning:
                         if self._content is None:
-                            self._adopt(await self._contents.begun(manifest))
+                            self._adopt(await self._contents.begun(manifest, self.image))
                     return
         raise PeerError(f"{source.host} does not say what the image is made of")
 
