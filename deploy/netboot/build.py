@@ -3,8 +3,8 @@
 libvirt and the packaged agent, all of it in the initrd.
 
 build.py PACKAGES FOLDER takes megafleet-agent_*.deb from the folder PACKAGES, and puts vmlinuz,
-initrd.img, xen.gz, boot.ipxe and grub.cfg into FOLDER. NETBOOT_PACKAGES="a b" names further packages of
-Debian. Root is needed, mmdebstrap, and mksquashfs. Python's standard library only.
+initrd.img, xen.gz, boot.ipxe and grub.cfg into FOLDER. NETBOOT_PACKAGES="a b" names further
+packages of Debian. Root is needed, mmdebstrap, and mksquashfs. Python's standard library only.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""The network of one machine that boots over it: a tap, DHCP and a web server, for the lifetime of a
-context. To be used in a network namespace that is the test's own."""
+"""The network of one machine that boots over it: a tap, DHCP and a web server, for the lifetime of
+a context. To be used in a network namespace that is the test's own."""
 
 from __future__ import annotations
 

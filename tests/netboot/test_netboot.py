@@ -19,6 +19,7 @@ from tests.netboot.network import ADDRESS, network
 from tests.processes.founded_machines import Machines
 
 pytestmark = pytest.mark.netboot
+pytest_plugins = ["tests.processes.founding_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = Path(os.environ.get("MEGAFLEET_NETBOOT", ROOT / "dist" / "netboot"))
@@ -173,7 +174,7 @@ def _boots(cluster: Cluster, machine: Machine, began: float) -> None:
 def _awaits(
     seen: Callable[[], bool], seconds: float, what: str, machine: Machine, began: float
 ) -> None:
-    _until(lambda: seen() or not machine.is_on and what != "it is missed", seconds, what, machine)
+    _until(lambda: seen() or (not machine.is_on and what != "it is missed"), seconds, what, machine)
     assert seen(), f"the machine is off: {machine.said()[-3000:]}"
     print(f"{time.monotonic() - began:5.0f} s  {what}", flush=True)
 

@@ -129,8 +129,10 @@ class Relay:
 
     async def run(self) -> None:
         """Returns when the image is here. Raises ImageError, DriverError."""
-        if self._content is None and (before := await self._contents.begun_before(self.root, self.image)):
-            self._adopt(before)
+        if self._content is None:
+            before = await self._contents.begun_before(self.root, self.image)
+            if before is not None:
+                self._adopt(before)
         while self.held is None:
             async with asyncio.TaskGroup() as group:
                 while not self.whole:

@@ -101,10 +101,8 @@ class StagedContents:
         taken = await self._taken_over(parts, present, image)
         return StagedContent(self, parts, present | taken)
 
-    async def _taken_over(
-        self, parts: OpenParts, present: set[int], image: ImageName
-    ) -> set[int]:
-        """What other versions of the image on this host have of it. Raises PoolFull, DriverError."""
+    async def _taken_over(self, parts: OpenParts, present: set[int], image: ImageName) -> set[int]:
+        """What other versions of the image have of it. Raises PoolFull, DriverError."""
         taken: set[int] = set()
         lacking = by_digest(parts.manifest, set(parts.manifest.filled()) - present)
         if not lacking:

@@ -1,7 +1,7 @@
 """What an image that is about to be fetched has in common with others of its name on this host.
 
-A chunk is taken over for its digest alone, wherever in the other disk it lies: what that is, and whether
-it changes meanwhile, need not be known. Blocking.
+A chunk is taken over for its digest alone, wherever in the other disk it lies: what that is, and
+whether it changes meanwhile, need not be known. Blocking.
 """
 
 from __future__ import annotations

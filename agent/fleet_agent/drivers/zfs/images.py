@@ -81,8 +81,8 @@ class ZfsImages:
         )
 
     def opened_volume(self, image: ImageName) -> int:
-        """The volume that the image is a snapshot of, as it is now: where it is the latest one, that
-        is its content. Blocking; raises OSError."""
+        """The volume that the image is a snapshot of, as it is now: its content, where it is the
+        latest one. Blocking; raises OSError."""
         name = f"{self._parent}/{image.name}"
         self._calls.node(name)
         return os.open(self._calls.node_path(name), os.O_RDONLY | os.O_CLOEXEC)
