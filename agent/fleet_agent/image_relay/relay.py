@@ -258,11 +258,11 @@ class Relay:
         self.keeping = True
         self.beat.beat()
         keeping = self.content.keep(self.image, self.digest, FETCHED)
+        held: Image | None = None
         async with aclosing(keeping):
             async for progress in keeping:
-                if progress.image is not None:
-                    self.held = progress.image
-        if self.held is None:
+                held = progress.image or held
+        if held is None:
             raise ImageError(f"{self.image} was fetched and did not become an image")
         log.info(
             "image fetched",
@@ -271,6 +271,7 @@ class Relay:
             fetched=self.fetched,
         )
         self._on_kept()
+        self.held = held  # all have heard of it before the leader does
         self.beat.beat()
 
     # What is here -----------------------------------------------------------------------------
