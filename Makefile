@@ -135,4 +135,5 @@ walk-test:
 rootfs-test:
 	deploy/rootfs/prove.sh
 
+-include deploy/netboot/netboot.mk
 -include deploy/lab/lab.mk

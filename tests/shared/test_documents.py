@@ -186,7 +186,7 @@ def _anchors(document: Path) -> set[str]:
 
 
 def _targets() -> set[str]:
-    files = (ROOT / "Makefile", ROOT / "deploy" / "lab" / "lab.mk")
+    files = (ROOT / "Makefile", *(ROOT / "deploy").glob("*/*.mk"))
     return {
         target
         for file in files

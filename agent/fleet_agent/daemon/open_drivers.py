@@ -192,7 +192,8 @@ def open_storage(
         storage = ZfsStorage(parent, threads=threads, udev=udev, on_listing=on_listing)
         volumes = ZfsImages(parent)
         fetched = Path(asked.ledger).with_name(FETCHED)
-        return storage, volumes, StagedContents(volumes, fetched, kernels, volumes.opened)
+        disks, versions = volumes.opened, volumes.opened_volume
+        return storage, volumes, StagedContents(volumes, fetched, kernels, disks, versions)
     from fleet_agent.drivers.files.images import FileImages
     from fleet_agent.drivers.files.storage import FileStorage
     from fleet_agent.drivers.files.ways import FOR_ALL, FOR_QEMU, OVERLAYS

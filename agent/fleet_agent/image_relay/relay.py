@@ -129,8 +129,10 @@ class Relay:
 
     async def run(self) -> None:
         """Returns when the image is here. Raises ImageError, DriverError."""
-        if self._content is None and (before := await self._contents.begun_before(self.root)):
-            self._adopt(before)
+        if self._content is None:
+            before = await self._contents.begun_before(self.root, self.image)
+            if before is not None:
+                self._adopt(before)
         while self.held is None:
             async with asyncio.TaskGroup() as group:
                 while not self.whole:
@@ -196,7 +198,7 @@ class Relay:
         request.image.digest = self.digest
         silence.reschedule(loop.time() + SILENCE_SECONDS)
         if self._content is None:
-            await self._begin(source, request)
+            await self._begin(source, request, silence)
         content = self.content
         asked = [one for one in self._lacking if one % STRIPES == source.stripe]
         request.wanted = bits_of(asked, content.manifest.count)
@@ -212,18 +214,21 @@ class Relay:
         if waiting & self._lacking:
             raise PeerError(f"{source.host} ended before it had sent all")
 
-    async def _begin(self, source: Source, request: wire.SendImageRequest) -> None:
+    async def _begin(
+        self, source: Source, request: wire.SendImageRequest, silence: asyncio.Timeout
+    ) -> None:
         """What the image is made of, as the first source that knows it says."""
         request.manifest_only = True
         async with aclosing(self._peers.chunks(source.host, source.address, request)) as chunks:
             async for chunk in chunks:
                 if chunk.HasField("manifest"):
                     manifest = manifest_of(chunk.manifest, self.root)
+                    silence.reschedule(None)  # what is here of it is read first
                     # Of two sources the first one counts; each waits for its own, lest two hosts
                     # wait for one another.
                     async with self._beginning:
                         if self._content is None:
-                            self._adopt(await self._contents.begun(manifest))
+                            self._adopt(await self._contents.begun(manifest, self.image))
                     return
         raise PeerError(f"{source.host} does not say what the image is made of")
 
@@ -253,11 +258,11 @@ class Relay:
         self.keeping = True
         self.beat.beat()
         keeping = self.content.keep(self.image, self.digest, FETCHED)
+        held: Image | None = None
         async with aclosing(keeping):
             async for progress in keeping:
-                if progress.image is not None:
-                    self.held = progress.image
-        if self.held is None:
+                held = progress.image or held
+        if held is None:
             raise ImageError(f"{self.image} was fetched and did not become an image")
         log.info(
             "image fetched",
@@ -266,6 +271,7 @@ class Relay:
             fetched=self.fetched,
         )
         self._on_kept()
+        self.held = held  # all have heard of it before the leader does
         self.beat.beat()
 
     # What is here -----------------------------------------------------------------------------

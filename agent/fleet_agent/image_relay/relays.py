@@ -172,7 +172,7 @@ class ImageRelays:
             yield self._kept(held, manifest)
             return
         with self._sole(manifest.root):
-            content = await self._contents.begun(manifest)
+            content = await self._contents.begun(manifest, image)
             try:
                 async for answer in self._taken(content, rest):
                     yield answer

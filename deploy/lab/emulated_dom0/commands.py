@@ -86,8 +86,9 @@ def read_output(command: Sequence[str | Path], *, deadline: float = 60) -> str:
 class Stopwatch:
     """Progress lines on standard output, each with the seconds since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = "lab") -> None:
+        self._program = program
         self._start = time.monotonic()
 
     def say(self, text: str) -> None:
-        print(f"lab: {time.monotonic() - self._start:4.0f} s  {text}", flush=True)
+        print(f"{self._program}: {time.monotonic() - self._start:4.0f} s  {text}", flush=True)

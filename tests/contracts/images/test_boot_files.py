@@ -43,7 +43,7 @@ class Host:
 
     async def put(self, image: ImageName = GOLDEN, disk: bytes = DISK, **boot: bytes) -> Manifest:
         manifest = manifest_for(disk=disk, **boot)
-        content = await self.contents.begun(manifest)
+        content = await self.contents.begun(manifest, image)
         try:
             for number in sorted(set(manifest.filled()) - content.present):
                 place = manifest.place(number)
@@ -175,7 +175,7 @@ async def test_whoever_is_cancelled_while_an_image_is_opened_leaves_no_file_open
     async def ask(of: str) -> ImageContent:
         if of == "an image":
             return await host.contents.of_image(GOLDEN)
-        return await host.contents.begun(manifest)
+        return await host.contents.begun(manifest, GOLDEN)
 
     for of in ("an image", "what was begun"):
         for event in (reading, going, ended):

@@ -370,6 +370,23 @@ async def test_a_new_call_of_a_leader_goes_on_where_the_last_one_broke(hosts: li
     assert hosts[1].image.read_bytes() == content
 
 
+async def test_an_image_that_is_deleted_while_it_travels_arrives_whole(hosts: list[Host]) -> None:
+    content = disk(12)
+    await put(hosts[0], disk=content)
+    async with Leading(hosts[0], content) as one, Leading(hosts[1], content) as two:
+        await one.say(readers=("h2",))
+        two.order.bytes_per_second = 8 * CHUNK
+        await two.say(hosts[0])
+        await two.until(lambda state: state.done_bytes >= 2 * CHUNK)
+        async with hosts[0].caller() as caller:
+            request = wire.DeleteImageRequest(term=term(), image=GOLDEN)
+            await caller.stub.DeleteImage(request, timeout=DEADLINE)
+        assert not hosts[0].image.exists()
+        state = await two.held()
+        assert state.image.image.digest == digest(content)
+    assert hosts[1].image.read_bytes() == content
+
+
 async def test_a_disk_that_is_full_ends_clearly(
     hosts: list[Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,22 @@ def test_agents_fetch_the_image_of_vms_that_they_are_to_have_and_no_vm_fails_mea
             assert (one.images / "golden@2").exists()
 
 
+def test_of_a_further_version_only_what_is_new_travels(tmp_path: Path) -> None:
+    disk = random_disk(12)
+    newer = bytearray(disk)
+    newer[5 << 20 : 6 << 20] = os.urandom(1 << 20)
+    with Agents(tmp_path, 3).running() as agents:
+        agents.put("dom0-1", GOLDEN, disk)
+        assert agents.spread(image=GOLDEN, all=True).ended().held == 3
+        further = types.Image(name="golden", snapshot="3")
+        agents.put("dom0-1", further, bytes(newer))
+        assert agents.spread(image=further, all=True).ended().held == 3
+        for one in agents.agents[1:]:
+            fetched = [line["fetched"] for line in one.logged("image fetched")]
+            assert fetched == [9 << 20, 1 << 20], one.name
+            assert (one.images / "golden@3").read_bytes() == newer
+
+
 def test_a_leader_that_goes_in_the_midst_leaves_nothing_undone(tmp_path: Path) -> None:
     disk = random_disk(12)
     with Agents(tmp_path, 3).running() as agents:

@@ -39,13 +39,23 @@ class HollowContents:
         manifest = self._manifests.get(image) or _made_up(held)
         return HollowContent(self, manifest, set(manifest.filled()))
 
-    async def begun(self, manifest: Manifest) -> ImageContent:
+    async def begun(self, manifest: Manifest, image: ImageName) -> ImageContent:
         _, present = self._begun.setdefault(manifest.root, (manifest, set()))
+        present |= await self._taken_over(manifest, image)
         return HollowContent(self, manifest, present)
 
-    async def begun_before(self, root: bytes) -> ImageContent | None:
+    async def begun_before(self, root: bytes, image: ImageName) -> ImageContent | None:
         found = self._begun.get(root)
-        return None if found is None else HollowContent(self, *found)
+        return None if found is None else await self.begun(found[0], image)
+
+    async def _taken_over(self, manifest: Manifest, image: ImageName) -> set[int]:
+        """Chunks that other versions of the image have as well."""
+        here: set[bytes] = set()
+        for one in (await self._images.holdings()).images:
+            if one.image.name == image.name and one.image != image:
+                made = self._manifests.get(one.image) or _made_up(one)
+                here |= {made.digest(number) for number in made.filled()}
+        return {number for number in manifest.filled() if manifest.digest(number) in here}
 
     async def forget(self, image: ImageName) -> None:
         self._manifests.pop(image, None)

@@ -6,17 +6,22 @@ An image's kernel and initrd lie in a folder of kernels, named after the image.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+import structlog
 
 from fleet.image_content.manifest import DISK, MAX_BYTES, PARTS, Manifest, Part
 from fleet.image_content.packing import Packed
 from fleet_agent.core.images import FilePath, ImageName, ImportOrder
 from fleet_agent.drivers.images.boot_files import BootFiles
+from fleet_agent.drivers.images.earlier_versions import EarlierVersion, by_digest, versions_of
 from fleet_agent.drivers.images.staged_content import (
     OpenFile,
     OpenParts,
@@ -34,6 +39,8 @@ from fleet_agent.drivers.ports.images import (
     already_there,
 )
 
+log = structlog.get_logger()
+
 T = TypeVar("T")
 _REMEMBERED = 16
 
@@ -47,11 +54,21 @@ OSError, NotReadable."""
 class StagedContents:
     """`disks`: opens the disks of images that are there; `kernels`: the folder of kernels."""
 
-    def __init__(self, images: Images, folder: Path, kernels: Path, disks: Opened) -> None:
+    def __init__(
+        self,
+        images: Images,
+        folder: Path,
+        kernels: Path,
+        disks: Opened,
+        versions: Opened | None = None,
+    ) -> None:
+        """`versions` opens a disk that has much in common with an image that is there, where the
+        image itself cannot be read."""
         self._images = images
         self._staging = StagingFolder(folder)
         self._boot_files = BootFiles(kernels)
         self._disks = disks
+        self._versions = versions or disks
         self._threads = ThreadPoolExecutor(2, "image-content")
         self._known: dict[tuple[ImageName, str, Stamps], Manifest] = {}
 
@@ -62,12 +79,13 @@ class StagedContents:
         parts = await self._in_thread(lambda: self._whole(image, held.digest))
         return StagedContent(self, parts, set(parts.manifest.filled()))
 
-    async def begun(self, manifest: Manifest) -> ImageContent:
-        return await self._content(await self._in_thread(lambda: self._staging.begun(manifest)))
+    async def begun(self, manifest: Manifest, image: ImageName) -> ImageContent:
+        parts = await self._in_thread(lambda: self._staging.begun(manifest))
+        return await self._content(parts, image)
 
-    async def begun_before(self, root: bytes) -> ImageContent | None:
+    async def begun_before(self, root: bytes, image: ImageName) -> ImageContent | None:
         parts = await self._in_thread(lambda: self._staging.begun_before(root))
-        return None if parts is None else await self._content(parts)
+        return None if parts is None else await self._content(parts, image)
 
     async def discard(self, keeping: set[bytes], older_than: float) -> None:
         await self._in_thread(lambda: self._staging.discard(keeping, older_than))
@@ -78,8 +96,32 @@ class StagedContents:
     async def close(self) -> None:
         self._threads.shutdown(wait=False)
 
-    async def _content(self, parts: OpenParts) -> StagedContent:
-        return StagedContent(self, parts, await self._in_thread(lambda: whole_chunks(parts)))
+    async def _content(self, parts: OpenParts, image: ImageName) -> StagedContent:
+        present = await self._in_thread(lambda: whole_chunks(parts))
+        taken = await self._taken_over(parts, present, image)
+        return StagedContent(self, parts, present | taken)
+
+    async def _taken_over(self, parts: OpenParts, present: set[int], image: ImageName) -> set[int]:
+        """What other versions of the image have of it. Raises PoolFull, DriverError."""
+        taken: set[int] = set()
+        lacking = by_digest(parts.manifest, set(parts.manifest.filled()) - present)
+        if not lacking:
+            return taken
+        for version in versions_of(image, (await self._images.holdings()).images):
+            with contextlib.suppress(OSError, NotReadable):  # then it is fetched
+                earlier = await self._in_thread(partial(self._version, version))
+                for offsets in earlier.stretches():
+                    if lacking:
+                        taken |= await self._in_thread(
+                            partial(earlier.give, offsets, lacking, parts)
+                        )
+        if taken:
+            log.info("chunks were here already", image=str(image), chunks=len(taken))
+        return taken
+
+    def _version(self, image: ImageName) -> EarlierVersion:
+        """Raises OSError, NotReadable."""
+        return EarlierVersion(OpenFile(self._versions(image)))
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, job)

@@ -73,8 +73,11 @@ class OpenParts:
 
     def write(self, number: int, chunk: Packed) -> None:
         """Raises WrongChunk, PoolFull, DriverError."""
+        self.put(number, self._checked(number, self.manifest.place(number), chunk))
+
+    def put(self, number: int, data: bytes) -> None:
+        """What has the chunk's digest, as the caller has seen. Raises PoolFull, DriverError."""
         place = self.manifest.place(number)
-        data = self._checked(number, place, chunk)
         file = self._file(place)
         try:
             _write_all(file.number, data, place.offset)
@@ -207,7 +210,7 @@ def chunks_of(file: int, size: int) -> bytes:
     """The digests of an open file's chunks. Raises OSError."""
     found = bytearray()
     for offset in range(0, size, CHUNK):
-        if _is_hole(file, offset, CHUNK):
+        if is_hole(file, offset, CHUNK):
             found += HOLE
         else:
             data = os.pread(file, min(CHUNK, size - offset), offset)
@@ -215,7 +218,7 @@ def chunks_of(file: int, size: int) -> bytes:
     return bytes(found)
 
 
-def _is_hole(file: int, offset: int, count: int) -> bool:
+def is_hole(file: int, offset: int, count: int) -> bool:
     try:
         return os.lseek(file, offset, os.SEEK_DATA) >= offset + count
     except OSError as error:

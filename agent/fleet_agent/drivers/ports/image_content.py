@@ -63,10 +63,11 @@ class ImageContents(Protocol):
     async def of_image(self, image: ImageName) -> ImageContent:
         """Of an image that is here. Raises NoSuchImage, NotReadable, DriverError."""
 
-    async def begun(self, manifest: Manifest) -> ImageContent:
-        """With what is there of it already. Raises PoolFull, DriverError."""
+    async def begun(self, manifest: Manifest, image: ImageName) -> ImageContent:
+        """With what is there of it already: because it was begun before, or because other
+        images of that name have the same chunks. Raises PoolFull, DriverError."""
 
-    async def begun_before(self, root: bytes) -> ImageContent | None:
+    async def begun_before(self, root: bytes, image: ImageName) -> ImageContent | None:
         """The same for one that was begun, of which the root alone is known. Raises as `begun`."""
 
     async def forget(self, image: ImageName) -> None:

@@ -80,6 +80,13 @@ class ZfsImages:
             "host that keeps its images as files"
         )
 
+    def opened_volume(self, image: ImageName) -> int:
+        """The volume that the image is a snapshot of, as it is now: its content, where it is the
+        latest one. Blocking; raises OSError."""
+        name = f"{self._parent}/{image.name}"
+        self._calls.node(name)
+        return os.open(self._calls.node_path(name), os.O_RDONLY | os.O_CLOEXEC)
+
     async def delete(self, image: ImageName) -> None:
         await self._jobs.change(partial(self._delete, image))
 
