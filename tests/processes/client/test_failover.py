@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from megafleet.client import Client, ClusterContext, Event, EventGap, GapKind, ParsedFleet
+from megafleet.client import (
+    Client,
+    ClusterContext,
+    Event,
+    EventGap,
+    GapKind,
+    ParsedFleet,
+    Unavailable,
+)
 from tests.processes.replicated_cluster import ReplicatedCluster
 from tests.processes.small_cluster import spec
 
@@ -59,8 +67,6 @@ async def test_events_and_a_wait_go_on_with_the_next_leader(replicas: Replicated
 async def test_nobody_there_ends_a_follower_that_has_no_more_patience(
     replicas: ReplicatedCluster,
 ) -> None:
-    from megafleet.client import Unavailable
-
     context = ClusterContext.with_identity(["127.0.0.1:9"], replicas.operator)
     async with asyncio.timeout(DEADLINE), Client.connect(context, timeout=1) as client:
         with pytest.raises(Unavailable):
