@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -351,6 +353,33 @@ async def nothing_is_left() -> None:
             assert not one.is_alive()
 
 
+# -- threads ------------------------------------------------------------------------------
+
+
+def test_closing_a_plain_client_ends_what_other_threads_wait_for(
+    context: ClusterContext, controller: ControllerDouble
+) -> None:
+    release, asked = threading.Event(), threading.Event()
+    controller.on("Status", silent(release, asked))
+    client = SyncClient.connect(context)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.status, timeout=60)
+        assert asked.wait(30)
+        client.close()
+        with pytest.raises(Failed, match="closed"):
+            waiting.result(AT_ONCE)
+    with pytest.raises(Failed, match="closed"):
+        client.status()
+    release.set()
+
+
+def test_threads_share_one_client(client: SyncClient, controller: ControllerDouble) -> None:
+    controller.on("Status", status())
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: client.status().hosts, range(100)))
+    assert told == [4] * 100 and len(controller.peers) == 1
+
+
 # -- processes ----------------------------------------------------------------------------
 
 
@@ -369,6 +398,35 @@ def test_a_client_says_so_when_it_is_used_in_a_forked_process(client: SyncClient
     child.start()
     assert "connect anew in each process" in said.get(timeout=30)
     child.join(30)
+
+
+WAITER = """
+import sys
+from megafleet.client import SyncClient
+print("waiting", flush=True)
+with SyncClient.connect(endpoints=[sys.argv[1]], identity=sys.argv[2]) as client:
+    try:
+        client.wait_fleet("spv", timeout=600)
+    except KeyboardInterrupt:
+        print("left", flush=True)
+"""
+
+
+def test_ctrl_c_leaves_a_wait_at_once(
+    context: ClusterContext, controller: ControllerDouble
+) -> None:
+    controller.statuses = [status(running=400)]
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITER, controller.endpoint, str(context.ca.parent)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert controller.watched.wait(30)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=AT_ONCE)
+        finally:
+            process.kill()
+    assert (process.returncode, out, err) == (0, "waiting\nleft\n", "")
 
 
 FOLLOWER = """
