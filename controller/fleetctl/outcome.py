@@ -10,9 +10,9 @@
 | 5 | done as far as the output had come, and the rest of the output could not be written |
 | 6 | accepted; all that is missing has failed for reasons that no waiting mends |
 | 130 | Ctrl-C, where nothing was accepted or nothing was waited for |
-
-What goes wrong with a cluster is `megafleet.errors`; here is what is fleetctl's own.
 """
+
+# What goes wrong with a cluster is `megafleet.errors`; here is what is fleetctl's own.
 
 from __future__ import annotations
 

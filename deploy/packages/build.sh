@@ -55,7 +55,7 @@ environment() { # package, lock, its code beside fleet, programs as name=module:
     --python-version $python --python-platform $platform --no-build-isolation --link-mode copy"
   $install --require-hashes --only-binary :all: --no-binary sdnotify -r "$lock"
   $install "$build"/wheel/*.whl
-  for other in fleet_agent fleet_controller fleetctl; do
+  for other in fleet_agent fleet_controller fleetctl megafleet; do
     case " $code " in *" $other "*) ;; *) rm -rf "${site:?}/$other" ;; esac
   done
   # What it says of itself is the release that it is packed as.
@@ -131,7 +131,7 @@ environment agent deploy/lab/agent.lock fleet_agent true \
   fleet-agent=fleet_agent.daemon.main:main fleet-hollow=fleet_agent.hollow.main:main
 environment controller $here/controller.lock fleet_controller false \
   fleet-controller=fleet_controller.main:main
-environment client $here/client.lock fleetctl false fleetctl=fleetctl.entry:main
+environment client $here/client.lock "fleetctl megafleet" false fleetctl=fleetctl.entry:main
 say "the dom0's program for disks"
 make -s -C deploy/dom0 OUT="$build/dom0"
 install -D -m 755 "$build/dom0/block-phy" "$stage/agent/usr/lib/megafleet/block-phy"

@@ -11,7 +11,7 @@ import grpc
 
 from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA
 from fleet.peers import peer_of
-from fleet.transport import Identity, Refusal, Role
+from fleet.transport import READ_ONLY_METADATA, Identity, Refusal, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
@@ -51,6 +51,8 @@ class ControllerDouble:
         self.streams: dict[str, list[Any]] = {}
         self._answers: dict[str, Script] = {}
         self._refusals: dict[str, list[Refusal]] = {}
+        # Methods whose answers are of the past: why, and by how many seconds.
+        self._recalled: dict[str, bytes] = {}
         self._ending = threading.Event()
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         add_ClusterServiceServicer_to_server(self._servicer(), self._server)
@@ -68,6 +70,10 @@ class ControllerDouble:
     def refusing(self, method: str, refusal: Refusal, times: int) -> None:
         """The method is refused that many times before it answers."""
         self._refusals[method] = [refusal] * times
+
+    def recalling(self, method: str, reason: str, seconds: float) -> None:
+        """The method is answered from what was known so long ago, as no controller leads."""
+        self._recalled[method] = f"{seconds} {reason}".encode()
 
     def asked(self, method: str) -> list[Any]:
         return [request for named, request in self.requests if named == method]
@@ -124,6 +130,8 @@ class ControllerDouble:
         script = refusals.pop() if refusals else self._answers[name]
         if isinstance(script, Refusal):
             self._refuse(script, context)
+        if name in self._recalled:
+            context.set_trailing_metadata(((READ_ONLY_METADATA, self._recalled[name]),))
         return script(request) if callable(script) else None
 
     def _instant(self, context: grpc.ServicerContext) -> cluster.InstantResponse:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from fleetctl.cli.arguments import change_id, fleet_name
-from fleetctl.outcome import Misuse, Unavailable
+from fleetctl.outcome import Misuse
 from fleetctl.output import note, say_json_line
 from fleetctl.session import Session, connection_options, list_options, pass_session
 
@@ -17,12 +16,8 @@ if TYPE_CHECKING:
     from fleet.v1 import cluster_pb2 as cluster
     from fleetctl.tables.listing import Listing
 
-# A controller is asked to wait this long for the next event.
-WAIT_SECONDS = 10.0
 # As many events as a controller keeps.
 ALL = 10_000
-# Between two attempts to reach one.
-PAUSE = 0.5
 
 
 @click.command()
@@ -120,22 +115,12 @@ def _follow(
     change: str,
 ) -> None:
     """Events as they come, through failovers, until an interrupt."""
-    request.wait_ms = int(WAIT_SECONDS * 1000)
-    limit = WAIT_SECONDS + session.cluster.timeout
-    reachable = True
-    while True:
-        request.after = after
-        try:
-            answer = session.cluster.call(
-                lambda stub: stub.ListEvents, request, limit, takes=WAIT_SECONDS
-            )
-        except Unavailable as trouble:
-            if reachable:
-                note(f"{trouble.message}; still waiting")
-            reachable = False
-            time.sleep(PAUSE)
-            continue
-        reachable, after = True, answer.next
+    from megafleet.connection.event_following import follow_events
+
+    request.after = after
+    for answer in follow_events(
+        session.cluster, request, lambda trouble: note(f"{trouble.message}; still waiting")
+    ):
         if change:
             _keep(answer, change, ALL)
         _note_missing(answer)

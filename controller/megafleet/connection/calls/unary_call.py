@@ -112,6 +112,7 @@ class UnaryCall(Generic[Q, A]):
         self, stub: ClusterServiceStub, seconds: float, metadata: Metadata
     ) -> tuple[A, ReadOnly | None]:
         """Raises grpc.RpcError, Cancelled."""
+        self.replicas.cancellation.check()
         call = self.rpc(stub).future(self.request, timeout=seconds, metadata=metadata)
         try:
             with self.replicas.cancellation.ending_by(call.cancel):
