@@ -71,9 +71,9 @@ def plan_text(plan: wire.RebalancePlan, again: str) -> str:
     texts = ["\n".join(_fleet_lines(one)) for one in plan.fleets]
     if plan.vms:
         texts.append(
-            "Each VM that moves is made anew elsewhere: what is on its disk is lost. It runs where\n"
-            f"it is until the other host has it prepared. At most {number(plan.at_once)} are moved "
-            "at once,\ndrains included."
+            "Each VM that moves is made anew elsewhere: what is on its disk is lost. It runs\n"
+            "where it is until the other host has it prepared. At most "
+            f"{number(plan.at_once)} are moved\nat once, drains included."
         )
     if again:
         texts.append(
