@@ -129,6 +129,8 @@ def _agreed(plan: wire.RebalancePlan) -> str:
         return ""
     note(plan_text(plan, ""))
     question = f"Move {counted(plan.vms, 'VM')}? What is on their disks is lost."
+    if not plan.vms:
+        question = "Move these once there is room for them? What is on their disks is lost."
     confirm("rebalance --apply", question, "nothing was moved")
     return plan.token
 
