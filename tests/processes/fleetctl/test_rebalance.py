@@ -111,10 +111,10 @@ def test_one_that_was_stopped_meanwhile_is_no_success(
     assert said.code == ExitCode.FAILED and "4 VMs would still move" in said.err
 
 
-class StatusesWithoutEnd(list[cluster.StatusResponse]):
+class StatusesWithoutEnd(list[cluster.StatusResponse | Refusal]):
     """The same one again and again."""
 
-    def __iter__(self) -> Iterator[cluster.StatusResponse]:
+    def __iter__(self) -> Iterator[cluster.StatusResponse | Refusal]:
         pause = threading.Event()
         while not pause.wait(0.1):
             yield under_way(3)
