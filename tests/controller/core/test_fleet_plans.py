@@ -79,7 +79,7 @@ def test_settings_are_told_as_what_touches_no_vm_and_what_stands_beyond_them_is_
     assert plan.says == (
         "it makes no generation: no VM is stopped, moved or made anew",
         "placement holds for VMs that are placed from now on",
-        "400 VMs stay where it would put none",
+        "400 VMs stay where it would put none, until 'fleetctl rebalance spv'",
         "on_loss holds at once, for all 1,000 VMs",
     )
 

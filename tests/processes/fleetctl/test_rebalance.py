@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 
 import grpc
@@ -65,9 +66,9 @@ def test_a_plan_says_how_many_move_from_where_to_where_and_why(
         "  h2        1     0     0\n"
         "  h3        0     0     4\n"
         "\n"
-        "Each VM that moves is made anew elsewhere: what is on its disk is lost. It runs where\n"
-        "it is until the other host has it prepared. At most 250 are moved at once,\n"
-        "drains included.\n"
+        "Each VM that moves is made anew elsewhere: what is on its disk is lost. It runs\n"
+        "where it is until the other host has it prepared. At most 250 are moved\n"
+        "at once, drains included.\n"
         "\n"
         "To do exactly this, and be refused if anything has changed meanwhile:\n"
         "  fleetctl rebalance spv --apply --only-bounds --token abc\n"
@@ -110,14 +111,25 @@ def test_one_that_was_stopped_meanwhile_is_no_success(
     assert said.code == ExitCode.FAILED and "4 VMs would still move" in said.err
 
 
+class StatusesWithoutEnd(list[cluster.StatusResponse | Refusal]):
+    """The same one again and again."""
+
+    def __iter__(self) -> Iterator[cluster.StatusResponse | Refusal]:
+        pause = threading.Event()
+        while not pause.wait(0.1):
+            yield under_way(3)
+
+
 def test_ctrl_c_ends_the_watching_alone(fleetctl: Fleetctl, controller: ControllerDouble) -> None:
-    controller.statuses = [under_way(3)]
+    controller.statuses = StatusesWithoutEnd()
     with fleetctl.start("rebalance", "spv", "--apply", "--yes") as process:
-        assert controller.watched.wait(30)
+        assert process.stderr
+        line = process.stderr.readline()
+        assert line == "spv: 1 of 4 VMs moved, 2 on their way\n"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == ExitCode.NOT_CONVERGED
-    assert "the rebalance goes on" in err and "Traceback" not in err
+    assert "the rebalance goes on: spv: 1 of 4 VMs moved" in err and "Traceback" not in err
     assert not controller.asked("StopRebalance")
 
 

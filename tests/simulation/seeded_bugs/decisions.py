@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from fleet_controller.core.host_loss import loss
 from fleet_controller.core.model import Assignment, RolloutRecord, Shard
 from fleet_controller.core.placement import draft
 from fleet_controller.core.placement.conditions import Resource
+from fleet_controller.core.rebalance.bounds import NO_BOUND, Bounds
 from fleet_controller.core.recovery.view import RecoveryView
 from fleet_controller.core.rollouts_and_drains import canaries, drain_progress, moves, rollout
 from fleet_controller.core.shards import merged
@@ -83,6 +84,11 @@ def _advance_uncounted(*args: Any) -> int:
 _advance = moves._advance
 
 
+def _as_many_as_there_are(self: Bounds, labels: Mapping[str, str]) -> int:
+    """Bounds are for VMs to come, it thinks."""
+    return NO_BOUND
+
+
 def _without_graves(assignment: Assignment, released: frozenset[int], revision: int) -> Assignment:
     """A host that is removed needs no words any more."""
     return Assignment()
@@ -113,6 +119,11 @@ DECISIONS: tuple[SeededBug, ...] = (
     SeededBug("one more canary", (wrong(canaries.most_canaries, _one_more_canary),), ("canary",)),
     SeededBug(
         "moves under way are not counted", (wrong(moves._advance, _advance_uncounted),), ("drain",)
+    ),
+    SeededBug(
+        "a rebalance takes bounds for kept",
+        (wrong(Bounds.allowed, _as_many_as_there_are),),
+        ("rebalance",),
     ),
     SeededBug(
         "removed without tombstones",

@@ -76,7 +76,8 @@ def _settings(plan: FleetPlan) -> Iterator[str]:
                 yield "placement holds for VMs that are placed from now on"
                 if plan.misplaced:
                     stay = "stays" if plan.misplaced == 1 else "stay"
-                    yield f"{_vms(plan.misplaced)} {stay} where it would put none"
+                    beyond = f"{_vms(plan.misplaced)} {stay} where it would put none"
+                    yield f"{beyond}, until 'fleetctl rebalance {plan.fleet}'"
             case "readiness":
                 yield "readiness holds for VMs that start from now on: what runs goes on running"
             case "schedule":

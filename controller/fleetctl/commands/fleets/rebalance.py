@@ -129,6 +129,8 @@ def _agreed(plan: wire.RebalancePlan) -> str:
         return ""
     note(plan_text(plan, ""))
     question = f"Move {counted(plan.vms, 'VM')}? What is on their disks is lost."
+    if not plan.vms:
+        question = "Move these once there is room for them? What is on their disks is lost."
     confirm("rebalance --apply", question, "nothing was moved")
     return plan.token
 
@@ -142,16 +144,16 @@ def _follow(session: Session, fleet: str, only_bounds: bool, begun: wire.Rebalan
 
     request = cluster_pb2.WatchStatusRequest(fleet=fleet, interval_ms=_INTERVAL_MS)
     names = {one.fleet for one in begun.fleets}
-    standing, over, interrupted = "", False, False
+    standing, over, interrupted = f"{counted(begun.vms, 'VM')} to move", False, False
     with progress_line(json=session.json) as line:
         try:
             with closing(connection.follow(lambda stub: stub.WatchStatus, request)) as answers:
                 for response in answers:
                     under_way = [one for one in response.fleets if one.fleet in names]
-                    standing = _standing(under_way)
-                    if not standing:
+                    if not (now := _standing(under_way)):
                         over = True
                         break
+                    standing = now
                     line.show(standing)
         except KeyboardInterrupt:
             interrupted = True

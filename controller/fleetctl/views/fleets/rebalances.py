@@ -71,9 +71,9 @@ def plan_text(plan: wire.RebalancePlan, again: str) -> str:
     texts = ["\n".join(_fleet_lines(one)) for one in plan.fleets]
     if plan.vms:
         texts.append(
-            "Each VM that moves is made anew elsewhere: what is on its disk is lost. It runs where "
-            "it is\nuntil the other host has it prepared. At most "
-            f"{number(plan.at_once)} are moved at once,\ndrains included."
+            "Each VM that moves is made anew elsewhere: what is on its disk is lost. It runs\n"
+            "where it is until the other host has it prepared. At most "
+            f"{number(plan.at_once)} are moved\nat once, drains included."
         )
     if again:
         texts.append(
@@ -84,10 +84,9 @@ def plan_text(plan: wire.RebalancePlan, again: str) -> str:
 
 
 def _fleet_lines(one: wire.FleetRebalance) -> Iterable[str]:
-    yield (
-        f"{one_line(one.fleet)}: {counted(one.vms, 'VM')} would move, from "
-        f"{counted(one.from_hosts, 'host')} to {counted(one.to_hosts, 'host')}"
-    )
+    would = f"{counted(one.vms, 'VM')} would move" if one.vms else "no VM can move yet"
+    where = f", from {counted(one.from_hosts, 'host')} to {counted(one.to_hosts, 'host')}"
+    yield f"{one_line(one.fleet)}: {would}{where if one.vms else ''}"
     yield from (f"  - {sentence}" for sentence in _reasons(one))
     rows = [(one_line(h.host), h.leave, h.must_leave, h.come) for h in one.hosts[:_MOST_HOSTS]]
     if rows:
@@ -118,7 +117,8 @@ def _reasons(one: wire.FleetRebalance) -> Iterable[str]:
 def status_text(status: wire.RebalanceStatus) -> str:
     """120 of 400 VMs moved, 30 on their way; 12 VMs fit nowhere: ..."""
     moved = max(0, status.planned - status.left)
-    text = f"{number(moved)} of {counted(max(status.planned, status.left), 'VM')} moved"
+    whole = max(status.planned, status.left)
+    text = f"{number(moved)} of {counted(whole, 'VM')} moved" if whole else "it waits"
     if status.moving:
         text += f", {number(status.moving)} on their way"
     if status.only_bounds:
