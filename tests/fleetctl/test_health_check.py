@@ -41,6 +41,14 @@ def halted(answer: cluster.StatusResponse) -> None:
     answer.fleets[0].rollout.message = "too many failed"
 
 
+def unscheduled(answer: cluster.StatusResponse) -> None:
+    answer.fleets[0].schedule.problem = "anna may own 30 VMs"
+
+
+def scheduled(answer: cluster.StatusResponse) -> None:
+    answer.fleets[0].schedule.next_total = 30
+
+
 def upgrading(state: wire.UpgradeStatus.State.ValueType) -> Change:
     return lambda answer: answer.upgrade.MergeFrom(wire.UpgradeStatus(state=state))
 
@@ -85,6 +93,8 @@ def nothing(answer: cluster.StatusResponse) -> None:
         (seen(freeze), Level.CRITICAL, ["frozen"]),
         (seen(breaker), Level.CRITICAL, ["breaker_open"]),
         (seen(halted), Level.WARNING, ["rollout"]),
+        (seen(unscheduled), Level.WARNING, ["schedule"]),
+        (seen(scheduled), Level.OK, []),
         (seen(upgrading(wire.UpgradeStatus.STATE_RUNNING)), Level.OK, []),
         (seen(upgrading(wire.UpgradeStatus.STATE_HALTED)), Level.WARNING, ["upgrade"]),
         (seen(ending(8)), Level.OK, []),
