@@ -47,6 +47,14 @@ def forgotten(answer: cluster.StatusResponse) -> None:
     answer.fleets[0].rollout.waiting_seconds = 90_000.0
 
 
+def unscheduled(answer: cluster.StatusResponse) -> None:
+    answer.fleets[0].schedule.problem = "anna may own 30 VMs"
+
+
+def scheduled(answer: cluster.StatusResponse) -> None:
+    answer.fleets[0].schedule.next_total = 30
+
+
 def upgrading(state: wire.UpgradeStatus.State.ValueType) -> Change:
     return lambda answer: answer.upgrade.MergeFrom(wire.UpgradeStatus(state=state))
 
@@ -92,6 +100,8 @@ def nothing(answer: cluster.StatusResponse) -> None:
         (seen(breaker), Level.CRITICAL, ["breaker_open"]),
         (seen(halted), Level.WARNING, ["rollout"]),
         (seen(forgotten), Level.WARNING, ["canary_forgotten"]),
+        (seen(unscheduled), Level.WARNING, ["schedule"]),
+        (seen(scheduled), Level.OK, []),
         (seen(upgrading(wire.UpgradeStatus.STATE_RUNNING)), Level.OK, []),
         (seen(upgrading(wire.UpgradeStatus.STATE_HALTED)), Level.WARNING, ["upgrade"]),
         (seen(ending(8)), Level.OK, []),

@@ -138,6 +138,9 @@ def _fleet_reasons(fleet: cluster.FleetStatus) -> Iterator[Reason]:
     if fleet.duplicates:
         text = f"{counted(fleet.duplicates, 'VM')} of {fleet.fleet} may run twice"
         yield Reason(Level.WARNING, "duplicates", text)
+    if fleet.schedule.problem and not fleet.deleting:
+        text = f"the schedule of {fleet.fleet} is not carried out: {fleet.schedule.problem}"
+        yield Reason(Level.WARNING, "schedule", text)
     if fleet.HasField("rollout"):
         yield from _rollout_reasons(fleet.fleet, fleet.rollout)
 
