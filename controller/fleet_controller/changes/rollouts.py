@@ -114,9 +114,12 @@ class RolloutChanges:
         self, fleet: FleetRecord, ordered: Ordered, action: RolloutAction, actor: str
     ) -> None:
         have = self._memory.state.rollouts.get(fleet.uid)
+        after = described(ordered.record)
+        if action is RolloutAction.HOLD:
+            after += f"; further VMs get generation {ordered.fleet.generation}"
         line = self._writer.audited(
             f"rollout_{action}", actor, fleet=fleet.name,
-            before=have.state if have else "", after=described(ordered.record),
+            before=have.state if have else "", after=after,
         )  # fmt: skip
         change = change_id()
         writes = [put_rollout(structs.replace(ordered.record, change=change)), line]

@@ -262,6 +262,11 @@ class RolloutState(StrEnum):
     ABORTED = "aborted"
     DONE = "done"
 
+    @property
+    def words(self) -> str:
+        """As in: the rollout is at its canaries."""
+        return "at its canaries" if self is RolloutState.CANARY else self.value
+
 
 class RolloutRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked of a fleet's last rollout, and its state. How far it is follows from the

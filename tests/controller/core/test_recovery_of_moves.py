@@ -182,8 +182,9 @@ def test_a_drained_host_stays_so_and_a_removed_one_keeps_what_it_is_to_let_go() 
     assert plan.assignments.keys() == {"h1"} and not (plan.lost or plan.returned)
 
 
-def test_rollouts_under_way_are_paused_by_adopting_alone() -> None:
-    running = RolloutRecord("uid-spv", 1, 2, 300)
+@pytest.mark.parametrize("state", [RolloutState.RUNNING, RolloutState.CANARY])
+def test_rollouts_under_way_are_paused_by_adopting_alone(state: RolloutState) -> None:
+    running = RolloutRecord("uid-spv", 1, 2, 300, state=state)
     done = RolloutRecord("uid-old", 1, 2, 300, state=RolloutState.DONE)
     seen = replace(
         view({"h1": report(has("0-9", 400))}), rollouts={"uid-spv": running, "uid-old": done}

@@ -76,3 +76,32 @@ def test_a_vm_that_is_made_anew_begins_anew(generation: int) -> None:
     assert vector.lifetimes.restarts(1) == 1
     vector.clear(OTHER, IndexSet.span(0, 1))
     assert vector.lifetimes.since(0) is None
+
+
+@pytest.mark.parametrize(
+    ("then", "heard", "steady"),
+    [
+        (200.0, 150.0, 0),  # it runs since 250
+        (250.0, 150.0, 0),  # to the second: never too early
+        (251.0, 150.0, 2),
+        (300.0, 299.0, 2),
+        (300.0, 301.0, 0),  # its host was not heard all the while
+    ],
+)
+def test_what_runs_without_a_break_does_so_in_sight(then: float, heard: float, steady: int) -> None:
+    vector = placed()
+    told(vector, RUNNING, 250.0)
+    assert len(vector.running_since(then, [0.0, heard, 0.0])) == steady
+    told(vector, FAILED, 310.0)
+    assert not vector.running_since(600.0, [0.0, heard, 0.0])
+    told(vector, RUNNING, 320.0)
+    assert not vector.running_since(315.0, [0.0, heard, 0.0]), "it begins anew"
+    vector.clear(HOST, IndexSet.span(0, 2))
+    assert not vector.running_since(600.0, [])
+
+
+def test_what_ran_before_this_leader_counts_from_when_its_host_was_heard() -> None:
+    vector = placed(UNKNOWN)
+    told(vector, RUNNING, 500.0)
+    assert not vector.running_since(499.0, [0.0, 500.0])
+    assert len(vector.running_since(500.0, [0.0, 500.0])) == 2

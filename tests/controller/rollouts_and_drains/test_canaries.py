@@ -298,7 +298,7 @@ def test_where_it_would_halt_it_is_undone_by_itself_if_that_was_asked_for(
     kind, words = happened(RolloutRecord(UID, 1, 2, 5), decided.rollouts[0])
     assert kind == "rollout_undone"
     assert words == (
-        "is undone: by itself: 4 of 4 changed VMs failed, which is more than 20% of them"
+        "is undone by itself: 4 of 4 changed VMs failed, which is more than 20% of them"
     )
     assert world.fleet.generation == 1
     world.failing = set()

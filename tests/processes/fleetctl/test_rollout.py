@@ -15,10 +15,10 @@ pytest_plugins = ["tests.processes.fleetctl_fixtures"]
 WAITS = "50 of 50 canaries run; they wait for 'fleetctl rollout promote spv'"
 
 
-def rollout(state: str, **fields: Any) -> cluster.RolloutStatus:
+def rollout(state: str, done: int = 50, left: int = 950, **fields: Any) -> cluster.RolloutStatus:
     return cluster.RolloutStatus(
-        fleet="spv", from_generation=1, to_generation=2, state=state,
-        **{"done": 50, "left": 950, "canaries": 50, **fields},
+        fleet="spv", from_generation=1, to_generation=2, state=state, done=done, left=left,
+        **{"canaries": 50, **fields},
     )  # fmt: skip
 
 

@@ -35,8 +35,8 @@ def changed(plan: FleetPlan, older: Sequence[int], rollout: RolloutRecord | None
         yield from _left_alone(plan)
         if rollout is not None and rollout.open:
             yield (
-                f"its rollout to generation {rollout.to_generation} is {rollout.state}: it stays "
-                "what it is"
+                f"its rollout to generation {rollout.to_generation} is {rollout.state.words}: "
+                "it stays what it is"
             )
     yield from _settings(plan)
     if older:

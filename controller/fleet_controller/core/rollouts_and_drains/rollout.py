@@ -143,7 +143,7 @@ def happened(before: RolloutRecord | None, after: RolloutRecord) -> tuple[str, s
     if after.state is RolloutState.RUNNING:
         if before and before.to_generation == after.to_generation:
             return "rollout_promoted", "is promoted by itself: its canaries are well"
-        return "rollout_undone", f"is undone{why}"
+        return "rollout_undone", f"is {after.why}"
     return f"rollout_{after.state}", f"is {after.state}{why}"
 
 
@@ -207,7 +207,7 @@ def _turned(view: ClusterView, record: RolloutRecord, position: _Position) -> Ro
     """The rollout in another state, which it takes by itself; None: it goes on as it is."""
     if why := _why_halted(record, position):
         if record.undo_on_halt:
-            return undone(record, f"by itself: {why}", view.revision, view.now)
+            return undone(record, f"undone by itself: {why}", view.revision, view.now)
         return structs.replace(record, state=RolloutState.HALTED, why=why)
     if position.is_over:
         return structs.replace(record, state=RolloutState.DONE)

@@ -90,12 +90,6 @@ _MOVES: Mapping[RolloutAction, tuple[frozenset[RolloutState], RolloutState]] = {
         RolloutState.HELD,
     ),
 }
-_IN_WORDS = {RolloutState.CANARY: "at its canaries"}
-
-
-def in_words(state: RolloutState) -> str:
-    """As in: the rollout is at its canaries."""
-    return _IN_WORDS.get(state, state.value)
 
 
 def start(
@@ -108,7 +102,7 @@ def start(
         raise Refused(
             Reason.ROLLOUT_UNDER_WAY,
             f"a rollout of {fleet.name} to generation {have.to_generation} is "
-            f"{in_words(have.state)}; resume, promote, abort or undo it first",
+            f"{have.state.words}; resume, promote, abort or undo it first",
         )
     return _begun(view, fleet, options, actor, now)
 
@@ -176,7 +170,7 @@ def turn(
         raise Refused(
             Reason.ROLLOUT_STATE,
             f"the rollout of {fleet.name} to generation {have.to_generation} is "
-            f"{in_words(have.state)}: there is nothing to {action}",
+            f"{have.state.words}: there is nothing to {action}",
         )
     if action is RolloutAction.RESUME and have.needs_promotion:
         state = RolloutState.CANARY
