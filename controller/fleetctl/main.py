@@ -30,6 +30,7 @@ COMMANDS = {
     "plan": ("fleetctl.commands.fleets.plan", "Show what a scale would do."),
     "status": ("fleetctl.commands.cluster.status", "Show how fleets stand."),
     "watch": ("fleetctl.commands.cluster.watch", "Follow how fleets stand, live."),
+    "ui": ("fleetctl.commands.cluster.ui", "See and act on all of it, on one screen."),
     "wall": ("fleetctl.commands.cluster.wall", "Show every VM as a pixel, live, in a browser."),
     "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
     "fleets": (
@@ -69,7 +70,7 @@ COMMANDS = {
 # In the order of --help. A command is under one of them.
 HEADINGS = {
     "See how it stands": (
-        "status", "watch", "wall", "top", "events", "history", "wait",
+        "status", "ui", "watch", "wall", "top", "events", "history", "wait",
     ),
     "Fleets and their VMs": (
         "fleets", "apply", "import", "plan", "scale", "rollout", "delete", "vms", "console",
