@@ -65,6 +65,8 @@ class HostList(HeldList[cluster.HostSummary]):
 class EventList(HeldList[cluster.Event]):
     """The latest first. Each look asks for what has happened since."""
 
+    top_is_newest = True
+
     def __init__(self) -> None:
         super().__init__(EVENT_COLUMNS)
         self._latest: list[cluster.Event] = []

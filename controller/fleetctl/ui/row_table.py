@@ -105,6 +105,8 @@ class RowTable(Widget):
         as a whole it is the same place."""
         pane = self.pane
         here = pane.rows.row(pane.at)
+        if pane.rows.top_is_newest and not pane.at and not pane.rows.sort:
+            return 0
         if not self._name or (here is not None and pane.name_of(here) == self._name):
             return pane.at
         for at in range(pane.rows.total if pane.rows.held_whole else 0):

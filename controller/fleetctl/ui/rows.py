@@ -27,6 +27,7 @@ class RowList(ABC, Generic[Row]):
     title: str = ""  # what the list is of, where its name does not say it
     remark: str = ""  # what is to be known of the list besides
     held_whole: bool = False  # whether every row is there at once
+    top_is_newest: bool = False  # whoever is at the top stays there when rows come
     known: bool = False  # whether anything was heard of it as it is asked for now
 
     @property
