@@ -98,9 +98,9 @@ class FleetScreen(App[None]):
                 pause = _failed(pane.age, trouble)
             else:
                 more = pane.rows.take(answer)
-                pane.age.answered(time.monotonic())
                 missing = pane is self.pane and not pane.rows.has(*self.table.view)
                 pause = 0.0 if more or missing else pause_after(time.monotonic() - began)
+                pane.age.answered(time.monotonic(), pause)
             if pane is self.pane:
                 self.table.draw()
             self.tell()

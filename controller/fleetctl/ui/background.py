@@ -15,12 +15,12 @@ A = TypeVar("A")
 
 # What is shown is asked for again every so many seconds; what is costly less often, so that a
 # screen takes a twentieth of a leader at most.
-EVERY = 2.0
+EVERY, MOST = 2.0, 20.0
 SHARE = 20.0
 # Seconds until another try, when no controller answers and when one refuses.
 AGAIN, AGAIN_REFUSED = 1.0, 5.0
-# Seconds after which people are told how old it is.
-OLD = 3 * EVERY
+# Seconds after which people are told how old it is, beyond when it was to be asked for again.
+OLD = 4.0
 
 
 class Background:
@@ -49,9 +49,10 @@ class Age:
     heard: float | None = None
     trouble: str = ""
     lost: bool = False  # whether no controller answers; else one has refused
+    pause: float = EVERY  # until it is asked for again
 
-    def answered(self, now: float) -> None:
-        self.heard, self.trouble, self.lost = now, "", False
+    def answered(self, now: float, pause: float = EVERY) -> None:
+        self.heard, self.trouble, self.lost, self.pause = now, "", False, pause
 
     def failed(self, why: str, *, lost: bool) -> None:
         self.trouble, self.lost = why, lost
@@ -62,11 +63,11 @@ class Age:
             return f"{self.trouble}; trying again" if self.trouble else ""
         age = now - self.heard
         if not self.trouble:
-            return f"what is shown is {duration(age)} old; asking" if age > OLD else ""
+            return f"what is shown is {duration(age)} old; asking" if age > self.pause + OLD else ""
         again = "; trying again" if self.lost else ""
         return f"{self.trouble}; what is shown is {duration(age)} old{again}"
 
 
 def pause_after(took: float) -> float:
     """Seconds until the same is asked again, which took so many to answer."""
-    return max(EVERY, SHARE * took)
+    return max(EVERY, min(SHARE * took, MOST))

@@ -69,7 +69,7 @@ class RowTable(Widget):
         """From what the list has now. A row that was chosen stays so where it has moved."""
         pane, rows = self.pane, self.pane.rows
         pane.at = max(0, min(self._place(), rows.total - 1))
-        pane.top = max(0, min(pane.top, pane.at, rows.total - 1))
+        pane.top = max(0, min(pane.top, pane.at, rows.total - self.lines))
         pane.top = max(pane.top, pane.at - self.lines + 1)
         first, count = self.view
         here = [rows.row(at) for at in range(first, min(first + count, rows.total))]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import grpc
 import pytest
 
 from fleet.transport import Role
 from fleet.v1 import cluster_pb2 as wire
-from fleet.v1 import types_pb2 as types
 from fleetctl.client.cluster import Cluster
 from fleetctl.ui import vm_list
 from fleetctl.ui.vm_list import VmList
 from tests.processes.daemons import eventually
 from tests.processes.small_cluster import SmallCluster
 from tests.processes.ui.screen_pilot import client, shown
+
+_REFUSED = "viewer/alice may not do this; it takes the role operator"
 
 pytest_plugins = ["tests.processes.cluster_fixtures"]
 
@@ -190,16 +190,14 @@ async def test_a_viewer_is_told_by_the_server_that_it_may_not_drain(
     connection = client(tmp_path, filled.controller.address, Role.VIEWER)
     async with shown(connection, "hosts", size=(120, 40)) as on:
         await on.until_shown("1 of 24")
-        with pytest.raises(grpc.RpcError) as refused:
-            from tests.certificates import identity
-            from tests.processes.daemons import channel_to, stub_for
-
-            with channel_to(filled.controller.address, identity(Role.VIEWER, "alice")) as channel:
-                list(stub_for(channel).Drain(wire.DrainRequest(host=host), timeout=30))
         await on.press("d")
-        await on.until_shown(str(refused.value.details())[:80])
+        await on.until_shown(f"Move 20 VMs off {host}?")  # plans may be seen
+        await on.press("y")
+        await on.until_shown(_REFUSED)
+        await on.press("down")  # what was said is gone
+        await on.until(lambda text: _REFUSED not in text, "gone")
         await on.press("c")
-        await on.until_shown("cordon")
+        await on.until_shown(_REFUSED)
         assert not host_of(filled, host).draining and not host_of(filled, host).cordoned
 
 
@@ -207,13 +205,13 @@ async def test_vms_that_fail_are_told_as_problems_and_found_by_their_state(
     cluster: SmallCluster, connection: Cluster
 ) -> None:
     cluster.apply("spv")
-    cluster.scale(24 * 40 + 7)
+    cluster.scale(24 * 40 + 7, partial=True)
     eventually(lambda: cluster.fleet().unplaced == 7, "7 fit nowhere")
     async with shown(connection, "problems", size=(120, 40)) as on:
         text = await on.until_shown("unplaced", "LEVEL", "VMS")
         assert "7" in text
         await on.press("enter")
-        await on.until_shown("what is wrong" if "what is wrong" in on.text else "level")
+        await on.until_shown("problems: ", "level ", "enter leaves")
 
 
 async def test_a_lost_controller_is_told_with_how_old_it_is_and_the_screen_goes_on(
@@ -229,6 +227,7 @@ async def test_a_lost_controller_is_told_with_how_old_it_is_and_the_screen_goes_
         await on.press("end")
         await on.until_shown("20 of 20", "spv-19 ")
         expendable.controller.start()
+        expendable.until_live()
         expendable.scale_and_wait(30)
         await on.until(lambda text: "trying again" not in text and "of 30" in text, "goes on")
 
@@ -242,4 +241,3 @@ async def test_states_of_vms_have_their_colours_and_the_chosen_row_stands_out(
         assert all(one.style and one.style.reverse for one in chosen)
         running = next(one for one in other if one.text.startswith("running"))
         assert running.style and running.style.color and running.style.color.name == "green"
-        assert types.VM_STATE_RUNNING
