@@ -29,9 +29,9 @@ COMMANDS = {
     "scale": ("fleetctl.commands.fleets.scale", "Say how many VMs a fleet has."),
     "plan": ("fleetctl.commands.fleets.plan", "Show what a scale would do."),
     "status": ("fleetctl.commands.cluster.status", "Show how fleets stand."),
-    "watch": ("fleetctl.commands.cluster.watch", "Follow how fleets stand, live."),
-    "ui": ("fleetctl.commands.cluster.ui", "See and act on all of it, on one screen."),
-    "wall": ("fleetctl.commands.cluster.wall", "Show every VM as a pixel, live, in a browser."),
+    "watch": ("fleetctl.commands.screens.watch", "Follow how fleets stand, live."),
+    "ui": ("fleetctl.commands.screens.ui", "See and act on all of it, on one screen."),
+    "wall": ("fleetctl.commands.screens.wall", "Show every VM as a pixel, live, in a browser."),
     "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
     "fleets": (
         "fleetctl.commands.fleets.fleets",
