@@ -33,7 +33,7 @@ def vm_filter(text: str, fleet: str) -> VmFilter:
         try:
             _add(found, word, fleet)
         except click.BadParameter as error:
-            raise Misuse(error.message) from error
+            raise Misuse(error.message[:160]) from error
     return found
 
 

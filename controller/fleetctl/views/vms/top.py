@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fleet.usage_sums import add_usage
@@ -11,10 +11,13 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import counted, number
 from fleetctl.tables.column import Column, Kind
-from fleetctl.tables.listing import Listing
+from fleetctl.tables.listing import Listing, natural_order
 
 # Hosts that are named when they do not answer; the rest are counted.
 MAX_SILENT = 5
+
+# What domains are sorted by, as the wire has it: the greatest first, names from a to z.
+ORDERS = ("cpu", "memory", "network", "block", "name")
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -140,6 +143,19 @@ def domains_text(
     if more := len(held) - len(held[:most]):
         text += f"\nand {counted(more, 'more VM')}; --limit shows more"
     return text
+
+
+def ordered(domains: Sequence[cluster.DomainTop], order: str) -> list[cluster.DomainTop]:
+    """By one of ORDERS, of those that are there."""
+    if order == "name":
+        return sorted(domains, key=lambda one: natural_order(one.sample.name))
+    used: Mapping[str, Callable[[wire.Usage], float]] = {
+        "cpu": lambda usage: usage.cpu_percent,
+        "memory": lambda usage: usage.memory_bytes,
+        "network": lambda usage: usage.net_rx_per_second + usage.net_tx_per_second,
+        "block": lambda usage: usage.block_read_per_second + usage.block_write_per_second,
+    }
+    return sorted(domains, key=lambda one: -used[order](one.sample.usage))
 
 
 def silent_line(silent: Sequence[str]) -> str:
