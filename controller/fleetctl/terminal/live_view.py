@@ -85,6 +85,7 @@ class LiveView:
             self.filter = self.filter[:-1]
         elif len(key) == 1 and len(self.filter) < LONGEST:
             self.filter += key
+        self.first = 0
 
     def _scroll(self, key: str) -> None:
         by = {UP: -1, "k": -1, DOWN: 1, "j": 1, PAGE_UP: -self.shown, PAGE_DOWN: self.shown}

@@ -11,7 +11,7 @@ from fleetctl.ui.panes import NAMES, Pane
 from fleetctl.views.cluster.health_check import Level, verdict_of
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 8
-KEYS = "/ filter  s S sort  enter details  q leave"
+KEYS = ("/ filter", "s S sort", "enter details", "q leave")
 HELP = """\
 1 ... 5, tab      fleets, hosts, VMs, events, problems
 arrows, j k       the row before, the row behind
@@ -64,10 +64,18 @@ def foot_lines(pane: Pane, said: Text, width: int) -> Text:
     where = f"{number(pane.at + 1)} of {number(rows.total)}" if rows.total else ""
     if rows.filter:
         where = f"/{rows.filter}  {where}"
-    keys = Text("  ".join(filter(None, ["? keys", pane.keys, KEYS])), style="bright_black", end="")
     line = _beside(said, Text(where), width)
-    keys.truncate(width)
-    return line.append("\n").append_text(keys)
+    return line.append("\n").append(_keys(pane, width), style="bright_black")
+
+
+def _keys(pane: Pane, width: int) -> str:
+    """Those that have room, the pane's own first."""
+    line = "? keys"
+    for one in (*pane.keys, *KEYS):
+        if len(line) + 2 + len(one) > width:
+            break
+        line += f"  {one}"
+    return line
 
 
 def _beside(left: Text, right: Text, width: int) -> Text:

@@ -27,7 +27,7 @@ class Pane:
     details: Callable[[Cluster, Any, int], str]
     name_of: Callable[[Any], str]
     acts: tuple[Act, ...] = ()
-    keys: str = ""
+    keys: tuple[str, ...] = ()
     at: int = 0  # the place of the row that is chosen
     top: int = 0  # and of the first one in view
     age: Age = field(default_factory=Age)
@@ -36,14 +36,18 @@ class Pane:
 def all_panes(fleet: str, text: str) -> dict[str, Pane]:
     """In the order of their keys. `fleet`, `text`: whose VMs are listed first, and which."""
     panes = (
-        Pane("fleets", FleetList(), details.fleet_details, lambda row: str(row.name), keys="v VMs"),
+        Pane(
+            "fleets", FleetList(), details.fleet_details, lambda row: str(row.name),
+            keys=("v VMs",),
+        ),
         Pane(
             "hosts", HostList(), details.host_details, lambda row: str(row.id), HOST_ACTS,
-            "v VMs  d drain  D end drain  c cordon  u uncordon",
+            ("v VMs", "d drain", "D end drain", "c cordon", "u uncordon"),
         ),
         Pane(
             "vms", VmList(fleet, text), details.vm_details,
-            lambda row: str(row[0].fleet.domain_name(row[1].index)), keys="c console  f next fleet",
+            lambda row: str(row[0].fleet.domain_name(row[1].index)),
+            keys=("c console", "f next fleet"),
         ),
         Pane("events", EventList(), details.event_details, lambda row: str(row.cursor)),
         Pane(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from fleet.usage_sums import add_usage
@@ -147,15 +147,16 @@ def domains_text(
 
 def ordered(domains: Sequence[cluster.DomainTop], order: str) -> list[cluster.DomainTop]:
     """By one of ORDERS, of those that are there."""
-    if order == "name":
+    if order == ORDERS[-1]:
         return sorted(domains, key=lambda one: natural_order(one.sample.name))
-    used: Mapping[str, Callable[[wire.Usage], float]] = {
-        "cpu": lambda usage: usage.cpu_percent,
-        "memory": lambda usage: usage.memory_bytes,
-        "network": lambda usage: usage.net_rx_per_second + usage.net_tx_per_second,
-        "block": lambda usage: usage.block_read_per_second + usage.block_write_per_second,
-    }
-    return sorted(domains, key=lambda one: -used[order](one.sample.usage))
+    return sorted(domains, key=lambda one: -_used(one.sample.usage)[ORDERS.index(order)])
+
+
+def _used(usage: wire.Usage) -> tuple[float, ...]:
+    """In the order of ORDERS."""
+    network = usage.net_rx_per_second + usage.net_tx_per_second
+    block = usage.block_read_per_second + usage.block_write_per_second
+    return usage.cpu_percent, usage.memory_bytes, network, block
 
 
 def silent_line(silent: Sequence[str]) -> str:
