@@ -11,6 +11,8 @@ import tty
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from fleetctl.terminal.raw_terminal import ending_signals_end_the_block
+
 UP, DOWN, PAGE_UP, PAGE_DOWN = "up", "down", "page up", "page down"
 HOME, END, ENTER, BACKSPACE, ESCAPE = "home", "end", "enter", "backspace", "escape"
 
@@ -37,8 +39,9 @@ def keyboard() -> Iterator[int]:
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     try:
-        tty.setcbreak(terminal, termios.TCSADRAIN)
-        yield terminal
+        with ending_signals_end_the_block():
+            tty.setcbreak(terminal, termios.TCSADRAIN)
+            yield terminal
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 

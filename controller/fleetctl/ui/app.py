@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from rich.text import Text
@@ -66,6 +68,10 @@ class FleetScreen(App[None]):
 
     def on_mount(self) -> None:
         self.table.focus()
+        if not self.is_headless:  # else whoever runs this has handlers of its own
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                ended = partial(self.exit, return_code=128 + number)
+                asyncio.get_running_loop().add_signal_handler(number, ended)
         self.run_worker(self._follow_rows(), name="rows", exit_on_error=True)
         self.run_worker(self._follow_status(), name="status", exit_on_error=True)
         self.set_interval(1.0, self.tell)  # ages grow by themselves

@@ -135,6 +135,19 @@ async def test_held_lists_are_filtered_as_it_is_typed_and_sorted(
         assert on.text.splitlines()[3].startswith(max(filled.hosts))
 
 
+async def test_v_shows_the_vms_of_a_fleet_and_f_those_of_the_next(
+    filled: SmallCluster, connection: Cluster
+) -> None:
+    filled.apply("web")
+    filled.scale_and_wait(12, "web")
+    async with shown(connection) as on:
+        await on.until_shown("1 of 2", "web")
+        await on.press("end", "v")
+        await on.until_shown("of web", "1 of 12", "web-0 ")
+        await on.press("f")
+        await on.until_shown("of spv", "1 of 480", "spv-0 ")
+
+
 async def test_enter_shows_details_and_v_the_vms_of_a_host(
     filled: SmallCluster, connection: Cluster
 ) -> None:

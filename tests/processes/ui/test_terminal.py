@@ -61,8 +61,38 @@ def test_it_shows_the_cluster_is_resized_and_leaves_the_terminal_as_it_was(
         shown.press(leave)
         assert shown.ended() == 0
         # The other screen is left, and the cursor is seen again.
-        assert shown.seen.rstrip().endswith(b"") and b"\x1b[?1049l" in shown.seen
+        assert b"\x1b[?1049l" in shown.seen
         assert shown.seen.rfind(b"\x1b[?25h") > shown.seen.rfind(b"\x1b[?25l")
+
+
+def test_a_signal_that_ends_it_leaves_the_terminal_as_it_was(
+    running: SmallCluster, fleetctl: Fleetctl
+) -> None:
+    with at(fleetctl) as shown:
+        shown.until_shown("48 of 48 VMs running", "golden@1")
+        shown.process.terminate()
+        assert shown.ended() == 143
+        assert b"\x1b[?1049l" in shown.seen
+
+
+@pytest.mark.parametrize("command", ["watch", "top"])
+def test_watch_and_top_take_keys_and_leave(
+    running: SmallCluster, fleetctl: Fleetctl, command: str
+) -> None:
+    environment = {**os.environ, **fleetctl.environment}
+    with ScreenTerminal(fleetctl.arguments(command), environment, 120, 12) as shown:
+        shown.until_shown("48 VMs", "q leaves")
+        shown.press(" ")
+        shown.until_shown("paused: space goes on")
+        shown.press(" /spv\r")
+        shown.until_shown("/spv  ")
+        if command == "top":
+            shown.press("s")
+            shown.until_shown("s sorts (memory)")
+            shown.press("\x1b[6~")
+            shown.until_shown(" of 48")
+        shown.press("q")
+        assert shown.ended() == 0
 
 
 def test_a_console_has_the_terminal_until_it_is_left(

@@ -25,7 +25,7 @@ _ROWS = 60
 )
 @connection_options
 @pass_session
-def ui(session: Session, pane: str, fleet: str) -> None:
+def ui(session: Session, pane: str, fleet: str) -> int:
     """See fleets, hosts, VMs, events and problems on one screen, and act on them.
 
     Arrows choose a row, / filters, s sorts, enter shows details; c opens a VM's console; d drains a
@@ -49,4 +49,6 @@ def ui(session: Session, pane: str, fleet: str) -> None:
     from fleetctl.ui.app import FleetScreen
 
     where = ", ".join(connection.context.endpoints[:3])
-    FleetScreen(connection, panes, background, pane=pane, where=where, first=first).run(mouse=False)
+    screen = FleetScreen(connection, panes, background, pane=pane, where=where, first=first)
+    screen.run(mouse=False)  # names are to be marked and copied
+    return screen.return_code or 0
