@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from concurrent.futures import Future
@@ -87,32 +88,35 @@ class FleetScreen(App[None]):
     # What is asked -----------------------------------------------------------------------------
 
     async def _follow_rows(self) -> None:
+        spent = 0.0  # on the present round over the list
         while True:
             self._wake.clear()
             pane, view, began = self.pane, self.table.view, time.monotonic()
-            asked, self._first = (
-                self._first
-                or self._background.begin(
-                    lambda pane=pane, view=view: pane.rows.ask(self.connection, *view)  # type: ignore[misc]
-                ),
-                None,
-            )
-            pause = AGAIN
+            asked, self._first = self._first or self._ask(pane, *view), None
+            more = False
             try:
-                answer = await asyncio.wrap_future(asked)
+                more = pane.rows.take(await asyncio.wrap_future(asked))
             except Trouble as trouble:
                 pause = _failed(pane.age, trouble)
+            except Exception as error:  # the other panes go on
+                pause = _failed(pane.age, _internal(error))
             else:
-                more = pane.rows.take(answer)
-                missing = pane is self.pane and not pane.rows.has(*self.table.view)
-                pause = 0.0 if more or missing else pause_after(time.monotonic() - began)
+                spent += time.monotonic() - began
+                pause = pause_after(spent)
                 pane.age.answered(time.monotonic(), pause)
             if pane is self.pane:
                 self.table.draw()
             self.tell()
+            now = self.table.view
+            if more or pane is not self.pane or (now != view and not pane.rows.has(*now)):
+                continue  # there is more of it, or what is in view by now is not there
+            spent = 0.0
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
+
+    def _ask(self, pane: Pane, first: int, count: int) -> Future[Any]:
+        return self._background.begin(lambda: pane.rows.ask(self.connection, first, count))
 
     async def _follow_status(self) -> None:
         while True:
@@ -211,6 +215,8 @@ class FleetScreen(App[None]):
             text = await self._background.of(lambda: pane.details(self.connection, row, width))
         except Trouble as trouble:
             self.say(trouble.message, "red")
+        except Exception as error:
+            self.say(_internal(error).message, "red")
         else:
             self.push_screen(Details(f"{pane.name}: {pane.name_of(row)}", text))
 
@@ -233,6 +239,12 @@ class FleetScreen(App[None]):
         except Trouble as trouble:
             self.say(trouble.message, "red")
         self.look()
+
+
+def _internal(error: Exception) -> Trouble:
+    if os.environ.get("MEGAFLEET_DEBUG"):
+        raise error
+    return Trouble(f"internal error: {type(error).__name__}: {error}")
 
 
 def _failed(age: Age, trouble: Trouble) -> float:

@@ -80,8 +80,8 @@ def _keys(pane: Pane, width: int) -> str:
 
 def _beside(left: Text, right: Text, width: int) -> Text:
     """One line; what stands on the right goes first where both do not fit."""
-    room = width - left.cell_len - right.cell_len - 1
+    line, room = Text().append_text(left), width - left.cell_len - right.cell_len - 1
     if room >= 0:
-        return left.append(" " * (room + 1)).append_text(right)
-    left.truncate(width, overflow="ellipsis")
-    return left
+        return line.append(" " * (room + 1)).append_text(right)
+    line.truncate(width, overflow="ellipsis")
+    return line
