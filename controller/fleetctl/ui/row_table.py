@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from fleetctl.outcome import one_line
 from fleetctl.tables.grid import Cell, Grid
 from fleetctl.ui.panes import Pane
 
@@ -29,6 +31,7 @@ class RowTable(Widget):
         self._grid: Grid[Any] = Grid(pane.rows.columns)
         self._lines: list[Strip] = []
         self._name = ""  # of the row that is chosen, where it is known
+        self._broken = False  # whether the rows in view cannot be drawn
 
     @property
     def lines(self) -> int:
@@ -42,8 +45,8 @@ class RowTable(Widget):
 
     @property
     def chosen(self) -> Any:
-        """None: there is none, or it is not there yet."""
-        return self.pane.rows.row(self.pane.at)
+        """None: there is none, or it is not there yet, or cannot be shown."""
+        return None if self._broken else self.pane.rows.row(self.pane.at)
 
     def show_pane(self, pane: Pane) -> None:
         self.pane = pane
@@ -66,7 +69,19 @@ class RowTable(Widget):
         self.move_to(self.pane.at + rows)
 
     def draw(self) -> None:
-        """From what the list has now. A row that was chosen stays so where it has moved."""
+        """From what the list has now. A row that was chosen stays so where it has moved. What
+        cannot be drawn takes this pane away and no other."""
+        self._broken = False
+        try:
+            self._draw()
+        except Exception as error:
+            if os.environ.get("MEGAFLEET_DEBUG"):
+                raise
+            said = f"these rows cannot be shown: {type(error).__name__}: {one_line(str(error))}"
+            self._lines, self._broken = [self._strip([Cell(said)], _HEAD)], True
+        self.refresh()
+
+    def _draw(self) -> None:
         pane, rows = self.pane, self.pane.rows
         pane.at = max(0, min(self._place(), rows.total - 1))
         pane.top = max(0, min(pane.top, pane.at, rows.total - self.lines))
@@ -86,7 +101,6 @@ class RowTable(Widget):
             self._lines.append(self._strip([Cell(self._nothing())], _MISSING))
         chosen = self.chosen
         self._name = pane.name_of(chosen) if chosen is not None else ""
-        self.refresh()
 
     def on_resize(self) -> None:
         self._grid.forget()
