@@ -47,3 +47,7 @@ def test_what_is_typed_is_a_filter_and_no_key() -> None:
     assert view.press("q")
     view.press("escape")
     assert view.lets_through("web")
+
+
+def test_without_a_keyboard_no_keys_are_promised() -> None:
+    assert LiveView(keys=False).hint() == "Ctrl-C leaves"

@@ -15,6 +15,7 @@ def run_live(screen: LiveScreen, hear: Callable[[], None]) -> None:
     """Until q, Ctrl-C, or the end of what `hear` hears. Raises what it raises. Without a keyboard
     it is heard here, and there are no keys."""
     if not sys.stdin.isatty():
+        screen.view.keys = False
         with screen.live:
             hear()
         return

@@ -19,7 +19,7 @@ class LiveScreen(ABC):
 
     def __init__(self, console: Console | None, per_second: float) -> None:
         self._console = console or Console(highlight=False)
-        self._view = LiveView()
+        self.view = LiveView()
         self._trouble = ""  # why no controller answers; empty while one does
         self.live = Live(
             console=self._console,
@@ -37,7 +37,7 @@ class LiveScreen(ABC):
 
     def press(self, key: str) -> bool:
         """What a key does; whether it leaves."""
-        return self._view.press(key)
+        return self.view.press(key)
 
     @property
     def _still_waiting(self) -> str:

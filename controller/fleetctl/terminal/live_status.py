@@ -90,7 +90,7 @@ class LiveStatus(LiveScreen):
         super().__init__(console, REFRESH_PER_SECOND)
 
     def show(self, response: cluster.StatusResponse) -> None:
-        if not self._view.paused:
+        if not self.view.paused:
             self._response = response
 
     def _render(self) -> RenderableType:
@@ -98,9 +98,9 @@ class LiveStatus(LiveScreen):
             return Text(self._trouble or "waiting for the first status ...", style="bright_black")
         lines = self._lines(self._response, self._console.width - 2)
         below = list(self._alarm(self._still_waiting, "yellow")) if self._still_waiting else []
-        below.append(Text(self._view.hint(), style="bright_black"))
+        below.append(Text(self.view.hint(), style="bright_black"))
         room = self._console.height - len(below) - 1
-        return Group(*(_indented(line) for line in (*self._view.part(lines, room), *below)))
+        return Group(*(_indented(line) for line in (*self.view.part(lines, room), *below)))
 
     def _lines(self, response: cluster.StatusResponse, width: int) -> list[Text]:
         """All of it, whatever the terminal has room for."""
@@ -111,12 +111,12 @@ class LiveStatus(LiveScreen):
         if settling := settling_text(response):
             lines += [*self._alarm(settling, "yellow"), Text("")]
         for status in response.fleets:
-            if self._view.lets_through(status.fleet):
+            if self.view.lets_through(status.fleet):
                 lines += _fleet(status, frozen, width)
         if not response.fleets:
             lines += [Text("no fleets", style="bright_black"), Text("")]
         lines += _hosts(response, width)
-        drains = (one for one in drain_lines(response) if self._view.lets_through(one))
+        drains = (one for one in drain_lines(response) if self.view.lets_through(one))
         lines += [Text(f"! drain {one}", style="yellow") for one in drains]
         if text := breaker_text(response):
             lines += self._alarm(f"! breaker {text}", "red")

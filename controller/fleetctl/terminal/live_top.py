@@ -38,18 +38,18 @@ class LiveTop(LiveScreen):
         """The order, and how many domains: each costs every host one, so not more than are to be
         seen. Of those that are filtered all that there may be."""
         rows = max(1, self._console.height - _OTHER_LINES)
-        first = self._view.first
+        first = self.view.first
         wanted = rows + first + (rows if first else 0)  # the next screen too, once they scroll
-        if self._view.filter:
+        if self.view.filter:
             wanted = self._most
         return self.order, min(self._most, -(-wanted // rows) * rows)
 
     def show(self, sample: cluster.ClusterTopSample) -> None:
-        if not self._view.paused:
+        if not self.view.paused:
             self._sample = sample
 
     def press(self, key: str) -> bool:
-        if key == "s" and not self._view.typing:
+        if key == "s" and not self.view.typing:
             self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
         return super().press(key)
 
@@ -67,11 +67,11 @@ class LiveTop(LiveScreen):
         found = [
             one
             for one in ordered(sample.domains, self.order)
-            if self._view.lets_through(f"{one.sample.name} {one.host}")
+            if self.view.lets_through(f"{one.sample.name} {one.host}")
         ]
         room = max(1, self._console.height - len(above) - len(below) - 4)
-        part = self._view.part(found, room)
-        below.append(_line(self._view.hint(f", s sorts ({self.order})"), "bright_black"))
+        part = self.view.part(found, room)
+        below.append(_line(self.view.hint(f", s sorts ({self.order})"), "bright_black"))
         head, *rows = domains_text(part, self._console.width).split("\n")
         return Group(*above, Text(""), _line(head, "bold"), *(_line(row) for row in rows), *below)
 

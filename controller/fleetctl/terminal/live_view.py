@@ -27,6 +27,7 @@ class LiveView:
     """`first`: of all lines the first that is to be shown; `shown`: how many are; `all`: how many
     there are."""
 
+    keys: bool = True  # whether there is a keyboard
     paused: bool = False
     filter: str = ""
     typing: bool = False
@@ -64,6 +65,8 @@ class LiveView:
 
     def hint(self, more: str = "") -> str:
         """The last line: what is typed, or which keys there are."""
+        if not self.keys:
+            return "Ctrl-C leaves"
         if self.typing:
             return f"/{self.filter}_   enter keeps it, escape ends it"
         said = [
