@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 # Of the extra `cli`; a host's agent is installed without it.
-_OF_THE_EXTRA = frozenset({"click", "rich", "cryptography", "lxml", "jsonpath"})
+_OF_THE_EXTRA = frozenset({"click", "rich", "cryptography", "lxml", "jsonpath", "textual"})
 
 
 def main() -> None:

@@ -29,8 +29,9 @@ COMMANDS = {
     "scale": ("fleetctl.commands.fleets.scale", "Say how many VMs a fleet has."),
     "plan": ("fleetctl.commands.fleets.plan", "Show what a scale would do."),
     "status": ("fleetctl.commands.cluster.status", "Show how fleets stand."),
-    "watch": ("fleetctl.commands.cluster.watch", "Follow how fleets stand, live."),
-    "wall": ("fleetctl.commands.cluster.wall", "Show every VM as a pixel, live, in a browser."),
+    "watch": ("fleetctl.commands.screens.watch", "Follow how fleets stand, live."),
+    "ui": ("fleetctl.commands.screens.ui", "See and act on all of it, on one screen."),
+    "wall": ("fleetctl.commands.screens.wall", "Show every VM as a pixel, live, in a browser."),
     "wait": ("fleetctl.commands.cluster.wait", "Wait for a fleet or a host to be as it should."),
     "fleets": (
         "fleetctl.commands.fleets.fleets",
@@ -73,7 +74,7 @@ COMMANDS = {
 # In the order of --help. A command is under one of them.
 HEADINGS = {
     "See how it stands": (
-        "status", "watch", "wall", "top", "events", "history", "wait",
+        "status", "ui", "watch", "wall", "top", "events", "history", "wait",
     ),
     "Fleets and their VMs": (
         "fleets", "apply", "import", "plan", "scale", "rollout", "rebalance", "delete", "vms",

@@ -17,6 +17,7 @@ from tests.bench.joining import joining
 from tests.bench.lost_hosts import lost_hosts
 from tests.bench.measures import Measured, full_scale_cpu, instant, realistic
 from tests.bench.rebalances import plan_of_a_rebalance
+from tests.bench.screen import screen
 from tests.bench.simulated import simulated
 from tests.bench.table import conditions_here, tell
 from tests.bench.wall import wall
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--only-joining", action="store_true", help="nothing but hosts that join and renew"
     )
+    parser.add_argument("--only-screen", action="store_true", help="nothing but fleetctl ui")
     parser.add_argument("--json", type=Path, default=Path("bench.json"))
     given = parser.parse_args()
     started = time.monotonic()
@@ -68,6 +70,9 @@ def _measure(
     if given.only_commands:
         only_commands(home, given.hosts, say, out)
         return
+    if given.only_screen:
+        screen(home, given.hosts, say, out)
+        return
     if given.only_joining:
         _joining(home, given, say, out)
         return
@@ -93,6 +98,7 @@ def _measure(
     failover(home, given.hosts, say, out)
     say(f"sandbox of {given.hosts:,} hosts, with walls open")
     wall(home, given.hosts, given.few_hosts, say, out)
+    screen(home, given.hosts, say, out)
     if not given.without_dom0_profile:
         say(f"sandbox of {given.hosts:,} hosts, profile dom0")
         realistic(home, given.hosts, say, out)

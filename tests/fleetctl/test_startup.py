@@ -15,6 +15,7 @@ UNUSED = (
     "yaml",
     "msgspec",
     "rich",
+    "textual",
     "cryptography",
     "asyncio",
     "grpc.aio",

@@ -10,6 +10,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.commands.vms.top import ORDERS
 from fleetctl.terminal.live_top import LiveTop
 from fleetctl.views.enum_names import top_order
+from fleetctl.views.vms import top as views
 from fleetctl.views.vms.top import silent_line, size, top_json, top_text
 from tests.doubles.samples import cluster_sample
 
@@ -65,6 +66,7 @@ def test_sizes(value: float, text: str) -> None:
 
 def test_orders_are_those_of_the_wire() -> None:
     assert [top_order(name) for name in ORDERS] == [1, 2, 3, 4, 5]
+    assert ORDERS == views.ORDERS
 
 
 def test_silent_hosts_are_named_and_counted() -> None:
@@ -74,7 +76,7 @@ def test_silent_hosts_are_named_and_counted() -> None:
 
 def drawn(sample: cluster.ClusterTopSample | None, height: int, width: int = 100) -> str:
     console = Console(width=width, height=height, record=True, force_terminal=True)
-    shown = LiveTop(console)
+    shown = LiveTop("cpu", 1000, console)
     with shown.live:
         if sample is not None:
             shown.show(sample)
@@ -86,10 +88,40 @@ def test_the_screen_holds_what_it_has_lines_for() -> None:
     text = drawn(cluster_sample(50), height=12)
     assert "2 VMs on 1 host" in text and "spv: 2 VMs" in text
     assert "spv-3 " in text and "spv-30 " not in text
-    assert "nobody answers; still waiting" in text and "Ctrl-C leaves" in text
+    assert "nobody answers; still waiting" in text and "q leaves" in text
     assert len(text.rstrip("\n").split("\n")) <= 12
 
 
 def test_the_screen_before_the_first_sample_and_when_narrow() -> None:
     assert "waiting for the first sample" in drawn(None, height=24)
     assert max(map(len, drawn(cluster_sample(3), height=24, width=30).split("\n"))) <= 30
+
+
+def lines_of(screen: LiveTop, console: Console) -> list[str]:
+    with console.capture() as captured:
+        console.print(screen._render())
+    return captured.get().splitlines()
+
+
+def test_keys_scroll_sort_filter_and_pause_what_is_shown() -> None:
+    console = Console(width=100, height=14, color_system=None)
+    screen = LiveTop("cpu", 1000, console)
+    screen.show(cluster_sample(50))
+    assert any(line.startswith("spv-0 ") for line in lines_of(screen, console))
+    assert not any(screen.press(key) for key in ("page down", "down"))
+    assert not any(line.startswith("spv-0 ") for line in lines_of(screen, console))
+    order, wanted = screen.wanted
+    assert order == "cpu" and 20 <= wanted <= 40  # not more than can be seen
+    screen.press("s")
+    assert screen.wanted[0] == "memory"
+    for key in ("/", "v", "-", "4", "2", "enter"):
+        screen.press(key)
+    rows = [line for line in lines_of(screen, console) if line.startswith("spv-")]
+    assert [row.split()[0] for row in rows] == ["spv-42"] and screen.wanted[1] == 1000
+    screen.press("escape")
+    screen.press(" ")
+    screen.show(cluster_sample(1))
+    lines = lines_of(screen, console)
+    assert "paused: space goes on" in lines[-1] and len(lines) <= 14
+    assert sum(line.startswith("spv-") for line in lines) > 1
+    assert screen.press("q")

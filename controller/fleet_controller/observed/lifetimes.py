@@ -51,6 +51,16 @@ class Lifetimes:
         self._told[where] = states
         self._runs[where] += states == RUNNING  # begins anew after 65,535: it is for people
 
+    @property
+    def begun(self) -> NDArray[np.uint32]:
+        """Of each index, in order: since when; 0: for longer than anything was heard."""
+        return self._since
+
+    @property
+    def runs(self) -> NDArray[np.uint16]:
+        """Of each index, how often it has begun to run."""
+        return self._runs
+
     def since(self, index: int) -> float | None:
         """On the leader's clock; None: it was so before this leader heard of it."""
         told = int(self._since[index])

@@ -21,13 +21,15 @@ from fleet_controller.observed.failures import failure_of
 from fleet_controller.observed.vectors import NO_HOST, FleetVector
 from fleet_controller.queries.clones import set_started
 from fleet_controller.queries.hosts import has_labels
+from fleet_controller.queries.vm_orders import by_order
 
 PAGE = 100
 MAX_PAGE = 10_000
 
 
 def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVmsResponse:
-    """A page of one fleet's VMs by index. The cursor is the next index. Raises Refused."""
+    """A page of one fleet's VMs. The cursor is the next index, where they are listed by that; of
+    any other order `skip` says where the page begins. Raises Refused."""
     fleet = named_fleet(memory.state.fleets, request.fleet)
     vector = memory.observed.vectors[fleet.uid]
     hosts = _asked_hosts(memory, request)
@@ -35,19 +37,23 @@ def vms(memory: LeaderMemory, request: cluster.ListVmsRequest) -> cluster.ListVm
     chosen = vector.select(
         fleet.total, request.state or None, hosts, within, off_only=request.powered_off_only
     )
-    rest = chosen[chosen.searchsorted(first) :]
+    position = int(chosen.searchsorted(first)) + request.skip
+    ordered = by_order(memory, vector, chosen, request.order, request.descending)
+    rest = ordered[position:]
     page = [int(i) for i in rest[: min(request.limit or PAGE, MAX_PAGE)]]
+    by_index = ordered is chosen
     reasons = _Reasons(memory, fleet)
     rows, names = _rows(memory, vector, page, reasons)
     return cluster.ListVmsResponse(
         fleet=fleet_identity(fleet.identity),
         vms=rows,
         hosts=names,
-        next_cursor=str(page[-1] + 1) if len(page) < len(rest) else "",
+        next_cursor=str(page[-1] + 1) if by_index and len(page) < len(rest) else "",
         matching=len(chosen),
         networks=_networks(memory, fleet.uid, {row.generation for row in rows}),
         reasons=reasons.texts,
         selected_hosts=len(hosts or ()) if request.host_selector else None,
+        position=min(position, len(chosen)),
     )
 
 

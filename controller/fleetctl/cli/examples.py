@@ -22,6 +22,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "status": ("status", "status spv -o json", "status --check"),
     "watch": ("watch", "watch spv"),
     "wait": ("wait spv --for converged --timeout 8m", "wait h1 --for host-live"),
+    "ui": ("ui", "ui hosts", "ui vms --fleet spv"),
     "wall": ("wall", "wall --no-open --port 8080"),
     "fleets": ("fleets", "fleets show spv", "fleets generations spv"),
     "fleets list": ("fleets list -o wide", "fleets list --columns fleet,running,failed"),

@@ -104,7 +104,7 @@ class Listing(Generic[Row]):
     def _table(self, columns: Sequence[Column[Row]], rows: Sequence[Row]) -> Iterator[str]:
         whole, now = self.options.output == WIDE, self.clock()
         named = bool(self.options.columns) or whole
-        shapes = [_shape(one, named) for one in columns]
+        shapes = [shape_of(one, named=named) for one in columns]
         cells = [cell_texts(one, rows, now, whole=whole) for one in columns]
         layout = fitted(shapes, cells, None if named else self.width)
         if self.options.headers and self._headed != (headed := self._places(columns, layout)):
@@ -177,7 +177,8 @@ def natural_order(value: Value) -> tuple[Any, ...]:
     return tuple((int(one), "") if one.isdecimal() else (-1, one.lower()) for one in parts)
 
 
-def _shape(one: Column[Row], named: bool) -> Shape:
+def shape_of(one: Column[Row], *, named: bool) -> Shape:
+    """`named`: it was asked for, and so is not left out first."""
     text = one.kind is Kind.TEXT
     spare = one.spare and not named
     return Shape(one.name, one.rank, one.to_the_right, text, spare, one.least, one.readable)

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from fleetctl.outcome import printable
+from fleetctl.terminal.live_view import LiveView
 
 
 class LiveScreen(ABC):
@@ -18,6 +19,7 @@ class LiveScreen(ABC):
 
     def __init__(self, console: Console | None, per_second: float) -> None:
         self._console = console or Console(highlight=False)
+        self.view = LiveView()
         self._trouble = ""  # why no controller answers; empty while one does
         self.live = Live(
             console=self._console,
@@ -32,6 +34,10 @@ class LiveScreen(ABC):
 
     def reachable_again(self) -> None:
         self._trouble = ""
+
+    def press(self, key: str) -> bool:
+        """What a key does; whether it leaves."""
+        return self.view.press(key)
 
     @property
     def _still_waiting(self) -> str:

@@ -91,41 +91,51 @@ class LiveStatus(LiveScreen):
         super().__init__(console, REFRESH_PER_SECOND)
 
     def show(self, response: cluster.StatusResponse) -> None:
-        self._response = response
+        if not self.view.paused:
+            self._response = response
 
     def _render(self) -> RenderableType:
         if not self._response:
             return Text(self._trouble or "waiting for the first status ...", style="bright_black")
-        width = min(MAX_BAR, self._console.width - 2)
+        lines = self._lines(self._response, self._console.width - 2)
+        below = list(self._alarm(self._still_waiting, "yellow")) if self._still_waiting else []
+        below.append(Text(self.view.hint(), style="bright_black"))
+        room = self._console.height - len(below) - 1
+        return Group(*(_indented(line) for line in (*self.view.part(lines, room), *below)))
+
+    def _lines(self, response: cluster.StatusResponse, width: int) -> list[Text]:
+        """All of it, whatever the terminal has room for."""
+        frozen = response.HasField("freeze")
         lines: list[Text] = []
-        if self._response.HasField("freeze"):
+        if frozen:
             lines += [*self._alarm(FROZEN, "bold red"), Text("")]
-        if settling := settling_text(self._response):
+        if settling := settling_text(response):
             lines += [*self._alarm(settling, "yellow"), Text("")]
-        for status in self._response.fleets:
-            word, colour = verdict(status, self._response.HasField("freeze"))
-            lines += [
-                _title(status, word, width, colour),
-                bar(status, max(1, status.total + status.releasing), width),
-                *_states(status, width),
-                *_remarks(status),
-                *_problems(status),
-                Text(""),
-            ]
-        if not self._response.fleets:
+        for status in response.fleets:
+            if self.view.lets_through(status.fleet):
+                lines += _fleet(status, frozen, width)
+        if not response.fleets:
             lines += [Text("no fleets", style="bright_black"), Text("")]
-        lines += _hosts(self._response, width)
-        lines += [Text(f"! drain {one}", style="yellow") for one in drain_lines(self._response)]
-        if text := breaker_text(self._response):
+        lines += _hosts(response, width)
+        drains = (one for one in drain_lines(response) if self.view.lets_through(one))
+        lines += [Text(f"! drain {one}", style="yellow") for one in drains]
+        if text := breaker_text(response):
             lines += self._alarm(f"! breaker {text}", "red")
-        if self._still_waiting:
-            lines += self._alarm(self._still_waiting, "yellow")
-        lines.append(Text("Ctrl-C ends watching", style="bright_black"))
-        return Group(*(_indented(line) for line in lines))
+        return lines
 
     def _alarm(self, text: str, style: str) -> Iterable[Text]:
         """In as many lines as it takes: its end is what there is to do."""
         return Text(text, style=style).wrap(self._console, max(20, self._console.width - 2))
+
+
+def _fleet(status: cluster.FleetStatus, frozen: bool, width: int) -> Iterable[Text]:
+    word, colour = verdict(status, frozen)
+    yield _title(status, word, width, colour)
+    yield bar(status, max(1, status.total + status.releasing), width)
+    yield from _states(status, width)
+    yield from _remarks(status)
+    yield from _problems(status)
+    yield Text("")
 
 
 def _indented(line: Text) -> Text:
@@ -166,10 +176,11 @@ def shares(counts: Mapping[str, int], whole: int, width: int) -> dict[str, int]:
 
 
 def _states(status: cluster.FleetStatus, width: int) -> Iterable[Text]:
-    """Two rows of four states in 80 columns, more in fewer, at fixed places so that nothing
-    jumps."""
+    """Two rows of four states in 80 columns, one where all have room, more in fewer columns, at
+    fixed places so that nothing jumps."""
     counts = states_of(status)
-    abreast = min(4, max(1, (width + 2) // _CELL))
+    fitting = max(1, (width + 2) // _CELL)
+    abreast = len(STATES) if fitting >= len(STATES) else min(4, fitting)
     for row in (STATES[at : at + abreast] for at in range(0, len(STATES), abreast)):
         line = Text()
         for name in row:

@@ -23,22 +23,32 @@ def raw_terminal(terminal: int) -> Iterator[int]:
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
     before = termios.tcgetattr(terminal)
-    handlers: dict[signal.Signals, Any] = {
-        number: signal.signal(number, _end) for number in _ENDING
-    }
+    handlers: dict[signal.Signals, Any] = {}
     # A handler could interrupt just what it has to call: it leaves a byte in the pipe, no more.
     handlers[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: None)
     wakeup = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     try:
         # Drained, not flushed: what was typed ahead is for the guest.
-        tty.setraw(terminal, termios.TCSADRAIN)
-        yield readable
+        with ending_signals_end_the_block():
+            tty.setraw(terminal, termios.TCSADRAIN)
+            yield readable
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
         signal.set_wakeup_fd(wakeup)
         os.close(readable)
         os.close(writable)
         for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ending_signals_end_the_block() -> Iterator[None]:
+    """So that what the block has done to the terminal is undone before the process ends."""
+    before = {number: signal.signal(number, _end) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 

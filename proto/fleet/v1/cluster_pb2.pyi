@@ -81,6 +81,38 @@ HOST_HEALTH_SUSPECT: HostHealth.ValueType  # 3
 HOST_HEALTH_LOST: HostHealth.ValueType  # 4
 Global___HostHealth: _TypeAlias = HostHealth  # noqa: Y015
 
+class _VmOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VmOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VmOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VM_ORDER_UNSPECIFIED: _VmOrder.ValueType  # 0
+    """by index"""
+    VM_ORDER_STATE: _VmOrder.ValueType  # 1
+    VM_ORDER_HOST: _VmOrder.ValueType  # 2
+    """by its name; unplaced ones first"""
+    VM_ORDER_GENERATION: _VmOrder.ValueType  # 3
+    VM_ORDER_SINCE: _VmOrder.ValueType  # 4
+    """the longest in their state first"""
+    VM_ORDER_RESTARTS: _VmOrder.ValueType  # 5
+
+class VmOrder(_VmOrder, metaclass=_VmOrderEnumTypeWrapper):
+    """What VMs are listed by; those that are alike stand by their indices. Only the order by index has
+    cursors.
+    """
+
+VM_ORDER_UNSPECIFIED: VmOrder.ValueType  # 0
+"""by index"""
+VM_ORDER_STATE: VmOrder.ValueType  # 1
+VM_ORDER_HOST: VmOrder.ValueType  # 2
+"""by its name; unplaced ones first"""
+VM_ORDER_GENERATION: VmOrder.ValueType  # 3
+VM_ORDER_SINCE: VmOrder.ValueType  # 4
+"""the longest in their state first"""
+VM_ORDER_RESTARTS: VmOrder.ValueType  # 5
+Global___VmOrder: _TypeAlias = VmOrder  # noqa: Y015
+
 class _DrainThen:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -2094,6 +2126,9 @@ class ListVmsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     POWERED_OFF_ONLY_FIELD_NUMBER: _builtins.int
     HOST_SELECTOR_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
     fleet: _builtins.str
     state: _types_pb2.VmState.ValueType
     """unspecified: all"""
@@ -2103,6 +2138,12 @@ class ListVmsRequest(_message.Message):
     """0: 100; at most 10,000"""
     powered_off_only: _builtins.bool
     """those that an operator wants off"""
+    skip: _builtins.int
+    """For a screen that shows a part of them: the page begins after so many of those that match, from
+    the cursor on where they are in the order of their indices. Older controllers know neither.
+    """
+    order: Global___VmOrder.ValueType
+    descending: _builtins.bool
     @_builtins.property
     def indices(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.IndexRange]: ...
     @_builtins.property
@@ -2120,10 +2161,13 @@ class ListVmsRequest(_message.Message):
         limit: _builtins.int = ...,
         powered_off_only: _builtins.bool = ...,
         host_selector: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        skip: _builtins.int = ...,
+        order: Global___VmOrder.ValueType = ...,
+        descending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fleet", b"fleet", "host", b"host", "host_selector", b"host_selector", "indices", b"indices", "limit", b"limit", "powered_off_only", b"powered_off_only", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "descending", b"descending", "fleet", b"fleet", "host", b"host", "host_selector", b"host_selector", "indices", b"indices", "limit", b"limit", "order", b"order", "powered_off_only", b"powered_off_only", "skip", b"skip", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2195,11 +2239,14 @@ class ListVmsResponse(_message.Message):
     NETWORKS_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     SELECTED_HOSTS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     matching: _builtins.int
     server_seconds: _builtins.float
     selected_hosts: _builtins.int
     """How many hosts `host_selector` holds for; absent: none was given."""
+    position: _builtins.int
+    """How many of those that match stand before the first one here; absent: an older controller."""
     @_builtins.property
     def fleet(self) -> _types_pb2.FleetIdentity: ...
     @_builtins.property
@@ -2226,13 +2273,19 @@ class ListVmsResponse(_message.Message):
         networks: _abc.Iterable[Global___GenerationNetworks] | None = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         selected_hosts: _builtins.int | None = ...,
+        position: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_selected_hosts", b"_selected_hosts", "fleet", b"fleet", "selected_hosts", b"selected_hosts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "_selected_hosts", b"_selected_hosts", "fleet", b"fleet", "position", b"position", "selected_hosts", b"selected_hosts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_selected_hosts", b"_selected_hosts", "fleet", b"fleet", "hosts", b"hosts", "matching", b"matching", "networks", b"networks", "next_cursor", b"next_cursor", "reasons", b"reasons", "selected_hosts", b"selected_hosts", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "_selected_hosts", b"_selected_hosts", "fleet", b"fleet", "hosts", b"hosts", "matching", b"matching", "networks", b"networks", "next_cursor", b"next_cursor", "position", b"position", "reasons", b"reasons", "selected_hosts", b"selected_hosts", "server_seconds", b"server_seconds", "vms", b"vms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
     _WhichOneofReturnType__selected_hosts: _TypeAlias = _typing.Literal["selected_hosts"]  # noqa: Y015
     _WhichOneofArgType__selected_hosts: _TypeAlias = _typing.Literal["_selected_hosts", b"_selected_hosts"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__selected_hosts) -> _WhichOneofReturnType__selected_hosts | None: ...
 
 Global___ListVmsResponse: _TypeAlias = ListVmsResponse  # noqa: Y015

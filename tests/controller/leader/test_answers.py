@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -392,5 +393,34 @@ def test_a_lost_host_that_is_heard_again_is_no_live_one_that_has_converged() -> 
         leader.memory.state.lost.add("h0")  # until the next pass takes the verdict back
         counts = host_queries.host_counts(leader.memory)
         assert (counts.lost, counts.live, counts.converged) == (1, HOSTS - 1, HOSTS - 1)
+
+    play(scenario)
+
+
+def test_vms_are_listed_from_any_place_and_by_other_than_their_index() -> None:
+    async def scenario(leader: Leader, agents: Agents) -> None:
+        await scale(leader, 8)
+        vector = leader.memory.observed.vectors[fleet_of(leader).uid]
+
+        def indices(**asked: Any) -> list[int]:
+            answer = vm_queries.vms(leader.memory, cluster.ListVmsRequest(**asked))
+            assert answer.matching == 8 and answer.position == min(8, asked.get("skip", 0))
+            assert not answer.next_cursor or not asked.get("order")
+            return [row.index for row in answer.vms]
+
+        assert indices(skip=5) == [5, 6, 7] and indices(skip=2, limit=2) == [2, 3]
+        assert indices(skip=99) == [] and indices(descending=True)[:2] == [7, 6]
+        vector.set_state(int(vector.hosts[3]), IndexSet.of([3]), types.VM_STATE_FAILED)
+        by_state = indices(order=cluster.VM_ORDER_STATE)
+        assert by_state == [0, 1, 2, 4, 5, 6, 7, 3]
+        assert indices(order=cluster.VM_ORDER_STATE, skip=6) == [7, 3]
+        assert indices(order=cluster.VM_ORDER_STATE, descending=True) == [3, 0, 1, 2, 4, 5, 6, 7]
+        names = [leader.memory.observed.names[int(one)] for one in vector.hosts[:8]]
+        by_host = indices(order=cluster.VM_ORDER_HOST)
+        assert [names[one] for one in by_host] == sorted(names)
+        assert sorted(by_host) == list(range(8))
+        for order in cluster.VmOrder.values():
+            assert sorted(indices(order=order)) == list(range(8))
+        assert indices(order=99) == list(range(8))  # of a newer fleetctl
 
     play(scenario)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.commands.cluster.watch import line_of
+from fleetctl.commands.screens.watch import line_of
 from tests.processes.controller_double import ControllerDouble, status
 from tests.processes.fleetctl_process import Fleetctl
 

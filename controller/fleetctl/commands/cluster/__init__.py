@@ -1,1 +1,1 @@
-"""The cluster as a whole: status, watch, events, history, backup, recover, version."""
+"""The cluster as a whole: status, events, history, backup, recover, version."""

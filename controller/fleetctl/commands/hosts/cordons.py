@@ -9,7 +9,7 @@ import click
 from fleetctl.commands.hosts.everywhere import failed, on_each, say_outcomes
 from fleetctl.commands.hosts.host_choice import Choice, chosen, several_hosts
 from fleetctl.outcome import Failed
-from fleetctl.output import counted, number, say, say_json
+from fleetctl.output import counted, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ def uncordon(session: Session, choice: Choice) -> None:
 
 def _set(session: Session, choice: Choice, *, cordoned: bool) -> None:
     hosts = chosen(session, choice)
-    from fleetctl.views.hosts.hosts import host_json
+    from fleetctl.views.hosts.hosts import cordon_text, cordon_words, host_json
 
     if not choice.of_many:
         answer = _one(session.cluster, hosts[0], cordoned)
         if session.json:
             say_json(host_json(answer))
         else:
-            say(f"{answer.id}: {_words(answer)}; {number(answer.assigned)} assigned")
+            say(cordon_text(answer))
         return
     outcomes = on_each(
         session, hosts, "cordoning" if cordoned else "uncordoning",
         lambda connection, host: _one(connection, host, cordoned),
     )  # fmt: skip
-    say_outcomes(session, outcomes, _words, lambda _, answer: host_json(answer))
+    say_outcomes(session, outcomes, cordon_words, lambda _, answer: host_json(answer))
     if count := failed(outcomes, lambda answer: answer.cordoned == cordoned):
         raise Failed(f"{counted(count, 'host')} of {len(hosts):,} could not be changed")
 
@@ -60,7 +60,3 @@ def _one(connection: Cluster, host: str, cordoned: bool) -> cluster.HostSummary:
 
     request = cluster_pb2.SetCordonRequest(id=host, cordoned=cordoned)
     return connection.change(lambda stub: stub.SetCordon, request, again=True)
-
-
-def _words(answer: cluster.HostSummary) -> str:
-    return "cordoned, takes no new VMs" if answer.cordoned else "takes VMs"

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetctl.cli.arguments import fleet_option, vm_argument
-from fleetctl.outcome import Failed, Misuse
+from fleetctl.outcome import Misuse
 from fleetctl.output import note
 from fleetctl.session import Session, cluster_options, pass_session
 from fleetctl.views.vms.console import DEFAULT_LINES, LogPart, escape_byte, log_part
 
 if TYPE_CHECKING:
     from fleet.v1 import agent_pb2 as wire
-
-# Shown when a console is opened, so that a prompt printed before is seen.
-LAST_BYTES = 1024
 
 
 @click.command()
@@ -69,6 +66,8 @@ def console(
     if part is not None:
         first.log_only, first.log_bytes = True, part.bytes_
     elif terminal:
+        from fleetctl.terminal.vm_console import LAST_BYTES
+
         first.log_bytes = LAST_BYTES
     try:
         _run(session, name, first, part, escape, terminal=terminal)
@@ -85,17 +84,9 @@ def _found(session: Session, vm: tuple[str, int], fleet: str) -> tuple[str, wire
     if fleet and named and named != fleet:
         raise Misuse(f"{named}-{index} is not of fleet {fleet}")
     connection = session.cluster
-    from fleet.v1 import agent_pb2, cluster_pb2
-    from fleetctl.views.vms.vms import fleet_of
+    from fleetctl.terminal.vm_console import console_of
 
-    request = cluster_pb2.GetVmRequest(fleet=named or fleet, index=index)
-    detail = connection.call(lambda stub: stub.GetVm, request)
-    name = fleet_of(detail.fleet).domain_name(index)
-    if not detail.host:
-        why = f": {detail.unplaced_reason}" if detail.unplaced_reason else ""
-        raise Failed(f"{name} is on no host and has no console{why}")
-    address = agent_pb2.VmAddress(fleet_uid=detail.fleet.uid, index=index)
-    return name, agent_pb2.ConsoleInput(vm=address)
+    return console_of(connection, named or fleet, index)
 
 
 def _run(

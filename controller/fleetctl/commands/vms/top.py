@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,8 +70,9 @@ def top(
 ) -> None:
     """Show what VMs use: CPU, memory, network and disks, summed per host and fleet.
 
-    Live on a terminal until Ctrl-C; else a table each interval, with -o json one JSON object a
-    line. The other formats have the VMs alone, without the sums.
+    Live on a terminal until q or Ctrl-C: s sorts by the next of cpu, memory, network, block and
+    name, space pauses, arrows scroll, / filters by name and host. Else a table each interval, with
+    -o json one JSON object a line. The other formats have the VMs alone, without the sums.
     """  # fmt: skip
     listed = session.listing.output not in (TABLE, JSON) or bool(session.listing.columns)
     if session.listing.of_document and not session.json and not once:
@@ -97,7 +98,7 @@ def top(
         elif once:
             _say(session, _once(connection, request), limit, one_of_many=False)
         elif on_screen() and not session.json:
-            _live(connection, request)
+            _live(connection, request, sort)
         else:
             _lines(session, request, limit)
     except KeyboardInterrupt:
@@ -138,7 +139,7 @@ def _once(connection: Any, request: cluster.ClusterTopRequest) -> cluster.Cluste
 
 def _samples(
     connection: Any, request: cluster.ClusterTopRequest, listener: ReachabilityListener
-) -> Iterator[cluster.ClusterTopSample]:
+) -> Generator[cluster.ClusterTopSample, None, None]:
     """Until an interrupt; over failovers of the controller."""
     from megafleet.connection.follow import Reachability
 
@@ -153,14 +154,27 @@ def _samples(
         time.sleep(PAUSE)
 
 
-def _live(connection: Any, request: cluster.ClusterTopRequest) -> None:
-    from fleetctl.terminal.live_top import LiveTop
+def _live(connection: Any, request: cluster.ClusterTopRequest, order: str) -> None:
+    from contextlib import closing
 
-    shown = LiveTop()
-    request.limit = request.limit or min(shown.rows, MAX_ROWS)
-    with shown.live:
-        for sample in _samples(connection, request, shown):
-            shown.show(sample)
+    from fleetctl.terminal.live_run import run_live
+    from fleetctl.terminal.live_top import LiveTop
+    from fleetctl.views.enum_names import top_order
+
+    shown = LiveTop(order, request.limit or MAX_ROWS)
+
+    def hear() -> None:
+        """Asked anew whenever keys want another order, or more."""
+        while True:
+            wanted = shown.wanted
+            request.order, request.limit = top_order(wanted[0]), wanted[1]
+            with closing(_samples(connection, request, shown)) as samples:
+                for sample in samples:
+                    shown.show(sample)
+                    if shown.wanted != wanted:
+                        break
+
+    run_live(shown, hear)
 
 
 def _noted(

@@ -84,6 +84,15 @@ def standing(one: cluster.HostSummary) -> str:
     return ", ".join(word for word in said if word)
 
 
+def cordon_words(one: cluster.HostSummary) -> str:
+    return "cordoned, takes no new VMs" if one.cordoned else "takes VMs"
+
+
+def cordon_text(one: cluster.HostSummary) -> str:
+    """h1: cordoned, takes no new VMs; 250 assigned."""
+    return f"{one.id}: {cordon_words(one)}; {number(one.assigned)} assigned"
+
+
 def _network(one: cluster.HostSummary) -> str:
     """What it means that a standby reaches it; empty when none does, or none was asked."""
     if not one.reached_by:

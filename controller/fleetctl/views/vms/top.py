@@ -11,10 +11,13 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
 from fleetctl.output import counted, number
 from fleetctl.tables.column import Column, Kind
-from fleetctl.tables.listing import Listing
+from fleetctl.tables.listing import Listing, natural_order
 
 # Hosts that are named when they do not answer; the rest are counted.
 MAX_SILENT = 5
+
+# What domains are sorted by, as the wire has it: the greatest first, names from a to z.
+ORDERS = ("cpu", "memory", "network", "block", "name")
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -140,6 +143,20 @@ def domains_text(
     if more := len(held) - len(held[:most]):
         text += f"\nand {counted(more, 'more VM')}; --limit shows more"
     return text
+
+
+def ordered(domains: Sequence[cluster.DomainTop], order: str) -> list[cluster.DomainTop]:
+    """By one of ORDERS, of those that are there."""
+    if order == ORDERS[-1]:
+        return sorted(domains, key=lambda one: natural_order(one.sample.name))
+    return sorted(domains, key=lambda one: -_used(one.sample.usage)[ORDERS.index(order)])
+
+
+def _used(usage: wire.Usage) -> tuple[float, ...]:
+    """In the order of ORDERS."""
+    network = usage.net_rx_per_second + usage.net_tx_per_second
+    block = usage.block_read_per_second + usage.block_write_per_second
+    return usage.cpu_percent, usage.memory_bytes, network, block
 
 
 def silent_line(silent: Sequence[str]) -> str:

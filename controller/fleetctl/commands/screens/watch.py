@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @cluster_options
 @pass_session
 def watch(session: Session, fleet: str) -> None:
-    """Follow how fleets stand until Ctrl-C.
+    """Follow how fleets stand until q or Ctrl-C.
 
-    Live on a terminal; else a line for each change, with -o json one JSON object a line, of the
-    shape of `status`.
+    Live on a terminal, where space pauses, arrows scroll and / filters fleets by name; else a line
+    for each change, with -o json one JSON object a line, of the shape of `status`.
     """
     try:
         if on_screen() and not session.json:
@@ -36,13 +36,17 @@ def watch(session: Session, fleet: str) -> None:
 
 def _live(session: Session, fleet: str) -> None:
     connection = session.cluster
+    from fleetctl.terminal.live_run import run_live
     from fleetctl.terminal.live_status import LiveStatus
     from megafleet.connection.follow import statuses
 
     shown = LiveStatus()
-    with shown.live:
+
+    def hear() -> None:
         for response in statuses(connection, fleet, math.inf, shown):
             shown.show(response)
+
+    run_live(shown, hear)
 
 
 def _lines(session: Session, fleet: str) -> None:

@@ -1,0 +1,1 @@
+"""Commands that stay: what they show is drawn again and again, until somebody leaves."""
