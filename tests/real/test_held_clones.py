@@ -93,8 +93,9 @@ def test_clones_that_are_killed_come_back_and_no_other_is_touched_and_nothing_gr
         last = settled(real)
         print(f"{killed} killed of {CLONES} in {MINUTES:g} minutes: {first} -> {last}")
         assert real.qemus(CLONES) == pids, "nobody else was started anew"
-        for what in ("processes", "folders", "entries", "taps", "templates", "template_bytes"):
+        for what in ("processes", "folders", "entries", "templates", "template_bytes"):
             assert getattr(last, what) == getattr(first, what), what
+        assert last.taps <= first.taps, "those of others on this machine may have gone"
         assert last.agent_files <= first.agent_files + GROWN_FILES
         assert last.agent_threads <= first.agent_threads + GROWN_FILES
         assert last.agent_mib <= first.agent_mib + GROWN_MIB
