@@ -64,7 +64,7 @@ async def test_what_is_typed_and_printed_passes_at_once(place: Place) -> None:
     opening, *typed = exchange.inputs
     assert opening == wire.ConsoleInput(
         vm=wire.VmAddress(fleet_uid=place.uid, index=3), rows=24, columns=80, log_bytes=4096,
-        term=place.rig.leading.memory.term,
+        term=place.rig.leading.memory.term, actor="operator/alice",
     )  # fmt: skip
     assert [one.data for one in typed] == [b"x0", b"x1", b"x2"]
     assert dict(await call.initial_metadata())[TAKEN_METADATA] == "1"
