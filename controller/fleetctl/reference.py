@@ -69,6 +69,7 @@ _SECTIONS = {
     "admission": "admission: how a host lets VMs boot",
     "placement": "placement: where VMs go",
     "on_isolation": "on_isolation: what a host does that hears no controller",
+    "disruption": "disruption: how many VMs are down on purpose; without this section, any number",
 }
 
 _FLEETCTL = """\

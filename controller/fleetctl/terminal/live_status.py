@@ -18,6 +18,7 @@ from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, pac
 from fleetctl.progress import ChangeProgress
 from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.cluster.status import settling_text
+from fleetctl.views.fleets.budgets import budget_lines
 from fleetctl.views.fleets.fleet_status import remarks_of, states_of, unplaced_text, verdict
 from fleetctl.views.fleets.rollouts import rollout_text
 from fleetctl.views.hosts.drains import drain_lines
@@ -115,6 +116,7 @@ class LiveStatus(LiveScreen):
             lines += [Text("no fleets", style="bright_black"), Text("")]
         lines += _hosts(self._response, width)
         lines += [Text(f"! drain {one}", style="yellow") for one in drain_lines(self._response)]
+        lines += [Text(f"  budget {one}") for one in budget_lines(self._response)]
         if text := breaker_text(self._response):
             lines += self._alarm(f"! breaker {text}", "red")
         if self._still_waiting:
