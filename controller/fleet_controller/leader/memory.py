@@ -151,13 +151,20 @@ class LeaderMemory:
             dict(state.fleets),
             dict(state.specs),
             dict(state.rollouts),
-            {uid: self.observed.standing(uid) for uid in state.rolling | state.budgeted()},
+            {uid: self.observed.standing(uid) for uid in state.rolling | self._disrupted()},
             frozenset(state.gone),
             self._held_back(),
             dict(state.orders),
             self.begun_anew.counts(),
             self.begun_anew.unknown,
         )
+
+    def _disrupted(self) -> set[str]:
+        """Uids of fleets with a disruption budget that something may use: VMs are ordered to begin
+        anew, or are prepared elsewhere. What of a million VMs runs is worth no look without."""
+        staging = {uid for uid, hosts in self.observed.staging.items() if hosts}
+        used = staging | self.state.orders.keys()
+        return used & self.state.budgeted() if used else set()
 
     def _held_back(self) -> dict[str, str]:
         """Why VMs of fleets are placed nowhere for now, by uid."""

@@ -13,8 +13,9 @@ from fleet_controller.core.model import Assignment, RolloutRecord, Shard
 from fleet_controller.core.placement import draft
 from fleet_controller.core.placement.conditions import Resource
 from fleet_controller.core.recovery.view import RecoveryView
-from fleet_controller.core.rollouts_and_drains import drain_progress, moves, rollout
+from fleet_controller.core.rollouts_and_drains import disruption, drain_progress, moves, rollout
 from fleet_controller.core.shards import merged
+from fleet_controller.observed import assignment_change, reports
 from tests.simulation.seeded_bugs.replacing import SeededBug, wrong
 
 
@@ -86,6 +87,16 @@ def _as_stored(self: RecoveryView, host: str) -> bool:
     return False
 
 
+def _by_turns(self: Any, ranges: IndexSet) -> IndexSet:
+    """Each who asks has a whole budget of its own."""
+    return ranges.lowest(self.bounds.most)
+
+
+def _none_restarts(so_far: Any, before: Assignment, after: Assignment) -> dict[str, IndexSet]:
+    """What is said to run does run, it thinks, and has been restarted."""
+    return {}
+
+
 DECISIONS: tuple[SeededBug, ...] = (
     SeededBug(
         "tombstone ignores births",
@@ -105,6 +116,16 @@ DECISIONS: tuple[SeededBug, ...] = (
     ),
     SeededBug(
         "moves under way are not counted", (wrong(moves._advance, _advance_uncounted),), ("drain",)
+    ),
+    SeededBug(
+        "a budget for each who asks",
+        (wrong(disruption.Room.within, _by_turns),),
+        ("control", "roll_out"),
+    ),
+    SeededBug(
+        "restarted as soon as it is told to",
+        (wrong(assignment_change.restarting, _none_restarts, seen_in=reports),),
+        ("control",),
     ),
     SeededBug(
         "removed without tombstones",
