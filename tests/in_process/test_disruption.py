@@ -11,7 +11,7 @@ from fleet_controller.changes.hosts import DrainDeadline
 from fleet_controller.changes.vms import Chosen
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.leader.begun_anew import BegunAnew
+from fleet_controller.observed.begun_anew import BegunAnew
 from fleet_controller.queries import budgets, drains
 from fleet_controller.replica.leader import Leader
 from tests.doubles.leading import until

@@ -23,11 +23,11 @@ from fleet_controller.core.recovery.freeze import are_many, is_ahead
 from fleet_controller.core.refusals import known_host
 from fleet_controller.events import EventLog
 from fleet_controller.leader.allowances import Allowances
-from fleet_controller.leader.begun_anew import BegunAnew
 from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.mirror.state import ClusterState
+from fleet_controller.observed.begun_anew import BegunAnew
 from fleet_controller.observed.boot_durations import BootDurations
 from fleet_controller.observed.image_fetches import ImageFetches
 from fleet_controller.observed.refused_hosts import RefusedHosts

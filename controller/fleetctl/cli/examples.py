@@ -41,9 +41,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "hosts show": ("hosts show h1", "hosts show h1 -o json"),
     "hosts drain": (
         "hosts drain h1 --plan",
-        "hosts drain --label rack=r7 --no-wait --yes",
+        "hosts drain --label rack=r7 --deadline 30m --then stop --no-wait --yes",
         "hosts drain h1 --cancel",
-        "hosts drain h1 --deadline 30m --then force --yes",
     ),
     "hosts cordon": ("hosts cordon h1", "hosts cordon --label rack=r7"),
     "hosts uncordon": ("hosts uncordon h1", "hosts uncordon --all"),

@@ -15,7 +15,6 @@ from fleet_controller.core.placement.conditions import Resource
 from fleet_controller.core.recovery.view import RecoveryView
 from fleet_controller.core.rollouts_and_drains import disruption, drain_progress, moves, rollout
 from fleet_controller.core.shards import merged
-from fleet_controller.observed import assignment_change, reports
 from tests.simulation.seeded_bugs.replacing import SeededBug, wrong
 
 
@@ -92,11 +91,6 @@ def _by_turns(self: Any, ranges: IndexSet) -> IndexSet:
     return ranges.lowest(self.bounds.most)
 
 
-def _none_restarts(so_far: Any, before: Assignment, after: Assignment) -> dict[str, IndexSet]:
-    """What is said to run does run, it thinks, and has been restarted."""
-    return {}
-
-
 DECISIONS: tuple[SeededBug, ...] = (
     SeededBug(
         "tombstone ignores births",
@@ -121,11 +115,6 @@ DECISIONS: tuple[SeededBug, ...] = (
         "a budget for each who asks",
         (wrong(disruption.Room.within, _by_turns),),
         ("control", "roll_out"),
-    ),
-    SeededBug(
-        "restarted as soon as it is told to",
-        (wrong(assignment_change.restarting, _none_restarts, seen_in=reports),),
-        ("control",),
     ),
     SeededBug(
         "removed without tombstones",
