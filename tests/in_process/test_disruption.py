@@ -14,6 +14,8 @@ from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.observed.begun_anew import BegunAnew
 from fleet_controller.queries import budgets, drains
 from fleet_controller.replica.leader import Leader
+from fleet_controller.store import keys
+from fleet_controller.store.port import Put
 from tests.doubles.leading import until
 from tests.in_process.six_hosts import ME, SPEC, Stage, converged, kinds, play
 
@@ -194,3 +196,23 @@ def test_a_deleted_fleet_takes_its_orders_with_it() -> None:
         assert not [entry.key for entry in entries if entry.key.startswith("orders/")]
 
     play(scene, spec=spec_with(1))
+
+
+def test_orders_that_cannot_be_read_are_left_alone_and_named() -> None:
+    """They take out nothing but what they concern: the fleet goes on, and nothing is begun anew."""
+
+    async def scene(leader: Leader, stage: Stage) -> None:
+        key = keys.orders(uid_of(leader))
+        await stage.store.txn([], [Put(key, b'{"fleet":"x","restart":7}')])
+        await until(lambda: key in leader.memory.state.broken)
+        with pytest.raises(Refused) as refused:
+            await order(leader, Action.RESTART)
+        assert refused.value.reason is Reason.BROKEN_RECORD and key in str(refused.value)
+        await leader.fleets.scale("spv", 26, ME)
+        await until(lambda: converged(leader))
+        assert len(stage.world.running) == 26
+        await leader.fleets.delete("spv", ME)
+        await until(lambda: "spv" not in leader.memory.state.fleets)
+        assert key not in leader.memory.state.broken
+
+    play(scene, spec=spec_with(3))

@@ -30,7 +30,8 @@ _COLOURS: Mapping[str, str] = {
         BAD,
     ),
     **dict.fromkeys(
-        ("certificate_expires", "fleet_deleting", "host_unreachable", "hosts_unheard",
+        ("certificate_expires", "fleet_deleting", "host_drain_forced", "host_drain_stopped",
+         "host_unreachable", "hosts_unheard",
          "leader_outranked", "rollout_aborted", "rollout_paused"),
         DOUBTFUL,
     ),
