@@ -71,6 +71,7 @@ _SECTIONS = {
     "on_isolation": "on_isolation: what a host does that hears no controller",
     "schedule": "schedule: totals by the time of day; left out, none",
     "schedule.points[]": "schedule.points: when there are how many VMs, at most {most}",
+    "disruption": "disruption: how many VMs are down on purpose; without this section, any number",
 }
 
 _FLEETCTL = """\

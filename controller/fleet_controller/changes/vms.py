@@ -31,6 +31,7 @@ from fleet_controller.leader.off_loop import OffLoop
 from fleet_controller.leader.wake import PlannerWake
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import Write, delete_orders, put_assignments, put_orders
+from fleet_controller.store import keys
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -114,6 +115,7 @@ class VmChanges:
         async def once() -> IndexSet:
             state = self._memory.state
             fleet = named_fleet(state.fleets, name)
+            state.broken.refuse(keys.orders(fleet.uid))
             record = state.orders.get(fleet.uid)
             order = dict(orders_of(record)).get(action) if record else None
             if record is None or order is None:
@@ -155,6 +157,7 @@ class VmChanges:
         if not made.indices:
             return
         state = self._memory.state
+        state.broken.refuse(keys.orders(fleet.uid))
         order = VmOrder(made.indices, state.stamp, self._memory.events.now(), actor, change_id())
         record = ordered(self._memory.view(), fleet, action, order)
         line = self._line(fleet, action, made, actor)

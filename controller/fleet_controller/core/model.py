@@ -364,7 +364,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     fleets: Mapping[str, FleetRecord]  # by name
     specs: Mapping[tuple[str, int], types.FleetSpec]  # by (uid, generation)
     rollouts: Mapping[str, RolloutRecord] = {}  # by uid
-    # By uid, of fleets that are being rolled out or have a disruption budget.
+    # By uid, of fleets that are being rolled out, or have a disruption budget that may be used.
     observed: Mapping[str, ObservedFleet] = {}
     gone: Set[str] = frozenset()  # uids of fleets that were deleted
     # Why VMs of a fleet are placed nowhere for now, by uid.

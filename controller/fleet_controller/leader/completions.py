@@ -219,6 +219,10 @@ class Completions:
         await self._writer.write(put_assignments(behind, changes))
         self._told = newest
 
+    def _has_orders(self, uid: str) -> bool:
+        """Understood or not."""
+        return uid in self._state.orders or keys.orders(uid) in self._state.broken
+
     def _last_traces(self, uid: str) -> list[Write]:
         # Lost and removed hosts still have to release theirs when they are back.
         there = {
@@ -231,7 +235,7 @@ class Completions:
             *put_assignments(cleared),
             *(delete_spec(*key) for key in self._state.specs if key[0] == uid),
             *([delete_rollout(uid)] if uid in self._state.rollouts else []),
-            *([delete_orders(uid)] if uid in self._state.orders else []),
+            *([delete_orders(uid)] if self._has_orders(uid) else []),
             *([delete_rebalance(uid)] if uid in self._state.rebalances else []),
             *([delete_schedule(uid)] if self._state.mod_revision(keys.schedule(uid)) else []),
         ]

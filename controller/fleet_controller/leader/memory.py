@@ -32,12 +32,12 @@ from fleet_controller.core.refusals import known_host
 from fleet_controller.core.schedules.outlook import Outlook, Outlooks
 from fleet_controller.events import EventLog
 from fleet_controller.leader.allowances import Allowances
-from fleet_controller.leader.begun_anew import BegunAnew
 from fleet_controller.leader.environment import LeaderSettings
 from fleet_controller.leader.expiring_certificates import ExpiringCertificates
 from fleet_controller.leader.inventory import ReportedInventory
 from fleet_controller.mirror.misplaced_vms import MisplacedVms
 from fleet_controller.mirror.state import ClusterState
+from fleet_controller.observed.begun_anew import BegunAnew
 from fleet_controller.observed.boot_durations import BootDurations
 from fleet_controller.observed.image_fetches import ImageFetches
 from fleet_controller.observed.refused_hosts import RefusedHosts
@@ -186,8 +186,15 @@ class LeaderMemory:
         state = self.state
         return {
             uid: self.observed.standing(uid, _steady_seconds(state.rollouts.get(uid)))
-            for uid in state.rolling | state.budgeted()
+            for uid in state.rolling | self._disrupted()
         }
+
+    def _disrupted(self) -> set[str]:
+        """Uids of fleets with a disruption budget that something may use: VMs are ordered to begin
+        anew, or are prepared elsewhere. What of a million VMs runs is worth no look without."""
+        staging = {uid for uid, hosts in self.observed.staging.items() if hosts}
+        used = staging | self.state.orders.keys()
+        return used & self.state.budgeted() if used else set()
 
     def _held_back(self) -> dict[str, str]:
         """Why VMs of fleets are placed nowhere for now, by uid."""

@@ -70,6 +70,7 @@ def blockers_of(
         takers=list(_takers(memory, host, staging)),
         prepared=sum(map(len, staging.ranges.values())),
         most=memory.settings.moves_at_once,
+        budget=_held_by_budgets(memory, planning, host),
     )
     return drain_blockers(host_id, host, now, seen)
 
@@ -147,6 +148,21 @@ def _stands_out(memory: LeaderMemory, planning: Planning, host_id: str) -> bool:
         or host_id in memory.state.lost
         or not memory.is_live(host_id)
     )
+
+
+def _held_by_budgets(memory: LeaderMemory, planning: Planning, host: HostView) -> str:
+    """Of the fleets that the host has VMs of, why these must stay up for now; empty: they need
+    not."""
+    if host.record.drain_ignores_budget:
+        return ""
+    uses = planning.last_pass.budgets
+    held = dict.fromkeys(s.fleet for s in host.assignment.shards if not s.staged)
+    told = [
+        f"of fleet {fleet.name}, {uses[uid].why}"
+        for uid in held
+        if uid in uses and uses[uid].waiting and (fleet := memory.state.fleet_by_uid(uid))
+    ]
+    return "; ".join(told)
 
 
 def paused(memory: LeaderMemory) -> str:

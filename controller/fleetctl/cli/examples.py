@@ -42,7 +42,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "hosts show": ("hosts show h1", "hosts show h1 -o json"),
     "hosts drain": (
         "hosts drain h1 --plan",
-        "hosts drain --label rack=r7 --no-wait --yes",
+        "hosts drain --label rack=r7 --deadline 30m --then stop --no-wait --yes",
         "hosts drain h1 --cancel",
     ),
     "hosts cordon": ("hosts cordon h1", "hosts cordon --label rack=r7"),
@@ -105,7 +105,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "vms list --all -o csv",
     ),
     "vms show": ("vms show spv-250", "vms show 250 --fleet spv -o json"),
-    "vms restart": ("vms restart spv --index 0-99", "vms restart spv --host h1 --plan"),
+    "vms restart": (
+        "vms restart spv --index 0-99",
+        "vms restart spv --host h1 --plan",
+        "vms restart spv --cancel",
+    ),
     "vms reimage": ("vms reimage spv --state failed --plan", "vms reimage spv --index 250 --yes"),
     "vms stop": ("vms stop spv --index 0-99", "vms stop spv --all --plan"),
     "vms start": ("vms start spv --index 0-99", "vms start spv --all --yes"),

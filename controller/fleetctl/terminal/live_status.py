@@ -17,6 +17,7 @@ from fleetctl.outcome import printable
 from fleetctl.output import STATE_STYLES, STATES, counted, duration, number, pace_text
 from fleetctl.terminal.live_screen import LiveScreen
 from fleetctl.views.cluster.status import settling_text
+from fleetctl.views.fleets.budgets import budget_lines
 from fleetctl.views.fleets.fleet_status import remarks_of, states_of, unplaced_text, verdict
 from fleetctl.views.fleets.rebalances import status_text
 from fleetctl.views.fleets.rollouts import rollout_text
@@ -119,6 +120,8 @@ class LiveStatus(LiveScreen):
         lines += _hosts(response, width)
         drains = (one for one in drain_lines(response) if self.view.lets_through(one))
         lines += [Text(f"! drain {one}", style="yellow") for one in drains]
+        budgets = (one for one in budget_lines(response) if self.view.lets_through(one))
+        lines += [Text(f"  budget {one}") for one in budgets]
         if text := breaker_text(response):
             lines += self._alarm(f"! breaker {text}", "red")
         return lines

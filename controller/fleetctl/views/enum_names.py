@@ -34,8 +34,19 @@ def rollout_action(name: str) -> cluster.RolloutRequest.Action.ValueType:
     return cluster.RolloutRequest.Action.Value(f"ACTION_{_upper(name)}")
 
 
+def drain_then(name: str | None) -> cluster.DrainThen.ValueType:
+    """Of stop or force; None: unspecified."""
+    return cluster.DrainThen.Value(f"DRAIN_THEN_{_upper(name)}")
+
+
+def drain_end_name(value: int) -> str | None:
+    """stop or force; None where there is no deadline, or an end that this fleetctl knows not."""
+    ends = {int(cluster.DRAIN_THEN_STOP): "stop", int(cluster.DRAIN_THEN_FORCE): "force"}
+    return ends.get(value)
+
+
 def control_action(name: str) -> cluster.ControlVmsRequest.Action.ValueType:
-    """Of restart, reimage, stop, start or retry."""
+    """Of restart, reimage, stop, start, retry, cancel_restart or cancel_reimage."""
     return cluster.ControlVmsRequest.Action.Value(f"ACTION_{_upper(name)}")
 
 

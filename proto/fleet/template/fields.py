@@ -348,7 +348,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "disruption.share", Kind.RATE,
         "The same as a share of the fleet's total, and at least one VM. Where both are given, the "
-        "smaller one holds.", "1", low=0.000001, high=1,
+        "smaller one holds.", "1", low=0.0001, high=1,
     ),
     Field(
         "disruption.per_minute", Kind.COUNT,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fleet.ranges import EMPTY, IndexSet
+from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import OrdersRecord, RolloutState, VmOrder
-from fleet_controller.core.passes import Pass
+from fleet_controller.core.passes import Pass, decide
 from fleet_controller.core.rollouts_and_drains.control import Action
 from fleet_controller.core.rollouts_and_drains.disruption import Bounds, bounds_of_spec
 from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions, start
@@ -16,6 +16,7 @@ from fleet_controller.core.rollouts_and_drains.vm_orders import ordered
 from tests.controller.rollouts_and_drains.moving_world import UID, World
 
 ALL = IndexSet.span(0, 16)
+OTHER = "4fdd4a3e-0000-4b57-9a43-5d2f6f0a1c11"
 
 
 def spec_with(at_most: int = 0, share: float = 0.0, per_minute: int = 0) -> types.FleetSpec:
@@ -171,8 +172,6 @@ def test_what_is_not_heard_is_no_free_prey() -> None:
     known = view.observed[UID]
     two = IndexSet.of([4, 5])
     unheard = msgspec.structs.replace(known, running=known.running - two, unknown=two)
-    from fleet_controller.core.passes import decide
-
     decided = decide(msgspec.structs.replace(view, observed={UID: unheard}), 250)
     assert not decided.assignments
 
@@ -213,15 +212,8 @@ def test_what_is_restarting_is_down_though_it_is_said_to_run() -> None:
     give(world, Action.REIMAGE)
     view = world.view()
     told = msgspec.structs.replace(view.observed[UID], restarting=IndexSet.span(13, 16))
-    from fleet_controller.core.passes import decide
-
     decided = decide(msgspec.structs.replace(view, observed={UID: told}), 250)
-    changed = EMPTY
-    for name, after in decided.assignments.items():
-        had = {(s.ranges, s.birth) for s in world.hosts[name].stored.shards}
-        changed = changed | IndexSet.union_of(
-            s.ranges for s in after.shards if (s.ranges, s.birth) not in had and s.birth >= 100
-        )
+    # The three use all of the budget: nothing that surely runs is taken.
     assert decided.budgets[UID].down == 3
 
 
@@ -231,17 +223,13 @@ def test_an_order_given_again_goes_on_with_what_is_left_of_the_first() -> None:
     world.step()
     again = VmOrder(IndexSet.span(12, 16), world.revision)
     world.orders[UID] = ordered(world.view(), world.fleet, Action.REIMAGE, again)
-    left = world.orders[UID].reimage
-    assert left is not None and left.indices == IndexSet([(3, 8), (12, 16)])
+    both = world.orders[UID].reimage
+    assert both is not None and both.indices == IndexSet([(3, 8), (12, 16)])
 
 
 def test_an_order_of_a_fleet_that_is_gone_is_over() -> None:
     world = world_of()
-    world.orders = {
-        "4fdd4a3e-0000-4b57-9a43-5d2f6f0a1c11": OrdersRecord(
-            "4fdd4a3e-0000-4b57-9a43-5d2f6f0a1c11", VmOrder(ALL, 5)
-        )
-    }
+    world.orders = {OTHER: OrdersRecord(OTHER, VmOrder(ALL, 5))}
     world.step()
     assert not world.orders
 

@@ -14,7 +14,13 @@ from fleet_controller.core.placement import draft
 from fleet_controller.core.placement.conditions import Resource
 from fleet_controller.core.rebalance.bounds import NO_BOUND, Bounds
 from fleet_controller.core.recovery.view import RecoveryView
-from fleet_controller.core.rollouts_and_drains import canaries, drain_progress, moves, rollout
+from fleet_controller.core.rollouts_and_drains import (
+    canaries,
+    disruption,
+    drain_progress,
+    moves,
+    rollout,
+)
 from fleet_controller.core.shards import merged
 from tests.simulation.seeded_bugs.replacing import SeededBug, wrong
 
@@ -99,6 +105,11 @@ def _as_stored(self: RecoveryView, host: str) -> bool:
     return False
 
 
+def _by_turns(self: Any, ranges: IndexSet) -> IndexSet:
+    """Each who asks has a whole budget of its own."""
+    return ranges.lowest(self.bounds.most)
+
+
 DECISIONS: tuple[SeededBug, ...] = (
     SeededBug(
         "tombstone ignores births",
@@ -124,6 +135,11 @@ DECISIONS: tuple[SeededBug, ...] = (
         "a rebalance takes bounds for kept",
         (wrong(Bounds.allowed, _as_many_as_there_are),),
         ("rebalance",),
+    ),
+    SeededBug(
+        "a budget for each who asks",
+        (wrong(disruption.Room.within, _by_turns),),
+        ("control", "roll_out"),
     ),
     SeededBug(
         "removed without tombstones",

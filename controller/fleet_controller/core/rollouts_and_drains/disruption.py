@@ -86,7 +86,7 @@ class DisruptionBudget:
         self._view = view
         self._decided = decided
         self._fleets = {fleet.uid: fleet for fleet in view.fleets.values()}
-        self._rooms: dict[str, _Room | None] = {}
+        self._rooms: dict[str, Room | None] = {}
 
     def take(self, uid: str, ranges: IndexSet, *, beyond: bool = False) -> IndexSet:
         """Those of these VMs of the fleet that may be taken down now; from now on they are down.
@@ -105,17 +105,17 @@ class DisruptionBudget:
         """By uid, of the fleets with a budget of which anybody has asked for VMs in this pass."""
         return {uid: room.use() for uid, room in self._rooms.items() if room}
 
-    def _room(self, uid: str) -> _Room | None:
+    def _room(self, uid: str) -> Room | None:
         if uid not in self._rooms:
             fleet = self._fleets.get(uid)
             bounds = bounds_of(self._view, fleet) if fleet else None
             self._rooms[uid] = (
-                _Room(self._view, self._decided, fleet, bounds) if fleet and bounds else None
+                Room(self._view, self._decided, fleet, bounds) if fleet and bounds else None
             )
         return self._rooms[uid]
 
 
-class _Room:
+class Room:
     """Of one fleet, for one pass."""
 
     def __init__(
@@ -140,14 +140,15 @@ class _Room:
     def take(self, ranges: IndexSet, beyond: bool) -> IndexSet:
         costless = ranges & (self.known | self.free)
         others = ranges - costless
-        taken = others if beyond else self._within(others)
+        taken = others if beyond else self.within(others)
         self.begun += len(taken)
         self.down = self.down | taken
         self.waiting = (self.waiting | (others - taken)) - taken
         return costless | taken
 
-    def _within(self, ranges: IndexSet) -> IndexSet:
-        """What counts as down and may run all the same makes no more of them down."""
+    def within(self, ranges: IndexSet) -> IndexSet:
+        """Those of these that may go down. What counts as down already, and may run all the same,
+        makes no more of them down."""
         left = self.bounds.most - len(self.down)
         if left < 0:
             return EMPTY

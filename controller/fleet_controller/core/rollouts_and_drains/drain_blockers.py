@@ -37,6 +37,7 @@ class DrainFacts(msgspec.Struct, frozen=True):
     takers: Sequence[Taker] = ()
     prepared: int = 0
     most: int = 0
+    budget: str = ""  # why disruption budgets keep VMs of it from moving
 
 
 def drain_blockers(host_id: str, host: HostView, now: DrainProgress, seen: DrainFacts) -> str:
@@ -71,6 +72,8 @@ def _obstacles(host_id: str, now: DrainProgress, seen: DrainFacts) -> Iterable[s
     if rest := stuck[_NAMED:]:
         hosts = f"{len(rest):,} more such host" + ("" if len(rest) == 1 else "s")
         yield f"{_waiting(sum(taker.vms for taker in rest))} for {hosts}"
+    if seen.budget:
+        yield seen.budget
     if not (now.moving or now.unplaced) and seen.prepared >= seen.most > 0:
         yield (
             f"its VMs wait for those of other draining hosts: {seen.most:,} are prepared at once "

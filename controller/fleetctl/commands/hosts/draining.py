@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,25 @@ if TYPE_CHECKING:
     from megafleet.connection.cluster import Cluster
 
 LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBounds:
+    """How long a drain may last, and what becomes of it then; and whether it heeds disruption
+    budgets. `seconds`: 0: for ever."""
+
+    seconds: float = 0.0
+    then: str | None = None
+    ignore_budget: bool = False
+
+    def put_into(self, request: cluster.DrainRequest) -> None:
+        from fleetctl.views.enum_names import drain_then
+
+        request.deadline_seconds = self.seconds
+        request.then = drain_then(self.then)
+        request.ignore_budget = self.ignore_budget
+
+
 _LOOKS_A_SECOND = 200
 
 
@@ -38,14 +58,20 @@ def plan_all(session: Session, hosts: Sequence[str], force: bool) -> int:
 
 
 def drain_all(
-    session: Session, hosts: Sequence[str], cancel: bool, no_wait: bool, force: bool, timeout: float
+    session: Session,
+    hosts: Sequence[str],
+    cancel: bool,
+    no_wait: bool,
+    force: bool,
+    timeout: float,
+    bounds: DrainBounds,
 ) -> int:
     """Raises Failed, NotConverged."""
     from fleetctl.views.hosts.drains import drain_json, drain_line
 
     begun = on_each(
         session, hosts, "cancelling drains" if cancel else "beginning drains",
-        lambda one, host: _ask(one, host, cancel=cancel, force=force),
+        lambda one, host: _ask(one, host, cancel=cancel, force=force, bounds=bounds),
     )  # fmt: skip
     refused = failed(begun, lambda one: True)
     if cancel or no_wait:
@@ -79,7 +105,7 @@ def drain_all(
 
 def _ask(
     connection: Cluster, host: str, *, cancel: bool = False, force: bool = False,
-    plan: bool | None = None,
+    plan: bool | None = None, bounds: DrainBounds | None = None,
 ) -> cluster.DrainProgress:  # fmt: skip
     """`plan`: only what it would be, and whether by force."""
     from fleet.v1 import cluster_pb2
@@ -88,6 +114,8 @@ def _ask(
         host=host, cancel=cancel, no_wait=True, force=plan if plan is not None else force,
         plan_only=plan is not None,
     )  # fmt: skip
+    if bounds is not None:
+        bounds.put_into(request)
     with closing(connection.follow(lambda stub: stub.Drain, request)) as answers:
         told = list(answers if plan is not None else islice(answers, 1))
     if not told:

@@ -9,7 +9,7 @@ import click
 
 from fleetctl.cli.arguments import waiting_time
 from fleetctl.cli.confirmation import confirm, must_ask, plan_option, yes_option
-from fleetctl.commands.hosts.draining import confirm_all, drain_all, plan_all
+from fleetctl.commands.hosts.draining import DrainBounds, confirm_all, drain_all, plan_all
 from fleetctl.commands.hosts.host_choice import Choice, chosen, several_hosts
 from fleetctl.outcome import ExitCode, Misuse, NotConverged
 from fleetctl.output import counted, say, say_json
@@ -31,6 +31,19 @@ DEFAULT_TIMEOUT = "1h"
     help="Give up all that a lost host has, of fleets that would wait for it too.",
 )  # fmt: skip
 @click.option(
+    "--deadline", metavar="TIME", type=waiting_time, default=None,
+    help="How long the drain may last: seconds, or 90s, 8m, 2h; see --then.",
+)  # fmt: skip
+@click.option(
+    "--then", "then", type=click.Choice(["stop", "force"]), default=None,
+    help="At the deadline: end it as --cancel does (the default), or go on beyond the disruption "
+    "budgets of fleets.",
+)  # fmt: skip
+@click.option(
+    "--ignore-budget", is_flag=True,
+    help="Heed no disruption budget, from the beginning: the host must go.",
+)  # fmt: skip
+@click.option(
     "--timeout", metavar="TIME", type=waiting_time,
     default=DEFAULT_TIMEOUT, show_default=True,
     help="How long to wait for it to be empty: seconds, or 90s, 8m, 2h.",
@@ -45,6 +58,9 @@ def drain(
     plan_only: bool,
     no_wait: bool,
     force: bool,
+    deadline: float | None,
+    then: str | None,
+    ignore_budget: bool,
     timeout: float,
     yes: bool,
 ) -> int:
@@ -53,8 +69,16 @@ def drain(
     Disks do not move: each VM begins elsewhere with a fresh clone. Other hosts clone and define
     first; then this one stops a VM, and when it has let it go the other starts it. What fits on no
     other host stays. Several hosts are drained together. Ctrl-C ends the watching, not the drain:
-    then the exit code is 3.
+    then the exit code is 3. No more VMs of a fleet are down at once than its disruption budget
+    allows.
     """
+    if then and not deadline:
+        raise Misuse("--then says what becomes of a drain at its --deadline; give one")
+    if deadline and not 0 < deadline < float("inf"):
+        raise Misuse("--deadline is a time, such as 30m")
+    bounds = DrainBounds(deadline or 0.0, then, ignore_budget)
+    if bounds != DrainBounds() and (cancel or force or plan_only):
+        raise Misuse("--deadline and --ignore-budget go with neither --cancel, --force nor --plan")
     if cancel and (force or plan_only):
         raise Misuse("--cancel goes with neither --force nor --plan")
     hosts = chosen(session, choice)
@@ -63,14 +87,16 @@ def drain(
             return plan_all(session, hosts, force)
         if not (cancel or yes):
             confirm_all(hosts)
-        return drain_all(session, hosts, cancel, no_wait, force, timeout)
+        return drain_all(session, hosts, cancel, no_wait, force, timeout, bounds)
     (host,) = hosts
     if plan_only:
         _say_plan(session, host, force)
         return ExitCode.DONE
     if not (cancel or yes):
         _confirm_drain(session, host, force)
-    last = _watch(session, host, _request(host, cancel, no_wait, force), timeout)
+    request = _request(host, cancel, no_wait, force)
+    bounds.put_into(request)
+    last = _watch(session, host, request, timeout)
     return _say_outcome(session, host, last, cancel, no_wait)
 
 

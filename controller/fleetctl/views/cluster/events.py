@@ -30,9 +30,9 @@ _COLOURS: Mapping[str, str] = {
         BAD,
     ),
     **dict.fromkeys(
-        ("certificate_expires", "fleet_deleting", "host_unreachable", "hosts_unheard",
-         "leader_outranked", "rollout_aborted", "rollout_forgotten", "rollout_paused",
-         "rollout_undone", "schedule_clock"),
+        ("certificate_expires", "fleet_deleting", "host_drain_forced", "host_drain_stopped",
+         "host_unreachable", "hosts_unheard", "leader_outranked", "rollout_aborted",
+         "rollout_forgotten", "rollout_paused", "rollout_undone", "schedule_clock"),
         DOUBTFUL,
     ),
     **dict.fromkeys(

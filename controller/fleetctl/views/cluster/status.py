@@ -11,6 +11,7 @@ from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import one_line, printable
 from fleetctl.output import STATES, byte_text, counted, duration, number, utc_text
 from fleetctl.views.cluster.upgrade import coloured_line, upgrade_json
+from fleetctl.views.fleets.budgets import budget_json, budget_lines
 from fleetctl.views.fleets.fleet_status import fleet_json, fleet_lines
 from fleetctl.views.hosts.drains import drain_lines, drain_status_json
 from fleetctl.views.hosts.loss import breaker_json, breaker_text, released_seconds_json
@@ -48,6 +49,8 @@ def status_json(response: cluster.StatusResponse) -> dict[str, Any]:
         "settling": settling_json(response),
         "drains": [drain_status_json(one) for one in response.drains],
         "more_drains": response.more_drains,
+        "budgets": [budget_json(one) for one in response.budgets],
+        "more_budgets": response.more_budgets,
         "upgrade": upgrade_json(response.upgrade) if response.HasField("upgrade") else None,
         "hosts_to_renew": response.hosts_to_renew,
         "certificates": [
@@ -191,6 +194,7 @@ def _host_lines(response: cluster.StatusResponse) -> Iterable[str]:
     yield f"  converged    {number(hosts.converged)} of {number(hosts.live)} live"
     yield f"  oldest news  {age} ago"
     yield from (f"  drain        {line}" for line in drain_lines(response))
+    yield from (f"  budget       {line}" for line in budget_lines(response))
     if response.HasField("upgrade"):
         yield f"  upgrade      {coloured_line(response.upgrade)}"
     yield from _certificate_lines(response)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.tables.column import Column, Kind
+from fleetctl.views.fleets.budgets import budget_json, short_text
 from fleetctl.views.fleets.schedules import next_text, schedule_json
 
 Fleet = cluster.FleetSummary
@@ -41,6 +42,11 @@ def _state(one: Fleet) -> str:
     return "stopped" if one.total and one.powered_off == one.total else "running"
 
 
+def _budget(one: Fleet) -> str | None:
+    """None: what is done on purpose is not bounded."""
+    return short_text(one.budget) if one.HasField("budget") else None
+
+
 FLEET_COLUMNS: tuple[Column[Fleet], ...] = (
     Column("FLEET", lambda one: one.name, Kind.NAME),
     Column("TOTAL", lambda one: one.total, Kind.NUMBER),
@@ -58,6 +64,7 @@ FLEET_COLUMNS: tuple[Column[Fleet], ...] = (
     Column("MEMORY", lambda one: one.spec.memory_bytes, Kind.BYTES, rank=6),
     Column("STATE", _state, Kind.NAME, rank=1, colour=_colour),
     Column("NEXT TOTAL", next_text, Kind.NAME, rank=8),
+    Column("BUDGET", _budget, rank=8),
     Column("OWNERS", lambda one: ", ".join(one.owners), rank=19, spare=True),
     Column("VCPUS", lambda one: one.spec.vcpus, Kind.NUMBER, rank=20, spare=True),
     Column("UID", lambda one: one.uid, Kind.NAME, rank=22, spare=True),
@@ -76,6 +83,7 @@ def fleet_json(one: cluster.FleetSummary) -> dict[str, Any]:
         "failed": one.failed,
         "powered_off": one.powered_off,
         "state": _state(one),
+        "budget": budget_json(one.budget) if one.HasField("budget") else None,
         "generation": one.generation,
         "deleting": one.deleting,
         "image": f"{one.spec.image.name}@{one.spec.image.snapshot}",

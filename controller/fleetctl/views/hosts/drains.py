@@ -7,7 +7,8 @@ from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
 from fleetctl.outcome import printable
-from fleetctl.output import counted, number
+from fleetctl.output import counted, number, utc_text
+from fleetctl.views.enum_names import drain_end_name
 
 
 def drain_json(host: str, progress: cluster.DrainProgress, outcome: str) -> dict[str, Any]:
@@ -30,7 +31,26 @@ def draining_json(detail: cluster.HostDetail) -> dict[str, Any] | None:
     """As a host has it; None for one that is not draining."""
     if not detail.HasField("drain"):
         return None
-    return {"left": detail.drain.left, **_where_it_is(detail.drain), "done": detail.drain.done}
+    summary = detail.summary
+    return {
+        "left": detail.drain.left,
+        **_where_it_is(detail.drain),
+        "done": detail.drain.done,
+        "until": summary.drain_until_unix or None,
+        "then": drain_end_name(summary.drain_then),
+        "ignores_budget": summary.drain_ignores_budget,
+    }
+
+
+def drain_detail_text(detail: cluster.HostDetail) -> str:
+    """As a host has it: what is left, and what becomes of the drain in the end."""
+    text, summary = left_text(detail.drain), detail.summary
+    if summary.drain_until_unix and not detail.drain.done:
+        then = drain_end_name(summary.drain_then) or "stop"
+        text += f"; until {utc_text(summary.drain_until_unix)}, then {then}"
+    if summary.drain_ignores_budget:
+        text += "; heeds no disruption budget"
+    return text
 
 
 def _where_it_is(progress: cluster.DrainProgress) -> dict[str, Any]:

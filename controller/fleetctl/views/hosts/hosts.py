@@ -12,7 +12,7 @@ from fleetctl.output import BAD, DOUBTFUL, GOOD, counted, duration, number, pain
 from fleetctl.tables.column import iso_text
 from fleetctl.tables.listing import table
 from fleetctl.views.enum_names import health_name
-from fleetctl.views.hosts.drains import draining_json, left_text
+from fleetctl.views.hosts.drains import drain_detail_text, draining_json
 from fleetctl.views.hosts.holdings import holdings_json, holdings_rows
 
 # What QEMU's guests are run by, as an agent says of its host: kvm or tcg.
@@ -248,7 +248,7 @@ def _detail_lines(detail: cluster.HostDetail, width: int | None) -> Iterable[str
         ("running", number(one.running)),
         ("failed", number(one.failed)),
         ("duplicates", f"{number(one.duplicates)} that others hold" if one.duplicates else ""),
-        ("drain", left_text(detail.drain) if detail.HasField("drain") else ""),
+        ("drain", drain_detail_text(detail) if detail.HasField("drain") else ""),
         ("quarantine", one.quarantine),
         ("misbehaves", one.misbehaves),
         ("link", one.link_error),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.v1 import cluster_pb2 as cluster
-from fleetctl.output import counted
+from fleetctl.output import counted, number
 from fleetctl.views.hosts.hosts import ranges_count, ranges_text
 
 _SHOWN = 6  # ranges in a line of text
@@ -25,6 +25,7 @@ def control_json(
         "hosts": answer.hosts,
         "indices": ranges_text(answer.indices),
         "token": answer.token,
+        "at_once": answer.at_once or None,
     }
 
 
@@ -34,7 +35,8 @@ def control_text(action: str, answer: cluster.ControlVmsResponse) -> str:
     shown = list(answer.indices)[:_SHOWN]
     more = " and more" if ranges_count(shown) < answer.vms else ""
     loss = f"; {_LOSES[action]}" if action in _LOSES else ""
-    return f"{what}: {ranges_text(shown)}{more}{loss}"
+    waves = f"; at most {number(answer.at_once)} are down at once" if answer.at_once else ""
+    return f"{what}: {ranges_text(shown)}{more}{loss}{waves}"
 
 
 def nothing_text(action: str) -> str:
