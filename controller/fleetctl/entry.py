@@ -20,4 +20,6 @@ def main() -> None:
             f"fleetctl: {missing} is not installed in {sys.prefix}, which may be an agent's "
             "environment; install 'megafleet[cli]' for fleetctl"
         )
+    except KeyboardInterrupt:  # while it is loaded
+        sys.exit(130)
     start()
