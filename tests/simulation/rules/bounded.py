@@ -118,10 +118,14 @@ class Named:
         self._liars = liars
         self._fail = fail
         self._unnamed: dict[str, float] = {}  # hosts whose lies can be seen, and since when
+        self._term = -1  # of whoever leads: the next one has heard nothing yet
 
     def look(self) -> None:
         now, found = self._clock(), self._operator.leading()
         well = found is not None and self._troubles.all_is_calm
+        term = found[1].memory.term_revision if found is not None else -1
+        if term != self._term:
+            self._term, self._unnamed = term, {}
         self._unnamed = {
             host: self._unnamed.get(host, now)
             for host, lies in self._liars.lies.items()
