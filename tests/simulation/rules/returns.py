@@ -37,7 +37,8 @@ class Returns:
 
     def look(self) -> None:
         now = self._clock()
-        calm = self._operator.leading() is not None and self._troubles.all_is_calm
+        led = self._operator.leading() is not None and not self._store.frozen
+        calm = led and self._troubles.all_is_calm
         self._since = {
             host: self._since.get(host, now)
             for host, machine in self._machines.items()
