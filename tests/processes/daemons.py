@@ -136,6 +136,7 @@ class Controller(Daemon):
             "fleet-controller", "--listen", self.address, "--identity", str(self._identity),
             "--store", self._store, "--replica", self.name, "--ready-file", str(self._ready),
             "--lease-seconds", str(self.lease_seconds), "--metrics-listen", self.metrics,
+            "--recover-after", "0",  # on loopback no order is held back
             *self.options,
             *(("--store-identity", str(self.store_identity)) if self.store_identity else ()),
         )  # fmt: skip

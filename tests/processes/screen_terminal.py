@@ -37,7 +37,7 @@ class ScreenTerminal:
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             command,
-            env={**environment, "TERM": "xterm-256color"},
+            env={**_without_a_size(environment), "TERM": "xterm-256color"},
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -102,3 +102,8 @@ class ScreenTerminal:
     def _set_size(self, columns: int, lines: int) -> None:
         size = struct.pack("HHHH", lines, columns, 0, 0)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+
+
+def _without_a_size(environment: Mapping[str, str]) -> dict[str, str]:
+    """Tests that run beside one another are told a size, which would hold over the terminal's."""
+    return {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}

@@ -143,9 +143,20 @@ class Observed:
         return ObservedFleet(
             running,
             vector.having(FAILED),
-            vector.having(UNKNOWN),
+            vector.having(UNKNOWN) | (vector.having(PENDING) & self._not_told(uid)),
             IndexSet.union_of(told),
             steady,
+        )
+
+    def _not_told(self, uid: str) -> IndexSet:
+        """Of hosts that are heard and know of no assignment: they say nothing of what they hold,
+        as an agent whose ledger was lost, and it may run."""
+        return IndexSet.union_of(
+            shard.ranges
+            for host in self.hosts.values()
+            if host.seen and not host.epoch.revision
+            for shard in host.assignment.shards
+            if shard.fleet == uid and not shard.staged
         )
 
     def declared_lost(self, host_id: str, lost: bool) -> None:

@@ -42,7 +42,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "hosts show": ("hosts show h1", "hosts show h1 -o json"),
     "hosts drain": (
         "hosts drain h1 --plan",
-        "hosts drain --label rack=r7 --deadline 30m --then stop --no-wait --yes",
+        "hosts drain h7 --deadline 30m --then stop --yes",
         "hosts drain h1 --cancel",
     ),
     "hosts cordon": ("hosts cordon h1", "hosts cordon --label rack=r7"),
