@@ -141,7 +141,10 @@ async def _interrupt(session: ConsoleSession) -> None:
     with suppress(CannotType, DriverError, TimeoutError):
         async with asyncio.timeout(_INTERRUPT_SECONDS):
             await session.hand(INTERRUPT)
-            # Until its shell is back: what came before would be hit by the interrupt as well.
+            # Until its shell is back, whose echo may take a while on a busy host: what is typed
+            # before would be hit by the interrupt as well.
+            if await session.next() is None:
+                return
             while True:
                 async with asyncio.timeout(_QUIET_SECONDS):
                     if await session.next() is None:

@@ -83,7 +83,7 @@ async def test_whoever_does_not_end_in_time_is_told_and_interrupted(
     assert found == dict.fromkeys(RUNNING, Answer(wire.COMMAND_OUTCOME_NO_ANSWER))
     # Nothing of it goes on: the same guests answer at once.
     found = await answers(commands, RUNNING, command("echo here"))
-    assert {one.output for one in found.values()} == {b"here\n"}
+    assert {one.output for one in found.values()} == {b"here\n"}, found
 
 
 async def test_a_guest_that_does_not_run_or_is_not_there_is_told_with_the_reason(
@@ -106,4 +106,4 @@ async def test_left_early_it_ends_at_once_and_the_guests_are_free(commands: Gues
     async with asyncio.timeout(DEADLINE):
         await asyncio.wait([asking])
     found = await answers(commands, RUNNING, command("echo here"))
-    assert {one.output for one in found.values()} == {b"here\n"}
+    assert {one.output for one in found.values()} == {b"here\n"}, found

@@ -139,6 +139,18 @@ def test_a_host_out_of_sight_has_vms_in_an_unknown_state_until_it_reports() -> N
     assert (counts(observed), observed.converged) == ({RUNNING: 10}, 1)
 
 
+def test_what_a_host_without_an_assignment_holds_may_run() -> None:
+    observed = linked(shard(span(0, 10)))
+    assert not observed.standing(UID).unknown, "it was heard, and says that nothing is done yet"
+    observed.lost_sight("a")
+    observed.reported("a", report(full=True, epoch=0), EPOCH)
+    assert counts(observed) == {PENDING: 10}
+    assert observed.standing(UID).unknown == span(0, 10), "its ledger was lost; they may run on"
+    observed.reported("a", report([(0, 6, RUNNING)]), EPOCH)
+    standing = observed.standing(UID)
+    assert (standing.running, standing.unknown) == (span(0, 6), span(0, 0))
+
+
 def test_what_leaves_an_assignment_is_no_longer_counted() -> None:
     observed = linked(shard(span(0, 10)))
     observed.reported("a", report([(0, 10, RUNNING)]), EPOCH)
