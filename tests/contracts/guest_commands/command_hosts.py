@@ -14,7 +14,7 @@ from fleet_agent.api.console_sessions import Desk
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.guest_commands import HollowGuestCommands
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
-from fleet_agent.drivers.libvirt.guest_agents import LibvirtGuestAgents
+from fleet_agent.drivers.libvirt.guests.guest_agents import LibvirtGuestAgents
 from fleet_agent.drivers.ports.guest_commands import GuestCommands
 from tests.contracts.hypervisor.hypervisor_hosts import FLEET, batch, gather
 from tests.doubles.agent_guests import AgentGuest, AgentLink, ask
