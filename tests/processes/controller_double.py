@@ -107,6 +107,11 @@ class ControllerDouble:
         def run(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
             return double._stream("RunInFleet", next(requests), context)
 
+        def copy(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+            first, *parts = requests
+            first.data = b"".join(one.data for one in parts)
+            return double._stream("CopyIntoFleet", first, context)
+
         def stream(name: str) -> Callable[[Any, Any, Any], Any]:
             return lambda _, request, context: double._stream(name, request, context)
 
@@ -114,6 +119,7 @@ class ControllerDouble:
         methods |= {name: stream(name) for name in STREAMS}
         methods["Instant"] = lambda _, request, context: double._instant(context)
         methods |= {"WatchStatus": watch, "Console": console, "Top": top, "RunInFleet": run}
+        methods["CopyIntoFleet"] = copy
         kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
         return servicer

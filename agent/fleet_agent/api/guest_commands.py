@@ -39,9 +39,7 @@ async def run(commands: GuestCommands, request: wire.RunInVmsRequest, context: C
     await tell(_gather(commands, request.fleet_uid, indices, asked, groups), groups, context)
 
 
-async def tell(
-    work: Coroutine[Any, Any, None], groups: OutcomeGroups, context: Context
-) -> None:
+async def tell(work: Coroutine[Any, Any, None], groups: OutcomeGroups, context: Context) -> None:
     """What the work adds to the groups, until it has ended; it ends with the caller."""
     gathering = asyncio.create_task(work)
     try:

@@ -33,9 +33,7 @@ class HollowGuestFiles:
         _, active, _ = self._hypervisor.guests(fleet_uid)
         dice, without = self._behaviour.dice, EMPTY
         if self._behaviour.profile.silent_guests:
-            without = IndexSet.of(
-                one for one in indices & active if dice.is_silent(fleet_uid, one)
-            )
+            without = IndexSet.of(one for one in indices & active if dice.is_silent(fleet_uid, one))
         answering = (indices & active) - without
         if rest := indices - answering:
             yield rest, port.NO_AGENT
