@@ -1,4 +1,4 @@
-"""A file that is copied into many VMs: what may be asked, and its content as it arrives in parts."""
+"""A file that is copied into many VMs: what may be asked, and its content as it arrives."""
 
 from __future__ import annotations
 

@@ -19,47 +19,34 @@ if TYPE_CHECKING:
     from fleetctl.views.vms.run import RunResult
 
 TIMEOUT = 60.0
+MOST_MODE = 0o777
 
 
-class Target(click.ParamType):
-    """FLEET:/path as both of its parts."""
+def target_of(text: str) -> tuple[str, str]:
+    """FLEET:/path as both of its parts. Raises click.BadParameter."""
+    from fleet.guest_commands.answers import BadCommand
+    from fleet.guest_commands.copies import check_path
 
-    name = "target"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        from fleet.guest_commands.answers import BadCommand
-        from fleet.guest_commands.copies import check_path
-
-        if isinstance(value, tuple):
-            return value
-        fleet, colon, path = value.partition(":")
-        if not colon:
-            self.fail(f"{value!r} names no fleet: say where to as FLEET:/path/of/file", param, ctx)
-        try:
-            check_path(path)
-        except BadCommand as error:
-            self.fail(str(error), param, ctx)
-        return fleet_name.convert(fleet, param, ctx), path
+    fleet, colon, path = text.partition(":")
+    if not colon:
+        raise click.BadParameter(f"{text!r} names no fleet: say where to as FLEET:/path/of/file")
+    try:
+        check_path(path)
+    except BadCommand as error:
+        raise click.BadParameter(str(error)) from error
+    return fleet_name(fleet), path
 
 
-class Mode(click.ParamType):
-    """Bits in octal digits."""
-
-    name = "mode"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        if not 1 <= len(value) <= 4 or set(value) - set("01234567") or int(value, 8) > 0o777:
-            self.fail(f"{value!r} is none of 0 to 777", param, ctx)
-        return int(value, 8)
+def mode_of(text: str) -> int:
+    """Octal digits as bits. Raises click.BadParameter."""
+    if not 1 <= len(text) <= 4 or set(text) - set("01234567") or int(text, 8) > MOST_MODE:
+        raise click.BadParameter(f"{text!r} is none of 0 to 777")
+    return int(text, 8)
 
 
 @click.command("copy")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
-@click.argument("target", metavar="FLEET:/PATH", type=Target())
+@click.argument("target", metavar="FLEET:/PATH", type=target_of)
 @click.option(
     "--index", "index", metavar="RANGES", type=indices, default=None, help="Only these: 0-99,300."
 )
@@ -69,7 +56,7 @@ class Mode(click.ParamType):
 @click.option(
     "--mode",
     metavar="MODE",
-    type=Mode(),
+    type=mode_of,
     default="644",
     show_default=True,
     help="Who may read, write and execute it, as of chmod.",
@@ -99,8 +86,8 @@ def copy(
     """Copy a file into the VMs of a fleet; equal outcomes are one line.
 
     Each VM needs qemu-guest-agent. The file has at most 16 MiB. It is written under another name
-    beside the path, read back, and put in its place when its SHA-256 is that of what was sent; else
-    the VM keeps what it had there. Ctrl-C ends it in the VMs too. Exit code 0: it is in all of them.
+    beside the path, read back, and put in its place when its SHA-256 is that of what was sent;
+    else the VM keeps what it had there. Ctrl-C ends it in the VMs too. Exit code 0: all have it.
     """
     from hashlib import sha256
 

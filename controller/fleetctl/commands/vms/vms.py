@@ -52,7 +52,7 @@ class _Filters:
 
 @click.group(cls=ListingGroup)
 def vms() -> None:
-    """List VMs, show one, act on them, run a command in them, copy a file into them. Without a command: list."""
+    """List VMs, show one, act on them, run commands, copy files. Without a command: list."""
 
 
 for command in (*COMMANDS, run, copy):

@@ -47,6 +47,9 @@ class AgentGone(Exception):
     """It does not answer any more, or never did."""
 
 
+_OWN = (NotCopied, AgentGone, BadReply)
+
+
 class LibvirtGuestFiles:
     """The GuestFiles port over guests' agents."""
 
@@ -117,7 +120,7 @@ class OneCopy:
         """Why it is not in its place; None: it is."""
         try:
             async with asyncio.timeout(self._file.seconds):
-                with as_driver_errors("copy"):
+                with as_driver_errors("copy", *_OWN):
                     await self._prepare()
                     await self._write()
                     await self._read_back()
@@ -204,7 +207,7 @@ class OneCopy:
         """Whether nothing is left of what was begun."""
         try:
             async with asyncio.timeout(_TIDY_SECONDS):
-                with as_driver_errors("copy"):
+                with as_driver_errors("copy", *_OWN):
                     await self._settled()
                     await self._close()
                     away = messages.take_away_request(self._file.path, self._part)
