@@ -11,7 +11,7 @@ import grpc
 
 from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA
 from fleet.peers import peer_of
-from fleet.transport import READ_ONLY_METADATA, Identity, Refusal, Role
+from fleet.transport import READ_ONLY_METADATA, TAKEN_METADATA, Identity, Refusal, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
@@ -108,7 +108,9 @@ class ControllerDouble:
             return double._stream("RunInFleet", next(requests), context)
 
         def copy(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
-            first, *parts = requests
+            first = next(requests)
+            context.send_initial_metadata(((TAKEN_METADATA, "1"),))
+            parts = list(requests)
             first.data = b"".join(one.data for one in parts)
             return double._stream("CopyIntoFleet", first, context)
 

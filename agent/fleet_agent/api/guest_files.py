@@ -11,6 +11,7 @@ from fleet.guest_commands.copies import Arriving, check_file
 from fleet.guest_commands.groups import MOST_BYTES_ON_HOST, MOST_ON_HOST, OutcomeGroups
 from fleet.ranges import IndexSet
 from fleet.service import Context
+from fleet.v1 import commands_pb2 as commands
 from fleet.v1 import copies_pb2 as wire
 from fleet.wire_ranges import from_wire
 from fleet_agent.api.guest_commands import tell
@@ -49,6 +50,7 @@ class Copies:
             min(first.most_answers or MOST_ON_HOST, MOST_ON_HOST), MOST_BYTES_ON_HOST
         )
         with self._place():
+            await context.write(commands.RunInVmsAnswer())  # the content is sent from here on
             await tell(self._copied(first, rest, indices, groups), groups, context)
 
     @contextmanager

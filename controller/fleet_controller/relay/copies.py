@@ -122,14 +122,18 @@ class FileCopy(AskedVms):
 
 
 class HandedIn:
-    """One host's call, to which the content is written while its answers are read."""
+    """One host's call, to which the content is written while its answers are read: from the first
+    one on, so that whoever refuses is not sent it."""
 
     def __init__(self, talk: CopyTalk, first: wire.CopyIntoVmsRequest, content: bytes) -> None:
         self._talk = talk
+        self._taken = asyncio.Event()
         self._handing = asyncio.create_task(self._hand(first, content))
 
     async def read(self) -> commands.RunInVmsAnswer | None:
-        return await self._talk.read()
+        answer = await self._talk.read()
+        self._taken.set()
+        return answer
 
     def cancel(self) -> None:
         self._handing.cancel()
@@ -139,6 +143,7 @@ class HandedIn:
         """What goes wrong with the call, its reader finds as well."""
         try:
             await self._talk.write(first)
+            await self._taken.wait()
             for part in parts_of(content):
                 await self._talk.write(wire.CopyIntoVmsRequest(data=part))
             await self._talk.done_writing()

@@ -4,7 +4,8 @@ isort:skip_file
 One file copied into many VMs. What becomes of it in each is told as the answers to a command are.
 
 The content goes to each host once, in order, in messages of at most 64 KiB each, and is complete
-when its size and its SHA-256 are those of the first message: before that, no VM is touched.
+when its size and its SHA-256 are those of the first message: before that, no VM is touched. It is
+sent once the call was taken: a host says so by its first answer, the leader by `fleet-taken`.
 """
 
 from collections import abc as _abc

@@ -59,7 +59,7 @@ def test_equal_outcomes_are_one_line_and_where_it_is_not_is_no_success(
     assert ran.out.splitlines() == [
         f"997 VMs: copied, SHA-256 {DIGEST.hex()[:16]}",
         "2 VMs (997-998): has no guest agent that answers",
-        "1 VM (spv-999): no answer in 60 s: nothing was changed",
+        "1 VM (spv-999): no answer in 1:00: nothing was changed",
     ]
     assert "997 copied, 2 no agent, 1 no answer" in ran.err
 

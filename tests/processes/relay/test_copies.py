@@ -64,7 +64,7 @@ async def test_the_content_goes_to_each_host_once_whatever_its_vms() -> None:
         uid = await rig.scale(20)
         mine = shares(rig, uid)
         for host in mine:
-            says(rig, host)  # answers come when all has arrived
+            says(rig, host, wire.RunInVmsAnswer())  # it is taken
         copying = call(rig.stub(), request())
         questions = {host: rig.agents[host].questions for host in mine}
         for host, one in questions.items():
@@ -150,14 +150,14 @@ async def test_viewers_may_not_and_what_cannot_be_is_refused_before_anybody_is_a
     async with relay_rig(1) as rig:
         await rig.scale(3)
         eve = rig.stub(identity(Role.VIEWER, "eve"))
-        code, reason, _ = await refusal(_all(call(eve, request())))
+        code, reason, _ = await refusal(_all(call(eve, request(), b"")))
         assert (code, reason) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED")
         for wrong in (
             request(fleet="nope"),
             request(host="nope"),
             request(file=copies.CopiedFile(path="motd")),
         ):
-            assert await refusal(_all(call(rig.stub(), wrong)))
+            assert await refusal(_all(call(rig.stub(), wrong, b"")))
         assert not rig.agents["h1"].questions.exchanges
 
 
@@ -170,6 +170,6 @@ async def test_no_more_files_are_held_at_once_than_the_bound(
         says(rig, "h1", wire.RunInVmsAnswer())
         first = call(rig.stub(), request())
         await until(lambda: bool(rig.agents["h1"].questions.exchanges), SECONDS)
-        code, _, message = await refusal(_all(call(rig.stub(), request())))
+        code, _, message = await refusal(_all(call(rig.stub(), request(), b"")))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "try again later" in message
         first.cancel()

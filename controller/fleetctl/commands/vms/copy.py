@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -150,29 +152,48 @@ def _follow(
     from fleetctl.views.vms.copy import copied_json
     from fleetctl.views.vms.run import progress_text
 
-    # A call that is never made twice, as that of vms run.
-    call: Any = session.cluster.bidi_call(
-        lambda stub: stub.CopyIntoFleet, _requests(first, content)
-    )
+    handing = HandedIn(first, content)
     try:
-        with progress_line(json=session.json, write=note) as line:
+        # Never made twice, as the call of vms run.
+        call: Any = session.cluster.bidi_call(lambda stub: stub.CopyIntoFleet, handing.requests())
+        handing.begin()
+        with ExitStack() as ending, progress_line(json=session.json, write=note) as line:
+            ending.callback(call.cancel)
             for said in call:
                 for answer, indices in result.add(said):
                     if session.json:
                         say_json_line(copied_json(answer, indices))
                 line.show(progress_text(result))
     finally:
-        call.cancel()
+        handing.end()
 
 
-def _requests(
-    first: copies.CopyIntoFleetRequest, content: bytes
-) -> Iterator[copies.CopyIntoFleetRequest]:
-    from fleet.guest_commands.copies import parts_of
+class HandedIn:
+    """The content goes only to the replica that has taken the call."""
 
-    yield first
-    for part in parts_of(content):
-        yield type(first)(data=part)
+    def __init__(self, first: copies.CopyIntoFleetRequest, content: bytes) -> None:
+        self._first = first
+        self._content = content
+        self._settled = threading.Event()
+        self._over = False
+
+    def begin(self) -> None:
+        self._settled.set()
+
+    def end(self) -> None:
+        self._over = True
+        self._settled.set()
+
+    def requests(self) -> Iterator[copies.CopyIntoFleetRequest]:
+        """Read by a thread of its own."""
+        from fleet.guest_commands.copies import parts_of
+
+        yield self._first
+        self._settled.wait()
+        for part in parts_of(self._content):
+            if self._over:
+                return
+            yield type(self._first)(data=part)
 
 
 def _say(session: Session, result: RunResult, file: copies.CopiedFile, seconds: float) -> None:
