@@ -96,7 +96,7 @@ class OneCopy:
         self._opening = False
         self._handle: int | None = None
         self._began = False  # something may have been made in the guest
-        self._prepared = False
+        self._answered = False  # it has begun what was asked
         self._placing = False
 
     async def run(self) -> Answer:
@@ -128,7 +128,7 @@ class OneCopy:
         except TimeoutError:
             return port.unanswered("")
         except AgentGone:
-            if self._prepared:
+            if self._answered:
                 return Answer.failed("its guest agent has gone")
             self._began = False
             return port.NO_AGENT
@@ -142,7 +142,6 @@ class OneCopy:
         if code:
             self._began = False
             raise NotCopied(_WHY.get(code, f"its shell ended with {code}"))
-        self._prepared = True
 
     async def _write(self) -> None:
         handle = await self._open(writing=True)
@@ -190,6 +189,7 @@ class OneCopy:
         """Its exit code."""
         self._began = True
         pid = pid_of(await self._say(request))
+        self._answered = True
         while True:
             answer = answer_of_status(await self._say(status_request(pid)), 0)
             if answer is not None:
